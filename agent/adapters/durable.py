@@ -1,0 +1,352 @@
+"""Durable changes to a directory: the one module that syncs, renames and links.
+
+What it promises, each by the order of its system calls:
+
+* A file is created exclusively, with its owner and its final mode before the first byte, and is synced before it has
+  a name that anyone reads.
+* A name is replaced by renaming over it; there is no instant without it. The directory is synced after: a rename may
+  be durable before the data, or not at all, unless both are (ALICE, OSDI '14).
+* A failed sync is never tried again on the same file: the kernel has marked the pages clean. The caller throws the
+  file away and writes another.
+* When the last sync of a directory fails *after* the rename, the step was taken but a power cut may undo it. That is
+  `StoreInDoubtError`, and the caller reads the outcome back.
+
+All names are relative to an open directory, none may be a symbolic link, so a path under other hands cannot lead
+anywhere else. It refuses to know what the files mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.errors import DamagedError, StoreError, StoreInDoubtError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEMPORARY = ".new-"  # a name that begins so is litter after a crash
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
+    errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
+    errno.EROFS: "The file system is mounted read-only: remount it read-write (`mount -o remount,rw`).",
+    errno.EACCES: "Run the command as root or as the agent's user, and check the owner of the directory.",
+    errno.EPERM: "Run the command as root or as the agent's user, and check the owner of the directory.",
+    errno.EIO: "The disk reports an error: read `dmesg`; the set in use was not touched by this step.",
+    errno.EXDEV: "Keep the whole state directory on one file system, without bind mounts inside.",
+    errno.EMFILE: "Too many open files: raise LimitNOFILE= of the unit.",
+    errno.ENOMEM: "The gateway is out of memory; the set in use is untouched.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ownership:
+    """Who owns what the agent writes.
+
+    Attributes:
+        uid: Owner, or -1 to keep the process's own.
+        gid: Group, or -1.
+        secret_mode: Mode of files that hold a key.
+        public_mode: Mode of all other files.
+        directory_mode: Mode of directories.
+    """
+
+    uid: int = -1
+    gid: int = -1
+    secret_mode: int = 0o600
+    public_mode: int = 0o600
+    directory_mode: int = 0o700
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an `OSError` into a `StoreError` that says what failed and what to do.
+
+    Raises:
+        StoreError: Any `OSError` inside the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        hint = _REMEDIES.get(error.errno or 0, "")
+        raise StoreError(f"Cannot {what}: {reason}.", hint=hint) from error
+
+
+def open_directory(name: str, dir_fd: int | None = None) -> int:
+    """Open a directory that is no symbolic link and return its descriptor.
+
+    Raises:
+        StoreError: It is missing, no directory, a link, or not permitted.
+    """
+    with explained(f"open the directory {name}"):
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+@contextlib.contextmanager
+def directory(name: str, dir_fd: int | None = None) -> Iterator[int]:
+    """Open a directory for the length of a block."""
+    fd = open_directory(name, dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read(dir_fd: int, name: str, limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        DamagedError: It is no regular file, or larger.
+        StoreError: It cannot be read.
+        FileNotFoundError: It is not there.
+    """
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DamagedError(f"{name} is a symbolic link, where a regular file is expected.") from None
+        with explained(f"open {name}"):
+            raise
+    with os.fdopen(fd, "rb", buffering=0) as file, explained(f"read {name}"):
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise DamagedError(f"{name} is not a regular file.")
+        data = _read_all(file.fileno(), limit + 1)
+    if len(data) > limit:
+        raise DamagedError(f"{name} is larger than the {limit} bytes allowed.")
+    return data
+
+
+def _read_all(fd: int, limit: int) -> bytes:
+    data = bytearray()
+    while len(data) < limit and (part := os.read(fd, limit - len(data))):
+        data += part
+    return bytes(data)
+
+
+def make_directory(dir_fd: int, name: str, owner: Ownership) -> None:
+    """Create a directory durably.
+
+    Raises:
+        StoreError: It could not be created; it may be left empty.
+    """
+    with explained(f"create the directory {name}"):
+        os.mkdir(name, owner.directory_mode, dir_fd=dir_fd)
+        with directory(name, dir_fd) as fd:
+            _take_ownership(fd, owner, owner.directory_mode)
+            os.fsync(fd)
+        os.fsync(dir_fd)
+
+
+def write_new(dir_fd: int, name: str, data: bytes, owner: Ownership, *, secret: bool = False) -> None:
+    """Create a file with its final owner and mode, and sync it. The directory is not synced yet.
+
+    Raises:
+        StoreError: It exists, or could not be written whole; what was written is removed again.
+    """
+    mode = owner.secret_mode if secret else owner.public_mode
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with explained(f"write {name}"):
+        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+        try:
+            _take_ownership(fd, owner, mode)
+            _write_all(fd, data)
+            os.fsync(fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=dir_fd)
+            raise
+        finally:
+            os.close(fd)
+
+
+def _take_ownership(fd: int, owner: Ownership, mode: int) -> None:
+    status = os.fstat(fd)
+    uid = owner.uid if owner.uid != status.st_uid else -1
+    gid = owner.gid if owner.gid != status.st_gid else -1
+    if (uid, gid) != (-1, -1):
+        os.fchown(fd, uid, gid)
+    if stat.S_IMODE(status.st_mode) != mode:
+        os.fchmod(fd, mode)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def replace(dir_fd: int, name: str, data: bytes, owner: Ownership, *, secret: bool = False) -> None:
+    """Replace a file whole: readers see the old content or the new, never less.
+
+    Raises:
+        StoreInDoubtError: It was replaced, but a power cut may bring the old content back.
+        StoreError: It was not replaced.
+    """
+    temporary = TEMPORARY + name
+    remove(dir_fd, temporary)
+    write_new(dir_fd, temporary, data, owner, secret=secret)
+    _move_over(dir_fd, temporary, name)
+
+
+def point(dir_fd: int, name: str, target: str) -> None:
+    """Make the symbolic link `name` point at `target`, in one step.
+
+    Raises:
+        StoreInDoubtError: It points there, but a power cut may bring the old target back.
+        StoreError: It still points where it did.
+    """
+    temporary = TEMPORARY + name
+    remove(dir_fd, temporary)
+    with explained(f"make the link {name}"):
+        os.symlink(target, temporary, dir_fd=dir_fd)
+    _move_over(dir_fd, temporary, name)
+
+
+def rename(dir_fd: int, old: str, new: str) -> None:
+    """Give a directory its final name, which must be free.
+
+    Raises:
+        StoreInDoubtError: It has the new name, but a power cut may bring the old one back.
+        StoreError: It still has the old name.
+    """
+    if exists(dir_fd, new):
+        raise StoreError(f"Cannot rename {old} to {new}: the name is taken.")
+    _move_over(dir_fd, old, new)
+
+
+def _move_over(dir_fd: int, old: str, new: str) -> None:
+    with explained(f"rename {old} to {new}"):
+        os.rename(old, new, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    sync(dir_fd, f"{new} was put in place")
+
+
+def sync(dir_fd: int, done: str) -> None:
+    """Make the names in a directory durable.
+
+    Raises:
+        StoreInDoubtError: They are there, but a power cut may undo them. `done` says what was done.
+    """
+    try:
+        os.fsync(dir_fd)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        message = f"In doubt: {done}, but the disk did not confirm it ({reason}), so a power cut may undo it."
+        raise StoreInDoubtError(message, hint=_REMEDIES[errno.EIO]) from error
+
+
+def append(dir_fd: int, name: str, line: bytes, owner: Ownership) -> None:
+    """Add one line to a file and sync it; a torn last line is ended first.
+
+    Raises:
+        StoreError: It could not be added whole; what was added is cut off again where possible.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with explained(f"add a line to {name}"):
+        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+        try:
+            _take_ownership(fd, owner, owner.public_mode)
+            end = os.lseek(fd, 0, os.SEEK_END)
+            torn = end > 0 and os.pread(fd, 1, end - 1) != b"\n"
+            try:
+                _write_all(fd, b"\n" + line if torn else line)
+            except OSError:
+                os.ftruncate(fd, end)
+                raise
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    sync(dir_fd, f"a line was added to {name}")
+
+
+def exists(dir_fd: int, name: str) -> bool:
+    """Whether there is anything under this name, a dangling link included.
+
+    Raises:
+        StoreError: It cannot be told.
+    """
+    try:
+        os.lstat(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        with explained(f"look at {name}"):
+            raise
+    return True
+
+
+def link_target(dir_fd: int, name: str) -> str | None:
+    """Return where a symbolic link points, or None when it is not there.
+
+    Raises:
+        DamagedError: It is something else than a link.
+        StoreError: It cannot be told.
+    """
+    try:
+        return os.readlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise DamagedError(f"{name} is not a symbolic link.", hint="Move it out of the way.") from None
+        with explained(f"read the link {name}"):
+            raise
+
+
+def names(dir_fd: int) -> list[str]:
+    """Return the names in a directory, sorted.
+
+    Raises:
+        StoreError: It cannot be listed.
+    """
+    with explained("list a directory"):
+        return sorted(os.listdir(dir_fd))
+
+
+def remove(dir_fd: int, name: str) -> None:
+    """Remove a file or link if it is there; nothing is synced.
+
+    Raises:
+        StoreError: It is there and cannot be removed.
+    """
+    with explained(f"remove {name}"), contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=dir_fd)
+
+
+def erase_directory(dir_fd: int, name: str) -> None:
+    """Overwrite and remove every file of a flat directory, then the directory itself, and sync.
+
+    Overwriting is worth little on flash, which writes elsewhere; a hardware key or an encrypted file system is what
+    protects there. It costs little and helps on disks that overwrite in place.
+
+    Raises:
+        StoreError: Something could not be removed; calling again goes on.
+    """
+    with directory(name, dir_fd) as fd:
+        for file in names(fd):
+            with explained(f"erase {name}/{file}"):
+                _overwrite(fd, file)
+                os.unlink(file, dir_fd=fd)
+    with explained(f"remove the directory {name}"):
+        os.rmdir(name, dir_fd=dir_fd)
+    sync(dir_fd, f"{name} was removed")
+
+
+def _overwrite(dir_fd: int, name: str) -> None:
+    status = os.lstat(name, dir_fd=dir_fd)
+    if not stat.S_ISREG(status.st_mode):
+        return
+    with contextlib.suppress(OSError):  # a full or failing disk must not keep the file from being removed
+        fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            _write_all(fd, bytes(status.st_size))
+            os.fsync(fd)
+        finally:
+            os.close(fd)

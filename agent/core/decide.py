@@ -1,0 +1,370 @@
+"""What a change does next, and what a failure means for it. Pure decisions; the sentences for people live here too.
+
+`next_action` looks at the record and the facts and names one action. `after_failure` turns a failure of that action
+into the event that records it. Between them they hold every rule about patience, budgets and giving up:
+
+* A failure that is not decisive ends nothing that has been prepared: the change is kept and tried again.
+* Before a generation exists, refusals end the change once patience is used up: nothing was activated, nothing is lost.
+* A refusal of a fresh credential is believed only after `Limits.refusal_patience`, "not authorised" only after
+  `Limits.policy_patience`, because activation and policies need time to spread (developer guide, "AWS IoT Core
+  policies": six to eight minutes).
+* A change that crash-loops stops itself: before activation it is rejected and its generation set aside, after
+  activation it slows down to one try a day, since a crash of the agent says nothing against the credential.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from agent.core.failure import POLICY_PATIENCE, Failure, FailureClass
+from agent.core.lifecycle import (
+    ChangeRecord,
+    Condemned,
+    Event,
+    Phase,
+    Registered,
+    Rejected,
+    RequestFailed,
+    StepFailed,
+    TokenExpired,
+)
+from agent.core.retry import LONGEST_DELAY, retry_delay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.core.timekeeping import Reading
+
+# AWS deletes a certificate that was not registered within an hour (developer guide, "Device provisioning MQTT
+# API"). Five minutes are left for the registration itself and for two clocks that differ.
+TOKEN_LIFETIME = timedelta(minutes=55)
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The patience and the budgets of a change.
+
+    Attributes:
+        daily_limit: Certificates asked for in 24 hours, over all changes.
+        requests_per_change: Certificates asked for by one change before it is given up.
+        resumes: Starts without progress before a change counts as crash-looping.
+        policy_patience: How long "not authorised" may be the spreading of policies.
+        refusal_patience: How long a refusal may be the spreading of an activation.
+        probation: The trial period after activation.
+        check_every: The longest time between two proofs in probation.
+    """
+
+    daily_limit: int = 4
+    requests_per_change: int = 3
+    resumes: int = 10
+    policy_patience: timedelta = timedelta(seconds=POLICY_PATIENCE)
+    refusal_patience: timedelta = timedelta(minutes=1)
+    probation: timedelta = timedelta(minutes=10)
+    check_every: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a decision rests on besides the record.
+
+    Attributes:
+        clock: The wall clock and whether to believe it.
+        current: The generation `current` points at, or None.
+        expected_thing: The thing this gateway is, from the current set or the configuration; None when unknown.
+        requests: When certificates were asked for by earlier changes, as far as the history tells.
+    """
+
+    clock: Reading
+    current: int | None = None
+    expected_thing: str | None = None
+    requests: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """What to do next. `why` is a sentence for people."""
+
+    why: str
+
+
+class GenerateKey(Action):
+    """Prove that the store has room, then make key and request durable."""
+
+
+class BeginRequest(Action):
+    """Record that a certificate is about to be asked for."""
+
+
+class RequestCertificate(Action):
+    """Ask for a certificate and accept or refuse what comes back."""
+
+
+class RegisterThing(Action):
+    """Record that registration begins, then register the certificate in hand."""
+
+
+class AssumeRegistered(Action):
+    """Registration was sent, its answer was lost and the token is spent: go on, and let the proof decide."""
+
+
+class DropCertificate(Action):
+    """The certificate in hand was not registered in time; begin again with a new key."""
+
+
+class PrepareGeneration(Action):
+    """Write the generation."""
+
+
+class Prove(Action):
+    """Connect with the prepared set and have an authorised request answered."""
+
+
+class Activate(Action):
+    """Point `current` at the generation."""
+
+
+class Deploy(Action):
+    """Make the dependants use the new set."""
+
+
+class HoldProbation(Action):
+    """Prove the active set again; the trial period goes on."""
+
+
+class EndProbation(Action):
+    """Prove the active set a last time; then it is final."""
+
+
+class RollBack(Action):
+    """Point `current` at the base generation again."""
+
+
+class Finish(Action):
+    """Write the outcome to the history and clear the change away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject(Action):
+    """Give the change up before it activates anything."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait(Action):
+    """Do nothing before `until`.
+
+    Attributes:
+        until: When to look again, at the latest.
+        failure: The failure that is being waited out, or None in an ordinary wait.
+        code: A short stable name of the reason: ``retry``, ``clock``, ``budget``, ``probation``, ``crash-loop``.
+    """
+
+    until: datetime
+    code: str
+    failure: Failure | None = None
+
+
+def next_action(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
+    """Return the one thing to do next for the change."""
+    if record.phase.ended:
+        return Finish(why=f"the change is {record.phase}")
+    if record.condemned is not None and not _still_waiting(record, facts.clock.now):
+        return RollBack(why=f"the new set was refused ({record.condemned.message}), the previous one is put back")
+    return _hold_back(record, facts, limits) or _next_step(record, facts, limits)
+
+
+def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | None:
+    now = facts.clock.now
+    if not facts.clock.believable:
+        return Wait(
+            why=f"the clock shows {now:%Y-%m-%d}, which cannot be; nothing is judged before it is set",
+            until=now + timedelta(seconds=30),
+            code="clock",
+        )
+    if _still_waiting(record, now):
+        assert record.retry_at is not None  # noqa: S101 - _still_waiting implies it
+        why = record.failure.message if record.failure else "the last try failed"
+        return Wait(why=f"{why} Next try at {clock_time(record.retry_at)}.", until=record.retry_at,
+                    code="retry", failure=record.failure)  # fmt: skip
+    if record.resumes > limits.resumes:
+        return _crash_loop(record, now)
+    return None
+
+
+def _still_waiting(record: ChangeRecord, now: datetime) -> bool:
+    if record.retry_at is None:
+        return False
+    # A clock that was set back must not turn a short delay into years.
+    return now < record.retry_at <= now + timedelta(seconds=LONGEST_DELAY)
+
+
+def _crash_loop(record: ChangeRecord, now: datetime) -> Action | None:
+    stops = f"The agent stopped {record.resumes} times in phase {record.phase} without getting any further."
+    if not record.phase.activated:
+        remedy = "The change was given up and its generation set aside; read the journal before the next one."
+        failure = Failure(kind=FailureClass.STORE, code="crash-loop", message=stops, remedy=remedy)
+        return Reject(why="the change crash-loops", failure=failure)
+    until = (record.resumed_at or now) + DAY
+    if now < until <= now + DAY:
+        return Wait(why=f"{stops} Next try at {clock_time(until)}.", until=until, code="crash-loop")
+    return None
+
+
+def _next_step(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
+    match record.phase:
+        case Phase.PLANNED:
+            return GenerateKey(why="a new private key is made on this device")
+        case Phase.KEY_READY:
+            return _ask(record, facts, limits)
+        case Phase.REQUESTED:
+            return RequestCertificate(why="the cloud is asked for a certificate for the new key")
+        case Phase.ISSUED:
+            return _register(record, facts)
+        case Phase.REGISTERED:
+            return PrepareGeneration(why=f"generation {record.generation} is written")
+        case Phase.PREPARED:
+            return Prove(why=f"generation {record.generation} must connect before it is used")
+        case Phase.PROVEN:
+            return Activate(why=f"generation {record.generation} is proven and becomes current")
+        case Phase.ACTIVE:
+            return Deploy(why="dependants take up the new set")
+        case _:
+            return _probation(record, facts, limits)
+
+
+def _ask(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
+    now = facts.clock.now
+    recent = sorted(at for at in (*facts.requests, *record.requests) if abs(now - at) < DAY)
+    if len(recent) >= limits.daily_limit:
+        until = recent[-limits.daily_limit] + DAY
+        why = (
+            f"{len(recent)} certificates were asked for within 24 hours and the limit is {limits.daily_limit}; "
+            f"the next may be asked for at {clock_time(until)}"
+        )
+        return Wait(why=why, until=until, code="budget")
+    return BeginRequest(why="key and request are durable")
+
+
+def _register(record: ChangeRecord, facts: Facts) -> Action:
+    assert record.issued is not None  # noqa: S101 - CertificateIssued is the only way here
+    if abs(facts.clock.now - record.issued.at) < TOKEN_LIFETIME:
+        return RegisterThing(why="the certificate is registered while its ownership token lives")
+    if record.registrations and facts.expected_thing is not None:
+        return AssumeRegistered(why="registration was sent and never answered; the proof will tell")
+    return DropCertificate(why="the certificate was not registered within the hour and is gone; a new key is made")
+
+
+def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
+    now = facts.clock.now
+    until = record.probation_until
+    if until is None or now >= until or until > now + limits.probation:  # the last: the clock was set back
+        return EndProbation(why="probation is over; one more proof makes the new set final")
+    checked = record.checked_at or record.entered_at
+    due = min(until, checked + limits.check_every)
+    if now >= due or due > now + limits.check_every:
+        return HoldProbation(why="the new set is proven again within probation")
+    return Wait(
+        why=f"generation {record.generation} is on probation until {clock_time(until)}; the previous set is kept ready",
+        until=due,
+        code="probation",
+    )
+
+
+def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits) -> Event:
+    """Return the event that records `failure` of the present step.
+
+    Args:
+        record: The change.
+        failure: What went wrong, already judged against a control where one was needed.
+        facts: The same facts that chose the step.
+        jitter: A number in [0, 1) for the retry delay.
+        limits: Patience and budgets.
+    """
+    now = facts.clock.now
+    if failure.code == "token-invalid" and record.phase is Phase.ISSUED:
+        return _token_refused(record, facts)
+    lasted = _refusal_lasted(record, failure, now, limits)
+    if _gives_up(record, failure, limits, lasted=lasted):
+        return Condemned(at=now, failure=failure) if record.phase.activated else Rejected(at=now, failure=failure)
+    if failure.decisive:
+        failure = _not_yet(failure, limits)
+    retry_at = now + timedelta(seconds=retry_delay(failure.kind, record.attempts + 1, jitter))
+    if record.phase is Phase.REQUESTED:
+        return RequestFailed(at=now, failure=failure, retry_at=retry_at)
+    return StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
+    """A token is refused when it is dead, or when an earlier registration with it got through unanswered."""
+    if record.registrations > 1 and facts.expected_thing is not None:
+        return Registered(at=facts.clock.now, thing_name=facts.expected_thing)
+    return TokenExpired(at=facts.clock.now)
+
+
+def _refusal_lasted(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> bool:
+    """Whether the cloud has had the time to make a fresh certificate or policy known everywhere."""
+    patience = _patience(failure, limits)
+    since = record.refused_since or now
+    return not timedelta() <= now - since < patience
+
+
+def _patience(failure: Failure, limits: Limits) -> timedelta:
+    match failure.kind:
+        case FailureClass.POLICY:
+            return limits.policy_patience
+        case FailureClass.CREDENTIAL:
+            return limits.refusal_patience
+        case _:
+            return timedelta()
+
+
+def _not_yet(failure: Failure, limits: Limits) -> Failure:
+    patience = duration(_patience(failure, limits))
+    remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {patience}."
+    return replace(failure, decisive=False, remedy=remedy)
+
+
+def _gives_up(record: ChangeRecord, failure: Failure, limits: Limits, *, lasted: bool) -> bool:
+    if record.phase in _BEFORE_A_GENERATION:
+        return (
+            failure.decisive
+            or (failure.kind is FailureClass.POLICY and lasted)
+            or (failure.kind is FailureClass.PROTOCOL and _asked_enough(record, failure, limits))
+        )
+    if not failure.decisive or not lasted:
+        return False
+    return not record.phase.activated or record.base is not None
+
+
+def _asked_enough(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
+    return failure.code in FINAL_CODES or len(record.requests) >= limits.requests_per_change
+
+
+_BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
+
+# Answers of the service that asking again cannot change.
+FINAL_CODES = frozenset({"request-refused", "wrong-thing"})
+
+
+def requests_of(records: Iterable[ChangeRecord]) -> tuple[datetime, ...]:
+    """Return when certificates were asked for, over several changes."""
+    return tuple(at for record in records for at in record.requests)
+
+
+def clock_time(at: datetime) -> str:
+    """Return an instant for people: UTC, to the second."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def duration(span: timedelta) -> str:
+    """Return a time span for people: ``90 s``, ``10 min``, ``5 h``, ``30 d``."""
+    seconds = span.total_seconds()
+    for size, unit, least in ((86400, "d", 2 * 86400), (3600, "h", 7200), (60, "min", 120)):
+        if seconds >= least:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"

@@ -1,0 +1,158 @@
+"""What can go wrong with a step, by class, and how a control connection turns a doubt into a verdict.
+
+Rules:
+
+* A failure is a value. It says what happened, what to do, and whether it is *decisive*.
+* *Decisive* means a positive refusal of the new credential, or an old one that works where the new one does
+  not. Nothing else may reject a prepared generation or roll one back: no network is not a refusal.
+* AWS IoT Core hangs up without a reason on an inactive, revoked or unknown certificate
+  (aws/aws-iot-device-sdk-cpp-v2#247), which looks just like a bad network. Only a control with another
+  credential over the same path can tell them apart; `judge` is the one place where that is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from agent.core.timekeeping import ClockState
+
+if TYPE_CHECKING:
+    from agent.core.timekeeping import Reading
+
+
+class FailureClass(StrEnum):
+    """The class of a failure decides what the agent does next."""
+
+    NETWORK = "network"  # wait, back off; the change is kept
+    CLOCK = "clock"  # wait until the clock can be believed
+    SERVER_TRUST = "server-trust"  # the endpoint is not who it should be; alarm, never connect unverified
+    CREDENTIAL = "credential"  # refused while the control is accepted; reject or roll back
+    POLICY = "policy"  # not authorised; retried while policies spread, then as credential
+    THROTTLED = "throttled"  # back off; never a refusal
+    STORE = "store"  # the disk; nothing is lost
+    PROTOCOL = "protocol"  # a reply that cannot be accepted; ask again on a new connection
+    OPERATOR = "operator"  # nothing failed: a person decided so
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """One failure of one step.
+
+    Attributes:
+        kind: The class.
+        code: A short stable name for machines, for example ``hung-up`` or ``token-invalid``.
+        message: One sentence: what happened.
+        remedy: One sentence: what to do, or what the agent does by itself.
+        decisive: Whether it may reject or roll back a generation.
+    """
+
+    kind: FailureClass
+    code: str
+    message: str
+    remedy: str = ""
+    decisive: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+# Codes that a refused credential and a broken path share; a control must decide.
+AMBIGUOUS = frozenset({"hung-up", "tls-alert", "connack-timeout", "session-lost"})
+
+# Seconds. Policies need six to eight minutes to take effect everywhere (AWS IoT Core developer guide,
+# "AWS IoT Core policies"), so "not authorised" on a fresh certificate proves nothing for ten.
+POLICY_PATIENCE = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """What became of the control connection.
+
+    Attributes:
+        name: Who was tried, as a reader knows it: "the current set", "the claim certificate".
+        failure: Why it failed, or None when it was accepted.
+    """
+
+    name: str
+    failure: Failure | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the control got through."""
+        return self.failure is None
+
+
+def needs_control(failure: Failure) -> bool:
+    """Whether a control connection could change the verdict on a candidate's failure."""
+    return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.SERVER_TRUST} or (
+        failure.kind is FailureClass.NETWORK and failure.code in AMBIGUOUS
+    )
+
+
+def judge(failure: Failure, control: Control | None) -> Failure:
+    """Judge a candidate's failure in the light of a control.
+
+    Args:
+        failure: How the candidate failed.
+        control: What another credential met on the same path at the same time; None when there is no other.
+
+    Returns:
+        The failure with its final class. It is decisive only when the control was accepted.
+    """
+    if not needs_control(failure):
+        return failure
+    if control is None:
+        if failure.kind is FailureClass.SERVER_TRUST:
+            return failure
+        # "Not authorised" is said by the broker itself; a hang-up or an alert may be anybody's.
+        if failure.kind is FailureClass.POLICY:
+            return replace(failure, decisive=True)
+        remedy = "There is no other certificate to compare with, so this is not taken as a refusal; retrying."
+        return replace(failure, kind=_undecided(failure), decisive=False, remedy=remedy)
+    if control.accepted:
+        return _refused(failure, control)
+    return replace(
+        failure,
+        kind=_undecided(failure),
+        decisive=False,
+        message=f"{failure.message} {_capital(control.name)} meets the same, so the cause is not the new set.",
+        remedy="Nothing is rolled back; the agent retries.",
+    )
+
+
+def _undecided(failure: Failure) -> FailureClass:
+    return FailureClass.NETWORK if failure.kind is FailureClass.CREDENTIAL else failure.kind
+
+
+def _refused(failure: Failure, control: Control) -> Failure:
+    kind = failure.kind
+    if kind is FailureClass.NETWORK:
+        kind = FailureClass.CREDENTIAL
+    return replace(
+        failure,
+        kind=kind,
+        decisive=True,
+        message=f"{failure.message} {_capital(control.name)} is accepted over the same path.",
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+# What a wrong clock makes of a sound certificate.
+TIME_CODES = frozenset({"server-certificate-expired", "server-certificate-not-yet-valid"})
+
+
+def in_the_light_of(clock: Reading, failure: Failure) -> Failure:
+    """Blame the clock, not the certificate, when nobody vouches for the clock."""
+    if failure.code not in TIME_CODES or clock.state is ClockState.SYNCHRONISED:
+        return failure
+    return replace(
+        failure,
+        kind=FailureClass.CLOCK,
+        message=f"{failure.message} The clock shows {clock.now:%Y-%m-%d %H:%M} UTC and is not synchronised.",
+        remedy="Check time synchronisation (`timedatectl`); the agent goes on as soon as the clock is set.",
+    )

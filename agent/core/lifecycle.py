@@ -1,0 +1,414 @@
+"""The change state machine: phases, events, one literal table, and nothing that happens outside it.
+
+Rule 1: everything that moves a change from phase to phase stands in `TRANSITIONS`. A pair that is not in the
+table raises `IllegalTransitionError` and nothing moves.
+
+Rule 2: a record is persisted *before* the step it announces is taken. So after a kill or a power cut at any
+instant the record says which step may have been taken, and the step is either repeatable (making a key, writing
+a generation, moving a link, registering with the same token, proving) or guarded by a phase of its own: REQUESTED
+is on disk before the request for a certificate leaves, so that a lost reply is known and counted.
+
+Rule 3: nothing here performs a step, reads a clock or draws a number. `agent.core.decide` says what to do next
+and turns failures into events; the engine does it and feeds the outcome back.
+
+::
+
+    PLANNED → KEY_READY → REQUESTED → ISSUED → REGISTERED → PREPARED → PROVEN → ACTIVE → DEPLOYED → COMMITTED → RETIRED
+       └──────────┴───────────┴─────────┴──────────┴───────────┴─────────┴→ REJECTED └──────────┴→ ROLLED_BACK
+
+`trust`, `import` and `rollback` changes enter at PREPARED: their generation is already on disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from agent.core.failure import Failure, FailureClass
+
+if TYPE_CHECKING:
+    from agent.core.values import Kind, Origin
+
+
+class Phase(StrEnum):
+    """How far a change has come. The name says what is already true."""
+
+    PLANNED = "planned"
+    KEY_READY = "key-ready"
+    REQUESTED = "requested"
+    ISSUED = "issued"
+    REGISTERED = "registered"
+    PREPARED = "prepared"
+    PROVEN = "proven"
+    ACTIVE = "active"
+    DEPLOYED = "deployed"
+    COMMITTED = "committed"
+    RETIRED = "retired"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled-back"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens to the change itself."""
+        return self in {Phase.COMMITTED, Phase.RETIRED, Phase.REJECTED, Phase.ROLLED_BACK}
+
+    @property
+    def activated(self) -> bool:
+        """Whether `current` points at the change's generation."""
+        return self in {Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED, Phase.RETIRED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issued:
+    """A certificate in hand, and the token that registers it within the hour.
+
+    Attributes:
+        certificate_pem: As it came, already accepted.
+        certificate_id: As the cloud named it.
+        token: The certificate ownership token; a secret.
+        at: When it arrived.
+    """
+
+    certificate_pem: str = field(repr=False)
+    certificate_id: str
+    token: str = field(repr=False)
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeRecord:
+    """One change, as persisted in ``change.json`` before each step.
+
+    Attributes:
+        id: Unique, for people to quote.
+        kind: What it does.
+        origin: Who wanted it.
+        reason: Why, in the words of whoever wanted it.
+        generation: The generation it makes, or goes back to.
+        base: The generation that was current when it was planned; None at first enrolment.
+        phase: How far it has come.
+        planned_at: When it was planned.
+        entered_at: When the present phase was entered.
+        passed: The phases passed so far, with their times.
+        requests: When certificates were asked for, each counted against the daily limit.
+        issued: The certificate in hand; reduced to its id once the generation is prepared.
+        registrations: How often registration was sent with the present token.
+        thing_name: The thing the cloud registered the certificate for.
+        attempts: Failures in the present phase.
+        resumes: Starts of the agent in the present phase without progress.
+        resumed_at: The last such start.
+        retry_at: Not to be tried again before.
+        failure: The last failure, until a step succeeds.
+        refused_since: When the first refusal of the present phase was met.
+        condemned: The decisive failure after activation; the change is being rolled back.
+        probation_until: When the trial period after activation ends.
+        checked_at: The last proof in probation.
+        good_time: The last proof under a synchronised clock: a floor for every later clock. It cannot be far off, since
+            the endpoint's own certificate was valid then.
+    """
+
+    id: str
+    kind: Kind
+    origin: Origin
+    reason: str
+    generation: int
+    base: int | None
+    phase: Phase
+    planned_at: datetime
+    entered_at: datetime
+    passed: tuple[tuple[Phase, datetime], ...] = ()
+    requests: tuple[datetime, ...] = ()
+    issued: Issued | None = None
+    registrations: int = 0
+    thing_name: str | None = None
+    attempts: int = 0
+    resumes: int = 0
+    resumed_at: datetime | None = None
+    retry_at: datetime | None = None
+    failure: Failure | None = None
+    refused_since: datetime | None = None
+    condemned: Failure | None = None
+    probation_until: datetime | None = None
+    checked_at: datetime | None = None
+    good_time: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a change, at a time."""
+
+    at: datetime
+
+
+class Resumed(Event):
+    """The agent started and found the change; whatever step was under way is unknown."""
+
+
+class KeyReady(Event):
+    """Key and request are durable."""
+
+
+class KeyLost(Event):
+    """The staged key is missing or damaged, so a certificate for it is worthless."""
+
+
+class RequestBegun(Event):
+    """A certificate is about to be asked for; this is durable before the request leaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestFailed(Event):
+    """The request brought no usable certificate: lost, refused, or one that fails acceptance."""
+
+    failure: Failure
+    retry_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateIssued(Event):
+    """An acceptable certificate and its token are in hand."""
+
+    issued: Issued
+
+
+class RegistrationBegun(Event):
+    """Registration is about to be sent; a lost reply leaves it in doubt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered(Event):
+    """The cloud registered the certificate, or may have: the proof decides."""
+
+    thing_name: str
+
+
+class TokenExpired(Event):
+    """The certificate was not registered within the token's life; the cloud has deleted it."""
+
+
+class GenerationPrepared(Event):
+    """The generation is whole and durable on disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proven(Event):
+    """The prepared set connected and had an authorised request answered.
+
+    Attributes:
+        synchronised: Whether the clock was, so that `at` may serve as a floor for later clocks.
+    """
+
+    synchronised: bool = False
+
+
+class Activated(Event):
+    """`current` points at the generation, durably."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed(Event):
+    """The dependants use the new set."""
+
+    probation: timedelta
+
+
+class ProbationHeld(Proven):
+    """The new set was proven again within probation."""
+
+
+class ProbationPassed(Proven):
+    """The new set was proven again at the end of probation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFailed(Event):
+    """A step failed in a way that ends nothing; it is tried again."""
+
+    failure: Failure
+    retry_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected(Event):
+    """The change ends without having activated anything."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condemned(Event):
+    """The activated set must be given up; the links have not moved yet."""
+
+    failure: Failure
+
+
+class RolledBack(Event):
+    """`current` points at the base generation again, durably."""
+
+
+class Retired(Event):
+    """The cloud accepted the retirement of the certificate that was replaced."""
+
+
+class IllegalTransitionError(RuntimeError):
+    """An event that cannot happen in this phase: a defect in the caller."""
+
+
+P = Phase
+TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
+    (P.PLANNED, KeyReady): P.KEY_READY,
+    (P.PLANNED, StepFailed): P.PLANNED,
+    (P.PLANNED, Resumed): P.PLANNED,
+    (P.PLANNED, Rejected): P.REJECTED,
+    (P.KEY_READY, RequestBegun): P.REQUESTED,
+    (P.KEY_READY, KeyLost): P.PLANNED,
+    (P.KEY_READY, StepFailed): P.KEY_READY,
+    (P.KEY_READY, Resumed): P.KEY_READY,
+    (P.KEY_READY, Rejected): P.REJECTED,
+    (P.REQUESTED, CertificateIssued): P.ISSUED,
+    (P.REQUESTED, RequestFailed): P.KEY_READY,
+    (P.REQUESTED, Resumed): P.KEY_READY,  # the reply, if any, went to a connection that is gone
+    (P.REQUESTED, Rejected): P.REJECTED,
+    (P.ISSUED, RegistrationBegun): P.ISSUED,
+    (P.ISSUED, Registered): P.REGISTERED,
+    (P.ISSUED, TokenExpired): P.PLANNED,
+    (P.ISSUED, KeyLost): P.PLANNED,
+    (P.ISSUED, StepFailed): P.ISSUED,
+    (P.ISSUED, Resumed): P.ISSUED,
+    (P.ISSUED, Rejected): P.REJECTED,
+    (P.REGISTERED, GenerationPrepared): P.PREPARED,
+    (P.REGISTERED, KeyLost): P.PLANNED,
+    (P.REGISTERED, StepFailed): P.REGISTERED,
+    (P.REGISTERED, Resumed): P.REGISTERED,
+    (P.REGISTERED, Rejected): P.REJECTED,
+    (P.PREPARED, Proven): P.PROVEN,
+    (P.PREPARED, StepFailed): P.PREPARED,
+    (P.PREPARED, Resumed): P.PREPARED,
+    (P.PREPARED, Rejected): P.REJECTED,
+    (P.PROVEN, Activated): P.ACTIVE,
+    (P.PROVEN, StepFailed): P.PROVEN,
+    (P.PROVEN, Resumed): P.PROVEN,
+    (P.PROVEN, Rejected): P.REJECTED,
+    (P.ACTIVE, Deployed): P.DEPLOYED,
+    (P.ACTIVE, StepFailed): P.ACTIVE,
+    (P.ACTIVE, Resumed): P.ACTIVE,
+    (P.ACTIVE, Condemned): P.ACTIVE,
+    (P.ACTIVE, RolledBack): P.ROLLED_BACK,
+    (P.DEPLOYED, ProbationHeld): P.DEPLOYED,
+    (P.DEPLOYED, ProbationPassed): P.COMMITTED,
+    (P.DEPLOYED, StepFailed): P.DEPLOYED,
+    (P.DEPLOYED, Resumed): P.DEPLOYED,
+    (P.DEPLOYED, Condemned): P.DEPLOYED,
+    (P.DEPLOYED, RolledBack): P.ROLLED_BACK,
+    (P.COMMITTED, Retired): P.RETIRED,
+    (P.COMMITTED, Resumed): P.COMMITTED,
+    (P.REJECTED, Resumed): P.REJECTED,
+    (P.ROLLED_BACK, Resumed): P.ROLLED_BACK,
+}
+
+
+def advance(record: ChangeRecord, event: Event) -> ChangeRecord:
+    """Return the record after `event`.
+
+    Raises:
+        IllegalTransitionError: The event cannot happen in the record's phase; nothing moves.
+    """
+    target = TRANSITIONS.get((record.phase, type(event)))
+    if target is None:
+        raise IllegalTransitionError(f"{type(event).__name__} cannot happen in phase {record.phase}")
+    _refuse_contradiction(record, event)
+    return _apply(_enter(record, target, event.at), event)
+
+
+def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
+    if isinstance(event, RolledBack) and record.condemned is None:
+        raise IllegalTransitionError("a rollback needs the failure that condemned the new set")
+    if record.condemned is not None and isinstance(event, Deployed | ProbationHeld | ProbationPassed):
+        raise IllegalTransitionError("a condemned set is rolled back, whatever else happens")
+    if isinstance(event, Condemned):
+        if record.base is None:
+            raise IllegalTransitionError("there is no base generation to roll back to")
+        if not event.failure.decisive:
+            raise IllegalTransitionError("only a decisive failure condemns an activated set")
+
+
+def _enter(record: ChangeRecord, target: Phase, at: datetime) -> ChangeRecord:
+    if target is record.phase:
+        return record
+    entered = replace(
+        record, phase=target, entered_at=at, passed=(*record.passed, (target, at))[-MAX_PASSED:], retry_at=None
+    )
+    return entered if {record.phase, target} == _ASKING else _clear(entered)
+
+
+# A change that is refused again and again must not grow its record without bound.
+MAX_PASSED = 60
+
+# Asking, and asking again after a refusal, is one effort: going to and fro between the two is no progress.
+_ASKING = {Phase.KEY_READY, Phase.REQUESTED}
+
+_REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
+
+
+def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
+    match event:
+        case Resumed():
+            return replace(record, resumes=record.resumes + 1, resumed_at=event.at)
+        case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
+            return _failed(record, failure, retry_at, event.at)
+        case RequestBegun():
+            return replace(record, requests=(*record.requests, event.at))
+        case CertificateIssued(issued=issued):
+            return replace(record, issued=issued, registrations=0)
+        case RegistrationBegun():
+            return replace(record, registrations=record.registrations + 1)
+        case Rejected(failure=failure):
+            return replace(record, failure=failure, issued=_spent(record.issued))
+        case Condemned(failure=failure):
+            return replace(record, failure=failure, condemned=failure, retry_at=None)
+        case _:
+            return _apply_progress(record, event)
+
+
+def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
+    match event:
+        case KeyLost() | TokenExpired():
+            return replace(record, issued=None, registrations=0, thing_name=None)
+        case Registered(thing_name=thing_name):
+            return replace(record, thing_name=thing_name)
+        case GenerationPrepared():
+            return replace(record, issued=_spent(record.issued))
+        case Deployed(probation=probation):
+            return replace(record, probation_until=event.at + probation)
+        case Proven(synchronised=synchronised):  # and the two that are proofs within probation
+            good_time = event.at if synchronised else record.good_time
+            return _clear(replace(record, checked_at=event.at, good_time=good_time))
+        case RolledBack():
+            return replace(record, failure=record.condemned)
+        case _:
+            return record
+
+
+def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: datetime) -> ChangeRecord:
+    refused_since = record.refused_since
+    if failure.kind in _REFUSALS:
+        refused_since = refused_since or at
+    # A failure that was recorded is no crash: `resumes` counts only starts that ended without a word.
+    return replace(
+        record,
+        failure=failure,
+        attempts=record.attempts + 1,
+        resumes=0,
+        retry_at=retry_at,
+        refused_since=refused_since,
+    )
+
+
+def _clear(record: ChangeRecord) -> ChangeRecord:
+    return replace(record, attempts=0, resumes=0, retry_at=None, failure=None, refused_since=None)
+
+
+def _spent(issued: Issued | None) -> Issued | None:
+    return None if issued is None else replace(issued, token="", certificate_pem="")

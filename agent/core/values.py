@@ -1,0 +1,181 @@
+"""The values that cross layers: what a certificate says, what one connects with, what a generation is.
+
+All are frozen. Secrets never show in a `repr`, so they cannot reach a log or a traceback by accident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+class Kind(StrEnum):
+    """What a change does.
+
+    The first two get a certificate from the cloud; the others begin with a generation that is already prepared.
+    A rollback by command is a change like any other: it proves the previous generation before it uses it.
+    """
+
+    ENROLL = "enroll"
+    ROTATE = "rotate"
+    TRUST = "trust"
+    IMPORT = "import"
+    ROLLBACK = "rollback"
+
+    @property
+    def issues(self) -> bool:
+        """Whether a change of this kind asks the cloud for a certificate."""
+        return self in {Kind.ENROLL, Kind.ROTATE}
+
+    @property
+    def makes_a_generation(self) -> bool:
+        """Whether a change of this kind writes a generation of its own, which may be set aside."""
+        return self is not Kind.ROLLBACK
+
+
+class Origin(StrEnum):
+    """Who wanted the change."""
+
+    TECHNICIAN = "technician"
+    SCHEDULE = "schedule"
+    LADDER = "ladder"
+    JOB = "job"
+    SHADOW = "shadow"
+
+
+class KeyAlgorithm(StrEnum):
+    """Private keys that AWS IoT Core and the SDK both take ("Create client certificates", developer guide)."""
+
+    EC_P256 = "ec-p256"
+    EC_P384 = "ec-p384"
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateFacts:
+    """What one X.509 certificate says, without the library that read it.
+
+    Attributes:
+        subject: RFC 4514 text.
+        issuer: RFC 4514 text.
+        serial: The serial number, lower-case hexadecimal.
+        not_before: Start of validity.
+        not_after: End of validity.
+        sha256: SHA-256 of the DER, lower-case hexadecimal; AWS IoT Core's certificate id.
+        spki_sha256: SHA-256 of the subject public key info, lower-case hexadecimal.
+        is_ca: Whether basic constraints say that it is a certificate authority.
+        key: For people: "EC P-256", "RSA 2048".
+        signature: The signature algorithm's name or dotted OID.
+        digital_signature: Key usage has digitalSignature; None without the extension.
+        client_auth: Extended key usage has clientAuth or any; None without the extension.
+    """
+
+    subject: str
+    issuer: str
+    serial: str
+    not_before: datetime
+    not_after: datetime
+    sha256: str
+    spki_sha256: str
+    is_ca: bool
+    key: str
+    signature: str
+    digital_signature: bool | None
+    client_auth: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialSet:
+    """A private key and its certificate chain, which are never apart.
+
+    Attributes:
+        key_pem: The private key, PEM, unencrypted.
+        certificate_pem: The leaf first, then any intermediates.
+        leaf: What the leaf says.
+    """
+
+    key_pem: bytes = field(repr=False)
+    certificate_pem: bytes = field(repr=False)
+    leaf: CertificateFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustBundle:
+    """The trust anchors, replaceable as a unit; never empty.
+
+    Attributes:
+        pem: What the TLS library is given, to the byte.
+        anchors: What each anchor says, in order.
+    """
+
+    pem: bytes = field(repr=False)
+    anchors: tuple[CertificateFacts, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What a connection is made with.
+
+    Attributes:
+        name: For people: "generation 7", "the claim certificate".
+        credential: Key and certificate.
+        trust: The anchors the endpoint must chain to; no others count.
+        client_id: The MQTT client id.
+        thing_name: The thing whose authorised request proves the set; None for a claim, which may ask for nothing.
+    """
+
+    name: str
+    credential: CredentialSet
+    trust: TrustBundle
+    client_id: str
+    thing_name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The description that lies in a generation and decides whether it is whole.
+
+    Attributes:
+        number: The generation's number; numbers only grow.
+        kind: The kind of change that made it.
+        change: The id of that change.
+        origin: Who wanted it.
+        thing_name: The thing the certificate was registered for.
+        certificate_id: SHA-256 of the leaf's DER.
+        not_before: Start of the leaf's validity.
+        not_after: End of the leaf's validity.
+        created_at: When the generation was prepared.
+        files: SHA-256 of every other file, by name.
+    """
+
+    number: int
+    kind: Kind
+    change: str
+    origin: Origin
+    thing_name: str
+    certificate_id: str
+    not_before: datetime
+    not_after: datetime
+    created_at: datetime
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """A whole generation, read and checked: the bytes here are the bytes that were verified."""
+
+    manifest: Manifest
+    credential: CredentialSet
+    trust: TrustBundle
+
+    @property
+    def number(self) -> int:
+        """The generation's number."""
+        return self.manifest.number

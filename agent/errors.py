@@ -1,0 +1,75 @@
+"""The tree of errors: whose fault it is, and what the person who must act should do.
+
+::
+
+    AgentError
+    ├── ConfigError            the operator must change the configuration
+    ├── RefusedError           the agent will not do it now: permission, another change, a used-up budget
+    ├── StoreError             this disk: no room, no permission, an I/O error
+    │   ├── StoreBusyError     another process holds the store
+    │   ├── StoreInDoubtError  a last sync failed: the outcome must be read back, not assumed
+    │   └── DamagedError       readable but wrong; never repaired in place
+    ├── MaterialError          a key, certificate, request or bundle that cannot be used
+    └── CloudError             the network, the endpoint or AWS IoT Core; carries a `Failure`
+
+Misuse of the agent's own interfaces stays `ValueError` or `RuntimeError`: it is a defect, not an event.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.core.failure import Failure
+
+
+class AgentError(Exception):
+    """Something a person may have to act on.
+
+    Attributes:
+        hint: What to do next, as a sentence, or empty where there is nothing to do.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(AgentError):
+    """The configuration cannot be used; the message names file, line, key and expectation."""
+
+
+class RefusedError(AgentError):
+    """The agent declines the request in its present state."""
+
+
+class StoreError(AgentError):
+    """The state directory could not be read or written; what was there before is untouched."""
+
+
+class StoreBusyError(StoreError):
+    """Another process is the store's one writer."""
+
+
+class StoreInDoubtError(StoreError):
+    """The step was taken but its last sync failed, so a power cut may still undo it."""
+
+
+class DamagedError(StoreError):
+    """Something on disk is readable but wrong; it is never used and never repaired in place."""
+
+
+class MaterialError(AgentError):
+    """A key, certificate, request or trust bundle that cannot be parsed or used."""
+
+
+class CloudError(AgentError):
+    """The network, the endpoint or the cloud service did not do what was asked.
+
+    Attributes:
+        failure: The same as a value, with its class, which the state machine judges.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, hint=failure.remedy)
+        self.failure = failure
