@@ -33,13 +33,14 @@ from agent.adapters import durable, generations
 from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.plain import PlainError
 from agent.core.records import MAX_RECORD, decode_record, encode_outcome, encode_record
-from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
 from agent.errors import DamagedError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
     from types import TracebackType
+
+    from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
 
 CURRENT = "current"
 PREVIOUS = "previous"
@@ -266,23 +267,26 @@ class Store:
             durable.erase_directory(dir_fd, name)
 
     def _recover_current(self, change: ChangeRecord | None, notes: list[str]) -> None:
-        try:
-            number = self.current()
-            if number is not None:
-                self.generation(number)
-            elif not self._committed():
-                return
-            else:
-                raise DamagedError("There is no current generation, though there has been one.")
+        damage = self._damage_of_current()
+        if not damage:
             return
-        except DamagedError as error:
-            damage = str(error)
         for candidate in self._fallbacks(change):
             if self._is_whole(candidate):
                 durable.point(self._root, CURRENT, self._target(candidate))
                 notes.append(f"{damage} Generation {candidate} is whole and is current now.")
                 return
         notes.append(f"{damage} No other generation is whole; it is not used and stays as it is.")
+
+    def _damage_of_current(self) -> str:
+        try:
+            number = self.current()
+            if number is not None:
+                self.generation(number)
+            elif self._committed():
+                return "There is no current generation, though there has been one."
+        except DamagedError as error:
+            return str(error)
+        return ""
 
     def _recover_previous(self, change: ChangeRecord | None, notes: list[str]) -> None:
         current = self._unless_damaged(self.current)

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 MAX_BUNDLE = 1_048_576  # bytes; the whole Mozilla store has a quarter of it
 MAX_ANCHORS = 1_000
 
-_BLOCK = re.compile(
-    rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[A-Za-z0-9+/=\s]{1,200000}?-----END (?:X509 |TRUSTED )?CERTIFICATE-----"
-)
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,200000}?-----END CERTIFICATE-----")
 _BEGIN = b"-----BEGIN "
 
 _SIGNATURES = {

@@ -3,7 +3,7 @@
 `accept` checks (1) to (9); errors quote the number. The caller has parsed every PEM block; a block that could not
 be parsed is check (2). A proof by connecting comes later and is not part of acceptance.
 
-(1) The reply is no larger than AWS allows, and holds a bounded number of certificates.
+(1) The reply is no larger than AWS allows, holds a bounded number of certificates, and an ownership token.
 (2) Every PEM block is a certificate that parses, and there is at least one.
 (3) The first is a leaf; all others are certificate authorities.
 (4) The leaf's public key is the one that this device made.
@@ -49,6 +49,7 @@ class Issuance:
         chain: Every certificate in it, in order.
         problem: Why a block could not be parsed, or empty.
         claimed_id: The certificate id in the reply.
+        token_size: Characters of the ownership token.
         key_sha256: SHA-256 of the public key info of the key this device made.
         known: SHA-256 of the certificates this device already has.
     """
@@ -57,6 +58,7 @@ class Issuance:
     chain: tuple[CertificateFacts, ...]
     problem: str
     claimed_id: str
+    token_size: int
     key_sha256: str
     known: frozenset[str]
 
@@ -91,6 +93,8 @@ def _bounded(issuance: Issuance, _clock: Reading) -> str:
         return f"check 1, it has {issuance.size} characters and {MAX_CERTIFICATE_PEM} are allowed"
     if len(issuance.chain) > MAX_CHAIN:
         return f"check 1, it holds {len(issuance.chain)} certificates and {MAX_CHAIN} are allowed"
+    if not 0 < issuance.token_size <= MAX_TOKEN:
+        return f"check 1, its ownership token has {issuance.token_size} characters"
     return ""
 
 

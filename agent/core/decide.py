@@ -104,7 +104,7 @@ class RequestCertificate(Action):
 
 
 class RegisterThing(Action):
-    """Record that registration begins, then register the certificate in hand."""
+    """Register the certificate in hand."""
 
 
 class AssumeRegistered(Action):
@@ -254,7 +254,7 @@ def _register(record: ChangeRecord, facts: Facts) -> Action:
     assert record.issued is not None  # noqa: S101 - CertificateIssued is the only way here
     if abs(facts.clock.now - record.issued.at) < TOKEN_LIFETIME:
         return RegisterThing(why="the certificate is registered while its ownership token lives")
-    if record.registrations and facts.expected_thing is not None:
+    if record.unanswered and facts.expected_thing is not None:
         return AssumeRegistered(why="registration was sent and never answered; the proof will tell")
     return DropCertificate(why="the certificate was not registered within the hour and is gone; a new key is made")
 
@@ -301,7 +301,7 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
 
 def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
     """A token is refused when it is dead, or when an earlier registration with it got through unanswered."""
-    if record.registrations > 1 and facts.expected_thing is not None:
+    if record.unanswered and facts.expected_thing is not None:
         return Registered(at=facts.clock.now, thing_name=facts.expected_thing)
     return TokenExpired(at=facts.clock.now)
 

@@ -22,13 +22,14 @@ and turns failures into events; the engine does it and feeds the outcome back.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.failure import Failure, FailureClass
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from agent.core.values import Kind, Origin
 
 
@@ -94,7 +95,7 @@ class ChangeRecord:
         passed: The phases passed so far, with their times.
         requests: When certificates were asked for, each counted against the daily limit.
         issued: The certificate in hand; reduced to its id once the generation is prepared.
-        registrations: How often registration was sent with the present token.
+        unanswered: Registrations with the present token that may have been sent and were never answered.
         thing_name: The thing the cloud registered the certificate for.
         attempts: Failures in the present phase.
         resumes: Starts of the agent in the present phase without progress.
@@ -121,7 +122,7 @@ class ChangeRecord:
     passed: tuple[tuple[Phase, datetime], ...] = ()
     requests: tuple[datetime, ...] = ()
     issued: Issued | None = None
-    registrations: int = 0
+    unanswered: int = 0
     thing_name: str | None = None
     attempts: int = 0
     resumes: int = 0
@@ -171,10 +172,6 @@ class CertificateIssued(Event):
     """An acceptable certificate and its token are in hand."""
 
     issued: Issued
-
-
-class RegistrationBegun(Event):
-    """Registration is about to be sent; a lost reply leaves it in doubt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +268,6 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.REQUESTED, RequestFailed): P.KEY_READY,
     (P.REQUESTED, Resumed): P.KEY_READY,  # the reply, if any, went to a connection that is gone
     (P.REQUESTED, Rejected): P.REJECTED,
-    (P.ISSUED, RegistrationBegun): P.ISSUED,
     (P.ISSUED, Registered): P.REGISTERED,
     (P.ISSUED, TokenExpired): P.PLANNED,
     (P.ISSUED, KeyLost): P.PLANNED,
@@ -349,21 +345,23 @@ MAX_PASSED = 60
 # Asking, and asking again after a refusal, is one effort: going to and fro between the two is no progress.
 _ASKING = {Phase.KEY_READY, Phase.REQUESTED}
 
+# After these a request may have been carried out though no answer came.
+UNANSWERED = frozenset({"no-reply", "session-lost", "cloud-unavailable", "garbled"})
+
 _REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
 
 
 def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
     match event:
         case Resumed():
-            return replace(record, resumes=record.resumes + 1, resumed_at=event.at)
+            unanswered = record.unanswered + (record.phase is Phase.ISSUED)
+            return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
         case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
             return _failed(record, failure, retry_at, event.at)
         case RequestBegun():
             return replace(record, requests=(*record.requests, event.at))
         case CertificateIssued(issued=issued):
-            return replace(record, issued=issued, registrations=0)
-        case RegistrationBegun():
-            return replace(record, registrations=record.registrations + 1)
+            return replace(record, issued=issued, unanswered=0)
         case Rejected(failure=failure):
             return replace(record, failure=failure, issued=_spent(record.issued))
         case Condemned(failure=failure):
@@ -375,7 +373,7 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
 def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
     match event:
         case KeyLost() | TokenExpired():
-            return replace(record, issued=None, registrations=0, thing_name=None)
+            return replace(record, issued=None, unanswered=0, thing_name=None)
         case Registered(thing_name=thing_name):
             return replace(record, thing_name=thing_name)
         case GenerationPrepared():
@@ -395,6 +393,7 @@ def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: date
     refused_since = record.refused_since
     if failure.kind in _REFUSALS:
         refused_since = refused_since or at
+    maybe_sent = record.phase is Phase.ISSUED and failure.code in UNANSWERED
     # A failure that was recorded is no crash: `resumes` counts only starts that ended without a word.
     return replace(
         record,
@@ -403,6 +402,7 @@ def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: date
         resumes=0,
         retry_at=retry_at,
         refused_since=refused_since,
+        unanswered=record.unanswered + maybe_sent,
     )
 
 

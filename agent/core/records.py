@@ -52,7 +52,7 @@ def decode_record(data: bytes, what: str) -> ChangeRecord:
         passed=node.steps("passed", Phase),
         requests=node.times("requests"),
         issued=_issued(node.optional_node("issued")),
-        registrations=node.number("registrations", 0),
+        unanswered=node.number("unanswered", 0),
         thing_name=node.optional_text("thing_name", limit=128),
         attempts=node.number("attempts", 0),
         resumes=node.number("resumes", 0),

@@ -1,0 +1,665 @@
+"""The only loop: ask the core for the next action, perform it through a port, feed the event back, persist, again.
+
+Rules:
+
+* Nothing is decided here. What to do next, what a failure means and every sentence about it come from
+  `agent.core.decide`; this module knows how to do each thing and what to hand to whom.
+* The record is durable before the step it announces is taken. When it cannot be made durable nothing further is done
+  before it is: what has happened is kept in memory and saved again.
+* A session is used for one source and dropped at the first error, so that a late reply can never be taken for the
+  answer to another request.
+* It refuses to sleep: `run` returns when the next action is to wait. The caller decides how long it has.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.core import acceptance, decide, ladder, timekeeping
+from agent.core.failure import Control, Failure, FailureClass, in_the_light_of, judge, needs_control
+from agent.core.lifecycle import (
+    Activated,
+    CertificateIssued,
+    ChangeRecord,
+    Condemned,
+    Deployed,
+    Event,
+    GenerationPrepared,
+    Issued,
+    KeyLost,
+    KeyReady,
+    Phase,
+    ProbationHeld,
+    ProbationPassed,
+    Proven,
+    Registered,
+    Rejected,
+    RequestBegun,
+    Resumed,
+    RolledBack,
+    TokenExpired,
+    advance,
+)
+from agent.core.values import Candidate, Kind, Manifest, Origin
+from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
+from agent.ports import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.core.values import CertificateFacts, Generation, TrustBundle
+    from agent.ports import Clock, Cloud, Materials, Reporter, Session, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioning:
+    """How certificates are registered.
+
+    Attributes:
+        template: The fleet provisioning template.
+        parameters: What it is given.
+    """
+
+    template: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator configured, as far as the engine is concerned.
+
+    Attributes:
+        enrollment: For the first certificate; None when this gateway is never to enrol itself.
+        rotation: For the next ones.
+        client_id: The MQTT client id for a thing name.
+        claim: Returns what to connect with before there is a certificate; raises MaterialError or RefusedError.
+        anchors: Returns the trust anchors of a first generation; raises MaterialError.
+        thing_name: The thing this gateway is meant to be, or None to take the cloud's word.
+        limits: Patience and budgets.
+        keep: How many generations to keep besides current and previous.
+    """
+
+    enrollment: Provisioning | None
+    rotation: Provisioning
+    client_id: Callable[[str], str]
+    claim: Callable[[], Candidate]
+    anchors: Callable[[], TrustBundle]
+    thing_name: str | None = None
+    limits: decide.Limits = field(default_factory=decide.Limits)
+    keep: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The ports, and chance."""
+
+    clock: Clock
+    store: Store
+    cloud: Cloud
+    materials: Materials
+    reporter: Reporter
+    chance: Callable[[], float]
+    new_id: Callable[[], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How far a run came.
+
+    Attributes:
+        record: The change as it is now.
+        wait: Why it waits and until when; None when the change has ended.
+    """
+
+    record: ChangeRecord
+    wait: decide.Wait | None = None
+
+
+class Engine:
+    """Carries one change at a time from phase to phase. Use `recover` first, `close` last."""
+
+    def __init__(self, world: World, settings: Settings) -> None:
+        self._world = world
+        self._settings = settings
+        self._record: ChangeRecord | None = None
+        self._saved = True
+        self._session: Session | None = None
+
+    def close(self) -> None:
+        """End the session, if there is one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    @property
+    def change(self) -> ChangeRecord | None:
+        """The change in flight."""
+        return self._record
+
+    def clock(self) -> timekeeping.Reading:
+        """Return a reading of the clock, judged by all that is known to lie in the past."""
+        clock = self._world.clock
+        return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self._world.store.floors())
+
+    # -- one change ------------------------------------------------------------------------------------------------
+
+    def recover(self) -> ChangeRecord | None:
+        """Put the store right after whatever happened and take up the change in flight, if any.
+
+        Raises:
+            StoreError: The disk does not let it.
+        """
+        recovery = self._world.store.recover()
+        for note in recovery.notes:
+            self._tell("note", note)
+        self._record, self._saved = recovery.change, True
+        if self._record is not None and self._was_under_way(self._record):
+            self._take(Resumed(at=self._world.clock.now()))
+        return self._record
+
+    def _was_under_way(self, record: ChangeRecord) -> bool:
+        """Whether a step may have been cut off: only then does a start count as one without progress."""
+        if record.phase is Phase.REQUESTED:
+            return True
+        action = decide.next_action(record, self._facts(record), self._settings.limits)
+        return not isinstance(action, decide.Wait | decide.Finish)
+
+    def begin(self, kind: Kind, origin: Origin, reason: str) -> ChangeRecord:
+        """Plan a change and make it durable.
+
+        Raises:
+            RefusedError: Another change is in flight, or this gateway is in no state for this kind.
+            StoreError: The disk does not let it; nothing was planned.
+        """
+        if self._record is not None:
+            raise RefusedError(
+                f"Change {self._record.id} ({self._record.kind}) is in flight, in phase {self._record.phase}.",
+                hint="Run the same command again to go on with it, or `iot-cert rollback` to give it up.",
+            )
+        store, now = self._world.store, self._world.clock.now()
+        current = store.current()
+        if kind is Kind.ROLLBACK:
+            generation, phase = self._way_back(), Phase.PREPARED
+        else:
+            self._check_start(kind, current)
+            generation, phase = store.next_number(), Phase.PLANNED
+        record = ChangeRecord(
+            id=self._world.new_id(),
+            kind=kind,
+            origin=origin,
+            reason=reason,
+            generation=generation,
+            base=current,
+            phase=phase,
+            planned_at=now,
+            entered_at=now,
+        )
+        store.save_change(record)
+        self._record = record
+        self._tell(phase, f"{kind} planned: {reason}; it makes generation {generation}.")
+        return record
+
+    def _check_start(self, kind: Kind, current: int | None) -> None:
+        if kind is Kind.ROTATE and current is None:
+            raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
+        if kind is Kind.ENROLL and self._settings.enrollment is None:
+            raise RefusedError(
+                "Enrolment is not configured.", hint="Add `enrollment:` with a template and a claim certificate."
+            )
+
+    def _way_back(self) -> int:
+        previous = self._world.store.previous()
+        if previous is None or previous == self._world.store.current():
+            raise RefusedError(
+                "There is no previous generation to go back to.", hint="`iot-cert rotate` makes a new one."
+            )
+        self._world.store.generation(previous)
+        return previous
+
+    def run(self) -> Outcome:
+        """Carry the change on until it has ended or has to wait.
+
+        Raises:
+            RuntimeError: There is no change.
+            StoreError: Its end could not be made durable; running again goes on.
+        """
+        while True:
+            record = self._require()
+            if not self._saved:
+                wait = self._save_again(record)
+                if wait is not None:
+                    return Outcome(record=record, wait=wait)
+            facts = self._facts(record)
+            action = decide.next_action(record, facts, self._settings.limits)
+            if isinstance(action, decide.Wait):
+                return Outcome(record=record, wait=action)
+            if isinstance(action, decide.Finish):
+                return self._finish(record)
+            self._take(self._attempt(action, record, facts))
+
+    def _require(self) -> ChangeRecord:
+        if self._record is None:
+            raise RuntimeError("there is no change to carry on")
+        return self._record
+
+    def _facts(self, record: ChangeRecord) -> decide.Facts:
+        current = self._generation_or_none(self._world.store.current())
+        thing = current.manifest.thing_name if current else self._settings.thing_name
+        earlier = decide.requests_of(other for other in self._world.store.history() if other.id != record.id)
+        number = current.number if current else None
+        return decide.Facts(clock=self.clock(), current=number, expected_thing=thing, requests=earlier)
+
+    def _generation_or_none(self, number: int | None) -> Generation | None:
+        try:
+            return None if number is None else self._world.store.generation(number)
+        except DamagedError:
+            return None
+
+    def _attempt(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
+        try:
+            return self._perform(action, record, facts)
+        except CloudError as error:
+            failure = error.failure
+        except StoreError as error:
+            failure = self._store_failure(error, record)
+        except (MaterialError, RefusedError) as error:
+            message = f"What this step needs cannot be used: {error}"
+            failure = Failure(kind=FailureClass.STORE, code="material", message=message, remedy=error.hint)
+        self.close()
+        later = replace(facts, clock=self.clock())
+        return decide.after_failure(record, failure, later, self._world.chance(), self._settings.limits)
+
+    def _store_failure(self, error: StoreError, record: ChangeRecord) -> Failure:
+        """Damage to the very generation that the change is about is decisive: it can never work."""
+        prepared = record.phase.activated or record.phase in {Phase.PREPARED, Phase.PROVEN}
+        damaged = isinstance(error, DamagedError) and prepared and self._generation_or_none(record.generation) is None
+        code = "damaged" if damaged else "store"
+        return Failure(kind=FailureClass.STORE, code=code, message=str(error), remedy=error.hint, decisive=damaged)
+
+    def _take(self, event: Event) -> None:
+        before = self._require()
+        record = advance(before, event)
+        self._record, self._saved = record, False
+        self._announce(before, record, event)
+        try:
+            self._world.store.save_change(record)
+        except StoreError as error:
+            self._tell("trouble", f"The change record could not be saved: {error}")
+        else:
+            self._saved = True
+
+    def _save_again(self, record: ChangeRecord) -> decide.Wait | None:
+        """Return None once the record is durable, or the wait before the next try."""
+        try:
+            self._world.store.save_change(record)
+        except StoreError as error:
+            now = self._world.clock.now()
+            failure = Failure(kind=FailureClass.STORE, code="store", message=str(error), remedy=error.hint)
+            until = now + timedelta(seconds=5)
+            return decide.Wait(
+                why=f"{error} Nothing further is done before.", until=until, code="retry", failure=failure
+            )
+        self._saved = True
+        return None
+
+    def _finish(self, record: ChangeRecord) -> Outcome:
+        store = self._world.store
+        self.close()
+        store.finish(record)
+        self._record = None
+        if record.phase is Phase.COMMITTED and self.clock().believable:
+            try:
+                store.prune(self._settings.keep)
+            except StoreError as error:
+                self._tell("trouble", f"Old generations could not be erased: {error}")
+        return Outcome(record=record)
+
+    # -- the actions -----------------------------------------------------------------------------------------------
+
+    def _perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
+        now = facts.clock.now
+        match action:
+            case decide.GenerateKey():
+                return self._generate_key(record)
+            case decide.BeginRequest():
+                return self._begin_request(record)
+            case decide.RequestCertificate():
+                return self._request(record, facts)
+            case decide.RegisterThing():
+                return self._register(record, facts)
+            case decide.PrepareGeneration():
+                return self._prepare(record)
+            case decide.Activate():
+                self._world.store.activate(record.generation)
+                return Activated(at=now)
+            case decide.RollBack():
+                return self._roll_back(record)
+            case _:
+                return self._perform_rest(action, record, facts)
+
+    def _perform_rest(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
+        now = facts.clock.now
+        match action:
+            case decide.AssumeRegistered():
+                return Registered(at=now, thing_name=str(facts.expected_thing))
+            case decide.DropCertificate():
+                return TokenExpired(at=now)
+            case decide.Reject(failure=failure):
+                return Rejected(at=now, failure=failure)
+            case decide.Prove() | decide.HoldProbation() | decide.EndProbation():
+                return self._prove(action, record)
+            case decide.Deploy():
+                return Deployed(at=now, probation=self._settings.limits.probation)
+            case _:
+                raise RuntimeError(f"the engine does not know the action {type(action).__name__}")
+
+    def _generate_key(self, record: ChangeRecord) -> Event:
+        self._world.store.preflight()
+        current = self._generation_or_none(record.base)
+        key_pem = self._world.materials.new_key()
+        thing = current.manifest.thing_name if current else self._settings.thing_name
+        current_pem = current.credential.certificate_pem if current else None
+        request_pem = self._world.materials.request(key_pem, current_pem, thing or "iot-cert-agent")
+        self._world.store.stage_key(record.generation, key_pem, request_pem)
+        return KeyReady(at=self._world.clock.now())
+
+    def _begin_request(self, record: ChangeRecord) -> Event:
+        """Connect before the request is counted: a connection that fails has asked for nothing."""
+        try:
+            self._world.store.staged_key(record.generation)
+        except DamagedError:
+            return KeyLost(at=self._world.clock.now())
+        self._source_session(record)
+        return RequestBegun(at=self._world.clock.now())
+
+    def _source_session(self, record: ChangeRecord) -> Session:
+        if self._session is None:
+            candidate = self._source(record)
+            try:
+                self._session = self._world.cloud.connect(candidate)
+            except CloudError as error:
+                raise CloudError(self._judged(error.failure, candidate, record)) from error
+        return self._session
+
+    def _source(self, record: ChangeRecord) -> Candidate:
+        """Return what a certificate is asked for with: the claim to enrol, the current set to rotate."""
+        if record.kind is Kind.ENROLL:
+            return self._settings.claim()
+        if record.base is None:
+            raise DamagedError("The change has no generation to rotate from.")
+        return self._candidate(record.base)
+
+    def _candidate(self, number: int) -> Candidate:
+        generation = self._world.store.generation(number)
+        thing_name = generation.manifest.thing_name
+        return Candidate(
+            name=f"generation {number}",
+            credential=generation.credential,
+            trust=generation.trust,
+            client_id=self._settings.client_id(thing_name),
+            thing_name=thing_name,
+        )
+
+    def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
+        key_pem, request_pem = self._world.store.staged_key(record.generation)
+        created = self._source_session(record).create_certificate(request_pem)
+        failure = self._check_reply(created.certificate_pem, created.certificate_id, created.token, key_pem, facts)
+        if failure is not None:
+            raise CloudError(failure)
+        now = self._world.clock.now()
+        return CertificateIssued(
+            at=now,
+            issued=Issued(
+                certificate_pem=created.certificate_pem,
+                certificate_id=created.certificate_id,
+                token=created.token,
+                at=now,
+            ),
+        )
+
+    def _check_reply(
+        self, pem: str, certificate_id: str, token: str, key_pem: bytes, facts: decide.Facts
+    ) -> Failure | None:
+        chain: tuple[CertificateFacts, ...] = ()
+        problem = ""
+        try:
+            if len(pem) <= acceptance.MAX_CERTIFICATE_PEM:
+                chain, _ = self._world.materials.read_chain(pem.encode())
+        except MaterialError as error:
+            problem = str(error)
+        issuance = acceptance.Issuance(
+            size=len(pem),
+            chain=chain,
+            problem=problem,
+            claimed_id=certificate_id,
+            token_size=len(token),
+            key_sha256=self._world.materials.public_key_sha256(key_pem),
+            known=self._known_certificates(),
+        )
+        failure, warnings = acceptance.accept(issuance, facts.clock)
+        for warning in warnings:
+            self._tell("note", warning)
+        return failure
+
+    def _known_certificates(self) -> frozenset[str]:
+        numbers = (self._world.store.current(), self._world.store.previous())
+        found = [self._generation_or_none(number) for number in numbers]
+        return frozenset(generation.credential.leaf.sha256 for generation in found if generation)
+
+    def _register(self, record: ChangeRecord, facts: decide.Facts) -> Event:
+        issued = record.issued
+        if issued is None:
+            raise RuntimeError("there is no certificate to register")
+        session = self._source_session(record)
+        provisioning = self._provisioning(record)
+        thing_name = session.register_thing(provisioning.template, issued.token, self._parameters(record, facts))
+        if facts.expected_thing is not None and thing_name != facts.expected_thing:
+            raise CloudError(_wrong_thing(thing_name, facts.expected_thing))
+        return Registered(at=self._world.clock.now(), thing_name=thing_name)
+
+    def _provisioning(self, record: ChangeRecord) -> Provisioning:
+        if record.kind is Kind.ENROLL and self._settings.enrollment is not None:
+            return self._settings.enrollment
+        return self._settings.rotation
+
+    def _parameters(self, record: ChangeRecord, facts: decide.Facts) -> Mapping[str, str]:
+        parameters = dict(self._provisioning(record).parameters)
+        if record.kind is Kind.ROTATE and facts.expected_thing is not None:
+            parameters.setdefault("ThingName", facts.expected_thing)
+        return parameters
+
+    def _prepare(self, record: ChangeRecord) -> Event:
+        """Write the generation. A staged key that is gone makes the certificate worthless."""
+        self.close()
+        if record.issued is None or record.thing_name is None:
+            raise RuntimeError("there is no registered certificate to prepare")
+        now = self._world.clock.now()
+        try:
+            key_pem, _ = self._world.store.staged_key(record.generation)
+        except DamagedError:
+            if self._generation_or_none(record.generation) is not None:
+                return GenerationPrepared(at=now)  # prepared before the record could say so
+            return KeyLost(at=now)
+        content = self._world.materials.credential_set(key_pem, record.issued.certificate_pem.encode())
+        base = self._generation_or_none(record.base)
+        manifest = Manifest(
+            number=record.generation,
+            kind=record.kind,
+            change=record.id,
+            origin=record.origin,
+            thing_name=record.thing_name,
+            certificate_id=content.leaf.sha256,
+            not_before=content.leaf.not_before,
+            not_after=content.leaf.not_after,
+            created_at=now,
+            files={},
+        )
+        self._world.store.prepare(manifest, content, base.trust if base else self._settings.anchors())
+        return GenerationPrepared(at=self._world.clock.now())
+
+    def _prove(self, action: decide.Action, record: ChangeRecord) -> Event:
+        candidate = self._candidate(record.generation)
+        try:
+            self._probe(candidate)
+        except CloudError as error:
+            raise CloudError(self._judged(error.failure, candidate, record)) from error
+        clock = self.clock()
+        synchronised = clock.state is timekeeping.ClockState.SYNCHRONISED
+        match action:
+            case decide.HoldProbation():
+                return ProbationHeld(at=clock.now, synchronised=synchronised)
+            case decide.EndProbation():
+                return ProbationPassed(at=clock.now, synchronised=synchronised)
+            case _:
+                return Proven(at=clock.now, synchronised=synchronised)
+
+    def _probe(self, candidate: Candidate) -> None:
+        """Connect and have an authorised request answered; a claim may only connect."""
+        self.close()
+        with closing(self._world.cloud.connect(candidate)) as session:
+            if candidate.thing_name is not None:
+                session.ask()
+
+    def _roll_back(self, record: ChangeRecord) -> Event:
+        if record.base is None:
+            raise RuntimeError("there is no base generation to roll back to")
+        self._world.store.roll_back(record.base)
+        return RolledBack(at=self._world.clock.now())
+
+    # -- verdicts --------------------------------------------------------------------------------------------------
+
+    def _judged(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Failure:
+        failure = in_the_light_of(self.clock(), failure)
+        if not needs_control(failure):
+            return failure
+        return judge(failure, self._control(failure, candidate, record))
+
+    def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Control | None:
+        """Try another set over the same path: the base, the previous one or the claim certificate."""
+        for name, load in self._controls(record):
+            try:
+                control = load()
+            except (StoreError, MaterialError, RefusedError):
+                continue
+            if control.credential.leaf.sha256 == candidate.credential.leaf.sha256:
+                continue
+            if failure.kind is FailureClass.SERVER_TRUST and control.trust.pem == candidate.trust.pem:
+                continue  # the same anchors meet the same server
+            self._tell("note", f"{failure.message} Now {name} is tried, as a control.")
+            try:
+                self._probe(control)
+            except CloudError as error:
+                return Control(name=name, failure=error.failure)
+            return Control(name=name)
+        return None
+
+    def _controls(self, record: ChangeRecord) -> list[tuple[str, Callable[[], Candidate]]]:
+        base, previous = record.base, self._world.store.previous()
+        numbers = [number for number in dict.fromkeys((base, previous)) if number is not None]
+        found = [(f"generation {number}", partial(self._candidate, number)) for number in numbers]
+        return [*found, ("the claim certificate", self._settings.claim)]
+
+    # -- what people and the ladder ask for --------------------------------------------------------------------------
+
+    def give_up(self, why: str) -> None:
+        """End the change in flight because a person wants it: back to the previous set, once that is proven.
+
+        Raises:
+            RefusedError: The previous set does not work, so going back would cut the gateway off.
+            CloudError: It could not be told whether the previous set works.
+        """
+        record = self._require()
+        message = f"Given up: {why}."
+        failure = Failure(kind=FailureClass.OPERATOR, code="given-up", message=message, decisive=True)
+        now = self._world.clock.now()
+        if not record.phase.activated:
+            self._take(Rejected(at=now, failure=failure))
+            return
+        if record.base is None:
+            raise RefusedError(
+                "This is the gateway's first certificate: there is nothing to go back to.",
+                hint="`iot-cert rotate` replaces it once this change is committed.",
+            )
+        try:
+            self._probe(self._candidate(record.base))
+        except CloudError as error:
+            raise RefusedError(
+                f"Generation {record.base} does not connect now, so the gateway stays on generation "
+                f"{record.generation}: {error}",
+                hint=error.hint,
+            ) from error
+        self._take(Condemned(at=now, failure=failure))
+
+    def find_footing(self) -> ladder.Climb:
+        """Climb the ladder: find a set that the endpoint accepts, from the current one down to the claim."""
+        attempts: tuple[ladder.Attempt, ...] = ()
+        while True:
+            move = ladder.climb(attempts)
+            self._tell("ladder", f"{move.why}.")
+            if move.try_next is None:
+                return move
+            attempts = (*attempts, self._try_rung(move.try_next))
+
+    def _try_rung(self, rung: ladder.Rung) -> ladder.Attempt:
+        try:
+            candidate = self._rung(rung)
+        except (StoreError, MaterialError, RefusedError) as error:
+            return ladder.missing(rung, str(error))
+        try:
+            self._probe(candidate)
+        except CloudError as error:
+            return ladder.Attempt(rung=rung, failure=in_the_light_of(self.clock(), error.failure))
+        return ladder.Attempt(rung=rung)
+
+    def _rung(self, rung: ladder.Rung) -> Candidate:
+        if rung is ladder.Rung.CLAIM:
+            return self._settings.claim()
+        store = self._world.store
+        number = store.current() if rung is ladder.Rung.CURRENT else store.previous()
+        if number is None:
+            raise RefusedError(f"There is no {rung} set.")
+        return self._candidate(number)
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+
+    def _announce(self, before: ChangeRecord, record: ChangeRecord, event: Event) -> None:
+        if isinstance(event, Resumed):
+            self._tell("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")
+        elif record.phase is not before.phase and record.failure is None:
+            self._tell(record.phase, _PHASE_TEXTS[record.phase].format(record=record))
+        elif record.failure is not None and record.failure is not before.failure:
+            self._tell("trouble", f"{record.failure} {record.failure.remedy}".rstrip())
+
+    def _tell(self, code: str, text: str) -> None:
+        change = self._record.id if self._record else ""
+        self._world.reporter.report(Progress(at=self._world.clock.now(), code=code, text=text, change=change))
+
+
+def _wrong_thing(got: str, expected: str) -> Failure:
+    return Failure(
+        kind=FailureClass.PROTOCOL,
+        code="wrong-thing",
+        message=f"The cloud registered the certificate for {got!r}, but this gateway is {expected!r}.",
+        remedy="Check `thing_name` and the template's parameters.",
+    )
+
+
+_PHASE_TEXTS = {
+    Phase.PLANNED: "Begun again with a new key.",
+    Phase.KEY_READY: "A new private key is ready; it never leaves this device.",
+    Phase.REQUESTED: "The cloud is asked for a certificate.",
+    Phase.ISSUED: "The certificate has come and is acceptable.",
+    Phase.REGISTERED: "The certificate is registered for {record.thing_name}.",
+    Phase.PREPARED: "Generation {record.generation} is written.",
+    Phase.PROVEN: "Generation {record.generation} connects and its request is answered.",
+    Phase.ACTIVE: "Generation {record.generation} is current.",
+    Phase.DEPLOYED: "On probation until {record.probation_until:%H:%M:%S} UTC; the previous set is kept ready.",
+    Phase.COMMITTED: "Generation {record.generation} held through probation and is final.",
+    Phase.REJECTED: "Given up before anything was changed.",
+    Phase.ROLLED_BACK: "Generation {record.base} is current again.",
+    Phase.RETIRED: "The replaced certificate is retired.",
+}

@@ -1,0 +1,195 @@
+"""What the engine needs from the world: small protocols, each with the errors that may come out of it.
+
+An implementation MUST raise nothing but the errors named here. The adapters implement these against the real world,
+the simulator against a cloud in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.values import Candidate, CertificateFacts, CredentialSet, Generation, Manifest, TrustBundle
+
+
+class Clock(Protocol):
+    """The wall clock and whether anybody vouches for it."""
+
+    def now(self) -> datetime:
+        """Return the wall clock, UTC."""
+
+    def synchronised(self) -> bool:
+        """Whether the system says that its clock is synchronised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreatedCertificate:
+    """The reply to CreateCertificateFromCsr: nothing in it is trusted yet.
+
+    Attributes:
+        certificate_pem: One or more PEM blocks, as they came.
+        certificate_id: The id, as it came.
+        token: The ownership token; a secret.
+    """
+
+    certificate_pem: str = field(repr=False)
+    certificate_id: str
+    token: str = field(repr=False)
+
+
+class Session(Protocol):
+    """One MQTT connection, made with one candidate. Every method may raise CloudError, and only that.
+
+    After a CloudError the session MUST NOT be used for another request: a late reply would be taken for the next one's.
+    """
+
+    def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
+        """Ask for a certificate (AWS: CreateCertificateFromCsr)."""
+
+    def register_thing(self, template: str, token: str, parameters: Mapping[str, str]) -> str:
+        """Register a certificate (AWS: RegisterThing) and return the thing's name."""
+
+    def ask(self) -> None:
+        """Have an authorised request answered, which proves more than a connection does."""
+
+    def close(self) -> None:
+        """End the connection cleanly; never raises."""
+
+
+class Cloud(Protocol):
+    """The endpoint."""
+
+    def connect(self, candidate: Candidate) -> Session:
+        """Connect with nothing but the candidate's own key, certificate and trust anchors.
+
+        Raises:
+            CloudError: There is no connection; the failure says why, as far as it can be known.
+        """
+
+
+class Materials(Protocol):
+    """Keys, requests and certificates."""
+
+    def new_key(self) -> bytes:
+        """Make a private key of the configured kind and return it as PEM."""
+
+    def request(self, key_pem: bytes, current_pem: bytes | None, fallback_name: str) -> bytes:
+        """Return a certificate signing request as PEM.
+
+        Raises:
+            MaterialError: The key or the configured subject cannot be used.
+        """
+
+    def public_key_sha256(self, key_pem: bytes) -> str:
+        """Return the SHA-256 of the key's public part.
+
+        Raises:
+            MaterialError: The key cannot be used.
+        """
+
+    def read_chain(self, pem: bytes) -> tuple[tuple[CertificateFacts, ...], bytes]:
+        """Return the facts of a chain and its canonical PEM.
+
+        Raises:
+            MaterialError: A block cannot be parsed, or there is none.
+        """
+
+    def credential_set(self, key_pem: bytes, certificate_pem: bytes) -> CredentialSet:
+        """Return key and chain as one.
+
+        Raises:
+            MaterialError: They do not belong together.
+        """
+
+
+class Recovered(Protocol):
+    """What the store's recovery found."""
+
+    @property
+    def change(self) -> ChangeRecord | None:
+        """The change in flight."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was put right, a sentence each."""
+
+
+class Store(Protocol):
+    """The state directory. Every method may raise StoreError and its kinds, and only those."""
+
+    def recover(self) -> Recovered:
+        """Bring the store into a sound state."""
+
+    def current(self) -> int | None:
+        """Return the current generation's number."""
+
+    def previous(self) -> int | None:
+        """Return the previous generation's number."""
+
+    def generation(self, number: int) -> Generation:
+        """Return a whole generation; DamagedError when it is not."""
+
+    def history(self) -> tuple[ChangeRecord, ...]:
+        """Return the finished changes, oldest first."""
+
+    def floors(self) -> tuple[datetime, ...]:
+        """Return instants that certainly lie in the past."""
+
+    def preflight(self) -> None:
+        """Prove that there is room and that the directory can be written."""
+
+    def next_number(self) -> int:
+        """Return the next generation's number."""
+
+    def save_change(self, record: ChangeRecord) -> None:
+        """Make the record durable."""
+
+    def stage_key(self, number: int, key_pem: bytes, request_pem: bytes) -> None:
+        """Make a new key and its request durable."""
+
+    def staged_key(self, number: int) -> tuple[bytes, bytes]:
+        """Return the staged key and request; DamagedError when they cannot be used."""
+
+    def prepare(self, manifest: Manifest, content: CredentialSet, trust: TrustBundle) -> None:
+        """Write a generation whole."""
+
+    def activate(self, number: int) -> None:
+        """Point `current` at a generation, `previous` at the one before."""
+
+    def roll_back(self, number: int) -> None:
+        """Point `current` back."""
+
+    def finish(self, record: ChangeRecord) -> None:
+        """Write the outcome to the history and clear the change away."""
+
+    def prune(self, keep: int) -> tuple[int, ...]:
+        """Erase old generations and return their numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One thing worth telling whoever follows a change.
+
+    Attributes:
+        at: When.
+        code: The phase reached, ``wait``, ``trouble``, ``note`` or ``outcome``.
+        text: A sentence.
+        change: The change's id, or empty.
+    """
+
+    at: datetime
+    code: str
+    text: str
+    change: str = ""
+
+
+class Reporter(Protocol):
+    """Whoever follows the engine: a terminal, the journal, a test."""
+
+    def report(self, progress: Progress) -> None:
+        """Take note of it; never raises."""

@@ -1,0 +1,206 @@
+"""The cloud model as the engine's own ports, without network: for scenarios with a clock that is passed in.
+
+It implements `agent.ports.Cloud`, so a scenario drives the real engine, the real core and the real store. Nothing
+sleeps: a lost reply is a failure at once. What the wire would show is in `SimulatedEndpoint.connections` and in
+`Cloud.requests`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent.core import troubles
+from agent.errors import CloudError
+from agent.ports import CreatedCertificate
+from agent.sandbox.cloud import CREATE_TOPIC, OK, Cloud, Entry, Reply
+from agent.sandbox.faults import Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.core.failure import Failure
+    from agent.core.values import Candidate
+
+
+class SimulatedClock:
+    """A wall clock that moves only when told."""
+
+    def __init__(self, now: datetime, *, synchronised: bool = True) -> None:
+        self.time = now
+        self.is_synchronised = synchronised
+
+    def now(self) -> datetime:
+        """Return the time it was set to."""
+        return self.time
+
+    def synchronised(self) -> bool:
+        """Return what it was told."""
+        return self.is_synchronised
+
+    def advance(self, **span: float) -> None:
+        """Move on by ``minutes=5`` and the like."""
+        self.time += timedelta(**span)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """One connection attempt, as the wire showed it."""
+
+    at: datetime
+    candidate: str
+    client_id: str
+    certificate_id: str
+    outcome: str
+
+
+@dataclass(kw_only=True)
+class SimulatedEndpoint:
+    """The endpoint between the engine and the cloud model.
+
+    Attributes:
+        cloud: The account.
+        root_sha256: The root the server's chain ends in.
+        down: Why there is no path to it, or None.
+        server_trouble: A failure that every handshake meets, or None: an expired certificate, another host's.
+        connections: Every attempt so far.
+    """
+
+    cloud: Cloud
+    root_sha256: str
+    host: str = "sandbox-ats.iot.eu-west-1.amazonaws.com"
+    down: Failure | None = None
+    server_trouble: Failure | None = None
+    connections: list[Connection] = field(default_factory=list)
+    _live: dict[str, SimulatedSession] = field(default_factory=dict)
+
+    def connect(self, candidate: Candidate) -> SimulatedSession:
+        """Connect as the real endpoint would.
+
+        Raises:
+            CloudError: It did not work.
+        """
+        failure, entry = self._handshake(candidate)
+        self.connections.append(
+            Connection(
+                at=self.cloud._now(),  # noqa: SLF001 - the endpoint and the account share one clock
+                candidate=candidate.name,
+                client_id=candidate.client_id,
+                certificate_id=candidate.credential.leaf.sha256,
+                outcome=failure.code if failure else "accepted",
+            )
+        )
+        if failure is not None or entry is None:
+            raise CloudError(failure or troubles.hung_up())
+        taken_over = self._live.pop(candidate.client_id, None)
+        if taken_over is not None:
+            taken_over.lost = True
+        session = SimulatedSession(self, entry, candidate)
+        self._live[candidate.client_id] = session
+        return session
+
+    def _handshake(self, candidate: Candidate) -> tuple[Failure | None, Entry | None]:
+        if self.down is not None:
+            return self.down, None
+        if all(anchor.sha256 != self.root_sha256 for anchor in candidate.trust.anchors):
+            return troubles.server_certificate(self.host, "unknown-root", "no anchor of the set signs its chain"), None
+        if self.server_trouble is not None:
+            return self.server_trouble, None
+        entry = self.cloud.authenticate(candidate.credential.leaf.sha256)
+        if entry is None:
+            return troubles.hung_up(), None
+        fault = self.cloud.connecting(entry, candidate.client_id)
+        if fault is not None and fault.effect in _AT_CONNECT:
+            return _AT_CONNECT[fault.effect], None
+        if not self.cloud.may_connect(entry, candidate.client_id):
+            return troubles.not_authorised(f"connect as {candidate.client_id}"), None
+        return None, entry
+
+    def release(self, session: SimulatedSession) -> None:
+        """Forget a session that was closed."""
+        if self._live.get(session.candidate.client_id) is session:
+            del self._live[session.candidate.client_id]
+
+
+_AT_CONNECT = {
+    Effect.THROTTLE: troubles.connect_throttled("quota exceeded"),
+    Effect.UNAVAILABLE: troubles.broker_unavailable("server unavailable"),
+    Effect.HANG_UP: troubles.hung_up(),
+    Effect.SILENCE: troubles.silent(),
+    Effect.UNAUTHORISED: troubles.not_authorised("connect"),
+}
+
+
+class SimulatedSession:
+    """One connection to the simulated endpoint."""
+
+    def __init__(self, endpoint: SimulatedEndpoint, entry: Entry, candidate: Candidate) -> None:
+        self._endpoint = endpoint
+        self._entry = entry
+        self.candidate = candidate
+        self.lost = False
+        self._held: tuple[Reply, ...] = ()
+
+    def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
+        """See `agent.ports.Session`."""
+        body = self._call("CreateCertificateFromCsr", CREATE_TOPIC, {"certificateSigningRequest": request_pem.decode()})
+        try:
+            return CreatedCertificate(
+                certificate_pem=body["certificatePem"],
+                certificate_id=body["certificateId"],
+                token=body["certificateOwnershipToken"],
+            )
+        except KeyError as error:
+            failure = troubles.garbled("CreateCertificateFromCsr", f"{error.args[0]} is missing")
+            raise CloudError(failure) from None
+
+    def register_thing(self, template: str, token: str, parameters: Mapping[str, str]) -> str:
+        """See `agent.ports.Session`."""
+        topic = f"$aws/provisioning-templates/{template}/provision/json"
+        request = {"certificateOwnershipToken": token, "parameters": dict(parameters)}
+        thing_name = self._call("RegisterThing", topic, request).get("thingName")
+        if not isinstance(thing_name, str):
+            raise CloudError(troubles.garbled("RegisterThing", "thingName is missing"))
+        return thing_name
+
+    def ask(self) -> None:
+        """See `agent.ports.Session`."""
+        topic = f"$aws/things/{self.candidate.thing_name}/shadow/name/certificate/get"
+        self._exchange("GetNamedShadow", topic, {})
+
+    def close(self) -> None:
+        """See `agent.ports.Session`."""
+        self._endpoint.release(self)
+
+    def _call(self, operation: str, topic: str, request: dict[str, Any]) -> dict[str, Any]:
+        reply = self._exchange(operation, topic, request)
+        try:
+            body = json.loads(reply.payload)
+        except (ValueError, RecursionError) as error:
+            raise CloudError(troubles.garbled(operation, type(error).__name__)) from None
+        if not isinstance(body, dict):
+            raise CloudError(troubles.garbled(operation, "it is not an object"))
+        if reply.topic.endswith("/rejected"):
+            status = body.get("statusCode", OK)
+            raise CloudError(
+                troubles.refused(operation, status, body.get("errorCode", ""), body.get("errorMessage", ""))
+            )
+        return body
+
+    def _exchange(self, operation: str, topic: str, request: dict[str, Any]) -> Reply:
+        if self.lost or self._endpoint.down is not None:
+            raise CloudError(troubles.session_lost("another connection took over" if self.lost else "no path"))
+        answer = self._endpoint.cloud.publish(
+            self._entry, self.candidate.client_id, topic, json.dumps(request).encode()
+        )
+        replies = (*self._held, *answer.replies)
+        self._held = answer.held
+        if answer.hang_up:
+            raise CloudError(troubles.session_lost("the broker hung up"))
+        if not answer.authorised:
+            raise CloudError(troubles.not_authorised(f"publish to {topic}"))
+        if not replies:
+            raise CloudError(troubles.no_reply(operation))
+        return replies[0]

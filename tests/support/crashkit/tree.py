@@ -1,0 +1,72 @@
+"""A directory as a value: taken, compared, and laid out again somewhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+DIRECTORY, FILE, LINK = "d", "f", "l"
+
+Entry = tuple[str, int, bytes]  # kind, permission bits (0 for a link), content or target
+Tree = dict[str, Entry]
+
+
+def snapshot(root: Path) -> Tree:
+    """Return everything below `root`, by relative path."""
+    tree: Tree = {}
+    _collect(str(root), "", tree)
+    return tree
+
+
+def _collect(path: str, prefix: str, tree: Tree) -> None:
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda item: item.name):
+            name = prefix + entry.name
+            mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+            if entry.is_symlink():
+                tree[name] = (LINK, 0, os.fsencode(Path(entry.path).readlink()))
+            elif entry.is_dir():
+                tree[name] = (DIRECTORY, mode, b"")
+                _collect(entry.path, name + "/", tree)
+            else:
+                tree[name] = (FILE, mode, Path(entry.path).read_bytes())
+
+
+def materialise(tree: Tree, root: Path) -> None:
+    """Lay a tree out in `root`, which is made, with its modes whatever the umask is."""
+    mask = os.umask(0)
+    try:
+        root.mkdir(mode=0o700)
+        for name, (kind, mode, data) in sorted(tree.items()):
+            path = root / name
+            if kind == LINK:
+                path.symlink_to(os.fsdecode(data))
+            elif kind == DIRECTORY:
+                path.mkdir(mode)
+            else:
+                _write(path, mode, data)
+    finally:
+        os.umask(mask)
+
+
+def _write(path: Path, mode: int, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+
+
+def digest(tree: Tree) -> str:
+    """Return a hash of the whole tree."""
+    return hashlib.sha256(repr(sorted(tree.items())).encode()).hexdigest()
+
+
+def differences(expected: Tree, found: Tree) -> list[str]:
+    """Return the names that differ, each with what happened to it."""
+    gone = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    new = [f"{name} is new" for name in found.keys() - expected.keys()]
+    changed = [f"{name} differs" for name in expected.keys() & found.keys() if expected[name] != found[name]]
+    return sorted([*gone, *new, *changed])

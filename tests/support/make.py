@@ -1,0 +1,167 @@
+"""Builders of test values: each has sound defaults, so that a test states only what matters to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import settings
+
+from agent.core import decide, lifecycle
+from agent.core.failure import Failure, FailureClass
+from agent.core.lifecycle import ChangeRecord, Event, Issued, Phase
+from agent.core.timekeeping import BUILD_TIME, ClockState, Reading
+from agent.core.values import CertificateFacts, Kind, Manifest, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+THING = "gw-0042"
+TOKEN = "token-that-nobody-may-see"  # noqa: S105 - looked for in output
+PEM = "-----BEGIN CERTIFICATE-----\nbm9ib2R5IG1heSBzZWUgdGhpcw==\n-----END CERTIFICATE-----\n"
+
+# The same examples in each run, and no deadline, since the machine may be busy.
+FEW = settings(max_examples=100, derandomize=True, deadline=None, database=None)
+MANY = settings(FEW, max_examples=400)
+
+UNFINISHED = tuple(phase for phase in Phase if not phase.ended)
+BEFORE_ACTIVATION = tuple(phase for phase in UNFINISHED if not phase.activated)
+EVENTS = tuple(
+    sorted({kind for _, kind in lifecycle.TRANSITIONS} | {lifecycle.ProbationHeld}, key=lambda kind: kind.__name__)
+)
+
+
+def reading(now: datetime = NOW, state: ClockState = ClockState.SYNCHRONISED, floor: datetime = BUILD_TIME) -> Reading:
+    """Return a reading of the clock; synchronised and plausible unless told otherwise."""
+    return Reading(now=now, state=state, floor=floor)
+
+
+def facts(now: datetime = NOW, state: ClockState = ClockState.SYNCHRONISED, **changes: Any) -> decide.Facts:
+    """Return the facts of a gateway that is THING, on generation 6."""
+    base = decide.Facts(clock=reading(now, state), current=6, expected_thing=THING)
+    return replace(base, **changes)
+
+
+def failure(
+    kind: FailureClass = FailureClass.NETWORK, code: str = "timeout", *, decisive: bool = False, **changes: Any
+) -> Failure:
+    """Return a failure; a bad network unless told otherwise."""
+    base = Failure(kind=kind, code=code, message="It did not work.", remedy="Look into it.", decisive=decisive)
+    return replace(base, **changes)
+
+
+def issued(at: datetime = NOW) -> Issued:
+    """Return a certificate in hand, with its secret token."""
+    return Issued(certificate_pem=PEM, certificate_id="ab" * 32, token=TOKEN, at=at)
+
+
+def record(phase: Phase = Phase.PLANNED, **changes: Any) -> ChangeRecord:
+    """Return a rotation from generation 6 to 7 that has just come to `phase`, as it would look there."""
+    base = ChangeRecord(
+        id="c-1",
+        kind=Kind.ROTATE,
+        origin=Origin.SCHEDULE,
+        reason="the renewal window is open",
+        generation=7,
+        base=6,
+        phase=phase,
+        planned_at=NOW - HOUR,
+        entered_at=NOW,
+    )
+    return replace(base, **{**_usual(phase), **changes})
+
+
+def _usual(phase: Phase) -> dict[str, Any]:
+    order = list(Phase)
+    usual: dict[str, Any] = {}
+    if phase is not Phase.REJECTED and order.index(phase) >= order.index(Phase.ISSUED):
+        usual["issued"] = issued()
+        usual["requests"] = (NOW - MINUTE,)
+    if phase is not Phase.REJECTED and order.index(phase) >= order.index(Phase.REGISTERED):
+        usual["thing_name"] = THING
+    if phase is Phase.DEPLOYED:
+        usual["probation_until"] = NOW + 10 * MINUTE
+        usual["checked_at"] = NOW
+    return usual
+
+
+def certificate(**changes: Any) -> CertificateFacts:
+    """Return what a sound client certificate says, valid for a year around NOW."""
+    base = CertificateFacts(
+        subject="CN=gw-0042",
+        issuer="CN=AWS IoT",
+        serial="2a",
+        not_before=NOW - DAY,
+        not_after=NOW + 364 * DAY,
+        sha256="ab" * 32,
+        spki_sha256="cd" * 32,
+        is_ca=False,
+        key="EC P-256",
+        signature="ecdsa-sha256",
+        digital_signature=True,
+        client_auth=True,
+    )
+    return replace(base, **changes)
+
+
+def manifest(**changes: Any) -> Manifest:
+    """Return the manifest of generation 7."""
+    base = Manifest(
+        number=7,
+        kind=Kind.ROTATE,
+        change="c-1",
+        origin=Origin.SCHEDULE,
+        thing_name=THING,
+        certificate_id="ab" * 32,
+        not_before=NOW - DAY,
+        not_after=NOW + 364 * DAY,
+        created_at=NOW,
+        files={"key.pem": "01" * 32, "certificate.pem": "02" * 32, "trust.pem": "03" * 32},
+    )
+    return replace(base, **changes)
+
+
+def event(kind: type[Event], at: datetime = NOW, **changes: Any) -> Event:
+    """Return an event of the given type, complete with what such an event carries."""
+    carried = {
+        lifecycle.RequestFailed: {"failure": failure(), "retry_at": at + MINUTE},
+        lifecycle.StepFailed: {"failure": failure(), "retry_at": at + MINUTE},
+        lifecycle.CertificateIssued: {"issued": issued(at)},
+        lifecycle.Registered: {"thing_name": THING},
+        lifecycle.Deployed: {"probation": 10 * MINUTE},
+        lifecycle.Rejected: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
+        lifecycle.Condemned: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
+    }
+    make: Callable[..., Event] = kind
+    return make(at=at, **{**carried.get(kind, {}), **changes})
+
+
+SUCCESSES: dict[type[decide.Action], type[Event]] = {
+    decide.GenerateKey: lifecycle.KeyReady,
+    decide.BeginRequest: lifecycle.RequestBegun,
+    decide.RequestCertificate: lifecycle.CertificateIssued,
+    decide.RegisterThing: lifecycle.Registered,
+    decide.AssumeRegistered: lifecycle.Registered,
+    decide.DropCertificate: lifecycle.TokenExpired,
+    decide.PrepareGeneration: lifecycle.GenerationPrepared,
+    decide.Prove: lifecycle.Proven,
+    decide.Activate: lifecycle.Activated,
+    decide.Deploy: lifecycle.Deployed,
+    decide.HoldProbation: lifecycle.ProbationHeld,
+    decide.EndProbation: lifecycle.ProbationPassed,
+    decide.RollBack: lifecycle.RolledBack,
+}
+
+
+def success(action: decide.Action, at: datetime = NOW) -> Event:
+    """Return the event of a step that does what it should; a `Reject` is carried out."""
+    if isinstance(action, decide.Reject):
+        return lifecycle.Rejected(at=at, failure=action.failure)
+    return event(SUCCESSES[type(action)], at)

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import reduce
+
+import make
+import pytest
+
+from agent.core.failure import FailureClass
+from agent.core.lifecycle import (
+    MAX_PASSED,
+    TRANSITIONS,
+    Activated,
+    CertificateIssued,
+    ChangeRecord,
+    Condemned,
+    Deployed,
+    Event,
+    GenerationPrepared,
+    IllegalTransitionError,
+    KeyLost,
+    KeyReady,
+    Phase,
+    ProbationHeld,
+    ProbationPassed,
+    Proven,
+    Registered,
+    Rejected,
+    RequestBegun,
+    RequestFailed,
+    Resumed,
+    Retired,
+    RolledBack,
+    StepFailed,
+    TokenExpired,
+    advance,
+)
+from make import DAY, HOUR, MINUTE, NOW, SECOND
+
+ILLEGAL = [(phase, kind) for phase in Phase for kind in make.EVENTS if (phase, kind) not in TRANSITIONS]
+
+HAPPY_PATH: list[tuple[type[Event], Phase]] = [
+    (KeyReady, Phase.KEY_READY),
+    (RequestBegun, Phase.REQUESTED),
+    (CertificateIssued, Phase.ISSUED),
+    (Registered, Phase.REGISTERED),
+    (GenerationPrepared, Phase.PREPARED),
+    (Proven, Phase.PROVEN),
+    (Activated, Phase.ACTIVE),
+    (Deployed, Phase.DEPLOYED),
+    (ProbationHeld, Phase.DEPLOYED),
+    (ProbationPassed, Phase.COMMITTED),
+    (Retired, Phase.RETIRED),
+]
+
+
+def after(record: ChangeRecord, *kinds: type[Event]) -> ChangeRecord:
+    """Return the record after events of these types."""
+    return reduce(lambda last, kind: advance(last, make.event(kind)), kinds, record)
+
+
+def worn(phase: Phase) -> ChangeRecord:
+    """Return a record whose every counter has moved in the present phase."""
+    return make.record(
+        phase,
+        attempts=3,
+        resumes=2,
+        retry_at=NOW + MINUTE,
+        failure=make.failure(),
+        refused_since=NOW - MINUTE,
+    )
+
+
+@pytest.mark.parametrize(("phase", "kind"), ILLEGAL)
+def test_an_event_outside_the_table_is_refused_and_nothing_moves(phase: Phase, kind: type[Event]) -> None:
+    """A pair that is not in the table raises, names both, and leaves the record as it was."""
+    record = make.record(phase)
+    untouched = replace(record)
+
+    with pytest.raises(IllegalTransitionError, match=rf"^{kind.__name__} cannot happen in phase {phase}$"):
+        advance(record, make.event(kind))
+
+    assert record == untouched
+
+
+def test_the_table_refuses_more_than_it_allows() -> None:
+    """The table is short: of all pairs of phase and event most are illegal."""
+    assert len(ILLEGAL) + len(TRANSITIONS) == len(Phase) * len(make.EVENTS)
+    assert len(ILLEGAL) > 3 * len(TRANSITIONS)
+
+
+@pytest.mark.parametrize(("phase", "kind"), TRANSITIONS)
+def test_every_pair_of_the_table_can_be_taken(phase: Phase, kind: type[Event]) -> None:
+    """A pair that is in the table leads to its phase, unless the record itself contradicts it."""
+    condemned = make.failure(FailureClass.CREDENTIAL, decisive=True) if kind is RolledBack else None
+    record = make.record(phase, condemned=condemned)
+
+    assert advance(record, make.event(kind)).phase is TRANSITIONS[phase, kind]
+
+
+def test_the_happy_path_leads_to_committed_and_retired() -> None:
+    """A change without trouble passes every phase in order and remembers when."""
+    record = make.record()
+    for number, (kind, phase) in enumerate(HAPPY_PATH):
+        record = advance(record, make.event(kind, NOW + number * MINUTE))
+        assert record.phase is phase
+
+    moves = [(phase, NOW + number * MINUTE) for number, (_, phase) in enumerate(HAPPY_PATH) if number != 8]
+    assert record.passed == tuple(moves)
+    assert record.entered_at == NOW + 10 * MINUTE
+    assert record.requests == (NOW + MINUTE,)
+
+
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+def test_a_change_goes_on_after_a_restart_in_any_phase(phase: Phase) -> None:
+    """A restart is counted and dated, and moves nothing but an unanswered request."""
+    record = advance(make.record(phase), Resumed(at=NOW + HOUR))
+
+    assert record.phase is (Phase.KEY_READY if phase is Phase.REQUESTED else phase)
+    assert (record.resumes, record.resumed_at) == (1, NOW + HOUR)
+
+
+def test_a_lost_request_goes_back_to_the_key_and_stays_counted() -> None:
+    """A request whose reply went to a connection that is gone is asked again, but it has been asked."""
+    record = after(make.record(Phase.KEY_READY), RequestBegun, Resumed)
+
+    assert record.phase is Phase.KEY_READY
+    assert record.requests == (NOW,)
+    assert after(record, RequestBegun).requests == (NOW, NOW)
+
+
+@pytest.mark.parametrize("kind", [RequestFailed, Resumed])
+def test_asking_again_is_no_progress(kind: type[Event]) -> None:
+    """Going to and fro between key-ready and requested resets no counter."""
+    record = after(worn(Phase.KEY_READY), RequestBegun)
+    assert (record.attempts, record.resumes, record.refused_since) == (3, 2, NOW - MINUTE)
+
+    record = after(record, kind)
+    assert record.attempts == (4 if kind is RequestFailed else 3)
+    assert record.refused_since == NOW - MINUTE
+
+
+def test_a_request_that_has_begun_is_not_held_back_by_an_old_delay() -> None:
+    """The delay before a request is spent once the request has begun."""
+    assert after(worn(Phase.KEY_READY), RequestBegun).retry_at is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [
+        (Phase.PLANNED, KeyReady),
+        (Phase.REQUESTED, CertificateIssued),
+        (Phase.ISSUED, Registered),
+        (Phase.REGISTERED, GenerationPrepared),
+        (Phase.PREPARED, Proven),
+        (Phase.PROVEN, Activated),
+        (Phase.ACTIVE, Deployed),
+        (Phase.DEPLOYED, ProbationHeld),
+        (Phase.DEPLOYED, ProbationPassed),
+    ],
+)
+def test_progress_resets_the_counters(phase: Phase, kind: type[Event]) -> None:
+    """After a success nothing is held against the change any more."""
+    record = after(worn(phase), kind)
+
+    assert (record.attempts, record.resumes, record.retry_at) == (0, 0, None)
+    assert (record.failure, record.refused_since) == (None, None)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in make.UNFINISHED if phase is not Phase.REQUESTED])
+def test_a_failure_is_counted_and_is_no_crash(phase: Phase) -> None:
+    """A failure that was recorded moves nothing, counts as an attempt and ends the count of crashes."""
+    failure = make.failure(FailureClass.STORE, "no-space")
+    record = advance(worn(phase), StepFailed(at=NOW, failure=failure, retry_at=NOW + HOUR))
+
+    assert record.phase is phase
+    assert (record.attempts, record.resumes) == (4, 0)
+    assert (record.failure, record.retry_at) == (failure, NOW + HOUR)
+
+
+@pytest.mark.parametrize("kind", [FailureClass.CREDENTIAL, FailureClass.POLICY])
+def test_patience_is_counted_from_the_first_refusal(kind: FailureClass) -> None:
+    """Later refusals, and other failures between them, do not begin the patience anew."""
+    record = make.record(Phase.PREPARED)
+    for minute, met in enumerate([FailureClass.NETWORK, kind, FailureClass.NETWORK, kind]):
+        event = StepFailed(at=NOW + minute * MINUTE, failure=make.failure(met), retry_at=NOW + HOUR)
+        record = advance(record, event)
+
+    assert record.refused_since == NOW + MINUTE
+
+
+@pytest.mark.parametrize("kind", set(FailureClass) - {FailureClass.CREDENTIAL, FailureClass.POLICY})
+def test_only_a_refusal_begins_the_patience(kind: FailureClass) -> None:
+    """A failure of another class does not count as a refusal."""
+    record = advance(make.record(Phase.PREPARED), make.event(StepFailed, failure=make.failure(kind)))
+
+    assert record.refused_since is None
+
+
+@pytest.mark.parametrize("kind", [TokenExpired, KeyLost])
+def test_a_worthless_certificate_is_forgotten(kind: type[Event]) -> None:
+    """Without its key or its token a certificate is given up and the change begins again, its requests counted."""
+    record = after(make.record(Phase.ISSUED, unanswered=2), kind)
+
+    assert record.phase is Phase.PLANNED
+    assert (record.issued, record.unanswered, record.thing_name) == (None, 0, None)
+    assert record.requests == (NOW - MINUTE,)
+
+
+def test_a_restart_while_registering_leaves_the_registration_in_doubt() -> None:
+    """A start in phase issued may have cut off a registration; elsewhere there is none to cut off."""
+    assert after(make.record(Phase.ISSUED), Resumed).unanswered == 1
+    assert after(make.record(Phase.KEY_READY), Resumed).unanswered == 0
+
+
+@pytest.mark.parametrize(("code", "doubt"), [("no-reply", 1), ("session-lost", 1), ("timeout", 0)])
+def test_only_an_unanswered_registration_is_in_doubt(code: str, doubt: int) -> None:
+    """A failure before anything was sent leaves no doubt, a lost reply does."""
+    record = advance(make.record(Phase.ISSUED), make.event(StepFailed, failure=make.failure(code=code)))
+
+    assert record.unanswered == doubt
+
+
+def test_a_new_certificate_has_no_doubtful_registration() -> None:
+    """The doubt belongs to one token and ends with the next."""
+    assert after(make.record(Phase.REQUESTED, unanswered=3), CertificateIssued).unanswered == 0
+
+
+@pytest.mark.parametrize(("phase", "kind"), [(Phase.REGISTERED, GenerationPrepared), (Phase.ISSUED, Rejected)])
+def test_token_and_certificate_do_not_outlive_their_use(phase: Phase, kind: type[Event]) -> None:
+    """Once the generation is written, or the change given up, only the certificate's id is kept."""
+    issued = after(make.record(phase), kind).issued
+
+    assert issued is not None
+    assert (issued.token, issued.certificate_pem) == ("", "")
+    assert issued.certificate_id == make.issued().certificate_id
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_rollback_needs_a_condemnation(phase: Phase) -> None:
+    """Nothing goes back to the base generation without the failure that condemned the new one."""
+    with pytest.raises(IllegalTransitionError, match="needs the failure that condemned"):
+        after(make.record(phase), RolledBack)
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_only_a_decisive_failure_condemns(phase: Phase) -> None:
+    """No network is not a refusal, whatever its class is called."""
+    doubtful = make.failure(FailureClass.CREDENTIAL)
+
+    with pytest.raises(IllegalTransitionError, match="only a decisive failure"):
+        advance(make.record(phase), Condemned(at=NOW, failure=doubtful))
+
+
+def test_a_first_enrolment_cannot_be_condemned() -> None:
+    """Without a base generation there is nothing to go back to."""
+    with pytest.raises(IllegalTransitionError, match="no base generation"):
+        after(make.record(Phase.DEPLOYED, base=None), Condemned)
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_condemned_set_is_rolled_back_and_keeps_its_reason(phase: Phase) -> None:
+    """A condemnation ends every delay, survives restarts and failures, and is the outcome's reason."""
+    condemned = after(worn(phase), Condemned)
+    assert condemned.phase is phase
+    assert condemned.retry_at is None
+
+    record = after(condemned, Resumed, StepFailed, Resumed, RolledBack)
+    assert record.phase is Phase.ROLLED_BACK
+    assert record.failure == condemned.condemned
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [(Phase.ACTIVE, Deployed), (Phase.DEPLOYED, ProbationHeld), (Phase.DEPLOYED, ProbationPassed)],
+)
+def test_a_condemned_set_is_never_deployed_or_committed(phase: Phase, kind: type[Event]) -> None:
+    """Success that comes after the condemnation does not undo it."""
+    condemned = after(make.record(phase), Condemned)
+
+    with pytest.raises(IllegalTransitionError, match="a condemned set is rolled back"):
+        after(condemned, kind)
+
+
+def test_probation_counts_from_deployment() -> None:
+    """The trial period begins when the dependants use the new set."""
+    record = advance(make.record(Phase.ACTIVE), Deployed(at=NOW, probation=7 * MINUTE))
+
+    assert record.probation_until == NOW + 7 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [(Phase.PREPARED, Proven), (Phase.DEPLOYED, ProbationHeld), (Phase.DEPLOYED, ProbationPassed)],
+)
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_only_a_proof_under_a_synchronised_clock_dates_the_past(
+    phase: Phase, kind: type[Event], *, synchronised: bool
+) -> None:
+    """Every proof is dated, but only a synchronised clock makes it a floor for later clocks."""
+    earlier = NOW - DAY
+    record = make.record(phase, good_time=earlier, checked_at=None)
+    record = advance(record, make.event(kind, NOW + SECOND, synchronised=synchronised))
+
+    assert record.checked_at == NOW + SECOND
+    assert record.good_time == (NOW + SECOND if synchronised else earlier)
+
+
+def test_the_list_of_passed_phases_stays_bounded() -> None:
+    """A change that is refused for ever keeps the latest phases and forgets the oldest."""
+    record = make.record(Phase.KEY_READY)
+    for _ in range(MAX_PASSED):
+        record = after(record, RequestBegun, RequestFailed)
+
+    assert len(record.passed) == MAX_PASSED
+    assert record.passed[-1][0] is Phase.KEY_READY
+
+
+def test_current_moves_only_after_a_proof() -> None:
+    """The table has one way to active, from proven, and one way to proven, by a proof of what is prepared."""
+    assert _ways_to(Phase.ACTIVE) == {(Phase.PROVEN, Activated)}
+    assert _ways_to(Phase.PROVEN) == {(Phase.PREPARED, Proven)}
+
+
+def test_what_is_active_is_rolled_back_and_what_is_not_is_rejected() -> None:
+    """No phase allows both ends."""
+    assert {phase for phase, _ in _ways_to(Phase.REJECTED)} == set(make.BEFORE_ACTIVATION)
+    assert _ways_to(Phase.ROLLED_BACK) == {(Phase.ACTIVE, RolledBack), (Phase.DEPLOYED, RolledBack)}
+
+
+def test_an_ended_change_stays_ended() -> None:
+    """After its end a change moves no more, but for the retirement of what it replaced."""
+    left = {(phase, kind) for (phase, kind), target in TRANSITIONS.items() if phase.ended and target is not phase}
+
+    assert left == {(Phase.COMMITTED, Retired)}
+
+
+def test_a_record_shows_no_secret() -> None:
+    """Neither the ownership token nor the certificate's text shows when a record or its event is printed."""
+    record = make.record(Phase.ISSUED)
+    shown = f"{record!r} {record.issued!r} {make.event(CertificateIssued)!r} {record}"
+
+    assert make.issued().certificate_id in shown
+    assert make.TOKEN not in shown
+    assert "BEGIN CERTIFICATE" not in shown
+    assert make.PEM.splitlines()[1] not in shown
+
+
+def _ways_to(target: Phase) -> set[tuple[Phase, type[Event]]]:
+    ways = {(phase, kind) for (phase, kind), end in TRANSITIONS.items() if end is target}
+    return {(phase, kind) for phase, kind in ways if phase is not target}
