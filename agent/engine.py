@@ -145,6 +145,22 @@ class Engine:
         clock = self._world.clock
         return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self._world.store.floors())
 
+    def usable(self) -> Generation | None:
+        """Return the current generation if it is whole."""
+        try:
+            return self._generation_or_none(self._world.store.current())
+        except DamagedError:
+            return None
+
+    def has_ever_enrolled(self) -> bool:
+        """Whether this gateway has, or had, a certificate of its own."""
+        if any(record.phase is Phase.COMMITTED for record in self._world.store.history()):
+            return True
+        try:
+            return self._world.store.current() is not None
+        except DamagedError:
+            return True
+
     # -- one change ------------------------------------------------------------------------------------------------
 
     def recover(self) -> ChangeRecord | None:

@@ -28,6 +28,7 @@ from agent.errors import DamagedError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
 
@@ -76,6 +77,21 @@ def explained(what: str) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         hint = _REMEDIES.get(error.errno or 0, "")
         raise StoreError(f"Cannot {what}: {reason}.", hint=hint) from error
+
+
+def create_path(path: Path) -> None:
+    """Create a directory below an existing one, for its owner alone, unless it is there.
+
+    Raises:
+        StoreError: It could not be created.
+    """
+    with explained(f"create {path}"):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            return
+    with directory(str(path.parent)) as fd:
+        sync(fd, f"{path} was created")
 
 
 def open_directory(name: str, dir_fd: int | None = None) -> int:

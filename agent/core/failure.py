@@ -59,7 +59,7 @@ class Failure:
 
 
 # Codes that a refused credential and a broken path share; a control must decide.
-AMBIGUOUS = frozenset({"hung-up", "tls-alert", "connack-timeout", "session-lost"})
+AMBIGUOUS = frozenset({"hung-up", "tls-alert", "connack-timeout", "session-lost", "not-sent"})
 
 # Seconds. Policies need six to eight minutes to take effect everywhere (AWS IoT Core developer guide,
 # "AWS IoT Core policies"), so "not authorised" on a fresh certificate proves nothing for ten.

@@ -93,7 +93,7 @@ class ChangeRecord:
         planned_at: When it was planned.
         entered_at: When the present phase was entered.
         passed: The phases passed so far, with their times.
-        requests: When certificates were asked for, each counted against the daily limit.
+        requests: When certificates were asked for that were issued or may have been; each counts against the daily limit.
         issued: The certificate in hand; reduced to its id once the generation is prepared.
         unanswered: Registrations with the present token that may have been sent and were never answered.
         thing_name: The thing the cloud registered the certificate for.
@@ -348,6 +348,11 @@ _ASKING = {Phase.KEY_READY, Phase.REQUESTED}
 # After these a request may have been carried out though no answer came.
 UNANSWERED = frozenset({"no-reply", "session-lost", "cloud-unavailable", "garbled"})
 
+# After these it is certain that no certificate was issued, so the request does not count against the daily limit.
+NOTHING_ISSUED = frozenset(
+    {"throttled", "denied", "request-refused", "cloud-unavailable", "not-authorised", "not-sent"}
+)
+
 _REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
 
 
@@ -356,8 +361,11 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
         case Resumed():
             unanswered = record.unanswered + (record.phase is Phase.ISSUED)
             return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
-        case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
+        case StepFailed(failure=failure, retry_at=retry_at):
             return _failed(record, failure, retry_at, event.at)
+        case RequestFailed(failure=failure, retry_at=retry_at):
+            spent = record.requests[:-1] if failure.code in NOTHING_ISSUED else record.requests
+            return _failed(replace(record, requests=spent), failure, retry_at, event.at)
         case RequestBegun():
             return replace(record, requests=(*record.requests, event.at))
         case CertificateIssued(issued=issued):

@@ -145,6 +145,16 @@ def session_lost(why: str) -> Failure:
     )
 
 
+def not_sent(why: str) -> Failure:
+    """The session broke before the request had left."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="not-sent",
+        message=f"The connection broke before the request had left ({why}).",
+        remedy="The agent asks again over a new connection.",
+    )
+
+
 def no_reply(operation: str) -> Failure:
     """A request was not answered in time, so nobody knows whether it was carried out."""
     return Failure(

@@ -149,6 +149,11 @@ class Cloud:
         self.claim_policy = claim_policy(enrollment_template)
         self.claim = self.add_claim()
 
+    @property
+    def now(self) -> datetime:
+        """The present time by the cloud's own clock."""
+        return self._now()
+
     # -- the account's owner ---------------------------------------------------------------------------------------
 
     def add_claim(self) -> KeyPair:
@@ -278,8 +283,10 @@ class Cloud:
             return _error(NOT_FOUND, "ResourceNotFound", "No shadow exists with name: 'certificate'")
         try:
             body = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             return _error(BAD_REQUEST, "InvalidJson", "The request is not JSON")
+        if not isinstance(body, dict):
+            return _error(BAD_REQUEST, "InvalidJson", "The request is not a JSON object")
         if topic == CREATE_TOPIC:
             return self._create(body, fault)
         if topic.startswith("$aws/provisioning-templates/"):
@@ -338,8 +345,8 @@ class Cloud:
         entry = next((item for item in self.registry.values() if item.token == token), None)
         if entry is None:
             return _error(BAD_REQUEST, "InvalidCertificateOwnershipToken", "Certificate ownership token is not valid")
-        parameters = body.get("parameters") or {}
-        value = parameters.get(template.thing_parameter)
+        parameters = body.get("parameters")
+        value = parameters.get(template.thing_parameter) if isinstance(parameters, dict) else None
         if not isinstance(value, str) or not value:
             return _error(BAD_REQUEST, "InvalidParameter", f"Parameter {template.thing_parameter} is missing")
         thing_name = template.prefix + value

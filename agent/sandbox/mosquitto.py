@@ -108,7 +108,7 @@ class Mosquitto:
     def _wait_until_it_accepts(self, process: subprocess.Popen[bytes]) -> None:
         for _ in range(_ATTEMPTS):
             if process.poll() is not None:
-                raise AgentError(f"mosquitto ended with {process.returncode}: {self._said()}", hint="See its log.")
+                raise AgentError(f"mosquitto ended with {process.returncode}: {self._said()}", hint=f"See {self._log}.")
             if self._accepts():
                 return
             time.sleep(_PAUSE)

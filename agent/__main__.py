@@ -1,0 +1,5 @@
+"""``python -I -m agent`` is ``iot-cert``."""
+
+from agent.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,169 @@
+"""A TLS handshake with the standard library: it says in milliseconds why a server is not trusted.
+
+The SDK's TLS takes up to 30 seconds to report a failed handshake and hides the reason, so every connection is preceded
+by this one. It verifies the server with the candidate's own anchors and nothing else, shows no client certificate
+(so it needs no key, wherever the key is), and closes.
+
+Its context takes nothing from the environment: no key log, no system store.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.core import troubles
+from agent.errors import CloudError
+
+if TYPE_CHECKING:
+    from agent.core.failure import Failure
+    from agent.core.values import TrustBundle
+
+ALPN_MQTT = "x-amzn-mqtt-ca"  # MQTT with a client certificate on port 443 ("Device communication protocols")
+ALPN_PORT = 443
+
+_READ = 16_384
+_MAX_HANDSHAKE = 262_144  # bytes; a chain of ten large certificates has a fifth of it
+
+# X509_V_ERR_* of OpenSSL, which `SSLCertVerificationError.verify_code` reports.
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+_WRONG_HOST = frozenset({62, 64})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    """An HTTP proxy that is asked to CONNECT."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where to connect.
+
+    Attributes:
+        host: The endpoint's name, sent as SNI and checked against the server's certificate.
+        port: 8883, or 443 with ALPN.
+        alpn: Whether to negotiate ALPN, as AWS wants on 443.
+        proxy: The way out, or None.
+        timeout: Seconds for the TCP connection and the handshake, each.
+    """
+
+    host: str
+    port: int = troubles.MQTT_PORT
+    alpn: bool = False
+    proxy: Proxy | None = None
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handshake:
+    """What the server agreed to."""
+
+    version: str
+    alpn: str | None
+
+
+def preflight(endpoint: Endpoint, trust: TrustBundle) -> Handshake:
+    """Shake hands with the endpoint and verify it.
+
+    Raises:
+        CloudError: There is no path, or the server is not who it should be; the failure says which.
+    """
+    context = _context(endpoint, trust)
+    with _connect(endpoint) as connection:
+        return _shake_hands(context, connection, endpoint)
+
+
+def _context(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    # An anchor is trusted whoever else may have signed it, as the SDK's TLS does.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=trust.pem.decode())
+    if endpoint.alpn:
+        context.set_alpn_protocols([ALPN_MQTT])
+    return context
+
+
+def _connect(endpoint: Endpoint) -> socket.socket:
+    try:
+        if endpoint.proxy is None:
+            return socket.create_connection((endpoint.host, endpoint.port), timeout=endpoint.timeout)
+        return _through_proxy(endpoint, endpoint.proxy)
+    except socket.gaierror:
+        name = endpoint.proxy.host if endpoint.proxy else endpoint.host
+        raise CloudError(troubles.name_not_found(name)) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise CloudError(troubles.unreachable(endpoint.host, endpoint.port, _reason(error))) from None
+
+
+def _through_proxy(endpoint: Endpoint, proxy: Proxy) -> socket.socket:
+    tunnel = http.client.HTTPConnection(proxy.host, proxy.port, timeout=endpoint.timeout)
+    tunnel.set_tunnel(endpoint.host, endpoint.port)
+    tunnel.connect()
+    return tunnel.sock
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)[:100] or type(error).__name__
+
+
+def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: Endpoint) -> Handshake:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=endpoint.host)
+    received = 0
+    try:
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                connection.sendall(outgoing.read())
+                data = connection.recv(_READ)
+                received += len(data)
+                if not data or received > _MAX_HANDSHAKE:
+                    raise ConnectionAbortedError("closed by the other side" if not data else "no end of it") from None
+                incoming.write(data)
+            else:
+                return Handshake(version=tls.version() or "", alpn=tls.selected_alpn_protocol())
+    except ssl.SSLCertVerificationError as error:
+        raise CloudError(_untrusted(endpoint.host, error)) from None
+    except ssl.SSLError as error:
+        return _after_alert(tls, endpoint, error)
+    except OSError as error:
+        raise CloudError(troubles.tls_interrupted(endpoint.host, _reason(error))) from None
+
+
+def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:
+    match error.verify_code:
+        case code if code == _EXPIRED:
+            return troubles.server_certificate(host, "server-certificate-expired", "its certificate has expired")
+        case code if code == _NOT_YET_VALID:
+            why = "its certificate is not valid yet"
+            return troubles.server_certificate(host, "server-certificate-not-yet-valid", why)
+        case code if code in _WRONG_HOST:
+            return troubles.server_certificate(host, "wrong-host", "its certificate is for another name")
+        case _:
+            why = f"no anchor of this set signs its certificate ({error.verify_message})"
+            return troubles.server_certificate(host, "unknown-root", why)
+
+
+def _after_alert(tls: ssl.SSLObject, endpoint: Endpoint, error: ssl.SSLError) -> Handshake:
+    """Tell a server that wants a client certificate, which TLS 1.2 says by an alert, from one that speaks other TLS.
+
+    Once a cipher is agreed the server has shown its certificate, and a bad one ends in SSLCertVerificationError.
+    """
+    if tls.cipher() is not None:
+        return Handshake(version=tls.version() or "", alpn=tls.selected_alpn_protocol())
+    reason = (error.reason or "no TLS").lower().replace("_", " ")
+    raise CloudError(troubles.tls_version(endpoint.host, reason)) from None

@@ -1,0 +1,73 @@
+"""The command `iot-cert`: verbs in, exit codes out. It never shows a traceback.
+
+Nothing heavy is imported before the verb that needs it is known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from agent.cli.exits import Exit, of_error
+from agent.cli.output import Output
+from agent.cli.parser import parse
+from agent.errors import AgentError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    os.umask(0o077)
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    output = Output(as_json=arguments.json)
+    try:
+        return _dispatch(arguments, output)
+    except AgentError as error:
+        code = of_error(error)
+        output.error(error, code)
+        return code
+    except KeyboardInterrupt:
+        stopped = "Stopped. Nothing is lost: the change, if any, is kept, and the same command goes on with it."
+        output.error(AgentError(stopped), Exit.INTERRUPTED)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; so does this command
+        return Exit.DONE
+    except Exception as error:  # noqa: BLE001 - the last line of defence: nobody is ever shown a traceback
+        return _defect(error, output)
+
+
+def _defect(error: Exception, output: Output) -> int:
+    """Say that the program is wrong. The text of an unexpected error may hold anything, so only its type is shown."""
+    if os.environ.get("IOT_CERT_TRACEBACK"):
+        raise error
+    hint = "Please report it; IOT_CERT_TRACEBACK=1 shows where it happened. The set in use was not changed by it."
+    output.error(AgentError(f"This is a defect in iot-cert ({type(error).__name__}).", hint=hint), Exit.DEGRADED)
+    return Exit.DEGRADED
+
+
+def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.verb == "sandbox":
+        from agent.cli import sandbox  # noqa: PLC0415 - see the module's docstring
+
+        return sandbox.run(arguments, output)
+    from agent.config import load  # noqa: PLC0415
+
+    config = load(arguments.config)
+    if arguments.verb in {"enroll", "rotate", "rollback"}:
+        from agent.cli import changes  # noqa: PLC0415
+
+        return changes.run(config, arguments, output)
+    from agent.cli import status  # noqa: PLC0415
+
+    match arguments.verb:
+        case "status":
+            return status.status(config, output)
+        case "history":
+            return status.history(config, output)
+        case _:
+            return status.check_config(config, output)

@@ -1,0 +1,179 @@
+"""Puts the parts together for one command: configuration, store, engine and the real world's ports.
+
+The SDK and the cryptography library are imported here, when a verb needs them, and not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.config import MAX_MATERIAL, Config, read_bounded, read_secret, resolve
+from agent.core.decide import Limits
+from agent.core.policy import RenewalPolicy
+from agent.core.values import Candidate
+from agent.engine import Engine, Provisioning, Settings, World
+from agent.errors import ConfigError, MaterialError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.adapters.store import Store
+    from agent.core.values import TrustBundle
+    from agent.ports import Reporter
+
+T = TypeVar("T")
+
+MACHINE_ID = Path("/etc/machine-id")
+
+
+def open_store(config: Config, *, create: bool = False) -> Store:
+    """Open the state directory.
+
+    Raises:
+        StoreError: It is missing (and not to be created), or not permitted.
+    """
+    from agent.adapters.durable import create_path  # noqa: PLC0415 - see the module's docstring
+    from agent.adapters.store import Store  # noqa: PLC0415
+
+    if create:
+        create_path(config.state_dir)
+    return Store(config.state_dir)
+
+
+@contextmanager
+def open_engine(config: Config, reporter: Reporter, *, create: bool = False) -> Iterator[Engine]:
+    """Open the store, become its writer, and build the engine on it.
+
+    Raises:
+        StoreError: The store cannot be had, StoreBusyError above all.
+        ConfigError: A file that the configuration names cannot be used.
+    """
+    from agent.adapters.broker import Broker, Timeouts  # noqa: PLC0415
+    from agent.adapters.clock import SystemClock  # noqa: PLC0415
+    from agent.adapters.materials import SoftwareMaterials  # noqa: PLC0415
+    from agent.adapters.tls import Endpoint, Proxy  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(config, create=create))
+        store.lock()
+        proxy = Proxy(host=config.proxy.host, port=config.proxy.port) if config.proxy else None
+        endpoint = Endpoint(host=config.endpoint, port=config.port, alpn=config.alpn, proxy=proxy)
+        timeouts = Timeouts(
+            connect=config.connect_timeout.total_seconds(), request=config.request_timeout.total_seconds()
+        )
+        world = World(
+            clock=SystemClock(vouched=config.vouched_clock),
+            store=store,
+            cloud=Broker(endpoint, timeouts, small_client_hello=config.small_client_hello),
+            materials=SoftwareMaterials(algorithm=config.key_algorithm, subject=config.subject),
+            reporter=reporter,
+            chance=random.SystemRandom().random,
+            new_id=lambda: secrets.token_hex(4),
+        )
+        engine = Engine(world, engine_settings(config))
+        stack.callback(engine.close)
+        yield engine
+
+
+def engine_settings(config: Config) -> Settings:
+    """Return what the configuration means to the engine.
+
+    Raises:
+        ConfigError: A parameter's file cannot be read.
+    """
+    enrollment, rotation = config.enrollment, config.rotation
+    limits = Limits(
+        daily_limit=rotation.daily_limit,
+        policy_patience=rotation.policy_patience,
+        refusal_patience=rotation.refusal_patience,
+        probation=rotation.probation,
+    )
+    provisioning = None
+    if enrollment is not None:
+        provisioning = Provisioning(template=enrollment.template, parameters=resolve(enrollment.parameters))
+    return Settings(
+        enrollment=provisioning,
+        rotation=Provisioning(template=rotation.template, parameters=resolve(rotation.parameters)),
+        client_id=lambda thing: config.client_id.replace("{thing}", thing),
+        claim=lambda: load_claim(config),
+        anchors=lambda: load_anchors(config),
+        thing_name=config.thing_name,
+        limits=limits,
+        keep=rotation.keep,
+    )
+
+
+def renewal_policy(config: Config) -> RenewalPolicy:
+    """Return when to rotate."""
+    rotation = config.rotation
+    return RenewalPolicy(before_expiry=rotation.before_expiry, max_age=rotation.max_age, window=rotation.window)
+
+
+def load_anchors(config: Config) -> TrustBundle:
+    """Return the trust anchors that the configuration names.
+
+    Raises:
+        MaterialError: They cannot be read or used.
+    """
+    from agent.adapters import x509  # noqa: PLC0415
+
+    return _usable(config.anchors, lambda: x509.read_bundle(_read(config.anchors, "trust anchors file")))
+
+
+def load_claim(config: Config) -> Candidate:
+    """Return the claim certificate as something to connect with.
+
+    Raises:
+        MaterialError: It cannot be read or used.
+        RefusedError: None is configured.
+    """
+    from agent.adapters import keys  # noqa: PLC0415
+
+    if config.enrollment is None:
+        raise RefusedError("No claim certificate is configured.", hint="Add `enrollment:` to the configuration.")
+    claim = config.enrollment.claim
+    key_pem = _material(lambda: read_secret(claim.key, "claim key"))
+    certificate_pem = _read(claim.certificate, "claim certificate")
+    return Candidate(
+        name="the claim certificate",
+        credential=_usable(claim.certificate, lambda: keys.credential_set(key_pem, certificate_pem)),
+        trust=load_anchors(config),
+        client_id=config.enrollment.client_id or _enrollment_client_id(config),
+        thing_name=None,
+    )
+
+
+def _enrollment_client_id(config: Config) -> str:
+    """Return a client id for before there is a thing: stable, and different on every machine."""
+    if config.thing_name is not None:
+        return config.client_id.replace("{thing}", config.thing_name)
+    try:
+        machine = MACHINE_ID.read_bytes()
+    except OSError:
+        machine = secrets.token_bytes(16)
+    return "iot-cert-agent-" + hashlib.sha256(b"iot-cert-agent " + machine).hexdigest()[:16]
+
+
+def _read(path: Path, what: str) -> bytes:
+    return _material(lambda: read_bounded(path, MAX_MATERIAL, what))
+
+
+def _material(read: Callable[[], T]) -> T:
+    """The engine asks for material in the middle of a change, where a bad file is no configuration error any more."""
+    try:
+        return read()
+    except ConfigError as error:
+        raise MaterialError(str(error), hint=error.hint) from error
+
+
+def _usable(path: Path, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except MaterialError as error:
+        message = str(error) if str(path) in str(error) else f"{path}: {error}"
+        raise MaterialError(message, hint=error.hint) from error

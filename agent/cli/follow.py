@@ -1,0 +1,88 @@
+"""Carries a change on in the foreground: runs the engine, waits where it waits, stops when patience is used up.
+
+Stopping loses nothing: the record is on disk, and the next command or the daemon goes on from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.core.decide import duration
+from agent.core.failure import FailureClass
+from agent.ports import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from agent.core.decide import Wait
+    from agent.core.lifecycle import Phase
+    from agent.engine import Engine, Outcome
+    from agent.ports import Clock, Reporter
+
+LONGEST_SLEEP = 1.0  # seconds; the wall clock may be set while somebody waits for it
+
+# What the cloud itself needs time for is waited out: policies spread within ten minutes.
+_SPREADING = {FailureClass.POLICY, FailureClass.CREDENTIAL}
+SPREADING_PATIENCE = timedelta(minutes=20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follower:
+    """How to wait.
+
+    Attributes:
+        engine: What to run.
+        clock: The wall clock.
+        sleep: Waits for some seconds.
+        reporter: Told of each wait.
+        patience: How long to wait for what a failure needs, since the last phase that was passed.
+        probation: Whether to wait for the end of probation.
+    """
+
+    engine: Engine
+    clock: Clock
+    sleep: Callable[[float], None]
+    reporter: Reporter
+    patience: timedelta
+    probation: bool = True
+
+    def follow(self) -> Outcome:
+        """Run until the change ends or patience does.
+
+        Raises:
+            StoreError: The end of the change could not be made durable; running again goes on.
+        """
+        since, phase = self.clock.now(), self._phase()
+        while True:
+            outcome = self.engine.run()
+            if outcome.wait is None:
+                return outcome
+            if outcome.record.phase is not phase:
+                since, phase = self.clock.now(), outcome.record.phase
+            if not self._worth_waiting(outcome.wait, since):
+                return outcome
+            self._wait(outcome.wait)
+
+    def _phase(self) -> Phase | None:
+        return self.engine.change.phase if self.engine.change else None
+
+    def _worth_waiting(self, wait: Wait, since: datetime) -> bool:
+        if wait.code == "probation":
+            return self.probation
+        spreading = wait.failure is not None and wait.failure.kind in _SPREADING
+        patience = max(self.patience, SPREADING_PATIENCE) if spreading else self.patience
+        return wait.until - since <= patience
+
+    def _wait(self, wait: Wait) -> None:
+        left = wait.until - self.clock.now()
+        text = f"{wait.why[:1].upper()}{wait.why[1:]}"
+        if wait.failure is None:
+            self.reporter.report(Progress(at=self.clock.now(), code="wait", text=f"{text} ({duration(left)})."))
+        else:
+            self.reporter.report(Progress(at=self.clock.now(), code="wait", text=f"Trying again in {duration(left)}."))
+        start = self.clock.now()
+        while timedelta() <= self.clock.now() - start and (rest := wait.until - self.clock.now()) > timedelta():
+            self.sleep(min(LONGEST_SLEEP, rest.total_seconds()))

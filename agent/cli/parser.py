@@ -1,0 +1,109 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_CONFIG = Path("/etc/iot-cert-agent/config.yaml")
+DEFAULT_WAIT = 120
+
+_EXIT_CODES = """\
+exit codes:
+  0  done, or healthy
+  1  the change failed and the previous set is in use, or something needs attention
+  2  the command line or the configuration is wrong
+  3  there is no usable set, or it has expired
+  4  refused: permission, another change, a used-up budget
+  5  network or cloud unavailable; the change is kept
+"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; argparse exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="iot-cert",
+        description="Rotates the certificate, key and trust anchors of an AWS IoT gateway.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"iot-cert {__version__}")
+    parser.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"configuration (default {DEFAULT_CONFIG})"
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_changes(verbs)
+    _add_views(verbs)
+    _add_sandbox(verbs)
+    return parser.parse_args(argv)
+
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it so
+
+
+def _add(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
+    verb.add_argument("--json", action="store_true", help="print JSON, an object a line")
+    return verb
+
+
+def _add_changes(verbs: Verbs) -> None:
+    texts = {
+        "enroll": "get the first certificate with the claim certificate",
+        "rotate": "get a new key and certificate and put them in place, or go on with a change that was begun",
+        "rollback": "go back to the previous set, once it is proven; or give up a change in flight",
+    }
+    for name, text in texts.items():
+        verb = _add(verbs, name, text)
+        verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=_reason)
+        verb.add_argument("--no-wait", action="store_true", help="do not wait for the end of probation")
+        verb.add_argument(
+            "--wait",
+            type=_seconds,
+            default=DEFAULT_WAIT,
+            metavar="SECONDS",
+            help=f"how long to retry before leaving the change for later (default {DEFAULT_WAIT})",
+        )
+
+
+def _add_views(verbs: Verbs) -> None:
+    _add(verbs, "status", "show on one screen how things are")
+    _add(verbs, "history", "show what was changed, when and why")
+    config = verbs.add_parser("config", help="work with the configuration file", allow_abbrev=False)
+    actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add(actions, "check", "check the configuration file and what it names")
+
+
+def _add_sandbox(verbs: Verbs) -> None:
+    verb = _add(verbs, "sandbox", "run a local AWS IoT Core to rehearse against")
+    verb.add_argument("--dir", type=Path, required=True, metavar="DIR", help="where to keep its files")
+    verb.add_argument("--host", default="localhost", help="the name it listens on (default localhost: loopback only)")
+    verb.add_argument("--lifetime", type=_seconds, metavar="SECONDS", help="how long certificates live (default: 2049)")
+    verb.add_argument("--probation", type=_seconds, default=5, metavar="SECONDS", help="written to the configuration")
+    verb.add_argument(
+        "order",
+        nargs="*",
+        metavar="ORDER",
+        help="an order to a sandbox that runs in DIR, such as `fault create lose`; `help` lists them",
+    )
+
+
+def _seconds(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 10**9:
+        raise argparse.ArgumentTypeError("seconds from 0 to 10^9 are expected")
+    return value
+
+
+def _reason(text: str) -> str:
+    if not text or len(text) > 500 or not text.isprintable():  # noqa: PLR2004 - what fits a line of the history
+        raise argparse.ArgumentTypeError("1 to 500 printable characters are expected")
+    return text

@@ -1,0 +1,66 @@
+"""The verb `sandbox`: run a local AWS IoT Core, or give an order to one that runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.cli.exits import Exit
+from agent.errors import AgentError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from agent.cli.output import Output
+    from agent.sandbox.service import LocalCloud
+
+
+def run(arguments: argparse.Namespace, output: Output) -> Exit:
+    """Run the sandbox until it is stopped, or carry an order to it.
+
+    Raises:
+        AgentError: It cannot be started, or refuses the order.
+    """
+    try:
+        from agent.sandbox import console  # noqa: PLC0415 - its package is not on every gateway
+    except ImportError as error:
+        raise AgentError(
+            f"The sandbox needs the Python package {error.name}, which is not installed.",
+            hint="Install iot-cert-agent with the extra `sandbox`.",
+        ) from error
+    if arguments.order:
+        answer = console.send(arguments.dir, " ".join(arguments.order))
+        output.emit({"answer": answer}) if output.as_json else _print(output, answer)
+        return Exit.DONE
+    lifetime = timedelta(seconds=arguments.lifetime) if arguments.lifetime else None
+
+    def started(service: LocalCloud) -> None:
+        _introduce(service, arguments, output)
+
+    console.run(arguments.dir, host=arguments.host, lifetime=lifetime, probation=arguments.probation, started=started)
+    return Exit.DONE
+
+
+def _print(output: Output, text: str) -> None:
+    for line in text.splitlines():
+        output.line(line)
+
+
+def _introduce(service: LocalCloud, arguments: argparse.Namespace, output: Output) -> None:
+    path = arguments.dir / "config.yaml"
+    if output.as_json:
+        output.emit({"config": str(path), "port": service.port, "alpn_port": service.alpn_port})
+        return
+    text = f"""\
+A local AWS IoT Core listens on {service.host}, port {service.port} (with ALPN: {service.alpn_port}).
+It forgets everything when it stops. In another terminal:
+
+  iot-cert --config {path} enroll
+  iot-cert --config {path} status
+  iot-cert --config {path} rotate
+  iot-cert sandbox --dir {arguments.dir} fault register never-active
+  iot-cert --config {path} rotate          (it falls back)
+  iot-cert sandbox --dir {arguments.dir} help
+
+Ctrl-C stops it."""
+    _print(output, text)

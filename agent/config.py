@@ -1,0 +1,443 @@
+"""The configuration file: YAML in, frozen values out, every complaint with file, line, key and expectation.
+
+Rules:
+
+* All complaints come at once, so that nobody fixes a file line by line.
+* An unknown key is a mistake, never ignored: a misspelt limit must not become the default.
+* Reading checks what the file says. Whether the files it names can be used is checked where they are needed, since a
+  claim certificate is rightly gone from a gateway that has its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import yaml
+
+from agent.core.endpoints import EndpointKind, classify, is_host
+from agent.core.values import KeyAlgorithm
+from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from enum import StrEnum
+
+E = TypeVar("E", bound="StrEnum")
+
+DEFAULT_PATH = Path("/etc/iot-cert-agent/config.yaml")
+DEFAULT_STATE_DIR = Path("/var/lib/iot-cert-agent")
+DEFAULT_RUNTIME_DIR = Path("/run/iot-cert-agent")
+DEFAULT_ANCHORS = Path("/usr/share/iot-cert-agent/amazon-roots.pem")
+
+MAX_CONFIG = 65_536  # bytes
+MAX_MATERIAL = 1_048_576  # bytes
+ALPN_PORT = 443
+MAX_CLIENT_ID = 128  # bytes; AWS IoT Core quota
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d{1,7})([smhd])")
+_TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
+_THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileValue:
+    """A parameter whose value is what a file holds, white space at the ends removed."""
+
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimConfig:
+    """The claim credential."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollmentConfig:
+    """How the first certificate is got."""
+
+    template: str
+    claim: ClaimConfig
+    parameters: Mapping[str, str | FileValue] = field(default_factory=dict)
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotationConfig:
+    """How and when the next ones are got. Attributes as in the file."""
+
+    template: str = "gateway-rotation"
+    parameters: Mapping[str, str | FileValue] = field(default_factory=dict)
+    max_age: timedelta = timedelta(days=365)
+    before_expiry: timedelta = timedelta(days=30)
+    window: timedelta = timedelta(days=30)
+    probation: timedelta = timedelta(minutes=10)
+    policy_patience: timedelta = timedelta(minutes=10)
+    refusal_patience: timedelta = timedelta(minutes=1)
+    daily_limit: int = 4
+    keep: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyConfig:
+    """An HTTP proxy."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole file."""
+
+    path: Path
+    endpoint: str
+    port: int = 8883
+    alpn: bool = False
+    proxy: ProxyConfig | None = None
+    small_client_hello: bool = False
+    thing_name: str | None = None
+    client_id: str = "{thing}-cert-agent"
+    state_dir: Path = DEFAULT_STATE_DIR
+    runtime_dir: Path = DEFAULT_RUNTIME_DIR
+    anchors: Path = DEFAULT_ANCHORS
+    key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
+    subject: str | None = None
+    vouched_clock: bool = False
+    connect_timeout: timedelta = timedelta(seconds=60)
+    request_timeout: timedelta = timedelta(seconds=30)
+    enrollment: EnrollmentConfig | None = None
+    rotation: RotationConfig = field(default_factory=RotationConfig)
+
+
+class _Section:
+    """One mapping of the file; every getter notes a complaint and goes on with the default."""
+
+    def __init__(self, node: yaml.Node | None, path: str, complaints: _Complaints) -> None:
+        self._path = path
+        self._complaints = complaints
+        self._entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        self._known: set[str] = set()
+        if isinstance(node, yaml.MappingNode):
+            self._fill(node)
+        elif node is not None:
+            complaints.add(node, path, "a mapping (`key: value` lines)", node)
+
+    def _fill(self, node: yaml.MappingNode) -> None:
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+            if name in self._entries:
+                self._complaints.note(key, self._name(name), "it stands here twice")
+            self._entries[name] = (key, value)
+
+    def _name(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+    def _get(self, key: str) -> yaml.Node | None:
+        self._known.add(key)
+        entry = self._entries.get(key)
+        if entry is None or entry[1].tag == "tag:yaml.org,2002:null":
+            return None
+        return entry[1]
+
+    def _complain(self, key: str, expected: str, node: yaml.Node) -> None:
+        self._complaints.add(node, self._name(key), expected, node)
+
+    def has(self, key: str) -> bool:
+        return self._get(key) is not None
+
+    def section(self, key: str) -> _Section:
+        return _Section(self._get(key), self._name(key), self._complaints)
+
+    def require(self, *keys: str) -> None:
+        for key in keys:
+            if self._get(key) is None:
+                self._complaints.missing(self._name(key))
+
+    def text(self, key: str, pattern: re.Pattern[str] | None = None, expected: str = "text") -> str | None:
+        node = self._get(key)
+        if node is None:
+            return None
+        if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:str" or not node.value:
+            self._complain(key, f"{expected}{_quotes(node)}", node)
+            return None
+        if pattern is not None and pattern.fullmatch(node.value) is None:
+            self._complain(key, expected, node)
+            return None
+        return str(node.value)
+
+    def path(self, key: str, default: Path) -> Path:
+        value = self.text(key, expected="an absolute path")
+        if value is None:
+            return default
+        if not value.startswith("/"):
+            node = self._get(key)
+            self._complain(key, "an absolute path", node) if node else None
+            return default
+        return Path(value)
+
+    def number(self, key: str, default: int, low: int, high: int) -> int:
+        node = self._get(key)
+        if node is None:
+            return default
+        plain = isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:int" and node.value.isdecimal()
+        if not plain or not low <= int(node.value[:12]) <= high:
+            self._complain(key, f"a whole number from {low} to {high}", node)
+            return default
+        return int(node.value)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        node = self._get(key)
+        if node is None:
+            return default
+        if not isinstance(node, yaml.ScalarNode) or node.tag != "tag:yaml.org,2002:bool":
+            self._complain(key, "true or false", node)
+            return default
+        return node.value.lower() in {"true", "yes", "on"}
+
+    def duration(self, key: str, default: timedelta) -> timedelta:
+        node = self._get(key)
+        if node is None:
+            return default
+        match = _DURATION.fullmatch(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if match is None:
+            self._complain(key, "a duration such as 90s, 10m, 12h or 365d", node)
+            return default
+        return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+    def choice(self, key: str, default: E) -> E:
+        node = self._get(key)
+        if node is None:
+            return default
+        members = {str(member): member for member in type(default)}
+        if not isinstance(node, yaml.ScalarNode) or node.value not in members:
+            self._complain(key, "one of " + ", ".join(members), node)
+            return default
+        return members[node.value]
+
+    def parameters(self, key: str) -> dict[str, str | FileValue]:
+        inner = self.section(key)
+        values: dict[str, str | FileValue] = {}
+        for name in inner._entries:  # noqa: SLF001 - a section of the same kind
+            node = inner._get(name)  # noqa: SLF001
+            if isinstance(node, yaml.MappingNode):
+                below = inner.section(name)
+                below.require("file")
+                values[name] = FileValue(path=below.path("file", Path("/")))
+                below.finish()
+            else:
+                values[name] = inner.text(name, expected="text or {file: PATH}") or ""
+        return values
+
+    def finish(self) -> None:
+        for name, (key, _) in self._entries.items():
+            if name not in self._known:
+                near = difflib.get_close_matches(name, self._known, n=1)
+                meant = f"; `{near[0]}` was probably meant" if near else ""
+                self._complaints.note(key, self._name(name), f"there is no such key{meant}")
+
+
+def _quotes(node: yaml.Node) -> str:
+    return " (put it in quotes)" if isinstance(node, yaml.ScalarNode) and node.value else ""
+
+
+class _Complaints:
+    """What is wrong with the file, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.lines: list[str] = []
+
+    def add(self, at: yaml.Node, key: str, expected: str, found: yaml.Node) -> None:
+        shown = found.value[:40] if isinstance(found, yaml.ScalarNode) else "a nested value"
+        self.note(at, key, f"{expected} is expected, not {shown!r}")
+
+    def note(self, at: yaml.Node, key: str, text: str) -> None:
+        self.lines.append(f"{self._path}:{at.start_mark.line + 1}: {key or 'the file'}: {text}")
+
+    def missing(self, key: str) -> None:
+        self.lines.append(f"{self._path}: {key}: it is required and missing")
+
+    def raise_if_any(self) -> None:
+        if self.lines:
+            raise ConfigError("\n".join(self.lines), hint="`iot-cert config check` checks the file again.")
+
+
+def load(path: Path) -> Config:
+    """Read the configuration file.
+
+    Raises:
+        ConfigError: It cannot be read or says something impossible; one line for each complaint.
+    """
+    complaints = _Complaints(path)
+    root = _Section(_compose(path), "", complaints)
+    config = _read(root, path)
+    root.finish()
+    _check_endpoint(root, config, complaints)
+    complaints.raise_if_any()
+    return config
+
+
+def _compose(path: Path) -> yaml.Node:
+    data = read_bounded(path, MAX_CONFIG, "configuration file")
+    try:
+        node = yaml.compose(data.decode(), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: it is not UTF-8 text (byte {error.start})") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: it is not sound YAML: {error.problem}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: it is not sound YAML: {str(error)[:120]}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(f"{path}: a mapping (`key: value` lines) is expected, at least `endpoint:`")
+    return node
+
+
+def read_bounded(path: Path, limit: int, what: str) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        ConfigError: It is missing, not permitted, no regular file or too large.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ConfigError(f"{path}: the {what} is not a regular file")
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: the {what} cannot be read: {os.strerror(error.errno or 0)}") from None
+    if len(data) > limit:
+        raise ConfigError(f"{path}: the {what} is larger than the {limit // 1024} KiB allowed")
+    return data
+
+
+def read_secret(path: Path, what: str) -> bytes:
+    """Return the content of a file that holds a key, which nobody else may be able to read.
+
+    Raises:
+        ConfigError: As `read_bounded`, or its mode is too open; the message has the exact `chmod`.
+    """
+    data = read_bounded(path, MAX_MATERIAL, what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"chmod 600 {path}")
+    return data
+
+
+def resolve(parameters: Mapping[str, str | FileValue]) -> dict[str, str]:
+    """Return provisioning parameters with the content of the files they name.
+
+    Raises:
+        ConfigError: A file cannot be read, or holds nothing.
+    """
+    values = {}
+    for name, value in parameters.items():
+        if isinstance(value, FileValue):
+            text = read_bounded(value.path, 4096, f"file for parameter {name}").decode(errors="replace").strip()
+            if not text or not text.isprintable():
+                raise ConfigError(f"{value.path}: the file for parameter {name} holds no plain text")
+            values[name] = text
+        else:
+            values[name] = value
+    return values
+
+
+def _read(root: _Section, path: Path) -> Config:
+    root.require("endpoint")
+    defaults = Config(path=path, endpoint="")
+    port = root.number("port", defaults.port, 1, 65535)
+    timeouts, trust, key = root.section("timeouts"), root.section("trust"), root.section("key")
+    config = Config(
+        path=path,
+        endpoint=root.text("endpoint", expected="the account's ATS endpoint, a host name") or "",
+        port=port,
+        alpn=root.flag("alpn", default=port == ALPN_PORT),
+        proxy=_proxy(root.section("proxy")) if root.has("proxy") else None,
+        small_client_hello=root.flag("small_client_hello", default=False),
+        thing_name=root.text("thing_name", _THING, "a thing name of letters, digits and `:_-`"),
+        client_id=root.text("client_id", expected="an MQTT client id, which may contain {thing}") or defaults.client_id,
+        state_dir=root.path("state_dir", defaults.state_dir),
+        runtime_dir=root.path("runtime_dir", defaults.runtime_dir),
+        anchors=trust.path("anchors", defaults.anchors),
+        key_algorithm=key.choice("algorithm", defaults.key_algorithm),
+        subject=key.text("subject", expected="an RFC 4514 name such as CN=gw-0042,O=Example"),
+        vouched_clock=root.flag("vouched_clock", default=False),
+        connect_timeout=timeouts.duration("connect", defaults.connect_timeout),
+        request_timeout=timeouts.duration("request", defaults.request_timeout),
+        enrollment=_enrollment(root.section("enrollment")) if root.has("enrollment") else None,
+        rotation=_rotation(root.section("rotation")),
+    )
+    for section in (timeouts, trust, key):
+        section.finish()
+    return config
+
+
+def _proxy(section: _Section) -> ProxyConfig:
+    section.require("host", "port")
+    proxy = ProxyConfig(host=section.text("host") or "", port=section.number("port", 3128, 1, 65535))
+    section.finish()
+    return proxy
+
+
+def _enrollment(section: _Section) -> EnrollmentConfig:
+    section.require("template", "claim")
+    section.text("method", re.compile("fleet-provisioning"), "fleet-provisioning, the one method so far,")
+    claim = section.section("claim")
+    if section.has("claim"):
+        claim.require("certificate", "key")
+    enrollment = EnrollmentConfig(
+        template=section.text("template", _TEMPLATE, "a template name of at most 36 letters, digits, `_-`") or "",
+        claim=ClaimConfig(certificate=claim.path("certificate", Path("/")), key=claim.path("key", Path("/"))),
+        parameters=section.parameters("parameters"),
+        client_id=section.text("client_id", expected="an MQTT client id"),
+    )
+    claim.finish()
+    section.finish()
+    return enrollment
+
+
+def _rotation(section: _Section) -> RotationConfig:
+    default = RotationConfig()
+    template = section.text("template", _TEMPLATE, "a template name of at most 36 letters, digits, `_-`")
+    rotation = RotationConfig(
+        template=template or default.template,
+        parameters=section.parameters("parameters"),
+        max_age=section.duration("max_age", default.max_age),
+        before_expiry=section.duration("before_expiry", default.before_expiry),
+        window=section.duration("window", default.window),
+        probation=section.duration("probation", default.probation),
+        policy_patience=section.duration("policy_patience", default.policy_patience),
+        refusal_patience=section.duration("refusal_patience", default.refusal_patience),
+        daily_limit=section.number("daily_limit", default.daily_limit, 1, 1000),
+        keep=section.number("keep", default.keep, 0, 100),
+    )
+    section.finish()
+    return rotation
+
+
+def _check_endpoint(root: _Section, config: Config, complaints: _Complaints) -> None:
+    node = root._get("endpoint")  # noqa: SLF001 - the same module
+    if node is None or not config.endpoint:
+        return
+    if not is_host(config.endpoint):
+        complaints.add(node, "endpoint", "a host name without scheme, port or path", node)
+        return
+    name = classify(config.endpoint)
+    if name.kind is EndpointKind.LEGACY:
+        text = (
+            f"{config.endpoint} is the legacy endpoint, whose VeriSign chain root stores no longer trust; "
+            f"use {name.instead}"
+        )
+        complaints.note(node, "endpoint", text)

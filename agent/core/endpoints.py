@@ -1,0 +1,63 @@
+"""What kind of endpoint a host name is, and what is wrong with it before anything is connected.
+
+Source: "AWS IoT device data and service endpoints" and "Server authentication", developer guide. The legacy endpoint's
+chain ends in a VeriSign root that root stores have dropped; only the ATS endpoint is supported.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EndpointKind(StrEnum):
+    """The forms of an endpoint's name."""
+
+    ATS = "ats"
+    LEGACY = "legacy"
+    FIPS = "fips"
+    DUAL_STACK = "dual-stack"
+    CUSTOM = "custom"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointName:
+    """What a name tells.
+
+    Attributes:
+        kind: Its form.
+        instead: The ATS name to use instead of a legacy one, or empty.
+    """
+
+    kind: EndpointKind
+    instead: str = ""
+
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
+_LEGACY = re.compile(r"([a-z0-9]+)\.iot\.([a-z]{2}(?:-[a-z]+)+-\d)\.(amazonaws\.com(?:\.cn)?)")
+_ATS = re.compile(r"[a-z0-9]+(?:-ats|\.ats)\.iot\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
+
+MAX_HOST = 253
+
+
+def is_host(name: str) -> bool:
+    """Whether `name` is a host name or an IPv4 address and nothing more: no scheme, no port, no path."""
+    return len(name) <= MAX_HOST and _HOST.fullmatch(name) is not None
+
+
+def classify(host: str) -> EndpointName:
+    """Tell the kind of endpoint from its name."""
+    name = host.lower().rstrip(".")
+    legacy = _LEGACY.fullmatch(name)
+    if legacy:
+        prefix, region, suffix = legacy.groups()
+        # Beijing is the one region that separates with a dot.
+        ats = f"{prefix}.ats" if region == "cn-north-1" else f"{prefix}-ats"
+        return EndpointName(kind=EndpointKind.LEGACY, instead=f"{ats}.iot.{region}.{suffix}")
+    if ".iot-fips." in name:
+        return EndpointName(kind=EndpointKind.FIPS)
+    if name.endswith(".api.aws"):
+        return EndpointName(kind=EndpointKind.DUAL_STACK)
+    return EndpointName(kind=EndpointKind.ATS if _ATS.fullmatch(name) else EndpointKind.CUSTOM)

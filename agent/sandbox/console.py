@@ -1,0 +1,342 @@
+"""The sandbox for people: one folder with everything an agent needs, and orders to the cloud while it runs.
+
+::
+
+    DIR/config.yaml      ready for the agent
+    DIR/claim/           the claim certificate and key, as a factory would put them there
+    DIR/roots.pem        the anchor of the endpoint
+    DIR/state/           where the agent will keep its generations
+    DIR/control.sock     takes orders, one a connection
+    DIR/cloud/           the broker's own files
+
+Everything the cloud knows is in memory: it is gone when the sandbox stops. Whoever may open the folder may give orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from agent.errors import AgentError
+from agent.sandbox.authority import Authority
+from agent.sandbox.cloud import Cloud, Status
+from agent.sandbox.faults import Effect, Fault, Operation
+from agent.sandbox.service import LocalCloud
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MAX_ORDER = 4096  # bytes
+_TIMEOUT = 30.0
+
+SERIAL = "0042"
+
+HELP = """\
+fault OPERATION EFFECT [TIMES|always]   make something go wrong, once if not said otherwise
+      OPERATION  {operations}
+      EFFECT     {effects}
+clear                     let everything work again
+down | up                 stop listening, listen again
+revoke ID | current       revoke a certificate and cut its connections
+deactivate ID | current   make it inactive; `activate ID` makes it active again
+server good | expired | wrong-host | other-root
+tls any | 1.2 | 1.3       which TLS versions the endpoint speaks
+policy-delay SECONDS      how long the policy of a new certificate takes to spread
+certificates | requests | live
+stop
+""".format(operations=" ".join(Operation), effects=" ".join(Effect))
+
+
+class OrderError(AgentError):
+    """An order that cannot be carried out."""
+
+
+class Console:
+    """Carries out orders on a running sandbox."""
+
+    def __init__(self, service: LocalCloud, now: Callable[[], datetime]) -> None:
+        self._service = service
+        self._cloud = service.cloud
+        self._now = now
+
+    def obey(self, order: str) -> str:
+        """Carry out one order and return what to print.
+
+        Raises:
+            OrderError: There is no such order, or its arguments are wrong.
+        """
+        word, *arguments = order.split() or ["help"]
+        orders: dict[str, Callable[[list[str]], str]] = {
+            "fault": self._fault,
+            "clear": self._clear,
+            "down": self._down,
+            "up": self._up,
+            "revoke": self._revoke,
+            "deactivate": lambda given: self._set_status(given, Status.INACTIVE),
+            "activate": lambda given: self._set_status(given, Status.ACTIVE),
+            "server": self._server,
+            "tls": self._tls,
+            "policy-delay": self._policy_delay,
+            "certificates": self._certificates,
+            "requests": self._requests,
+            "live": self._live,
+            "help": lambda _: HELP,
+        }
+        if word not in orders:
+            raise OrderError(f"There is no order {word!r}.", hint="`help` lists them.")
+        try:
+            return orders[word](arguments).rstrip("\n")
+        except (ValueError, KeyError, IndexError) as error:
+            raise OrderError(
+                f"The order {order!r} cannot be carried out ({error}).", hint="`help` lists them."
+            ) from None
+
+    def _fault(self, given: list[str]) -> str:
+        times = given[2] if len(given) > 2 else "1"  # noqa: PLR2004 - the third word
+        fault = Fault(
+            operation=Operation(given[0]), effect=Effect(given[1]), times=None if times == "always" else int(times)
+        )
+        self._cloud.faults.add(fault)
+        return f"{fault.operation} will {fault.effect}, {'until `clear`' if fault.times is None else f'{times} x'}"
+
+    def _clear(self, _given: list[str]) -> str:
+        self._cloud.faults.clear()
+        self._cloud.policy_delay = timedelta()
+        self._service.set_tls()
+        self._service.change_server(self._service.issue_server())
+        return "everything works again"
+
+    def _down(self, _given: list[str]) -> str:
+        self._service.take_down()
+        return "the endpoint is down"
+
+    def _up(self, _given: list[str]) -> str:
+        self._service.bring_up()
+        return "the endpoint is up"
+
+    def _find(self, given: list[str]) -> str:
+        if given[0] != "current":
+            matches = [item for item in self._cloud.registry if item.startswith(given[0])]
+            if len(matches) != 1:
+                raise ValueError(f"{len(matches)} certificates begin with {given[0]}")
+            return matches[0]
+        active = [item for item in self._cloud.registry.values() if item.thing_name and item.status is Status.ACTIVE]
+        if not active:
+            raise ValueError("no gateway has a certificate yet")
+        return active[-1].certificate_id
+
+    def _revoke(self, given: list[str]) -> str:
+        certificate_id = self._find(given)
+        self._service.revoke(certificate_id)
+        return f"{certificate_id[:12]} is revoked"
+
+    def _set_status(self, given: list[str], status: Status) -> str:
+        certificate_id = self._find(given)
+        self._cloud.set_status(certificate_id, status)
+        self._service.disconnect(certificate_id)
+        return f"{certificate_id[:12]} is {status}"
+
+    def _server(self, given: list[str]) -> str:
+        now, host, authority = self._now(), self._service.host, self._service.endpoint_authority
+        day = timedelta(days=1)
+        match given[0]:
+            case "good":
+                pair = self._service.issue_server()
+            case "expired":
+                pair = authority.issue_server(host, now - 30 * day, now - day)
+            case "wrong-host":
+                pair = authority.issue_server("somebody-else.example", now - day, now + 30 * day)
+            case "other-root":
+                pair = Authority("Sandbox endpoint root X", now).issue_server(host, now - day, now + 30 * day)
+            case _:
+                raise ValueError(given[0])
+        self._service.change_server(pair)
+        return f"new connections meet the certificate {given[0]!r}"
+
+    def _tls(self, given: list[str]) -> str:
+        versions = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+        if given[0] == "any":
+            self._service.set_tls()
+        else:
+            self._service.set_tls(minimum=versions[given[0]], maximum=versions[given[0]])
+        return f"the endpoint speaks TLS {given[0]}"
+
+    def _policy_delay(self, given: list[str]) -> str:
+        self._cloud.policy_delay = timedelta(seconds=int(given[0]))
+        return f"policies of new certificates take {given[0]} s to spread"
+
+    def _certificates(self, _given: list[str]) -> str:
+        lines = [
+            f"{entry.certificate_id[:12]}  {entry.status:<18} {entry.thing_name or 'claim'}"
+            for entry in self._cloud.registry.values()
+        ]
+        return "\n".join(lines)
+
+    def _requests(self, _given: list[str]) -> str:
+        lines = [
+            f"{request.at:%H:%M:%S}  {request.principal[:12]}  {request.client_id:<32} "
+            f"{request.operation:<10} {request.outcome}"
+            for request in self._cloud.requests
+        ]
+        return "\n".join(lines)
+
+    def _live(self, _given: list[str]) -> str:
+        return "\n".join(
+            f"{item.client_id}  {item.certificate_id[:12]}  {item.tls_version}" for item in self._service.front.live
+        )
+
+
+def write_configuration(directory: Path, service: LocalCloud, *, probation: int) -> Path:
+    """Write what an agent needs into `directory` and return the configuration's path.
+
+    Raises:
+        AgentError: It cannot be written.
+    """
+    claim = directory / "claim"
+    path = directory / "config.yaml"
+    try:
+        claim.mkdir(mode=0o700, exist_ok=True)
+        _write(claim / "certificate.pem", service.cloud.claim.certificate_pem)
+        _write(claim / "key.pem", service.cloud.claim.key_pem)
+        _write(directory / "roots.pem", service.root_pem)
+        _write(path, _configuration(directory, service, probation).encode())
+    except OSError as error:
+        raise AgentError(f"{directory} cannot be written: {error.strerror}.") from error
+    return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - with a mode
+        file.write(data)
+
+
+def _configuration(directory: Path, service: LocalCloud, probation: int) -> str:
+    return f"""\
+# Written by `iot-cert sandbox` for an agent on this machine; the next start writes it again.
+endpoint: {service.host}
+port: {service.port}          # with ALPN, as on AWS's port 443: port {service.alpn_port} and `alpn: true`
+state_dir: {directory}/state
+runtime_dir: {directory}/run
+trust:
+  anchors: {directory}/roots.pem
+vouched_clock: true           # agent and cloud share this machine's clock
+timeouts: {{connect: 20s, request: 5s}}
+enrollment:
+  method: fleet-provisioning
+  template: gateway
+  parameters: {{SerialNumber: "{SERIAL}"}}
+  claim: {{certificate: {directory}/claim/certificate.pem, key: {directory}/claim/key.pem}}
+rotation:
+  template: gateway-rotation
+  probation: {probation}s
+  refusal_patience: 3s        # on AWS a minute; here nothing needs time to spread
+  daily_limit: 100
+"""
+
+
+class ControlSocket:
+    """``control.sock``: each connection brings one order and takes its answer."""
+
+    def __init__(self, directory: Path, console: Console) -> None:
+        self._path = directory / "control.sock"
+        self._directory = directory
+        self._console = console
+        self._stop = asyncio.Event()
+
+    async def serve(self, started: Callable[[], None]) -> None:
+        """Take orders until `stop` comes or the process is told to end."""
+        self._path.unlink(missing_ok=True)
+        with _reachable(self._directory) as path:
+            server = await asyncio.start_unix_server(self._meet, path, limit=MAX_ORDER)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        started()
+        async with server:
+            await self._stop.wait()
+        self._path.unlink(missing_ok=True)
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, ValueError, TimeoutError):
+            order = (await asyncio.wait_for(reader.readline(), _TIMEOUT)).decode().strip()
+            if order == "stop":
+                self._stop.set()
+                text = "stopped"
+            else:
+                text = await asyncio.to_thread(self._answer, order)
+            writer.write(text.encode() + b"\n")
+            await asyncio.wait_for(writer.drain(), _TIMEOUT)
+        writer.close()
+
+    def _answer(self, order: str) -> str:
+        try:
+            return self._console.obey(order)
+        except OrderError as error:
+            return f"error: {error} {error.hint}"
+
+
+class _reachable:  # noqa: N801 - used as a function
+    """A path to ``control.sock`` short enough for a socket address, however deep the folder is."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> str:
+        self._fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._fd}/control.sock"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def send(directory: Path, order: str) -> str:
+    """Give an order to the sandbox that runs in `directory` and return its answer.
+
+    Raises:
+        OrderError: None runs there, or it refuses the order.
+    """
+    try:
+        with _reachable(directory) as path, socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(path)
+            connection.sendall(order.encode() + b"\n")
+            answer = b"".join(iter(lambda: connection.recv(65_536), b"")).decode().rstrip("\n")
+    except OSError:
+        raise OrderError(
+            f"No sandbox runs in {directory}.", hint=f"Start one: `iot-cert sandbox --dir {directory}`."
+        ) from None
+    if answer.startswith("error: "):
+        raise OrderError(answer.removeprefix("error: "))
+    return answer
+
+
+def run(
+    directory: Path, *, host: str, lifetime: timedelta | None, probation: int, started: Callable[[LocalCloud], None]
+) -> None:
+    """Run a sandbox in `directory` until it is told to stop.
+
+    Raises:
+        AgentError: It cannot be started.
+    """
+    directory = directory.absolute()
+    try:
+        (directory / "cloud").mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise AgentError(f"{directory} cannot be made: {error.strerror}.") from error
+    cloud = Cloud(_now, lifetime=lifetime)
+    with LocalCloud(cloud, directory / "cloud", host=host) as service:
+        write_configuration(directory, service, probation=probation)
+        control = ControlSocket(directory, Console(service, _now))
+        asyncio.run(control.serve(lambda: started(service)))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - the sandbox is a world of its own, and this is its clock

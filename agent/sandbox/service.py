@@ -1,0 +1,220 @@
+"""The local IoT Core as one object for a synchronous program: broker, front, and the thread they live in.
+
+It owns the endpoint's own certificate authority, the server certificate and the background thread. Its rules:
+
+* It listens on the loopback interface unless told otherwise, on two ports: one as 8883, and one as 443, where clients
+  must negotiate `x-amzn-mqtt-ca`.
+* Its methods may be called from any thread while it runs; they return when what they do is done.
+* After `stop` no thread, socket or process of it is left. Ports stay the same while it runs, down or up.
+
+Certificates are checked by the real clock, as TLS does it, so the cloud's clock should not be far from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.sandbox.authority import Authority, KeyPair
+from agent.sandbox.cloud import Cloud, Status
+from agent.sandbox.front import Front, server_context
+from agent.sandbox.mosquitto import Mosquitto
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+DEFAULT_MINIMUM = ssl.TLSVersion.TLSv1_2
+DEFAULT_MAXIMUM = ssl.TLSVersion.TLSv1_3
+
+_SERVER_LIFETIME = timedelta(days=365)
+_PATIENCE = 10.0  # seconds for a handshake, for CONNECT, and for a client that does not read
+_CALL = 30.0
+
+_T = TypeVar("_T")
+
+
+class LocalCloud:
+    """One endpoint before one cloud; a context manager, for one use.
+
+    Attributes:
+        cloud: The account; its faults may be switched at any time.
+        host: The name in the server certificate.
+        port: Where it listens as port 8883 does, once started.
+        alpn_port: Where it listens as port 443 does, once started.
+        front: The front, once started.
+        broker: The broker behind it.
+        endpoint_authority: The root that signed the server certificate; may sign others for `change_server`.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        directory: Path,
+        *,
+        host: str = "localhost",
+        address: str = "127.0.0.1",
+        ports: tuple[int, int] = (0, 0),
+        patience: float = _PATIENCE,
+    ) -> None:
+        """Make an endpoint that does not run yet.
+
+        Args:
+            cloud: The account.
+            directory: An existing folder for the broker's configuration, log and socket.
+            host: The name in the server certificate.
+            address: The IP address to listen on.
+            ports: The plain port and the one that requires ALPN; 0 for any.
+            patience: Seconds for a handshake, for CONNECT, and for a client that does not read.
+        """
+        self.cloud = cloud
+        self.host = host
+        self.endpoint_authority = Authority("Sandbox endpoint root A", cloud.now)
+        self.port, self.alpn_port = ports
+        self.front: Front
+        self.broker = Mosquitto(directory)
+        self._address, self._patience = address, patience
+        self._server = self.issue_server()
+        self._versions = (DEFAULT_MINIMUM, DEFAULT_MAXIMUM)
+        self._settings = threading.Lock()
+        self._ready: Future[None] = Future()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
+
+    @property
+    def root_pem(self) -> bytes:
+        """The endpoint's root, for clients to trust."""
+        return self.endpoint_authority.pem
+
+    def issue_server(self, host: str | None = None) -> KeyPair:
+        """Make a server certificate that is good for a year, for this host or another."""
+        now = self.cloud.now
+        return self.endpoint_authority.issue_server(host or self.host, now - timedelta(days=1), now + _SERVER_LIFETIME)
+
+    # -- start and stop --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start and return once clients can connect.
+
+        Raises:
+            AgentError: mosquitto is missing or does not start, or a port cannot be had.
+        """
+        if self._thread is not None:
+            raise RuntimeError("a LocalCloud starts once")
+        self._thread = threading.Thread(target=self._live, name="local-iot-core", daemon=True)
+        self._thread.start()
+        try:
+            self._ready.result()
+        except Exception:
+            self._thread.join()
+            raise
+
+    def stop(self) -> None:
+        """Hang up on everybody and leave nothing behind; harmless when it does not run."""
+        if self._thread is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _live(self) -> None:
+        try:
+            # In this thread, because the broker dies with the thread that started it.
+            with self.broker:
+                asyncio.run(self._serve())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self.front = Front(self.cloud, self.broker.socket_path, self._context(), patience=self._patience)
+        try:
+            self.port = self.front.listen(self._address, self.port)
+            self.alpn_port = self.front.listen(self._address, self.alpn_port, require_alpn=True)
+            self._ready.set_result(None)
+            await self._stopping.wait()
+        finally:
+            await self.front.close()
+
+    # -- while it runs, from any thread ----------------------------------------------------------------------------
+
+    def change_server(self, key_pair: KeyPair) -> None:
+        """Present another server certificate in new handshakes."""
+        with self._settings:
+            self._server = key_pair
+            self._renew_context()
+
+    def set_tls(self, *, minimum: ssl.TLSVersion = DEFAULT_MINIMUM, maximum: ssl.TLSVersion = DEFAULT_MAXIMUM) -> None:
+        """Allow other TLS versions in new handshakes."""
+        with self._settings:
+            self._versions = (minimum, maximum)
+            self._renew_context()
+
+    def take_down(self) -> None:
+        """Stop listening and cut all connections: clients are refused until `bring_up`."""
+        self._call(self.front.take_down)
+
+    def bring_up(self) -> None:
+        """Listen again on the same ports."""
+        self._call(self._bring_up)
+
+    def disconnect(self, certificate_id: str) -> int:
+        """Cut all connections of one certificate and return how many there were."""
+        return self._call(lambda: self.front.disconnect(certificate_id))
+
+    def revoke(self, certificate_id: str) -> None:
+        """Revoke a certificate and cut its connections, which takes AWS a few minutes.
+
+        Raises:
+            KeyError: There is no such certificate.
+        """
+        self._call(lambda: self._revoke(certificate_id))
+
+    def wait_for_live(self, number: int, timeout: float = _PATIENCE) -> None:
+        """Return once exactly so many clients are connected; see `wait_until`."""
+        self.wait_until(lambda: len(self.front.live) == number, timeout)
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = _PATIENCE) -> None:
+        """Return once something holds; it is looked at whenever a connection began or ended.
+
+        Raises:
+            TimeoutError: It did not happen in time.
+        """
+        self._call(lambda: asyncio.wait_for(self.front.wait_until(condition), timeout))
+
+    def _context(self) -> ssl.SSLContext:
+        return server_context(self.cloud.authority.pem, self._server, *self._versions)
+
+    def _renew_context(self) -> None:
+        context = self._context()
+        self._loop.call_soon_threadsafe(self.front.change_context, context)
+
+    async def _bring_up(self) -> None:
+        self.front.bring_up()
+
+    async def _revoke(self, certificate_id: str) -> None:
+        self.cloud.set_status(certificate_id, Status.REVOKED)
+        await self.front.disconnect(certificate_id)
+
+    def _call(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        async def run() -> _T:
+            return await work()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_CALL)
