@@ -44,7 +44,7 @@ from agent.core.lifecycle import (
     TokenExpired,
     advance,
 )
-from agent.core.values import Candidate, Kind, Manifest, Origin
+from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
 from agent.ports import Progress
 
@@ -379,7 +379,7 @@ class Engine:
         key_pem = self._world.materials.new_key()
         thing = current.manifest.thing_name if current else self._settings.thing_name
         current_pem = current.credential.certificate_pem if current else None
-        request_pem = self._world.materials.request(key_pem, current_pem, thing or "iot-cert-agent")
+        request_pem = self._world.materials.request(key_pem, current_pem, thing or FALLBACK_NAME)
         self._world.store.stage_key(record.generation, key_pem, request_pem)
         return KeyReady(at=self._world.clock.now())
 
@@ -645,10 +645,10 @@ class Engine:
     def _announce(self, before: ChangeRecord, record: ChangeRecord, event: Event) -> None:
         if isinstance(event, Resumed):
             self._tell("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")
-        elif record.phase is not before.phase and record.failure is None:
-            self._tell(record.phase, _PHASE_TEXTS[record.phase].format(record=record))
         elif record.failure is not None and record.failure is not before.failure:
             self._tell("trouble", f"{record.failure} {record.failure.remedy}".rstrip())
+        elif record.phase is not before.phase:
+            self._tell(record.phase, _PHASE_TEXTS[record.phase].format(record=record))
 
     def _tell(self, code: str, text: str) -> None:
         change = self._record.id if self._record else ""

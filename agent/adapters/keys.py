@@ -19,13 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from agent.adapters.x509 import read_certificate, read_chain, spki_sha256, split
-from agent.core.values import CredentialSet, KeyAlgorithm
+from agent.core.values import FALLBACK_NAME, CredentialSet, KeyAlgorithm
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
     PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
-AWS_OWN_SUBJECT = "CN=AWS IoT Certificate"
+# Subjects that say nothing about the gateway and are not worth keeping: AWS's own, and this agent's makeshift.
+MEANINGLESS_SUBJECTS = frozenset({"CN=AWS IoT Certificate", f"CN={FALLBACK_NAME}"})
 
 MAX_COMMON_NAME = 64  # characters; X.520's upper bound, which some certificate authorities enforce
 
@@ -108,6 +109,6 @@ def request_subject(configured: str | None, current_pem: bytes | None, fallback:
     if current_pem is not None:
         block = split(current_pem)[0]
         facts, _ = read_certificate(block)
-        if facts.subject and facts.subject != AWS_OWN_SUBJECT:
+        if facts.subject and facts.subject not in MEANINGLESS_SUBJECTS:
             return x509.load_pem_x509_certificate(block).subject
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, fallback[:MAX_COMMON_NAME])])

@@ -63,8 +63,13 @@ def take(config: Config) -> Snapshot:
     from agent.adapters.clock import SystemClock  # noqa: PLC0415 - see agent.cli.compose
 
     findings = Findings(texts=[])
+    clock = SystemClock(vouched=config.vouched_clock)
+    if not config.state_dir.exists():  # before the first enrolment, which makes it
+        reading = timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=())
+        empty = Snapshot(clock=reading, current=None, previous=None, change=None, history=(), findings=findings)
+        _judge(empty)
+        return empty
     with open_store(config) as store:
-        clock = SystemClock(vouched=config.vouched_clock)
         reading = timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=store.floors())
         current, previous = _generation(store, "current", findings), _generation(store, "previous", findings)
         change = _change(store, findings)

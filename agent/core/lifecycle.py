@@ -93,7 +93,7 @@ class ChangeRecord:
         planned_at: When it was planned.
         entered_at: When the present phase was entered.
         passed: The phases passed so far, with their times.
-        requests: When certificates were asked for that were issued or may have been; each counts against the daily limit.
+        requests: When certificates were asked for that were or may have been issued; all count against the daily limit.
         issued: The certificate in hand; reduced to its id once the generation is prepared.
         unanswered: Registrations with the present token that may have been sent and were never answered.
         thing_name: The thing the cloud registered the certificate for.

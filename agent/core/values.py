@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+# The common name in the request of a gateway that does not know its thing's name yet.
+FALLBACK_NAME = "iot-cert-agent"
+
+
 class Kind(StrEnum):
     """What a change does.
 

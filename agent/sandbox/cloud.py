@@ -279,14 +279,15 @@ class Cloud:
     # -- what the cloud does ---------------------------------------------------------------------------------------
 
     def _carry_out(self, entry: Entry, topic: str, payload: bytes, fault: Fault | None) -> tuple[int, dict[str, Any]]:
-        if topic.endswith("/get") and "/shadow/" in topic:
-            return _error(NOT_FOUND, "ResourceNotFound", "No shadow exists with name: 'certificate'")
         try:
             body = json.loads(payload)
         except (ValueError, RecursionError):
             return _error(BAD_REQUEST, "InvalidJson", "The request is not JSON")
         if not isinstance(body, dict):
             return _error(BAD_REQUEST, "InvalidJson", "The request is not a JSON object")
+        if topic.endswith("/get") and "/shadow/" in topic:
+            status, reply = _error(NOT_FOUND, "ResourceNotFound", "No shadow exists with name: 'certificate'")
+            return status, reply | {"clientToken": body.get("clientToken")}
         if topic == CREATE_TOPIC:
             return self._create(body, fault)
         if topic.startswith("$aws/provisioning-templates/"):
@@ -416,7 +417,7 @@ _REFUSALS = {
 def _deliver(topic: str, status: int, body: dict[str, Any], fault: Fault | None) -> Answer:
     suffix = "accepted" if status == OK else "rejected"
     if "/shadow/" in topic and status != OK:
-        body = {"code": status, "message": body["errorMessage"]}
+        body = {"code": status, "message": body["errorMessage"], "clientToken": body.get("clientToken")}
     reply = Reply(topic=f"{topic}/{suffix}", payload=json.dumps(body).encode())
     match fault.effect if fault else None:
         case Effect.LOSE:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import socket
 import ssl
 import tempfile
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     from agent.sandbox.authority import KeyPair
     from agent.sandbox.cloud import Cloud, Entry, Reply
+
+_LOG = logging.getLogger(__name__)
 
 ALPN = "x-amzn-mqtt-ca"
 MAX_PACKET = 1_048_576
@@ -116,6 +119,7 @@ class Front:
         rushed: The client id of each CONNECT that came less than a second after the one before. AWS refuses those;
             here they are let through and counted.
         handshake_failures: How many TLS handshakes failed.
+        defects: Errors that no client may cause; also logged.
     """
 
     def __init__(self, cloud: Cloud, broker: Path, context: ssl.SSLContext, *, patience: float = 10.0) -> None:
@@ -132,6 +136,7 @@ class Front:
         self.patience = patience
         self.rushed: list[str] = []
         self.handshake_failures = 0
+        self.defects: list[BaseException] = []
         self._context = context
         self._listeners: list[_Listener] = []
         self._connections: dict[asyncio.Task[None], _Connection | None] = {}
@@ -215,6 +220,20 @@ class Front:
     def _forget(self, task: asyncio.Task[None]) -> None:
         del self._connections[task]
         self._changed.set()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.defects.append(error)
+            _LOG.error("A connection ended by a defect of the front", exc_info=error)
+
+    def take_over(self, newcomer: _Connection) -> None:
+        """Tell older connections with this client id that they are over, and end them.
+
+        mosquitto closes them too, but tells them why only since 2.0.15.
+        """
+        for task, other in list(self._connections.items()):
+            if other is not None and other is not newcomer and other.client_id == newcomer.client_id and other.live:
+                other.say_taken_over()
+                task.cancel()
 
     def note_change(self) -> None:
         """Wake those who wait for something to hold."""
@@ -272,7 +291,8 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
+    if not writer.is_closing():  # after a second close, abort fails (CPython 3.11)
+        writer.close()
     try:
         with suppress(OSError):
             async with asyncio.timeout(2 * _CLOSING):
@@ -342,7 +362,7 @@ class _Connection:
         self._cloud = front.cloud
         self._reader, self._writer = reader, writer
         self._broker: asyncio.StreamWriter
-        self._client_id = ""
+        self.client_id = ""
         self._filters: set[str] = set()
         self._held: tuple[Reply, ...] = ()
         self._own_pings = 0
@@ -354,17 +374,19 @@ class _Connection:
         async with asyncio.timeout(self._front.patience):
             frame = await _read(self._reader)
         connect = _decode(frame, mqtt5.ConnectPacket)
-        self._client_id = connect.client_id
+        self.client_id = connect.client_id
         await self._judge(connect)
         try:
             from_broker, self._broker = await asyncio.open_unix_connection(self._front.broker, limit=_BUFFER)
         except OSError:
             await self._refuse(mqtt5.ConnAckReasonCode.SERVER_UNAVAILABLE)
         try:
-            await self._forward(frame)
             self._go_live()
+            await self._forward(frame)
             await self._relay(from_broker)
         finally:
+            self.live = None
+            self._front.note_change()
             await _close(self._broker)
 
     async def _judge(self, connect: mqtt5.ConnectPacket) -> None:
@@ -401,12 +423,13 @@ class _Connection:
     def _go_live(self) -> None:
         tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
         self.live = Live(
-            client_id=self._client_id,
+            client_id=self.client_id,
             certificate_id=self.entry.certificate_id,
             tls_version=tls.version() or "",
             alpn=tls.selected_alpn_protocol(),
         )
         self._front.note_change()
+        self._front.take_over(self)
 
     # -- both directions -------------------------------------------------------------------------------------------
 
@@ -461,7 +484,7 @@ class _Connection:
     # -- publish ---------------------------------------------------------------------------------------------------
 
     async def _publish(self, frame: bytes, packet: mqtt5.PublishPacket) -> None:
-        if packet.qos is mqtt5.QoS.EXACTLY_ONCE:
+        if packet.qos == mqtt5.QoS.EXACTLY_ONCE:
             await self._say_goodbye(mqtt5.DisconnectReasonCode.QOS_NOT_SUPPORTED)
         if not packet.topic or packet.topic_alias is not None:
             await self._say_goodbye(mqtt5.DisconnectReasonCode.TOPIC_ALIAS_INVALID)
@@ -472,6 +495,10 @@ class _Connection:
         else:
             await self._acknowledge(packet, mqtt5.PubAckReasonCode.NOT_AUTHORIZED)
 
+    def say_taken_over(self) -> None:
+        """Send the last packet that this client gets."""
+        self._writer.write(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER).write())
+
     async def _say_goodbye(self, code: mqtt5.DisconnectReasonCode) -> None:
         await self._send(mqtt5.DisconnectPacket(reason_code=code).write())
         raise _HangUpError
@@ -479,7 +506,7 @@ class _Connection:
     async def _ask(self, packet: mqtt5.PublishPacket) -> None:
         answer = Answer(authorised=False)
         if self._is_active():
-            answer = self._cloud.publish(self.entry, self._client_id, packet.topic, packet.payload)
+            answer = self._cloud.publish(self.entry, self.client_id, packet.topic, packet.payload)
         if answer.hang_up:
             raise _HangUpError
         if not answer.authorised:
@@ -493,7 +520,7 @@ class _Connection:
     async def _acknowledge(self, packet: mqtt5.PublishPacket, code: mqtt5.PubAckReasonCode) -> None:
         if packet.packet_id is not None:
             await self._send(mqtt5.PubAckPacket(packet.packet_id, reason_code=code).write())
-        elif code is not mqtt5.PubAckReasonCode.SUCCESS:
+        elif code != mqtt5.PubAckReasonCode.SUCCESS:
             raise _HangUpError
         await self._keep_broker_awake()
 
@@ -513,8 +540,7 @@ class _Connection:
             return
         self._filters |= ours
         if ours == patterns:
-            granted = [mqtt5.SubAckReasonCode(min(wanted.max_qos, 1)) for wanted in packet.topic_filters]
-            await self._answer_subscribe(packet, granted)
+            await self._answer_subscribe(packet, [_granted(wanted) for wanted in packet.topic_filters])
         else:
             await self._forward(frame)
 
@@ -536,10 +562,16 @@ class _Connection:
         return current is self.entry and current.status is Status.ACTIVE
 
     def _may_publish(self, topic: str) -> bool:
-        return self._is_active() and self._cloud.may_publish(self.entry, self._client_id, topic)
+        return self._is_active() and self._cloud.may_publish(self.entry, self.client_id, topic)
 
     def _may_subscribe(self, topic_filter: str) -> bool:
-        return self._is_active() and self._cloud.may_subscribe(self.entry, self._client_id, topic_filter)
+        return self._is_active() and self._cloud.may_subscribe(self.entry, self.client_id, topic_filter)
+
+
+def _granted(wanted: mqtt5.TopicFilter) -> mqtt5.SubAckReasonCode:
+    if wanted.max_qos == mqtt5.QoS.AT_MOST_ONCE:
+        return mqtt5.SubAckReasonCode.GRANTED_QOS_AT_MOST_ONCE
+    return mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
 
 
 def _covers(topic_filter: str, topic: str) -> bool:

@@ -33,9 +33,7 @@ MANY = settings(FEW, max_examples=400)
 
 UNFINISHED = tuple(phase for phase in Phase if not phase.ended)
 BEFORE_ACTIVATION = tuple(phase for phase in UNFINISHED if not phase.activated)
-EVENTS = tuple(
-    sorted({kind for _, kind in lifecycle.TRANSITIONS} | {lifecycle.ProbationHeld}, key=lambda kind: kind.__name__)
-)
+EVENTS: tuple[type[Event], ...] = (*Event.__subclasses__(), *lifecycle.Proven.__subclasses__())
 
 
 def reading(now: datetime = NOW, state: ClockState = ClockState.SYNCHRONISED, floor: datetime = BUILD_TIME) -> Reading:
@@ -130,7 +128,7 @@ def manifest(**changes: Any) -> Manifest:
 
 def event(kind: type[Event], at: datetime = NOW, **changes: Any) -> Event:
     """Return an event of the given type, complete with what such an event carries."""
-    carried = {
+    carried: dict[type[Event], dict[str, Any]] = {
         lifecycle.RequestFailed: {"failure": failure(), "retry_at": at + MINUTE},
         lifecycle.StepFailed: {"failure": failure(), "retry_at": at + MINUTE},
         lifecycle.CertificateIssued: {"issued": issued(at)},

@@ -1,4 +1,4 @@
-"""What a script tells whoever breaks it: that it begins, that it ends, and what it acknowledged to the world.
+"""What a script tells whoever breaks it: that it ends, and what it acknowledged to the world.
 
 A mark is a system call whose number no kernel knows. It does nothing, and a tracer sees it with its argument. The
 recorder of `crashkit.alice` listens in the same process instead.
@@ -21,7 +21,6 @@ LISTENERS: list[Callable[[Mark, int], None]] = []
 class Mark(IntEnum):
     """The numbers of the calls."""
 
-    BEGIN = 4242
     END = 4243
     CURRENT = 4244  # "generation N is in use", told to the cloud, the journal or a caller
     SAVED = 4245  # the N-th record of the change in flight is durable

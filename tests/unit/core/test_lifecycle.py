@@ -5,6 +5,7 @@ from functools import reduce
 
 import make
 import pytest
+from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import (
@@ -35,7 +36,6 @@ from agent.core.lifecycle import (
     TokenExpired,
     advance,
 )
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 ILLEGAL = [(phase, kind) for phase in Phase for kind in make.EVENTS if (phase, kind) not in TRANSITIONS]
 
@@ -127,6 +127,25 @@ def test_a_lost_request_goes_back_to_the_key_and_stays_counted() -> None:
     assert record.phase is Phase.KEY_READY
     assert record.requests == (NOW,)
     assert after(record, RequestBegun).requests == (NOW, NOW)
+
+
+@pytest.mark.parametrize("code", ["throttled", "denied", "request-refused", "not-authorised", "not-sent"])
+def test_a_request_that_certainly_brought_nothing_does_not_count(code: str) -> None:
+    """A request that was refused or never left issued no certificate, so only the earlier ones stay counted."""
+    record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
+    record = advance(record, make.event(RequestFailed, failure=make.failure(code=code)))
+
+    assert record.requests == (NOW - HOUR,)
+    assert record.attempts == 1
+
+
+@pytest.mark.parametrize("code", ["no-reply", "session-lost", "garbled", "timeout", "certificate-unacceptable"])
+def test_a_request_that_may_have_brought_a_certificate_counts(code: str) -> None:
+    """A request is counted unless it is certain that nothing was issued."""
+    record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
+    record = advance(record, make.event(RequestFailed, failure=make.failure(code=code)))
+
+    assert record.requests == (NOW - HOUR, NOW)
 
 
 @pytest.mark.parametrize("kind", [RequestFailed, Resumed])

@@ -1,0 +1,31 @@
+# `make demo` shows the product, `make test` proves it; both prepare everything themselves.
+
+.PHONY: demo test check prepare lock clean
+
+demo: prepare
+	@tests/demo/run
+
+test: check
+	@.venv/bin/pytest
+
+check: prepare
+	@echo "==> ruff, mypy, import contracts"
+	@.venv/bin/ruff check -q .
+	@.venv/bin/ruff format -q --check .
+	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/lint-imports --no-cache >build-lint-imports.log || { cat build-lint-imports.log; exit 1; }
+	@rm -f build-lint-imports.log
+
+prepare:
+	@.ci/prepare
+
+# Writes the lock files anew; needs pip-tools (`pipx install pip-tools`).
+COMPILE = pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+lock:
+	$(COMPILE) -o requirements/build.txt requirements/build.in
+	$(COMPILE) -o requirements/run.txt pyproject.toml
+	$(COMPILE) --extra sandbox -o requirements/dev.txt pyproject.toml requirements/dev.in
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,834 @@
+"""The local IoT Core, met as a gateway meets it: real TLS, the real SDK, and raw packets for what the SDK cannot do."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import ssl
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+import mqtt5
+import pytest
+from awscrt import io
+from awscrt import mqtt5 as sdk
+from awscrt.mqtt_request_response import ClientOptions as RequestOptions
+from awsiot import V2ServiceException, iotidentity
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from agent.errors import AgentError
+from agent.sandbox import front as front_module
+from agent.sandbox import mosquitto as mosquitto_module
+from agent.sandbox.authority import AWS_NOT_AFTER, Authority, KeyPair, key_to_pem, name
+from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Status
+from agent.sandbox.faults import Effect, Fault, Operation
+from agent.sandbox.front import ALPN, MAX_SUBSCRIPTIONS
+from agent.sandbox.mosquitto import Mosquitto
+from agent.sandbox.policies import Policy, device_policy
+from agent.sandbox.service import LocalCloud
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+THING = "gw-1"
+TEMPLATE = "gateway"
+ACCEPTED = f"{CREATE_TOPIC}/accepted"
+OWN_TOPIC = f"gateways/{THING}/data"
+PATIENCE = 10.0  # what should happen has happened by then
+SHORT = 0.4  # what the front waits for a silent client in the tests of silence
+
+ConnAck, PubAck, SubAck = mqtt5.ConnAckReasonCode, mqtt5.PubAckReasonCode, mqtt5.SubAckReasonCode
+NO, ONCE = mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE
+
+
+# -- the cloud and who calls it ----------------------------------------------------------------------------------------
+
+
+def now() -> datetime:
+    """Return the real time, since TLS checks certificates by it."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """A key and certificate, and its id."""
+
+    pair: KeyPair
+    certificate_id: str = ""
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    """Return an account with a claim certificate."""
+    return Cloud(now)
+
+
+@pytest.fixture
+def local(cloud: Cloud, tmp_path: Path) -> Iterator[LocalCloud]:
+    """Run the local IoT Core."""
+    with LocalCloud(cloud, tmp_path) as running:
+        yield running
+        assert running.front.defects == []
+
+
+@pytest.fixture
+def hasty(cloud: Cloud, tmp_path: Path) -> Iterator[LocalCloud]:
+    """Run a local IoT Core that waits for nobody."""
+    with LocalCloud(cloud, tmp_path, patience=SHORT) as running:
+        yield running
+        assert running.front.defects == []
+
+
+def device(
+    cloud: Cloud, *, thing: str = THING, status: Status = Status.ACTIVE, policy: Policy | None = None
+) -> Identity:
+    """Register a gateway's certificate without asking the cloud."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    not_before = now() - timedelta(minutes=2)
+    certificate = cloud.authority.issue_client(name("x"), key.public_key(), not_before, AWS_NOT_AFTER)
+    entry = cloud._register(certificate, status)
+    entry.policy, entry.thing_name = policy or device_policy("gateway-rotation"), thing
+    pair = KeyPair(key_pem=key_to_pem(key), certificate_pem=certificate.public_bytes(Encoding.PEM))
+    return Identity(pair=pair, certificate_id=entry.certificate_id)
+
+
+def request_pem() -> bytes:
+    """Return a certificate signing request for a new key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(name("gw")).sign(key, hashes.SHA256())
+    return request.public_bytes(Encoding.PEM)
+
+
+# -- raw packets over TLS ----------------------------------------------------------------------------------------------
+
+
+def client_context(
+    local: LocalCloud, identity: Identity, tmp_path: Path, *, version: ssl.TLSVersion | None = None
+) -> ssl.SSLContext:
+    """Return a client's TLS settings."""
+    context = ssl.create_default_context(cadata=local.root_pem.decode())
+    file = tmp_path / "client.pem"
+    file.write_bytes(identity.pair.key_pem + identity.pair.certificate_pem)
+    context.load_cert_chain(file)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+class Wire:
+    """One TLS connection that speaks in packets."""
+
+    def __init__(self, local: LocalCloud, context: ssl.SSLContext, *, port: int | None = None) -> None:
+        raw = socket.create_connection(("127.0.0.1", port or local.port), timeout=PATIENCE)
+        try:
+            self.tls = context.wrap_socket(raw, server_hostname="localhost")
+        except BaseException:
+            raw.close()
+            raise
+        self._buffer = b""
+
+    def send(self, *packets: mqtt5.Packet | bytes) -> None:
+        """Send packets, or bytes as they are."""
+        self.tls.sendall(b"".join(p if isinstance(p, bytes) else p.write() for p in packets))
+
+    def receive(self) -> mqtt5.Packet:
+        """Return the next packet; EOFError when the front hung up instead."""
+        while True:
+            with suppress(IndexError):
+                packet, size = mqtt5.read(memoryview(self._buffer))
+                self._buffer = self._buffer[size:]
+                return packet
+            received = self._receive_bytes()
+            if not received:
+                raise EOFError
+            self._buffer += received
+
+    def _receive_bytes(self) -> bytes:
+        try:
+            return self.tls.recv(65_536)
+        except ConnectionError:  # it closed before it had read everything of ours
+            return b""
+
+    def rest(self) -> list[mqtt5.Packet]:
+        """Return the packets until the front hangs up."""
+        packets = []
+        with suppress(EOFError):
+            while True:
+                packets.append(self.receive())
+        return packets
+
+    def connect(self, client_id: str = THING, **options: Any) -> mqtt5.Packet:
+        """Send CONNECT and return what comes."""
+        self.send(mqtt5.ConnectPacket(client_id, clean_start=True, keep_alive=60, **options))
+        return self.receive()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tls.close()
+
+
+@pytest.fixture
+def wire(local: LocalCloud, cloud: Cloud, tmp_path: Path) -> Iterator[Callable[..., Wire]]:
+    """Return a function that opens TLS connections and closes them after the test."""
+    with ExitStack() as stack:
+
+        def open_wire(identity: Identity | None = None, **options: Any) -> Wire:
+            context = client_context(local, identity or device(cloud), tmp_path)
+            return stack.enter_context(Wire(local, context, **options))
+
+        yield open_wire
+
+
+def publish(
+    topic: str, payload: bytes = b"{}", qos: mqtt5.QoS = ONCE, packet_id: int | None = 1
+) -> mqtt5.PublishPacket:
+    """Return a PUBLISH, with QoS 1 unless told otherwise."""
+    return mqtt5.PublishPacket(topic, payload, qos=qos, packet_id=None if qos == NO else packet_id)
+
+
+def subscribe(*filters: str, packet_id: int = 7) -> mqtt5.SubscribePacket:
+    """Return a SUBSCRIBE."""
+    return mqtt5.SubscribePacket(packet_id, [mqtt5.TopicFilter(item, max_qos=ONCE) for item in filters])
+
+
+# -- the SDK -----------------------------------------------------------------------------------------------------------
+
+
+class Sdk:
+    """One client of the real SDK, with what happens to it in queues."""
+
+    def __init__(
+        self, local: LocalCloud, pair: KeyPair, client_id: str, *, alpn: bool = False, queueing: Any = None
+    ) -> None:
+        self.connected: queue.Queue[Any] = queue.Queue()
+        self.failed: queue.Queue[Any] = queue.Queue()
+        self.disconnected: queue.Queue[Any] = queue.Queue()
+        self.messages: queue.Queue[Any] = queue.Queue()
+        self._stopped = threading.Event()
+        options = io.TlsContextOptions.create_client_with_mtls(pair.certificate_pem, pair.key_pem)
+        options.override_default_trust_store(local.root_pem)
+        if alpn:
+            options.alpn_list = [ALPN]
+        self.client = sdk.Client(
+            sdk.ClientOptions(
+                host_name="localhost",
+                port=local.alpn_port if alpn else local.port,
+                tls_ctx=io.ClientTlsContext(options),
+                connect_options=sdk.ConnectPacket(client_id=client_id, keep_alive_interval_sec=60),
+                offline_queue_behavior=queueing,
+                min_reconnect_delay_ms=100,
+                max_reconnect_delay_ms=200,
+                on_publish_callback_fn=self.messages.put,
+                on_lifecycle_event_connection_success_fn=self.connected.put,
+                on_lifecycle_event_connection_failure_fn=self.failed.put,
+                on_lifecycle_event_disconnection_fn=self.disconnected.put,
+                on_lifecycle_event_stopped_fn=lambda _: self._stopped.set(),
+            )
+        )
+
+    def __enter__(self) -> Self:
+        self.client.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.stop()
+        assert self._stopped.wait(PATIENCE)
+
+    def wait_connected(self) -> Self:
+        """Wait for the connection."""
+        self.connected.get(timeout=PATIENCE)
+        return self
+
+    def publish(self, topic: str, payload: bytes = b"{}") -> Any:
+        """Publish with QoS 1 and return the PUBACK."""
+        packet = sdk.PublishPacket(topic=topic, payload=payload, qos=sdk.QoS.AT_LEAST_ONCE)
+        return self.client.publish(packet).result(PATIENCE).puback
+
+    def subscribe(self, topic_filter: str) -> Any:
+        """Subscribe and return the SUBACK."""
+        wanted = sdk.Subscription(topic_filter=topic_filter, qos=sdk.QoS.AT_LEAST_ONCE)
+        return self.client.subscribe(sdk.SubscribePacket(subscriptions=[wanted])).result(PATIENCE)
+
+
+def identity_client(connection: Sdk, timeout: int = 10) -> Any:
+    """Return the SDK's client for fleet provisioning on a connection."""
+    options = RequestOptions(
+        max_request_response_subscriptions=4, max_streaming_subscriptions=0, operation_timeout_in_seconds=timeout
+    )
+    return iotidentity.IotIdentityClientV2(connection.client, options)
+
+
+@contextmanager
+def identity_service(local: LocalCloud, pair: KeyPair, *, timeout: int = 10, alpn: bool = False) -> Iterator[Any]:
+    """Connect the SDK and give its client for fleet provisioning."""
+    with Sdk(local, pair, "enrolling", alpn=alpn) as connection:
+        yield identity_client(connection.wait_connected(), timeout)
+
+
+def create(service: Any, pem: bytes | None = None) -> Any:
+    """Ask for a certificate and return the future reply."""
+    text = (pem or request_pem()).decode()
+    return service.create_certificate_from_csr(
+        iotidentity.CreateCertificateFromCsrRequest(certificate_signing_request=text)
+    )
+
+
+# -- who may connect ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [Status.INACTIVE, Status.REVOKED, Status.PENDING_ACTIVATION])
+def test_a_certificate_that_is_not_active_is_hung_up_on_without_one_byte(
+    status: Status, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """AWS closes the connection of such a client and sends no CONNACK."""
+    assert wire(device(cloud, status=status)).rest() == []
+
+
+def test_the_sdk_calls_an_inactive_certificate_an_unexpected_hang_up(local: LocalCloud, cloud: Cloud) -> None:
+    """What a gateway sees of an inactive certificate is what it sees from AWS."""
+    with Sdk(local, device(cloud, status=Status.INACTIVE).pair, THING) as client:
+        failure = client.failed.get(timeout=PATIENCE)
+    assert failure.exception.name == "AWS_ERROR_MQTT_UNEXPECTED_HANGUP"
+    assert failure.connack_packet is None
+
+
+def test_a_certificate_of_another_authority_fails_in_the_handshake(
+    local: LocalCloud, cloud: Cloud, tmp_path: Path
+) -> None:
+    """Only the device authority's certificates come as far as the registry."""
+    foreign = Cloud(now)
+    foreign.authority = Authority("Another CA", now())
+    version = ssl.TLSVersion.TLSv1_2  # where the client hears of it in the handshake
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        Wire(local, client_context(local, device(foreign), tmp_path, version=version))
+    local.wait_until(lambda: local.front.handshake_failures == 1)
+    assert cloud.requests == []
+
+
+def test_a_client_without_a_certificate_fails_in_the_handshake(local: LocalCloud) -> None:
+    """A client certificate is required."""
+    context = ssl.create_default_context(cadata=local.root_pem.decode())
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        Wire(local, context)
+    local.wait_until(lambda: local.front.handshake_failures == 1)
+
+
+@pytest.mark.parametrize("effect", [*front_module._REFUSALS])
+def test_a_fault_at_connect_is_a_connack_with_its_reason(
+    effect: Effect, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """Throttling, an outage and a missing permission are told, then the connection ends."""
+    cloud.faults.add(Fault(operation=Operation.CONNECT, effect=effect))
+    refused = wire()
+    answer = refused.connect()
+    assert isinstance(answer, mqtt5.ConnAckPacket)
+    assert answer.reason_code == front_module._REFUSALS[effect]
+    assert refused.rest() == []
+
+
+def test_a_hang_up_at_connect_says_nothing(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """The connection is cut before any CONNACK."""
+    cloud.faults.add(Fault(operation=Operation.CONNECT, effect=Effect.HANG_UP))
+    with pytest.raises(EOFError):
+        wire().connect()
+
+
+def test_silence_at_connect_keeps_the_connection_open(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """The client hears nothing until it gives up."""
+    cloud.faults.add(Fault(operation=Operation.CONNECT, effect=Effect.SILENCE))
+    silent = wire()
+    silent.tls.settimeout(SHORT)
+    with pytest.raises(TimeoutError):
+        silent.connect()
+
+
+def test_the_policy_decides_about_the_client_id(local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """A client id that the policy does not name gets 0x87, as raw packet and in the SDK."""
+    answer = wire().connect("somebody-else")
+    assert isinstance(answer, mqtt5.ConnAckPacket)
+    assert answer.reason_code == ConnAck.NOT_AUTHORIZED
+    with Sdk(local, device(cloud).pair, "somebody-else") as client:
+        failure = client.failed.get(timeout=PATIENCE)
+    assert failure.connack_packet.reason_code == sdk.ConnectReasonCode.NOT_AUTHORIZED
+
+
+def test_a_will_needs_the_permission_to_publish_it(wire: Callable[..., Wire]) -> None:
+    """The broker would publish it by itself, so it is judged at CONNECT."""
+    answer = wire().connect(will=mqtt5.Will("gateways/gw-2/data", payload=b"boo"))
+    assert isinstance(answer, mqtt5.ConnAckPacket)
+    assert answer.reason_code == ConnAck.NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize("client_id", ["", "x" * 129])
+def test_a_client_id_must_have_one_to_128_bytes(client_id: str, cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """The broker would invent one, AWS does not."""
+    answer = wire(Identity(pair=cloud.claim)).connect(client_id)
+    assert isinstance(answer, mqtt5.ConnAckPacket)
+    assert answer.reason_code == ConnAck.CLIENT_ID_NOT_VALID
+
+
+def test_mqtt_3_is_hung_up_on(wire: Callable[..., Wire]) -> None:
+    """Only MQTT 5 shows a denied publish, so nothing else is spoken here."""
+    old = wire()
+    old.send(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04gw-1")
+    assert old.rest() == []
+
+
+def test_two_connects_within_a_second_are_counted(local: LocalCloud, wire: Callable[..., Wire]) -> None:
+    """AWS allows one CONNECT a second for each client id; a sender of more shows up here."""
+    wire().connect()
+    assert local.front.rushed == []
+    wire().connect()
+    assert local.front.rushed == [THING]
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "label"), [(ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")]
+)
+def test_an_endpoint_may_be_limited_to_one_tls_version(
+    version: ssl.TLSVersion, label: str, local: LocalCloud, cloud: Cloud, tmp_path: Path
+) -> None:
+    """The SDK connects with the only version there is, and a client of the other version cannot."""
+    local.set_tls(minimum=version, maximum=version)
+    identity = device(cloud)
+    with Sdk(local, identity.pair, THING) as client:
+        client.wait_connected()
+        assert [live.tls_version for live in local.front.live] == [label]
+    (other,) = {ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3} - {version}
+    with pytest.raises(ssl.SSLError):
+        Wire(local, client_context(local, identity, tmp_path, version=other))
+
+
+def test_the_443_style_port_takes_only_clients_with_alpn(
+    local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """Without `x-amzn-mqtt-ca` port 443 is no MQTT port."""
+    assert wire(port=local.alpn_port).rest() == []
+    with Sdk(local, device(cloud).pair, THING, alpn=True) as client:
+        client.wait_connected()
+        (live,) = local.front.live
+    assert (live.client_id, live.alpn) == (THING, ALPN)
+
+
+def test_a_server_certificate_of_another_host_or_root_is_noticed_and_can_be_taken_back(
+    local: LocalCloud, cloud: Cloud, tmp_path: Path
+) -> None:
+    """The server certificate changes for new handshakes while everything runs."""
+    context = client_context(local, device(cloud), tmp_path)
+    another = Authority("Sandbox endpoint root B", now())
+    yesterday, tomorrow = now() - timedelta(days=1), now() + timedelta(days=1)
+    for wrong in (
+        local.issue_server("example.org"),
+        another.issue_server("localhost", yesterday, tomorrow),
+        local.endpoint_authority.issue_server("localhost", yesterday, now() - timedelta(hours=1)),
+    ):
+        local.change_server(wrong)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            Wire(local, context)
+    local.change_server(local.issue_server())
+    with Wire(local, context) as good:
+        assert isinstance(good.connect(), mqtt5.ConnAckPacket)
+
+
+# -- publish and subscribe ---------------------------------------------------------------------------------------------
+
+
+def test_two_clients_exchange_messages_through_the_broker(local: LocalCloud, cloud: Cloud) -> None:
+    """Topics that are not the cloud's go through mosquitto as they are."""
+    identity = device(cloud)
+    with Sdk(local, identity.pair, THING) as one, Sdk(local, identity.pair, f"{THING}-cert-agent") as other:
+        one.wait_connected()
+        other.wait_connected()
+        assert one.subscribe(OWN_TOPIC).reason_codes == [sdk.SubackReasonCode.GRANTED_QOS_1]
+        assert other.publish(OWN_TOPIC, b"21.5").reason_code == sdk.PubackReasonCode.SUCCESS
+        message = one.messages.get(timeout=PATIENCE).publish_packet
+    assert (message.topic, message.payload) == (OWN_TOPIC, b"21.5")
+
+
+@pytest.mark.parametrize("topic", ["gateways/gw-2/data", "$aws/things/gw-2/shadow/name/certificate/get"])
+def test_a_forbidden_topic_is_refused_in_puback_and_suback(topic: str, local: LocalCloud, cloud: Cloud) -> None:
+    """Another gateway's topics answer 0x87, whoever would handle them, and the connection stays."""
+    with Sdk(local, device(cloud).pair, THING) as client:
+        client.wait_connected()
+        assert client.publish(topic).reason_code == sdk.PubackReasonCode.NOT_AUTHORIZED
+        assert client.subscribe(topic).reason_codes == [sdk.SubackReasonCode.NOT_AUTHORIZED]
+        assert client.publish(OWN_TOPIC).reason_code == sdk.PubackReasonCode.NO_MATCHING_SUBSCRIBERS
+        assert client.disconnected.empty()
+
+
+def test_one_forbidden_filter_fails_the_whole_subscribe(wire: Callable[..., Wire]) -> None:
+    """Every filter in the packet gets 0x87 and none is in force."""
+    client = wire()
+    client.connect()
+    client.send(subscribe(OWN_TOPIC, "#", ACCEPTED))
+    answer = client.receive()
+    assert isinstance(answer, mqtt5.SubAckPacket)
+    assert answer.reason_codes == [SubAck.NOT_AUTHORIZED] * 3
+
+
+def test_a_forbidden_publish_with_qos_0_ends_the_connection(wire: Callable[..., Wire]) -> None:
+    """There is no PUBACK to say it in."""
+    client = wire()
+    client.connect()
+    client.send(publish("gateways/gw-2/data", qos=NO))
+    assert client.rest() == []
+
+
+def test_qos_2_ends_the_connection_with_its_reason(wire: Callable[..., Wire]) -> None:
+    """AWS IoT Core has no QoS 2."""
+    client = wire()
+    client.connect()
+    client.send(publish(OWN_TOPIC, qos=mqtt5.QoS.EXACTLY_ONCE))
+    (goodbye,) = client.rest()
+    assert isinstance(goodbye, mqtt5.DisconnectPacket)
+    assert goodbye.reason_code == mqtt5.DisconnectReasonCode.QOS_NOT_SUPPORTED
+
+
+def test_a_connection_has_no_more_than_fifty_subscriptions_to_the_cloud(wire: Callable[..., Wire]) -> None:
+    """The quota is AWS's, and it bounds what one client makes the front remember."""
+    client = wire()
+    client.connect()
+    client.send(*(subscribe(f"$aws/things/{THING}/jobs/{n}") for n in range(MAX_SUBSCRIPTIONS + 1)))
+    answers = [client.receive() for _ in range(MAX_SUBSCRIPTIONS + 1)]
+    codes = [answer.reason_codes[0] for answer in answers if isinstance(answer, mqtt5.SubAckPacket)]
+    assert codes == [SubAck.GRANTED_QOS_AT_LEAST_ONCE] * MAX_SUBSCRIPTIONS + [SubAck.QUOTA_EXCEEDED]
+
+
+def test_a_reply_goes_only_to_a_connection_that_subscribed_to_it(wire: Callable[..., Wire]) -> None:
+    """Without the subscription, and after it was given up, the answer is lost; a wildcard is a subscription."""
+    get = f"$aws/things/{THING}/shadow/name/certificate/get"
+    client = wire()
+    client.connect()
+    client.send(publish(get, packet_id=1))
+    client.send(subscribe(f"$aws/things/{THING}/shadow/name/certificate/#"), publish(get, packet_id=2))
+    client.send(mqtt5.UnsubscribePacket(8, [f"$aws/things/{THING}/shadow/name/certificate/#"]))
+    client.send(publish(get, packet_id=3), mqtt5.PingReqPacket(), mqtt5.DisconnectPacket())
+    kinds = [type(packet) for packet in client.rest() if not isinstance(packet, mqtt5.UnsubAckPacket)]
+    acknowledged = mqtt5.PubAckPacket
+    assert [kind for kind in kinds if kind is not mqtt5.PingRespPacket] == [
+        acknowledged,
+        mqtt5.SubAckPacket,
+        acknowledged,
+        mqtt5.PublishPacket,
+        acknowledged,
+    ]
+    # The front pings the broker for what it answers itself, and the client sees only the answer to its own ping.
+    assert kinds.count(mqtt5.PingRespPacket) == 1
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"null", b"\xff", b"[" * 100_000, b'{"certificateSigningRequest": {}}'])
+def test_a_request_that_is_no_request_is_rejected(payload: bytes, cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """Nonsense in a payload is answered like AWS does, and never harms the cloud."""
+    client = wire(Identity(pair=cloud.claim))
+    client.connect("x")
+    client.send(subscribe(f"{CREATE_TOPIC}/rejected"), publish(CREATE_TOPIC, payload))
+    packets = [client.receive() for _ in range(3)]
+    assert isinstance(packets[2], mqtt5.PublishPacket)
+    assert b'"statusCode": 400' in packets[2].payload
+
+
+def test_the_claim_certificate_enrols_a_gateway_through_the_sdk(local: LocalCloud, cloud: Cloud) -> None:
+    """Create from request, register with the token: the certificate is active and attached to its thing."""
+    with identity_service(local, cloud.claim, alpn=True) as service:
+        created = create(service).result(PATIENCE)
+        registered = service.register_thing(
+            iotidentity.RegisterThingRequest(
+                template_name=TEMPLATE,
+                certificate_ownership_token=created.certificate_ownership_token,
+                parameters={"SerialNumber": "7"},
+            )
+        ).result(PATIENCE)
+    assert registered.thing_name == "gw-7"
+    assert [entry.certificate_id for entry in cloud.certificates_of("gw-7")] == [created.certificate_id]
+    assert cloud.registry[created.certificate_id].status is Status.ACTIVE
+
+
+def test_a_late_reply_is_taken_for_the_answer_to_the_next_request(local: LocalCloud, cloud: Cloud) -> None:
+    """The SDK gives the first request's certificate to the second request: the hazard the agent must survive."""
+    cloud.faults.add(Fault(operation=Operation.CREATE, effect=Effect.LATE))
+    with identity_service(local, cloud.claim, timeout=1) as service:
+        with pytest.raises(V2ServiceException):
+            create(service).result(PATIENCE)
+        (late,) = [entry for entry in cloud.registry.values() if entry.token]
+        answer = create(service).result(PATIENCE)
+    assert answer.certificate_id == late.certificate_id
+    assert cloud.count(Operation.CREATE) == 2
+
+
+def test_a_late_reply_dies_with_its_connection(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """On a new connection nothing of the old one arrives."""
+    cloud.faults.add(Fault(operation=Operation.CREATE, effect=Effect.LATE))
+    question = publish(CREATE_TOPIC, b'{"certificateSigningRequest": "x"}')
+    for expected in ([mqtt5.SubAckPacket, mqtt5.PubAckPacket], [mqtt5.SubAckPacket, mqtt5.PubAckPacket]):
+        client = wire(Identity(pair=cloud.claim))
+        client.connect("x")
+        client.send(subscribe(ACCEPTED), question, mqtt5.DisconnectPacket())
+        assert [type(packet) for packet in client.rest()] == expected
+
+
+def test_a_duplicated_reply_does_no_harm(local: LocalCloud, cloud: Cloud) -> None:
+    """The SDK drops the copy, and the next request gets its own answer."""
+    cloud.faults.add(Fault(operation=Operation.CREATE, effect=Effect.DUPLICATE))
+    with identity_service(local, cloud.claim) as service:
+        first = create(service).result(PATIENCE)
+        second = create(service).result(PATIENCE)
+    assert first.certificate_id != second.certificate_id
+
+
+@pytest.mark.parametrize(
+    ("queueing", "arrivals"), [(sdk.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT, 1), (None, 2)]
+)
+def test_a_request_cut_off_fails_at_once_but_may_be_sent_again_behind_the_callers_back(
+    queueing: Any, arrivals: int, local: LocalCloud, cloud: Cloud
+) -> None:
+    """The SDK reports the failure, and sends the request again when it reconnects unless told to forget it."""
+    cloud.faults.add(Fault(operation=Operation.CREATE, effect=Effect.HANG_UP))
+    with Sdk(local, cloud.claim, "enrolling", queueing=queueing) as connection:
+        service = identity_client(connection.wait_connected())
+        with pytest.raises(V2ServiceException):
+            create(service).result(PATIENCE)
+        connection.wait_connected()
+        connection.subscribe(ACCEPTED)  # behind whatever was still in the queue
+    assert cloud.count(Operation.CREATE) == arrivals
+
+
+# -- the end of connections --------------------------------------------------------------------------------------------
+
+
+def test_the_same_client_id_again_takes_the_session_over(local: LocalCloud, cloud: Cloud) -> None:
+    """The older connection is told 0x8E and both its ends are gone; the newer one works."""
+    identity = device(cloud)
+    with Sdk(local, identity.pair, THING) as older:
+        older.wait_connected()
+        with Sdk(local, identity.pair, THING) as newer:
+            newer.wait_connected()
+            farewell = older.disconnected.get(timeout=PATIENCE)
+            older.client.stop()
+            local.wait_for_live(1)
+    assert farewell.disconnect_packet.reason_code == sdk.DisconnectReasonCode.SESSION_TAKEN_OVER
+
+
+def test_a_client_that_vanishes_is_gone_at_the_broker_too(
+    local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """The broker publishes its will, so it has seen the end; the front remembers one client only."""
+    identity = device(cloud)
+    witness, victim = wire(identity), wire(identity)
+    witness.connect()
+    witness.send(subscribe(OWN_TOPIC))
+    witness.receive()
+    victim.connect(f"{THING}-cert-agent", will=mqtt5.Will(OWN_TOPIC, payload=b"gone"))
+    victim.tls.close()
+    message = witness.receive()
+    assert isinstance(message, mqtt5.PublishPacket)
+    assert message.payload == b"gone"
+    local.wait_for_live(1)
+
+
+def test_revocation_cuts_a_live_connection_and_no_other(local: LocalCloud, cloud: Cloud) -> None:
+    """The SDK sees an unexpected hang-up and cannot come back; the neighbour stays."""
+    victim, neighbour = device(cloud), device(cloud, thing="gw-2")
+    with Sdk(local, victim.pair, THING) as cut, Sdk(local, neighbour.pair, "gw-2") as stays:
+        cut.wait_connected()
+        stays.wait_connected()
+        local.revoke(victim.certificate_id)
+        assert cut.disconnected.get(timeout=PATIENCE).exception.name == "AWS_ERROR_MQTT_UNEXPECTED_HANGUP"
+        assert cut.failed.get(timeout=PATIENCE).exception.name == "AWS_ERROR_MQTT_UNEXPECTED_HANGUP"
+        assert [live.certificate_id for live in local.front.live] == [neighbour.certificate_id]
+
+
+def test_a_revoked_certificate_may_do_nothing_even_before_it_is_cut(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """AWS takes minutes to cut, but judges each packet."""
+    identity = device(cloud)
+    client = wire(identity)
+    client.connect()
+    cloud.set_status(identity.certificate_id, Status.REVOKED)
+    client.send(
+        publish(OWN_TOPIC, packet_id=1), publish(f"$aws/things/{THING}/jobs/x/get", packet_id=2), subscribe(OWN_TOPIC)
+    )
+    one, two, three = client.receive(), client.receive(), client.receive()
+    assert isinstance(one, mqtt5.PubAckPacket)
+    assert isinstance(two, mqtt5.PubAckPacket)
+    assert isinstance(three, mqtt5.SubAckPacket)
+    assert (one.reason_code, two.reason_code) == (PubAck.NOT_AUTHORIZED, PubAck.NOT_AUTHORIZED)
+    assert three.reason_codes == [SubAck.NOT_AUTHORIZED]
+
+
+def test_an_endpoint_that_was_down_comes_back_on_the_same_ports(local: LocalCloud, cloud: Cloud) -> None:
+    """While it is down clients are refused; the SDK comes back by itself."""
+    with Sdk(local, device(cloud).pair, THING) as client:
+        client.wait_connected()
+        local.take_down()
+        local.take_down()
+        client.disconnected.get(timeout=PATIENCE)
+        assert client.failed.get(timeout=PATIENCE).exception.name == "AWS_IO_SOCKET_CONNECTION_REFUSED"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", local.alpn_port))
+        local.bring_up()
+        client.wait_connected()
+
+
+def test_a_broker_that_died_is_a_server_that_is_unavailable(local: LocalCloud, wire: Callable[..., Wire]) -> None:
+    """The front says so instead of leaving its client in the dark."""
+    assert local.broker.pid is not None
+    os.kill(local.broker.pid, signal.SIGKILL)
+    answer = wire().connect()
+    assert isinstance(answer, mqtt5.ConnAckPacket)
+    assert answer.reason_code == ConnAck.SERVER_UNAVAILABLE
+
+
+# -- bad clients -------------------------------------------------------------------------------------------------------
+
+CONNECT = mqtt5.ConnectPacket(THING, clean_start=True).write()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\n" + b"X-Padding: x\r\n" * 10,
+        b"\x10\xff\xff\xff\xff\x01",  # a length of five bytes
+        b"\x10\xff\xff\xff\x7f",  # 256 MiB
+        mqtt5.PingReqPacket().write(),  # not a CONNECT
+        publish(OWN_TOPIC).write(),
+        CONNECT.replace(THING.encode(), b"g\xff-1"),  # not UTF-8, at which the packet library would panic
+        CONNECT + CONNECT,
+        CONNECT + publish(OWN_TOPIC).write().replace(b"data", b"\xc3\x28ta"),
+        CONNECT + subscribe(OWN_TOPIC).write().replace(b"data", b"\xc3\x28ta"),
+        CONNECT + b"\x82\x05\x00\x01\x00\x00\x09",  # a filter that ends too late
+        CONNECT + b"\x32\x06\x00\x00\x00\x01\x00x",  # no topic
+        CONNECT + b"\xff\x00",
+    ],
+)
+def test_garbage_ends_its_own_connection_quietly(
+    garbage: bytes, local: LocalCloud, wire: Callable[..., Wire], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No trace on any output, no other client disturbed."""
+    neighbour = wire()
+    neighbour.connect(f"{THING}-cert-agent")
+    bad = wire()
+    bad.send(garbage)
+    assert not any(isinstance(packet, mqtt5.PubAckPacket | mqtt5.SubAckPacket) for packet in bad.rest())
+    neighbour.send(publish(OWN_TOPIC))
+    assert isinstance(neighbour.receive(), mqtt5.PubAckPacket)
+    local.wait_for_live(1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bytes_that_are_no_tls_end_their_connection_quietly(
+    local: LocalCloud, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A port scanner is one failed handshake."""
+    with socket.create_connection(("127.0.0.1", local.port), timeout=PATIENCE) as raw:
+        raw.sendall(b"hello\r\n\r\n" * 20)
+        with suppress(ConnectionError):
+            while raw.recv(1024):
+                pass
+    local.wait_until(lambda: local.front.handshake_failures == 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_client_that_never_shakes_hands_is_dropped(hasty: LocalCloud) -> None:
+    """A connection without a handshake costs a socket for a bounded time only."""
+    with socket.create_connection(("127.0.0.1", hasty.port), timeout=PATIENCE) as raw, suppress(ConnectionError):
+        assert raw.recv(1) == b""
+
+
+@pytest.mark.parametrize("beginning", [b"", b"\x10", CONNECT[:8], b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_client_that_sends_no_whole_connect_is_dropped(
+    beginning: bytes, hasty: LocalCloud, cloud: Cloud, tmp_path: Path
+) -> None:
+    """So does half a packet."""
+    with Wire(hasty, client_context(hasty, device(cloud), tmp_path)) as quiet:
+        quiet.send(beginning)
+        assert quiet.rest() == []
+
+
+def flood(wire: Wire, message: bytes) -> None:
+    """Send much more than any buffer holds, without reading."""
+    for _ in range(100_000):
+        wire.send(message)
+
+
+def test_a_client_that_does_not_read_is_dropped(hasty: LocalCloud, cloud: Cloud, tmp_path: Path) -> None:
+    """What waits for it is bounded, and so is the time."""
+    with Wire(hasty, client_context(hasty, device(cloud), tmp_path)) as deaf:
+        deaf.connect()
+        deaf.send(subscribe(OWN_TOPIC))
+        message = publish(OWN_TOPIC, b"x" * 100_000, qos=NO).write()
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            flood(deaf, message)
+        hasty.wait_for_live(0)
+
+
+# -- start and stop ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_after_a_stop(cloud: Cloud, tmp_path: Path) -> None:
+    """No thread, no process, no socket; the port is free and clients were hung up on."""
+    before = set(threading.enumerate())
+    local = LocalCloud(cloud, tmp_path)
+    with local, Wire(local, client_context(local, device(cloud), tmp_path)) as client:
+        client.connect()
+        broker = local.broker.pid
+        assert broker is not None
+        local.stop()
+        assert client.rest() == []
+    assert set(threading.enumerate()) == before
+    assert not tmp_path.joinpath("mosquitto.sock").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(broker, 0)
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", local.port))
+
+
+def test_a_port_in_use_is_an_error_for_a_person(local: LocalCloud, cloud: Cloud, tmp_path: Path) -> None:
+    """The message names the port, and nothing was left running."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    with pytest.raises(AgentError, match=str(local.port)):
+        LocalCloud(cloud, folder, ports=(local.port, 0)).start()
+    assert not folder.joinpath("mosquitto.sock").exists()
+
+
+def test_a_missing_mosquitto_is_an_error_with_the_package_to_install(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint is the command."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(mosquitto_module, "_SYSTEM_FOLDERS", str(tmp_path))
+    with pytest.raises(AgentError) as caught:
+        LocalCloud(cloud, tmp_path).start()
+    assert caught.value.hint == "apt-get install mosquitto"
+
+
+def test_a_broker_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has the broker's own words."""
+    monkeypatch.setattr(mosquitto_module, "_CONFIGURATION", "listener 0 {socket}\nno_such_option true\n")
+    with pytest.raises(AgentError, match="no_such_option"):
+        Mosquitto(tmp_path).start()
+
+
+def test_a_long_or_odd_path_gets_a_socket_elsewhere(tmp_path: Path) -> None:
+    """The kernel allows 107 bytes, and the broker's configuration no blanks."""
+    folder = tmp_path / "with blank" / ("x" * 120)
+    folder.mkdir(parents=True)
+    with Mosquitto(folder) as broker:
+        assert len(str(broker.socket_path)) < 108
+        assert broker.socket_path.is_socket()
+    assert not broker.socket_path.parent.exists()

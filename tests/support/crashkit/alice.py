@@ -1,0 +1,435 @@
+"""What a power cut may leave behind: records file operations and derives every disk that they allow (ALICE, OSDI '14).
+
+The model is harsher than any one file system:
+
+* A write is durable after an `fsync` of its file, and until then may be lost, torn in half, zeroed or junk.
+* A name (created, linked, moved, removed) is durable after an `fsync` of its directory, and until then may be lost, on
+  its own and in any order. A rename is one step: both names or neither.
+* What is not durable may still be there. For each prefix of the operations, every one and every two of those that are
+  not durable are dropped, all of them, and all but one.
+
+The recorder replaces functions of `os` while it is on; the operations are really carried out as well. It can also stop
+the world at an operation, as a kill does (`die_at`), and go on recording the next process: what the first left
+unsynced stays so.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from crashkit import marks
+from crashkit.marks import Mark
+from crashkit.tree import DIRECTORY, FILE, LINK, Tree, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = 0
+
+
+@dataclass
+class Inode:
+    """A file, a directory or a link, without its names."""
+
+    kind: str
+    mode: int
+    data: bytearray = field(default_factory=bytearray)
+    entries: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> Inode:
+        """Return a copy that shares nothing."""
+        return Inode(self.kind, self.mode, bytearray(self.data), dict(self.entries))
+
+
+class Disk:
+    """Inodes by number; 0 is the state directory."""
+
+    def __init__(self, tree: Tree | None = None) -> None:
+        self.inodes = {ROOT: Inode(DIRECTORY, 0o700)}
+        for name, (kind, mode, data) in sorted((tree or {}).items()):
+            parent, _, last = name.rpartition("/")
+            number = len(self.inodes)
+            self.inodes[number] = Inode(kind, mode, bytearray(data))
+            self.inodes[self.find(parent)].entries[last] = number
+
+    def find(self, name: str) -> int:
+        """Return the inode that a path leads to."""
+        number = ROOT
+        for part in filter(None, name.split("/")):
+            number = self.inodes[number].entries[part]
+        return number
+
+    def copy(self) -> Disk:
+        """Return a copy that shares nothing."""
+        disk = Disk()
+        disk.inodes = {number: inode.copy() for number, inode in self.inodes.items()}
+        return disk
+
+    def tree(self) -> Tree:
+        """Return what can be reached."""
+        tree: Tree = {}
+        self._collect(ROOT, "", tree)
+        return tree
+
+    def _collect(self, number: int, prefix: str, tree: Tree) -> None:
+        for name, child in self.inodes[number].entries.items():
+            inode = self.inodes[child]
+            tree[prefix + name] = (inode.kind, 0 if inode.kind == LINK else inode.mode, bytes(inode.data))
+            if inode.kind == DIRECTORY:
+                self._collect(child, f"{prefix}{name}/", tree)
+
+
+class Operation(Protocol):
+    """One thing done to a disk. `subject` is the inode whose fsync makes it durable."""
+
+    @property
+    def subject(self) -> int:
+        """The inode."""
+
+    def apply(self, disk: Disk) -> None:
+        """Do it; without effect where something it needs was dropped."""
+
+
+@dataclass(frozen=True)
+class SetEntry:
+    """A name for a new inode."""
+
+    subject: int
+    name: str
+    number: int
+    kind: str
+    mode: int
+    target: bytes = b""
+
+    def apply(self, disk: Disk) -> None:
+        """See `Operation`."""
+        self.make_inode(disk)
+        disk.inodes[self.subject].entries[self.name] = self.number
+
+    def make_inode(self, disk: Disk) -> None:
+        """Make the inode alone: it is there even if this name of it is lost, since it may get another."""
+        if self.number not in disk.inodes:
+            disk.inodes[self.number] = Inode(self.kind, self.mode, bytearray(self.target))
+
+
+@dataclass(frozen=True)
+class DropEntry:
+    """A name removed."""
+
+    subject: int
+    name: str
+
+    def apply(self, disk: Disk) -> None:
+        """See `Operation`."""
+        disk.inodes[self.subject].entries.pop(self.name, None)
+
+
+@dataclass(frozen=True)
+class MoveEntry:
+    """A name changed, over whatever had the new one. It does not need the old name to have been durable."""
+
+    subject: int
+    old: str
+    new: str
+    number: int
+
+    def apply(self, disk: Disk) -> None:
+        """See `Operation`."""
+        entries = disk.inodes[self.subject].entries
+        entries.pop(self.old, None)
+        entries[self.new] = self.number
+
+
+@dataclass(frozen=True)
+class Write:
+    """Bytes in a file."""
+
+    subject: int
+    offset: int
+    data: bytes
+
+    def apply(self, disk: Disk) -> None:
+        """See `Operation`."""
+        inode = disk.inodes[self.subject]
+        gap = self.offset - len(inode.data)
+        inode.data.extend(bytes(max(0, gap)))
+        inode.data[self.offset : self.offset + len(self.data)] = self.data
+
+    def torn(self) -> tuple[Write, ...]:
+        """Return what else may have come of it."""
+        half, size = len(self.data) // 2, len(self.data)
+        return (
+            Write(self.subject, self.offset, self.data[:half]),
+            Write(self.subject, self.offset, bytes(size)),
+            Write(self.subject, self.offset, b"\xa5" * size),
+        )
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A file cut or grown."""
+
+    subject: int
+    size: int
+
+    def apply(self, disk: Disk) -> None:
+        """See `Operation`."""
+        del disk.inodes[self.subject].data[self.size :]
+
+
+@dataclass(frozen=True)
+class ChangeMode:
+    """Permissions."""
+
+    subject: int
+    mode: int
+
+    def apply(self, disk: Disk) -> None:
+        """See `Operation`."""
+        disk.inodes[self.subject].mode = self.mode
+
+
+@dataclass(frozen=True)
+class Sync:
+    """All earlier operations with this subject are durable."""
+
+    subject: int
+
+    def apply(self, disk: Disk) -> None:
+        """See `Operation`."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A mark: something was acknowledged."""
+
+    subject: int
+    mark: Mark
+    value: int
+
+    def apply(self, disk: Disk) -> None:
+        """See `Operation`."""
+
+
+class DeathError(BaseException):
+    """The recorded process is dead: nothing it does from here on happens."""
+
+
+_PATCHED = (
+    *("open", "write", "lseek", "fsync", "ftruncate", "fchmod"),
+    *("mkdir", "rename", "symlink", "unlink", "rmdir"),
+)
+
+
+class Recorder:
+    """Records what is done below `root` while it is on. It sees only what goes through directory descriptors."""
+
+    def __init__(self, root: Path, base: Tree, *, die_at: int | None = None) -> None:
+        self.root = root
+        self.base = Disk(base)
+        self.operations: list[Operation] = []
+        self.dead = False
+        self._die_at = die_at
+        self._live = self.base.copy()
+        self._inodes: dict[int, int] = {}  # by file descriptor
+        self._offsets: dict[int, int] = {}
+        self._numbers = itertools.count(len(self._live.inodes))
+        self._real: dict[str, Callable[..., Any]] = {}
+
+    def __enter__(self) -> Self:
+        for name in _PATCHED:
+            self._real[name] = getattr(os, name)
+            setattr(os, name, getattr(self, f"on_{name}"))
+        marks.LISTENERS.append(self._told)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        marks.LISTENERS.remove(self._told)
+        for name, function in self._real.items():
+            setattr(os, name, function)
+
+    def revive(self) -> None:
+        """Let another process go on where the dead one was cut off."""
+        self.dead = False
+        self._die_at = None
+
+    def _told(self, mark: Mark, value: int) -> None:
+        if not self.dead:
+            self.operations.append(Told(-1, mark, value))
+
+    def _may_go_on(self) -> None:
+        if self.dead or len(self.operations) == self._die_at:
+            self.dead = True
+            raise DeathError
+
+    def _do(self, operation: Operation) -> None:
+        operation.apply(self._live)
+        self.operations.append(operation)
+
+    def _entries(self, dir_fd: int) -> dict[str, int]:
+        return self._live.inodes[self._inodes[dir_fd]].entries
+
+    # -- what is called instead of the functions of os ---------------------------------------------------------------
+
+    def on_open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        """Record a new file, and remember which inode the descriptor is."""
+        if dir_fd not in self._inodes:
+            fd = int(self._real["open"](path, flags, mode, dir_fd=dir_fd))
+            self._inodes.pop(fd, None)
+            if Path(path) == self.root:
+                self._inodes[fd] = ROOT
+            return fd
+        assert dir_fd is not None
+        is_new = path not in self._entries(dir_fd)
+        if is_new and flags & os.O_CREAT:
+            self._may_go_on()
+        fd = int(self._real["open"](path, flags, mode, dir_fd=dir_fd))
+        if is_new:
+            real_mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            self._do(SetEntry(self._inodes[dir_fd], path, next(self._numbers), FILE, real_mode))
+        self._inodes[fd] = self._entries(dir_fd)[path]
+        self._offsets[fd] = 0
+        return fd
+
+    def on_write(self, fd: int, data: Any) -> int:
+        """Record bytes."""
+        if fd not in self._inodes:
+            return int(self._real["write"](fd, data))
+        self._may_go_on()
+        size = int(self._real["write"](fd, data))
+        self._do(Write(self._inodes[fd], self._offsets[fd], bytes(data[:size])))
+        self._offsets[fd] += size
+        return size
+
+    def on_lseek(self, fd: int, position: int, how: int) -> int:
+        """Follow the position."""
+        self._offsets[fd] = int(self._real["lseek"](fd, position, how))
+        return self._offsets[fd]
+
+    def on_fsync(self, fd: int) -> None:
+        """Record that what came before is durable."""
+        self._may_go_on()
+        self._do(Sync(self._inodes[fd]))  # the real one is left out: nobody cuts the power here
+
+    def on_ftruncate(self, fd: int, size: int) -> None:
+        """Record a cut."""
+        self._may_go_on()
+        self._real["ftruncate"](fd, size)
+        self._do(Resize(self._inodes[fd], size))
+
+    def on_fchmod(self, fd: int, mode: int) -> None:
+        """Record a mode."""
+        self._may_go_on()
+        self._real["fchmod"](fd, mode)
+        self._do(ChangeMode(self._inodes[fd], mode))
+
+    def on_mkdir(self, path: str, mode: int = 0o777, *, dir_fd: int) -> None:
+        """Record a directory."""
+        self._may_go_on()
+        self._real["mkdir"](path, mode, dir_fd=dir_fd)
+        real_mode = stat.S_IMODE(os.lstat(path, dir_fd=dir_fd).st_mode)
+        self._do(SetEntry(self._inodes[dir_fd], path, next(self._numbers), DIRECTORY, real_mode))
+
+    def on_symlink(self, target: str, path: str, *, dir_fd: int) -> None:
+        """Record a link."""
+        self._may_go_on()
+        self._real["symlink"](target, path, dir_fd=dir_fd)
+        self._do(SetEntry(self._inodes[dir_fd], path, next(self._numbers), LINK, 0, target.encode()))
+
+    def on_rename(self, old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        """Record a move within one directory."""
+        self._may_go_on()
+        assert src_dir_fd == dst_dir_fd, "moves between directories are not modelled"
+        self._real["rename"](old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        self._do(MoveEntry(self._inodes[src_dir_fd], old, new, self._entries(src_dir_fd)[old]))
+
+    def on_unlink(self, path: str, *, dir_fd: int) -> None:
+        """Record a removed file."""
+        self._may_go_on()
+        self._real["unlink"](path, dir_fd=dir_fd)
+        self._do(DropEntry(self._inodes[dir_fd], path))
+
+    def on_rmdir(self, path: str, *, dir_fd: int) -> None:
+        """Record a removed directory."""
+        self._may_go_on()
+        self._real["rmdir"](path, dir_fd=dir_fd)
+        self._do(DropEntry(self._inodes[dir_fd], path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashState:
+    """One disk that a power cut may leave.
+
+    Attributes:
+        tree: What is on it.
+        told: What had been acknowledged by then.
+        how: Which operations got lost, for people.
+    """
+
+    tree: Tree
+    told: dict[Mark, int]
+    how: str
+
+
+def crash_states(base: Disk, operations: list[Operation]) -> Iterator[CrashState]:
+    """Return every distinct disk that a cut during `operations` may leave, with what had been acknowledged."""
+    seen: set[str] = set()
+    for cut in range(len(operations) + 1):
+        prefix = operations[:cut]
+        told = {item.mark: item.value for item in prefix if isinstance(item, Told)}
+        for tree, how in _disks(base, prefix):
+            key = digest(tree) + repr(sorted(told.items()))
+            if key not in seen:
+                seen.add(key)
+                yield CrashState(tree=tree, told=told, how=f"cut after {cut} operations, {how}")
+
+
+def _disks(base: Disk, prefix: list[Operation]) -> Iterator[tuple[Tree, str]]:
+    pending = _pending(prefix)
+    first = pending[0] if pending else len(prefix)
+    settled = base.copy()
+    for operation in prefix:
+        if isinstance(operation, SetEntry):
+            operation.make_inode(settled)
+    for operation in prefix[:first]:
+        operation.apply(settled)
+    rest = list(enumerate(prefix))[first:]
+    for dropped in _drops(pending):
+        how = "; ".join(f"lost: {prefix[place]}"[:120] for place in dropped) or "nothing lost"
+        yield _apply(settled, [item for place, item in rest if place not in dropped]), how
+    for place in pending:
+        torn = prefix[place]
+        for write in torn.torn() if isinstance(torn, Write) else ():
+            replaced = [write if other == place else item for other, item in rest]
+            yield _apply(settled, replaced), f"torn: write {place}"
+
+
+def _pending(prefix: list[Operation]) -> list[int]:
+    """Return the places of the operations that are not durable."""
+    synced: set[int] = set()
+    pending = []
+    for place in reversed(range(len(prefix))):
+        operation = prefix[place]
+        if isinstance(operation, Sync):
+            synced.add(operation.subject)
+        elif not isinstance(operation, Told) and operation.subject not in synced:
+            pending.append(place)
+    return pending[::-1]
+
+
+def _drops(pending: list[int]) -> set[tuple[int, ...]]:
+    few = [combination for size in (0, 1, 2) for combination in itertools.combinations(pending, size)]
+    all_but_one = list(itertools.combinations(pending, max(0, len(pending) - 1)))
+    return {*few, tuple(pending), *all_but_one}
+
+
+def _apply(settled: Disk, operations: list[Operation]) -> Tree:
+    disk = settled.copy()
+    for operation in operations:
+        operation.apply(disk)
+    return disk.tree()

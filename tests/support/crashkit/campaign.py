@@ -1,0 +1,417 @@
+"""Break one scenario everywhere, and say what does not hold.
+
+A disk that was judged once is not judged again: the same files with the same acknowledgements come to the same end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.adapters.store import Store
+from agent.core.records import decode_record
+from agent.errors import AgentError
+from crashkit import invariants, scripts, stepper, syscalls
+from crashkit.alice import CrashState, DeathError, Recorder, crash_states
+from crashkit.invariants import InvariantError
+from crashkit.marks import Mark
+from crashkit.pool import fork_map
+from crashkit.scenarios import NAMES, Scenario, Workplace, scenarios
+from crashkit.scripts import Verdict
+from crashkit.stepper import Failing, HarnessError, Raised
+from crashkit.tree import FILE, Tree, differences, digest, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from crashkit.scripts import StepTaken
+
+Told = dict[Mark, int]
+T = TypeVar("T")
+
+ERRNOS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENOMEM, errno.EINTR)
+
+# A change that was resumed counts its starts, in the record and so in the history; all else must be as ever.
+_VARIES = frozenset({"history.jsonl"})
+
+
+def judge_crash(workplace: Workplace, scenario: Scenario, tree: Tree, told: Told) -> str:
+    """Return what is wrong with a store that a crash left, or with what comes of it when the agent starts again."""
+    path = workplace.lay_out(tree)
+    try:
+        _check_promises(path, scenario, tree, told)
+        before, after, acknowledged = _expected(scenario, told)
+        invariants.check_store(
+            path, before=before, after=after, acknowledged=acknowledged, previous=scenario.had_previous
+        )
+        scripts.carry_out(path, scenario.plan)
+        _check_end(path, scenario)
+    except (InvariantError, AgentError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _expected(scenario: Scenario, told: Told) -> tuple[frozenset[int], frozenset[int], int | None]:
+    acknowledged = told.get(Mark.CURRENT)
+    may_go_back = scenario.plan.verdict is Verdict.CONDEMN and acknowledged == scenario.plan.generation
+    if acknowledged is None or may_go_back:
+        return scenario.before, scenario.after, None
+    return scenario.before, scenario.after, acknowledged
+
+
+def _check_promises(path: Path, scenario: Scenario, tree: Tree, told: Told) -> None:
+    """What was reported as durable must be there, or something later."""
+    if Mark.FINISHED in told:
+        invariants.check_outcome(path, scenario.plan.change)
+    elif Mark.SAVED in told and "change.json" in tree:
+        found = scripts.progress(decode_record(tree["change.json"][2], "change.json"))
+        if found < told[Mark.SAVED]:
+            raise InvariantError("the change record is older than one that was reported as saved")
+    elif Mark.SAVED in told:
+        invariants.check_outcome(path, scenario.plan.change)
+
+
+def _check_end(path: Path, scenario: Scenario) -> None:
+    invariants.check_outcome(path, scenario.plan.change)
+    wrong = differences(_essence(scenario.done), _essence(snapshot(path)))
+    if wrong:
+        raise InvariantError(f"it went on to another end than an undisturbed run: {wrong}")
+
+
+def _essence(tree: Tree) -> Tree:
+    return {name: entry for name, entry in tree.items() if name not in _VARIES}
+
+
+class Judge:
+    """Judges the crashes of one scenario, each distinct one once."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self._verdicts: dict[str, str] = {}
+
+    def __call__(self, workplace: Workplace, tree: Tree, told: Told) -> str:
+        """Return what is wrong, or an empty text."""
+        promised = {mark: value for mark, value in told.items() if mark is not Mark.END}
+        key = digest(tree) + repr(sorted(promised.items()))
+        if key not in self._verdicts:
+            self._verdicts[key] = judge_crash(workplace, self.scenario, tree, promised)
+        return self._verdicts[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a campaign found.
+
+    Attributes:
+        points: How many faults were tried.
+        complaints: What did not hold, with the fault.
+    """
+
+    points: int
+    complaints: tuple[str, ...]
+
+
+def report(found: Sequence[str]) -> Report:
+    return Report(points=len(found), complaints=tuple(filter(None, found)))
+
+
+def spread(function: Callable[[Sequence[T]], list[str]], items: Sequence[T]) -> Report:
+    """Share the items out in a few lots, so that each worker keeps what it has judged already."""
+    lots = [items[place::_LOTS] for place in range(_LOTS)]
+    return report([complaint for part in fork_map(function, lots) for complaint in part])
+
+
+_LOTS = len(os.sched_getaffinity(0))
+
+
+# -- kills ---------------------------------------------------------------------------------------------------------
+
+
+def kill_everywhere(scenario: Scenario, *, umask: int = 0o022, every: int = 1) -> Report:
+    """Kill the change at every call, judge what is left, and let it go on."""
+    total = len(_calls(scenario))
+    return spread(partial(_kill_at_each, scenario, umask), range(0, total, every))
+
+
+def _calls(scenario: Scenario) -> list[str]:
+    with Workplace() as workplace:
+        path = workplace.lay_out(scenario.base)
+        run = stepper.dry(lambda: partial(scripts.carry_out, path, scenario.plan))
+        if run.result is not None:
+            raise HarnessError(f"an undisturbed run ended with {run.result}")
+        return run.calls
+
+
+def _kill_at_each(scenario: Scenario, umask: int, points: Sequence[int]) -> list[str]:
+    os.umask(umask)
+    judge = Judge(scenario)
+    with Workplace() as workplace:
+        return [_kill_once(workplace, judge, scenario.base, {}, point)[0] for point in points]
+
+
+def _kill_once(workplace: Workplace, judge: Judge, tree: Tree, told: Told, at: int) -> tuple[str, Tree, Told]:
+    path = workplace.lay_out(tree)
+    plan = judge.scenario.plan
+    run = stepper.kill(lambda: partial(scripts.carry_out, path, plan), at)
+    left = snapshot(path)
+    later = told | run.marks
+    complaint = judge(workplace, left, later)
+    return (complaint and f"killed at call {at}: {complaint}"), left, later
+
+
+def kill_twice(scenario: Scenario, *, first: int, every: int, seed: int) -> Report:
+    """Kill at `first` sampled calls, then kill each following start at every `every`-th call of it."""
+    total = len(_calls(scenario))
+    points = random.Random(seed).sample(range(total), min(first, total))  # noqa: S311 - a sample, not a secret
+    return spread(partial(_kill_twice_each, scenario, every), points)
+
+
+def _kill_twice_each(scenario: Scenario, every: int, points: Sequence[int]) -> list[str]:
+    judge = Judge(scenario)
+    found: list[str] = []
+    with Workplace() as workplace:
+        for point in points:
+            _, tree, told = _kill_once(workplace, judge, scenario.base, {}, point)
+            for second in range(point % every, _calls_from(workplace, scenario, tree), every):
+                complaint, _, _ = _kill_once(workplace, judge, tree, told, second)
+                found.append(complaint and f"killed at call {point}, then {complaint}")
+    return found
+
+
+def _calls_from(workplace: Workplace, scenario: Scenario, tree: Tree) -> int:
+    path = workplace.lay_out(tree)
+    return len(stepper.dry(lambda: partial(scripts.carry_out, path, scenario.plan)).calls)
+
+
+# -- power cuts ----------------------------------------------------------------------------------------------------
+
+
+def cut_power_everywhere(scenario: Scenario, *, umask: int = 0o022) -> Report:
+    """Judge every disk that a power cut during the change may leave."""
+    return _judge_states(scenario, list(_states(scenario, None, umask)))
+
+
+def kill_then_cut(scenario: Scenario, *, every: int) -> Report:
+    """Kill the change at every `every`-th operation, start it again, and cut the power during that."""
+    with Workplace() as workplace:
+        total = len(_record(workplace, scenario, None).operations)
+    lots = fork_map(lambda point: list(_states(scenario, point)), range(0, total, every))
+    return _judge_states(scenario, [state for lot in lots for state in lot])
+
+
+def _states(scenario: Scenario, die_at: int | None, umask: int = 0o022) -> list[CrashState]:
+    mask = os.umask(umask)
+    try:
+        with Workplace() as workplace:
+            recorder = _record(workplace, scenario, die_at)
+    finally:
+        os.umask(mask)
+    return list(crash_states(recorder.base, recorder.operations))
+
+
+def _record(workplace: Workplace, scenario: Scenario, die_at: int | None) -> Recorder:
+    path = workplace.lay_out(scenario.base)
+    with Recorder(path, scenario.base, die_at=die_at) as recorder:
+        try:
+            scripts.carry_out(path, scenario.plan)
+        except DeathError:
+            recorder.revive()
+            scripts.carry_out(path, scenario.plan)
+    return recorder
+
+
+def _judge_states(scenario: Scenario, states: Sequence[CrashState]) -> Report:
+    return spread(partial(_judge_each, scenario), states)
+
+
+def _judge_each(scenario: Scenario, states: Sequence[CrashState]) -> list[str]:
+    judge = Judge(scenario)
+    with Workplace() as workplace:
+        found = [(state, judge(workplace, state.tree, state.told)) for state in states]
+    return [complaint and f"{state.how}: {complaint}" for state, complaint in found]
+
+
+# -- failing calls -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One step of a change, with the store before and after it."""
+
+    scenario: Scenario
+    name: str
+    step: StepTaken
+    before: Tree
+    after: Tree
+    calls: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """The step without what tells one save from another."""
+        return self.name.split()[0]
+
+
+@cache
+def segments() -> tuple[Segment, ...]:
+    """Return the steps of all scenarios; of those that make the same calls, only the first."""
+    found: dict[tuple[str, tuple[str, ...]], Segment] = {}
+    for name in NAMES:
+        for segment in _cut_up(scenarios()[name]):
+            found.setdefault((segment.kind, segment.calls), segment)
+    return tuple(found.values())
+
+
+def _cut_up(scenario: Scenario) -> list[Segment]:
+    steps: list[tuple[str, StepTaken, Tree, Tree]] = []
+    with Workplace() as workplace:
+        path = workplace.lay_out(scenario.base)
+        earlier: list[Tree] = []
+
+        def observe(name: str, step: StepTaken, over: bool) -> None:  # noqa: FBT001 - see scripts.OBSERVERS
+            if over:
+                steps.append((name, step, earlier.pop(), snapshot(path)))
+            else:
+                earlier.append(snapshot(path))
+
+        scripts.OBSERVERS.append(observe)
+        try:
+            scripts.carry_out(path, scenario.plan)
+        finally:
+            scripts.OBSERVERS.remove(observe)
+        return [_segment(workplace, scenario, *step) for step in steps]
+
+
+def _segment(
+    workplace: Workplace, scenario: Scenario, name: str, step: StepTaken, before: Tree, after: Tree
+) -> Segment:
+    calls = stepper.dry(_work(workplace.lay_out(before), step)).calls
+    return Segment(scenario=scenario, name=name, step=step, before=before, after=after, calls=tuple(calls))
+
+
+def _work(path: Path, step: StepTaken) -> Callable[[], Callable[[], object]]:
+    def prepare() -> Callable[[], object]:
+        store = Store(path)
+        store.lock()
+        return lambda: _nothing(step(store))
+
+    return prepare
+
+
+def _nothing(_result: object) -> None:
+    """Drop a result, which need not cross the pipe."""
+
+
+def fail_everywhere(segment: Segment, *, exact: bool = True) -> Report:
+    """Let every file call of a step fail with every errno, once and from there on; judge the outcome and a retry.
+
+    Args:
+        segment: The step.
+        exact: The error must say whether the step had its effect, success must mean the whole effect, and a second
+            try in the same process must come to the same end. Otherwise only safety is judged.
+    """
+    return spread(partial(_fail_each, segment, exact), faults_of(segment.calls))
+
+
+def faults_of(calls: Sequence[str]) -> list[Failing]:
+    """Return every errno at every file call, once and sticky.
+
+    Not at the `lseek` with which the C library rewinds a directory it has read: it hides the error, and no disk is
+    asked for it.
+    """
+    return [
+        Failing(at=place, number=number, sticky=sticky)
+        for place, name in enumerate(calls)
+        if name in syscalls.FILES and not (name == "lseek" and calls[place - 1] == "getdents64")
+        for number in ERRNOS
+        for sticky in (False, True)
+    ]
+
+
+def _fail_each(segment: Segment, exact: bool, faults: Sequence[Failing]) -> list[str]:  # noqa: FBT001 - for partial
+    verdicts: dict[tuple[str, str], str] = {}
+    found = []
+    with Workplace() as workplace:
+        for fault in faults:
+            path = workplace.lay_out(segment.before)
+            result = stepper.fail(_work(path, segment.step), fault).result
+            outcome = result.kinds[0] if isinstance(result, Raised) else "success"
+            key = (outcome, digest(snapshot(path)))
+            if key not in verdicts:
+                verdicts[key] = _judge_failure(workplace, segment, path, result, exact=exact)
+            complaint = verdicts[key]
+            found.append(complaint and f"{segment.kind}, {fault} ({segment.calls[fault.at]}): {complaint}")
+    return found
+
+
+def _judge_failure(workplace: Workplace, segment: Segment, path: Path, result: object, *, exact: bool) -> str:
+    """Return what is wrong with the outcome of a step in which calls failed, or with trying it again."""
+    left = snapshot(path)
+    try:
+        check_kind(result)
+        if exact:
+            _check_precision(segment, path, left, result)
+        _check_still_usable(segment, workplace.lay_out(left), result, exact=exact)
+        if exact:
+            _check_retry(segment, path)
+    except (InvariantError, AgentError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def check_kind(result: object) -> None:
+    """Check that nothing but the store's own errors came out."""
+    if isinstance(result, Raised) and "StoreError" not in result.kinds:
+        raise InvariantError(f"a {result.kinds[0]} came out: {result.text}")
+
+
+def _check_precision(segment: Segment, path: Path, left: Tree, result: object) -> None:
+    if not isinstance(result, Raised):
+        wrong = differences(segment.after, left)
+        if wrong:
+            raise InvariantError(f"it reported success and the effect is not there: {wrong}")
+        return
+    effect = scripts.had_effect(path, segment.scenario.plan, segment.name)
+    in_doubt = "StoreInDoubtError" in result.kinds
+    if effect is not None and in_doubt and not effect:
+        raise InvariantError(f"in doubt, and nothing happened: {result.text}")
+    if effect and not in_doubt:
+        raise InvariantError(f"it reported failure and the effect is there: {result.text}")
+
+
+def _check_still_usable(segment: Segment, path: Path, result: object, *, exact: bool) -> None:
+    allowed = {_current(segment.before), _current(segment.after)}
+    if not isinstance(result, Raised):
+        allowed = {_current(segment.after)}
+    elif exact and "StoreInDoubtError" not in result.kinds:
+        allowed = {_current(segment.before)}
+    numbers = frozenset(number for number in allowed if number is not None)
+    before = numbers if None not in allowed else frozenset[int]()
+    keeps_previous = "previous" in segment.before and "previous" in segment.after
+    invariants.check_store(path, before=before, after=numbers, previous=keeps_previous and exact)
+
+
+def _current(tree: Tree) -> int | None:
+    return int(tree["current"][2].decode().rpartition("/")[2]) if "current" in tree else None
+
+
+def _check_retry(segment: Segment, path: Path) -> None:
+    """The same process may try again, without a recovery in between."""
+    with Store(path) as store:
+        store.lock()
+        segment.step(store)
+    wrong = differences(_whole_lines(segment.after), _whole_lines(snapshot(path)))
+    if wrong:
+        raise InvariantError(f"a second try came to another end: {wrong}")
+
+
+def _whole_lines(tree: Tree) -> Tree:
+    """Leave empty lines out of the history: one is put where a torn line was ended."""
+    return {
+        name: (kind, mode, data.replace(b"\n\n", b"\n") if kind == FILE else data)
+        for name, (kind, mode, data) in tree.items()
+    }

@@ -1,0 +1,149 @@
+"""What must hold in a state directory after any fault whatever, before recovery and after it."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.adapters import generations, keys
+from agent.adapters.store import Recovery, Store
+from agent.core.lifecycle import ChangeRecord
+from agent.errors import AgentError
+from crashkit.tree import differences, snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OTHERS = 0o077
+
+
+class InvariantError(AssertionError):
+    """Something that must always hold does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a checked store holds after its recovery.
+
+    Attributes:
+        current: The current generation, or None.
+        change: The change in flight, or None.
+        notes: What the first recovery said.
+    """
+
+    current: int | None
+    change: ChangeRecord | None
+    notes: tuple[str, ...]
+
+
+def check_store(
+    path: Path, *, before: frozenset[int], after: frozenset[int], acknowledged: int | None = None, previous: bool = False
+) -> Found:
+    """Check a directory as a fault left it, recover it, and check it again.
+
+    Args:
+        path: The state directory.
+        before: What `current` may have been before the change; empty when there was none.
+        after: What it may be during and after it.
+        acknowledged: What somebody was told is current, and nothing later was tried; None otherwise.
+        previous: Whether there was a previous generation, which must not get lost.
+
+    Raises:
+        InvariantError: Something does not hold.
+    """
+    check_privacy(path)
+    allowed: frozenset[int | None] = before | after
+    if not before:
+        allowed |= {None}
+    if acknowledged is not None:
+        allowed = frozenset({acknowledged})
+    check_consumer(path, allowed)
+    recovery = recover(path)
+    current = check_consumer(path, allowed)
+    _check_previous(path, required=previous, current=current, in_flight=recovery.change is not None)
+    _check_litter(path, recovery.change)
+    check_privacy(path)
+    _check_quiet(path)
+    return Found(current=current, change=recovery.change, notes=recovery.notes)
+
+
+def check_privacy(path: Path) -> None:
+    """Check that nobody but the owner can read anything, or even list it."""
+    for item in [path, *path.rglob("*")]:
+        status = item.lstat()
+        if not stat.S_ISLNK(status.st_mode) and status.st_mode & OTHERS:
+            raise InvariantError(f"{item} has the mode {stat.S_IMODE(status.st_mode):o}")
+
+
+def check_consumer(path: Path, allowed: frozenset[int | None]) -> int | None:
+    """Check that a program which follows `current` gets a matching pair; return the generation."""
+    link = path / "current"
+    if not link.is_symlink():
+        _require(None in allowed, f"there is no current generation, and {_names(allowed)} is expected")
+        return None
+    number = int(link.readlink().name)
+    _require(number in allowed, f"generation {number} is current, and {_names(allowed)} is expected")
+    try:
+        keys.credential_set((link / generations.KEY).read_bytes(), (link / generations.CERTIFICATE).read_bytes())
+        with Store(path) as store:
+            store.generation(number)
+    except (OSError, AgentError) as error:
+        raise InvariantError(f"generation {number} is current and not whole: {error}") from error
+    return number
+
+
+def _names(allowed: frozenset[int | None]) -> str:
+    return " or ".join(sorted(map(str, allowed)))
+
+
+def _require(held: bool, message: str) -> None:  # noqa: FBT001 - like assert
+    if not held:
+        raise InvariantError(message)
+
+
+def recover(path: Path) -> Recovery:
+    """Recover a store as a starting agent does."""
+    try:
+        with Store(path) as store:
+            store.lock()
+            return store.recover()
+    except AgentError as error:
+        raise InvariantError(f"the store cannot be recovered: {error}") from error
+
+
+def _check_previous(path: Path, *, required: bool, current: int | None, in_flight: bool) -> None:
+    with Store(path) as store:
+        number = store.previous()
+        if number is None:
+            _require(not required, "there was a previous generation and now there is none")
+            return
+        _require(number != current or in_flight, "the previous generation is the current one")
+        try:
+            store.generation(number)
+        except AgentError as error:
+            raise InvariantError(f"generation {number} is previous and not whole: {error}") from error
+
+
+def _check_litter(path: Path, change: ChangeRecord | None) -> None:
+    ours = None if change is None else generations.stage_name(change.generation)
+    for item in path.rglob("*"):
+        _require(not item.name.startswith(".new-"), f"{item.name} is left over")
+        is_stage = item.parent.name == "generations" and item.name.startswith(".")
+        _require(not is_stage or item.name == ours, f"the stage {item.name} belongs to no change")
+
+
+def _check_quiet(path: Path) -> None:
+    once = snapshot(path)
+    notes = recover(path).notes
+    _require(not notes, f"a second recovery says {notes}")
+    changed = differences(once, snapshot(path))
+    _require(not changed, f"a second recovery changed something: {changed}")
+
+
+def check_outcome(path: Path, change: str) -> None:
+    """Check that a change which was reported as finished is in the history once and no longer in flight."""
+    with Store(path) as store:
+        ids = [record.id for record in store.history()]
+        _require(ids.count(change) == 1, f"{change} is {ids.count(change)} times in the history")
+        _require(store.change() is None, f"{change} is over and still in flight")

@@ -1,0 +1,213 @@
+"""Stores that need a recovery, and what breaking the recovery itself does to them.
+
+Whatever happens to a recovery, a later one that is left in peace must come to the same end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from agent.adapters.store import Store
+from agent.errors import AgentError
+from crashkit import campaign, invariants, stepper
+from crashkit.alice import Recorder, crash_states
+from crashkit.campaign import Report
+from crashkit.invariants import InvariantError
+from crashkit.scenarios import Workplace, rotated
+from crashkit.stepper import Failing, Raised
+from crashkit.tree import DIRECTORY, FILE, LINK, Tree, differences, digest, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """A store that is not as it should be.
+
+    Attributes:
+        name: For people.
+        before: The store.
+        after: The store after a recovery in peace.
+        current: What is current then.
+    """
+
+    name: str
+    before: Tree
+    after: Tree
+    current: int
+
+
+def open_and_recover(path: Path) -> None:
+    """Do what a starting agent does."""
+    with Store(path) as store:
+        store.lock()
+        store.recover()
+
+
+def _changed(**changes: tuple[str, int, bytes] | None) -> Tree:
+    """Return a store with three generations and some names changed or, with None, removed."""
+    wanted = {_NAMES[name]: entry for name, entry in changes.items()}
+    tree = {name: entry for name, entry in rotated(3).items() if name not in wanted}
+    return tree | {name: entry for name, entry in wanted.items() if entry is not None}
+
+
+_NAMES = {
+    "certificate": "generations/000003/certificate.pem",
+    "previous_key": "generations/000002/key.pem",
+    "current": "current",
+    "previous": "previous",
+    "change": "change.json",
+    "history": "history.jsonl",
+    "litter": ".new-change.json",
+    "probe": "generations/.new-preflight",
+    "probed": "generations/.new-preflight/file",
+    "stage": "generations/.000009",
+    "staged": "generations/.000009/key.pem",
+}
+
+
+def _trees() -> dict[str, Tree]:
+    junk = (FILE, 0o600, b"\xa5" * 64)
+    folder = (DIRECTORY, 0o700, b"")
+    return {
+        "litter": _changed(litter=junk, probe=folder, probed=junk, stage=folder, staged=junk),
+        "damaged current": _changed(certificate=junk),
+        "lost current": _changed(current=None),
+        "current to nowhere": _changed(current=(LINK, 0, b"generations/000099")),
+        "damaged previous": _changed(previous_key=junk),
+        "lost previous": _changed(previous=(LINK, 0, b"generations/000003")),
+        "damaged record": _changed(change=junk, stage=folder, staged=junk),
+    }
+
+
+@cache
+def damages() -> dict[str, Damage]:
+    """Return all damaged stores by name."""
+    found = {}
+    with Workplace() as workplace:
+        for name, tree in _trees().items():
+            path = workplace.lay_out(tree)
+            open_and_recover(path)
+            after = snapshot(path)
+            current = int(after["current"][2].decode().rpartition("/")[2])
+            found[name] = Damage(name=name, before=tree, after=after, current=current)
+    return found
+
+
+DAMAGES = (
+    *("litter", "damaged current", "lost current", "current to nowhere"),
+    *("damaged previous", "lost previous", "damaged record"),
+)
+
+
+class _Judge:
+    """Judges what a broken recovery left, each distinct store once."""
+
+    def __init__(self, workplace: Workplace, damage: Damage, *, exact: bool = True) -> None:
+        self.damage, self.exact = damage, exact
+        self._workplace = workplace
+        self._verdicts: dict[str, str] = {}
+
+    def __call__(self, left: Tree) -> str:
+        key = digest(left)
+        if key not in self._verdicts:
+            self._verdicts[key] = self._judge(left)
+        return self._verdicts[key]
+
+    def _judge(self, left: Tree) -> str:
+        path = self._workplace.lay_out(left)
+        allowed = frozenset({self.damage.current}) if self.exact else frozenset({1, 2, 3})
+        try:
+            open_and_recover(path)
+            wrong = differences(self.damage.after, snapshot(path)) if self.exact else []
+            if wrong:
+                raise InvariantError(f"a later recovery came to another end: {wrong}")
+            invariants.check_store(path, before=allowed, after=allowed)
+        except (InvariantError, AgentError, OSError) as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+
+def _calls(damage: Damage) -> list[str]:
+    with Workplace() as workplace:
+        path = workplace.lay_out(damage.before)
+        return stepper.dry(lambda: partial(open_and_recover, path)).calls
+
+
+def kill_everywhere(damage: Damage) -> Report:
+    """Kill the recovery at every call."""
+    return campaign.spread(partial(_kill_each, damage), range(len(_calls(damage))))
+
+
+def _kill_each(damage: Damage, points: Sequence[int]) -> list[str]:
+    found = []
+    with Workplace() as workplace:
+        judge = _Judge(workplace, damage)
+        for point in points:
+            path = workplace.lay_out(damage.before)
+            stepper.kill(lambda path=path: partial(open_and_recover, path), point)  # type: ignore[misc]
+            complaint = judge(snapshot(path))
+            found.append(complaint and f"killed at call {point}: {complaint}")
+    return found
+
+
+def fail_everywhere(damage: Damage, *, exact: bool = True) -> Report:
+    """Let every file call of locking and recovering fail with every errno, once and sticky.
+
+    Args:
+        damage: The store.
+        exact: Success must mean that all was done, and a later recovery must come to the end of an undisturbed one.
+            Otherwise only safety is judged.
+    """
+    with Workplace() as workplace:
+        calls = stepper.dry(_work(workplace.lay_out(damage.before))).calls
+    return campaign.spread(partial(_fail_each, damage, exact), campaign.faults_of(calls))
+
+
+def _work(path: Path) -> Callable[[], Callable[[], object]]:
+    def prepare() -> Callable[[], object]:
+        store = Store(path)
+        return lambda: _recover(store)
+
+    return prepare
+
+
+def _recover(store: Store) -> None:
+    store.lock()
+    store.recover()
+
+
+def _fail_each(damage: Damage, exact: bool, faults: Sequence[Failing]) -> list[str]:  # noqa: FBT001 - for partial
+    with Workplace() as workplace:
+        judge = _Judge(workplace, damage, exact=exact)
+        return [_fail_once(workplace, judge, fault) for fault in faults]
+
+
+def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:
+    damage = judge.damage
+    path = workplace.lay_out(damage.before)
+    result = stepper.fail(_work(path), fault).result
+    left = snapshot(path)
+    complaint = judge(left)
+    try:
+        campaign.check_kind(result)
+        if judge.exact and not isinstance(result, Raised) and left != damage.after:
+            raise InvariantError(f"it reported success and did not do it all: {differences(damage.after, left)}")
+    except InvariantError as error:
+        complaint = str(error)
+    return complaint and f"{fault}: {complaint}"
+
+
+def cut_power_everywhere(damage: Damage) -> Report:
+    """Judge every disk that a power cut during the recovery may leave."""
+    with Workplace() as workplace:
+        path = workplace.lay_out(damage.before)
+        with Recorder(path, damage.before) as recorder:
+            open_and_recover(path)
+        judge = _Judge(workplace, damage)
+        states = crash_states(recorder.base, recorder.operations)
+        return campaign.report([(complaint := judge(state.tree)) and f"{state.how}: {complaint}" for state in states])

@@ -1,0 +1,261 @@
+"""Whole changes at the level of the store: the steps that the engine takes, in its order, with no cloud behind them.
+
+`carry_out` looks at what is on disk and goes on from there, so the same call begins a change and resumes one. Times
+and material are fixed: an undisturbed run always leaves the same tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from collections.abc import Callable
+
+from agent.adapters.store import Store
+from agent.core.failure import Failure, FailureClass
+from agent.core.lifecycle import (
+    Activated,
+    CertificateIssued,
+    ChangeRecord,
+    Condemned,
+    Deployed,
+    Event,
+    GenerationPrepared,
+    Issued,
+    KeyReady,
+    Phase,
+    ProbationPassed,
+    Proven,
+    Registered,
+    Rejected,
+    RequestBegun,
+    Resumed,
+    RolledBack,
+    advance,
+)
+from agent.core.records import encode_record
+from agent.core.values import Kind, Origin
+from agent.errors import AgentError
+from crashkit import marks
+from crashkit.marks import Mark
+from crashkit.material import NOW, THING, material
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REFUSED = Failure(kind=FailureClass.CREDENTIAL, code="hung-up", message="It was refused.", decisive=True)
+PROBATION = timedelta(minutes=10)
+
+
+class Verdict(StrEnum):
+    """How a change is to end."""
+
+    COMMIT = "commit"
+    REJECT = "reject"
+    CONDEMN = "condemn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A change to carry out.
+
+    Attributes:
+        generation: The generation it makes, or goes back to.
+        base: The one that is current before.
+        kind: What it does.
+        verdict: How it ends.
+        keep: How many further generations pruning leaves.
+        early: Acknowledge the new generation before it is active: a planted bug.
+    """
+
+    generation: int
+    base: int | None
+    kind: Kind = Kind.ROTATE
+    verdict: Verdict = Verdict.COMMIT
+    keep: int = 3
+    early: bool = False
+
+    @property
+    def change(self) -> str:
+        """The id of the change."""
+        return f"change-{self.kind}-{self.generation}-{self.verdict}"
+
+    def first_record(self) -> ChangeRecord:
+        """Return the record the change begins with."""
+        return ChangeRecord(
+            id=self.change,
+            kind=self.kind,
+            origin=Origin.SCHEDULE,
+            reason="A crash test wants it.",
+            generation=self.generation,
+            base=self.base,
+            phase=Phase.PLANNED if self.kind.issues else Phase.PREPARED,
+            planned_at=NOW,
+            entered_at=NOW,
+        )
+
+
+def progress(record: ChangeRecord) -> int:
+    """Return how far a record has come: a number that never falls from one save to the next."""
+    return 2 * len(record.passed) + (record.condemned is not None)
+
+
+@dataclass
+class Driver:
+    """One process that works on one change."""
+
+    store: Store
+    plan: Plan
+    record: ChangeRecord
+
+    def go(self) -> None:
+        """Take step after step to the end."""
+        while not self.record.phase.ended:
+            self.steps()[self.record.phase]()
+        record = self.record
+        take(self.store, "finish", lambda store: store.finish(record))
+        marks.make(Mark.FINISHED)
+
+    def steps(self) -> dict[Phase, Callable[[], None]]:
+        """Return what is done in each phase."""
+        return {
+            Phase.PLANNED: self._make_key,
+            Phase.KEY_READY: lambda: self._save(RequestBegun(at=NOW)),
+            Phase.REQUESTED: self._take_certificate,
+            Phase.ISSUED: self._register,
+            Phase.REGISTERED: self._prepare,
+            Phase.PREPARED: self._prove,
+            Phase.PROVEN: self._activate,
+            Phase.ACTIVE: lambda: self._save(Deployed(at=NOW, probation=PROBATION)),
+            Phase.DEPLOYED: self._end_probation,
+        }
+
+    def _save(self, event: Event) -> None:
+        self.save(advance(self.record, event))
+
+    def save(self, record: ChangeRecord) -> None:
+        """Make a record durable, then go by it."""
+        name = f"save {hashlib.sha256(encode_record(record)).hexdigest()}"
+        take(self.store, name, lambda store: store.save_change(record))
+        self.record = record
+        marks.make(Mark.SAVED, progress(record))
+
+    def _make_key(self) -> None:
+        ours = material(self.plan.generation)
+        take(self.store, "preflight", Store.preflight)
+        take(self.store, "stage_key", lambda store: store.stage_key(ours.number, ours.key_pem, ours.request_pem))
+        self._save(KeyReady(at=NOW))
+
+    def _take_certificate(self) -> None:
+        content = material(self.plan.generation).content
+        issued = Issued(
+            certificate_pem=content.certificate_pem.decode(),
+            certificate_id=content.leaf.sha256,
+            token="token",  # noqa: S106 - a script's
+            at=NOW,
+        )
+        self._save(CertificateIssued(at=NOW, issued=issued))
+
+    def _register(self) -> None:
+        number = self.plan.generation
+        take(self.store, "staged_key", lambda store: store.staged_key(number))
+        self._save(Registered(at=NOW, thing_name=THING))
+
+    def _prepare(self) -> None:
+        ours = material(self.plan.generation)
+        manifest = ours.manifest(self.plan.change, self.plan.kind)
+        take(self.store, "prepare", lambda store: store.prepare(manifest, ours.content, ours.trust))
+        self._save(GenerationPrepared(at=NOW))
+
+    def _prove(self) -> None:
+        if self.plan.verdict is Verdict.REJECT:
+            self._save(Rejected(at=NOW, failure=REFUSED))
+        else:
+            self._save(Proven(at=NOW, synchronised=True))
+
+    def _activate(self) -> None:
+        if self.plan.early:
+            marks.make(Mark.CURRENT, self.plan.generation)
+        number = self.plan.generation
+        take(self.store, "activate", lambda store: store.activate(number))
+        marks.make(Mark.CURRENT, number)
+        self._save(Activated(at=NOW))
+
+    def _end_probation(self) -> None:
+        if self.plan.verdict is Verdict.CONDEMN:
+            self._roll_back()
+        else:
+            self._save(ProbationPassed(at=NOW, synchronised=True))
+
+    def _roll_back(self) -> None:
+        base = self.record.base
+        assert base is not None
+        if self.record.condemned is None:
+            self._save(Condemned(at=NOW, failure=REFUSED))
+        take(self.store, "roll_back", lambda store: store.roll_back(base))
+        marks.make(Mark.CURRENT, base)
+        self._save(RolledBack(at=NOW))
+
+
+StepTaken = Callable[[Store], object]
+
+# Called around each step by whoever cuts a change into its steps: with its name, the step, and whether it is over.
+OBSERVERS: list[Callable[[str, StepTaken, bool], None]] = []
+
+
+def take(store: Store, name: str, step: StepTaken) -> None:
+    """Take a step; an error out of it carries the step's name."""
+    for observer in OBSERVERS:
+        observer(name, step, False)  # noqa: FBT003 - see OBSERVERS
+    try:
+        step(store)
+    except BaseException as error:
+        error.add_note(name)
+        raise
+    for observer in OBSERVERS:
+        observer(name, step, True)  # noqa: FBT003 - see OBSERVERS
+
+
+def carry_out(path: Path, plan: Plan) -> None:
+    """Begin the change, or go on with it, and bring it to its end; then prune."""
+    with Store(path) as store:
+        store.lock()
+        found = store.recover().change
+        if found is not None or all(record.id != plan.change for record in store.history()):
+            record = plan.first_record() if found is None else advance(found, Resumed(at=NOW))
+            driver = Driver(store=store, plan=plan, record=record)
+            driver.save(record)
+            driver.go()
+        take(store, "prune", lambda store: store.prune(plan.keep))
+
+
+def had_effect(path: Path, plan: Plan, step: str) -> bool | None:
+    """Whether a step's effect can be seen in the store; None for steps that have no single effect."""
+    with Store(path) as store:
+        match step.split():
+            case ["save", digest]:
+                return _holds(path, digest)
+            case ["prepare"]:
+                return _is_whole(store, plan.generation)
+            case ["activate"]:
+                return store.current() == plan.generation
+            case ["roll_back"]:
+                return store.current() == plan.base
+            case ["finish"]:
+                return store.change() is None
+    return None
+
+
+def _holds(path: Path, digest: str) -> bool:
+    record = path / "change.json"
+    return record.exists() and hashlib.sha256(record.read_bytes()).hexdigest() == digest
+
+
+def _is_whole(store: Store, number: int) -> bool:
+    try:
+        store.generation(number)
+    except AgentError:
+        return False
+    return True

@@ -1,0 +1,632 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import make
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from make import DAY, HOUR, MINUTE, NOW, SECOND
+
+from agent.core import decide
+from agent.core.decide import (
+    FINAL_CODES,
+    TOKEN_LIFETIME,
+    Limits,
+    Wait,
+    after_failure,
+    clock_time,
+    duration,
+    next_action,
+    requests_of,
+)
+from agent.core.failure import Failure, FailureClass
+from agent.core.lifecycle import (
+    ChangeRecord,
+    Condemned,
+    Event,
+    Phase,
+    Registered,
+    Rejected,
+    RequestFailed,
+    StepFailed,
+    TokenExpired,
+    advance,
+)
+from agent.core.retry import BACKOFFS, LONGEST_DELAY
+from agent.core.timekeeping import ClockState
+from agent.core.values import Kind
+
+F = FailureClass
+LIMITS = Limits()
+YEAR_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+
+PREPARED = [Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED]
+NOT_PREPARED = [phase for phase in make.UNFINISHED if phase not in PREPARED]
+REFUSED = make.failure(F.CREDENTIAL, "hung-up", decisive=True)
+UNAUTHORISED = make.failure(F.POLICY, "not-authorised", decisive=True)
+
+
+def act(record: ChangeRecord, now: datetime = NOW, **facts: Any) -> decide.Action:
+    """Return the next action at a time."""
+    return next_action(record, make.facts(now, **facts), LIMITS)
+
+
+def waits(record: ChangeRecord, now: datetime = NOW, **facts: Any) -> Wait:
+    """Return the next action, which must be to wait."""
+    action = act(record, now, **facts)
+    assert isinstance(action, Wait)
+    assert action.until > now
+    return action
+
+
+def fails(record: ChangeRecord, failure: Failure, now: datetime = NOW, **facts: Any) -> Event:
+    """Return the event of a failure at a time, with a jitter of a half."""
+    return after_failure(record, failure, make.facts(now, **facts), 0.5, LIMITS)
+
+
+# -- each phase has one step ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "action"),
+    [
+        (Phase.PLANNED, decide.GenerateKey),
+        (Phase.KEY_READY, decide.BeginRequest),
+        (Phase.REQUESTED, decide.RequestCertificate),
+        (Phase.ISSUED, decide.RegisterThing),
+        (Phase.REGISTERED, decide.PrepareGeneration),
+        (Phase.PREPARED, decide.Prove),
+        (Phase.PROVEN, decide.Activate),
+        (Phase.ACTIVE, decide.Deploy),
+        (Phase.DEPLOYED, Wait),
+        (Phase.COMMITTED, decide.Finish),
+        (Phase.RETIRED, decide.Finish),
+        (Phase.REJECTED, decide.Finish),
+        (Phase.ROLLED_BACK, decide.Finish),
+    ],
+)
+def test_each_phase_has_one_next_step(phase: Phase, action: type[decide.Action]) -> None:
+    """Without trouble the phase alone decides, and says why."""
+    found = act(make.record(phase))
+
+    assert type(found) is action
+    assert found.why
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase.ended])
+@pytest.mark.parametrize("now", [NOW, YEAR_1970])
+def test_a_change_that_has_ended_is_only_finished(phase: Phase, now: datetime) -> None:
+    """Neither a delay, nor a crash loop, nor a wrong clock keeps the outcome from the history."""
+    record = make.record(phase, retry_at=NOW + HOUR, resumes=99, condemned=REFUSED)
+
+    assert type(act(record, now, state=ClockState.IMPLAUSIBLE)) is decide.Finish
+
+
+# -- the clock -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+@pytest.mark.parametrize("now", [YEAR_1970, NOW])
+def test_an_unbelievable_clock_judges_nothing(phase: Phase, now: datetime) -> None:
+    """Below the floor the agent only waits, looks again within a minute, and says what the clock shows."""
+    record = make.record(phase, resumes=99, retry_at=NOW + MINUTE)
+    wait = waits(record, now, state=ClockState.IMPLAUSIBLE)
+
+    assert wait.code == "clock"
+    assert wait.until <= now + MINUTE
+    assert f"{now:%Y-%m-%d}" in wait.why
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_condemned_set_is_rolled_back_under_any_clock(phase: Phase) -> None:
+    """The judgement was made under a clock that could be believed; carrying it out needs none."""
+    record = make.record(phase, condemned=REFUSED, resumes=99)
+
+    assert type(act(record)) is decide.RollBack
+    assert type(act(record, YEAR_1970, state=ClockState.IMPLAUSIBLE)) is decide.RollBack
+    assert REFUSED.message in act(record).why
+
+
+def test_a_rollback_that_failed_waits_before_it_is_tried_again() -> None:
+    """A disk that refuses the rollback is not hammered."""
+    record = make.record(Phase.DEPLOYED, condemned=REFUSED)
+    record = advance(record, fails(record, make.failure(F.STORE)))
+
+    assert waits(record).code == "retry"
+    assert record.retry_at is not None
+    assert type(act(record, record.retry_at)) is decide.RollBack
+
+
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+def test_a_clock_that_nobody_vouches_for_holds_nothing_up(phase: Phase) -> None:
+    """A gateway whose clock is never synchronised still rotates."""
+    record = make.record(phase)
+
+    assert type(act(record, state=ClockState.UNSYNCHRONISED)) is type(act(record))
+
+
+# -- delays --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+def test_a_failed_step_waits_for_its_time_and_no_longer(phase: Phase) -> None:
+    """Until the persisted time the agent waits, with the reason; from then on it acts."""
+    failure = make.failure(message="Nothing answers.")
+    record = make.record(phase, retry_at=NOW + 10 * SECOND, failure=failure)
+    wait = waits(record)
+
+    assert (wait.code, wait.until, wait.failure) == ("retry", NOW + 10 * SECOND, failure)
+    assert wait.why == "Nothing answers. Next try at 2027-03-01 12:00:10 UTC."
+    later = act(record, NOW + 10 * SECOND)
+    assert not isinstance(later, Wait) or later.code != "retry"
+
+
+def test_a_clock_that_was_set_back_does_not_turn_a_delay_into_years() -> None:
+    """A time that lies further ahead than any delay can is not waited for."""
+    record = make.record(Phase.PREPARED, retry_at=NOW)
+    longest = timedelta(seconds=LONGEST_DELAY)
+
+    assert waits(record, NOW - longest).until == NOW
+    assert type(act(record, NOW - longest - SECOND)) is decide.Prove
+
+
+def test_a_delay_without_a_reason_still_says_something() -> None:
+    """A record that lost its failure explains the wait nevertheless."""
+    assert "the last try failed" in waits(make.record(Phase.PREPARED, retry_at=NOW + SECOND)).why
+
+
+# -- the daily limit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("earlier", range(5))
+def test_the_daily_limit_counts_over_changes(earlier: int) -> None:
+    """Requests of earlier changes and of this one share a budget, whoever asked when."""
+    times = tuple(NOW - number * HOUR for number in range(1, 5))
+    record = make.record(Phase.KEY_READY, requests=times[earlier:])
+    wait = waits(record, requests=times[:earlier])
+
+    assert wait.code == "budget"
+    assert wait.until == NOW + 20 * HOUR
+    assert "4 certificates were asked for within 24 hours and the limit is 4" in wait.why
+    assert "2027-03-02 08:00:00 UTC" in wait.why
+    assert type(act(record, wait.until, requests=times[:earlier])) is decide.BeginRequest
+
+
+def test_one_request_below_the_limit_may_be_made() -> None:
+    """The budget is used up by the fourth request, not by the third."""
+    assert type(act(make.record(Phase.KEY_READY, requests=(NOW - HOUR,) * 3))) is decide.BeginRequest
+    assert waits(make.record(Phase.KEY_READY, requests=(NOW - HOUR,) * 4)).code == "budget"
+
+
+def test_a_request_counts_for_a_day_to_the_second() -> None:
+    """After 24 hours a request is forgotten, before it is not."""
+    record = make.record(Phase.KEY_READY, requests=(NOW,) * 4)
+
+    assert waits(record, NOW + DAY - SECOND).until == NOW + DAY
+    assert type(act(record, NOW + DAY)) is decide.BeginRequest
+
+
+def test_more_requests_than_the_limit_wait_for_the_right_one() -> None:
+    """When a limit was lowered, the wait ends when so many are old that one more fits."""
+    times = tuple(NOW - number * HOUR for number in range(1, 9))
+    record = make.record(Phase.KEY_READY, requests=times)
+    wait = waits(record)
+
+    assert wait.until == NOW + 20 * HOUR
+    assert type(act(record, wait.until)) is decide.BeginRequest
+
+
+@pytest.mark.parametrize("ahead", [DAY, 2 * DAY, 3650 * DAY])
+def test_requests_from_the_future_do_not_lock_out_for_ever(ahead: timedelta) -> None:
+    """A clock that was years ahead when a certificate was asked for does not stop the next ten years."""
+    record = make.record(Phase.KEY_READY, requests=(NOW + ahead,) * 4)
+
+    assert type(act(record)) is decide.BeginRequest
+
+
+def test_requests_from_the_near_future_count() -> None:
+    """A clock that was set back a little is no way around the limit."""
+    record = make.record(Phase.KEY_READY, requests=(NOW + HOUR,) * 4)
+
+    assert waits(record).until == NOW + HOUR + DAY
+
+
+@make.FEW
+@given(
+    ages=st.lists(st.timedeltas(-3 * DAY, 3 * DAY), max_size=12),
+    split=st.integers(0, 12),
+    limit=st.integers(1, 6),
+)
+def test_a_wait_for_the_budget_is_never_too_short(ages: list[timedelta], split: int, limit: int) -> None:
+    """The agent waits exactly when the day's requests reach the limit, and afterwards they no longer do."""
+    times = tuple(NOW - age for age in ages)
+    record = make.record(Phase.KEY_READY, requests=times[split:])
+    limits = Limits(daily_limit=limit)
+    action = next_action(record, make.facts(requests=times[:split]), limits)
+    within = sum(abs(age) < DAY for age in ages)
+
+    assert isinstance(action, Wait) == (within >= limit)
+    if isinstance(action, Wait):
+        assert NOW < action.until < NOW + 2 * DAY
+        still = sum(action.until - DAY < at < NOW + DAY for at in times)
+        assert still < limit
+
+
+def test_the_requests_of_several_changes_are_added_up() -> None:
+    """The history gives the times of all its changes."""
+    changes = [make.record(requests=(NOW, NOW + SECOND)), make.record(), make.record(requests=(NOW - DAY,))]
+
+    assert requests_of(changes) == (NOW, NOW + SECOND, NOW - DAY)
+
+
+# -- the ownership token -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unanswered", [0, 1])
+@pytest.mark.parametrize("elapsed", [timedelta(), TOKEN_LIFETIME - SECOND, -TOKEN_LIFETIME + SECOND])
+def test_a_certificate_is_registered_while_its_token_lives(elapsed: timedelta, unanswered: int) -> None:
+    """Up to 55 minutes after its arrival the token is used, again and again if need be."""
+    record = make.record(Phase.ISSUED, unanswered=unanswered)
+
+    assert type(act(record, NOW + elapsed)) is decide.RegisterThing
+
+
+@pytest.mark.parametrize("elapsed", [TOKEN_LIFETIME, HOUR, 400 * DAY, -TOKEN_LIFETIME])
+@pytest.mark.parametrize(
+    ("unanswered", "thing", "action"),
+    [
+        (0, make.THING, decide.DropCertificate),
+        (0, None, decide.DropCertificate),
+        (1, None, decide.DropCertificate),
+        (1, make.THING, decide.AssumeRegistered),
+        (5, make.THING, decide.AssumeRegistered),
+    ],
+)
+def test_a_dead_token_is_judged_by_what_may_have_been_registered(
+    elapsed: timedelta, unanswered: int, thing: str | None, action: type[decide.Action]
+) -> None:
+    """An unanswered registration of a known thing is left to the proof; any other certificate is dropped."""
+    record = make.record(Phase.ISSUED, unanswered=unanswered)
+
+    assert type(act(record, NOW + elapsed, expected_thing=thing)) is action
+
+
+def test_the_token_is_given_up_before_aws_deletes_the_certificate() -> None:
+    """AWS deletes an unregistered certificate after an hour; minutes are left for two clocks that differ."""
+    assert HOUR - 10 * MINUTE <= TOKEN_LIFETIME < HOUR
+
+
+@pytest.mark.parametrize("decisive", [True, False])
+@pytest.mark.parametrize(
+    ("unanswered", "thing", "event"),
+    [
+        (0, make.THING, TokenExpired),
+        (1, None, TokenExpired),
+        (1, make.THING, Registered),
+    ],
+)
+def test_a_refused_token_ends_no_change(
+    unanswered: int, thing: str | None, event: type[Event], *, decisive: bool
+) -> None:
+    """A token refused after an unanswered registration was spent by it; any other is dead, so a new key is made."""
+    record = make.record(Phase.ISSUED, unanswered=unanswered, thing_name=None)
+    found = fails(record, make.failure(F.PROTOCOL, "token-invalid", decisive=decisive), expected_thing=thing)
+
+    assert type(found) is event
+    after = advance(record, found)
+    assert after.phase is (Phase.REGISTERED if event is Registered else Phase.PLANNED)
+    assert after.thing_name == (make.THING if event is Registered else None)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in make.UNFINISHED if phase is not Phase.ISSUED])
+def test_a_refused_token_means_something_in_its_phase_only(phase: Phase) -> None:
+    """Outside of registration the code is a failure like any other."""
+    found = fails(make.record(phase), make.failure(F.NETWORK, "token-invalid"))
+
+    assert isinstance(found, StepFailed | RequestFailed)
+
+
+# -- what a failure means ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [F.NETWORK, F.CLOCK, F.THROTTLED, F.STORE, F.SERVER_TRUST, F.CREDENTIAL])
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+@pytest.mark.parametrize("since", [None, NOW - 30 * DAY])
+def test_what_is_not_decisive_ends_nothing(phase: Phase, kind: FailureClass, since: datetime | None) -> None:
+    """No network, clock, throttling, disk or unverified server ends a change, however long it lasts."""
+    record = make.record(phase, refused_since=since, attempts=10**6, requests=(NOW - HOUR,) * 50)
+    failure = make.failure(kind)
+    found = fails(record, failure)
+
+    assert isinstance(found, RequestFailed if phase is Phase.REQUESTED else StepFailed)
+    assert found.failure == failure
+    assert not advance(record, found).phase.ended
+
+
+@pytest.mark.parametrize("kind", FailureClass)
+@pytest.mark.parametrize("phase", PREPARED)
+def test_a_prepared_generation_outlives_every_failure_that_is_not_decisive(phase: Phase, kind: FailureClass) -> None:
+    """Once a generation is prepared no class of failure ends the change without being decisive."""
+    record = make.record(phase, refused_since=NOW - 30 * DAY, requests=(NOW - HOUR,) * 50)
+
+    assert isinstance(fails(record, make.failure(kind, "request-refused")), StepFailed)
+
+
+@pytest.mark.parametrize("kind", FailureClass)
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+def test_a_failure_is_retried_by_the_backoff_of_its_class(phase: Phase, kind: FailureClass) -> None:
+    """The delay follows from class, attempts and jitter alone, and counts from the present."""
+    record = make.record(phase, attempts=3)
+    found = fails(record, make.failure(kind))
+
+    assert isinstance(found, StepFailed | RequestFailed)
+    assert found.at == NOW
+    assert found.retry_at == NOW + timedelta(seconds=BACKOFFS[kind].delay(4, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("failure", "patience"), [(REFUSED, MINUTE), (UNAUTHORISED, 10 * MINUTE)], ids=["refused", "not authorised"]
+)
+@pytest.mark.parametrize(
+    ("phase", "end"),
+    [(Phase.PREPARED, Rejected), (Phase.PROVEN, Rejected), (Phase.ACTIVE, Condemned), (Phase.DEPLOYED, Condemned)],
+)
+def test_a_refusal_is_believed_once_it_has_lasted(
+    phase: Phase, end: type[Event], failure: Failure, patience: timedelta
+) -> None:
+    """A fresh certificate or policy gets the time to spread in the cloud; a refusal that lasts is a verdict."""
+    record = make.record(phase)
+    first = fails(record, failure)
+    assert isinstance(first, StepFailed)
+    assert not first.failure.decisive
+    assert duration(patience) in first.failure.remedy
+
+    record = advance(record, first)
+    assert isinstance(fails(record, failure, NOW + patience - SECOND), StepFailed)
+    last = fails(record, failure, NOW + patience)
+    assert last == end(at=NOW + patience, failure=failure)  # type: ignore[call-arg]
+    assert advance(record, last).failure == failure
+
+
+@pytest.mark.parametrize("phase", PREPARED)
+@pytest.mark.parametrize("kind", [F.SERVER_TRUST, F.OPERATOR, F.STORE])
+def test_what_needs_no_time_to_spread_is_believed_at_once(phase: Phase, kind: FailureClass) -> None:
+    """A decisive failure that is no refusal has nothing to wait for."""
+    found = fails(make.record(phase), make.failure(kind, decisive=True))
+
+    assert isinstance(found, Condemned if phase.activated else Rejected)
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+@pytest.mark.parametrize("failure", [REFUSED, UNAUTHORISED, make.failure(F.SERVER_TRUST, decisive=True)])
+def test_a_first_enrolment_has_nothing_to_go_back_to(phase: Phase, failure: Failure) -> None:
+    """Without a base generation the active set is kept and tried again, whatever refuses it."""
+    record = make.record(phase, kind=Kind.ENROLL, base=None, refused_since=NOW - 30 * DAY)
+    found = fails(record, failure)
+
+    assert isinstance(found, StepFailed)
+    assert advance(record, found).phase is phase
+
+
+@pytest.mark.parametrize("phase", NOT_PREPARED)
+def test_a_decisive_failure_ends_a_change_that_has_prepared_nothing(phase: Phase) -> None:
+    """Before there is a generation nothing is lost by giving up."""
+    assert fails(make.record(phase), REFUSED) == Rejected(at=NOW, failure=REFUSED)
+
+
+@pytest.mark.parametrize("phase", NOT_PREPARED)
+def test_not_authorised_ends_an_early_change_when_policies_have_had_their_time(phase: Phase) -> None:
+    """Ten minutes after the first such answer the last one ends the change."""
+    failure = make.failure(F.POLICY, "not-authorised")
+    record = make.record(phase, refused_since=NOW)
+
+    assert isinstance(fails(make.record(phase), failure), StepFailed | RequestFailed)
+    assert isinstance(fails(record, failure, NOW + 10 * MINUTE - SECOND), StepFailed | RequestFailed)
+    assert isinstance(fails(record, failure, NOW + 10 * MINUTE), Rejected)
+
+
+@pytest.mark.parametrize("asked", range(1, 5))
+def test_a_bad_reply_is_asked_for_again_a_bounded_number_of_times(asked: int) -> None:
+    """A certificate that fails acceptance is asked for three times by one change, then the change ends."""
+    record = make.record(Phase.REQUESTED, requests=(NOW - HOUR,) * asked)
+    found = fails(record, make.failure(F.PROTOCOL, "certificate-unacceptable"))
+
+    assert isinstance(found, RequestFailed if asked < 3 else Rejected)
+
+
+@pytest.mark.parametrize("code", sorted(FINAL_CODES))
+@pytest.mark.parametrize("phase", [Phase.REQUESTED, Phase.ISSUED])
+def test_an_answer_that_asking_again_cannot_change_ends_the_change(phase: Phase, code: str) -> None:
+    """The first such answer is the last."""
+    assert isinstance(fails(make.record(phase), make.failure(F.PROTOCOL, code)), Rejected)
+
+
+@make.MANY
+@given(
+    kind=st.sampled_from(F),
+    phase=st.sampled_from(make.UNFINISHED),
+    decisive=st.booleans(),
+    since=st.none() | st.timedeltas(timedelta(), 30 * DAY),
+    jitter=st.floats(0, 1, exclude_max=True),
+)
+def test_every_failure_of_every_step_has_an_event_that_the_record_takes(
+    kind: FailureClass, phase: Phase, since: timedelta | None, jitter: float, *, decisive: bool
+) -> None:
+    """No failure is without an answer: the record advances, waits at most an hour, or ends with the failure told."""
+    record = make.record(phase, refused_since=None if since is None else NOW - since)
+    failure = make.failure(kind, "hung-up", decisive=decisive)
+    after = advance(record, after_failure(record, failure, make.facts(), jitter, LIMITS))
+
+    assert after.failure is not None
+    assert after.failure.message == failure.message
+    waiting = after.retry_at is not None
+    assert waiting != (after.phase.ended or after.condemned is not None)
+    if after.retry_at is not None:
+        assert NOW + SECOND <= after.retry_at <= NOW + timedelta(seconds=LONGEST_DELAY)
+
+
+# -- probation -----------------------------------------------------------------------------------------------------
+
+
+def test_probation_waits_for_the_next_proof() -> None:
+    """Within the trial period the set is proven once a minute, and the agent says until when it lasts."""
+    wait = waits(make.record(Phase.DEPLOYED), NOW + 20 * SECOND)
+
+    assert (wait.code, wait.until) == ("probation", NOW + MINUTE)
+    assert "generation 7" in wait.why
+    assert "2027-03-01 12:10:00 UTC" in wait.why
+
+
+@pytest.mark.parametrize("checked", [NOW, None])
+def test_a_proof_is_due_a_minute_after_the_last_one(checked: datetime | None) -> None:
+    """The minute counts from the last proof or, without one, from the phase's beginning."""
+    record = make.record(Phase.DEPLOYED, checked_at=checked)
+
+    assert type(act(record, NOW + MINUTE)) is decide.HoldProbation
+    assert waits(record, NOW + MINUTE - SECOND).until == NOW + MINUTE
+
+
+def test_the_last_wait_ends_with_probation() -> None:
+    """No wait reaches beyond the end, at which the last proof is made."""
+    record = make.record(Phase.DEPLOYED, checked_at=NOW + 10 * MINUTE - 20 * SECOND)
+
+    assert waits(record, NOW + 10 * MINUTE - 10 * SECOND).until == NOW + 10 * MINUTE
+    assert type(act(record, NOW + 10 * MINUTE)) is decide.EndProbation
+    assert type(act(record, NOW + 400 * DAY)) is decide.EndProbation
+
+
+def test_a_clock_that_was_set_back_far_does_not_prolong_probation() -> None:
+    """An end that lies further ahead than a whole trial period is not waited for; one more proof decides."""
+    assert type(act(make.record(Phase.DEPLOYED), NOW - 30 * DAY)) is decide.EndProbation
+
+
+def test_a_clock_that_was_set_back_within_probation_makes_the_next_proof_due() -> None:
+    """A last proof that lies in the future says nothing, so the set is proven now."""
+    record = make.record(Phase.DEPLOYED, checked_at=NOW + 5 * MINUTE)
+
+    assert type(act(record, NOW + MINUTE)) is decide.HoldProbation
+
+
+def test_probation_without_an_end_is_over() -> None:
+    """A record that lost the end of its probation is not on probation for ever."""
+    assert type(act(make.record(Phase.DEPLOYED, probation_until=None))) is decide.EndProbation
+
+
+def test_a_proof_within_probation_that_fails_is_tried_again_and_keeps_the_set() -> None:
+    """An outage within the trial period is waited out, and probation goes on afterwards."""
+    record = make.record(Phase.DEPLOYED)
+    record = advance(record, fails(record, make.failure(code="timeout"), NOW + MINUTE))
+    assert record.retry_at is not None
+
+    assert waits(record, NOW + MINUTE).code == "retry"
+    assert type(act(record, record.retry_at)) is decide.HoldProbation
+
+
+# -- crash loops ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", make.BEFORE_ACTIVATION)
+def test_too_many_starts_without_progress_end_a_change_before_activation(phase: Phase) -> None:
+    """The eleventh start is one too many, and the reason names the phase and the number."""
+    assert not isinstance(act(make.record(phase, resumes=10)), decide.Reject)
+    action = act(make.record(phase, resumes=11))
+
+    assert isinstance(action, decide.Reject)
+    assert action.failure.code == "crash-loop"
+    assert f"stopped 11 times in phase {phase} " in action.failure.message
+    assert action.failure.remedy
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_too_many_starts_after_activation_slow_the_change_down(phase: Phase) -> None:
+    """After activation a crash says nothing against the set, so it stays and one try a day is made."""
+    record = make.record(phase, resumes=11, resumed_at=NOW - HOUR)
+    wait = waits(record)
+
+    assert (wait.code, wait.until) == ("crash-loop", NOW + 23 * HOUR)
+    assert "stopped 11 times" in wait.why
+    assert type(act(record, NOW + 23 * HOUR)) in {decide.Deploy, decide.EndProbation}
+
+
+def test_a_clock_that_was_set_back_does_not_prolong_the_wait_of_a_crash_loop() -> None:
+    """A start that lies in the future is no reason to wait longer than a day."""
+    record = make.record(Phase.ACTIVE, resumes=11, resumed_at=NOW + 30 * DAY)
+
+    assert type(act(record)) is decide.Deploy
+
+
+def test_a_crash_loop_after_activation_without_a_time_waits_a_day() -> None:
+    """A record that lost the time of its last start waits from now on."""
+    assert waits(make.record(Phase.ACTIVE, resumes=11)).until == NOW + DAY
+
+
+def test_a_failure_that_was_told_is_no_crash() -> None:
+    """A step that fails for ever with a reason is never taken for a crash loop."""
+    record, now = make.record(Phase.PREPARED, resumes=10), NOW
+    for _ in range(50):
+        record = advance(record, fails(record, make.failure(), now))
+        assert record.retry_at is not None
+        now = record.retry_at
+        assert type(act(record, now)) is decide.Prove
+
+
+# -- limits of one's own -------------------------------------------------------------------------------------------
+
+
+def test_every_limit_can_be_chosen() -> None:
+    """Patience, budgets and probation follow the limits that are given and not the defaults."""
+    limits = Limits(
+        daily_limit=1,
+        requests_per_change=1,
+        resumes=1,
+        refusal_patience=HOUR,
+        policy_patience=DAY,
+        probation=HOUR,
+        check_every=5 * MINUTE,
+    )
+    facts = make.facts(NOW + 30 * MINUTE)
+    refused = make.record(Phase.PREPARED, refused_since=NOW)
+    bad = make.failure(F.PROTOCOL)
+
+    assert isinstance(next_action(make.record(Phase.KEY_READY, requests=(NOW,)), facts, limits), Wait)
+    assert isinstance(next_action(make.record(resumes=2), facts, limits), decide.Reject)
+    assert isinstance(after_failure(refused, REFUSED, facts, 0.5, limits), StepFailed)
+    assert isinstance(after_failure(refused, UNAUTHORISED, make.facts(NOW + 23 * HOUR), 0.5, limits), StepFailed)
+    assert isinstance(after_failure(make.record(Phase.REQUESTED, requests=(NOW,)), bad, facts, 0.5, limits), Rejected)
+    deployed = make.record(Phase.DEPLOYED, probation_until=NOW + HOUR)
+    wait = next_action(deployed, make.facts(NOW + 2 * MINUTE), limits)
+    assert isinstance(wait, Wait)
+    assert wait.until == NOW + 5 * MINUTE
+
+
+# -- words ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [
+        (timedelta(), "0 s"),
+        (timedelta(milliseconds=500), "0.5 s"),
+        (90 * SECOND, "90 s"),
+        (119 * SECOND, "119 s"),
+        (2 * MINUTE, "2 min"),
+        (10 * MINUTE, "10 min"),
+        (2 * HOUR - MINUTE, "119 min"),
+        (2 * HOUR, "2 h"),
+        (5 * HOUR, "5 h"),
+        (47 * HOUR, "47 h"),
+        (2 * DAY, "2 d"),
+        (30 * DAY, "30 d"),
+        (365 * DAY, "365 d"),
+    ],
+)
+def test_a_span_is_told_in_the_unit_that_people_use(span: timedelta, text: str) -> None:
+    """Seconds up to two minutes, minutes up to two hours, hours up to two days, then days."""
+    assert duration(span) == text
+
+
+def test_an_instant_is_told_in_utc_to_the_second() -> None:
+    """People read the same time in every journal."""
+    assert clock_time(NOW + timedelta(microseconds=999_999)) == "2027-03-01 12:00:00 UTC"

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import make
+import pytest
+
+from agent.core.failure import (
+    AMBIGUOUS,
+    POLICY_PATIENCE,
+    TIME_CODES,
+    Control,
+    FailureClass,
+    in_the_light_of,
+    judge,
+    needs_control,
+)
+from agent.core.timekeeping import ClockState
+
+F = FailureClass
+ACCEPTED = Control(name="the current set")
+FAILED = Control(name="the current set", failure=make.failure(code="hung-up"))
+
+AMBIGUOUS_CODES = sorted(AMBIGUOUS)
+
+
+# What judging must come to: a class, and whether the failure is decisive.
+Verdict = tuple[FailureClass, str]
+
+# (class, code) → verdict without a control, with an accepted one, with one that failed too.
+TABLE: dict[tuple[FailureClass, str], tuple[Verdict, Verdict, Verdict]] = {
+    **{
+        (F.NETWORK, code): ((F.NETWORK, "in doubt"), (F.CREDENTIAL, "decisive"), (F.NETWORK, "in doubt"))
+        for code in AMBIGUOUS_CODES
+    },
+    **{
+        (F.CREDENTIAL, code): ((F.NETWORK, "in doubt"), (F.CREDENTIAL, "decisive"), (F.NETWORK, "in doubt"))
+        for code in ("not-authorised", *AMBIGUOUS_CODES)
+    },
+    (F.POLICY, "not-authorised"): ((F.POLICY, "decisive"), (F.POLICY, "decisive"), (F.POLICY, "in doubt")),
+    (F.SERVER_TRUST, "unknown-issuer"): (
+        (F.SERVER_TRUST, "in doubt"),
+        (F.SERVER_TRUST, "decisive"),
+        (F.SERVER_TRUST, "in doubt"),
+    ),
+    **{
+        (kind, code): ((kind, "in doubt"),) * 3
+        for kind in (F.CLOCK, F.THROTTLED, F.STORE, F.PROTOCOL)
+        for code in ("other", *AMBIGUOUS_CODES)
+    },
+    **{(F.NETWORK, code): ((F.NETWORK, "in doubt"),) * 3 for code in ("timeout", "dns", "refused")},
+}
+CASES = [
+    pytest.param(kind, code, control, verdict, id=f"{kind}-{code}-{name}")
+    for (kind, code), verdicts in TABLE.items()
+    for name, control, verdict in zip(
+        ("no control", "control accepted", "control failed"), (None, ACCEPTED, FAILED), verdicts, strict=True
+    )
+]
+
+
+@pytest.mark.parametrize(("kind", "code", "control", "verdict"), CASES)
+def test_a_control_turns_a_doubt_into_a_verdict(
+    kind: FailureClass, code: str, control: Control | None, verdict: Verdict
+) -> None:
+    """Class and decisiveness follow from class, code and control alone, as the table says."""
+    judged = judge(make.failure(kind, code), control)
+
+    assert (judged.kind, "decisive" if judged.decisive else "in doubt") == verdict
+    assert judged.code == code
+
+
+@pytest.mark.parametrize(("kind", "code"), TABLE)
+@pytest.mark.parametrize("control", [None, FAILED], ids=["no control", "control failed"])
+def test_nothing_but_the_brokers_own_word_decides_without_an_accepted_control(
+    kind: FailureClass, code: str, control: Control | None
+) -> None:
+    """No network is not a refusal: without a control that works, at most "not authorised" is decisive."""
+    judged = judge(make.failure(kind, code), control)
+
+    assert not judged.decisive or (judged.kind is F.POLICY and control is None)
+
+
+@pytest.mark.parametrize(("kind", "code"), TABLE)
+def test_a_control_is_needed_exactly_where_it_can_change_the_verdict(kind: FailureClass, code: str) -> None:
+    """Where no control is needed, the failure comes back unchanged whatever the control met."""
+    failure = make.failure(kind, code)
+    unchanged = all(judge(failure, control) == failure for control in (None, ACCEPTED, FAILED))
+
+    assert needs_control(failure) != unchanged
+
+
+def test_a_verdict_says_what_the_control_met() -> None:
+    """A judged failure names the control as a sentence after what happened to the candidate."""
+    failure = make.failure(code="hung-up", message="The broker hung up.")
+
+    assert judge(failure, ACCEPTED).message == ("The broker hung up. The current set is accepted over the same path.")
+    assert judge(failure, FAILED).message.startswith("The broker hung up. The current set ")
+    assert "compare" in judge(failure, None).remedy
+
+
+def test_a_control_is_accepted_when_it_has_no_failure() -> None:
+    """A control without a failure got through, one with a failure did not."""
+    assert ACCEPTED.accepted
+    assert not FAILED.accepted
+
+
+@pytest.mark.parametrize("code", sorted(TIME_CODES))
+@pytest.mark.parametrize("state", [ClockState.UNSYNCHRONISED, ClockState.IMPLAUSIBLE])
+def test_a_clock_that_nobody_vouches_for_takes_the_blame(code: str, state: ClockState) -> None:
+    """An expired or early server certificate under an unsynchronised clock is the clock's fault, which it shows."""
+    failure = in_the_light_of(make.reading(state=state), make.failure(F.SERVER_TRUST, code))
+
+    assert failure.kind is F.CLOCK
+    assert failure.code == code
+    assert "2027-03-01 12:00 UTC" in failure.message
+    assert "timedatectl" in failure.remedy
+    assert not failure.decisive
+
+
+@pytest.mark.parametrize("code", sorted(TIME_CODES))
+def test_a_synchronised_clock_takes_no_blame(code: str) -> None:
+    """When the clock is vouched for, the server's certificate is what it seems."""
+    failure = make.failure(F.SERVER_TRUST, code)
+
+    assert in_the_light_of(make.reading(), failure) == failure
+
+
+@pytest.mark.parametrize("code", ["unknown-issuer", "hung-up", "timeout"])
+@pytest.mark.parametrize("state", ClockState)
+def test_no_clock_explains_what_has_nothing_to_do_with_time(code: str, state: ClockState) -> None:
+    """A failure that does not depend on the time is left as it is."""
+    failure = make.failure(F.SERVER_TRUST, code)
+
+    assert in_the_light_of(make.reading(state=state), failure) == failure
+
+
+def test_a_failure_reads_as_class_and_sentence() -> None:
+    """Printed, a failure is its class and what happened."""
+    assert str(make.failure(F.SERVER_TRUST, message="No name matches.")) == "server-trust: No name matches."
+
+
+def test_policies_get_the_time_that_aws_says_they_need() -> None:
+    """The patience for "not authorised" is more than the eight minutes that AWS names."""
+    assert POLICY_PATIENCE >= 10 * 60

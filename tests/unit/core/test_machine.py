@@ -1,0 +1,397 @@
+"""The change as a whole: whatever happens, in whatever order, the promises of the design hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import make
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from make import DAY, HOUR, NOW
+
+from agent.core import decide, lifecycle
+from agent.core.decide import Facts, Limits, after_failure, next_action
+from agent.core.failure import Failure, FailureClass
+from agent.core.lifecycle import ChangeRecord, Event, Phase, advance
+from agent.core.records import decode_record, encode_outcome, encode_record
+from agent.core.timekeeping import read
+from agent.core.values import Kind
+
+LIMITS = Limits()
+PREPARED = {Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED}
+ASKS = (decide.GenerateKey, decide.BeginRequest, decide.RequestCertificate)
+KINDS = st.sampled_from([Kind.ENROLL, Kind.ROTATE, Kind.ROTATE, Kind.ROLLBACK])
+FAILURES = st.builds(
+    make.failure,
+    kind=st.sampled_from(FailureClass),
+    code=st.sampled_from(["timeout", "hung-up", "token-invalid", "no-reply", "request-refused", "damaged"]),
+    decisive=st.booleans(),
+)
+# An action that may be tried again for ever stays bounded in a test; twenty proofs and waits make up a probation.
+ENOUGH = 60
+
+
+@dataclass
+class Disk:
+    """What the links point at, and which generations have been proven within the present change."""
+
+    current: int | None = 6
+    previous: int | None = 5
+    newest: int = 6
+    proven: set[int] = field(default_factory=set)
+
+    def activate(self, number: int) -> None:
+        """Move `current`, which is allowed to a proven generation only; doing it again changes nothing."""
+        assert number in self.proven
+        if self.current != number:
+            self.previous, self.current = self.current, number
+
+
+class Gateway(RuleBasedStateMachine):
+    """Drives changes as the engine does, against a disk, a clock and a network that do what they like."""
+
+    @initialize(kind=KINDS, steps=st.integers(0, 10))
+    def start(self, kind: Kind, steps: int) -> None:
+        """Begin with a gateway that is on generation 6 or was never enrolled, some way into a change."""
+        self.now = NOW
+        self.synchronised = True
+        self.floors = [NOW - 30 * DAY]
+        self.disk = Disk(current=None, previous=None) if kind is Kind.ENROLL else Disk()
+        self.history: list[datetime] = []
+        self.requests_since_jump: list[datetime] = []
+        self.in_hand = False
+        self.lost_activation = False
+        self._plan(kind)
+        for _ in range(steps):
+            self._succeed()
+
+    def _plan(self, kind: Kind) -> None:
+        disk = self.disk
+        rollback = kind is Kind.ROLLBACK and disk.previous is not None
+        disk.newest += not rollback
+        disk.proven.clear()
+        self.lost_activation = False
+        self.record = replace(
+            make.record(Phase.PREPARED if rollback else Phase.PLANNED),
+            kind=Kind.ROTATE if kind is Kind.ROLLBACK and not rollback else kind,
+            generation=disk.previous if rollback and disk.previous is not None else disk.newest,
+            base=disk.current,
+            planned_at=self.now,
+            entered_at=self.now,
+        )
+
+    def _facts(self) -> Facts:
+        clock = read(self.now, synchronised=self.synchronised, floors=tuple(self.floors))
+        thing = None if self.disk.current is None else make.THING
+        return Facts(clock=clock, current=self.disk.current, expected_thing=thing, requests=tuple(self.history))
+
+    def _action(self) -> decide.Action:
+        return next_action(self.record, self._facts(), LIMITS)
+
+    def _take(self, event: Event) -> None:
+        """Advance the record, by way of the disk, and keep watch over what the event means."""
+        before = self.record
+        self.record = decode_record(encode_record(advance(before, event)), "change.json")
+        match event:
+            case lifecycle.RequestBegun():
+                self.requests_since_jump.append(event.at)
+            case lifecycle.RequestFailed(failure=failure) if failure.code in lifecycle.NOTHING_ISSUED:
+                del self.requests_since_jump[-1:]
+            case lifecycle.CertificateIssued():
+                self.in_hand = True
+            case lifecycle.KeyLost() | lifecycle.TokenExpired():
+                self.in_hand = False
+            case lifecycle.Proven():
+                self.disk.proven.add(before.generation)
+                self.floors += [self.record.good_time] if self.record.good_time else []
+            case lifecycle.RolledBack():
+                assert before.condemned is not None
+                assert before.condemned.decisive
+            case _:
+                pass
+
+    def _perform(self, action: decide.Action) -> None:
+        """Do to the disk what the action does to it."""
+        if isinstance(action, decide.Activate):
+            self.disk.activate(self.record.generation)
+        if isinstance(action, decide.RollBack):
+            self.disk.current = self.record.base
+
+    def _idle(self, action: decide.Action) -> bool:
+        """Carry out what is no step: wait as long as it says, or begin the next change."""
+        if isinstance(action, decide.Wait):
+            self.now = action.until
+        elif isinstance(action, decide.Finish):
+            self.history += decide.requests_of([decode_record(encode_outcome(self.record), "history.jsonl")])
+            self.in_hand = False
+            self._plan(Kind.ROTATE if self.disk.current else Kind.ENROLL)
+        return isinstance(action, decide.Wait | decide.Finish)
+
+    def _step(self) -> decide.Action | None:
+        """Return the next action that can fail, after waiting out what comes before it; None when there is none."""
+        for _ in range(3):
+            action = self._action()
+            if isinstance(action, decide.Finish | decide.Reject | decide.DropCertificate | decide.AssumeRegistered):
+                return None
+            if not self._idle(action):
+                return action
+        return None
+
+    def _succeed(self) -> None:
+        action = self._action()
+        if not self._idle(action):
+            self._perform(action)
+            self._take(make.success(action, self.now))
+        self._check()
+
+    @rule(steps=st.integers(1, 4))
+    def go_on_without_trouble(self, steps: int) -> None:
+        """Some steps succeed, and waits are waited out."""
+        for _ in range(steps):
+            self._succeed()
+
+    @rule(failure=FAILURES, jitter=st.floats(0, 1, exclude_max=True), again=st.integers(1, 6))
+    def fail(self, failure: Failure, jitter: float, again: int) -> None:
+        """The step fails in any way, some times in a row; only what is decisive may end what was prepared."""
+        for _ in range(again):
+            if self._step() is None:
+                return
+            before = self.record
+            self._take(after_failure(before, failure, self._facts(), jitter, LIMITS))
+            self._judge_failure(before, failure)
+            self._check()
+
+    def _judge_failure(self, before: ChangeRecord, failure: Failure) -> None:
+        after = self.record
+        if failure.decisive:
+            return
+        assert after.condemned == before.condemned
+        if before.phase in PREPARED:
+            assert after.phase is before.phase
+        if failure.kind not in {FailureClass.POLICY, FailureClass.PROTOCOL}:
+            assert not after.phase.ended
+
+    @precondition(lambda self: self.record.phase in {Phase.KEY_READY, Phase.REQUESTED})
+    @rule(
+        kind=st.sampled_from(FailureClass),
+        code=st.sampled_from(["no-reply", "throttled", "not-sent"]),
+        times=st.integers(1, 6),
+        wait=st.booleans(),
+    )
+    def ask_in_vain(self, kind: FailureClass, code: str, times: int, *, wait: bool) -> None:
+        """Request after request brings nothing, by a failure or by a crash."""
+        for _ in range(times * 2):
+            action = self._step() if wait else self._action()
+            if isinstance(action, decide.BeginRequest):
+                self._take(make.success(action, self.now))
+            elif isinstance(action, decide.RequestCertificate):
+                failure = make.failure(kind, code)
+                lost = lifecycle.Resumed(at=self.now)
+                self._take(after_failure(self.record, failure, self._facts(), 0.5, LIMITS) if wait else lost)
+            self._check()
+
+    @rule(done=st.booleans(), starts=st.sampled_from([1, 1, 1, 2, 3, 12]))
+    def crash(self, starts: int, *, done: bool) -> None:
+        """The power fails, with or without the step having reached the disk, and the agent starts some times."""
+        action = self._action()
+        if done:
+            self.lost_activation |= isinstance(action, decide.Activate)
+            self._perform(action)
+        for _ in range(starts):
+            self._take(lifecycle.Resumed(at=self.now))
+            self._check()
+
+    @precondition(lambda self: self.record.phase in {Phase.KEY_READY, Phase.ISSUED, Phase.REGISTERED})
+    @rule()
+    def lose_the_key(self) -> None:
+        """The staged key is damaged."""
+        self._take(lifecycle.KeyLost(at=self.now))
+
+    @rule(span=st.timedeltas(timedelta(), 3 * HOUR))
+    def let_time_pass(self, span: timedelta) -> None:
+        """The clock runs."""
+        self.now += span
+
+    @rule(span=st.timedeltas(-HOUR, HOUR) | st.timedeltas(-2 * DAY, 2 * DAY) | st.timedeltas(-40 * DAY, 400 * DAY))
+    def set_the_clock(self, span: timedelta) -> None:
+        """The clock is set, forward or backward."""
+        self.now = max(self.now + span, datetime(1970, 1, 1, tzinfo=UTC))
+        self.requests_since_jump.clear()
+
+    @rule(starts=st.integers(0, 2))
+    def forget_the_time(self, starts: int) -> None:
+        """The gateway starts in 1970 and later learns the time."""
+        self.now = datetime(1970, 1, 1, tzinfo=UTC)
+        for _ in range(starts):
+            self._take(lifecycle.Resumed(at=self.now))
+            self._succeed()
+        self.learn_the_time()
+
+    @rule()
+    def learn_the_time(self) -> None:
+        """The time service sets the clock to a time that can be."""
+        self.now = max(self.now, *self.floors)
+        self.synchronised = True
+        self.requests_since_jump.clear()
+
+    @rule()
+    def lose_synchronisation(self) -> None:
+        """Nobody vouches for the clock any more."""
+        self.synchronised = False
+
+    @precondition(lambda self: self.record.phase.ended)
+    @rule(kind=KINDS)
+    def begin_another_change(self, kind: Kind) -> None:
+        """A finished change is archived and the next one planned, for which its requests count."""
+        self._idle(self._action())
+        self._plan(kind)
+
+    @invariant()
+    def promises_hold(self) -> None:
+        """What the design promises of every state."""
+        self._check()
+
+    def _check(self) -> None:
+        action = self._action()
+        self._check_action(action)
+        self._check_links()
+        recent = [at for at in self.requests_since_jump if at > max(self.requests_since_jump) - DAY]
+        assert len(recent) <= LIMITS.daily_limit
+        assert "BEGIN CERTIFICATE" not in repr(self.record)
+
+    def _check_action(self, action: decide.Action) -> None:
+        assert action.why
+        if self.record.phase.ended:
+            assert isinstance(action, decide.Finish)
+            return
+        assert not isinstance(action, decide.Finish)
+        if isinstance(action, decide.Wait):
+            assert action.until > self.now
+        if isinstance(action, decide.RollBack):
+            assert self.record.condemned is not None
+        if self.in_hand:
+            assert not isinstance(action, ASKS)
+        if not self._facts().clock.believable:
+            assert isinstance(action, decide.Wait | decide.RollBack)
+
+    def _check_links(self) -> None:
+        record = self.record
+        if record.phase.activated and record.condemned is None:
+            assert self.disk.current == record.generation
+        if record.phase is Phase.ROLLED_BACK:
+            assert self.disk.current == record.base
+        if not record.phase.activated and not self.lost_activation:
+            assert self.disk.current == record.base
+
+    def teardown(self) -> None:
+        """Once nothing goes wrong any more, the change ends after a bounded number of actions."""
+        if not hasattr(self, "record"):
+            return
+        self.learn_the_time()
+        for _ in range(ENOUGH):
+            action = self._action()
+            if isinstance(action, decide.Finish):
+                return
+            if not self._idle(action):
+                self._perform(action)
+                self._take(make.success(action, self.now))
+            self._check()
+        pytest.fail(f"the change does not end: {self.record}")
+
+
+TestGateway = Gateway.TestCase
+TestGateway.settings = settings(make.FEW, max_examples=250, stateful_step_count=40)
+
+
+def drive(record: ChangeRecord, now: datetime = NOW) -> tuple[ChangeRecord, list[str]]:
+    """Return the record after nothing but successes, and the names of the actions that led there."""
+    taken: list[str] = []
+    while not record.phase.ended and len(taken) < ENOUGH:
+        action = next_action(record, make.facts(now), LIMITS)
+        taken.append(type(action).__name__)
+        if isinstance(action, decide.Wait):
+            now = action.until
+        else:
+            record = advance(record, make.success(action, now))
+    return record, taken
+
+
+def test_a_rotation_without_trouble_takes_each_step_once() -> None:
+    """With only successes a rotation is committed, by the steps of the design and a proof each minute of probation."""
+    record, taken = drive(make.record())
+
+    assert record.phase is Phase.COMMITTED
+    assert taken[:9] == [
+        "GenerateKey", "BeginRequest", "RequestCertificate", "RegisterThing", "PrepareGeneration",
+        "Prove", "Activate", "Deploy", "Wait",
+    ]  # fmt: skip
+    assert taken[9:] == ["HoldProbation", "Wait"] * 9 + ["EndProbation"]
+
+
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+@pytest.mark.parametrize("kind", Kind)
+def test_every_phase_leads_to_committed(phase: Phase, kind: Kind) -> None:
+    """From any phase a change of any kind is committed when nothing goes wrong."""
+    record, _ = drive(make.record(phase, kind=kind))
+
+    assert record.phase is Phase.COMMITTED
+
+
+@pytest.mark.parametrize("phase", make.BEFORE_ACTIVATION)
+def test_a_crash_loop_before_activation_ends_itself(phase: Phase) -> None:
+    """An agent that only ever starts again gives up what it has not activated, after a bounded number of starts."""
+    record, starts = crash_until(make.record(phase), (decide.Reject,))
+
+    assert starts == LIMITS.resumes + 1
+    action = next_action(record, make.facts(), LIMITS)
+    assert isinstance(action, decide.Reject)
+    rejected = advance(record, make.success(action))
+    assert rejected.phase is Phase.REJECTED
+    assert rejected.failure is not None
+    assert rejected.failure.code == "crash-loop"
+    assert phase in (rejected.failure.message if phase is not Phase.REQUESTED else phase)
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_crash_loop_after_activation_slows_down(phase: Phase) -> None:
+    """A crash of the agent says nothing against the credential: the set stays, and is tried once a day."""
+    record, starts = crash_until(make.record(phase, checked_at=NOW - HOUR), (decide.Wait,))
+
+    assert starts == LIMITS.resumes + 1
+    action = next_action(record, make.facts(), LIMITS)
+    assert isinstance(action, decide.Wait)
+    assert (action.code, action.until) == ("crash-loop", NOW + DAY)
+    later = next_action(record, make.facts(NOW + DAY), LIMITS)
+    assert isinstance(later, decide.Deploy | decide.EndProbation)
+
+
+def crash_until(record: ChangeRecord, ends: tuple[type[decide.Action], ...]) -> tuple[ChangeRecord, int]:
+    """Start the agent again and again, with no outcome ever, until the next action is one of `ends`."""
+    starts = 0
+    while not isinstance(next_action(record, make.facts(), LIMITS), ends) and starts < ENOUGH:
+        record = advance(record, lifecycle.Resumed(at=NOW))
+        starts += 1
+    return record, starts
+
+
+def test_a_crash_loop_while_asking_is_bounded_by_the_budget_and_by_itself() -> None:
+    """Crashing in every request uses the day's budget at most, and over days ends the change."""
+    record, now = make.record(Phase.KEY_READY), NOW
+    for _ in range(ENOUGH):
+        action = next_action(record, make.facts(now), LIMITS)
+        if isinstance(action, decide.Reject):
+            break
+        if isinstance(action, decide.Wait):
+            now = action.until
+        elif isinstance(action, decide.BeginRequest):
+            record = advance(record, lifecycle.RequestBegun(at=now))
+        else:
+            record = advance(record, lifecycle.Resumed(at=now))
+    else:
+        pytest.fail("the change does not end")
+
+    assert len(record.requests) == LIMITS.resumes + 1
+    assert all(later - at >= DAY for at, later in zip(record.requests, record.requests[4:], strict=False))

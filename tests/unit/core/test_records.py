@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from datetime import UTC
+from typing import Any
+
+import make
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from make import HOUR, MINUTE, NOW
+
+from agent.core.failure import Failure, FailureClass
+from agent.core.lifecycle import ChangeRecord, Issued, Phase
+from agent.core.plain import PlainError
+from agent.core.records import (
+    FORMAT,
+    MAX_MANIFEST,
+    MAX_RECORD,
+    decode_manifest,
+    decode_record,
+    encode_manifest,
+    encode_outcome,
+    encode_record,
+)
+from agent.core.values import Kind, Manifest, Origin
+
+TIMES = st.datetimes(timezones=st.just(UTC))
+COUNTS = st.integers(0, 10**9)
+FAILURES = st.builds(
+    Failure,
+    kind=st.sampled_from(FailureClass),
+    code=st.text(max_size=64),
+    message=st.text(max_size=200),
+    remedy=st.text(max_size=200),
+    decisive=st.booleans(),
+)
+ISSUED = st.builds(
+    Issued,
+    certificate_pem=st.text(min_size=1, max_size=300),
+    certificate_id=st.text(max_size=64),
+    token=st.text(min_size=1, max_size=100),
+    at=TIMES,
+)
+# In these phases a record without a certificate contradicts itself.
+WITHOUT_CERTIFICATE = [Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.REJECTED]
+
+
+def records(phase: Phase) -> st.SearchStrategy[ChangeRecord]:
+    """Return any record in the phase."""
+    issued = ISSUED | st.none() if phase in WITHOUT_CERTIFICATE else ISSUED
+    return st.builds(
+        ChangeRecord,
+        id=st.text(max_size=64),
+        kind=st.sampled_from(Kind),
+        origin=st.sampled_from(Origin),
+        reason=st.text(max_size=200),
+        generation=COUNTS,
+        base=COUNTS | st.none(),
+        phase=st.just(phase),
+        planned_at=TIMES,
+        entered_at=TIMES,
+        passed=st.lists(st.tuples(st.sampled_from(Phase), TIMES), max_size=5).map(tuple),
+        requests=st.lists(TIMES, max_size=5).map(tuple),
+        issued=issued,
+        unanswered=COUNTS,
+        thing_name=st.text(max_size=128) if phase is Phase.REGISTERED else st.text(max_size=128) | st.none(),
+        attempts=COUNTS,
+        resumes=COUNTS,
+        resumed_at=TIMES | st.none(),
+        retry_at=TIMES | st.none(),
+        failure=FAILURES | st.none(),
+        refused_since=TIMES | st.none(),
+        condemned=FAILURES | st.none(),
+        probation_until=TIMES | st.none(),
+        checked_at=TIMES | st.none(),
+        good_time=TIMES | st.none(),
+    )
+
+
+RECORDS = st.sampled_from(Phase).flatmap(records)
+HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
+MANIFESTS = st.builds(
+    Manifest,
+    number=COUNTS,
+    kind=st.sampled_from(Kind),
+    change=st.text(max_size=64),
+    origin=st.sampled_from(Origin),
+    thing_name=st.text(max_size=128),
+    certificate_id=HASHES,
+    not_before=TIMES,
+    not_after=TIMES,
+    created_at=TIMES,
+    files=st.dictionaries(st.sampled_from(["key.pem", "key.uri", "certificate.pem", "trust.pem"]), HASHES, min_size=1),
+)
+
+FULL = make.record(
+    Phase.ISSUED,
+    passed=((Phase.KEY_READY, NOW - MINUTE), (Phase.ISSUED, NOW)),
+    thing_name=make.THING,
+    attempts=2,
+    resumes=1,
+    resumed_at=NOW,
+    retry_at=NOW + HOUR,
+    failure=make.failure(),
+    refused_since=NOW,
+    condemned=make.failure(FailureClass.CREDENTIAL, decisive=True),
+    probation_until=NOW,
+    checked_at=NOW,
+    good_time=NOW,
+)
+
+
+def changed(**changes: Any) -> bytes:
+    """Return FULL as on disk, with names changed."""
+    return json.dumps({**json.loads(encode_record(FULL)), **changes}).encode()
+
+
+def without(name: str) -> bytes:
+    """Return FULL as on disk, without a name."""
+    plain = json.loads(encode_record(FULL))
+    del plain[name]
+    return json.dumps(plain).encode()
+
+
+@make.FEW
+@given(record=RECORDS)
+def test_any_record_survives_the_disk(record: ChangeRecord) -> None:
+    """What is read back is equal to what was written, in every field."""
+    data = encode_record(record)
+
+    assert data.endswith(b"}\n")
+    assert data.count(b"\n") == 1
+    assert decode_record(data, "change.json") == record
+
+
+@make.FEW
+@given(manifest=MANIFESTS)
+def test_any_manifest_survives_the_disk(manifest: Manifest) -> None:
+    """A manifest reads back as it was written."""
+    assert decode_manifest(encode_manifest(manifest), "manifest.json") == manifest
+
+
+@make.FEW
+@given(record=RECORDS)
+def test_an_outcome_survives_the_disk_without_its_secrets(record: ChangeRecord) -> None:
+    """A line of the history is the record, with the certificate reduced to its id."""
+    read = decode_record(encode_outcome(record), "history.jsonl")
+
+    for item in fields(ChangeRecord):
+        if item.name != "issued":
+            assert getattr(read, item.name) == getattr(record, item.name)
+    if record.issued is not None:
+        assert read.issued is not None
+        assert (read.issued.certificate_id, read.issued.at) == (record.issued.certificate_id, record.issued.at)
+        assert (read.issued.token, read.issued.certificate_pem) == ("", "")
+
+
+def test_an_outcome_holds_neither_token_nor_certificate() -> None:
+    """The token is written to change.json alone, and so is the certificate's text."""
+    outcome, record = encode_outcome(FULL), encode_record(FULL)
+
+    for secret in (make.TOKEN, "BEGIN CERTIFICATE", make.PEM.splitlines()[1]):
+        assert secret.encode() in record
+        assert secret.encode() not in outcome
+    assert make.issued().certificate_id.encode() in outcome
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "format", "id", "kind", "origin", "reason", "generation", "phase", "planned_at", "entered_at",
+    ],
+)  # fmt: skip
+def test_a_record_without_a_needed_name_is_refused(name: str) -> None:
+    """What every record has is not made up when it is missing."""
+    with pytest.raises(PlainError, match=rf"^change\.json: {name}: "):
+        decode_record(without(name), "change.json")
+
+
+@pytest.mark.parametrize("name", ["certificate_pem", "certificate_id", "token", "at"])
+def test_a_certificate_in_hand_without_a_needed_name_is_refused(name: str) -> None:
+    """The path in the complaint leads into the inner object."""
+    issued = json.loads(encode_record(FULL))["issued"]
+    del issued[name]
+
+    with pytest.raises(PlainError, match=rf"^change\.json: issued: {name}: "):
+        decode_record(changed(issued=issued), "change.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "x" * 65),
+        ("id", 7),
+        ("id", "\ud800"),
+        ("kind", "steal"),
+        ("origin", None),
+        ("reason", ["because"]),
+        ("reason", "\udfff"),
+        ("generation", -1),
+        ("generation", "7"),
+        ("generation", True),
+        ("base", 1.5),
+        ("phase", "PLANNED"),
+        ("phase", "done"),
+        ("planned_at", "2027-03-01T12:00:00"),
+        ("entered_at", 0),
+        ("passed", [["planned"]]),
+        ("passed", {"planned": "2027-03-01T12:00:00Z"}),
+        ("requests", "2027-03-01T12:00:00Z"),
+        ("requests", [0]),
+        ("issued", "certificate"),
+        ("issued", {}),
+        ("thing_name", "x" * 129),
+        ("unanswered", 0.0),
+        ("attempts", 10**9 + 1),
+        ("resumes", None),
+        ("retry_at", "later"),
+        ("failure", {"kind": "bad luck", "code": "", "message": "", "remedy": ""}),
+        ("failure", {"kind": "network", "code": "", "message": "", "remedy": "", "decisive": 1}),
+        ("condemned", True),
+        ("good_time", "1970"),
+    ],
+)
+def test_a_record_with_a_wrong_value_is_refused(name: str, value: object) -> None:
+    """A value of another type, range or vocabulary is named and never converted."""
+    with pytest.raises(PlainError, match=rf"^change\.json: {name}: "):
+        decode_record(changed(**{name: value}), "change.json")
+
+
+@pytest.mark.parametrize("found", [FORMAT + 1, 10**9, 0])
+def test_another_format_is_refused(found: int) -> None:
+    """An agent that was downgraded does not guess what a newer one meant."""
+    with pytest.raises(PlainError, match=rf"^change\.json: format {found} "):
+        decode_record(changed(format=found), "change.json")
+    manifest = {**json.loads(encode_manifest(make.manifest())), "format": found}
+    with pytest.raises(PlainError, match=rf"^manifest\.json: format {found} "):
+        decode_manifest(json.dumps(manifest).encode(), "manifest.json")
+
+
+def test_a_name_that_this_version_does_not_know_is_ignored() -> None:
+    """Within a format names may be added, so an unknown one is no reason to give a change up."""
+    assert decode_record(changed(colour="red"), "change.json") == FULL
+
+
+def test_an_oversize_record_is_refused() -> None:
+    """The bound on a record and on a manifest is in bytes."""
+    with pytest.raises(PlainError, match="bytes and 262144 are allowed"):
+        decode_record(encode_record(FULL).ljust(MAX_RECORD + 1), "change.json")
+    with pytest.raises(PlainError, match="bytes and 16384 are allowed"):
+        decode_manifest(encode_manifest(make.manifest()).ljust(MAX_MANIFEST + 1), "manifest.json")
+    assert decode_record(encode_record(FULL).ljust(MAX_RECORD), "change.json") == FULL
+
+
+def test_the_largest_certificate_and_token_fit() -> None:
+    """A certificate and a token of the largest size that acceptance allows can be kept and read back."""
+    pem = ("x" * 64 + "\n") * 1008
+    record = make.record(Phase.ISSUED, issued=Issued(certificate_pem=pem, certificate_id="a", token="t" * 4096, at=NOW))
+
+    assert decode_record(encode_record(record), "change.json") == record
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"null", b"[]", b"{}", b"[" * 200_000, b'{"format":' + b"1" * 200_000 + b"}", b"\x00" * 4096]
+)
+def test_what_is_no_record_at_all_is_refused(data: bytes) -> None:
+    """Nothing, zeros, brackets and digits are complaints like any other."""
+    with pytest.raises(PlainError):
+        decode_record(data, "change.json")
+    with pytest.raises(PlainError):
+        decode_manifest(data, "manifest.json")
+
+
+def test_every_single_bit_flip_gives_a_record_or_a_complaint() -> None:
+    """Whichever bit of a record flips on flash, nothing but the module's own error comes of it."""
+    data = encode_record(FULL)
+    refused = 0
+    for position in range(len(data)):
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            refused += _read(bytes(flipped)) is None
+
+    assert len(data) * 3 < refused < len(data) * 8
+
+
+def test_every_cut_of_a_record_is_refused() -> None:
+    """A record of which the end is missing is never taken for a whole one."""
+    data = encode_record(FULL)
+
+    assert all(_read(data[:end]) is None for end in range(len(data) - 1))
+    assert _read(data[:-1]) == FULL  # only the newline is missing
+
+
+@make.MANY
+@given(
+    wounds=st.lists(st.tuples(st.integers(0, 10**6), st.binary(max_size=4), st.integers(0, 40)), min_size=1, max_size=5)
+)
+def test_any_damage_gives_a_record_or_a_complaint(wounds: list[tuple[int, bytes, int]]) -> None:
+    """Bytes that are replaced, inserted and torn out raise nothing but the module's own error."""
+    data = encode_record(FULL)
+    for place, filling, length in wounds:
+        start = place % (len(data) + 1)
+        data = data[:start] + filling + data[start + length :]
+    found = _read(data)
+
+    assert found is None or _read(encode_record(found)) == found
+
+
+def _read(data: bytes) -> ChangeRecord | None:
+    """Return the record in `data`, or None when it is refused; any other error is one of the test."""
+    try:
+        return decode_record(data, "change.json")
+    except PlainError:
+        return None
