@@ -29,6 +29,7 @@ from agent.core.lifecycle import (
     Deployed,
     Event,
     GenerationPrepared,
+    Hastened,
     Issued,
     KeyLost,
     KeyReady,
@@ -176,6 +177,12 @@ class Engine:
         if self._record is not None and self._was_under_way(self._record):
             self._take(Resumed(at=self._world.clock.now()))
         return self._record
+
+    def hasten(self) -> None:
+        """Try the next step now, because a person asks for it, instead of when the last failure's delay is over."""
+        record = self._require()
+        if record.retry_at is not None and not record.phase.ended:
+            self._take(Hastened(at=self._world.clock.now()))
 
     def _was_under_way(self, record: ChangeRecord) -> bool:
         """Whether a step may have been cut off: only then does a start count as one without progress."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,12 @@ def _connect(endpoint: Endpoint) -> socket.socket:
 def _through_proxy(endpoint: Endpoint, proxy: Proxy) -> socket.socket:
     tunnel = http.client.HTTPConnection(proxy.host, proxy.port, timeout=endpoint.timeout)
     tunnel.set_tunnel(endpoint.host, endpoint.port)
-    tunnel.connect()
+    try:
+        tunnel.connect()
+    except BaseException as error:
+        tunnel.close()
+        traceback.clear_frames(error.__traceback__)  # or the refused reply keeps the socket open as long as the error
+        raise
     return tunnel.sock
 
 
@@ -141,7 +147,24 @@ def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: E
     except ssl.SSLError as error:
         return _after_alert(tls, endpoint, error)
     except OSError as error:
+        if _wants_client_certificate(tls):
+            return _so_far(tls)
         raise CloudError(troubles.tls_interrupted(endpoint.host, _reason(error))) from None
+
+
+def _wants_client_certificate(tls: ssl.SSLObject) -> bool:
+    """Whether the server was verified and left for lack of a client certificate.
+
+    In TLS 1.2 that is before the handshake's end, by an alert or by hanging up. Once a cipher is agreed the server has
+    shown its certificate, and a bad one ends in SSLCertVerificationError.
+    """
+    cipher = tls.cipher()
+    return cipher is not None and cipher[1] != "TLSv1.3"
+
+
+def _so_far(tls: ssl.SSLObject) -> Handshake:
+    cipher = tls.cipher()
+    return Handshake(version=cipher[1] if cipher else "", alpn=tls.selected_alpn_protocol())
 
 
 def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:
@@ -159,11 +182,8 @@ def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:
 
 
 def _after_alert(tls: ssl.SSLObject, endpoint: Endpoint, error: ssl.SSLError) -> Handshake:
-    """Tell a server that wants a client certificate, which TLS 1.2 says by an alert, from one that speaks other TLS.
-
-    Once a cipher is agreed the server has shown its certificate, and a bad one ends in SSLCertVerificationError.
-    """
-    if tls.cipher() is not None:
-        return Handshake(version=tls.version() or "", alpn=tls.selected_alpn_protocol())
+    """Tell a server that wants a client certificate from one that speaks no TLS of ours."""
+    if _wants_client_certificate(tls):
+        return _so_far(tls)
     reason = (error.reason or "no TLS").lower().replace("_", " ")
     raise CloudError(troubles.tls_version(endpoint.host, reason)) from None

@@ -45,6 +45,13 @@ class Changer:
             probation=not arguments.no_wait,
         )
 
+    def resume(self) -> ChangeRecord | None:
+        """Put the store right and take up the change in flight, to be tried at once."""
+        found = self.engine.recover()
+        if found is not None:
+            self.engine.hasten()
+        return found
+
     def follow(self) -> Outcome:
         """Carry the change in flight on."""
         return self._follower.follow()
@@ -56,7 +63,7 @@ class Changer:
 
     def enroll(self) -> Exit:
         """Get the first certificate."""
-        if self.engine.recover() is not None:
+        if self.resume() is not None:
             return self.conclude(self.follow())
         current = self.engine.usable()
         if current is not None:
@@ -69,7 +76,7 @@ class Changer:
 
     def rotate(self) -> Exit:
         """Replace the certificate; when the current set does not work any more, climb the ladder."""
-        found = self.engine.recover()
+        found = self.resume()
         if found is not None:
             outcome = self.follow()
             if found.kind.issues or outcome.wait is not None or outcome.record.phase is not Phase.COMMITTED:
@@ -83,7 +90,7 @@ class Changer:
 
     def rollback(self) -> Exit:
         """Go back to the previous set, or give up a change that has not changed anything yet."""
-        if self.engine.recover() is not None:
+        if self.resume() is not None:
             self.engine.give_up(self.reason)
             return self.conclude(self.follow())
         return self.conclude(self.run(Kind.ROLLBACK, Origin.TECHNICIAN, self.reason))

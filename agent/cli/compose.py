@@ -63,9 +63,8 @@ def open_engine(config: Config, reporter: Reporter, *, create: bool = False) -> 
         store.lock()
         proxy = Proxy(host=config.proxy.host, port=config.proxy.port) if config.proxy else None
         endpoint = Endpoint(host=config.endpoint, port=config.port, alpn=config.alpn, proxy=proxy)
-        timeouts = Timeouts(
-            connect=config.connect_timeout.total_seconds(), request=config.request_timeout.total_seconds()
-        )
+        connect = config.connect_timeout.total_seconds()
+        timeouts = Timeouts(connect=connect, connack=min(20.0, connect), request=config.request_timeout.total_seconds())
         world = World(
             clock=SystemClock(vouched=config.vouched_clock),
             store=store,

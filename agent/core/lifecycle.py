@@ -147,6 +147,10 @@ class Resumed(Event):
     """The agent started and found the change; whatever step was under way is unknown."""
 
 
+class Hastened(Event):
+    """A person wants the step tried now, whatever delay a failure left behind."""
+
+
 class KeyReady(Event):
     """Key and request are durable."""
 
@@ -258,11 +262,13 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.PLANNED, KeyReady): P.KEY_READY,
     (P.PLANNED, StepFailed): P.PLANNED,
     (P.PLANNED, Resumed): P.PLANNED,
+    (P.PLANNED, Hastened): P.PLANNED,
     (P.PLANNED, Rejected): P.REJECTED,
     (P.KEY_READY, RequestBegun): P.REQUESTED,
     (P.KEY_READY, KeyLost): P.PLANNED,
     (P.KEY_READY, StepFailed): P.KEY_READY,
     (P.KEY_READY, Resumed): P.KEY_READY,
+    (P.KEY_READY, Hastened): P.KEY_READY,
     (P.KEY_READY, Rejected): P.REJECTED,
     (P.REQUESTED, CertificateIssued): P.ISSUED,
     (P.REQUESTED, RequestFailed): P.KEY_READY,
@@ -273,29 +279,35 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.ISSUED, KeyLost): P.PLANNED,
     (P.ISSUED, StepFailed): P.ISSUED,
     (P.ISSUED, Resumed): P.ISSUED,
+    (P.ISSUED, Hastened): P.ISSUED,
     (P.ISSUED, Rejected): P.REJECTED,
     (P.REGISTERED, GenerationPrepared): P.PREPARED,
     (P.REGISTERED, KeyLost): P.PLANNED,
     (P.REGISTERED, StepFailed): P.REGISTERED,
     (P.REGISTERED, Resumed): P.REGISTERED,
+    (P.REGISTERED, Hastened): P.REGISTERED,
     (P.REGISTERED, Rejected): P.REJECTED,
     (P.PREPARED, Proven): P.PROVEN,
     (P.PREPARED, StepFailed): P.PREPARED,
     (P.PREPARED, Resumed): P.PREPARED,
+    (P.PREPARED, Hastened): P.PREPARED,
     (P.PREPARED, Rejected): P.REJECTED,
     (P.PROVEN, Activated): P.ACTIVE,
     (P.PROVEN, StepFailed): P.PROVEN,
     (P.PROVEN, Resumed): P.PROVEN,
+    (P.PROVEN, Hastened): P.PROVEN,
     (P.PROVEN, Rejected): P.REJECTED,
     (P.ACTIVE, Deployed): P.DEPLOYED,
     (P.ACTIVE, StepFailed): P.ACTIVE,
     (P.ACTIVE, Resumed): P.ACTIVE,
+    (P.ACTIVE, Hastened): P.ACTIVE,
     (P.ACTIVE, Condemned): P.ACTIVE,
     (P.ACTIVE, RolledBack): P.ROLLED_BACK,
     (P.DEPLOYED, ProbationHeld): P.DEPLOYED,
     (P.DEPLOYED, ProbationPassed): P.COMMITTED,
     (P.DEPLOYED, StepFailed): P.DEPLOYED,
     (P.DEPLOYED, Resumed): P.DEPLOYED,
+    (P.DEPLOYED, Hastened): P.DEPLOYED,
     (P.DEPLOYED, Condemned): P.DEPLOYED,
     (P.DEPLOYED, RolledBack): P.ROLLED_BACK,
     (P.COMMITTED, Retired): P.RETIRED,
@@ -361,6 +373,8 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
         case Resumed():
             unanswered = record.unanswered + (record.phase is Phase.ISSUED)
             return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
+        case Hastened():
+            return replace(record, retry_at=None)
         case StepFailed(failure=failure, retry_at=retry_at):
             return _failed(record, failure, retry_at, event.at)
         case RequestFailed(failure=failure, retry_at=retry_at):

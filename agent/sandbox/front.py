@@ -291,14 +291,16 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
-    if not writer.is_closing():  # after a second close, abort fails (CPython 3.11)
+    if not writer.is_closing():
         writer.close()
     try:
         with suppress(OSError):
             async with asyncio.timeout(2 * _CLOSING):
                 await writer.wait_closed()
     finally:
-        writer.transport.abort()
+        # Needed after a timeout or a cancellation; CPython 3.11 stumbles when the connection is gone already.
+        with suppress(AttributeError):
+            writer.transport.abort()
 
 
 class _Listener:

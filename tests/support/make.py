@@ -29,7 +29,7 @@ PEM = "-----BEGIN CERTIFICATE-----\nbm9ib2R5IG1heSBzZWUgdGhpcw==\n-----END CERTI
 
 # The same examples in each run, and no deadline, since the machine may be busy.
 FEW = settings(max_examples=100, derandomize=True, deadline=None, database=None)
-MANY = settings(FEW, max_examples=400)
+MANY = settings(FEW, max_examples=200)
 
 UNFINISHED = tuple(phase for phase in Phase if not phase.ended)
 BEFORE_ACTIVATION = tuple(phase for phase in UNFINISHED if not phase.activated)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from agent.adapters import keys, x509
 from agent.adapters.materials import SoftwareMaterials
@@ -13,17 +14,25 @@ from agent.adapters.store import Store
 from agent.core.decide import Limits
 from agent.core.values import Candidate, Kind, Origin
 from agent.engine import Engine, Outcome, Provisioning, Settings, World
-from agent.errors import MaterialError
+from agent.errors import MaterialError, StoreError, StoreInDoubtError
 from agent.sandbox.authority import Authority
-from agent.sandbox.cloud import Cloud
+from agent.sandbox.cloud import Cloud, Status
+from agent.sandbox.faults import Fault
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from agent.core.lifecycle import ChangeRecord
+    from agent import ports
+    from agent.core.failure import Failure
+    from agent.core.ladder import Climb
+    from agent.core.lifecycle import ChangeRecord, Phase
     from agent.core.values import KeyAlgorithm, TrustBundle
     from agent.ports import Progress
+    from agent.sandbox.cloud import Entry
+    from agent.sandbox.faults import Effect, Operation
+    from agent.sandbox.simulator import Connection
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 THING = "gw-0042"
@@ -43,6 +52,102 @@ class Log:
     def text(self) -> str:
         """Everything, a line each."""
         return "\n".join(f"{entry.code}: {entry.text}" for entry in self.entries)
+
+
+NO_ROOM = StoreError("Cannot write there: No space left on device.", hint="Free some space on this file system.")
+IN_DOUBT = StoreInDoubtError("In doubt: it was done, but the disk did not confirm it.", hint="Read `dmesg`.")
+
+
+class PowerCut(KeyboardInterrupt):
+    """The process ended here, between two system calls, with nothing tidied up."""
+
+
+@dataclass
+class _Trouble:
+    """Calls of one method that fail: `after` good ones first, then `times` bad ones."""
+
+    after: int
+    times: float
+    error: StoreError
+
+
+class Disk:
+    """What happens to the store: calls that fail, and the power that fails around a phase. It outlives a restart."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._troubles: dict[str, _Trouble] = {}
+        self._cut: tuple[Phase, bool] | None = None
+
+    def fail(self, method: str, *, after: int = 0, times: float = 1, error: StoreError = NO_ROOM) -> None:
+        """Let a method of the store fail; an error in doubt is raised once the real method has done its work."""
+        self._troubles[method] = _Trouble(after, times, error)
+
+    def heal(self) -> None:
+        """Let everything work again."""
+        self._troubles.clear()
+        self._cut = None
+
+    def cut_power(self, phase: Phase, *, saved: bool) -> None:
+        """End the process when the record is to say `phase`, after that was saved or just before."""
+        self._cut = (phase, saved)
+
+    def strike(self, method: str) -> StoreError | None:
+        """Return the error of this call, if it fails, and count it."""
+        self.calls.append(method)
+        trouble = self._troubles.get(method)
+        if trouble is None:
+            return None
+        trouble.after -= 1
+        if trouble.after >= 0 or trouble.times <= 0:
+            return None
+        trouble.times -= 1
+        return trouble.error
+
+    def watch(self, record: ChangeRecord, *, saved: bool) -> None:
+        """Be told of each record, before and after it is saved.
+
+        Raises:
+            PowerCut: Now is the time.
+        """
+        if self._cut == (record.phase, saved):
+            self._cut = None
+            raise PowerCut
+
+
+class TroubledStore:
+    """The real store on a disk that fails when told. What is not named here goes straight through."""
+
+    def __init__(self, store: Store, disk: Disk) -> None:
+        self._store = store
+        self._disk = disk
+
+    def save_change(self, record: ChangeRecord) -> None:
+        """Save it, unless the power fails first."""
+        self._disk.watch(record, saved=False)
+        self._call("save_change", self._store.save_change, record)
+        self._disk.watch(record, saved=True)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+        return lambda *arguments: self._call(name, method, *arguments)
+
+    def _call(self, name: str, method: Callable[..., Any], *arguments: Any) -> Any:
+        error = self._disk.strike(name)
+        if error is None:
+            return method(*arguments)
+        if isinstance(error, StoreInDoubtError):
+            method(*arguments)
+        raise error
+
+
+_SENTENCE = re.compile(r"[^\W_][^\n]* [^\n]*\.")
+
+
+def is_told(failure: Failure | None) -> bool:
+    """Whether a failure reads as a sentence and says, in another, what to do or what the agent does by itself."""
+    texts = (failure.message, failure.remedy) if failure else ("",)
+    return all(_SENTENCE.fullmatch(text) for text in texts)
 
 
 class Rig:
@@ -65,6 +170,7 @@ class Rig:
             limits=limits or Limits(),
         )
         self.claim_present = True
+        self.disk = Disk()
         self._ids = itertools.count(1)
         path.mkdir(mode=0o700, exist_ok=True)
         self._open()
@@ -74,7 +180,7 @@ class Rig:
         self.store.lock()
         world = World(
             clock=self.clock,
-            store=self.store,
+            store=cast("ports.Store", TroubledStore(self.store, self.disk)),
             cloud=self.endpoint,
             materials=self.materials,
             reporter=self.log,
@@ -142,3 +248,110 @@ class Rig:
     def connects(self) -> bool:
         """Whether the current set gets through, as an application would find."""
         return self.engine.find_footing().use == "current"
+
+    # -- stories ---------------------------------------------------------------------------------------------------
+
+    def stop_at(self, kind: Kind, phase: Phase, *, saved: bool = True) -> None:
+        """Begin a change and lose power at a phase; `restart` comes next."""
+        self.disk.cut_power(phase, saved=saved)
+        try:
+            outcome = self.run(kind)
+        except PowerCut:
+            return
+        raise AssertionError(f"the change came to {outcome.record.phase} without passing {phase}")
+
+    def run_to(self, kind: Kind, phase: Phase) -> ChangeRecord:
+        """Begin a change, stop at a phase and start again: what comes next is the step of that phase."""
+        self.stop_at(kind, phase)
+        record = self.restart()
+        assert record is not None
+        return record
+
+    def to_probation(self, kind: Kind = Kind.ROTATE) -> Outcome:
+        """Begin a change and follow it into the first minutes of its probation."""
+        outcome = self.run(kind, patience=timedelta(minutes=2))
+        assert outcome.wait is not None
+        assert outcome.wait.code == "probation"
+        return outcome
+
+    def heal(self) -> Climb:
+        """Climb the ladder and do what its top rung says, as the command does."""
+        climb = self.engine.find_footing()
+        match climb.use:
+            case "previous":
+                self._must(Kind.ROLLBACK)
+                self._must(Kind.ROTATE)
+            case "claim":
+                self._must(Kind.ENROLL)
+            case _:
+                pass
+        return climb
+
+    def _must(self, kind: Kind) -> None:
+        self.engine.begin(kind, Origin.LADDER, "ladder")
+        outcome = self.follow(patience=timedelta(days=3))
+        assert outcome.record.phase == "committed", outcome
+
+    # -- making trouble --------------------------------------------------------------------------------------------
+
+    def fault(self, operation: Operation, effect: Effect, times: int | None = 1, payload: bytes = b"") -> None:
+        """Let something go wrong in the cloud."""
+        self.cloud.faults.add(Fault(operation=operation, effect=effect, times=times, payload=payload))
+
+    def revoke(self, *numbers: int, status: Status = Status.REVOKED) -> None:
+        """Make the certificates of these generations useless."""
+        for number in numbers:
+            self.cloud.set_status(self.certificate(number), status)
+
+    def damage(self, number: int, file: str = "key.pem") -> None:
+        """Flip one bit of a file, as flash memory does in time."""
+        path = self.path / "generations" / f"{number:06d}" / file
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    def true_time(self) -> SimulatedClock:
+        """Give the cloud a clock of its own, which goes right whatever the gateway's shows, and return it."""
+        clock = SimulatedClock(self.clock.time)
+        self.cloud._now = clock.now
+        return clock
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def in_use(self) -> tuple[int | None, int | None]:
+        """The numbers of the current and the previous generation."""
+        return self.store.current(), self.store.previous()
+
+    @property
+    def generations(self) -> list[str]:
+        """The names in the directory of generations, hidden ones included."""
+        return sorted(path.name for path in (self.path / "generations").iterdir())
+
+    @property
+    def history(self) -> list[tuple[str, str, int]]:
+        """Kind, end and generation of each finished change, oldest first."""
+        return [(record.kind, record.phase, record.generation) for record in self.store.history()]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no change is in flight, in memory and on disk."""
+        return self.engine.change is None and self.store.change() is None
+
+    def certificate(self, number: int) -> str:
+        """Return the certificate id of a whole generation."""
+        return self.store.generation(number).manifest.certificate_id
+
+    def entry(self, number: int) -> Entry:
+        """Return what the cloud's registry says of a generation's certificate."""
+        return self.cloud.registry[self.certificate(number)]
+
+    def asked(self, operation: Operation, outcome: str = "") -> int:
+        """Return how often the cloud was asked, with this outcome or with any."""
+        return sum(
+            request.operation == operation and outcome in {"", request.outcome} for request in self.cloud.requests
+        )
+
+    def connections_of(self, candidate: str) -> list[Connection]:
+        """Return the connections that were tried with one set."""
+        return [connection for connection in self.endpoint.connections if connection.candidate == candidate]

@@ -8,11 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.adapters.store import Store
+from agent.core.plain import PlainError
 from agent.core.records import decode_record
 from agent.errors import AgentError
 from crashkit import invariants, scripts, stepper, syscalls
@@ -26,12 +29,13 @@ from crashkit.stepper import Failing, HarnessError, Raised
 from crashkit.tree import FILE, Tree, differences, digest, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from crashkit.scripts import StepTaken
 
 Told = dict[Mark, int]
+Bug = Callable[[], AbstractContextManager[None]]
 T = TypeVar("T")
 
 ERRNOS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENOMEM, errno.EINTR)
@@ -51,7 +55,7 @@ def judge_crash(workplace: Workplace, scenario: Scenario, tree: Tree, told: Told
         )
         scripts.carry_out(path, scenario.plan)
         _check_end(path, scenario)
-    except (InvariantError, AgentError, OSError) as error:
+    except (InvariantError, AgentError, OSError, PlainError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -90,16 +94,16 @@ def _essence(tree: Tree) -> Tree:
 class Judge:
     """Judges the crashes of one scenario, each distinct one once."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.scenario = scenario
+    def __init__(self, workplace: Workplace, scenario: Scenario, bug: Bug = nullcontext) -> None:
+        self.workplace, self.scenario, self.bug = workplace, scenario, bug
         self._verdicts: dict[str, str] = {}
 
-    def __call__(self, workplace: Workplace, tree: Tree, told: Told) -> str:
+    def __call__(self, tree: Tree, told: Told) -> str:
         """Return what is wrong, or an empty text."""
         promised = {mark: value for mark, value in told.items() if mark is not Mark.END}
         key = digest(tree) + repr(sorted(promised.items()))
         if key not in self._verdicts:
-            self._verdicts[key] = judge_crash(workplace, self.scenario, tree, promised)
+            self._verdicts[key] = judge_crash(self.workplace, self.scenario, tree, promised)
         return self._verdicts[key]
 
 
@@ -132,35 +136,39 @@ _LOTS = len(os.sched_getaffinity(0))
 # -- kills ---------------------------------------------------------------------------------------------------------
 
 
-def kill_everywhere(scenario: Scenario, *, umask: int = 0o022, every: int = 1) -> Report:
+def kill_everywhere(scenario: Scenario, *, umask: int = 0o022, every: int = 1, bug: Bug = nullcontext) -> Report:
     """Kill the change at every call, judge what is left, and let it go on."""
-    total = len(_calls(scenario))
-    return spread(partial(_kill_at_each, scenario, umask), range(0, total, every))
+    total = len(_calls(scenario, bug))
+    return spread(partial(_kill_at_each, scenario, umask, bug), range(0, total, every))
 
 
-def _calls(scenario: Scenario) -> list[str]:
+def _carry_out(path: Path, scenario: Scenario, bug: Bug) -> None:
+    with bug():
+        scripts.carry_out(path, scenario.plan)
+
+
+def _calls(scenario: Scenario, bug: Bug = nullcontext) -> list[str]:
     with Workplace() as workplace:
         path = workplace.lay_out(scenario.base)
-        run = stepper.dry(lambda: partial(scripts.carry_out, path, scenario.plan))
+        run = stepper.dry(lambda: partial(_carry_out, path, scenario, bug))
         if run.result is not None:
             raise HarnessError(f"an undisturbed run ended with {run.result}")
         return run.calls
 
 
-def _kill_at_each(scenario: Scenario, umask: int, points: Sequence[int]) -> list[str]:
+def _kill_at_each(scenario: Scenario, umask: int, bug: Bug, points: Sequence[int]) -> list[str]:
     os.umask(umask)
-    judge = Judge(scenario)
     with Workplace() as workplace:
-        return [_kill_once(workplace, judge, scenario.base, {}, point)[0] for point in points]
+        judge = Judge(workplace, scenario, bug)
+        return [_kill_once(judge, scenario.base, {}, point)[0] for point in points]
 
 
-def _kill_once(workplace: Workplace, judge: Judge, tree: Tree, told: Told, at: int) -> tuple[str, Tree, Told]:
-    path = workplace.lay_out(tree)
-    plan = judge.scenario.plan
-    run = stepper.kill(lambda: partial(scripts.carry_out, path, plan), at)
+def _kill_once(judge: Judge, tree: Tree, told: Told, at: int) -> tuple[str, Tree, Told]:
+    path = judge.workplace.lay_out(tree)
+    run = stepper.kill(lambda: partial(_carry_out, path, judge.scenario, judge.bug), at)
     left = snapshot(path)
     later = told | run.marks
-    complaint = judge(workplace, left, later)
+    complaint = judge(left, later)
     return (complaint and f"killed at call {at}: {complaint}"), left, later
 
 
@@ -172,13 +180,13 @@ def kill_twice(scenario: Scenario, *, first: int, every: int, seed: int) -> Repo
 
 
 def _kill_twice_each(scenario: Scenario, every: int, points: Sequence[int]) -> list[str]:
-    judge = Judge(scenario)
     found: list[str] = []
     with Workplace() as workplace:
+        judge = Judge(workplace, scenario)
         for point in points:
-            _, tree, told = _kill_once(workplace, judge, scenario.base, {}, point)
+            _, tree, told = _kill_once(judge, scenario.base, {}, point)
             for second in range(point % every, _calls_from(workplace, scenario, tree), every):
-                complaint, _, _ = _kill_once(workplace, judge, tree, told, second)
+                complaint, _, _ = _kill_once(judge, tree, told, second)
                 found.append(complaint and f"killed at call {point}, then {complaint}")
     return found
 
@@ -191,37 +199,39 @@ def _calls_from(workplace: Workplace, scenario: Scenario, tree: Tree) -> int:
 # -- power cuts ----------------------------------------------------------------------------------------------------
 
 
-def cut_power_everywhere(scenario: Scenario, *, umask: int = 0o022) -> Report:
+def cut_power_everywhere(scenario: Scenario, *, umask: int = 0o022, bug: Bug = nullcontext) -> Report:
     """Judge every disk that a power cut during the change may leave."""
-    return _judge_states(scenario, list(_states(scenario, None, umask)))
+    return _judge_states(scenario, _states(scenario, None, umask, bug))
 
 
 def kill_then_cut(scenario: Scenario, *, every: int) -> Report:
     """Kill the change at every `every`-th operation, start it again, and cut the power during that."""
     with Workplace() as workplace:
-        total = len(_record(workplace, scenario, None).operations)
-    lots = fork_map(lambda point: list(_states(scenario, point)), range(0, total, every))
+        total = len(_record(workplace, scenario, None, nullcontext).operations)
+    lots = fork_map(lambda point: _states(scenario, point), range(0, total, every))
     return _judge_states(scenario, [state for lot in lots for state in lot])
 
 
-def _states(scenario: Scenario, die_at: int | None, umask: int = 0o022) -> list[CrashState]:
+def _states(
+    scenario: Scenario, die_at: int | None, umask: int = 0o022, bug: Bug = nullcontext
+) -> list[CrashState]:
     mask = os.umask(umask)
     try:
         with Workplace() as workplace:
-            recorder = _record(workplace, scenario, die_at)
+            recorder = _record(workplace, scenario, die_at, bug)
     finally:
         os.umask(mask)
     return list(crash_states(recorder.base, recorder.operations))
 
 
-def _record(workplace: Workplace, scenario: Scenario, die_at: int | None) -> Recorder:
+def _record(workplace: Workplace, scenario: Scenario, die_at: int | None, bug: Bug) -> Recorder:
     path = workplace.lay_out(scenario.base)
     with Recorder(path, scenario.base, die_at=die_at) as recorder:
         try:
-            scripts.carry_out(path, scenario.plan)
+            _carry_out(path, scenario, bug)
         except DeathError:
             recorder.revive()
-            scripts.carry_out(path, scenario.plan)
+            _carry_out(path, scenario, bug)
     return recorder
 
 
@@ -230,9 +240,9 @@ def _judge_states(scenario: Scenario, states: Sequence[CrashState]) -> Report:
 
 
 def _judge_each(scenario: Scenario, states: Sequence[CrashState]) -> list[str]:
-    judge = Judge(scenario)
     with Workplace() as workplace:
-        found = [(state, judge(workplace, state.tree, state.told)) for state in states]
+        judge = Judge(workplace, scenario)
+        found = [(state, judge(state.tree, state.told)) for state in states]
     return [complaint and f"{state.how}: {complaint}" for state, complaint in found]
 
 

@@ -130,6 +130,15 @@ def test_a_certificate_shorter_than_the_time_before_expiry_is_not_due_from_its_s
     assert NOW + lifetime / 4 < found.opens_at < found.closes_at < found.emergency_at < found.not_after
 
 
+def test_no_span_is_too_long_for_the_calendar() -> None:
+    """An operator who means "never" or "always" may write any span, and a fresh certificate still is not due."""
+    never = RenewalPolicy(max_age=timedelta.max, window=timedelta.max)
+    always = RenewalPolicy(before_expiry=timedelta.max)
+
+    assert abs(window(30 * YEAR, never).opens_at - (NOW + 20 * YEAR)) < SECOND
+    assert window(30 * YEAR, always).opens_at == NOW + YEAR / 2
+
+
 def test_a_certificate_that_ends_before_it_begins_has_an_empty_window() -> None:
     """Nonsense in a certificate is an empty life, not an exception."""
     found = window(-DAY)

@@ -1,0 +1,45 @@
+"""Bugs planted on purpose: each must be caught, or the methods above prove nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from crashkit import bugs, campaign, points
+from crashkit.campaign import Bug
+from crashkit.scenarios import Scenario, scenarios
+
+
+# The shortest change that moves both links: two changes of phase, activation, probation, the history.
+def _short() -> Scenario:
+    return scenarios()["going back"]
+
+
+def _early() -> Scenario:
+    return replace(_short(), plan=replace(_short().plan, early=True))
+
+
+@pytest.mark.parametrize("bug", [bugs.no_file_sync, bugs.no_directory_sync, bugs.unlink_before_link])
+def test_a_power_cut_finds_what_was_planted(bug: Bug) -> None:
+    """The model of a disk catches a missing sync of files or directories, and a link that is gone for a moment."""
+    report = campaign.cut_power_everywhere(_short(), bug=bug)
+    points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
+
+
+def test_a_kill_finds_a_link_that_is_gone_for_a_moment() -> None:
+    """The stepper catches the gap between unlink and symlink."""
+    report = campaign.kill_everywhere(_short(), bug=bugs.unlink_before_link)
+    points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
+    assert any("there is no current generation" in complaint for complaint in report.complaints)
+
+
+def test_both_find_an_acknowledgement_that_comes_too_early() -> None:
+    """Saying "in use" before it is durable is caught by the stepper and by the model."""
+    for report in (campaign.kill_everywhere(_early()), campaign.cut_power_everywhere(_early())):
+        points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
+        assert any("generation 3 is current, and 2 is expected" in complaint for complaint in report.complaints)
+
+
+def test_the_same_scenario_without_a_bug_is_clean() -> None:
+    """The catches above are due to the bugs."""
+    assert campaign.cut_power_everywhere(_short()).complaints == ()

@@ -1,0 +1,159 @@
+"""A gateway that is run as a person runs it: the real command, the real SDK, a local AWS IoT Core on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from agent.adapters.store import Store
+from agent.sandbox.cloud import Cloud
+from agent.sandbox.console import Console, write_configuration
+from agent.sandbox.service import LocalCloud
+
+if TYPE_CHECKING:
+    from agent.core.lifecycle import ChangeRecord
+
+COMMAND = str(Path(sys.executable).with_name("iot-cert"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What one command did."""
+
+    arguments: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON objects it printed."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """The last of them."""
+        return self.events[-1]
+
+    @property
+    def phases(self) -> list[str]:
+        """The phases it reported."""
+        return [event["code"] for event in self.events if event["event"] == "progress"]
+
+
+@dataclass
+class Gateway:
+    """One gateway and its cloud; a context manager."""
+
+    directory: Path
+    lifetime: timedelta | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+    ran: list[Ran] = field(default_factory=list)
+    _tokens: set[str] = field(default_factory=set)
+
+    def __enter__(self) -> Self:
+        (self.directory / "cloud").mkdir()
+        self.cloud = Cloud(lambda: datetime.now(UTC), lifetime=self.lifetime)
+        self.service = LocalCloud(self.cloud, self.directory / "cloud")
+        self.service.start()
+        self.console = Console(self.service, lambda: datetime.now(UTC))
+        self.config = write_configuration(self.directory, self.service, probation=1)
+        self.configure({"request: 5s": "request: 2s", "refusal_patience: 3s": "refusal_patience: 1s"} | self.settings)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.service.stop()
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return self.directory / "state"
+
+    def configure(self, changes: dict[str, str]) -> None:
+        """Change text in the configuration; every piece must be there."""
+        text = self.config.read_text()
+        for old, new in changes.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        self.config.write_text(text)
+
+    def order(self, text: str) -> str:
+        """Give an order to the cloud."""
+        return self.console.obey(text)
+
+    def run(self, *arguments: str, expect: int | None = None, timeout: float = 90) -> Ran:
+        """Run the command and, if said, hold it to an exit code."""
+        done = subprocess.run(
+            [COMMAND, "--config", str(self.config), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=self.directory,
+        )
+        ran = Ran(arguments=arguments, code=done.returncode, out=done.stdout, err=done.stderr)
+        self.remember(ran)
+        assert "Traceback" not in ran.out + ran.err
+        if expect is not None:
+            assert ran.code == expect, ran.out + ran.err
+        return ran
+
+    def remember(self, ran: Ran) -> None:
+        """Keep what was said, and the tokens that must not be in it."""
+        self.ran.append(ran)
+        self._tokens |= {entry.token for entry in self.cloud.registry.values() if entry.token}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command and let it run."""
+        return subprocess.Popen(
+            [COMMAND, "--config", str(self.config), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.directory,
+        )
+
+    def generations(self) -> tuple[int | None, int | None]:
+        """Return current and previous, after checking that they are whole."""
+        with Store(self.state) as store:
+            current, previous = store.current(), store.previous()
+            for number in (current, previous):
+                assert number is None or store.generation(number).number == number
+        return current, previous
+
+    def history(self) -> tuple[ChangeRecord, ...]:
+        """Return the finished changes."""
+        with Store(self.state) as store:
+            return store.history()
+
+    def certificate_id(self) -> str:
+        """Return the id of the current certificate."""
+        with Store(self.state) as store:
+            return store.generation(store.current() or 0).manifest.certificate_id
+
+    def secrets(self) -> set[str]:
+        """Return pieces of every key on the gateway and every ownership token the cloud gave out."""
+        keys = [*self.directory.rglob("key.pem")]
+        lines = {
+            line for key in keys for line in key.read_text().splitlines() if re.fullmatch(r"[A-Za-z0-9+/=]{20,}", line)
+        }
+        return lines | self._tokens
+
+    def everything_said(self) -> str:
+        """Return all that was printed, logged, recorded or passed as an argument."""
+        said = [text for ran in self.ran for text in (*ran.arguments, ran.out, ran.err)]
+        files = [
+            path
+            for path in self.directory.rglob("*")
+            if path.is_file()
+            and not path.is_symlink()
+            and path.name not in {"key.pem", "credential.pem", "change.json"}
+        ]
+        return "\n".join([*said, *(path.read_text(errors="replace") for path in files), json.dumps(dict(os.environ))])

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agent import config
+from agent.core.values import KeyAlgorithm
+from agent.errors import ConfigError
+
+MINIMUM = "endpoint: a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com\n"
+
+FULL = (
+    MINIMUM
+    + """\
+port: 443
+thing_name: gw-0042
+client_id: "{thing}-agent"
+state_dir: /var/lib/iot-cert-agent
+runtime_dir: /run/iot-cert-agent
+small_client_hello: true
+vouched_clock: yes
+proxy: {host: proxy.example, port: 3128}
+trust:
+  anchors: /usr/share/iot-cert-agent/amazon-roots.pem
+key: {algorithm: ec-p384, subject: "CN=gw-0042,O=Example"}
+timeouts: {connect: 90s, request: 45s}
+enrollment:
+  method: fleet-provisioning
+  template: gateway
+  parameters: {SerialNumber: "0042", Board: {file: /sys/class/dmi/id/product_serial}}
+  claim: {certificate: /etc/iot-cert-agent/claim/certificate.pem, key: /etc/iot-cert-agent/claim/key.pem}
+rotation:
+  template: gateway-rotation
+  max_age: 365d
+  probation: 10m
+  daily_limit: 4
+  keep: 0
+"""
+)
+
+
+def write(tmp_path: Path, text: str | bytes) -> Path:
+    """Write a configuration file."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def complaint(tmp_path: Path, text: str | bytes) -> str:
+    """Return what is said about a configuration that is refused."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path, text))
+    return str(caught.value)
+
+
+def test_an_endpoint_is_all_that_must_be_said(tmp_path: Path) -> None:
+    """Everything but the endpoint has a default."""
+    loaded = config.load(write(tmp_path, MINIMUM))
+    assert loaded.port == 8883
+    assert loaded.alpn is False
+    assert loaded.rotation.max_age == timedelta(days=365)
+    assert loaded.rotation.daily_limit == 4
+    assert loaded.state_dir == Path("/var/lib/iot-cert-agent")
+    assert loaded.enrollment is None
+
+
+def test_every_key_is_understood(tmp_path: Path) -> None:
+    """A file that uses every key comes out as written."""
+    loaded = config.load(write(tmp_path, FULL))
+    assert loaded.alpn is True
+    assert loaded.key_algorithm is KeyAlgorithm.EC_P384
+    assert loaded.subject == "CN=gw-0042,O=Example"
+    assert loaded.proxy == config.ProxyConfig(host="proxy.example", port=3128)
+    assert loaded.vouched_clock is True
+    assert loaded.connect_timeout == timedelta(seconds=90)
+    assert loaded.enrollment is not None
+    assert loaded.enrollment.parameters["SerialNumber"] == "0042"
+    assert loaded.enrollment.parameters["Board"] == config.FileValue(path=Path("/sys/class/dmi/id/product_serial"))
+    assert loaded.rotation.keep == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "expected"),
+    [
+        (2, "prot: 8883", "prot: there is no such key; `port` was probably meant"),
+        (2, "port: many", "port: a whole number from 1 to 65535 is expected, not 'many'"),
+        (2, "port: 0", "port: a whole number from 1 to 65535 is expected"),
+        (2, "port: 65536", "port: a whole number from 1 to 65535 is expected"),
+        (2, "port: -1", "port: a whole number from 1 to 65535 is expected"),
+        (2, "port: 0x1f", "port: a whole number"),
+        (2, "port: 99999999999999999999999999", "port: a whole number"),
+        (2, "port: [8883]", "port: a whole number from 1 to 65535 is expected, not 'a nested value'"),
+        (2, "state_dir: var/lib", "state_dir: an absolute path is expected, not 'var/lib'"),
+        (2, "thing_name: 0042", "thing_name: a thing name of letters, digits and `:_-` (put it in quotes) is expected"),
+        (2, "thing_name: gw/42", "thing_name: a thing name of letters, digits and `:_-` is expected"),
+        (2, "alpn: maybe", "alpn: true or false is expected, not 'maybe'"),
+        (2, "rotation: {max_age: 1y}", "rotation.max_age: a duration such as 90s, 10m, 12h or 365d is expected"),
+        (2, "rotation: {max_age: 365}", "rotation.max_age: a duration"),
+        (2, "rotation: {max_age: -1d}", "rotation.max_age: a duration"),
+        (2, "rotation: {max_age: 99999999d}", "rotation.max_age: a duration"),
+        (2, "rotation: {daily_limit: 0}", "rotation.daily_limit: a whole number from 1 to 1000"),
+        (2, "rotation: soon", "rotation: a mapping (`key: value` lines) is expected, not 'soon'"),
+        (2, "rotation: {limit: 4}", "rotation.limit: there is no such key"),
+        (2, "key: {algorithm: dsa}", "key.algorithm: one of ec-p256, ec-p384, rsa-2048, rsa-3072, rsa-4096"),
+        (2, "port: 1\nport: 2", "port: it stands here twice"),
+        (2, "enrollment: {template: 'a b', claim: {certificate: /c, key: /k}}", "enrollment.template: a template name"),
+        (
+            2,
+            "enrollment: {template: gw, claim: {certificate: c, key: /k}}",
+            "enrollment.claim.certificate: an absolute",
+        ),
+        (2, "trust: {anchors: 7}", "trust.anchors: an absolute path (put it in quotes) is expected"),
+        (1, "? [1, 2]\n: 3", "there is no such key"),
+    ],
+)
+def test_a_wrong_value_names_file_line_key_and_expectation(tmp_path: Path, line: int, text: str, expected: str) -> None:
+    """Every complaint says where it is and what is expected instead."""
+    said = complaint(tmp_path, MINIMUM + text + "\n")
+    assert expected in said
+    assert str(tmp_path / "config.yaml") in said
+    assert any(f"config.yaml:{number}: " in said for number in (line, line + 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "a mapping"),
+        ("- endpoint\n", "a mapping"),
+        ("just text", "a mapping"),
+        ("port: 8883\n", "endpoint: it is required and missing"),
+        ("endpoint: [\n", "it is not sound YAML"),
+        ("endpoint: 'x\n", "it is not sound YAML"),
+        ("endpoint: &a [*a]\n", "endpoint: the account's ATS endpoint"),
+        (b"endpoint: \xff\xfe\n", "it is not UTF-8 text"),
+        (b"endpoint: a\x00b\n", "it is not sound YAML"),
+        ("[" * 30_000, "it is not sound YAML"),
+        ("endpoint: https://x.example/\n", "endpoint: a host name without scheme, port or path is expected"),
+        ("endpoint: x.example:8883\n", "endpoint: a host name without scheme, port or path is expected"),
+        ("enrollment: {template: gw}\nendpoint: x.example\n", "enrollment.claim: it is required and missing"),
+        ("a: &x {b: *x}\nendpoint: x.example\n", "there is no such key"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_in_a_sentence(
+    tmp_path: Path, text: str | bytes, expected: str
+) -> None:
+    """Whatever the file holds, what comes out is a ConfigError."""
+    assert expected in complaint(tmp_path, text)
+
+
+def test_the_legacy_endpoint_is_refused_with_the_name_to_use(tmp_path: Path) -> None:
+    """Whoever still has the VeriSign endpoint learns the ATS name."""
+    said = complaint(tmp_path, "endpoint: a1b2c3d4e5f6g7.iot.eu-west-1.amazonaws.com\n")
+    assert "use a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com" in said
+
+
+def test_all_complaints_come_at_once(tmp_path: Path) -> None:
+    """Nobody has to fix a file line by line."""
+    said = complaint(tmp_path, "port: x\nthing: y\nrotation: {probation: z}\n")
+    assert len(said.splitlines()) == 4
+
+
+def test_a_file_of_ten_megabytes_is_refused_unread(tmp_path: Path) -> None:
+    """A size limit stands before the parser."""
+    assert "larger than the 64 KiB allowed" in complaint(tmp_path, b"# " + b"x" * 10_000_000)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A missing configuration is a configuration error."""
+    with pytest.raises(ConfigError, match=r"no\.yaml: the configuration file cannot be read: No such file"):
+        config.load(tmp_path / "no.yaml")
+
+
+def test_a_pipe_in_place_of_the_file_does_not_hang(tmp_path: Path) -> None:
+    """Only regular files are read."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        config.load(tmp_path / "pipe")
+
+
+def test_a_key_that_others_may_read_is_refused_with_the_command_that_mends_it(tmp_path: Path) -> None:
+    """The mode of a secret is checked, and the remedy is exact."""
+    path = tmp_path / "key.pem"
+    path.write_bytes(b"secret")
+    path.chmod(0o640)
+    with pytest.raises(ConfigError) as caught:
+        config.read_secret(path, "claim key")
+    assert caught.value.hint == f"chmod 600 {path}"
+    path.chmod(0o600)
+    assert config.read_secret(path, "claim key") == b"secret"
+
+
+def test_parameters_may_come_from_files(tmp_path: Path) -> None:
+    """A serial number is read where the machine keeps it, without the white space around it."""
+    serial = tmp_path / "serial"
+    serial.write_text(" 0042\n")
+    assert config.resolve({"A": "x", "B": config.FileValue(path=serial)}) == {"A": "x", "B": "0042"}
+    serial.write_text("\n")
+    with pytest.raises(ConfigError, match="holds no plain text"):
+        config.resolve({"B": config.FileValue(path=serial)})
