@@ -31,7 +31,6 @@ from agent.core.lifecycle import (
     GenerationPrepared,
     Hastened,
     Issued,
-    KeyLost,
     KeyReady,
     Phase,
     ProbationHeld,
@@ -53,7 +52,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agent.core.values import CertificateFacts, Generation, TrustBundle
-    from agent.ports import Clock, Cloud, Materials, Reporter, Session, Store
+    from agent.ports import Clock, Cloud, CreatedCertificate, Materials, Reporter, Session, Store
+
+
+MAX_REASON = 500  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +216,7 @@ class Engine:
             id=self._world.new_id(),
             kind=kind,
             origin=origin,
-            reason=reason,
+            reason=reason.encode(errors="replace").decode()[:MAX_REASON],
             generation=generation,
             base=current,
             phase=phase,
@@ -307,13 +309,13 @@ class Engine:
         before = self._require()
         record = advance(before, event)
         self._record, self._saved = record, False
-        self._announce(before, record, event)
         try:
             self._world.store.save_change(record)
         except StoreError as error:
             self._tell("trouble", f"The change record could not be saved: {error}")
         else:
             self._saved = True
+        self._announce(before, record, event)  # not before it is durable: nobody hears of what a power cut may undo
 
     def _save_again(self, record: ChangeRecord) -> decide.Wait | None:
         """Return None once the record is durable, or the wait before the next try."""
@@ -392,12 +394,17 @@ class Engine:
 
     def _begin_request(self, record: ChangeRecord) -> Event:
         """Connect before the request is counted: a connection that fails has asked for nothing."""
-        try:
-            self._world.store.staged_key(record.generation)
-        except DamagedError:
-            return KeyLost(at=self._world.clock.now())
+        self._staged_key(record)
         self._source_session(record)
         return RequestBegun(at=self._world.clock.now())
+
+    def _staged_key(self, record: ChangeRecord) -> tuple[bytes, bytes]:
+        try:
+            return self._world.store.staged_key(record.generation)
+        except DamagedError as error:
+            remedy = "A certificate for it would be worthless; another key is made."
+            failure = Failure(kind=FailureClass.STORE, code="key-lost", message=str(error), remedy=remedy)
+            raise CloudError(failure) from error
 
     def _source_session(self, record: ChangeRecord) -> Session:
         if self._session is None:
@@ -428,25 +435,25 @@ class Engine:
         )
 
     def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
-        key_pem, request_pem = self._world.store.staged_key(record.generation)
+        key_pem, request_pem = self._staged_key(record)
         created = self._source_session(record).create_certificate(request_pem)
-        failure = self._check_reply(created.certificate_pem, created.certificate_id, created.token, key_pem, facts)
-        if failure is not None:
-            raise CloudError(failure)
+        chain = self._accepted(created, key_pem, facts)
         now = self._world.clock.now()
         return CertificateIssued(
             at=now,
             issued=Issued(
                 certificate_pem=created.certificate_pem,
-                certificate_id=created.certificate_id,
+                certificate_id=chain[0].sha256,
                 token=created.token,
                 at=now,
             ),
         )
 
-    def _check_reply(
-        self, pem: str, certificate_id: str, token: str, key_pem: bytes, facts: decide.Facts
-    ) -> Failure | None:
+    def _accepted(
+        self, created: CreatedCertificate, key_pem: bytes, facts: decide.Facts
+    ) -> tuple[CertificateFacts, ...]:
+        """Return the chain that came, once it has passed acceptance."""
+        pem = created.certificate_pem
         chain: tuple[CertificateFacts, ...] = ()
         problem = ""
         try:
@@ -458,15 +465,17 @@ class Engine:
             size=len(pem),
             chain=chain,
             problem=problem,
-            claimed_id=certificate_id,
-            token_size=len(token),
+            claimed_id=created.certificate_id,
+            token_size=len(created.token),
             key_sha256=self._world.materials.public_key_sha256(key_pem),
             known=self._known_certificates(),
         )
         failure, warnings = acceptance.accept(issuance, facts.clock)
+        if failure is not None:
+            raise CloudError(failure)
         for warning in warnings:
             self._tell("note", warning)
-        return failure
+        return chain
 
     def _known_certificates(self) -> frozenset[str]:
         numbers = (self._world.store.current(), self._world.store.previous())
@@ -501,12 +510,9 @@ class Engine:
         if record.issued is None or record.thing_name is None:
             raise RuntimeError("there is no registered certificate to prepare")
         now = self._world.clock.now()
-        try:
-            key_pem, _ = self._world.store.staged_key(record.generation)
-        except DamagedError:
-            if self._generation_or_none(record.generation) is not None:
-                return GenerationPrepared(at=now)  # prepared before the record could say so
-            return KeyLost(at=now)
+        if self._generation_or_none(record.generation) is not None:
+            return GenerationPrepared(at=now)  # prepared before the record could say so
+        key_pem, _ = self._staged_key(record)
         content = self._world.materials.credential_set(key_pem, record.issued.certificate_pem.encode())
         base = self._generation_or_none(record.base)
         manifest = Manifest(
@@ -562,23 +568,27 @@ class Engine:
         return judge(failure, self._control(failure, candidate, record))
 
     def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Control | None:
-        """Try another set over the same path: the base, the previous one or the claim certificate."""
+        """Try other sets over the same path, the base, the previous one and the claim, until one is accepted."""
+        verdict: Control | None = None
         for name, load in self._controls(record):
             try:
                 control = load()
             except (StoreError, MaterialError, RefusedError):
                 continue
-            if control.credential.leaf.sha256 == candidate.credential.leaf.sha256:
+            if not _tells_apart(control, candidate, failure):
                 continue
-            if failure.kind is FailureClass.SERVER_TRUST and control.trust.pem == candidate.trust.pem:
-                continue  # the same anchors meet the same server
             self._tell("note", f"{failure.message} Now {name} is tried, as a control.")
-            try:
-                self._probe(control)
-            except CloudError as error:
-                return Control(name=name, failure=error.failure)
-            return Control(name=name)
-        return None
+            verdict = self._try_control(name, control)
+            if verdict.accepted:
+                break
+        return verdict
+
+    def _try_control(self, name: str, control: Candidate) -> Control:
+        try:
+            self._probe(control)
+        except CloudError as error:
+            return Control(name=name, failure=error.failure)
+        return Control(name=name)
 
     def _controls(self, record: ChangeRecord) -> list[tuple[str, Callable[[], Candidate]]]:
         base, previous = record.base, self._world.store.previous()
@@ -599,6 +609,9 @@ class Engine:
         message = f"Given up: {why}."
         failure = Failure(kind=FailureClass.OPERATOR, code="given-up", message=message, decisive=True)
         now = self._world.clock.now()
+        if record.phase is Phase.PROVEN and self._world.store.current() == record.generation:
+            self._take(Activated(at=now))  # it took effect before the record could say so
+            record = self._require()
         if not record.phase.activated:
             self._take(Rejected(at=now, failure=failure))
             return
@@ -660,6 +673,14 @@ class Engine:
     def _tell(self, code: str, text: str) -> None:
         change = self._record.id if self._record else ""
         self._world.reporter.report(Progress(at=self._world.clock.now(), code=code, text=text, change=change))
+
+
+def _tells_apart(control: Candidate, candidate: Candidate, failure: Failure) -> bool:
+    """Whether trying `control` can say anything about the candidate's failure."""
+    if control.credential.leaf.sha256 == candidate.credential.leaf.sha256:
+        return False
+    # The same anchors meet the same server.
+    return failure.kind is not FailureClass.SERVER_TRUST or control.trust.pem != candidate.trust.pem
 
 
 def _wrong_thing(got: str, expected: str) -> Failure:

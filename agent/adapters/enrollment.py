@@ -13,6 +13,7 @@ import concurrent.futures
 from typing import TYPE_CHECKING, Any
 
 from awscrt import mqtt_request_response
+from awscrt.exceptions import AwsCrtError
 from awsiot import V2ServiceException, iotidentity, iotshadow
 
 from agent.core import acceptance, troubles
@@ -110,8 +111,10 @@ class Requests:
             _refused(operation, error.modeled_error)
             return
         inner = error.inner_error
-        name = str(getattr(inner, "name", ""))
+        name = inner.name if isinstance(inner, AwsCrtError) else ""
         if name == "AWS_ERROR_MQTT_REQUEST_RESPONSE_TIMEOUT":
+            if self._lost.is_set():
+                raise CloudError(troubles.session_lost("the broker hung up")) from None
             raise CloudError(troubles.no_reply(operation)) from None
         if not name:
             raise CloudError(troubles.garbled(operation, _why(inner))) from None

@@ -41,7 +41,7 @@ class Changer:
             clock=SystemClock(vouched=vouched),
             sleep=sleep,
             reporter=output,
-            patience=timedelta(seconds=arguments.wait),
+            patience=None if arguments.wait is None else timedelta(seconds=arguments.wait),
             probation=not arguments.no_wait,
         )
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LONGEST_SLEEP = 1.0  # seconds; the wall clock may be set while somebody waits for it
 
+DEFAULT_PATIENCE = timedelta(minutes=2)
+
 # What the cloud itself needs time for is waited out: policies spread within ten minutes.
 _SPREADING = {FailureClass.POLICY, FailureClass.CREDENTIAL}
 SPREADING_PATIENCE = timedelta(minutes=20)
@@ -38,7 +40,8 @@ class Follower:
         clock: The wall clock.
         sleep: Waits for some seconds.
         reporter: Told of each wait.
-        patience: How long to wait for what a failure needs, since the last phase that was passed.
+        patience: How long to wait for what a failure needs, since the last phase that was passed; None for two minutes,
+            and longer for what the cloud itself needs time for.
         probation: Whether to wait for the end of probation.
     """
 
@@ -46,7 +49,7 @@ class Follower:
     clock: Clock
     sleep: Callable[[float], None]
     reporter: Reporter
-    patience: timedelta
+    patience: timedelta | None
     probation: bool = True
 
     def follow(self) -> Outcome:
@@ -73,7 +76,9 @@ class Follower:
         if wait.code == "probation":
             return self.probation
         spreading = wait.failure is not None and wait.failure.kind in _SPREADING
-        patience = max(self.patience, SPREADING_PATIENCE) if spreading else self.patience
+        patience = self.patience
+        if patience is None:
+            patience = SPREADING_PATIENCE if spreading else DEFAULT_PATIENCE
         return wait.until - since <= patience
 
     def _wait(self, wait: Wait) -> None:

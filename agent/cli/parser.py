@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DEFAULT_CONFIG = Path("/etc/iot-cert-agent/config.yaml")
-DEFAULT_WAIT = 120
 
 _EXIT_CODES = """\
 exit codes:
@@ -68,9 +67,9 @@ def _add_changes(verbs: Verbs) -> None:
         verb.add_argument(
             "--wait",
             type=_seconds,
-            default=DEFAULT_WAIT,
             metavar="SECONDS",
-            help=f"how long to retry before leaving the change for later (default {DEFAULT_WAIT})",
+            help="how long to retry before leaving the change for later (default 120, and 1200 for what the cloud "
+            "itself needs time for)",
         )
 
 

@@ -15,7 +15,7 @@ into the event that records it. Between them they hold every rule about patience
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.failure import POLICY_PATIENCE, Failure, FailureClass
@@ -23,6 +23,7 @@ from agent.core.lifecycle import (
     ChangeRecord,
     Condemned,
     Event,
+    KeyLost,
     Phase,
     Registered,
     Rejected,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 TOKEN_LIFETIME = timedelta(minutes=55)
 
 DAY = timedelta(days=1)
+
+_SMALL_STEP = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +195,7 @@ def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | N
         return Wait(why=f"{why} Next try at {clock_time(record.retry_at)}.", until=record.retry_at,
                     code="retry", failure=record.failure)  # fmt: skip
     if record.resumes > limits.resumes:
-        return _crash_loop(record, now)
+        return _crash_loop(record, facts)
     return None
 
 
@@ -203,9 +206,10 @@ def _still_waiting(record: ChangeRecord, now: datetime) -> bool:
     return now < record.retry_at <= now + timedelta(seconds=LONGEST_DELAY)
 
 
-def _crash_loop(record: ChangeRecord, now: datetime) -> Action | None:
+def _crash_loop(record: ChangeRecord, facts: Facts) -> Action | None:
+    now = facts.clock.now
     stops = f"The agent stopped {record.resumes} times in phase {record.phase} without getting any further."
-    if not record.phase.activated:
+    if not _in_use(record, facts):
         remedy = "The change was given up and its generation set aside; read the journal before the next one."
         failure = Failure(kind=FailureClass.STORE, code="crash-loop", message=stops, remedy=remedy)
         return Reject(why="the change crash-loops", failure=failure)
@@ -262,11 +266,12 @@ def _register(record: ChangeRecord, facts: Facts) -> Action:
 def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
     now = facts.clock.now
     until = record.probation_until
-    if until is None or now >= until or until > now + limits.probation:  # the last: the clock was set back
+    # A clock that was set back by more than a little must not turn minutes into years.
+    if until is None or now >= until or until > now + 2 * limits.probation + _SMALL_STEP:
         return EndProbation(why="probation is over; one more proof makes the new set final")
     checked = record.checked_at or record.entered_at
     due = min(until, checked + limits.check_every)
-    if now >= due or due > now + limits.check_every:
+    if now >= due or due > now + 2 * limits.check_every + _SMALL_STEP:
         return HoldProbation(why="the new set is proven again within probation")
     return Wait(
         why=f"generation {record.generation} is on probation until {clock_time(until)}; the previous set is kept ready",
@@ -286,17 +291,27 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
         limits: Patience and budgets.
     """
     now = facts.clock.now
+    if not facts.clock.believable:
+        failure = _blame_clock(failure)
     if failure.code == "token-invalid" and record.phase is Phase.ISSUED:
         return _token_refused(record, facts)
+    if failure.code == "key-lost":
+        retry_at = now + timedelta(seconds=retry_delay(failure.kind, 1, jitter))
+        return KeyLost(at=now, failure=failure, retry_at=retry_at)
     lasted = _refusal_lasted(record, failure, now, limits)
-    if _gives_up(record, failure, limits, lasted=lasted):
+    if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
         return Condemned(at=now, failure=failure) if record.phase.activated else Rejected(at=now, failure=failure)
     if failure.decisive:
-        failure = _not_yet(failure, limits)
+        failure = _not_yet(record, failure, limits)
     retry_at = now + timedelta(seconds=retry_delay(failure.kind, record.attempts + 1, jitter))
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
     return StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+def _blame_clock(failure: Failure) -> Failure:
+    """An unbelievable clock judges nothing: whatever failed under it is tried again once the clock is set."""
+    return replace(failure, kind=FailureClass.CLOCK, code="clock", decisive=False)
 
 
 def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
@@ -310,7 +325,7 @@ def _refusal_lasted(record: ChangeRecord, failure: Failure, now: datetime, limit
     """Whether the cloud has had the time to make a fresh certificate or policy known everywhere."""
     patience = _patience(failure, limits)
     since = record.refused_since or now
-    return not timedelta() <= now - since < patience
+    return now - since >= patience  # a clock that was set back begins the wait anew
 
 
 def _patience(failure: Failure, limits: Limits) -> timedelta:
@@ -323,22 +338,39 @@ def _patience(failure: Failure, limits: Limits) -> timedelta:
             return timedelta()
 
 
-def _not_yet(failure: Failure, limits: Limits) -> Failure:
+def _not_yet(record: ChangeRecord, failure: Failure, limits: Limits) -> Failure:
     patience = duration(_patience(failure, limits))
+    if record.phase.activated and record.base is None:
+        return replace(failure, decisive=False, remedy="There is no earlier set to go back to; the agent retries.")
     remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {patience}."
     return replace(failure, decisive=False, remedy=remedy)
 
 
-def _gives_up(record: ChangeRecord, failure: Failure, limits: Limits, *, lasted: bool) -> bool:
+def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
+    """Whether a failure that has lasted ends the change, or condemns the activated set."""
     if record.phase in _BEFORE_A_GENERATION:
-        return (
-            failure.decisive
-            or (failure.kind is FailureClass.POLICY and lasted)
-            or (failure.kind is FailureClass.PROTOCOL and _asked_enough(record, failure, limits))
-        )
-    if not failure.decisive or not lasted:
+        lasting = failure.decisive or failure.kind is FailureClass.POLICY
+        return lasting or _gives_up_at_once(record, failure, limits)
+    if record.phase.activated:
+        return failure.decisive and record.base is not None
+    # A power cut may have come between moving the link and saying so: what is in use is not rejected.
+    return failure.decisive and not _in_use(record, facts)
+
+
+def _gives_up_at_once(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
+    """Whether a failure ends the change however new it is: the source is refused, or the answer is final.
+
+    Only a fresh certificate needs time to spread; the one a change starts from does not.
+    """
+    if record.phase not in _BEFORE_A_GENERATION:
         return False
-    return not record.phase.activated or record.base is not None
+    if failure.kind is FailureClass.PROTOCOL:
+        return _asked_enough(record, failure, limits)
+    return failure.decisive and failure.kind is not FailureClass.POLICY
+
+
+def _in_use(record: ChangeRecord, facts: Facts) -> bool:
+    return record.phase.activated or (record.phase is Phase.PROVEN and facts.current == record.generation)
 
 
 def _asked_enough(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
@@ -358,7 +390,7 @@ def requests_of(records: Iterable[ChangeRecord]) -> tuple[datetime, ...]:
 
 def clock_time(at: datetime) -> str:
     """Return an instant for people: UTC, to the second."""
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def duration(span: timedelta) -> str:

@@ -54,6 +54,11 @@ class Failure:
     remedy: str = ""
     decisive: bool = False
 
+    def __post_init__(self) -> None:
+        """Keep every failure small and encodable, whoever worded it, so that it always fits a record on disk."""
+        for name, limit in (("code", 64), ("message", 2000), ("remedy", 1000)):
+            object.__setattr__(self, name, getattr(self, name).encode(errors="replace").decode()[:limit])
+
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
 
@@ -113,11 +118,13 @@ def judge(failure: Failure, control: Control | None) -> Failure:
         return replace(failure, kind=_undecided(failure), decisive=False, remedy=remedy)
     if control.accepted:
         return _refused(failure, control)
+    same = control.failure is not None and control.failure.code == failure.code
+    why = "meets the same" if same or control.failure is None else f"does not get through either ({control.failure})"
     return replace(
         failure,
         kind=_undecided(failure),
         decisive=False,
-        message=f"{failure.message} {_capital(control.name)} meets the same, so the cause is not the new set.",
+        message=f"{failure.message} {_capital(control.name)} {why}, so nothing speaks against this set.",
         remedy="Nothing is rolled back; the agent retries.",
     )
 
@@ -154,6 +161,7 @@ def in_the_light_of(clock: Reading, failure: Failure) -> Failure:
     return replace(
         failure,
         kind=FailureClass.CLOCK,
+        decisive=False,
         message=f"{failure.message} The clock shows {clock.now:%Y-%m-%d %H:%M} UTC and is not synchronised.",
         remedy="Check time synchronisation (`timedatectl`); the agent goes on as soon as the clock is set.",
     )

@@ -3,7 +3,8 @@
 Rules:
 
 * A rung is left only when its set is missing, damaged or refused, never for lack of network: a failure that any path
-  may have (no route, an unverified server, a wrong clock) would meet the next rung just the same.
+  may have (no route, a wrong clock) would meet the next rung just the same. A server that the current anchors do not
+  verify may verify with the previous set's own.
 * The first rung that is accepted is the control that makes the refusals before it decisive.
 * What follows is one ordinary change, so that it is proven, recorded and undone like any other: the previous set is
   put back, or the claim certificate enrols the gateway anew.
@@ -67,7 +68,7 @@ def climb(attempts: tuple[Attempt, ...]) -> Climb:
     last = attempts[-1]
     if last.failure is None:
         return Climb(use=last.rung, why=f"the {last.rung} set is accepted")
-    if not _about_the_set(last.failure):
+    if not _may_differ_below(last):
         return Climb(why=last.failure.message)
     if last.rung is not Rung.CLAIM:
         following = list(Rung)[list(Rung).index(last.rung) + 1]
@@ -83,8 +84,13 @@ def _top(attempts: tuple[Attempt, ...]) -> Climb:
     return Climb(why="the broker hangs up on every set alike, which a bad path does too, so the agent tries again")
 
 
-def _about_the_set(failure: Failure) -> bool:
-    """Whether a failure may be due to the credential, so that another rung may fare better."""
+def _may_differ_below(attempt: Attempt) -> bool:
+    """Whether another rung may fare better: the failure may be due to the credential, or to this set's own anchors."""
+    failure = attempt.failure
+    if failure is None:
+        return False
+    if failure.kind is FailureClass.SERVER_TRUST:
+        return attempt.rung is Rung.CURRENT  # the previous set has the anchors it was proven with
     return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY} or (
         failure.kind is FailureClass.NETWORK and failure.code in AMBIGUOUS
     )

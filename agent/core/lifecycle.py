@@ -155,8 +155,12 @@ class KeyReady(Event):
     """Key and request are durable."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class KeyLost(Event):
     """The staged key is missing or damaged, so a certificate for it is worthless."""
+
+    failure: Failure
+    retry_at: datetime
 
 
 class RequestBegun(Event):
@@ -272,6 +276,7 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.KEY_READY, Rejected): P.REJECTED,
     (P.REQUESTED, CertificateIssued): P.ISSUED,
     (P.REQUESTED, RequestFailed): P.KEY_READY,
+    (P.REQUESTED, KeyLost): P.PLANNED,
     (P.REQUESTED, Resumed): P.KEY_READY,  # the reply, if any, went to a connection that is gone
     (P.REQUESTED, Rejected): P.REJECTED,
     (P.ISSUED, Registered): P.REGISTERED,
@@ -353,6 +358,7 @@ def _enter(record: ChangeRecord, target: Phase, at: datetime) -> ChangeRecord:
 
 # A change that is refused again and again must not grow its record without bound.
 MAX_PASSED = 60
+MAX_REQUESTS = 1_000  # the highest daily limit that can be configured
 
 # Asking, and asking again after a refusal, is one effort: going to and fro between the two is no progress.
 _ASKING = {Phase.KEY_READY, Phase.REQUESTED}
@@ -361,9 +367,7 @@ _ASKING = {Phase.KEY_READY, Phase.REQUESTED}
 UNANSWERED = frozenset({"no-reply", "session-lost", "cloud-unavailable", "garbled"})
 
 # After these it is certain that no certificate was issued, so the request does not count against the daily limit.
-NOTHING_ISSUED = frozenset(
-    {"throttled", "denied", "request-refused", "cloud-unavailable", "not-authorised", "not-sent"}
-)
+NOTHING_ISSUED = frozenset({"throttled", "denied", "request-refused", "not-authorised", "not-sent"})
 
 _REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
 
@@ -381,7 +385,7 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
             spent = record.requests[:-1] if failure.code in NOTHING_ISSUED else record.requests
             return _failed(replace(record, requests=spent), failure, retry_at, event.at)
         case RequestBegun():
-            return replace(record, requests=(*record.requests, event.at))
+            return replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
         case CertificateIssued(issued=issued):
             return replace(record, issued=issued, unanswered=0)
         case Rejected(failure=failure):
@@ -394,8 +398,10 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
 
 def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
     match event:
-        case KeyLost() | TokenExpired():
-            return replace(record, issued=None, unanswered=0, thing_name=None)
+        case KeyLost(failure=failure, retry_at=retry_at):
+            return _failed(_begun_again(record), failure, retry_at, event.at)
+        case TokenExpired():
+            return _begun_again(record)
         case Registered(thing_name=thing_name):
             return replace(record, thing_name=thing_name)
         case GenerationPrepared():
@@ -411,10 +417,14 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
             return record
 
 
+def _begun_again(record: ChangeRecord) -> ChangeRecord:
+    return replace(record, issued=None, unanswered=0, thing_name=None)
+
+
 def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: datetime) -> ChangeRecord:
     refused_since = record.refused_since
     if failure.kind in _REFUSALS:
-        refused_since = refused_since or at
+        refused_since = min(refused_since or at, at)
     maybe_sent = record.phase is Phase.ISSUED and failure.code in UNANSWERED
     # A failure that was recorded is no crash: `resumes` counts only starts that ended without a word.
     return replace(

@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 E = TypeVar("E", bound=StrEnum)
 
-MAX_DEPTH = 16
-
 
 class PlainError(ValueError):
     """Plain data that is not what it should be."""
@@ -54,7 +52,8 @@ def decode(data: bytes, what: str, *, limit: int) -> Node:
         limit: The largest size allowed, in bytes.
 
     Raises:
-        PlainError: Too large, not UTF-8, not JSON, not an object, duplicate names, not finite, too deep.
+        PlainError: Too large, not UTF-8, not JSON, not an object, duplicate names, not finite, or nested too deep for
+            the parser.
     """
     if len(data) > limit:
         raise PlainError(f"{what}: it has {len(data)} bytes and {limit} are allowed")
@@ -73,6 +72,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise PlainError("a name stands twice in one object")
+    if not all(_is_unicode(name) for name in result):
+        raise PlainError("a name is no Unicode text")
     return result
 
 
@@ -144,11 +145,12 @@ class Node:
     def _time(self, value: object, name: str) -> datetime:
         try:
             at = datetime.fromisoformat(value if isinstance(value, str) else "")
-            if at.tzinfo is None:
-                raise self._complain(name, "a time with its zone")
-            return at.astimezone(UTC)
+            known = None if at.tzinfo is None else at.astimezone(UTC)
         except (ValueError, OverflowError):
             raise self._complain(name, "a time") from None
+        if known is None:
+            raise self._complain(name, "a time with its zone")
+        return known
 
     def choice(self, name: str, enum: type[E]) -> E:
         """Return a member of `enum`."""

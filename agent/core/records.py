@@ -39,6 +39,21 @@ def decode_record(data: bytes, what: str) -> ChangeRecord:
     """
     node = decode(data, what, limit=MAX_RECORD)
     _check_format(node)
+    record = _record(node)
+    _check_whole(record, node)
+    return record
+
+
+def _check_whole(record: ChangeRecord, node: Node) -> None:
+    """Refuse a record that lacks what its own phase rests on: going on from it would fail at every start."""
+    issued = record.issued
+    if record.phase is Phase.ISSUED and not (issued and issued.token and issued.certificate_pem):
+        raise PlainError(f"{node.path}: phase issued without certificate and token")
+    if record.phase is Phase.REGISTERED and not (issued and issued.certificate_pem and record.thing_name):
+        raise PlainError(f"{node.path}: phase registered without certificate and thing name")
+
+
+def _record(node: Node) -> ChangeRecord:
     return ChangeRecord(
         id=node.text("id", limit=64),
         kind=node.choice("kind", Kind),
@@ -69,8 +84,10 @@ def decode_record(data: bytes, what: str) -> ChangeRecord:
 
 def _check_format(node: Node) -> None:
     found = node.number("format")
-    if not 1 <= found <= FORMAT:
+    if found > FORMAT:
         raise PlainError(f"{node.path}: format {found} was written by a newer agent; this one reads up to {FORMAT}")
+    if found < 1:
+        raise PlainError(f"{node.path}: there is no format {found}")
 
 
 def _issued(node: Node | None) -> Issued | None:

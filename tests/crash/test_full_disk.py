@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from agent.errors import StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(name="mount")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import alice, marks, points, stepper
+from crashkit import alice, marks, points, stepper, syscalls
 from crashkit.alice import Recorder, crash_states
 from crashkit.marks import Mark
 from crashkit.pool import fork_map
@@ -39,9 +39,9 @@ def test_a_kill_at_the_first_call_leaves_nothing(tmp_path: Path) -> None:
 def test_a_later_kill_leaves_more(tmp_path: Path) -> None:
     """A kill before the second file is opened leaves the first one whole."""
     calls = stepper.dry(_work(tmp_path / "nowhere")).calls
-    assert calls == ["openat"]
+    assert calls == [syscalls.CREATE]
     calls = stepper.dry(_work(tmp_path)).calls
-    second = [place for place, name in enumerate(calls) if name == "openat"][1]
+    second = [place for place, name in enumerate(calls) if name == syscalls.CREATE][1]
     for file in tmp_path.iterdir():
         file.unlink()
     assert stepper.kill(_work(tmp_path), second).killed
@@ -128,7 +128,7 @@ def _recorded(path: Path, *, sync_file: bool, sync_folder: bool) -> list[dict[st
         if sync_file:
             os.fsync(fd)
         os.close(fd)
-        os.rename(".tmp", "new", src_dir_fd=root, dst_dir_fd=root)  # noqa: PTH104 - relative to a directory
+        os.rename(".tmp", "new", src_dir_fd=root, dst_dir_fd=root)
         if sync_folder:
             os.fsync(root)
         os.close(root)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from crashkit import bugs, campaign, points
-from crashkit.campaign import Bug
 from crashkit.scenarios import Scenario, scenarios
+
+if TYPE_CHECKING:
+    from crashkit.campaign import Bug
 
 
 # The shortest change that moves both links: two changes of phase, activation, probation, the history.

@@ -318,15 +318,15 @@ class Rig:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    @property
     def in_use(self) -> tuple[int | None, int | None]:
-        """The numbers of the current and the previous generation."""
+        """Return the numbers of the current and the previous generation."""
         return self.store.current(), self.store.previous()
 
     @property
     def generations(self) -> list[str]:
-        """The names in the directory of generations, hidden ones included."""
-        return sorted(path.name for path in (self.path / "generations").iterdir())
+        """The names in the directory of generations by number; one that is being filled begins with a dot."""
+        names = [path.name for path in (self.path / "generations").iterdir()]
+        return sorted(names, key=lambda name: name.lstrip("."))
 
     @property
     def history(self) -> list[tuple[str, str, int]]:
@@ -355,3 +355,12 @@ class Rig:
     def connections_of(self, candidate: str) -> list[Connection]:
         """Return the connections that were tried with one set."""
         return [connection for connection in self.endpoint.connections if connection.candidate == candidate]
+
+    @property
+    def tells_secrets(self) -> bool:
+        """Whether a token, a key or a certificate stands in the history, or a token or key in what was reported."""
+        history = self.path / "history.jsonl"
+        kept = history.read_text(encoding="utf-8") if history.exists() else ""
+        tokens = [entry.token for entry in self.cloud.registry.values() if entry.token]
+        secret = any(token in kept + self.log.text for token in tokens)
+        return secret or "-----BEGIN" in kept + self.log.text or re.search(r'"token":"[^"]', kept) is not None

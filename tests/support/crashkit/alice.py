@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from crashkit import marks
-from crashkit.marks import Mark
 from crashkit.tree import DIRECTORY, FILE, LINK, Tree, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from crashkit.marks import Mark
 
 ROOT = 0
 

@@ -48,7 +48,7 @@ def _only(wanted: Callable[[int], bool]) -> Callable[[int], None]:
 def _point_with_a_gap(dir_fd: int, name: str, target: str) -> None:
     durable.remove(dir_fd, name)
     try:
-        os.symlink(target, name, dir_fd=dir_fd)  # noqa: PTH211 - relative to a directory
+        os.symlink(target, name, dir_fd=dir_fd)
     except OSError as error:
         raise StoreError(f"cannot make the link {name}") from error
     durable.sync(dir_fd, f"{name} was put in place")

@@ -100,7 +100,7 @@ class Judge:
 
     def __call__(self, tree: Tree, told: Told) -> str:
         """Return what is wrong, or an empty text."""
-        promised = {mark: value for mark, value in told.items() if mark is not Mark.END}
+        promised: Told = {mark: value for mark, value in told.items() if mark is not Mark.END}
         key = digest(tree) + repr(sorted(promised.items()))
         if key not in self._verdicts:
             self._verdicts[key] = judge_crash(self.workplace, self.scenario, tree, promised)
@@ -121,6 +121,7 @@ class Report:
 
 
 def report(found: Sequence[str]) -> Report:
+    """Return one complaint, or an empty text, for each point as a report."""
     return Report(points=len(found), complaints=tuple(filter(None, found)))
 
 
@@ -212,9 +213,7 @@ def kill_then_cut(scenario: Scenario, *, every: int) -> Report:
     return _judge_states(scenario, [state for lot in lots for state in lot])
 
 
-def _states(
-    scenario: Scenario, die_at: int | None, umask: int = 0o022, bug: Bug = nullcontext
-) -> list[CrashState]:
+def _states(scenario: Scenario, die_at: int | None, umask: int = 0o022, bug: Bug = nullcontext) -> list[CrashState]:
     mask = os.umask(umask)
     try:
         with Workplace() as workplace:

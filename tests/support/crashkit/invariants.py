@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from agent.adapters import generations, keys
 from agent.adapters.store import Recovery, Store
-from agent.core.lifecycle import ChangeRecord
 from agent.errors import AgentError
 from crashkit.tree import differences, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from agent.core.lifecycle import ChangeRecord
 
 OTHERS = 0o077
 
@@ -38,7 +39,12 @@ class Found:
 
 
 def check_store(
-    path: Path, *, before: frozenset[int], after: frozenset[int], acknowledged: int | None = None, previous: bool = False
+    path: Path,
+    *,
+    before: frozenset[int],
+    after: frozenset[int],
+    acknowledged: int | None = None,
+    previous: bool = False,
 ) -> Found:
     """Check a directory as a fault left it, recover it, and check it again.
 

@@ -25,21 +25,18 @@ def fork_map(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     workers = len(CORES)
     ends = [_start(function, items[place::workers], core) for place, core in enumerate(CORES)]
     parts: list[list[R]] = [_collect(pid, fd) for pid, fd in ends]
-    result: list[R] = []
-    for place in range(len(items)):
-        result.append(parts[place % workers][place // workers])
-    return result
+    return [parts[place % workers][place // workers] for place in range(len(items))]
 
 
 def _start(function: Callable[[T], R], items: Sequence[T], core: int) -> tuple[int, int]:
     read_end, write_end = os.pipe()
     pid = os.fork()
-    if pid:
-        os.close(write_end)
-        return pid, read_end
-    os.close(read_end)
-    os.sched_setaffinity(0, {core})  # a tracer and its child on one core are twice as fast
-    _work(function, items, write_end)
+    if pid == 0:
+        os.close(read_end)
+        os.sched_setaffinity(0, {core})  # a tracer and its child on one core are twice as fast
+        _work(function, items, write_end)
+    os.close(write_end)
+    return pid, read_end
 
 
 def _work(function: Callable[[T], R], items: Sequence[T], fd: int) -> NoReturn:
@@ -56,7 +53,9 @@ def _collect(pid: int, fd: int) -> list[R]:
     with os.fdopen(fd, "rb") as pipe:
         data = pipe.read()
     os.waitpid(pid, 0)
-    done, answer = pickle.loads(data) if data else (False, "a worker died without a word")  # noqa: S301 - our own fork
+    if not data:
+        raise RuntimeError("a worker died without a word")
+    done, answer = pickle.loads(data)  # noqa: S301 - our own fork wrote it
     if not done:
         raise RuntimeError(answer)
     result: list[R] = answer

@@ -13,7 +13,6 @@ from agent.adapters.store import Store
 from agent.errors import AgentError
 from crashkit import campaign, invariants, stepper
 from crashkit.alice import Recorder, crash_states
-from crashkit.campaign import Report
 from crashkit.invariants import InvariantError
 from crashkit.scenarios import Workplace, rotated
 from crashkit.stepper import Failing, Raised
@@ -22,6 +21,8 @@ from crashkit.tree import DIRECTORY, FILE, LINK, Tree, differences, digest, snap
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from crashkit.campaign import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,13 +124,16 @@ class _Judge:
         allowed = frozenset({self.damage.current}) if self.exact else frozenset({1, 2, 3})
         try:
             open_and_recover(path)
-            wrong = differences(self.damage.after, snapshot(path)) if self.exact else []
-            if wrong:
-                raise InvariantError(f"a later recovery came to another end: {wrong}")
+            self._check_end(path)
             invariants.check_store(path, before=allowed, after=allowed)
         except (InvariantError, AgentError, OSError) as error:
             return f"{type(error).__name__}: {error}"
         return ""
+
+    def _check_end(self, path: Path) -> None:
+        wrong = differences(self.damage.after, snapshot(path))
+        if wrong and self.exact:
+            raise InvariantError(f"a later recovery came to another end: {wrong}")
 
 
 def _calls(damage: Damage) -> list[str]:
@@ -196,10 +200,10 @@ def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:
     complaint = judge(left)
     try:
         campaign.check_kind(result)
-        if judge.exact and not isinstance(result, Raised) and left != damage.after:
-            raise InvariantError(f"it reported success and did not do it all: {differences(damage.after, left)}")
     except InvariantError as error:
         complaint = str(error)
+    if judge.exact and not isinstance(result, Raised) and left != damage.after:
+        complaint = f"it reported success and did not do it all: {differences(damage.after, left)}"
     return complaint and f"{fault}: {complaint}"
 
 

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 from agent.core.values import Kind
 from crashkit import scripts
@@ -50,7 +51,7 @@ class Workplace:
         self._root = Path(tempfile.mkdtemp(prefix="crashkit-", dir=SCRATCH))
         self._number = 0
 
-    def __enter__(self) -> Workplace:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -101,9 +102,7 @@ def scenarios() -> dict[str, Scenario]:
             _make("rejection", two, Plan(generation=3, base=2, verdict=Verdict.REJECT)),
             _make("rollback", two, Plan(generation=3, base=2, verdict=Verdict.CONDEMN)),
             _make("going back", three, Plan(generation=2, base=3, kind=Kind.ROLLBACK)),
-            _make(
-                "going back refused", three, Plan(generation=2, base=3, kind=Kind.ROLLBACK, verdict=Verdict.CONDEMN)
-            ),
+            _make("going back refused", three, Plan(generation=2, base=3, kind=Kind.ROLLBACK, verdict=Verdict.CONDEMN)),
         )
     }
 

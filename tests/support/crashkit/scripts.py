@@ -7,11 +7,11 @@ and material are fixed: an undisturbed run always leaves the same tree.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
-from collections.abc import Callable
 
 from agent.adapters.store import Store
 from agent.core.failure import Failure, FailureClass
@@ -245,7 +245,8 @@ def had_effect(path: Path, plan: Plan, step: str) -> bool | None:
                 return store.current() == plan.base
             case ["finish"]:
                 return store.change() is None
-    return None
+            case _:
+                return None
 
 
 def _holds(path: Path, digest: str) -> bool:

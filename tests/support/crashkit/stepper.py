@@ -1,7 +1,7 @@
 """Run a callable in a forked child, stop it at every system call, and kill it there or make the call fail.
 
 The child is a fork of this process, so everything is imported and warm. It gives itself a seccomp filter that hands
-every call but those for memory (see `crashkit.syscalls.MEMORY`) to this process, so nothing before counts. It must
+every call but a few (see `crashkit.syscalls.UNCOUNTED`) to this process, so nothing before counts. It must
 have one thread. A stop comes at the *entry* of a call: a child that is killed there has not made it. Whether the
 child really died of it is part of the result, and `kill` insists on it, since a harness that kills nothing is green
 for ever. (strace with --seccomp-bpf is such a harness.)
@@ -80,6 +80,7 @@ class Run:
 
     Attributes:
         calls: The names of the counted calls, in order.
+        probed: What the probe saw at each of them.
         killed: The child died of our SIGKILL.
         injected: How many calls were made to fail.
         marks: The last value of each mark.
@@ -87,6 +88,7 @@ class Run:
     """
 
     calls: list[str] = field(default_factory=list)
+    probed: list[int] = field(default_factory=list)
     killed: bool = False
     injected: int = 0
     marks: dict[Mark, int] = field(default_factory=dict)
@@ -97,13 +99,14 @@ class HarnessError(AssertionError):
     """The tool did not do what it claims, so nothing it says counts."""
 
 
-def dry(work: Work) -> Run:
+def dry(work: Work, probe: Callable[[], int] | None = None) -> Run:
     """Run `work` to its end and return its calls.
 
     Args:
         work: Called in the child first; what it returns is then called, and only that counts.
+        probe: Called in this process at each stop, to look at memory that is shared with the child.
     """
-    return _Tracer(work, None, None).run()
+    return _Tracer(work, probe=probe).run()
 
 
 def kill(work: Work, at: int) -> Run:
@@ -112,7 +115,7 @@ def kill(work: Work, at: int) -> Run:
     Raises:
         HarnessError: It was not killed.
     """
-    run = _Tracer(work, at, None).run()
+    run = _Tracer(work, kill_at=at).run()
     if not run.killed:
         raise HarnessError(f"the child was to be killed at call {at} and ended by itself after {len(run.calls)}")
     return run
@@ -124,16 +127,22 @@ def fail(work: Work, failing: Failing) -> Run:
     Raises:
         HarnessError: No call failed.
     """
-    run = _Tracer(work, None, failing).run()
+    run = _Tracer(work, failing=failing).run()
     if not run.injected:
         raise HarnessError(f"{failing}: it never came, there were {len(run.calls)}")
     return run
 
 
 class _Tracer:
-    def __init__(self, work: Work, kill_at: int | None, failing: Failing | None) -> None:
-        self._kill_at = kill_at
-        self._failing = failing
+    def __init__(
+        self,
+        work: Work,
+        *,
+        kill_at: int | None = None,
+        failing: Failing | None = None,
+        probe: Callable[[], int] | None = None,
+    ) -> None:
+        self._kill_at, self._failing, self._probe = kill_at, failing, probe
         self._seen = Run()
         self._ended = False
         self._dying = False
@@ -176,12 +185,13 @@ class _Tracer:
 
     def _at_call(self) -> None:
         _ptrace(_SYSCALL_INFO, self._pid, len(self._info), self._info)
-        number, argument = struct.unpack_from("=QQ", self._info, 24)
+        number, argument, _, flags = struct.unpack_from("=4Q", self._info, 24)
         if number in _MARKS:
             self._seen.marks[Mark(number)] = argument
             self._ended = self._ended or number == Mark.END
         elif not self._ended:
-            self._count(syscalls.NAMES.get(number, f"call-{number}"))
+            name = syscalls.NAMES.get(number, f"call-{number}")
+            self._count(syscalls.CREATE if name == "openat" and flags & os.O_CREAT else name)
 
     def _count(self, name: str) -> None:
         place = len(self._seen.calls)
@@ -190,6 +200,8 @@ class _Tracer:
             self._dying = True
             return
         self._seen.calls.append(name)
+        if self._probe is not None:
+            self._seen.probed.append(self._probe())
         if self._failing is not None and self._is_to_fail(self._failing, place, name):
             _skip_call(self._pid, -self._failing.number)
             self._seen.injected += 1
@@ -227,8 +239,8 @@ def _raised(error: BaseException) -> Raised:
 
 
 def _hand_over_calls() -> None:
-    """Install a filter: memory calls are allowed, all others stop for the tracer."""
-    allowed = [number for number, name in syscalls.NAMES.items() if name in syscalls.MEMORY]
+    """Install a filter: some calls are allowed, all others stop for the tracer."""
+    allowed = [number for number, name in syscalls.NAMES.items() if name in syscalls.UNCOUNTED]
     load = struct.pack("=HBBI", 0x20, 0, 0, 0)  # the call's number
     jumps = [struct.pack("=HBBI", 0x15, len(allowed) - place, 0, number) for place, number in enumerate(allowed)]
     ends = [struct.pack("=HBBI", 0x06, 0, 0, verdict) for verdict in (_TRACE, _ALLOW)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 
 _X86_64 = {
-    "read": 0, "write": 1, "open": 2, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "lseek": 8, "mmap": 9,
+    "read": 0, "write": 1, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "lseek": 8, "mmap": 9,
     "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "ioctl": 16, "pread64": 17,
     "mremap": 25, "madvise": 28, "dup": 32, "getpid": 39, "fcntl": 72, "flock": 73, "fsync": 74, "fdatasync": 75,
     "ftruncate": 77, "rename": 82, "mkdir": 83, "rmdir": 84, "unlink": 87, "symlink": 88, "readlink": 89,
@@ -28,17 +28,28 @@ SUPPORTED = platform.machine() in {"x86_64", "aarch64"}
 
 NAMES = {number: name for name, number in (_AARCH64 if IS_ARM else _X86_64).items()}
 
-# Python's own memory. A kill there leaves the same disk as a kill at the next call, and their number is not
-# reproducible, so they count for nothing.
-MEMORY = frozenset({"mmap", "munmap", "brk", "mprotect", "mremap", "madvise", "futex"})
+# Python's own memory, and OpenSSL's randomness. A kill there leaves the same disk as a kill at the next call, and their
+# number is not reproducible, so they count for nothing.
+UNCOUNTED = frozenset({"mmap", "munmap", "brk", "mprotect", "mremap", "madvise", "futex", "getrandom", "getpid"})
+
+# An `openat` that may make a file goes by a name of its own.
+CREATE = "openat to create"
 
 # What a disk can make fail. `close` is not among them: its errors come after the descriptor is gone.
 FILES = frozenset(
     {
-        *("open", "openat", "read", "pread64", "write", "lseek", "ftruncate"),
+        *("openat", CREATE, "read", "pread64", "write", "lseek", "ftruncate"),
         *("fsync", "fdatasync", "flock", "fchmod", "fchown"),
         *("stat", "lstat", "fstat", "newfstatat", "statx", "fstatfs", "getdents64"),
         *("rename", "renameat", "renameat2", "symlink", "symlinkat", "readlink", "readlinkat"),
         *("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat"),
+    }
+)
+
+# What can change a disk. A kill at any other call leaves the same disk as a kill at the next of these.
+CHANGING = frozenset(
+    {
+        *("write", "fsync", "fdatasync", "ftruncate", "fchmod", "fchown", CREATE),
+        *("rename", "renameat", "renameat2", "symlink", "symlinkat", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat"),
     }
 )

@@ -18,6 +18,7 @@ from agent.core.lifecycle import (
     Deployed,
     Event,
     GenerationPrepared,
+    Hastened,
     IllegalTransitionError,
     KeyLost,
     KeyReady,
@@ -118,6 +119,12 @@ def test_a_change_goes_on_after_a_restart_in_any_phase(phase: Phase) -> None:
 
     assert record.phase is (Phase.KEY_READY if phase is Phase.REQUESTED else phase)
     assert (record.resumes, record.resumed_at) == (1, NOW + HOUR)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in make.UNFINISHED if phase is not Phase.REQUESTED])
+def test_a_person_can_end_a_delay_and_nothing_else(phase: Phase) -> None:
+    """Haste takes the delay away; what was counted and what has failed stays."""
+    assert after(worn(phase), Hastened) == replace(worn(phase), retry_at=None)
 
 
 def test_a_lost_request_goes_back_to_the_key_and_stays_counted() -> None:

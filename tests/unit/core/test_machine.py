@@ -63,6 +63,7 @@ class Gateway(RuleBasedStateMachine):
         self.history: list[datetime] = []
         self.requests_since_jump: list[datetime] = []
         self.in_hand = False
+        self.may_ask = False
         self.lost_activation = False
         self._plan(kind)
         for _ in range(steps):
@@ -94,9 +95,12 @@ class Gateway(RuleBasedStateMachine):
     def _take(self, event: Event) -> None:
         """Advance the record, by way of the disk, and keep watch over what the event means."""
         before = self.record
-        self.record = decode_record(encode_record(advance(before, event)), "change.json")
+        after = advance(before, event)
+        self.record = decode_record(encode_record(after), "change.json")
+        assert self.record == after
         match event:
             case lifecycle.RequestBegun():
+                self.may_ask = True
                 self.requests_since_jump.append(event.at)
             case lifecycle.RequestFailed(failure=failure) if failure.code in lifecycle.NOTHING_ISSUED:
                 del self.requests_since_jump[-1:]
@@ -114,7 +118,10 @@ class Gateway(RuleBasedStateMachine):
                 pass
 
     def _perform(self, action: decide.Action) -> None:
-        """Do to the disk what the action does to it."""
+        """Do to the world what the action does to it."""
+        if isinstance(action, decide.RequestCertificate):
+            assert self.may_ask, "a certificate is asked for that was not counted"
+            self.may_ask = False
         if isinstance(action, decide.Activate):
             self.disk.activate(self.record.generation)
         if isinstance(action, decide.RollBack):
@@ -157,8 +164,11 @@ class Gateway(RuleBasedStateMachine):
     def fail(self, failure: Failure, jitter: float, again: int) -> None:
         """The step fails in any way, some times in a row; only what is decisive may end what was prepared."""
         for _ in range(again):
-            if self._step() is None:
+            action = self._step()
+            if action is None:
                 return
+            if isinstance(action, decide.RequestCertificate):
+                self._perform(action)
             before = self.record
             self._take(after_failure(before, failure, self._facts(), jitter, LIMITS))
             self._judge_failure(before, failure)
@@ -188,6 +198,7 @@ class Gateway(RuleBasedStateMachine):
             if isinstance(action, decide.BeginRequest):
                 self._take(make.success(action, self.now))
             elif isinstance(action, decide.RequestCertificate):
+                self._perform(action)
                 failure = make.failure(kind, code)
                 lost = lifecycle.Resumed(at=self.now)
                 self._take(after_failure(self.record, failure, self._facts(), 0.5, LIMITS) if wait else lost)
@@ -203,6 +214,12 @@ class Gateway(RuleBasedStateMachine):
         for _ in range(starts):
             self._take(lifecycle.Resumed(at=self.now))
             self._check()
+
+    @precondition(lambda self: (self.record.phase, lifecycle.Hastened) in lifecycle.TRANSITIONS)
+    @rule()
+    def hasten(self) -> None:
+        """A person wants the step tried now."""
+        self._take(lifecycle.Hastened(at=self.now))
 
     @precondition(lambda self: self.record.phase in {Phase.KEY_READY, Phase.ISSUED, Phase.REGISTERED})
     @rule()
@@ -233,9 +250,10 @@ class Gateway(RuleBasedStateMachine):
     @rule()
     def learn_the_time(self) -> None:
         """The time service sets the clock to a time that can be."""
-        self.now = max(self.now, *self.floors)
         self.synchronised = True
-        self.requests_since_jump.clear()
+        if self.now < max(self.floors):
+            self.now = max(self.floors)
+            self.requests_since_jump.clear()
 
     @rule()
     def lose_synchronisation(self) -> None:
@@ -269,7 +287,7 @@ class Gateway(RuleBasedStateMachine):
             return
         assert not isinstance(action, decide.Finish)
         if isinstance(action, decide.Wait):
-            assert action.until > self.now
+            assert self.now < action.until <= self.now + 2 * DAY
         if isinstance(action, decide.RollBack):
             assert self.record.condemned is not None
         if self.in_hand:
@@ -395,3 +413,22 @@ def test_a_crash_loop_while_asking_is_bounded_by_the_budget_and_by_itself() -> N
 
     assert len(record.requests) == LIMITS.resumes + 1
     assert all(later - at >= DAY for at, later in zip(record.requests, record.requests[4:], strict=False))
+
+
+def test_one_change_after_another_shares_the_budget() -> None:
+    """However many changes are made in a row, no day sees more requests than the limit."""
+    history: tuple[datetime, ...] = ()
+    now = NOW
+    for _ in range(10):
+        record = make.record(planned_at=now)
+        while not record.phase.ended:
+            action = next_action(record, make.facts(now, requests=history), LIMITS)
+            if isinstance(action, decide.Wait):
+                now = action.until
+            else:
+                record = advance(record, make.success(action, now))
+        history += decide.requests_of([decode_record(encode_outcome(record), "history.jsonl")])
+
+    assert len(history) == 10
+    assert all(later - at >= DAY for at, later in zip(history, history[4:], strict=False))
+    assert history[8] - history[0] < 3 * DAY

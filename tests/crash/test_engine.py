@@ -1,0 +1,29 @@
+"""The real engine, killed while it changes a gateway's certificate, and a fresh one that goes on.
+
+The cloud lives on with what the dead process told it: see `crashkit.gateway`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from crashkit import enginekills, points
+
+LEAST = {
+    "enrolment": 120,
+    "rotation": 120,
+    "revoked in probation": 150,
+    "never active": 120,
+    "rollback by command": 50,
+}
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_a_killed_change_goes_on_to_a_proper_end(name: str) -> None:
+    """Current works, nothing is half done, and no certificate is asked for but one more if the answer was lost.
+
+    Kills come at every call that changes the disk, after each request to the cloud, and at twenty others (seed 4711).
+    """
+    chosen = enginekills.places(enginekills.stage(name), others=20, seed=4711)
+    report = enginekills.kill_at(name, chosen)
+    points.visited("kills of the engine", report.points, at_least=LEAST[name])
+    assert report.complaints == ()

@@ -1,0 +1,195 @@
+"""A disk that fails at any call: nothing is lost, nothing is asked for twice, and the change goes on later."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from rig import IN_DOUBT, NO_ROOM, is_told
+
+from agent.core.failure import FailureClass
+from agent.core.lifecycle import Phase
+from agent.core.values import Kind, Origin
+from agent.errors import StoreError
+from agent.sandbox.faults import Effect, Operation
+
+if TYPE_CHECKING:
+    from rig import Rig
+
+CREATE, REGISTER = Operation.CREATE, Operation.REGISTER
+EVER = float("inf")
+STEPS = {
+    "preflight": Phase.PLANNED,
+    "stage_key": Phase.PLANNED,
+    "staged_key": Phase.KEY_READY,
+    "prepare": Phase.REGISTERED,
+    "activate": Phase.PROVEN,
+}
+DOUBTFUL = ["stage_key", "prepare", "activate"]
+
+
+@pytest.mark.parametrize(("method", "phase"), STEPS.items(), ids=STEPS)
+def test_a_step_that_finds_no_room_is_tried_again(gateway: Rig, method: str, phase: Phase) -> None:
+    """The change stays in its phase, the failure names the disk and what to do, and later it goes on."""
+    gateway.disk.fail(method, times=EVER)
+    outcome = gateway.rotate(patience=timedelta(hours=6))
+
+    failure = outcome.record.failure
+    assert outcome.record.phase is phase
+    assert failure is not None
+    assert (failure.kind, failure.code, failure.decisive) == (FailureClass.STORE, "store", False)
+    assert (failure.message, failure.remedy) == (str(NO_ROOM), NO_ROOM.hint)
+    assert is_told(failure)
+    assert gateway.in_use() == (2, 1)
+    # A full disk is found before a certificate is asked for; one that came already is not asked for again.
+    assert gateway.asked(CREATE) - 2 == (0 if phase in {Phase.PLANNED, Phase.KEY_READY} else 1)
+    assert gateway.connects()
+
+    gateway.disk.heal()
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    assert gateway.asked(CREATE) - 2 == 1
+    assert gateway.in_use() == (3, 2)
+
+
+@pytest.mark.parametrize("method", DOUBTFUL)
+def test_a_step_in_doubt_is_taken_again(gateway: Rig, method: str) -> None:
+    """It was done but not confirmed: doing it again is safe, and the change comes to its end."""
+    gateway.disk.fail(method, error=IN_DOUBT)
+    outcome = gateway.rotate()
+
+    assert outcome.record.phase is Phase.COMMITTED
+    assert gateway.asked(CREATE) - 2 == 1
+    assert gateway.in_use() == (3, 2)
+    assert gateway.connects()
+
+
+@pytest.mark.parametrize("method", DOUBTFUL)
+def test_a_step_in_doubt_and_then_a_restart(gateway: Rig, method: str) -> None:
+    """The same with a power cut in the middle of the wait."""
+    gateway.disk.fail(method, error=IN_DOUBT)
+    gateway.rotate(patience=timedelta(seconds=1))
+    gateway.restart()
+
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    assert gateway.in_use() == (3, 2)
+    assert gateway.connects()
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, IN_DOUBT], ids=["no room", "in doubt"])
+@pytest.mark.parametrize("saves", range(1, 25, 2))
+def test_a_record_that_cannot_be_saved_is_saved_again_before_anything_else(
+    gateway: Rig, saves: int, error: StoreError
+) -> None:
+    """Whichever save fails, three times in a row: no step is taken meanwhile, and none is taken twice."""
+    gateway.disk.fail("save_change", after=saves, times=3, error=error)
+    outcome = gateway.rotate()
+
+    assert outcome.record.phase is Phase.COMMITTED
+    assert (gateway.asked(CREATE) - 2, gateway.asked(REGISTER) - 2) == (1, 1)
+    assert gateway.in_use() == (3, 2)
+    assert gateway.at_rest
+
+
+def test_a_certificate_that_just_came_is_kept_in_memory_until_it_can_be_saved(gateway: Rig) -> None:
+    """The disk fills up between request and reply: an hour's tries to save it, and not one to ask again."""
+    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    # The third save from here is the one that holds the certificate: key ready, requested, issued.
+    gateway.disk.fail("save_change", after=2, times=EVER)
+    outcome = gateway.follow(patience=timedelta(minutes=30))
+
+    assert outcome.record.phase is Phase.ISSUED
+    assert outcome.wait is not None
+    assert outcome.wait.why == f"{NO_ROOM} Nothing further is done before."
+    assert outcome.wait.failure is not None
+    assert outcome.wait.failure.kind is FailureClass.STORE
+    assert (gateway.asked(CREATE) - 2, gateway.asked(REGISTER) - 2) == (1, 0)
+    on_disk = gateway.store.change()
+    assert on_disk is not None
+    assert on_disk.phase is Phase.REQUESTED
+    assert "The change record could not be saved" in gateway.log.text
+
+    gateway.disk.heal()
+    outcome = gateway.follow()
+    assert outcome.record.phase is Phase.COMMITTED
+    assert len(outcome.record.requests) == 1
+    assert gateway.asked(CREATE) - 2 == 1
+
+
+def test_when_the_process_dies_with_it_the_request_was_counted(gateway: Rig) -> None:
+    """The certificate that could not be saved is lost with the process; the next one is counted as the second."""
+    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.disk.fail("save_change", after=2, times=EVER)
+    gateway.follow(patience=timedelta(minutes=1))
+    gateway.disk.heal()
+    gateway.restart()
+    outcome = gateway.follow()
+
+    assert outcome.record.phase is Phase.COMMITTED
+    assert len(outcome.record.requests) == 2
+    assert gateway.asked(CREATE) - 2 == 2
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, IN_DOUBT], ids=["no room", "in doubt"])
+def test_a_rollback_on_a_bad_disk_is_finished_later(gateway: Rig, error: StoreError) -> None:
+    """The way back is taken again until it is durable; no verdict is lost."""
+    gateway.fault(REGISTER, Effect.REVOKE)
+    gateway.disk.fail("roll_back", times=3, error=error)
+    outcome = gateway.rotate()
+
+    assert outcome.record.phase is Phase.ROLLED_BACK
+    assert outcome.record.failure is not None
+    assert outcome.record.failure.kind is FailureClass.CREDENTIAL
+    assert gateway.store.current() == 2
+    assert gateway.generations == ["000001", "000002", "000003.rejected"]
+    assert gateway.connects()
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, IN_DOUBT], ids=["no room", "in doubt"])
+def test_an_end_that_cannot_be_filed_is_an_error_and_running_again_goes_on(gateway: Rig, error: StoreError) -> None:
+    """The set is final and in use; what is missing is the line in the history, and it is written later, once."""
+    gateway.disk.fail("finish", error=error)
+    with pytest.raises(StoreError):
+        gateway.rotate()
+    assert gateway.in_use() == (3, 2)
+
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    assert gateway.history.count(("rotate", "committed", 3)) == 1
+    assert gateway.at_rest
+
+
+def test_a_change_that_cannot_be_written_down_does_not_begin(gateway: Rig) -> None:
+    """No room for the plan: an error, no change, and the same command works later."""
+    gateway.disk.fail("save_change")
+    with pytest.raises(StoreError):
+        gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+
+    assert gateway.at_rest
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+
+
+def test_old_generations_that_cannot_be_erased_are_no_reason_to_fail(gateway: Rig) -> None:
+    """The rotation is done; the trouble is told, and the next one tidies up."""
+    for _ in range(4):
+        gateway.clock.advance(days=1)
+        gateway.rotate()
+    gateway.disk.fail("prune")
+    gateway.clock.advance(days=1)
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+
+    assert "Old generations could not be erased" in gateway.log.text
+    assert len(gateway.generations) == 6
+    gateway.clock.advance(days=1)
+    gateway.rotate()
+    assert len(gateway.generations) == 5
+
+
+def test_a_first_enrolment_on_a_full_disk_asks_for_nothing(rig: Rig) -> None:
+    """The room is proven first, so no certificate is wasted on a disk that cannot hold it."""
+    rig.disk.fail("preflight", times=EVER)
+    outcome = rig.run(Kind.ENROLL, patience=timedelta(days=1))
+
+    assert outcome.record.phase is Phase.PLANNED
+    assert not rig.endpoint.connections
+    rig.disk.heal()
+    assert rig.follow().record.phase is Phase.COMMITTED

@@ -1,0 +1,230 @@
+"""The real engine against the simulated cloud, in a process that may be killed while the cloud lives on.
+
+The cloud is an object in the killed child's memory. So after each call to it, and after each step of the clock, all
+that can change in it is pickled into memory shared with the parent, which sets its own copy to that and goes on. No
+system call is made for it, and a child is killed only at the entry of one, so what is read is never torn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import pickle
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent.adapters import keys, x509
+from agent.adapters.materials import SoftwareMaterials
+from agent.adapters.store import Store
+from agent.core.decide import Limits
+from agent.core.values import Candidate, Kind, Origin
+from agent.engine import Engine, Provisioning, Settings, World
+from agent.sandbox.authority import Authority
+from agent.sandbox.cloud import Cloud
+from agent.sandbox.faults import Operation
+from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
+from crashkit.invariants import InvariantError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.values import TrustBundle
+    from agent.ports import CreatedCertificate, Progress
+    from agent.sandbox.simulator import SimulatedSession
+
+START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
+LIMITS = Limits(probation=timedelta(minutes=2))
+
+_HEADER = struct.Struct("=QQ")
+
+
+class Mirror:
+    """Memory that a child writes and its parent reads."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 1 << 22)
+
+    def write(self, data: bytes) -> None:
+        """Put a new state there and count it."""
+        number, _ = _HEADER.unpack_from(self._memory)
+        self._memory[_HEADER.size : _HEADER.size + len(data)] = data
+        _HEADER.pack_into(self._memory, 0, number + 1, len(data))
+
+    def read(self) -> bytes:
+        """Return the last state."""
+        _, size = _HEADER.unpack_from(self._memory)
+        return self._memory[_HEADER.size : _HEADER.size + size]
+
+    @property
+    def number(self) -> int:
+        """How many states have been put there."""
+        return int(_HEADER.unpack_from(self._memory)[0])
+
+
+class _Quiet:
+    def report(self, progress: Progress) -> None:
+        """See `agent.ports.Reporter`."""
+
+
+class _MirroredSession:
+    """A session of the simulator that publishes the cloud after each request."""
+
+    def __init__(self, gateway: Gateway, session: SimulatedSession) -> None:
+        self._gateway, self._session = gateway, session
+
+    def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
+        """See `agent.ports.Session`."""
+        try:
+            return self._session.create_certificate(request_pem)
+        finally:
+            self._gateway.publish()
+
+    def register_thing(self, template: str, token: str, parameters: Mapping[str, str]) -> str:
+        """See `agent.ports.Session`."""
+        try:
+            return self._session.register_thing(template, token, parameters)
+        finally:
+            self._gateway.publish()
+
+    def ask(self) -> None:
+        """See `agent.ports.Session`."""
+        try:
+            self._session.ask()
+        finally:
+            self._gateway.publish()
+
+    def close(self) -> None:
+        """See `agent.ports.Session`."""
+        self._session.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a change ended on a gateway.
+
+    Attributes:
+        phase: The phase it ended in.
+        asked: How many certificates the cloud was asked for, ever.
+        connects: The current set is accepted by the endpoint.
+    """
+
+    phase: str
+    asked: int
+    connects: bool
+
+
+class Gateway:
+    """One gateway and its cloud; `start` is what a fresh process does."""
+
+    def __init__(self) -> None:
+        self.clock = SimulatedClock(START)
+        self._root = Authority("Endpoint root", START)
+        self.cloud = Cloud(self.clock.now)
+        self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self._anchors().anchors[0].sha256)
+        self.mirror = Mirror()
+        self.publish()
+
+    # -- the cloud as a value ----------------------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Put the state of the cloud and the clock into the mirror."""
+        self.mirror.write(self.state())
+
+    def state(self) -> bytes:
+        """Return all that can change."""
+        faults = self.cloud.faults._faults
+        return pickle.dumps((self.cloud.registry, self.cloud.requests, faults, self.clock.time))
+
+    def restore(self, state: bytes) -> None:
+        """Make the cloud what it was; connections that were open are gone."""
+        registry, requests, faults, time = pickle.loads(state)  # noqa: S301 - our own
+        self.cloud.registry, self.cloud.requests, self.clock.time = registry, requests, time
+        self.cloud.faults._faults = faults
+        self.endpoint._live.clear()
+        self.publish()
+
+    # -- agent.ports.Cloud -------------------------------------------------------------------------------------------
+
+    def connect(self, candidate: Candidate) -> _MirroredSession:
+        """See `agent.ports.Cloud`."""
+        try:
+            return _MirroredSession(self, self.endpoint.connect(candidate))
+        finally:
+            self.publish()
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+
+    def carry_out(self, path: Path, kind: Kind) -> Ending:
+        """Start, take up the change in flight or else begin one, and follow it to its end."""
+        with Store(path) as store:
+            store.lock()
+            engine = self._engine(store)
+            if engine.recover() is None:
+                engine.begin(kind, Origin.TECHNICIAN, "a crash test")
+            return self._follow(store, engine)
+
+    def resume(self, path: Path, change: str, kind: Kind) -> Ending:
+        """Start again after a crash; when the change never began, or is over, say so or begin it."""
+        with Store(path) as store:
+            store.lock()
+            engine = self._engine(store)
+            found = engine.recover()
+            over = [record for record in store.history() if record.id == change]
+            if found is None and over:
+                return self._ending(engine, over[0])
+            if found is None:
+                engine.begin(kind, Origin.TECHNICIAN, "a crash test")
+            return self._follow(store, engine)
+
+    def _follow(self, store: Store, engine: Engine) -> Ending:
+        for _ in range(1000):
+            outcome = engine.run()
+            if outcome.wait is None:
+                return self._ending(engine, store.history()[-1])
+            self.clock.time = max(self.clock.time, outcome.wait.until)
+            self.publish()
+        raise InvariantError("the change never ends")
+
+    def _ending(self, engine: Engine, record: ChangeRecord) -> Ending:
+        asked = self.cloud.count(Operation.CREATE)
+        connects = engine.find_footing().use == "current"
+        engine.close()
+        return Ending(phase=record.phase, asked=asked, connects=connects)
+
+    def _engine(self, store: Store) -> Engine:
+        ids = itertools.count(len(store.history()) + 1)
+        any_world: dict[str, Any] = {"cloud": self, "clock": self.clock, "store": store}
+        return Engine(
+            World(
+                **any_world,
+                materials=SoftwareMaterials(),
+                reporter=_Quiet(),
+                chance=lambda: 0.5,
+                new_id=lambda: f"change-{next(ids)}",
+            ),
+            Settings(
+                enrollment=Provisioning(template="gateway", parameters={"SerialNumber": "0042"}),
+                rotation=Provisioning(template="gateway-rotation"),
+                client_id=lambda thing: f"{thing}-cert-agent",
+                claim=self._claim,
+                anchors=self._anchors,
+                limits=LIMITS,
+            ),
+        )
+
+    def _anchors(self) -> TrustBundle:
+        return x509.read_bundle(self._root.pem)
+
+    def _claim(self) -> Candidate:
+        pair = self.cloud.claim
+        return Candidate(
+            name="the claim certificate",
+            credential=keys.credential_set(pair.key_pem, pair.certificate_pem),
+            trust=self._anchors(),
+            client_id="iot-cert-agent-0042",
+            thing_name=None,
+        )

@@ -1,0 +1,395 @@
+"""The store: one writer, numbers that only grow, a history that survives, and always a set to go back to."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from crashkit import invariants, scripts
+from crashkit.material import NOW, material
+from crashkit.pool import fork_map
+from crashkit.scenarios import rotated, run_undisturbed, scenarios
+from crashkit.scripts import Plan, Verdict
+from crashkit.tree import materialise, snapshot
+
+from agent.adapters import store as store_module
+from agent.adapters.store import Store
+from agent.core.lifecycle import Phase
+from agent.core.values import Kind
+from agent.errors import DamagedError, StoreBusyError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> Path:
+    """A store with three generations: current 3, previous 2."""
+    path = tmp_path / "state"
+    materialise(rotated(3), path)
+    return path
+
+
+@pytest.fixture(name="store")
+def _store(path: Path) -> Iterator[Store]:
+    with Store(path) as store:
+        store.lock()
+        yield store
+
+
+def _finals(store: Store) -> tuple[int, ...]:
+    return store.numbers().final
+
+
+# -- opening and locking -------------------------------------------------------------------------------------------
+
+
+def test_an_empty_directory_is_a_store_without_anything(tmp_path: Path) -> None:
+    """Reading it makes nothing and finds nothing."""
+    with Store(tmp_path) as store:
+        assert (store.current(), store.previous(), store.change(), store.history()) == (None, None, None, ())
+        with pytest.raises(DamagedError, match="Generation 1 is missing"):
+            store.generation(1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    """The sentence says which directory cannot be opened."""
+    with pytest.raises(StoreError, match="gone: No such file or directory"):
+        Store(tmp_path / "gone")
+
+
+def test_a_second_writer_is_refused_and_told_who_is_first(path: Path) -> None:
+    """The sentence names the process, and what to do."""
+    with Store(path) as first:
+        first.lock()
+        (message, hint), *_ = fork_map(_try_to_lock, [path])
+    assert message == f"Process {os.getpid()} is working on {path}."
+    assert "iot-cert status" in hint
+
+
+def _try_to_lock(path: Path) -> tuple[str, str]:
+    with Store(path) as second:
+        try:
+            second.lock()
+        except StoreBusyError as error:
+            return str(error), error.hint
+    return "", ""
+
+
+def test_readers_need_no_lock(store: Store, path: Path) -> None:
+    """A reader sees the set in use while a writer works."""
+    with Store(path) as reader:
+        assert reader.current() == store.current() == 3
+
+
+def test_the_lock_ends_with_its_holder(path: Path) -> None:
+    """After a close another may write."""
+    for _ in range(2):
+        with Store(path) as store:
+            store.lock()
+
+
+def test_a_link_in_place_of_the_lock_is_refused(tmp_path: Path) -> None:
+    """Nothing is created elsewhere."""
+    (tmp_path / "lock").symlink_to("elsewhere")
+    with Store(tmp_path) as store, pytest.raises(StoreError, match="Cannot lock"):
+        store.lock()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_nothing_in_a_store_can_be_read_by_others(tmp_path: Path, umask: int) -> None:
+    """After a whole enrolment, under the loosest and the tightest umask."""
+    before = os.umask(umask)
+    try:
+        path = tmp_path / "state"
+        path.mkdir(mode=0o700)
+        scripts.carry_out(path, scenarios()["enrolment"].plan)
+    finally:
+        os.umask(before)
+    invariants.check_privacy(path)
+    assert {stat.S_IMODE(item.lstat().st_mode) for item in path.rglob("*") if item.is_dir() and not item.is_symlink()}
+
+
+# -- links ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["generations/3", "../generations/000003", "/etc", "generations/000003/", ""])
+def test_a_link_that_leads_elsewhere_is_damage(path: Path, target: str) -> None:
+    """Only the one form of target is believed."""
+    (path / "current").unlink()
+    if target:
+        (path / "current").symlink_to(target)
+    else:
+        (path / "current").write_bytes(b"a file")
+    with Store(path) as store, pytest.raises(DamagedError):
+        store.current()
+
+
+def test_activating_moves_both_links(store: Store) -> None:
+    """The one that was current is previous."""
+    ours = material(4)
+    store.prepare(ours.manifest("c"), ours.content, ours.trust)
+    store.activate(4)
+    assert (store.current(), store.previous()) == (4, 3)
+
+
+def test_activating_again_keeps_the_previous_generation(store: Store) -> None:
+    """A step that is repeated after a crash does not lose the way back."""
+    store.activate(3)
+    assert (store.current(), store.previous()) == (3, 2)
+
+
+def test_a_missing_generation_is_not_activated(store: Store) -> None:
+    """Nothing moves."""
+    with pytest.raises(DamagedError):
+        store.activate(9)
+    assert (store.current(), store.previous()) == (3, 2)
+
+
+def test_rolling_back_finds_the_next_best_way_back(store: Store) -> None:
+    """The condemned generation is not it."""
+    store.roll_back(2)
+    assert (store.current(), store.previous()) == (2, 1)
+
+
+def test_rolling_back_to_the_only_other_generation_leaves_no_previous(tmp_path: Path) -> None:
+    """There is none to go back to, and the link does not pretend otherwise."""
+    path = tmp_path / "state"
+    materialise(rotated(2), path)
+    with Store(path) as store:
+        store.lock()
+        store.roll_back(1)
+        assert (store.current(), store.previous()) == (1, None)
+
+
+# -- preflight -----------------------------------------------------------------------------------------------------
+
+
+def test_a_preflight_leaves_nothing_behind(store: Store, path: Path) -> None:
+    """It writes, renames and links, and clears it all away."""
+    before = snapshot(path)
+    store.preflight()
+    assert snapshot(path) == before
+
+
+def test_a_preflight_clears_an_earlier_one_away(store: Store, path: Path) -> None:
+    """What a crash left does not make it fail."""
+    for name in (".new-preflight", ".new-preflight.moved"):
+        (path / "generations" / name).mkdir()
+        (path / "generations" / name / "file").write_bytes(b"x")
+    store.preflight()
+    assert not list((path / "generations").glob(".new-*"))
+
+
+def test_too_little_room_is_said_in_numbers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says what is free, what is needed, and that nothing was asked for."""
+    monkeypatch.setattr(store_module, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(
+        StoreError, match=r"has \d+ KiB free and a change needs \d+ KiB\. No certificate was asked"
+    ) as e:
+        store.preflight()
+    assert "Free some space" in e.value.hint
+
+
+def test_too_few_inodes_are_said_in_numbers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that nothing was asked for."""
+    monkeypatch.setattr(store_module, "NEEDED_INODES", 1 << 60)
+    with pytest.raises(StoreError, match=r"has \d+ inodes free and a change needs \d+\. No certificate was asked") as e:
+        store.preflight()
+    assert "Remove some files" in e.value.hint
+
+
+# -- numbers -------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_begin_with_one(tmp_path: Path) -> None:
+    """An empty store."""
+    with Store(tmp_path) as store:
+        assert store.next_number() == 1
+
+
+def test_numbers_only_grow_even_after_pruning(tmp_path: Path) -> None:
+    """A rejected generation 4 that is gone still counts, by the history."""
+    path = tmp_path / "state"
+    rejected = Plan(generation=4, base=3, verdict=Verdict.REJECT)
+    materialise(run_undisturbed(rotated(3), rejected), path)
+    later = run_undisturbed(snapshot(path), replace(rejected, generation=5))
+    with Store(path) as store:
+        assert store.next_number() == 5
+    again = tmp_path / "again"
+    materialise(later, again)
+    with Store(again) as store:
+        assert store.numbers().rejected == (5,)
+        assert store.next_number() == 6
+    (again / "generations" / "000005.rejected").rename(tmp_path / "taken away")
+    with Store(again) as store:
+        assert store.next_number() == 6
+
+
+# -- the change in flight ------------------------------------------------------------------------------------------
+
+
+def test_a_change_is_read_back(store: Store) -> None:
+    """What was saved is found, secret and all."""
+    record = scenarios()["rotation"].plan.first_record()
+    store.save_change(record)
+    assert store.change() == record
+
+
+def test_a_damaged_change_is_set_aside_and_kept(store: Store, path: Path) -> None:
+    """Nothing it prepared is used, and people can still look at it."""
+    (path / "change.json").write_bytes(b"{")
+    with pytest.raises(DamagedError):
+        store.change()
+    assert "set aside as change.json.damaged" in store.recover().notes[0]
+    assert (path / "change.json.damaged").read_bytes() == b"{"
+    assert store.recover().notes == ()
+
+
+def test_a_stage_of_the_change_in_flight_survives_recovery_and_others_do_not(store: Store) -> None:
+    """A key that was staged for nobody is erased."""
+    ours = material(4)
+    store.save_change(scenarios()["rotation"].plan.first_record())
+    for number in (4, 9):
+        store.stage_key(number, ours.key_pem, ours.request_pem)
+    notes = store.recover().notes
+    assert notes == ("The unfinished generation 9 belongs to no change and was erased.",)
+    assert store.numbers().staged == (4,)
+
+
+def test_an_unproven_generation_never_becomes_current_by_recovery(store: Store, path: Path) -> None:
+    """When current is damaged, a whole but unproven generation in flight is passed over."""
+    ours = material(4)
+    record = replace(scenarios()["rotation"].plan.first_record(), phase=Phase.PREPARED)
+    store.save_change(record)
+    store.prepare(ours.manifest(record.id), ours.content, ours.trust)
+    (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
+    store.recover()
+    assert store.current() == 2
+
+
+def test_a_proven_generation_in_flight_is_the_first_to_go_to(store: Store, path: Path) -> None:
+    """It is newer and works."""
+    ours = material(4)
+    record = replace(scenarios()["rotation"].plan.first_record(), phase=Phase.PROVEN)
+    store.save_change(record)
+    store.prepare(ours.manifest(record.id), ours.content, ours.trust)
+    (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
+    store.recover()
+    assert store.current() == 4
+
+
+def test_without_any_whole_generation_current_stays_as_it_is(store: Store, path: Path) -> None:
+    """A program that can live with the damage is better off than one whose certificate has vanished."""
+    for number in (1, 2, 3):
+        (path / "generations" / f"00000{number}" / "trust.pem").write_bytes(b"x")
+    notes = store.recover().notes
+    assert any("No other generation is whole" in note for note in notes)
+    assert store.current() == 3
+
+
+# -- history -------------------------------------------------------------------------------------------------------
+
+
+def test_a_torn_line_hides_no_other(store: Store, path: Path) -> None:
+    """Lines before and after it are read."""
+    history = path / "history.jsonl"
+    first, *rest = history.read_bytes().splitlines(keepends=True)
+    history.write_bytes(first + rest[0][:40] + b"\n" + b"".join(rest[1:]))
+    assert [record.generation for record in store.history()] == [1, 3]
+
+
+def test_a_line_of_a_newer_agent_is_passed_over(store: Store, path: Path) -> None:
+    """An agent that was downgraded goes on."""
+    with (path / "history.jsonl").open("ab") as file:
+        file.write(b'{"format":99}\n')
+    assert [record.generation for record in store.history()] == [1, 2, 3]
+
+
+def test_finishing_twice_writes_one_line(store: Store) -> None:
+    """A crash between the line and the clearing is repeated without harm."""
+    record = store.history()[-1]
+    store.save_change(record)
+    store.finish(record)
+    assert [item.id for item in store.history()].count(record.id) == 1
+    assert store.change() is None
+
+
+def test_the_history_holds_nothing_secret(path: Path) -> None:
+    """No ownership token, no certificate, no key."""
+    text = (path / "history.jsonl").read_text()
+    assert '"token":"token"' not in text
+    assert "BEGIN" not in text
+
+
+def test_a_long_history_is_shortened_to_the_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only when it is longer by the slack."""
+    monkeypatch.setattr(store_module, "HISTORY_KEPT", 2)
+    monkeypatch.setattr(store_module, "HISTORY_SLACK", 1)
+    store.prune(3)
+    assert len(store.history()) == 3
+    monkeypatch.setattr(store_module, "HISTORY_SLACK", 0)
+    store.prune(3)
+    assert [record.generation for record in store.history()] == [2, 3]
+
+
+# -- pruning -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, (2, 3)), (1, (1, 2, 3)), (9, (1, 2, 3))])
+def test_pruning_keeps_current_previous_and_so_many_more(store: Store, keep: int, left: tuple[int, ...]) -> None:
+    """Those in use are never counted."""
+    store.prune(keep)
+    assert _finals(store) == left
+
+
+def test_pruning_keeps_what_is_in_use_however_old(store: Store) -> None:
+    """Current and previous need not be the newest."""
+    store.roll_back(2)
+    assert (store.current(), store.previous()) == (2, 1)
+    assert store.prune(0) == (3,)
+    assert _finals(store) == (1, 2)
+
+
+def test_only_the_newest_rejected_generation_is_kept(path: Path) -> None:
+    """For whoever asks why."""
+    for number in (4, 5, 6):
+        scripts.carry_out(path, Plan(generation=number, base=3, verdict=Verdict.REJECT))
+    with Store(path) as store:
+        assert store.numbers().rejected == (6,)
+
+
+def test_ten_rotations_leave_exactly_what_is_kept(tmp_path: Path) -> None:
+    """Current, previous and three more, the history of all, and no litter."""
+    path = tmp_path / "state"
+    path.mkdir(mode=0o700)
+    scripts.carry_out(path, Plan(generation=1, base=None, kind=Kind.ENROLL))
+    for number in range(2, 12):
+        scripts.carry_out(path, Plan(generation=number, base=number - 1))
+    with Store(path) as store:
+        assert (store.current(), store.previous(), _finals(store)) == (11, 10, (7, 8, 9, 10, 11))
+        assert [record.generation for record in store.history()] == list(range(1, 12))
+    eleven = frozenset({11})
+    assert invariants.check_store(path, before=eleven, after=eleven, previous=True).notes == ()
+
+
+# -- the clock -----------------------------------------------------------------------------------------------------
+
+
+class Floors(NamedTuple):
+    """What a store knows about the past."""
+
+    proofs: int
+    newest: bool
+
+
+def test_the_past_is_known_from_proofs_and_the_current_certificate(store: Store) -> None:
+    """Each proof under a synchronised clock, and the start of the certificate's validity."""
+    floors = store.floors()
+    assert Floors(len(floors), max(floors) == NOW) == Floors(4, newest=True)
