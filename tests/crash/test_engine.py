@@ -27,3 +27,12 @@ def test_a_killed_change_goes_on_to_a_proper_end(name: str) -> None:
     report = enginekills.kill_at(name, chosen)
     points.visited("kills of the engine", report.points, at_least=LEAST[name])
     assert report.complaints == ()
+
+
+@pytest.mark.parametrize("name", ["enrolment", "rotation"])
+def test_a_second_kill_does_not_keep_it_from_a_proper_end(name: str) -> None:
+    """Six calls that matter are taken, evenly; each fresh engine is killed at eight calls of its own run."""
+    vital = enginekills.places(enginekills.stage(name), others=0, seed=0)
+    report = enginekills.kill_twice(name, vital[:: len(vital) // 6 + 1], seconds=8)
+    points.visited("double kills of the engine", report.points, at_least=30)
+    assert report.complaints == ()

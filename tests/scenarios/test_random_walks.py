@@ -14,6 +14,7 @@ import pytest
 from rig import IN_DOUBT, NO_ROOM, PowerCut, Rig
 
 from agent.core import troubles
+from agent.core.decide import Limits
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.errors import AgentError
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 WALKS, IN_A_BATCH, STEPS = 200, 10, 30
 DOWN = troubles.unreachable("sandbox", 8883, "no route to host")
 METHODS = ["save_change", "preflight", "stage_key", "prepare", "activate", "roll_back", "finish", "prune"]
+# A short probation leaves more time for accidents.
+SHORT = Limits(probation=timedelta(minutes=4), check_every=timedelta(minutes=2))
+NO_LUCK = {Effect.THROTTLE, Effect.UNAVAILABLE, Effect.HANG_UP, Effect.SILENCE, Effect.UNAUTHORISED}
+REPLIES = {Effect.LOSE, Effect.IGNORE, Effect.LATE, Effect.DUPLICATE, Effect.HANG_UP, Effect.SILENCE}
+ANSWERS = REPLIES | NO_LUCK | {Effect.REJECT, Effect.DENY, Effect.GARBLE, Effect.OVERSIZE, Effect.EXTRA_FIELDS}
+FAULTS = {
+    Operation.CONNECT: NO_LUCK,
+    Operation.CREATE: ANSWERS | {Effect.WRONG_KEY, Effect.EXPIRED, Effect.NOT_YET_VALID, Effect.NO_TOKEN},
+    Operation.REGISTER: ANSWERS | {Effect.NEVER_ACTIVE, Effect.REVOKE, Effect.WRONG_THING},
+    Operation.ASK: REPLIES | {Effect.UNAUTHORISED},
+}
 STOPS = [phase for phase in Phase if phase is not Phase.RETIRED]
 
 
@@ -44,6 +56,8 @@ class Walk:
         happens: list[tuple[int, Callable[[], None]]] = [
             (6, self._rotate),
             (2, self._technician),
+            (2, self._revoke),
+            (1, self._retire),
             (3, self._fault),
             (2, self._restart),
             (2, self._power_cut),
@@ -81,9 +95,21 @@ class Walk:
         elif not change.phase.ended:
             self.rig.engine.give_up("chance")
 
+    def _revoke(self) -> None:
+        """The cloud revokes what is on probation."""
+        change = self.rig.engine.change
+        if change is not None and change.phase.activated and not change.phase.ended:
+            self.rig.revoke(change.generation)
+
+    def _retire(self) -> None:
+        """The cloud retires what was replaced, as it does some days after a commit."""
+        previous = self.rig.store.previous()
+        if self.rig.engine.change is None and previous is not None:
+            self.rig.revoke(previous, status=Status.INACTIVE)
+
     def _fault(self) -> None:
         operation = self.chance.choice(list(Operation))
-        effect = self.chance.choice([effect for effect in Effect if effect is not Effect.HOSTILE])
+        effect = self.chance.choice(sorted(FAULTS[operation]))
         self.rig.fault(operation, effect, times=self.chance.choice([1, 1, 2, 5, None]))
         self.story.append(f"  {operation} {effect}")
 
@@ -166,7 +192,7 @@ class Walk:
 
 
 def _walk(path: Path, seed: int) -> None:
-    rig = Rig(path)
+    rig = Rig(path, limits=SHORT)
     rig.enroll()
     walk = Walk(rig, seed)
     try:

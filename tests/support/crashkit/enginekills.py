@@ -25,7 +25,7 @@ from crashkit.stepper import HarnessError
 from crashkit.tree import Tree, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from crashkit.campaign import Report
@@ -69,17 +69,13 @@ class Stage:
     """Where a drill begins: a gateway, its store, its cloud, and the calls an undisturbed run makes."""
 
     drill: Drill
+    change: str
     gateway: Gateway
     base: Tree
     cloud: bytes
     asked: int
     calls: tuple[str, ...]
     requests: tuple[int, ...]
-
-    @property
-    def change(self) -> str:
-        """The id of the change."""
-        return f"change-{len(self.drill.earlier) + 1}"
 
     @property
     def current(self) -> int | None:
@@ -100,16 +96,18 @@ def stage(name: str) -> Stage:
     drill, gateway = DRILLS[name], Gateway()
     with Workplace() as workplace:
         path = workplace.lay_out({})
-        for kind in drill.earlier:
-            gateway.carry_out(path, kind)
+        for place, kind in enumerate(drill.earlier, start=1):
+            gateway.carry_out(path, kind, f"change-{place}")
         if drill.fault is not None:
             gateway.cloud.faults.add(Fault(operation=Operation.REGISTER, effect=drill.fault))
         base, cloud, asked = snapshot(path), gateway.state(), gateway.cloud.count(Operation.CREATE)
-        run = stepper.dry(lambda: partial(gateway.carry_out, path, drill.kind), lambda: gateway.mirror.number)
+        change = f"change-{len(drill.earlier) + 1}"
+        run = stepper.dry(lambda: partial(gateway.carry_out, path, drill.kind, change), lambda: gateway.mirror.number)
         if not isinstance(run.result, Ending):
             raise HarnessError(f"an undisturbed {name} ended with {run.result}")
     return Stage(
         drill=drill,
+        change=change,
         gateway=gateway,
         base=base,
         cloud=cloud,
@@ -144,21 +142,78 @@ def _kill_each(name: str, points: Sequence[int]) -> list[str]:
         return [_kill_once(workplace, ready, point) for point in points]
 
 
-def _kill_once(workplace: Workplace, ready: Stage, point: int) -> str:
-    gateway, path = ready.gateway, workplace.lay_out(ready.base)
-    gateway.restore(ready.cloud)
-    stepper.kill(lambda: partial(gateway.carry_out, path, ready.drill.kind), point)
+@dataclass(frozen=True, kw_only=True)
+class Wreck:
+    """What a killed process leaves: its store, and the cloud as it knows it.
+
+    Attributes:
+        tree: The store.
+        cloud: The cloud.
+        spare: How many certificates may have been asked for whose answer nobody holds.
+    """
+
+    tree: Tree
+    cloud: bytes
+    spare: int = 0
+
+
+def _crash(workplace: Workplace, ready: Stage, wreck: Wreck, point: int) -> Wreck:
+    """Go on from a wreck, or from the beginning, and be killed at a call."""
+    path = workplace.lay_out(wreck.tree)
+    stepper.kill(_work(ready, path, wreck), point)
     left = snapshot(path)
-    gateway.restore(gateway.mirror.read())
+    _check_left(workplace.lay_out(left), ready)
+    return Wreck(tree=left, cloud=ready.gateway.mirror.read(), spare=wreck.spare + _requests_in_doubt(path))
+
+
+def _work(ready: Stage, path: Path, wreck: Wreck) -> Callable[[], Callable[[], object]]:
+    ready.gateway.restore(wreck.cloud)
+    return lambda: partial(ready.gateway.carry_out, path, ready.drill.kind, ready.change)
+
+
+def _come_to_an_end(workplace: Workplace, ready: Stage, wreck: Wreck) -> None:
+    """Let a fresh engine go on from a wreck in peace."""
+    path = workplace.lay_out(wreck.tree)
+    ready.gateway.restore(wreck.cloud)
+    ending = ready.gateway.carry_out(path, ready.drill.kind, ready.change)
+    _check_ending(ready, ending, wreck.spare)
+    _check_left(path, ready)
+    invariants.check_outcome(path, ready.change)
+
+
+def _kill_once(workplace: Workplace, ready: Stage, point: int) -> str:
     try:
-        _check_left(workplace.lay_out(left), ready)
-        spare = _requests_in_doubt(path)
-        ending = gateway.resume(path, ready.change, ready.drill.kind)
-        _check_ending(ready, ending, spare)
-        _check_left(path, ready)
-        invariants.check_outcome(path, ready.change)
+        wreck = _crash(workplace, ready, Wreck(tree=ready.base, cloud=ready.cloud), point)
+        _come_to_an_end(workplace, ready, wreck)
     except (InvariantError, AgentError, OSError) as error:
         return f"killed at call {point} ({ready.calls[point]}): {type(error).__name__}: {error}"
+    return ""
+
+
+def kill_twice(name: str, points: Sequence[int], *, seconds: int) -> Report:
+    """Kill the engine at these calls, and each fresh one at so many calls spread over its own run."""
+    stage(name)  # made before the workers are forked
+    return campaign.spread(partial(_kill_twice_each, name, seconds), points)
+
+
+def _kill_twice_each(name: str, seconds: int, points: Sequence[int]) -> list[str]:
+    ready = stage(name)
+    ready.gateway.mirror = Mirror()  # one that no other worker writes to
+    found: list[str] = []
+    with Workplace() as workplace:
+        for point in points:
+            wreck = _crash(workplace, ready, Wreck(tree=ready.base, cloud=ready.cloud), point)
+            total = len(stepper.dry(_work(ready, workplace.lay_out(wreck.tree), wreck)).calls)
+            spread = [place * total // seconds for place in range(seconds)]
+            found.extend(_kill_again(workplace, ready, wreck, second) for second in spread)
+    return found
+
+
+def _kill_again(workplace: Workplace, ready: Stage, wreck: Wreck, second: int) -> str:
+    try:
+        _come_to_an_end(workplace, ready, _crash(workplace, ready, wreck, second))
+    except (InvariantError, AgentError, OSError) as error:
+        return f"killed again at call {second}: {type(error).__name__}: {error}"
     return ""
 
 

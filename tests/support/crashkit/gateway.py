@@ -118,7 +118,7 @@ class Ending:
 
 
 class Gateway:
-    """One gateway and its cloud; `start` is what a fresh process does."""
+    """One gateway and its cloud; `carry_out` is what each process does."""
 
     def __init__(self) -> None:
         self.clock = SimulatedClock(START)
@@ -158,17 +158,8 @@ class Gateway:
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    def carry_out(self, path: Path, kind: Kind) -> Ending:
-        """Start, take up the change in flight or else begin one, and follow it to its end."""
-        with Store(path) as store:
-            store.lock()
-            engine = self._engine(store)
-            if engine.recover() is None:
-                engine.begin(kind, Origin.TECHNICIAN, "a crash test")
-            return self._follow(store, engine)
-
-    def resume(self, path: Path, change: str, kind: Kind) -> Ending:
-        """Start again after a crash; when the change never began, or is over, say so or begin it."""
+    def carry_out(self, path: Path, kind: Kind, change: str) -> Ending:
+        """Do what a fresh process does: recover, take up the change or begin it unless it is over, follow it."""
         with Store(path) as store:
             store.lock()
             engine = self._engine(store)
