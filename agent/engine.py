@@ -13,14 +13,12 @@ Rules:
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.core import acceptance, decide, ladder, timekeeping
-from agent.core.failure import Control, Failure, FailureClass, in_the_light_of, judge, needs_control
+from agent.core import acceptance, decide, timekeeping
+from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
     Activated,
     CertificateIssued,
@@ -47,66 +45,18 @@ from agent.core.lifecycle import (
 from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
 from agent.ports import Progress
+from agent.prover import Prover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from agent.core.values import CertificateFacts, Generation, TrustBundle
-    from agent.ports import Clock, Cloud, CreatedCertificate, Materials, Reporter, Session, Store
+    from agent.core import ladder
+    from agent.core.values import CertificateFacts, Generation
+    from agent.ports import CreatedCertificate, Session
+    from agent.world import Provisioning, Settings, World
 
 
 MAX_REASON = 500  # characters
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provisioning:
-    """How certificates are registered.
-
-    Attributes:
-        template: The fleet provisioning template.
-        parameters: What it is given.
-    """
-
-    template: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the operator configured, as far as the engine is concerned.
-
-    Attributes:
-        enrollment: For the first certificate; None when this gateway is never to enrol itself.
-        rotation: For the next ones.
-        client_id: The MQTT client id for a thing name.
-        claim: Returns what to connect with before there is a certificate; raises MaterialError or RefusedError.
-        anchors: Returns the trust anchors of a first generation; raises MaterialError.
-        thing_name: The thing this gateway is meant to be, or None to take the cloud's word.
-        limits: Patience and budgets.
-        keep: How many generations to keep besides current and previous.
-    """
-
-    enrollment: Provisioning | None
-    rotation: Provisioning
-    client_id: Callable[[str], str]
-    claim: Callable[[], Candidate]
-    anchors: Callable[[], TrustBundle]
-    thing_name: str | None = None
-    limits: decide.Limits = field(default_factory=decide.Limits)
-    keep: int = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """The ports, and chance."""
-
-    clock: Clock
-    store: Store
-    cloud: Cloud
-    materials: Materials
-    reporter: Reporter
-    chance: Callable[[], float]
-    new_id: Callable[[], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +81,7 @@ class Engine:
         self._record: ChangeRecord | None = None
         self._saved = True
         self._session: Session | None = None
+        self._prover = Prover(world, settings, self._tell)
 
     def close(self) -> None:
         """End the session, if there is one."""
@@ -143,15 +94,10 @@ class Engine:
         """The change in flight."""
         return self._record
 
-    def clock(self) -> timekeeping.Reading:
-        """Return a reading of the clock, judged by all that is known to lie in the past."""
-        clock = self._world.clock
-        return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self._world.store.floors())
-
     def usable(self) -> Generation | None:
         """Return the current generation if it is whole."""
         try:
-            return self._generation_or_none(self._world.store.current())
+            return self._prover.generation_or_none(self._world.store.current())
         except DamagedError:
             return None
 
@@ -272,17 +218,11 @@ class Engine:
         return self._record
 
     def _facts(self, record: ChangeRecord) -> decide.Facts:
-        current = self._generation_or_none(self._world.store.current())
+        current = self._prover.generation_or_none(self._world.store.current())
         thing = current.manifest.thing_name if current else self._settings.thing_name
         earlier = decide.requests_of(other for other in self._world.store.history() if other.id != record.id)
         number = current.number if current else None
-        return decide.Facts(clock=self.clock(), current=number, expected_thing=thing, requests=earlier)
-
-    def _generation_or_none(self, number: int | None) -> Generation | None:
-        try:
-            return None if number is None else self._world.store.generation(number)
-        except DamagedError:
-            return None
+        return decide.Facts(clock=self._prover.clock(), current=number, expected_thing=thing, requests=earlier)
 
     def _attempt(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
         try:
@@ -295,13 +235,15 @@ class Engine:
             message = f"What this step needs cannot be used: {error}"
             failure = Failure(kind=FailureClass.STORE, code="material", message=message, remedy=error.hint)
         self.close()
-        later = replace(facts, clock=self.clock())
+        later = replace(facts, clock=self._prover.clock())
         return decide.after_failure(record, failure, later, self._world.chance(), self._settings.limits)
 
     def _store_failure(self, error: StoreError, record: ChangeRecord) -> Failure:
         """Damage to the very generation that the change is about is decisive: it can never work."""
         prepared = record.phase.activated or record.phase in {Phase.PREPARED, Phase.PROVEN}
-        damaged = isinstance(error, DamagedError) and prepared and self._generation_or_none(record.generation) is None
+        damaged = (
+            isinstance(error, DamagedError) and prepared and self._prover.generation_or_none(record.generation) is None
+        )
         code = "damaged" if damaged else "store"
         return Failure(kind=FailureClass.STORE, code=code, message=str(error), remedy=error.hint, decisive=damaged)
 
@@ -336,7 +278,7 @@ class Engine:
         self.close()
         store.finish(record)
         self._record = None
-        if record.phase is Phase.COMMITTED and self.clock().believable:
+        if record.phase is Phase.COMMITTED and self._prover.clock().believable:
             try:
                 store.prune(self._settings.keep)
             except StoreError as error:
@@ -384,7 +326,7 @@ class Engine:
 
     def _generate_key(self, record: ChangeRecord) -> Event:
         self._world.store.preflight()
-        current = self._generation_or_none(record.base)
+        current = self._prover.generation_or_none(record.base)
         key_pem = self._world.materials.new_key()
         thing = current.manifest.thing_name if current else self._settings.thing_name
         current_pem = current.credential.certificate_pem if current else None
@@ -412,7 +354,7 @@ class Engine:
             try:
                 self._session = self._world.cloud.connect(candidate)
             except CloudError as error:
-                raise CloudError(self._judged(error.failure, candidate, record)) from error
+                raise CloudError(self._prover.judged(error.failure, candidate, record)) from error
         return self._session
 
     def _source(self, record: ChangeRecord) -> Candidate:
@@ -421,18 +363,7 @@ class Engine:
             return self._settings.claim()
         if record.base is None:
             raise DamagedError("The change has no generation to rotate from.")
-        return self._candidate(record.base)
-
-    def _candidate(self, number: int) -> Candidate:
-        generation = self._world.store.generation(number)
-        thing_name = generation.manifest.thing_name
-        return Candidate(
-            name=f"generation {number}",
-            credential=generation.credential,
-            trust=generation.trust,
-            client_id=self._settings.client_id(thing_name),
-            thing_name=thing_name,
-        )
+        return self._prover.candidate(record.base)
 
     def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
         key_pem, request_pem = self._staged_key(record)
@@ -479,7 +410,7 @@ class Engine:
 
     def _known_certificates(self) -> frozenset[str]:
         numbers = (self._world.store.current(), self._world.store.previous())
-        found = [self._generation_or_none(number) for number in numbers]
+        found = [self._prover.generation_or_none(number) for number in numbers]
         return frozenset(generation.credential.leaf.sha256 for generation in found if generation)
 
     def _register(self, record: ChangeRecord, facts: decide.Facts) -> Event:
@@ -510,11 +441,11 @@ class Engine:
         if record.issued is None or record.thing_name is None:
             raise RuntimeError("there is no registered certificate to prepare")
         now = self._world.clock.now()
-        if self._generation_or_none(record.generation) is not None:
+        if self._prover.generation_or_none(record.generation) is not None:
             return GenerationPrepared(at=now)  # prepared before the record could say so
         key_pem, _ = self._staged_key(record)
         content = self._world.materials.credential_set(key_pem, record.issued.certificate_pem.encode())
-        base = self._generation_or_none(record.base)
+        base = self._prover.generation_or_none(record.base)
         manifest = Manifest(
             number=record.generation,
             kind=record.kind,
@@ -531,12 +462,13 @@ class Engine:
         return GenerationPrepared(at=self._world.clock.now())
 
     def _prove(self, action: decide.Action, record: ChangeRecord) -> Event:
-        candidate = self._candidate(record.generation)
+        self.close()
+        candidate = self._prover.candidate(record.generation)
         try:
-            self._probe(candidate)
+            self._prover.probe(candidate)
         except CloudError as error:
-            raise CloudError(self._judged(error.failure, candidate, record)) from error
-        clock = self.clock()
+            raise CloudError(self._prover.judged(error.failure, candidate, record)) from error
+        clock = self._prover.clock()
         synchronised = clock.state is timekeeping.ClockState.SYNCHRONISED
         match action:
             case decide.HoldProbation():
@@ -546,55 +478,11 @@ class Engine:
             case _:
                 return Proven(at=clock.now, synchronised=synchronised)
 
-    def _probe(self, candidate: Candidate) -> None:
-        """Connect and have an authorised request answered; a claim may only connect."""
-        self.close()
-        with closing(self._world.cloud.connect(candidate)) as session:
-            if candidate.thing_name is not None:
-                session.ask()
-
     def _roll_back(self, record: ChangeRecord) -> Event:
         if record.base is None:
             raise RuntimeError("there is no base generation to roll back to")
         self._world.store.roll_back(record.base)
         return RolledBack(at=self._world.clock.now())
-
-    # -- verdicts --------------------------------------------------------------------------------------------------
-
-    def _judged(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Failure:
-        failure = in_the_light_of(self.clock(), failure)
-        if not needs_control(failure):
-            return failure
-        return judge(failure, self._control(failure, candidate, record))
-
-    def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Control | None:
-        """Try other sets over the same path, the base, the previous one and the claim, until one is accepted."""
-        verdict: Control | None = None
-        for name, load in self._controls(record):
-            try:
-                control = load()
-            except (StoreError, MaterialError, RefusedError):
-                continue
-            if not _tells_apart(control, candidate, failure):
-                continue
-            self._tell("note", f"{failure.message} Now {name} is tried, as a control.")
-            verdict = self._try_control(name, control)
-            if verdict.accepted:
-                break
-        return verdict
-
-    def _try_control(self, name: str, control: Candidate) -> Control:
-        try:
-            self._probe(control)
-        except CloudError as error:
-            return Control(name=name, failure=error.failure)
-        return Control(name=name)
-
-    def _controls(self, record: ChangeRecord) -> list[tuple[str, Callable[[], Candidate]]]:
-        base, previous = record.base, self._world.store.previous()
-        numbers = [number for number in dict.fromkeys((base, previous)) if number is not None]
-        found = [(f"generation {number}", partial(self._candidate, number)) for number in numbers]
-        return [*found, ("the claim certificate", self._settings.claim)]
 
     # -- what people and the ladder ask for --------------------------------------------------------------------------
 
@@ -620,8 +508,9 @@ class Engine:
                 "This is the gateway's first certificate: there is nothing to go back to.",
                 hint="`iot-cert rotate` replaces it once this change is committed.",
             )
+        self.close()
         try:
-            self._probe(self._candidate(record.base))
+            self._prover.probe(self._prover.candidate(record.base))
         except CloudError as error:
             raise RefusedError(
                 f"Generation {record.base} does not connect now, so the gateway stays on generation "
@@ -632,33 +521,8 @@ class Engine:
 
     def find_footing(self) -> ladder.Climb:
         """Climb the ladder: find a set that the endpoint accepts, from the current one down to the claim."""
-        attempts: tuple[ladder.Attempt, ...] = ()
-        while True:
-            move = ladder.climb(attempts)
-            self._tell("ladder", f"{move.why}.")
-            if move.try_next is None:
-                return move
-            attempts = (*attempts, self._try_rung(move.try_next))
-
-    def _try_rung(self, rung: ladder.Rung) -> ladder.Attempt:
-        try:
-            candidate = self._rung(rung)
-        except (StoreError, MaterialError, RefusedError) as error:
-            return ladder.missing(rung, str(error))
-        try:
-            self._probe(candidate)
-        except CloudError as error:
-            return ladder.Attempt(rung=rung, failure=in_the_light_of(self.clock(), error.failure))
-        return ladder.Attempt(rung=rung)
-
-    def _rung(self, rung: ladder.Rung) -> Candidate:
-        if rung is ladder.Rung.CLAIM:
-            return self._settings.claim()
-        store = self._world.store
-        number = store.current() if rung is ladder.Rung.CURRENT else store.previous()
-        if number is None:
-            raise RefusedError(f"There is no {rung} set.")
-        return self._candidate(number)
+        self.close()
+        return self._prover.find_footing()
 
     # -- telling ---------------------------------------------------------------------------------------------------
 
@@ -673,14 +537,6 @@ class Engine:
     def _tell(self, code: str, text: str) -> None:
         change = self._record.id if self._record else ""
         self._world.reporter.report(Progress(at=self._world.clock.now(), code=code, text=text, change=change))
-
-
-def _tells_apart(control: Candidate, candidate: Candidate, failure: Failure) -> bool:
-    """Whether trying `control` can say anything about the candidate's failure."""
-    if control.credential.leaf.sha256 == candidate.credential.leaf.sha256:
-        return False
-    # The same anchors meet the same server.
-    return failure.kind is not FailureClass.SERVER_TRUST or control.trust.pem != candidate.trust.pem
 
 
 def _wrong_thing(got: str, expected: str) -> Failure:

@@ -30,13 +30,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from agent.adapters import durable, generations
+from agent.adapters.journal import DAMAGED_CHANGE, Journal
 from agent.core.lifecycle import ChangeRecord, Phase
-from agent.core.plain import PlainError
-from agent.core.records import MAX_RECORD, decode_record, encode_outcome, encode_record
 from agent.errors import DamagedError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
     from types import TracebackType
 
@@ -44,15 +43,8 @@ if TYPE_CHECKING:
 
 CURRENT = "current"
 PREVIOUS = "previous"
-CHANGE = "change.json"
-DAMAGED_CHANGE = "change.json.damaged"
-HISTORY = "history.jsonl"
 LOCK = "lock"
 GENERATIONS = "generations"
-
-MAX_HISTORY = 4_194_304  # bytes read; about 2,000 changes
-HISTORY_KEPT = 400  # changes; at one a week, eight years
-HISTORY_SLACK = 100  # the history is rewritten only when it is this much longer
 
 # What a rotation needs, with room to spare for a file system's own bookkeeping.
 NEEDED_BYTES = 262_144
@@ -90,6 +82,7 @@ class Store:
         self._generations = -1
         try:
             self.owner = owner or self._inherit_owner()
+            self._journal = Journal(self._root, self.owner)
             if durable.exists(self._root, GENERATIONS):
                 self._generations = durable.open_directory(GENERATIONS, self._root)
         except BaseException:
@@ -197,32 +190,11 @@ class Store:
         Raises:
             DamagedError: There is one and it cannot be read as such.
         """
-        try:
-            data = durable.read(self._root, CHANGE, MAX_RECORD)
-            return decode_record(data, CHANGE)
-        except FileNotFoundError:
-            return None
-        except PlainError as error:
-            raise DamagedError(f"The record of the change in flight is damaged ({error}).") from error
+        return self._journal.change()
 
     def history(self) -> tuple[ChangeRecord, ...]:
         """Return the finished changes, oldest first; lines that cannot be read are passed over."""
-        return tuple(record for _, record in self._history_lines())
-
-    def _history_lines(self) -> Iterator[tuple[bytes, ChangeRecord]]:
-        try:
-            data = durable.read(self._root, HISTORY, MAX_HISTORY)
-        except FileNotFoundError:
-            return
-        seen = set()
-        for line in data.split(b"\n"):
-            try:
-                record = decode_record(line, HISTORY)
-            except PlainError:
-                continue  # a torn line after a power cut, or a newer agent's: neither may hide the others
-            if record.id not in seen:
-                seen.add(record.id)
-                yield line, record
+        return self._journal.history()
 
     # -- recovery --------------------------------------------------------------------------------------------------
 
@@ -244,8 +216,7 @@ class Store:
             return self.change()
         except DamagedError as error:
             notes.append(f"{error} It was set aside as {DAMAGED_CHANGE}; nothing it had prepared is used.")
-            durable.remove(self._root, DAMAGED_CHANGE)
-            durable.rename(self._root, CHANGE, DAMAGED_CHANGE)
+            self._journal.set_change_aside()
             return None
 
     def _clear_litter(self, change: ChangeRecord | None, notes: list[str]) -> None:
@@ -393,7 +364,7 @@ class Store:
 
     def save_change(self, record: ChangeRecord) -> None:
         """Make the record of the change in flight durable."""
-        durable.replace(self._root, CHANGE, encode_record(record), self.owner, secret=True)
+        self._journal.save(record)
 
     def stage_key(self, number: int, key_pem: bytes, request_pem: bytes) -> None:
         """Make a new key and its request durable."""
@@ -456,10 +427,7 @@ class Store:
         """
         if record.phase in {Phase.REJECTED, Phase.ROLLED_BACK}:
             self._set_aside(record)
-        if all(other.id != record.id for other in self.history()):
-            durable.append(self._root, HISTORY, encode_outcome(record), self.owner)
-        durable.remove(self._root, CHANGE)
-        durable.sync(self._root, "the change was finished")
+        self._journal.finish(record)
 
     def _set_aside(self, record: ChangeRecord) -> None:
         listing, number = self.numbers(), record.generation
@@ -483,14 +451,8 @@ class Store:
             durable.erase_directory(self._generations, generations.stage_name(number))
         for number in listing.rejected[:-1]:
             durable.erase_directory(self._generations, generations.rejected_name(number))
-        self._shorten_history()
+        self._journal.shorten()
         return (*others[keep:], *listing.rejected[:-1])
-
-    def _shorten_history(self) -> None:
-        lines = [line for line, _ in self._history_lines()]
-        if len(lines) > HISTORY_KEPT + HISTORY_SLACK:
-            data = b"".join(line + b"\n" for line in lines[-HISTORY_KEPT:])
-            durable.replace(self._root, HISTORY, data, self.owner)
 
     def floors(self) -> tuple[datetime, ...]:
         """Return instants that certainly lie in the past: proofs under a good clock, and the current certificate."""

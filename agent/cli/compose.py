@@ -16,8 +16,9 @@ from agent.config import MAX_MATERIAL, Config, read_bounded, read_secret, resolv
 from agent.core.decide import Limits
 from agent.core.policy import RenewalPolicy
 from agent.core.values import Candidate
-from agent.engine import Engine, Provisioning, Settings, World
+from agent.engine import Engine
 from agent.errors import ConfigError, MaterialError, RefusedError
+from agent.world import Provisioning, Settings, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

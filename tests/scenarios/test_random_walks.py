@@ -17,7 +17,7 @@ from agent.core import troubles
 from agent.core.decide import Limits
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
-from agent.errors import AgentError
+from agent.errors import AgentError, StoreInDoubtError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 
@@ -72,9 +72,12 @@ class Walk:
         self._survive(self._work)
 
     def _survive(self, what: Callable[[], object]) -> None:
-        """What refuses is refused, what fails is tried later; a power cut is followed by a start."""
+        """What refuses is refused, what fails is tried later, what is in doubt is read back by starting again."""
         try:
             what()
+        except StoreInDoubtError:
+            self.story.append("  in doubt")
+            self.rig.restart()
         except AgentError as error:
             self.story.append(f"  {type(error).__name__}: {error}")
         except PowerCut:

@@ -13,7 +13,8 @@ from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
 from agent.core.decide import Limits
 from agent.core.values import Candidate, Kind, Origin
-from agent.engine import Engine, Outcome, Provisioning, Settings, World
+from agent.engine import Engine, Outcome
+from agent.world import Provisioning, Settings, World
 from agent.errors import MaterialError, StoreError, StoreInDoubtError
 from agent.sandbox.authority import Authority
 from agent.sandbox.cloud import Cloud, Status

@@ -1,0 +1,108 @@
+"""The journal: the change in flight and the history of finished ones.
+
+``change.json`` is one record, replaced whole before each step. ``history.jsonl`` gets one line for each finished
+change; a torn or foreign line never hides the others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.adapters import durable
+from agent.core.plain import PlainError
+from agent.core.records import MAX_RECORD, decode_record, encode_outcome, encode_record
+from agent.errors import DamagedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.core.lifecycle import ChangeRecord
+
+CHANGE = "change.json"
+DAMAGED_CHANGE = "change.json.damaged"
+HISTORY = "history.jsonl"
+
+MAX_HISTORY = 4_194_304  # bytes read; about 2,000 changes
+HISTORY_KEPT = 400  # changes; at one a week, eight years
+HISTORY_SLACK = 100  # the history is rewritten only when it is this much longer
+
+
+class Journal:
+    """The two files in one state directory."""
+
+    def __init__(self, root: int, owner: durable.Ownership) -> None:
+        self._root = root
+        self._owner = owner
+
+    def change(self) -> ChangeRecord | None:
+        """Return the change in flight, or None.
+
+        Raises:
+            DamagedError: There is one and it cannot be read as such.
+        """
+        try:
+            data = durable.read(self._root, CHANGE, MAX_RECORD)
+            return decode_record(data, CHANGE)
+        except FileNotFoundError:
+            return None
+        except PlainError as error:
+            raise DamagedError(f"The record of the change in flight is damaged ({error}).") from error
+
+    def set_change_aside(self) -> None:
+        """Keep a damaged record for whoever asks, out of the way.
+
+        Raises:
+            StoreError: It could not be moved.
+        """
+        durable.remove(self._root, DAMAGED_CHANGE)
+        durable.rename(self._root, CHANGE, DAMAGED_CHANGE)
+
+    def save(self, record: ChangeRecord) -> None:
+        """Make the record of the change in flight durable.
+
+        Raises:
+            StoreInDoubtError: It is there, but a power cut may bring the one before back.
+            StoreError: It is not there.
+        """
+        durable.replace(self._root, CHANGE, encode_record(record), self._owner, secret=True)
+
+    def history(self) -> tuple[ChangeRecord, ...]:
+        """Return the finished changes, oldest first; lines that cannot be read are passed over."""
+        return tuple(record for _, record in self._history_lines())
+
+    def _history_lines(self) -> Iterator[tuple[bytes, ChangeRecord]]:
+        try:
+            data = durable.read(self._root, HISTORY, MAX_HISTORY)
+        except FileNotFoundError:
+            return
+        seen = set()
+        for line in data.split(b"\n"):
+            try:
+                record = decode_record(line, HISTORY)
+            except PlainError:
+                continue  # a torn line after a power cut, or a newer agent's: neither may hide the others
+            if record.id not in seen:
+                seen.add(record.id)
+                yield line, record
+
+    def finish(self, record: ChangeRecord) -> None:
+        """Write a finished change to the history, once, and clear it away.
+
+        Raises:
+            StoreError: Either could not be made durable; doing it again goes on.
+        """
+        if all(other.id != record.id for other in self.history()):
+            durable.append(self._root, HISTORY, encode_outcome(record), self._owner)
+        durable.remove(self._root, CHANGE)
+        durable.sync(self._root, "the change was finished")
+
+    def shorten(self) -> None:
+        """Drop the oldest changes once there are many more than are worth keeping.
+
+        Raises:
+            StoreError: It could not be rewritten; it is as it was.
+        """
+        lines = [line for line, _ in self._history_lines()]
+        if len(lines) > HISTORY_KEPT + HISTORY_SLACK:
+            data = b"".join(line + b"\n" for line in lines[-HISTORY_KEPT:])
+            durable.replace(self._root, HISTORY, data, self._owner)

@@ -1,0 +1,153 @@
+"""Proving: connecting with a set, comparing with other sets over the same path, and the climb down the ladder.
+
+Rules:
+
+* A proof is a connection and an authorised request that is answered. A claim certificate may ask for nothing, so for it
+  the connection is the proof.
+* A failure that a bad path could cause as well is only a refusal when another set gets through. `judged` tries the
+  others one after the other, never two at once, since they share a client id.
+* Nothing is changed here: no link, no record.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.core import ladder, timekeeping
+from agent.core.failure import Control, Failure, FailureClass, in_the_light_of, judge, needs_control
+from agent.core.values import Candidate
+from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.values import Generation
+    from agent.world import Settings, World
+
+
+class Prover:
+    """Knows every set on the gateway and whether it gets through."""
+
+    def __init__(self, world: World, settings: Settings, tell: Callable[[str, str], None]) -> None:
+        self._world = world
+        self._settings = settings
+        self._tell = tell
+
+    def clock(self) -> timekeeping.Reading:
+        """Return a reading of the clock, judged by all that is known to lie in the past."""
+        clock = self._world.clock
+        return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self._world.store.floors())
+
+    def generation_or_none(self, number: int | None) -> Generation | None:
+        """Return a generation if it is whole.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        try:
+            return None if number is None else self._world.store.generation(number)
+        except DamagedError:
+            return None
+
+    def candidate(self, number: int) -> Candidate:
+        """Return a generation as something to connect with.
+
+        Raises:
+            StoreError: It is damaged, or cannot be read.
+        """
+        generation = self._world.store.generation(number)
+        thing_name = generation.manifest.thing_name
+        return Candidate(
+            name=f"generation {number}",
+            credential=generation.credential,
+            trust=generation.trust,
+            client_id=self._settings.client_id(thing_name),
+            thing_name=thing_name,
+        )
+
+    def probe(self, candidate: Candidate) -> None:
+        """Connect and have an authorised request answered; a claim may only connect.
+
+        Raises:
+            CloudError: It did not get through.
+        """
+        with closing(self._world.cloud.connect(candidate)) as session:
+            if candidate.thing_name is not None:
+                session.ask()
+
+    def judged(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Failure:
+        """Return the failure with its final class, after comparing with other sets where that can tell anything."""
+        failure = in_the_light_of(self.clock(), failure)
+        if not needs_control(failure):
+            return failure
+        return judge(failure, self._control(failure, candidate, record))
+
+    def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Control | None:
+        """Try other sets over the same path, the base, the previous one and the claim, until one is accepted."""
+        verdict: Control | None = None
+        for name, load in self._controls(record):
+            try:
+                control = load()
+            except (StoreError, MaterialError, RefusedError):
+                continue
+            if not _tells_apart(control, candidate, failure):
+                continue
+            self._tell("note", f"{failure.message} Now {name} is tried, as a control.")
+            verdict = self._try_control(name, control)
+            if verdict.accepted:
+                break
+        return verdict
+
+    def _try_control(self, name: str, control: Candidate) -> Control:
+        try:
+            self.probe(control)
+        except CloudError as error:
+            return Control(name=name, failure=error.failure)
+        return Control(name=name)
+
+    def _controls(self, record: ChangeRecord) -> list[tuple[str, Callable[[], Candidate]]]:
+        base, previous = record.base, self._world.store.previous()
+        numbers = [number for number in dict.fromkeys((base, previous)) if number is not None]
+        found = [(f"generation {number}", partial(self.candidate, number)) for number in numbers]
+        return [*found, ("the claim certificate", self._settings.claim)]
+
+    def find_footing(self) -> ladder.Climb:
+        """Climb the ladder: find a set that the endpoint accepts, from the current one down to the claim."""
+        attempts: tuple[ladder.Attempt, ...] = ()
+        while True:
+            move = ladder.climb(attempts)
+            self._tell("ladder", f"{move.why}.")
+            if move.try_next is None:
+                return move
+            attempts = (*attempts, self._try_rung(move.try_next))
+
+    def _try_rung(self, rung: ladder.Rung) -> ladder.Attempt:
+        try:
+            candidate = self._rung(rung)
+        except (StoreError, MaterialError, RefusedError) as error:
+            return ladder.missing(rung, str(error))
+        try:
+            self.probe(candidate)
+        except CloudError as error:
+            return ladder.Attempt(rung=rung, failure=in_the_light_of(self.clock(), error.failure))
+        return ladder.Attempt(rung=rung)
+
+    def _rung(self, rung: ladder.Rung) -> Candidate:
+        if rung is ladder.Rung.CLAIM:
+            return self._settings.claim()
+        store = self._world.store
+        number = store.current() if rung is ladder.Rung.CURRENT else store.previous()
+        if number is None:
+            raise RefusedError(f"There is no {rung} set.")
+        return self.candidate(number)
+
+
+def _tells_apart(control: Candidate, candidate: Candidate, failure: Failure) -> bool:
+    """Whether trying `control` can say anything about the candidate's failure."""
+    if control.credential.leaf.sha256 == candidate.credential.leaf.sha256:
+        return False
+    # The same anchors meet the same server.
+    return failure.kind is not FailureClass.SERVER_TRUST or control.trust.pem != candidate.trust.pem

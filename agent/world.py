@@ -1,0 +1,65 @@
+"""What the engine is given: what the operator wants, and the ports to the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.core.decide import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.core.values import Candidate, TrustBundle
+    from agent.ports import Clock, Cloud, Materials, Reporter, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioning:
+    """How certificates are registered.
+
+    Attributes:
+        template: The fleet provisioning template.
+        parameters: What it is given.
+    """
+
+    template: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator configured, as far as the engine is concerned.
+
+    Attributes:
+        enrollment: For the first certificate; None when this gateway is never to enrol itself.
+        rotation: For the next ones.
+        client_id: The MQTT client id for a thing name.
+        claim: Returns what to connect with before there is a certificate; raises MaterialError or RefusedError.
+        anchors: Returns the trust anchors of a first generation; raises MaterialError.
+        thing_name: The thing this gateway is meant to be, or None to take the cloud's word.
+        limits: Patience and budgets.
+        keep: How many generations to keep besides current and previous.
+    """
+
+    enrollment: Provisioning | None
+    rotation: Provisioning
+    client_id: Callable[[str], str]
+    claim: Callable[[], Candidate]
+    anchors: Callable[[], TrustBundle]
+    thing_name: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    keep: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The ports, and chance."""
+
+    clock: Clock
+    store: Store
+    cloud: Cloud
+    materials: Materials
+    reporter: Reporter
+    chance: Callable[[], float]
+    new_id: Callable[[], str]
