@@ -481,7 +481,7 @@ class Engine:
     def _roll_back(self, record: ChangeRecord) -> Event:
         if record.base is None:
             raise RuntimeError("there is no base generation to roll back to")
-        self._world.store.roll_back(record.base)
+        self._world.store.roll_back(record.base, record.generation)
         return RolledBack(at=self._world.clock.now())
 
     # -- what people and the ladder ask for --------------------------------------------------------------------------

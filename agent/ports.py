@@ -161,8 +161,8 @@ class Store(Protocol):
     def activate(self, number: int) -> None:
         """Point `current` at a generation, `previous` at the one before."""
 
-    def roll_back(self, number: int) -> None:
-        """Point `current` back."""
+    def roll_back(self, number: int, condemned: int) -> None:
+        """Point `current` back from a condemned generation."""
 
     def finish(self, record: ChangeRecord) -> None:
         """Write the outcome to the history and clear the change away."""

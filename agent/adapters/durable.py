@@ -2,7 +2,7 @@
 
 What it promises, each by the order of its system calls:
 
-* A file is created exclusively, with its owner and its final mode before the first byte, and is synced before it has
+* A file is created exclusively, with its final mode before the first byte, and is synced before it has
   a name that anyone reads.
 * A name is replaced by renaming over it; there is no instant without it. The directory is synced after: a rename may
   be durable before the data, or not at all, unless both are (ALICE, OSDI '14).
@@ -46,19 +46,15 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ownership:
-    """Who owns what the agent writes.
+class Modes:
+    """The modes of what the agent writes. The owner is whoever runs it; see `agent.adapters.privileges`.
 
     Attributes:
-        uid: Owner, or -1 to keep the process's own.
-        gid: Group, or -1.
         secret_mode: Mode of files that hold a key.
         public_mode: Mode of all other files.
         directory_mode: Mode of directories.
     """
 
-    uid: int = -1
-    gid: int = -1
     secret_mode: int = 0o600
     public_mode: int = 0o600
     directory_mode: int = 0o700
@@ -131,10 +127,13 @@ def read(dir_fd: int, name: str, limit: int) -> bytes:
             raise DamagedError(f"{name} is a symbolic link, where a regular file is expected.") from None
         with explained(f"open {name}"):
             raise
-    with os.fdopen(fd, "rb", buffering=0) as file, explained(f"read {name}"):
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise DamagedError(f"{name} is not a regular file.")
-        data = _read_all(file.fileno(), limit + 1)
+    try:
+        with explained(f"read {name}"):
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise DamagedError(f"{name} is not a regular file.")
+            data = _read_all(fd, limit + 1)
+    finally:
+        os.close(fd)
     if len(data) > limit:
         raise DamagedError(f"{name} is larger than the {limit} bytes allowed.")
     return data
@@ -147,32 +146,32 @@ def _read_all(fd: int, limit: int) -> bytes:
     return bytes(data)
 
 
-def make_directory(dir_fd: int, name: str, owner: Ownership) -> None:
+def make_directory(dir_fd: int, name: str, modes: Modes) -> None:
     """Create a directory durably.
 
     Raises:
         StoreError: It could not be created; it may be left empty.
     """
     with explained(f"create the directory {name}"):
-        os.mkdir(name, owner.directory_mode, dir_fd=dir_fd)
+        os.mkdir(name, modes.directory_mode, dir_fd=dir_fd)
         with directory(name, dir_fd) as fd:
-            _take_ownership(fd, owner, owner.directory_mode)
+            _set_mode(fd, modes.directory_mode)
             os.fsync(fd)
         os.fsync(dir_fd)
 
 
-def write_new(dir_fd: int, name: str, data: bytes, owner: Ownership, *, secret: bool = False) -> None:
-    """Create a file with its final owner and mode, and sync it. The directory is not synced yet.
+def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool = False) -> None:
+    """Create a file with its final mode, and sync it. The directory is not synced yet.
 
     Raises:
         StoreError: It exists, or could not be written whole; what was written is removed again.
     """
-    mode = owner.secret_mode if secret else owner.public_mode
+    mode = modes.secret_mode if secret else modes.public_mode
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with explained(f"write {name}"):
         fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         try:
-            _take_ownership(fd, owner, mode)
+            _set_mode(fd, mode)
             _write_all(fd, data)
             os.fsync(fd)
         except BaseException:
@@ -183,13 +182,8 @@ def write_new(dir_fd: int, name: str, data: bytes, owner: Ownership, *, secret: 
             os.close(fd)
 
 
-def _take_ownership(fd: int, owner: Ownership, mode: int) -> None:
-    status = os.fstat(fd)
-    uid = owner.uid if owner.uid != status.st_uid else -1
-    gid = owner.gid if owner.gid != status.st_gid else -1
-    if (uid, gid) != (-1, -1):
-        os.fchown(fd, uid, gid)
-    if stat.S_IMODE(status.st_mode) != mode:
+def _set_mode(fd: int, mode: int) -> None:
+    if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
         os.fchmod(fd, mode)
 
 
@@ -199,7 +193,7 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def replace(dir_fd: int, name: str, data: bytes, owner: Ownership, *, secret: bool = False) -> None:
+def replace(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool = False) -> None:
     """Replace a file whole: readers see the old content or the new, never less.
 
     Raises:
@@ -208,7 +202,7 @@ def replace(dir_fd: int, name: str, data: bytes, owner: Ownership, *, secret: bo
     """
     temporary = TEMPORARY + name
     remove(dir_fd, temporary)
-    write_new(dir_fd, temporary, data, owner, secret=secret)
+    write_new(dir_fd, temporary, data, modes, secret=secret)
     _move_over(dir_fd, temporary, name)
 
 
@@ -258,7 +252,34 @@ def sync(dir_fd: int, done: str) -> None:
         raise StoreInDoubtError(message, hint=_REMEDIES[errno.EIO]) from error
 
 
-def append(dir_fd: int, name: str, line: bytes, owner: Ownership) -> None:
+@contextlib.contextmanager
+def part_of(what: str) -> Iterator[None]:
+    """Say plainly that a step did not happen when only a part of it is in doubt.
+
+    Raises:
+        StoreError: In place of a StoreInDoubtError inside the block.
+    """
+    try:
+        yield
+    except StoreInDoubtError as error:
+        raise StoreError(f"Cannot {what}: a part of it was not confirmed by the disk.", hint=error.hint) from error
+
+
+def sync_file(dir_fd: int, name: str) -> None:
+    """Make the content of a file durable that another process may have written and not synced.
+
+    Raises:
+        StoreError: It could not be synced.
+    """
+    with explained(f"sync {name}"):
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
     """Add one line to a file and sync it; a torn last line is ended first.
 
     Raises:
@@ -268,7 +289,7 @@ def append(dir_fd: int, name: str, line: bytes, owner: Ownership) -> None:
     with explained(f"add a line to {name}"):
         fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         try:
-            _take_ownership(fd, owner, owner.public_mode)
+            _set_mode(fd, modes.public_mode)
             end = os.lseek(fd, 0, os.SEEK_END)
             torn = end > 0 and os.pread(fd, 1, end - 1) != b"\n"
             try:
@@ -337,7 +358,7 @@ def remove(dir_fd: int, name: str) -> None:
 
 
 def erase_directory(dir_fd: int, name: str) -> None:
-    """Overwrite and remove every file of a flat directory, then the directory itself, and sync.
+    """Overwrite and remove every file below a directory, then the directory itself, and sync.
 
     Overwriting is worth little on flash, which writes elsewhere; a hardware key or an encrypted file system is what
     protects there. It costs little and helps on disks that overwrite in place.
@@ -347,12 +368,20 @@ def erase_directory(dir_fd: int, name: str) -> None:
     """
     with directory(name, dir_fd) as fd:
         for file in names(fd):
+            if _is_directory(fd, file):
+                erase_directory(fd, file)
+                continue
             with explained(f"erase {name}/{file}"):
                 _overwrite(fd, file)
                 os.unlink(file, dir_fd=fd)
     with explained(f"remove the directory {name}"):
         os.rmdir(name, dir_fd=dir_fd)
     sync(dir_fd, f"{name} was removed")
+
+
+def _is_directory(dir_fd: int, name: str) -> bool:
+    with explained(f"look at {name}"):
+        return stat.S_ISDIR(os.lstat(name, dir_fd=dir_fd).st_mode)
 
 
 def _overwrite(dir_fd: int, name: str) -> None:

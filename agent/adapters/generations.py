@@ -91,7 +91,7 @@ def listing(dir_fd: int) -> Listing:
     return Listing(final=tuple(final), staged=tuple(staged), rejected=tuple(rejected), strange=tuple(strange))
 
 
-def stage_key(dir_fd: int, number: int, key_pem: bytes, request_pem: bytes, owner: durable.Ownership) -> None:
+def stage_key(dir_fd: int, number: int, key_pem: bytes, request_pem: bytes, modes: durable.Modes) -> None:
     """Make a new key and its request durable in the stage of generation `number`; an earlier stage is erased.
 
     Raises:
@@ -100,10 +100,10 @@ def stage_key(dir_fd: int, number: int, key_pem: bytes, request_pem: bytes, owne
     name = stage_name(number)
     if durable.exists(dir_fd, name):
         durable.erase_directory(dir_fd, name)
-    durable.make_directory(dir_fd, name, owner)
-    with durable.directory(name, dir_fd) as fd:
-        durable.write_new(fd, KEY, key_pem, owner, secret=True)
-        durable.write_new(fd, REQUEST, request_pem, owner)
+    durable.make_directory(dir_fd, name, modes)
+    with durable.directory(name, dir_fd) as fd, durable.part_of("stage the key"):
+        durable.write_new(fd, KEY, key_pem, modes, secret=True)
+        durable.write_new(fd, REQUEST, request_pem, modes)
         durable.sync(fd, "the key was written")
 
 
@@ -129,9 +129,7 @@ def staged_key(dir_fd: int, number: int) -> tuple[bytes, bytes]:
     return key_pem, request_pem
 
 
-def prepare(
-    dir_fd: int, manifest: Manifest, content: CredentialSet, trust: TrustBundle, owner: durable.Ownership
-) -> None:
+def prepare(dir_fd: int, manifest: Manifest, content: CredentialSet, trust: TrustBundle, modes: durable.Modes) -> None:
     """Fill the stage and give it its final name; doing it again after a crash is safe.
 
     Args:
@@ -139,7 +137,7 @@ def prepare(
         manifest: The manifest; its `files` are filled in here.
         content: Key and chain.
         trust: The anchors it is to be proven with.
-        owner: Owner and modes.
+        modes: The modes of what is written.
 
     Raises:
         StoreInDoubtError: It is whole, but a power cut may undo the last step.
@@ -151,7 +149,7 @@ def prepare(
         durable.sync(dir_fd, f"generation {manifest.number} was prepared")
         return
     if not durable.exists(dir_fd, name):
-        durable.make_directory(dir_fd, name, owner)
+        durable.make_directory(dir_fd, name, modes)
     files = {
         KEY: content.key_pem,
         CERTIFICATE: content.certificate_pem,
@@ -160,13 +158,13 @@ def prepare(
     }
     hashes = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
     files[MANIFEST] = encode_manifest(replace(manifest, files=hashes))
-    with durable.directory(name, dir_fd) as fd:
-        _fill(fd, files, owner)
+    with durable.directory(name, dir_fd) as fd, durable.part_of(f"prepare generation {manifest.number}"):
+        _fill(fd, files, modes)
         durable.sync(fd, "the generation was written")
     durable.rename(dir_fd, name, final_name(manifest.number))
 
 
-def _fill(dir_fd: int, files: dict[str, bytes], owner: durable.Ownership) -> None:
+def _fill(dir_fd: int, files: dict[str, bytes], modes: durable.Modes) -> None:
     present = set(durable.names(dir_fd))
     # The staged key was synced before its request left; all else is written anew, since a file whose sync failed once
     # must not be trusted again.
@@ -175,7 +173,7 @@ def _fill(dir_fd: int, files: dict[str, bytes], owner: durable.Ownership) -> Non
         durable.remove(dir_fd, name)
     for name, data in files.items():
         if name not in keep:
-            durable.write_new(dir_fd, name, data, owner, secret=name in SECRET)
+            durable.write_new(dir_fd, name, data, modes, secret=name in SECRET)
 
 
 def read(dir_fd: int, number: int) -> Generation:

@@ -30,9 +30,9 @@ HISTORY_SLACK = 100  # the history is rewritten only when it is this much longer
 class Journal:
     """The two files in one state directory."""
 
-    def __init__(self, root: int, owner: durable.Ownership) -> None:
+    def __init__(self, root: int, modes: durable.Modes) -> None:
         self._root = root
-        self._owner = owner
+        self._modes = modes
 
     def change(self) -> ChangeRecord | None:
         """Return the change in flight, or None.
@@ -64,7 +64,7 @@ class Journal:
             StoreInDoubtError: It is there, but a power cut may bring the one before back.
             StoreError: It is not there.
         """
-        durable.replace(self._root, CHANGE, encode_record(record), self._owner, secret=True)
+        durable.replace(self._root, CHANGE, encode_record(record), self._modes, secret=True)
 
     def history(self) -> tuple[ChangeRecord, ...]:
         """Return the finished changes, oldest first; lines that cannot be read are passed over."""
@@ -91,8 +91,12 @@ class Journal:
         Raises:
             StoreError: Either could not be made durable; doing it again goes on.
         """
-        if all(other.id != record.id for other in self.history()):
-            durable.append(self._root, HISTORY, encode_outcome(record), self._owner)
+        with durable.part_of("write the history"):
+            if all(other.id != record.id for other in self.history()):
+                durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
+            else:  # a process that was killed may have written the line and not synced it
+                durable.sync_file(self._root, HISTORY)
+                durable.sync(self._root, "the history was written")
         durable.remove(self._root, CHANGE)
         durable.sync(self._root, "the change was finished")
 
@@ -105,4 +109,4 @@ class Journal:
         lines = [line for line, _ in self._history_lines()]
         if len(lines) > HISTORY_KEPT + HISTORY_SLACK:
             data = b"".join(line + b"\n" for line in lines[-HISTORY_KEPT:])
-            durable.replace(self._root, HISTORY, data, self._owner)
+            durable.replace(self._root, HISTORY, data, self._modes)

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Self
 from agent.adapters import durable, generations
 from agent.adapters.journal import DAMAGED_CHANGE, Journal
 from agent.core.lifecycle import ChangeRecord, Phase
-from agent.errors import DamagedError, StoreBusyError, StoreError
+from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ class Recovery:
 class Store:
     """One state directory. Use it as a context manager; `lock` before anything is written."""
 
-    def __init__(self, state_dir: Path, owner: durable.Ownership | None = None) -> None:
+    def __init__(self, state_dir: Path, modes: durable.Modes | None = None) -> None:
         """Open an existing state directory for reading.
 
         Raises:
@@ -81,20 +81,13 @@ class Store:
         self._lock: int | None = None
         self._generations = -1
         try:
-            self.owner = owner or self._inherit_owner()
-            self._journal = Journal(self._root, self.owner)
+            self.modes = modes or durable.Modes()
+            self._journal = Journal(self._root, self.modes)
             if durable.exists(self._root, GENERATIONS):
                 self._generations = durable.open_directory(GENERATIONS, self._root)
         except BaseException:
             self.close()
             raise
-
-    def _inherit_owner(self) -> durable.Ownership:
-        """Whoever owns the state directory owns what is in it, also when root runs the command."""
-        status = os.fstat(self._root)
-        if os.geteuid() == 0:
-            return durable.Ownership(uid=status.st_uid, gid=status.st_gid)
-        return durable.Ownership()
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +114,7 @@ class Store:
         """
         with durable.explained(f"lock {self.path}"):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(LOCK, flags, self.owner.public_mode, dir_fd=self._root)
+            fd = os.open(LOCK, flags, self.modes.public_mode, dir_fd=self._root)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -137,7 +130,7 @@ class Store:
         self._lock = fd
         if self._generations < 0:
             if not durable.exists(self._root, GENERATIONS):
-                durable.make_directory(self._root, GENERATIONS, self.owner)
+                durable.make_directory(self._root, GENERATIONS, self.modes)
             self._generations = durable.open_directory(GENERATIONS, self._root)
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -229,7 +222,14 @@ class Store:
         for number in self.numbers().staged:
             if change is None or change.generation != number:
                 notes.append(f"The unfinished generation {number} belongs to no change and was erased.")
-                durable.erase_directory(self._generations, generations.stage_name(number))
+                self._erase(generations.stage_name(number), notes)
+
+    def _erase(self, name: str, notes: list[str]) -> None:
+        """Erase litter; what cannot be erased must not keep the agent from starting."""
+        try:
+            durable.erase_directory(self._generations, name)
+        except StoreError as error:
+            notes.append(f"{error} It is left lying there.")
 
     def _clear(self, dir_fd: int, name: str) -> None:
         try:
@@ -271,17 +271,10 @@ class Store:
             damage = "There is no previous generation apart from the current one."
         except DamagedError as error:
             damage = str(error)
-        self._point_previous(current, notes, damage)
-
-    def _point_previous(self, current: int | None, notes: list[str], damage: str) -> None:
-        for candidate in self._fallbacks(None):
-            if candidate != current and self._is_whole(candidate):
-                durable.point(self._root, PREVIOUS, self._target(candidate))
-                notes.append(f"{damage} Generation {candidate} is previous now.")
-                return
-        durable.remove(self._root, PREVIOUS)
-        durable.sync(self._root, f"{PREVIOUS} was removed")
-        notes.append(f"{damage} There is none to go back to.")
+        candidate = self._choose_previous({current} if current is not None else set())
+        notes.append(
+            f"{damage} " + (f"Generation {candidate} is previous now." if candidate else "There is none left.")
+        )
 
     def _fallbacks(self, change: ChangeRecord | None) -> list[int]:
         """Return what may become current, best first: only what was proven once."""
@@ -300,8 +293,8 @@ class Store:
     def _is_whole(self, number: int) -> bool:
         try:
             self.generation(number)
-        except StoreError:
-            return False
+        except DamagedError:
+            return False  # any other error says nothing about the generation and must not make it look damaged
         return True
 
     @staticmethod
@@ -339,10 +332,10 @@ class Store:
         probe, moved = durable.TEMPORARY + _PROBE, durable.TEMPORARY + _PROBE + ".moved"
         for name in (probe, moved):
             self._clear(self._generations, name) if durable.exists(self._generations, name) else None
-        durable.make_directory(self._generations, probe, self.owner)
+        durable.make_directory(self._generations, probe, self.modes)
         try:
             with durable.directory(probe, self._generations) as fd:
-                durable.replace(fd, "file", bytes(65_536), self.owner)
+                durable.replace(fd, "file", bytes(65_536), self.modes)
                 durable.point(fd, "link", "file")
             durable.rename(self._generations, probe, moved)
         finally:
@@ -368,7 +361,7 @@ class Store:
 
     def stage_key(self, number: int, key_pem: bytes, request_pem: bytes) -> None:
         """Make a new key and its request durable."""
-        generations.stage_key(self._generations, number, key_pem, request_pem, self.owner)
+        generations.stage_key(self._generations, number, key_pem, request_pem, self.modes)
 
     def staged_key(self, number: int) -> tuple[bytes, bytes]:
         """Return the staged key and its request.
@@ -380,7 +373,7 @@ class Store:
 
     def prepare(self, manifest: Manifest, content: CredentialSet, trust: TrustBundle) -> None:
         """Write a generation whole."""
-        generations.prepare(self._generations, manifest, content, trust, self.owner)
+        generations.prepare(self._generations, manifest, content, trust, self.modes)
 
     def activate(self, number: int) -> None:
         """Point `current` at a whole generation and `previous` at the one before it.
@@ -393,29 +386,42 @@ class Store:
         self.generation(number)
         before = self._unless_damaged(self.current)
         if before is not None and before != number:
-            durable.point(self._root, PREVIOUS, self._target(before))
+            with durable.part_of(f"activate generation {number}"):
+                durable.point(self._root, PREVIOUS, self._target(before))
         # Also when it points there already: nobody knows whether the sync of an earlier try got through.
         durable.point(self._root, CURRENT, self._target(number))
 
-    def roll_back(self, number: int) -> None:
+    def roll_back(self, number: int, condemned: int) -> None:
         """Point `current` back at a whole generation; `previous` goes to the next best, if any.
+
+        Args:
+            number: Where to go back to.
+            condemned: The generation to leave, which must not become `previous`.
 
         Raises:
             DamagedError: The generation is not whole; nothing moved.
-            StoreInDoubtError: `current` moved, but a power cut may bring the other one back.
+            StoreInDoubtError: `current` moved, but a power cut may bring the other one back, or `previous` is not set
+                yet; calling again goes on.
             StoreError: Nothing moved that anyone reads.
         """
         self.generation(number)
-        condemned = self._unless_damaged(self.current)
         durable.point(self._root, CURRENT, self._target(number))
-        if self._unless_damaged(self.previous) in {number, condemned, None}:
-            usable = [item for item in self._fallbacks(None) if item not in {number, condemned}]
-            whole = [item for item in usable if self._is_whole(item)]
-            if whole:
-                durable.point(self._root, PREVIOUS, self._target(whole[0]))
-            else:
-                durable.remove(self._root, PREVIOUS)
-                durable.sync(self._root, f"{PREVIOUS} was removed")
+        try:
+            if self._unless_damaged(self.previous) in {number, condemned, None}:
+                self._choose_previous({number, condemned})
+        except StoreError as error:
+            message = f"Generation {number} is current again, but `previous` could not be set: {error}"
+            raise StoreInDoubtError(message, hint=error.hint) from error
+
+    def _choose_previous(self, excluded: set[int]) -> int | None:
+        """Point `previous` at the best generation that is not excluded, or remove it."""
+        for candidate in self._fallbacks(None):
+            if candidate not in excluded and self._is_whole(candidate):
+                durable.point(self._root, PREVIOUS, self._target(candidate))
+                return candidate
+        durable.remove(self._root, PREVIOUS)
+        durable.sync(self._root, f"{PREVIOUS} was removed")
+        return None
 
     def _target(self, number: int) -> str:
         return f"{GENERATIONS}/{generations.final_name(number)}"
@@ -426,7 +432,8 @@ class Store:
         A generation that the change made and that did not become final is set aside.
         """
         if record.phase in {Phase.REJECTED, Phase.ROLLED_BACK}:
-            self._set_aside(record)
+            with durable.part_of("set the generation aside"):
+                self._set_aside(record)
         self._journal.finish(record)
 
     def _set_aside(self, record: ChangeRecord) -> None:
@@ -448,6 +455,8 @@ class Store:
         for number in others[keep:]:
             # A generation that is half erased must not bear the name of a whole one.
             durable.rename(self._generations, generations.final_name(number), generations.stage_name(number))
+            durable.erase_directory(self._generations, generations.stage_name(number))
+        for number in listing.staged:  # left by an earlier try; there is no change in flight now
             durable.erase_directory(self._generations, generations.stage_name(number))
         for number in listing.rejected[:-1]:
             durable.erase_directory(self._generations, generations.rejected_name(number))

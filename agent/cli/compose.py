@@ -32,17 +32,14 @@ T = TypeVar("T")
 MACHINE_ID = Path("/etc/machine-id")
 
 
-def open_store(config: Config, *, create: bool = False) -> Store:
+def open_store(config: Config) -> Store:
     """Open the state directory.
 
     Raises:
-        StoreError: It is missing (and not to be created), or not permitted.
+        StoreError: It is missing, or not permitted.
     """
-    from agent.adapters.durable import create_path  # noqa: PLC0415 - see the module's docstring
-    from agent.adapters.store import Store  # noqa: PLC0415
+    from agent.adapters.store import Store  # noqa: PLC0415 - see the module's docstring
 
-    if create:
-        create_path(config.state_dir)
     return Store(config.state_dir)
 
 
@@ -56,11 +53,16 @@ def open_engine(config: Config, reporter: Reporter, *, create: bool = False) -> 
     """
     from agent.adapters.broker import Broker, Timeouts  # noqa: PLC0415
     from agent.adapters.clock import SystemClock  # noqa: PLC0415
+    from agent.adapters.durable import create_path  # noqa: PLC0415
     from agent.adapters.materials import SoftwareMaterials  # noqa: PLC0415
+    from agent.adapters.privileges import become_owner  # noqa: PLC0415
     from agent.adapters.tls import Endpoint, Proxy  # noqa: PLC0415
 
     with ExitStack() as stack:
-        store = stack.enter_context(open_store(config, create=create))
+        if create:
+            create_path(config.state_dir)
+        become_owner(config.state_dir)
+        store = stack.enter_context(open_store(config))
         store.lock()
         proxy = Proxy(host=config.proxy.host, port=config.proxy.port) if config.proxy else None
         endpoint = Endpoint(host=config.endpoint, port=config.port, alpn=config.alpn, proxy=proxy)

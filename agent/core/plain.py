@@ -101,6 +101,10 @@ class Node:
         """Return the names in this object."""
         return list(self._plain)
 
+    def without(self, name: str) -> dict[str, Any]:
+        """Return the plain object without one name."""
+        return {key: value for key, value in self._plain.items() if key != name}
+
     def text(self, name: str, *, limit: int = 1024) -> str:
         """Return a string of at most `limit` characters that is valid Unicode."""
         value = self._plain.get(name)

@@ -7,6 +7,7 @@ must not guess.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from agent.core.failure import Failure, FailureClass
@@ -114,8 +115,15 @@ def _failure(node: Node | None) -> Failure | None:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the manifest as the bytes of ``manifest.json``."""
-    return encode({"format": FORMAT, **to_plain(manifest)}) + b"\n"
+    """Return the manifest as the bytes of ``manifest.json``, sealed with a hash over itself."""
+    plain = {"format": FORMAT, **to_plain(manifest)}
+    return encode({**plain, "seal": hashlib.sha256(encode(plain)).hexdigest()}) + b"\n"
+
+
+def _check_seal(node: Node) -> None:
+    """Refuse a manifest in which anything changed: a thing's name decides client id and topics."""
+    if node.text("seal", limit=64) != hashlib.sha256(encode(node.without("seal"))).hexdigest():
+        raise PlainError(f"{node.path}: it changed since it was written")
 
 
 def decode_manifest(data: bytes, what: str) -> Manifest:
@@ -126,6 +134,7 @@ def decode_manifest(data: bytes, what: str) -> Manifest:
     """
     node = decode(data, what, limit=MAX_MANIFEST)
     _check_format(node)
+    _check_seal(node)
     files = node.node("files")
     return Manifest(
         number=node.number("number"),

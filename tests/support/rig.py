@@ -14,12 +14,12 @@ from agent.adapters.store import Store
 from agent.core.decide import Limits
 from agent.core.values import Candidate, Kind, Origin
 from agent.engine import Engine, Outcome
-from agent.world import Provisioning, Settings, World
 from agent.errors import MaterialError, StoreError, StoreInDoubtError
 from agent.sandbox.authority import Authority
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Fault
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
+from agent.world import Provisioning, Settings, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable

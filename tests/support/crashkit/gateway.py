@@ -20,11 +20,12 @@ from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
 from agent.core.decide import Limits
 from agent.core.values import Candidate, Kind, Origin
-from agent.engine import Engine, Provisioning, Settings, World
+from agent.engine import Engine
 from agent.sandbox.authority import Authority
 from agent.sandbox.cloud import Cloud
 from agent.sandbox.faults import Operation
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
+from agent.world import Provisioning, Settings, World
 from crashkit.invariants import InvariantError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from crashkit.scenarios import rotated, run_undisturbed, scenarios
 from crashkit.scripts import Plan, Verdict
 from crashkit.tree import materialise, snapshot
 
+from agent.adapters import journal
 from agent.adapters import store as store_module
 from agent.adapters.store import Store
 from agent.core.lifecycle import Phase
@@ -242,6 +243,16 @@ def test_a_change_is_read_back(store: Store) -> None:
     assert store.change() == record
 
 
+def test_a_change_with_a_very_long_message_can_be_read_back(store: Store) -> None:
+    """A service's own text may be in it, and must not make the record unreadable."""
+    long = replace(scripts.REFUSED, message="x" * 100_000, remedy="y" * 100_000)
+    store.save_change(replace(scenarios()["rotation"].plan.first_record(), failure=long))
+    found = store.change()
+    assert found is not None
+    assert found.failure is not None
+    assert found.failure.message.startswith("xxxx")
+
+
 def test_a_damaged_change_is_set_aside_and_kept(store: Store, path: Path) -> None:
     """Nothing it prepared is used, and people can still look at it."""
     (path / "change.json").write_bytes(b"{")
@@ -330,11 +341,11 @@ def test_the_history_holds_nothing_secret(path: Path) -> None:
 
 def test_a_long_history_is_shortened_to_the_newest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only when it is longer by the slack."""
-    monkeypatch.setattr(store_module, "HISTORY_KEPT", 2)
-    monkeypatch.setattr(store_module, "HISTORY_SLACK", 1)
+    monkeypatch.setattr(journal, "HISTORY_KEPT", 2)
+    monkeypatch.setattr(journal, "HISTORY_SLACK", 1)
     store.prune(3)
     assert len(store.history()) == 3
-    monkeypatch.setattr(store_module, "HISTORY_SLACK", 0)
+    monkeypatch.setattr(journal, "HISTORY_SLACK", 0)
     store.prune(3)
     assert [record.generation for record in store.history()] == [2, 3]
 

@@ -1,0 +1,37 @@
+"""Acting as the owner of the state directory.
+
+When root runs a command on a store that belongs to the agent's user, everything it makes must be that user's from the
+first byte, or the daemon cannot go on with it. Giving files away afterwards leaves a gap in which the command may be
+killed; acting as the owner leaves none. It also keeps the whole change, the network above all, away from root.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from agent.adapters.durable import explained
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def become_owner(path: Path) -> None:
+    """Let root give up its privileges for good and become the owner of `path`; others stay who they are.
+
+    Raises:
+        StoreError: The owner cannot be told, or cannot be become.
+    """
+    if os.geteuid() != 0:
+        return
+    with explained(f"act as the owner of {path}"):
+        status = path.stat()
+        if status.st_uid == 0:
+            return
+        try:
+            os.initgroups(pwd.getpwuid(status.st_uid).pw_name, status.st_gid)
+        except KeyError:
+            os.setgroups([])  # an owner without a name has no further groups
+        os.setresgid(status.st_gid, status.st_gid, status.st_gid)
+        os.setresuid(status.st_uid, status.st_uid, status.st_uid)
