@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.cli import exits
-from agent.cli.compose import open_engine
+from agent.cli.compose import load_claim, open_engine
 from agent.cli.exits import Exit
 from agent.cli.follow import Follower
 from agent.core.decide import clock_time
@@ -15,7 +15,7 @@ from agent.core.ladder import Rung
 from agent.core.lifecycle import Phase
 from agent.core.plain import to_plain
 from agent.core.values import Kind, Origin
-from agent.errors import RefusedError
+from agent.errors import ConfigError, MaterialError, RefusedError
 
 if TYPE_CHECKING:
     import argparse
@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 class Changer:
     """One verb on one gateway."""
 
-    def __init__(self, engine: Engine, arguments: argparse.Namespace, output: Output, *, vouched: bool) -> None:
+    def __init__(self, config: Config, engine: Engine, arguments: argparse.Namespace, output: Output) -> None:
         from agent.adapters.clock import SystemClock, sleep  # noqa: PLC0415 - only the verbs that act need it
 
+        self.config = config
         self.engine = engine
         self.reason = str(arguments.reason)
         self.output = output
         self._follower = Follower(
             engine=engine,
-            clock=SystemClock(vouched=vouched),
+            clock=SystemClock(vouched=config.vouched_clock),
             sleep=sleep,
             reporter=output,
             patience=None if arguments.wait is None else timedelta(seconds=arguments.wait),
@@ -72,7 +73,15 @@ class Changer:
                 f"{current.number}.",
                 hint="`iot-cert rotate` gets a new certificate.",
             )
+        self.check_claim()
         return self.conclude(self.run(Kind.ENROLL, Origin.TECHNICIAN, self.reason))
+
+    def check_claim(self) -> None:
+        """Refuse to begin what the configuration cannot carry through."""
+        try:
+            load_claim(self.config)
+        except MaterialError as error:
+            raise ConfigError(str(error), hint=error.hint) from error
 
     def rotate(self) -> Exit:
         """Replace the certificate; when the current set does not work any more, climb the ladder."""
@@ -179,7 +188,7 @@ def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
         AgentError: It could not be begun, or its end could not be made durable.
     """
     with open_engine(config, output, create=arguments.verb == "enroll") as engine:
-        changer = Changer(engine, arguments, output, vouched=config.vouched_clock)
+        changer = Changer(config, engine, arguments, output)
         verbs: dict[str, Callable[[], Exit]] = {
             "enroll": changer.enroll,
             "rotate": changer.rotate,

@@ -61,6 +61,9 @@ def open_engine(config: Config, reporter: Reporter, *, create: bool = False) -> 
     with ExitStack() as stack:
         if create:
             create_path(config.state_dir)
+        elif not config.state_dir.exists():
+            message = f"This gateway has no certificate yet: {config.state_dir} does not exist."
+            raise RefusedError(message, hint="Run `iot-cert enroll`.")
         become_owner(config.state_dir)
         store = stack.enter_context(open_store(config))
         store.lock()
@@ -124,7 +127,7 @@ def load_anchors(config: Config) -> TrustBundle:
     """
     from agent.adapters import x509  # noqa: PLC0415
 
-    return _usable(config.anchors, lambda: x509.read_bundle(_read(config.anchors, "trust anchors file")))
+    return _usable(str(config.anchors), lambda: x509.read_bundle(_read(config.anchors, "trust anchors file")))
 
 
 def load_claim(config: Config) -> Candidate:
@@ -143,7 +146,9 @@ def load_claim(config: Config) -> Candidate:
     certificate_pem = _read(claim.certificate, "claim certificate")
     return Candidate(
         name="the claim certificate",
-        credential=_usable(claim.certificate, lambda: keys.credential_set(key_pem, certificate_pem)),
+        credential=_usable(
+            f"{claim.certificate} and {claim.key}", lambda: keys.credential_set(key_pem, certificate_pem)
+        ),
         trust=load_anchors(config),
         client_id=config.enrollment.client_id or _enrollment_client_id(config),
         thing_name=None,
@@ -173,9 +178,9 @@ def _material(read: Callable[[], T]) -> T:
         raise MaterialError(str(error), hint=error.hint) from error
 
 
-def _usable(path: Path, parse: Callable[[], T]) -> T:
+def _usable(source: str, parse: Callable[[], T]) -> T:
     try:
         return parse()
     except MaterialError as error:
-        message = str(error) if str(path) in str(error) else f"{path}: {error}"
+        message = str(error) if source in str(error) else f"{source}: {error}"
         raise MaterialError(message, hint=error.hint) from error

@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.errors import AgentError
-from agent.sandbox import front as front_module
 from agent.sandbox import mosquitto as mosquitto_module
 from agent.sandbox.authority import AWS_NOT_AFTER, Authority, KeyPair, key_to_pem, name
 from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Status
+from agent.sandbox.connection import MAX_SUBSCRIPTIONS, REFUSALS
 from agent.sandbox.faults import Effect, Fault, Operation
-from agent.sandbox.front import ALPN, MAX_SUBSCRIPTIONS
+from agent.sandbox.front import ALPN
 from agent.sandbox.mosquitto import Mosquitto
 from agent.sandbox.policies import Policy, device_policy
 from agent.sandbox.service import LocalCloud
@@ -325,7 +325,7 @@ def test_a_client_without_a_certificate_fails_in_the_handshake(local: LocalCloud
     local.wait_until(lambda: local.front.handshake_failures == 1)
 
 
-@pytest.mark.parametrize("effect", [*front_module._REFUSALS])
+@pytest.mark.parametrize("effect", [*REFUSALS])
 def test_a_fault_at_connect_is_a_connack_with_its_reason(
     effect: Effect, cloud: Cloud, wire: Callable[..., Wire]
 ) -> None:
@@ -334,7 +334,7 @@ def test_a_fault_at_connect_is_a_connack_with_its_reason(
     refused = wire()
     answer = refused.connect()
     assert isinstance(answer, mqtt5.ConnAckPacket)
-    assert answer.reason_code == front_module._REFUSALS[effect]
+    assert answer.reason_code == REFUSALS[effect]
     assert refused.rest() == []
 
 

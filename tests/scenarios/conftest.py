@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from rig import Rig
+
+from agent.core.decide import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +36,10 @@ def rig(state: Path) -> Iterator[Rig]:
 @pytest.fixture
 def gateway(rig: Rig) -> Rig:
     """Return a gateway in its third year: generation 2 in use, 1 behind it, and nothing asked for lately."""
+    rig.configure(limits=Limits(probation=timedelta(minutes=1)))  # its past is not what the story is about
     rig.enroll()
     rig.rotate()
+    rig.configure(limits=Limits())
     rig.clock.advance(days=2)
     assert rig.in_use() == (2, 1)
     return rig

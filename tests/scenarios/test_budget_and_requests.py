@@ -91,7 +91,7 @@ def test_the_limit_is_the_operators(gateway: Rig) -> None:
     assert _budget_wait(outcome.wait).until == gateway.store.history()[-1].requests[0] + DAY
 
 
-@pytest.mark.parametrize("effect", [Effect.THROTTLE, Effect.DENY, Effect.UNAVAILABLE, Effect.UNAUTHORISED])
+@pytest.mark.parametrize("effect", [Effect.THROTTLE, Effect.DENY, Effect.UNAUTHORISED])
 def test_a_request_that_was_refused_costs_nothing(gateway: Rig, effect: Effect) -> None:
     """Refused five times, then granted: one certificate was issued, and one counts."""
     gateway.fault(CREATE, effect, times=5)

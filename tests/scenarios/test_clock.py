@@ -37,7 +37,7 @@ def test_a_gateway_that_boots_in_1970_enrols_once_its_clock_is_set(rig: Rig) -> 
     """In 1970 nothing is tried; the wait says which date the clock shows and ends soon after it is right."""
     rig.clock.time, rig.clock.is_synchronised = EPOCH, False
     rig.engine.begin(Kind.ENROLL, Origin.TECHNICIAN, "test")
-    outcome = rig.follow(patience=HOUR)
+    outcome = rig.follow(patience=5 * MINUTE)
 
     assert outcome.wait is not None
     assert outcome.wait.code == "clock"
@@ -59,7 +59,7 @@ def test_a_power_cut_that_takes_the_clock_along_judges_nothing(gateway: Rig, pha
     connections = len(gateway.endpoint.connections)
     gateway.clock.time, gateway.clock.is_synchronised = EPOCH, False
     gateway.restart()
-    outcome = gateway.follow(patience=HOUR)
+    outcome = gateway.follow(patience=5 * MINUTE)
 
     assert outcome.wait is not None
     assert outcome.wait.code == "clock"
@@ -80,7 +80,7 @@ def test_in_1970_no_refusal_rolls_back(gateway: Rig) -> None:
     now = gateway.clock.now()
     gateway.revoke(3)
     gateway.clock.time = EPOCH
-    gateway.follow(patience=HOUR)
+    gateway.follow(patience=5 * MINUTE)
     assert gateway.in_use() == (3, 2)
 
     gateway.clock.time = now + HOUR
@@ -94,7 +94,7 @@ def test_a_clock_before_the_last_good_proof_is_not_believed(gateway: Rig) -> Non
     assert last is not None
     gateway.clock.time = last - DAY
     assert gateway.clock.now() > BUILD_TIME
-    outcome = gateway.rotate(patience=HOUR)
+    outcome = gateway.rotate(patience=5 * MINUTE)
 
     assert outcome.wait is not None
     assert outcome.wait.code == "clock"
@@ -162,7 +162,7 @@ def test_a_clock_set_back_by_a_year_for_good_is_what_the_gateway_waits_for(gatew
     gateway.to_probation()
     now = gateway.clock.now()
     gateway.clock.time -= 365 * DAY
-    outcome = gateway.follow(patience=DAY)
+    outcome = gateway.follow(patience=5 * MINUTE)
     assert outcome.wait is not None
     assert outcome.wait.code == "clock"
     assert gateway.in_use() == (3, 2)
@@ -210,7 +210,7 @@ def test_a_jump_ahead_and_back_under_an_unsynchronised_clock_leaves_no_mark(gate
 
     true.advance(hours=1)
     gateway.clock.time, gateway.clock.is_synchronised = true.now(), True
-    assert gateway.engine.clock().believable
+    assert max(gateway.store.floors()) <= gateway.clock.now()
     assert gateway.rotate().record.phase is Phase.COMMITTED
     assert gateway.in_use() == (4, 3)
 
@@ -220,7 +220,7 @@ def test_a_slow_clock_takes_a_sound_certificate_and_is_then_known_to_be_slow(gat
     true = gateway.true_time()
     gateway.clock.time -= DAY
     gateway.clock.is_synchronised = False
-    outcome = gateway.rotate(patience=HOUR)
+    outcome = gateway.rotate(patience=5 * MINUTE)
     assert outcome.wait is not None
     assert outcome.wait.code == "clock"
     assert gateway.in_use() == (3, 2)

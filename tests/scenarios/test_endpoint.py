@@ -172,7 +172,7 @@ def test_with_a_clock_that_nobody_vouches_for_the_clock_is_to_blame(
     gateway.clock.advance(minutes=2)
     gateway.clock.is_synchronised = False
     gateway.endpoint.server_trouble = trouble
-    outcome = gateway.follow(patience=DAY)
+    outcome = gateway.follow(patience=timedelta(hours=6))
 
     failure = outcome.record.failure
     assert outcome.record.phase is phase

@@ -68,7 +68,7 @@ OVERCOME = [
     Passing(CREATE, Effect.DENY, POLICY, "denied", creates=2, counted=1),
     Passing(CREATE, Effect.UNAUTHORISED, POLICY, "not-authorised", creates=2, counted=1),
     Passing(CREATE, Effect.THROTTLE, THROTTLED, "throttled", creates=2, counted=1),
-    Passing(CREATE, Effect.UNAVAILABLE, NETWORK, "cloud-unavailable", creates=2, counted=1),
+    Passing(CREATE, Effect.UNAVAILABLE, NETWORK, "cloud-unavailable", creates=2),
     Passing(CREATE, Effect.GARBLE, PROTOCOL, "garbled", creates=2),
     Passing(CREATE, Effect.OVERSIZE, PROTOCOL, "garbled", creates=2),
     Passing(CREATE, Effect.NO_TOKEN, PROTOCOL, "garbled", creates=2),
@@ -222,18 +222,16 @@ KEPT = [
     Lasting(CONNECT, Effect.HANG_UP, KEY_READY, NETWORK, "hung-up", creates=0),
     Lasting(CONNECT, Effect.SILENCE, KEY_READY, NETWORK, "connack-timeout", creates=0),
     Lasting(CREATE, Effect.THROTTLE, KEY_READY, THROTTLED, "throttled", creates=40),
-    Lasting(CREATE, Effect.UNAVAILABLE, KEY_READY, NETWORK, "cloud-unavailable", creates=40),
     # What may have been carried out counts, so the daily limit ends the asking, not the change.
+    Lasting(CREATE, Effect.UNAVAILABLE, KEY_READY, NETWORK, "cloud-unavailable", creates=4),
     Lasting(CREATE, Effect.LOSE, KEY_READY, NETWORK, "no-reply", creates=4),
     Lasting(CREATE, Effect.IGNORE, KEY_READY, NETWORK, "no-reply", creates=4),
     Lasting(CREATE, Effect.LATE, KEY_READY, NETWORK, "no-reply", creates=4),
     Lasting(CREATE, Effect.SILENCE, KEY_READY, NETWORK, "no-reply", creates=4),
     Lasting(CREATE, Effect.HANG_UP, KEY_READY, NETWORK, "session-lost", creates=4),
-    # The control meets the same, so nothing speaks against the new set.
+    # No answer says nothing against anybody.
     Lasting(ASK, Effect.LOSE, Phase.PREPARED, NETWORK, "no-reply", issued=True),
     Lasting(ASK, Effect.SILENCE, Phase.PREPARED, NETWORK, "no-reply", issued=True),
-    Lasting(ASK, Effect.HANG_UP, Phase.PREPARED, NETWORK, "session-lost", issued=True),
-    Lasting(ASK, Effect.UNAUTHORISED, Phase.PREPARED, POLICY, "not-authorised", issued=True),
 ]
 
 

@@ -85,8 +85,14 @@ class Walk:
             self.rig.restart()
 
     def _work(self) -> None:
-        if self.rig.engine.change is not None:
-            self.rig.follow(patience=timedelta(minutes=self.chance.choice([1, 5, 20, 120])))
+        """Do what is due within the next minutes; until somebody sets the clock there is nothing to do."""
+        rig = self.rig
+        end = rig.clock.now() + timedelta(minutes=self.chance.choice([1, 5, 20, 60]))
+        while rig.engine.change is not None:
+            wait = rig.engine.run().wait
+            if wait is None or wait.code == "clock" or wait.until > end:
+                return
+            rig.clock.time = max(rig.clock.now(), wait.until)
 
     def _rotate(self) -> None:
         self.rig.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "chance")

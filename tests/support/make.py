@@ -131,6 +131,7 @@ def event(kind: type[Event], at: datetime = NOW, **changes: Any) -> Event:
     carried: dict[type[Event], dict[str, Any]] = {
         lifecycle.RequestFailed: {"failure": failure(), "retry_at": at + MINUTE},
         lifecycle.StepFailed: {"failure": failure(), "retry_at": at + MINUTE},
+        lifecycle.KeyLost: {"failure": failure(FailureClass.STORE, "key-lost"), "retry_at": at + MINUTE},
         lifecycle.CertificateIssued: {"issued": issued(at)},
         lifecycle.Registered: {"thing_name": THING},
         lifecycle.Deployed: {"probation": 10 * MINUTE},

@@ -190,11 +190,11 @@ class Driver:
             self._save(ProbationPassed(at=NOW, synchronised=True))
 
     def _roll_back(self) -> None:
-        base = self.record.base
+        base, condemned = self.record.base, self.record.generation
         assert base is not None
         if self.record.condemned is None:
             self._save(Condemned(at=NOW, failure=REFUSED))
-        take(self.store, "roll_back", lambda store: store.roll_back(base))
+        take(self.store, "roll_back", lambda store: store.roll_back(base, condemned))
         marks.make(Mark.CURRENT, base)
         self._save(RolledBack(at=NOW))
 

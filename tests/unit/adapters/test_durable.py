@@ -13,14 +13,14 @@ from crashkit import stepper
 from crashkit.stepper import Failing
 
 from agent.adapters import durable
-from agent.adapters.durable import Ownership
+from agent.adapters.durable import Modes
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-OWNER = Ownership()
+MODES = Modes()
 
 
 @pytest.fixture(name="folder")
@@ -107,15 +107,15 @@ def test_an_error_says_what_to_do(number: int, hint: str) -> None:
 
 def test_a_new_file_has_its_mode_whatever_the_umask(tmp_path: Path, folder: int, umask: int) -> None:
     """Private by default; a public mode is reached as well, also under a tight umask."""
-    durable.write_new(folder, "key", b"k", OWNER, secret=True)
-    durable.write_new(folder, "open", b"o", Ownership(public_mode=0o644))
+    durable.write_new(folder, "key", b"k", MODES, secret=True)
+    durable.write_new(folder, "open", b"o", Modes(public_mode=0o644))
     assert (_mode(tmp_path / "key"), _mode(tmp_path / "open")) == (0o600, 0o644), f"umask {umask:o}"
 
 
 def test_a_new_directory_has_its_mode_whatever_the_umask(tmp_path: Path, folder: int, umask: int) -> None:
     """Private by default, wider when asked for."""
-    durable.make_directory(folder, "private", OWNER)
-    durable.make_directory(folder, "wide", Ownership(directory_mode=0o750))
+    durable.make_directory(folder, "private", MODES)
+    durable.make_directory(folder, "wide", Modes(directory_mode=0o750))
     assert (_mode(tmp_path / "private"), _mode(tmp_path / "wide")) == (0o700, 0o750), f"umask {umask:o}"
 
 
@@ -132,14 +132,14 @@ def test_a_secret_is_never_readable_by_others_not_even_for_a_moment(tmp_path: Pa
 def _write_key(path: Path, mask: int) -> None:
     os.umask(mask)
     with durable.directory(str(path)) as fd:
-        durable.write_new(fd, "key", b"k" * 300, OWNER, secret=True)
+        durable.write_new(fd, "key", b"k" * 300, MODES, secret=True)
 
 
 def test_an_existing_file_is_not_written_over(tmp_path: Path, folder: int) -> None:
     """A new file is new."""
     (tmp_path / "a").write_bytes(b"old")
     with pytest.raises(StoreError, match="File exists"):
-        durable.write_new(folder, "a", b"new", OWNER)
+        durable.write_new(folder, "a", b"new", MODES)
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
@@ -147,14 +147,14 @@ def test_a_file_is_not_written_through_a_link(tmp_path: Path, folder: int) -> No
     """A link in the way is refused, and its target stays absent."""
     (tmp_path / "a").symlink_to("elsewhere")
     with pytest.raises(StoreError):
-        durable.write_new(folder, "a", b"new", OWNER)
+        durable.write_new(folder, "a", b"new", MODES)
     assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
 def test_a_file_that_could_not_be_written_is_removed_again(tmp_path: Path, call: str) -> None:
     """Half a file is worse than none."""
-    run = _failing(tmp_path, lambda fd: durable.write_new(fd, "a", b"data", OWNER), call, errno.ENOSPC)
+    run = _failing(tmp_path, lambda fd: durable.write_new(fd, "a", b"data", MODES), call, errno.ENOSPC)
     assert "StoreError" in run.kinds
     assert list(tmp_path.iterdir()) == []
 
@@ -201,20 +201,20 @@ def test_replacing_is_atomic(tmp_path: Path) -> None:
 
 def _replace(path: Path) -> None:
     with durable.directory(str(path)) as fd:
-        durable.replace(fd, "a", b"new", OWNER)
+        durable.replace(fd, "a", b"new", MODES)
 
 
 def test_replacing_clears_an_earlier_try_away(tmp_path: Path, folder: int) -> None:
     """What a crash left does not stand in the way."""
     (tmp_path / ".new-a").write_bytes(b"junk")
-    durable.replace(folder, "a", b"new", OWNER)
+    durable.replace(folder, "a", b"new", MODES)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_replacement_is_in_doubt_when_only_its_last_sync_failed(tmp_path: Path) -> None:
     """It is there, and a power cut may undo it: neither success nor failure."""
     (tmp_path / "a").write_bytes(b"old")
-    raised = _failing(tmp_path, lambda fd: durable.replace(fd, "a", b"new", OWNER), "fsync", errno.EIO, nth=1)
+    raised = _failing(tmp_path, lambda fd: durable.replace(fd, "a", b"new", MODES), "fsync", errno.EIO, nth=1)
     assert raised.kinds[0] == StoreInDoubtError.__name__
     assert (tmp_path / "a").read_bytes() == b"new"
 
@@ -222,7 +222,7 @@ def test_a_replacement_is_in_doubt_when_only_its_last_sync_failed(tmp_path: Path
 def test_a_replacement_that_failed_leaves_the_old_file(tmp_path: Path) -> None:
     """A sync of the data that fails is an ordinary failure."""
     (tmp_path / "a").write_bytes(b"old")
-    raised = _failing(tmp_path, lambda fd: durable.replace(fd, "a", b"new", OWNER), "fsync", errno.EIO)
+    raised = _failing(tmp_path, lambda fd: durable.replace(fd, "a", b"new", MODES), "fsync", errno.EIO)
     assert raised.kinds[0] == StoreError.__name__
     assert (tmp_path / "a").read_bytes() == b"old"
 
@@ -258,8 +258,8 @@ def test_renaming_needs_a_free_name(tmp_path: Path, folder: int) -> None:
 
 def test_lines_are_appended_in_order(tmp_path: Path, folder: int) -> None:
     """The file is made with the first line, private."""
-    durable.append(folder, "log", b"one\n", OWNER)
-    durable.append(folder, "log", b"two\n", OWNER)
+    durable.append(folder, "log", b"one\n", MODES)
+    durable.append(folder, "log", b"two\n", MODES)
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
     assert _mode(tmp_path / "log") == 0o600
 
@@ -267,7 +267,7 @@ def test_lines_are_appended_in_order(tmp_path: Path, folder: int) -> None:
 def test_a_torn_line_is_ended_first(tmp_path: Path, folder: int) -> None:
     """The new line never becomes part of what a power cut left."""
     (tmp_path / "log").write_bytes(b"one\ntw")
-    durable.append(folder, "log", b"three\n", OWNER)
+    durable.append(folder, "log", b"three\n", MODES)
     assert (tmp_path / "log").read_bytes() == b"one\ntw\nthree\n"
 
 
@@ -275,7 +275,7 @@ def test_a_line_that_could_not_be_written_is_cut_off_again(tmp_path: Path) -> No
     """A full disk leaves the file as it was."""
     (tmp_path / "log").write_bytes(b"one\n")
     (tmp_path / "log").chmod(0o600)
-    raised = _failing(tmp_path, lambda fd: durable.append(fd, "log", b"two\n", OWNER), "write", errno.ENOSPC)
+    raised = _failing(tmp_path, lambda fd: durable.append(fd, "log", b"two\n", MODES), "write", errno.ENOSPC)
     assert "StoreError" in raised.kinds
     assert (tmp_path / "log").read_bytes() == b"one\n"
 
@@ -284,14 +284,14 @@ def test_nothing_is_appended_through_a_link(tmp_path: Path, folder: int) -> None
     """A link is refused."""
     (tmp_path / "log").symlink_to("elsewhere")
     with pytest.raises(StoreError):
-        durable.append(folder, "log", b"x\n", OWNER)
+        durable.append(folder, "log", b"x\n", MODES)
 
 
 def test_nothing_is_appended_to_a_fifo(tmp_path: Path, folder: int) -> None:
     """It is refused at once."""
     os.mkfifo(tmp_path / "log")
     with pytest.raises(StoreError, match="Illegal seek"):
-        durable.append(folder, "log", b"x\n", OWNER)
+        durable.append(folder, "log", b"x\n", MODES)
 
 
 # -- looking and removing ------------------------------------------------------------------------------------------
@@ -339,13 +339,3 @@ def test_erasing_does_not_write_through_a_link(tmp_path: Path, folder: int) -> N
     (tmp_path / "d" / "l").symlink_to("../precious")
     durable.erase_directory(folder, "d")
     assert (tmp_path / "precious").read_bytes() == b"data"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_what_root_writes_belongs_to_the_owner(tmp_path: Path, folder: int) -> None:
-    """Files and directories get the configured owner and group."""
-    owner = Ownership(uid=65534, gid=65534)
-    durable.write_new(folder, "a", b"", owner)
-    durable.append(folder, "b", b"\n", owner)
-    durable.make_directory(folder, "c", owner)
-    assert {(path.lstat().st_uid, path.lstat().st_gid) for path in tmp_path.iterdir()} == {(65534, 65534)}

@@ -155,7 +155,7 @@ def test_a_missing_generation_is_not_activated(store: Store) -> None:
 
 def test_rolling_back_finds_the_next_best_way_back(store: Store) -> None:
     """The condemned generation is not it."""
-    store.roll_back(2)
+    store.roll_back(2, 3)
     assert (store.current(), store.previous()) == (2, 1)
 
 
@@ -165,7 +165,7 @@ def test_rolling_back_to_the_only_other_generation_leaves_no_previous(tmp_path: 
     materialise(rotated(2), path)
     with Store(path) as store:
         store.lock()
-        store.roll_back(1)
+        store.roll_back(1, 2)
         assert (store.current(), store.previous()) == (1, None)
 
 
@@ -362,7 +362,7 @@ def test_pruning_keeps_current_previous_and_so_many_more(store: Store, keep: int
 
 def test_pruning_keeps_what_is_in_use_however_old(store: Store) -> None:
     """Current and previous need not be the newest."""
-    store.roll_back(2)
+    store.roll_back(2, 3)
     assert (store.current(), store.previous()) == (2, 1)
     assert store.prune(0) == (3,)
     assert _finals(store) == (1, 2)

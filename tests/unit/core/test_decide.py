@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import make
@@ -26,6 +26,8 @@ from agent.core.lifecycle import (
     ChangeRecord,
     Condemned,
     Event,
+    KeyLost,
+    KeyReady,
     Phase,
     Registered,
     Rejected,
@@ -45,6 +47,8 @@ YEAR_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 PREPARED = [Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED]
 NOT_PREPARED = [phase for phase in make.UNFINISHED if phase not in PREPARED]
 REFUSED = make.failure(F.CREDENTIAL, "hung-up", decisive=True)
+WITH_A_KEY = [Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED]
+KEY_LOST = make.failure(F.STORE, "key-lost", message="The staged key is damaged.")
 UNAUTHORISED = make.failure(F.POLICY, "not-authorised", decisive=True)
 
 
@@ -127,6 +131,38 @@ def test_a_condemned_set_is_rolled_back_under_any_clock(phase: Phase) -> None:
     assert type(act(record)) is decide.RollBack
     assert type(act(record, YEAR_1970, state=ClockState.IMPLAUSIBLE)) is decide.RollBack
     assert REFUSED.message in act(record).why
+
+
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+@pytest.mark.parametrize("now", [YEAR_1970, NOW])
+@pytest.mark.parametrize("since", [None, NOW - 30 * DAY])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        REFUSED,
+        UNAUTHORISED,
+        KEY_LOST,
+        make.failure(F.STORE, "damaged", decisive=True),
+        make.failure(F.SERVER_TRUST, decisive=True),
+        make.failure(F.PROTOCOL, "request-refused"),
+        make.failure(F.PROTOCOL, "token-invalid"),
+    ],
+    ids=lambda failure: failure.code if isinstance(failure, Failure) else None,
+)
+def test_a_failure_under_an_unbelievable_clock_ends_and_condemns_nothing(
+    phase: Phase, now: datetime, since: datetime | None, failure: Failure
+) -> None:
+    """Whatever the clock was lost in the middle of is blamed on the clock and tried again."""
+    record = make.record(phase, refused_since=since, requests=(NOW - HOUR,) * 50)
+    found = fails(record, failure, now, state=ClockState.IMPLAUSIBLE)
+
+    assert isinstance(found, RequestFailed if phase is Phase.REQUESTED else StepFailed)
+    assert (found.failure.kind, found.failure.code, found.failure.decisive) == (F.CLOCK, "clock", False)
+    assert found.failure.message == failure.message
+    assert found.retry_at == now + timedelta(seconds=BACKOFFS[F.CLOCK].delay(1, 0.5))
+    after = advance(record, found)
+    assert (after.refused_since, after.condemned) == (since, None)
+    assert after.phase is (Phase.KEY_READY if phase is Phase.REQUESTED else phase)
 
 
 def test_a_rollback_that_failed_waits_before_it_is_tried_again() -> None:
@@ -390,6 +426,38 @@ def test_a_refusal_is_believed_once_it_has_lasted(
     assert advance(record, last).failure == failure
 
 
+@pytest.mark.parametrize(
+    ("failure", "patience"), [(REFUSED, MINUTE), (UNAUTHORISED, 10 * MINUTE)], ids=["refused", "not authorised"]
+)
+@pytest.mark.parametrize("phase", PREPARED)
+@pytest.mark.parametrize("back", [SECOND, HOUR, 30 * DAY])
+def test_a_clock_that_was_set_back_begins_the_patience_anew(
+    phase: Phase, back: timedelta, failure: Failure, patience: timedelta
+) -> None:
+    """A first refusal that lies in the future says nothing about how long the refusal has lasted."""
+    record = make.record(phase, refused_since=NOW)
+    again = NOW - back
+    found = fails(record, failure, again)
+    assert isinstance(found, StepFailed)
+
+    record = advance(record, found)
+    assert record.refused_since == again
+    assert isinstance(fails(record, failure, again + patience - SECOND), StepFailed)
+    assert isinstance(fails(record, failure, again + patience), Condemned if phase.activated else Rejected)
+
+
+@pytest.mark.parametrize("failure", [REFUSED, UNAUTHORISED, make.failure(F.STORE, "damaged", decisive=True)])
+def test_a_generation_that_may_be_in_use_is_not_rejected(failure: Failure) -> None:
+    """After a power cut within the activation `current` tells that the proven set is in use, and the change goes on."""
+    record = make.record(Phase.PROVEN, refused_since=NOW - 30 * DAY)
+    found = fails(record, failure, current=7)
+
+    assert isinstance(found, StepFailed)
+    assert not found.failure.decisive
+    assert isinstance(fails(record, failure, current=6), Rejected)
+    assert isinstance(fails(record, failure, current=None), Rejected)
+
+
 @pytest.mark.parametrize("phase", PREPARED)
 @pytest.mark.parametrize("kind", [F.SERVER_TRUST, F.OPERATOR, F.STORE])
 def test_what_needs_no_time_to_spread_is_believed_at_once(phase: Phase, kind: FailureClass) -> None:
@@ -407,19 +475,23 @@ def test_a_first_enrolment_has_nothing_to_go_back_to(phase: Phase, failure: Fail
     found = fails(record, failure)
 
     assert isinstance(found, StepFailed)
+    assert found.failure.remedy == "There is no earlier set to go back to; the agent retries."
+    assert not found.failure.decisive
     assert advance(record, found).phase is phase
 
 
 @pytest.mark.parametrize("phase", NOT_PREPARED)
-def test_a_decisive_failure_ends_a_change_that_has_prepared_nothing(phase: Phase) -> None:
-    """Before there is a generation nothing is lost by giving up."""
-    assert fails(make.record(phase), REFUSED) == Rejected(at=NOW, failure=REFUSED)
+@pytest.mark.parametrize("since", [None, NOW, NOW + DAY])
+def test_a_refused_source_ends_a_change_that_has_prepared_nothing_at_once(phase: Phase, since: datetime | None) -> None:
+    """The certificate that a change starts from is not fresh, so it needs no time to spread."""
+    assert fails(make.record(phase, refused_since=since), REFUSED) == Rejected(at=NOW, failure=REFUSED)
 
 
 @pytest.mark.parametrize("phase", NOT_PREPARED)
-def test_not_authorised_ends_an_early_change_when_policies_have_had_their_time(phase: Phase) -> None:
-    """Ten minutes after the first such answer the last one ends the change."""
-    failure = make.failure(F.POLICY, "not-authorised")
+@pytest.mark.parametrize("decisive", [True, False])
+def test_not_authorised_ends_an_early_change_when_policies_have_had_their_time(phase: Phase, *, decisive: bool) -> None:
+    """Ten minutes after the first such answer the last one ends the change, whatever a control met."""
+    failure = make.failure(F.POLICY, "not-authorised", decisive=decisive)
     record = make.record(phase, refused_since=NOW)
 
     assert isinstance(fails(make.record(phase), failure), StepFailed | RequestFailed)
@@ -467,6 +539,33 @@ def test_every_failure_of_every_step_has_an_event_that_the_record_takes(
         assert NOW + SECOND <= after.retry_at <= NOW + timedelta(seconds=LONGEST_DELAY)
 
 
+# -- a lost key ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", WITH_A_KEY)
+def test_a_lost_key_begins_the_change_again_after_a_delay(phase: Phase) -> None:
+    """A certificate for a key that is gone is worthless, so another key is made, with the reason and not at once."""
+    record = make.record(phase, attempts=5)
+    found = fails(record, KEY_LOST)
+
+    assert found == KeyLost(at=NOW, failure=KEY_LOST, retry_at=NOW + timedelta(seconds=BACKOFFS[F.STORE].delay(1, 0.5)))
+    record = advance(record, found)
+    wait = waits(record)
+    assert (record.phase, wait.code, wait.failure) == (Phase.PLANNED, "retry", KEY_LOST)
+    assert type(act(record, wait.until)) is decide.GenerateKey
+
+
+def test_a_key_that_is_lost_again_and_again_never_makes_the_agent_spin() -> None:
+    """Between any two keys there is a delay of at least the class's shortest."""
+    record, now = make.record(Phase.KEY_READY), NOW
+    for _ in range(50):
+        record = advance(record, after_failure(record, KEY_LOST, make.facts(now), 0, LIMITS))
+        wait = waits(record, now)
+        assert wait.until - now >= timedelta(seconds=BACKOFFS[F.STORE].floor)
+        now = wait.until
+        record = advance(record, KeyReady(at=now))
+
+
 # -- probation -----------------------------------------------------------------------------------------------------
 
 
@@ -509,6 +608,25 @@ def test_a_clock_that_was_set_back_within_probation_makes_the_next_proof_due() -
     assert type(act(record, NOW + MINUTE)) is decide.HoldProbation
 
 
+@pytest.mark.parametrize("back", [SECOND, MINUTE, 10 * MINUTE, 11 * MINUTE])
+def test_a_small_step_back_does_not_end_probation(back: timedelta) -> None:
+    """A clock that was set back by up to the trial period and a minute cuts nothing of the trial short."""
+    record = make.record(Phase.DEPLOYED)
+
+    assert not isinstance(act(record, NOW - back), decide.EndProbation)
+    assert not isinstance(act(record, NOW - back + 5 * SECOND), decide.EndProbation)
+    assert type(act(record, NOW - 11 * MINUTE - SECOND)) is decide.EndProbation
+
+
+@pytest.mark.parametrize("back", [SECOND, MINUTE, 2 * MINUTE])
+def test_a_small_step_back_makes_no_proof_due(back: timedelta) -> None:
+    """The next proof stays where it was unless it has moved further away than a step of the clock explains."""
+    record = make.record(Phase.DEPLOYED)
+
+    assert waits(record, NOW - back).until == NOW + MINUTE
+    assert type(act(record, NOW - 2 * MINUTE - SECOND)) is decide.HoldProbation
+
+
 def test_probation_without_an_end_is_over() -> None:
     """A record that lost the end of its probation is not on probation for ever."""
     assert type(act(make.record(Phase.DEPLOYED, probation_until=None))) is decide.EndProbation
@@ -548,6 +666,17 @@ def test_too_many_starts_after_activation_slow_the_change_down(phase: Phase) -> 
     assert (wait.code, wait.until) == ("crash-loop", NOW + 23 * HOUR)
     assert "stopped 11 times" in wait.why
     assert type(act(record, NOW + 23 * HOUR)) in {decide.Deploy, decide.EndProbation}
+
+
+def test_a_crash_loop_of_a_generation_that_may_be_in_use_slows_down() -> None:
+    """A proven set that `current` points at already is tried once a day and not set aside."""
+    record = make.record(Phase.PROVEN, resumes=11, resumed_at=NOW - HOUR)
+    wait = waits(record, current=7)
+
+    assert (wait.code, wait.until) == ("crash-loop", NOW + 23 * HOUR)
+    assert type(act(record, NOW + 23 * HOUR, current=7)) is decide.Activate
+    assert type(act(record, current=6)) is decide.Reject
+    assert type(act(make.record(Phase.PREPARED, resumes=11), current=7)) is decide.Reject
 
 
 def test_a_clock_that_was_set_back_does_not_prolong_the_wait_of_a_crash_loop() -> None:
@@ -630,3 +759,9 @@ def test_a_span_is_told_in_the_unit_that_people_use(span: timedelta, text: str) 
 def test_an_instant_is_told_in_utc_to_the_second() -> None:
     """People read the same time in every journal."""
     assert clock_time(NOW + timedelta(microseconds=999_999)) == "2027-03-01 12:00:00 UTC"
+
+
+@pytest.mark.parametrize("hours", [-11, 2, 14])
+def test_an_instant_of_another_zone_is_told_in_utc_too(hours: int) -> None:
+    """The text says UTC, so the time is converted and not only labelled."""
+    assert clock_time(NOW.astimezone(timezone(timedelta(hours=hours)))) == "2027-03-01 12:00:00 UTC"

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import make
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.core.failure import (
     AMBIGUOUS,
     POLICY_PATIENCE,
     TIME_CODES,
     Control,
+    Failure,
     FailureClass,
     in_the_light_of,
     judge,
@@ -20,6 +23,8 @@ ACCEPTED = Control(name="the current set")
 FAILED = Control(name="the current set", failure=make.failure(code="hung-up"))
 
 AMBIGUOUS_CODES = sorted(AMBIGUOUS)
+# Lone surrogates included; short enough for any of a failure's texts.
+ANY_TEXT = st.text(st.characters(), max_size=60)
 
 
 # What judging must come to: a class, and whether the failure is decisive.
@@ -93,8 +98,21 @@ def test_a_verdict_says_what_the_control_met() -> None:
     failure = make.failure(code="hung-up", message="The broker hung up.")
 
     assert judge(failure, ACCEPTED).message == ("The broker hung up. The current set is accepted over the same path.")
-    assert judge(failure, FAILED).message.startswith("The broker hung up. The current set ")
+    assert judge(failure, FAILED).message == (
+        "The broker hung up. The current set meets the same, so nothing speaks against this set."
+    )
     assert "compare" in judge(failure, None).remedy
+
+
+def test_a_control_that_fails_in_another_way_does_not_meet_the_same() -> None:
+    """What the control met is told when it is not what the candidate met."""
+    failure = make.failure(code="hung-up", message="The broker hung up.")
+    control = Control(name="the claim certificate", failure=make.failure(code="dns", message="No such name."))
+
+    assert judge(failure, control).message == (
+        "The broker hung up. The claim certificate does not get through either (network: No such name.), "
+        "so nothing speaks against this set."
+    )
 
 
 def test_a_control_is_accepted_when_it_has_no_failure() -> None:
@@ -105,9 +123,10 @@ def test_a_control_is_accepted_when_it_has_no_failure() -> None:
 
 @pytest.mark.parametrize("code", sorted(TIME_CODES))
 @pytest.mark.parametrize("state", [ClockState.UNSYNCHRONISED, ClockState.IMPLAUSIBLE])
-def test_a_clock_that_nobody_vouches_for_takes_the_blame(code: str, state: ClockState) -> None:
-    """An expired or early server certificate under an unsynchronised clock is the clock's fault, which it shows."""
-    failure = in_the_light_of(make.reading(state=state), make.failure(F.SERVER_TRUST, code))
+@pytest.mark.parametrize("decisive", [True, False])
+def test_a_clock_that_nobody_vouches_for_takes_the_blame(code: str, state: ClockState, *, decisive: bool) -> None:
+    """An expired or early server certificate under an unsynchronised clock is the clock's fault and decides nothing."""
+    failure = in_the_light_of(make.reading(state=state), make.failure(F.SERVER_TRUST, code, decisive=decisive))
 
     assert failure.kind is F.CLOCK
     assert failure.code == code
@@ -141,3 +160,30 @@ def test_a_failure_reads_as_class_and_sentence() -> None:
 def test_policies_get_the_time_that_aws_says_they_need() -> None:
     """The patience for "not authorised" is more than the eight minutes that AWS names."""
     assert POLICY_PATIENCE >= 10 * 60
+
+
+@make.FEW
+@given(code=ANY_TEXT, message=ANY_TEXT, remedy=ANY_TEXT)
+def test_a_failure_can_always_be_written(code: str, message: str, remedy: str) -> None:
+    """Lone surrogates, which no file can hold, are replaced; every other character stays."""
+    failure = Failure(kind=F.STORE, code=code, message=message, remedy=remedy)
+
+    for kept, said in ((failure.code, code), (failure.message, message), (failure.remedy, remedy)):
+        assert kept == "".join("?" if "\ud800" <= char <= "\udfff" else char for char in said)
+
+
+def test_a_failure_is_clipped_to_what_a_record_can_hold() -> None:
+    """A text of any length is cut, and one that just fits is not."""
+    failure = Failure(kind=F.STORE, code="c" * 65, message="m" * 2001, remedy="\ud800" * 10**5)
+    fits = Failure(kind=F.STORE, code="c" * 64, message="m" * 2000, remedy="r" * 1000)
+
+    assert (failure.code, failure.message, failure.remedy) == ("c" * 64, "m" * 2000, "?" * 1000)
+    assert (fits.code, fits.message, fits.remedy) == ("c" * 64, "m" * 2000, "r" * 1000)
+
+
+def test_a_judged_failure_is_clipped_like_any_other() -> None:
+    """What is added to a message that is full already does not make it longer."""
+    judged = judge(make.failure(code="hung-up", message="m" * 2000), ACCEPTED)
+
+    assert judged.message == "m" * 2000
+    assert judged.decisive

@@ -10,6 +10,7 @@ F = FailureClass
 HUNG_UP = make.failure(code="hung-up", message="The broker hung up.")
 REFUSED = make.failure(F.CREDENTIAL, "refused", decisive=True)
 UNAUTHORISED = make.failure(F.POLICY, "not-authorised")
+UNTRUSTED = make.failure(F.SERVER_TRUST, "unknown-root", message="No anchor signs it.")
 NO_ROUTE = make.failure(code="timeout", message="Nothing answers.")
 RUNGS = (Rung.CURRENT, Rung.PREVIOUS, Rung.CLAIM)
 
@@ -58,6 +59,24 @@ def test_a_failure_of_the_path_ends_the_climb_and_waits(rung: int, kind: Failure
     assert move.why == "It is not the set."
 
 
+def test_a_server_that_the_current_anchors_do_not_verify_leads_to_the_previous_set() -> None:
+    """The previous set has anchors of its own, which may verify the server."""
+    move = climb(attempts(UNTRUSTED))
+
+    assert decided(move) == (Rung.PREVIOUS, None)
+    assert "No anchor signs it." in move.why
+    assert decided(climb(attempts(UNTRUSTED, None))) == (None, Rung.PREVIOUS)
+
+
+@pytest.mark.parametrize("before", [[UNTRUSTED], [HUNG_UP], [UNTRUSTED, HUNG_UP]])
+def test_a_server_that_no_set_before_the_claim_verifies_is_waited_for(before: list[Failure]) -> None:
+    """Below the current rung an unverified server is no reason to enrol anew, and never one to call a technician."""
+    move = climb(attempts(*before, UNTRUSTED))
+
+    assert decided(move) == (None, None)
+    assert move.why == "No anchor signs it."
+
+
 @pytest.mark.parametrize("code", sorted(AMBIGUOUS))
 def test_a_hang_up_may_be_a_refusal(code: str) -> None:
     """What a refused credential and a broken path share is reason to try the next set."""
@@ -93,7 +112,7 @@ def test_a_missing_set_says_why_and_is_decisive() -> None:
 
 def test_every_climb_ends() -> None:
     """Whatever the rungs meet, the ladder asks for each at most once and in order."""
-    for failure in (HUNG_UP, REFUSED, UNAUTHORISED, NO_ROUTE, None):
+    for failure in (HUNG_UP, REFUSED, UNAUTHORISED, UNTRUSTED, NO_ROUTE, None):
         tried: tuple[Attempt, ...] = ()
         while (rung := climb(tried).try_next) is not None:
             tried = (*tried, Attempt(rung=rung, failure=failure))

@@ -10,6 +10,7 @@ from make import DAY, HOUR, MINUTE, NOW, SECOND
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import (
     MAX_PASSED,
+    MAX_REQUESTS,
     TRANSITIONS,
     Activated,
     CertificateIssued,
@@ -146,7 +147,9 @@ def test_a_request_that_certainly_brought_nothing_does_not_count(code: str) -> N
     assert record.attempts == 1
 
 
-@pytest.mark.parametrize("code", ["no-reply", "session-lost", "garbled", "timeout", "certificate-unacceptable"])
+@pytest.mark.parametrize(
+    "code", ["no-reply", "session-lost", "garbled", "timeout", "certificate-unacceptable", "cloud-unavailable"]
+)
 def test_a_request_that_may_have_brought_a_certificate_counts(code: str) -> None:
     """A request is counted unless it is certain that nothing was issued."""
     record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
@@ -215,7 +218,17 @@ def test_patience_is_counted_from_the_first_refusal(kind: FailureClass) -> None:
     assert record.refused_since == NOW + MINUTE
 
 
-@pytest.mark.parametrize("kind", set(FailureClass) - {FailureClass.CREDENTIAL, FailureClass.POLICY})
+@pytest.mark.parametrize("kind", [FailureClass.CREDENTIAL, FailureClass.POLICY])
+def test_a_refusal_before_the_first_one_begins_the_patience_anew(kind: FailureClass) -> None:
+    """When the clock was set back between two refusals, the earlier time is the one that can be counted from."""
+    record = make.record(Phase.PREPARED)
+    for at in (NOW, NOW - HOUR, NOW - MINUTE):
+        record = advance(record, make.event(StepFailed, at, failure=make.failure(kind)))
+
+    assert record.refused_since == NOW - HOUR
+
+
+@pytest.mark.parametrize("kind", sorted(set(FailureClass) - {FailureClass.CREDENTIAL, FailureClass.POLICY}))
 def test_only_a_refusal_begins_the_patience(kind: FailureClass) -> None:
     """A failure of another class does not count as a refusal."""
     record = advance(make.record(Phase.PREPARED), make.event(StepFailed, failure=make.failure(kind)))
@@ -231,6 +244,17 @@ def test_a_worthless_certificate_is_forgotten(kind: type[Event]) -> None:
     assert record.phase is Phase.PLANNED
     assert (record.issued, record.unanswered, record.thing_name) == (None, 0, None)
     assert record.requests == (NOW - MINUTE,)
+
+
+@pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED])
+def test_a_lost_key_is_told_and_waits(phase: Phase) -> None:
+    """A key that is gone begins the change again with the reason and a delay, and counts as one failure."""
+    failure = make.failure(FailureClass.STORE, "key-lost")
+    record = advance(worn(phase), KeyLost(at=NOW, failure=failure, retry_at=NOW + HOUR))
+
+    assert (record.phase, record.issued, record.thing_name) == (Phase.PLANNED, None, None)
+    assert (record.failure, record.retry_at) == (failure, NOW + HOUR)
+    assert (record.attempts, record.resumes, record.refused_since) == (1, 0, None)
 
 
 def test_a_restart_while_registering_leaves_the_registration_in_doubt() -> None:
@@ -340,6 +364,15 @@ def test_the_list_of_passed_phases_stays_bounded() -> None:
 
     assert len(record.passed) == MAX_PASSED
     assert record.passed[-1][0] is Phase.KEY_READY
+
+
+def test_the_list_of_requests_stays_bounded() -> None:
+    """A change that asks for ever keeps the latest requests, as many as any daily limit needs."""
+    earlier = tuple(NOW - DAY + number * SECOND for number in range(MAX_REQUESTS))
+    record = after(make.record(Phase.KEY_READY, requests=earlier), RequestBegun)
+
+    assert len(record.requests) == MAX_REQUESTS
+    assert record.requests == (*earlier[1:], NOW)
 
 
 def test_current_moves_only_after_a_proof() -> None:

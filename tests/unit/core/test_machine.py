@@ -22,6 +22,8 @@ from agent.core.values import Kind
 
 LIMITS = Limits()
 PREPARED = {Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED}
+YEAR_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+WITH_A_KEY = {Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
 ASKS = (decide.GenerateKey, decide.BeginRequest, decide.RequestCertificate)
 KINDS = st.sampled_from([Kind.ENROLL, Kind.ROTATE, Kind.ROTATE, Kind.ROLLBACK])
 FAILURES = st.builds(
@@ -64,7 +66,6 @@ class Gateway(RuleBasedStateMachine):
         self.requests_since_jump: list[datetime] = []
         self.in_hand = False
         self.may_ask = False
-        self.lost_activation = False
         self._plan(kind)
         for _ in range(steps):
             self._succeed()
@@ -74,7 +75,6 @@ class Gateway(RuleBasedStateMachine):
         rollback = kind is Kind.ROLLBACK and disk.previous is not None
         disk.newest += not rollback
         disk.proven.clear()
-        self.lost_activation = False
         self.record = replace(
             make.record(Phase.PREPARED if rollback else Phase.PLANNED),
             kind=Kind.ROTATE if kind is Kind.ROLLBACK and not rollback else kind,
@@ -107,7 +107,7 @@ class Gateway(RuleBasedStateMachine):
             case lifecycle.CertificateIssued():
                 self.in_hand = True
             case lifecycle.KeyLost() | lifecycle.TokenExpired():
-                self.in_hand = False
+                self.in_hand = self.may_ask = False
             case lifecycle.Proven():
                 self.disk.proven.add(before.generation)
                 self.floors += [self.record.good_time] if self.record.good_time else []
@@ -176,6 +176,7 @@ class Gateway(RuleBasedStateMachine):
 
     def _judge_failure(self, before: ChangeRecord, failure: Failure) -> None:
         after = self.record
+        assert after.condemned is None or after.condemned.decisive
         if failure.decisive:
             return
         assert after.condemned == before.condemned
@@ -209,7 +210,6 @@ class Gateway(RuleBasedStateMachine):
         """The power fails, with or without the step having reached the disk, and the agent starts some times."""
         action = self._action()
         if done:
-            self.lost_activation |= isinstance(action, decide.Activate)
             self._perform(action)
         for _ in range(starts):
             self._take(lifecycle.Resumed(at=self.now))
@@ -221,11 +221,35 @@ class Gateway(RuleBasedStateMachine):
         """A person wants the step tried now."""
         self._take(lifecycle.Hastened(at=self.now))
 
-    @precondition(lambda self: self.record.phase in {Phase.KEY_READY, Phase.ISSUED, Phase.REGISTERED})
-    @rule()
-    def lose_the_key(self) -> None:
-        """The staged key is damaged."""
-        self._take(lifecycle.KeyLost(at=self.now))
+    @rule(failure=FAILURES)
+    def fail_while_the_clock_is_lost(self, failure: Failure) -> None:
+        """The clock falls back to 1970 within a step that then fails; nothing is concluded from that."""
+        action = self._step()
+        if action is None:
+            return
+        self._perform(action)
+        before, self.now = self.record, YEAR_1970
+        self._take(after_failure(before, failure, self._facts(), 0.5, LIMITS))
+        after = self.record
+        assert after.failure is not None
+        assert (after.failure.kind, after.failure.decisive) == (FailureClass.CLOCK, False)
+        assert (after.condemned, after.refused_since) == (before.condemned, before.refused_since)
+        assert after.phase is (Phase.KEY_READY if before.phase is Phase.REQUESTED else before.phase)
+        self._check()
+        self.learn_the_time()
+
+    @precondition(lambda self: self.record.phase in WITH_A_KEY)
+    @rule(jitter=st.floats(0, 1, exclude_max=True), times=st.integers(1, 4))
+    def lose_the_key(self, jitter: float, times: int) -> None:
+        """The staged key is damaged, and perhaps the next ones too; each time there is a delay."""
+        failure = make.failure(FailureClass.STORE, "key-lost")
+        for _ in range(times):
+            if self.record.phase not in WITH_A_KEY:
+                return
+            self._take(after_failure(self.record, failure, self._facts(), jitter, LIMITS))
+            assert isinstance(self._action(), decide.Wait)
+            self._succeed()
+            self._succeed()
 
     @rule(span=st.timedeltas(timedelta(), 3 * HOUR))
     def let_time_pass(self, span: timedelta) -> None:
@@ -235,13 +259,13 @@ class Gateway(RuleBasedStateMachine):
     @rule(span=st.timedeltas(-HOUR, HOUR) | st.timedeltas(-2 * DAY, 2 * DAY) | st.timedeltas(-40 * DAY, 400 * DAY))
     def set_the_clock(self, span: timedelta) -> None:
         """The clock is set, forward or backward."""
-        self.now = max(self.now + span, datetime(1970, 1, 1, tzinfo=UTC))
+        self.now = max(self.now + span, YEAR_1970)
         self.requests_since_jump.clear()
 
     @rule(starts=st.integers(0, 2))
     def forget_the_time(self, starts: int) -> None:
         """The gateway starts in 1970 and later learns the time."""
-        self.now = datetime(1970, 1, 1, tzinfo=UTC)
+        self.now = YEAR_1970
         for _ in range(starts):
             self._take(lifecycle.Resumed(at=self.now))
             self._succeed()
@@ -301,7 +325,9 @@ class Gateway(RuleBasedStateMachine):
             assert self.disk.current == record.generation
         if record.phase is Phase.ROLLED_BACK:
             assert self.disk.current == record.base
-        if not record.phase.activated and not self.lost_activation:
+        if record.phase is Phase.PROVEN:  # an activation that took effect may not have been recorded
+            assert self.disk.current in {record.base, record.generation}
+        elif not record.phase.activated:
             assert self.disk.current == record.base
 
     def teardown(self) -> None:

@@ -152,6 +152,21 @@ def test_a_missing_name_is_refused_where_it_is_needed() -> None:
     assert empty.number("a", 7) == 7
 
 
+def test_a_time_without_its_zone_is_told_from_what_is_no_time() -> None:
+    """The complaint says that the zone is what is missing."""
+    with pytest.raises(PlainError, match=r"^f\.json: a: a time with its zone is expected$"):
+        node(a="2027-03-01T12:00:00").time("a")
+    with pytest.raises(PlainError, match=r"^f\.json: a: a time is expected$"):
+        node(a="noon").time("a")
+
+
+@pytest.mark.parametrize("data", [b'{"\\ud800": 1}', b'{"a": {"x\\udfff": 1}}', b'{"a": [{"\\udc80": []}]}'])
+def test_a_name_that_no_file_can_hold_is_refused(data: bytes) -> None:
+    """A lone surrogate in a name, at any depth, is refused when it is read and not when it is used."""
+    with pytest.raises(PlainError, match=r"^f\.json: it is not sound JSON \(a name is no Unicode text\)$"):
+        decode(data, "f.json", limit=LIMIT)
+
+
 def test_a_complaint_names_the_whole_path() -> None:
     """In nested objects every name on the way is told."""
     inner = node(a={"b": {"c": 1}}).node("a").node("b")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from make import HOUR, MINUTE, NOW
 
 from agent.core.failure import Failure, FailureClass
-from agent.core.lifecycle import ChangeRecord, Issued, Phase
+from agent.core.lifecycle import MAX_PASSED, MAX_REQUESTS, ChangeRecord, Issued, Phase
 from agent.core.plain import PlainError
 from agent.core.records import (
     FORMAT,
@@ -28,12 +28,14 @@ from agent.core.values import Kind, Manifest, Origin
 
 TIMES = st.datetimes(timezones=st.just(UTC))
 COUNTS = st.integers(0, 10**9)
+# A failure makes whatever it is told fit a record, lone surrogates included.
+SAID = st.text(st.characters(), max_size=80)
 FAILURES = st.builds(
     Failure,
     kind=st.sampled_from(FailureClass),
-    code=st.text(max_size=64),
-    message=st.text(max_size=200),
-    remedy=st.text(max_size=200),
+    code=SAID,
+    message=SAID | st.just("😀" * 3000),
+    remedy=SAID,
     decisive=st.booleans(),
 )
 ISSUED = st.builds(
@@ -43,12 +45,13 @@ ISSUED = st.builds(
     token=st.text(min_size=1, max_size=100),
     at=TIMES,
 )
+THINGS = st.text(min_size=1, max_size=128)
 # In these phases a record without a certificate contradicts itself.
 WITHOUT_CERTIFICATE = [Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.REJECTED]
 
 
 def records(phase: Phase) -> st.SearchStrategy[ChangeRecord]:
-    """Return any record in the phase."""
+    """Return any record in the phase that has what the phase rests on."""
     issued = ISSUED | st.none() if phase in WITHOUT_CERTIFICATE else ISSUED
     return st.builds(
         ChangeRecord,
@@ -65,7 +68,7 @@ def records(phase: Phase) -> st.SearchStrategy[ChangeRecord]:
         requests=st.lists(TIMES, max_size=5).map(tuple),
         issued=issued,
         unanswered=COUNTS,
-        thing_name=st.text(max_size=128) if phase is Phase.REGISTERED else st.text(max_size=128) | st.none(),
+        thing_name=THINGS if phase is Phase.REGISTERED else THINGS | st.none(),
         attempts=COUNTS,
         resumes=COUNTS,
         resumed_at=TIMES | st.none(),
@@ -80,6 +83,7 @@ def records(phase: Phase) -> st.SearchStrategy[ChangeRecord]:
 
 
 RECORDS = st.sampled_from(Phase).flatmap(records)
+FINISHED = st.sampled_from([phase for phase in Phase if phase.ended]).flatmap(records)
 HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
 MANIFESTS = st.builds(
     Manifest,
@@ -143,7 +147,7 @@ def test_any_manifest_survives_the_disk(manifest: Manifest) -> None:
 
 
 @make.FEW
-@given(record=RECORDS)
+@given(record=FINISHED)
 def test_an_outcome_survives_the_disk_without_its_secrets(record: ChangeRecord) -> None:
     """A line of the history is the record, with the certificate reduced to its id."""
     read = decode_record(encode_outcome(record), "history.jsonl")
@@ -230,7 +234,7 @@ def test_a_record_with_a_wrong_value_is_refused(name: str, value: object) -> Non
         decode_record(changed(**{name: value}), "change.json")
 
 
-@pytest.mark.parametrize("found", [FORMAT + 1, 10**9, 0])
+@pytest.mark.parametrize("found", [FORMAT + 1, 10**9])
 def test_another_format_is_refused(found: int) -> None:
     """An agent that was downgraded does not guess what a newer one meant."""
     with pytest.raises(PlainError, match=rf"^change\.json: format {found} "):
@@ -238,6 +242,53 @@ def test_another_format_is_refused(found: int) -> None:
     manifest = {**json.loads(encode_manifest(make.manifest())), "format": found}
     with pytest.raises(PlainError, match=rf"^manifest\.json: format {found} "):
         decode_manifest(json.dumps(manifest).encode(), "manifest.json")
+
+
+def test_there_is_no_format_zero() -> None:
+    """What no agent ever wrote is not blamed on a newer one."""
+    with pytest.raises(PlainError, match=r"^change\.json: there is no format 0$"):
+        decode_record(changed(format=0), "change.json")
+    manifest = {**json.loads(encode_manifest(make.manifest())), "format": 0}
+    with pytest.raises(PlainError, match=r"^manifest\.json: there is no format 0$"):
+        decode_manifest(json.dumps(manifest).encode(), "manifest.json")
+
+
+@pytest.mark.parametrize(
+    "issued",
+    [None, replace(make.issued(), token=""), replace(make.issued(), certificate_pem="")],
+    ids=["no certificate", "no token", "no text"],
+)
+def test_a_certificate_in_hand_is_there_with_its_token(issued: Issued | None) -> None:
+    """A record in phase issued without what is registered could only fail at every start."""
+    data = encode_record(make.record(Phase.ISSUED, issued=issued))
+
+    with pytest.raises(PlainError, match=r"^change\.json: phase issued without certificate and token$"):
+        decode_record(data, "change.json")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"issued": None},
+        {"issued": replace(make.issued(), certificate_pem="")},
+        {"thing_name": None},
+        {"thing_name": ""},
+    ],
+    ids=["no certificate", "no text", "no thing", "no name"],
+)
+def test_a_registered_certificate_is_there_with_its_thing(changes: dict[str, Any]) -> None:
+    """A record in phase registered without what the generation is made of could only fail at every start."""
+    data = encode_record(make.record(Phase.REGISTERED, **changes))
+
+    with pytest.raises(PlainError, match=r"^change\.json: phase registered without certificate and thing name$"):
+        decode_record(data, "change.json")
+
+
+def test_a_spent_token_is_no_contradiction_once_it_is_registered() -> None:
+    """From registration on only the certificate and the thing's name are needed."""
+    record = make.record(Phase.REGISTERED, issued=replace(make.issued(), token=""))
+
+    assert decode_record(encode_record(record), "change.json") == record
 
 
 def test_a_name_that_this_version_does_not_know_is_ignored() -> None:
@@ -258,6 +309,23 @@ def test_the_largest_certificate_and_token_fit() -> None:
     """A certificate and a token of the largest size that acceptance allows can be kept and read back."""
     pem = ("x" * 64 + "\n") * 1008
     record = make.record(Phase.ISSUED, issued=Issued(certificate_pem=pem, certificate_id="a", token="t" * 4096, at=NOW))
+
+    assert decode_record(encode_record(record), "change.json") == record
+
+
+def test_a_record_that_is_full_in_every_place_fits() -> None:
+    """The longest texts, in characters that take the most room, leave a record that can be read back."""
+    worst = Failure(kind=FailureClass.PROTOCOL, code="😀" * 99, message="😀" * 9999, remedy="😀" * 9999)
+    record = make.record(
+        Phase.ISSUED,
+        reason="😀" * 500,
+        issued=Issued(certificate_pem=("x" * 64 + "\n") * 1008, certificate_id="a" * 64, token="t" * 4096, at=NOW),
+        passed=((Phase.REQUESTED, NOW.replace(microsecond=1)),) * MAX_PASSED,
+        requests=(NOW.replace(microsecond=1),) * MAX_REQUESTS,
+        thing_name="😀" * 128,
+        failure=worst,
+        condemned=worst,
+    )
 
     assert decode_record(encode_record(record), "change.json") == record
 

@@ -1,0 +1,179 @@
+"""Full and read-only disks, other users, missing files: the command says what is wrong and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from gateway import COMMAND
+
+from agent.sandbox.faults import Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway import Gateway
+
+NOBODY = 65534
+
+
+def need_root() -> None:
+    """Skip on a laptop; in continuous integration a missing right is a failure."""
+    if os.geteuid() != 0:
+        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
+        pytest.skip("needs root")
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[None]:
+    """Put a file system of its own, in memory, over a directory, with what was in it."""
+    need_root()
+    content = path.with_name("content")
+    path.rename(content)
+    path.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(path)], check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{content}/.", str(path)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_full_disk_is_found_before_a_certificate_is_asked_for(enrolled: Gateway) -> None:
+    """The preflight says how much is missing, and the cloud hears nothing."""
+    with small_disk(enrolled.state, "200k"):
+        tried = enrolled.run("rotate", "--wait", "0", expect=1)
+        assert "KiB free and a change needs 256 KiB. No certificate was asked for." in tried.out
+        assert enrolled.generations() == (1, None)
+    assert enrolled.cloud.count(Operation.CREATE) == 1
+
+
+def test_a_read_only_disk_is_said_in_a_sentence(enrolled: Gateway) -> None:
+    """Nothing can be changed, everything can be looked at."""
+    with small_disk(enrolled.state, "4m"):
+        subprocess.run(["mount", "-o", "remount,ro", str(enrolled.state)], check=True)
+        tried = enrolled.run("rotate", expect=1)
+        assert "Read-only file system" in tried.err
+        assert "remount,rw" in tried.err
+        enrolled.run("status", expect=0)
+
+
+def test_root_acts_as_the_owner_of_the_store(enrolled: Gateway) -> None:
+    """What root's command leaves behind belongs to the agent's user, or the daemon could not go on."""
+    need_root()
+    for path in (enrolled.directory, *enrolled.directory.parents):
+        if path.stat().st_uid == 0 and not path.stat().st_mode & 0o001:
+            path.chmod(path.stat().st_mode | 0o011)
+    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(enrolled.state)], check=True)
+    enrolled.run("rotate", expect=0)
+    strangers = [path for path in enrolled.state.rglob("*") if path.lstat().st_uid != NOBODY]
+    assert strangers == []
+    assert enrolled.generations() == (2, 1)
+
+
+def test_nothing_is_ever_open_to_others(enrolled: Gateway) -> None:
+    """Whatever the umask, only the owner may read, write or enter."""
+    for umask in (0o000, 0o077):
+        before = os.umask(umask)
+        try:
+            enrolled.run("rotate", expect=0)
+        finally:
+            os.umask(before)
+    found = [path for path in enrolled.state.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o077]
+    assert found == []
+
+
+def test_another_user_is_refused_in_a_sentence(enrolled: Gateway) -> None:
+    """Who may not, gets exit code 4 (or 2 where even the configuration is closed) and no traceback."""
+    need_root()
+    enrolled.config.chmod(0o644)
+    for path in (enrolled.directory, *enrolled.directory.parents):
+        if path.stat().st_uid == 0 and not path.stat().st_mode & 0o001:
+            path.chmod(path.stat().st_mode | 0o011)
+    for verb in ("status", "rotate", "history"):
+        done = subprocess.run(
+            [COMMAND, "--config", str(enrolled.config), verb],
+            capture_output=True,
+            text=True,
+            check=False,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=[],
+            cwd="/",
+        )
+        assert done.returncode == 4, done.stderr
+        assert "Permission denied" in done.stderr
+        assert "Run the command as root or as the agent's user" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("claim/key.pem", "missing", "the claim key cannot be read: No such file or directory"),
+        ("claim/key.pem", "open", "may be read by others (mode 0644)"),
+        ("claim/key.pem", "empty", "the private key cannot be parsed"),
+        ("claim/key.pem", "other", "the private key does not belong to the certificate"),
+        ("claim/certificate.pem", "empty", "there is no PEM certificate in it"),
+        ("claim/certificate.pem", "missing", "the claim certificate cannot be read"),
+        ("roots.pem", "empty", "there is no PEM certificate in it"),
+        ("roots.pem", "huge", "larger than the 1024 KiB allowed"),
+    ],
+)
+def test_material_that_cannot_be_used_is_a_configuration_error(
+    gateway: Gateway, file: str, change: str, words: str
+) -> None:
+    """Before anything is begun the file is named, with what is wrong about it; `config check` says the same."""
+    path = gateway.directory / file
+    match change:
+        case "missing":
+            path.unlink()
+        case "open":
+            path.chmod(0o644)
+        case "empty":
+            path.write_bytes(b"")
+        case "other":
+            path.write_bytes(gateway.cloud.add_claim().key_pem)
+        case _:
+            path.write_bytes(b"#" * 2_000_000)
+    for verb in (("enroll",), ("config", "check")):
+        said = gateway.run(*verb, expect=2).err
+        assert words in said
+        assert str(path) in said
+    assert not (gateway.state / "change.json").exists()
+    (gateway.directory / "claim").mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    (gateway.directory / "claim" / "key.pem").write_bytes(gateway.cloud.claim.key_pem)
+
+
+def test_what_cannot_be_done_yet_is_refused(gateway: Gateway) -> None:
+    """Rotating before enrolling, enrolling twice, going back without a way back: exit code 4 and what to do instead."""
+    assert "Run `iot-cert enroll`" in gateway.run("rotate", expect=4).err + gateway.run("status", expect=3).out
+    gateway.run("enroll", expect=0)
+    assert "`iot-cert rotate` gets a new certificate" in gateway.run("enroll", expect=4).err
+    assert "no previous generation" in gateway.run("rollback", expect=4).err
+
+
+def test_a_damaged_generation_is_seen_and_left(enrolled: Gateway) -> None:
+    """One flipped byte: status says so, the next command goes to a generation that is whole."""
+    enrolled.run("rotate", expect=0)
+    key = enrolled.state / "current" / "key.pem"
+    data = bytearray(key.read_bytes())
+    data[60] ^= 1
+    key.write_bytes(data)
+    assert "key.pem changed since it was written" in enrolled.run("status", expect=3).out
+    enrolled.run("rotate", expect=0)
+    assert "Generation 1 is whole and is current now" in enrolled.ran[-1].out
+    assert enrolled.generations() == (3, 1)
+
+
+def test_the_same_story_as_json(enrolled: Gateway) -> None:
+    """Errors too are JSON when a machine asks."""
+    ran = enrolled.run("enroll", "--json", expect=4)
+    assert ran.err == ""
+    assert ran.outcome["event"] == "error"
+    assert ran.outcome["exit"] == 4

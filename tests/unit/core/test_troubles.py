@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import make
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core import decide, lifecycle, troubles
+from agent.core.failure import AMBIGUOUS, TIME_CODES, Failure, FailureClass, needs_control
+from agent.core.troubles import MAX_QUOTED
+
+F = FailureClass
+HOST = "abc-ats.iot.eu-west-1.amazonaws.com"
+# Lone surrogates, control characters and marks of every kind included.
+ANY_TEXT = st.text(st.characters(), max_size=3 * MAX_QUOTED // 2)
+CREATE = "CreateCertificateFromCsr"
+TOKEN_INVALID = "InvalidCertificateOwnershipToken"  # noqa: S105 - an error code of the service
+
+# Every failure of the cloud, with the class that the design's table gives it and the code that machines read.
+TROUBLES: list[tuple[Failure, FailureClass, str]] = [
+    (troubles.name_not_found(HOST), F.NETWORK, "dns"),
+    (troubles.unreachable(HOST, 8883, "connection refused"), F.NETWORK, "unreachable"),
+    (troubles.tls_interrupted(HOST, "closed by the other side"), F.NETWORK, "tls-interrupted"),
+    (troubles.server_certificate(HOST, "unknown-root", "no anchor signs it"), F.SERVER_TRUST, "unknown-root"),
+    (troubles.server_certificate(HOST, "wrong-host", "it is for another name"), F.SERVER_TRUST, "wrong-host"),
+    *(
+        (troubles.server_certificate(HOST, code, "its time is wrong"), F.SERVER_TRUST, code)
+        for code in sorted(TIME_CODES)
+    ),
+    (troubles.server_certificate(HOST, "bad-purpose", "it is for clients"), F.SERVER_TRUST, "bad-purpose"),
+    (troubles.tls_version(HOST, "no protocols available"), F.SERVER_TRUST, "tls-version"),
+    (troubles.certificate_alert("AWS_IO_TLS_ERROR_ALERT_RECEIVED"), F.CREDENTIAL, "tls-alert"),
+    (troubles.hung_up(), F.NETWORK, "hung-up"),
+    (troubles.silent(), F.NETWORK, "connack-timeout"),
+    (troubles.not_authorised("connect"), F.POLICY, "not-authorised"),
+    (troubles.connect_throttled("QUOTA_EXCEEDED"), F.THROTTLED, "throttled"),
+    (troubles.broker_unavailable("SERVER_UNAVAILABLE"), F.NETWORK, "cloud-unavailable"),
+    (troubles.session_lost("AWS_ERROR_MQTT_UNEXPECTED_HANGUP"), F.NETWORK, "session-lost"),
+    (troubles.not_sent("AWS_ERROR_MQTT_CONNECTION_DESTROYED"), F.NETWORK, "not-sent"),
+    (troubles.no_reply(CREATE), F.NETWORK, "no-reply"),
+    (troubles.garbled(CREATE, "certificatePem is missing"), F.PROTOCOL, "garbled"),
+    (troubles.refused(CREATE, 429, "Throttled", "slow down"), F.THROTTLED, "throttled"),
+    (troubles.refused(CREATE, 403, "AccessDenied", "the hook says no"), F.POLICY, "denied"),
+    (troubles.refused(CREATE, 500, "InternalFailure", "sorry"), F.NETWORK, "cloud-unavailable"),
+    (troubles.refused(CREATE, 400, "InvalidCsr", "a bad request"), F.PROTOCOL, "request-refused"),
+    (troubles.refused("RegisterThing", 400, TOKEN_INVALID, "expired"), F.PROTOCOL, "token-invalid"),
+]
+CODES = {code for _, _, code in TROUBLES}
+
+
+@pytest.mark.parametrize(("failure", "kind", "code"), TROUBLES, ids=lambda value: getattr(value, "code", None))
+def test_every_trouble_has_its_class_and_code_and_speaks_in_sentences(
+    failure: Failure, kind: FailureClass, code: str
+) -> None:
+    """Class and code are what the design says, what happened is a sentence, and what to do is one or nothing."""
+    assert (failure.kind, failure.code) == (kind, code)
+    for sentence in (failure.message, failure.remedy):
+        assert sentence.isprintable()
+        assert sentence[:1].upper() == sentence[:1]
+        assert sentence == sentence.strip()
+    assert failure.message.endswith(".")
+    assert failure.remedy.endswith(".") or not failure.remedy
+
+
+@pytest.mark.parametrize(("failure", "kind", "code"), TROUBLES, ids=lambda value: getattr(value, "code", None))
+def test_no_trouble_is_decisive_by_itself(failure: Failure, kind: FailureClass, code: str) -> None:
+    """A refusal needs a control or patience: what is met on the wire rejects and rolls back nothing."""
+    assert not failure.decisive
+    assert needs_control(failure) == (kind in {F.CREDENTIAL, F.POLICY, F.SERVER_TRUST} or code in AMBIGUOUS)
+
+
+@pytest.mark.parametrize("rule", [AMBIGUOUS, TIME_CODES, lifecycle.UNANSWERED, lifecycle.NOTHING_ISSUED])
+def test_the_codes_that_rules_rest_on_exist(rule: frozenset[str]) -> None:
+    """No rule waits for a code that nothing ever has."""
+    assert rule <= CODES
+    assert "request-refused" in CODES & decide.FINAL_CODES
+
+
+def test_what_was_surely_not_carried_out_is_never_in_doubt() -> None:
+    """A code says either that a request may have been carried out or that it was not."""
+    assert not lifecycle.UNANSWERED & lifecycle.NOTHING_ISSUED
+
+
+@pytest.mark.parametrize(("port", "hinted"), [(8883, True), (443, False), (1883, False)])
+def test_another_port_is_recommended_where_8883_may_be_blocked(port: int, *, hinted: bool) -> None:
+    """On any other port the advice would be of no use."""
+    failure = troubles.unreachable(HOST, port, "no answer in time")
+
+    assert ("`port: 443`" in failure.remedy) == hinted
+    assert failure.message == f"{HOST} does not take connections on port {port} (no answer in time)."
+
+
+@pytest.mark.parametrize("code", ["unknown-root", "wrong-host", *sorted(TIME_CODES)])
+def test_an_untrusted_server_comes_with_advice_of_its_own(code: str) -> None:
+    """What to check depends on why the server's certificate does not verify; an unknown reason is not guessed at."""
+    unknown = troubles.server_certificate(HOST, "something-else", "who knows")
+
+    assert troubles.server_certificate(HOST, code, "it is so").remedy != unknown.remedy
+    assert unknown.remedy == "The agent never connects unverified; it retries."
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "found"),
+    [
+        (429, "Throttled", F.THROTTLED, "throttled"),
+        (429, TOKEN_INVALID, F.THROTTLED, "throttled"),
+        (401, "Unauthorized", F.POLICY, "denied"),
+        (403, "AccessDenied", F.POLICY, "denied"),
+        (403, TOKEN_INVALID, F.POLICY, "denied"),
+        (500, "InternalFailure", F.NETWORK, "cloud-unavailable"),
+        (503, "ServiceUnavailable", F.NETWORK, "cloud-unavailable"),
+        (599, "", F.NETWORK, "cloud-unavailable"),
+        (400, TOKEN_INVALID, F.PROTOCOL, "token-invalid"),
+        (400, "InvalidParameters", F.PROTOCOL, "request-refused"),
+        (400, "", F.PROTOCOL, "request-refused"),
+        (404, "ResourceNotFound", F.PROTOCOL, "request-refused"),
+        (409, "Conflict", F.PROTOCOL, "request-refused"),
+        (499, "", F.PROTOCOL, "request-refused"),
+    ],
+)
+def test_the_status_of_a_refusal_decides_its_class(status: int, code: str, kind: FailureClass, found: str) -> None:
+    """Only a bad request is told apart by its error code, which says whether the token is what is wrong."""
+    failure = troubles.refused("RegisterThing", status, code, "Because.")
+
+    assert (failure.kind, failure.code) == (kind, found)
+    assert failure.message.startswith("RegisterThing ")
+    assert failure.message.endswith(": Because.")
+    assert status == 429 or f"({status} {code or 'no reason given'})" in failure.message
+
+
+STATUSES = [429, 401, 403, 500, 400, 404]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("text", ["", " ", "...", "\n", "\x00", "\x1b"])
+def test_a_refusal_without_a_reason_says_so(status: int, text: str) -> None:
+    """An empty reason leaves no gap in the sentence."""
+    assert troubles.refused(CREATE, status, "Code", text).message.endswith(": no reason given.")
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_remote_text_cannot_draw_on_a_terminal_or_forge_a_line(status: int) -> None:
+    """Escape sequences, line breaks, zero bytes and marks that turn the reading direction become spaces."""
+    failure = troubles.refused(CREATE, status, "C\r", "a\x1b[2Jb\nc\rd\x00e\u202ef\u2028g\x85h\ud800i.")
+
+    assert failure.message.endswith(": a [2Jb c d e f g h i.")
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_remote_text_is_bounded(status: int) -> None:
+    """However much a service says, a message stays a sentence of a few lines."""
+    failure = troubles.refused(CREATE, status, "c" * 10**6, "x" * 10**6)
+
+    assert failure.message.endswith(": " + "x" * MAX_QUOTED + ".")
+    assert len(failure.message) < 2 * MAX_QUOTED + 100
+
+
+@make.MANY
+@given(status=st.sampled_from(STATUSES) | st.integers(400, 599), code=ANY_TEXT, text=ANY_TEXT)
+def test_whatever_a_service_says_is_told_in_one_printable_sentence(status: int, code: str, text: str) -> None:
+    """Any text comes out bounded, without a control character, and ends in one full stop."""
+    failure = troubles.refused(CREATE, status, code, text)
+
+    assert failure.message.isprintable()
+    assert failure.remedy.isprintable()
+    assert failure.message.endswith(".")
+    assert len(failure.message) < 2 * MAX_QUOTED + 100
+    assert needs_control(failure) == (failure.kind is F.POLICY)
