@@ -26,6 +26,7 @@ lock:
 	$(COMPILE) -o requirements/build.txt requirements/build.in
 	$(COMPILE) -o requirements/run.txt pyproject.toml
 	$(COMPILE) --extra sandbox -o requirements/dev.txt pyproject.toml requirements/dev.in
+	sed -i '/^#/d' requirements/*.txt
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from agent.core.values import CertificateFacts, TrustBundle
@@ -47,9 +49,12 @@ def read_certificate(data: bytes) -> tuple[CertificateFacts, bytes]:
         MaterialError: It cannot be parsed.
     """
     try:
-        is_pem = data.lstrip().startswith(_BEGIN)
-        certificate = x509.load_pem_x509_certificate(data) if is_pem else x509.load_der_x509_certificate(data)
-        return _facts(certificate), certificate.public_bytes(Encoding.PEM)
+        with warnings.catch_warnings():
+            # Starfield Services Root CA - G2, one of the five that AWS asks for, has the serial number 0.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            is_pem = data.lstrip().startswith(_BEGIN)
+            certificate = x509.load_pem_x509_certificate(data) if is_pem else x509.load_der_x509_certificate(data)
+            return _facts(certificate), certificate.public_bytes(Encoding.PEM)
     except Exception as error:  # noqa: BLE001 - at least seven unrelated types come out of hostile input
         reason = str(error).split("\n", maxsplit=1)[0][:120] or type(error).__name__
         raise MaterialError(f"a certificate cannot be parsed ({reason})") from None

@@ -39,7 +39,7 @@ def gateway(rig: Rig) -> Rig:
     rig.configure(limits=Limits(probation=timedelta(minutes=1)))  # its past is not what the story is about
     rig.enroll()
     rig.rotate()
-    rig.configure(limits=Limits())
+    rig.configure(limits=Limits(check_every=timedelta(minutes=2)))
     rig.clock.advance(days=2)
     assert rig.in_use() == (2, 1)
     return rig

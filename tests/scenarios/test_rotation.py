@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rig import THING, Rig
 
+from agent.core.decide import Limits
 from agent.core.lifecycle import Phase
 from agent.core.values import KeyAlgorithm, Kind, Origin
 from agent.errors import RefusedError
@@ -38,6 +39,7 @@ def test_a_rotation_is_asked_for_with_the_old_set_and_proven_with_the_new(gatewa
 
 def test_probation_is_a_proof_a_minute_and_then_it_is_final(gateway: Rig) -> None:
     """From activation to commit the new set is proven again each minute, while the previous one is kept ready."""
+    gateway.configure(limits=Limits())
     outcome = gateway.to_probation()
 
     assert gateway.in_use() == (3, 2)

@@ -181,9 +181,9 @@ def _work(path: Path) -> Callable[[], Callable[[], object]]:
     return prepare
 
 
-def _recover(store: Store) -> None:
+def _recover(store: Store) -> tuple[str, ...]:
     store.lock()
-    store.recover()
+    return store.recover().notes
 
 
 def _fail_each(damage: Damage, exact: bool, faults: Sequence[Failing]) -> list[str]:  # noqa: FBT001 - for partial
@@ -202,7 +202,9 @@ def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:
         campaign.check_kind(result)
     except InvariantError as error:
         complaint = str(error)
-    if judge.exact and not isinstance(result, Raised) and left != damage.after:
+    # Litter that cannot be erased must not keep the agent from starting; it is said, and tried again next time.
+    said = isinstance(result, tuple) and any("left lying" in note for note in result)
+    if judge.exact and not isinstance(result, Raised) and not said and left != damage.after:
         complaint = f"it reported success and did not do it all: {differences(damage.after, left)}"
     return complaint and f"{fault}: {complaint}"
 

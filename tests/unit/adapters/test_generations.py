@@ -138,6 +138,16 @@ def test_a_fifo_in_place_of_a_file_is_seen_and_does_not_hang(tmp_path: Path, fol
     assert "not a regular file" in _is_damaged(folder)
 
 
+@pytest.mark.parametrize("file", EVERY_FILE)
+def test_a_directory_in_place_of_a_file_is_seen(tmp_path: Path, folder: int, file: str) -> None:
+    """It is damage like any other, not an error of another kind."""
+    _prepare(folder)
+    path = tmp_path / "000001" / file
+    path.unlink()
+    path.mkdir()
+    assert "not a regular file" in _is_damaged(folder)
+
+
 def test_an_oversize_file_is_seen(tmp_path: Path, folder: int) -> None:
     """It is not read beyond its bound."""
     _prepare(folder)

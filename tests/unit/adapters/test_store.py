@@ -390,6 +390,24 @@ def test_ten_rotations_leave_exactly_what_is_kept(tmp_path: Path) -> None:
     assert invariants.check_store(path, before=eleven, after=eleven, previous=True).notes == ()
 
 
+def test_a_directory_inside_an_old_generation_is_erased_with_it(path: Path) -> None:
+    """Somebody's backup in there keeps neither pruning nor the next start from going on."""
+    (path / "generations" / "000001" / "backup").mkdir()
+    (path / "generations" / "000001" / "backup" / "key.pem").write_bytes(b"a copy")
+    with Store(path) as store:
+        store.lock()
+        assert store.prune(0) == (1,)
+        assert store.recover().notes == ()
+        assert _finals(store) == (2, 3)
+
+
+def test_pruning_again_erases_what_was_left(store: Store, path: Path) -> None:
+    """A directory that an earlier try renamed and could not erase is not forgotten."""
+    (path / "generations" / "000001").rename(path / "generations" / ".000001")
+    store.prune(0)
+    assert store.numbers().staged == ()
+
+
 # -- the clock -----------------------------------------------------------------------------------------------------
 
 

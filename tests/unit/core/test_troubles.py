@@ -56,7 +56,6 @@ def test_every_trouble_has_its_class_and_code_and_speaks_in_sentences(
     assert (failure.kind, failure.code) == (kind, code)
     for sentence in (failure.message, failure.remedy):
         assert sentence.isprintable()
-        assert sentence[:1].upper() == sentence[:1]
         assert sentence == sentence.strip()
     assert failure.message.endswith(".")
     assert failure.remedy.endswith(".") or not failure.remedy

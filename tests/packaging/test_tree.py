@@ -1,0 +1,118 @@
+"""The tree itself: names that agree, files that must not be there, documents that say what the program says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agent import config
+from agent.adapters import x509
+from agent.cli.exits import Exit
+from agent.cli.parser import parse
+
+ROOT = Path(__file__).parents[2]
+
+# "Server authentication" and amazontrust.com/repository: SHA-256 of each certificate.
+AMAZON = {
+    "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",
+    "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4",
+    "18ce6cfe7bf14e60b2e347b8dfe868cb31d02ebb3ada271569f50343b46db3a4",
+    "e35d28419ed02025cfa69038cd623962458da5c695fbdea3c22b0bfb25897092",
+    "568d6905a2c88708a4b3025190edcfedb1974a606a13c6e5290fcb2ae63edab5",
+}
+
+
+def tracked() -> list[Path]:
+    """Return the files that git knows, or would take."""
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [ROOT / name for name in listed.splitlines() if (ROOT / name).is_file()]
+
+
+def test_no_folder_but_the_package_is_importable() -> None:
+    """An `__init__.py` in packaging/, systemd/ or config/ would shadow a real package."""
+    packages = {path.parent.relative_to(ROOT).parts[0] for path in tracked() if path.name == "__init__.py"}
+    assert packages <= {"agent", "tests"}
+    assert not (ROOT / "tests" / "__init__.py").exists()
+
+
+def test_locks_name_hashes_and_no_host() -> None:
+    """Requirements are names, versions and hashes; where they come from is the installer's business."""
+    for path in (ROOT / "requirements").glob("*.txt"):
+        text = path.read_text()
+        assert "://" not in text
+        assert "--index" not in text
+        for block in re.split(r"\n+(?=\S)", text.strip()):
+            assert re.match(r"[a-z0-9._-]+==\S+ \\\n", block), block
+            assert "--hash=sha256:" in block
+
+
+def test_only_one_module_renames_links_and_syncs() -> None:
+    """Ruff bans the functions of `os`; this sees the methods of pathlib and shutil as well."""
+    forbidden = re.compile(r"\.(replace|rename|symlink_to|hardlink_to)\((?!\s*[\"'b])|shutil\.|os\.(link|truncate)\(")
+    for path in (ROOT / "agent").rglob("*.py"):
+        if path.name == "durable.py" or "sandbox" in path.parts:
+            continue
+        for line in path.read_text().splitlines():
+            found = forbidden.search(line)
+            assert found is None or "durable." in line or "Path(" not in line, f"{path}: {line}"
+
+
+def test_the_example_configuration_is_sound_and_complete() -> None:
+    """Every key of the program stands in the example, and every key of the example is known to the program."""
+    path = ROOT / "config" / "config.yaml"
+    loaded = config.load(path)
+    assert loaded.rotation == config.RotationConfig()
+    text = re.sub(r"^(\s*)# (\w+:)", r"\1\2", path.read_text(), flags=re.MULTILINE)
+    named = set(yaml.safe_load(text)) | {"alpn", "proxy", "thing_name"}
+    program = set(re.findall(r'root\.\w+\(\s*"(\w+)"', (ROOT / "agent" / "config.py").read_text()))
+    assert program <= named
+
+
+def test_the_baked_anchors_are_amazons() -> None:
+    """The file holds the five roots that Amazon Trust Services asks for, and no other."""
+    bundle = x509.read_bundle((ROOT / "config" / "amazon-roots.pem").read_bytes())
+    assert {anchor.sha256 for anchor in bundle.anchors} == AMAZON
+
+
+def test_the_readme_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the program can do and say is in the README."""
+    readme = (ROOT / "README.md").read_text()
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    shown = capsys.readouterr().out
+    for verb in re.findall(r"^    (\w+)  ", shown, flags=re.MULTILINE):
+        assert f"iot-cert {verb}" in readme or f"`{verb}`" in readme or f" {verb}" in readme
+    for code in Exit:
+        assert f"| {code.value} |" in readme
+
+
+def test_one_version_everywhere() -> None:
+    """The package's version is the command's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "iot-cert-agent"
+    assert project["scripts"] == {"iot-cert": "agent.cli:main"}
+
+
+def test_the_wheel_holds_one_package(tmp_path: Path) -> None:
+    """What is built imports as `agent` and as nothing else."""
+    import zipfile  # noqa: PLC0415 - beside the one use
+
+    from hatchling import build  # noqa: PLC0415
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        name = build.build_wheel(str(tmp_path))
+    with zipfile.ZipFile(tmp_path / name) as wheel:
+        top = {entry.split("/")[0] for entry in wheel.namelist()}
+    assert top == {"agent", f"{name.split('-py3')[0]}.dist-info"}

@@ -1,0 +1,45 @@
+"""PENDING: where the simulator is not what agent/ports.py and agent/adapters/enrollment.py say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.core.lifecycle import Phase
+from agent.sandbox.faults import Effect, Operation
+
+if TYPE_CHECKING:
+    from rig import Rig
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"certificatePem":1,"certificateId":"x","certificateOwnershipToken":"t"}',
+        b'{"certificatePem":null,"certificateId":"x","certificateOwnershipToken":"t"}',
+        b'{"certificatePem":"A","certificateId":"x","certificateOwnershipToken":[]}',
+        b'{"certificatePem":"\\ud800","certificateId":"x","certificateOwnershipToken":"t"}',
+    ],
+)
+def test_a_reply_with_fields_of_another_type_is_garbled(gateway: Rig, payload: bytes) -> None:
+    """The port may raise CloudError and only that; the real adapter checks each field (`_text`), this one does not."""
+    gateway.fault(Operation.CREATE, Effect.HOSTILE, payload=payload)
+
+    assert gateway.rotate().record.phase is Phase.COMMITTED  # now: TypeError or UnicodeEncodeError out of Engine.run
+
+
+@pytest.mark.parametrize("name", ["", "G" * 5000, "\\ud800"])
+def test_a_thing_name_beyond_the_limits_is_garbled(rig: Rig, name: str) -> None:
+    """The real adapter refuses it and asks again; here it comes through, and the first enrolment is rejected."""
+    rig.fault(Operation.REGISTER, Effect.HOSTILE, payload=b'{"thingName":"%s"}' % name.encode())
+
+    assert rig.enroll().record.phase is Phase.COMMITTED
+
+
+@pytest.mark.parametrize("effect", [Effect.DENY, Effect.THROTTLE])
+def test_a_shadow_that_refuses_is_a_refusal(gateway: Rig, effect: Effect) -> None:
+    """The real adapter raises for 401, 403 and 429 to a proof's request; here every reply is an answer."""
+    gateway.fault(Operation.ASK, effect, times=None)
+
+    assert gateway.rotate().record.phase is not Phase.COMMITTED
