@@ -43,7 +43,7 @@ from agent.core.lifecycle import (
     advance,
 )
 from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
-from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
+from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError, StoreInDoubtError
 from agent.ports import Progress
 from agent.prover import Prover
 
@@ -144,6 +144,7 @@ class Engine:
 
         Raises:
             RefusedError: Another change is in flight, or this gateway is in no state for this kind.
+            StoreInDoubtError: It is planned, but a power cut may undo that.
             StoreError: The disk does not let it; nothing was planned.
         """
         if self._record is not None:
@@ -169,8 +170,12 @@ class Engine:
             planned_at=now,
             entered_at=now,
         )
-        store.save_change(record)
-        self._record = record
+        try:
+            store.save_change(record)
+        except StoreInDoubtError:
+            self._record, self._saved = record, False  # it is on disk, so it is known, whatever becomes of it
+            raise
+        self._record, self._saved = record, True
         self._tell(phase, f"{kind} planned: {reason}; it makes generation {generation}.")
         return record
 
@@ -311,8 +316,6 @@ class Engine:
     def _perform_rest(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
         now = facts.clock.now
         match action:
-            case decide.AssumeRegistered():
-                return Registered(at=now, thing_name=str(facts.expected_thing))
             case decide.DropCertificate():
                 return TokenExpired(at=now)
             case decide.Reject(failure=failure):
@@ -354,7 +357,7 @@ class Engine:
             try:
                 self._session = self._world.cloud.connect(candidate)
             except CloudError as error:
-                raise CloudError(self._prover.judged(error.failure, candidate, record)) from error
+                raise CloudError(self._prover.judged(error, candidate, record)) from error
         return self._session
 
     def _source(self, record: ChangeRecord) -> Candidate:
@@ -368,13 +371,13 @@ class Engine:
     def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
         key_pem, request_pem = self._staged_key(record)
         created = self._source_session(record).create_certificate(request_pem)
-        chain = self._accepted(created, key_pem, facts)
+        leaf, canonical = self._accepted(created, key_pem, facts)
         now = self._world.clock.now()
         return CertificateIssued(
             at=now,
             issued=Issued(
-                certificate_pem=created.certificate_pem,
-                certificate_id=chain[0].sha256,
+                certificate_pem=canonical,
+                certificate_id=leaf.sha256,
                 token=created.token,
                 at=now,
             ),
@@ -382,14 +385,14 @@ class Engine:
 
     def _accepted(
         self, created: CreatedCertificate, key_pem: bytes, facts: decide.Facts
-    ) -> tuple[CertificateFacts, ...]:
-        """Return the chain that came, once it has passed acceptance."""
+    ) -> tuple[CertificateFacts, str]:
+        """Return the leaf that came and its chain in canonical form, once they have passed acceptance."""
         pem = created.certificate_pem
         chain: tuple[CertificateFacts, ...] = ()
-        problem = ""
+        canonical, problem = b"", ""
         try:
             if len(pem) <= acceptance.MAX_CERTIFICATE_PEM:
-                chain, _ = self._world.materials.read_chain(pem.encode())
+                chain, canonical = self._world.materials.read_chain(pem.encode())
         except MaterialError as error:
             problem = str(error)
         issuance = acceptance.Issuance(
@@ -406,7 +409,7 @@ class Engine:
             raise CloudError(failure)
         for warning in warnings:
             self._tell("note", warning)
-        return chain
+        return chain[0], canonical.decode()
 
     def _known_certificates(self) -> frozenset[str]:
         numbers = (self._world.store.current(), self._world.store.previous())
@@ -441,8 +444,10 @@ class Engine:
         if record.issued is None or record.thing_name is None:
             raise RuntimeError("there is no registered certificate to prepare")
         now = self._world.clock.now()
-        if self._prover.generation_or_none(record.generation) is not None:
-            return GenerationPrepared(at=now)  # prepared before the record could say so
+        made = self._prover.generation_or_none(record.generation)
+        if made is not None:  # before the record could say so; whether its name is durable nobody knows, so once more
+            self._world.store.prepare(made.manifest, made.credential, made.trust)
+            return GenerationPrepared(at=now)
         key_pem, _ = self._staged_key(record)
         content = self._world.materials.credential_set(key_pem, record.issued.certificate_pem.encode())
         base = self._prover.generation_or_none(record.base)
@@ -463,11 +468,7 @@ class Engine:
 
     def _prove(self, action: decide.Action, record: ChangeRecord) -> Event:
         self.close()
-        candidate = self._prover.candidate(record.generation)
-        try:
-            self._prover.probe(candidate)
-        except CloudError as error:
-            raise CloudError(self._prover.judged(error.failure, candidate, record)) from error
+        self._prover.prove(self._prover.candidate(record.generation), record)
         clock = self._prover.clock()
         synchronised = clock.state is timekeeping.ClockState.SYNCHRONISED
         match action:
@@ -479,10 +480,13 @@ class Engine:
                 return Proven(at=clock.now, synchronised=synchronised)
 
     def _roll_back(self, record: ChangeRecord) -> Event:
-        if record.base is None:
-            raise RuntimeError("there is no base generation to roll back to")
-        self._world.store.roll_back(record.base, record.generation)
-        return RolledBack(at=self._world.clock.now())
+        """Go back to the base, or to another set that is whole; with none left the ladder must go on from here."""
+        store, now = self._world.store, self._world.clock.now()
+        homes = store.fallbacks(record.generation)
+        if not homes:
+            return Rejected(at=now, failure=record.condemned or _nothing_left())
+        store.roll_back(record.base if record.base in homes else homes[0], record.generation)
+        return RolledBack(at=now)
 
     # -- what people and the ladder ask for --------------------------------------------------------------------------
 
@@ -497,6 +501,8 @@ class Engine:
         message = f"Given up: {why}."
         failure = Failure(kind=FailureClass.OPERATOR, code="given-up", message=message, decisive=True)
         now = self._world.clock.now()
+        if record.phase.ended:
+            raise RefusedError(f"Change {record.id} has ended already, as {record.phase}.", hint="`iot-cert status`.")
         if record.phase is Phase.PROVEN and self._world.store.current() == record.generation:
             self._take(Activated(at=now))  # it took effect before the record could say so
             record = self._require()
@@ -539,6 +545,11 @@ class Engine:
         self._world.reporter.report(Progress(at=self._world.clock.now(), code=code, text=text, change=change))
 
 
+def _nothing_left() -> Failure:
+    message = "There is no other set on this gateway to go back to."
+    return Failure(kind=FailureClass.STORE, code="nothing-left", message=message, decisive=True)
+
+
 def _wrong_thing(got: str, expected: str) -> Failure:
     return Failure(
         kind=FailureClass.PROTOCOL,
@@ -560,6 +571,6 @@ _PHASE_TEXTS = {
     Phase.DEPLOYED: "On probation until {record.probation_until:%H:%M:%S} UTC; the previous set is kept ready.",
     Phase.COMMITTED: "Generation {record.generation} held through probation and is final.",
     Phase.REJECTED: "Given up before anything was changed.",
-    Phase.ROLLED_BACK: "Generation {record.base} is current again.",
+    Phase.ROLLED_BACK: "The set before is current again.",
     Phase.RETIRED: "The replaced certificate is retired.",
 }

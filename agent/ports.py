@@ -140,6 +140,9 @@ class Store(Protocol):
     def floors(self) -> tuple[datetime, ...]:
         """Return instants that certainly lie in the past."""
 
+    def fallbacks(self, excluded: int) -> tuple[int, ...]:
+        """Return the whole generations that were proven once, best first, without one."""
+
     def preflight(self) -> None:
         """Prove that there is room and that the directory can be written."""
 

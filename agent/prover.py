@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from agent.core.lifecycle import ChangeRecord
     from agent.core.values import Generation
+    from agent.ports import Session
     from agent.world import Settings, World
 
 
@@ -76,16 +77,28 @@ class Prover:
         """
         with closing(self._world.cloud.connect(candidate)) as session:
             if candidate.thing_name is not None:
-                session.ask()
+                _ask(session)
 
-    def judged(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Failure:
+    def prove(self, candidate: Candidate, record: ChangeRecord) -> None:
+        """Probe a set that a change is about, and judge what it meets.
+
+        Raises:
+            CloudError: It did not get through; the failure is decisive only when another set did.
+        """
+        try:
+            self.probe(candidate)
+        except CloudError as error:
+            raise CloudError(self.judged(error, candidate, record)) from error
+
+    def judged(self, error: CloudError, candidate: Candidate, record: ChangeRecord) -> Failure:
         """Return the failure with its final class, after comparing with other sets where that can tell anything."""
-        failure = in_the_light_of(self.clock(), failure)
+        failure = in_the_light_of(self.clock(), error.failure)
         if not needs_control(failure):
             return failure
-        return judge(failure, self._control(failure, candidate, record))
+        asked = isinstance(error, _AskedError)
+        return judge(failure, self._control(failure, candidate, record, asked=asked))
 
-    def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord) -> Control | None:
+    def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord, *, asked: bool) -> Control | None:
         """Try other sets over the same path, the base, the previous one and the claim, until one is accepted."""
         verdict: Control | None = None
         for name, load in self._controls(record):
@@ -93,7 +106,7 @@ class Prover:
                 control = load()
             except (StoreError, MaterialError, RefusedError):
                 continue
-            if not _tells_apart(control, candidate, failure):
+            if not _tells_apart(control, candidate, failure, asked=asked):
                 continue
             self._tell("note", f"{failure.message} Now {name} is tried, as a control.")
             verdict = self._try_control(name, control)
@@ -145,9 +158,22 @@ class Prover:
         return self.candidate(number)
 
 
-def _tells_apart(control: Candidate, candidate: Candidate, failure: Failure) -> bool:
+class _AskedError(CloudError):
+    """The set connected, and what failed was the request."""
+
+
+def _ask(session: Session) -> None:
+    try:
+        session.ask()
+    except CloudError as error:
+        raise _AskedError(error.failure) from error
+
+
+def _tells_apart(control: Candidate, candidate: Candidate, failure: Failure, *, asked: bool) -> bool:
     """Whether trying `control` can say anything about the candidate's failure."""
     if control.credential.leaf.sha256 == candidate.credential.leaf.sha256:
         return False
+    if control.thing_name is None and (asked or failure.kind is FailureClass.POLICY):
+        return False  # a claim asks for nothing and has a policy of its own
     # The same anchors meet the same server.
     return failure.kind is not FailureClass.SERVER_TRUST or control.trust.pem != candidate.trust.pem

@@ -132,6 +132,10 @@ def read(dir_fd: int, name: str, limit: int) -> bytes:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise DamagedError(f"{name} is not a regular file.")
             data = _read_all(fd, limit + 1)
+    except StoreError as error:
+        if getattr(error.__cause__, "errno", None) == errno.EIO:  # a dead block stays dead: damage, not a passing error
+            raise DamagedError(f"{name} cannot be read from the disk (I/O error).", hint=error.hint) from error
+        raise
     finally:
         os.close(fd)
     if len(data) > limit:

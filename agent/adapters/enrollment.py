@@ -17,6 +17,7 @@ from awscrt.exceptions import AwsCrtError
 from awsiot import V2ServiceException, iotidentity, iotshadow
 
 from agent.core import acceptance, troubles
+from agent.core.replies import ASK, CREATE, REGISTER, refuse, text
 from agent.errors import CloudError
 from agent.ports import CreatedCertificate
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from awscrt import mqtt5
 
 SHADOW = "certificate"
-
-CREATE = "CreateCertificateFromCsr"
-REGISTER = "RegisterThing"
-ASK = "GetNamedShadow"
 
 _SETTLE = 0.5  # seconds in which a lost connection makes itself known after a request failed
 _MAX_ID = 64
@@ -71,9 +68,9 @@ class Requests:
         request = iotidentity.CreateCertificateFromCsrRequest(certificate_signing_request=request_pem.decode())
         reply = self._result(CREATE, self._identity_client().create_certificate_from_csr(request))
         return CreatedCertificate(
-            certificate_pem=_text(CREATE, reply, "certificate_pem", acceptance.MAX_CERTIFICATE_PEM),
-            certificate_id=_text(CREATE, reply, "certificate_id", _MAX_ID),
-            token=_text(CREATE, reply, "certificate_ownership_token", acceptance.MAX_TOKEN),
+            certificate_pem=text(CREATE, "certificate_pem", reply.certificate_pem, acceptance.MAX_CERTIFICATE_PEM),
+            certificate_id=text(CREATE, "certificate_id", reply.certificate_id, _MAX_ID),
+            token=text(CREATE, "certificate_ownership_token", reply.certificate_ownership_token, acceptance.MAX_TOKEN),
         )
 
     def register_thing(self, template: str, token: str, parameters: Mapping[str, str]) -> str:
@@ -86,7 +83,7 @@ class Requests:
             template_name=template, certificate_ownership_token=token, parameters=dict(parameters)
         )
         reply = self._result(REGISTER, self._identity_client().register_thing(request))
-        return _text(REGISTER, reply, "thing_name", acceptance.MAX_THING_NAME)
+        return text(REGISTER, "thing_name", reply.thing_name, acceptance.MAX_THING_NAME)
 
     def ask(self, thing_name: str) -> None:
         """Ask for the thing's shadow `certificate`; that there is none is an answer too.
@@ -127,34 +124,11 @@ class Requests:
 
 
 def _refused(operation: str, error: Any) -> None:
-    """Raise what a modelled error means; only the shadow's "there is none" is an answer like any other."""
     if operation == ASK:
-        status, code, text = getattr(error, "code", None), "", getattr(error, "message", "")
-        if status not in troubles.UNAUTHORISED and status != troubles.TOO_MANY_REQUESTS:
-            return
+        refuse(operation, getattr(error, "code", None), "", getattr(error, "message", ""))
     else:
-        status, code, text = error.status_code, error.error_code, error.error_message
-    if not isinstance(status, int) or isinstance(status, bool):
-        raise CloudError(troubles.garbled(operation, "its status is no number")) from None
-    raise CloudError(troubles.refused(operation, status, _string(code), _string(text))) from None
-
-
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
+        refuse(operation, error.status_code, error.error_code, error.error_message)
 
 
 def _why(error: BaseException | None) -> str:
     return f"it is not sound JSON ({type(error).__name__})"
-
-
-def _text(operation: str, reply: Any, name: str, limit: int) -> str:
-    value = getattr(reply, name, None)
-    if not isinstance(value, str) or not value:
-        raise CloudError(troubles.garbled(operation, f"{name} is missing or no text"))
-    if len(value) > limit:
-        raise CloudError(troubles.garbled(operation, f"{name} has {len(value)} characters and {limit} are allowed"))
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise CloudError(troubles.garbled(operation, f"{name} is no Unicode text")) from None
-    return value

@@ -215,27 +215,28 @@ class Store:
     def _clear_litter(self, change: ChangeRecord | None, notes: list[str]) -> None:
         for name in durable.names(self._root):
             if name.startswith(durable.TEMPORARY):
-                self._clear(self._root, name)
+                self._clear(self._root, name, notes)
         for name in durable.names(self._generations):
             if name.startswith(durable.TEMPORARY):
-                self._clear(self._generations, name)
+                self._clear(self._generations, name, notes)
         for number in self.numbers().staged:
             if change is None or change.generation != number:
                 notes.append(f"The unfinished generation {number} belongs to no change and was erased.")
-                self._erase(generations.stage_name(number), notes)
+                self._erase(self._generations, generations.stage_name(number), notes)
 
-    def _erase(self, name: str, notes: list[str]) -> None:
+    @staticmethod
+    def _erase(dir_fd: int, name: str, notes: list[str]) -> None:
         """Erase litter; what cannot be erased must not keep the agent from starting."""
         try:
-            durable.erase_directory(self._generations, name)
+            durable.erase_directory(dir_fd, name)
         except StoreError as error:
             notes.append(f"{error} It is left lying there.")
 
-    def _clear(self, dir_fd: int, name: str) -> None:
+    def _clear(self, dir_fd: int, name: str, notes: list[str]) -> None:
         try:
             durable.remove(dir_fd, name)
         except StoreError:
-            durable.erase_directory(dir_fd, name)
+            self._erase(dir_fd, name, notes)
 
     def _recover_current(self, change: ChangeRecord | None, notes: list[str]) -> None:
         damage = self._damage_of_current()
@@ -287,6 +288,14 @@ class Store:
         ordered = [*first, *sorted(self._committed(), reverse=True)]
         return [number for number in dict.fromkeys(ordered) if number in present]
 
+    def fallbacks(self, excluded: int) -> tuple[int, ...]:
+        """Return the whole generations that were proven once, best first, without one.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        return tuple(item for item in self._fallbacks(None) if item != excluded and self._is_whole(item))
+
     def _committed(self) -> set[int]:
         return {record.generation for record in self.history() if record.phase is Phase.COMMITTED}
 
@@ -331,7 +340,8 @@ class Store:
     def _try_writing(self) -> None:
         probe, moved = durable.TEMPORARY + _PROBE, durable.TEMPORARY + _PROBE + ".moved"
         for name in (probe, moved):
-            self._clear(self._generations, name) if durable.exists(self._generations, name) else None
+            if durable.exists(self._generations, name):
+                durable.erase_directory(self._generations, name)
         durable.make_directory(self._generations, probe, self.modes)
         try:
             with durable.directory(probe, self._generations) as fd:

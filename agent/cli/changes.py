@@ -144,11 +144,12 @@ class Changer:
 
 
 def _locked_out(outcome: Outcome) -> bool:
-    """Whether the change ended because the very set it was to start from is refused."""
+    """Whether the change ended because the set it was to start from is refused, or the only one there is."""
     record = outcome.record
+    only_one = any(phase is Phase.ACTIVE for phase, _ in record.passed)
     return (
         record.phase is Phase.REJECTED
-        and record.issued is None
+        and (record.issued is None or only_one)
         and record.failure is not None
         and record.failure.kind is FailureClass.CREDENTIAL
     )

@@ -110,10 +110,6 @@ class RegisterThing(Action):
     """Register the certificate in hand."""
 
 
-class AssumeRegistered(Action):
-    """Registration was sent, its answer was lost and the token is spent: go on, and let the proof decide."""
-
-
 class DropCertificate(Action):
     """The certificate in hand was not registered in time; begin again with a new key."""
 
@@ -258,9 +254,9 @@ def _register(record: ChangeRecord, facts: Facts) -> Action:
     assert record.issued is not None  # noqa: S101 - CertificateIssued is the only way here
     if abs(facts.clock.now - record.issued.at) < TOKEN_LIFETIME:
         return RegisterThing(why="the certificate is registered while its ownership token lives")
-    if record.unanswered and facts.expected_thing is not None:
-        return AssumeRegistered(why="registration was sent and never answered; the proof will tell")
-    return DropCertificate(why="the certificate was not registered within the hour and is gone; a new key is made")
+    # It may have been registered by a request that was never answered. An idle certificate whose key is erased costs
+    # less than a change that rests on a registration which may never have happened.
+    return DropCertificate(why="the certificate was not registered within the hour; a new key is made")
 
 
 def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
@@ -300,9 +296,10 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
         return KeyLost(at=now, failure=failure, retry_at=retry_at)
     lasted = _refusal_lasted(record, failure, now, limits)
     if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
-        return Condemned(at=now, failure=failure) if record.phase.activated else Rejected(at=now, failure=failure)
+        goes_back = record.phase.activated and record.base is not None
+        return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
     if failure.decisive:
-        failure = _not_yet(record, failure, limits)
+        failure = _not_yet(failure, limits)
     retry_at = now + timedelta(seconds=retry_delay(failure.kind, record.attempts + 1, jitter))
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
@@ -311,7 +308,8 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
 
 def _blame_clock(failure: Failure) -> Failure:
     """An unbelievable clock judges nothing: whatever failed under it is tried again once the clock is set."""
-    return replace(failure, kind=FailureClass.CLOCK, code="clock", decisive=False)
+    remedy = "The agent goes on as soon as the clock is set."
+    return replace(failure, kind=FailureClass.CLOCK, remedy=remedy, decisive=False)
 
 
 def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
@@ -324,7 +322,7 @@ def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
 def _refusal_lasted(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> bool:
     """Whether the cloud has had the time to make a fresh certificate or policy known everywhere."""
     patience = _patience(failure, limits)
-    since = record.refused_since or now
+    since = min(record.refused_since or now, now)
     return now - since >= patience  # a clock that was set back begins the wait anew
 
 
@@ -338,10 +336,10 @@ def _patience(failure: Failure, limits: Limits) -> timedelta:
             return timedelta()
 
 
-def _not_yet(record: ChangeRecord, failure: Failure, limits: Limits) -> Failure:
+def _not_yet(failure: Failure, limits: Limits) -> Failure:
+    if not _patience(failure, limits):
+        return replace(failure, decisive=False)
     patience = duration(_patience(failure, limits))
-    if record.phase.activated and record.base is None:
-        return replace(failure, decisive=False, remedy="There is no earlier set to go back to; the agent retries.")
     remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {patience}."
     return replace(failure, decisive=False, remedy=remedy)
 
@@ -352,7 +350,9 @@ def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limi
         lasting = failure.decisive or failure.kind is FailureClass.POLICY
         return lasting or _gives_up_at_once(record, failure, limits)
     if record.phase.activated:
-        return failure.decisive and record.base is not None
+        return (
+            failure.decisive and record.condemned is None
+        )  # what is condemned already goes back, however long it takes
     # A power cut may have come between moving the link and saying so: what is in use is not rejected.
     return failure.decisive and not _in_use(record, facts)
 

@@ -55,9 +55,10 @@ class Failure:
     decisive: bool = False
 
     def __post_init__(self) -> None:
-        """Keep every failure small and encodable, whoever worded it, so that it always fits a record on disk."""
+        """Keep every failure small, printable and encodable, whoever worded it: it goes to disks and terminals."""
         for name, limit in (("code", 64), ("message", 2000), ("remedy", 1000)):
-            object.__setattr__(self, name, getattr(self, name).encode(errors="replace").decode()[:limit])
+            text = getattr(self, name).encode(errors="replace").decode()[:limit]
+            object.__setattr__(self, name, "".join(char if char.isprintable() else " " for char in text))
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -106,7 +107,7 @@ def judge(failure: Failure, control: Control | None) -> Failure:
     Returns:
         The failure with its final class. It is decisive only when the control was accepted.
     """
-    if not needs_control(failure):
+    if not needs_control(failure) or failure.decisive:  # some need no witness: key and certificate that do not match
         return failure
     if control is None:
         if failure.kind is FailureClass.SERVER_TRUST:

@@ -81,7 +81,8 @@ def _top(attempts: tuple[Attempt, ...]) -> Climb:
     if all(failure.code == "missing" or failure.kind is FailureClass.POLICY for failure in refusals):
         why = "there is no set left on this gateway that the broker accepts"
         return Climb(use=Rung.TECHNICIAN, why=why)
-    return Climb(why="the broker hangs up on every set alike, which a bad path does too, so the agent tries again")
+    why = "no set on this gateway gets through, and nothing says that it is the sets; the agent tries again"
+    return Climb(why=why)
 
 
 def _may_differ_below(attempt: Attempt) -> bool:

@@ -308,6 +308,7 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.ACTIVE, Hastened): P.ACTIVE,
     (P.ACTIVE, Condemned): P.ACTIVE,
     (P.ACTIVE, RolledBack): P.ROLLED_BACK,
+    (P.ACTIVE, Rejected): P.REJECTED,  # with nothing to go back to: the set stays where it is, and the ladder goes on
     (P.DEPLOYED, ProbationHeld): P.DEPLOYED,
     (P.DEPLOYED, ProbationPassed): P.COMMITTED,
     (P.DEPLOYED, StepFailed): P.DEPLOYED,
@@ -315,6 +316,7 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.DEPLOYED, Hastened): P.DEPLOYED,
     (P.DEPLOYED, Condemned): P.DEPLOYED,
     (P.DEPLOYED, RolledBack): P.ROLLED_BACK,
+    (P.DEPLOYED, Rejected): P.REJECTED,
     (P.COMMITTED, Retired): P.RETIRED,
     (P.COMMITTED, Resumed): P.COMMITTED,
     (P.REJECTED, Resumed): P.REJECTED,
@@ -332,7 +334,15 @@ def advance(record: ChangeRecord, event: Event) -> ChangeRecord:
     if target is None:
         raise IllegalTransitionError(f"{type(event).__name__} cannot happen in phase {record.phase}")
     _refuse_contradiction(record, event)
-    return _apply(_enter(record, target, event.at), event)
+    entered = _enter(record, target, event.at)
+    if isinstance(event, Rejected | RequestFailed | KeyLost) and record.phase is Phase.REQUESTED:
+        entered = _uncounted(entered, event.failure)
+    return _apply(entered, event)
+
+
+def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
+    """Take back the last request when it is certain that nothing was issued for it."""
+    return replace(record, requests=record.requests[:-1]) if failure.code in NOTHING_ISSUED else record
 
 
 def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
@@ -345,6 +355,8 @@ def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
             raise IllegalTransitionError("there is no base generation to roll back to")
         if not event.failure.decisive:
             raise IllegalTransitionError("only a decisive failure condemns an activated set")
+    if isinstance(event, Rejected) and record.phase.activated and not event.failure.decisive:
+        raise IllegalTransitionError("only a decisive failure ends a change whose set is in use")
 
 
 def _enter(record: ChangeRecord, target: Phase, at: datetime) -> ChangeRecord:
@@ -367,7 +379,7 @@ _ASKING = {Phase.KEY_READY, Phase.REQUESTED}
 UNANSWERED = frozenset({"no-reply", "session-lost", "cloud-unavailable", "garbled"})
 
 # After these it is certain that no certificate was issued, so the request does not count against the daily limit.
-NOTHING_ISSUED = frozenset({"throttled", "denied", "request-refused", "not-authorised", "not-sent"})
+NOTHING_ISSUED = frozenset({"throttled", "denied", "request-refused", "not-authorised", "not-sent", "key-lost"})
 
 _REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
 
@@ -379,11 +391,8 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
             return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
         case Hastened():
             return replace(record, retry_at=None)
-        case StepFailed(failure=failure, retry_at=retry_at):
+        case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
             return _failed(record, failure, retry_at, event.at)
-        case RequestFailed(failure=failure, retry_at=retry_at):
-            spent = record.requests[:-1] if failure.code in NOTHING_ISSUED else record.requests
-            return _failed(replace(record, requests=spent), failure, retry_at, event.at)
         case RequestBegun():
             return replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
         case CertificateIssued(issued=issued):

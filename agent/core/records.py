@@ -47,11 +47,18 @@ def decode_record(data: bytes, what: str) -> ChangeRecord:
 
 def _check_whole(record: ChangeRecord, node: Node) -> None:
     """Refuse a record that lacks what its own phase rests on: going on from it would fail at every start."""
+    _check_condemned(record, node)
     issued = record.issued
     if record.phase is Phase.ISSUED and not (issued and issued.token and issued.certificate_pem):
         raise PlainError(f"{node.path}: phase issued without certificate and token")
     if record.phase is Phase.REGISTERED and not (issued and issued.certificate_pem and record.thing_name):
         raise PlainError(f"{node.path}: phase registered without certificate and thing name")
+
+
+def _check_condemned(record: ChangeRecord, node: Node) -> None:
+    goes_back = record.phase in {Phase.ACTIVE, Phase.DEPLOYED} and record.base is not None
+    if record.condemned is not None and not goes_back and not record.phase.ended:
+        raise PlainError(f"{node.path}: condemned in phase {record.phase}, where there is nothing to go back from")
 
 
 def _record(node: Node) -> ChangeRecord:
@@ -122,7 +129,11 @@ def encode_manifest(manifest: Manifest) -> bytes:
 
 def _check_seal(node: Node) -> None:
     """Refuse a manifest in which anything changed: a thing's name decides client id and topics."""
-    if node.text("seal", limit=64) != hashlib.sha256(encode(node.without("seal"))).hexdigest():
+    try:
+        seal = hashlib.sha256(encode(node.without("seal"))).hexdigest()
+    except (ValueError, RecursionError):
+        raise PlainError(f"{node.path}: it holds what no manifest holds") from None
+    if node.text("seal", limit=64) != seal:
         raise PlainError(f"{node.path}: it changed since it was written")
 
 

@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core import troubles
+from agent.core.acceptance import MAX_CERTIFICATE_PEM, MAX_THING_NAME, MAX_TOKEN
+from agent.core.replies import ASK, CREATE, REGISTER, refuse, text
 from agent.errors import CloudError
 from agent.ports import CreatedCertificate
-from agent.sandbox.cloud import CREATE_TOPIC, OK, Cloud, Entry, Reply
+from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Entry, Reply
 from agent.sandbox.faults import Effect
 
 if TYPE_CHECKING:
@@ -145,30 +147,24 @@ class SimulatedSession:
 
     def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
         """See `agent.ports.Session`."""
-        body = self._call("CreateCertificateFromCsr", CREATE_TOPIC, {"certificateSigningRequest": request_pem.decode()})
-        try:
-            return CreatedCertificate(
-                certificate_pem=body["certificatePem"],
-                certificate_id=body["certificateId"],
-                token=body["certificateOwnershipToken"],
-            )
-        except KeyError as error:
-            failure = troubles.garbled("CreateCertificateFromCsr", f"{error.args[0]} is missing")
-            raise CloudError(failure) from None
+        body = self._call(CREATE, CREATE_TOPIC, {"certificateSigningRequest": request_pem.decode()})
+        return CreatedCertificate(
+            certificate_pem=text(CREATE, "certificatePem", body.get("certificatePem"), MAX_CERTIFICATE_PEM),
+            certificate_id=text(CREATE, "certificateId", body.get("certificateId"), 64),
+            token=text(CREATE, "certificateOwnershipToken", body.get("certificateOwnershipToken"), MAX_TOKEN),
+        )
 
     def register_thing(self, template: str, token: str, parameters: Mapping[str, str]) -> str:
         """See `agent.ports.Session`."""
         topic = f"$aws/provisioning-templates/{template}/provision/json"
         request = {"certificateOwnershipToken": token, "parameters": dict(parameters)}
-        thing_name = self._call("RegisterThing", topic, request).get("thingName")
-        if not isinstance(thing_name, str):
-            raise CloudError(troubles.garbled("RegisterThing", "thingName is missing"))
-        return thing_name
+        body = self._call(REGISTER, topic, request)
+        return text(REGISTER, "thingName", body.get("thingName"), MAX_THING_NAME)
 
     def ask(self) -> None:
         """See `agent.ports.Session`."""
         topic = f"$aws/things/{self.candidate.thing_name}/shadow/name/certificate/get"
-        self._exchange("GetNamedShadow", topic, {})
+        self._call(ASK, topic, {})
 
     def close(self) -> None:
         """See `agent.ports.Session`."""
@@ -183,10 +179,7 @@ class SimulatedSession:
         if not isinstance(body, dict):
             raise CloudError(troubles.garbled(operation, "it is not an object"))
         if reply.topic.endswith("/rejected"):
-            status = body.get("statusCode", OK)
-            raise CloudError(
-                troubles.refused(operation, status, body.get("errorCode", ""), body.get("errorMessage", ""))
-            )
+            refuse(operation, body.get("statusCode", body.get("code")), body.get("errorCode"), body.get("errorMessage"))
         return body
 
     def _exchange(self, operation: str, topic: str, request: dict[str, Any]) -> Reply:

@@ -1,7 +1,8 @@
 """Two hundred gateways on which everything happens at random, the same in each run.
 
-Thirty steps each: rotations, rollbacks by technicians, power cuts, restarts, faults in the cloud, outages, a disk that
-fails, clocks that step. After each step the promises are checked, and at the end the gateway must rotate and connect.
+Twenty-six steps each: rotations, rollbacks by technicians, power cuts, restarts, faults in the cloud, outages, a disk
+that fails, clocks that step. After each step the promises are checked, and at the end the gateway must rotate and
+connect.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-WALKS, IN_A_BATCH, STEPS = 200, 10, 30
+WALKS, IN_A_BATCH, STEPS = 200, 10, 26
 DOWN = troubles.unreachable("sandbox", 8883, "no route to host")
 METHODS = ["save_change", "preflight", "stage_key", "prepare", "activate", "roll_back", "finish", "prune"]
 # A short probation leaves more time for accidents.
-SHORT = Limits(probation=timedelta(minutes=4), check_every=timedelta(minutes=2))
+SHORT = Limits(probation=timedelta(minutes=3), check_every=timedelta(minutes=2))
 NO_LUCK = {Effect.THROTTLE, Effect.UNAVAILABLE, Effect.HANG_UP, Effect.SILENCE, Effect.UNAUTHORISED}
 REPLIES = {Effect.LOSE, Effect.IGNORE, Effect.LATE, Effect.DUPLICATE, Effect.HANG_UP, Effect.SILENCE}
 ANSWERS = REPLIES | NO_LUCK | {Effect.REJECT, Effect.DENY, Effect.GARBLE, Effect.OVERSIZE, Effect.EXTRA_FIELDS}
@@ -87,7 +88,7 @@ class Walk:
     def _work(self) -> None:
         """Do what is due within the next minutes; until somebody sets the clock there is nothing to do."""
         rig = self.rig
-        end = rig.clock.now() + timedelta(minutes=self.chance.choice([1, 5, 20, 60]))
+        end = rig.clock.now() + timedelta(minutes=self.chance.choice([1, 2, 5, 15]))
         while rig.engine.change is not None:
             wait = rig.engine.run().wait
             if wait is None or wait.code == "clock" or wait.until > end:
@@ -220,6 +221,6 @@ def _walk(path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("first", range(0, WALKS, IN_A_BATCH))
 def test_whatever_happens_the_gateway_connects_at_the_end(state: Path, first: int) -> None:
-    """After thirty random events a current set is whole, and with all trouble gone the next rotation is committed."""
+    """After random events a current set is whole, and with all trouble gone the next rotation is committed."""
     for seed in range(first, first + IN_A_BATCH):
         _walk(state.with_name(str(seed)), seed)

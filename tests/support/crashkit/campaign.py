@@ -315,15 +315,14 @@ def _nothing(_result: object) -> None:
     """Drop a result, which need not cross the pipe."""
 
 
-def fail_everywhere(segment: Segment, *, exact: bool = True) -> Report:
-    """Let every file call of a step fail with every errno, once and from there on; judge the outcome and a retry.
+def fail_everywhere(segment: Segment) -> Report:
+    """Let every file call of a step fail with every errno, once and from there on; judge the outcome and a retry."""
+    return spread(partial(_fail_each, segment), faults_of(segment.calls))
 
-    Args:
-        segment: The step.
-        exact: The error must say whether the step had its effect, success must mean the whole effect, and a second
-            try in the same process must come to the same end. Otherwise only safety is judged.
-    """
-    return spread(partial(_fail_each, segment, exact), faults_of(segment.calls))
+
+def says_nothing_about_data(fault: Failing, call: str) -> bool:
+    """Whether a fault passes, so that nothing may be taken for damaged because of it; an unreadable block may."""
+    return fault.number != errno.EIO or call not in {"read", "pread64"}
 
 
 def faults_of(calls: Sequence[str]) -> list[Failing]:
@@ -341,15 +340,16 @@ def faults_of(calls: Sequence[str]) -> list[Failing]:
     ]
 
 
-def _fail_each(segment: Segment, exact: bool, faults: Sequence[Failing]) -> list[str]:  # noqa: FBT001 - for partial
-    verdicts: dict[tuple[str, str], str] = {}
+def _fail_each(segment: Segment, faults: Sequence[Failing]) -> list[str]:
+    verdicts: dict[tuple[str, str, bool], str] = {}
     found = []
     with Workplace() as workplace:
         for fault in faults:
             path = workplace.lay_out(segment.before)
             result = stepper.fail(_work(path, segment.step), fault).result
             outcome = result.kinds[0] if isinstance(result, Raised) else "success"
-            key = (outcome, digest(snapshot(path)))
+            exact = says_nothing_about_data(fault, segment.calls[fault.at])
+            key = (outcome, digest(snapshot(path)), exact)
             if key not in verdicts:
                 verdicts[key] = _judge_failure(workplace, segment, path, result, exact=exact)
             complaint = verdicts[key]
@@ -358,7 +358,11 @@ def _fail_each(segment: Segment, exact: bool, faults: Sequence[Failing]) -> list
 
 
 def _judge_failure(workplace: Workplace, segment: Segment, path: Path, result: object, *, exact: bool) -> str:
-    """Return what is wrong with the outcome of a step in which calls failed, or with trying it again."""
+    """Return what is wrong with the outcome of a step in which calls failed, or with trying it again.
+
+    Exactly: the error must say whether the step had its effect, success must mean the whole effect, and a second try
+    in the same process must come to the same end. Otherwise only safety is judged.
+    """
     left = snapshot(path)
     try:
         check_kind(result)

@@ -159,18 +159,15 @@ def _kill_each(damage: Damage, points: Sequence[int]) -> list[str]:
     return found
 
 
-def fail_everywhere(damage: Damage, *, exact: bool = True, every: int = 1) -> Report:
-    """Let every file call of locking and recovering fail with every errno, once and sticky.
+def fail_everywhere(damage: Damage, *, every: int = 1) -> Report:
+    """Let file calls of locking and recovering fail with every errno, once and sticky; every so many faults only.
 
-    Args:
-        damage: The store.
-        exact: Success must mean that all was done, and a later recovery must come to the end of an undisturbed one.
-            Otherwise only safety is judged.
-        every: Take only every so many of the faults.
+    Success must mean that all was done, and a later recovery must come to the end of an undisturbed one. Where a block
+    cannot be read, the generation in it may be given up; then only safety is judged.
     """
     with Workplace() as workplace:
         calls = stepper.dry(_work(workplace.lay_out(damage.before))).calls
-    return campaign.spread(partial(_fail_each, damage, exact), campaign.faults_of(calls)[::every])
+    return campaign.spread(partial(_fail_each, damage, calls), campaign.faults_of(calls)[::every])
 
 
 def _work(path: Path) -> Callable[[], Callable[[], object]]:
@@ -186,10 +183,13 @@ def _recover(store: Store) -> tuple[str, ...]:
     return store.recover().notes
 
 
-def _fail_each(damage: Damage, exact: bool, faults: Sequence[Failing]) -> list[str]:  # noqa: FBT001 - for partial
+def _fail_each(damage: Damage, calls: Sequence[str], faults: Sequence[Failing]) -> list[str]:
     with Workplace() as workplace:
-        judge = _Judge(workplace, damage, exact=exact)
-        return [_fail_once(workplace, judge, fault) for fault in faults]
+        judges = {exact: _Judge(workplace, damage, exact=exact) for exact in (False, True)}
+        return [
+            _fail_once(workplace, judges[campaign.says_nothing_about_data(fault, calls[fault.at])], fault)
+            for fault in faults
+        ]
 
 
 def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:

@@ -347,7 +347,7 @@ class Gateway(RuleBasedStateMachine):
 
 
 TestGateway = Gateway.TestCase
-TestGateway.settings = settings(make.FEW, max_examples=250, stateful_step_count=40)
+TestGateway.settings = settings(make.FEW, max_examples=200, stateful_step_count=40)
 
 
 def drive(record: ChangeRecord, now: datetime = NOW) -> tuple[ChangeRecord, list[str]]:

@@ -354,6 +354,40 @@ def test_every_single_bit_flip_gives_a_record_or_a_complaint() -> None:
     assert len(data) * 3 < refused < len(data) * 8
 
 
+def test_every_single_bit_flip_of_a_manifest_is_refused() -> None:
+    """A manifest is sealed with a hash over itself, so that not even a thing's name can turn into another."""
+    data = encode_manifest(make.manifest())
+
+    for position in range(len(data) - 1):  # the newline at the end means nothing
+        for bit in range(8):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            with pytest.raises(PlainError, match=r"^manifest\.json: "):
+                decode_manifest(bytes(flipped), "manifest.json")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"thing_name": "gw-0043"}, {"number": 8}, {"colour": "red"}, {"seal": "00" * 32}, {"seal": ""}],
+    ids=["thing", "number", "more", "another seal", "empty seal"],
+)
+def test_a_manifest_that_was_changed_is_refused(changes: dict[str, Any]) -> None:
+    """The seal covers every value and every name, known or not."""
+    manifest = {**json.loads(encode_manifest(make.manifest())), **changes}
+
+    with pytest.raises(PlainError, match=r"^manifest\.json: it changed since it was written$"):
+        decode_manifest(json.dumps(manifest).encode(), "manifest.json")
+
+
+def test_a_manifest_without_its_seal_is_refused() -> None:
+    """What nothing vouches for is not used."""
+    manifest = json.loads(encode_manifest(make.manifest()))
+    del manifest["seal"]
+
+    with pytest.raises(PlainError, match=r"^manifest\.json: seal: "):
+        decode_manifest(json.dumps(manifest).encode(), "manifest.json")
+
+
 def test_every_cut_of_a_record_is_refused() -> None:
     """A record of which the end is missing is never taken for a whole one."""
     data = encode_record(FULL)

@@ -1,4 +1,4 @@
-"""PENDING: the claim certificate, which asks for nothing, is taken as a control for what only asking can show."""
+"""The claim certificate asks for nothing, so it is no control for what only asking can show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ def test_a_request_that_no_set_gets_answered_speaks_against_none(gateway: Rig, p
     gateway.fault(Operation.ASK, effect, times=None)
     outcome = gateway.follow(patience=timedelta(hours=12))
 
-    # Now: "The claim certificate is accepted over the same path", so REJECTED, and ROLLED_BACK in probation.
     assert outcome.record.phase is phase
     assert gateway.in_use() == in_use
     gateway.cloud.faults.clear()

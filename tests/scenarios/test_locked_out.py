@@ -1,4 +1,4 @@
-"""PENDING: a change in its probation that can neither end nor be ended keeps the ladder from healing the gateway."""
+"""A change that can neither succeed nor go back ends, so that the ladder can heal the gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ def test_a_first_certificate_that_is_revoked_in_probation_is_replaced_by_the_cla
     rig.run(Kind.ENROLL, patience=3 * DAY)
     assert rig.engine.find_footing().use is Rung.CLAIM
 
-    # Now: still DEPLOYED after any number of days; begin() is refused (in flight), give_up() is refused (first one).
     assert rig.at_rest
     assert rig.heal().use is Rung.CLAIM
     assert rig.connects()
@@ -35,11 +34,8 @@ def test_a_refused_set_whose_base_is_damaged_is_replaced_by_the_claim(gateway: R
     gateway.damage(2)
     gateway.revoke(3)
     gateway.follow(patience=3 * DAY)
-    gateway.restart()
-    gateway.follow(patience=3 * DAY)
     assert gateway.engine.find_footing().use is Rung.CLAIM
 
-    # Now: condemned, and RollBack raises DamagedError for ever; give_up() raises DamagedError, begin() is refused.
     assert gateway.at_rest
     assert gateway.heal().use is Rung.CLAIM
     assert gateway.connects()
@@ -50,8 +46,6 @@ def test_a_refused_set_whose_base_is_damaged_goes_to_the_one_that_is_whole(gatew
     gateway.to_probation()
     gateway.damage(2)
     gateway.revoke(3)
-    gateway.follow(patience=DAY)
-    gateway.restart()
     gateway.follow(patience=DAY)
 
     assert gateway.at_rest

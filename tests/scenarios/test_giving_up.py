@@ -1,4 +1,4 @@
-"""PENDING: `rollback` after a power cut between the end of a change and its line in the history is a traceback."""
+"""What has ended cannot be given up, whenever the power was cut."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def test_a_change_that_has_ended_is_not_given_up(gateway: Rig, end: Phase, effec
     gateway.stop_at(Kind.ROTATE, end)
     gateway.restart()
 
-    # Now: IllegalTransitionError (Condemned cannot happen in phase committed; Rejected cannot happen in phase rejected).
     with pytest.raises(RefusedError):
         gateway.engine.give_up("test")
     gateway.follow()

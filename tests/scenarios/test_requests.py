@@ -1,4 +1,4 @@
-"""PENDING: what a request costs when a change ends by it, and a certificate that was assumed to be registered."""
+"""What a request costs when a change ends by it, and certificates that were not registered in time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_refusal_that_ends_a_change_costs_nothing_either(gateway: Rig, effec
     record = gateway.rotate(patience=timedelta(hours=1)).record
 
     assert record.phase is Phase.REJECTED
-    assert record.requests == ()  # now: one; NOTHING_ISSUED is only looked at when the request is tried again
+    assert record.requests == ()
 
 
 def test_a_rotation_that_lay_for_two_hours_with_a_certificate_in_hand_gets_another(gateway: Rig) -> None:
@@ -32,9 +32,6 @@ def test_a_rotation_that_lay_for_two_hours_with_a_certificate_in_hand_gets_anoth
     gateway.restart()
     outcome = gateway.follow()
 
-    # Now: REJECTED. `Resumed` counts as a registration that may have been sent, so it is assumed, fails its proof, and
-    # the change ends with its generation set aside. A proof that refuses an assumed registration proves that it never
-    # happened: that is TokenExpired (a new key), not Rejected.
     assert outcome.record.phase is Phase.COMMITTED
     assert len(outcome.record.requests) == 2
 

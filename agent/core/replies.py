@@ -1,0 +1,49 @@
+"""What may be taken from a reply: the SDK checks that it is JSON and nothing more.
+
+Shared by whoever meets replies, on the wire or in the simulator, so that both refuse the same.
+"""
+
+from __future__ import annotations
+
+from agent.core import troubles
+from agent.errors import CloudError
+
+CREATE = "CreateCertificateFromCsr"
+REGISTER = "RegisterThing"
+ASK = "GetNamedShadow"
+
+
+def text(operation: str, name: str, value: object, limit: int) -> str:
+    """Return a field of a reply that must be text of at most `limit` characters.
+
+    Raises:
+        CloudError: It is missing, of another type, too long, or no Unicode.
+    """
+    if not isinstance(value, str) or not value:
+        raise CloudError(troubles.garbled(operation, f"{name} is missing or no text"))
+    if len(value) > limit:
+        raise CloudError(troubles.garbled(operation, f"{name} has {len(value)} characters and {limit} are allowed"))
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise CloudError(troubles.garbled(operation, f"{name} is no Unicode text")) from None
+    if not value.replace("\n", "").replace("\r", "").isprintable():
+        raise CloudError(troubles.garbled(operation, f"{name} holds control characters"))
+    return value
+
+
+def refuse(operation: str, status: object, code: object, message: object) -> None:
+    """Raise what a refusal means. That there is no shadow yet is an answer like any other.
+
+    Raises:
+        CloudError: Unless the refusal is an answer to the proving question.
+    """
+    if operation == ASK and status not in {*troubles.UNAUTHORISED, troubles.TOO_MANY_REQUESTS}:
+        return
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise CloudError(troubles.garbled(operation, "its status is no number"))
+    raise CloudError(troubles.refused(operation, status, _text_or_empty(code), _text_or_empty(message)))
+
+
+def _text_or_empty(value: object) -> str:
+    return value if isinstance(value, str) else ""
