@@ -316,6 +316,8 @@ class Engine:
     def _perform_rest(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
         now = facts.clock.now
         match action:
+            case decide.AssumeRegistered():
+                return Registered(at=now, thing_name=str(facts.expected_thing))
             case decide.DropCertificate():
                 return TokenExpired(at=now)
             case decide.Reject(failure=failure):
