@@ -32,6 +32,7 @@ class Journal:
 
     def __init__(self, root: int, modes: durable.Modes) -> None:
         self._root = root
+        self._cache: tuple[bytes, tuple[tuple[bytes, ChangeRecord], ...]] | None = None
         self._modes = modes
 
     def change(self) -> ChangeRecord | None:
@@ -68,22 +69,17 @@ class Journal:
 
     def history(self) -> tuple[ChangeRecord, ...]:
         """Return the finished changes, oldest first; lines that cannot be read are passed over."""
-        return tuple(record for _, record in self._history_lines())
+        return tuple(record for _, record in self._lines())
 
-    def _history_lines(self) -> Iterator[tuple[bytes, ChangeRecord]]:
+    def _lines(self) -> tuple[tuple[bytes, ChangeRecord], ...]:
+        """Return the lines and what they say, read again only when the file has changed: every decision looks here."""
         try:
             data = durable.read(self._root, HISTORY, MAX_HISTORY)
         except FileNotFoundError:
-            return
-        seen = set()
-        for line in data.split(b"\n"):
-            try:
-                record = decode_record(line, HISTORY)
-            except PlainError:
-                continue  # a torn line after a power cut, or a newer agent's: neither may hide the others
-            if record.id not in seen:
-                seen.add(record.id)
-                yield line, record
+            return ()
+        if self._cache is None or self._cache[0] != data:
+            self._cache = (data, tuple(_parse(data)))
+        return self._cache[1]
 
     def finish(self, record: ChangeRecord) -> None:
         """Write a finished change to the history, once, and clear it away.
@@ -106,7 +102,19 @@ class Journal:
         Raises:
             StoreError: It could not be rewritten; it is as it was.
         """
-        lines = [line for line, _ in self._history_lines()]
+        lines = [line for line, _ in self._lines()]
         if len(lines) > HISTORY_KEPT + HISTORY_SLACK:
             data = b"".join(line + b"\n" for line in lines[-HISTORY_KEPT:])
             durable.replace(self._root, HISTORY, data, self._modes)
+
+
+def _parse(data: bytes) -> Iterator[tuple[bytes, ChangeRecord]]:
+    seen = set()
+    for line in data.split(b"\n"):
+        try:
+            record = decode_record(line, HISTORY)
+        except PlainError:
+            continue  # a torn line after a power cut, or a newer agent's: neither may hide the others
+        if record.id not in seen:
+            seen.add(record.id)
+            yield line, record

@@ -143,7 +143,7 @@ def _refused(failure: Failure, control: Control) -> Failure:
         kind=kind,
         decisive=True,
         message=f"{failure.message} {_capital(control.name)} is accepted over the same path.",
-        remedy="So it is the new set that does not work.",
+        remedy="So it is this set that does not work.",
     )
 
 
