@@ -131,11 +131,7 @@ def read(dir_fd: int, name: str, limit: int) -> bytes:
         with explained(f"read {name}"):
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise DamagedError(f"{name} is not a regular file.")
-            data = _read_all(fd, limit + 1)
-    except StoreError as error:
-        if getattr(error.__cause__, "errno", None) == errno.EIO:  # a dead block stays dead: damage, not a passing error
-            raise DamagedError(f"{name} cannot be read from the disk (I/O error).", hint=error.hint) from error
-        raise
+            data = _read_all(fd, name, limit + 1)
     finally:
         os.close(fd)
     if len(data) > limit:
@@ -143,10 +139,15 @@ def read(dir_fd: int, name: str, limit: int) -> bytes:
     return data
 
 
-def _read_all(fd: int, limit: int) -> bytes:
+def _read_all(fd: int, name: str, limit: int) -> bytes:
     data = bytearray()
-    while len(data) < limit and (part := os.read(fd, limit - len(data))):
-        data += part
+    try:
+        while len(data) < limit and (part := os.read(fd, limit - len(data))):
+            data += part
+    except OSError as error:
+        if error.errno == errno.EIO:  # a dead block stays dead: damage, not a passing error
+            raise DamagedError(f"{name} cannot be read from the disk.", hint=_REMEDIES[errno.EIO]) from error
+        raise
     return bytes(data)
 
 
