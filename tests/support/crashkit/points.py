@@ -15,8 +15,3 @@ def visited(method: str, number: int, *, at_least: int) -> None:
     """
     COUNTS[method] += number
     assert number >= at_least, f"{method}: only {number} points were visited and at least {at_least} are expected"
-
-
-def summary() -> str:
-    """Return all counts as one line."""
-    return ", ".join(f"{number} {method}" for method, number in sorted(COUNTS.items()))

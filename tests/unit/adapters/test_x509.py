@@ -7,6 +7,7 @@ from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from crashkit import points
 from cryptography import x509 as library
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -81,7 +82,7 @@ def test_a_certificate_mutated_anywhere_is_refused_with_a_sentence() -> None:
         numbers.add(said.split("check ")[1][0])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    print(f"certificates: {MUTANTS} mutants refused, worst {worst * 1000:.1f} ms, peak {peak // 1024} KiB")
+    points.visited(f"mutated certificates refused, worst {worst * 1000:.1f} ms", MUTANTS, at_least=100_000)
     assert numbers >= {"2", "4"}
     assert peak < 32 * 1024 * 1024
 

@@ -1,0 +1,34 @@
+"""The figures that a run prints before its last line, gathered from all of its processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from crashkit import points
+
+_GATHERED: Counter[str] = Counter()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand this process's counts to the one that prints."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["points"] = dict(points.COUNTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take the counts of a process that has ended."""
+    del error
+    _GATHERED.update(getattr(node, "workeroutput", {}).get("points", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many points each method visited."""
+    counts = _GATHERED + points.COUNTS
+    if counts:
+        terminalreporter.section("points visited")
+        for method, number in sorted(counts.items()):
+            terminalreporter.write_line(f"{number:>8} {method}")
