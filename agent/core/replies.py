@@ -38,10 +38,10 @@ def refuse(operation: str, status: object, code: object, message: object) -> Non
     Raises:
         CloudError: Unless the refusal is an answer to the proving question.
     """
-    if operation == ASK and status not in {*troubles.UNAUTHORISED, troubles.TOO_MANY_REQUESTS}:
-        return
     if not isinstance(status, int) or isinstance(status, bool):
         raise CloudError(troubles.garbled(operation, "its status is no number"))
+    if operation == ASK and status not in {*troubles.UNAUTHORISED, troubles.TOO_MANY_REQUESTS}:
+        return
     raise CloudError(troubles.refused(operation, status, _text_or_empty(code), _text_or_empty(message)))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -141,28 +142,86 @@ def test_a_condemned_set_is_rolled_back_under_any_clock(phase: Phase) -> None:
     [
         REFUSED,
         UNAUTHORISED,
-        KEY_LOST,
         make.failure(F.STORE, "damaged", decisive=True),
         make.failure(F.SERVER_TRUST, decisive=True),
         make.failure(F.PROTOCOL, "request-refused"),
-        make.failure(F.PROTOCOL, "token-invalid"),
+        make.failure(F.NETWORK, "no-reply"),
     ],
     ids=lambda failure: failure.code if isinstance(failure, Failure) else None,
 )
 def test_a_failure_under_an_unbelievable_clock_ends_and_condemns_nothing(
     phase: Phase, now: datetime, since: datetime | None, failure: Failure
 ) -> None:
-    """Whatever the clock was lost in the middle of is blamed on the clock and tried again."""
+    """Whatever the clock was lost in the middle of is blamed on the clock, keeps its name and is tried again."""
     record = make.record(phase, refused_since=since, requests=(NOW - HOUR,) * 50)
     found = fails(record, failure, now, state=ClockState.IMPLAUSIBLE)
 
     assert isinstance(found, RequestFailed if phase is Phase.REQUESTED else StepFailed)
-    assert (found.failure.kind, found.failure.code, found.failure.decisive) == (F.CLOCK, "clock", False)
+    assert (found.failure.kind, found.failure.code, found.failure.decisive) == (F.CLOCK, failure.code, False)
     assert found.failure.message == failure.message
+    assert found.failure.remedy == "The agent goes on as soon as the clock is set."
     assert found.retry_at == now + timedelta(seconds=BACKOFFS[F.CLOCK].delay(1, 0.5))
     after = advance(record, found)
     assert (after.refused_since, after.condemned) == (since, None)
     assert after.phase is (Phase.KEY_READY if phase is Phase.REQUESTED else phase)
+
+
+@pytest.mark.parametrize(("code", "doubt"), [("no-reply", 1), ("session-lost", 1), ("timeout", 0)])
+def test_a_registration_stays_in_doubt_when_the_clock_is_lost_meanwhile(code: str, doubt: int) -> None:
+    """The clock takes the blame, and yet a registration that was sent and not answered may have got through."""
+    record = make.record(Phase.ISSUED)
+    record = advance(record, fails(record, make.failure(code=code), YEAR_1970, state=ClockState.IMPLAUSIBLE))
+
+    assert record.unanswered == doubt
+    later = act(record, NOW + HOUR)
+    assert type(later) is (decide.AssumeRegistered if doubt else decide.DropCertificate)
+
+
+@pytest.mark.parametrize(
+    ("unanswered", "thing", "event"),
+    [(0, make.THING, TokenExpired), (1, None, TokenExpired), (1, make.THING, Registered)],
+)
+@pytest.mark.parametrize("now", [YEAR_1970, NOW])
+def test_a_refused_token_means_the_same_under_any_clock(
+    now: datetime, unanswered: int, thing: str | None, event: type[Event]
+) -> None:
+    """What the service says of a token is not judged by this gateway's clock."""
+    record = make.record(Phase.ISSUED, unanswered=unanswered, thing_name=None)
+    failure = make.failure(F.PROTOCOL, "token-invalid")
+    found = fails(record, failure, now, state=ClockState.IMPLAUSIBLE, expected_thing=thing)
+
+    assert type(found) is event
+    assert found.at == now
+
+
+@pytest.mark.parametrize("phase", WITH_A_KEY)
+@pytest.mark.parametrize("now", [YEAR_1970, NOW])
+def test_a_lost_key_is_lost_under_any_clock(phase: Phase, now: datetime) -> None:
+    """No clock brings a key back, so the change begins again, after the delay of a wrong clock."""
+    record = make.record(phase)
+    found = fails(record, KEY_LOST, now, state=ClockState.IMPLAUSIBLE)
+
+    assert isinstance(found, KeyLost)
+    assert (found.failure.kind, found.failure.code, found.failure.decisive) == (F.CLOCK, "key-lost", False)
+    assert found.retry_at == now + timedelta(seconds=BACKOFFS[F.CLOCK].delay(1, 0.5))
+    assert advance(record, found).phase is Phase.PLANNED
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+@pytest.mark.parametrize("base", [6, None])
+@pytest.mark.parametrize("failure", [REFUSED, UNAUTHORISED, make.failure(F.STORE, "damaged", decisive=True)])
+def test_what_is_condemned_is_not_condemned_again(phase: Phase, failure: Failure, base: int | None) -> None:
+    """A rollback that fails, however decisively, is tried again after a delay, for the reason it had."""
+    record = make.record(phase, base=base, condemned=REFUSED, refused_since=NOW - 30 * DAY)
+    found = fails(record, failure)
+
+    assert isinstance(found, StepFailed)
+    assert not found.failure.decisive
+    assert found.retry_at == NOW + timedelta(seconds=BACKOFFS[failure.kind].delay(1, 0.5))
+    record = advance(record, found)
+    assert record.condemned == REFUSED
+    assert waits(record).code == "retry"
+    assert type(act(record, found.retry_at)) is decide.RollBack
 
 
 def test_a_rollback_that_failed_waits_before_it_is_tried_again() -> None:
@@ -454,30 +513,50 @@ def test_a_generation_that_may_be_in_use_is_not_rejected(failure: Failure) -> No
 
     assert isinstance(found, StepFailed)
     assert not found.failure.decisive
+    # Only what may need time to spread is told to.
+    assert ("may need time to spread" in found.failure.remedy) == (failure.kind is not F.STORE)
+    assert (found.failure.remedy == failure.remedy) == (failure.kind is F.STORE)
     assert isinstance(fails(record, failure, current=6), Rejected)
     assert isinstance(fails(record, failure, current=None), Rejected)
 
 
 @pytest.mark.parametrize("phase", PREPARED)
 @pytest.mark.parametrize("kind", [F.SERVER_TRUST, F.OPERATOR, F.STORE])
-def test_what_needs_no_time_to_spread_is_believed_at_once(phase: Phase, kind: FailureClass) -> None:
-    """A decisive failure that is no refusal has nothing to wait for."""
-    found = fails(make.record(phase), make.failure(kind, decisive=True))
+@pytest.mark.parametrize("since", [None, NOW - DAY, NOW, NOW + SECOND, NOW + 30 * DAY])
+def test_what_needs_no_time_to_spread_is_believed_at_once(
+    phase: Phase, kind: FailureClass, since: datetime | None
+) -> None:
+    """A decisive failure that is no refusal has nothing to wait for, whenever a refusal was first met."""
+    found = fails(make.record(phase, refused_since=since), make.failure(kind, decisive=True))
 
     assert isinstance(found, Condemned if phase.activated else Rejected)
 
 
 @pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
-@pytest.mark.parametrize("failure", [REFUSED, UNAUTHORISED, make.failure(F.SERVER_TRUST, decisive=True)])
-def test_a_first_enrolment_has_nothing_to_go_back_to(phase: Phase, failure: Failure) -> None:
-    """Without a base generation the active set is kept and tried again, whatever refuses it."""
-    record = make.record(phase, kind=Kind.ENROLL, base=None, refused_since=NOW - 30 * DAY)
-    found = fails(record, failure)
+@pytest.mark.parametrize(
+    ("failure", "patience"),
+    [
+        (REFUSED, MINUTE),
+        (UNAUTHORISED, 10 * MINUTE),
+        (make.failure(F.SERVER_TRUST, decisive=True), timedelta()),
+    ],
+)
+def test_a_first_enrolment_that_is_refused_ends_so_that_the_ladder_goes_on(
+    phase: Phase, failure: Failure, patience: timedelta
+) -> None:
+    """Without a base generation there is nothing to go back to: past the patience the change ends where it is."""
+    record = make.record(phase, kind=Kind.ENROLL, base=None, refused_since=NOW)
+    if patience:
+        early = fails(record, failure, NOW + patience - SECOND)
+        assert isinstance(early, StepFailed)
+        assert not early.failure.decisive
+        assert advance(record, early).phase is phase
+    found = fails(record, failure, NOW + patience)
 
-    assert isinstance(found, StepFailed)
-    assert found.failure.remedy == "There is no earlier set to go back to; the agent retries."
-    assert not found.failure.decisive
-    assert advance(record, found).phase is phase
+    assert found == Rejected(at=NOW + patience, failure=failure)
+    ended = advance(record, found)
+    assert (ended.phase, ended.failure, ended.condemned) == (Phase.REJECTED, failure, None)
+    assert fails(replace(record, base=6), failure, NOW + patience) == Condemned(at=NOW + patience, failure=failure)
 
 
 @pytest.mark.parametrize("phase", NOT_PREPARED)

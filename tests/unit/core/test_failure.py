@@ -93,6 +93,17 @@ def test_a_control_is_needed_exactly_where_it_can_change_the_verdict(kind: Failu
     assert needs_control(failure) != unchanged
 
 
+@pytest.mark.parametrize(
+    ("kind", "code"), [*TABLE, (F.CREDENTIAL, "tls-context")], ids=lambda value: str(value).replace("_", "-")
+)
+@pytest.mark.parametrize("control", [None, ACCEPTED, FAILED], ids=["no control", "control accepted", "control failed"])
+def test_what_is_decisive_by_itself_needs_no_witness(kind: FailureClass, code: str, control: Control | None) -> None:
+    """Key and certificate that do not match cannot work on any path, so no control acquits or convicts them."""
+    failure = make.failure(kind, code, decisive=True)
+
+    assert judge(failure, control) == failure
+
+
 def test_a_verdict_says_what_the_control_met() -> None:
     """A judged failure names the control as a sentence after what happened to the candidate."""
     failure = make.failure(code="hung-up", message="The broker hung up.")
@@ -165,11 +176,27 @@ def test_policies_get_the_time_that_aws_says_they_need() -> None:
 @make.FEW
 @given(code=ANY_TEXT, message=ANY_TEXT, remedy=ANY_TEXT)
 def test_a_failure_can_always_be_written(code: str, message: str, remedy: str) -> None:
-    """Lone surrogates, which no file can hold, are replaced; every other character stays."""
+    """Lone surrogates, which no file can hold, and what no terminal should be told are replaced; the rest stays."""
     failure = Failure(kind=F.STORE, code=code, message=message, remedy=remedy)
 
     for kept, said in ((failure.code, code), (failure.message, message), (failure.remedy, remedy)):
-        assert kept == "".join("?" if "\ud800" <= char <= "\udfff" else char for char in said)
+        assert kept.isprintable()
+        assert kept == "".join(_shown(char) for char in said)
+
+
+def _shown(char: str) -> str:
+    if "\ud800" <= char <= "\udfff":
+        return "?"
+    return char if char.isprintable() else " "
+
+
+def test_a_failure_cannot_draw_on_a_terminal_or_forge_a_line() -> None:
+    """Escape sequences, line breaks, zero bytes and marks that turn the reading direction become spaces."""
+    said = "a\x1b[2Jb\nc\rd\x00e\u202ef\u2028g\x85h\tä😀."
+    failure = Failure(kind=F.STORE, code=said, message=said, remedy=said)
+
+    for kept in (failure.code, failure.message, failure.remedy):
+        assert kept == "a [2Jb c d e f g h ä😀."
 
 
 def test_a_failure_is_clipped_to_what_a_record_can_hold() -> None:

@@ -97,7 +97,12 @@ def test_one_hang_up_among_the_refusals_is_reason_to_try_again(place: int) -> No
     failures = [UNAUTHORISED] * 3
     failures[place] = HUNG_UP
 
-    assert decided(climb(attempts(*failures))) == (None, None)
+    move = climb(attempts(*failures))
+
+    assert decided(move) == (None, None)
+    assert move.why == (
+        "no set on this gateway gets through, and nothing says that it is the sets; the agent tries again"
+    )
 
 
 def test_a_missing_set_says_why_and_is_decisive() -> None:

@@ -137,7 +137,7 @@ def test_a_lost_request_goes_back_to_the_key_and_stays_counted() -> None:
     assert after(record, RequestBegun).requests == (NOW, NOW)
 
 
-@pytest.mark.parametrize("code", ["throttled", "denied", "request-refused", "not-authorised", "not-sent"])
+@pytest.mark.parametrize("code", ["throttled", "denied", "request-refused", "not-authorised", "not-sent", "key-lost"])
 def test_a_request_that_certainly_brought_nothing_does_not_count(code: str) -> None:
     """A request that was refused or never left issued no certificate, so only the earlier ones stay counted."""
     record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
@@ -156,6 +156,30 @@ def test_a_request_that_may_have_brought_a_certificate_counts(code: str) -> None
     record = advance(record, make.event(RequestFailed, failure=make.failure(code=code)))
 
     assert record.requests == (NOW - HOUR, NOW)
+
+
+NOTHING_CAME = ["throttled", "denied", "request-refused", "not-authorised", "not-sent", "key-lost"]
+
+
+@pytest.mark.parametrize("kind", [RequestFailed, Rejected, KeyLost])
+@pytest.mark.parametrize("code", [*NOTHING_CAME, "no-reply", "garbled", "crash-loop", "given-up", "tls-context"])
+def test_however_a_request_ends_it_counts_unless_nothing_was_issued(kind: type[Event], code: str) -> None:
+    """A refusal that ends the change, or a key that is gone before it was sent, takes the last request back too."""
+    record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
+    record = advance(record, make.event(kind, failure=make.failure(code=code)))
+
+    assert record.requests == ((NOW - HOUR,) if code in NOTHING_CAME else (NOW - HOUR, NOW))
+
+
+@pytest.mark.parametrize("kind", [Rejected, KeyLost])
+@pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.ISSUED, Phase.REGISTERED])
+@pytest.mark.parametrize("code", NOTHING_CAME)
+def test_only_a_request_under_way_is_taken_back(phase: Phase, kind: type[Event], code: str) -> None:
+    """Outside of requested the last request has been answered or lost, and stays counted."""
+    record = make.record(phase, requests=(NOW - HOUR, NOW - MINUTE))
+    record = advance(record, make.event(kind, failure=make.failure(code=code)))
+
+    assert record.requests == (NOW - HOUR, NOW - MINUTE)
 
 
 @pytest.mark.parametrize("kind", [RequestFailed, Resumed])
@@ -302,6 +326,29 @@ def test_only_a_decisive_failure_condemns(phase: Phase) -> None:
         advance(make.record(phase), Condemned(at=NOW, failure=doubtful))
 
 
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+@pytest.mark.parametrize("base", [6, None])
+def test_only_a_decisive_failure_ends_a_change_whose_set_is_in_use(phase: Phase, base: int | None) -> None:
+    """A doubt never gives up what the gateway runs on."""
+    record = make.record(phase, base=base)
+
+    with pytest.raises(IllegalTransitionError, match="only a decisive failure ends a change whose set is in use"):
+        advance(record, Rejected(at=NOW, failure=make.failure(FailureClass.CREDENTIAL)))
+    assert after(record, Rejected).phase is Phase.REJECTED
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_condemned_set_with_nothing_whole_to_go_back_to_is_rejected(phase: Phase) -> None:
+    """When the rollback finds no set the change ends with the failure that condemned its own."""
+    condemned = after(make.record(phase), Condemned)
+    assert condemned.condemned is not None
+    record = advance(condemned, Rejected(at=NOW, failure=condemned.condemned))
+
+    assert (record.phase, record.failure) == (Phase.REJECTED, condemned.condemned)
+    assert record.issued is not None
+    assert (record.issued.token, record.issued.certificate_pem) == ("", "")
+
+
 def test_a_first_enrolment_cannot_be_condemned() -> None:
     """Without a base generation there is nothing to go back to."""
     with pytest.raises(IllegalTransitionError, match="no base generation"):
@@ -381,9 +428,9 @@ def test_current_moves_only_after_a_proof() -> None:
     assert _ways_to(Phase.PROVEN) == {(Phase.PREPARED, Proven)}
 
 
-def test_what_is_active_is_rolled_back_and_what_is_not_is_rejected() -> None:
-    """No phase allows both ends."""
-    assert {phase for phase, _ in _ways_to(Phase.REJECTED)} == set(make.BEFORE_ACTIVATION)
+def test_only_what_is_active_is_rolled_back_and_anything_unfinished_can_be_rejected() -> None:
+    """Before activation a change can only be rejected; after it that is the end with nothing to go back to."""
+    assert _ways_to(Phase.REJECTED) == {(phase, Rejected) for phase in make.UNFINISHED}
     assert _ways_to(Phase.ROLLED_BACK) == {(Phase.ACTIVE, RolledBack), (Phase.DEPLOYED, RolledBack)}
 
 

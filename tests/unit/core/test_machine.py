@@ -98,12 +98,14 @@ class Gateway(RuleBasedStateMachine):
         after = advance(before, event)
         self.record = decode_record(encode_record(after), "change.json")
         assert self.record == after
+        if isinstance(event, lifecycle.RequestFailed | lifecycle.Rejected | lifecycle.KeyLost):
+            nothing = before.phase is Phase.REQUESTED and event.failure.code in lifecycle.NOTHING_ISSUED
+            assert after.requests == (before.requests[:-1] if nothing else before.requests)
+            del self.requests_since_jump[len(self.requests_since_jump) - nothing :]
         match event:
             case lifecycle.RequestBegun():
                 self.may_ask = True
                 self.requests_since_jump.append(event.at)
-            case lifecycle.RequestFailed(failure=failure) if failure.code in lifecycle.NOTHING_ISSUED:
-                del self.requests_since_jump[-1:]
             case lifecycle.CertificateIssued():
                 self.in_hand = True
             case lifecycle.KeyLost() | lifecycle.TokenExpired():
@@ -178,6 +180,8 @@ class Gateway(RuleBasedStateMachine):
         after = self.record
         assert after.condemned is None or after.condemned.decisive
         if failure.decisive:
+            if before.phase.activated:  # with something to go back to it goes back, otherwise the ladder goes on
+                assert not after.phase.ended or (after.phase is Phase.REJECTED and before.base is None)
             return
         assert after.condemned == before.condemned
         if before.phase in PREPARED:
@@ -230,13 +234,30 @@ class Gateway(RuleBasedStateMachine):
         self._perform(action)
         before, self.now = self.record, YEAR_1970
         self._take(after_failure(before, failure, self._facts(), 0.5, LIMITS))
-        after = self.record
-        assert after.failure is not None
-        assert (after.failure.kind, after.failure.decisive) == (FailureClass.CLOCK, False)
-        assert (after.condemned, after.refused_since) == (before.condemned, before.refused_since)
-        assert after.phase is (Phase.KEY_READY if before.phase is Phase.REQUESTED else before.phase)
+        if before.phase is Phase.ISSUED and failure.code == "token-invalid":
+            assert self.record.phase in {Phase.PLANNED, Phase.REGISTERED}
+        else:
+            self._judge_failure_without_a_clock(before, failure)
         self._check()
         self.learn_the_time()
+
+    def _judge_failure_without_a_clock(self, before: ChangeRecord, failure: Failure) -> None:
+        after = self.record
+        assert after.failure is not None
+        found = (after.failure.kind, after.failure.code, after.failure.decisive)
+        assert found == (FailureClass.CLOCK, failure.code, False)
+        assert (after.condemned, after.refused_since) == (before.condemned, before.refused_since)
+        assert after.phase is (Phase.KEY_READY if before.phase is Phase.REQUESTED else before.phase)
+        unanswered = before.phase is Phase.ISSUED and failure.code in lifecycle.UNANSWERED
+        assert after.unanswered == before.unanswered + unanswered
+
+    @precondition(lambda self: self.record.condemned is not None and self.disk.current == self.record.generation)
+    @rule()
+    def find_nothing_to_go_back_to(self) -> None:
+        """No other set on the disk is whole, so what was condemned stays where it is and the change ends."""
+        if isinstance(self._action(), decide.RollBack):
+            assert self.record.condemned is not None
+            self._take(lifecycle.Rejected(at=self.now, failure=self.record.condemned))
 
     @precondition(lambda self: self.record.phase in WITH_A_KEY)
     @rule(jitter=st.floats(0, 1, exclude_max=True), times=st.integers(1, 4))
@@ -327,6 +348,9 @@ class Gateway(RuleBasedStateMachine):
             assert self.disk.current == record.base
         if record.phase is Phase.PROVEN:  # an activation that took effect may not have been recorded
             assert self.disk.current in {record.base, record.generation}
+        elif record.phase is Phase.REJECTED and Phase.ACTIVE in dict(record.passed):
+            assert record.base is None or record.condemned is not None
+            assert self.disk.current == record.generation
         elif not record.phase.activated:
             assert self.disk.current == record.base
 

@@ -48,10 +48,19 @@ ISSUED = st.builds(
 THINGS = st.text(min_size=1, max_size=128)
 # In these phases a record without a certificate contradicts itself.
 WITHOUT_CERTIFICATE = [Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.REJECTED]
+# Of the unfinished phases these alone can be condemned, given a base.
+GOES_BACK = [Phase.ACTIVE, Phase.DEPLOYED]
 
 
 def records(phase: Phase) -> st.SearchStrategy[ChangeRecord]:
     """Return any record in the phase that has what the phase rests on."""
+    whole = _records(phase, COUNTS | st.none(), FAILURES | st.none() if phase.ended else st.none())
+    return whole | _records(phase, COUNTS, FAILURES) if phase in GOES_BACK else whole
+
+
+def _records(
+    phase: Phase, base: st.SearchStrategy[int | None], condemned: st.SearchStrategy[Failure | None]
+) -> st.SearchStrategy[ChangeRecord]:
     issued = ISSUED | st.none() if phase in WITHOUT_CERTIFICATE else ISSUED
     return st.builds(
         ChangeRecord,
@@ -60,7 +69,7 @@ def records(phase: Phase) -> st.SearchStrategy[ChangeRecord]:
         origin=st.sampled_from(Origin),
         reason=st.text(max_size=200),
         generation=COUNTS,
-        base=COUNTS | st.none(),
+        base=base,
         phase=st.just(phase),
         planned_at=TIMES,
         entered_at=TIMES,
@@ -75,7 +84,7 @@ def records(phase: Phase) -> st.SearchStrategy[ChangeRecord]:
         retry_at=TIMES | st.none(),
         failure=FAILURES | st.none(),
         refused_since=TIMES | st.none(),
-        condemned=FAILURES | st.none(),
+        condemned=condemned,
         probation_until=TIMES | st.none(),
         checked_at=TIMES | st.none(),
         good_time=TIMES | st.none(),
@@ -109,11 +118,11 @@ FULL = make.record(
     retry_at=NOW + HOUR,
     failure=make.failure(),
     refused_since=NOW,
-    condemned=make.failure(FailureClass.CREDENTIAL, decisive=True),
     probation_until=NOW,
     checked_at=NOW,
     good_time=NOW,
 )
+CONDEMNED = replace(FULL, phase=Phase.DEPLOYED, condemned=make.failure(FailureClass.CREDENTIAL, decisive=True))
 
 
 def changed(**changes: Any) -> bytes:
@@ -284,6 +293,21 @@ def test_a_registered_certificate_is_there_with_its_thing(changes: dict[str, Any
         decode_record(data, "change.json")
 
 
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("base", [6, None])
+def test_only_what_can_go_back_is_condemned(phase: Phase, base: int | None) -> None:
+    """A condemned record that could only fail at every rollback is refused; one that has ended is only told of."""
+    record = make.record(phase, base=base, condemned=make.failure(FailureClass.CREDENTIAL, decisive=True))
+    data = encode_record(record)
+
+    if phase.ended or (phase in GOES_BACK and base is not None):
+        assert decode_record(data, "change.json") == record
+        return
+    why = rf"^change\.json: condemned in phase {phase}, where there is nothing to go back from$"
+    with pytest.raises(PlainError, match=why):
+        decode_record(data, "change.json")
+
+
 def test_a_spent_token_is_no_contradiction_once_it_is_registered() -> None:
     """From registration on only the certificate and the thing's name are needed."""
     record = make.record(Phase.REGISTERED, issued=replace(make.issued(), token=""))
@@ -313,18 +337,19 @@ def test_the_largest_certificate_and_token_fit() -> None:
     assert decode_record(encode_record(record), "change.json") == record
 
 
-def test_a_record_that_is_full_in_every_place_fits() -> None:
+@pytest.mark.parametrize("phase", [Phase.ISSUED, Phase.DEPLOYED])
+def test_a_record_that_is_full_in_every_place_fits(phase: Phase) -> None:
     """The longest texts, in characters that take the most room, leave a record that can be read back."""
     worst = Failure(kind=FailureClass.PROTOCOL, code="😀" * 99, message="😀" * 9999, remedy="😀" * 9999)
     record = make.record(
-        Phase.ISSUED,
+        phase,
         reason="😀" * 500,
         issued=Issued(certificate_pem=("x" * 64 + "\n") * 1008, certificate_id="a" * 64, token="t" * 4096, at=NOW),
         passed=((Phase.REQUESTED, NOW.replace(microsecond=1)),) * MAX_PASSED,
         requests=(NOW.replace(microsecond=1),) * MAX_REQUESTS,
         thing_name="😀" * 128,
         failure=worst,
-        condemned=worst,
+        condemned=worst if phase in GOES_BACK else None,
     )
 
     assert decode_record(encode_record(record), "change.json") == record
@@ -341,9 +366,10 @@ def test_what_is_no_record_at_all_is_refused(data: bytes) -> None:
         decode_manifest(data, "manifest.json")
 
 
-def test_every_single_bit_flip_gives_a_record_or_a_complaint() -> None:
+@pytest.mark.parametrize("record", [FULL, CONDEMNED], ids=["issued", "condemned"])
+def test_every_single_bit_flip_gives_a_record_or_a_complaint(record: ChangeRecord) -> None:
     """Whichever bit of a record flips on flash, nothing but the module's own error comes of it."""
-    data = encode_record(FULL)
+    data = encode_record(record)
     refused = 0
     for position in range(len(data)):
         for bit in range(8):
@@ -379,6 +405,15 @@ def test_a_manifest_that_was_changed_is_refused(changes: dict[str, Any]) -> None
         decode_manifest(json.dumps(manifest).encode(), "manifest.json")
 
 
+@pytest.mark.parametrize("value", ["[" * 600 + "]" * 600, "1e999", "[-1e999]"], ids=["deep", "infinite", "inner"])
+def test_a_manifest_that_holds_what_cannot_be_written_is_refused(value: str) -> None:
+    """What parses and yet cannot be sealed is a complaint like any other."""
+    data = encode_manifest(make.manifest()).replace(b"{", b'{"colour":' + value.encode() + b",", 1)
+
+    with pytest.raises(PlainError, match=r"^manifest\.json: it holds what no manifest holds$"):
+        decode_manifest(data, "manifest.json")
+
+
 def test_a_manifest_without_its_seal_is_refused() -> None:
     """What nothing vouches for is not used."""
     manifest = json.loads(encode_manifest(make.manifest()))
@@ -388,12 +423,13 @@ def test_a_manifest_without_its_seal_is_refused() -> None:
         decode_manifest(json.dumps(manifest).encode(), "manifest.json")
 
 
-def test_every_cut_of_a_record_is_refused() -> None:
+@pytest.mark.parametrize("record", [FULL, CONDEMNED], ids=["issued", "condemned"])
+def test_every_cut_of_a_record_is_refused(record: ChangeRecord) -> None:
     """A record of which the end is missing is never taken for a whole one."""
-    data = encode_record(FULL)
+    data = encode_record(record)
 
     assert all(_read(data[:end]) is None for end in range(len(data) - 1))
-    assert _read(data[:-1]) == FULL  # only the newline is missing
+    assert _read(data[:-1]) == record  # only the newline is missing
 
 
 @make.MANY

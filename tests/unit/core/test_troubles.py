@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import agent
 from agent.core import decide, lifecycle, troubles
 from agent.core.failure import AMBIGUOUS, TIME_CODES, Failure, FailureClass, needs_control
 from agent.core.troubles import MAX_QUOTED
@@ -68,11 +71,21 @@ def test_no_trouble_is_decisive_by_itself(failure: Failure, kind: FailureClass, 
     assert needs_control(failure) == (kind in {F.CREDENTIAL, F.POLICY, F.SERVER_TRUST} or code in AMBIGUOUS)
 
 
+# Codes of failures that are worded where they are met, and by whom.
+MADE_ELSEWHERE = {"key-lost": "engine.py", "tls-context": "adapters/broker.py"}
+
+
 @pytest.mark.parametrize("rule", [AMBIGUOUS, TIME_CODES, lifecycle.UNANSWERED, lifecycle.NOTHING_ISSUED])
 def test_the_codes_that_rules_rest_on_exist(rule: frozenset[str]) -> None:
     """No rule waits for a code that nothing ever has."""
-    assert rule <= CODES
+    assert rule <= CODES | MADE_ELSEWHERE.keys()
     assert "request-refused" in CODES & decide.FINAL_CODES
+
+
+@pytest.mark.parametrize(("code", "module"), MADE_ELSEWHERE.items())
+def test_the_codes_of_other_modules_are_made_there(code: str, module: str) -> None:
+    """What is said to come from elsewhere does."""
+    assert f'code="{code}"' in (Path(agent.__file__).parent / module).read_text(encoding="utf-8")
 
 
 def test_what_was_surely_not_carried_out_is_never_in_doubt() -> None:
