@@ -84,7 +84,8 @@ def _add_views(verbs: Verbs) -> None:
 def _add_sandbox(verbs: Verbs) -> None:
     verb = _add(verbs, "sandbox", "run a local AWS IoT Core to rehearse against")
     verb.add_argument("--dir", type=Path, required=True, metavar="DIR", help="where to keep its files")
-    verb.add_argument("--host", default="localhost", help="the name it listens on (default localhost: loopback only)")
+    verb.add_argument("--host", default="localhost", help="the name in its certificate (default localhost)")
+    verb.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
     verb.add_argument("--lifetime", type=_seconds, metavar="SECONDS", help="how long certificates live (default: 2049)")
     verb.add_argument("--probation", type=_seconds, default=5, metavar="SECONDS", help="written to the configuration")
     verb.add_argument(

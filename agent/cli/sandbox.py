@@ -37,7 +37,13 @@ def run(arguments: argparse.Namespace, output: Output) -> Exit:
     def started(service: LocalCloud) -> None:
         _introduce(service, arguments, output)
 
-    console.run(arguments.dir, host=arguments.host, lifetime=lifetime, probation=arguments.probation, started=started)
+    console.run(
+        arguments.dir,
+        name=(arguments.host, arguments.listen),
+        lifetime=lifetime,
+        probation=arguments.probation,
+        started=started,
+    )
     return Exit.DONE
 
 

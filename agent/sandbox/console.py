@@ -319,9 +319,21 @@ def send(directory: Path, order: str) -> str:
 
 
 def run(
-    directory: Path, *, host: str, lifetime: timedelta | None, probation: int, started: Callable[[LocalCloud], None]
+    directory: Path,
+    *,
+    name: tuple[str, str],
+    lifetime: timedelta | None,
+    probation: int,
+    started: Callable[[LocalCloud], None],
 ) -> None:
     """Run a sandbox in `directory` until it is told to stop.
+
+    Args:
+        directory: Where to keep its files.
+        name: The host name in its certificate, and the address to listen on.
+        lifetime: How long certificates live; None for AWS's own, to 2049.
+        probation: Seconds, written to the agent's configuration.
+        started: Called once clients can connect.
 
     Raises:
         AgentError: It cannot be started.
@@ -331,8 +343,9 @@ def run(
         (directory / "cloud").mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise AgentError(f"{directory} cannot be made: {error.strerror}.") from error
+    host, address = name
     cloud = Cloud(_now, lifetime=lifetime)
-    with LocalCloud(cloud, directory / "cloud", host=host) as service:
+    with LocalCloud(cloud, directory / "cloud", host=host, address=address) as service:
         write_configuration(directory, service, probation=probation)
         control = ControlSocket(directory, Console(service, _now))
         asyncio.run(control.serve(lambda: started(service)))
