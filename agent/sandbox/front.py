@@ -46,14 +46,15 @@ _ONE_SECOND = 1.0
 
 
 def server_context(
-    device_authority: bytes, key_pair: KeyPair, minimum: ssl.TLSVersion, maximum: ssl.TLSVersion
+    host: str, device_authority: bytes, key_pair: KeyPair, minimum: ssl.TLSVersion, maximum: ssl.TLSVersion
 ) -> ssl.SSLContext:
-    """Return the TLS settings of an endpoint: its certificate, its versions, and whose devices it takes."""
+    """Return the TLS settings of an endpoint: its name and certificate, its versions, and whose devices it takes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=device_authority.decode())
     context.minimum_version, context.maximum_version = minimum, maximum
     context.set_alpn_protocols([ALPN])
+    context.sni_callback = _refuse_other_names(host)
     # AWS IoT Core resumes no sessions, so every connection proves its certificate.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
@@ -62,6 +63,15 @@ def server_context(
         file.flush()
         context.load_cert_chain(file.name)
     return context
+
+
+def _refuse_other_names(host: str) -> Callable[[ssl.SSLSocket | ssl.SSLObject, str | None, ssl.SSLContext], int | None]:
+    """AWS wants no server name, but a wrong one fails ("Transport security", developer guide)."""
+
+    def check(_tls: object, name: str | None, _context: object) -> int | None:
+        return None if name in {None, host} else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+
+    return check
 
 
 class Front:

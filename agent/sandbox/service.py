@@ -200,7 +200,7 @@ class LocalCloud:
         self._call(lambda: asyncio.wait_for(self.front.wait_until(condition), timeout))
 
     def _context(self) -> ssl.SSLContext:
-        return server_context(self.cloud.authority.pem, self._server, *self._versions)
+        return server_context(self.host, self.cloud.authority.pem, self._server, *self._versions)
 
     def _renew_context(self) -> None:
         context = self._context()

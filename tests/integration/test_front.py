@@ -425,6 +425,20 @@ def test_the_443_style_port_takes_only_clients_with_alpn(
     assert (live.client_id, live.alpn) == (THING, ALPN)
 
 
+@pytest.mark.parametrize(("name", "passes"), [("localhost", True), (None, True), ("elsewhere.example", False)])
+def test_a_wrong_server_name_is_refused_and_none_is_taken(local: LocalCloud, name: str | None, *, passes: bool) -> None:
+    """AWS does not ask for SNI, but a wrong one ends the handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=local.root_pem.decode())
+    with socket.create_connection(("127.0.0.1", local.port), timeout=PATIENCE) as raw:
+        if passes:
+            context.wrap_socket(raw, server_hostname=name).close()
+        else:
+            with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+                context.wrap_socket(raw, server_hostname=name)
+
+
 def test_a_server_certificate_of_another_host_or_root_is_noticed_and_can_be_taken_back(
     local: LocalCloud, cloud: Cloud, tmp_path: Path
 ) -> None:
