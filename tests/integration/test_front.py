@@ -435,7 +435,7 @@ def test_a_wrong_server_name_is_refused_and_none_is_taken(local: LocalCloud, nam
         if passes:
             context.wrap_socket(raw, server_hostname=name).close()
         else:
-            with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+            with pytest.raises(ssl.SSLError):
                 context.wrap_socket(raw, server_hostname=name)
 
 
