@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.lifecycle import (
+    NOTHING_ISSUED,
     ChangeRecord,
     Condemned,
     Event,
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 TOKEN_LIFETIME = timedelta(minutes=55)
 
 DAY = timedelta(days=1)
+
+# After a first request that may have been carried out unheard; each further one waits four times as long.
+LOST_REQUEST = timedelta(seconds=15)
 
 _SMALL_STEP = timedelta(minutes=1)
 
@@ -306,9 +310,17 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     if failure.decisive:
         failure = _not_yet(failure, limits)
     retry_at = now + timedelta(seconds=retry_delay(failure.kind, record.attempts + 1, jitter))
+    if record.phase is Phase.REQUESTED and failure.code not in NOTHING_ISSUED:
+        retry_at = max(retry_at, now + _spaced(record))
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
     return StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+def _spaced(record: ChangeRecord) -> timedelta:
+    """Space requests that may each have cost a certificate, so that a bad minute does not use up the day's budget."""
+    factor: int = 4 ** min(max(len(record.requests) - 1, 0), 3)
+    return LOST_REQUEST * factor
 
 
 def _blame_clock(failure: Failure) -> Failure:

@@ -16,7 +16,8 @@ and turns failures into events; the engine does it and feeds the outcome back.
     PLANNED → KEY_READY → REQUESTED → ISSUED → REGISTERED → PREPARED → PROVEN → ACTIVE → DEPLOYED → COMMITTED → RETIRED
        └──────────┴───────────┴─────────┴──────────┴───────────┴─────────┴→ REJECTED └──────────┴→ ROLLED_BACK
 
-`trust`, `import` and `rollback` changes enter at PREPARED: their generation is already on disk.
+A set in use that is refused, with nothing whole to go back to, ends as REJECTED too: it stays where it is, and the
+ladder goes on from there. `trust`, `import` and `rollback` changes enter at PREPARED, their generation being on disk.
 """
 
 from __future__ import annotations

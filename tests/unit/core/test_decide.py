@@ -24,6 +24,7 @@ from agent.core.decide import (
 )
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
+    NOTHING_ISSUED,
     ChangeRecord,
     Condemned,
     Event,
@@ -160,7 +161,9 @@ def test_a_failure_under_an_unbelievable_clock_ends_and_condemns_nothing(
     assert (found.failure.kind, found.failure.code, found.failure.decisive) == (F.CLOCK, failure.code, False)
     assert found.failure.message == failure.message
     assert found.failure.remedy == "The agent goes on as soon as the clock is set."
-    assert found.retry_at == now + timedelta(seconds=BACKOFFS[F.CLOCK].delay(1, 0.5))
+    due = now + timedelta(seconds=BACKOFFS[F.CLOCK].delay(1, 0.5))
+    spaced = phase is Phase.REQUESTED and failure.code not in NOTHING_ISSUED
+    assert found.retry_at == (now + 64 * decide.LOST_REQUEST if spaced else due)
     after = advance(record, found)
     assert (after.refused_since, after.condemned) == (since, None)
     assert after.phase is (Phase.KEY_READY if phase is Phase.REQUESTED else phase)
@@ -449,6 +452,18 @@ def test_a_prepared_generation_outlives_every_failure_that_is_not_decisive(phase
     assert isinstance(fails(record, make.failure(kind, "request-refused")), StepFailed)
 
 
+@pytest.mark.parametrize(("asked", "factor"), [(1, 1), (2, 4), (3, 16), (4, 64), (9, 64)])
+@pytest.mark.parametrize("code", ["no-reply", "session-lost", "throttled"])
+def test_requests_that_may_have_cost_a_certificate_are_spaced(asked: int, factor: int, code: str) -> None:
+    """A bad minute must not use up the day's budget; what certainly cost nothing goes by its class alone."""
+    record = make.record(Phase.REQUESTED, requests=(NOW,) * asked)
+    found = fails(record, make.failure(code=code))
+
+    assert isinstance(found, RequestFailed)
+    least = timedelta() if code in NOTHING_ISSUED else factor * decide.LOST_REQUEST
+    assert found.retry_at == max(NOW + timedelta(seconds=BACKOFFS[F.NETWORK].delay(1, 0.5)), NOW + least)
+
+
 @pytest.mark.parametrize("kind", FailureClass)
 @pytest.mark.parametrize("phase", make.UNFINISHED)
 def test_a_failure_is_retried_by_the_backoff_of_its_class(phase: Phase, kind: FailureClass) -> None:
@@ -458,7 +473,8 @@ def test_a_failure_is_retried_by_the_backoff_of_its_class(phase: Phase, kind: Fa
 
     assert isinstance(found, StepFailed | RequestFailed)
     assert found.at == NOW
-    assert found.retry_at == NOW + timedelta(seconds=BACKOFFS[kind].delay(4, 0.5))
+    delay = timedelta(seconds=BACKOFFS[kind].delay(4, 0.5))
+    assert found.retry_at == NOW + (max(delay, decide.LOST_REQUEST) if phase is Phase.REQUESTED else delay)
 
 
 @pytest.mark.parametrize(
