@@ -88,6 +88,8 @@ class Changer:
         found = self.resume()
         if found is not None:
             outcome = self.follow()
+            if _locked_out(outcome):
+                return self.climb(str(outcome.record.failure))
             if found.kind.issues or outcome.wait is not None or outcome.record.phase is not Phase.COMMITTED:
                 return self.conclude(outcome)
         elif self.engine.usable() is None:
@@ -99,9 +101,12 @@ class Changer:
 
     def rollback(self) -> Exit:
         """Go back to the previous set, or give up a change that has not changed anything yet."""
-        if self.resume() is not None:
+        found = self.resume()
+        if found is not None and not found.phase.ended:
             self.engine.give_up(self.reason)
             return self.conclude(self.follow())
+        if found is not None:
+            self.follow()  # it had ended, and only its line in the history was missing
         return self.conclude(self.run(Kind.ROLLBACK, Origin.TECHNICIAN, self.reason))
 
     def climb(self, why: str) -> Exit:
@@ -121,10 +126,17 @@ class Changer:
             case Rung.CURRENT:
                 return self.conclude(self.run(Kind.ROTATE, Origin.LADDER, reason))
             case Rung.TECHNICIAN:
-                self.output.field("next", "Import a certificate by hand, or restore the claim certificate and rotate.")
-                return Exit.CRITICAL
+                return self.stuck(climb.why, "Restore the claim certificate and rotate again.", Exit.CRITICAL)
             case _:
-                return Exit.UNAVAILABLE
+                return self.stuck(climb.why, "Run the same command again later.", Exit.UNAVAILABLE)
+
+    def stuck(self, why: str, remedy: str, code: Exit) -> Exit:
+        """Say that no set gets through now."""
+        if self.output.as_json:
+            self.output.emit({"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code})
+        else:
+            self.output.line(f"Nothing was changed: {why}. {remedy}")
+        return code
 
     def conclude(self, outcome: Outcome) -> Exit:
         """Say how it ended and what is in use now."""

@@ -171,6 +171,25 @@ def test_a_damaged_generation_is_seen_and_left(enrolled: Gateway) -> None:
     assert enrolled.generations() == (3, 1)
 
 
+def test_a_gateway_with_nothing_left_says_so(enrolled: Gateway) -> None:
+    """The only set damaged and the claim gone: exit code 3 and what to do, for people and for machines."""
+    key = enrolled.state / "current" / "key.pem"
+    sound = key.read_bytes()
+    key.write_bytes(b"")
+    claim = enrolled.directory / "claim" / "key.pem"
+    claim.rename(claim.with_name("kept"))
+    assert "Restore the claim certificate and rotate again." in enrolled.run("rotate", expect=3).out
+    told = enrolled.run("rotate", "--json", expect=3).outcome
+    assert (told["event"], told["exit"], told["change"]) == ("outcome", 3, None)
+    assert enrolled.cloud.count(Operation.CREATE) == 1
+
+    # With the claim back, the same command enrols the gateway anew; what was damaged is left as it is.
+    claim.with_name("kept").rename(claim)
+    enrolled.run("rotate", expect=0)
+    assert enrolled.history()[-1].kind == "enroll"
+    assert (enrolled.state / "generations" / "000001" / "key.pem").read_bytes() == b"" != sound
+
+
 def test_the_same_story_as_json(enrolled: Gateway) -> None:
     """Errors too are JSON when a machine asks."""
     ran = enrolled.run("enroll", "--json", expect=4)
