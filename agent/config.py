@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound="StrEnum")
 
-DEFAULT_PATH = Path("/etc/iot-cert-agent/config.yaml")
 DEFAULT_STATE_DIR = Path("/var/lib/iot-cert-agent")
 DEFAULT_RUNTIME_DIR = Path("/run/iot-cert-agent")
 DEFAULT_ANCHORS = Path("/usr/share/iot-cert-agent/amazon-roots.pem")

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from agent.core.values import TrustBundle
 
 ALPN_MQTT = "x-amzn-mqtt-ca"  # MQTT with a client certificate on port 443 ("Device communication protocols")
-ALPN_PORT = 443
 
 _READ = 16_384
 _MAX_HANDSHAKE = 262_144  # bytes; a chain of ten large certificates has a fifth of it

@@ -150,7 +150,8 @@ def _show(config: Config, snapshot: Snapshot, output: Output) -> None:
         output.field("generation", f"{current.number} since {since} ({current.manifest.kind}), {back}")
         leaf = current.credential.leaf
         output.field("certificate", f"{leaf.subject}, {leaf.key}, {_until(leaf.not_after, now)}\nid {leaf.sha256}")
-        output.field("renewal", _renewal(config, current))
+        due, opens = _renewal(config, current)
+        output.field("renewal", f"due {clock_time(due)}, in the window from {opens:%Y-%m-%d %H:%M} UTC")
         lines = [f"{_common_name(anchor.subject)}, {_until(anchor.not_after, now)}" for anchor in current.trust.anchors]
         output.field("anchors", "\n".join(lines))
     output.field("change", _change_text(snapshot))
@@ -170,16 +171,11 @@ def _common_name(subject: str) -> str:
     return parts[0][3:] if parts else subject
 
 
-def _renew_at(config: Config, current: Generation) -> datetime:
+def _renewal(config: Config, current: Generation) -> tuple[datetime, datetime]:
+    """Return when this gateway's turn is, and when the window opens."""
     leaf = current.credential.leaf
     window = renewal_window(leaf.not_before, leaf.not_after, renewal_policy(config))
-    return window.renew_at(splay(current.manifest.thing_name, leaf.sha256))
-
-
-def _renewal(config: Config, current: Generation) -> str:
-    leaf = current.credential.leaf
-    window = renewal_window(leaf.not_before, leaf.not_after, renewal_policy(config))
-    return f"due {clock_time(_renew_at(config, current))}, in the window from {window.opens_at:%Y-%m-%d %H:%M} UTC"
+    return window.renew_at(splay(current.manifest.thing_name, leaf.sha256)), window.opens_at
 
 
 def _change_text(snapshot: Snapshot) -> str:
@@ -213,7 +209,7 @@ def _as_json(config: Config, snapshot: Snapshot) -> dict[str, Any]:
             "created_at": to_plain(current.manifest.created_at),
             "certificate": to_plain(current.credential.leaf),
             "anchors": to_plain(current.trust.anchors),
-            "renew_at": to_plain(_renew_at(config, current)),
+            "renew_at": to_plain(_renewal(config, current)[0]),
         }
     if change is not None:
         plain["change"] = {name: value for name, value in to_plain(change).items() if name != "issued"}

@@ -367,9 +367,8 @@ def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limi
         lasting = failure.decisive or failure.kind is FailureClass.POLICY
         return lasting or _gives_up_at_once(record, failure, limits)
     if record.phase.activated:
-        return (
-            failure.decisive and record.condemned is None
-        )  # what is condemned already goes back, however long it takes
+        # What is condemned already goes back, however long that takes.
+        return failure.decisive and record.condemned is None
     # A power cut may have come between moving the link and saying so: what is in use is not rejected.
     return failure.decisive and not _in_use(record, facts)
 

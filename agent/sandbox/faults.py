@@ -83,6 +83,3 @@ class Faults:
                         self._faults.remove(fault)
                 return fault
         return None
-
-    def __iter__(self) -> object:  # pragma: no cover - for people at a prompt
-        return iter(self._faults)

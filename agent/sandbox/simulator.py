@@ -87,7 +87,7 @@ class SimulatedEndpoint:
         failure, entry = self._handshake(candidate)
         self.connections.append(
             Connection(
-                at=self.cloud._now(),  # noqa: SLF001 - the endpoint and the account share one clock
+                at=self.cloud.now,
                 candidate=candidate.name,
                 client_id=candidate.client_id,
                 certificate_id=candidate.credential.leaf.sha256,
