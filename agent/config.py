@@ -15,14 +15,17 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, time, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
-from agent.core.endpoints import EndpointKind, classify, is_host
-from agent.core.values import KeyAlgorithm
+from agent.core.calendar import DAYS, MaintenanceWindow
+from agent.core.decide import Limits
+from agent.core.endpoints import Endpoint, EndpointKind, Proxy, classify, is_host
+from agent.core.policy import RenewalPolicy
+from agent.core.values import ByHand, KeyAlgorithm
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ MAX_CLIENT_ID = 128  # bytes; AWS IoT Core quota
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,7})([smhd])")
 _TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
+_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 
@@ -85,6 +89,10 @@ class RotationConfig:
     refusal_patience: timedelta = timedelta(minutes=1)
     daily_limit: int = 4
     keep: int = 3
+    grace: timedelta = timedelta(days=7)
+    maintenance: tuple[MaintenanceWindow, ...] = ()
+    inhibit_file: Path | None = None
+    by_hand: ByHand = ByHand.ADOPT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +125,28 @@ class Config:
     request_timeout: timedelta = timedelta(seconds=30)
     enrollment: EnrollmentConfig | None = None
     rotation: RotationConfig = field(default_factory=RotationConfig)
+
+    @property
+    def target(self) -> Endpoint:
+        """Where to connect."""
+        proxy = Proxy(host=self.proxy.host, port=self.proxy.port) if self.proxy else None
+        return Endpoint(host=self.endpoint, port=self.port, alpn=self.alpn, proxy=proxy)
+
+    @property
+    def limits(self) -> Limits:
+        """The patience and the budgets of a change."""
+        return Limits(
+            daily_limit=self.rotation.daily_limit,
+            policy_patience=self.rotation.policy_patience,
+            refusal_patience=self.rotation.refusal_patience,
+            probation=self.rotation.probation,
+        )
+
+    @property
+    def renewal_policy(self) -> RenewalPolicy:
+        """When to rotate."""
+        rotation = self.rotation
+        return RenewalPolicy(before_expiry=rotation.before_expiry, max_age=rotation.max_age, window=rotation.window)
 
 
 class _Section:
@@ -223,6 +253,43 @@ class _Section:
             self._complain(key, "one of " + ", ".join(members), node)
             return default
         return members[node.value]
+
+    def sections(self, key: str) -> list[_Section]:
+        node = self._get(key)
+        if node is None:
+            return []
+        if not isinstance(node, yaml.SequenceNode):
+            self._complain(key, "a list (`- ` lines)", node)
+            return []
+        return [_Section(item, f"{self._name(key)}[{number}]", self._complaints) for number, item in
+                enumerate(node.value)]  # fmt: skip
+
+    def days(self, key: str) -> frozenset[int]:
+        node = self._get(key)
+        if node is None:
+            return frozenset(range(len(DAYS)))
+        values = [item.value for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+        if not values or not all(value in DAYS for value in values):
+            self._complain(key, f"a list of {', '.join(DAYS)}", node)
+            return frozenset()
+        return frozenset(DAYS.index(value) for value in values)
+
+    def hour(self, key: str) -> time:
+        value = self.text(key, _TIME, 'a time of day such as "02:30"')
+        return time.fromisoformat(value) if value else time()
+
+    def zone(self, key: str) -> tzinfo:
+        value = self.text(key, expected="a time zone such as Europe/Berlin")
+        if value is None:
+            return UTC
+        from zoneinfo import ZoneInfo  # noqa: PLC0415 - seldom needed
+
+        try:
+            return ZoneInfo(value)
+        except (ValueError, OSError, KeyError):
+            node = self._get(key)
+            self._complain(key, "a time zone such as Europe/Berlin", node) if node else None
+            return UTC
 
     def parameters(self, key: str) -> dict[str, str | FileValue]:
         inner = self.section(key)
@@ -421,9 +488,22 @@ def _rotation(section: _Section) -> RotationConfig:
         refusal_patience=section.duration("refusal_patience", default.refusal_patience),
         daily_limit=section.number("daily_limit", default.daily_limit, 1, 1000),
         keep=section.number("keep", default.keep, 0, 100),
+        grace=section.duration("grace", default.grace),
+        maintenance=tuple(_maintenance(item) for item in section.sections("maintenance")),
+        inhibit_file=section.path("inhibit_file", Path("/")) if section.has("inhibit_file") else None,
+        by_hand=section.choice("replaced_by_hand", default.by_hand),
     )
     section.finish()
     return rotation
+
+
+def _maintenance(section: _Section) -> MaintenanceWindow:
+    section.require("from", "to")
+    window = MaintenanceWindow(
+        start=section.hour("from"), end=section.hour("to"), days=section.days("days"), zone=section.zone("time_zone")
+    )
+    section.finish()
+    return window
 
 
 def _check_endpoint(root: _Section, config: Config, complaints: _Complaints) -> None:

@@ -13,11 +13,12 @@ Rules:
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from agent.core import acceptance, decide, timekeeping
+from agent.core import acceptance, decide, retirement, timekeeping
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
     Activated,
@@ -38,25 +39,47 @@ from agent.core.lifecycle import (
     Rejected,
     RequestBegun,
     Resumed,
+    Retired,
     RolledBack,
     TokenExpired,
     advance,
 )
 from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
+from agent.core.wording import clock_time
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError, StoreInDoubtError
 from agent.ports import Progress
 from agent.prover import Prover
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from agent.core import ladder
-    from agent.core.values import CertificateFacts, Generation
+    from agent.core.values import CertificateFacts, CredentialSet, Generation, TrustBundle
     from agent.ports import CreatedCertificate, Session
     from agent.world import Provisioning, Settings, World
 
 
 MAX_REASON = 500  # characters
+
+
+class Adoptable(Protocol):
+    """A key and certificate that somebody put into a generation by hand; see `agent.adapters.generations.Handmade`."""
+
+    @property
+    def number(self) -> int:
+        """The generation."""
+
+    @property
+    def credential(self) -> CredentialSet:
+        """Key and certificate."""
+
+    @property
+    def thing_name(self) -> str:
+        """The thing."""
+
+    @property
+    def trust(self) -> TrustBundle | None:
+        """The anchors, when they are untouched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +126,7 @@ class Engine:
 
     def has_ever_enrolled(self) -> bool:
         """Whether this gateway has, or had, a certificate of its own."""
-        if any(record.phase is Phase.COMMITTED for record in self._world.store.history()):
+        if any(record.phase.succeeded for record in self._world.store.history()):
             return True
         try:
             return self._world.store.current() is not None
@@ -112,8 +135,11 @@ class Engine:
 
     # -- one change ------------------------------------------------------------------------------------------------
 
-    def recover(self) -> ChangeRecord | None:
+    def recover(self, *, orderly: bool = False) -> ChangeRecord | None:
         """Put the store right after whatever happened and take up the change in flight, if any.
+
+        Args:
+            orderly: The run before this one is known to have ended at a wait, so that no step was cut off.
 
         Raises:
             StoreError: The disk does not let it.
@@ -122,7 +148,7 @@ class Engine:
         for note in recovery.notes:
             self._tell("note", note)
         self._record, self._saved = recovery.change, True
-        if self._record is not None and self._was_under_way(self._record):
+        if self._record is not None and not orderly and self._was_under_way(self._record):
             self._take(Resumed(at=self._world.clock.now()))
         return self._record
 
@@ -139,8 +165,14 @@ class Engine:
         action = decide.next_action(record, self._facts(record), self._settings.limits)
         return not isinstance(action, decide.Wait | decide.Finish)
 
-    def begin(self, kind: Kind, origin: Origin, reason: str) -> ChangeRecord:
+    def begin(self, kind: Kind, origin: Origin, reason: str, order: str = "") -> ChangeRecord:
         """Plan a change and make it durable.
+
+        Args:
+            kind: What it is to do.
+            origin: Who wants it.
+            reason: Why, for people.
+            order: What ordered it, for whoever must answer; see `ChangeRecord.order`.
 
         Raises:
             RefusedError: Another change is in flight, or this gateway is in no state for this kind.
@@ -152,15 +184,20 @@ class Engine:
                 f"Change {self._record.id} ({self._record.kind}) is in flight, in phase {self._record.phase}.",
                 hint="Run the same command again to go on with it, or `iot-cert rollback` to give it up.",
             )
-        store, now = self._world.store, self._world.clock.now()
-        current = store.current()
         if kind is Kind.ROLLBACK:
-            generation, phase = self._way_back(), Phase.PREPARED
+            goal = self._way_back(), Phase.PREPARED
         else:
-            self._check_start(kind, current)
-            generation, phase = store.next_number(), Phase.PLANNED
+            self._check_start(kind, self._world.store.current())
+            goal = self._world.store.next_number(), Phase.PLANNED
+        return self._plan(kind, origin, reason, goal, order=order)
+
+    def _plan(
+        self, kind: Kind, origin: Origin, reason: str, goal: tuple[int, Phase], *, order: str = "", change: str = ""
+    ) -> ChangeRecord:
+        (generation, phase), now = goal, self._world.clock.now()
+        current = self._world.store.current()
         record = ChangeRecord(
-            id=self._world.new_id(),
+            id=change or self._world.new_id(),
             kind=kind,
             origin=origin,
             reason=reason.encode(errors="replace").decode()[:MAX_REASON],
@@ -169,15 +206,22 @@ class Engine:
             phase=phase,
             planned_at=now,
             entered_at=now,
+            order=order,
+            replaces=self._replaced(current),
         )
         try:
-            store.save_change(record)
+            self._world.store.save_change(record)
         except StoreInDoubtError:
             self._record, self._saved = record, False  # it is on disk, so it is known, whatever becomes of it
             raise
         self._record, self._saved = record, True
-        self._tell(phase, f"{kind} planned: {reason}; it makes generation {generation}.")
+        does = "makes" if kind.makes_a_generation else "goes back to"
+        self._tell(phase, f"{kind} planned: {reason}; it {does} generation {generation}.")
         return record
+
+    def _replaced(self, current: int | None) -> str | None:
+        generation = self._prover.generation_or_none(current)
+        return generation.manifest.certificate_id if generation else None
 
     def _check_start(self, kind: Kind, current: int | None) -> None:
         if kind is Kind.ROTATE and current is None:
@@ -193,11 +237,24 @@ class Engine:
             raise RefusedError(
                 "There is no previous generation to go back to.", hint="`iot-cert rotate` makes a new one."
             )
-        self._world.store.generation(previous)
+        found = self._world.store.generation(previous)
+        self._refuse_retired(found.manifest.certificate_id, previous)
         return previous
 
-    def run(self) -> Outcome:
+    def _refuse_retired(self, certificate_id: str, number: int) -> None:
+        for record in self._world.store.history():
+            if record.retired_at is not None and retirement.left_behind(record) == certificate_id:
+                raise RefusedError(
+                    f"The certificate of generation {number} was retired at {clock_time(record.retired_at)}, so "
+                    "the cloud does not accept it any more.",
+                    hint="The current set stays in use; `iot-cert rotate` makes a new one.",
+                )
+
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Carry the change on until it has ended or has to wait.
+
+        Args:
+            stop: Asked before each step; when it says so, the run ends there, with nothing cut off.
 
         Raises:
             RuntimeError: There is no change.
@@ -213,6 +270,8 @@ class Engine:
             action = decide.next_action(record, facts, self._settings.limits)
             if isinstance(action, decide.Wait):
                 return Outcome(record=record, wait=action)
+            if stop():
+                return Outcome(record=record, wait=decide.stopped(facts.clock.now))
             if isinstance(action, decide.Finish):
                 return self._finish(record)
             self._take(self._attempt(action, record, facts))
@@ -527,6 +586,88 @@ class Engine:
             ) from error
         self._take(Condemned(at=now, failure=failure))
 
+    def adopt(self, found: Adoptable) -> ChangeRecord:
+        """Plan a change that proves and uses a key and certificate which somebody put in place by hand.
+
+        Raises:
+            RefusedError: Another change is in flight.
+            StoreError: The generation could not be written; nothing was planned.
+            MaterialError: There are no trust anchors to prove it with.
+        """
+        if self._record is not None:
+            raise RefusedError(f"Change {self._record.id} is in flight.")
+        store, now, change = self._world.store, self._world.clock.now(), self._world.new_id()
+        number, leaf = store.next_number(), found.credential.leaf
+        manifest = Manifest(
+            number=number,
+            kind=Kind.IMPORT,
+            change=change,
+            origin=Origin.TECHNICIAN,
+            thing_name=found.thing_name,
+            certificate_id=leaf.sha256,
+            not_before=leaf.not_before,
+            not_after=leaf.not_after,
+            created_at=now,
+            files={},
+        )
+        store.prepare(manifest, found.credential, found.trust or self._settings.anchors())
+        why = f"the key and certificate of generation {found.number} were replaced by hand"
+        return self._plan(Kind.IMPORT, Origin.TECHNICIAN, why, (number, Phase.PREPARED), change=change)
+
+    def retire(self, due: retirement.Retirement) -> None:
+        """Ask the cloud, over the current set's connection, to deactivate a certificate that is not in use any more.
+
+        Raises:
+            CloudError: It was not accepted; asking again later is safe.
+            StoreError: It was accepted and that could not be made durable; asking again is safe.
+        """
+        self.close()
+        current = self._world.store.current()
+        if current is None:
+            raise RefusedError("There is no current set to ask with.", hint="`iot-cert rotate` finds one that works.")
+        candidate = self._prover.candidate(current)
+        if candidate.credential.leaf.sha256 == due.certificate_id:
+            raise RefusedError("The certificate in use is never retired.")
+        with closing(self._world.cloud.connect(candidate)) as session:
+            session.retire(due.certificate_id)
+        self.note_retired(due.change)
+
+    def note_retired(self, change: str) -> None:
+        """Write into the history that the cloud accepted a retirement.
+
+        Raises:
+            StoreError: It could not be made durable.
+        """
+        for record in self._world.store.history():
+            if record.id == change and record.retired_at is None:
+                self._world.store.amend(advance(record, Retired(at=self._world.clock.now())))
+                certificate_id = retirement.left_behind(record) or ""
+                self._tell("retired", f"The certificate {certificate_id[:12]} is retired: the cloud deactivates it.")
+
+    def rehearse(self) -> str:
+        """Do all of a rotation that costs nothing, and return what a real one would begin with.
+
+        Raises:
+            RefusedError: A real one would be refused.
+            StoreError: There is no room, or the current set is damaged.
+            CloudError: The current set does not get through.
+        """
+        current = self._world.store.current()
+        self._check_start(Kind.ROTATE, current)
+        assert current is not None  # noqa: S101 - _check_start refuses it
+        self._world.store.preflight()
+        self._tell("note", "The state directory has room and can be written.")
+        self._prover.probe(self._prover.candidate(current))
+        self._tell("note", f"Generation {current} connects and its request is answered.")
+        requests = decide.requests_of(self._world.store.history())
+        wait = decide.budget_wait(requests, self._world.clock.now(), self._settings.limits)
+        budget = "" if wait is None else f" It would wait first: {wait.why}."
+        template = self._settings.rotation.template
+        return (
+            f"A rotation would make generation {self._world.store.next_number()} with a new key, ask for one "
+            f"certificate and register it by the template {template}.{budget}"
+        )
+
     def find_footing(self) -> ladder.Climb:
         """Climb the ladder: find a set that the endpoint accepts, from the current one down to the claim."""
         self.close()
@@ -538,13 +679,14 @@ class Engine:
         if isinstance(event, Resumed):
             self._tell("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")
         elif record.failure is not None and record.failure is not before.failure:
-            self._tell("trouble", f"{record.failure} {record.failure.remedy}".rstrip())
+            self._tell("trouble", f"{record.failure} {record.failure.remedy}".rstrip(), record.failure.kind)
         elif record.phase is not before.phase:
             self._tell(record.phase, _PHASE_TEXTS[record.phase].format(record=record))
 
-    def _tell(self, code: str, text: str) -> None:
+    def _tell(self, code: str, text: str, failure: str | None = None) -> None:
         change = self._record.id if self._record else ""
-        self._world.reporter.report(Progress(at=self._world.clock.now(), code=code, text=text, change=change))
+        now = self._world.clock.now()
+        self._world.reporter.report(Progress(at=now, code=code, text=text, change=change, failure=failure))
 
 
 def _nothing_left() -> Failure:

@@ -57,6 +57,9 @@ class Session(Protocol):
     def ask(self) -> None:
         """Have an authorised request answered, which proves more than a connection does."""
 
+    def retire(self, certificate_id: str) -> None:
+        """Ask the cloud to deactivate a certificate that this gateway has left behind."""
+
     def close(self) -> None:
         """End the connection cleanly; never raises."""
 
@@ -170,6 +173,9 @@ class Store(Protocol):
     def finish(self, record: ChangeRecord) -> None:
         """Write the outcome to the history and clear the change away."""
 
+    def amend(self, record: ChangeRecord) -> None:
+        """Add what became known of a finished change."""
+
     def prune(self, keep: int) -> tuple[int, ...]:
         """Erase old generations and return their numbers."""
 
@@ -183,12 +189,14 @@ class Progress:
         code: The phase reached, ``wait``, ``trouble``, ``note`` or ``outcome``.
         text: A sentence.
         change: The change's id, or empty.
+        failure: The class of the failure that is told of, or None.
     """
 
     at: datetime
     code: str
     text: str
     change: str = ""
+    failure: str | None = None
 
 
 class Reporter(Protocol):

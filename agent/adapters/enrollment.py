@@ -16,8 +16,9 @@ from awscrt import mqtt_request_response
 from awscrt.exceptions import AwsCrtError
 from awsiot import V2ServiceException, iotidentity, iotshadow
 
-from agent.core import acceptance, troubles
-from agent.core.replies import ASK, CREATE, REGISTER, refuse, text
+from agent.adapters.mqtt import request_failure, request_options
+from agent.core import acceptance, topics, troubles
+from agent.core.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refuse, text
 from agent.errors import CloudError
 from agent.ports import CreatedCertificate
 
@@ -94,6 +95,21 @@ class Requests:
         shadow = iotshadow.IotShadowClientV2(self._client, self._options)
         request = iotshadow.GetNamedShadowRequest(thing_name=thing_name, shadow_name=SHADOW)
         self._result(ASK, shadow.get_named_shadow(request))
+
+    def retire(self, thing_name: str, certificate_id: str) -> None:
+        """Ask for a certificate to be deactivated.
+
+        Raises:
+            CloudError: It was refused or not answered.
+        """
+        client = mqtt_request_response.Client(self._client, self._options)
+        topic = topics.retire(thing_name)
+        options = request_options(topic, *topics.answers(topic), {"certificateId": certificate_id})
+        try:
+            reply = client.make_request(options).result(self._timeout + 5)
+        except (AwsCrtError, concurrent.futures.TimeoutError) as error:
+            raise CloudError(request_failure(RETIRE, error, lost=self._lost.is_set())) from None
+        check_accepted(RETIRE, reply.topic, reply.payload or b"")
 
     def _result(self, operation: str, future: concurrent.futures.Future[Any]) -> Any:
         try:

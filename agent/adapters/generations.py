@@ -213,5 +213,42 @@ def _check(dir_fd: int, number: int) -> Generation:
     return Generation(manifest=manifest, credential=content, trust=x509.read_bundle(data[TRUST]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Handmade:
+    """A key and certificate that somebody put into a generation by hand.
+
+    Attributes:
+        number: The generation, which is not whole any more.
+        credential: Key and certificate, which fit each other.
+        thing_name: The thing the generation was made for.
+        trust: The generation's own anchors when they are untouched, else None.
+    """
+
+    number: int
+    credential: CredentialSet
+    thing_name: str
+    trust: TrustBundle | None
+
+
+def handmade(dir_fd: int, number: int) -> Handmade | None:
+    """Return what was put into a damaged generation by hand, when it is another certificate with the key that fits it.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    with durable.directory(final_name(number), dir_fd) as fd:
+        try:
+            manifest = decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+            content = keys.credential_set(durable.read(fd, KEY, MAX_FILE), durable.read(fd, CERTIFICATE, MAX_FILE))
+            trust_pem = durable.read(fd, TRUST, MAX_FILE)
+        except (FileNotFoundError, MaterialError, PlainError):
+            return None  # damage, and nothing that anybody could have meant
+    if content.leaf.sha256 == manifest.certificate_id:
+        return None
+    untouched = hashlib.sha256(trust_pem).hexdigest() == manifest.files.get(TRUST)
+    trust = x509.read_bundle(trust_pem) if untouched else None
+    return Handmade(number=number, credential=content, thing_name=manifest.thing_name, trust=trust)
+
+
 def _join(names: Iterable[str]) -> str:
     return " and ".join(names)

@@ -14,7 +14,7 @@ from agent.core.records import MAX_RECORD, decode_record, encode_outcome, encode
 from agent.errors import DamagedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from agent.core.lifecycle import ChangeRecord
 
@@ -96,25 +96,33 @@ class Journal:
         durable.remove(self._root, CHANGE)
         durable.sync(self._root, "the change was finished")
 
+    def amend(self, record: ChangeRecord) -> None:
+        """Add a later line about a change that is in the history; from now on it counts instead of the earlier one.
+
+        Raises:
+            StoreError: It could not be made durable; doing it again is harmless.
+        """
+        with durable.part_of("write the history"):
+            durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
+
     def shorten(self) -> None:
         """Drop the oldest changes once there are many more than are worth keeping.
 
         Raises:
             StoreError: It could not be rewritten; it is as it was.
         """
-        lines = [line for line, _ in self._lines()]
+        lines = list(self._lines())
         if len(lines) > HISTORY_KEPT + HISTORY_SLACK:
-            data = b"".join(line + b"\n" for line in lines[-HISTORY_KEPT:])
+            data = b"".join(line + b"\n" for line, _ in lines[-HISTORY_KEPT:])
             durable.replace(self._root, HISTORY, data, self._modes)
 
 
-def _parse(data: bytes) -> Iterator[tuple[bytes, ChangeRecord]]:
-    seen = set()
+def _parse(data: bytes) -> Iterable[tuple[bytes, ChangeRecord]]:
+    found: dict[str, tuple[bytes, ChangeRecord]] = {}
     for line in data.split(b"\n"):
         try:
             record = decode_record(line, HISTORY)
         except PlainError:
             continue  # a torn line after a power cut, or a newer agent's: neither may hide the others
-        if record.id not in seen:
-            seen.add(record.id)
-            yield line, record
+        found[record.id] = (line, record)  # where the first line about a change stood, with what the last one says
+    return found.values()

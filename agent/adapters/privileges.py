@@ -7,14 +7,19 @@ killed; acting as the owner leaves none. It also keeps the whole change, the net
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
+import signal
 from typing import TYPE_CHECKING
 
 from agent.adapters.durable import explained
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_PR_SET_DUMPABLE = 4
 
 
 def become_owner(path: Path) -> None:
@@ -35,3 +40,13 @@ def become_owner(path: Path) -> None:
             os.setgroups([])  # an owner without a name has no further groups
         os.setresgid(status.st_gid, status.st_gid, status.st_gid)
         os.setresuid(status.st_uid, status.st_uid, status.st_uid)
+
+
+def keep_memory_private() -> None:
+    """Let neither a core dump nor another process of the same user show this one's memory; it may hold a key."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def stop_with_parent() -> None:
+    """Be told to stop when the parent dies, so that no worker outlives its daemon for long."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from agent.adapters.generations import Handmade
     from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
 
 CURRENT = "current"
@@ -297,7 +298,7 @@ class Store:
         return tuple(item for item in self._fallbacks(None) if item != excluded and self._is_whole(item))
 
     def _committed(self) -> set[int]:
-        return {record.generation for record in self.history() if record.phase is Phase.COMMITTED}
+        return {record.generation for record in self.history() if record.phase.succeeded}
 
     def _is_whole(self, number: int) -> bool:
         try:
@@ -312,6 +313,17 @@ class Store:
             return read()
         except DamagedError:
             return None
+
+    def handmade(self) -> Handmade | None:
+        """Return key and certificate that somebody put into the current generation by hand, if they fit each other.
+
+        Raises:
+            StoreError: The generation cannot be read.
+        """
+        number = self._unless_damaged(self.current)
+        if number is None or self._is_whole(number) or number not in self.numbers().final:
+            return None
+        return generations.handmade(self._generations, number)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -445,6 +457,10 @@ class Store:
             with durable.part_of("set the generation aside"):
                 self._set_aside(record)
         self._journal.finish(record)
+
+    def amend(self, record: ChangeRecord) -> None:
+        """Add what became known of a finished change, such as that its certificate was retired."""
+        self._journal.amend(record)
 
     def _set_aside(self, record: ChangeRecord) -> None:
         listing, number = self.numbers(), record.generation

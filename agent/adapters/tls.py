@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core import troubles
+from agent.core.endpoints import ALPN_MQTT
 from agent.errors import CloudError
 
 if TYPE_CHECKING:
+    from agent.core.endpoints import Endpoint, Proxy
     from agent.core.failure import Failure
     from agent.core.values import TrustBundle
-
-ALPN_MQTT = "x-amzn-mqtt-ca"  # MQTT with a client certificate on port 443 ("Device communication protocols")
 
 _READ = 16_384
 _MAX_HANDSHAKE = 262_144  # bytes; a chain of ten large certificates has a fifth of it
@@ -32,33 +32,6 @@ _MAX_HANDSHAKE = 262_144  # bytes; a chain of ten large certificates has a fifth
 _NOT_YET_VALID = 9
 _EXPIRED = 10
 _WRONG_HOST = frozenset({62, 64})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proxy:
-    """An HTTP proxy that is asked to CONNECT."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """Where to connect.
-
-    Attributes:
-        host: The endpoint's name, sent as SNI and checked against the server's certificate.
-        port: 8883, or 443 with ALPN.
-        alpn: Whether to negotiate ALPN, as AWS wants on 443.
-        proxy: The way out, or None.
-        timeout: Seconds for the TCP connection and the handshake, each.
-    """
-
-    host: str
-    port: int = troubles.MQTT_PORT
-    alpn: bool = False
-    proxy: Proxy | None = None
-    timeout: float = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,25 +9,43 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from agent.cli.exits import Exit, of_error
-from agent.cli.output import Output
-from agent.cli.parser import parse
-from agent.errors import AgentError
-
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from agent.cli.output import Output
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    from agent.cli import quick  # noqa: PLC0415 - see the module's docstring
+
     os.umask(0o077)
-    arguments = parse(sys.argv[1:] if argv is None else argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code = quick.status(given)
+    except BrokenPipeError:
+        return _nobody_reads()
+    return _main(given) if code is None else code
+
+
+def _nobody_reads() -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; so does this command
+    return 0
+
+
+def _main(argv: list[str]) -> int:
+    from agent.cli.output import Output  # noqa: PLC0415
+    from agent.cli.parser import parse  # noqa: PLC0415
+    from agent.core.exits import Exit, of_error  # noqa: PLC0415
+    from agent.errors import AgentError  # noqa: PLC0415
+
+    arguments = parse(argv)
     output = Output(as_json=arguments.json)
     try:
         return _dispatch(arguments, output)
     except AgentError as error:
-        code = of_error(error)
+        code = int(getattr(error, "exit", of_error(error)))
         output.error(error, code)
         return code
     except KeyboardInterrupt:
@@ -35,14 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.error(AgentError(stopped), Exit.INTERRUPTED)
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; so does this command
-        return Exit.DONE
+        return _nobody_reads()
     except Exception as error:  # noqa: BLE001 - the last line of defence: nobody is ever shown a traceback
         return _defect(error, output)
 
 
 def _defect(error: Exception, output: Output) -> int:
     """Say that the program is wrong. The text of an unexpected error may hold anything, so only its type is shown."""
+    from agent.core.exits import Exit  # noqa: PLC0415
+    from agent.errors import AgentError  # noqa: PLC0415
+
     if os.environ.get("IOT_CERT_TRACEBACK"):
         raise error
     hint = "Please report it; IOT_CERT_TRACEBACK=1 shows where it happened. The set in use was not changed by it."
@@ -52,22 +72,26 @@ def _defect(error: Exception, output: Output) -> int:
 
 def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.verb == "sandbox":
-        from agent.cli import sandbox  # noqa: PLC0415 - see the module's docstring
+        from agent.cli import sandbox  # noqa: PLC0415
 
         return sandbox.run(arguments, output)
     from agent.config import load  # noqa: PLC0415
 
     config = load(arguments.config)
-    if arguments.verb in {"enroll", "rotate", "rollback"}:
-        from agent.cli import changes  # noqa: PLC0415
-
-        return changes.run(config, arguments, output)
-    from agent.cli import status  # noqa: PLC0415
-
     match arguments.verb:
-        case "status":
-            return status.status(config, output)
-        case "history":
-            return status.history(config, output)
+        case "run":
+            from agent.daemon import service  # noqa: PLC0415
+
+            return service.run(config)
+        case "enroll" | "rotate" | "rollback":
+            from agent.cli import changes  # noqa: PLC0415
+
+            return changes.run(config, arguments, output)
+        case "pause" | "resume" | "retire":
+            from agent.cli import conversation  # noqa: PLC0415
+
+            return conversation.carry_out(config, arguments, output)
         case _:
-            return status.check_config(config, output)
+            from agent.cli import status  # noqa: PLC0415
+
+            return status.carry_out(config, arguments, output)

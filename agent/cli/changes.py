@@ -5,17 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.cli import exits
-from agent.cli.compose import load_claim, open_engine
-from agent.cli.exits import Exit
+from agent.cli import conversation
 from agent.cli.follow import Follower
-from agent.core.decide import clock_time
-from agent.core.failure import FailureClass
+from agent.cli.telling import tell_outcome, tell_rehearsal
+from agent.compose import load_claim, open_parts
+from agent.core import exits
+from agent.core.exits import Exit
 from agent.core.ladder import Rung
 from agent.core.lifecycle import Phase
 from agent.core.plain import to_plain
+from agent.core.records import public
 from agent.core.values import Kind, Origin
 from agent.errors import ConfigError, MaterialError, RefusedError
+from agent.healing import heal, locked_out
 
 if TYPE_CHECKING:
     import argparse
@@ -88,16 +90,24 @@ class Changer:
         found = self.resume()
         if found is not None:
             outcome = self.follow()
-            if _locked_out(outcome):
+            if locked_out(outcome.record):
                 return self.climb(str(outcome.record.failure))
             if found.kind.issues or outcome.wait is not None or outcome.record.phase is not Phase.COMMITTED:
                 return self.conclude(outcome)
         elif self.engine.usable() is None:
             return self.climb("there is no usable set")
         outcome = self.run(Kind.ROTATE, Origin.TECHNICIAN, self.reason)
-        if _locked_out(outcome):
+        if locked_out(outcome.record):
             return self.climb(str(outcome.record.failure))
         return self.conclude(outcome)
+
+    def rehearse(self) -> Exit:
+        """Do all of a rotation that costs nothing."""
+        found = self.engine.recover()
+        if found is not None:
+            raise RefusedError(f"Change {found.id} ({found.kind}) is in flight.", hint="`iot-cert status` shows it.")
+        tell_rehearsal(self.output, self.engine.rehearse())
+        return Exit.DONE
 
     def rollback(self) -> Exit:
         """Go back to the previous set, or give up a change that has not changed anything yet."""
@@ -111,24 +121,12 @@ class Changer:
 
     def climb(self, why: str) -> Exit:
         """Find a set that works, put it in place, and rotate from there."""
-        if not self.engine.has_ever_enrolled():
-            raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
-        climb = self.engine.find_footing()
-        reason = f"ladder: {why}"[:500]
-        match climb.use:
-            case Rung.PREVIOUS:
-                outcome = self.run(Kind.ROLLBACK, Origin.LADDER, reason)
-                if outcome.record.phase is not Phase.COMMITTED:
-                    return self.conclude(outcome)
-                return self.conclude(self.run(Kind.ROTATE, Origin.LADDER, reason))
-            case Rung.CLAIM:
-                return self.conclude(self.run(Kind.ENROLL, Origin.LADDER, reason))
-            case Rung.CURRENT:
-                return self.conclude(self.run(Kind.ROTATE, Origin.LADDER, reason))
-            case Rung.TECHNICIAN:
-                return self.stuck(climb.why, "Restore the claim certificate and rotate again.", Exit.CRITICAL)
-            case _:
-                return self.stuck(climb.why, "Run the same command again later.", Exit.UNAVAILABLE)
+        healed = heal(self.engine, self.run, why, rotate_from_current=True)
+        if healed.outcome is not None:
+            return self.conclude(healed.outcome)
+        if healed.climb.use is Rung.TECHNICIAN:
+            return self.stuck(healed.climb.why, "Restore the claim certificate and rotate again.", Exit.CRITICAL)
+        return self.stuck(healed.climb.why, "Run the same command again later.", Exit.UNAVAILABLE)
 
     def stuck(self, why: str, remedy: str, code: Exit) -> Exit:
         """Say that no set gets through now."""
@@ -141,70 +139,27 @@ class Changer:
     def conclude(self, outcome: Outcome) -> Exit:
         """Say how it ended and what is in use now."""
         usable = self.engine.usable()
-        code = exits.of_outcome(outcome, has_set=usable is not None)
-        record = outcome.record
-        in_use = f"Generation {usable.number} is in use." if usable else "There is no usable set on this gateway."
-        if self.output.as_json:
-            plain = to_plain(record)
-            plain.pop("issued", None)
-            waits = outcome.wait and {"code": outcome.wait.code, "until": to_plain(outcome.wait.until)}
-            current = usable and usable.number
-            self.output.emit({"event": "outcome", "change": plain, "wait": waits, "current": current, "exit": code})
-        else:
-            self.output.line(f"{_summary(outcome)} {in_use}")
+        code = exits.of_outcome(outcome.record, outcome.wait, has_set=usable is not None)
+        wait = outcome.wait
+        waits = {"code": wait.code, "until": to_plain(wait.until)} if wait else None
+        tell_outcome(self.output, public(outcome.record), waits, usable.number if usable else None, code)
         return code
 
 
-def _locked_out(outcome: Outcome) -> bool:
-    """Whether the change ended because the set it was to start from is refused, or the only one there is."""
-    record = outcome.record
-    only_one = any(phase is Phase.ACTIVE for phase, _ in record.passed)
-    return (
-        record.phase is Phase.REJECTED
-        and (record.issued is None or only_one)
-        and record.failure is not None
-        and record.failure.kind is FailureClass.CREDENTIAL
-    )
-
-
-def _summary(outcome: Outcome) -> str:
-    record = outcome.record
-    if outcome.wait is not None:
-        return _waiting(outcome.wait.code, record, clock_time(outcome.wait.until))
-    failure = f" {record.failure.message} {record.failure.remedy}".rstrip() if record.failure else ""
-    match record.phase:
-        case Phase.COMMITTED:
-            return f"Done: {record.kind} {record.id} is committed."
-        case Phase.ROLLED_BACK:
-            return f"Rolled back: {record.kind} {record.id}.{failure}"
-        case _:
-            return f"Not done: {record.kind} {record.id} was given up.{failure}"
-
-
-def _waiting(code: str, record: ChangeRecord, until: str) -> str:
-    match code:
-        case "probation":
-            return f"Active: {record.kind} {record.id} is on probation; the daemon or the next command ends it."
-        case "budget":
-            return f"Refused: {record.kind} {record.id} waits until {until}, since the daily limit is used up."
-        case _:
-            return (
-                f"Not yet: {record.kind} {record.id} is kept in phase {record.phase} and may be tried again "
-                f"from {until}; run the command again to go on."
-            )
-
-
 def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
-    """Carry out one of the verbs.
+    """Carry out one of the verbs: through the daemon where one runs, else here.
 
     Raises:
         AgentError: It could not be begun, or its end could not be made durable.
     """
-    with open_engine(config, output, create=arguments.verb == "enroll") as engine:
-        changer = Changer(config, engine, arguments, output)
+    code = conversation.change(config, arguments, output)
+    if code is not None:
+        return code
+    with open_parts(config, output, create=arguments.verb == "enroll") as parts:
+        changer = Changer(config, parts.engine, arguments, output)
         verbs: dict[str, Callable[[], Exit]] = {
             "enroll": changer.enroll,
-            "rotate": changer.rotate,
+            "rotate": changer.rehearse if getattr(arguments, "dry_run", False) else changer.rotate,
             "rollback": changer.rollback,
         }
         return verbs[arguments.verb]()

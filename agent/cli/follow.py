@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.decide import duration
 from agent.core.failure import FailureClass
+from agent.core.wording import duration
 from agent.ports import Progress
 
 if TYPE_CHECKING:
@@ -29,6 +29,22 @@ DEFAULT_PATIENCE = timedelta(minutes=2)
 # What the cloud itself needs time for is waited out: policies spread within ten minutes.
 _SPREADING = {FailureClass.POLICY, FailureClass.CREDENTIAL}
 SPREADING_PATIENCE = timedelta(minutes=20)
+
+
+def worth_waiting(code: str, kind: str | None, span: timedelta, patience: timedelta | None) -> bool:
+    """Whether to stay for the end of a wait.
+
+    Args:
+        code: What is waited for; see `agent.core.decide.Wait`.
+        kind: The class of the failure that is waited out, or None.
+        span: From the last phase that was passed to the end of the wait.
+        patience: What was asked for, or None for the default of what it is.
+    """
+    if code == "probation":
+        return True
+    if patience is None:
+        patience = SPREADING_PATIENCE if kind in _SPREADING else DEFAULT_PATIENCE
+    return span <= patience
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +91,8 @@ class Follower:
     def _worth_waiting(self, wait: Wait, since: datetime) -> bool:
         if wait.code == "probation":
             return self.probation
-        spreading = wait.failure is not None and wait.failure.kind in _SPREADING
-        patience = self.patience
-        if patience is None:
-            patience = SPREADING_PATIENCE if spreading else DEFAULT_PATIENCE
-        return wait.until - since <= patience
+        kind = wait.failure.kind if wait.failure else None
+        return worth_waiting(wait.code, kind, wait.until - since, self.patience)
 
     def _wait(self, wait: Wait) -> None:
         left = wait.until - self.clock.now()

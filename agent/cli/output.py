@@ -9,8 +9,6 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from agent.core.plain import to_plain
-
 if TYPE_CHECKING:
     from agent.errors import AgentError
     from agent.ports import Progress
@@ -27,6 +25,8 @@ class Output:
     def report(self, progress: Progress) -> None:
         """Show one step of a change; see `agent.ports.Reporter`."""
         if self.as_json:
+            from agent.core.plain import to_plain  # noqa: PLC0415 - `iot-cert status` is quick without it
+
             self.emit({"event": "progress", **to_plain(progress)})
         else:
             self.line(f"{progress.at:%H:%M:%S}  {progress.code:<{WIDTH}} {progress.text}")

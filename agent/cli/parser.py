@@ -11,6 +11,8 @@ from agent import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+LONGEST_PAUSE = 90 * 86400  # seconds; a pause that is forgotten must end by itself
+
 DEFAULT_CONFIG = Path("/etc/iot-cert-agent/config.yaml")
 
 _EXIT_CODES = """\
@@ -39,6 +41,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_changes(verbs)
+    _add_holds(verbs)
     _add_views(verbs)
     _add_sandbox(verbs)
     return parser.parse_args(argv)
@@ -63,7 +66,15 @@ def _add_changes(verbs: Verbs) -> None:
     for name, text in texts.items():
         verb = _add(verbs, name, text)
         verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=_reason)
-        verb.add_argument("--no-wait", action="store_true", help="do not wait for the end of probation")
+        verb.add_argument(
+            "--no-wait",
+            action="store_true",
+            help="leave the rest to the daemon once it is begun; without one, do not wait for the end of probation",
+        )
+        if name == "rotate":
+            verb.add_argument(
+                "--dry-run", action="store_true", help="do all that costs nothing, and say what a rotation would do"
+            )
         verb.add_argument(
             "--wait",
             type=_seconds,
@@ -73,8 +84,18 @@ def _add_changes(verbs: Verbs) -> None:
         )
 
 
+def _add_holds(verbs: Verbs) -> None:
+    pause = _add(verbs, "pause", "hold scheduled changes for a while; a certificate about to expire is not held")
+    pause.add_argument("duration", type=_span, metavar="DURATION", help="such as 90m, 12h or 7d; at most 90d")
+    pause.add_argument("--reason", default="paused by a technician", metavar="TEXT", type=_reason)
+    _add(verbs, "resume", "end a pause")
+    _add(verbs, "retire", "have the cloud deactivate the certificates left behind now, instead of after the grace")
+    _add(verbs, "run", "run the daemon; systemd starts it as iot-cert-agent.service")
+
+
 def _add_views(verbs: Verbs) -> None:
     _add(verbs, "status", "show on one screen how things are")
+    _add(verbs, "explain", "say why nothing is being rotated now, and until when")
     _add(verbs, "history", "show what was changed, when and why")
     config = verbs.add_parser("config", help="work with the configuration file", allow_abbrev=False)
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -101,6 +122,14 @@ def _seconds(text: str) -> int:
     if not 0 <= value <= 10**9:
         raise argparse.ArgumentTypeError("seconds from 0 to 10^9 are expected")
     return value
+
+
+def _span(text: str) -> int:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isdecimal() or not 0 < int(number[:8]) * units[unit] <= LONGEST_PAUSE:
+        raise argparse.ArgumentTypeError("a duration such as 90m, 12h or 7d is expected, at most 90d")
+    return int(number) * units[unit]
 
 
 def _reason(text: str) -> str:

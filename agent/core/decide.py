@@ -15,7 +15,7 @@ into the event that records it. Between them they hold every rule about patience
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.failure import POLICY_PATIENCE, Failure, FailureClass
@@ -33,6 +33,7 @@ from agent.core.lifecycle import (
     TokenExpired,
 )
 from agent.core.retry import LONGEST_DELAY, retry_delay
+from agent.core.wording import clock_time, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -246,16 +247,26 @@ def _next_step(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
 
 
 def _ask(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
-    now = facts.clock.now
-    recent = sorted(at for at in (*facts.requests, *record.requests) if abs(now - at) < DAY)
-    if len(recent) >= limits.daily_limit:
-        until = recent[-limits.daily_limit] + DAY
-        why = (
-            f"{len(recent)} certificates were asked for within 24 hours and the limit is {limits.daily_limit}; "
-            f"the next may be asked for at {clock_time(until)}"
-        )
-        return Wait(why=why, until=until, code="budget")
-    return BeginRequest(why="key and request are durable")
+    wait = budget_wait((*facts.requests, *record.requests), facts.clock.now, limits)
+    return wait or BeginRequest(why="key and request are durable")
+
+
+def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> Wait | None:
+    """Return the wait that the daily limit imposes after these requests, or None when one more may be made now."""
+    recent = sorted(at for at in requests if abs(now - at) < DAY)
+    if len(recent) < limits.daily_limit:
+        return None
+    until = recent[-limits.daily_limit] + DAY
+    why = (
+        f"{len(recent)} certificates were asked for within 24 hours and the limit is {limits.daily_limit}; "
+        f"the next may be asked for at {clock_time(until)}"
+    )
+    return Wait(why=why, until=until, code="budget")
+
+
+def stopped(now: datetime) -> Wait:
+    """Return the wait of a change that was told to stop between two steps."""
+    return Wait(why="the agent was told to stop; the change goes on when it starts again", until=now, code="stopped")
 
 
 def _register(record: ChangeRecord, facts: Facts) -> Action:
@@ -402,17 +413,3 @@ FINAL_CODES = frozenset({"request-refused", "wrong-thing"})
 def requests_of(records: Iterable[ChangeRecord]) -> tuple[datetime, ...]:
     """Return when certificates were asked for, over several changes."""
     return tuple(at for record in records for at in record.requests)
-
-
-def clock_time(at: datetime) -> str:
-    """Return an instant for people: UTC, to the second."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def duration(span: timedelta) -> str:
-    """Return a time span for people: ``90 s``, ``10 min``, ``5 h``, ``30 d``."""
-    seconds = span.total_seconds()
-    for size, unit, least in ((86400, "d", 2 * 86400), (3600, "h", 7200), (60, "min", 120)):
-        if seconds >= least:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"

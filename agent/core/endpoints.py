@@ -34,6 +34,37 @@ class EndpointName:
     instead: str = ""
 
 
+MQTT_PORT = 8883
+ALPN_MQTT = "x-amzn-mqtt-ca"  # MQTT with a client certificate on port 443 ("Device communication protocols")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    """An HTTP proxy that is asked to CONNECT."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where to connect.
+
+    Attributes:
+        host: The endpoint's name, sent as SNI and checked against the server's certificate.
+        port: 8883, or 443 with ALPN.
+        alpn: Whether to negotiate ALPN, as AWS wants on 443.
+        proxy: The way out, or None.
+        timeout: Seconds for the TCP connection and the handshake, each.
+    """
+
+    host: str
+    port: int = MQTT_PORT
+    alpn: bool = False
+    proxy: Proxy | None = None
+    timeout: float = 10.0
+
+
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
 _LEGACY = re.compile(r"([a-z0-9]+)\.iot\.([a-z]{2}(?:-[a-z]+)+-\d)\.(amazonaws\.com(?:\.cn)?)")

@@ -57,6 +57,11 @@ class Phase(StrEnum):
         return self in {Phase.COMMITTED, Phase.RETIRED, Phase.REJECTED, Phase.ROLLED_BACK}
 
     @property
+    def succeeded(self) -> bool:
+        """Whether the change's generation became final."""
+        return self in {Phase.COMMITTED, Phase.RETIRED}
+
+    @property
     def activated(self) -> bool:
         """Whether `current` points at the change's generation."""
         return self in {Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED, Phase.RETIRED}
@@ -107,6 +112,9 @@ class ChangeRecord:
         condemned: The decisive failure after activation; the change is being rolled back.
         probation_until: When the trial period after activation ends.
         checked_at: The last proof in probation.
+        order: What it was ordered by, for whoever must answer: ``job:<id>:<execution>``; empty otherwise.
+        replaces: The id of the certificate that was in use when it was planned.
+        retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
         good_time: The last proof under a synchronised clock: a floor for every later clock. It cannot be far off, since
             the endpoint's own certificate was valid then.
     """
@@ -135,6 +143,14 @@ class ChangeRecord:
     probation_until: datetime | None = None
     checked_at: datetime | None = None
     good_time: datetime | None = None
+    order: str = ""
+    replaces: str | None = None
+    retired_at: datetime | None = None
+
+    @property
+    def committed_at(self) -> datetime | None:
+        """When its generation became final, or None."""
+        return next((at for phase, at in reversed(self.passed) if phase is Phase.COMMITTED), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +271,7 @@ class RolledBack(Event):
 
 
 class Retired(Event):
-    """The cloud accepted the retirement of the certificate that was replaced."""
+    """The cloud accepted the retirement of the certificate that was replaced, or of the new one that was given up."""
 
 
 class IllegalTransitionError(RuntimeError):
@@ -321,7 +337,9 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.COMMITTED, Retired): P.RETIRED,
     (P.COMMITTED, Resumed): P.COMMITTED,
     (P.REJECTED, Resumed): P.REJECTED,
+    (P.REJECTED, Retired): P.REJECTED,
     (P.ROLLED_BACK, Resumed): P.ROLLED_BACK,
+    (P.ROLLED_BACK, Retired): P.ROLLED_BACK,
 }
 
 
@@ -423,6 +441,8 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
             return _clear(replace(record, checked_at=event.at, good_time=good_time))
         case RolledBack():
             return replace(record, failure=record.condemned)
+        case Retired():
+            return replace(record, retired_at=event.at)
         case _:
             return record
 

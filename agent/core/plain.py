@@ -172,6 +172,14 @@ class Node:
             raise self._complain(name, "a list of pairs")
         return tuple((self._choice(pair[0], name, enum), self._time(pair[1], name)) for pair in pairs)
 
+    def nodes(self, name: str) -> tuple[Node, ...]:
+        """Return a list of objects; empty when it is missing."""
+        return tuple(Node(value, f"{self.path}: {name}") for value in self._list(name))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the object as it is, unchecked."""
+        return dict(self._plain)
+
     def _list(self, name: str) -> list[Any]:
         value = self._plain.get(name, [])
         if not isinstance(value, list):

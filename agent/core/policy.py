@@ -10,8 +10,6 @@ after a reboot, spread evenly over a fleet. Drawing again at each check would mo
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -81,5 +79,8 @@ def _earlier(end: datetime, span: timedelta, floor: datetime) -> datetime:
 
 def splay(thing_name: str, certificate_id: str) -> float:
     """Return this device's fixed place in the renewal window of this certificate, in [0, 1)."""
+    import hashlib  # noqa: PLC0415 - both bring the whole cryptographic library, which an idle daemon does without
+    import hmac  # noqa: PLC0415
+
     digest = hmac.new(thing_name.encode(), certificate_id.encode(), hashlib.sha256).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -7,8 +7,8 @@ must not guess.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
+from typing import Any
 
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import ChangeRecord, Issued, Phase
@@ -30,6 +30,11 @@ def encode_outcome(record: ChangeRecord) -> bytes:
     """Return a finished record as a line of the history: the certificate id stays, PEM and token go."""
     issued = record.issued and replace(record.issued, certificate_pem="", token="")
     return encode({"format": FORMAT, **to_plain(replace(record, issued=issued))}) + b"\n"
+
+
+def public(record: ChangeRecord) -> dict[str, Any]:
+    """Return the record for people and programs: without the certificate in hand and its token."""
+    return {name: value for name, value in to_plain(record).items() if name != "issued"}
 
 
 def decode_record(data: bytes, what: str) -> ChangeRecord:
@@ -87,6 +92,9 @@ def _record(node: Node) -> ChangeRecord:
         probation_until=node.optional_time("probation_until"),
         checked_at=node.optional_time("checked_at"),
         good_time=node.optional_time("good_time"),
+        order=node.optional_text("order", limit=128) or "",
+        replaces=node.optional_text("replaces", limit=64),
+        retired_at=node.optional_time("retired_at"),
     )
 
 
@@ -124,13 +132,19 @@ def _failure(node: Node | None) -> Failure | None:
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the manifest as the bytes of ``manifest.json``, sealed with a hash over itself."""
     plain = {"format": FORMAT, **to_plain(manifest)}
-    return encode({**plain, "seal": hashlib.sha256(encode(plain)).hexdigest()}) + b"\n"
+    return encode({**plain, "seal": _seal(encode(plain))}) + b"\n"
+
+
+def _seal(data: bytes) -> str:
+    import hashlib  # noqa: PLC0415 - it brings the whole cryptographic library, and records are read without it
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def _check_seal(node: Node) -> None:
     """Refuse a manifest in which anything changed: a thing's name decides client id and topics."""
     try:
-        seal = hashlib.sha256(encode(node.without("seal"))).hexdigest()
+        seal = _seal(encode(node.without("seal")))
     except (ValueError, RecursionError):
         raise PlainError(f"{node.path}: it holds what no manifest holds") from None
     if node.text("seal", limit=64) != seal:

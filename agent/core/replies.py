@@ -6,11 +6,15 @@ Shared by whoever meets replies, on the wire or in the simulator, so that both r
 from __future__ import annotations
 
 from agent.core import troubles
+from agent.core.plain import Node, PlainError, decode
 from agent.errors import CloudError
 
 CREATE = "CreateCertificateFromCsr"
 REGISTER = "RegisterThing"
 ASK = "GetNamedShadow"
+RETIRE = "retire"
+
+MAX_REPLY = 131_072  # bytes; AWS IoT Core's largest message
 
 
 def text(operation: str, name: str, value: object, limit: int) -> str:
@@ -43,6 +47,22 @@ def refuse(operation: str, status: object, code: object, message: object) -> Non
     if operation == ASK and status not in {*troubles.UNAUTHORISED, troubles.TOO_MANY_REQUESTS}:
         return
     raise CloudError(troubles.refused(operation, status, _text_or_empty(code), _text_or_empty(message)))
+
+
+def check_accepted(operation: str, topic: str, payload: bytes) -> Node:
+    """Return the body of a reply on an accepted topic.
+
+    Raises:
+        CloudError: The request was refused, or the reply is not sound JSON.
+    """
+    try:
+        node = decode(payload, f"the reply to {operation}", limit=MAX_REPLY)
+    except PlainError as error:
+        raise CloudError(troubles.garbled(operation, str(error))) from None
+    if topic.endswith("/rejected"):
+        body = node.plain()
+        raise CloudError(troubles.declined(operation, body.get("code"), _text_or_empty(body.get("message"))))
+    return node
 
 
 def _text_or_empty(value: object) -> str:

@@ -5,10 +5,13 @@ The adapters meet these on the wire, the simulator makes them up; the machine ca
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.core.failure import Failure, FailureClass
 
 TOO_MANY_REQUESTS = 429
 UNAUTHORISED = frozenset({401, 403})
+NOT_FOUND = 404
 SERVER_ERRORS = 500
 
 MAX_QUOTED = 200  # characters of a service's own message that are repeated
@@ -145,6 +148,18 @@ def session_lost(why: str) -> Failure:
     )
 
 
+def lost(reason: str) -> Failure:
+    """The connection ended by itself; a hang-up without a reason may be a refused certificate."""
+    if not reason:
+        return hung_up()
+    return Failure(
+        kind=FailureClass.THROTTLED if reason in {"QUOTA_EXCEEDED", "SERVER_BUSY"} else FailureClass.NETWORK,
+        code="disconnected",
+        message=f"The broker ended the connection ({reason}).",
+        remedy="The agent connects again.",
+    )
+
+
 def not_sent(why: str) -> Failure:
     """The session broke before the request had left."""
     return Failure(
@@ -206,6 +221,18 @@ def refused(operation: str, status: int, code: str, text: str) -> Failure:
         message=f"{operation} was refused ({status} {_quoted(code)}): {quoted}.",
         remedy="" if token else "Check the template's name and parameters, and the key algorithm.",
     )
+
+
+_SERVICE_STATUS = {"RequestThrottled": TOO_MANY_REQUESTS, "InternalError": SERVER_ERRORS}
+
+
+def declined(operation: str, code: object, text: str) -> Failure:
+    """A request to jobs, shadows or for retirement was rejected; shadows give a number, jobs a name."""
+    status = code if isinstance(code, int) and not isinstance(code, bool) else _SERVICE_STATUS.get(str(code), 400)
+    failure = refused(operation, status, "" if isinstance(code, int) else str(code)[:64], text)
+    if failure.code != "request-refused":
+        return failure
+    return replace(failure, remedy="", code="missing" if status == NOT_FOUND else "request-refused")
 
 
 def _quoted(text: str) -> str:

@@ -52,6 +52,13 @@ class Origin(StrEnum):
     SHADOW = "shadow"
 
 
+class ByHand(StrEnum):
+    """What becomes of a key and certificate that somebody put into the current generation by hand."""
+
+    ADOPT = "adopt"  # they are proven, and used if they get through; if not, the set before stays
+    RESTORE = "restore"  # the set before is put back
+
+
 class KeyAlgorithm(StrEnum):
     """Private keys that AWS IoT Core and the SDK both take ("Create client certificates", developer guide)."""
 

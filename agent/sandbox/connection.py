@@ -9,19 +9,24 @@ from typing import TYPE_CHECKING, Protocol
 
 import mqtt5
 
-from agent.sandbox.cloud import Answer, Status
+from agent.sandbox.answers import Answer
+from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect
 from agent.sandbox.packets import HangUpError, Kind, decode, kind_of, read
+from agent.sandbox.sessions import End, Session
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
     from pathlib import Path
 
-    from agent.sandbox.cloud import Cloud, Entry, Reply
+    from agent.sandbox.answers import Reply
+    from agent.sandbox.cloud import Cloud, Entry
 
 MAX_CLIENT_ID = 128
 MAX_SUBSCRIPTIONS = 50
+MAX_FILTERS = 8  # in one SUBSCRIBE
+MAX_WAITING = 1_048_576  # bytes that nobody asked for and that the client has not read
 
 BUFFER = 65_536
 CLOSING = 1.0  # seconds for a peer's part of the TLS goodbye
@@ -56,7 +61,10 @@ class Owner(Protocol):
     patience: float
 
     def note_change(self) -> None:
-        """Somebody came or went."""
+        """Somebody came or went, or was answered."""
+
+    def note_session(self, session: Session) -> None:
+        """A session began."""
 
     def note_connect(self, client_id: str) -> None:
         """A CONNECT came in."""
@@ -93,6 +101,8 @@ class Connection:
         self._filters: set[str] = set()
         self._held: tuple[Reply, ...] = ()
         self._own_pings = 0
+        self._end: End | None = None
+        self._session: Session | None = None
 
     # -- the beginning ---------------------------------------------------------------------------------------------
 
@@ -112,7 +122,7 @@ class Connection:
             await self._forward(frame)
             await self._relay(from_broker)
         finally:
-            self.live = None
+            self._end_session()
             self._front.note_change()
             await close(self._broker)
 
@@ -155,8 +165,26 @@ class Connection:
             tls_version=tls.version() or "",
             alpn=tls.selected_alpn_protocol(),
         )
+        self._session = Session(
+            client_id=self.client_id,
+            certificate_id=self.entry.certificate_id,
+            began=asyncio.get_running_loop().time(),
+        )
+        self._front.note_session(self._session)
         self._front.note_change()
         self._front.take_over(self)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def note_end(self, end: End) -> None:
+        """Say how the session ends; the first to say so is right."""
+        self._end = self._end or end
+
+    def _end_session(self) -> None:
+        self.live = None
+        if self._session is not None:
+            self._session.end = self._end or End.VANISHED
+            self._session.ended = asyncio.get_running_loop().time()
 
     # -- both directions -------------------------------------------------------------------------------------------
 
@@ -165,6 +193,8 @@ class Connection:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._from_client())
                 group.create_task(self._from_broker(from_broker))
+        except* (HangUpError, TimeoutError):
+            self.note_end(End.HUNG_UP)
         except* ENDS:
             pass
 
@@ -181,12 +211,18 @@ class Connection:
                     await self._forward(frame)
                 case Kind.CONNECT:
                     raise HangUpError
+                case Kind.DISCONNECT:
+                    self.note_end(End.CLOSED)
+                    await self._forward(frame)
                 case _:
                     await self._forward(frame)
 
     async def _from_broker(self, reader: asyncio.StreamReader) -> None:
         while True:
-            frame = await read(reader)
+            try:
+                frame = await read(reader)
+            except ENDS:
+                raise HangUpError from None
             if kind_of(frame) == Kind.PINGRESP and self._own_pings:
                 self._own_pings -= 1
             else:
@@ -224,6 +260,7 @@ class Connection:
 
     def say_taken_over(self) -> None:
         """Send the last packet that this client gets."""
+        self.note_end(End.TAKEN_OVER)
         self._writer.write(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER).write())
 
     async def _say_goodbye(self, code: mqtt5.DisconnectReasonCode) -> None:
@@ -243,6 +280,7 @@ class Connection:
         await self._deliver(late)
         await self._acknowledge(packet, mqtt5.PubAckReasonCode.SUCCESS)
         await self._deliver(answer.replies)
+        self._front.note_change()
 
     async def _acknowledge(self, packet: mqtt5.PublishPacket, code: mqtt5.PubAckReasonCode) -> None:
         if packet.packet_id is not None:
@@ -253,28 +291,40 @@ class Connection:
 
     async def _deliver(self, replies: tuple[Reply, ...]) -> None:
         for reply in replies:
-            if any(_covers(wanted, reply.topic) for wanted in self._filters):
-                await self._send(mqtt5.PublishPacket(reply.topic, reply.payload).write())
+            if self._hears(reply):
+                await self._send(_packet(reply))
+
+    def push(self, message: Reply) -> None:
+        """Send what the client did not ask for, if it has subscribed to it."""
+        if self.live is None or not self._is_active() or not self._hears(message):
+            return
+        self._writer.write(_packet(message))
+        if self._writer.transport.get_write_buffer_size() > MAX_WAITING:
+            self.note_end(End.HUNG_UP)
+            self._writer.transport.abort()
+
+    def _hears(self, message: Reply) -> bool:
+        return any(_covers(wanted, message.topic) for wanted in self._filters)
 
     # -- subscribe -------------------------------------------------------------------------------------------------
 
     async def _subscribe(self, frame: bytes, packet: mqtt5.SubscribePacket) -> None:
         patterns = {wanted.pattern for wanted in packet.topic_filters}
         ours = {pattern for pattern in patterns if self._cloud.is_ours(pattern)}
-        refusal = self._why_not(patterns, ours)
+        refusal = self._why_not(packet, patterns)
         if refusal is not None:
             await self._answer_subscribe(packet, [refusal] * len(packet.topic_filters))
             return
-        self._filters |= ours
+        self._filters |= patterns
         if ours == patterns:
             await self._answer_subscribe(packet, [_granted(wanted) for wanted in packet.topic_filters])
         else:
             await self._forward(frame)
 
-    def _why_not(self, patterns: set[str], ours: set[str]) -> mqtt5.SubAckReasonCode | None:
+    def _why_not(self, packet: mqtt5.SubscribePacket, patterns: set[str]) -> mqtt5.SubAckReasonCode | None:
         if not all(self._may_subscribe(pattern) for pattern in patterns):
             return mqtt5.SubAckReasonCode.NOT_AUTHORIZED
-        if len(self._filters | ours) > MAX_SUBSCRIPTIONS:
+        if len(packet.topic_filters) > MAX_FILTERS or len(self._filters | patterns) > MAX_SUBSCRIPTIONS:
             return mqtt5.SubAckReasonCode.QUOTA_EXCEEDED
         return None
 
@@ -301,7 +351,13 @@ def _granted(wanted: mqtt5.TopicFilter) -> mqtt5.SubAckReasonCode:
     return mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
 
 
+def _packet(message: Reply) -> bytes:
+    return mqtt5.PublishPacket(message.topic, message.payload, retain=message.retain).write()
+
+
 def _covers(topic_filter: str, topic: str) -> bool:
+    if topic.startswith("$") and not topic_filter.startswith("$"):  # MQTT: no wildcard covers the reserved topics
+        return False
     wanted, found = topic_filter.split("/"), topic.split("/")
     if wanted[-1] == "#":
         wanted.pop()

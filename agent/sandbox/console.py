@@ -15,13 +15,14 @@ Everything the cloud knows is in memory: it is gone when the sandbox stops. Whoe
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import AgentError
 from agent.sandbox.authority import Authority
@@ -32,6 +33,8 @@ from agent.sandbox.service import LocalCloud
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from agent.sandbox.sessions import Session
 
 MAX_ORDER = 4096  # bytes
 _TIMEOUT = 30.0
@@ -49,9 +52,20 @@ deactivate ID | current   make it inactive; `activate ID` makes it active again
 server good | expired | wrong-host | other-root
 tls any | 1.2 | 1.3       which TLS versions the endpoint speaks
 policy-delay SECONDS      how long the policy of a new certificate takes to spread
+job rotate | rollback | report [JSON]   give the newest gateway a job, with more fields if wanted
+job raw JSON              give it a job with this document, to the byte
+jobs                      list its jobs with what it said about them
+cancel JOB                cancel one of them
+desire JSON               change what its shadow `certificate` desires
+shadow                    show the shadow
 certificates | requests | live
+sessions                  who was connected when, and the longest time in which a client was not
 stop
 """.format(operations=" ".join(Operation), effects=" ".join(Effect))
+
+
+_JOBS = {"rotate": "rotate-certificate", "rollback": "rollback", "report": "report"}
+_SHADOW = "certificate"
 
 
 class OrderError(AgentError):
@@ -84,6 +98,12 @@ class Console:
             "server": self._server,
             "tls": self._tls,
             "policy-delay": self._policy_delay,
+            "job": lambda given: self._job(given, _after(order, 2)),
+            "jobs": self._jobs,
+            "cancel": self._cancel,
+            "desire": lambda _: self._desire(_after(order, 1)),
+            "shadow": self._shadow,
+            "sessions": self._sessions,
             "certificates": self._certificates,
             "requests": self._requests,
             "live": self._live,
@@ -93,7 +113,7 @@ class Console:
             raise OrderError(f"There is no order {word!r}.", hint="`help` lists them.")
         try:
             return orders[word](arguments).rstrip("\n")
-        except (ValueError, KeyError, IndexError) as error:
+        except (ValueError, KeyError, IndexError, RecursionError) as error:
             raise OrderError(
                 f"The order {order!r} cannot be carried out ({error}).", hint="`help` lists them."
             ) from None
@@ -131,6 +151,12 @@ class Console:
         if not active:
             raise ValueError("no gateway has a certificate yet")
         return active[-1].certificate_id
+
+    def _thing(self) -> str:
+        things = [item.thing_name for item in self._cloud.registry.values() if item.thing_name]
+        if not things:
+            raise ValueError("no gateway has enrolled yet")
+        return things[-1]
 
     def _revoke(self, given: list[str]) -> str:
         certificate_id = self._find(given)
@@ -172,6 +198,49 @@ class Console:
         self._cloud.policy_delay = timedelta(seconds=int(given[0]))
         return f"policies of new certificates take {given[0]} s to spread"
 
+    def _job(self, given: list[str], text: str) -> str:
+        thing_name = self._thing()
+        if given[0] == "raw":
+            job_id = self._cloud.create_job(thing_name, (text or given[1]).encode())
+        else:
+            job_id = self._cloud.create_job(thing_name, {"operation": _JOBS[given[0]], **_object(text or "{}")})
+        return f"{thing_name} has the job {job_id}"
+
+    def _jobs(self, _given: list[str]) -> str:
+        lines = [
+            f"{job.job_id}  execution {job.number}  {job.status:<11}  {json.dumps(dict(job.status_details))}"
+            for job in self._cloud.jobs(self._thing())
+        ]
+        return "\n".join(lines)
+
+    def _cancel(self, given: list[str]) -> str:
+        self._cloud.cancel_job(self._thing(), given[0])
+        return f"{given[0]} is canceled"
+
+    def _desire(self, text: str) -> str:
+        thing_name = self._thing()
+        self._cloud.desire(thing_name, _SHADOW, _object(text))
+        return f"the shadow {_SHADOW!r} of {thing_name} desires it"
+
+    def _shadow(self, _given: list[str]) -> str:
+        thing_name = self._thing()
+        document = self._cloud.shadow(thing_name, _SHADOW)
+        if document is None:
+            return f"{thing_name} has no shadow {_SHADOW!r} yet"
+        return json.dumps(document, indent=2)
+
+    def _sessions(self, _given: list[str]) -> str:
+        sessions = list(self._service.front.sessions)
+        lines = [
+            f"{session.began - sessions[0].began:8.1f} s  {_duration(session):>10}  {session.client_id:<32} "
+            f"{session.certificate_id[:12]}  {session.end or 'live'}"
+            for session in sessions
+        ]
+        for client_id in dict.fromkeys(session.client_id for session in sessions):
+            longest = max(self._service.gaps(client_id), default=0.0)
+            lines.append(f"{client_id} was not connected for {longest:.1f} s at the longest")
+        return "\n".join(lines)
+
     def _certificates(self, _given: list[str]) -> str:
         lines = [
             f"{entry.certificate_id[:12]}  {entry.status:<18} {entry.thing_name or 'claim'}"
@@ -191,6 +260,23 @@ class Console:
         return "\n".join(
             f"{item.client_id}  {item.certificate_id[:12]}  {item.tls_version}" for item in self._service.front.live
         )
+
+
+def _after(order: str, words: int) -> str:
+    """Return an order without its first words, with the rest as it was written."""
+    rest = order.split(maxsplit=words)
+    return rest[words] if len(rest) > words else ""
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is expected")  # noqa: TRY004 - for the person who gave the order
+    return value
+
+
+def _duration(session: Session) -> str:
+    return "..." if session.ended is None else f"{session.ended - session.began:.1f} s"
 
 
 def write_configuration(directory: Path, service: LocalCloud, *, probation: int) -> Path:

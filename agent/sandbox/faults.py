@@ -7,12 +7,15 @@ from enum import StrEnum
 
 
 class Operation(StrEnum):
-    """Where a fault strikes."""
+    """Where a fault strikes. ASK is the request for a shadow, SHADOW its update or deletion."""
 
     CONNECT = "connect"
     CREATE = "create"
     REGISTER = "register"
     ASK = "ask"
+    RETIRE = "retire"
+    JOBS = "jobs"
+    SHADOW = "shadow"
 
 
 class Effect(StrEnum):
@@ -42,6 +45,9 @@ class Effect(StrEnum):
     SILENCE = "silence"  # the connection stays open and nothing comes
 
 
+TOKEN_MARK = b"%clientToken%"
+
+
 @dataclass(kw_only=True)
 class Fault:
     """One fault.
@@ -50,7 +56,8 @@ class Fault:
         operation: Where it strikes.
         effect: What happens.
         times: How often, or None until it is cleared.
-        payload: The reply of a HOSTILE fault.
+        payload: The reply of a HOSTILE fault; in it `TOKEN_MARK` stands for the request's `clientToken`, without which
+            a client takes no answer for its own.
     """
 
     operation: Operation

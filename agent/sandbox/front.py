@@ -1,14 +1,17 @@
 """The TLS front of the local IoT Core: it judges every client and every packet, and a real broker does the rest.
 
-It owns the listening sockets, the TLS contexts and the live connections. Its rules, after AWS's own:
+It owns the listening sockets, the TLS contexts, the live connections and the log of sessions. Its rules, after AWS's
+own:
 
 * A client proves its certificate in TLS. Anything but an active one is hung up on without one byte of MQTT.
 * MQTT 5 only. CONNECT, PUBLISH, SUBSCRIBE and UNSUBSCRIBE are read; everything else is copied as it is, both ways,
   between the client and its own connection to the broker.
-* A publish to a topic of the cloud (`$aws/...`) never reaches the broker: the cloud's replies go, with QoS 0, to the
-  connection that asked, if it has subscribed to them, and to no other.
+* A publish to a topic of the cloud (`$aws/...`, retirement) never reaches the broker: the cloud's replies go, with
+  QoS 0, to the connection that asked, if it has subscribed to them, and to no other.
+* What the cloud says by itself goes, with QoS 0, to all connections that have subscribed to it at that moment.
 * One forbidden filter makes the whole SUBSCRIBE fail: every filter in it gets NOT_AUTHORIZED.
 * Each packet is judged anew, so a certificate that is no longer active may do nothing, even before it is cut.
+* A SUBSCRIBE holds 8 filters at most, a connection 50; one too many fails with QUOTA_EXCEEDED.
 * A client that sends nothing, half a packet, too much or nonsense loses its own connection, quietly and in bounded
   time, and so does one that does not read.
 
@@ -29,13 +32,16 @@ from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from agent.sandbox.connection import BUFFER, CLOSING, ENDS, Connection, Live, close
+from agent.sandbox.sessions import End
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from agent.sandbox.answers import Reply
     from agent.sandbox.authority import KeyPair
     from agent.sandbox.cloud import Cloud
+    from agent.sandbox.sessions import Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,11 +87,12 @@ class Front:
         rushed: The client id of each CONNECT that came less than a second after the one before. AWS refuses those;
             here they are let through and counted.
         handshake_failures: How many TLS handshakes failed.
+        sessions: Every session so far, in the order of their beginnings.
         defects: Errors that no client may cause; also logged.
     """
 
     def __init__(self, cloud: Cloud, broker: Path, context: ssl.SSLContext, *, patience: float = 10.0) -> None:
-        """Make a front that listens nowhere yet.
+        """Make a front that listens nowhere yet, in the event loop that runs.
 
         Args:
             cloud: Who judges.
@@ -98,12 +105,15 @@ class Front:
         self.patience = patience
         self.rushed: list[str] = []
         self.handshake_failures = 0
+        self.sessions: list[Session] = []
         self.defects: list[BaseException] = []
         self._context = context
         self._listeners: list[_Listener] = []
         self._connections: dict[asyncio.Task[None], Connection | None] = {}
         self._last_connect: dict[str, float] = {}
         self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        cloud.attach(self)
 
     # -- what an owner does ----------------------------------------------------------------------------------------
 
@@ -133,25 +143,36 @@ class Front:
         return [c.live for c in list(self._connections.values()) if c is not None and c.live is not None]
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Return once something holds; it is looked at whenever a connection began or ended."""
+        """Return once something holds.
+
+        It is looked at whenever a connection began or ended, and when the cloud answered a request.
+        """
         while not condition():
             self._changed.clear()
             await self._changed.wait()
 
     async def disconnect(self, certificate_id: str) -> int:
         """Cut all connections of one certificate, wait until they ended, and return how many there were."""
-        tasks = [
-            task
-            for task, connection in self._connections.items()
-            if connection is not None and connection.entry.certificate_id == certificate_id
-        ]
+        tasks = self._cut(certificate_id)
         await _end(tasks)
         return len(tasks)
+
+    def _cut(self, certificate_id: str) -> list[asyncio.Task[None]]:
+        tasks = []
+        for task, connection in self._connections.items():
+            if connection is not None and connection.entry.certificate_id == certificate_id:
+                connection.note_end(End.CUT)
+                task.cancel()
+                tasks.append(task)
+        return tasks
 
     async def take_down(self) -> None:
         """Stop listening and cut all connections; the ports stay ours."""
         for listener in self._listeners:
             await listener.take_down()
+        for connection in self._connections.values():
+            if connection is not None:
+                connection.note_end(End.DOWN)
         await _end(list(self._connections))
 
     def bring_up(self) -> None:
@@ -161,10 +182,26 @@ class Front:
 
     async def close(self) -> None:
         """Take everything down and give the ports back."""
+        self.cloud.detach(self)
         await self.take_down()
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+
+    # -- what the cloud does by itself, from any thread ------------------------------------------------------------
+
+    def deliver(self, message: Reply, to: str | None) -> None:
+        """See `agent.sandbox.cloud.Listener`."""
+        self._loop.call_soon_threadsafe(self._push, message, to)
+
+    def _push(self, message: Reply, to: str | None) -> None:
+        for connection in list(self._connections.values()):
+            if connection is not None and to in {None, connection.client_id, connection.entry.thing_name}:
+                connection.push(message)
+
+    def cut(self, certificate_id: str) -> None:
+        """See `agent.sandbox.cloud.Listener`."""
+        self._loop.call_soon_threadsafe(self._cut, certificate_id)
 
     # -- what a connection does ------------------------------------------------------------------------------------
 
@@ -200,6 +237,10 @@ class Front:
     def note_change(self) -> None:
         """Wake those who wait for something to hold."""
         self._changed.set()
+
+    def note_session(self, session: Session) -> None:
+        """Enter a session into the log."""
+        self.sessions.append(session)
 
     def note_connect(self, client_id: str) -> None:
         """Count a CONNECT against AWS's rule of one a second for each client id."""

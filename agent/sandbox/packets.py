@@ -28,6 +28,7 @@ class Kind(IntEnum):
     SUBSCRIBE = 8
     UNSUBSCRIBE = 10
     PINGRESP = 13
+    DISCONNECT = 14
 
 
 class HangUpError(Exception):

@@ -23,6 +23,7 @@ from agent.sandbox.authority import Authority, KeyPair
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.front import Front, server_context
 from agent.sandbox.mosquitto import Mosquitto
+from agent.sandbox.sessions import gaps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -191,8 +192,14 @@ class LocalCloud:
         """Return once exactly so many clients are connected; see `wait_until`."""
         self.wait_until(lambda: len(self.front.live) == number, timeout)
 
+    def gaps(self, client_id: str) -> list[float]:
+        """Return the times, in seconds, in which a client had no session, between its first and its last one."""
+        return gaps(list(self.front.sessions), client_id)
+
     def wait_until(self, condition: Callable[[], bool], timeout: float = _PATIENCE) -> None:
-        """Return once something holds; it is looked at whenever a connection began or ended.
+        """Return once something holds.
+
+        It is looked at whenever a connection began or ended, and when the cloud answered a request.
 
         Raises:
             TimeoutError: It did not happen in time.

@@ -8,16 +8,18 @@ sleeps: a lost reply is a failure at once. What the wire would show is in `Simul
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core import troubles
 from agent.core.acceptance import MAX_CERTIFICATE_PEM, MAX_THING_NAME, MAX_TOKEN
-from agent.core.replies import ASK, CREATE, REGISTER, refuse, text
+from agent.core.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refuse, text
 from agent.errors import CloudError
 from agent.ports import CreatedCertificate
-from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Entry, Reply
+from agent.sandbox.answers import token_of
+from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Entry
 from agent.sandbox.faults import Effect
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from agent.core.failure import Failure
     from agent.core.values import Candidate
+    from agent.sandbox.answers import Reply
 
 
 class SimulatedClock:
@@ -68,6 +71,7 @@ class SimulatedEndpoint:
         down: Why there is no path to it, or None.
         server_trouble: A failure that every handshake meets, or None: an expired certificate, another host's.
         connections: Every attempt so far.
+        pushed: What the cloud sent by itself, to anybody.
     """
 
     cloud: Cloud
@@ -76,7 +80,11 @@ class SimulatedEndpoint:
     down: Failure | None = None
     server_trouble: Failure | None = None
     connections: list[Connection] = field(default_factory=list)
+    pushed: list[Reply] = field(default_factory=list)
     _live: dict[str, SimulatedSession] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cloud.attach(self)
 
     def connect(self, candidate: Candidate) -> SimulatedSession:
         """Connect as the real endpoint would.
@@ -98,7 +106,7 @@ class SimulatedEndpoint:
             raise CloudError(failure or troubles.hung_up())
         taken_over = self._live.pop(candidate.client_id, None)
         if taken_over is not None:
-            taken_over.lost = True
+            taken_over.lost = "another connection took over"
         session = SimulatedSession(self, entry, candidate)
         self._live[candidate.client_id] = session
         return session
@@ -125,6 +133,16 @@ class SimulatedEndpoint:
         if self._live.get(session.candidate.client_id) is session:
             del self._live[session.candidate.client_id]
 
+    def deliver(self, message: Reply, to: str | None) -> None:  # noqa: ARG002 - sessions here hear answers only
+        """See `agent.sandbox.cloud.Listener`."""
+        self.pushed.append(message)
+
+    def cut(self, certificate_id: str) -> None:
+        """See `agent.sandbox.cloud.Listener`."""
+        for session in self._live.values():
+            if session.certificate_id == certificate_id:
+                session.lost = "the broker hung up"
+
 
 _AT_CONNECT = {
     Effect.THROTTLE: troubles.connect_throttled("quota exceeded"),
@@ -142,8 +160,13 @@ class SimulatedSession:
         self._endpoint = endpoint
         self._entry = entry
         self.candidate = candidate
-        self.lost = False
+        self.lost = ""  # why, once it is
         self._held: tuple[Reply, ...] = ()
+
+    @property
+    def certificate_id(self) -> str:
+        """What it proved to have."""
+        return self._entry.certificate_id
 
     def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
         """See `agent.ports.Session`."""
@@ -166,6 +189,15 @@ class SimulatedSession:
         topic = f"$aws/things/{self.candidate.thing_name}/shadow/name/certificate/get"
         self._call(ASK, topic, {})
 
+    def retire(self, certificate_id: str) -> None:
+        """See `agent.ports.Session`."""
+        topic = f"iot-cert-agent/{self.candidate.thing_name}/retire"
+        token = secrets.token_hex(16)
+        reply = self._exchange(RETIRE, topic, {"certificateId": certificate_id, "clientToken": token})
+        if token_of(reply.payload) != token:  # the SDK takes no answer for its own without the token
+            raise CloudError(troubles.no_reply(RETIRE))
+        check_accepted(RETIRE, reply.topic, reply.payload)
+
     def close(self) -> None:
         """See `agent.ports.Session`."""
         self._endpoint.release(self)
@@ -184,7 +216,7 @@ class SimulatedSession:
 
     def _exchange(self, operation: str, topic: str, request: dict[str, Any]) -> Reply:
         if self.lost or self._endpoint.down is not None:
-            raise CloudError(troubles.session_lost("another connection took over" if self.lost else "no path"))
+            raise CloudError(troubles.session_lost(self.lost or "no path"))
         answer = self._endpoint.cloud.publish(
             self._entry, self.candidate.client_id, topic, json.dumps(request).encode()
         )

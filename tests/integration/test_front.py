@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import signal
@@ -18,7 +19,7 @@ import pytest
 from awscrt import io
 from awscrt import mqtt5 as sdk
 from awscrt.mqtt_request_response import ClientOptions as RequestOptions
-from awsiot import V2ServiceException, iotidentity
+from awsiot import ServiceStreamOptions, V2ServiceException, iotidentity, iotjobs, iotshadow
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,12 +29,15 @@ from agent.errors import AgentError
 from agent.sandbox import mosquitto as mosquitto_module
 from agent.sandbox.authority import AWS_NOT_AFTER, Authority, KeyPair, key_to_pem, name
 from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Status
-from agent.sandbox.connection import MAX_SUBSCRIPTIONS, REFUSALS
-from agent.sandbox.faults import Effect, Fault, Operation
+from agent.sandbox.connection import MAX_FILTERS, MAX_SUBSCRIPTIONS, REFUSALS
+from agent.sandbox.console import Console, OrderError
+from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
 from agent.sandbox.front import ALPN
+from agent.sandbox.jobs import JobStatus
 from agent.sandbox.mosquitto import Mosquitto
 from agent.sandbox.policies import Policy, device_policy
 from agent.sandbox.service import LocalCloud
+from agent.sandbox.sessions import Session, gaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +47,11 @@ THING = "gw-1"
 TEMPLATE = "gateway"
 ACCEPTED = f"{CREATE_TOPIC}/accepted"
 OWN_TOPIC = f"gateways/{THING}/data"
+AGENT = f"{THING}-cert-agent"
+NOTIFY = f"$aws/things/{THING}/jobs/notify"
+SHADOW = f"$aws/things/{THING}/shadow/name/certificate"
+RETIRE = f"iot-cert-agent/{THING}/retire"
+ROTATE = {"operation": "rotate-certificate"}
 PATIENCE = 10.0  # what should happen has happened by then
 SHORT = 0.4  # what the front waits for a silent client in the tests of silence
 
@@ -619,6 +628,503 @@ def test_a_request_cut_off_fails_at_once_but_may_be_sent_again_behind_the_caller
         connection.wait_connected()
         connection.subscribe(ACCEPTED)  # behind whatever was still in the queue
     assert cloud.count(Operation.CREATE) == arrivals
+
+
+def listener(wire: Wire, client_id: str, *filters: str) -> Wire:
+    """Connect, subscribe, and return the connection once it hears."""
+    wire.connect(client_id)
+    wire.send(subscribe(*filters))
+    answer = wire.receive()
+    assert isinstance(answer, mqtt5.SubAckPacket)
+    assert answer.reason_codes == [SubAck.GRANTED_QOS_AT_LEAST_ONCE] * len(filters)
+    return wire
+
+
+def hear(wire: Wire) -> tuple[str, bytes]:
+    """Return topic and payload of the next packet, which must be a message."""
+    packet = wire.receive()
+    assert isinstance(packet, mqtt5.PublishPacket)
+    return packet.topic, bytes(packet.payload)
+
+
+def ask(wire: Wire, topic: str, body: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Send a request and return the messages until a ping is answered."""
+    wire.send(publish(topic, json.dumps(body).encode()), mqtt5.PingReqPacket())
+    heard: list[tuple[str, Any]] = []
+    while not isinstance(packet := wire.receive(), mqtt5.PingRespPacket):
+        if isinstance(packet, mqtt5.PublishPacket):
+            heard.append((packet.topic, json.loads(packet.payload)))
+    return heard
+
+
+# -- jobs, shadows and retirement --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [NOTIFY, f"{NOTIFY}-next", f"$aws/things/{THING}/jobs/get/accepted", f"$aws/things/{THING}/jobs/get/rejected"],
+        [
+            f"$aws/things/{THING}/jobs/get/+",
+            f"$aws/things/{THING}/jobs/+/get/+",
+            f"$aws/things/{THING}/jobs/+/update/+",
+        ],
+        [f"{SHADOW}/{topic}" for topic in ("get/accepted", "get/rejected", "update/delta", "update/+", "delete/+")],
+        [f"{RETIRE}/accepted", f"{RETIRE}/rejected"],
+    ],
+    ids=["jobs", "jobs-with-wildcards", "shadow", "retirement"],
+)
+@pytest.mark.parametrize("client_id", [THING, AGENT])
+def test_a_gateway_may_listen_to_its_own_and_not_to_its_neighbour(
+    filters: list[str], client_id: str, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """All that a client of jobs, shadow and retirement subscribes to is granted; for another thing it is not."""
+    identity = device(cloud)
+    client = listener(wire(identity), client_id, *filters)
+    client.send(subscribe(*(pattern.replace(THING, "gw-2") for pattern in filters)))
+    answer = client.receive()
+    assert isinstance(answer, mqtt5.SubAckPacket)
+    assert answer.reason_codes == [SubAck.NOT_AUTHORIZED] * len(filters)
+
+
+def test_a_subscribe_holds_eight_filters_and_a_connection_fifty(wire: Callable[..., Wire]) -> None:
+    """One too many in a packet fails it altogether; the broker's topics count as the cloud's do."""
+    client = listener(wire(), THING, *(f"gateways/{THING}/{n}" for n in range(MAX_FILTERS)))
+    client.send(subscribe(*(f"gateways/{THING}/x{n}" for n in range(MAX_FILTERS + 1))))
+    answer = client.receive()
+    assert isinstance(answer, mqtt5.SubAckPacket)
+    assert answer.reason_codes == [SubAck.QUOTA_EXCEEDED] * (MAX_FILTERS + 1)
+    for n in range(MAX_SUBSCRIPTIONS - MAX_FILTERS):
+        client.send(subscribe(f"$aws/things/{THING}/jobs/{n}"))
+        client.receive()
+    client.send(subscribe(f"gateways/{THING}/one-more"))
+    last = client.receive()
+    assert isinstance(last, mqtt5.SubAckPacket)
+    assert last.reason_codes == [SubAck.QUOTA_EXCEEDED]
+
+
+def test_the_sdk_carries_out_a_job(local: LocalCloud, cloud: Cloud) -> None:
+    """It is told of the job, lists it, reads it, starts and ends it; a request too much is refused by name."""
+    with Sdk(local, device(cloud).pair, AGENT) as connection:
+        options = RequestOptions(max_request_response_subscriptions=8, max_streaming_subscriptions=2)
+        jobs = iotjobs.IotJobsClientV2(connection.wait_connected().client, options)
+        told: queue.Queue[Any] = queue.Queue()
+        subscribed = threading.Event()
+        stream = jobs.create_job_executions_changed_stream(
+            iotjobs.JobExecutionsChangedSubscriptionRequest(thing_name=THING),
+            ServiceStreamOptions(
+                incoming_event_listener=told.put, subscription_status_listener=lambda _: subscribed.set()
+            ),
+        )
+        stream.open()
+        assert subscribed.wait(PATIENCE)
+        job_id = cloud.create_job(THING, ROTATE)
+        assert [job.job_id for job in told.get(timeout=PATIENCE).jobs["QUEUED"]] == [job_id]
+        pending = iotjobs.GetPendingJobExecutionsRequest(thing_name=THING)
+        (job,) = jobs.get_pending_job_executions(pending).result(PATIENCE).queued_jobs
+        assert (job.job_id, job.execution_number, job.version_number) == (job_id, 1, 1)
+        describe = iotjobs.DescribeJobExecutionRequest(thing_name=THING, job_id=job_id)
+        execution = jobs.describe_job_execution(describe).result(PATIENCE).execution
+        assert (execution.job_document, execution.status) == (ROTATE, iotjobs.JobStatus.QUEUED)
+        for status in (iotjobs.JobStatus.IN_PROGRESS, iotjobs.JobStatus.SUCCEEDED):
+            update = iotjobs.UpdateJobExecutionRequest(
+                thing_name=THING, job_id=job_id, status=status, status_details={"phase": status}
+            )
+            jobs.update_job_execution(update).result(PATIENCE)
+        assert told.get(timeout=PATIENCE).jobs == {}
+        with pytest.raises(V2ServiceException) as caught:
+            jobs.update_job_execution(update).result(PATIENCE)
+    assert caught.value.modeled_error.code == iotjobs.RejectedErrorCode.INVALID_STATE_TRANSITION
+    assert caught.value.modeled_error.execution_state.status == iotjobs.JobStatus.SUCCEEDED
+    assert cloud.job(THING, job_id).status_details == {"phase": "SUCCEEDED"}
+
+
+def test_the_sdk_reports_to_a_shadow_and_reads_it(local: LocalCloud, cloud: Cloud) -> None:
+    """What an application desires comes back as the delta."""
+    cloud.desire(THING, "certificate", {"renew": 1})
+    with Sdk(local, device(cloud).pair, AGENT) as connection:
+        options = RequestOptions(max_request_response_subscriptions=8, max_streaming_subscriptions=0)
+        shadow = iotshadow.IotShadowClientV2(connection.wait_connected().client, options)
+        update = iotshadow.UpdateNamedShadowRequest(
+            thing_name=THING,
+            shadow_name="certificate",
+            state=iotshadow.ShadowState(reported={"health": 0}),
+        )
+        assert shadow.update_named_shadow(update).result(PATIENCE).version == 2
+        get = iotshadow.GetNamedShadowRequest(thing_name=THING, shadow_name="certificate")
+        state = shadow.get_named_shadow(get).result(PATIENCE).state
+    assert (state.desired, state.reported, state.delta) == ({"renew": 1}, {"health": 0}, {"renew": 1})
+
+
+def test_a_notification_reaches_every_connection_that_subscribed_and_no_other(
+    cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """Two clients of the thing hear of its job; one without the subscription and a neighbour hear what is theirs."""
+    identity = device(cloud)
+    application = listener(wire(identity), THING, NOTIFY)
+    agent = listener(wire(identity), AGENT, f"$aws/things/{THING}/jobs/#")
+    neighbour = listener(wire(device(cloud, thing="gw-2")), "gw-2", "$aws/things/gw-2/jobs/#")
+    cloud.create_job(THING, ROTATE)
+    cloud.create_job("gw-2", ROTATE)
+    assert hear(application)[0] == NOTIFY
+    assert [hear(agent)[0], hear(agent)[0]] == [NOTIFY, f"{NOTIFY}-next"]
+    assert hear(neighbour)[0] == "$aws/things/gw-2/jobs/notify"
+    cloud.push(AGENT, NOTIFY, b"end")
+    assert hear(agent) == (NOTIFY, b"end")
+    cloud.push(THING, NOTIFY, b"end")
+    assert hear(application) == (NOTIFY, b"end")
+
+
+def test_a_delta_reaches_a_connection_until_it_unsubscribes(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """And one whose certificate is no longer active hears nothing, even before it is cut."""
+    identity = device(cloud)
+    client = listener(wire(identity), AGENT, f"{SHADOW}/update/delta", NOTIFY)
+    cloud.desire(THING, "certificate", {"renew": 1})
+    topic, payload = hear(client)
+    assert (topic, json.loads(payload)["state"]) == (f"{SHADOW}/update/delta", {"renew": 1})
+    client.send(mqtt5.UnsubscribePacket(8, [f"{SHADOW}/update/delta"]))
+    assert isinstance(client.receive(), mqtt5.UnsubAckPacket)
+    cloud.desire(THING, "certificate", {"renew": 2})
+    cloud.push(AGENT, NOTIFY, b"1")
+    assert hear(client) == (NOTIFY, b"1")
+    cloud.set_status(identity.certificate_id, Status.INACTIVE)
+    cloud.push(AGENT, NOTIFY, b"2")
+    client.send(mqtt5.PingReqPacket())
+    assert isinstance(client.receive(), mqtt5.PingRespPacket)
+
+
+def test_any_bytes_may_be_pushed_to_one_client(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """On any topic that it listens to, the broker's included, marked as retained or not; others hear nothing."""
+    identity = device(cloud)
+    agent = listener(wire(identity), AGENT, NOTIFY, OWN_TOPIC)
+    application = listener(wire(identity), THING, NOTIFY, OWN_TOPIC)
+    cloud.push(AGENT, NOTIFY, b"\xff{\x00", retain=True)
+    cloud.push(AGENT, OWN_TOPIC, b"")
+    cloud.push(AGENT, "gateways/gw-1/other", b"unheard")
+    cloud.push(THING, OWN_TOPIC, b"to the thing")
+    first = agent.receive()
+    assert isinstance(first, mqtt5.PublishPacket)
+    assert (first.topic, first.payload, first.retain) == (NOTIFY, b"\xff{\x00", True)
+    assert [hear(agent), hear(agent)] == [(OWN_TOPIC, b""), (OWN_TOPIC, b"to the thing")]
+    assert hear(application) == (OWN_TOPIC, b"to the thing")
+
+
+def test_no_wildcard_covers_the_reserved_topics(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """As MQTT has it: whoever subscribes to everything does not hear of jobs."""
+    everything = Policy(connect=("*",), publish=("*",), subscribe=("*",))
+    client = listener(wire(device(cloud, policy=everything)), THING, "#", "+/things/#")
+    cloud.create_job(THING, ROTATE)
+    cloud.push(THING, OWN_TOPIC, b"plain")
+    assert hear(client) == (OWN_TOPIC, b"plain")
+
+
+def test_a_client_that_does_not_read_what_is_pushed_is_dropped(
+    local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """What waits for it is bounded."""
+    listener(wire(), AGENT, NOTIFY)
+    for _ in range(400):
+        cloud.push(AGENT, NOTIFY, b"x" * 100_000)
+    local.wait_for_live(0)
+    assert [session.end for session in local.front.sessions] == ["hung-up"]
+
+
+def test_a_retired_certificate_is_cut_off_by_its_successor(
+    local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """The caller gets the answer and stays; the old connection ends and cannot come back."""
+    old, new = device(cloud), device(cloud)
+    application = wire(old)
+    application.connect(THING)
+    agent = listener(wire(new), AGENT, f"{RETIRE}/accepted", f"{RETIRE}/rejected")
+    assert ask(agent, RETIRE, {"certificateId": old.certificate_id, "clientToken": "t"}) == [
+        (f"{RETIRE}/accepted", {"certificateId": old.certificate_id, "clientToken": "t"})
+    ]
+    assert application.rest() == []
+    local.wait_for_live(1)
+    assert [live.client_id for live in local.front.live] == [AGENT]
+    assert wire(old).rest() == []
+    assert ask(agent, RETIRE, {"certificateId": new.certificate_id})[0][1]["code"] == 409
+    ends = {session.client_id: session.end for session in local.front.sessions}
+    assert ends == {THING: "cut", AGENT: ""}
+
+
+def test_a_retirement_may_be_forbidden_by_the_policy(cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """A neighbour's request gets 0x87 like any other topic."""
+    victim = device(cloud)
+    neighbour = wire(device(cloud, thing="gw-2"))
+    neighbour.connect("gw-2")
+    neighbour.send(publish(RETIRE, json.dumps({"certificateId": victim.certificate_id}).encode()))
+    answer = neighbour.receive()
+    assert isinstance(answer, mqtt5.PubAckPacket)
+    assert answer.reason_code == PubAck.NOT_AUTHORIZED
+    assert cloud.registry[victim.certificate_id].status is Status.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("operation", "topic"),
+    [
+        (Operation.JOBS, f"$aws/things/{THING}/jobs/get"),
+        (Operation.SHADOW, f"{SHADOW}/update"),
+        (Operation.ASK, f"{SHADOW}/get"),
+        (Operation.RETIRE, RETIRE),
+    ],
+)
+def test_a_fault_strikes_its_operation_on_the_wire(
+    operation: Operation, topic: str, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """Refused with the request's token, answered with any bytes, garbled, not at all, and by a hang-up."""
+    client = listener(wire(), AGENT, f"{topic}/accepted", f"{topic}/rejected")
+    hostile = b'{"clientToken": "' + TOKEN_MARK + b'", "x": 1}'
+    for effect in (Effect.THROTTLE, Effect.HOSTILE, Effect.IGNORE):
+        cloud.faults.add(Fault(operation=operation, effect=effect, payload=hostile))
+    ((where, body),) = ask(client, topic, {"clientToken": "a"})
+    assert (where, body["clientToken"]) == (f"{topic}/rejected", "a")
+    assert body["code"] in {429, "RequestThrottled"}
+    assert ask(client, topic, {"clientToken": "b"}) == [(f"{topic}/accepted", {"clientToken": "b", "x": 1})]
+    assert ask(client, topic, {"clientToken": "c"}) == []
+    cloud.faults.add(Fault(operation=operation, effect=Effect.HANG_UP))
+    client.send(publish(topic))
+    assert client.rest() == []
+    assert cloud.count(operation) == 4
+
+
+def test_one_may_wait_for_what_a_client_asks(local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """A condition is looked at after each answer too."""
+    cloud.create_job(THING, ROTATE, "a")
+    client = wire()
+    client.connect()
+    client.send(publish(f"$aws/things/{THING}/jobs/a/update", b'{"status": "FAILED"}'))
+    local.wait_until(lambda: cloud.job(THING, "a").status is JobStatus.FAILED)
+    with pytest.raises(TimeoutError):
+        local.wait_until(lambda: cloud.job(THING, "a").status is JobStatus.SUCCEEDED, timeout=SHORT)
+
+
+def test_the_cloud_outlives_its_front(local: LocalCloud, cloud: Cloud) -> None:
+    """After a stop its owner may go on, and nobody is told."""
+    local.stop()
+    assert cloud.create_job(THING, ROTATE) == "job-1"
+    cloud.desire(THING, "certificate", {"renew": 1})
+    cloud.push(THING, NOTIFY, b"")
+    assert [job.job_id for job in cloud.jobs(THING)] == ["job-1"]
+
+
+# -- the log of sessions -----------------------------------------------------------------------------------------------
+
+
+def disconnect(client: Wire) -> None:
+    """Say goodbye as a client should."""
+    client.send(mqtt5.DisconnectPacket())
+
+
+@pytest.mark.parametrize(
+    ("leave", "end"),
+    [
+        (disconnect, "closed"),
+        (lambda client: client.tls.close(), "vanished"),
+        (lambda client: client.send(publish(OWN_TOPIC, qos=mqtt5.QoS.EXACTLY_ONCE)), "hung-up"),
+        (lambda client: client.send(b"\xff\x00"), "hung-up"),
+    ],
+)
+def test_the_log_says_how_a_client_left(
+    leave: Callable[[Wire], None], end: str, local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """Well-mannered, without a word, or thrown out."""
+    identity = device(cloud)
+    client = wire(identity)
+    client.connect()
+    (session,) = local.front.sessions
+    assert (session.client_id, session.certificate_id) == (THING, identity.certificate_id)
+    assert (session.ended, session.end) == (None, "")
+    leave(client)
+    local.wait_for_live(0)
+    assert session.end == end
+    assert session.ended is not None
+    assert session.ended > session.began
+
+
+def test_the_log_says_who_ended_a_session_from_this_side(
+    local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """Another client with the id, a certificate that was revoked, an endpoint that went down, a broker that died."""
+    identity, other = device(cloud), device(cloud)
+    for who in (identity, identity):
+        wire(who).connect()
+    local.wait_for_live(1)
+    local.revoke(identity.certificate_id)
+    wire(other).connect()
+    local.take_down()
+    local.bring_up()
+    wire(other).connect()
+    assert local.broker.pid is not None
+    os.kill(local.broker.pid, signal.SIGKILL)
+    local.wait_for_live(0)
+    assert [session.end for session in local.front.sessions] == ["taken-over", "cut", "down", "hung-up"]
+
+
+def test_a_client_that_was_refused_has_no_session(local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]) -> None:
+    """Only who was let in is in the log."""
+    wire(device(cloud, status=Status.INACTIVE)).rest()
+    wire().connect("somebody-else")
+    local.wait_for_live(0)
+    assert local.front.sessions == []
+
+
+def test_a_takeover_leaves_no_gap_and_a_reconnection_does(
+    local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """The gap is the time between the end of one session and the beginning of the next."""
+    identity = device(cloud)
+    first, second = wire(identity), wire(identity)
+    first.connect()
+    second.connect()
+    local.wait_for_live(1)
+    assert local.gaps(THING) == []
+    disconnect(second)
+    local.wait_for_live(0)
+    wire(identity).connect()
+    _, before, after = local.front.sessions
+    assert before.ended is not None
+    assert local.gaps(THING) == [after.began - before.ended]
+    assert local.gaps(AGENT) == []
+
+
+def spans(*times: tuple[float, float | None], client_id: str = THING) -> list[Session]:
+    """Return sessions with these beginnings and ends."""
+    return [Session(client_id=client_id, certificate_id="", began=began, ended=ended) for began, ended in times]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "expected"),
+    [
+        ([], []),
+        (spans((1, 2)), []),
+        (spans((1, None)), []),
+        (spans((1, 2), (2, 3)), []),
+        (spans((1, 3), (2, 4), (4.5, None)), [0.5]),
+        (spans((1, 9), (2, 3), (5, 6), (10, 11)), [1]),
+        (spans((1, 2), (4, 5), (9, 10)), [2, 4]),
+        (spans((9, 10), (1, 2)), [7]),
+        (spans((1, None), (3, 4), (6, 7)), []),
+        (spans((1, 2), (4, 5)) + spans((2, 4), client_id=AGENT), [2]),
+    ],
+    ids=str,
+)
+def test_gaps_are_the_times_without_any_session(sessions: list[Session], expected: list[float]) -> None:
+    """Sessions of the one client only, in any order; what overlaps leaves none, and one that lasts covers the rest."""
+    assert gaps(sessions, THING) == expected
+
+
+# -- the console -------------------------------------------------------------------------------------------------------
+
+
+def test_the_console_gives_jobs_to_the_newest_gateway(local: LocalCloud, cloud: Cloud) -> None:
+    """The operations by short names, with further fields, or a document to the byte; each is listed with its state."""
+    device(cloud, thing="gw-0")
+    device(cloud, status=Status.REVOKED)
+    console = Console(local, now)
+    assert console.obey("job rotate") == "gw-1 has the job job-1"
+    console.obey('job rotate {"reason": "two  blanks"}')
+    console.obey("job rollback")
+    console.obey("job report")
+    console.obey('job raw {"operation":  "rotate-certificate",')
+    assert [job.document for job in cloud.jobs(THING)] == [
+        b'{"operation": "rotate-certificate"}',
+        b'{"operation": "rotate-certificate", "reason": "two  blanks"}',
+        b'{"operation": "rollback"}',
+        b'{"operation": "report"}',
+        b'{"operation":  "rotate-certificate",',
+    ]
+    assert console.obey("cancel job-2") == "job-2 is canceled"
+    assert console.obey("jobs").splitlines()[:2] == [
+        "job-1  execution 1  QUEUED       {}",
+        "job-2  execution 1  CANCELED     {}",
+    ]
+
+
+def test_the_console_lists_what_a_gateway_said_about_its_job(local: LocalCloud, wire: Callable[..., Wire]) -> None:
+    """The details as they came."""
+    console = Console(local, now)
+    client = wire()
+    client.connect()
+    assert console.obey("jobs") == ""
+    console.obey("job report")
+    update = {"status": "FAILED", "statusDetails": {"code": "no-network"}}
+    assert ask(client, f"$aws/things/{THING}/jobs/job-1/update", update) == []
+    assert console.obey("jobs") == 'job-1  execution 1  FAILED       {"code": "no-network"}'
+
+
+def test_the_console_wishes_and_shows_the_shadow(local: LocalCloud, cloud: Cloud) -> None:
+    """Before the first wish or report there is none."""
+    device(cloud)
+    console = Console(local, now)
+    assert console.obey("shadow") == "gw-1 has no shadow 'certificate' yet"
+    assert console.obey('desire {"renew": {"opens_at": "x"}}') == "the shadow 'certificate' of gw-1 desires it"
+    shown = json.loads(console.obey("shadow"))
+    assert (shown["state"], shown["version"]) == ({"desired": {"renew": {"opens_at": "x"}}}, 1)
+
+
+def test_the_console_lists_sessions_and_the_longest_gap(
+    local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """One line each, and one for each client."""
+    console = Console(local, now)
+    assert console.obey("sessions") == ""
+    identity = device(cloud)
+    client = wire(identity)
+    client.connect()
+    disconnect(client)
+    local.wait_for_live(0)
+    wire(identity).connect()
+    first, second, summary = console.obey("sessions").splitlines()
+    assert first.split()[:2] == ["0.0", "s"]
+    assert first.split()[-3:] == [THING, identity.certificate_id[:12], "closed"]
+    assert second.split()[-4:] == ["...", THING, identity.certificate_id[:12], "live"]
+    (gap,) = local.gaps(THING)
+    assert summary == f"gw-1 was not connected for {gap:.1f} s at the longest"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "job",
+        "job dance",
+        "job raw",
+        "job rotate {",
+        "job rotate []",
+        "job rotate " + "[" * 4000,
+        "cancel",
+        "cancel job-7",
+        "desire",
+        "desire 7",
+        'desire {"a": [null]}',
+    ],
+)
+def test_an_order_that_cannot_be_carried_out_is_refused_with_a_hint(
+    order: str, local: LocalCloud, cloud: Cloud
+) -> None:
+    """And nothing was done."""
+    device(cloud)
+    with pytest.raises(OrderError, match="cannot be carried out") as caught:
+        Console(local, now).obey(order)
+    assert caught.value.hint == "`help` lists them."
+    assert cloud.jobs(THING) == []
+    assert cloud.shadow(THING, "certificate") is None
+
+
+@pytest.mark.parametrize("order", ["job rotate", "jobs", "cancel job-1", "desire {}", "shadow"])
+def test_without_a_gateway_there_is_nobody_to_give_orders_to(order: str, local: LocalCloud) -> None:
+    """The message says so."""
+    with pytest.raises(OrderError, match="no gateway has enrolled yet"):
+        Console(local, now).obey(order)
+
+
+def test_the_console_tells_its_orders(local: LocalCloud) -> None:
+    """The operations at which faults strike are among them."""
+    told = Console(local, now).obey("help")
+    for order in ("job rotate", "job raw JSON", "jobs", "cancel JOB", "desire JSON", "shadow", "sessions"):
+        assert f"\n{order}" in told
+    assert "connect create register ask retire jobs shadow" in told
 
 
 # -- the end of connections --------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import yaml
 
 from agent import config
 from agent.adapters import x509
-from agent.cli.exits import Exit
 from agent.cli.parser import parse
+from agent.core.exits import Exit
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.decide import Limits, clock_time
+from agent.core.decide import Limits
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
+from agent.core.wording import clock_time
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:

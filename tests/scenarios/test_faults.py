@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent.core.failure import Failure
 
 DAY = timedelta(days=1)
-CONNECT, CREATE, REGISTER, ASK = Operation
+CONNECT, CREATE, REGISTER, ASK = (Operation(name) for name in ("connect", "create", "register", "ask"))
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class Walk:
             self.rig.revoke(previous, status=Status.INACTIVE)
 
     def _fault(self) -> None:
-        operation = self.chance.choice(list(Operation))
+        operation = self.chance.choice(list(FAULTS))
         effect = self.chance.choice(sorted(FAULTS[operation]))
         self.rig.fault(operation, effect, times=self.chance.choice([1, 1, 2, 5, None]))
         self.story.append(f"  {operation} {effect}")

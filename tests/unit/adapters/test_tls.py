@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.adapters import tls, x509
+from agent.core.endpoints import ALPN_MQTT, Endpoint, Proxy
 from agent.core.failure import FailureClass
 from agent.errors import CloudError
 from agent.sandbox.authority import Authority, KeyPair, key_to_pem, name
@@ -84,7 +85,7 @@ def good() -> KeyPair:
 def refusal(talk: Callable[[socket.socket], None], *, timeout: float = 5.0) -> Failure:
     """Return why the handshake was refused."""
     with server(talk) as port, pytest.raises(CloudError) as caught:
-        tls.preflight(tls.Endpoint(host=HOST, port=port, timeout=timeout), TRUST)
+        tls.preflight(Endpoint(host=HOST, port=port, timeout=timeout), TRUST)
     return caught.value.failure
 
 
@@ -98,17 +99,17 @@ def test_a_sound_server_passes(tmp_path: Path, version: ssl.TLSVersion, *, wants
         made.verify_mode = ssl.CERT_REQUIRED
         made.load_verify_locations(cadata=ROOT.pem.decode())
     with server(speaks(made)) as port:
-        shaken = tls.preflight(tls.Endpoint(host=HOST, port=port), TRUST)
+        shaken = tls.preflight(Endpoint(host=HOST, port=port), TRUST)
     assert shaken.version == version.name.replace("_", ".")
 
 
 def test_alpn_is_offered_on_port_443_only(tmp_path: Path) -> None:
     """AWS tells MQTT from HTTPS on 443 by ALPN."""
     made = context(good(), tmp_path)
-    made.set_alpn_protocols([tls.ALPN_MQTT])
-    for alpn, expected in ((True, tls.ALPN_MQTT), (False, None)):
+    made.set_alpn_protocols([ALPN_MQTT])
+    for alpn, expected in ((True, ALPN_MQTT), (False, None)):
         with server(speaks(made)) as port:
-            assert tls.preflight(tls.Endpoint(host=HOST, port=port, alpn=alpn), TRUST).alpn == expected
+            assert tls.preflight(Endpoint(host=HOST, port=port, alpn=alpn), TRUST).alpn == expected
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_closed_port_and_an_unknown_name_are_network() -> None:
         port = listener.getsockname()[1]
     for host, code in ((HOST, "unreachable"), ("does-not-exist.invalid", "dns")):
         with pytest.raises(CloudError) as caught:
-            tls.preflight(tls.Endpoint(host=host, port=port, timeout=5), TRUST)
+            tls.preflight(Endpoint(host=host, port=port, timeout=5), TRUST)
         assert (caught.value.failure.kind, caught.value.failure.code) == (FailureClass.NETWORK, code)
 
 
@@ -256,7 +257,7 @@ def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:
         speaks(made)(connection)
 
     with server(tunnel) as port:
-        endpoint = tls.Endpoint(host=HOST, port=8883, proxy=tls.Proxy(host="127.0.0.1", port=port))
+        endpoint = Endpoint(host=HOST, port=8883, proxy=Proxy(host="127.0.0.1", port=port))
         assert tls.preflight(endpoint, TRUST).version.startswith("TLS")
     assert asked[0].startswith(b"CONNECT localhost:8883 ")
 
@@ -265,6 +266,6 @@ def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:
         connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
 
     with server(deny) as port, pytest.raises(CloudError) as caught:
-        tls.preflight(tls.Endpoint(host=HOST, proxy=tls.Proxy(host="127.0.0.1", port=port)), TRUST)
+        tls.preflight(Endpoint(host=HOST, proxy=Proxy(host="127.0.0.1", port=port)), TRUST)
     assert caught.value.failure.code == "unreachable"
     assert "403" in caught.value.failure.message

@@ -9,15 +9,14 @@ import make
 import pytest
 
 from agent import cli
-from agent.cli import exits
-from agent.cli.exits import Exit
 from agent.cli.output import printable
 from agent.cli.parser import parse
+from agent.core import exits
 from agent.core.decide import Wait
+from agent.core.exits import Exit
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import Phase
 from agent.core.troubles import hung_up
-from agent.engine import Outcome
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def test_every_error_has_its_exit_code(error: AgentError, code: Exit) -> None:
 def test_every_end_has_its_exit_code(phase: Phase, kind: FailureClass | None, code: Exit, *, has_set: bool) -> None:
     """An end is good, degraded with a set in use, or critical without one."""
     record = make.record(phase, failure=kind and failure(kind))
-    assert exits.of_outcome(Outcome(record=record), has_set=has_set) is code
+    assert exits.of_outcome(record, None, has_set=has_set) is code
 
 
 @pytest.mark.parametrize(
@@ -89,7 +88,7 @@ def test_every_wait_has_its_exit_code(code: str, kind: FailureClass | None, expe
     """A change that is kept says by its code whether the cloud, the disk or a budget holds it."""
     met = None if kind is None else failure(kind)
     wait = Wait(why="x", until=NOW + timedelta(hours=1), code=code, failure=met)
-    assert exits.of_outcome(Outcome(record=make.record(Phase.KEY_READY), wait=wait), has_set=True) is expected
+    assert exits.of_outcome(make.record(Phase.KEY_READY), wait, has_set=True) is expected
 
 
 def test_nothing_from_outside_steers_a_terminal() -> None:

@@ -11,17 +11,7 @@ from hypothesis import strategies as st
 from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.core import decide
-from agent.core.decide import (
-    FINAL_CODES,
-    TOKEN_LIFETIME,
-    Limits,
-    Wait,
-    after_failure,
-    clock_time,
-    duration,
-    next_action,
-    requests_of,
-)
+from agent.core.decide import FINAL_CODES, TOKEN_LIFETIME, Limits, Wait, after_failure, next_action, requests_of
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
     NOTHING_ISSUED,
@@ -41,6 +31,7 @@ from agent.core.lifecycle import (
 from agent.core.retry import BACKOFFS, LONGEST_DELAY
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind
+from agent.core.wording import clock_time, duration
 
 F = FailureClass
 LIMITS = Limits()

@@ -72,7 +72,7 @@ def test_no_trouble_is_decisive_by_itself(failure: Failure, kind: FailureClass, 
 
 
 # Codes of failures that are worded where they are met, and by whom.
-MADE_ELSEWHERE = {"key-lost": "engine.py", "tls-context": "adapters/broker.py"}
+MADE_ELSEWHERE = {"key-lost": "engine.py", "tls-context": "adapters/mqtt.py"}
 
 
 @pytest.mark.parametrize("rule", [AMBIGUOUS, TIME_CODES, lifecycle.UNANSWERED, lifecycle.NOTHING_ISSUED])

@@ -7,11 +7,11 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError, StoreBusyError
 
 if TYPE_CHECKING:
-    from agent.engine import Outcome
+    from agent.core.decide import Wait
+    from agent.core.lifecycle import ChangeRecord
 
 
 class Exit(IntEnum):
@@ -40,17 +40,17 @@ def of_error(error: AgentError) -> Exit:
             return Exit.REFUSED if denied else Exit.DEGRADED
 
 
-def of_outcome(outcome: Outcome, *, has_set: bool) -> Exit:
+def of_outcome(record: ChangeRecord, wait: Wait | None, *, has_set: bool) -> Exit:
     """Return the exit code of a change.
 
     Args:
-        outcome: How far it came.
+        record: How far it came.
+        wait: What it waits for, or None when it has ended.
         has_set: Whether the gateway has a usable set now.
     """
-    record = outcome.record
-    if outcome.wait is not None:
-        return _of_wait(outcome.wait.code, outcome.wait.failure.kind if outcome.wait.failure else None)
-    if record.phase in {Phase.COMMITTED, Phase.RETIRED}:
+    if wait is not None:
+        return _of_wait(wait.code, wait.failure.kind if wait.failure else None)
+    if record.phase.succeeded:
         return Exit.DONE
     if record.failure is not None and record.failure.kind is FailureClass.OPERATOR:
         return Exit.DONE

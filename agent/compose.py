@@ -1,4 +1,4 @@
-"""Puts the parts together for one command: configuration, store, engine and the real world's ports.
+"""Puts the parts together for one process: configuration, store, engine and the real world's ports.
 
 The SDK and the cryptography library are imported here, when a verb needs them, and not before.
 """
@@ -9,12 +9,11 @@ import hashlib
 import random
 import secrets
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.config import MAX_MATERIAL, Config, read_bounded, read_secret, resolve
-from agent.core.decide import Limits
-from agent.core.policy import RenewalPolicy
 from agent.core.values import Candidate
 from agent.engine import Engine
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -23,6 +22,8 @@ from agent.world import Provisioning, Settings, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agent.adapters.broker import Broker
+    from agent.adapters.clock import SystemClock
     from agent.adapters.store import Store
     from agent.core.values import TrustBundle
     from agent.ports import Reporter
@@ -43,20 +44,30 @@ def open_store(config: Config) -> Store:
     return Store(config.state_dir)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The engine, and what it was made of."""
+
+    engine: Engine
+    store: Store
+    broker: Broker
+    clock: SystemClock
+
+
 @contextmanager
-def open_engine(config: Config, reporter: Reporter, *, create: bool = False) -> Iterator[Engine]:
+def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> Iterator[Parts]:
     """Open the store, become its writer, and build the engine on it.
 
     Raises:
         StoreError: The store cannot be had, StoreBusyError above all.
         ConfigError: A file that the configuration names cannot be used.
     """
-    from agent.adapters.broker import Broker, Timeouts  # noqa: PLC0415
+    from agent.adapters.broker import Broker  # noqa: PLC0415
     from agent.adapters.clock import SystemClock  # noqa: PLC0415
     from agent.adapters.durable import create_path  # noqa: PLC0415
     from agent.adapters.materials import SoftwareMaterials  # noqa: PLC0415
+    from agent.adapters.mqtt import timeouts  # noqa: PLC0415
     from agent.adapters.privileges import become_owner  # noqa: PLC0415
-    from agent.adapters.tls import Endpoint, Proxy  # noqa: PLC0415
 
     with ExitStack() as stack:
         if create:
@@ -67,14 +78,13 @@ def open_engine(config: Config, reporter: Reporter, *, create: bool = False) -> 
         become_owner(config.state_dir)
         store = stack.enter_context(open_store(config))
         store.lock()
-        proxy = Proxy(host=config.proxy.host, port=config.proxy.port) if config.proxy else None
-        endpoint = Endpoint(host=config.endpoint, port=config.port, alpn=config.alpn, proxy=proxy)
-        connect = config.connect_timeout.total_seconds()
-        timeouts = Timeouts(connect=connect, connack=min(20.0, connect), request=config.request_timeout.total_seconds())
+        clock = SystemClock(vouched=config.vouched_clock)
+        waits = timeouts(config.connect_timeout, config.request_timeout)
+        broker = Broker(config.target, waits, small_client_hello=config.small_client_hello)
         world = World(
-            clock=SystemClock(vouched=config.vouched_clock),
+            clock=clock,
             store=store,
-            cloud=Broker(endpoint, timeouts, small_client_hello=config.small_client_hello),
+            cloud=broker,
             materials=SoftwareMaterials(algorithm=config.key_algorithm, subject=config.subject),
             reporter=reporter,
             chance=random.SystemRandom().random,
@@ -82,7 +92,7 @@ def open_engine(config: Config, reporter: Reporter, *, create: bool = False) -> 
         )
         engine = Engine(world, engine_settings(config))
         stack.callback(engine.close)
-        yield engine
+        yield Parts(engine=engine, store=store, broker=broker, clock=clock)
 
 
 def engine_settings(config: Config) -> Settings:
@@ -92,12 +102,6 @@ def engine_settings(config: Config) -> Settings:
         ConfigError: A parameter's file cannot be read.
     """
     enrollment, rotation = config.enrollment, config.rotation
-    limits = Limits(
-        daily_limit=rotation.daily_limit,
-        policy_patience=rotation.policy_patience,
-        refusal_patience=rotation.refusal_patience,
-        probation=rotation.probation,
-    )
     provisioning = None
     if enrollment is not None:
         provisioning = Provisioning(template=enrollment.template, parameters=resolve(enrollment.parameters))
@@ -108,15 +112,9 @@ def engine_settings(config: Config) -> Settings:
         claim=lambda: load_claim(config),
         anchors=lambda: load_anchors(config),
         thing_name=config.thing_name,
-        limits=limits,
+        limits=config.limits,
         keep=rotation.keep,
     )
-
-
-def renewal_policy(config: Config) -> RenewalPolicy:
-    """Return when to rotate."""
-    rotation = config.rotation
-    return RenewalPolicy(before_expiry=rotation.before_expiry, max_age=rotation.max_age, window=rotation.window)
 
 
 def load_anchors(config: Config) -> TrustBundle:

@@ -1,0 +1,55 @@
+"""The pause: a small file that says until when scheduled changes are held, across restarts too.
+
+A file that cannot be read as a pause holds nothing: better a rotation too early than one that never comes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.adapters import durable
+from agent.core.plain import PlainError, decode, encode
+from agent.core.schedule import Pause
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAUSE = "pause.json"
+
+_MAX = 4_096  # bytes
+
+
+def read(state_dir: Path) -> Pause | None:
+    """Return the pause that is on disk, whether it is over or not.
+
+    Raises:
+        StoreError: The state directory cannot be read.
+    """
+    with durable.directory(str(state_dir)) as root:
+        try:
+            node = decode(durable.read(root, PAUSE, _MAX), PAUSE, limit=_MAX)
+            return Pause(until=node.time("until"), reason=node.text("reason", limit=500))
+        except (FileNotFoundError, PlainError):
+            return None
+
+
+def write(state_dir: Path, pause: Pause) -> None:
+    """Make a pause durable.
+
+    Raises:
+        StoreError: It is not, or in doubt.
+    """
+    with durable.directory(str(state_dir)) as root:
+        durable.replace(root, PAUSE, encode(pause) + b"\n", durable.Modes())
+
+
+def clear(state_dir: Path) -> None:
+    """End the pause, durably; harmless when there is none.
+
+    Raises:
+        StoreError: It could not be removed.
+    """
+    with durable.directory(str(state_dir)) as root:
+        if durable.exists(root, PAUSE):
+            durable.remove(root, PAUSE)
+            durable.sync(root, "the pause was ended")

@@ -1,0 +1,99 @@
+"""Who is at the other end of a Unix socket, by the kernel's word, and what they may do.
+
+The kernel noted the peer's user and groups when it connected; nothing that the peer sends can change them. A group that
+cannot be learned is a group that the peer is not in.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+
+_SO_PEERGROUPS = 59  # <asm-generic/socket.h>; the socket module has no name for it
+
+_CREDENTIALS = struct.Struct("iII")  # struct ucred
+_GID = struct.Struct("I")
+
+_LARGEST = 1024  # bytes; the socket module fetches no option that is larger
+
+
+class Role(IntEnum):
+    """What somebody may do; a higher one may do all that a lower one may."""
+
+    NOBODY = 0
+    READER = 1  # look
+    ADMIN = 2  # change
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The process at the other end, as it was when it connected.
+
+    Attributes:
+        pid: Its process, for the journal only: it may have ended, and its number may be another's by now.
+        uid: Its effective user.
+        gid: Its effective group.
+        groups: All of its groups, the effective one too.
+    """
+
+    pid: int
+    uid: int
+    gid: int
+    groups: frozenset[int]
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Return who is at the other end of a connected Unix socket."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(data)
+    return Peer(pid=pid, uid=uid, gid=gid, groups=_groups(connection) | {gid})
+
+
+def role_of(peer: Peer, *, readers: frozenset[int], admins: frozenset[int], owner_uid: int) -> Role:
+    """Return what a peer may do.
+
+    Args:
+        peer: Who.
+        readers: Groups that may look.
+        admins: Groups that may change things.
+        owner_uid: The daemon's own user, who may do anything, as root may.
+    """
+    if peer.uid in {0, owner_uid} or peer.groups & admins:
+        return Role.ADMIN
+    return Role.READER if peer.groups & readers else Role.NOBODY
+
+
+def group_ids(*names: str) -> frozenset[int]:
+    """Return the ids of the groups that exist on this machine; nobody is in one that does not."""
+    found = set()
+    for name in names:
+        with suppress(KeyError):
+            found.add(grp.getgrnam(name).gr_gid)
+    return frozenset(found)
+
+
+def _groups(connection: socket.socket) -> frozenset[int]:
+    try:
+        data = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _LARGEST)
+    except OSError as error:
+        if error.errno != errno.ERANGE:
+            return frozenset()  # a kernel before 4.13
+        data = _many_groups(connection)
+    return frozenset(gid for (gid,) in _GID.iter_unpack(data))
+
+
+def _many_groups(connection: socket.socket) -> bytes:
+    """Ask the C library: the peer is in more groups than the socket module can fetch."""
+    import ctypes  # noqa: PLC0415 - hardly anybody is in that many
+
+    getsockopt = ctypes.CDLL(None).getsockopt
+    size = ctypes.c_uint(0)
+    where = (connection.fileno(), socket.SOL_SOCKET, _SO_PEERGROUPS)
+    getsockopt(*where, None, ctypes.byref(size))  # has no room, and says how much it needs
+    room = ctypes.create_string_buffer(size.value)
+    return room.raw if getsockopt(*where, room, ctypes.byref(size)) == 0 else b""

@@ -1,0 +1,231 @@
+"""The verbs through the daemon: the request, what it says meanwhile, and the exit code. None where no daemon runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.client import call
+from agent.cli.follow import worth_waiting
+from agent.cli.telling import tell_outcome, tell_rehearsal
+from agent.core.exits import Exit
+from agent.core.overview import instant
+from agent.core.wording import clock_time, duration
+from agent.errors import AgentError
+from agent.ports import Progress
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from agent.cli.output import Output
+    from agent.config import Config
+
+SOCKET = "control.sock"
+
+
+def ask(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
+    """Send a request to the daemon of this configuration; None when none runs.
+
+    Raises:
+        AgentError: There is one, and it cannot be talked to.
+    """
+    return call(str(config.runtime_dir / SOCKET), request)
+
+
+def one(config: Config, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the daemon's last word to a request; None when no daemon runs.
+
+    Raises:
+        Told: It refused.
+    """
+    messages = ask(config, request)
+    if messages is None:
+        return None
+    *_, last = messages
+    if last["event"] == "error":
+        raise Told(last)
+    return last
+
+
+class Told(AgentError):  # noqa: N818 - it is what was told
+    """An error that the daemon told, with its exit code."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        super().__init__(str(message.get("message", "")), hint=str(message.get("hint", "")))
+        self.exit = int(message.get("exit", 1))
+
+
+def change(config: Config, arguments: argparse.Namespace, output: Output) -> Exit | None:
+    """Have the daemon make a change and follow it.
+
+    Raises:
+        AgentError: The daemon refuses it, or cannot be talked to.
+    """
+    rehearse = getattr(arguments, "dry_run", False)
+    request = {
+        "verb": "rehearse" if rehearse else arguments.verb,
+        "reason": arguments.reason,
+        "no_wait": arguments.no_wait and not rehearse,
+    }
+    messages = ask(config, request)
+    return None if messages is None else _Follow(arguments, output).through(messages)
+
+
+class _Follow:
+    """Tells what comes, and leaves when patience is used up; the daemon goes on by itself."""
+
+    def __init__(self, arguments: argparse.Namespace, output: Output) -> None:
+        self._patience = None if arguments.wait is None else timedelta(seconds=arguments.wait)
+        self._output = output
+        self._since: tuple[str, datetime] | None = None
+
+    def through(self, messages: Iterator[dict[str, Any]]) -> Exit:
+        for message in messages:
+            code = self._meet(message)
+            if code is not None:
+                return code
+        raise AgentError("The daemon said nothing about how it ended.", hint="`iot-cert status` shows how things are.")
+
+    def _meet(self, message: dict[str, Any]) -> Exit | None:
+        match message["event"]:
+            case "progress":
+                self._output.report(_progress(message))
+            case "waiting":
+                return self._wait(message)
+            case "begun":
+                self._begun(message)
+                return Exit.DONE
+            case "rehearsal":
+                tell_rehearsal(self._output, message["text"])
+                return Exit(message["exit"])
+            case "outcome":
+                code = Exit(message["exit"])
+                tell_outcome(self._output, message["change"], None, message.get("current"), code)
+                return code
+            case "error":
+                raise Told(message)
+            case _:
+                pass
+        return None
+
+    def _begun(self, message: dict[str, Any]) -> None:
+        if self._output.as_json:
+            self._output.emit(message)
+        else:
+            self._output.line(f"Change {message['change']} goes on in the daemon; `iot-cert status` shows it.")
+
+    def _wait(self, message: dict[str, Any]) -> Exit | None:
+        wait, now = message["wait"], _now()
+        phase = message["change"]["phase"]
+        if self._since is None or self._since[0] != phase:
+            self._since = (phase, now)
+        until, failure = instant(wait["until"]), wait.get("failure") or {}
+        if worth_waiting(wait["code"], failure.get("kind"), until - self._since[1], self._patience):
+            left = duration(max(until - now, timedelta()))
+            text = f"Trying again in {left}." if failure else f"{wait['why'][:1].upper()}{wait['why'][1:]} ({left})."
+            self._output.report(Progress(at=now, code="wait", text=text))
+            return None
+        code = Exit(message["would_exit"])
+        waits = {"code": wait["code"], "until": wait["until"]}
+        tell_outcome(self._output, message["change"], waits, message.get("current"), code)
+        return code
+
+
+def _progress(message: dict[str, Any]) -> Progress:
+    return Progress(
+        at=instant(message["at"]), code=message["code"], text=message["text"], change=message.get("change", "")
+    )
+
+
+def _now() -> datetime:
+    from agent.adapters.clock import SystemClock  # noqa: PLC0415 - only here
+
+    return SystemClock().now()
+
+
+def pause(config: Config, until: datetime, reason: str, output: Output) -> Exit:
+    """Pause scheduled changes, with the daemon or without.
+
+    Raises:
+        AgentError: It is refused, or cannot be made durable.
+    """
+    from agent.adapters import pauses, privileges  # noqa: PLC0415
+    from agent.core.schedule import Pause  # noqa: PLC0415
+
+    told = one(config, {"verb": "pause", "until": until.astimezone(UTC).isoformat(), "reason": reason})
+    if told is None:
+        privileges.become_owner(config.state_dir)
+        pauses.write(config.state_dir, Pause(until=until, reason=reason))
+    _say(output, "paused", f"Scheduled changes are held until {clock_time(until)}; `iot-cert resume` ends that.")
+    return Exit.DONE
+
+
+def resume(config: Config, output: Output) -> Exit:
+    """End a pause, with the daemon or without.
+
+    Raises:
+        AgentError: It is refused, or cannot be made durable.
+    """
+    from agent.adapters import pauses, privileges  # noqa: PLC0415
+
+    if one(config, {"verb": "resume"}) is None:
+        privileges.become_owner(config.state_dir)
+        pauses.clear(config.state_dir)
+    _say(output, "resumed", "Scheduled changes are not held any more.")
+    return Exit.DONE
+
+
+def _say(output: Output, event: str, text: str) -> None:
+    if output.as_json:
+        output.emit({"event": event, "exit": Exit.DONE})
+    else:
+        output.line(text)
+
+
+def retire(config: Config, output: Output) -> Exit:
+    """Ask for the retirement of every certificate that is left behind, now instead of after the grace.
+
+    Raises:
+        AgentError: It is refused.
+    """
+    told = one(config, {"verb": "retire"})
+    if told is None:
+        return _retire_here(config, output)
+    _say(output, "retired", "No certificate is left to be retired.")
+    return Exit.DONE
+
+
+def _retire_here(config: Config, output: Output) -> Exit:
+    from agent.compose import open_parts  # noqa: PLC0415
+    from agent.core import timekeeping  # noqa: PLC0415
+    from agent.survey import look, retirements  # noqa: PLC0415
+
+    with open_parts(config, output) as parts:
+        found = parts.engine.recover()
+        if found is not None:
+            raise AgentError(
+                f"Change {found.id} is in flight; it comes first.", hint="`iot-cert rotate` goes on with it."
+            )
+        reading = timekeeping.read(
+            parts.clock.now(), synchronised=parts.clock.synchronised(), floors=parts.store.floors()
+        )
+        for due in retirements(config, look(parts.store, reading)):
+            parts.engine.retire(due)
+    _say(output, "retired", "No certificate is left to be retired.")
+    return Exit.DONE
+
+
+def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+    """Carry out pause, resume or retire.
+
+    Raises:
+        AgentError: It is refused.
+    """
+    match arguments.verb:
+        case "pause":
+            return pause(config, _now() + timedelta(seconds=arguments.duration), arguments.reason, output)
+        case "resume":
+            return resume(config, output)
+        case _:
+            return retire(config, output)

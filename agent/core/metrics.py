@@ -1,0 +1,106 @@
+"""The status document as Prometheus text, for the textfile collector of the node exporter.
+
+Instants are Unix seconds, as Prometheus has them: ``iot_cert_certificate_not_after_seconds - time()`` is what is left
+at any moment, while a number of days would be stale as soon as it is written. The days are there too, for people who
+look.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from agent.core.lifecycle import ChangeRecord
+
+PREFIX = "iot_cert"
+STATES = ("up", "connecting", "down", "lent", "taken-over")
+
+
+def render(document: Mapping[str, Any], history: Iterable[ChangeRecord], now: datetime) -> str:
+    """Return the whole text."""
+    lines: list[str] = []
+    seen: set[str] = set()
+    for name, kind, text, labels, value in _samples(document, tuple(history), now):
+        if name not in seen:
+            seen.add(name)
+            lines += [f"# HELP {PREFIX}_{name} {text}", f"# TYPE {PREFIX}_{name} {kind}"]
+        shown = ",".join(f'{key}="{_escaped(item)}"' for key, item in labels.items())
+        lines.append(f"{PREFIX}_{name}{{{shown}}} {value:.10g}" if shown else f"{PREFIX}_{name} {value:.10g}")
+    return "\n".join(lines) + "\n"
+
+
+Sample = tuple[str, str, str, dict[str, str], float]
+
+
+def _samples(document: Mapping[str, Any], history: tuple[ChangeRecord, ...], now: datetime) -> Iterator[Sample]:
+    yield "health", "gauge", "Exit code of `iot-cert status`: 0 healthy, 1 degraded, 3 critical.", {}, document["exit"]
+    yield from _certificates(document, now)
+    yield from _plan(document)
+    link = document.get("connection") or {}
+    for state in STATES:
+        yield "connection", "gauge", "State of the daemon's connection.", {"state": state}, link.get("state") == state
+    waiting = len(document.get("retirements") or [])
+    yield "retirements", "gauge", "Certificates that are still to be retired.", {}, waiting
+    yield from _changes(history)
+
+
+def _certificates(document: Mapping[str, Any], now: datetime) -> Iterator[Sample]:
+    current = document.get("current")
+    if current is None:
+        return
+    yield "generation", "gauge", "The current generation.", {}, current["generation"]
+    leaf = current["certificate"]
+    named = [("certificate", leaf["subject"], leaf["not_after"])]
+    named += [("anchor", anchor["subject"], anchor["not_after"]) for anchor in current["anchors"]]
+    for kind, subject, end in named:
+        labels = {"subject": subject}
+        at = datetime.fromisoformat(end)
+        yield f"{kind}_not_after_seconds", "gauge", f"End of the {kind}, Unix seconds.", labels, at.timestamp()
+    for kind, subject, end in named:
+        left = (datetime.fromisoformat(end) - now) / timedelta(days=1)
+        yield (
+            f"{kind}_days_left",
+            "gauge",
+            f"Days left of the {kind} when this was written.",
+            {"subject": subject},
+            left,
+        )
+
+
+def _plan(document: Mapping[str, Any]) -> Iterator[Sample]:
+    plan, following = document.get("plan") or {}, document.get("next") or {}
+    at = following.get("until") or plan.get("at")
+    if at:
+        instant = datetime.fromisoformat(at).timestamp()
+        yield "next_attempt_seconds", "gauge", "When something is planned to happen, Unix seconds.", {}, instant
+    in_flight = bool(document.get("change"))
+    yield "change_in_flight", "gauge", "Whether a change is in flight.", {}, in_flight
+
+
+def _changes(history: tuple[ChangeRecord, ...]) -> Iterator[Sample]:
+    done = [record.committed_at or record.entered_at for record in history if record.phase.succeeded]
+    if done:
+        last = done[-1].timestamp()
+        yield "last_success_seconds", "gauge", "When a change was committed last, Unix seconds.", {}, last
+    counted = Counter((record.kind.value, _outcome(record), _class(record)) for record in history)
+    for (kind, outcome, failure), number in sorted(counted.items()):
+        labels = {"kind": kind, "outcome": outcome, "class": failure}
+        yield "changes_total", "counter", "Finished changes on record, by kind, outcome and class.", labels, number
+    rolled_back = sum(record.phase == "rolled-back" for record in history)
+    yield "rollbacks_total", "counter", "Changes on record that were rolled back.", {}, rolled_back
+
+
+def _outcome(record: ChangeRecord) -> str:
+    return "committed" if record.phase.succeeded else record.phase.value
+
+
+def _class(record: ChangeRecord) -> str:
+    return record.failure.kind.value if record.failure else ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

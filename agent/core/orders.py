@@ -1,0 +1,79 @@
+"""What the daemon has a worker do, and the form in which the two speak: one JSON object a line.
+
+The order is the worker's one line of input. It answers with `progress` lines and, last, one `end` line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from agent.core.plain import decode, encode
+from agent.core.values import Kind, Origin
+
+MAX_LINE = 1_048_576  # bytes
+
+
+class Do(StrEnum):
+    """What there is to do."""
+
+    LOOK = "look"  # put the store right if nobody else works on it, and look
+    GO_ON = "go-on"  # carry the change in flight on
+    BEGIN = "begin"  # begin a change and carry it on
+    GIVE_UP = "give-up"  # give the change in flight up
+    CLIMB = "climb"  # find a set that works, and begin what leads there
+    REHEARSE = "rehearse"  # all of a rotation that costs nothing
+    NOTE_RETIRED = "note-retired"  # write down that the cloud accepted a retirement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One order.
+
+    Attributes:
+        do: What.
+        kind: The change to begin.
+        origin: Who wants it.
+        reason: Why.
+        order: What it answers to; see `ChangeRecord.order`.
+        change: The change that a retirement belongs to.
+        orderly: The last worker ended at a wait, so no step was cut off.
+        hasten: Try the next step now, whatever delay a failure left behind.
+        connected_at: When the daemon connected last, by the monotonic clock.
+    """
+
+    do: Do
+    kind: Kind = Kind.ROTATE
+    origin: Origin = Origin.SCHEDULE
+    reason: str = ""
+    order: str = ""
+    change: str = ""
+    orderly: bool = False
+    hasten: bool = False
+    connected_at: float | None = None
+
+
+def encode_order(order: Order) -> bytes:
+    """Return the order as a line."""
+    return encode(order) + b"\n"
+
+
+def decode_order(line: bytes) -> Order:
+    """Return the order of a line.
+
+    Raises:
+        PlainError: It is none.
+    """
+    node = decode(line, "the order", limit=MAX_LINE)
+    connected_at = node.plain().get("connected_at")
+    return Order(
+        do=node.choice("do", Do),
+        kind=node.choice("kind", Kind),
+        origin=node.choice("origin", Origin),
+        reason=node.text("reason"),
+        order=node.text("order", limit=128),
+        change=node.text("change", limit=64),
+        orderly=node.flag("orderly"),
+        hasten=node.flag("hasten"),
+        connected_at=float(connected_at) if isinstance(connected_at, int | float) else None,
+    )

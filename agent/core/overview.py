@@ -1,0 +1,204 @@
+"""The status document: what is wrong with it, and how it is shown. The command and the daemon share every word.
+
+A document is plain data, as `agent.survey` and the daemon make it and ``status.json`` holds it, with times in RFC 3339.
+This module imports next to nothing, so that `iot-cert status` is quick where the daemon has the document ready.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent.core.wording import clock_time, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    Document = Mapping[str, Any]
+
+# Exit codes of `agent.core.exits`, without its imports.
+DONE, DEGRADED, CRITICAL = 0, 1, 3
+
+WARN_ANCHOR = timedelta(days=180)
+LONG_DOWN = timedelta(minutes=15)  # without a connection before it counts as a problem
+
+
+def instant(text: str) -> datetime:
+    """Return a time of the document."""
+    return datetime.fromisoformat(text)
+
+
+def judge(document: Document, now: datetime) -> tuple[list[str], int]:
+    """Return what needs attention, a sentence each, and the exit code of it all.
+
+    Args:
+        document: The document; its ``clock`` says whether `now` may be believed.
+        now: The wall clock.
+    """
+    found = list(_findings(document, now))
+    code = DONE
+    for severity, _ in found:
+        if severity == CRITICAL or code == DONE:
+            code = severity
+    return [text for _, text in found], code
+
+
+def _findings(document: Document, now: datetime) -> Iterator[tuple[int, str]]:
+    believable = document["clock"]["state"] != "implausible"
+    damage, current = document.get("damage") or [], document.get("current")
+    yield from ((int(code), str(text)) for code, text in damage)
+    if not believable:
+        yield DEGRADED, f"The clock shows {clock_time(now)}, which cannot be; nothing is judged by it."
+    if current is None:
+        if not damage:
+            yield CRITICAL, "This gateway has no certificate yet: run `iot-cert enroll`."
+        return
+    if believable:
+        yield from _dates(current, now)
+    yield from _changes(document)
+    yield from _live(document, now)
+
+
+def _dates(current: Document, now: datetime) -> Iterator[tuple[int, str]]:
+    not_after = instant(current["certificate"]["not_after"])
+    if not_after <= now:
+        yield CRITICAL, f"The certificate expired at {clock_time(not_after)}: run `iot-cert rotate`."
+    for anchor in current["anchors"]:
+        end = instant(anchor["not_after"])
+        if end <= now:
+            yield DEGRADED, f"The trust anchor {anchor['subject']} expired at {clock_time(end)}."
+        elif end - now < WARN_ANCHOR:
+            yield DEGRADED, f"The trust anchor {anchor['subject']} expires at {clock_time(end)}."
+
+
+def _changes(document: Document) -> Iterator[tuple[int, str]]:
+    last, change = document.get("last") or {}, document.get("change") or {}
+    if last.get("phase") == "rolled-back" and last.get("failure"):
+        yield DEGRADED, f"The last change was rolled back: {last['failure']['message']}"
+    if change.get("failure"):
+        yield DEGRADED, f"The change in flight has trouble: {change['failure']['message']}"
+    for item in document.get("retirements") or []:
+        if item.get("refused"):
+            yield DEGRADED, f"The cloud refuses to retire {item['certificate_id'][:12]}: {item['refused']}"
+
+
+def _live(document: Document, now: datetime) -> Iterator[tuple[int, str]]:
+    link = document.get("connection") or {}
+    if link.get("state") == "taken-over":
+        yield DEGRADED, link["why"]
+    elif link.get("state") == "down" and link.get("since") and abs(now - instant(link["since"])) > LONG_DOWN:
+        yield DEGRADED, f"There has been no connection since {clock_time(instant(link['since']))}: {link['why']}"
+    if document.get("stuck"):
+        yield CRITICAL, str(document["stuck"])
+    if document.get("configuration_refused"):
+        yield DEGRADED, f"The changed configuration is not in force: {document['configuration_refused']}"
+
+
+def screen(document: Document, now: datetime) -> Iterator[tuple[str, str]]:
+    """Return what `iot-cert status` shows: name and text, line breaks included."""
+    current = document.get("current")
+    thing = current["thing_name"] if current else document.get("thing_name") or "not enrolled"
+    yield "gateway", f"{thing} at {document['endpoint']}:{document['port']}"
+    yield "clock", f"{clock_time(now)}, {document['clock']['state']}"
+    if current is not None:
+        yield from _current(document, current, now)
+    yield "change", _change(document)
+    yield from _live_lines(document)
+    if document.get("last"):
+        yield "last", history_line(document["last"])
+    yield "health", "\n".join(document.get("health") or []) or "ok"
+
+
+def _current(document: Document, current: Document, now: datetime) -> Iterator[tuple[str, str]]:
+    previous = document.get("previous")
+    back = f"previous is {previous}" if previous else "no previous"
+    since = clock_time(instant(current["created_at"]))
+    yield "generation", f"{current['generation']} since {since} ({current['kind']}), {back}"
+    leaf = current["certificate"]
+    yield (
+        "certificate",
+        f"{leaf['subject']}, {leaf['key']}, {_until(instant(leaf['not_after']), now)}\nid {leaf['sha256']}",
+    )
+    renewal = current["renewal"]
+    opens = instant(renewal["opens_at"])
+    yield "renewal", f"due {clock_time(instant(renewal['at']))}, in the window from {opens:%Y-%m-%d %H:%M} UTC"
+    lines = [
+        f"{_common_name(anchor['subject'])}, {_until(instant(anchor['not_after']), now)}"
+        for anchor in current["anchors"]
+    ]
+    yield "anchors", "\n".join(lines)
+
+
+def _until(at: datetime, now: datetime) -> str:
+    days = (at - now) / timedelta(days=1)
+    left = f"{days:.0f} days left" if days >= 2 else f"{days * 24:.1f} h left"  # noqa: PLR2004 - below, hours tell more
+    return f"until {at:%Y-%m-%d %H:%M} UTC ({left if days > 0 else 'EXPIRED'})"
+
+
+def _common_name(subject: str) -> str:
+    parts = [part for part in subject.split(",") if part.startswith("CN=")]
+    return parts[0][3:] if parts else subject
+
+
+def _change(document: Document) -> str:
+    change = document.get("change")
+    if not change:
+        return "none in flight"
+    following = document.get("next") or {}
+    until = f" until {clock_time(instant(following['until']))}" if following.get("until") else ""
+    since = clock_time(instant(change["entered_at"]))
+    return (
+        f"{change['kind']} {change['id']} ({change['reason']}), in phase {change['phase']} since {since}\n"
+        f"next: {following.get('why', 'unknown')}{until}"
+    )
+
+
+def _live_lines(document: Document) -> Iterator[tuple[str, str]]:
+    link = document.get("connection")
+    if link:
+        yield "connection", f"{link['state']}: {link['why']}" if link.get("why") else link["state"]
+    plan = document.get("plan")
+    if plan and not document.get("change"):
+        yield "plan", plan["why"]
+    pause = document.get("pause")
+    if pause:
+        yield "paused", f"until {clock_time(instant(pause['until']))}: {pause['reason']}"
+    waiting = document.get("retirements") or []
+    if waiting:
+        lines = [f"{item['certificate_id'][:12]} from {clock_time(instant(item['due']))}" for item in waiting]
+        yield "retiring", "\n".join(lines)
+
+
+def history_line(record: Document) -> str:
+    """Return a finished change as one line."""
+    failure = f": {record['failure']['message']}" if record.get("failure") else ""
+    return (
+        f"{clock_time(instant(record['entered_at']))}  {record['kind']:<8} {record['phase']:<11} "
+        f"generation {record['generation']:<4} {record['origin']}: {record['reason']}{failure}"
+    )
+
+
+def explain(document: Document, now: datetime) -> list[str]:
+    """Return why nothing is being rotated now, or what is being done, a sentence a line."""
+    lines = []
+    change, following, plan = document.get("change"), document.get("next") or {}, document.get("plan") or {}
+    if change:
+        lines.append(f"The {change['kind']} {change['id']} is in flight, in phase {change['phase']}.")
+        if following.get("why"):
+            lines.append(_sentence(following["why"]))
+    elif plan:
+        lines.append(("A change is due: " if plan["due"] else "Nothing is begun now: ") + _sentence(plan["why"]))
+    if plan.get("at") and not plan.get("due") and not change:
+        lines.append(f"That is in {duration(max(instant(plan['at']) - now, timedelta()))}.")
+    link = document.get("connection")
+    if link and link.get("why"):
+        lines.append(f"The connection is {link['state']}: {_sentence(link['why'])}")
+    if not document.get("daemon"):
+        lines.append(
+            "No daemon runs, so nothing happens by itself: `systemctl start iot-cert-agent`, or `iot-cert rotate`."
+        )
+    return [*lines, *(document.get("health") or [])]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", ")")) else f"{text}."

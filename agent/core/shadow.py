@@ -1,0 +1,118 @@
+"""The named shadow `certificate`: what it reports, and what it may wish for.
+
+``reported`` is a small, stable digest of the status, fit for fleet indexing. ``desired`` may hold one wish, a renewal
+window; it is echoed in ``reported`` once it is understood, which ends the delta. A wish that cannot be understood is
+left standing as the delta, and `wishRefused` says why. Other keys are nobody's business here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.core.jobs import MAX_PAYLOAD, read_window
+from agent.core.plain import PlainError, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.core.schedule import Suggestion
+
+NAME = "certificate"
+MAX_REPORT = 4_096  # bytes
+MAX_TEXT = 400  # characters of one value
+
+WISH = "renew"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the shadow wishes for.
+
+    Attributes:
+        raw: As it came, to be echoed.
+        window: The renewal window, when it is understood.
+        refused: Why it is not, else empty.
+    """
+
+    raw: Any = None
+    window: Suggestion | None = None
+    refused: str = ""
+
+
+def read_shadow(payload: bytes) -> tuple[Wish, dict[str, Any]]:
+    """Return the wish and what was reported last, from the reply to GetShadow.
+
+    Raises:
+        PlainError: The reply is not what the service's API says.
+    """
+    state = decode(payload, "the shadow", limit=MAX_PAYLOAD).node("state")
+    desired, reported = state.optional_node("desired"), state.optional_node("reported")
+    return (_wish(desired.plain()) if desired else Wish()), (reported.plain() if reported else {})
+
+
+def read_delta(payload: bytes) -> Wish | None:
+    """Return the wish of a delta, or None when it is about something else.
+
+    Raises:
+        PlainError: The message is not what the service's API says.
+    """
+    state = decode(payload, "the shadow's delta", limit=MAX_PAYLOAD).node("state").plain()
+    return _wish(state) if WISH in state else None
+
+
+def _wish(desired: dict[str, Any]) -> Wish:
+    raw = desired.get(WISH)
+    if raw is None:
+        return Wish()
+    try:
+        node = decode(encode({WISH: raw}), "desired", limit=MAX_REPORT)
+        return Wish(raw=raw, window=read_window(node.node(WISH), "the shadow"))
+    except (PlainError, ValueError, RecursionError) as error:
+        return Wish(refused=str(error)[:MAX_TEXT])
+
+
+def report(status: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
+    """Return the reported state; null deletes what is not so any more.
+
+    Args:
+        status: The status document, see `agent.core.overview`.
+        wish: What the shadow wishes for.
+    """
+    current, change = status.get("current") or {}, status.get("change") or {}
+    last, plan = status.get("last") or {}, status.get("plan") or {}
+    anchors = current.get("anchors") or []
+    failure = change.get("failure") or last.get("failure") or {}
+    told = {
+        "agent": status.get("version"),
+        "health": status.get("exit"),
+        "problem": "; ".join(status.get("health") or []),
+        "generation": current.get("generation"),
+        "certificateId": (current.get("certificate") or {}).get("sha256"),
+        "notAfter": (current.get("certificate") or {}).get("not_after"),
+        "renewAt": plan.get("at"),
+        "waitsFor": plan.get("code"),
+        "changeId": change.get("id"),
+        "phase": change.get("phase"),
+        "lastChange": last.get("id"),
+        "lastOutcome": last.get("phase"),
+        "failureClass": failure.get("kind"),
+        "failure": failure.get("message"),
+        "anchors": len(anchors) or None,
+        "anchorsNotAfter": min((item.get("not_after") for item in anchors), default=None),
+        "retiring": len(status.get("retirements") or []),
+        WISH: wish.raw,
+        "wishRefused": wish.refused,
+    }
+    return {name: _cut(value) for name, value in told.items()}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:MAX_TEXT] or None
+    return value
+
+
+def differs(reported: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+    """Whether the cloud's copy lacks any of it; what others keep there does not count."""
+    return any(reported.get(name) != value for name, value in told.items())

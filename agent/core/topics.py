@@ -1,0 +1,54 @@
+"""The topics that the agent uses besides the provisioning API's, by thing.
+
+Sources: "Jobs device MQTT API operations" and "Device Shadow MQTT topics", developer guide; the retirement topics are
+the agent's own contract with the cloud side.
+"""
+
+from __future__ import annotations
+
+from agent.core.shadow import NAME
+
+
+def answers(topic: str) -> tuple[str, str]:
+    """Return where a request to `topic` is answered: accepted, rejected."""
+    return f"{topic}/accepted", f"{topic}/rejected"
+
+
+def jobs_pending(thing: str) -> str:
+    """GetPendingJobExecutions."""
+    return f"$aws/things/{thing}/jobs/get"
+
+
+def jobs_changed(thing: str) -> str:
+    """The list of pending executions has changed."""
+    return f"$aws/things/{thing}/jobs/notify"
+
+
+def job(thing: str, job_id: str) -> str:
+    """DescribeJobExecution."""
+    return f"$aws/things/{thing}/jobs/{job_id}/get"
+
+
+def job_update(thing: str, job_id: str) -> str:
+    """UpdateJobExecution."""
+    return f"$aws/things/{thing}/jobs/{job_id}/update"
+
+
+def shadow_get(thing: str) -> str:
+    """GetThingShadow of the shadow `certificate`."""
+    return f"$aws/things/{thing}/shadow/name/{NAME}/get"
+
+
+def shadow_update(thing: str) -> str:
+    """UpdateThingShadow of the shadow `certificate`."""
+    return f"$aws/things/{thing}/shadow/name/{NAME}/update"
+
+
+def shadow_delta(thing: str) -> str:
+    """What is desired and not reported has changed."""
+    return f"{shadow_update(thing)}/delta"
+
+
+def retire(thing: str) -> str:
+    """Ask for a certificate to be deactivated; see `agent.core.retirement`."""
+    return f"iot-cert-agent/{thing}/retire"

@@ -1,0 +1,19 @@
+"""Instants and spans in the words of the command's output. Imports next to nothing: `iot-cert status` must be quick."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+
+def clock_time(at: datetime) -> str:
+    """Return an instant for people: UTC, to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def duration(span: timedelta) -> str:
+    """Return a time span for people: ``90 s``, ``10 min``, ``5 h``, ``30 d``."""
+    seconds = span.total_seconds()
+    for size, unit, least in ((86400, "d", 2 * 86400), (3600, "h", 7200), (60, "min", 120)):
+        if seconds >= least:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"

@@ -1,0 +1,344 @@
+"""What the fleet's operator says and hears over the session: jobs, the shadow, and retirements.
+
+Everything that comes is hostile until parsed; what cannot be parsed is told to the log and forgotten. Nothing is kept
+on disk: after each connect the cloud is asked again, and what became of an order is in the history.
+
+Rules for jobs: an execution is acted on only after the cloud took our word that it is in progress, so that a job which
+was cancelled, or which another process of this thing took, is left alone. An answer is repeated until it is accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agent.adapters.clock import monotonic
+from agent.core import jobs, shadow, topics
+from agent.core.plain import PlainError
+from agent.core.replies import RETIRE, check_accepted
+from agent.core.retry import Backoff
+from agent.core.values import Kind
+from agent.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.adapters.link import Link
+    from agent.core.failure import Failure
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.retirement import Retirement
+    from agent.core.schedule import Suggestion
+    from agent.daemon.loop import Loop, Timer
+
+REPORT_EVERY = 60.0  # seconds between two reports to the shadow, at least
+MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
+ASK_AGAIN = 30.0  # seconds
+
+_RETIRE_AGAIN = Backoff(base=60, cap=86_400, floor=30)
+
+
+class Gateway(Protocol):
+    """What the fleet's orders act on."""
+
+    def record_for(self, order: str) -> ChangeRecord | None:
+        """Return the change that an execution ordered, in flight or finished."""
+
+    def waits_for(self, record: ChangeRecord) -> tuple[str, Any]:
+        """Return why a change waits, and until when."""
+
+    def begin_for(self, kind: Kind, order: str, reason: str) -> None:
+        """Begin a change for an execution, as soon as none is in flight; `Fleet.review` follows."""
+
+    def suggestion_applies(self, suggestion: Suggestion) -> bool:
+        """Whether the certificate is older than a suggestion."""
+
+    def suggest(self, suggestion: Suggestion | None) -> None:
+        """Take a suggested window into account."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Return the status document."""
+
+    def retired(self, due: Retirement) -> None:
+        """The cloud accepted a retirement."""
+
+    def retire_refused(self, text: str) -> None:
+        """A retirement was not accepted."""
+
+    def tell(self, event: str, text: str, **fields: Any) -> None:
+        """Write to the log."""
+
+
+@dataclass
+class _Entry:
+    """One execution of ours."""
+
+    execution: jobs.Execution
+    order: jobs.Order
+    sent: jobs.Answer | None = None
+    accepted: bool = False
+    begun: bool = False
+    refusal: jobs.Answer | None = None
+    asking: bool = False
+
+
+class Fleet:
+    """Speaks with the cloud over whatever link is up."""
+
+    def __init__(self, loop: Loop, gateway: Gateway, chance: Callable[[], float]) -> None:
+        self._loop = loop
+        self._gateway = gateway
+        self._chance = chance
+        self._link: Link | None = None
+        self._thing = ""
+        self._known: dict[str, _Entry] = {}
+        self._foreign: dict[str, None] = {}
+        self._wish = shadow.Wish()
+        self._job_window: Suggestion | None = None
+        self._reported: dict[str, Any] | None = None
+        self._reported_at = -REPORT_EVERY
+        self._report_timer: Timer | None = None
+        self._again: Timer | None = None
+        self._retiring: str | None = None
+        self._retire_tries: dict[str, tuple[int, float]] = {}
+        self.refused: dict[str, str] = {}
+
+    # -- the link --------------------------------------------------------------------------------------------------
+
+    def connected(self, link: Link, thing: str) -> None:
+        """Ask for everything anew."""
+        self._link, self._thing = link, thing
+        self._retiring = None
+        for entry in self._known.values():
+            entry.asking = False
+        link.listen(topics.jobs_changed(thing), lambda _: self._ask_pending())
+        link.listen(topics.shadow_delta(thing), self._on_delta)
+        self._ask_shadow()
+        self._ask_pending()
+
+    def disconnected(self) -> None:
+        """Nothing can be said or heard."""
+        self._link = None
+
+    def _request(self, operation: str, topic: str, body: dict[str, Any], done: Callable[[bytes], None],
+                 failed: Callable[[Failure], None] | None = None) -> None:  # fmt: skip
+        def trouble(failure: Failure) -> None:
+            if not _is_missing(failure):  # a shadow that does not exist yet is an answer
+                self._gateway.tell("progress", failure.message)
+            if failed is not None:
+                failed(failure)
+
+        def answered(topic: str, payload: bytes) -> None:
+            try:
+                check_accepted(operation, topic, payload)
+                done(payload)
+            except CloudError as error:
+                trouble(error.failure)
+            except PlainError as error:
+                self._gateway.tell("progress", f"{operation}: the answer was not used: {error}.")
+
+        if self._link is not None:
+            self._link.request(operation, topic, body, answered, trouble)
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def _ask_pending(self) -> None:
+        self._request("GetPendingJobExecutions", topics.jobs_pending(self._thing), {}, self._on_pending, self._later)
+
+    def _later(self, _failure: Failure) -> None:
+        """What was not answered is asked for again; the cloud may be throttling a whole fleet."""
+        if self._again is None or not self._again.pending:
+            self._again = self._loop.later(ASK_AGAIN * (1 + 3 * self._chance()), self._ask_pending)
+
+    def _on_pending(self, payload: bytes) -> None:
+        pending = jobs.read_pending(payload)
+        orders = {execution.order for execution in pending}
+        for order in [order for order in self._known if order not in orders]:
+            self._forget(order)  # it was cancelled, or it is done
+        for execution in pending:
+            if execution.order in self._known or execution.order in self._foreign:
+                continue
+            topic = topics.job(self._thing, execution.job_id)
+            body = {"executionNumber": execution.number, "includeJobDocument": True}
+            self._request("DescribeJobExecution", topic, body, self._on_execution, self._later)
+        self.review()
+
+    def _on_execution(self, payload: bytes) -> None:
+        execution = jobs.read_execution(payload)
+        if execution is None or execution.order in self._known:
+            return
+        order = jobs.read_order(execution)
+        if order is None:
+            self._foreign[execution.order] = None
+            if len(self._foreign) > MAX_FOREIGN:
+                del self._foreign[next(iter(self._foreign))]
+            return
+        if isinstance(order, jobs.Answer):
+            self._gateway.tell("job-rejected", f"Job {execution.job_id}: {order.details['message']}")
+            entry = _Entry(execution, jobs.Order(operation=jobs.Operation.REPORT, reason=""), refusal=order)
+        else:
+            self._gateway.tell("job-accepted", f"Job {execution.job_id} asks to {order.operation}: {order.reason}.")
+            entry = _Entry(execution, order)
+        self._known[execution.order] = entry
+        self.review()
+
+    def refuse(self, order: str, code: str, message: str) -> None:
+        """Tell the cloud that a change could not be begun."""
+        entry = self._known.get(order)
+        if entry is not None:
+            entry.refusal = jobs.failed(code, message)
+            self.review()
+
+    def review(self) -> None:
+        """Bring the cloud up to date about every execution of ours, and begin what may be begun."""
+        for entry in list(self._known.values()):
+            self._review(entry)
+        windows = [entry.order.window for entry in self._known.values() if entry.accepted and entry.order.window]
+        self._suggest(windows[0] if windows else None)
+
+    def _review(self, entry: _Entry) -> None:
+        answer = self._answer(entry)
+        if answer != entry.sent or not entry.accepted:
+            self._answer_job(entry, answer)
+        elif not entry.begun and entry.order.window is None and answer.status is jobs.Status.IN_PROGRESS:
+            entry.begun = True
+            kind = Kind.ROLLBACK if entry.order.operation is jobs.Operation.ROLLBACK else Kind.ROTATE
+            reason = f"job {entry.execution.job_id}: {entry.order.reason}"
+            self._gateway.begin_for(kind, entry.execution.order, reason)
+
+    def _answer(self, entry: _Entry) -> jobs.Answer:
+        record = self._gateway.record_for(entry.execution.order)
+        if record is not None:
+            entry.begun = True
+            return jobs.answer_of(record, *self._gateway.waits_for(record))
+        if entry.refusal is not None:
+            return entry.refusal
+        if entry.order.operation is jobs.Operation.REPORT:
+            told = shadow.report(self._gateway.status(), self._wish)
+            return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(**told))
+        window = entry.order.window
+        if window is None:
+            return jobs.waiting("The order is accepted and is carried out next.")
+        if self._gateway.suggestion_applies(window):
+            return jobs.waiting(
+                f"Rotates between {window.opens_at:%Y-%m-%dT%H:%MZ} and {window.closes_at:%Y-%m-%dT%H:%MZ}."
+            )
+        message = "The certificate in use is newer than the window that was asked for."
+        return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(message=message))
+
+    def _answer_job(self, entry: _Entry, answer: jobs.Answer) -> None:
+        if entry.asking or self._link is None:
+            return
+        entry.asking = True
+        body = {
+            "status": answer.status,
+            "statusDetails": answer.details,
+            "expectedVersion": entry.execution.version,
+            "executionNumber": entry.execution.number,
+            "includeJobExecutionState": True,
+        }
+        topic = topics.job_update(self._thing, entry.execution.job_id)
+        self._request("UpdateJobExecution", topic, body, lambda payload: self._on_updated(entry, answer, payload),
+                      lambda failure: self._on_not_updated(entry, failure))  # fmt: skip
+
+    def _on_updated(self, entry: _Entry, answer: jobs.Answer, _payload: bytes) -> None:
+        entry.asking, entry.accepted, entry.sent = False, True, answer
+        entry.execution = jobs.updated(entry.execution)
+        if answer.status is not jobs.Status.IN_PROGRESS:
+            self._gateway.tell("job-done", f"Job {entry.execution.job_id} is {answer.status}.")
+            self._forget(entry.execution.order)
+        self.review()
+
+    def _on_not_updated(self, entry: _Entry, failure: Failure) -> None:
+        """Somebody else changed it, or the answer was lost: what is true is asked for again."""
+        self._forget(entry.execution.order)
+        self._later(failure)
+
+    def _forget(self, order: str) -> None:
+        self._known.pop(order, None)
+
+    # -- the shadow ------------------------------------------------------------------------------------------------
+
+    def _ask_shadow(self) -> None:
+        self._request("GetShadow", topics.shadow_get(self._thing), {}, self._on_shadow, self._on_no_shadow)
+
+    def _on_shadow(self, payload: bytes) -> None:
+        self._wish, self._reported = shadow.read_shadow(payload)
+        self.review()
+        self.report()
+
+    def _on_no_shadow(self, failure: Failure) -> None:
+        if _is_missing(failure):
+            self._reported = {}
+            self.report()
+
+    def _on_delta(self, payload: bytes) -> None:
+        try:
+            wish = shadow.read_delta(payload)
+        except PlainError as error:
+            self._gateway.tell("progress", f"A shadow delta was not used: {error}.")
+            return
+        if wish is not None:
+            self._wish = wish
+            self.review()
+            self.report()
+
+    def _suggest(self, from_job: Suggestion | None) -> None:
+        self._gateway.suggest(from_job or self._wish.window)
+
+    def report(self) -> None:
+        """Bring the shadow up to date, at most once a minute."""
+        if self._link is None or self._reported is None:
+            return
+        told = shadow.report(self._gateway.status(), self._wish)
+        if not shadow.differs(self._reported, told):
+            return
+        wait = self._reported_at + REPORT_EVERY - monotonic()
+        if wait > 0:
+            if self._report_timer is None or not self._report_timer.pending:
+                self._report_timer = self._loop.later(wait, self.report)
+            return
+        self._reported_at = monotonic()
+
+        def accepted(_payload: bytes) -> None:
+            self._reported = {**(self._reported or {}), **told}
+
+        body = {"state": {"reported": told}}
+        self._request("UpdateShadow", topics.shadow_update(self._thing), body, accepted, lambda _: None)
+
+    # -- retirement ------------------------------------------------------------------------------------------------
+
+    def retire(self, due: Retirement) -> bool:
+        """Ask for a certificate to be deactivated, unless that was done a moment ago; return whether it was asked."""
+        _, not_before = self._retire_tries.get(due.certificate_id, (0, 0.0))
+        if self._link is None or self._retiring is not None or monotonic() < not_before:
+            return False
+        self._retiring = due.certificate_id
+
+        def accepted(_payload: bytes) -> None:
+            self._retiring = None
+            self.refused.pop(due.certificate_id, None)
+            self._gateway.retired(due)
+
+        body = {"certificateId": due.certificate_id}
+        self._request(
+            RETIRE, topics.retire(self._thing), body, accepted, lambda failure: self._not_retired(due, failure)
+        )
+        return True
+
+    def _not_retired(self, due: Retirement, failure: Failure) -> None:
+        self._retiring = None
+        tries = self._retire_tries.get(due.certificate_id, (0, 0.0))[0] + 1
+        delay = _RETIRE_AGAIN.delay(tries, 0.5 + 0.5 * self._chance())
+        self._retire_tries[due.certificate_id] = (tries, monotonic() + delay)
+        self.refused[due.certificate_id] = failure.message
+        self._gateway.tell("retire-refused", f"{due.certificate_id[:12]} is not retired yet: {failure.message}")
+        self._gateway.retire_refused(failure.message)
+
+    def next_retirement(self) -> float | None:
+        """Return the seconds until a retirement that failed may be asked for again."""
+        waits = [at - monotonic() for _, at in self._retire_tries.values() if at > monotonic()]
+        return min(waits, default=None)
+
+
+def _is_missing(failure: Failure) -> bool:
+    return failure.code == "missing"

@@ -1,0 +1,225 @@
+"""What the daemon knows, and what follows from it: the plan, the next step of a change, what is left to retire.
+
+It is fed by what workers saw and reads the records itself. It decides nothing of its own: the rules are the core's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.adapters.clock import SystemClock
+from agent.core import overview, retirement, schedule, timekeeping
+from agent.core.decide import Action, Facts, Wait, next_action, requests_of
+from agent.core.plain import to_plain
+from agent.core.records import public
+from agent.daemon.archive import Archive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from agent.config import Config
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.schedule import Pause, Plan, Suggestion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Current:
+    """The set in use, as the session needs it."""
+
+    generation: int
+    client_id: str
+    directory: Path
+
+
+class Outlook:
+    """The facts of one gateway.
+
+    Attributes:
+        config: The configuration in force.
+        clock: The wall clock.
+        pause: The pause on disk.
+        suggestion: The renewal window that the fleet suggests.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.clock = SystemClock(vouched=config.vouched_clock)
+        self.pause: Pause | None = None
+        self.suggestion: Suggestion | None = None
+        self._archive = Archive(config.state_dir)
+        self._seen: dict[str, Any] | None = None
+        self._signature: tuple[object, ...] = ()
+
+    def configure(self, config: Config) -> None:
+        """Take another configuration into force."""
+        self.config = config
+        self.clock = SystemClock(vouched=config.vouched_clock)
+
+    def take(self, seen: object) -> None:
+        """Take what a worker saw, and read the records again."""
+        self._archive.refresh()
+        if isinstance(seen, dict):
+            self._seen = seen
+        self._signature = self._look_at_files()
+
+    @property
+    def blind(self) -> bool:
+        """Whether a worker has to look: nothing was seen yet, or somebody touched the set in use."""
+        return self._seen is None or self._signature != self._look_at_files()
+
+    @property
+    def complete(self) -> bool:
+        """Whether anything was seen at all."""
+        return self._seen is not None
+
+    def _look_at_files(self) -> tuple[object, ...]:
+        return () if self.generation is None else self._archive.signature(self.generation)
+
+    # -- what is -------------------------------------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """Return the wall clock."""
+        return self.clock.now()
+
+    def reading(self) -> timekeeping.Reading:
+        """Return the clock, judged by what is known to lie in the past."""
+        floors = [record.good_time for record in self.history[-20:] if record.good_time is not None]
+        if self._seen is not None:
+            floors.append(overview.instant(self._seen["clock"]["floor"]))
+        return timekeeping.read(self.now(), synchronised=self.clock.synchronised(), floors=tuple(floors))
+
+    @property
+    def change(self) -> ChangeRecord | None:
+        """The change in flight."""
+        return self._archive.change
+
+    @property
+    def history(self) -> tuple[ChangeRecord, ...]:
+        """The finished changes."""
+        return self._archive.history
+
+    @property
+    def _set(self) -> dict[str, Any] | None:
+        return (self._seen or {}).get("current")
+
+    @property
+    def generation(self) -> int | None:
+        """The current generation, if it is whole."""
+        return int(self._set["generation"]) if self._set else None
+
+    @property
+    def thing(self) -> str:
+        """The thing's name, or empty."""
+        return str(self._set["thing_name"]) if self._set else ""
+
+    @property
+    def has_set(self) -> bool:
+        """Whether there is a usable set."""
+        return self._set is not None
+
+    @property
+    def has_enrolled(self) -> bool:
+        """Whether there is, or was, a set of this gateway's own."""
+        damaged = bool((self._seen or {}).get("damage"))
+        return self.has_set or damaged or any(record.phase.succeeded for record in self.history)
+
+    def current(self) -> Current | None:
+        """Return the set in use."""
+        number = self.generation
+        if number is None:
+            return None
+        client_id = self.config.client_id.replace("{thing}", self.thing)
+        return Current(generation=number, client_id=client_id, directory=self._archive.directory_of(number))
+
+    # -- what follows --------------------------------------------------------------------------------------------------
+
+    def following(self) -> Action | None:
+        """Return what the change in flight does next, or None without one."""
+        change = self.change
+        if change is None:
+            return None
+        earlier = requests_of(record for record in self.history if record.id != change.id)
+        facts = Facts(clock=self.reading(), current=self.generation, expected_thing=self.thing, requests=earlier)
+        return next_action(change, facts, self.config.limits)
+
+    def plan(self) -> Plan:
+        """Return what is planned now."""
+        past, clock, subject = schedule.past_of(self.history), self.reading(), self.subject()
+        if subject is not None:
+            wishes = schedule.Wishes(
+                policy=self.config.renewal_policy,
+                limits=self.config.limits,
+                holds=self._holds(),
+                suggestion=self.suggestion,
+            )
+            return schedule.plan_rotation(subject, wishes, past, clock)
+        if self.has_enrolled:
+            return schedule.without_a_set()
+        configured = self.config.enrollment is not None
+        return schedule.plan_enrolment(past, clock, self.config.limits, configured=configured)
+
+    def subject(self) -> schedule.Subject | None:
+        """Return what is to be kept fresh."""
+        if self._set is None:
+            return None
+        leaf = self._set["certificate"]
+        not_before, not_after = overview.instant(leaf["not_before"]), overview.instant(leaf["not_after"])
+        return schedule.Subject(not_before=not_before, not_after=not_after, splay=self._set["splay"])
+
+    def _holds(self) -> schedule.Holds:
+        rotation = self.config.rotation
+        inhibited = str(rotation.inhibit_file) if rotation.inhibit_file and rotation.inhibit_file.exists() else ""
+        return schedule.Holds(pause=self.pause, inhibited_by=inhibited, windows=rotation.maintenance)
+
+    def retirements(self) -> tuple[retirement.Retirement, ...]:
+        """Return the certificates that are still to be retired."""
+        in_use = [self._set["certificate"]["sha256"]] if self._set else []
+        change = self.change
+        if change is not None:
+            issued = change.issued.certificate_id if change.issued else None
+            in_use += [item for item in (change.replaces, issued) if item]
+        return retirement.outstanding(self.history, in_use, self.config.rotation.grace)
+
+    # -- the document --------------------------------------------------------------------------------------------------
+
+    def document(
+        self, *, connection: dict[str, Any], stuck: str, configuration_refused: str, refusals: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return the status document as of now; the arguments are what only the daemon knows."""
+        pause = self.pause if self.pause and self.pause.until > self.now() else None
+        document = {
+            **(self._seen or self._nothing_seen()),
+            "clock": to_plain(self.reading()),
+            "change": public(self.change) if self.change else None,
+            "next": _plainly(self.following()),
+            "last": self._archive.last,
+            "plan": to_plain(self.plan()),
+            "pause": to_plain(pause) if pause else None,
+            "retirements": [
+                {**to_plain(item), "refused": refusals.get(item.certificate_id, "")} for item in self.retirements()
+            ],
+            "connection": connection,
+            "stuck": stuck,
+            "configuration_refused": configuration_refused,
+            "daemon": os.getpid(),
+        }
+        document["health"], document["exit"] = overview.judge(document, self.now())
+        return document
+
+    def _nothing_seen(self) -> dict[str, Any]:
+        return {
+            "config": str(self.config.path.absolute()),
+            "endpoint": self.config.endpoint,
+            "port": self.config.port,
+            "damage": [(overview.DEGRADED, "The state directory was not looked at yet.")],
+        }
+
+
+def _plainly(action: Action | None) -> dict[str, Any] | None:
+    if isinstance(action, Wait):
+        return {"why": action.why, "code": action.code, "until": to_plain(action.until)}
+    return None if action is None else {"why": action.why, "code": "step"}

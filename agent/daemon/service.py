@@ -1,0 +1,541 @@
+"""The daemon: it decides what is next, and has it done.
+
+One thread. Everything that happens (a worker's end, a clock step, an order, a connection) ends in `consider`, which
+looks at the facts anew and does at most one thing. Rules:
+
+* It writes nothing to the state directory but a pause. Changes are the workers', one at a time.
+* It is ready when the store is recovered and the socket listens, not when the cloud answers.
+* Nothing is concluded from its own memory that the disk or the cloud could tell.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from agent.adapters import pauses, privileges
+from agent.adapters.clock import monotonic
+from agent.adapters.eventlog import EventLog
+from agent.adapters.mqtt import Connector, timeouts
+from agent.adapters.notify import Notifier
+from agent.adapters.peers import group_ids, role_of
+from agent.adapters.uplink import open_uplink
+from agent.adapters.wallclock import open_clock_watch
+from agent.config import load
+from agent.core import jobs, messages, retirement, schedule
+from agent.core.decide import Wait
+from agent.core.exits import Exit, of_error
+from agent.core.lifecycle import Phase
+from agent.core.link import heals_with_network
+from agent.core.orders import Do, Order
+from agent.core.retry import Backoff
+from agent.core.values import Kind, Origin
+from agent.daemon.control import Control
+from agent.daemon.desk import Desk
+from agent.daemon.fleet import Fleet
+from agent.daemon.loop import Loop
+from agent.daemon.outlook import Outlook
+from agent.daemon.publisher import Publisher
+from agent.daemon.session import Session
+from agent.daemon.workers import WorkerProcess
+from agent.errors import AgentError, ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from agent.adapters.link import Link
+    from agent.adapters.peers import Peer, Role
+    from agent.config import Config
+    from agent.core.failure import Failure
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.schedule import Pause, Suggestion
+    from agent.daemon.control import Client
+    from agent.daemon.loop import Timer
+
+SOCKET = "control.sock"
+READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
+
+STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit allows thirty for everything
+GOODBYE = 2.0  # seconds for the SDK to say goodbye to the broker
+INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
+_TROUBLE = Backoff(base=5, cap=3600, floor=1)
+
+
+class Daemon:
+    """One gateway's daemon."""
+
+    _worker: WorkerProcess | None = None
+    _asker: Client | None = None
+    _look: Timer | None = None
+    _hold_until = 0.0
+    _troubles = 0
+    _stuck = ""
+    _refused_configuration = ""
+    _down_since: datetime | None = None
+    _ready = _orderly = _retire_forced = _stopping = False
+
+    def __init__(self, config: Config) -> None:
+        self.loop = Loop()
+        self.outlook = Outlook(config)
+        self.log = EventLog(self.outlook.clock)
+        self.notifier = Notifier()
+        self.desk = Desk(self)
+        self.control = Control(self.loop, self.desk.handle, self._role, exit_of=lambda error: int(of_error(error)))
+        self._chance = random.SystemRandom().random
+        self.session = Session(self.loop, self._connector(), self, self._chance)
+        self.fleet = Fleet(self.loop, self, self._chance)
+        self._clock_watch = open_clock_watch()
+        self._uplink = open_uplink()
+        self._publisher = Publisher(config.runtime_dir)
+        self._queue: deque[tuple[Order, Client | None]] = deque()
+        self._fleet_orders: dict[str, Order] = {}
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Exit:
+        """Run until told to stop.
+
+        Raises:
+            AgentError: It cannot start.
+        """
+        privileges.keep_memory_private()
+        self._listen()
+        self._watch_world()
+        self._tell(messages.Event.STARTED, f"Starting with {self.outlook.config.path}.")
+        self._read_pause()
+        self.submit(Order(do=Do.LOOK))
+        try:
+            self.loop.run()
+        finally:
+            self.control.close()
+            self._publisher.withdraw()
+        return Exit.DONE
+
+    def _listen(self) -> None:
+        inherited = self.notifier.listen_fds()
+        if inherited:
+            self.control.adopt(inherited[0])
+            return
+        self.outlook.config.runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.control.listen(str(self.outlook.config.runtime_dir / SOCKET))
+
+    def _watch_world(self) -> None:
+        signals_read, signals_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(signals_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        self.loop.watch(signals_read, lambda: self._on_signals(os.read(signals_read, 64)))
+        if self._uplink is not None:
+            self.loop.watch(self._uplink.fileno(), self._on_uplink)
+        if self._clock_watch is not None:
+            self.loop.watch(self._clock_watch.fileno(), self._on_clock)
+        interval = self.notifier.watchdog_interval()
+        if interval is not None:
+            self._feed(interval)
+
+    def _feed(self, interval: float) -> None:
+        """Feed the watchdog from the loop itself: a loop that does not turn any more is not fed."""
+        self.notifier.watchdog()
+        self.loop.later(interval, lambda: self._feed(interval))
+
+    def _on_signals(self, numbers: bytes) -> None:
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            self._stop()
+        elif signal.SIGHUP in numbers:
+            self._reload()
+
+    def _stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        self.notifier.stopping("stopping")
+        self._tell(messages.Event.STOPPING, "Stopping; a change in flight is kept and goes on at the next start.")
+        if self._worker is not None:
+            self._worker.stop()
+            self.loop.later(STOP_PATIENCE, lambda: self._worker.kill() if self._worker else None)
+        else:
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        self.desk.ended({
+            "event": "error", "message": "The daemon was stopped; the change, if any, is kept.", "hint": "", "exit": 5,
+        })  # fmt: skip
+        self.session.stop()
+        self.loop.later(GOODBYE, self.loop.stop)
+        if not self.session.open:
+            self.loop.later(0.05, self.loop.stop)  # one more turn for what clients are still to be told
+
+    def _reload(self) -> None:
+        self.notifier.reloading()
+        try:
+            self._apply(load(self.outlook.config.path))
+        except ConfigError as error:
+            self._refused_configuration = f"{error}"
+            self._tell(messages.Event.RELOAD_REFUSED, f"The configuration before stays in force: {error}")
+        else:
+            self._refused_configuration = ""
+            self._tell(messages.Event.RELOADED, "The configuration was read again.")
+            self.submit(Order(do=Do.LOOK, orderly=True))
+        self.notifier.ready(self._summary())
+        self.consider()
+
+    def _apply(self, config: Config) -> None:
+        if (config.state_dir, config.runtime_dir) != (self.outlook.config.state_dir, self.outlook.config.runtime_dir):
+            raise ConfigError("state_dir and runtime_dir take effect at a restart: `systemctl restart iot-cert-agent`.")
+        moved = config.target != self.outlook.config.target or config.client_id != self.outlook.config.client_id
+        self.outlook.configure(config)
+        self.session.connector = self._connector()
+        if moved:
+            self.session.use(None)
+
+    def _connector(self) -> Connector:
+        waits = timeouts(self.outlook.config.connect_timeout, self.outlook.config.request_timeout)
+        return Connector(self.outlook.config.target, waits, small_client_hello=self.outlook.config.small_client_hello)
+
+    def _role(self, peer: Peer) -> Role:
+        return role_of(peer, readers=group_ids(READERS), admins=group_ids(ADMINS), owner_uid=os.geteuid())
+
+    # -- what happens ----------------------------------------------------------------------------------------------
+
+    def _on_uplink(self) -> None:
+        if self._uplink is not None and self._uplink.read():
+            self.session.hurry()
+
+    def _on_clock(self) -> None:
+        if self._clock_watch is not None and self._clock_watch.read():
+            self._tell(
+                messages.Event.PROGRESS, f"The clock was set; it shows {self.outlook.now():%Y-%m-%d %H:%M:%S} UTC now."
+            )
+        self.consider()
+
+    def on_connected(self, link: Link) -> None:
+        """See `agent.daemon.session.Owner`."""
+        self._down_since, self._stuck = None, ""
+        self._tell(messages.Event.CONNECTED, f"Connected with generation {self.session.generation}.")
+        self.fleet.connected(link, self.outlook.thing)
+        change, outage = self.outlook.change, self.session.outage
+        self.session.outage = False
+        if outage and change is not None and change.retry_at is not None and heals_with_network(change.failure):
+            self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+        self.consider()
+
+    def on_disconnected(self, why: str) -> None:
+        """See `agent.daemon.session.Owner`."""
+        self.fleet.disconnected()
+        if self._down_since is None:
+            self._down_since = self.outlook.now()
+            if self.session.state == "down" and not self._stopping:
+                self._tell(messages.Event.DISCONNECTED, f"Not connected: {why}")
+        self._publish()
+
+    def on_taken_over(self, why: str) -> None:
+        """See `agent.daemon.session.Owner`."""
+        self._tell(messages.Event.TAKEN_OVER, why)
+
+    def on_doubt(self, failure: Failure) -> None:
+        """See `agent.daemon.session.Owner`."""
+        if self.outlook.change is None:
+            self.submit(Order(do=Do.CLIMB, reason=failure.message, origin=Origin.LADDER))
+        elif heals_with_network(self.outlook.change.failure):
+            self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def submit(self, order: Order, client: Client | None = None) -> None:
+        """See `agent.daemon.desk.Daemon`."""
+        if client is None and any(waiting.do is order.do for waiting, _ in self._queue):
+            return
+        self._queue.append((order, client))
+        self.loop.post(self.consider)
+
+    def interrupt(self) -> None:
+        """See `agent.daemon.desk.Daemon`."""
+        if self._worker is not None:
+            self._worker.stop()
+
+    def _start(self, order: Order, client: Client | None) -> None:
+        from dataclasses import replace  # noqa: PLC0415 - a name used once
+
+        self._asker = client
+        self.session.lend()
+        order = replace(order, connected_at=self.session.connected_at)
+        self._worker = WorkerProcess(self.loop, self.outlook.config.path, order, self._on_progress, self._on_end)
+
+    def _on_progress(self, message: dict[str, Any]) -> None:
+        code, text = str(message.get("code", "")), str(message.get("text", ""))
+        event = messages.of_progress(code, message.get("failure"))
+        self._tell(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
+        self.desk.progress(message)
+
+    def _on_end(self, end: dict[str, Any]) -> None:
+        order, client = self._worker.order if self._worker else Order(do=Do.LOOK), self._asker
+        self._worker = self._asker = None
+        self.outlook.take(end.get("document"))
+        error = end.get("error")
+        self._orderly = error is None
+        if error is None:
+            self._troubles = 0
+        else:
+            self._on_error(order, client, error)
+        self._follow_up(order, end)
+        self._tell_end(order, client, end)
+        self.session.use(self.outlook.current())
+        self.session.take_back(end.get("connected_at"))
+        self.fleet.review()
+        if self._stopping:
+            self._say_goodbye()
+            return
+        self._be_ready()
+        self.consider()
+
+    def _on_error(self, order: Order, client: Client | None, error: dict[str, Any]) -> None:
+        self._troubles = min(self._troubles + 1, 12)
+        delay = 1.0 if error.get("busy") else _TROUBLE.delay(self._troubles, 0.5 + 0.5 * self._chance())
+        self._hold_until = monotonic() + delay
+        self.loop.later(delay, self.consider)
+        if error.get("busy"):
+            self._queue.appendleft((order, client))
+            return
+        event = messages.Event.WORKER_DIED if error.get("died") else messages.Event.TROUBLE_STORE
+        self._tell(event, str(error["message"]))
+        if order.order:
+            self._fleet_orders.pop(order.order, None)
+            self.fleet.refuse(order.order, "refused", str(error["message"]))
+        if client is not None:
+            self.desk.failed(client, error)
+
+    def _follow_up(self, order: Order, end: dict[str, Any]) -> None:
+        """Climb the ladder after a change that ended because the set it started from is refused."""
+        climb = end.get("climb")
+        if climb is not None:
+            self._stuck = f"{climb['why']}." if climb.get("use") == "technician" else ""
+            if self._stuck:
+                self._tell(messages.Event.LOCKED_OUT, self._stuck)
+        elif end.get("locked_out") and order.do is not Do.CLIMB:
+            self.submit(Order(do=Do.CLIMB, reason="the set in use is refused", origin=Origin.LADDER))
+
+    def _tell_end(self, order: Order, client: Client | None, end: dict[str, Any]) -> None:
+        if "rehearsal" in end:
+            self.desk.ended({"event": "rehearsal", "text": end["rehearsal"], "exit": int(Exit.DONE)})
+        elif order.do is Do.NOTE_RETIRED:
+            self.desk.retirement(len(self.outlook.retirements()))
+        elif end.get("wait"):
+            told = {name: end.get(name) for name in ("change", "wait")}
+            self.desk.waits({**told, "current": self.outlook.generation, "would_exit": end["exit"]})
+        elif end.get("change") and not end.get("locked_out"):
+            self._tell_outcome(end)
+        elif order.do is Do.CLIMB and client is not None and "climb" in end and not end.get("change"):
+            message = f"Nothing was changed: {end['climb']['why']}."
+            self.desk.failed(None, {"message": message, "hint": "", "exit": int(Exit.UNAVAILABLE)})
+
+    def _tell_outcome(self, end: dict[str, Any]) -> None:
+        change = end["change"]
+        text = f"{change['kind']} {change['id']} ended: {change['phase']}."
+        failure = (change.get("failure") or {}).get("message", "")
+        if change["phase"] != Phase.COMMITTED:  # which was told as it happened
+            self._tell(messages.of_progress(change["phase"], None), f"{text} {failure}".rstrip(), change=change["id"])
+        self.desk.ended({"event": "outcome", "change": change, "current": self.outlook.generation, "exit": end["exit"]})
+
+    def _be_ready(self) -> None:
+        if not self._ready:
+            self._ready = True
+            self.notifier.ready(self._summary())
+
+    # -- considering -----------------------------------------------------------------------------------------------
+
+    def consider(self) -> None:
+        """Look at the facts and do the next thing, or sleep until something may change."""
+        if self._stopping:
+            return
+        if self._worker is None:
+            chosen = self._choose()
+            if chosen is not None:
+                self._start(*chosen)
+            else:
+                self._retire_due()
+                self._sleep()
+        self._publish()
+
+    def _choose(self) -> tuple[Order, Client | None] | None:
+        if monotonic() < self._hold_until:
+            return None
+        if self._queue:
+            return self._queue.popleft()
+        if self.outlook.blind:
+            return Order(do=Do.LOOK, orderly=self._orderly), None
+        if self.outlook.change is not None:
+            if isinstance(self.outlook.following(), Wait):
+                return None
+            return Order(do=Do.GO_ON, orderly=self._orderly), None
+        if self._fleet_orders:
+            return self._fleet_orders.pop(next(iter(self._fleet_orders))), None
+        return self._planned()
+
+    def _planned(self) -> tuple[Order, Client | None] | None:
+        plan = self.outlook.plan()
+        if not plan.due:
+            return None
+        if not self.outlook.has_set and self.outlook.has_enrolled:
+            self._hold_until = monotonic() + 60.0  # climbing is not free, and what it finds begins a change by itself
+            return Order(do=Do.CLIMB, reason=plan.why, origin=Origin.LADDER), None
+        origin = Origin.JOB if plan.order else Origin.SCHEDULE
+        order = Order(do=Do.BEGIN, kind=plan.kind, origin=origin, reason=plan.why[:500], order=plan.order)
+        return order, None
+
+    def _sleep(self) -> None:
+        """Wake when something planned is due, at a clock step, and after ten minutes whatever happens."""
+        now, instants = self.outlook.now(), [self.outlook.now() + schedule.LOOK_EVERY]
+        action, plan = self.outlook.following(), self.outlook.plan()
+        if isinstance(action, Wait):
+            instants.append(action.until)
+        elif plan.at is not None:
+            instants.append(plan.at)
+        instants += [item.due for item in self.outlook.retirements()]
+        seconds = [(at - now).total_seconds() for at in instants if at > now]
+        again = self.fleet.next_retirement()
+        seconds += [again] if again is not None else []
+        seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
+        if self._look is not None:
+            self._look.cancel()
+        delay = min(seconds, default=schedule.LOOK_EVERY.total_seconds())
+        self._look = self.loop.later(max(delay, 0.05), self.consider)
+        if self._clock_watch is not None:
+            self._clock_watch.arm(now + schedule.LOOK_EVERY * 2)  # only a clock step is to be heard of from there
+
+    def _read_pause(self) -> None:
+        try:
+            self.outlook.pause = pauses.read(self.outlook.config.state_dir)
+        except StoreError:
+            self.outlook.pause = None
+
+    def set_pause(self, pause: Pause | None) -> None:
+        """See `agent.daemon.desk.Daemon`."""
+        if pause is None:
+            pauses.clear(self.outlook.config.state_dir)
+            self._tell(messages.Event.RESUMED, "Scheduled changes are not held any more.")
+        else:
+            pauses.write(self.outlook.config.state_dir, pause)
+            self._tell(messages.Event.PAUSED, f"Paused until {pause.until:%Y-%m-%d %H:%M} UTC: {pause.reason}")
+        self.outlook.pause = pause
+        self.consider()
+
+    # -- the fleet -------------------------------------------------------------------------------------------------
+
+    def record_for(self, order: str) -> ChangeRecord | None:
+        """See `agent.daemon.fleet.Gateway`."""
+        return jobs.find(order, self.outlook.change, self.outlook.history)
+
+    def waits_for(self, record: ChangeRecord) -> tuple[str, datetime | None]:
+        """See `agent.daemon.fleet.Gateway`."""
+        action = self.outlook.following() if record is self.outlook.change else None
+        return (action.why, action.until) if isinstance(action, Wait) else ("", None)
+
+    def begin_for(self, kind: Kind, order: str, reason: str) -> None:
+        """See `agent.daemon.fleet.Gateway`."""
+        self._fleet_orders[order] = Order(do=Do.BEGIN, kind=kind, origin=Origin.JOB, reason=reason, order=order)
+        self.loop.post(self.consider)
+
+    def suggestion_applies(self, suggestion: Suggestion) -> bool:
+        """See `agent.daemon.fleet.Gateway`."""
+        subject = self.outlook.subject()
+        return subject is not None and subject.not_before < suggestion.opens_at
+
+    def suggest(self, suggestion: Suggestion | None) -> None:
+        """See `agent.daemon.fleet.Gateway`."""
+        if suggestion != self.outlook.suggestion:
+            self.outlook.suggestion = suggestion
+            self.loop.post(self.consider)
+
+    def _retire_due(self) -> None:
+        """Ask for retirements, over the current set's own session and with nothing else in flight."""
+        settled = (
+            self.outlook.change is None
+            and self.session.generation == self.outlook.generation
+            and self.outlook.reading().believable
+        )
+        if not settled or self.session.link is None:
+            return
+        for due in self.outlook.retirements():
+            if (self._retire_forced or due.due <= self.outlook.now()) and self.fleet.retire(due):
+                return
+
+    def retire_now(self) -> int:
+        """See `agent.daemon.desk.Daemon`."""
+        left = len(self.outlook.retirements())
+        if left and self.session.link is None and self.session.state in {"down", "taken-over"}:
+            raise AgentError(f"There is no connection to ask over: {self.session.why}", hint="Try again later.")
+        self._retire_forced = left > 0
+        self.loop.post(self.consider)
+        return left
+
+    def retired(self, due: retirement.Retirement) -> None:
+        """See `agent.daemon.fleet.Gateway`."""
+        self.submit(Order(do=Do.NOTE_RETIRED, change=due.change, orderly=True))
+
+    def retire_refused(self, text: str) -> None:
+        """See `agent.daemon.fleet.Gateway`."""
+        self._retire_forced = False
+        self.desk.retirement(len(self.outlook.retirements()), text)
+        self.consider()
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+
+    def tell(self, event: str, text: str, **fields: Any) -> None:
+        """See `agent.daemon.fleet.Gateway`."""
+        self._tell(messages.Event(event), text, **fields)
+
+    def _tell(self, event: messages.Event, text: str, **fields: Any) -> None:
+        change = self.outlook.change
+        if change is not None:
+            fields.setdefault("change", change.id)
+            fields.setdefault("phase", change.phase.value)
+            if change.failure is not None:
+                fields.setdefault("failure_class", change.failure.kind.value)
+                fields.setdefault("failure_code", change.failure.code)
+        self.log.log(event, text, generation=self.outlook.generation, **fields)
+
+    def status(self) -> dict[str, Any]:
+        """See `agent.daemon.desk.Daemon`."""
+        link = {
+            "state": self.session.state,
+            "why": self.session.why,
+            "since": self._down_since.isoformat() if self._down_since else None,
+        }
+        return self.outlook.document(
+            connection=link,
+            stuck=self._stuck,
+            configuration_refused=self._refused_configuration,
+            refusals=self.fleet.refused,
+        )
+
+    def _publish(self) -> None:
+        if not self.outlook.complete:
+            return
+        document = self.status()
+        problem = self._publisher.publish(document, self.outlook.history, self.outlook.now())
+        if problem:
+            self._tell(messages.Event.TROUBLE_STORE, problem)
+        self.fleet.report()
+        if self._ready:
+            self.notifier.status(self._summary())
+
+    def _summary(self) -> str:
+        change = self.outlook.change
+        if change is not None:
+            return f"{change.kind} {change.id} is in flight, in phase {change.phase}"
+        set_text = f"generation {self.outlook.generation}" if self.outlook.has_set else "no certificate"
+        return f"{set_text}, connection {self.session.state}; {self.outlook.plan().why}"
+
+
+def run(config: Config) -> Exit:
+    """Run the daemon until it is told to stop.
+
+    Raises:
+        AgentError: It cannot start.
+    """
+    if config.state_dir.exists():
+        privileges.become_owner(config.state_dir)
+    return Daemon(config).run()

@@ -1,0 +1,237 @@
+"""The daemon's session: the one connection that is kept while nothing is being changed.
+
+Rules:
+
+* It connects with the current set and nothing else. What is current is the record's and the links' business, not its
+  own.
+* While a worker runs it stays as it is and does not fight for the client id: the worker's connection takes it over.
+  When the worker has ended it connects again, with whatever is current then.
+* A refusal is never concluded from here; after repeated doubts it asks for the ladder.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from agent.adapters import durable
+from agent.adapters.clock import monotonic
+from agent.adapters.link import Link
+from agent.adapters.mqtt import Connector, spacing
+from agent.core.failure import FailureClass
+from agent.core.link import Standing, Verdict, after_failure, after_loss, after_takeover
+from agent.core.wording import duration
+from agent.errors import CloudError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.core.failure import Failure
+    from agent.daemon.loop import Loop, Timer
+
+_MAX_FILE = 1_048_576  # bytes
+
+
+class Identity(Protocol):
+    """The set to connect with."""
+
+    @property
+    def generation(self) -> int:
+        """Its number."""
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client id."""
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+
+
+class Owner(Protocol):
+    """Whoever the session belongs to."""
+
+    def on_connected(self, link: Link) -> None:
+        """The session is up."""
+
+    def on_disconnected(self, why: str) -> None:
+        """It is not any more."""
+
+    def on_doubt(self, failure: Failure) -> None:
+        """Refusals pile up that the ladder should look into."""
+
+    def on_taken_over(self, why: str) -> None:
+        """Another client uses the same id."""
+
+
+class Session:
+    """Keeps the connection."""
+
+    def __init__(self, loop: Loop, connector: Connector, owner: Owner, chance: Callable[[], float]) -> None:
+        self._loop = loop
+        self.connector = connector
+        self._owner = owner
+        self._chance = chance
+        self._standing = Standing()
+        self._identity: Identity | None = None
+        self._link: Link | None = None
+        self._retry: Timer | None = None
+        self._up_since = 0.0
+        self._lent = False
+        self._stopped = False
+        self.connected_at: float | None = None
+        self.generation: int | None = None
+        self.state, self.why = "down", "nothing was tried yet"
+        self.outage = False
+
+    @property
+    def link(self) -> Link | None:
+        """The link, while it is up."""
+        return self._link if self._link is not None and self._link.up else None
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    def use(self, identity: Identity | None) -> None:
+        """Connect with this set from now on; with the same one, go on as before."""
+        before, self._identity = self._identity, identity
+        changed = identity is None or before is None or before.generation != identity.generation
+        if changed and self._link is not None:
+            self._link.close()
+        elif self._link is None and not self._lent and (changed or self._retry is None):
+            self._try_soon()
+
+    def lend(self) -> None:
+        """Let a worker have the client id."""
+        self._lent = True
+        self._cancel()
+
+    def take_back(self, connected_at: float | None) -> None:
+        """Have it back; `connected_at` is when the worker connected last."""
+        self._lent = False
+        if connected_at is not None:
+            self.connected_at = max(connected_at, self.connected_at or connected_at)
+        if self._link is None:
+            if self.state == "lent":
+                self.state, self.why = "connecting", ""
+            self._try_soon()
+
+    def hurry(self) -> None:
+        """The network may be back: try soon, unless there is another reason to wait."""
+        if self.state == "down" and self._retry is not None and not self._lent:
+            self._cancel()
+            self._schedule(1.0 + 2.0 * self._chance())  # every gateway of a site sees its uplink come back at once
+
+    def stop(self) -> None:
+        """Disconnect for good."""
+        self._stopped = True
+        self._cancel()
+        if self._link is not None:
+            self._link.close()
+
+    @property
+    def open(self) -> bool:
+        """Whether the SDK still holds a connection."""
+        return self._link is not None
+
+    # -- attempts --------------------------------------------------------------------------------------------------
+
+    def _try_soon(self) -> None:
+        self._cancel()
+        self._schedule(spacing(self.connected_at, monotonic()))
+
+    def _schedule(self, delay: float) -> None:
+        if not self._stopped:
+            self._retry = self._loop.later(delay, self._attempt)
+
+    def _cancel(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _attempt(self) -> None:
+        self._retry = None
+        if self._identity is None or self._lent or self._link is not None or self._stopped:
+            return
+        identity = self._identity
+        attempt = Link(self.connector, self._loop.post, self)
+        try:
+            credential, trust = _read(identity.directory)
+            self.connected_at = monotonic()
+            attempt.open(f"generation {identity.generation}", identity.client_id, credential, trust)
+        except CloudError as error:
+            self._judge(after_failure(self._standing, error.failure, self._chance()), error.failure)
+            return
+        except StoreError as error:
+            self._down(str(error))
+            self._schedule(60.0)
+            return
+        self._link, self.generation = attempt, identity.generation
+        if self.state != "taken-over":
+            self.state = "connecting"
+
+    def on_up(self, up: Link) -> None:
+        """See `agent.adapters.link.Listener`."""
+        self.state, self.why = "up", ""
+        self._up_since = monotonic()
+        self._owner.on_connected(up)
+
+    def on_over(self, over: Link, failure: Failure | None, *, taken_over: bool) -> None:
+        """See `agent.adapters.link.Listener`."""
+        if over is not self._link:
+            return
+        self._link = None
+        lasted = monotonic() - self._up_since if self.state == "up" else 0.0
+        self._up_since = monotonic()
+        if self._lent:
+            self._down("a change is using the connection", state="lent")
+        elif failure is None:
+            self._down("it is being made again")
+            if self._identity is not None:
+                self._try_soon()
+        elif taken_over:
+            self._lost_to_another(lasted)
+        else:
+            self._judge(after_loss(self._standing, failure, lasted, self._chance()), failure)
+
+    def _lost_to_another(self, lasted: float) -> None:
+        verdict = after_takeover(self._standing, lasted, self._chance())
+        self._standing = verdict.standing
+        client_id = self._identity.client_id if self._identity else ""
+        why = (
+            f"Another client connected as {client_id}, so this one keeps away for {duration_of(verdict.delay)}; "
+            "every gateway needs a client id of its own."
+        )
+        self._down(why, state="taken-over")
+        self._schedule(verdict.delay)
+        self._owner.on_taken_over(why)
+
+    def _judge(self, verdict: Verdict, failure: Failure) -> None:
+        self._standing = verdict.standing
+        self.outage = self.outage or failure.kind is FailureClass.NETWORK
+        self._down(f"{failure.message} Next try in {duration_of(verdict.delay)}.")
+        self._schedule(verdict.delay)
+        if verdict.doubt:
+            self._owner.on_doubt(failure)
+
+    def _down(self, why: str, state: str = "down") -> None:
+        self.state, self.why = state, why
+        self._owner.on_disconnected(why)
+
+
+def duration_of(seconds: float) -> str:
+    """Return a delay for people."""
+    from datetime import timedelta  # noqa: PLC0415 - a name used once
+
+    return duration(timedelta(seconds=round(seconds)))
+
+
+def _read(directory: Path) -> tuple[tuple[bytes, bytes], bytes]:
+    try:
+        with durable.directory(os.fspath(directory)) as fd:
+            key, certificate, trust = (
+                durable.read(fd, name, _MAX_FILE) for name in ("key.pem", "certificate.pem", "trust.pem")
+            )
+    except FileNotFoundError as error:
+        raise StoreError(f"{directory}/{error.filename} is missing.") from error
+    return (key, certificate), trust

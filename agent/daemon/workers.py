@@ -1,0 +1,135 @@
+"""One worker process at a time: started with an order, listened to line by line, and ended when it makes no progress.
+
+Rules:
+
+* What a worker says is data from another process: bounded, parsed, and never trusted to come.
+* A worker that dies without an `end` has lost nothing; the record on disk says where to go on.
+* One that is silent for longer than any step may take is killed. That keeps the watchdog honest: a daemon that waits
+  for a worker that will never answer makes no progress either.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from agent.core.orders import MAX_LINE, Order, encode_order
+from agent.core.plain import PlainError, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.daemon.loop import Loop, Timer
+
+    Told = Callable[[dict[str, Any]], None]
+
+# The longest step connects, waits for the SDK to let go, and does so again for each control.
+PATIENCE = 900.0  # seconds without a word
+
+# What belongs to the daemon alone, or would change what a worker's TLS does.
+_NOT_PASSED_ON = frozenset({
+    "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "SSLKEYLOGFILE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF",
+})  # fmt: skip
+
+
+class WorkerProcess:
+    """One worker, from its start to its end."""
+
+    def __init__(self, loop: Loop, config: Path, order: Order, on_progress: Told, on_end: Told) -> None:
+        """Start it.
+
+        Args:
+            loop: Where to listen.
+            config: The configuration file.
+            order: What to do.
+            on_progress: Takes each line before the last.
+            on_end: Takes the last line, or an ``end`` with an error that says how it died; called exactly once.
+        """
+        self.order = order
+        self._loop = loop
+        self._on_progress, self._on_end = on_progress, on_end
+        self._buffer = b""
+        self._end: dict[str, Any] | None = None
+        self._silence: Timer | None = None
+        self._pid, self._output = _spawn(config, encode_order(order))
+        self._pidfd = os.pidfd_open(self._pid)
+        loop.watch(self._output, self._readable)
+        self._listen()
+
+    def stop(self) -> None:
+        """Have it end between two steps."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it now."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _listen(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+        self._silence = self._loop.later(PATIENCE, self.kill)
+
+    def _readable(self) -> None:
+        data = os.read(self._output, 65_536)
+        if not data:
+            self._loop.unwatch(self._output)
+            self._loop.watch(self._pidfd, self._ended)
+            return
+        self._listen()
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        if len(self._buffer) > MAX_LINE:
+            self.kill()
+            self._buffer = b""
+        for line in lines:
+            self._hear(line)
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            message = decode(line, "the worker's line", limit=MAX_LINE).plain()
+        except PlainError:
+            return  # it ends without an end, then
+        if message.get("event") == "end":
+            self._end = message
+        else:
+            self._on_progress(message)
+
+    def _ended(self) -> None:
+        self._loop.unwatch(self._pidfd)
+        if self._silence is not None:
+            self._silence.cancel()
+        _, status = os.waitpid(self._pid, 0)
+        os.close(self._pidfd)
+        os.close(self._output)
+        self._on_end(self._end or _died(os.waitstatus_to_exitcode(status)))
+
+
+def _died(code: int) -> dict[str, Any]:
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    error = {"message": f"The worker process ended {how} without an answer.", "hint": "", "exit": 1, "died": True}
+    return {"event": "end", "error": error}
+
+
+def _spawn(config: Path, order: bytes) -> tuple[int, int]:
+    """Start a worker with its order waiting for it, and return its process id and what it writes to."""
+    order_read, order_write = os.pipe2(os.O_CLOEXEC)
+    output_read, output_write = os.pipe2(os.O_CLOEXEC)
+    os.write(order_write, order)  # far less than a pipe holds
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
+    try:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-m", "agent.worker", "--config", str(config)],
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, order_read, 0), (os.POSIX_SPAWN_DUP2, output_write, 1)],
+            setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE],
+            setsigmask=[],
+        )
+    finally:
+        for fd in (order_read, order_write, output_write):
+            os.close(fd)
+    os.set_blocking(output_read, False)
+    return pid, output_read

@@ -1,0 +1,173 @@
+"""Looking at everything on disk once: the status document as far as it does not need the daemon.
+
+It takes no lock, changes nothing and works offline. What the daemon knows besides (connection, plan in force, jobs) it
+adds itself; where none runs, the plan is computed here from the same facts by the same rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agent import __version__
+from agent.core import overview, retirement, schedule, timekeeping
+from agent.core.decide import Facts, Wait, next_action, requests_of
+from agent.core.plain import to_plain
+from agent.core.policy import renewal_window, splay
+from agent.core.records import public
+from agent.core.schedule import Holds, Subject, Wishes
+from agent.errors import DamagedError, StoreError
+
+if TYPE_CHECKING:
+    from agent.adapters.store import Store
+    from agent.config import Config
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.values import Generation
+
+DEGRADED, CRITICAL = overview.DEGRADED, overview.CRITICAL
+
+
+@dataclass(kw_only=True)
+class Snapshot:
+    """The store at one moment, as far as it can be read."""
+
+    clock: timekeeping.Reading
+    current: Generation | None = None
+    previous: Generation | None = None
+    change: ChangeRecord | None = None
+    history: tuple[ChangeRecord, ...] = ()
+    damage: list[tuple[int, str]] = field(default_factory=list)
+
+
+def take(config: Config) -> Snapshot:
+    """Look at the store.
+
+    Raises:
+        StoreError: The state directory is not permitted.
+    """
+    from agent.adapters.clock import SystemClock  # noqa: PLC0415 - see agent.compose
+    from agent.compose import open_store  # noqa: PLC0415
+
+    clock = SystemClock(vouched=config.vouched_clock)
+    if not config.state_dir.exists():  # before the first enrolment, which makes it
+        return Snapshot(clock=timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=()))
+    with open_store(config) as store:
+        reading = timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=store.floors())
+        return look(store, reading)
+
+
+def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
+    """Look at an open store."""
+    snapshot = Snapshot(clock=clock)
+    snapshot.current = _generation(store, "current", snapshot)
+    snapshot.previous = _generation(store, "previous", snapshot)
+    try:
+        snapshot.change = store.change()
+    except DamagedError as error:
+        snapshot.damage.append((DEGRADED, str(error)))
+    snapshot.history = store.history()
+    return snapshot
+
+
+def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | None:
+    try:
+        number = store.current() if link == "current" else store.previous()
+        return None if number is None else store.generation(number)
+    except DamagedError as error:
+        text = f"The {link} set is not usable. {error} It is not used; `iot-cert rotate` puts this right."
+        snapshot.damage.append((CRITICAL if link == "current" else DEGRADED, text))
+        return None
+
+
+def document(config: Config, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the status document."""
+    plain: dict[str, Any] = {
+        "version": __version__,
+        "config": str(config.path.absolute()),
+        "endpoint": config.endpoint,
+        "port": config.port,
+        "thing_name": config.thing_name,
+        "clock": to_plain(snapshot.clock),
+        "current": _current(config, snapshot.current),
+        "previous": snapshot.previous and snapshot.previous.number,
+        "change": snapshot.change and public(snapshot.change),
+        "next": _following(config, snapshot),
+        "last": public(snapshot.history[-1]) if snapshot.history else None,
+        "damage": snapshot.damage,
+        "plan": to_plain(plan_of(config, snapshot)),
+        "retirements": to_plain(retirements(config, snapshot)),
+    }
+    plain["health"], plain["exit"] = overview.judge(plain, snapshot.clock.now)
+    return plain
+
+
+def _current(config: Config, generation: Generation | None) -> dict[str, Any] | None:
+    if generation is None:
+        return None
+    manifest, leaf = generation.manifest, generation.credential.leaf
+    window = renewal_window(leaf.not_before, leaf.not_after, config.renewal_policy)
+    place = splay(manifest.thing_name, leaf.sha256)
+    return {
+        "generation": manifest.number,
+        "kind": manifest.kind,
+        "thing_name": manifest.thing_name,
+        "created_at": to_plain(manifest.created_at),
+        "certificate": to_plain(leaf),
+        "anchors": to_plain(generation.trust.anchors),
+        "splay": place,
+        "renewal": {"at": to_plain(window.renew_at(place)), **to_plain(window)},
+    }
+
+
+def _following(config: Config, snapshot: Snapshot) -> dict[str, Any] | None:
+    if snapshot.change is None:
+        return None
+    earlier = requests_of(record for record in snapshot.history if record.id != snapshot.change.id)
+    action = next_action(snapshot.change, Facts(clock=snapshot.clock, requests=earlier), config.limits)
+    if isinstance(action, Wait):
+        return {"why": action.why, "code": action.code, "until": to_plain(action.until)}
+    return {"why": action.why, "code": "step"}
+
+
+def subject_of(generation: Generation) -> Subject:
+    """Return what the schedule needs to know of a generation."""
+    leaf = generation.credential.leaf
+    place = splay(generation.manifest.thing_name, leaf.sha256)
+    return Subject(not_before=leaf.not_before, not_after=leaf.not_after, splay=place)
+
+
+def plan_of(config: Config, snapshot: Snapshot) -> schedule.Plan:
+    """Return the plan as a daemon would make it, without what it hears from the fleet."""
+    past = schedule.past_of(snapshot.history)
+    if snapshot.current is None and not snapshot.history and not snapshot.damage:
+        configured = config.enrollment is not None
+        return schedule.plan_enrolment(past, snapshot.clock, config.limits, configured=configured)
+    if snapshot.current is None:
+        return schedule.without_a_set()
+    wishes = Wishes(policy=config.renewal_policy, limits=config.limits, holds=holds(config))
+    return schedule.plan_rotation(subject_of(snapshot.current), wishes, past, snapshot.clock)
+
+
+def holds(config: Config) -> Holds:
+    """Return what may hold a change, from the disk."""
+    from agent.adapters import pauses  # noqa: PLC0415 - see agent.compose
+
+    try:
+        pause = pauses.read(config.state_dir)
+    except StoreError:
+        pause = None  # what cannot be read holds nothing
+    rotation = config.rotation
+    inhibited = str(rotation.inhibit_file) if rotation.inhibit_file and rotation.inhibit_file.exists() else ""
+    return Holds(pause=pause, inhibited_by=inhibited, windows=rotation.maintenance)
+
+
+def retirements(config: Config, snapshot: Snapshot) -> tuple[retirement.Retirement, ...]:
+    """Return the certificates that are still to be retired."""
+    in_use = [snapshot.current.manifest.certificate_id] if snapshot.current else []
+    if snapshot.change is not None:
+        in_use += [item for item in (snapshot.change.replaces, _issued_id(snapshot.change)) if item]
+    return retirement.outstanding(snapshot.history, in_use, config.rotation.grace)
+
+
+def _issued_id(record: ChangeRecord) -> str | None:
+    return record.issued.certificate_id if record.issued else None

@@ -1,0 +1,222 @@
+"""The short-lived process that does what the daemon must not: everything heavy, hostile or secret.
+
+``python -m agent.worker --config FILE`` reads one order from standard input, carries it out with the same engine on the
+same persisted record as the command, and ends. Progress goes to standard output, a JSON object a line; the last line is
+the `end`. Rules:
+
+* The record on disk is the only hand-over, the store's lock the only arbiter.
+* It waits no longer than `SHORT` for anything: a longer wait is the daemon's, and costs no process.
+* Told to stop, it ends between two steps, so that nothing is cut off.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent import survey
+from agent.core import exits
+from agent.core.exits import Exit
+from agent.core.orders import MAX_LINE, Do, Order, decode_order
+from agent.core.plain import PlainError, encode, to_plain
+from agent.core.records import public
+from agent.core.values import ByHand
+from agent.errors import AgentError, RefusedError, StoreBusyError
+from agent.healing import heal, locked_out
+
+if TYPE_CHECKING:
+    from agent.compose import Parts
+    from agent.config import Config
+    from agent.core.values import Kind, Origin
+    from agent.engine import Outcome
+    from agent.ports import Progress
+
+SHORT = timedelta(seconds=1)  # the session is nobody's while it waits
+
+
+class Wire:
+    """Standard output, as a reporter."""
+
+    def report(self, progress: Progress) -> None:
+        """Hand a step on to the daemon."""
+        self.send({"event": "progress", **to_plain(progress)})
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one line, whole."""
+        line = memoryview(encode(message) + b"\n")
+        while line:
+            line = line[os.write(1, line) :]
+
+
+class Worker:
+    """One order."""
+
+    def __init__(self, config: Config, order: Order, wire: Wire) -> None:
+        self._config = config
+        self._order = order
+        self._wire = wire
+        self._stop = threading.Event()
+        self._end: dict[str, Any] = {"event": "end"}
+
+    def stop(self, *_: object) -> None:
+        """End between two steps; a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Carry the order out and write the end."""
+        try:
+            self._carry_out()
+        except AgentError as error:
+            self._fail(error)
+        try:
+            self._end["document"] = survey.document(self._config, survey.take(self._config))
+        except AgentError as error:
+            if "error" not in self._end:
+                self._fail(error)
+        self._wire.send(self._end)
+
+    def _fail(self, error: AgentError) -> None:
+        busy = isinstance(error, StoreBusyError)
+        self._end["error"] = {
+            "message": str(error),
+            "hint": error.hint,
+            "exit": int(exits.of_error(error)),
+            "busy": busy,
+        }
+
+    def _carry_out(self) -> None:
+        from agent.compose import open_parts  # noqa: PLC0415 - looking at a gateway without a state directory needs none
+
+        order = self._order
+        first = order.do is Do.BEGIN and order.kind.value == "enroll"
+        if not first and not self._config.state_dir.exists():
+            if order.do is Do.LOOK:
+                return
+            message = f"This gateway has no certificate yet: {self._config.state_dir} does not exist."
+            raise RefusedError(message, hint="Run `iot-cert enroll`.")
+        with ExitStack() as stack:
+            parts = stack.enter_context(open_parts(self._config, self._wire, create=first))
+            Task(self._config, order, parts, self._stop, self._end).run()
+
+
+class Task:
+    """One order on an open store."""
+
+    def __init__(self, config: Config, order: Order, parts: Parts, stop: threading.Event, end: dict[str, Any]) -> None:
+        self._config = config
+        self._order = order
+        self._parts = parts
+        self._engine = parts.engine
+        self._stop = stop
+        self._end = end
+
+    def run(self) -> None:
+        """Recover, do it, and note how it ended."""
+        client_id = self._note_connections()
+        handmade = self._parts.store.handmade() if self._config.rotation.by_hand is ByHand.ADOPT else None
+        found = self._engine.recover(orderly=self._order.orderly)
+        if handmade is not None and found is None and self._order.do is not Do.NOTE_RETIRED:
+            self._engine.adopt(handmade)
+            self._note(self._carry())
+        else:
+            self._obey()
+        if client_id is not None:
+            self._end["connected_at"] = self._parts.broker.last_connect(client_id)
+
+    def _note_connections(self) -> str | None:
+        usable = self._engine.usable()
+        if usable is None:
+            return None
+        client_id = self._config.client_id.replace("{thing}", usable.manifest.thing_name)
+        if self._order.connected_at is not None:
+            self._parts.broker.note_connect(client_id, self._order.connected_at)
+        return client_id
+
+    def _obey(self) -> None:
+        order, engine = self._order, self._engine
+        match order.do:
+            case Do.BEGIN:
+                self._note(self._begin(order.kind, order.origin, order.reason))
+            case Do.GO_ON:
+                self._go_on()
+            case Do.GIVE_UP:
+                engine.give_up(order.reason)
+                self._note(self._carry())
+            case Do.CLIMB:
+                self._climb()
+            case Do.REHEARSE:
+                self._end["rehearsal"] = engine.rehearse()
+            case Do.NOTE_RETIRED:
+                engine.note_retired(order.change)
+            case Do.LOOK:
+                pass
+
+    def _begin(self, kind: Kind, origin: Origin, reason: str) -> Outcome:
+        self._engine.begin(kind, origin, reason, self._order.order)
+        return self._carry()
+
+    def _go_on(self) -> None:
+        if self._engine.change is None:
+            return
+        if self._order.hasten:
+            self._engine.hasten()
+        self._note(self._carry())
+
+    def _climb(self) -> None:
+        if self._engine.change is not None:
+            raise RefusedError(f"Change {self._engine.change.id} is in flight; it comes first.")
+        healed = heal(self._engine, self._begin, self._order.reason, rotate_from_current=False)
+        self._end["climb"] = {"use": healed.climb.use, "why": healed.climb.why}
+        if healed.outcome is not None:
+            self._note(healed.outcome)
+
+    def _carry(self) -> Outcome:
+        """Run until the change ends or has to wait for longer than a moment."""
+        while True:
+            outcome = self._engine.run(self._stop.is_set)
+            if outcome.wait is None or outcome.wait.code == "stopped":
+                return outcome
+            left = outcome.wait.until - self._parts.clock.now()
+            if left > SHORT or self._stop.wait(max(left.total_seconds(), 0.05)):
+                return outcome
+
+    def _note(self, outcome: Outcome) -> None:
+        wait = outcome.wait
+        has_set = self._engine.usable() is not None
+        self._end["change"] = public(outcome.record)
+        self._end["locked_out"] = locked_out(outcome.record)
+        self._end["wait"] = None if wait is None else to_plain(wait)
+        self._end["exit"] = int(exits.of_outcome(outcome.record, wait, has_set=has_set))
+
+
+def main() -> int:
+    """Carry out the order on standard input."""
+    from agent.adapters import privileges  # noqa: PLC0415
+    from agent.config import load  # noqa: PLC0415
+
+    os.umask(0o077)
+    wire = Wire()
+    try:
+        order = decode_order(sys.stdin.buffer.readline(MAX_LINE))
+        config = load(Path(sys.argv[2]))
+    except (AgentError, PlainError) as error:
+        hint = error.hint if isinstance(error, AgentError) else ""
+        wire.send({"event": "end", "error": {"message": str(error), "hint": hint, "exit": int(Exit.USAGE)}})
+        return Exit.USAGE
+    worker = Worker(config, order, wire)
+    signal.signal(signal.SIGTERM, worker.stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the daemon, which tells its worker
+    privileges.keep_memory_private()
+    privileges.stop_with_parent()
+    worker.run()
+    return Exit.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
