@@ -10,7 +10,6 @@ Rules:
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
@@ -308,6 +307,8 @@ class _Section:
     def finish(self) -> None:
         for name, (key, _) in self._entries.items():
             if name not in self._known:
+                import difflib  # noqa: PLC0415 - needed for a mistake only
+
                 near = difflib.get_close_matches(name, self._known, n=1)
                 meant = f"; `{near[0]}` was probably meant" if near else ""
                 self._complaints.note(key, self._name(name), f"there is no such key{meant}")

@@ -612,6 +612,7 @@ class Engine:
         )
         store.prepare(manifest, found.credential, found.trust or self._settings.anchors())
         why = f"the key and certificate of generation {found.number} were replaced by hand"
+        self._tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
         return self._plan(Kind.IMPORT, Origin.TECHNICIAN, why, (number, Phase.PREPARED), change=change)
 
     def retire(self, due: retirement.Retirement) -> None:

@@ -68,3 +68,8 @@ def _kernel_synchronised() -> bool:
         os.strerror(ctypes.get_errno())  # refused, as by a seccomp filter: nobody vouches
         return False
     return state != _TIME_ERROR and not timex.status & _STA_UNSYNC
+
+
+def chance() -> float:
+    """Return a number in [0, 1) from the kernel; `random` would bring the whole cryptographic library."""
+    return int.from_bytes(os.urandom(6), "big") / 2**48

@@ -2,7 +2,7 @@
 
 The journal's native protocol is written here rather than taken from systemd-python: `systemd.journal` adds 2.4 MiB to
 the proportional set size of an idle daemon (it brings `logging`, `uuid` and more), its bare `_journal` still 0.75 MiB,
-and both wait for as long as the journal is stuck. This adds nothing measurable and never waits: a record that cannot be
+and both wait for as long as the journal is stuck. This adds some ten KiB and never waits: a record that cannot be
 delivered at once is dropped and counted, and the next one that gets through says how many were lost.
 
 It refuses to raise: a missing or full journal stops no rotation. What it is given is made printable and bounded, so

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ def request_options(
     topic: str, accepted: str, rejected: str, body: Mapping[str, Any]
 ) -> mqtt_request_response.RequestOptions:
     """Return a JSON request whose answer is told from others by a token of its own."""
-    token = secrets.token_hex(16)
+    token = os.urandom(16).hex()  # `secrets` would bring the whole cryptographic library
     return mqtt_request_response.RequestOptions(
         subscription_topic_filters=[accepted, rejected],
         response_paths=[

@@ -22,11 +22,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     os.umask(0o077)
     given = sys.argv[1:] if argv is None else list(argv)
+    path = quick.daemon(given)
+    if path is not None:
+        return _run_daemon(path)
     try:
         code = quick.status(given)
     except BrokenPipeError:
         return _nobody_reads()
     return _main(given) if code is None else code
+
+
+def _run_daemon(path: str) -> int:
+    from pathlib import Path  # noqa: PLC0415
+
+    from agent.cli.output import Output  # noqa: PLC0415
+    from agent.config import load  # noqa: PLC0415
+    from agent.core.exits import of_error  # noqa: PLC0415
+    from agent.daemon import service  # noqa: PLC0415
+    from agent.errors import AgentError  # noqa: PLC0415
+
+    try:
+        return service.run(load(Path(path)))
+    except AgentError as error:
+        code = of_error(error)
+        Output(as_json=False).error(error, code)
+        return code
 
 
 def _nobody_reads() -> int:
@@ -80,9 +100,7 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
     config = load(arguments.config)
     match arguments.verb:
         case "run":
-            from agent.daemon import service  # noqa: PLC0415
-
-            return service.run(config)
+            return _run_daemon(str(arguments.config))
         case "enroll" | "rotate" | "rollback":
             from agent.cli import changes  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`iot-cert status` where the daemon has the answer ready: as few imports as there can be.
+"""The two command lines that must be light: `status` where the daemon has the answer ready, and `run`.
 
 It is only a short cut. Whatever is not plain sailing (no daemon, another command line, a configuration it cannot read
 at a glance, a refusal) is left to the ordinary way, which knows every word about it.
@@ -29,13 +29,26 @@ def status(argv: list[str]) -> int | None:
     return int(document["exit"])
 
 
+def daemon(argv: list[str]) -> str | None:
+    """Return the configuration file when the command line says to run the daemon and nothing else.
+
+    What a daemon never needs again, such as the parser of command lines, it should not carry for ten years.
+    """
+    path, rest = _configuration(argv)
+    return path if rest == ["run"] else None
+
+
 def _arguments(argv: list[str]) -> tuple[str | None, bool]:
-    path, rest = DEFAULT_CONFIG, list(argv)
-    if rest[:1] == ["--config"] and len(rest) > 1:
-        path, rest = rest[1], rest[2:]
+    path, rest = _configuration(argv)
     if rest[:1] != ["status"] or rest[1:] not in ([], ["--json"]):
         return None, False
     return path, rest[1:] == ["--json"]
+
+
+def _configuration(argv: list[str]) -> tuple[str, list[str]]:
+    if argv[:1] == ["--config"] and len(argv) > 1:
+        return argv[1], argv[2:]
+    return DEFAULT_CONFIG, list(argv)
 
 
 def _runtime_dir(path: str) -> str | None:

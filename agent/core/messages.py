@@ -141,6 +141,7 @@ _OF_CODES: dict[str, Event] = {
     Phase.RETIRED: Event.RETIRED,
     "wait": Event.CHANGE_WAITS,
     "ladder": Event.LADDER,
+    "by-hand": Event.REPLACED_BY_HAND,
 }
 
 _OF_KINDS: dict[str, Event] = {

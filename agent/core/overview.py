@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     Document = Mapping[str, Any]
+    Finding = tuple[int, str, str]
 
 # Exit codes of `agent.core.exits`, without its imports.
 DONE, DEGRADED, CRITICAL = 0, 1, 3
@@ -37,21 +38,31 @@ def judge(document: Document, now: datetime) -> tuple[list[str], int]:
     """
     found = list(_findings(document, now))
     code = DONE
-    for severity, _ in found:
+    for severity, _, _ in found:
         if severity == CRITICAL or code == DONE:
             code = severity
-    return [text for _, text in found], code
+    return [text for _, _, text in found], code
 
 
-def _findings(document: Document, now: datetime) -> Iterator[tuple[int, str]]:
+def events(document: Document, now: datetime) -> dict[str, str]:
+    """Return what the journal is to have of it once: the sentence, and its event of `agent.core.messages`."""
+    return {text: event for _, event, text in _findings(document, now) if event}
+
+
+def _findings(document: Document, now: datetime) -> Iterator[Finding]:
+    """Return what needs attention: how much, the event that stands for it in the journal, and a sentence."""
     believable = document["clock"]["state"] != "implausible"
     damage, current = document.get("damage") or [], document.get("current")
-    yield from ((int(code), str(text)) for code, text in damage)
+    yield from ((int(code), "trouble-store", str(text)) for code, text in damage)
     if not believable:
-        yield DEGRADED, f"The clock shows {clock_time(now)}, which cannot be; nothing is judged by it."
+        yield (
+            DEGRADED,
+            "clock-implausible",
+            f"The clock shows {clock_time(now)}, which cannot be; nothing is judged by it.",
+        )
     if current is None:
         if not damage:
-            yield CRITICAL, "This gateway has no certificate yet: run `iot-cert enroll`."
+            yield CRITICAL, "", "This gateway has no certificate yet: run `iot-cert enroll`."
         return
     if believable:
         yield from _dates(current, now)
@@ -59,39 +70,46 @@ def _findings(document: Document, now: datetime) -> Iterator[tuple[int, str]]:
     yield from _live(document, now)
 
 
-def _dates(current: Document, now: datetime) -> Iterator[tuple[int, str]]:
+def _dates(current: Document, now: datetime) -> Iterator[Finding]:
     not_after = instant(current["certificate"]["not_after"])
     if not_after <= now:
-        yield CRITICAL, f"The certificate expired at {clock_time(not_after)}: run `iot-cert rotate`."
+        yield (
+            CRITICAL,
+            "certificate-expired",
+            f"The certificate expired at {clock_time(not_after)}: run `iot-cert rotate`.",
+        )
+    elif instant(current["renewal"]["emergency_at"]) <= now:
+        text = f"The certificate expires at {clock_time(not_after)} and is not replaced yet: see `iot-cert explain`."
+        yield DEGRADED, "certificate-expiring", text
     for anchor in current["anchors"]:
         end = instant(anchor["not_after"])
         if end <= now:
-            yield DEGRADED, f"The trust anchor {anchor['subject']} expired at {clock_time(end)}."
+            yield DEGRADED, "anchor-expiring", f"The trust anchor {anchor['subject']} expired at {clock_time(end)}."
         elif end - now < WARN_ANCHOR:
-            yield DEGRADED, f"The trust anchor {anchor['subject']} expires at {clock_time(end)}."
+            yield DEGRADED, "anchor-expiring", f"The trust anchor {anchor['subject']} expires at {clock_time(end)}."
 
 
-def _changes(document: Document) -> Iterator[tuple[int, str]]:
+def _changes(document: Document) -> Iterator[Finding]:
     last, change = document.get("last") or {}, document.get("change") or {}
     if last.get("phase") == "rolled-back" and last.get("failure"):
-        yield DEGRADED, f"The last change was rolled back: {last['failure']['message']}"
+        yield DEGRADED, "", f"The last change was rolled back: {last['failure']['message']}"
     if change.get("failure"):
-        yield DEGRADED, f"The change in flight has trouble: {change['failure']['message']}"
+        yield DEGRADED, "", f"The change in flight has trouble: {change['failure']['message']}"
     for item in document.get("retirements") or []:
         if item.get("refused"):
-            yield DEGRADED, f"The cloud refuses to retire {item['certificate_id'][:12]}: {item['refused']}"
+            yield DEGRADED, "", f"The cloud refuses to retire {item['certificate_id'][:12]}: {item['refused']}"
 
 
-def _live(document: Document, now: datetime) -> Iterator[tuple[int, str]]:
+def _live(document: Document, now: datetime) -> Iterator[Finding]:
     link = document.get("connection") or {}
     if link.get("state") == "taken-over":
-        yield DEGRADED, link["why"]
+        yield DEGRADED, "", link["why"]
     elif link.get("state") == "down" and link.get("since") and abs(now - instant(link["since"])) > LONG_DOWN:
-        yield DEGRADED, f"There has been no connection since {clock_time(instant(link['since']))}: {link['why']}"
+        yield DEGRADED, "", f"There has been no connection since {clock_time(instant(link['since']))}: {link['why']}"
     if document.get("stuck"):
-        yield CRITICAL, str(document["stuck"])
+        yield CRITICAL, "", str(document["stuck"])
     if document.get("configuration_refused"):
-        yield DEGRADED, f"The changed configuration is not in force: {document['configuration_refused']}"
+        yield DEGRADED, "", f"The changed configuration is not in force: {document['configuration_refused']}"
 
 
 def screen(document: Document, now: datetime) -> Iterator[tuple[str, str]]:

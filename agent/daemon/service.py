@@ -10,22 +10,23 @@ looks at the facts anew and does at most one thing. Rules:
 
 from __future__ import annotations
 
+import fcntl
 import os
-import random
 import signal
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from agent.adapters import pauses, privileges
-from agent.adapters.clock import monotonic
+from agent.adapters.clock import chance, monotonic
 from agent.adapters.eventlog import EventLog
+from agent.adapters.memory import give_back
 from agent.adapters.mqtt import Connector, timeouts
 from agent.adapters.notify import Notifier
 from agent.adapters.peers import group_ids, role_of
 from agent.adapters.uplink import open_uplink
 from agent.adapters.wallclock import open_clock_watch
 from agent.config import load
-from agent.core import jobs, messages, retirement, schedule
+from agent.core import jobs, messages, overview, retirement, schedule
 from agent.core.decide import Wait
 from agent.core.exits import Exit, of_error
 from agent.core.lifecycle import Phase
@@ -41,7 +42,7 @@ from agent.daemon.outlook import Outlook
 from agent.daemon.publisher import Publisher
 from agent.daemon.session import Session
 from agent.daemon.workers import WorkerProcess
-from agent.errors import AgentError, ConfigError, StoreError
+from agent.errors import AgentError, ConfigError, RefusedError, StoreError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,9 +57,11 @@ if TYPE_CHECKING:
     from agent.daemon.loop import Timer
 
 SOCKET = "control.sock"
+LOCK = "daemon.lock"
 READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
 
 STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit allows thirty for everything
+SETTLE = 5.0  # seconds after the last worker or connection before memory is given back
 GOODBYE = 2.0  # seconds for the SDK to say goodbye to the broker
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
 _TROUBLE = Backoff(base=5, cap=3600, floor=1)
@@ -70,6 +73,7 @@ class Daemon:
     _worker: WorkerProcess | None = None
     _asker: Client | None = None
     _look: Timer | None = None
+    _settling: Timer | None = None
     _hold_until = 0.0
     _troubles = 0
     _stuck = ""
@@ -84,11 +88,12 @@ class Daemon:
         self.notifier = Notifier()
         self.desk = Desk(self)
         self.control = Control(self.loop, self.desk.handle, self._role, exit_of=lambda error: int(of_error(error)))
-        self._chance = random.SystemRandom().random
+        self._chance = chance
         self.session = Session(self.loop, self._connector(), self, self._chance)
         self.fleet = Fleet(self.loop, self, self._chance)
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
+        self._told: set[str] = set()
         self._publisher = Publisher(config.runtime_dir)
         self._queue: deque[tuple[Order, Client | None]] = deque()
         self._fleet_orders: dict[str, Order] = {}
@@ -102,11 +107,13 @@ class Daemon:
             AgentError: It cannot start.
         """
         privileges.keep_memory_private()
+        self._be_the_only_one()
         self._listen()
         self._watch_world()
         self._tell(messages.Event.STARTED, f"Starting with {self.outlook.config.path}.")
         self._read_pause()
         self.submit(Order(do=Do.LOOK))
+        self._settle()
         try:
             self.loop.run()
         finally:
@@ -114,12 +121,35 @@ class Daemon:
             self._publisher.withdraw()
         return Exit.DONE
 
+    def _settle(self) -> None:
+        """Give back, from time to time while nothing else is done, what the last burst of work needed."""
+        if self._settling is not None:
+            self._settling.cancel()
+        self._settling = self.loop.later(SETTLE, give_back)
+
+    def _be_the_only_one(self) -> None:
+        """Hold a lock for as long as this process lives: two daemons would fight for the client id.
+
+        Raises:
+            RefusedError: Another daemon runs.
+            AgentError: The runtime directory cannot be used.
+        """
+        directory = self.outlook.config.runtime_dir
+        try:
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "`systemctl status iot-cert-agent` shows it."
+            raise RefusedError(f"A daemon runs already with {directory}.", hint=hint) from None
+        except OSError as error:
+            raise AgentError(f"{directory} cannot be used: {os.strerror(error.errno or 0)}.") from error
+
     def _listen(self) -> None:
         inherited = self.notifier.listen_fds()
         if inherited:
             self.control.adopt(inherited[0])
             return
-        self.outlook.config.runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.control.listen(str(self.outlook.config.runtime_dir / SOCKET))
 
     def _watch_world(self) -> None:
@@ -214,6 +244,7 @@ class Daemon:
     def on_connected(self, link: Link) -> None:
         """See `agent.daemon.session.Owner`."""
         self._down_since, self._stuck = None, ""
+        self._settle()
         self._tell(messages.Event.CONNECTED, f"Connected with generation {self.session.generation}.")
         self.fleet.connected(link, self.outlook.thing)
         change, outage = self.outlook.change, self.session.outage
@@ -518,9 +549,17 @@ class Daemon:
         problem = self._publisher.publish(document, self.outlook.history, self.outlook.now())
         if problem:
             self._tell(messages.Event.TROUBLE_STORE, problem)
+        self._tell_news(overview.events(document, self.outlook.now()))
         self.fleet.report()
         if self._ready:
             self.notifier.status(self._summary())
+
+    def _tell_news(self, events: dict[str, str]) -> None:
+        """Write each finding to the log when it appears, and not again while it lasts."""
+        for text, event in events.items():
+            if text not in self._told:
+                self._tell(messages.Event(event), text)
+        self._told = set(events)
 
     def _summary(self) -> str:
         change = self.outlook.change

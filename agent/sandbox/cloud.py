@@ -421,9 +421,8 @@ class Cloud:
         match where.service:
             case Service.SHADOWS:
                 name, verb = where.rest
-                # "Publish an empty message to this topic", say the topics of get and delete.
-                body = {} if not payload and verb != "update" else read_request(payload)
-                return self._shadows.answer(where.thing, name, verb, body)
+                # An empty message is how AWS's own documents ask for a shadow and delete it.
+                return self._shadows.answer(where.thing, name, verb, read_request(payload or b"{}"))
             case Service.JOBS:
                 return self._jobs.answer(where.thing, where.rest, read_request(payload))
             case Service.RETIREMENT:

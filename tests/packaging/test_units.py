@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.parser import parse
 from agent.core.messages import Event
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +175,17 @@ def test_the_socket_lies_where_the_service_keeps_it() -> None:
 def test_the_service_tells_its_callers_apart() -> None:
     """In a user namespace every caller but root would be "nobody", and no group but the agent's own known."""
     assert "PrivateUsers" not in {key for _, key, _ in settings(SERVICE)}
+
+
+def test_the_service_relies_on_what_the_program_does() -> None:
+    """It says when it is ready and that it is alive, reads its configuration anew on SIGHUP, and holds keys."""
+    service = {key: value for _, key, value in settings(SERVICE)}
+    assert parse(shlex.split(service["ExecStart"])[1:]).verb == "run"
+    assert (service["Type"], service["NotifyAccess"], service["WatchdogSec"]) == ("notify", "main", "3min")
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert (service["Restart"], service["StartLimitIntervalSec"]) == ("always", "0")
+    assert (service["LimitCORE"], service["MemorySwapMax"]) == ("0", "0")
+    assert (service["StateDirectoryMode"], service["UMask"]) == ("0750", "0077")
 
 
 def test_the_service_starts_without_network_and_without_the_time() -> None:

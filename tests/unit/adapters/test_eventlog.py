@@ -77,7 +77,9 @@ def events(journal: Journal) -> Iterator[EventLog]:
 
 def test_a_record_holds_the_sentence_the_number_and_the_fields(journal: Journal, events: EventLog) -> None:
     """People read MESSAGE, machines match the rest; what is not known is left out."""
-    events.log(Event.CHANGE_COMMITTED, "Generation 7 is final.", change="c-1", generation=7, failure_class=None)
+    events.log(
+        Event.CHANGE_COMMITTED, "Generation 7 is final.", change="c-1", generation=7, attempts=0, failure_class=None
+    )
     assert journal.record() == {
         "MESSAGE": "Generation 7 is final.",
         "MESSAGE_ID": "c3cdd5a49df14bf3ada5ef0bed94e1b5",
@@ -86,6 +88,7 @@ def test_a_record_holds_the_sentence_the_number_and_the_fields(journal: Journal,
         "IOT_CERT_EVENT": "change-committed",
         "IOT_CERT_CHANGE": "c-1",
         "IOT_CERT_GENERATION": "7",
+        "IOT_CERT_ATTEMPTS": "0",
     }
 
 

@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -83,6 +84,17 @@ def test_where_no_socket_is_to_be_had_the_agent_goes_without() -> None:
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
     assert shown == "False None\n"
+
+
+def test_links_addresses_and_routes_of_both_families_are_listened_for() -> None:
+    """The kernel itself lists who listens for what: links, and addresses and routes of IPv4 and IPv6."""
+    opened = open_uplink()
+    assert opened is not None
+    inode = str(os.fstat(opened.fileno()).st_ino)
+    _, *lines = Path("/proc/self/net/netlink").read_text().splitlines()
+    groups = {line.split()[9]: int(line.split()[3], 16) for line in lines}[inode]
+    opened.close()
+    assert groups == 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 
 
 PRELUDE = """\

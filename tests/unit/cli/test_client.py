@@ -346,8 +346,8 @@ def test_no_descriptor_is_left_open(daemon: Listener, folder: Path) -> None:
 def test_asking_the_daemon_loads_next_to_nothing() -> None:
     """It is what `status` does on a slow gateway, every time."""
     script = (
-        "import sys\nimport agent.cli, agent.core.plain, agent.errors\nbefore = set(sys.modules)\nimport agent.cli.client\n"
-        "print(sorted(set(sys.modules) - before))"
+        "import sys\nimport agent.cli, agent.core.plain, agent.errors\nbefore = set(sys.modules)\n"
+        "import agent.cli.client\nprint(sorted(set(sys.modules) - before))"
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
     assert shown == "['_socket', 'agent.cli.client']\n"

@@ -241,13 +241,13 @@ def test_a_missing_directory_is_told(idle: Daemon) -> None:
     assert "RuntimeDirectory=" in caught.value.hint
 
 
-def test_a_directory_of_somebody_else_is_told(idle: Daemon) -> None:
+def test_a_directory_of_somebody_else_is_told(daemon: Daemon) -> None:
     """The cause is kept, for the exit code."""
     with (
         acting(NOBODY, NOBODY),
         pytest.raises(AgentError, match=r"cannot be made: Permission denied\.") as caught,
     ):
-        idle.start()
+        daemon.control.listen(str(daemon.path.with_name("second")))
     assert isinstance(caught.value.__cause__, PermissionError)
     assert "user who owns the directory" in caught.value.hint
 
@@ -393,6 +393,7 @@ def test_a_client_that_goes_on_sending_is_dropped(daemon: Daemon) -> None:
     while not gone:
         with suppress(BlockingIOError, BrokenPipeError):
             sent += caller.send(b"x" * 4096)
+        assert sent < 100 * LIMITS.request_bytes
         daemon.loop.turn()
     caller.close()
     assert LIMITS.request_bytes < sent <= LIMITS.request_bytes + 3 * 4096

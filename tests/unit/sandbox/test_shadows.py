@@ -290,9 +290,9 @@ def test_a_shadow_holds_eight_kilobytes(gateway: Gateway) -> None:
     verdict, body = gateway.ask("update", state={"reported": {"b": 1}}, clientToken="t")
     assert (verdict, body["code"], body["clientToken"]) == ("rejected", 413, "t")
     assert body["message"] == "The payload exceeds the maximum size allowed"
-    gateway.report(a="x", b=1)
-    assert gateway.ask("update", state={"reported": {"a": "ü" * 4096}})[1]["code"] == 413
-    assert gateway.state() == {"reported": {"a": "x", "b": 1}}
+    gateway.report(a="ü" * ((8192 - frame) // 2))
+    assert gateway.ask("update", state={"reported": {"a": "ü" * ((8192 - frame) // 2 + 1)}})[1]["code"] == 413
+    assert gateway.state() == {"reported": {"a": "ü" * ((8192 - frame) // 2)}}
 
 
 # -- what is heard -----------------------------------------------------------------------------------------------------
