@@ -216,7 +216,7 @@ class Engine:
             raise
         self._record, self._saved = record, True
         does = "makes" if kind.makes_a_generation else "goes back to"
-        self._tell(phase, f"{kind} planned: {reason}; it {does} generation {generation}.")
+        self._tell(phase, f"{kind} planned: {reason.rstrip('.')}; it {does} generation {generation}.")
         return record
 
     def _replaced(self, current: int | None) -> str | None:

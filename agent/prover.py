@@ -132,7 +132,7 @@ class Prover:
         attempts: tuple[ladder.Attempt, ...] = ()
         while True:
             move = ladder.climb(attempts)
-            self._tell("ladder", f"{move.why}.")
+            self._tell("ladder", f"{move.why.rstrip('.')}.")
             if move.try_next is None:
                 return move
             attempts = (*attempts, self._try_rung(move.try_next))

@@ -176,7 +176,7 @@ def _live_lines(document: Document) -> Iterator[tuple[str, str]]:
     if link:
         yield "connection", f"{link['state']}: {link['why']}" if link.get("why") else link["state"]
     plan = document.get("plan")
-    if plan and not document.get("change"):
+    if plan and not document.get("change") and (link or plan["code"] != "scheduled"):
         yield "plan", plan["why"]
     pause = document.get("pause")
     if pause:

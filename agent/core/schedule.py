@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 # The wall clock is looked at this often at least, whatever else happens: one missed event must not cost a window.
 LOOK_EVERY = timedelta(minutes=10)
 
+# Between two unattended rotations at least this long, or this part of the lifetime if that is shorter: a policy that is
+# always due, by mistake or under a wild clock, must not make a certificate a minute.
+SETTLED = timedelta(hours=1)
+SETTLED_PART = 40
+
 # How long a due change waits for somebody to vouch for the clock.
 UNSYNCHRONISED_PATIENCE = timedelta(days=1)
 
@@ -131,6 +136,7 @@ class Past:
         failures: How many failed one after the other, up to now.
         failed_at: When the last of them ended.
         jitter: A number in [0, 1), the same at every look, different for every failure and device.
+        committed_at: When the last change that succeeded was final.
         unfinished: The last change put an older set back to find footing; a rotation from there must follow.
         requests: When certificates were asked for.
     """
@@ -138,6 +144,7 @@ class Past:
     failures: int = 0
     failed_at: datetime | None = None
     jitter: float = 0.0
+    committed_at: datetime | None = None
     unfinished: bool = False
     requests: tuple[datetime, ...] = ()
 
@@ -149,8 +156,8 @@ class Plan:
     Attributes:
         due: Whether to begin now.
         why: A sentence for people.
-        code: ``due``, ``scheduled``, ``clock``, ``paused``, ``inhibited``, ``window``, ``back-off``, ``budget`` or
-            ``not-configured``.
+        code: ``due``, ``scheduled``, ``clock``, ``paused``, ``inhibited``, ``window``, ``settling``, ``back-off``,
+            ``budget`` or ``not-configured``.
         at: The instant planned for, as far as it is known.
         kind: What would be begun.
         window: The renewal window, when there is a certificate.
@@ -181,6 +188,7 @@ def past_of(history: Iterable[ChangeRecord]) -> Past:
         failures=len(failed),
         failed_at=failed[0].entered_at if failed else None,
         jitter=_jitter(failed[0]) if failed else 0.0,
+        committed_at=next((record.committed_at for record in reversed(records) if record.committed_at), None),
         unfinished=bool(
             last and last.kind is Kind.ROLLBACK and last.origin is Origin.LADDER and last.phase is Phase.COMMITTED
         ),
@@ -212,6 +220,7 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
         _budget_hold(past, clock, wishes.limits)
         or _back_off(past, clock.now, AFTER_FAILURE, subject if emergency else None)
         or (None if emergency else _clock_hold(clock, at))
+        or (None if emergency or past.unfinished else _settling(past, subject, clock.now))
         or (None if emergency or past.unfinished else _operators_hold(wishes.holds, clock.now))
     )
     if held is not None:
@@ -292,6 +301,16 @@ def _clock_hold(clock: Reading, due_at: datetime) -> _Hold | None:
         return None
     why = "nobody vouches for the clock yet (`timedatectl`; `vouched_clock: true` where the time comes from elsewhere)"
     return _Hold(why=f"{why}; that is waited for until {clock_time(until)}", code="clock", at=until)
+
+
+def _settling(past: Past, subject: Subject, now: datetime) -> _Hold | None:
+    if past.committed_at is None:
+        return None
+    until = past.committed_at + min(SETTLED, (subject.not_after - subject.not_before) / SETTLED_PART)
+    if not past.committed_at <= now < until:
+        return None
+    why = f"the last change became final at {clock_time(past.committed_at)}; the next may begin at {clock_time(until)}"
+    return _Hold(why=why, code="settling", at=until)
 
 
 def _operators_hold(holds: Holds, now: datetime) -> _Hold | None:

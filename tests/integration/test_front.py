@@ -894,8 +894,16 @@ def test_one_may_wait_for_what_a_client_asks(local: LocalCloud, cloud: Cloud, wi
     cloud.create_job(THING, ROTATE, "a")
     client = wire()
     client.connect()
-    client.send(publish(f"$aws/things/{THING}/jobs/a/update", b'{"status": "FAILED"}'))
-    local.wait_until(lambda: cloud.job(THING, "a").status is JobStatus.FAILED)
+    looks = []
+
+    def failed() -> bool:
+        looks.append(cloud.job(THING, "a").status)
+        if len(looks) == 1:
+            client.send(publish(f"$aws/things/{THING}/jobs/a/update", b'{"status": "FAILED"}'))
+        return looks[-1] is JobStatus.FAILED
+
+    local.wait_until(failed)
+    assert looks[0] is JobStatus.QUEUED
     with pytest.raises(TimeoutError):
         local.wait_until(lambda: cloud.job(THING, "a").status is JobStatus.SUCCEEDED, timeout=SHORT)
 
