@@ -82,6 +82,11 @@ class Link:
         self._closing = True
         self._stop()
 
+    def expire(self) -> None:
+        """Give the attempt up if nothing has come of it; harmless otherwise."""
+        if not self.up and not self.over and not self._closing:
+            self._failed(troubles.silent(), taken_over=False)
+
     # -- on the SDK's thread ---------------------------------------------------------------------------------------
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:

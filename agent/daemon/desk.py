@@ -150,6 +150,10 @@ class Desk:
 
     def _follow(self, client: Client, request: Request) -> None:
         client.send({"event": "accepted"})
+        change = self._daemon.outlook.change
+        if change is not None and request.node.flag("no_wait"):
+            client.end(_begun(change.id))
+            return
         (self._brief if request.node.flag("no_wait") else self._followers).append(client)
         client.on_gone(lambda: self._drop(client))
 
@@ -166,7 +170,7 @@ class Desk:
             client.send(message)
         if message.get("change"):
             for client in self._brief:
-                client.end({"event": "begun", "change": message["change"], "exit": int(Exit.DONE)})
+                client.end(_begun(message["change"]))
             self._brief.clear()
 
     def waits(self, message: dict[str, Any]) -> None:
@@ -226,6 +230,10 @@ class Desk:
 
 def _reason(request: Request) -> str:
     return request.node.optional_text("reason", limit=500) or "asked for by a technician"
+
+
+def _begun(change: str) -> dict[str, Any]:
+    return {"event": "begun", "change": change, "exit": int(Exit.DONE)}
 
 
 def _error(message: str, hint: str, code: Exit) -> dict[str, Any]:

@@ -277,7 +277,7 @@ class Daemon:
 
     def submit(self, order: Order, client: Client | None = None) -> None:
         """See `agent.daemon.desk.Daemon`."""
-        if client is None and any(waiting.do is order.do for waiting, _ in self._queue):
+        if client is None and any(waiting == order for waiting, _ in self._queue):
             return
         self._queue.append((order, client))
         self.loop.post(self.consider)
@@ -326,7 +326,6 @@ class Daemon:
         self._troubles = min(self._troubles + 1, 12)
         delay = 1.0 if error.get("busy") else _TROUBLE.delay(self._troubles, 0.5 + 0.5 * self._chance())
         self._hold_until = monotonic() + delay
-        self.loop.later(delay, self.consider)
         if error.get("busy"):
             self._queue.appendleft((order, client))
             return
@@ -428,6 +427,7 @@ class Daemon:
         seconds = [(at - now).total_seconds() for at in instants if at > now]
         again = self.fleet.next_retirement()
         seconds += [again] if again is not None else []
+        seconds += [self._hold_until - monotonic()] if self._hold_until > monotonic() else []
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
         if self._look is not None:
             self._look.cancel()

@@ -167,6 +167,7 @@ class Session:
             self._schedule(60.0)
             return
         self._link, self.generation = attempt, identity.generation
+        self._loop.later(self.connector.timeouts.connect, attempt.expire)
         if self.state != "taken-over":
             self.state = "connecting"
 

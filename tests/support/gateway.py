@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -84,6 +87,26 @@ class Gateway:
             text = text.replace(old, new)
         self.config.write_text(text)
 
+    def rotation(self, **values: str) -> None:
+        """Set keys of the section `rotation`, which is the last of the configuration."""
+        text = self.config.read_text()
+        for key, value in values.items():
+            text = re.sub(rf"^  {key}: .*\n", "", text, flags=re.MULTILINE)
+            text += f"  {key}: {value}\n"
+        self.config.write_text(text)
+
+    def twin(self) -> Self:
+        """Return a second gateway with copies of this one's state and configuration, before the same cloud."""
+        twin = copy(self)
+        twin.directory = self.directory / "twin"
+        twin.config = twin.directory / "config.yaml"
+        shutil.copytree(self.state, twin.state, symlinks=True)
+        text = self.config.read_text()
+        for name in ("state", "run"):
+            text = text.replace(f"_dir: {self.directory}/{name}", f"_dir: {twin.directory}/{name}")
+        twin.config.write_text(text)
+        return twin
+
     def order(self, text: str) -> str:
         """Give an order to the cloud."""
         return self.console.obey(text)
@@ -110,15 +133,18 @@ class Gateway:
         self.ran.append(ran)
         self._tokens |= {entry.token for entry in self.cloud.registry.values() if entry.token}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the command and let it run."""
-        return subprocess.Popen(
-            [COMMAND, "--config", str(self.config), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self.directory,
-        )
+    def start(self, *arguments: str, log: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+        """Start the command and let it run; what it says goes to the end of a file, or else into a pipe."""
+        command = [COMMAND, "--config", str(self.config), *arguments]
+        with open(log, "a") if log else nullcontext(subprocess.PIPE) as output:  # noqa: PTH123 - a file or none
+            return subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=self.directory,
+                env={**os.environ, **environment},
+            )
 
     def generations(self) -> tuple[int | None, int | None]:
         """Return current and previous, after checking that they are whole."""

@@ -11,6 +11,8 @@ from hypothesis import settings
 from agent.core import decide, lifecycle
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import ChangeRecord, Event, Issued, Phase
+from agent.core.plain import to_plain
+from agent.core.policy import RenewalPolicy, renewal_window
 from agent.core.timekeeping import BUILD_TIME, ClockState, Reading
 from agent.core.values import CertificateFacts, Kind, Manifest, Origin
 
@@ -90,6 +92,13 @@ def _usual(phase: Phase) -> dict[str, Any]:
     return usual
 
 
+def finished(phase: Phase = Phase.COMMITTED, at: datetime = NOW, **changes: Any) -> ChangeRecord:
+    """Return a change as the history has it, with its end in the list of phases passed; ids differ with the time."""
+    passed = ((Phase.COMMITTED, at),) if phase.succeeded else ((phase, at),)
+    base = record(phase, id=f"c-{at:%Y%m%d%H%M%S}", planned_at=at - HOUR, entered_at=at, passed=passed)
+    return replace(base, **changes)
+
+
 def certificate(**changes: Any) -> CertificateFacts:
     """Return what a sound client certificate says, valid for a year around NOW."""
     base = CertificateFacts(
@@ -107,6 +116,49 @@ def certificate(**changes: Any) -> CertificateFacts:
         client_auth=True,
     )
     return replace(base, **changes)
+
+
+def anchor(**changes: Any) -> CertificateFacts:
+    """Return what a trust anchor says."""
+    return certificate(
+        subject="CN=Amazon Root CA 1,O=Amazon,C=US",
+        **{"not_after": NOW + 4000 * DAY, "sha256": "ef" * 32, "is_ca": True, **changes},
+    )
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """Return the status document of a healthy gateway without a daemon; with the names given, of another one."""
+    leaf = certificate()
+    window = renewal_window(leaf.not_before, leaf.not_after, RenewalPolicy())
+    at = to_plain(window.renew_at(0.5))
+    base: dict[str, Any] = {
+        "version": "1.2.3",
+        "config": "/etc/iot-cert-agent/config.yaml",
+        "endpoint": "abc-ats.iot.eu-west-1.amazonaws.com",
+        "port": 8883,
+        "thing_name": None,
+        "clock": to_plain(reading()),
+        "current": {
+            "generation": 7,
+            "kind": "rotate",
+            "thing_name": THING,
+            "created_at": to_plain(NOW - DAY),
+            "certificate": to_plain(leaf),
+            "anchors": to_plain((anchor(),)),
+            "splay": 0.5,
+            "renewal": {"at": at, **to_plain(window)},
+        },
+        "previous": 6,
+        "change": None,
+        "next": None,
+        "last": None,
+        "damage": [],
+        "plan": {"due": False, "why": "its turn has not come", "code": "scheduled", "at": at, "kind": "rotate"},
+        "retirements": [],
+        "health": [],
+        "exit": 0,
+    }
+    return {**base, **changes}
 
 
 def manifest(**changes: Any) -> Manifest:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from agent.adapters import keys, x509
 from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
@@ -15,9 +17,10 @@ from agent.core.decide import Limits
 from agent.core.values import Candidate, Kind, Origin
 from agent.engine import Engine, Outcome
 from agent.errors import MaterialError, StoreError, StoreInDoubtError
-from agent.sandbox.authority import Authority
+from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Fault
+from agent.sandbox.policies import device_policy
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
 from agent.world import Provisioning, Settings, World
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 THING = "gw-0042"
+DECADE = timedelta(days=3650)
 
 
 @dataclass
@@ -292,6 +296,32 @@ class Rig:
         self.engine.begin(kind, Origin.LADDER, "ladder")
         outcome = self.follow(patience=timedelta(days=3))
         assert outcome.record.phase == "committed", outcome
+
+    def carry(self, kind: Kind, origin: Origin, reason: str) -> Outcome:
+        """Begin a change and carry it on, as `agent.healing.heal` has it done."""
+        self.engine.begin(kind, origin, reason)
+        return self.follow(patience=timedelta(days=3))
+
+    def replace_by_hand(
+        self, number: int, *, key: bytes | None = None, status: Status = Status.ACTIVE, thing: str = THING
+    ) -> str:
+        """Put a new certificate and its key into a generation, as a technician does, and return its id.
+
+        Args:
+            number: The generation.
+            key: The key that is put there, when it is not the certificate's own.
+            status: What the cloud thinks of the certificate.
+            thing: The thing it is registered for.
+        """
+        pair = ec.generate_private_key(ec.SECP256R1())
+        now = self.clock.now()
+        certificate = self.cloud.authority.issue_client(name("by hand"), pair.public_key(), now, now + DECADE)
+        entry = self.cloud._register(certificate, status)
+        entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
+        directory = self.path / "generations" / f"{number:06d}"
+        (directory / "key.pem").write_bytes(key or key_to_pem(pair))
+        (directory / "certificate.pem").write_text(entry.pem, encoding="ascii")
+        return entry.certificate_id
 
     # -- making trouble --------------------------------------------------------------------------------------------
 
