@@ -63,6 +63,7 @@ def _findings(document: Document, now: datetime) -> Iterator[Finding]:
     if current is None:
         if not damage:
             yield CRITICAL, "", "This gateway has no certificate yet: run `iot-cert enroll`."
+        yield from _live(document, now)
         return
     if believable:
         yield from _dates(current, now)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.core.lifecycle import ChangeRecord
     from agent.core.schedule import Pause, Plan, Suggestion
+    from agent.ports import Clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,10 @@ class Outlook:
         suggestion: The renewal window that the fleet suggests.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
         self.config = config
-        self.clock = SystemClock(vouched=config.vouched_clock)
+        self._given_clock = clock
+        self.clock = clock or SystemClock(vouched=config.vouched_clock)
         self.pause: Pause | None = None
         self.suggestion: Suggestion | None = None
         self._archive = Archive(config.state_dir)
@@ -57,7 +59,7 @@ class Outlook:
     def configure(self, config: Config) -> None:
         """Take another configuration into force."""
         self.config = config
-        self.clock = SystemClock(vouched=config.vouched_clock)
+        self.clock = self._given_clock or SystemClock(vouched=config.vouched_clock)
 
     def take(self, seen: object) -> None:
         """Take what a worker saw, and read the records again."""

@@ -45,6 +45,7 @@ from agent.daemon.workers import WorkerProcess
 from agent.errors import AgentError, ConfigError, RefusedError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from agent.adapters.link import Link
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from agent.core.schedule import Pause, Suggestion
     from agent.daemon.control import Client
     from agent.daemon.loop import Timer
+    from agent.daemon.workers import Running
+    from agent.ports import Clock
 
 SOCKET = "control.sock"
 LOCK = "daemon.lock"
@@ -70,7 +73,7 @@ _TROUBLE = Backoff(base=5, cap=3600, floor=1)
 class Daemon:
     """One gateway's daemon."""
 
-    _worker: WorkerProcess | None = None
+    _worker: Running | None = None
     _asker: Client | None = None
     _look: Timer | None = None
     _settling: Timer | None = None
@@ -81,9 +84,19 @@ class Daemon:
     _down_since: datetime | None = None
     _ready = _orderly = _retire_forced = _stopping = False
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, start_worker: Callable[..., Running] = WorkerProcess
+    ) -> None:
+        """Put the daemon together; nothing happens yet.
+
+        Args:
+            config: The configuration.
+            clock: The wall clock; None for the machine's.
+            start_worker: How a worker is started.
+        """
         self.loop = Loop()
-        self.outlook = Outlook(config)
+        self.outlook = Outlook(config, clock)
+        self._start_worker = start_worker
         self.log = EventLog(self.outlook.clock)
         self.notifier = Notifier()
         self.desk = Desk(self)
@@ -117,9 +130,16 @@ class Daemon:
         try:
             self.loop.run()
         finally:
-            self.control.close()
-            self._publisher.withdraw()
+            self.close()
         return Exit.DONE
+
+    def close(self) -> None:
+        """Let go of everything but the loop, which the SDK may still have something for."""
+        self.control.close()
+        self._publisher.withdraw()
+        for part in (self._uplink, self._clock_watch, self.log, self.notifier):
+            if part is not None:
+                part.close()
 
     def _settle(self) -> None:
         """Give back, from time to time while nothing else is done, what the last burst of work needed."""
@@ -293,7 +313,7 @@ class Daemon:
         self._asker = client
         self.session.lend()
         order = replace(order, connected_at=self.session.connected_at)
-        self._worker = WorkerProcess(self.loop, self.outlook.config.path, order, self._on_progress, self._on_end)
+        self._worker = self._start_worker(self.loop, self.outlook.config.path, order, self._on_progress, self._on_end)
 
     def _on_progress(self, message: dict[str, Any]) -> None:
         code, text = str(message.get("code", "")), str(message.get("text", ""))

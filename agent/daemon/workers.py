@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.core.orders import MAX_LINE, Order, encode_order
 from agent.core.plain import PlainError, decode
@@ -34,6 +34,20 @@ _NOT_PASSED_ON = frozenset({
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "SSLKEYLOGFILE",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF",
 })  # fmt: skip
+
+
+class Running(Protocol):
+    """A worker that was started."""
+
+    @property
+    def order(self) -> Order:
+        """What it does."""
+
+    def stop(self) -> None:
+        """Have it end between two steps."""
+
+    def kill(self) -> None:
+        """End it now."""
 
 
 class WorkerProcess:
