@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from agent.core import acceptance, decide, retirement, timekeeping
+from agent.core import acceptance, decide, retirement, timekeeping, topics, troubles
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
     Activated,
@@ -658,8 +658,7 @@ class Engine:
         assert current is not None  # noqa: S101 - _check_start refuses it
         self._world.store.preflight()
         self._tell("note", "The state directory has room and can be written.")
-        self._prover.probe(self._prover.candidate(current))
-        self._tell("note", f"Generation {current} connects and its request is answered.")
+        self._rehearse_connection(self._prover.candidate(current))
         requests = decide.requests_of(self._world.store.history())
         wait = decide.budget_wait(requests, self._world.clock.now(), self._settings.limits)
         budget = "" if wait is None else f" It would wait first: {wait.why}."
@@ -668,6 +667,16 @@ class Engine:
             f"A rotation would make generation {self._world.store.next_number()} with a new key, ask for one "
             f"certificate and register it by the template {template}.{budget}"
         )
+
+    def _rehearse_connection(self, candidate: Candidate) -> None:
+        with closing(self._world.cloud.connect(candidate)) as session:
+            session.ask()
+            self._tell("note", f"{candidate.name.capitalize()} connects and its request is answered.")
+            needed = topics.needed(str(candidate.thing_name), self._settings.rotation.template)
+            denied = session.denied(needed)
+        if denied:
+            raise CloudError(troubles.not_authorised(f"subscribe to {', '.join(denied)}"))
+        self._tell("note", f"All {len(needed)} topics that answers come on may be subscribed to.")
 
     def find_footing(self) -> ladder.Climb:
         """Climb the ladder: find a set that the endpoint accepts, from the current one down to the claim."""

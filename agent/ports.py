@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from agent.core.lifecycle import ChangeRecord
@@ -59,6 +59,9 @@ class Session(Protocol):
 
     def retire(self, certificate_id: str) -> None:
         """Ask the cloud to deactivate a certificate that this gateway has left behind."""
+
+    def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the topics that this connection may not subscribe to."""
 
     def close(self) -> None:
         """End the connection cleanly; never raises."""

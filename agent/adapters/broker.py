@@ -20,7 +20,7 @@ from agent.core import troubles
 from agent.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from agent.core.endpoints import Endpoint
     from agent.core.failure import Failure
@@ -132,6 +132,10 @@ class BrokerSession:
         if self._candidate.thing_name is None:
             raise ValueError("a claim has nothing to retire")
         self._usable().retire(self._candidate.thing_name, certificate_id)
+
+    def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
+        """See `agent.ports.Session`."""
+        return self._usable().denied(topics)
 
     def _usable(self) -> Requests:
         if self._requests is None:

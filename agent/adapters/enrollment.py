@@ -12,7 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import TYPE_CHECKING, Any
 
-from awscrt import mqtt_request_response
+from awscrt import mqtt5, mqtt_request_response
 from awscrt.exceptions import AwsCrtError
 from awsiot import V2ServiceException, iotidentity, iotshadow
 
@@ -24,9 +24,8 @@ from agent.ports import CreatedCertificate
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from awscrt import mqtt5
 
 SHADOW = "certificate"
 
@@ -110,6 +109,25 @@ class Requests:
         except (AwsCrtError, concurrent.futures.TimeoutError) as error:
             raise CloudError(request_failure(RETIRE, error, lost=self._lost.is_set())) from None
         check_accepted(RETIRE, reply.topic, reply.payload or b"")
+
+    def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
+        """Subscribe to each topic and return those that the broker refuses.
+
+        Raises:
+            CloudError: There was no answer.
+        """
+        refused = []
+        for topic in topics:
+            packet = mqtt5.SubscribePacket(
+                subscriptions=[mqtt5.Subscription(topic_filter=topic, qos=mqtt5.QoS.AT_LEAST_ONCE)]
+            )
+            try:
+                suback = self._client.subscribe(packet).result(self._timeout)
+            except (AwsCrtError, concurrent.futures.TimeoutError) as error:
+                raise CloudError(request_failure(f"Subscribe to {topic}", error, lost=self._lost.is_set())) from None
+            if any(code >= mqtt5.SubackReasonCode.UNSPECIFIED_ERROR for code in suback.reason_codes):
+                refused.append(topic)
+        return tuple(refused)
 
     def _result(self, operation: str, future: concurrent.futures.Future[Any]) -> Any:
         try:

@@ -9,6 +9,20 @@ from __future__ import annotations
 from agent.core.shadow import NAME
 
 
+def needed(thing: str, template: str) -> tuple[str, ...]:
+    """Return every topic that a gateway must be allowed to subscribe to; a missing one shows before it hurts."""
+    requests = (
+        "$aws/certificates/create-from-csr/json",
+        f"$aws/provisioning-templates/{template}/provision/json",
+        jobs_pending(thing),
+        shadow_get(thing),
+        shadow_update(thing),
+        retire(thing),
+    )
+    heard = (jobs_changed(thing), shadow_delta(thing))
+    return (*(topic for request in requests for topic in answers(request)), *heard)
+
+
 def answers(topic: str) -> tuple[str, str]:
     """Return where a request to `topic` is answered: accepted, rejected."""
     return f"{topic}/accepted", f"{topic}/rejected"

@@ -23,7 +23,7 @@ from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Entry
 from agent.sandbox.faults import Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from agent.core.failure import Failure
     from agent.core.values import Candidate
@@ -197,6 +197,11 @@ class SimulatedSession:
         if token_of(reply.payload) != token:  # the SDK takes no answer for its own without the token
             raise CloudError(troubles.no_reply(RETIRE))
         check_accepted(RETIRE, reply.topic, reply.payload)
+
+    def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
+        """See `agent.ports.Session`."""
+        cloud, client_id = self._endpoint.cloud, self.candidate.client_id
+        return tuple(topic for topic in topics if not cloud.may_subscribe(self._entry, client_id, topic))
 
     def close(self) -> None:
         """See `agent.ports.Session`."""
