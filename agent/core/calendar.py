@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 _DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +42,54 @@ class MaintenanceWindow:
         return self._instant(day, self.start), self._instant(last, self.end)
 
     def _instant(self, day: date, at: time) -> datetime:
-        return datetime.combine(day, at, tzinfo=self.zone).astimezone(UTC)
+        local = datetime.combine(day, at, tzinfo=self.zone)
+        late, early = local.astimezone(UTC), local.replace(fold=1).astimezone(UTC)
+        # A time that the spring change skips has its two readings the wrong way round; it stands for the change.
+        return _change_between(early, late, self.zone) if early < late else late
 
 
-def next_opening(windows: Iterable[MaintenanceWindow], now: datetime) -> datetime | None:
-    """Return `now` when a window is open or there are none, else when the next opens; None when none ever does."""
+# The last part of a window is left to changes that have begun.
+_USED = 0.75
+
+
+def _change_between(before: datetime, after: datetime, zone: tzinfo) -> datetime:
+    """Return the instant, to the second, at which the clocks of `zone` change between two instants."""
+    offset = before.astimezone(zone).utcoffset()
+    while after - before > _SECOND:
+        middle = before + (after - before) / 2
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            after = middle
+    return after.replace(microsecond=0)
+
+
+def next_opening(
+    windows: Iterable[MaintenanceWindow], now: datetime, *, since: datetime | None = None, place: float = 0.0
+) -> datetime | None:
+    """Return when a change may begin: `now` in an open window, or without any; None when none ever opens.
+
+    Args:
+        windows: The windows.
+        now: The present.
+        since: From when on the change has been due; None for now.
+        place: This device's place in [0, 1) within a window that found it waiting: a fleet must not begin as one.
+    """
     known = tuple(windows)
     if not known:
         return now
-    openings = [max(now, opens) for window in known for opens, closes in _around(window, now) if closes > now]
-    return min(openings, default=None)
+    due = now if since is None else since
+    occurrences = [
+        (opens + (closes - opens) * _USED * place if due < opens else opens, closes)
+        for window in known
+        for opens, closes in _around(window, now)
+    ]
+    return min((max(now, begins) for begins, closes in occurrences if closes > now), default=None)
 
 
 def _around(window: MaintenanceWindow, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     today = now.astimezone(window.zone).date()
-    for offset in range(-1, 9):  # yesterday's may run past midnight; a week on, every day has come
+    for offset in range(-1, 16):  # yesterday's may run past midnight; two weeks on, a swallowed one has come again
         day = today + offset * _DAY
         if day.weekday() in window.days:
             opens, closes = window.occurrence(day)

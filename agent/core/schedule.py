@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from agent.core.calendar import MaintenanceWindow, next_opening
 from agent.core.decide import Limits, budget_wait, requests_of
-from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.policy import RenewalPolicy, RenewalWindow, renewal_window
 from agent.core.retry import Backoff
 from agent.core.timekeeping import ClockState
@@ -30,6 +29,7 @@ from agent.core.wording import clock_time
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from agent.core.lifecycle import ChangeRecord
     from agent.core.timekeeping import Reading
 
 # The wall clock is looked at this often at least, whatever else happens: one missed event must not cost a window.
@@ -136,8 +136,9 @@ class Past:
         failures: How many failed one after the other, up to now.
         failed_at: When the last of them ended.
         jitter: A number in [0, 1), the same at every look, different for every failure and device.
-        committed_at: When the last change that succeeded was final.
-        unfinished: The last change put an older set back to find footing; a rotation from there must follow.
+        committed_at: When the last new certificate was final.
+        unfinished: The last change that succeeded put an older set back to find footing; a rotation must follow.
+        unfinished_since: When it did.
         requests: When certificates were asked for.
     """
 
@@ -146,6 +147,7 @@ class Past:
     jitter: float = 0.0
     committed_at: datetime | None = None
     unfinished: bool = False
+    unfinished_since: datetime | None = None
     requests: tuple[datetime, ...] = ()
 
 
@@ -175,6 +177,10 @@ class Plan:
     order: str = ""
 
 
+# What holds also in the emergency window.
+_LASTING = frozenset({"budget", "back-off"})
+
+
 def past_of(history: Iterable[ChangeRecord]) -> Past:
     """Return what the history means; oldest first."""
     records = tuple(history)
@@ -183,17 +189,21 @@ def past_of(history: Iterable[ChangeRecord]) -> Past:
         if record.phase.succeeded:
             break
         failed.append(record)
-    last = records[-1] if records else None
+    last = next((record for record in reversed(records) if record.phase.succeeded), None)
+    unfinished = last is not None and last.kind is Kind.ROLLBACK and last.origin is Origin.LADDER
     return Past(
         failures=len(failed),
         failed_at=failed[0].entered_at if failed else None,
         jitter=_jitter(failed[0]) if failed else 0.0,
-        committed_at=next((record.committed_at for record in reversed(records) if record.committed_at), None),
-        unfinished=bool(
-            last and last.kind is Kind.ROLLBACK and last.origin is Origin.LADDER and last.phase is Phase.COMMITTED
-        ),
+        committed_at=next((item.committed_at for item in reversed(records) if _brought_a_certificate(item)), None),
+        unfinished=unfinished,
+        unfinished_since=last.committed_at if last and unfinished else None,
         requests=requests_of(records),
     )
+
+
+def _brought_a_certificate(record: ChangeRecord) -> bool:
+    return record.phase.succeeded and record.kind in {Kind.ENROLL, Kind.ROTATE, Kind.IMPORT}
 
 
 def _jitter(record: ChangeRecord) -> float:
@@ -207,7 +217,7 @@ def _jitter(record: ChangeRecord) -> float:
 def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) -> Plan:
     """Return the plan for a gateway that has a certificate."""
     window = renewal_window(subject.not_before, subject.not_after, wishes.policy)
-    suggestion = _applicable(subject, wishes.suggestion)
+    suggestion = wishes.suggestion if applies(wishes.suggestion, subject, past) else None
     at, source = _instant(subject, window, suggestion)
     if not clock.believable:
         why = f"the clock shows {clock_time(clock.now)}, which cannot be; nothing is planned before it is set"
@@ -218,13 +228,16 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
     emergency = clock.now >= window.emergency_at
     held = (
         _budget_hold(past, clock, wishes.limits)
-        or _back_off(past, clock.now, AFTER_FAILURE, subject if emergency else None)
-        or (None if emergency else _clock_hold(clock, at))
+        or _back_off_before(window, past, clock.now)
+        or (None if emergency else _clock_hold(clock, at, past))
         or (None if emergency or past.unfinished else _settling(past, subject, clock.now))
-        or (None if emergency or past.unfinished else _operators_hold(wishes.holds, clock.now))
+        or (None if emergency or past.unfinished else _operators_hold(wishes.holds, clock.now, at, subject))
     )
     if held is not None:
-        return Plan(due=False, why=held.why, code=held.code, at=held.at, window=window, emergency=emergency)
+        ends = held.at
+        if ends is not None and held.code not in _LASTING:
+            ends = min(ends, window.emergency_at)  # which ends it
+        return Plan(due=False, why=held.why, code=held.code, at=ends, window=window, emergency=emergency)
     why = f"its turn was at {clock_time(at)} ({source})"
     if past.unfinished:
         why = "an older set was put back to find footing, and is replaced at once"
@@ -254,7 +267,7 @@ def _enrolment_hold(past: Past, clock: Reading, limits: Limits) -> _Hold | None:
     if not clock.believable:
         why = f"the clock shows {clock_time(clock.now)}, which cannot be; nothing is begun before it is set"
         return _Hold(why=why, code="clock", at=None)
-    return _budget_hold(past, clock, limits) or _back_off(past, clock.now, AFTER_FAILED_ENROLMENT, None)
+    return _budget_hold(past, clock, limits) or _back_off(past, clock.now, AFTER_FAILED_ENROLMENT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,8 +277,14 @@ class _Hold:
     at: datetime | None = field(default=None)
 
 
-def _applicable(subject: Subject, suggestion: Suggestion | None) -> Suggestion | None:
-    return None if suggestion is None or subject.not_before >= suggestion.opens_at else suggestion
+def applies(suggestion: Suggestion | None, subject: Subject, past: Past) -> bool:
+    """Whether a suggestion is still to be followed: it is not, once a certificate was got after its window opened.
+
+    The certificate's own start does not tell: AWS IoT Core dates it two minutes back.
+    """
+    if suggestion is None or subject.not_before >= suggestion.opens_at:
+        return False
+    return past.committed_at is None or past.committed_at < suggestion.opens_at
 
 
 def _instant(subject: Subject, window: RenewalWindow, suggestion: Suggestion | None) -> tuple[datetime, str]:
@@ -282,21 +301,30 @@ def _budget_hold(past: Past, clock: Reading, limits: Limits) -> _Hold | None:
     return None if wait is None else _Hold(why=wait.why, code="budget", at=wait.until)
 
 
-def _back_off(past: Past, now: datetime, backoff: Backoff, urgent: Subject | None) -> _Hold | None:
+def _back_off_before(window: RenewalWindow, past: Past, now: datetime) -> _Hold | None:
+    """Return the back-off of a rotation, which must leave time for more tries before the end."""
+    if now < window.emergency_at:
+        return _back_off(past, now, AFTER_FAILURE, latest=window.emergency_at)
+    span = max(EMERGENCY_FLOOR, (window.not_after - now) / EMERGENCY_PART)
+    return _back_off(past, now, AFTER_FAILURE, latest=past.failed_at + span if past.failed_at else None)
+
+
+def _back_off(past: Past, now: datetime, backoff: Backoff, latest: datetime | None = None) -> _Hold | None:
     if past.failed_at is None or past.failed_at > now + timedelta(seconds=backoff.cap):
         return None  # a clock that was set back must not turn hours into years
-    delay = timedelta(seconds=backoff.delay(past.failures, past.jitter))
-    if urgent is not None:
-        delay = min(delay, max(EMERGENCY_FLOOR, (urgent.not_after - now) / EMERGENCY_PART))
-    until = past.failed_at + delay
+    until = past.failed_at + timedelta(seconds=backoff.delay(past.failures, past.jitter))
+    until = until if latest is None else min(until, latest)
     if now >= until:
         return None
     times = "the last change failed" if past.failures == 1 else f"the last {past.failures} changes failed"
     return _Hold(why=f"{times}; the next is begun at {clock_time(until)}", code="back-off", at=until)
 
 
-def _clock_hold(clock: Reading, due_at: datetime) -> _Hold | None:
-    until = due_at + UNSYNCHRONISED_PATIENCE
+def _clock_hold(clock: Reading, due_at: datetime, past: Past) -> _Hold | None:
+    since = past.unfinished_since if past.unfinished else due_at
+    if since is None:
+        return None
+    until = since + UNSYNCHRONISED_PATIENCE
     if clock.state is ClockState.SYNCHRONISED or clock.now >= until:
         return None
     why = "nobody vouches for the clock yet (`timedatectl`; `vouched_clock: true` where the time comes from elsewhere)"
@@ -313,15 +341,22 @@ def _settling(past: Past, subject: Subject, now: datetime) -> _Hold | None:
     return _Hold(why=why, code="settling", at=until)
 
 
-def _operators_hold(holds: Holds, now: datetime) -> _Hold | None:
+def _operators_hold(holds: Holds, now: datetime, turn: datetime, subject: Subject) -> _Hold | None:
     if holds.pause is not None and now < holds.pause.until:
         why = f"paused until {clock_time(holds.pause.until)}: {holds.pause.reason}"
         return _Hold(why=why, code="paused", at=holds.pause.until)
     if holds.inhibited_by:
         return _Hold(why=f"{holds.inhibited_by} exists; remove it to let changes begin", code="inhibited")
-    opening = next_opening(holds.windows, now)
+    opening = next_opening(holds.windows, now, since=turn, place=_shuffled(subject.splay))
     if opening is None:
         return _Hold(why="none of the maintenance windows ever opens", code="window")
     if opening > now:
-        return _Hold(why=f"the next maintenance window opens at {clock_time(opening)}", code="window", at=opening)
+        return _Hold(
+            why=f"its turn in the next maintenance window is at {clock_time(opening)}", code="window", at=opening
+        )
     return None
+
+
+def _shuffled(place: float) -> float:
+    """Return another place in [0, 1): gateways whose turn comes on the same day have nearly the same one."""
+    return (place * 1_000_003) % 1.0

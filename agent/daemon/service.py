@@ -492,7 +492,7 @@ class Daemon:
     def suggestion_applies(self, suggestion: Suggestion) -> bool:
         """See `agent.daemon.fleet.Gateway`."""
         subject = self.outlook.subject()
-        return subject is not None and subject.not_before < suggestion.opens_at
+        return subject is not None and schedule.applies(suggestion, subject, schedule.past_of(self.outlook.history))
 
     def suggest(self, suggestion: Suggestion | None) -> None:
         """See `agent.daemon.fleet.Gateway`."""
