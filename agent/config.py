@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, time, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -104,7 +104,7 @@ class ProxyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The whole file."""
+    """The whole file, as `source` has it to the letter."""
 
     path: Path
     endpoint: str
@@ -124,6 +124,7 @@ class Config:
     request_timeout: timedelta = timedelta(seconds=30)
     enrollment: EnrollmentConfig | None = None
     rotation: RotationConfig = field(default_factory=RotationConfig)
+    source: str = field(default="", repr=False)
 
     @property
     def target(self) -> Endpoint:
@@ -346,21 +347,35 @@ def load(path: Path) -> Config:
     Raises:
         ConfigError: It cannot be read or says something impossible; one line for each complaint.
     """
+    data = read_bounded(path, MAX_CONFIG, "configuration file")
+    try:
+        return parse(data.decode(), path)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: it is not UTF-8 text (byte {error.start})") from None
+
+
+def parse(text: str, path: Path) -> Config:
+    """Return what the text of a configuration file means.
+
+    Args:
+        text: What the file says, or said.
+        path: Where it is, for complaints.
+
+    Raises:
+        ConfigError: It says something impossible; one line for each complaint.
+    """
     complaints = _Complaints(path)
-    root = _Section(_compose(path), "", complaints)
+    root = _Section(_compose(text, path), "", complaints)
     config = _read(root, path)
     root.finish()
     _check_endpoint(root, config, complaints)
     complaints.raise_if_any()
-    return config
+    return replace(config, source=text)
 
 
-def _compose(path: Path) -> yaml.Node:
-    data = read_bounded(path, MAX_CONFIG, "configuration file")
+def _compose(text: str, path: Path) -> yaml.Node:
     try:
-        node = yaml.compose(data.decode(), Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: it is not UTF-8 text (byte {error.start})") from None
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: it is not sound YAML: {error.problem}") from None

@@ -198,13 +198,14 @@ class Task:
 def main() -> int:
     """Carry out the order on standard input."""
     from agent.adapters import privileges  # noqa: PLC0415
-    from agent.config import load  # noqa: PLC0415
+    from agent.config import load, parse  # noqa: PLC0415
 
     os.umask(0o077)
     wire = Wire()
     try:
         order = decode_order(sys.stdin.buffer.readline(MAX_LINE))
-        config = load(Path(sys.argv[2]))
+        path = Path(sys.argv[2])
+        config = parse(order.configuration, path) if order.configuration else load(path)
     except (AgentError, PlainError) as error:
         hint = error.hint if isinstance(error, AgentError) else ""
         wire.send({"event": "end", "error": {"message": str(error), "hint": hint, "exit": int(Exit.USAGE)}})

@@ -5,13 +5,14 @@ The order is the worker's one line of input. It answers with `progress` lines an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.core.plain import decode, encode
 from agent.core.values import Kind, Origin
 
 MAX_LINE = 1_048_576  # bytes
+MAX_SECONDS = 10**12  # beyond any monotonic clock
 
 
 class Do(StrEnum):
@@ -40,6 +41,7 @@ class Order:
         orderly: The last worker ended at a wait, so no step was cut off.
         hasten: Try the next step now, whatever delay a failure left behind.
         connected_at: When the daemon connected last, by the monotonic clock.
+        configuration: The text of the configuration in force, which the file may not be any more; empty for the file.
     """
 
     do: Do
@@ -51,6 +53,7 @@ class Order:
     orderly: bool = False
     hasten: bool = False
     connected_at: float | None = None
+    configuration: str = field(default="", repr=False)
 
 
 def encode_order(order: Order) -> bytes:
@@ -65,7 +68,6 @@ def decode_order(line: bytes) -> Order:
         PlainError: It is none.
     """
     node = decode(line, "the order", limit=MAX_LINE)
-    connected_at = node.plain().get("connected_at")
     return Order(
         do=node.choice("do", Do),
         kind=node.choice("kind", Kind),
@@ -75,5 +77,13 @@ def decode_order(line: bytes) -> Order:
         change=node.text("change", limit=64),
         orderly=node.flag("orderly"),
         hasten=node.flag("hasten"),
-        connected_at=float(connected_at) if isinstance(connected_at, int | float) else None,
+        connected_at=_seconds(node.plain().get("connected_at")),
+        configuration=node.optional_text("configuration", limit=MAX_LINE) or "",
     )
+
+
+def _seconds(value: object) -> float | None:
+    """Return a time by the monotonic clock; what cannot be one is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < MAX_SECONDS:
+        return None
+    return float(value)

@@ -14,6 +14,7 @@ import fcntl
 import os
 import signal
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.adapters import pauses, privileges
@@ -308,12 +309,11 @@ class Daemon:
             self._worker.stop()
 
     def _start(self, order: Order, client: Client | None) -> None:
-        from dataclasses import replace  # noqa: PLC0415 - a name used once
-
         self._asker = client
         self.session.lend()
-        order = replace(order, connected_at=self.session.connected_at)
-        self._worker = self._start_worker(self.loop, self.outlook.config.path, order, self._on_progress, self._on_end)
+        config = self.outlook.config
+        order = replace(order, connected_at=self.session.connected_at, configuration=config.source)
+        self._worker = self._start_worker(self.loop, config.path, order, self._on_progress, self._on_end)
 
     def _on_progress(self, message: dict[str, Any]) -> None:
         code, text = str(message.get("code", "")), str(message.get("text", ""))

@@ -129,9 +129,8 @@ def _died(code: int) -> dict[str, Any]:
 
 def _spawn(config: Path, order: bytes) -> tuple[int, int]:
     """Start a worker with its order waiting for it, and return its process id and what it writes to."""
-    order_read, order_write = os.pipe2(os.O_CLOEXEC)
+    order_read = _file_of(order)
     output_read, output_write = os.pipe2(os.O_CLOEXEC)
-    os.write(order_write, order)  # far less than a pipe holds
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     try:
         pid = os.posix_spawn(
@@ -143,7 +142,15 @@ def _spawn(config: Path, order: bytes) -> tuple[int, int]:
             setsigmask=[],
         )
     finally:
-        for fd in (order_read, order_write, output_write):
+        for fd in (order_read, output_write):
             os.close(fd)
     os.set_blocking(output_read, False)
     return pid, output_read
+
+
+def _file_of(order: bytes) -> int:
+    """Return a file in memory: an order with its configuration may be more than a pipe holds."""
+    fd = os.memfd_create("order", os.MFD_CLOEXEC)
+    os.write(fd, order)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
