@@ -81,6 +81,10 @@ class Adoptable(Protocol):
     def trust(self) -> TrustBundle | None:
         """The anchors, when they are untouched."""
 
+    @property
+    def replaced(self) -> str:
+        """The id of the certificate that was there before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -185,7 +189,7 @@ class Engine:
                 hint="Run the same command again to go on with it, or `iot-cert rollback` to give it up.",
             )
         if kind is Kind.ROLLBACK:
-            goal = self._way_back(), Phase.PREPARED
+            goal = self._way_back(origin), Phase.PREPARED
         else:
             self._check_start(kind, self._world.store.current())
             goal = self._world.store.next_number(), Phase.PLANNED
@@ -231,14 +235,15 @@ class Engine:
                 "Enrolment is not configured.", hint="Add `enrollment:` with a template and a claim certificate."
             )
 
-    def _way_back(self) -> int:
+    def _way_back(self, origin: Origin) -> int:
         previous = self._world.store.previous()
         if previous is None or previous == self._world.store.current():
             raise RefusedError(
                 "There is no previous generation to go back to.", hint="`iot-cert rotate` makes a new one."
             )
         found = self._world.store.generation(previous)
-        self._refuse_retired(found.manifest.certificate_id, previous)
+        if origin is not Origin.LADDER:  # which has just seen it accepted
+            self._refuse_retired(found.manifest.certificate_id, previous)
         return previous
 
     def _refuse_retired(self, certificate_id: str, number: int) -> None:
@@ -613,7 +618,11 @@ class Engine:
         store.prepare(manifest, found.credential, found.trust or self._settings.anchors())
         why = f"the key and certificate of generation {found.number} were replaced by hand"
         self._tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
-        return self._plan(Kind.IMPORT, Origin.TECHNICIAN, why, (number, Phase.PREPARED), change=change)
+        self._plan(Kind.IMPORT, Origin.TECHNICIAN, why, (number, Phase.PREPARED), change=change)
+        record = replace(self._require(), replaces=found.replaced)
+        store.save_change(record)
+        self._record = record
+        return record
 
     def retire(self, due: retirement.Retirement) -> None:
         """Ask the cloud, over the current set's connection, to deactivate a certificate that is not in use any more.
@@ -654,6 +663,10 @@ class Engine:
             CloudError: The current set does not get through.
         """
         current = self._world.store.current()
+        if self._record is not None:
+            raise RefusedError(
+                f"Change {self._record.id} ({self._record.kind}) is in flight.", hint="`iot-cert status`."
+            )
         self._check_start(Kind.ROTATE, current)
         assert current is not None  # noqa: S101 - _check_start refuses it
         self._world.store.preflight()

@@ -139,7 +139,8 @@ def subject_of(generation: Generation) -> Subject:
 def plan_of(config: Config, snapshot: Snapshot) -> schedule.Plan:
     """Return the plan as a daemon would make it, without what it hears from the fleet."""
     past = schedule.past_of(snapshot.history)
-    if snapshot.current is None and not snapshot.history and not snapshot.damage:
+    enrolled = snapshot.damage or any(record.phase.succeeded for record in snapshot.history)
+    if snapshot.current is None and not enrolled:
         configured = config.enrollment is not None
         return schedule.plan_enrolment(past, snapshot.clock, config.limits, configured=configured)
     if snapshot.current is None:

@@ -222,12 +222,14 @@ class Handmade:
         credential: Key and certificate, which fit each other.
         thing_name: The thing the generation was made for.
         trust: The generation's own anchors when they are untouched, else None.
+        replaced: The id of the certificate that was there before.
     """
 
     number: int
     credential: CredentialSet
     thing_name: str
     trust: TrustBundle | None
+    replaced: str
 
 
 def handmade(dir_fd: int, number: int) -> Handmade | None:
@@ -247,7 +249,13 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
         return None
     untouched = hashlib.sha256(trust_pem).hexdigest() == manifest.files.get(TRUST)
     trust = x509.read_bundle(trust_pem) if untouched else None
-    return Handmade(number=number, credential=content, thing_name=manifest.thing_name, trust=trust)
+    return Handmade(
+        number=number,
+        credential=content,
+        thing_name=manifest.thing_name,
+        trust=trust,
+        replaced=manifest.certificate_id,
+    )
 
 
 def _join(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ A file that cannot be read as a pause holds nothing: better a rotation too early
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.adapters import durable
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 PAUSE = "pause.json"
 
-_MAX = 4_096  # bytes
+_MAX = 16_384  # bytes
+_MAX_REASON = 500  # characters
 
 
 def read(state_dir: Path) -> Pause | None:
@@ -28,7 +30,7 @@ def read(state_dir: Path) -> Pause | None:
     with durable.directory(str(state_dir)) as root:
         try:
             node = decode(durable.read(root, PAUSE, _MAX), PAUSE, limit=_MAX)
-            return Pause(until=node.time("until"), reason=node.text("reason", limit=500))
+            return Pause(until=node.time("until"), reason=node.text("reason", limit=_MAX_REASON))
         except (FileNotFoundError, PlainError):
             return None
 
@@ -39,8 +41,9 @@ def write(state_dir: Path, pause: Pause) -> None:
     Raises:
         StoreError: It is not, or in doubt.
     """
+    reason = pause.reason.encode(errors="replace").decode()[:_MAX_REASON]
     with durable.directory(str(state_dir)) as root:
-        durable.replace(root, PAUSE, encode(pause) + b"\n", durable.Modes())
+        durable.replace(root, PAUSE, encode(replace(pause, reason=reason)) + b"\n", durable.Modes())
 
 
 def clear(state_dir: Path) -> None:
