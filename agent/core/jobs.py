@@ -196,8 +196,12 @@ def waiting(message: str) -> Answer:
 
 
 def details(**values: Any) -> dict[str, str]:
-    """Return ``statusDetails`` within the service's limits: what is empty goes, what is long is cut."""
-    return {name: str(value)[:MAX_DETAIL] for name, value in values.items() if value not in (None, "")}
+    """Return ``statusDetails`` within the service's limits: what is empty goes, what is long is cut, lines are joined."""
+    return {name: _detail(str(value)) for name, value in values.items() if value not in (None, "")}
+
+
+def _detail(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:MAX_DETAIL])
 
 
 def answer_of(record: ChangeRecord, why: str = "", until: datetime | None = None) -> Answer:

@@ -51,14 +51,17 @@ def read_shadow(payload: bytes) -> tuple[Wish, dict[str, Any]]:
     return (_wish(desired.plain()) if desired else Wish()), (reported.plain() if reported else {})
 
 
-def read_delta(payload: bytes) -> Wish | None:
-    """Return the wish of a delta, or None when it is about something else.
+def read_documents(payload: bytes) -> Wish:
+    """Return the wish after an update, from what ``update/documents`` tells of each.
+
+    A delta would not do: it holds only what differs of a wish, and nothing at all when the wish is withdrawn.
 
     Raises:
         PlainError: The message is not what the service's API says.
     """
-    state = decode(payload, "the shadow's delta", limit=MAX_PAYLOAD).node("state").plain()
-    return _wish(state) if WISH in state else None
+    current = decode(payload, "the shadow's documents", limit=MAX_PAYLOAD).node("current").node("state")
+    desired = current.optional_node("desired")
+    return _wish(desired.plain()) if desired else Wish()
 
 
 def _wish(desired: dict[str, Any]) -> Wish:

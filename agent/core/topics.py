@@ -19,7 +19,7 @@ def needed(thing: str, template: str) -> tuple[str, ...]:
         shadow_update(thing),
         retire(thing),
     )
-    heard = (jobs_changed(thing), shadow_delta(thing))
+    heard = (jobs_changed(thing), shadow_documents(thing))
     return (*(topic for request in requests for topic in answers(request)), *heard)
 
 
@@ -58,9 +58,9 @@ def shadow_update(thing: str) -> str:
     return f"$aws/things/{thing}/shadow/name/{NAME}/update"
 
 
-def shadow_delta(thing: str) -> str:
-    """What is desired and not reported has changed."""
-    return f"{shadow_update(thing)}/delta"
+def shadow_documents(thing: str) -> str:
+    """The whole shadow, before and after each update."""
+    return f"{shadow_update(thing)}/documents"
 
 
 def retire(thing: str) -> str:

@@ -49,6 +49,9 @@ class Gateway(Protocol):
     def begin_for(self, kind: Kind, order: str, reason: str) -> None:
         """Begin a change for an execution, as soon as none is in flight; `Fleet.review` follows."""
 
+    def withdraw(self, order: str) -> None:
+        """An execution is gone; what it ordered is not begun any more."""
+
     def suggestion_applies(self, suggestion: Suggestion) -> bool:
         """Whether the certificate is older than a suggestion."""
 
@@ -111,7 +114,7 @@ class Fleet:
         for entry in self._known.values():
             entry.asking = False
         link.listen(topics.jobs_changed(thing), lambda _: self._ask_pending())
-        link.listen(topics.shadow_delta(thing), self._on_delta)
+        link.listen(topics.shadow_documents(thing), self._on_documents)
         self._ask_shadow()
         self._ask_pending()
 
@@ -154,6 +157,7 @@ class Fleet:
         orders = {execution.order for execution in pending}
         for order in [order for order in self._known if order not in orders]:
             self._forget(order)  # it was cancelled, or it is done
+            self._gateway.withdraw(order)
         for execution in pending:
             if execution.order in self._known or execution.order in self._foreign:
                 continue
@@ -271,13 +275,13 @@ class Fleet:
             self._reported = {}
             self.report()
 
-    def _on_delta(self, payload: bytes) -> None:
+    def _on_documents(self, payload: bytes) -> None:
         try:
-            wish = shadow.read_delta(payload)
+            wish = shadow.read_documents(payload)
         except PlainError as error:
-            self._gateway.tell("progress", f"A shadow delta was not used: {error}.")
+            self._gateway.tell("progress", f"What the cloud told of the shadow was not used: {error}.")
             return
-        if wish is not None:
+        if wish != self._wish:
             self._wish = wish
             self.review()
             self.report()
@@ -324,6 +328,10 @@ class Fleet:
             RETIRE, topics.retire(self._thing), body, accepted, lambda failure: self._not_retired(due, failure)
         )
         return True
+
+    def forgive(self) -> None:
+        """Ask for retirements again at once, whatever came of it before."""
+        self._retire_tries = {name: (tries, 0.0) for name, (tries, _) in self._retire_tries.items()}
 
     def _not_retired(self, due: Retirement, failure: Failure) -> None:
         self._retiring = None

@@ -67,6 +67,7 @@ READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
 STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit allows thirty for everything
 SETTLE = 5.0  # seconds after the last worker or connection before memory is given back
 GOODBYE = 2.0  # seconds for the SDK to say goodbye to the broker
+BUSY_LOOK = 1.0  # seconds between two tries while somebody's command works on the store
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
 _TROUBLE = Backoff(base=5, cap=3600, floor=1)
 
@@ -83,7 +84,7 @@ class Daemon:
     _stuck = ""
     _refused_configuration = ""
     _down_since: datetime | None = None
-    _ready = _orderly = _retire_forced = _stopping = False
+    _ready = _orderly = _stopping = False
 
     def __init__(
         self, config: Config, *, clock: Clock | None = None, start_worker: Callable[..., Running] = WorkerProcess
@@ -108,6 +109,7 @@ class Daemon:
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
         self._told: set[str] = set()
+        self._hurried: set[str] = set()
         self._publisher = Publisher(config.runtime_dir)
         self._queue: deque[tuple[Order, Client | None]] = deque()
         self._fleet_orders: dict[str, Order] = {}
@@ -343,12 +345,14 @@ class Daemon:
         self.consider()
 
     def _on_error(self, order: Order, client: Client | None, error: dict[str, Any]) -> None:
-        self._troubles = min(self._troubles + 1, 12)
-        delay = 1.0 if error.get("busy") else _TROUBLE.delay(self._troubles, 0.5 + 0.5 * self._chance())
-        self._hold_until = monotonic() + delay
         if error.get("busy"):
             self._queue.appendleft((order, client))
+            self._hold_until = monotonic() + BUSY_LOOK
             return
+        asked_for = client is not None or order.order
+        if not (asked_for and error["exit"] == Exit.REFUSED):  # whose order is refused is told, and nobody waits for it
+            self._troubles = min(self._troubles + 1, 12)
+            self._hold_until = monotonic() + _TROUBLE.delay(self._troubles, 0.5 + 0.5 * self._chance())
         event = messages.Event.WORKER_DIED if error.get("died") else messages.Event.TROUBLE_STORE
         self._tell(event, str(error["message"]))
         if order.order:
@@ -489,6 +493,10 @@ class Daemon:
         self._fleet_orders[order] = Order(do=Do.BEGIN, kind=kind, origin=Origin.JOB, reason=reason, order=order)
         self.loop.post(self.consider)
 
+    def withdraw(self, order: str) -> None:
+        """See `agent.daemon.fleet.Gateway`."""
+        self._fleet_orders.pop(order, None)
+
     def suggestion_applies(self, suggestion: Suggestion) -> bool:
         """See `agent.daemon.fleet.Gateway`."""
         subject = self.outlook.subject()
@@ -510,7 +518,7 @@ class Daemon:
         if not settled or self.session.link is None:
             return
         for due in self.outlook.retirements():
-            if (self._retire_forced or due.due <= self.outlook.now()) and self.fleet.retire(due):
+            if (due.certificate_id in self._hurried or due.due <= self.outlook.now()) and self.fleet.retire(due):
                 return
 
     def retire_now(self) -> int:
@@ -518,7 +526,8 @@ class Daemon:
         left = len(self.outlook.retirements())
         if left and self.session.link is None and self.session.state in {"down", "taken-over"}:
             raise AgentError(f"There is no connection to ask over: {self.session.why}", hint="Try again later.")
-        self._retire_forced = left > 0
+        self._hurried = {item.certificate_id for item in self.outlook.retirements()}
+        self.fleet.forgive()
         self.loop.post(self.consider)
         return left
 
@@ -528,7 +537,7 @@ class Daemon:
 
     def retire_refused(self, text: str) -> None:
         """See `agent.daemon.fleet.Gateway`."""
-        self._retire_forced = False
+        self._hurried.clear()
         self.desk.retirement(len(self.outlook.retirements()), text)
         self.consider()
 
