@@ -1,12 +1,16 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test check prepare lock clean
+.PHONY: demo test bench check prepare lock clean
 
 demo: prepare
 	@tests/demo/run
 
 test: check
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) .venv/bin/pytest -q -n 4 --dist worksteal
+
+# BENCH=--quick shortens the minute of idleness.
+bench: prepare
+	@PYTHONPATH=tests/support .venv/bin/python -m tests.bench.run $(BENCH)
 
 check: prepare
 	@echo "==> ruff, mypy, import contracts"

@@ -31,6 +31,8 @@ from agent.errors import AgentError, RefusedError, StoreBusyError
 from agent.healing import heal, locked_out
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent.compose import Parts
     from agent.config import Config
     from agent.core.values import Kind, Origin
@@ -41,7 +43,11 @@ SHORT = timedelta(seconds=1)  # the session is nobody's while it waits
 
 
 class Wire:
-    """Standard output, as a reporter."""
+    """Standard output, as a reporter. When nobody reads any more, the daemon is gone and the worker stops like it."""
+
+    def __init__(self) -> None:
+        self._cut = False
+        self.on_cut: Callable[[], None] = lambda: None
 
     def report(self, progress: Progress) -> None:
         """Hand a step on to the daemon."""
@@ -50,8 +56,12 @@ class Wire:
     def send(self, message: dict[str, Any]) -> None:
         """Write one line, whole."""
         line = memoryview(encode(message) + b"\n")
-        while line:
-            line = line[os.write(1, line) :]
+        try:
+            while line and not self._cut:
+                line = line[os.write(1, line) :]
+        except BrokenPipeError:
+            self._cut = True
+            self.on_cut()
 
 
 class Worker:
@@ -62,6 +72,7 @@ class Worker:
         self._order = order
         self._wire = wire
         self._stop = threading.Event()
+        wire.on_cut = self._stop.set
         self._end: dict[str, Any] = {"event": "end"}
 
     def stop(self, *_: object) -> None:

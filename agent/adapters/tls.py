@@ -9,7 +9,6 @@ Its context takes nothing from the environment: no key log, no system store.
 
 from __future__ import annotations
 
-import http.client
 import socket
 import ssl
 import traceback
@@ -73,11 +72,13 @@ def _connect(endpoint: Endpoint) -> socket.socket:
     except socket.gaierror:
         name = endpoint.proxy.host if endpoint.proxy else endpoint.host
         raise CloudError(troubles.name_not_found(name)) from None
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         raise CloudError(troubles.unreachable(endpoint.host, endpoint.port, _reason(error))) from None
 
 
 def _through_proxy(endpoint: Endpoint, proxy: Proxy) -> socket.socket:
+    import http.client  # noqa: PLC0415 - it brings a mail parser along, and few gateways have a proxy
+
     tunnel = http.client.HTTPConnection(proxy.host, proxy.port, timeout=endpoint.timeout)
     tunnel.set_tunnel(endpoint.host, endpoint.port)
     try:
@@ -85,6 +86,8 @@ def _through_proxy(endpoint: Endpoint, proxy: Proxy) -> socket.socket:
     except BaseException as error:
         tunnel.close()
         traceback.clear_frames(error.__traceback__)  # or the refused reply keeps the socket open as long as the error
+        if isinstance(error, http.client.HTTPException):
+            raise CloudError(troubles.unreachable(endpoint.host, endpoint.port, _reason(error))) from None
         raise
     return tunnel.sock
 

@@ -196,7 +196,7 @@ def waiting(message: str) -> Answer:
 
 
 def details(**values: Any) -> dict[str, str]:
-    """Return ``statusDetails`` within the service's limits: what is empty goes, what is long is cut, lines are joined."""
+    """Return ``statusDetails`` within the service's limits: the empty goes, the long is cut, lines are joined."""
     return {name: _detail(str(value)) for name, value in values.items() if value not in (None, "")}
 
 

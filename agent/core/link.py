@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STEADY = 30.0  # seconds after which a connection counts as one that works
 PEACE = 7200.0  # seconds after which a takeover is forgotten
 
-_ORDINARY = Backoff(base=2, cap=600, floor=1.1)
+_ORDINARY = Backoff(base=2, cap=3600, floor=1.1)  # a million gateways stay under 500 connects a second
 _BACKOFFS = {
     FailureClass.THROTTLED: Backoff(base=30, cap=3600, floor=10),
     FailureClass.SERVER_TRUST: Backoff(base=30, cap=3600, floor=5),

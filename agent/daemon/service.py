@@ -279,9 +279,12 @@ class Daemon:
     def on_disconnected(self, why: str) -> None:
         """See `agent.daemon.session.Owner`."""
         self.fleet.disconnected()
+        if self._stopping:
+            self.loop.later(0.05, self.loop.stop)  # the goodbye is said
+            return
         if self._down_since is None:
             self._down_since = self.outlook.now()
-            if self.session.state == "down" and not self._stopping:
+            if self.session.state == "down":
                 self._tell(messages.Event.DISCONNECTED, f"Not connected: {why}")
         self._publish()
 
