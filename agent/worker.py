@@ -26,7 +26,7 @@ from agent.core.exits import Exit
 from agent.core.orders import MAX_LINE, Do, Order, decode_order
 from agent.core.plain import PlainError, encode, to_plain
 from agent.core.records import public
-from agent.core.values import ByHand
+from agent.core.values import ByHand, Kind
 from agent.errors import AgentError, RefusedError, StoreBusyError
 from agent.healing import heal, locked_out
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from agent.compose import Parts
     from agent.config import Config
-    from agent.core.values import Kind, Origin
+    from agent.core.values import Origin
     from agent.engine import Outcome
     from agent.ports import Progress
 
@@ -129,7 +129,7 @@ class Task:
 
     def run(self) -> None:
         """Recover, do it, and note how it ended."""
-        client_id = self._note_connections()
+        self._note_connections()
         handmade = self._parts.store.handmade() if self._config.rotation.by_hand is ByHand.ADOPT else None
         found = self._engine.recover(orderly=self._order.orderly)
         if handmade is not None and found is None and self._order.do is not Do.NOTE_RETIRED:
@@ -137,17 +137,18 @@ class Task:
             self._note(self._carry())
         else:
             self._obey()
+        client_id = self._client_id()
         if client_id is not None:
             self._end["connected_at"] = self._parts.broker.last_connect(client_id)
 
-    def _note_connections(self) -> str | None:
-        usable = self._engine.usable()
-        if usable is None:
-            return None
-        client_id = self._config.client_id.replace("{thing}", usable.manifest.thing_name)
-        if self._order.connected_at is not None:
+    def _note_connections(self) -> None:
+        client_id = self._client_id()
+        if client_id is not None and self._order.connected_at is not None:
             self._parts.broker.note_connect(client_id, self._order.connected_at)
-        return client_id
+
+    def _client_id(self) -> str | None:
+        usable = self._engine.usable()
+        return self._config.client_id.replace("{thing}", usable.manifest.thing_name) if usable else None
 
     def _obey(self) -> None:
         order, engine = self._order, self._engine
@@ -156,6 +157,8 @@ class Task:
                 self._note(self._begin(order.kind, order.origin, order.reason))
             case Do.GO_ON:
                 self._go_on()
+            case Do.GIVE_UP if engine.change is None:  # it ended in the meantime; what is wanted is the set before
+                self._note(self._begin(Kind.ROLLBACK, order.origin, order.reason))
             case Do.GIVE_UP:
                 engine.give_up(order.reason)
                 self._note(self._carry())

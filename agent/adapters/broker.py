@@ -50,7 +50,7 @@ class Broker:
         )
         tls.preflight(self._connector.endpoint, candidate.trust)
         self._keep_distance(candidate.client_id)
-        session = BrokerSession(candidate, self._connector.timeouts)
+        session = BrokerSession(candidate, self._connector.endpoint, self._connector.timeouts)
         session.start(self._connector.options(candidate.client_id, context))
         return session
 
@@ -70,8 +70,9 @@ class Broker:
 class BrokerSession:
     """One MQTT 5 connection, as `agent.ports.Session`."""
 
-    def __init__(self, candidate: Candidate, timeouts: Timeouts) -> None:
+    def __init__(self, candidate: Candidate, endpoint: Endpoint, timeouts: Timeouts) -> None:
         self._candidate = candidate
+        self._endpoint = endpoint
         self._timeouts = timeouts
         self._settled = threading.Event()
         self._lost = threading.Event()
@@ -104,7 +105,7 @@ class BrokerSession:
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
         if not self._settled.is_set():
-            self._failure = connect_failure(data, self._candidate.client_id)
+            self._failure = connect_failure(data, self._candidate.client_id, self._endpoint)
             self._settled.set()
 
     def _on_disconnection(self, _data: mqtt5.LifecycleDisconnectData) -> None:

@@ -90,7 +90,7 @@ class Link:
     # -- on the SDK's thread ---------------------------------------------------------------------------------------
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
-        failure = connect_failure(data, self._client_id)
+        failure = connect_failure(data, self._client_id, self._connector.endpoint)
         self._post(lambda: self._failed(failure, taken_over=False))
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
@@ -165,7 +165,7 @@ class Link:
         self, operation: str, result: Future[mqtt_request_response.Response], done: Callable[[str, bytes], None],
         failed: Callable[[Failure], None],
     ) -> None:  # fmt: skip
-        if self.over:
+        if self.over or self._closing or self._failure is not None:
             return
         error = result.exception()
         if error is not None:

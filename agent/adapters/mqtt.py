@@ -177,7 +177,15 @@ def _code(error: BaseException) -> str:
     return str(name) if name else str(error).split(":")[-1].strip()[:100]
 
 
-def connect_failure(data: Any, client_id: str) -> Failure:
+_UNREACHABLE = {
+    "AWS_IO_SOCKET_CONNECTION_REFUSED": "connection refused",
+    "AWS_IO_SOCKET_TIMEOUT": "no answer in time",
+    "AWS_IO_SOCKET_NO_ROUTE_TO_HOST": "no route to host",
+    "AWS_IO_SOCKET_NETWORK_DOWN": "network is down",
+}
+
+
+def connect_failure(data: Any, client_id: str, endpoint: Endpoint) -> Failure:
     """Return why there is no connection, from what the SDK tells of a failed attempt."""
     if data.connack_packet is not None:
         reason = data.connack_packet.reason_code.name
@@ -187,6 +195,10 @@ def connect_failure(data: Any, client_id: str) -> Failure:
             return troubles.connect_throttled(reason)
         return troubles.broker_unavailable(reason)
     name = _code(data.exception)
+    if name in _UNREACHABLE:
+        return troubles.unreachable(endpoint.host, endpoint.port, _UNREACHABLE[name])
+    if name.startswith("AWS_IO_DNS"):
+        return troubles.name_not_found(endpoint.host)
     if name in _HANG_UPS:
         return troubles.hung_up()
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":

@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.adapters.peers import Role
-from agent.core.exits import Exit
+from agent.core.exits import Exit, of_error
 from agent.core.orders import Do, Order
 from agent.core.plain import PlainError
 from agent.core.records import public
 from agent.core.schedule import Pause
 from agent.core.values import Kind, Origin
-from agent.errors import RefusedError
+from agent.errors import AgentError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,10 @@ class Daemon(Protocol):
     def submit(self, order: Order, client: Client | None = None) -> None:
         """Have a worker do something as soon as none is busy."""
 
+    @property
+    def making(self) -> Kind | None:
+        """The kind of change that was ordered and may not be on record yet."""
+
     def interrupt(self) -> None:
         """Stop the worker between two steps."""
 
@@ -57,6 +61,8 @@ class Desk:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        self._early: list[tuple[Client, Request]] = []
+        self._waiting: list[tuple[Client, bool]] = []
         self._followers: list[Client] = []
         self._brief: list[Client] = []
         self._retiring: list[Client] = []
@@ -84,11 +90,27 @@ class Desk:
         elif request.verb not in _READ and client.role < Role.ADMIN:
             text = "Only root and members of the group iot-cert-admin may change anything."
             client.end(_error(text, "Run the command with sudo.", Exit.REFUSED))
+        elif request.verb not in _READ and not self._daemon.outlook.complete:
+            client.send({"event": "accepted"})
+            self._early.append((client, request))  # it is judged by what is on disk, which nobody has looked at yet
         else:
+            self._carry_out(verb, client, request)
+
+    @staticmethod
+    def _carry_out(verb: Callable[[Client, Request], None], client: Client, request: Request) -> None:
+        try:
+            verb(client, request)
+        except PlainError as error:
+            client.end(_error(f"The request cannot be read: {error}.", "", Exit.USAGE))
+
+    def look_back(self) -> None:
+        """Take up what was asked for before anything was known of the gateway."""
+        early, self._early = self._early, []
+        for client, request in early:
             try:
-                verb(client, request)
-            except PlainError as error:
-                client.end(_error(f"The request cannot be read: {error}.", "", Exit.USAGE))
+                self.handle(client, request)
+            except AgentError as error:
+                client.end(_error(str(error), error.hint, of_error(error)))
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -104,6 +126,9 @@ class Desk:
 
     def _rotate(self, client: Client, request: Request) -> None:
         change = self._daemon.outlook.change
+        if change is None and self._daemon.making is Kind.ROTATE:
+            self._follow(client, request, at_once=True)
+            return
         if change is not None and not change.kind.issues:
             raise RefusedError(
                 f"Change {change.id} ({change.kind}) is in flight, in phase {change.phase}.",
@@ -111,7 +136,7 @@ class Desk:
             )
         if not self._daemon.outlook.has_enrolled and change is None:
             raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
-        self._follow(client, request)
+        self._follow(client, request, at_once=change is not None)
         reason = _reason(request)
         if change is not None:
             self._daemon.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
@@ -124,7 +149,7 @@ class Desk:
     def _enroll(self, client: Client, request: Request) -> None:
         if self._daemon.outlook.has_set and self._daemon.outlook.change is None:
             raise RefusedError("This gateway is enrolled already.", hint="`iot-cert rotate` gets a new certificate.")
-        self._follow(client, request)
+        self._follow(client, request, at_once=self._daemon.outlook.change is not None)
         if self._daemon.outlook.change is not None:
             self._daemon.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
         else:
@@ -132,35 +157,45 @@ class Desk:
             self._daemon.submit(order, client)
 
     def _rollback(self, client: Client, request: Request) -> None:
-        self._follow(client, request)
-        if self._daemon.outlook.change is not None:
+        self._follow(client, request, at_once=False)
+        if self._daemon.outlook.change is not None or self._daemon.making is not None:
             self._daemon.interrupt()
-            self._daemon.submit(Order(do=Do.GIVE_UP, reason=_reason(request), orderly=True), client)
+            order = Order(do=Do.GIVE_UP, origin=Origin.TECHNICIAN, reason=_reason(request), orderly=True)
+            self._daemon.submit(order, client)
         else:
             order = Order(do=Do.BEGIN, kind=Kind.ROLLBACK, origin=Origin.TECHNICIAN, reason=_reason(request))
             self._daemon.submit(order, client)
 
-    def _rehearse(self, client: Client, _request: Request) -> None:
+    def _rehearse(self, client: Client, request: Request) -> None:
         if self._daemon.outlook.change is not None:
             raise RefusedError(f"Change {self._daemon.outlook.change.id} is in flight.", hint="`iot-cert status`.")
-        client.send({"event": "accepted"})
-        self._followers.append(client)
-        client.on_gone(lambda: self._drop(client))
+        self._follow(client, request, at_once=False)
         self._daemon.submit(Order(do=Do.REHEARSE), client)
 
-    def _follow(self, client: Client, request: Request) -> None:
+    def _follow(self, client: Client, request: Request, *, at_once: bool) -> None:
+        """Have a client hear of the change under way, or of the one it asked for, once that is begun."""
         client.send({"event": "accepted"})
-        change = self._daemon.outlook.change
-        if change is not None and request.node.flag("no_wait"):
-            client.end(_begun(change.id))
-            return
-        (self._brief if request.node.flag("no_wait") else self._followers).append(client)
         client.on_gone(lambda: self._drop(client))
+        brief, change = request.node.flag("no_wait"), self._daemon.outlook.change
+        if at_once and brief and change is not None:
+            client.end(_begun(change.id))
+        elif at_once:
+            (self._brief if brief else self._followers).append(client)
+        else:
+            self._waiting.append((client, brief))
+
+    def started(self, client: Client) -> None:
+        """What a client asked for is being done."""
+        for waiting, brief in self._waiting:
+            if waiting is client:
+                (self._brief if brief else self._followers).append(client)
+        self._waiting = [item for item in self._waiting if item[0] is not client]
 
     def _drop(self, client: Client) -> None:
         for group in (self._followers, self._brief, self._retiring):
             if client in group:
                 group.remove(client)
+        self._waiting = [item for item in self._waiting if item[0] is not client]
 
     # -- what workers say ------------------------------------------------------------------------------------------
 
@@ -182,6 +217,14 @@ class Desk:
         """Tell everybody the end and let them go."""
         everybody, self._followers, self._brief = [*self._followers, *self._brief], [], []
         for client in everybody:
+            client.end(message)
+
+    def dismiss(self, message: dict[str, Any]) -> None:
+        """Tell everybody who waits for anything, and let them go: the daemon stops."""
+        self.ended(message)
+        left = [*(client for client, _ in (*self._waiting, *self._early)), *self._retiring]
+        self._waiting, self._early, self._retiring = [], [], []
+        for client in left:
             client.end(message)
 
     def failed(self, client: Client | None, error: dict[str, Any]) -> None:

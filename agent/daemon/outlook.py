@@ -68,6 +68,10 @@ class Outlook:
             self._seen = seen
         self._signature = self._look_at_files()
 
+    def refresh(self) -> None:
+        """Read the records again; a worker has just told of a step."""
+        self._archive.refresh()
+
     @property
     def blind(self) -> bool:
         """Whether a worker has to look: nothing was seen yet, or somebody touched the set in use."""

@@ -213,7 +213,7 @@ class Daemon:
             self._say_goodbye()
 
     def _say_goodbye(self) -> None:
-        self.desk.ended({
+        self.desk.dismiss({
             "event": "error", "message": "The daemon was stopped; the change, if any, is kept.", "hint": "", "exit": 5,
         })  # fmt: skip
         self.session.stop()
@@ -308,6 +308,14 @@ class Daemon:
         self._queue.append((order, client))
         self.loop.post(self.consider)
 
+    @property
+    def making(self) -> Kind | None:
+        """See `agent.daemon.desk.Daemon`."""
+        orders = [order for order, _ in self._queue]
+        if self._worker is not None:
+            orders.append(self._worker.order)
+        return next((order.kind for order in orders if order.do is Do.BEGIN), None)
+
     def interrupt(self) -> None:
         """See `agent.daemon.desk.Daemon`."""
         if self._worker is not None:
@@ -315,6 +323,8 @@ class Daemon:
 
     def _start(self, order: Order, client: Client | None) -> None:
         self._asker = client
+        if client is not None:
+            self.desk.started(client)
         self.session.lend()
         config = self.outlook.config
         order = replace(order, connected_at=self.session.connected_at, configuration=config.source)
@@ -322,6 +332,7 @@ class Daemon:
 
     def _on_progress(self, message: dict[str, Any]) -> None:
         code, text = str(message.get("code", "")), str(message.get("text", ""))
+        self.outlook.refresh()
         event = messages.of_progress(code, message.get("failure"))
         self._tell(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
         self.desk.progress(message)
@@ -330,6 +341,7 @@ class Daemon:
         order, client = self._worker.order if self._worker else Order(do=Do.LOOK), self._asker
         self._worker = self._asker = None
         self.outlook.take(end.get("document"))
+        self.desk.look_back()
         error = end.get("error")
         self._orderly = error is None
         if error is None:
@@ -369,6 +381,8 @@ class Daemon:
         climb = end.get("climb")
         if climb is not None:
             self._stuck = f"{climb['why']}." if climb.get("use") == "technician" else ""
+            if climb.get("use") is None:
+                self.session.why = str(climb["why"])  # the worker sees more of it than the session does
             if self._stuck:
                 self._tell(messages.Event.LOCKED_OUT, self._stuck)
         elif end.get("locked_out") and order.do is not Do.CLIMB:

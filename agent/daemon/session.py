@@ -104,14 +104,16 @@ class Session:
     def lend(self) -> None:
         """Let a worker have the client id."""
         self._lent = True
-        self._cancel()
 
     def take_back(self, connected_at: float | None) -> None:
         """Have it back; `connected_at` is when the worker connected last."""
         self._lent = False
-        if connected_at is not None:
-            self.connected_at = max(connected_at, self.connected_at or connected_at)
-        if self._link is None:
+        used = connected_at is not None and connected_at > (self.connected_at or 0.0)
+        if connected_at is not None and used:
+            self.connected_at = connected_at
+        if self._link is not None:
+            return
+        if self.state == "lent" or self._retry is None or (used and self.state != "taken-over"):
             if self.state == "lent":
                 self.state, self.why = "connecting", ""
             self._try_soon()
