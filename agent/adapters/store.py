@@ -407,7 +407,7 @@ class Store:
         """
         self.generation(number)
         before = self._unless_damaged(self.current)
-        if before is not None and before != number:
+        if before is not None and before != number and self._is_whole(before):  # a damaged one is nothing to go back to
             with durable.part_of(f"activate generation {number}"):
                 durable.point(self._root, PREVIOUS, self._target(before))
         # Also when it points there already: nobody knows whether the sync of an earlier try got through.

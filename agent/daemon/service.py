@@ -336,6 +336,7 @@ class Daemon:
         event = messages.of_progress(code, message.get("failure"))
         self._tell(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
         self.desk.progress(message)
+        self._publish()
 
     def _on_end(self, end: dict[str, Any]) -> None:
         order, client = self._worker.order if self._worker else Order(do=Do.LOOK), self._asker

@@ -120,10 +120,10 @@ def certificate(**changes: Any) -> CertificateFacts:
 
 def anchor(**changes: Any) -> CertificateFacts:
     """Return what a trust anchor says."""
-    return certificate(
-        subject="CN=Amazon Root CA 1,O=Amazon,C=US",
-        **{"not_after": NOW + 4000 * DAY, "sha256": "ef" * 32, "is_ca": True, **changes},
+    base = certificate(
+        subject="CN=Amazon Root CA 1,O=Amazon,C=US", not_after=NOW + 4000 * DAY, sha256="ef" * 32, is_ca=True
     )
+    return replace(base, **changes)
 
 
 def document(**changes: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from agent.engine import Engine, Outcome
 from agent.errors import MaterialError, StoreError, StoreInDoubtError
 from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.faults import Fault
+from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.policies import device_policy
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
 from agent.world import Provisioning, Settings, World
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from agent.core.values import KeyAlgorithm, TrustBundle
     from agent.ports import Progress
     from agent.sandbox.cloud import Entry
-    from agent.sandbox.faults import Effect, Operation
     from agent.sandbox.simulator import Connection
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
@@ -194,12 +193,12 @@ class Rig:
         )
         self.engine = Engine(world, self.settings)
 
-    def restart(self) -> ChangeRecord | None:
-        """Do what a fresh process does: open, lock, recover."""
+    def restart(self, *, orderly: bool = False) -> ChangeRecord | None:
+        """Do what a fresh process does: open, lock, recover; `orderly` as the daemon says it of its last worker."""
         self.engine.close()
         self.store.close()
         self._open()
-        return self.engine.recover()
+        return self.engine.recover(orderly=orderly)
 
     def configure(self, **changes: object) -> None:
         """Change the engine's settings and restart."""
@@ -296,6 +295,17 @@ class Rig:
         self.engine.begin(kind, Origin.LADDER, "ladder")
         outcome = self.follow(patience=timedelta(days=3))
         assert outcome.record.phase == "committed", outcome
+
+    def use_up_budget(self) -> None:
+        """Ask for certificates up to the daily limit, without anything coming of it."""
+        self.fault(Operation.CREATE, Effect.GARBLE, times=None)
+        assert self.rotate().record.phase == "rejected"  # after three
+        outcome = self.rotate()
+        assert outcome.wait is not None
+        assert outcome.wait.code == "budget"
+        self.engine.give_up("test")
+        self.follow()
+        self.cloud.faults.clear()
 
     def carry(self, kind: Kind, origin: Origin, reason: str) -> Outcome:
         """Begin a change and carry it on, as `agent.healing.heal` has it done."""

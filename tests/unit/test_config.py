@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+import zoneinfo
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
 
 from agent import config
-from agent.core.values import KeyAlgorithm
+from agent.core.calendar import MaintenanceWindow
+from agent.core.values import ByHand, KeyAlgorithm
 from agent.errors import ConfigError
 
 MINIMUM = "endpoint: a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com\n"
@@ -38,6 +40,12 @@ rotation:
   probation: 10m
   daily_limit: 4
   keep: 0
+  grace: 14d
+  inhibit_file: /run/gateway/busy
+  replaced_by_hand: restore
+  maintenance:
+    - {from: "02:00", to: "04:00"}
+    - {from: "22:30", to: "01:30", days: [fri, sat], time_zone: Europe/Berlin}
 """
 )
 
@@ -80,6 +88,169 @@ def test_every_key_is_understood(tmp_path: Path) -> None:
     assert loaded.enrollment.parameters["SerialNumber"] == "0042"
     assert loaded.enrollment.parameters["Board"] == config.FileValue(path=Path("/sys/class/dmi/id/product_serial"))
     assert loaded.rotation.keep == 0
+    assert loaded.rotation.grace == timedelta(days=14)
+    assert loaded.rotation.inhibit_file == Path("/run/gateway/busy")
+    assert loaded.rotation.by_hand is ByHand.RESTORE
+    assert loaded.rotation.maintenance == (
+        MaintenanceWindow(start=time(2), end=time(4)),
+        MaintenanceWindow(
+            start=time(22, 30), end=time(1, 30), days=frozenset({4, 5}), zone=zoneinfo.ZoneInfo("Europe/Berlin")
+        ),
+    )
+
+
+def test_nothing_holds_a_change_unless_it_is_configured(tmp_path: Path) -> None:
+    """By default every hour is welcome, no file is looked for, and what was replaced by hand is taken up."""
+    rotation = config.load(write(tmp_path, MINIMUM)).rotation
+
+    assert (rotation.maintenance, rotation.inhibit_file) == ((), None)
+    assert (rotation.grace, rotation.by_hand) == (timedelta(days=7), ByHand.ADOPT)
+    empty = config.load(write(tmp_path, MINIMUM + "rotation: {maintenance: [], inhibit_file: }\n")).rotation
+    assert empty == rotation
+
+
+@pytest.mark.parametrize(
+    ("text", "window"),
+    [
+        ('{from: "00:00", to: "00:00"}', MaintenanceWindow(start=time(), end=time())),
+        ('{from: "23:59", to: "00:01"}', MaintenanceWindow(start=time(23, 59), end=time(0, 1))),
+        ("{from: 02:00, to: 09:30}", MaintenanceWindow(start=time(2), end=time(9, 30))),
+        (
+            '{from: "02:00", to: "04:00", days: [sun, sun, mon]}',
+            MaintenanceWindow(start=time(2), end=time(4), days=frozenset({0, 6})),
+        ),
+        ('{from: "02:00", to: "04:00", time_zone: UTC}', MaintenanceWindow(start=time(2), end=time(4))),
+        ('{from: "02:00", to: "04:00", days: , time_zone: }', MaintenanceWindow(start=time(2), end=time(4))),
+    ],
+)
+def test_a_maintenance_window_needs_no_more_than_its_hours(
+    tmp_path: Path, text: str, window: MaintenanceWindow
+) -> None:
+    """Days and zone have defaults; an end that is not after the start is on the next day."""
+    (found,) = config.load(write(tmp_path, f"{MINIMUM}rotation:\n  maintenance:\n    - {text}\n")).rotation.maintenance
+
+    assert (found.start, found.end, found.days) == (window.start, window.end, window.days)
+    assert str(found.zone) == "UTC"
+
+
+@pytest.mark.parametrize("grace", ["0s", "36h", "90d"])
+def test_the_grace_may_be_any_span(tmp_path: Path, grace: str) -> None:
+    """Also none at all."""
+    rotation = config.load(write(tmp_path, f"{MINIMUM}rotation: {{grace: {grace}}}\n")).rotation
+
+    assert rotation.grace == {"0s": timedelta(), "36h": timedelta(hours=36), "90d": timedelta(days=90)}[grace]
+
+
+WINDOW_HOURS = 'from: "02:00"\n      to: "04:00"'
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "expected"),
+    [
+        (3, "  grace: 7", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected, not '7'"),
+        (3, "  grace: [7d]", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected"),
+        (3, "  inhibit_file: run/busy", "rotation.inhibit_file: an absolute path is expected, not 'run/busy'"),
+        (3, "  inhibit_file: 7", "rotation.inhibit_file: an absolute path (put it in quotes) is expected, not '7'"),
+        (3, "  inhibit_file: [/run/busy]", "rotation.inhibit_file: an absolute path is expected"),
+        (3, "  replaced_by_hand: keep", "rotation.replaced_by_hand: one of adopt, restore is expected, not 'keep'"),
+        (3, "  replaced_by_hand: yes", "rotation.replaced_by_hand: one of adopt, restore is expected"),
+        (3, "  by_hand: adopt", "rotation.by_hand: there is no such key"),
+        (3, "  maintenence: []", "rotation.maintenence: there is no such key; `maintenance` was probably meant"),
+        (3, "  maintenance: always", "rotation.maintenance: a list (`- ` lines) is expected, not 'always'"),
+        (3, '  maintenance: {from: "02:00"}', "rotation.maintenance: a list (`- ` lines) is expected"),
+        (
+            4,
+            '  maintenance:\n    - from: "2:00"\n      to: "04:00"',
+            "rotation.maintenance[0].from: a time of day such as \"02:30\" is expected, not '2:00'",
+        ),
+        (
+            5,
+            '  maintenance:\n    - from: "02:00"\n      to: 14:30',
+            "rotation.maintenance[0].to: a time of day such as \"02:30\" (put it in quotes) is expected, not '14:30'",
+        ),
+        (
+            5,
+            '  maintenance:\n    - from: "02:00"\n      to: "24:00"',
+            "rotation.maintenance[0].to: a time of day such as \"02:30\" is expected, not '24:00'",
+        ),
+        (
+            4,
+            '  maintenance:\n    - from: "02:00:00"\n      to: "04:00"',
+            'rotation.maintenance[0].from: a time of day such as "02:30" is expected',
+        ),
+        (
+            6,
+            f"  maintenance:\n    - {WINDOW_HOURS}\n      days: sun",
+            "rotation.maintenance[0].days: a list of mon, tue, wed, thu, fri, sat, sun is expected, not 'sun'",
+        ),
+        (6, f"  maintenance:\n    - {WINDOW_HOURS}\n      days: []", "rotation.maintenance[0].days: a list of mon,"),
+        (6, f"  maintenance:\n    - {WINDOW_HOURS}\n      days: [sunday]", "rotation.maintenance[0].days: a list of"),
+        (6, f"  maintenance:\n    - {WINDOW_HOURS}\n      days: [[sun]]", "rotation.maintenance[0].days: a list of"),
+        (6, f"  maintenance:\n    - {WINDOW_HOURS}\n      days: [6]", "rotation.maintenance[0].days: a list of"),
+        (
+            6,
+            f"  maintenance:\n    - {WINDOW_HOURS}\n      time_zone: Europe/Atlantis",
+            "rotation.maintenance[0].time_zone: a time zone such as Europe/Berlin is expected, not 'Europe/Atlantis'",
+        ),
+        (
+            6,
+            f"  maintenance:\n    - {WINDOW_HOURS}\n      time_zone: ../../etc/passwd",
+            "rotation.maintenance[0].time_zone: a time zone such as Europe/Berlin is expected",
+        ),
+        (
+            6,
+            f"  maintenance:\n    - {WINDOW_HOURS}\n      time_zone: Europe",
+            "rotation.maintenance[0].time_zone: a time zone such as Europe/Berlin is expected",
+        ),
+        (
+            6,
+            f"  maintenance:\n    - {WINDOW_HOURS}\n      time_zone: 2",
+            "rotation.maintenance[0].time_zone: a time zone such as Europe/Berlin (put it in quotes) is expected",
+        ),
+        (
+            6,
+            f"  maintenance:\n    - {WINDOW_HOURS}\n      zone: UTC",
+            "rotation.maintenance[0].zone: there is no such key",
+        ),
+    ],
+)
+def test_a_wrong_value_of_a_hold_names_line_key_and_expectation(
+    tmp_path: Path, line: int, text: str, expected: str
+) -> None:
+    """Below `rotation:`, which is the second line of the file."""
+    said = complaint(tmp_path, f"{MINIMUM}rotation:\n{text}\n")
+
+    assert said.startswith(f"{tmp_path / 'config.yaml'}:{line}: {expected}")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_maintenance_window_without_its_hours_is_refused(tmp_path: Path) -> None:
+    """Both are named, and so is which window it is."""
+    said = complaint(tmp_path, MINIMUM + 'rotation: {maintenance: [{from: "02:00", to: "04:00"}, {days: [sun]}]}\n')
+
+    assert [line.split(": ", maxsplit=1)[1] for line in said.splitlines()] == [
+        "rotation.maintenance[1].from: it is required and missing",
+        "rotation.maintenance[1].to: it is required and missing",
+    ]
+
+
+def test_every_complaint_about_windows_comes_at_once(tmp_path: Path) -> None:
+    """Each wrong value in each window has its line."""
+    text = 'rotation: {maintenance: [{from: 1, to: "x", days: y, time_zone: z}], grace: g, replaced_by_hand: h}\n'
+
+    assert len(complaint(tmp_path, MINIMUM + text).splitlines()) == 6
+
+
+@pytest.mark.parametrize("item", ["night", "7", '["02:00", "04:00"]'])
+def test_a_maintenance_window_that_is_no_mapping_is_told_first(tmp_path: Path, item: str) -> None:
+    """Then what a mapping would have to hold."""
+    said = complaint(tmp_path, f"{MINIMUM}rotation:\n  maintenance:\n    - {item}\n").splitlines()
+
+    assert said[0].startswith(f"{tmp_path / 'config.yaml'}:4: rotation.maintenance[0]: a mapping (`key: value` lines)")
+    assert [line.rsplit(": ", maxsplit=2)[1] for line in said[1:]] == [
+        "rotation.maintenance[0].from",
+        "rotation.maintenance[0].to",
+    ]
 
 
 @pytest.mark.parametrize(

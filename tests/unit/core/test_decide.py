@@ -322,6 +322,25 @@ def test_requests_from_the_near_future_count() -> None:
     assert waits(record).until == NOW + HOUR + DAY
 
 
+def test_the_budget_is_asked_for_without_a_change_too() -> None:
+    """The schedule, a rehearsal and a change in flight wait alike, for the same reason and as long."""
+    times = tuple(NOW - number * HOUR for number in range(1, 5))
+    wait = decide.budget_wait(iter(times), NOW, LIMITS)
+
+    assert wait == waits(make.record(Phase.KEY_READY, requests=times))
+    assert decide.budget_wait(times[1:], NOW, LIMITS) is None
+    assert decide.budget_wait((), NOW, LIMITS) is None
+    assert decide.budget_wait((NOW,), NOW, replace(LIMITS, daily_limit=1)) is not None
+
+
+def test_a_change_that_was_told_to_stop_waits_for_nothing() -> None:
+    """It goes on as soon as somebody runs it again; nothing failed."""
+    wait = decide.stopped(NOW)
+
+    assert (wait.code, wait.until, wait.failure) == ("stopped", NOW, None)
+    assert wait.why == "the agent was told to stop; the change goes on when it starts again"
+
+
 @make.FEW
 @given(
     ages=st.lists(st.timedeltas(-3 * DAY, 3 * DAY), max_size=12),

@@ -441,6 +441,42 @@ def test_an_ended_change_stays_ended() -> None:
     assert left == {(Phase.COMMITTED, Retired)}
 
 
+@pytest.mark.parametrize("phase", Phase)
+def test_a_change_has_succeeded_when_its_set_became_final(phase: Phase) -> None:
+    """Retired is said of what was replaced, so it is a success; whatever has succeeded has ended."""
+    assert phase.succeeded == (phase in {Phase.COMMITTED, Phase.RETIRED})
+    assert phase.ended or not phase.succeeded
+
+
+@pytest.mark.parametrize("phase", [Phase.COMMITTED, Phase.REJECTED, Phase.ROLLED_BACK])
+def test_a_retirement_is_dated_and_takes_nothing_else_away(phase: Phase) -> None:
+    """Why a change failed, and when one became final, is known for ever after."""
+    failure = None if phase is Phase.COMMITTED else make.failure(FailureClass.CREDENTIAL, decisive=True)
+    record = make.finished(phase, failure=failure, replaces="cd" * 32, order="job:j-1:1")
+    retired = advance(record, Retired(at=NOW + DAY))
+
+    assert retired.retired_at == NOW + DAY
+    assert retired.phase is (Phase.RETIRED if phase is Phase.COMMITTED else phase)
+    assert (retired.failure, retired.committed_at) == (failure, record.committed_at)
+    assert (retired.replaces, retired.order, retired.issued) == (record.replaces, record.order, record.issued)
+    assert retired.phase.succeeded == record.phase.succeeded
+
+
+def test_a_certificate_is_retired_once() -> None:
+    """The table knows no second retirement of a change that succeeded."""
+    retired = after(make.finished(), Retired)
+
+    with pytest.raises(IllegalTransitionError, match="Retired cannot happen in phase retired"):
+        after(retired, Retired)
+
+
+def test_order_and_predecessor_are_kept_to_the_end() -> None:
+    """No step of a change forgets whom it answers to, or what it replaces."""
+    record = after(make.record(order="job:j-1:1", replaces="cd" * 32), *(kind for kind, _ in HAPPY_PATH))
+
+    assert (record.phase, record.order, record.replaces) == (Phase.RETIRED, "job:j-1:1", "cd" * 32)
+
+
 def test_a_record_shows_no_secret() -> None:
     """Neither the ownership token nor the certificate's text shows when a record or its event is printed."""
     record = make.record(Phase.ISSUED)

@@ -113,6 +113,7 @@ READERS: list[tuple[str, Callable[[Node], object], list[object]]] = [
     ("steps", lambda found: found.steps("a", Colour), [None, {}, ["red"], [["red"]], [["red", 1, 2]], ["ab"]]),
     ("wrong steps", lambda found: found.steps("a", Colour), [[["green", "2027-03-01T12:00:00Z"]], [["red", "soon"]]]),
     ("node", lambda found: found.node("a"), [None, 1, "", [], [{}]]),
+    ("nodes", lambda found: found.nodes("a"), [None, 1, "", {}, "{}", {"b": {}}]),
     ("optional node", lambda found: found.optional_node("a"), [1, "", [], True]),
 ]
 
@@ -150,6 +151,33 @@ def test_a_missing_name_is_refused_where_it_is_needed() -> None:
     assert (empty.times("a"), empty.steps("a", Colour)) == ((), ())
     assert empty.flag("a") is False
     assert empty.number("a", 7) == 7
+
+
+@pytest.mark.parametrize("value", [[1], [None], [[]], [{}, "x"], ["{}"]], ids=repr)
+def test_a_list_of_objects_holds_nothing_else(value: object) -> None:
+    """One wrong item is told by the list's name, and none of the others is taken."""
+    with pytest.raises(PlainError, match=r"^f\.json: a: an object is expected$"):
+        node(a=value).nodes("a")
+
+
+def test_a_list_of_objects_is_read_in_order() -> None:
+    """Each can be asked on its own, and complains with the path that leads to it."""
+    first, second = node(a=[{"b": 1}, {"c": 2}]).nodes("a")
+
+    assert (first.number("b"), second.number("c")) == (1, 2)
+    assert node().nodes("a") == node(a=[]).nodes("a") == ()
+    with pytest.raises(PlainError, match=r"^f\.json: a: b: a whole number is expected$"):
+        second.number("b")
+
+
+def test_an_object_can_be_had_as_it_is() -> None:
+    """Unchecked, and a copy: whoever changes it changes nothing here."""
+    found = node(a=[1], b=None)
+    plain = found.plain()
+    assert plain == {"a": [1], "b": None}
+    plain["a"] = plain["c"] = 7
+
+    assert found.plain() == {"a": [1], "b": None}
 
 
 def test_a_time_without_its_zone_is_told_from_what_is_no_time() -> None:

@@ -23,6 +23,7 @@ from agent.core.records import (
     encode_manifest,
     encode_outcome,
     encode_record,
+    public,
 )
 from agent.core.values import Kind, Manifest, Origin
 
@@ -88,6 +89,9 @@ def _records(
         probation_until=TIMES | st.none(),
         checked_at=TIMES | st.none(),
         good_time=TIMES | st.none(),
+        order=st.text(max_size=128),
+        replaces=st.text(max_size=64) | st.none(),
+        retired_at=TIMES | st.none(),
     )
 
 
@@ -121,6 +125,9 @@ FULL = make.record(
     probation_until=NOW,
     checked_at=NOW,
     good_time=NOW,
+    order="job:j-1:1",
+    replaces="cd" * 32,
+    retired_at=NOW,
 )
 CONDEMNED = replace(FULL, phase=Phase.DEPLOYED, condemned=make.failure(FailureClass.CREDENTIAL, decisive=True))
 
@@ -180,6 +187,34 @@ def test_an_outcome_holds_neither_token_nor_certificate() -> None:
     assert make.issued().certificate_id.encode() in outcome
 
 
+@make.FEW
+@given(record=RECORDS)
+def test_what_people_see_of_a_record_holds_no_secret_and_lacks_nothing_else(record: ChangeRecord) -> None:
+    """The certificate in hand goes with its token; all else is there, in plain data that JSON can hold."""
+    shown = public(record)
+    kept = json.loads(encode_record(record))
+
+    assert shown == {name: value for name, value in kept.items() if name not in {"issued", "format"}}
+
+
+def test_neither_token_nor_certificate_is_shown_to_people() -> None:
+    """Wherever a status document goes."""
+    shown = json.dumps(public(FULL))
+
+    assert make.TOKEN not in shown
+    assert make.PEM.splitlines()[1] not in shown
+    assert (public(FULL)["order"], public(FULL)["replaces"]) == ("job:j-1:1", "cd" * 32)
+
+
+def test_a_record_of_an_earlier_version_is_understood() -> None:
+    """What was added within the format is missing there, and means nothing."""
+    plain = json.loads(encode_record(FULL))
+    old = {name: value for name, value in plain.items() if name not in {"order", "replaces", "retired_at"}}
+
+    read = decode_record(json.dumps(old).encode(), "change.json")
+    assert read == replace(FULL, order="", replaces=None, retired_at=None)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -235,6 +270,13 @@ def test_a_certificate_in_hand_without_a_needed_name_is_refused(name: str) -> No
         ("failure", {"kind": "network", "code": "", "message": "", "remedy": "", "decisive": 1}),
         ("condemned", True),
         ("good_time", "1970"),
+        ("order", 7),
+        ("order", "x" * 129),
+        ("order", "\ud800"),
+        ("replaces", ["ab"]),
+        ("replaces", "x" * 65),
+        ("retired_at", "2027-03-01"),
+        ("retired_at", 1_800_000_000),
     ],
 )
 def test_a_record_with_a_wrong_value_is_refused(name: str, value: object) -> None:
@@ -348,6 +390,9 @@ def test_a_record_that_is_full_in_every_place_fits(phase: Phase) -> None:
         passed=((Phase.REQUESTED, NOW.replace(microsecond=1)),) * MAX_PASSED,
         requests=(NOW.replace(microsecond=1),) * MAX_REQUESTS,
         thing_name="😀" * 128,
+        order="😀" * 128,
+        replaces="😀" * 64,
+        retired_at=NOW.replace(microsecond=1),
         failure=worst,
         condemned=worst if phase in GOES_BACK else None,
     )

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent.core.failure import Failure, FailureClass
-from agent.core.replies import ASK, CREATE, REGISTER, refuse, text
+from agent.core.replies import ASK, CREATE, MAX_REPLY, REGISTER, RETIRE, check_accepted, refuse, text
 from agent.errors import CloudError
 
 F = FailureClass
@@ -95,6 +95,63 @@ def test_a_status_that_is_no_number_is_a_garbled_reply(operation: str, status: o
 
     assert (failure.kind, failure.code) == (F.PROTOCOL, "garbled")
     assert "its status is no number" in failure.message
+
+
+TOPIC = "iot-cert-agent/gw-1/retire"
+
+
+def not_accepted(payload: bytes, verdict: str = "rejected") -> Failure:
+    """Return what an answer that accepts nothing means."""
+    with pytest.raises(CloudError) as caught:
+        check_accepted(RETIRE, f"{TOPIC}/{verdict}", payload)
+    return caught.value.failure
+
+
+def test_an_accepted_answer_is_taken_with_its_body() -> None:
+    """Whatever it holds; who asks knows what to look for."""
+    assert check_accepted(RETIRE, f"{TOPIC}/accepted", b'{"certificateId": "ab"}').plain() == {"certificateId": "ab"}
+    assert check_accepted(RETIRE, f"{TOPIC}/accepted", b"{}").names() == []
+
+
+@pytest.mark.parametrize("verdict", ["accepted", "rejected"])
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"null", b"[]", b"{", b"\xff", b'{"a": 1, "a": 2}', b"[" * 100_000, b" " * (MAX_REPLY + 1)],
+    ids=lambda payload: repr(payload[:12]),
+)
+def test_an_answer_that_is_no_object_is_garbled(payload: bytes, verdict: str) -> None:
+    """On either topic: nothing was accepted, and nothing was refused."""
+    failure = not_accepted(payload, verdict)
+
+    assert (failure.kind, failure.code, failure.decisive) == (F.PROTOCOL, "garbled", False)
+    assert failure.message.startswith("The reply to retire cannot be read: the reply to retire: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (b'{"code": 403, "message": "Not yours."}', F.POLICY, "denied"),
+        (b'{"code": 404, "message": "No shadow."}', F.PROTOCOL, "missing"),
+        (b'{"code": 409, "message": "It changed."}', F.PROTOCOL, "request-refused"),
+        (b'{"code": 429, "message": "Slow down."}', F.THROTTLED, "throttled"),
+        (b'{"code": 500, "message": "Sorry."}', F.NETWORK, "cloud-unavailable"),
+        (b'{"code": "RequestThrottled", "message": "Slow down."}', F.THROTTLED, "throttled"),
+        (b'{"code": "InternalError", "message": "Sorry."}', F.NETWORK, "cloud-unavailable"),
+        (b'{"code": "VersionMismatch", "message": "It changed."}', F.PROTOCOL, "request-refused"),
+        (b'{"code": "ResourceNotFound"}', F.PROTOCOL, "request-refused"),
+        (b'{"code": null, "message": null}', F.PROTOCOL, "request-refused"),
+        (b'{"code": {"a": 1}, "message": ["x"]}', F.PROTOCOL, "request-refused"),
+        (b'{"code": true}', F.PROTOCOL, "request-refused"),
+        (b"{}", F.PROTOCOL, "request-refused"),
+    ],
+    ids=lambda body: body.decode() if isinstance(body, bytes) else "",
+)
+def test_a_rejected_answer_means_what_its_code_says(body: bytes, kind: FailureClass, code: str) -> None:
+    """Shadows and retirements give a number, jobs a name; what is neither is a refusal all the same."""
+    failure = not_accepted(body)
+
+    assert (failure.kind, failure.code, failure.decisive) == (kind, code, False)
+    assert failure.message.startswith("retire ")
 
 
 @pytest.mark.parametrize("junk", [None, 7, ["x"], {}, b"x"], ids=repr)

@@ -47,6 +47,11 @@ TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (troubles.refused(CREATE, 500, "InternalFailure", "sorry"), F.NETWORK, "cloud-unavailable"),
     (troubles.refused(CREATE, 400, "InvalidCsr", "a bad request"), F.PROTOCOL, "request-refused"),
     (troubles.refused("RegisterThing", 400, TOKEN_INVALID, "expired"), F.PROTOCOL, "token-invalid"),
+    (troubles.lost(""), F.NETWORK, "hung-up"),
+    (troubles.lost("ADMINISTRATIVE_ACTION"), F.NETWORK, "disconnected"),
+    (troubles.lost("SERVER_BUSY"), F.THROTTLED, "disconnected"),
+    (troubles.declined("GetShadow", 404, "No shadow exists with this name"), F.PROTOCOL, "missing"),
+    (troubles.declined("UpdateJobExecution", "VersionMismatch", "it changed"), F.PROTOCOL, "request-refused"),
 ]
 CODES = {code for _, _, code in TROUBLES}
 
@@ -138,6 +143,70 @@ def test_the_status_of_a_refusal_decides_its_class(status: int, code: str, kind:
     assert failure.message.startswith("RegisterThing ")
     assert failure.message.endswith(": Because.")
     assert status == 429 or f"({status} {code or 'no reason given'})" in failure.message
+
+
+@pytest.mark.parametrize("reason", ["QUOTA_EXCEEDED", "SERVER_BUSY", "SESSION_TAKEN_OVER", "KEEP_ALIVE_TIMEOUT"])
+def test_a_connection_that_the_broker_ended_says_why(reason: str) -> None:
+    """The reason is repeated; a broker that is busy is given time."""
+    failure = troubles.lost(reason)
+
+    assert failure.message == f"The broker ended the connection ({reason})."
+    assert (failure.kind is F.THROTTLED) == (reason in {"QUOTA_EXCEEDED", "SERVER_BUSY"})
+    assert not needs_control(failure)
+
+
+def test_a_connection_that_ended_without_a_reason_was_hung_up() -> None:
+    """So does AWS IoT Core when a certificate is revoked, and a control must decide."""
+    assert troubles.lost("") == troubles.hung_up()
+    assert needs_control(troubles.lost(""))
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "found", "shown"),
+    [
+        (400, F.PROTOCOL, "request-refused", "400 no reason given"),
+        (401, F.POLICY, "denied", "401 no reason given"),
+        (403, F.POLICY, "denied", "403 no reason given"),
+        (404, F.PROTOCOL, "missing", "404 no reason given"),
+        (409, F.PROTOCOL, "request-refused", "409 no reason given"),
+        (500, F.NETWORK, "cloud-unavailable", "500 no reason given"),
+        ("InvalidRequest", F.PROTOCOL, "request-refused", "400 InvalidRequest"),
+        ("InvalidStateTransition", F.PROTOCOL, "request-refused", "400 InvalidStateTransition"),
+        ("TerminalStateReached", F.PROTOCOL, "request-refused", "400 TerminalStateReached"),
+        ("InternalError", F.NETWORK, "cloud-unavailable", "500 InternalError"),
+        (None, F.PROTOCOL, "request-refused", "400 no reason given"),
+        ("", F.PROTOCOL, "request-refused", "400 no reason given"),
+    ],
+)
+def test_a_declined_request_is_classed_by_number_or_by_name(
+    code: object, kind: FailureClass, found: str, shown: str
+) -> None:
+    """Shadows give a number, jobs a name; a missing one is no name."""
+    failure = troubles.declined("It", code, "Because.")
+
+    assert (failure.kind, failure.code) == (kind, found)
+    assert f"({shown}): Because." in failure.message
+
+
+def test_a_declined_request_gives_no_advice_about_templates() -> None:
+    """What helps with provisioning does not help with jobs and shadows."""
+    assert troubles.declined("It", 404, "x").remedy == troubles.declined("It", "InvalidJson", "x").remedy == ""
+    assert troubles.declined("It", 429, "x").message.startswith("It was throttled")
+
+
+@make.MANY
+@given(
+    code=st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT | st.lists(ANY_TEXT, max_size=3),
+    text=ANY_TEXT,
+)
+def test_whatever_declines_a_request_is_told_in_one_printable_sentence(code: object, text: str) -> None:
+    """The code comes from outside, too, and may be anything that JSON can hold."""
+    failure = troubles.declined("It", code, text)
+
+    assert failure.message.isprintable()
+    assert failure.message.endswith(".")
+    assert len(failure.message) < 2 * MAX_QUOTED + 100
+    assert not failure.decisive
 
 
 STATUSES = [429, 401, 403, 500, 400, 404]

@@ -1,0 +1,550 @@
+"""The daemon: rotations nobody asks for, orders from people, and what systemd expects of a service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from daemon import CLIENT_ID, PATIENCE, RunningDaemon, ServiceManager
+from gateway import COMMAND, Ran
+
+from agent.core.lifecycle import Phase
+from agent.core.values import Kind, Origin
+from agent.sandbox.cloud import Status
+from agent.sandbox.faults import Operation
+from agent.sandbox.sessions import gaps
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+
+    from gateway import Gateway
+
+
+@pytest.fixture
+def short_lived(gateway: Gateway) -> Gateway:
+    """Give a gateway with its first certificate, which is good for two minutes, and the next of which is due soon."""
+    gateway.cloud.lifetime = timedelta(minutes=2)
+    gateway.rotation(max_age="1s", before_expiry="10s", window="1s")
+    gateway.run("enroll", expect=0)
+    return gateway
+
+
+def finished(gateway: Gateway, process: subprocess.Popen[str], *arguments: str) -> Ran:
+    """Return what a command that was started has said, once it has ended."""
+    out, _ = process.communicate(timeout=PATIENCE)
+    ran = Ran(arguments=arguments, code=process.returncode, out=out, err="")
+    gateway.remember(ran)
+    return ran
+
+
+def test_ten_unattended_rotations_cost_ten_certificates_and_leave_no_gap(short_lived: Gateway) -> None:
+    """With certificates of two minutes: each is replaced in time and retired, and the cloud hardly misses us."""
+    gateway = short_lived
+    gateway.rotation(grace="0s", daily_limit="11")
+    with RunningDaemon(gateway) as daemon:
+        daemon.until_up(1)
+        known = len(gateway.service.front.sessions) - 1
+        gateway.service.front.rushed.clear()  # the daemon knows nothing of the command that enrolled just before
+        daemon.until(lambda: len(daemon.history()) == 11, "tenth rotation", 180)  # the budget allows no eleventh
+        daemon.until(lambda: daemon.history()[-1].phase is Phase.RETIRED, "last retirement")
+        daemon.until_up(11)
+        gateway.run("status", expect=0)
+        assert max(gaps(gateway.service.front.sessions[known:], CLIENT_ID)) < 2.0
+    rotations = gateway.history()[1:]
+    assert {(item.kind, item.origin, item.phase) for item in rotations} == {
+        (Kind.ROTATE, Origin.SCHEDULE, Phase.RETIRED)
+    }
+    assert gateway.cloud.count(Operation.CREATE) == gateway.cloud.count(Operation.REGISTER) == 11
+    statuses = [entry.status for entry in gateway.cloud.certificates_of("gw-0042")]
+    assert statuses == [Status.INACTIVE] * 10 + [Status.ACTIVE]
+    assert gateway.service.front.rushed == []
+
+
+# -- the cloud is not there yet ----------------------------------------------------------------------------------------
+
+
+def test_a_gateway_out_of_the_factory_enrols_as_soon_as_there_is_a_cloud(gateway: Gateway) -> None:
+    """Nobody has to be there: it says what is missing, and gets its first certificate when it can."""
+    gateway.service.take_down()
+    with RunningDaemon(gateway) as daemon:
+        daemon.until(lambda: (daemon.published().get("change") or {}).get("failure"), "failed try")
+        shown = gateway.run("status", expect=3).out
+        assert "This gateway has no certificate yet" in shown
+        assert "does not take connections" in shown
+        gateway.service.bring_up()
+        daemon.until_up(1)
+        gateway.run("status", expect=0)
+    (record,) = gateway.history()
+    assert (record.kind, record.origin, record.phase) == (Kind.ENROLL, Origin.SCHEDULE, Phase.COMMITTED)
+    assert gateway.cloud.count(Operation.CREATE) == 1
+
+
+def test_the_first_connection_after_an_enrolment_keeps_its_distance(gateway: Gateway) -> None:
+    """AWS takes one CONNECT a second of each client id, whether a worker or the daemon sends it."""
+    with RunningDaemon(gateway) as daemon:
+        daemon.until_up(1)
+    assert gateway.service.front.rushed == []
+
+
+def test_a_daemon_without_a_cloud_says_so_and_connects_when_it_comes(enrolled: Gateway) -> None:
+    """A gateway may boot long before its uplink; that is no failure, and `status` says what is missing."""
+    enrolled.service.take_down()
+    with RunningDaemon(enrolled) as daemon:
+        missing = f"localhost does not take connections on port {enrolled.service.port}"
+        daemon.until_said("Not connected")
+        assert f"connection   down: {missing}" in enrolled.run("status", expect=0).out
+        assert f"The connection is down: {missing}" in enrolled.run("explain", expect=0).out
+        enrolled.service.bring_up()
+        daemon.until_up(1)
+        assert "connection   up" in enrolled.run("status", expect=0).out
+    assert enrolled.cloud.count(Operation.CREATE) == 1
+    assert enrolled.service.front.rushed == []
+
+
+# -- people ------------------------------------------------------------------------------------------------------------
+
+
+def test_two_people_who_want_a_rotation_at_once_get_one_and_both_follow_it(enrolled: Gateway) -> None:
+    """Who comes second joins the change in flight and sees the same outcome."""
+    enrolled.rotation(probation="3s")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        first = enrolled.start("rotate", "--json")
+        second = enrolled.start("rotate", "--json")
+        outcomes = [finished(enrolled, item, "rotate", "--json").outcome for item in (first, second)]
+        assert [(item["event"], item["exit"]) for item in outcomes] == [("outcome", 0)] * 2
+        assert outcomes[0]["change"]["id"] == outcomes[1]["change"]["id"]
+        daemon.until_up(2)
+    assert [record.kind for record in enrolled.history()] == [Kind.ENROLL, Kind.ROTATE]
+    assert enrolled.history()[-1].origin is Origin.TECHNICIAN
+    assert enrolled.cloud.count(Operation.CREATE) == 2
+
+
+def test_who_does_not_wait_gets_the_change_by_its_id(enrolled: Gateway) -> None:
+    """`rotate --no-wait` returns once the change is begun; the daemon carries it through."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        begun = enrolled.run("rotate", "--no-wait", "--json", expect=0).outcome
+        assert begun["event"] == "begun"
+        daemon.until_finished(2)
+        daemon.until_up(2)
+    assert enrolled.history()[-1].id == begun["change"]
+
+
+def test_a_rehearsal_through_the_daemon_asks_for_no_certificate(enrolled: Gateway) -> None:
+    """`rotate --dry-run` connects and has a request answered, and leaves everything as it was."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        asked = enrolled.cloud.count(Operation.ASK)
+        assert "would make generation 2" in enrolled.run("rotate", "--dry-run", expect=0).out
+        assert enrolled.cloud.count(Operation.ASK) > asked
+        daemon.until_up(1)
+    assert enrolled.cloud.count(Operation.CREATE) == 1
+    assert enrolled.generations() == (1, None)
+
+
+def test_a_rollback_gives_up_a_rotation_on_probation(enrolled: Gateway) -> None:
+    """Who followed the rotation is told as well; the set before is in use again, and the new one is set aside."""
+    enrolled.rotation(probation="10m")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        follower = enrolled.start("rotate", "--json")
+        daemon.until_phase("deployed")
+        daemon.until_up(2)
+        given_up = enrolled.run("rollback", "--reason", "not today", "--json", expect=0).outcome
+        followed = finished(enrolled, follower, "rotate", "--json").outcome
+        assert given_up["change"]["id"] == followed["change"]["id"]
+        assert given_up["change"]["phase"] == followed["change"]["phase"] == "rolled-back"
+        daemon.until_up(1)
+    assert enrolled.generations() == (1, None)
+    assert (enrolled.state / "generations" / "000002.rejected").is_dir()
+
+
+def test_a_rollback_gives_up_a_rotation_that_a_worker_is_busy_with(enrolled: Gateway) -> None:
+    """It does not wait until the rotation is final, to go back from there."""
+    enrolled.order("fault register ignore")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        change = enrolled.run("rotate", "--no-wait", "--json", expect=0).outcome["change"]
+        daemon.until_said("The certificate has come")
+        assert daemon.ask("rollback")["exit"] == 0
+        daemon.until_up(1)
+    assert [(record.id, record.phase) for record in enrolled.history()[1:]] == [(change, Phase.REJECTED)]
+    assert enrolled.generations() == (1, None)
+
+
+def test_status_knows_the_change_that_a_worker_is_busy_with(enrolled: Gateway) -> None:
+    """A technician who looks in the middle of a rotation sees the rotation."""
+    enrolled.order("fault register ignore")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        change = enrolled.run("rotate", "--no-wait", "--json", expect=0).outcome["change"]
+        daemon.until_said("The certificate has come")
+        assert f"rotate {change}" in enrolled.run("status").out
+        assert daemon.published()["change"]["phase"] == "issued"
+
+
+def test_who_asks_as_a_change_ends_is_told_about_their_own(enrolled: Gateway) -> None:
+    """A rollback that comes in the last moment of a rotation is carried out, and answered with its own outcome."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        daemon.ask("rotate", no_wait=True)
+        daemon.until_said("Generation 2 held through probation")
+        told = daemon.ask("rollback")
+        assert (told["event"], told["exit"], told["change"]["kind"]) == ("outcome", 0, "rollback")
+        daemon.until_up(1)
+    assert enrolled.generations() == (1, 2)
+
+
+def test_orders_that_are_refused_hold_nothing_up(enrolled: Gateway) -> None:
+    """Somebody who tries in vain several times does not keep the next order waiting."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        begun = monotonic()
+        for _ in range(4):
+            refused = daemon.ask("rollback")
+            assert refused["exit"] == 4
+            assert "There is no previous generation" in refused["message"]
+        assert daemon.ask("rotate", no_wait=True)["event"] == "begun"
+        assert monotonic() - begun < 25  # time for five workers; the back-off of four troubles is longer
+        daemon.until_up(2)
+
+
+# -- holds -------------------------------------------------------------------------------------------------------------
+
+
+def far_from_now() -> str:
+    """Return a maintenance window that opens in two hours."""
+    opens, closes = (datetime.now(UTC) + timedelta(hours=hours) for hours in (2, 3))
+    return f'[{{from: "{opens:%H:%M}", to: "{closes:%H:%M}"}}]'
+
+
+def test_pause_inhibit_file_and_maintenance_window_hold_a_rotation_that_is_due(short_lived: Gateway) -> None:
+    """`explain` names what holds it; a pause outlives a restart; once nothing holds it, it begins."""
+    enrolled = short_lived
+    inhibit = enrolled.directory / "inhibit"
+    inhibit.touch()
+    enrolled.rotation(inhibit_file=str(inhibit), maintenance=far_from_now(), daily_limit="2")
+    enrolled.run("pause", "1h", "--reason", "the crane is moving", expect=0)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        assert daemon.stop() == 0
+        daemon.start()
+        daemon.until_up(1)
+        daemon.until(lambda: daemon.status()["plan"]["code"] == "paused", "plan that is held")
+        assert "the crane is moving" in enrolled.run("explain", expect=0).out
+        enrolled.run("resume", expect=0)
+        assert f"{inhibit} exists; remove it" in enrolled.run("explain", expect=0).out
+        inhibit.unlink()
+        assert "in the next maintenance window" in enrolled.run("explain", expect=0).out
+        assert enrolled.cloud.count(Operation.CREATE) == 1
+        enrolled.rotation(maintenance="[]")
+        daemon.reload()
+        daemon.until_up(2)
+    assert enrolled.history()[-1].origin is Origin.SCHEDULE
+
+
+def test_a_pause_through_the_daemon_holds_until_it_is_ended(short_lived: Gateway) -> None:
+    """`resume` lets a rotation that is due begin at once."""
+    enrolled = short_lived
+    inhibit = enrolled.directory / "inhibit"
+    inhibit.touch()
+    enrolled.rotation(inhibit_file=str(inhibit), daily_limit="2")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until(daemon.published, "first look")
+        enrolled.run("pause", "1h", expect=0)
+        inhibit.unlink()
+        daemon.until(lambda: daemon.status()["plan"]["code"] == "paused", "plan that is held")
+        daemon.until_up(1)
+        assert "paused" in enrolled.run("status", expect=0).out
+        enrolled.run("resume", expect=0)
+        daemon.until_up(2)
+    assert enrolled.cloud.count(Operation.CREATE) == 2
+    assert not (enrolled.state / "pause.json").exists()
+
+
+def test_an_inhibit_file_that_is_removed_is_noticed_without_a_word(short_lived: Gateway) -> None:
+    """Whoever made the file removes it and goes; the rotation that is due begins within the minute."""
+    enrolled = short_lived
+    inhibit = enrolled.directory / "inhibit"
+    inhibit.touch()
+    enrolled.rotation(inhibit_file=str(inhibit), daily_limit="2")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until(lambda: daemon.published().get("plan", {}).get("code") == "inhibited", "plan that is held")
+        inhibit.unlink()
+        daemon.until_up(2)
+
+
+# -- signals -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_configuration_is_not_taken_into_force(enrolled: Gateway) -> None:
+    """After SIGHUP the one before stays in force, and `status` says why; a good one is applied without a hiccup."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        sessions, good = len(enrolled.service.front.sessions), enrolled.config.read_text()
+        planned = daemon.published()["plan"]["at"]
+        enrolled.rotation(max_age="soon")
+        daemon.reload()
+        shown = enrolled.run("status", expect=1).out
+        assert "The changed configuration is not in force" in shown
+        assert "rotation.max_age" in shown
+        assert daemon.status()["plan"]["at"] == planned
+        enrolled.config.write_text(good)
+        enrolled.rotation(max_age="100d")
+        daemon.reload()
+        daemon.until_up(1)
+        enrolled.run("status", expect=0)
+        moved = datetime.fromisoformat(planned) - datetime.fromisoformat(daemon.status()["plan"]["at"])
+        assert moved == timedelta(days=265)
+        assert len(enrolled.service.front.sessions) == sessions
+
+
+def test_a_rotation_goes_on_by_the_configuration_in_force(short_lived: Gateway) -> None:
+    """A file that somebody broke, and that was refused, keeps no certificate from being replaced in time."""
+    short_lived.run("pause", "1h", expect=0)
+    with RunningDaemon(short_lived) as daemon:
+        daemon.until_up(1)
+        short_lived.config.write_text("endpoint: [\n")
+        daemon.reload()
+        daemon.ask("resume")
+        daemon.until_up(2)
+
+
+def test_a_reload_moves_the_connection_to_where_the_configuration_says(enrolled: Gateway) -> None:
+    """Another port takes effect without a restart."""
+    service = enrolled.service
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        assert [item.alpn for item in service.front.live] == [None]
+        enrolled.configure({f"port: {service.port}": f"alpn: true\nport: {service.alpn_port}"})
+        daemon.reload()
+        daemon.until(lambda: [item.alpn for item in service.front.live] == ["x-amzn-mqtt-ca"], "move")
+        daemon.until_up(1)
+
+
+def test_a_second_daemon_is_refused_and_the_first_goes_on(enrolled: Gateway) -> None:
+    """Two of them would fight for one client id."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        enrolled.run("run", expect=4)
+        assert daemon.status()["daemon"] == daemon.pid
+        assert daemon.connection == "up"
+
+
+def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_start(enrolled: Gateway) -> None:
+    """It ends between two steps, says goodbye to whoever follows, and goes on where it was."""
+    enrolled.order("fault register ignore")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        follower = enrolled.start("rotate", "--json")
+        daemon.until_said("The certificate has come")
+        assert daemon.stop(patience=20) == 0
+        left = finished(enrolled, follower, "rotate", "--json")
+        assert left.code == left.outcome["exit"] == 5, left.out
+        assert "the change, if any, is kept" in left.out
+        change = enrolled.run("status", "--json").outcome["change"]
+        assert change["phase"] == "issued"
+        daemon.start()
+        daemon.until_up(2)
+    assert enrolled.history()[-1].id == change["id"]
+    assert enrolled.cloud.count(Operation.CREATE) == 2
+
+
+def test_what_is_asked_when_the_daemon_ends_has_not_failed(enrolled: Gateway) -> None:
+    """A request that is cut off by our own goodbye is no news, and is nobody's refusal."""
+    enrolled.configure({"request: 2s": "request: 20s"})
+    enrolled.order("fault ask ignore")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        assert daemon.stop() == 0
+        assert "was not answered" not in daemon.said()
+
+
+# -- systemd -----------------------------------------------------------------------------------------------------------
+
+
+def test_systemd_hears_all_it_expects(enrolled: Gateway) -> None:
+    """Ready without a cloud, alive all the time, a status in words, a reload that ends, a stop that is announced."""
+    enrolled.service.take_down()
+    with (
+        ServiceManager() as manager,
+        RunningDaemon(enrolled, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="1000000") as daemon,
+    ):
+        ready = manager.hear("READY=1")
+        assert any(line.startswith("STATUS=generation 1") for line in ready)
+        for _ in range(3):
+            manager.hear("WATCHDOG=1", patience=10)
+        manager.hear("STATUS=*connection down*")
+        enrolled.service.bring_up()
+        manager.hear("STATUS=*connection up*")
+        manager.heard.clear()
+        daemon.signal(signal.SIGHUP)
+        assert manager.hear("RELOADING=1")[1].startswith("MONOTONIC_USEC=")
+        manager.hear("READY=1")
+        assert daemon.stop() == 0
+        manager.hear("STOPPING=1")
+
+
+def test_the_watchdog_is_fed_while_a_worker_waits(enrolled: Gateway) -> None:
+    """A request that is never answered keeps a worker busy, and the daemon awake."""
+    enrolled.order("fault create ignore")
+    with (
+        ServiceManager() as manager,
+        RunningDaemon(enrolled, NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="1000000") as daemon,
+    ):
+        daemon.until_up(1)
+        enrolled.run("rotate", "--no-wait", expect=0)
+        daemon.until_said("The cloud is asked for a certificate")
+        manager.heard.clear()
+        for _ in range(3):
+            manager.hear("WATCHDOG=1", patience=10)
+        assert daemon.workers() or "was not answered" in daemon.said()
+
+
+def test_a_socket_that_systemd_opened_is_used_and_left_alone(enrolled: Gateway) -> None:
+    """Socket activation: who connects before the daemon is up is answered, and the socket outlives it."""
+    with listening(enrolled) as listener, Activated(enrolled, listener) as daemon:
+        assert enrolled.run("status", "--json").outcome["daemon"] == daemon.pid
+        daemon.until_up(1)
+        assert daemon.stop() == 0
+        assert (daemon.runtime / "control.sock").is_socket()
+        assert not (daemon.runtime / "status.json").exists()
+
+
+@pytest.mark.parametrize(("verb", "code"), [("rotate", 0), ("enroll", 4), ("rollback", 4)])
+def test_an_order_that_came_before_the_daemon_is_judged_by_what_is_on_disk(
+    enrolled: Gateway, verb: str, code: int
+) -> None:
+    """Whoever is first in the queue of the socket is not told that this gateway has no certificate, nor enrolled."""
+    with listening(enrolled) as listener:
+        waiting = enrolled.start(verb, "--json")
+        with Activated(enrolled, listener) as daemon:
+            assert finished(enrolled, waiting, verb, "--json").code == code
+            daemon.until_up(2 if code == 0 else 1)
+    assert enrolled.cloud.count(Operation.CREATE) == (2 if code == 0 else 1)
+
+
+@contextmanager
+def listening(gateway: Gateway) -> Iterator[socket.socket]:
+    """Give a socket that listens where the daemon's control socket is to be."""
+    runtime = gateway.directory / "run"
+    runtime.mkdir()
+    folder = os.open(runtime, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"/proc/self/fd/{folder}/control.sock")
+        os.close(folder)
+        listener.listen()
+        yield listener
+
+
+_LAUNCHER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.execve(sys.argv[2], sys.argv[2:], {**os.environ, "LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+"""
+
+
+class Activated(RunningDaemon):
+    """A daemon that is started as a ``.socket`` unit does it."""
+
+    def __init__(self, gateway: Gateway, listener: socket.socket) -> None:
+        super().__init__(gateway)
+        self._listener = listener
+
+    def start(self) -> None:
+        """See `RunningDaemon`."""
+        import subprocess  # noqa: PLC0415
+
+        number = self._listener.fileno()
+        command = [COMMAND, "--config", str(self.gateway.config), "run"]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _LAUNCHER, str(number), *command],
+                stdout=log,
+                stderr=log,
+                text=True,
+                pass_fds=[number],
+            )
+
+
+# -- what it leaves ----------------------------------------------------------------------------------------------------
+
+
+def traces(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Return what changes when anything below a directory is written, renamed, linked or removed."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in (directory, *directory.rglob("*")):
+        status = path.lstat()
+        found[str(path)] = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+    return found
+
+
+def written(pid: int) -> int:
+    """Return how many bytes a process has written so far, to whatever descriptor."""
+    lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
+
+
+def test_an_idle_daemon_writes_nothing(enrolled: Gateway) -> None:
+    """Flash wears out: while nothing happens, nothing is written."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        before, amount = traces(enrolled.state), written(daemon.pid)
+        published = traces(daemon.runtime)
+        daemon.through(5, lambda: not daemon.workers(), "idleness")
+        assert traces(enrolled.state) == before
+        assert traces(daemon.runtime) == published
+        assert written(daemon.pid) - amount < 200  # to wake itself; a line of the log would be as much
+
+
+def test_what_is_published_may_be_read_by_all_and_the_state_by_nobody(enrolled: Gateway) -> None:
+    """``status.json`` and ``metrics.prom`` are for everybody, for as long as the daemon vouches for them."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        public = [daemon.runtime / name for name in ("status.json", "metrics.prom")]
+        assert [stat.S_IMODE(path.stat().st_mode) for path in public] == [0o644] * 2
+        assert "iot_cert_generation 1\n" in public[1].read_text()
+        private = [path for path in enrolled.state.rglob("*") if not path.is_symlink()]
+        assert len(private) > 6
+        assert [path for path in private if path.stat().st_mode & 0o077] == []
+        assert daemon.stop() == 0
+        assert [path for path in (*public, daemon.runtime / "control.sock") if path.exists()] == []
+
+
+def test_no_secret_is_in_anything_that_others_may_see(enrolled: Gateway) -> None:
+    """Neither log nor status nor metrics nor any process's arguments and environment show a key or a token."""
+    enrolled.order("fault register ignore")  # for two seconds a worker has key, certificate and token in hand
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        enrolled.run("rotate", "--no-wait", expect=0)
+        daemon.until_said("The certificate has come")
+        seen = [shown(pid) for pid in (daemon.pid, *daemon.workers())] + published(daemon)
+        daemon.until_up(2)
+        seen += [daemon.said(), *published(daemon)]
+    said, secrets = "\n".join(seen), enrolled.secrets()
+    assert "agent.worker" in said
+    assert "iot_cert_health" in said
+    assert len(secrets) > 6
+    assert [secret[:6] for secret in secrets if secret in said] == []
+
+
+def published(daemon: RunningDaemon) -> list[str]:
+    """Return what lies in the runtime directory."""
+    return [path.read_text() for path in daemon.runtime.iterdir() if path.is_file()]
+
+
+def shown(pid: int) -> str:
+    """Return the arguments and the environment of a process."""
+    parts: list[Any] = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+    return b"\n".join(parts).replace(b"\0", b"\n").decode()

@@ -1,0 +1,259 @@
+"""The daemon when things go wrong: killed, locked out, refused, cut off, doubled, and worked on by other hands."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from daemon import CLIENT_ID, RunningDaemon
+
+from agent.adapters.broker import Broker
+from agent.adapters.store import Store
+from agent.config import load
+from agent.core.lifecycle import Phase
+from agent.core.values import Candidate, Kind, Origin
+from agent.sandbox.authority import AWS_NOT_AFTER, KeyPair, fingerprint, key_to_pem, name
+from agent.sandbox.cloud import Status
+from agent.sandbox.faults import Operation
+
+if TYPE_CHECKING:
+    from gateway import Gateway
+
+THING = "gw-0042"
+
+
+def statuses(gateway: Gateway) -> list[Status]:
+    """Return the states of the thing's certificates, oldest first."""
+    return [entry.status for entry in gateway.cloud.certificates_of(THING)]
+
+
+def origins(gateway: Gateway) -> list[tuple[Kind, Origin]]:
+    """Return what was changed and by whose wish, oldest first."""
+    return [(record.kind, record.origin) for record in gateway.history()]
+
+
+# -- killed ------------------------------------------------------------------------------------------------------------
+
+# What the log says at each step of a rotation, for picking a moment.
+MOMENTS = [
+    "rotate planned",
+    "A new private key is ready",
+    "The cloud is asked for a certificate",
+    "The certificate has come",
+    "The certificate is registered",
+    "is written",
+    "connects and its request is answered",
+    "is current",
+    "On probation until",
+    "held through probation",
+]
+
+
+def the_application_connects(gateway: Gateway) -> None:
+    """Connect as the gateway's application does: with whatever is current, under its own client id."""
+    config = load(gateway.config)
+    with Store(gateway.state) as store:
+        found = store.generation(store.current() or 0)
+    candidate = Candidate(
+        name="the application", credential=found.credential, trust=found.trust, client_id=THING, thing_name=THING
+    )
+    with closing(Broker(config.target).connect(candidate)) as session:
+        session.ask()
+
+
+def strike(daemon: RunningDaemon, moment: str, chance: random.Random) -> None:
+    """Kill the daemon, its worker, or both at once, soon after its log has said something."""
+    after = len(daemon.said())
+    daemon.ask("rotate", no_wait=True, reason="to be killed")
+    daemon.until_said(moment, after)
+    daemon.through(chance.uniform(0, 0.3), lambda: True, "nothing")
+    victims = chance.choices(("daemon", "both", "worker"), (5, 4, 1))[0]
+    if victims != "daemon":
+        daemon.kill_worker()
+    if victims != "worker":
+        daemon.kill()
+        daemon.start()
+
+
+def test_twenty_rotations_go_on_through_kills_at_random_moments(enrolled: Gateway) -> None:
+    """Whatever is killed and when: the set in use works at every look, and a kill costs one certificate at most."""
+    enrolled.rotation(grace="0s", daily_limit="1000")
+    chance, kills, end = random.Random(7), 0, monotonic() + 90  # noqa: S311 - the same moments in every run
+    with RunningDaemon(enrolled) as daemon:
+        while kills < 20 and monotonic() < end:
+            daemon.until(daemon.at_rest, "rest")
+            strike(daemon, chance.choice(MOMENTS), chance)
+            kills += 1
+            enrolled.generations()
+            the_application_connects(enrolled)
+            daemon.until_finished(1 + kills)
+            if chance.random() < 0.3:
+                daemon.until_up(1 + kills)
+        daemon.until_up(1 + kills)
+        left = {item["certificate_id"] for item in daemon.status()["retirements"]}
+        enrolled.run("status", expect=0)
+    rotations = enrolled.history()[1:]
+    assert len(rotations) == kills > 5
+    assert {record.phase for record in rotations} <= {Phase.COMMITTED, Phase.RETIRED}
+    assert enrolled.cloud.count(Operation.CREATE) <= 1 + len(rotations) + kills
+    of_thing = enrolled.cloud.certificates_of(THING)
+    assert len(of_thing) == 1 + len(rotations)
+    active = {entry.certificate_id for entry in of_thing if entry.status is Status.ACTIVE}
+    assert active - left == {enrolled.certificate_id()}
+
+
+# -- refused -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_revoked_certificate_is_replaced_by_way_of_the_previous_set(enrolled: Gateway) -> None:
+    """The ladder puts the previous set back and rotates from there; no person is needed."""
+    enrolled.run("rotate", expect=0)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(2)
+        enrolled.order("revoke current")
+        daemon.until_finished(4)
+        daemon.until_up(3)
+        assert enrolled.run("status").code == 0
+    assert origins(enrolled)[2:] == [(Kind.ROLLBACK, Origin.LADDER), (Kind.ROTATE, Origin.LADDER)]
+    assert {record.phase for record in enrolled.history()} == {Phase.COMMITTED}
+    assert statuses(enrolled) == [Status.ACTIVE, Status.REVOKED, Status.ACTIVE]
+    assert enrolled.generations() == (3, 1)
+    assert enrolled.cloud.count(Operation.CREATE) == 3
+
+
+def test_a_gateway_whose_every_certificate_is_revoked_enrols_anew(enrolled: Gateway) -> None:
+    """The ladder's last rung is the claim certificate; it makes the same thing's gateway out of it again."""
+    enrolled.run("rotate", expect=0)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(2)
+        for entry in enrolled.cloud.certificates_of(THING):
+            enrolled.service.revoke(entry.certificate_id)
+        daemon.until_finished(3)
+        daemon.until_up(3)
+    assert origins(enrolled)[2:] == [(Kind.ENROLL, Origin.LADDER)]
+    assert statuses(enrolled) == [Status.REVOKED, Status.REVOKED, Status.ACTIVE]
+    assert enrolled.cloud.count(Operation.CREATE) == 3
+
+
+def test_a_certificate_revoked_on_probation_is_rolled_back(enrolled: Gateway) -> None:
+    """The daemon itself is connected with it when it is revoked; the set before is put back and connected again."""
+    enrolled.rotation(probation="4s")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        enrolled.run("rotate", "--no-wait", expect=0)
+        daemon.until_phase("deployed")
+        daemon.until(lambda: daemon.live() == [enrolled.cloud.certificates_of(THING)[1].certificate_id], "new session")
+        enrolled.order("revoke current")
+        daemon.until_finished(2)
+        daemon.until_up(1)
+        assert "was rolled back" in enrolled.run("status", expect=1).out
+    assert enrolled.history()[-1].phase is Phase.ROLLED_BACK
+    assert enrolled.generations() == (1, None)
+    assert (enrolled.state / "generations" / "000002.rejected").is_dir()
+    assert enrolled.cloud.count(Operation.CREATE) == 2
+
+
+# -- cut off -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_broker_that_is_away_through_the_whole_window_costs_nothing(gateway: Gateway) -> None:
+    """Nothing is asked for, nothing is undone; the same change is carried out as soon as the broker is back."""
+    enrolled = gateway
+    enrolled.cloud.lifetime = timedelta(minutes=4)  # so that a rotation may follow six seconds after the enrolment
+    enrolled.rotation(max_age="1s", before_expiry="10s", window="1s", daily_limit="2")
+    enrolled.run("enroll", expect=0)
+    enrolled.run("pause", "1h", expect=0)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        enrolled.service.take_down()
+        daemon.until(lambda: daemon.connection == "down", "end of the session")
+        daemon.until(lambda: "hung up" not in daemon.published()["connection"]["why"], "failed try to connect")
+        daemon.ask("resume")
+        daemon.until(lambda: (daemon.published().get("change") or {}).get("attempts", 0) > 1, "second failed try")
+        change = daemon.published()["change"]
+        assert (change["kind"], change["failure"]["code"]) == ("rotate", "unreachable")
+        assert enrolled.generations() == (1, None)
+        assert enrolled.cloud.count(Operation.CREATE) == 1
+        enrolled.service.bring_up()
+        daemon.until_finished(2)
+        daemon.until_up(2)
+        assert "ladder" not in daemon.said()  # that nobody is there says nothing against the set in use
+    assert (enrolled.history()[-1].id, enrolled.history()[-1].phase) == (change["id"], Phase.COMMITTED)
+    assert enrolled.cloud.count(Operation.CREATE) == 2
+
+
+# -- doubled -----------------------------------------------------------------------------------------------------------
+
+
+def test_two_agents_with_one_client_id_do_not_fight(enrolled: Gateway) -> None:
+    """The one that lost its session says so and keeps away; the other one stays connected."""
+    twin = enrolled.twin()
+    with RunningDaemon(enrolled) as first:
+        first.until_up(1)
+        with RunningDaemon(twin) as second:
+            second.until_up(1)
+            first.until(lambda: first.connection == "taken-over", "word of the takeover")
+            sessions = len(enrolled.service.front.sessions)
+            assert f"Another client connected as {CLIENT_ID}" in enrolled.run("status", expect=1).out
+            first.reload()  # which is no reason to try, nor is anything else that passes meanwhile
+            with pytest.raises(TimeoutError):
+                enrolled.service.wait_until(lambda: len(enrolled.service.front.sessions) > sessions, timeout=10)
+            assert second.connection == "up"
+            assert first.connection == "taken-over"
+
+
+# -- other hands -------------------------------------------------------------------------------------------------------
+
+
+def made_by_hand(gateway: Gateway) -> tuple[KeyPair, str]:
+    """Return a key with an active certificate of this thing, as a technician gets them in the console, and its id."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    cloud = gateway.cloud
+    start = datetime.now(UTC) - timedelta(minutes=2)
+    certificate = cloud.authority.issue_client(name(THING), key.public_key(), start, AWS_NOT_AFTER)
+    entry = cloud._register(certificate, Status.ACTIVE)
+    entry.thing_name, entry.policy = THING, cloud.certificates_of(THING)[0].policy
+    pem = certificate.public_bytes(Encoding.PEM)
+    return KeyPair(key_pem=key_to_pem(key), certificate_pem=pem), fingerprint(certificate)
+
+
+def put_in_place(gateway: Gateway, pair: KeyPair) -> None:
+    """Copy key and certificate over those of the current generation."""
+    directory = (gateway.state / "current").resolve()
+    (directory / "key.pem").write_bytes(pair.key_pem)
+    (directory / "certificate.pem").write_bytes(pair.certificate_pem)
+
+
+def test_a_set_replaced_by_hand_is_adopted_once_it_is_proven(enrolled: Gateway) -> None:
+    """It becomes a generation of its own; nothing is asked of the cloud for it."""
+    pair, certificate_id = made_by_hand(enrolled)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        put_in_place(enrolled, pair)
+        daemon.reload()
+        daemon.until_up(2)
+        assert enrolled.run("status").code == 0
+    assert enrolled.certificate_id() == certificate_id
+    assert origins(enrolled)[1:] == [(Kind.IMPORT, Origin.TECHNICIAN)]
+    assert enrolled.cloud.count(Operation.CREATE) == 1
+
+
+def test_a_set_replaced_by_hand_is_undone_where_that_is_configured(enrolled: Gateway) -> None:
+    """The previous set is put back, and the gateway connects with it."""
+    enrolled.run("rotate", expect=0)
+    enrolled.rotation(replaced_by_hand="restore")
+    pair, certificate_id = made_by_hand(enrolled)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(2)
+        put_in_place(enrolled, pair)
+        daemon.reload()
+        daemon.until_up(1)
+    assert enrolled.certificate_id() == enrolled.cloud.certificates_of(THING)[0].certificate_id
+    assert len(enrolled.history()) == 2
+    assert certificate_id not in {session.certificate_id for session in enrolled.service.front.sessions}

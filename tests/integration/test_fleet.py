@@ -1,0 +1,433 @@
+"""The fleet's operator and a gateway: jobs, the shadow and retirements, with the real daemon over real TLS."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fleet import CLIENT, NOTIFY, THING, Site, instant, until, window
+from gateway import Gateway
+
+from agent.core.lifecycle import Phase
+from agent.sandbox.cloud import Status
+from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.jobs import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+QUICK = timedelta(minutes=4)  # a lifetime with which one rotation may follow another after six seconds
+
+
+@pytest.fixture(name="site", scope="module")
+def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Give a gateway that the stories share; none of them rests on what another has left."""
+    with Gateway(tmp_path_factory.mktemp("fleet")) as gateway, Site(gateway) as site:
+        yield site
+        said, secrets = gateway.everything_said(), gateway.secrets()
+        assert not [secret[:6] for secret in secrets if secret in said]
+
+
+@contextmanager
+def daemon(gateway: Gateway, **settings: str) -> Iterator[Site]:
+    """Run a daemon of one's own, with more settings for rotation."""
+    lines = "".join(f"  {name}: {value}\n" for name, value in settings.items())
+    gateway.configure({"  template: gateway-rotation\n": f"  template: gateway-rotation\n{lines}"})
+    with Site(gateway) as site:
+        yield site
+
+
+def created(site: Site) -> int:
+    """Return how many certificates were asked for."""
+    return site.cloud.count(Operation.CREATE)
+
+
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_rotates_once_and_its_progress_and_end_are_told(site: Site) -> None:
+    """QUEUED, IN_PROGRESS, SUCCEEDED, with what became of it; and once more when the operator has it redone."""
+    before, asked = site.gateway.generations()[0] or 0, created(site)
+    job_id = site.rotation(reason="leaked key\x1b[31m\nhealth       ok")
+    done = site.reaches(job_id, JobStatus.SUCCEEDED)
+    record = site.gateway.history()[-1]
+    assert dict(done.status_details) == {
+        "phase": "committed",
+        "change": record.id,
+        "generation": str(before + 1),
+        "certificateId": site.gateway.certificate_id(),
+    }
+    assert done.started_at is not None
+    assert (record.order, record.origin, created(site) - asked) == (f"job:{job_id}:1", "job", 1)
+    updates = site.tap.bodies(f"/jobs/{job_id}/update")
+    assert [update["status"] for update in updates] == ["IN_PROGRESS", "SUCCEEDED"]
+    assert [update["expectedVersion"] for update in updates] == [1, 2]
+    shown = site.gateway.run("history").out + site.gateway.run("status").out + site.log
+    assert "leaked key" in shown
+    assert "\x1b" not in shown
+    site.cloud.retry_job(THING, job_id)
+    again = site.reaches(job_id, JobStatus.SUCCEEDED)
+    assert (again.number, again.status_details["generation"]) == (2, str(before + 2))
+    assert site.orders[-2:] == [f"job:{job_id}:1", f"job:{job_id}:2"]
+    assert created(site) - asked == 2
+
+
+def test_a_job_asks_for_a_report_and_gets_one(site: Site) -> None:
+    """The digest of the status, as text, and nothing is changed."""
+    asked, number = created(site), len(site.orders)
+    told = site.reaches(site.job({"operation": "report", "agent": "iot-cert-agent"}), JobStatus.SUCCEEDED)
+    assert told.status_details["certificateId"] == site.gateway.certificate_id()
+    assert told.status_details["generation"] == str(site.gateway.generations()[0])
+    assert told.status_details["notAfter"].startswith("2049-12-31")
+    assert (created(site), len(site.orders)) == (asked, number)
+
+
+def test_a_job_goes_back_and_where_there_is_nothing_to_go_back_to_it_says_so(gateway: Gateway) -> None:
+    """A rollback is a change with its own end; a gateway that cannot do it, or that fails at it, says why."""
+    with daemon(gateway) as site:
+        began = time.monotonic()
+        for job_id in [site.job({"operation": "rollback"}) for _ in range(3)]:
+            told = site.reaches(job_id, JobStatus.FAILED).status_details
+            assert "no previous generation" in told["message"]
+        assert time.monotonic() - began < 10, "an order that cannot be carried out holds up the next one"
+        site.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
+        failed = site.reaches(site.rotation(), JobStatus.FAILED)
+        told = failed.status_details
+        assert (told["phase"], told["failureClass"]) == ("rejected", "credential")
+        assert told["message"].endswith(".")
+        assert told["remedy"].endswith(".")
+        assert gateway.generations() == (1, None)
+        site.reaches(site.rotation(), JobStatus.SUCCEEDED)
+        current, previous = gateway.generations()
+        back = site.reaches(site.job({"operation": "rollback", "reason": "not good"}), JobStatus.SUCCEEDED)
+        assert gateway.generations() == (previous, current)
+        assert (back.status_details["phase"], back.status_details["generation"]) == ("committed", str(previous))
+        assert gateway.history()[-1].kind == "rollback"
+
+
+FOREIGN: list[bytes | dict[str, Any]] = [
+    {"operation": "reboot", "steps": ["now"]},
+    {"files": [{"fileName": "x"}]},
+    b"[1, 2, 3]",
+    b'"rotate-certificate"',
+    b"null",
+]
+
+REJECTED: list[tuple[dict[str, Any], str]] = [
+    ({"operation": "dance", "agent": "iot-cert-agent"}, "rotate-certificate, rollback, report"),
+    ({"operation": "rotate-certificate", "window": {"opens_at": "soon", "closes_at": "later"}}, "opens_at"),
+    (
+        {
+            "operation": "rotate-certificate",
+            "window": {"opens_at": "2090-01-02T00:00:00Z", "closes_at": "2090-01-01T00:00:00Z"},
+        },
+        "closes before it opens",
+    ),
+    ({"operation": "rotate-certificate", "reason": ["because"]}, "reason"),
+]
+
+
+def test_what_is_ours_and_wrong_is_rejected_and_what_is_anothers_is_left_alone(site: Site) -> None:
+    """Whoever wrote the document learns what is wrong with it; another program's job is not touched, ever."""
+    asked = created(site)
+    foreign = [site.job(document) for document in FOREIGN]
+    rejected = [(site.job(document), word) for document, word in REJECTED]
+    for job_id, word in rejected:
+        told = site.reaches(job_id, JobStatus.REJECTED).status_details
+        assert word in told["message"]
+        assert told["message"].endswith(".")
+    site.settle()
+    described = [len(site.tap.bodies(f"/jobs/{job_id}/get")) for job_id in foreign]
+    for _ in range(3):
+        site.notify()
+    site.settle()
+    for job_id in foreign:
+        execution = site.execution(job_id)
+        assert (execution.status, execution.version) == (JobStatus.QUEUED, 1)
+        assert not site.tap.bodies(f"/jobs/{job_id}/update")
+    assert min(described) >= 1
+    assert described == [len(site.tap.bodies(f"/jobs/{job_id}/get")) for job_id in foreign]
+    assert not site.tap.bodies("/start-next")
+    assert created(site) == asked
+    for job_id in foreign:
+        site.cloud.cancel_job(THING, job_id)
+
+
+def test_a_job_that_is_announced_and_delivered_many_times_is_one_rotation(site: Site) -> None:
+    """AWS IoT delivers at least once: replies come twice and late, notifications come when they like."""
+    asked = created(site)
+    site.fault(Operation.JOBS, Effect.DUPLICATE, times=3)
+    site.fault(Operation.JOBS, Effect.LATE, times=1)
+    site.fault(Operation.JOBS, Effect.DUPLICATE, times=6)
+    job_id = site.rotation()
+    for _ in range(20):
+        site.notify()
+        site.push(f"{NOTIFY}-next", b'{"execution": {}}')
+    until(lambda: site.execution(job_id).status is not JobStatus.QUEUED, "the job is taken", 200)
+    while site.execution(job_id).status.pending:
+        site.notify()
+        time.sleep(0.1)
+    site.cloud.faults.clear()
+    site.settle()
+    assert site.execution(job_id).status == JobStatus.SUCCEEDED
+    assert site.orders.count(f"job:{job_id}:1") == 1
+    assert created(site) == asked + 1
+
+
+def test_a_job_cancelled_before_it_is_seen_is_not_carried_out(site: Site) -> None:
+    """The list that is asked for at the start is the one that counts."""
+    asked = created(site)
+    site.stop()
+    job_id = site.rotation()
+    site.cloud.cancel_job(THING, job_id)
+    site.start()
+    site.settle()
+    assert site.execution(job_id).status == JobStatus.CANCELED
+    assert created(site) == asked
+    assert not site.tap.bodies(f"/jobs/{job_id}/update")
+
+
+def test_a_job_cancelled_while_another_change_is_in_flight_is_not_carried_out(gateway: Gateway) -> None:
+    """It was accepted and waits for its turn; then the operator takes it back."""
+    gateway.configure({"probation: 1s": "probation: 8s"})
+    with daemon(gateway) as site:
+        until(lambda: (site.status.get("change") or {}).get("phase") == "deployed" and site.up, "it is on probation")
+        job_id = site.rotation()
+        site.reaches(job_id, JobStatus.IN_PROGRESS)
+        site.settle()
+        assert (site.status.get("change") or {}).get("phase") == "deployed"
+        site.cloud.cancel_job(THING, job_id)
+        until(lambda: site.status.get("change") is None and site.up, "that change ends")
+        site.settle()
+        assert f"job:{job_id}:1" not in site.orders
+        assert site.status["change"] is None
+        assert created(site) == 1
+
+
+def test_a_job_survives_the_death_of_the_daemon(gateway: Gateway) -> None:
+    """Killed when the job was taken, and again while the certificate is asked for: one change is finished, and told."""
+    with daemon(gateway) as site:
+        job_id = site.rotation()
+        site.reaches(job_id, JobStatus.IN_PROGRESS)
+        site.kill()
+        begun = (gateway.state / "change.json").exists()
+        site.start()
+        until(lambda: created(site) == 2, "the certificate is asked for")
+        site.kill()
+        known = json.loads((gateway.state / "change.json").read_bytes())
+        site.start()
+        done = site.reaches(job_id, JobStatus.SUCCEEDED)
+        assert done.status_details["change"] == known["id"]
+        assert done.status_details["certificateId"] == gateway.certificate_id()
+        site.settle()
+        assert site.orders == ["", f"job:{job_id}:1"]
+        assert created(site) <= 3 + begun
+
+
+# -- windows -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_waits_for_its_window_and_is_forgotten_when_it_is_cancelled(site: Site) -> None:
+    """The plan moves into the window and back again."""
+    ordinary, asked = site.planned_at, created(site)
+    job_id = site.rotation(window=window(10 * DAY, 11 * DAY))
+    told = site.reaches(job_id, JobStatus.IN_PROGRESS).status_details
+    assert told["phase"] == "waiting"
+    assert told["message"].startswith("Rotates between ")
+    low, high = datetime.now(UTC) + 9 * DAY, datetime.now(UTC) + 12 * DAY
+    until(lambda: low < (site.planned_at or low) < high, "the plan moves into the window")
+    site.cloud.cancel_job(THING, job_id)
+    until(lambda: site.planned_at == ordinary, "the plan is what it was")
+    assert site.execution(job_id).status == JobStatus.CANCELED
+    assert created(site) == asked
+
+
+def test_a_job_rotates_once_in_its_window(gateway: Gateway) -> None:
+    """Neither before it opens, nor a second time before the cloud knows of the first."""
+    gateway.cloud.lifetime = QUICK
+    with daemon(gateway) as site:
+        opens = datetime.now(UTC) + timedelta(seconds=8)
+        job_id = site.rotation(window={"opens_at": instant(opens), "closes_at": instant(opens + timedelta(seconds=1))})
+        waits = site.reaches(job_id, JobStatus.IN_PROGRESS).status_details
+        assert waits["message"].startswith("Rotates between ")
+        assert datetime.now(UTC) >= opens or created(site) == 1
+        done = site.reaches(job_id, JobStatus.SUCCEEDED)
+        assert done.status_details["certificateId"] == gateway.certificate_id()
+        assert site.requests(Operation.CREATE)[1].at >= opens
+        site.settle()
+        assert site.orders == ["", f"job:{job_id}:1"]
+        assert gateway.history()[-1].origin == "job"
+
+
+def test_a_job_whose_window_was_before_the_certificate_is_done_at_once(site: Site) -> None:
+    """The certificate is newer than what the operator asked for."""
+    asked = created(site)
+    job_id = site.rotation(window=window(-2 * HOUR, -HOUR))
+    told = site.reaches(job_id, JobStatus.SUCCEEDED).status_details
+    assert "newer" in told["message"]
+    assert created(site) == asked
+
+
+def test_a_certificate_that_was_made_in_the_window_is_what_was_wished_for_whoever_ordered_it(gateway: Gateway) -> None:
+    """AWS dates certificates two minutes back; that must not make a second rotation out of the one wish."""
+    with daemon(gateway) as site:
+        soon = window(timedelta(), HOUR)
+        site.desired(soon)
+        waiting = site.rotation(window=soon)
+        site.reaches(waiting, JobStatus.IN_PROGRESS)
+        site.reaches(site.rotation(), JobStatus.SUCCEEDED)
+        site.reaches(waiting, JobStatus.SUCCEEDED)
+        assert created(site) == 2
+        until(lambda: (site.planned_at or datetime.now(UTC)) > datetime.now(UTC) + 100 * DAY, "the ordinary plan", 10)
+
+
+# -- the shadow --------------------------------------------------------------------------------------------------------
+
+
+def test_the_shadow_wishes_for_a_window_and_the_gateway_rotates_in_it_once(gateway: Gateway) -> None:
+    """Nonsense is answered with the reason; a window is echoed, so that the delta ends; and it is fulfilled once."""
+    gateway.cloud.lifetime = QUICK
+    gateway.run("enroll", expect=0)
+    gateway.cloud.desire(THING, "certificate", {"renew": {"opens_at": "soon"}, "colour": "red"})
+    with daemon(gateway) as site:
+        until(lambda: site.reported.get("wishRefused"), "the nonsense is answered")
+        assert "opens_at" in site.reported["wishRefused"]
+        assert "renew" not in site.reported
+        opens = datetime.now(UTC) + timedelta(seconds=8)
+        wish = {"opens_at": instant(opens), "closes_at": instant(opens + timedelta(seconds=1))}
+        site.desired(wish)
+        until(lambda: gateway.generations()[0] == 2 and site.up, "it rotates in the window")
+        assert site.requests(Operation.CREATE)[1].at >= opens
+        site.restart()
+        until(lambda: site.reported.get("renew") == wish, "the wish is echoed")
+        assert "wishRefused" not in site.reported
+        assert site.reported["generation"] == 2
+        assert (site.planned_at or opens) > opens + timedelta(seconds=60)
+
+
+def test_a_wish_may_be_moved_and_withdrawn_while_the_daemon_runs(gateway: Gateway) -> None:
+    """When only the end is moved, the cloud tells only the end; when it is withdrawn, the ordinary plan is back."""
+    gateway.run("enroll", expect=0)
+    wish = window(10 * DAY, 11 * DAY)
+    gateway.cloud.desire(THING, "certificate", {"renew": wish})
+    with daemon(gateway) as site:
+        until(lambda: site.reported.get("renew") == wish, "the wish is echoed")
+        now = datetime.now(UTC)
+        assert now + 9 * DAY < (site.planned_at or now) < now + 12 * DAY
+        site.cloud.desire(THING, "certificate", {"renew": {"closes_at": instant(now + 10 * DAY + HOUR)}})
+        until(lambda: now + 9 * DAY < (site.planned_at or now) <= now + 10 * DAY + HOUR, "the plan follows", 10)
+        site.desired(None)
+        until(lambda: (site.planned_at or now) > now + 100 * DAY, "the ordinary plan is back", 10)
+
+
+def test_the_shadow_tells_what_is_so_and_seldom(gateway: Gateway) -> None:
+    """Small, right, at most once a minute however much happens, and not again after a reconnect without a change."""
+    with daemon(gateway) as site:
+        until(lambda: site.reported.get("generation") == 1, "the first report")
+        began = time.monotonic()
+        site.reaches(site.rotation(), JobStatus.SUCCEEDED)
+        site.reaches(site.rotation(), JobStatus.SUCCEEDED)
+        site.settle()
+        assert site.cloud.count(Operation.SHADOW) <= 1 + (time.monotonic() - began) // 60
+        site.restart()
+        until(lambda: site.reported.get("generation") == 3, "the report after the start")
+        reported, last = site.reported, gateway.history()[-1]
+        assert reported["certificateId"] == gateway.certificate_id()
+        assert (reported["lastChange"], reported["lastOutcome"]) == (last.id, "committed")
+        assert (reported["health"], reported["retiring"], reported["anchors"]) == (0, 2, 1)
+        assert reported["notAfter"].startswith("2049-12-31")
+        sizes = [len(json.dumps(body)) for body in site.tap.bodies("/certificate/update")]
+        assert max(sizes) < 4096
+        number, connects = site.cloud.count(Operation.SHADOW), site.cloud.count(Operation.CONNECT)
+        gateway.service.disconnect(gateway.certificate_id())
+        until(lambda: site.cloud.count(Operation.CONNECT) > connects and site.up, "it connects again")
+        site.settle()
+        assert site.cloud.count(Operation.SHADOW) == number
+
+
+# -- retirement --------------------------------------------------------------------------------------------------------
+
+
+def test_the_replaced_certificate_is_retired_by_its_successor_and_asked_for_until_it_is_accepted(
+    gateway: Gateway,
+) -> None:
+    """With the new certificate's own connection; while the cloud says no, the status says so."""
+    with daemon(gateway, grace="0s") as site:
+        first = gateway.certificate_id()
+        site.fault(Operation.RETIRE, Effect.DENY)
+        site.reaches(site.rotation(), JobStatus.SUCCEEDED)
+        until(lambda: site.requests(Operation.RETIRE), "the retirement is asked for")
+        until(lambda: (site.status.get("retirements") or [{}])[0].get("refused"), "the refusal is shown")
+        assert site.status["retirements"][0]["certificate_id"] == first
+        assert site.cloud.registry[first].status is Status.ACTIVE
+        assert f"retiring     {first[:12]}" in gateway.run("status", expect=1).out
+        gateway.run("retire", expect=0, timeout=20)
+        until(lambda: site.status["retirements"] == [], "nothing is left to be retired")
+        assert site.cloud.registry[first].status is Status.INACTIVE
+        assert [request.outcome for request in site.requests(Operation.RETIRE)] == ["deny", "200"]
+        assert {request.principal for request in site.requests(Operation.RETIRE)} == {gateway.certificate_id()}
+        assert {request.client_id for request in site.requests(Operation.RETIRE)} == {CLIENT}
+        assert gateway.history()[-1].retired_at is not None
+        assert "retiring" not in gateway.run("status", expect=0).out
+
+
+def test_a_retirement_whose_answer_was_lost_is_asked_for_again_after_a_restart(gateway: Gateway) -> None:
+    """Nobody knows whether it was carried out; asking twice does no harm, and the history says it once."""
+    with daemon(gateway, grace="0s") as site:
+        first = gateway.certificate_id()
+        site.fault(Operation.RETIRE, Effect.LOSE)
+        site.reaches(site.rotation(), JobStatus.SUCCEEDED)
+        until(lambda: site.cloud.registry[first].status is Status.INACTIVE, "the cloud retires it")
+        until(lambda: (site.status.get("retirements") or [{}])[0].get("refused"), "the answer is missed")
+        assert gateway.history()[-1].retired_at is None
+        site.restart()
+        until(lambda: gateway.history()[-1].retired_at is not None, "the retirement is noted")
+        assert len(site.requests(Operation.RETIRE)) == 2
+        until(lambda: site.status.get("retirements") == [], "nothing is left to be retired")
+        refused = site.reaches(site.job({"operation": "rollback"}), JobStatus.FAILED)
+        assert "retired" in refused.status_details["message"]
+
+
+def test_what_is_in_use_after_a_rollback_is_never_retired_and_grace_is_skipped_only_once(gateway: Gateway) -> None:
+    """The set that was gone back to is in use again, whatever the history says of it; the next change has its grace."""
+    with daemon(gateway) as site:
+        site.reaches(site.rotation(), JobStatus.SUCCEEDED)
+        second = gateway.certificate_id()
+        site.reaches(site.job({"operation": "rollback"}), JobStatus.SUCCEEDED)
+        first = gateway.certificate_id()
+        assert not site.requests(Operation.RETIRE)
+        gateway.run("retire", expect=0, timeout=60)
+        assert site.cloud.registry[second].status is Status.INACTIVE
+        assert site.cloud.registry[first].status is Status.ACTIVE
+        site.reaches(site.rotation(), JobStatus.SUCCEEDED)
+        site.settle()
+        until(lambda: site.status["retirements"], "the next one has its grace", 10)
+        assert [item["certificate_id"] for item in site.status["retirements"]] == [first]
+        assert site.cloud.registry[first].status is Status.ACTIVE
+        assert len(site.requests(Operation.RETIRE)) == 1
+        assert [record.phase for record in gateway.history()][-1] in {Phase.COMMITTED, Phase.RETIRED}
+
+
+def test_a_report_is_given_whatever_the_status_holds(site: Site) -> None:
+    """Two complaints are two lines, and AWS takes no line breaks in what is told of a job: it must be told anyway."""
+    sound = site.gateway.config.read_text()
+    job_id = ""
+    try:
+        site.gateway.config.write_text(sound.replace("daily_limit: 100", "daily_limit: many\n  keep: some"))
+        site.reload()
+        until(lambda: site.status.get("configuration_refused"), "the configuration is refused")
+        job_id = site.job({"operation": "report"})
+        until(lambda: not site.execution(job_id).status.pending, "the report is given", 15)
+        assert "daily_limit" in site.execution(job_id).status_details["problem"]
+    finally:
+        site.gateway.config.write_text(sound)
+        site.reload()
+        until(lambda: not site.status.get("configuration_refused"), "the configuration is taken")
+        if job_id and site.execution(job_id).status.pending:
+            site.cloud.cancel_job(THING, job_id)

@@ -1,0 +1,147 @@
+"""A cloud that says anything at all: the daemon lives, stays small, and carries out the next good order."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pytest
+from fleet import DELTA, DOCUMENTS, NOTIFY, PATIENCE, SHADOW, THING, Malformed, Site, until
+
+from agent.sandbox.faults import TOKEN_MARK, Effect, Operation
+from agent.sandbox.jobs import JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway import Gateway
+
+SEED = 20270302
+GROWTH = 2048.0  # KiB
+WARM_UP, MESSAGES = 1_000, 10_000
+ANSWERS = 80  # of them are answers to requests, before and after the warm-up
+BATCH = 100  # messages between two looks at whether the daemon keeps up
+SETTLED = 9.0  # seconds in which a daemon gives back what it needed only for something that is over
+
+JOBS, NAMED = f"$aws/things/{THING}/jobs", f"$aws/things/{THING}/shadow/name/{SHADOW}"
+TOPICS = (
+    *(NOTIFY, DELTA, DOCUMENTS) * 3,
+    *(f"{NAMED}/update/accepted", f"{NAMED}/get/accepted", f"{NAMED}/update/rejected"),
+    *(f"{JOBS}/get/accepted", f"{JOBS}/get/rejected", f"{JOBS}/job-1/get/accepted", f"{JOBS}/job-1/update/accepted"),
+    f"iot-cert-agent/{THING}/retire/accepted",
+)
+
+
+@pytest.fixture(name="site")
+def _site(gateway: Gateway) -> Iterator[Site]:
+    """Give a gateway that has a certificate to be retired, so that it asks for everything it ever asks for."""
+    gateway.configure({"  template: gateway-rotation\n": "  template: gateway-rotation\n  grace: 0s\n"})
+    gateway.run("enroll", expect=0)
+    gateway.run("rotate", expect=0)
+    with Site(gateway) as site:
+        yield site
+
+
+def keep_up(site: Site) -> None:
+    """Have the daemon ask for its jobs, which it does after all that was said before."""
+    before, end = site.cloud.count(Operation.JOBS), time.monotonic() + PATIENCE
+    while site.cloud.count(Operation.JOBS) == before:
+        assert time.monotonic() < end, "the daemon does not ask for its jobs any more"
+        site.notify()
+        patience = time.monotonic() + 0.5  # it may be waiting for an answer that will never come
+        while site.cloud.count(Operation.JOBS) == before and time.monotonic() < patience:
+            time.sleep(0.005)
+
+
+def pour(site: Site, payloads: Iterator[bytes], number: int) -> None:
+    """Have the cloud say malformed things, now here and now there, at a pace at which none is lost."""
+    waiting = 0
+    for count, payload in enumerate(islice(payloads, number)):
+        site.push(TOPICS[count % len(TOPICS)], payload)
+        waiting += len(payload)
+        if waiting > 300_000 or count % BATCH == 0:
+            keep_up(site)
+            waiting = 0
+
+
+def is_heard(payload: bytes) -> bool:
+    """Whether the SDK hands an answer on: it takes what it can read and tell by its token; others time out, unheard."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        body = json.loads(payload, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return False
+    unread = b"\\ud" in payload or b"9" * 64 in payload
+    return isinstance(body, dict) and body.get("clientToken") == TOKEN_MARK.decode() and not unread
+
+
+def answer(site: Site, payloads: Iterator[bytes], number: int) -> None:
+    """Have the cloud answer so many requests with malformed messages."""
+    for payload in islice(filter(is_heard, payloads), number):
+        site.fault(Operation.JOBS, Effect.HOSTILE, payload=payload)
+    end = site.cloud.count(Operation.JOBS) + number
+    while site.cloud.count(Operation.JOBS) < end:
+        keep_up(site)
+
+
+def settled(site: Site) -> float:
+    """Return the memory in KiB that the daemon keeps: it gives back the rest some seconds after a worker has ended."""
+    site.reload()
+    samples = []
+    end = time.monotonic() + SETTLED
+    while time.monotonic() < end:
+        samples.append(site.memory())
+        time.sleep(0.2)
+    return min(samples)
+
+
+def carries_out_an_order(site: Site) -> None:
+    """Prove that the daemon does its work: it answers people, reports, rotates, and tells of it."""
+    site.cloud.faults.clear()
+    shown = site.gateway.run("status").out
+    assert "generation" in shown
+    assert "\x1b" not in shown
+    asked = site.cloud.count(Operation.CREATE)
+    job_id = site.job({"operation": "rotate-certificate", "reason": "the good one"}, "the-good-one")
+    site.reaches(job_id, JobStatus.SUCCEEDED)
+    assert site.orders[-1] == f"job:{job_id}:1"
+    assert site.cloud.count(Operation.CREATE) == asked + 1
+    assert "Traceback" not in site.log
+    assert "\x1b" not in site.log
+
+
+def test_ten_thousand_malformed_messages_cost_nothing(site: Site) -> None:
+    """Said and answered: no traceback, hardly any memory, the same process and the same connection throughout."""
+    payloads, pid, connects = iter(Malformed(SEED)), site.pid, site.cloud.count(Operation.CONNECT)
+    until(lambda: site.status.get("retirements") == [], "the replaced certificate is retired")
+    pour(site, payloads, WARM_UP - ANSWERS)
+    answer(site, payloads, ANSWERS)
+    warm = settled(site)
+    pour(site, payloads, MESSAGES - WARM_UP - ANSWERS)
+    answer(site, payloads, ANSWERS)
+    grown = settled(site) - warm
+    print(f"{MESSAGES} messages: {warm:.0f} KiB after the first {WARM_UP}, {grown:+.0f} KiB by the end")
+    assert site.log.count("\n") > 500, "what is malformed is told to the log"
+    assert (site.pid, site.cloud.count(Operation.CONNECT)) == (pid, connects)
+    assert grown < GROWTH
+    carries_out_an_order(site)
+
+
+def test_a_hostile_answer_to_any_request_is_got_over(site: Site) -> None:
+    """Each kind of request is answered with malformed messages, at one start after the other."""
+    payloads = iter(Malformed(SEED + 1))
+    for operation, times in {Operation.ASK: 2, Operation.SHADOW: 2, Operation.RETIRE: 4, Operation.JOBS: 8}.items():
+        for payload in islice(payloads, times):
+            site.fault(operation, Effect.HOSTILE, payload=payload)
+    for _ in range(3):
+        site.restart()
+        keep_up(site)
+    until(lambda: site.cloud.count(Operation.SHADOW), "the shadow is written")
+    outcomes = {request.operation for request in site.cloud.requests if request.outcome == "hostile"}
+    assert outcomes == {Operation.ASK, Operation.SHADOW, Operation.RETIRE, Operation.JOBS}
+    carries_out_an_order(site)

@@ -1,0 +1,403 @@
+"""A fleet over a year, and a million gateways in a few seconds: when they ask, and how many at once.
+
+Two models, both made of the agent's own pure parts, with a clock that is passed in:
+
+* `Year` runs gateways event by event: the schedule decides when a change begins, the state machine carries it on, the
+  link's back-off brings the connection back after an outage. Only the cloud and the weather are made up.
+* `peaks` is a closed form for large fleets. A turn in the window is one number per gateway. After hours of failed
+  attempts the time until the next one has the stationary distribution of a renewal process, so it is drawn directly:
+  an interval with a probability that grows with its length, and a place in it. What is due in the outage is followed
+  attempt by attempt, which few gateways are.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import make
+
+from agent.core import decide, troubles
+from agent.core.failure import Failure, FailureClass
+from agent.core.lifecycle import NOTHING_ISSUED, Activated, ChangeRecord, Event, Hastened, Phase, advance
+from agent.core.link import Standing, after_failure, after_loss, heals_with_network
+from agent.core.policy import RenewalPolicy, renewal_window, splay
+from agent.core.retry import retry_delay
+from agent.core.schedule import AFTER_FAILURE, LOOK_EVERY, Holds, Subject, Wishes, past_of, plan_rotation
+from agent.core.timekeeping import ClockState, Reading
+from agent.core.values import Kind, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agent.core.calendar import MaintenanceWindow
+
+# What AWS IoT Core grants an account by default ("AWS IoT Core endpoints and quotas"); both can be raised.
+CONNECTS_PER_SECOND = 500
+CONNECTIONS = 500_000
+
+START = datetime(2027, 1, 1, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+YEAR = 365 * DAY
+STEP = timedelta(seconds=1)  # what each step of a change takes
+HISTORY = 40  # changes that a simulated gateway remembers; a real one has ten times as many
+
+UNREACHABLE = troubles.unreachable("abc-ats.iot.eu-west-1.amazonaws.com", 8883, "no route to host")
+ALMOST_ONE = 1 - 2**-53
+
+# -- a year, event by event ----------------------------------------------------------------------------------------
+
+Interval = tuple[datetime, datetime]
+
+# What may go wrong with a step that needs the cloud, when it is reached.
+MISHAPS: dict[type[decide.Action], tuple[Failure, ...]] = {
+    decide.BeginRequest: (troubles.connect_throttled("QUOTA_EXCEEDED"),),
+    decide.RequestCertificate: (
+        troubles.no_reply("CreateCertificateFromCsr"),
+        troubles.garbled("CreateCertificateFromCsr", "it is not sound JSON"),
+        troubles.refused("CreateCertificateFromCsr", 429, "TooManyRequestsException", "slow down"),
+        troubles.refused("CreateCertificateFromCsr", 500, "InternalError", "sorry"),
+        troubles.refused("CreateCertificateFromCsr", 400, "InvalidRequest", "not today"),
+    ),
+    decide.RegisterThing: (
+        troubles.no_reply("RegisterThing"),
+        troubles.refused("RegisterThing", 429, "x", "slow down"),
+    ),
+    decide.Prove: (troubles.silent(), troubles.hung_up()),
+    decide.HoldProbation: (troubles.silent(),),
+    decide.EndProbation: (troubles.silent(),),
+}
+_UNDER_WAY = (decide.RequestCertificate, decide.RegisterThing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """What happens to the fleet.
+
+    Attributes:
+        gateways: How many there are; all were enrolled within the same hour.
+        length: How long the story is.
+        lifetime: Of every certificate.
+        outages: When nobody reaches the cloud: after how long, and for how long.
+        offline: So many gateways are switched off once, for `offline_for`.
+        offline_for: See there.
+        windows: The maintenance windows of every gateway.
+        mishaps: The part of the steps that fail although the cloud is reached.
+        seed: Another one tells another story.
+    """
+
+    gateways: int
+    length: timedelta = YEAR
+    lifetime: timedelta = 90 * DAY
+    outages: tuple[tuple[timedelta, timedelta], ...] = ()
+    offline: int = 0
+    offline_for: timedelta = 14 * DAY
+    windows: tuple[MaintenanceWindow, ...] = ()
+    mishaps: float = 0.0
+    seed: int = 1
+
+
+@dataclass(kw_only=True)
+class Record:
+    """What the cloud saw, and what became of the gateways.
+
+    Attributes:
+        requests: Every request for a certificate that arrived: which gateway, when.
+        counted: Those of them that may have cost a certificate.
+        connects: When a gateway's own connection came back.
+        rotations: How often each gateway has rotated.
+        slack: For each rotation, what was left of the old certificate when the new one came into use.
+        failed: Changes that ended without success.
+        left: What is left of each gateway's certificate at the end.
+    """
+
+    requests: list[tuple[int, datetime]] = field(default_factory=list)
+    counted: list[tuple[int, datetime]] = field(default_factory=list)
+    connects: list[datetime] = field(default_factory=list)
+    rotations: Counter[int] = field(default_factory=Counter)
+    slack: list[timedelta] = field(default_factory=list)
+    failed: int = 0
+    left: list[timedelta] = field(default_factory=list)
+
+
+def busiest_minute(times: Iterable[datetime]) -> int:
+    """Return the most that fell into one minute."""
+    minutes = Counter(int((at - START).total_seconds() // 60) for at in times)
+    return max(minutes.values(), default=0)
+
+
+def most_in_a_day(times: Iterable[datetime]) -> int:
+    """Return the most within any 24 hours."""
+    ordered = sorted(times)
+    return max((bisect_right(ordered, at + DAY - make.SECOND) - number for number, at in enumerate(ordered)), default=0)
+
+
+class Year:
+    """Runs a story; see `run`."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.record = Record()
+        self.end = START + story.length
+        self.outages = tuple((START + after, START + after + length) for after, length in story.outages)
+        self._queue: list[tuple[datetime, int, Callable[[datetime], None]]] = []
+        self._entries = 0
+        self._gateways = [Gateway(number, self) for number in range(story.gateways)]
+
+    def at(self, when: datetime, call: Callable[[datetime], None]) -> None:
+        """Call something at an instant, unless the story is over by then."""
+        if when < self.end:
+            self._entries += 1
+            heapq.heappush(self._queue, (when, self._entries, call))
+
+    def run(self) -> Record:
+        """Run to the end of the story."""
+        while self._queue:
+            when, _, call = heapq.heappop(self._queue)
+            call(when)
+        self.record.left = [gateway.subject.not_after - self.end for gateway in self._gateways]
+        return self.record
+
+
+class Gateway:
+    """One simulated gateway: a session that is kept, and a change now and then."""
+
+    def __init__(self, number: int, year: Year) -> None:
+        self._number = number
+        self._year = year
+        self._chance = random.Random(f"{year.story.seed}-{number}")  # noqa: S311 - the same story in each run
+        self._away = self._intervals()
+        self._wishes = Wishes(holds=Holds(windows=year.story.windows))
+        self._history: list[ChangeRecord] = []
+        self._change: ChangeRecord | None = None
+        self._generation = 1
+        self._looks_at = START
+        self._standing, self._up, self._up_since = Standing(), True, START
+        self.subject = self._certificate(START - HOUR * self._chance.random())
+        for begin, _ in self._away:
+            year.at(begin, self._lose)
+        year.at(START, self._look)
+
+    def _intervals(self) -> list[Interval]:
+        story, away = self._year.story, list(self._year.outages)
+        if self._number < story.offline:
+            begin = START + self._chance.random() * (story.length - story.offline_for)
+            away.append((begin, begin + story.offline_for))
+        return away
+
+    def _certificate(self, not_before: datetime) -> Subject:
+        thing = f"gw-{self._number}"
+        place = splay(thing, f"{thing}-{self._generation}")
+        return Subject(not_before=not_before, not_after=not_before + self._year.story.lifetime, splay=place)
+
+    def _reaches(self, now: datetime) -> bool:
+        return not any(begin <= now < end for begin, end in self._away)
+
+    # -- the session -----------------------------------------------------------------------------------------------
+
+    def _lose(self, now: datetime) -> None:
+        if self._up:
+            self._up = False
+            lasted = (now - self._up_since).total_seconds()
+            verdict = after_loss(self._standing, UNREACHABLE, lasted, self._chance.random())
+            self._standing = verdict.standing
+            self._year.at(now + timedelta(seconds=verdict.delay), self._connect)
+
+    def _connect(self, now: datetime) -> None:
+        if not self._reaches(now):
+            verdict = after_failure(self._standing, UNREACHABLE, self._chance.random())
+            self._standing = verdict.standing
+            self._year.at(now + timedelta(seconds=verdict.delay), self._connect)
+            return
+        self._up, self._up_since = True, now
+        self._year.record.connects.append(now)
+        if self._change is not None and self._change.retry_at is not None and heals_with_network(self._change.failure):
+            self._change = advance(self._change, Hastened(at=now))
+            self._look_at(now)
+
+    # -- the change ------------------------------------------------------------------------------------------------
+
+    def _look_at(self, when: datetime) -> None:
+        self._looks_at = when
+        self._year.at(when, self._look)
+
+    def _look(self, now: datetime) -> None:
+        """Do what is to be done until something has to be waited for."""
+        if now != self._looks_at:
+            return  # it was looked again meanwhile
+        while True:
+            clock = Reading(now=now, state=ClockState.SYNCHRONISED, floor=START)
+            if self._change is None:
+                plan = plan_rotation(self.subject, self._wishes, past_of(self._history), clock)
+                if not plan.due:
+                    self._look_at(plan.at or now + LOOK_EVERY)
+                    return
+                self._change = self._begin(now, plan.why)
+            action = decide.next_action(self._change, self._facts(clock), self._wishes.limits)
+            if isinstance(action, decide.Wait):
+                self._look_at(action.until)
+                return
+            if isinstance(action, decide.Finish):
+                self._finish(self._change)
+            else:
+                self._take(self._change, action, clock)
+                now += STEP
+
+    def _begin(self, now: datetime, why: str) -> ChangeRecord:
+        return ChangeRecord(
+            id=f"{self._chance.getrandbits(32):08x}",
+            kind=Kind.ROTATE,
+            origin=Origin.SCHEDULE,
+            reason=why,
+            generation=self._generation + 1,
+            base=self._generation,
+            phase=Phase.PLANNED,
+            planned_at=now,
+            entered_at=now,
+        )
+
+    def _facts(self, clock: Reading) -> decide.Facts:
+        earlier = decide.requests_of(self._history)
+        thing = f"gw-{self._number}"
+        return decide.Facts(clock=clock, current=self._generation, expected_thing=thing, requests=earlier)
+
+    def _take(self, record: ChangeRecord, action: decide.Action, clock: Reading) -> None:
+        event = self._attempt(record, action, clock)
+        self._change = advance(record, event)
+        if isinstance(event, Activated):
+            self._year.record.slack.append(self.subject.not_after - event.at)
+
+    def _attempt(self, record: ChangeRecord, action: decide.Action, clock: Reading) -> Event:
+        failure = self._mishap(action, clock.now)
+        if isinstance(action, decide.RequestCertificate) and self._reaches(clock.now):
+            asked = self._number, clock.now
+            self._year.record.requests.append(asked)
+            if failure is None or failure.code not in NOTHING_ISSUED:
+                self._year.record.counted.append(asked)
+        if failure is None:
+            return make.success(action, clock.now)
+        return decide.after_failure(record, failure, self._facts(clock), self._chance.random(), self._wishes.limits)
+
+    def _mishap(self, action: decide.Action, now: datetime) -> Failure | None:
+        possible = MISHAPS.get(type(action), ())
+        if not possible:
+            return None
+        if not self._reaches(now):
+            return troubles.session_lost("no route to host") if isinstance(action, _UNDER_WAY) else UNREACHABLE
+        return self._chance.choice(possible) if self._chance.random() < self._year.story.mishaps else None
+
+    def _finish(self, record: ChangeRecord) -> None:
+        self._history = [*self._history, record][-HISTORY:]
+        self._change = None
+        if record.phase is not Phase.COMMITTED:
+            self._year.record.failed += 1
+            return
+        self._year.record.rotations[self._number] += 1
+        self._generation = record.generation
+        assert record.issued is not None
+        self.subject = self._certificate(record.issued.at)
+
+
+# -- a large fleet, in closed form ---------------------------------------------------------------------------------
+
+OUTAGE = 6 * HOUR
+AWS_LIFETIME = 22 * YEAR  # AWS IoT Core's own certificates run to 2049
+LONG_DOWN = Standing(failures=40)  # so many failures in a row that every delay is drawn from the longest
+LONGEST_DELAY = timedelta(seconds=after_failure(LONG_DOWN, UNREACHABLE, ALMOST_ONE).delay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """How many at once, per second.
+
+    Attributes:
+        gateways: The fleet.
+        window: The length of the renewal window, which all of them share.
+        even: Rotations, spread evenly over the window.
+        turns: Rotations that begin in its busiest second.
+        due: How many gateways have their turn in six hours without a connection, in the middle of the window.
+        connects: Connections in the busiest second after these.
+        requests: Requests for certificates in the busiest second after these.
+        refused: Requests in the busiest second when every change of these six hours was refused instead.
+        back: In how many seconds the last gateway is connected again.
+    """
+
+    gateways: int
+    window: timedelta
+    even: float
+    turns: int
+    due: int
+    connects: int
+    requests: int
+    refused: int
+    back: float
+
+
+def peaks(devices: int, seed: int) -> Peaks:
+    """Return the peaks of a fleet whose certificates were all issued at the same instant, the worst there is."""
+    chance = random.Random(seed)  # noqa: S311 - the same figures in each run
+    window = renewal_window(START, START + AWS_LIFETIME, RenewalPolicy())
+    length = window.closes_at - window.opens_at
+    turns, waited = _turns(devices, seed, length.total_seconds())
+    connected = [_until_next(chance, _link_delay) for _ in range(devices)]
+    asked = (min(back, _after(since, chance, _step_delay)) for back, since in zip(connected, waited, strict=False))
+    refused = (_after(since, chance, AFTER_FAILURE.delay) for since in waited)
+    return Peaks(
+        gateways=devices,
+        window=length,
+        even=devices / length.total_seconds(),
+        turns=max(turns),
+        due=len(waited),
+        connects=_busiest_second(connected),
+        requests=_busiest_second(asked),
+        refused=_busiest_second(refused),
+        back=max(connected, default=0.0),
+    )
+
+
+def _turns(devices: int, seed: int, seconds: float) -> tuple[array[int], list[float]]:
+    """Return how many turns come in each second of the window, and how long before the outage's end each in it came."""
+    turns, waited = array("H", bytes(2 * (int(seconds) + 1))), []
+    end, length = seconds / 2 + OUTAGE.total_seconds(), OUTAGE.total_seconds()
+    for number in range(devices):
+        turn = seconds * splay(f"gw-{number}", f"{seed}-{number}")
+        turns[int(turn)] += 1
+        if 0 < end - turn <= length:
+            waited.append(end - turn)
+    return turns, waited
+
+
+def _link_delay(chance: float) -> float:
+    return after_failure(LONG_DOWN, UNREACHABLE, chance).delay
+
+
+def _step_delay(attempt: int, chance: float) -> float:
+    return retry_delay(FailureClass.NETWORK, attempt, chance)
+
+
+def _until_next(chance: random.Random, delay: Callable[[float], float]) -> float:
+    """Return how long after an arbitrary instant the next attempt comes, when there have been many."""
+    longest = delay(ALMOST_ONE)
+    while True:
+        length = delay(chance.random())
+        if chance.random() * longest < length:  # an arbitrary instant falls into a long interval more often
+            return chance.random() * length
+
+
+def _after(waited: float, chance: random.Random, delay: Callable[[int, float], float]) -> float:
+    """Return how long after the end of an outage the next attempt comes, when the first was `waited` seconds before."""
+    at, attempt = -waited, 0
+    while at < 0:
+        attempt += 1
+        at += delay(attempt, chance.random())
+    return at
+
+
+def _busiest_second(times: Iterable[float]) -> int:
+    return max(Counter(int(at) for at in times).values(), default=0)

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+
+import make
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core import troubles
+from agent.core.failure import AMBIGUOUS, Failure, FailureClass, needs_control
+from agent.core.link import (
+    PEACE,
+    STEADY,
+    Standing,
+    Verdict,
+    after_failure,
+    after_loss,
+    after_takeover,
+    heals_with_network,
+)
+
+F = FailureClass
+ALMOST_ONE = 1 - 2**-53
+CHANCE = st.floats(0, 1, exclude_max=True)
+HOST = "abc-ats.iot.eu-west-1.amazonaws.com"
+
+DNS = troubles.name_not_found(HOST)
+HUNG_UP = troubles.hung_up()
+THROTTLED = troubles.connect_throttled("QUOTA_EXCEEDED")
+UNTRUSTED = troubles.server_certificate(HOST, "unknown-root", "no anchor signs it")
+ENDED = troubles.lost("ADMINISTRATIVE_ACTION")
+WRONG_CLOCK = make.failure(F.CLOCK, "server-certificate-expired")
+
+LONGEST = 3600  # seconds between two attempts, at most, while the network is what is wrong
+
+FAILURES = [
+    DNS,
+    troubles.unreachable(HOST, 8883, "no route to host"),
+    troubles.tls_interrupted(HOST, "closed by the other side"),
+    UNTRUSTED,
+    troubles.certificate_alert("AWS_IO_TLS_ERROR_ALERT_RECEIVED"),
+    HUNG_UP,
+    troubles.silent(),
+    troubles.not_authorised("connect"),
+    THROTTLED,
+    troubles.broker_unavailable("SERVER_UNAVAILABLE"),
+    troubles.session_lost("AWS_ERROR_MQTT_UNEXPECTED_HANGUP"),
+    ENDED,
+    WRONG_CLOCK,
+]
+ANY_FAILURE = st.sampled_from(FAILURES)
+STANDINGS = st.builds(
+    Standing, failures=st.integers(0, 10**6), suspicions=st.integers(0, 10**6), takeovers=st.integers(0, 10**6)
+)
+
+
+def fail(times: int, failure: Failure, chance: float = 0.5, standing: Standing | None = None) -> list[Verdict]:
+    """Return the verdicts on so many failed attempts in a row."""
+    verdicts = []
+    standing = standing or Standing()
+    for _ in range(times):
+        verdicts.append(after_failure(standing, failure, chance))
+        standing = verdicts[-1].standing
+    return verdicts
+
+
+# -- delays ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "least", "most"),
+    [
+        (DNS, [1.1, 2, 4, 8], [2, 4, 8, 16]),
+        (HUNG_UP, [1.1, 2, 4, 8], [2, 4, 8, 16]),
+        (THROTTLED, [15, 30, 60, 120], [30, 60, 120, 240]),
+        (UNTRUSTED, [15, 30, 60, 120], [30, 60, 120, 240]),
+        (WRONG_CLOCK, [5, 10, 20, 40], [10, 20, 40, 80]),
+    ],
+    ids=["dns", "hung-up", "throttled", "untrusted", "clock"],
+)
+def test_the_first_delays_double_and_half_of_each_is_chance(
+    failure: Failure, least: list[float], most: list[float]
+) -> None:
+    """Without luck the first half is waited, at most all of it."""
+    assert [verdict.delay for verdict in fail(4, failure, 0.0)] == least
+    assert [verdict.delay for verdict in fail(4, failure, ALMOST_ONE)] == pytest.approx(most)
+
+
+@pytest.mark.parametrize(("failure", "cap"), [(DNS, LONGEST), (THROTTLED, 3600), (UNTRUSTED, 3600), (WRONG_CLOCK, 600)])
+def test_a_connection_is_tried_for_ever_at_a_bounded_pace(failure: Failure, cap: float) -> None:
+    """After a long outage the pace is the cap or half of it, and never slower."""
+    assert fail(40, failure, 0.0)[-1].delay == cap / 2
+    assert fail(40, failure, ALMOST_ONE)[-1].delay == pytest.approx(cap)
+
+
+@make.MANY
+@given(standing=STANDINGS, failure=ANY_FAILURE, chance=CHANCE)
+def test_no_delay_is_shorter_than_aws_allows_nor_longer_than_an_hour(
+    standing: Standing, failure: Failure, chance: float
+) -> None:
+    """AWS IoT Core takes one CONNECT a second for a client id; after an hour somebody tries again."""
+    delays = [
+        after_failure(standing, failure, chance).delay,
+        after_loss(standing, failure, STEADY, chance).delay,
+        after_takeover(standing, 0.0, chance).delay,
+    ]
+
+    assert all(1 < delay <= 3600 for delay in delays)
+
+
+@make.MANY
+@given(failure=ANY_FAILURE, failures=st.integers(0, 50), chance=CHANCE)
+def test_one_more_failure_waits_no_shorter(failure: Failure, failures: int, chance: float) -> None:
+    """With the same luck the delays only grow."""
+    now = after_failure(Standing(failures=failures), failure, chance)
+    later = after_failure(now.standing, failure, chance)
+
+    assert now.standing.failures == failures + 1
+    assert now.delay <= later.delay
+
+
+@make.MANY
+@given(failure=ANY_FAILURE, failures=st.integers(0, 50), low=CHANCE, high=CHANCE)
+def test_more_luck_waits_no_longer(failure: Failure, failures: int, low: float, high: float) -> None:
+    """Chance spreads the delays in order, and half of the longest is always waited."""
+    low, high = sorted((low, high))
+    standing = Standing(failures=failures)
+    shorter, longer = after_failure(standing, failure, low).delay, after_failure(standing, failure, high).delay
+
+    assert shorter <= longer <= max(2 * shorter, 2)
+
+
+@pytest.mark.parametrize("chance", [-1.0, 1.0, 2.0])
+def test_chance_outside_of_its_range_breaks_no_bound(chance: float) -> None:
+    """A defect of the caller does not make the gateway hammer."""
+    assert LONGEST / 2 <= after_failure(Standing(failures=30), DNS, chance).delay <= LONGEST
+
+
+def test_a_fleet_that_lost_the_broker_together_comes_back_spread_out() -> None:
+    """After many failures the delays of a thousand gateways fill the upper half of the cap evenly."""
+    standing = Standing(failures=30)
+    delays = [after_failure(standing, HUNG_UP, number / 1000).delay for number in range(1000)]
+    tenths = Counter(int(10 * delay / LONGEST) for delay in delays)
+
+    assert sorted(tenths) == [5, 6, 7, 8, 9]
+    assert all(count == 200 for count in tenths.values())
+
+
+# -- doubt -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_certificate_is_doubted_at_two_four_eight_and_so_on() -> None:
+    """One hang-up proves nothing; while it stays like that the ladder is asked ever more seldom."""
+    verdicts = fail(300, HUNG_UP)
+
+    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == [2, 4, 8, 16, 32, 64, 128, 256]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)
+def test_only_what_a_refused_certificate_could_explain_raises_doubt(failure: Failure) -> None:
+    """A name that cannot be resolved or a busy broker says nothing against the certificate."""
+    assert any(verdict.doubt for verdict in fail(8, failure)) == needs_control(failure)
+
+
+@pytest.mark.parametrize("other", [DNS, THROTTLED, ENDED], ids=lambda failure: failure.code)
+def test_another_failure_between_ends_the_suspicion(other: Failure) -> None:
+    """Two in a row are needed; the delays go on growing all the same."""
+    first = fail(1, HUNG_UP)[-1]
+    between = after_failure(first.standing, other, 0.5)
+    again = after_failure(between.standing, HUNG_UP, 0.5)
+
+    assert [first.doubt, between.doubt, again.doubt] == [False, False, False]
+    assert (between.standing.suspicions, again.standing.suspicions) == (0, 1)
+    assert again.standing.failures == 3
+    assert after_failure(again.standing, HUNG_UP, 0.5).doubt
+
+
+@make.MANY
+@given(failures=st.lists(ANY_FAILURE, max_size=40))
+def test_doubt_counts_the_suspicions_in_a_row(failures: list[Failure]) -> None:
+    """Whatever is met, doubt is raised exactly where the run of suspicions is a power of two above one."""
+    standing, run = Standing(), 0
+    for failure in failures:
+        verdict = after_failure(standing, failure, 0.5)
+        run = run + 1 if needs_control(failure) else 0
+        assert verdict.doubt == (run in {2, 4, 8, 16, 32})
+        standing = verdict.standing
+
+
+# -- connections that were lost ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lasted", [STEADY, 3600.0])
+def test_a_connection_that_was_steady_is_a_fresh_start(lasted: float) -> None:
+    """What went before it is forgotten: the first delay is the shortest again, and suspicion begins anew."""
+    worn = Standing(failures=20, suspicions=7, takeovers=2)
+    verdict = after_loss(worn, HUNG_UP, lasted, 0.0)
+
+    assert verdict.standing == Standing(failures=1, suspicions=1, takeovers=2)
+    assert (verdict.delay, verdict.doubt) == (1.1, False)
+
+
+@pytest.mark.parametrize("lasted", [0.0, 1.0, STEADY - 0.001])
+def test_a_connection_that_did_not_last_is_one_more_failure(lasted: float) -> None:
+    """A broker that takes a connection and hangs up at once is not hammered, and raises doubt."""
+    worn = Standing(failures=20, suspicions=7, takeovers=2)
+    verdict = after_loss(worn, HUNG_UP, lasted, 0.0)
+
+    assert verdict == after_failure(worn, HUNG_UP, 0.0)
+    assert (verdict.delay, verdict.doubt) == (LONGEST / 2, True)
+
+
+# -- taken over --------------------------------------------------------------------------------------------------------
+
+
+def test_the_delay_after_a_takeover_grows_from_half_a_minute_to_an_hour() -> None:
+    """Two gateways with one client id would cut each other off for ever."""
+    standing, least, most = Standing(), [], []
+    for _ in range(12):
+        least.append(after_takeover(standing, 60.0, 0.0).delay)
+        most.append(after_takeover(standing, 60.0, ALMOST_ONE).delay)
+        standing = after_takeover(standing, 60.0, 0.5).standing
+
+    assert least[:7] == [30, 60, 120, 240, 480, 960, 1800]
+    assert most[:7] == pytest.approx([60, 120, 240, 480, 960, 1920, 3600])
+    assert least[-1] == 1800
+    assert most[-1] == pytest.approx(3600)
+    assert standing == Standing(takeovers=12)
+
+
+@pytest.mark.parametrize(("lasted", "takeovers"), [(0.0, 6), (PEACE - 1, 6), (PEACE, 1), (PEACE * 10, 1)])
+def test_a_takeover_is_forgotten_after_hours_of_peace_only(lasted: float, takeovers: int) -> None:
+    """A rival that comes back every hour is still the same rival."""
+    assert after_takeover(Standing(takeovers=5), lasted, 0.5).standing.takeovers == takeovers
+
+
+def test_a_takeover_is_no_failure_and_no_suspicion() -> None:
+    """The certificate was accepted, and the network works."""
+    verdict = after_takeover(Standing(failures=9, suspicions=3), 10.0, 0.5)
+
+    assert (verdict.standing, verdict.doubt) == (Standing(takeovers=1), False)
+
+
+def test_a_lost_connection_does_not_make_a_rival_be_forgotten() -> None:
+    """Only peace does: a hang-up between two takeovers leaves their count as it is."""
+    standing = after_takeover(Standing(takeovers=3), 60.0, 0.5).standing
+    standing = after_loss(standing, ENDED, 600.0, 0.5).standing
+
+    assert standing.takeovers == 4
+    assert after_takeover(standing, 60.0, 0.0).delay == 480
+
+
+# -- what heals with the network ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)
+def test_what_kept_a_connection_from_being_made_heals_with_the_network(failure: Failure) -> None:
+    """What failed for want of a path is tried as soon as there is one; what may have cost a certificate is not."""
+    healed = {"dns", "unreachable", "tls-interrupted", "hung-up", "connack-timeout", "disconnected"}
+
+    assert heals_with_network(failure) == (failure.code in healed)
+
+
+@pytest.mark.parametrize("code", ["no-reply", "session-lost", "not-sent", "garbled", "cloud-unavailable"])
+def test_a_request_that_was_under_way_does_not_heal_with_the_network(code: str) -> None:
+    """It may have been carried out, so its delay stands."""
+    assert not heals_with_network(make.failure(F.NETWORK, code))
+
+
+def test_without_a_failure_nothing_heals() -> None:
+    """A change that waits for another reason is left waiting."""
+    assert not heals_with_network(None)
+    assert not heals_with_network(make.failure(F.STORE, "dns"))
+
+
+def test_every_code_that_heals_is_one_that_is_made() -> None:
+    """No rule waits for a code that nothing ever has; the ambiguous ones among them need a control as well."""
+    made = inspect.getsource(troubles)
+    healed = [failure.code for failure in FAILURES if heals_with_network(failure)]
+
+    assert all(f'code="{code}"' in made for code in healed)
+    assert AMBIGUOUS & set(healed) == {"hung-up", "connack-timeout"}

@@ -1,0 +1,425 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from typing import Any
+
+import make
+import pytest
+from make import DAY, HOUR, MINUTE, NOW, SECOND
+
+from agent.core import overview
+from agent.core.failure import FailureClass
+from agent.core.lifecycle import Phase
+from agent.core.messages import Event
+from agent.core.overview import CRITICAL, DEGRADED, DONE, LONG_DOWN, WARN_ANCHOR, explain, history_line, judge, screen
+from agent.core.plain import encode, to_plain
+from agent.core.records import public
+from agent.core.timekeeping import ClockState
+from agent.core.wording import clock_time
+
+IMPLAUSIBLE = to_plain(make.reading(state=ClockState.IMPLAUSIBLE))
+TROUBLE = make.failure(message="The name cannot be resolved.")
+
+
+def with_set(
+    *, not_after: datetime | None = None, emergency_at: datetime | None = None, anchors: tuple[datetime, ...] = ()
+) -> dict[str, Any]:
+    """Return a current set with other ends."""
+    current: dict[str, Any] = make.document()["current"]
+    if emergency_at is not None:
+        current["renewal"]["emergency_at"] = to_plain(emergency_at)
+    if not_after is not None:
+        current["certificate"]["not_after"] = to_plain(not_after)
+    if anchors:
+        current["anchors"] = [to_plain(make.anchor(not_after=end)) for end in anchors]
+    return current
+
+
+def shown(now: datetime = NOW, **changes: Any) -> dict[str, str]:
+    """Return the screen of a document by name."""
+    lines = list(screen(make.document(**changes), now))
+    assert len(dict(lines)) == len(lines)
+    return dict(lines)
+
+
+def link(state: str, why: str = "", since: datetime | None = None) -> dict[str, Any]:
+    """Return a connection as the daemon tells of it."""
+    told = {"state": state, "why": why, "since": to_plain(since) if since else None}
+    return {name: value for name, value in told.items() if value}
+
+
+# -- what is wrong -------------------------------------------------------------------------------------------------
+
+
+def test_a_healthy_gateway_has_nothing_wrong() -> None:
+    """No sentence, and the exit code of success."""
+    assert judge(make.document(), NOW) == ([], DONE)
+
+
+PROBLEMS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "no certificate": (
+        {"current": None},
+        CRITICAL,
+        "This gateway has no certificate yet: run `iot-cert enroll`.",
+    ),
+    "expired": (
+        {"current": with_set(not_after=NOW)},
+        CRITICAL,
+        f"The certificate expired at {clock_time(NOW)}: run `iot-cert rotate`.",
+    ),
+    "expiring": (
+        {"current": with_set(not_after=NOW + DAY, emergency_at=NOW)},
+        DEGRADED,
+        f"The certificate expires at {clock_time(NOW + DAY)} and is not replaced yet: see `iot-cert explain`.",
+    ),
+    "an anchor ends": (
+        {"current": with_set(anchors=(NOW + 2000 * DAY, NOW + 100 * DAY))},
+        DEGRADED,
+        f"The trust anchor CN=Amazon Root CA 1,O=Amazon,C=US expires at {clock_time(NOW + 100 * DAY)}.",
+    ),
+    "an anchor has ended": (
+        {"current": with_set(anchors=(NOW,))},
+        DEGRADED,
+        f"The trust anchor CN=Amazon Root CA 1,O=Amazon,C=US expired at {clock_time(NOW)}.",
+    ),
+    "the clock": (
+        {"clock": IMPLAUSIBLE},
+        DEGRADED,
+        f"The clock shows {clock_time(NOW)}, which cannot be; nothing is judged by it.",
+    ),
+    "rolled back": (
+        {"last": public(make.finished(Phase.ROLLED_BACK, failure=TROUBLE))},
+        DEGRADED,
+        "The last change was rolled back: The name cannot be resolved.",
+    ),
+    "trouble in flight": (
+        {"change": public(make.record(failure=TROUBLE))},
+        DEGRADED,
+        "The change in flight has trouble: The name cannot be resolved.",
+    ),
+    "a retirement is refused": (
+        {"retirements": [{"certificate_id": "01" * 32, "due": to_plain(NOW), "refused": "Not yours."}]},
+        DEGRADED,
+        "The cloud refuses to retire 010101010101: Not yours.",
+    ),
+    "taken over": ({"connection": link("taken-over", "Another client.")}, DEGRADED, "Another client."),
+    "no connection": (
+        {"connection": link("down", "No route.", NOW - HOUR)},
+        DEGRADED,
+        f"There has been no connection since {clock_time(NOW - HOUR)}: No route.",
+    ),
+    "stuck": ({"stuck": "No set is accepted."}, CRITICAL, "No set is accepted."),
+    "configuration": (
+        {"configuration_refused": "c.yaml:2: port: no"},
+        DEGRADED,
+        "The changed configuration is not in force: c.yaml:2: port: no",
+    ),
+    "damage": ({"damage": [(DEGRADED, "The previous set is damaged.")]}, DEGRADED, "The previous set is damaged."),
+    "damage of the set in use": (
+        {"damage": [[CRITICAL, "The current set is damaged."]], "current": None},
+        CRITICAL,
+        "The current set is damaged.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_each_problem_is_told_in_a_sentence_with_its_severity(name: str) -> None:
+    """Alone it decides the exit code."""
+    changes, severity, sentence = PROBLEMS[name]
+
+    assert judge(make.document(**changes), NOW) == ([sentence], severity)
+
+
+# What the journal is to have of a problem, once; the others have messages of their own where they happen.
+EVENTS = {
+    "expired": Event.CERTIFICATE_EXPIRED,
+    "expiring": Event.CERTIFICATE_EXPIRING,
+    "an anchor ends": Event.ANCHOR_EXPIRING,
+    "an anchor has ended": Event.ANCHOR_EXPIRING,
+    "the clock": Event.CLOCK_IMPLAUSIBLE,
+    "damage": Event.TROUBLE_STORE,
+    "damage of the set in use": Event.TROUBLE_STORE,
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_what_nobody_else_tells_the_journal_is_an_event(name: str) -> None:
+    """Its sentence is the problem's, and its name is one that the catalogue has."""
+    changes, _, sentence = PROBLEMS[name]
+    found = overview.events(make.document(**changes), NOW)
+
+    assert found == ({sentence: EVENTS[name].value} if name in EVENTS else {})
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_document_is_judged_alike_before_and_after_it_was_a_file(name: str) -> None:
+    """Pairs become lists in JSON; nothing else changes."""
+    document = make.document(**PROBLEMS[name][0])
+
+    assert judge(json.loads(encode(document)), NOW) == judge(document, NOW)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_worst_problem_decides(order: int) -> None:
+    """A critical one is not hidden by others, wherever it stands, and all are told."""
+    damage = [(DEGRADED, "One."), (CRITICAL, "Two."), (DEGRADED, "Three.")][::order]
+
+    assert judge(make.document(damage=damage), NOW) == ([text for _, text in damage], CRITICAL)
+
+
+def test_an_unbelievable_clock_judges_no_dates() -> None:
+    """A gateway that woke up in 2049 does not cry that all is lost."""
+    document = make.document(clock=IMPLAUSIBLE, current=with_set(not_after=NOW - DAY, anchors=(NOW - DAY,)))
+    health, code = judge(document, NOW)
+
+    assert (len(health), code) == (1, DEGRADED)
+    assert "cannot be" in health[0]
+
+
+def test_the_ends_are_judged_to_the_microsecond() -> None:
+    """A certificate is good until its last instant, an anchor is warned of from half a year before."""
+    tick = timedelta(microseconds=1)
+    ending = with_set(not_after=NOW + DAY, emergency_at=NOW + tick)
+
+    assert judge(make.document(current=ending), NOW) == ([], DONE)
+    assert judge(make.document(current=with_set(not_after=NOW + tick)), NOW) == ([], DONE)
+    assert judge(make.document(current=with_set(anchors=(NOW + WARN_ANCHOR,))), NOW) == ([], DONE)
+    assert judge(make.document(current=with_set(anchors=(NOW + WARN_ANCHOR - tick,))), NOW)[1] == DEGRADED
+
+
+@pytest.mark.parametrize(
+    ("down", "code"), [(LONG_DOWN, DONE), (LONG_DOWN + SECOND, DEGRADED), (-LONG_DOWN * 2, DEGRADED)]
+)
+def test_a_connection_that_is_briefly_down_is_no_problem(down: timedelta, code: int) -> None:
+    """Fifteen minutes are granted; a clock that was set back since does not hide an outage."""
+    assert judge(make.document(connection=link("down", "No route.", NOW - down)), NOW)[1] == code
+
+
+@pytest.mark.parametrize("state", ["up", "connecting", "lent"])
+def test_a_connection_in_any_other_state_is_no_problem(state: str) -> None:
+    """Whatever it says."""
+    assert judge(make.document(connection=link(state, "soon", NOW - DAY)), NOW) == ([], DONE)
+
+
+@pytest.mark.parametrize("phase", [Phase.COMMITTED, Phase.REJECTED])
+def test_a_change_that_left_the_gateway_as_it_was_is_no_problem(phase: Phase) -> None:
+    """Only a rollback says that something which was in use did not work."""
+    last = public(make.finished(phase, failure=TROUBLE if phase is Phase.REJECTED else None))
+
+    assert judge(make.document(last=last), NOW) == ([], DONE)
+
+
+def test_a_gateway_without_a_set_tells_its_other_troubles_too() -> None:
+    """Nobody is helped by hearing only that there is no certificate, while the configuration is what is wrong."""
+    document = make.document(
+        current=None, stuck="No set is accepted.", configuration_refused="c.yaml:2: port: no",
+        change=public(make.record(failure=TROUBLE)),
+    )  # fmt: skip
+    health, code = judge(document, NOW)
+
+    assert code == CRITICAL
+    for part in ("No set is accepted.", "c.yaml:2", "The name cannot be resolved."):
+        assert any(part in sentence for sentence in health)
+
+
+# -- the screen --------------------------------------------------------------------------------------------------------
+
+
+def test_the_screen_of_a_healthy_gateway_fits_on_one() -> None:
+    """Who, when, what, until when, what is under way, what is wrong."""
+    found = shown()
+
+    assert list(found) == ["gateway", "clock", "generation", "certificate", "renewal", "anchors", "change", "health"]
+    assert found["gateway"] == "gw-0042 at abc-ats.iot.eu-west-1.amazonaws.com:8883"
+    assert found["clock"] == "2027-03-01 12:00:00 UTC, synchronised"
+    assert found["generation"] == "7 since 2027-02-28 12:00:00 UTC (rotate), previous is 6"
+    assert found["certificate"] == (f"CN=gw-0042, EC P-256, until 2028-02-28 12:00 UTC (364 days left)\nid {'ab' * 32}")
+    assert found["renewal"].startswith("due 2027-11-")
+    assert found["renewal"].endswith(" UTC")
+    assert found["anchors"] == "Amazon Root CA 1, until 2038-02-11 12:00 UTC (4000 days left)"
+    assert (found["change"], found["health"]) == ("none in flight", "ok")
+
+
+def test_a_gateway_without_a_certificate_has_a_short_screen() -> None:
+    """The configured name, if there is one."""
+    found = shown(current=None, health=["Enrol it.", "Soon."])
+
+    assert list(found) == ["gateway", "clock", "change", "health"]
+    assert found["gateway"].startswith("not enrolled at ")
+    assert found["health"] == "Enrol it.\nSoon."
+    assert shown(current=None, thing_name="gw-9")["gateway"].startswith("gw-9 at ")
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        (30 * DAY, "30 days left"),
+        (2 * DAY, "2 days left"),
+        (2 * DAY - MINUTE, "48.0 h left"),
+        (HOUR, "1.0 h left"),
+        (SECOND, "0.0 h left"),
+        (timedelta(), "EXPIRED"),
+        (-DAY, "EXPIRED"),
+    ],
+)
+def test_what_is_left_is_told_in_the_unit_that_matters(left: timedelta, text: str) -> None:
+    """Days while there are days, hours after that, and at the end one word."""
+    assert shown(current=with_set(not_after=NOW + left))["certificate"].split("\n")[0].endswith(f"UTC ({text})")
+
+
+def test_a_change_in_flight_is_told_with_its_next_step() -> None:
+    """And with the instant, when it waits."""
+    change = public(make.record(Phase.PREPARED))
+    waits = shown(change=change, next={"why": "it waits", "code": "retry", "until": to_plain(NOW + HOUR)})
+    goes_on = shown(change=change, next={"why": "it must connect", "code": "step"})
+
+    first, second = waits["change"].split("\n")
+    assert first == ("rotate c-1 (the renewal window is open), in phase prepared since 2027-03-01 12:00:00 UTC")
+    assert second == "next: it waits until 2027-03-01 13:00:00 UTC"
+    assert goes_on["change"].endswith("\nnext: it must connect")
+    assert shown(change=change)["change"].endswith("\nnext: unknown")
+
+
+def test_what_only_a_daemon_knows_is_shown_when_there_is_one() -> None:
+    """Connection, plan, pause and retirements, before the last change."""
+    found = shown(
+        daemon=17,
+        connection=link("up"),
+        pause={"until": to_plain(NOW + DAY), "reason": "harvest"},
+        retirements=[{"certificate_id": "01" * 32, "due": to_plain(NOW + DAY), "change": "c-1"}],
+        last=public(make.finished(failure=TROUBLE)),
+    )
+
+    assert list(found)[7:] == ["connection", "plan", "paused", "retiring", "last", "health"]
+    assert found["connection"] == "up"
+    assert found["plan"] == "its turn has not come"
+    assert found["paused"] == "until 2027-03-02 12:00:00 UTC: harvest"
+    assert found["retiring"] == "010101010101 from 2027-03-02 12:00:00 UTC"
+    assert shown(connection=link("down", "No route."))["connection"] == "down: No route."
+
+
+def test_a_plan_is_not_shown_next_to_a_change() -> None:
+    """What is planned is what is being done."""
+    assert "plan" not in shown(change=public(make.record()), connection=link("up"))
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        ("CN=Amazon Root CA 1,O=Amazon,C=US", "Amazon Root CA 1"),
+        ("O=Amazon,CN=Root", "Root"),
+        ("OU=Starfield Class 2,O=Starfield", "OU=Starfield Class 2,O=Starfield"),
+    ],
+)
+def test_an_anchor_is_known_by_its_common_name(subject: str, name: str) -> None:
+    """Or by all of its name, where it has none."""
+    current = with_set()
+    current["anchors"] = [to_plain(make.anchor(subject=subject))]
+
+    assert shown(current=current)["anchors"].startswith(f"{name}, until ")
+
+
+def test_a_finished_change_is_one_line() -> None:
+    """When, what, how it ended, who wanted it and why, and what went wrong."""
+    good = history_line(public(make.finished()))
+    bad = history_line(public(make.finished(Phase.ROLLED_BACK, failure=TROUBLE)))
+
+    assert good == (
+        "2027-03-01 12:00:00 UTC  rotate   committed   generation 7    schedule: the renewal window is open"
+    )
+    assert bad == (
+        "2027-03-01 12:00:00 UTC  rotate   rolled-back generation 7    schedule: the renewal window is open"
+        ": The name cannot be resolved."
+    )
+
+
+# -- why nothing happens ---------------------------------------------------------------------------------------------
+
+NO_DAEMON = "No daemon runs, so nothing happens by itself: `systemctl start iot-cert-agent`, or `iot-cert rotate`."
+
+
+def why(now: datetime = NOW, **changes: Any) -> list[str]:
+    """Return the explanation of a gateway with a daemon."""
+    return explain(make.document(**{"daemon": 17, **changes}), now)
+
+
+def planned(code: str, text: str, at: datetime | None = None, *, due: bool = False) -> dict[str, Any]:
+    """Return a plan as the document has it."""
+    told = {"due": due, "why": text, "code": code, "kind": "rotate"}
+    return told if at is None else {**told, "at": to_plain(at)}
+
+
+def test_a_turn_that_has_not_come_is_told_with_the_time_that_is_left() -> None:
+    """The plan's own words, and how long that is."""
+    plan = planned("scheduled", "its turn is next week", NOW + 7 * DAY)
+
+    assert why(plan=plan) == ["Nothing is begun now: its turn is next week.", "That is in 7 d."]
+    assert why(NOW + 9 * DAY, plan=plan)[1] == "That is in 0 s."
+
+
+def test_a_hold_without_an_end_has_no_time_left() -> None:
+    """What nobody can date is not dated."""
+    assert why(plan=planned("inhibited", "/run/busy exists")) == ["Nothing is begun now: /run/busy exists."]
+
+
+def test_a_change_that_is_due_is_told() -> None:
+    """It has no time left either."""
+    assert why(plan=planned("due", "its turn has come", NOW, due=True)) == ["A change is due: its turn has come."]
+
+
+def test_a_change_in_flight_explains_itself() -> None:
+    """The plan is of no interest then."""
+    lines = why(change=public(make.record(Phase.ISSUED)), next={"why": "the cloud is busy.", "code": "retry"})
+
+    assert lines == ["The rotate c-1 is in flight, in phase issued.", "the cloud is busy."]
+
+
+def test_connection_and_health_belong_to_the_explanation() -> None:
+    """Often they are the explanation."""
+    lines = why(connection=link("down", "No route"), health=["The certificate expired."], plan=None)
+
+    assert lines == ["The connection is down: No route.", "The certificate expired."]
+    assert why(connection=link("up"), plan=None) == []
+
+
+def test_without_a_daemon_nothing_happens_by_itself() -> None:
+    """That is said even where a plan is shown."""
+    lines = explain(make.document(), NOW)
+
+    assert lines[-1] == NO_DAEMON
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_document_can_be_shown_and_explained(name: str) -> None:
+    """Nothing that can be wrong keeps the screen from being drawn."""
+    document = make.document(**PROBLEMS[name][0])
+    document["health"], document["exit"] = judge(document, NOW)
+    lines = list(screen(document, NOW))
+
+    assert lines[-1] == ("health", PROBLEMS[name][2])
+    assert explain(document, NOW)[-1] == PROBLEMS[name][2]
+    assert all(text and text == text.strip() for _, text in lines)
+
+
+def test_the_module_brings_nothing_heavy_along() -> None:
+    """`iot-cert status` reads a file and prints it; YAML, cryptography, hashing and the SDK are not needed for that."""
+    script = "import sys, agent.core.overview; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    )
+
+    assert "agent.core.overview" in loaded
+    assert not loaded & {"yaml", "cryptography", "hashlib", "awscrt", "json", "agent.config", "agent.core.lifecycle"}
+
+
+def test_the_class_of_a_failure_plays_no_part_in_what_is_told() -> None:
+    """A change that a person gave up after activation is a rollback like any other."""
+    given_up = make.failure(FailureClass.OPERATOR, "given-up", message="Given up: test.", decisive=True)
+    last = public(make.finished(Phase.ROLLED_BACK, failure=given_up))
+
+    assert judge(make.document(last=last), NOW)[1] == DEGRADED

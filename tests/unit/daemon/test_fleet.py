@@ -1,0 +1,731 @@
+"""The fleet's orders: what is asked, in which order, what is believed, and when it is asked again."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fleet import DELTA, DOCUMENTS, NOTIFY, THING, HandClock, Malformed, Office, change, described, listed
+
+from agent.core import shadow
+from agent.core.failure import Failure, FailureClass
+from agent.core.lifecycle import Phase
+from agent.core.messages import Event
+from agent.core.retirement import Retirement
+from agent.core.values import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from agent.core.schedule import Suggestion
+
+SEED = 20270301
+GET_JOBS, GET_SHADOW, PUT_SHADOW, RETIRE = "/jobs/get", "/certificate/get", "/certificate/update", "/retire"
+JOB, UPDATE = "/job-1/get", "/job-1/update"
+ORDER = "job:job-1:1"
+ROTATE = {"operation": "rotate-certificate", "reason": "a reason"}
+WINDOW = {"opens_at": "2027-05-01T00:00:00+00:00", "closes_at": "2027-05-02T00:00:00+00:00"}
+DUE = Retirement(change="abc123", certificate_id="d" * 64, due=datetime(2027, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    clock = HandClock()
+    monkeypatch.setattr("agent.daemon.fleet.monotonic", clock)
+    monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
+    return clock
+
+
+@pytest.fixture(name="office")
+def _office(clock: HandClock) -> Iterator[Office]:
+    office = Office(clock)
+    office.connect()
+    yield office
+    office.loop.close()
+
+
+def details(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return what an update tells besides the status."""
+    told: dict[str, str] = body["statusDetails"]
+    return told
+
+
+def accept(office: Office, job_id: str = "job-1") -> Mapping[str, Any]:
+    """Have the cloud accept the update of a job and return what it said."""
+    return office.link.answer(f"/{job_id}/update", {"executionState": {"status": "IN_PROGRESS"}})
+
+
+def wish(office: Office, delta: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Have the cloud tell of a new wish in each way that is listened to, and give the whole shadow if it is asked."""
+    messages: dict[str, Mapping[str, Any]] = {DELTA: {"state": delta}, DOCUMENTS: {"current": {"state": state}}}
+    for topic in set(messages) & set(office.link.heard):
+        office.link.say(topic, messages[topic])
+    office.wait(61)
+    for asked in office.link.open(GET_SHADOW):
+        office.link.answer(asked.topic, {"state": state, "version": 9})
+
+
+def suggested(office: Office) -> Suggestion | None:
+    """Return the window that the gateway was told of last."""
+    return office.gateway.suggested[-1]
+
+
+# -- what is asked -----------------------------------------------------------------------------------------------------
+
+
+def test_a_new_link_asks_for_the_shadow_and_for_the_pending_jobs_and_listens(office: Office) -> None:
+    """Nothing is remembered from before, so everything is asked for."""
+    assert {asked.topic for asked in office.link.open()} == {
+        f"$aws/things/{THING}/shadow/name/certificate/get",
+        f"$aws/things/{THING}/jobs/get",
+    }
+    assert NOTIFY in office.link.heard
+    assert {DELTA, DOCUMENTS} & set(office.link.heard)
+
+
+def test_a_notification_is_a_reason_to_ask_and_nothing_is_taken_from_it(office: Office) -> None:
+    """What a notification holds may be old; the list that is asked for is what counts."""
+    office.link.answer(GET_JOBS, listed())
+    office.link.say(NOTIFY, {"jobs": {"QUEUED": listed(("job-1", 1, 1))["queuedJobs"]}})
+    office.turn()
+    assert len(office.link.open(GET_JOBS)) == 1
+    assert not office.link.all(JOB)
+
+
+def test_a_job_is_described_then_taken_then_begun(office: Office) -> None:
+    """The gateway learns of an order only after the cloud took our word that it is in progress."""
+    office.link.answer(GET_JOBS, listed(("job-1", 1, 1)))
+    assert office.link.answer(JOB, described("job-1", ROTATE))["executionNumber"] == 1
+    assert office.gateway.begun == []
+    assert accept(office)["status"] == "IN_PROGRESS"
+    assert office.gateway.begun == [(Kind.ROTATE, ORDER, "job job-1: a reason")]
+    assert not office.link.open(UPDATE)
+
+
+def test_a_rollback_is_begun_as_one(office: Office) -> None:
+    """The operation decides the kind of change."""
+    office.begin("job-1", {"operation": "rollback"})
+    accept(office)
+    assert office.gateway.begun == [(Kind.ROLLBACK, ORDER, "job job-1: no reason given")]
+
+
+def test_a_report_is_answered_at_once_and_begins_nothing(office: Office) -> None:
+    """A report is the digest that the shadow has, as text."""
+    office.gateway.document["current"] = {"generation": 7}
+    office.begin("job-1", {"operation": "report"})
+    body = accept(office)
+    assert body["status"] == "SUCCEEDED"
+    assert details(body)["generation"] == "7"
+    assert office.gateway.begun == []
+    assert (Event.JOB_DONE, "Job job-1 is SUCCEEDED.") in office.gateway.told
+
+
+def test_what_the_cloud_does_not_accept_is_not_begun(office: Office) -> None:
+    """Another process of this thing may have taken the job, or an operator may have cancelled it."""
+    office.begin("job-1", ROTATE)
+    office.link.refuse(UPDATE, "VersionMismatch")
+    office.turn()
+    assert office.gateway.begun == []
+
+
+def test_an_order_that_was_begun_is_not_begun_again(office: Office) -> None:
+    """Neither another notification, nor another review, nor another list is another order."""
+    office.begin("job-1", ROTATE)
+    accept(office)
+    for _ in range(5):
+        office.link.say(NOTIFY, b"{}")
+        office.turn()
+        office.link.answer(GET_JOBS, listed(("job-1", 1, 2)))
+        office.fleet.review()
+    assert len(office.gateway.begun) == 1
+
+
+def test_two_descriptions_of_one_job_are_one_job(office: Office) -> None:
+    """Two lists may be under way at once, and each asks for the description."""
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    while office.link.open(GET_JOBS):
+        office.link.answer(GET_JOBS, listed(("job-1", 1, 1)))
+        office.turn()
+    while office.link.open(JOB):
+        office.link.answer(JOB, described("job-1", ROTATE))
+    accept(office)
+    assert len(office.link.all(UPDATE)) == 1
+    assert len(office.gateway.begun) == 1
+
+
+def test_a_description_that_is_under_way_is_not_asked_for_again(office: Office) -> None:
+    """Ten jobs that are queued one after the other are ten notifications, and not a hundred descriptions."""
+    for _ in range(10):
+        office.link.say(NOTIFY, b"{}")
+        office.turn()
+        while office.link.open(GET_JOBS):
+            office.link.answer(GET_JOBS, listed(("job-1", 1, 1), ("job-2", 1, 1)))
+            office.turn()
+    assert len(office.link.open(JOB)) == len(office.link.open("/job-2/get")) == 1
+    office.link.lose(JOB)
+    office.wait(200)
+    office.link.answer(GET_JOBS, listed(("job-1", 1, 1), ("job-2", 1, 1)))
+    assert len(office.link.open(JOB)) == len(office.link.open("/job-2/get")) == 1
+
+
+def test_a_redone_job_is_an_order_of_its_own(office: Office) -> None:
+    """The execution number tells one from the other."""
+    office.begin("job-1", ROTATE)
+    accept(office)
+    office.gateway.records[ORDER] = change(ORDER, Phase.COMMITTED)
+    office.fleet.review()
+    accept(office)
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.begin("job-1", ROTATE, number=2)
+    accept(office)
+    assert [order for _, order, _ in office.gateway.begun] == [ORDER, "job:job-1:2"]
+
+
+def test_jobs_are_taken_one_by_one_and_each_is_begun(office: Office) -> None:
+    """The gateway sees to it that one comes after the other."""
+    office.link.answer(GET_JOBS, listed(("job-1", 1, 1), ("job-2", 1, 1)))
+    for job_id in ("job-1", "job-2"):
+        office.link.answer(f"/{job_id}/get", described(job_id, ROTATE))
+        accept(office, job_id)
+    assert [order for _, order, _ in office.gateway.begun] == ["job:job-1:1", "job:job-2:1"]
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_update_names_the_execution_and_the_version_it_rests_on(office: Office) -> None:
+    """An accepted update raises the version by one."""
+    office.begin("job-1", ROTATE, number=4, version=9)
+    first = accept(office)
+    assert (first["expectedVersion"], first["executionNumber"]) == (9, 4)
+    office.gateway.records["job:job-1:4"] = change("job:job-1:4", Phase.DEPLOYED)
+    office.fleet.review()
+    second = accept(office)
+    assert (second["expectedVersion"], second["status"]) == (10, "IN_PROGRESS")
+    office.gateway.records["job:job-1:4"] = change("job:job-1:4", Phase.COMMITTED)
+    office.fleet.review()
+    third = accept(office)
+    assert (third["expectedVersion"], third["status"]) == (11, "SUCCEEDED")
+
+
+def test_one_update_is_under_way_at_a_time(office: Office) -> None:
+    """Two that rest on the same version would refuse each other."""
+    office.begin("job-1", ROTATE)
+    office.gateway.records[ORDER] = change(ORDER, Phase.COMMITTED)
+    office.fleet.review()
+    office.fleet.review()
+    assert len(office.link.open(UPDATE)) == 1
+    accept(office)
+    assert accept(office)["status"] == "SUCCEEDED"
+
+
+def test_what_was_told_is_not_told_again(office: Office) -> None:
+    """A version for each look would be a request for each look."""
+    office.begin("job-1", ROTATE)
+    accept(office)
+    office.gateway.records[ORDER] = change(ORDER, Phase.DEPLOYED)
+    office.fleet.review()
+    accept(office)
+    for _ in range(3):
+        office.fleet.review()
+    assert len(office.link.all(UPDATE)) == 2
+
+
+def test_after_a_version_mismatch_the_cloud_is_asked_and_the_new_version_named(office: Office) -> None:
+    """Somebody else changed the execution; what is true is described anew."""
+    office.begin("job-1", ROTATE)
+    office.link.refuse(UPDATE, "VersionMismatch")
+    office.wait(120)
+    office.begin("job-1", ROTATE, version=5)
+    assert accept(office)["expectedVersion"] == 5
+    assert len(office.gateway.begun) == 1
+
+
+def test_a_new_link_asks_again_for_what_was_under_way(office: Office) -> None:
+    """The answer of the old connection never comes, and nobody waits for it."""
+    office.begin("job-1", ROTATE)
+    office.fleet.disconnected()
+    office.connect()
+    office.link.answer(GET_JOBS, listed(("job-1", 1, 1)))
+    assert accept(office)["expectedVersion"] == 1
+    assert len(office.gateway.begun) == 1
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_answer_says_what_became_of_the_change(office: Office) -> None:
+    """Phase, change, generation and certificate."""
+    office.begin("job-1", ROTATE)
+    accept(office)
+    office.gateway.records[ORDER] = change(ORDER, Phase.COMMITTED)
+    office.fleet.review()
+    body = accept(office)
+    assert details(body) == {"phase": "committed", "change": "abc123", "generation": "7", "certificateId": "c" * 64}
+
+
+def test_a_failed_change_is_told_with_its_class_and_its_remedy(office: Office) -> None:
+    """Whoever reads the job needs no journal."""
+    failure = Failure(kind=FailureClass.CREDENTIAL, code="hung-up", message="It is refused.", remedy="Do this.")
+    office.begin("job-1", ROTATE)
+    office.gateway.records[ORDER] = change(ORDER, Phase.REJECTED, failure)
+    accept(office)
+    body = accept(office)
+    assert body["status"] == "FAILED"
+    assert {"failureClass": "credential", "message": "It is refused.", "remedy": "Do this."}.items() <= body[
+        "statusDetails"
+    ].items()
+
+
+def test_a_change_that_waits_says_why_and_until_when(office: Office) -> None:
+    """A job that takes long is a job that is asked about."""
+    office.gateway.waits = ("on probation", datetime(2027, 3, 1, 12, 30, tzinfo=UTC))
+    office.begin("job-1", ROTATE)
+    accept(office)
+    office.gateway.records[ORDER] = change(ORDER, Phase.DEPLOYED)
+    office.fleet.review()
+    told = details(accept(office))
+    assert (told["message"], told["nextTry"]) == ("on probation", "2027-03-01 12:30:00 UTC")
+
+
+def test_an_order_that_is_refused_here_fails_with_the_reason(office: Office) -> None:
+    """The gateway may be in no state for it."""
+    office.begin("job-1", {"operation": "rollback"})
+    accept(office)
+    office.fleet.refuse(ORDER, "refused", "There is no previous generation.")
+    body = accept(office)
+    assert (body["status"], details(body)["message"]) == ("FAILED", "There is no previous generation.")
+    office.fleet.refuse(ORDER, "refused", "It is known no more, and that is no trouble.")
+    assert not office.link.open(UPDATE)
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        ({"operation": "dance", "agent": "iot-cert-agent"}, "rollback"),
+        ({"agent": "iot-cert-agent"}, "rotate-certificate"),
+        ({"operation": ["rollback"], "agent": "iot-cert-agent"}, "report"),
+        ({"operation": "rotate-certificate", "window": {"opens_at": "soon", "closes_at": "later"}}, "opens_at"),
+        ({"operation": "rotate-certificate", "window": {"opens_at": WINDOW["opens_at"]}}, "closes_at"),
+        ({"operation": "rotate-certificate", "window": "tonight"}, "object"),
+        (
+            {
+                "operation": "rotate-certificate",
+                "window": {"opens_at": WINDOW["closes_at"], "closes_at": WINDOW["opens_at"]},
+            },
+            "closes before it opens",
+        ),
+        ({"operation": "rotate-certificate", "reason": 5}, "reason"),
+        ({"operation": "rotate-certificate", "reason": "x" * 301}, "300"),
+    ],
+)
+def test_what_is_ours_and_cannot_be_understood_is_rejected_with_the_reason(
+    office: Office, document: object, word: str
+) -> None:
+    """A rejected job is not tried again by itself, so the document's author must see why."""
+    office.begin("job-1", document)
+    body = accept(office)
+    assert body["status"] == "REJECTED"
+    assert word in details(body)["message"]
+    assert details(body)["message"].endswith(".")
+    assert office.gateway.begun == []
+
+
+@pytest.mark.parametrize("document", [{"operation": "reboot"}, {"steps": []}, {}, ["rollback"], "rollback", 7, None])
+def test_another_programs_job_is_left_alone_and_asked_for_once(office: Office, document: object) -> None:
+    """The queue belongs to the whole gateway."""
+    office.begin("job-1", document)
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.link.answer(GET_JOBS, listed(("job-1", 1, 1)))
+    assert len(office.link.all(JOB)) == 1
+    assert not office.link.all(UPDATE)
+
+
+def test_no_answer_breaks_the_rules_of_the_service(office: Office) -> None:
+    """AWS takes values of 1 to 1024 characters without control characters; one that breaks this is never answered."""
+    office.gateway.document |= {
+        "health": ["The changed configuration is not in force: c.yaml:1: first\nc.yaml:2: second\x1b[31m\u202e", ""],
+        "current": {"certificate": {"sha256": "a" * 5000}},
+    }
+    office.begin("job-1", {"operation": "report"})
+    told = details(accept(office))
+    assert "first" in told["problem"]
+    for value in told.values():
+        assert 0 < len(value) <= 1024
+        assert not [char for char in value if unicodedata.category(char).startswith("C")]
+
+
+# -- forgetting and asking again ---------------------------------------------------------------------------------------
+
+
+def test_a_job_that_is_not_listed_any_more_is_forgotten(office: Office) -> None:
+    """It was cancelled: nothing more is said about it, and its window counts no more."""
+    office.begin("job-1", {**ROTATE, "window": WINDOW})
+    accept(office)
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.link.answer(GET_JOBS, listed())
+    assert [item and item.source for item in office.gateway.suggested][-2:] == ["job job-1", None]
+    office.fleet.review()
+    assert not office.link.open(UPDATE)
+
+
+def test_a_job_that_was_cancelled_before_its_turn_is_taken_back(office: Office) -> None:
+    """Another change may be in flight for an hour; what was handed over meanwhile must not outlive the job."""
+    office.begin("job-1", ROTATE)
+    accept(office)
+    assert office.gateway.withdrawn == []
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.link.answer(GET_JOBS, listed())
+    assert office.gateway.withdrawn == [ORDER]
+
+
+def test_a_window_counts_only_after_the_job_is_accepted(office: Office) -> None:
+    """And what is not accepted is not waited for."""
+    office.begin("job-1", {**ROTATE, "window": WINDOW})
+    assert [item for item in office.gateway.suggested if item is not None] == []
+    accept(office)
+    found = suggested(office)
+    assert found is not None
+    assert (found.opens_at, found.order) == (datetime(2027, 5, 1, tzinfo=UTC), ORDER)
+    assert office.gateway.begun == []
+
+
+def test_a_window_that_was_used_suggests_nothing_more(office: Office) -> None:
+    """Between the end of the change and the cloud's word that it knows, nothing may rotate again."""
+    office.begin("job-1", {**ROTATE, "window": WINDOW})
+    accept(office)
+    office.gateway.records[ORDER] = change(ORDER, Phase.COMMITTED)
+    office.fleet.disconnected()
+    office.fleet.review()
+    assert suggested(office) is None
+
+
+def test_a_window_before_the_certificate_was_made_is_done_already(office: Office) -> None:
+    """The operator wants a newer certificate than the window, and that is what there is."""
+    office.gateway.not_before = datetime(2027, 6, 1, tzinfo=UTC)
+    office.begin("job-1", {**ROTATE, "window": WINDOW})
+    assert accept(office)["status"] == "SUCCEEDED"
+    assert office.gateway.begun == []
+
+
+def test_jobs_of_others_are_remembered_within_bounds(office: Office) -> None:
+    """A thousand and one jobs of others cost a thousand names."""
+    office.link.answer(GET_JOBS, listed())
+    for number in range(1_100):
+        office.link.say(NOTIFY, b"{}")
+        office.turn()
+        office.begin(f"job-{number}", {"operation": "reboot"})
+    assert len(office.fleet._foreign) <= 1_000
+    assert "job:job-1099:1" in office.fleet._foreign
+
+
+def spoil(office: Office, end: str, how: str) -> None:
+    """Answer a request in a way that helps nobody."""
+    match how:
+        case "lost":
+            office.link.lose(end)
+        case "throttled":
+            office.link.refuse(end, 429 if end == GET_SHADOW else "RequestThrottled")
+        case "garbled":
+            office.link.answer(end, b"{\xff")
+        case _:
+            office.link.answer(end, {"inProgressJobs": 5, "execution": 5, "state": 5})
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        *((end, how) for end in (GET_JOBS, JOB, GET_SHADOW) for how in ("lost", "throttled", "garbled", "strange")),
+        *((UPDATE, how) for how in ("lost", "throttled", "garbled")),
+    ],
+)
+def test_what_was_not_answered_soundly_is_asked_for_again_without_hurry(office: Office, end: str, how: str) -> None:
+    """A connection may last for months: one bad answer must not be the last word, and a fleet must not hammer."""
+    if end in {JOB, UPDATE}:
+        office.link.answer(GET_JOBS, listed(("job-1", 1, 1)))
+    if end == UPDATE:
+        office.link.answer(JOB, described("job-1", ROTATE))
+    spoil(office, end, how)
+    again = GET_SHADOW if end == GET_SHADOW else GET_JOBS
+    asked = len(office.link.all(again))
+    office.wait(10)
+    assert len(office.link.all(again)) == asked
+    office.wait(180)
+    assert len(office.link.all(again)) > asked
+
+
+def test_a_flood_of_notifications_is_not_answered_by_a_flood_of_requests(office: Office) -> None:
+    """Whoever floods a gateway must not make it flood the cloud: one request is under way, and one may follow."""
+    for _ in range(1_000):
+        office.link.say(NOTIFY, b"{}")
+    office.turn()
+    assert len(office.link.open(GET_JOBS)) <= 2
+    while office.link.open(GET_JOBS):
+        office.link.answer(GET_JOBS, listed())
+        office.turn()
+    office.link.say(NOTIFY, b"{}")
+    office.wait(1)
+    assert office.link.open(GET_JOBS)
+
+
+def test_nothing_is_said_without_a_link(office: Office) -> None:
+    """Whatever is reviewed, reported or retired meanwhile."""
+    office.begin("job-1", ROTATE)
+    link = office.link
+    asked = len(link.asked)
+    office.fleet.disconnected()
+    office.gateway.records[ORDER] = change(ORDER, Phase.COMMITTED)
+    office.fleet.review()
+    office.fleet.report()
+    assert not office.fleet.retire(DUE)
+    office.wait(1_000)
+    assert len(link.asked) == asked
+
+
+# -- the shadow --------------------------------------------------------------------------------------------------------
+
+
+def test_the_shadow_is_written_when_it_differs_and_only_then(office: Office) -> None:
+    """What the cloud has already is not sent again, not even after another connect."""
+    office.gateway.document["current"] = {"generation": 3}
+    office.link.answer(GET_SHADOW, {"state": {}})
+    told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
+    assert told["generation"] == 3
+    office.connect()
+    stored = {name: value for name, value in told.items() if value is not None}
+    office.link.answer(GET_SHADOW, {"state": {"reported": {**stored, "somebody's": "else"}}})
+    office.wait(1_000)
+    assert not office.link.all(PUT_SHADOW)
+    office.gateway.document["current"] = {"generation": 4}
+    office.fleet.report()
+    assert len(office.link.open(PUT_SHADOW)) == 1
+
+
+def test_a_shadow_that_does_not_exist_is_made(office: Office) -> None:
+    """That there is none is an answer, and no trouble to tell of."""
+    office.link.refuse(GET_SHADOW, 404, "No shadow exists")
+    assert office.link.open(PUT_SHADOW)
+    assert not office.gateway.told
+
+
+def test_nothing_is_reported_before_the_cloud_has_said_what_it_has(office: Office) -> None:
+    """A reboot of the whole fleet must not be a write of the whole fleet."""
+    office.fleet.report()
+    assert not office.link.all(PUT_SHADOW)
+
+
+def test_the_shadow_is_written_once_a_minute_at_most_and_ends_up_right(office: Office) -> None:
+    """Ten changes in ten seconds are one report a minute later, with the last of them."""
+    office.link.answer(GET_SHADOW, {"state": {}})
+    office.link.answer(PUT_SHADOW, {"version": 1})
+    for number in range(10):
+        office.gateway.document["current"] = {"generation": number}
+        office.fleet.report()
+        office.wait(1)
+    assert len(office.link.all(PUT_SHADOW)) == 1
+    office.wait(49.0)
+    assert len(office.link.all(PUT_SHADOW)) == 1
+    office.wait(1.5)
+    assert office.link.answer(PUT_SHADOW, {"version": 2})["state"]["reported"]["generation"] == 9
+    office.wait(3_000)
+    assert len(office.link.all(PUT_SHADOW)) == 2
+
+
+def test_a_report_that_was_lost_is_made_again_at_the_next_look(office: Office) -> None:
+    """A minute later at the earliest."""
+    office.link.answer(GET_SHADOW, {"state": {}})
+    office.link.lose(PUT_SHADOW)
+    office.fleet.report()
+    assert not office.link.open(PUT_SHADOW)
+    office.wait(61)
+    office.fleet.report()
+    assert office.link.open(PUT_SHADOW)
+
+
+def test_a_wish_is_echoed_and_nonsense_is_answered_with_the_reason(office: Office) -> None:
+    """The echo ends the delta; the reason stays until the wish makes sense."""
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}}})
+    told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
+    assert (told["renew"], told["wishRefused"]) == (WINDOW, None)
+    found = suggested(office)
+    assert found is not None
+    assert found.closes_at == datetime(2027, 5, 2, tzinfo=UTC)
+    wish(office, {"renew": "tonight"}, {"desired": {"renew": "tonight"}, "reported": {"renew": WINDOW}})
+    told = office.link.answer(PUT_SHADOW, {"version": 2})["state"]["reported"]
+    assert told["renew"] is None
+    assert "object" in told["wishRefused"]
+    assert suggested(office) is None
+
+
+def test_a_delta_about_something_else_is_nobodys_business(office: Office) -> None:
+    """The wish that is in force stays in force."""
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}}})
+    wish(office, {"colour": "red"}, {"desired": {"renew": WINDOW, "colour": "red"}, "reported": {"renew": WINDOW}})
+    assert suggested(office) is not None
+
+
+def test_a_job_comes_before_the_shadows_wish(office: Office) -> None:
+    """Whoever gave this gateway a job meant this gateway; afterwards the wish counts again."""
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}}})
+    later = {"opens_at": "2027-06-01T00:00:00+00:00", "closes_at": "2027-06-02T00:00:00+00:00"}
+    office.begin("job-1", {**ROTATE, "window": later})
+    accept(office)
+    assert [item and item.source for item in office.gateway.suggested][-1] == "job job-1"
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.link.answer(GET_JOBS, listed())
+    assert [item and item.source for item in office.gateway.suggested][-1] == "the shadow"
+
+
+def test_a_delta_holds_only_what_differs_and_is_read_so(office: Office) -> None:
+    """When only the end of a reported window is moved, the delta names the end alone."""
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}, "reported": {"renew": WINDOW}}})
+    moved = {**WINDOW, "closes_at": "2027-05-03T00:00:00+00:00"}
+    state = {"desired": {"renew": moved}, "reported": {"renew": WINDOW}}
+    wish(office, {"renew": {"closes_at": moved["closes_at"]}}, state)
+    found = suggested(office)
+    assert found is not None
+    assert found.opens_at == datetime(2027, 5, 1, tzinfo=UTC)
+    assert found.closes_at == datetime(2027, 5, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 3_000, 3_900, 8_000])
+def test_the_report_stays_small_whatever_is_wished_for(office: Office, size: int) -> None:
+    """A shadow has 8 KiB for desired and reported together: an echo without bound would end all reports."""
+    long = "ä" * 3_000
+    office.gateway.document |= {"health": [long] * 5, "last": {"failure": {"kind": "network", "message": long}}}
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": {**WINDOW, "note": "x" * size}}}})
+    told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
+    assert len(json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()) <= shadow.MAX_REPORT
+
+
+# -- retirement --------------------------------------------------------------------------------------------------------
+
+
+def test_a_retirement_is_asked_for_one_at_a_time(office: Office) -> None:
+    """The certificate is named; the gateway hears when it is done."""
+    other = Retirement(change="x", certificate_id="e" * 64, due=DUE.due)
+    assert office.fleet.retire(DUE)
+    assert not office.fleet.retire(DUE)
+    assert not office.fleet.retire(other)
+    assert office.link.answer(RETIRE, {"certificateId": DUE.certificate_id})["certificateId"] == DUE.certificate_id
+    assert office.gateway.retirements == [DUE.certificate_id]
+    assert office.fleet.retire(other)
+
+
+def test_a_refused_retirement_is_asked_for_again_ever_more_seldom(office: Office) -> None:
+    """First within a minute, at last once a day, and the reason is kept until it is accepted."""
+    waits = []
+    for _ in range(20):
+        assert office.fleet.retire(DUE)
+        office.link.refuse(RETIRE, 403, "Not yours")
+        assert "Not yours" in office.fleet.refused[DUE.certificate_id]
+        wait = office.fleet.next_retirement()
+        assert wait is not None
+        waits.append(wait)
+        office.clock.now += wait - 1
+        assert not office.fleet.retire(DUE)
+        office.clock.now += 1.5
+    assert 30 <= waits[0] <= 60
+    assert waits == sorted(waits)
+    assert waits[5] > 20 * waits[0]
+    assert 43_200 <= waits[-1] <= 86_400
+    assert office.fleet.next_retirement() is None
+    assert len(office.gateway.refusals) == 20
+    office.fleet.retire(DUE)
+    office.link.answer(RETIRE, {"certificateId": DUE.certificate_id})
+    assert not office.fleet.refused
+    assert office.gateway.retirements == [DUE.certificate_id]
+
+
+def test_one_refused_retirement_does_not_hold_up_another(office: Office) -> None:
+    """Each certificate has a delay of its own."""
+    office.fleet.retire(DUE)
+    office.link.lose(RETIRE)
+    assert office.fleet.retire(Retirement(change="x", certificate_id="e" * 64, due=DUE.due))
+
+
+def test_a_retirement_that_a_lost_connection_left_open_is_asked_for_again(office: Office) -> None:
+    """Nobody knows whether it was carried out, and asking twice does no harm."""
+    office.fleet.retire(DUE)
+    office.fleet.disconnected()
+    office.connect()
+    assert office.fleet.retire(DUE)
+
+
+# -- hostility ---------------------------------------------------------------------------------------------------------
+
+
+def ask_everything(office: Office, number: int) -> None:
+    """Bring a fleet into the state in which it waits for one answer of each kind."""
+    office.wait(100_000)
+    office.gateway.document["current"] = {"generation": number}
+    office.connect()
+    office.clock.now += 61
+    if number % 2 == 0:
+        office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}}})
+    office.begin(f"job-{number}", ROTATE)
+    for _ in range(2):
+        office.link.say(NOTIFY, b"{}")
+        office.turn()
+        if len(office.link.all(GET_JOBS)) == 2:
+            office.link.answer(GET_JOBS, listed((f"job-{number}", 1, 1), (f"other-{number}", 1, 1)))
+    office.fleet.retire(DUE)
+    kinds = {asked.operation for asked in office.link.open()}
+    shadow_asked = "GetShadow" if number % 2 else "UpdateShadow"
+    assert kinds == {"GetPendingJobExecutions", "DescribeJobExecution", "UpdateJobExecution", "retire", shadow_asked}
+
+
+def deliver(office: Office, payload: bytes, verdict: str) -> int:
+    """Hand one message to everything that waits for an answer or listens, and return how many that were."""
+    waiting = office.link.open()
+    for asked in waiting:
+        asked.open = False
+        asked.done(f"{asked.topic}/{verdict}", payload)
+    for heard in list(office.link.heard.values()):
+        heard(payload)
+    office.turn()
+    return len(waiting) + len(office.link.heard)
+
+
+def test_ten_thousand_malformed_messages_raise_nothing_and_leave_nothing(office: Office) -> None:
+    """Whatever is answered or said: no error gets out, nothing piles up, and the next good job is carried out."""
+    delivered = 0
+    for number, payload in enumerate(islice(Malformed(SEED), 10_000)):
+        ask_everything(office, number)
+        delivered += deliver(office, payload, "rejected" if number % 3 == 0 else "accepted")
+    assert delivered >= 70_000
+    assert len(office.fleet._known) <= 100
+    assert len(office.fleet._foreign) <= 1_000
+    assert all(order.startswith("job:") and len(order) < 90 for _, order, _ in office.gateway.begun)
+    assert all(len(reason) <= 500 for _, _, reason in office.gateway.begun)
+    _carries_out_a_good_job(office)
+
+
+def _carries_out_a_good_job(office: Office) -> None:
+    office.wait(100_000)
+    office.connect()
+    office.link.answer(GET_JOBS, listed(("good", 1, 1)))
+    office.link.answer("/good/get", described("good", ROTATE))
+    accept(office, "good")
+    assert office.gateway.begun[-1][1] == "job:good:1"
+    office.gateway.records["job:good:1"] = change("job:good:1", Phase.COMMITTED)
+    office.fleet.review()
+    assert accept(office, "good")["status"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("distance", [timedelta(), timedelta(days=1)])
+def test_a_window_of_no_length_is_a_window(office: Office, distance: timedelta) -> None:
+    """Opening and closing at the same instant is a sharp order, and no mistake."""
+    at = (datetime(2027, 5, 1, tzinfo=UTC) + distance).isoformat()
+    office.begin("job-1", {**ROTATE, "window": {"opens_at": at, "closes_at": at}})
+    assert accept(office)["status"] == "IN_PROGRESS"
