@@ -196,12 +196,20 @@ class Engine:
         return self._plan(kind, origin, reason, goal, order=order)
 
     def _plan(
-        self, kind: Kind, origin: Origin, reason: str, goal: tuple[int, Phase], *, order: str = "", change: str = ""
+        self,
+        kind: Kind,
+        origin: Origin,
+        reason: str,
+        goal: tuple[int, Phase],
+        *,
+        order: str = "",
+        made: tuple[str, str] | None = None,
     ) -> ChangeRecord:
         (generation, phase), now = goal, self._world.clock.now()
         current = self._world.store.current()
+        change, replaces = made or (self._world.new_id(), self._replaced(current))
         record = ChangeRecord(
-            id=change or self._world.new_id(),
+            id=change,
             kind=kind,
             origin=origin,
             reason=reason.encode(errors="replace").decode()[:MAX_REASON],
@@ -211,7 +219,7 @@ class Engine:
             planned_at=now,
             entered_at=now,
             order=order,
-            replaces=self._replaced(current),
+            replaces=replaces,
         )
         try:
             self._world.store.save_change(record)
@@ -618,11 +626,7 @@ class Engine:
         store.prepare(manifest, found.credential, found.trust or self._settings.anchors())
         why = f"the key and certificate of generation {found.number} were replaced by hand"
         self._tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
-        self._plan(Kind.IMPORT, Origin.TECHNICIAN, why, (number, Phase.PREPARED), change=change)
-        record = replace(self._require(), replaces=found.replaced)
-        store.save_change(record)
-        self._record = record
-        return record
+        return self._plan(Kind.IMPORT, Origin.TECHNICIAN, why, (number, Phase.PREPARED), made=(change, found.replaced))
 
     def retire(self, due: retirement.Retirement) -> None:
         """Ask the cloud, over the current set's connection, to deactivate a certificate that is not in use any more.

@@ -33,6 +33,7 @@ MARK = "iot-cert-agent"
 MAX_PAYLOAD = 131_072  # bytes; AWS IoT Core's largest message
 MAX_LISTED = 100  # executions looked at in one pending list
 MAX_DETAIL = 1_000  # characters; AWS takes 1024
+MAX_DETAILS = 10  # pairs of name and value
 MAX_REASON = 300  # characters of an operator's reason that are kept
 
 _JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -153,14 +154,17 @@ def read_order(execution: Execution) -> Order | Answer | None:
     node = execution.document
     if node is None:
         return None
-    operation = node.plain().get("operation")
-    marked = node.plain().get("agent") == MARK
+    operation, agent = node.plain().get("operation"), node.plain().get("agent")
+    if agent not in (None, MARK):
+        return None
     if not isinstance(operation, str) or operation not in set(Operation):
         known = ", ".join(Operation)
-        return rejected("unknown-operation", f"The operations are {known}.") if marked else None
+        return rejected("unknown-operation", f"The operations are {known}.") if agent == MARK else None
     try:
         reason = node.optional_text("reason", limit=MAX_REASON) or "no reason given"
         window = read_window(node.optional_node("window"), f"job {execution.job_id}", execution.order)
+        if window is not None and operation != Operation.ROTATE:
+            return rejected("malformed-document", f"Only {Operation.ROTATE} takes a window.")
         return Order(operation=Operation(operation), reason=reason, window=window)
     except PlainError as error:
         return rejected("malformed-document", f"{error}.")
@@ -197,7 +201,8 @@ def waiting(message: str) -> Answer:
 
 def details(**values: Any) -> dict[str, str]:
     """Return ``statusDetails`` within the service's limits: the empty goes, the long is cut, lines are joined."""
-    return {name: _detail(str(value)) for name, value in values.items() if value not in (None, "")}
+    told = [(name, _detail(str(value))) for name, value in values.items() if value not in (None, "")]
+    return dict(told[:MAX_DETAILS])
 
 
 def _detail(text: str) -> str:

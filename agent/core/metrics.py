@@ -54,21 +54,18 @@ def _certificates(document: Mapping[str, Any], now: datetime) -> Iterator[Sample
         return
     yield "generation", "gauge", "The current generation.", {}, current["generation"]
     leaf = current["certificate"]
-    named = [("certificate", leaf["subject"], leaf["not_after"])]
-    named += [("anchor", anchor["subject"], anchor["not_after"]) for anchor in current["anchors"]]
-    for kind, subject, end in named:
-        labels = {"subject": subject}
-        at = datetime.fromisoformat(end)
-        yield f"{kind}_not_after_seconds", "gauge", f"End of the {kind}, Unix seconds.", labels, at.timestamp()
-    for kind, subject, end in named:
-        left = (datetime.fromisoformat(end) - now) / timedelta(days=1)
-        yield (
-            f"{kind}_days_left",
-            "gauge",
-            f"Days left of the {kind} when this was written.",
-            {"subject": subject},
-            left,
-        )
+    anchors = {anchor["sha256"]: anchor for anchor in current["anchors"]}  # one may stand in the bundle twice
+    named = [("certificate", leaf), *(("anchor", anchor) for anchor in anchors.values())]
+    for kind, facts in named:
+        at = datetime.fromisoformat(facts["not_after"]).timestamp()
+        yield f"{kind}_not_after_seconds", "gauge", f"End of the {kind}, Unix seconds.", _labels(facts), at
+    for kind, facts in named:
+        left = (datetime.fromisoformat(facts["not_after"]) - now) / timedelta(days=1)
+        yield f"{kind}_days_left", "gauge", f"Days left of the {kind} when this was written.", _labels(facts), left
+
+
+def _labels(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {"subject": facts["subject"], "sha256": facts["sha256"][:12]}  # two anchors may share a subject
 
 
 def _plan(document: Mapping[str, Any]) -> Iterator[Sample]:

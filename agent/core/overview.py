@@ -60,12 +60,9 @@ def _findings(document: Document, now: datetime) -> Iterator[Finding]:
             "clock-implausible",
             f"The clock shows {clock_time(now)}, which cannot be; nothing is judged by it.",
         )
-    if current is None:
-        if not damage:
-            yield CRITICAL, "", "This gateway has no certificate yet: run `iot-cert enroll`."
-        yield from _live(document, now)
-        return
-    if believable:
+    if current is None and not damage:
+        yield CRITICAL, "", "This gateway has no certificate yet: run `iot-cert enroll`."
+    if current is not None and believable:
         yield from _dates(current, now)
     yield from _changes(document)
     yield from _live(document, now)

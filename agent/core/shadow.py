@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 NAME = "certificate"
 MAX_REPORT = 4_096  # bytes
-MAX_TEXT = 400  # characters of one value
+MAX_TEXT = 400  # bytes of one value, as JSON spells it
+MAX_WISH = 512  # bytes of a wish, since it is echoed
 
 WISH = "renew"
 
@@ -69,7 +70,7 @@ def _wish(desired: dict[str, Any]) -> Wish:
     if raw is None:
         return Wish()
     try:
-        node = decode(encode({WISH: raw}), "desired", limit=MAX_REPORT)
+        node = decode(encode({WISH: raw}), "desired", limit=MAX_WISH)
         return Wish(raw=raw, window=read_window(node.node(WISH), "the shadow"))
     except (PlainError, ValueError, RecursionError) as error:
         return Wish(refused=str(error)[:MAX_TEXT])
@@ -111,9 +112,11 @@ def report(status: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
 
 
 def _cut(value: Any) -> Any:
-    if isinstance(value, str):
-        return value[:MAX_TEXT] or None
-    return value
+    if not isinstance(value, str):
+        return value
+    while len(encode(value)) > MAX_TEXT + 2:  # and two quotes
+        value = value[: min(MAX_TEXT, len(value) * 3 // 4)]
+    return value or None
 
 
 def differs(reported: Mapping[str, Any], told: Mapping[str, Any]) -> bool:

@@ -229,7 +229,7 @@ _SERVICE_STATUS = {"RequestThrottled": TOO_MANY_REQUESTS, "InternalError": SERVE
 def declined(operation: str, code: object, text: str) -> Failure:
     """A request to jobs, shadows or for retirement was rejected; shadows give a number, jobs a name."""
     status = code if isinstance(code, int) and not isinstance(code, bool) else _SERVICE_STATUS.get(str(code), 400)
-    failure = refused(operation, status, "" if isinstance(code, int) else str(code)[:64], text)
+    failure = refused(operation, status, code[:64] if isinstance(code, str) else "", text)
     if failure.code != "request-refused":
         return failure
     return replace(failure, remedy="", code="missing" if status == NOT_FOUND else "request-refused")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.adapters.clock import monotonic
-from agent.core import jobs, shadow, topics
+from agent.core import jobs, shadow, topics, troubles
 from agent.core.plain import PlainError
 from agent.core.replies import RETIRE, check_accepted
 from agent.core.retry import Backoff
@@ -101,6 +101,9 @@ class Fleet:
         self._reported_at = -REPORT_EVERY
         self._report_timer: Timer | None = None
         self._again: Timer | None = None
+        self._shadow_again: Timer | None = None
+        self._under_way: set[str] = set()
+        self._news = False
         self._retiring: str | None = None
         self._retire_tries: dict[str, tuple[int, float]] = {}
         self.refused: dict[str, str] = {}
@@ -111,6 +114,8 @@ class Fleet:
         """Ask for everything anew."""
         self._link, self._thing = link, thing
         self._retiring = None
+        self._under_way.clear()
+        self._news = False
         for entry in self._known.values():
             entry.asking = False
         link.listen(topics.jobs_changed(thing), lambda _: self._ask_pending())
@@ -137,15 +142,37 @@ class Fleet:
             except CloudError as error:
                 trouble(error.failure)
             except PlainError as error:
-                self._gateway.tell("progress", f"{operation}: the answer was not used: {error}.")
+                trouble(troubles.garbled(operation, str(error)))
 
         if self._link is not None:
             self._link.request(operation, topic, body, answered, trouble)
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 
+    def _once(
+        self, operation: str, topic: str, body: dict[str, Any], done: Callable[[bytes], None],
+        failed: Callable[[Failure], None],
+    ) -> bool:  # fmt: skip
+        """Ask unless the same question is under way; whoever floods a gateway must not make it flood the cloud."""
+        if topic in self._under_way or self._link is None:
+            return False
+
+        def answered(payload: bytes) -> None:
+            self._under_way.discard(topic)
+            done(payload)
+
+        def trouble(failure: Failure) -> None:
+            self._under_way.discard(topic)
+            failed(failure)
+
+        self._under_way.add(topic)
+        self._request(operation, topic, body, answered, trouble)
+        return True
+
     def _ask_pending(self) -> None:
-        self._request("GetPendingJobExecutions", topics.jobs_pending(self._thing), {}, self._on_pending, self._later)
+        topic = topics.jobs_pending(self._thing)
+        asked = self._once("GetPendingJobExecutions", topic, {}, self._on_pending, self._later)
+        self._news = not asked
 
     def _later(self, _failure: Failure) -> None:
         """What was not answered is asked for again; the cloud may be throttling a whole fleet."""
@@ -154,6 +181,8 @@ class Fleet:
 
     def _on_pending(self, payload: bytes) -> None:
         pending = jobs.read_pending(payload)
+        if self._news:
+            self._ask_pending()
         orders = {execution.order for execution in pending}
         for order in [order for order in self._known if order not in orders]:
             self._forget(order)  # it was cancelled, or it is done
@@ -163,7 +192,7 @@ class Fleet:
                 continue
             topic = topics.job(self._thing, execution.job_id)
             body = {"executionNumber": execution.number, "includeJobDocument": True}
-            self._request("DescribeJobExecution", topic, body, self._on_execution, self._later)
+            self._once("DescribeJobExecution", topic, body, self._on_execution, self._later)
         self.review()
 
     def _on_execution(self, payload: bytes) -> None:
@@ -196,8 +225,12 @@ class Fleet:
         """Bring the cloud up to date about every execution of ours, and begin what may be begun."""
         for entry in list(self._known.values()):
             self._review(entry)
-        windows = [entry.order.window for entry in self._known.values() if entry.accepted and entry.order.window]
-        self._suggest(windows[0] if windows else None)
+        windows = (entry.order.window for entry in self._known.values() if entry.accepted and self._is_ahead(entry))
+        self._suggest(next(windows, None))
+
+    def _is_ahead(self, entry: _Entry) -> bool:
+        """Whether an execution's window is still to be used."""
+        return entry.order.window is not None and self._gateway.record_for(entry.execution.order) is None
 
     def _review(self, entry: _Entry) -> None:
         answer = self._answer(entry)
@@ -263,7 +296,7 @@ class Fleet:
     # -- the shadow ------------------------------------------------------------------------------------------------
 
     def _ask_shadow(self) -> None:
-        self._request("GetShadow", topics.shadow_get(self._thing), {}, self._on_shadow, self._on_no_shadow)
+        self._once("GetShadow", topics.shadow_get(self._thing), {}, self._on_shadow, self._on_no_shadow)
 
     def _on_shadow(self, payload: bytes) -> None:
         self._wish, self._reported = shadow.read_shadow(payload)
@@ -274,6 +307,8 @@ class Fleet:
         if _is_missing(failure):
             self._reported = {}
             self.report()
+        elif self._shadow_again is None or not self._shadow_again.pending:
+            self._shadow_again = self._loop.later(ASK_AGAIN * (1 + 3 * self._chance()), self._ask_shadow)
 
     def _on_documents(self, payload: bytes) -> None:
         try:

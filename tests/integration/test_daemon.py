@@ -51,10 +51,12 @@ def test_ten_unattended_rotations_cost_ten_certificates_and_leave_no_gap(short_l
     """With certificates of two minutes: each is replaced in time and retired, and the cloud hardly misses us."""
     gateway = short_lived
     gateway.rotation(grace="0s", daily_limit="11")
+    gateway.run("pause", "1h", expect=0)
     with RunningDaemon(gateway) as daemon:
         daemon.until_up(1)
         known = len(gateway.service.front.sessions) - 1
         gateway.service.front.rushed.clear()  # the daemon knows nothing of the command that enrolled just before
+        daemon.ask("resume")
         daemon.until(lambda: len(daemon.history()) == 11, "tenth rotation", 180)  # the budget allows no eleventh
         daemon.until(lambda: daemon.history()[-1].phase is Phase.RETIRED, "last retirement")
         daemon.until_up(11)

@@ -159,9 +159,9 @@ class Site:
         return self._process.pid
 
     def memory(self) -> float:
-        """Return the proportional set size, KiB."""
+        """Return the anonymous part of the proportional set size, KiB: the rest depends on who else runs."""
         with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as rollup:  # noqa: PTH123 - no file of anybody's
-            found = re.search(r"^Pss: +(\d+) kB$", rollup.read(), re.MULTILINE)
+            found = re.search(r"^Pss_Anon: +(\d+) kB$", rollup.read(), re.MULTILINE)
         assert found is not None
         return float(found[1])
 
