@@ -351,8 +351,9 @@ class Daemon:
             self._on_error(order, client, error)
         self._follow_up(order, end)
         self._tell_end(order, client, end)
-        self.session.use(self.outlook.current())
-        self.session.take_back(end.get("connected_at"))
+        if not (error and error.get("busy")):  # whoever has the store connects with the client id, too
+            self.session.use(self.outlook.current())
+            self.session.take_back(end.get("connected_at"))
         self.fleet.review()
         if self._stopping:
             self._say_goodbye()
@@ -365,11 +366,12 @@ class Daemon:
             self._queue.appendleft((order, client))
             self._hold_until = monotonic() + BUSY_LOOK
             return
-        asked_for = client is not None or order.order
-        if not (asked_for and error["exit"] == Exit.REFUSED):  # whose order is refused is told, and nobody waits for it
+        asked_for = client is not None or bool(order.order)
+        if not asked_for or error.get("died"):  # whoever asked is told, and nobody else waits for that
             self._troubles = min(self._troubles + 1, 12)
             self._hold_until = monotonic() + _TROUBLE.delay(self._troubles, 0.5 + 0.5 * self._chance())
-        event = messages.Event.WORKER_DIED if error.get("died") else messages.Event.TROUBLE_STORE
+        event = messages.Event.PROGRESS if asked_for else messages.Event.TROUBLE_STORE
+        event = messages.Event.WORKER_DIED if error.get("died") else event
         self._tell(event, str(error["message"]))
         if order.order:
             self._fleet_orders.pop(order.order, None)

@@ -232,7 +232,7 @@ class Site:
         """Return a job's latest execution."""
         return self.cloud.job(THING, job_id)
 
-    def reaches(self, job_id: str, status: JobStatus) -> Execution:
+    def reaches(self, job_id: str, status: JobStatus, patience: float = PATIENCE) -> Execution:
         """Wait until a job's latest execution has a status, and return it."""
 
         def reached() -> Execution | None:
@@ -240,7 +240,7 @@ class Site:
             assert execution.status == status or execution.status.pending, execution
             return execution if execution.status == status else None
 
-        return until(reached, f"{job_id} becomes {status}")
+        return until(reached, f"{job_id} becomes {status}", patience)
 
     def settle(self) -> None:
         """Wait until a job that was queued only now is done: all that was there before has been looked at."""
