@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.adapters.clock import monotonic
 from agent.core import jobs, shadow, topics, troubles
+from agent.core.failure import FailureClass
 from agent.core.plain import PlainError
 from agent.core.replies import RETIRE, check_accepted
 from agent.core.retry import Backoff
@@ -174,8 +175,12 @@ class Fleet:
         asked = self._once("GetPendingJobExecutions", topic, {}, self._on_pending, self._later)
         self._news = not asked
 
-    def _later(self, _failure: Failure) -> None:
+    def _later(self, failure: Failure) -> None:
         """What was not answered is asked for again; the cloud may be throttling a whole fleet."""
+        if self._news and failure.kind is not FailureClass.THROTTLED:
+            self._ask_pending()  # something new was announced meanwhile
+            return
+        self._news = False
         if self._again is None or not self._again.pending:
             self._again = self._loop.later(ASK_AGAIN * (1 + 3 * self._chance()), self._ask_pending)
 

@@ -144,6 +144,31 @@ def test_an_order_that_was_begun_is_not_begun_again(office: Office) -> None:
     assert len(office.gateway.begun) == 1
 
 
+def test_a_change_that_was_found_in_flight_is_answered_for_and_not_begun_again(office: Office) -> None:
+    """After a restart the job is in progress, and so is its change: one more order would be one more certificate."""
+    office.gateway.records[ORDER] = change(ORDER, Phase.DEPLOYED)
+    office.begin("job-1", ROTATE, version=2)
+    assert details(accept(office))["phase"] == "deployed"
+    office.fleet.review()
+    office.gateway.records[ORDER] = change(ORDER, Phase.COMMITTED)
+    office.fleet.review()
+    assert accept(office)["status"] == "SUCCEEDED"
+    assert office.gateway.begun == []
+
+
+def test_a_description_that_is_of_another_job_orders_nothing_twice(office: Office) -> None:
+    """An answer that was mixed up, by whomever, must not make a second rotation out of a job that is known."""
+    office.begin("job-1", ROTATE)
+    accept(office)
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.link.answer(GET_JOBS, listed(("job-1", 1, 2), ("job-2", 1, 1)))
+    office.link.answer("/job-2/get", described("job-1", ROTATE, version=2))
+    while office.link.open(UPDATE):
+        accept(office)
+    assert len(office.gateway.begun) == 1
+
+
 def test_two_descriptions_of_one_job_are_one_job(office: Office) -> None:
     """Two lists may be under way at once, and each asks for the description."""
     office.link.say(NOTIFY, b"{}")
@@ -463,6 +488,22 @@ def test_what_was_not_answered_soundly_is_asked_for_again_without_hurry(office: 
     assert len(office.link.all(again)) > asked
 
 
+def test_what_was_announced_while_a_list_was_lost_is_asked_for_at_once(office: Office) -> None:
+    """A new job must not wait for minutes because the answer that would have named it went astray; unless throttled."""
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.link.lose(GET_JOBS)
+    office.turn()
+    assert len(office.link.open(GET_JOBS)) == 1
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.link.refuse(GET_JOBS, "RequestThrottled")
+    office.wait(10)
+    assert not office.link.open(GET_JOBS)
+    office.wait(180)
+    assert len(office.link.open(GET_JOBS)) == 1
+
+
 def test_a_flood_of_notifications_is_not_answered_by_a_flood_of_requests(office: Office) -> None:
     """Whoever floods a gateway must not make it flood the cloud: one request is under way, and one may follow."""
     for _ in range(1_000):
@@ -472,6 +513,7 @@ def test_a_flood_of_notifications_is_not_answered_by_a_flood_of_requests(office:
     while office.link.open(GET_JOBS):
         office.link.answer(GET_JOBS, listed())
         office.turn()
+    assert len(office.link.all(GET_JOBS)) == 2, "the first answer was older than the last notification"
     office.link.say(NOTIFY, b"{}")
     office.wait(1)
     assert office.link.open(GET_JOBS)
@@ -537,6 +579,7 @@ def test_the_shadow_is_written_once_a_minute_at_most_and_ends_up_right(office: O
     office.wait(1.5)
     assert office.link.answer(PUT_SHADOW, {"version": 2})["state"]["reported"]["generation"] == 9
     office.wait(3_000)
+    office.fleet.report()
     assert len(office.link.all(PUT_SHADOW)) == 2
 
 
