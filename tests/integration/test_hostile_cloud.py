@@ -23,7 +23,7 @@ GROWTH = 2048.0  # KiB
 WARM_UP, MESSAGES = 1_000, 10_000
 ANSWERS = 80  # of them are answers to requests, before and after the warm-up
 AGAIN = 150.0  # seconds: what was answered badly is asked for again within two minutes
-BATCH = 100  # messages between two looks at whether the daemon keeps up
+BATCH, BYTES = 200, 600_000  # messages between two looks at whether the daemon keeps up: the front lets 1 MiB wait
 SETTLED = 8.0  # seconds in which a daemon gives back what it needed only for something that is over
 
 JOBS, NAMED = f"$aws/things/{THING}/jobs", f"$aws/things/{THING}/shadow/name/{SHADOW}"
@@ -62,7 +62,7 @@ def pour(site: Site, payloads: Iterator[bytes], number: int) -> None:
     for count, payload in enumerate(islice(payloads, number)):
         site.push(TOPICS[count % len(TOPICS)], payload)
         waiting += len(payload)
-        if waiting > 300_000 or count % BATCH == 0:
+        if waiting > BYTES or count % BATCH == 0:
             keep_up(site)
             waiting = 0
 
