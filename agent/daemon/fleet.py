@@ -155,18 +155,19 @@ class Fleet:
         failed: Callable[[Failure], None],
     ) -> bool:  # fmt: skip
         """Ask unless the same question is under way; whoever floods a gateway must not make it flood the cloud."""
-        if topic in self._under_way or self._link is None:
+        key = f"{topic} {body.get('executionNumber', '')}"  # a job redone is another question
+        if key in self._under_way or self._link is None:
             return False
 
         def answered(payload: bytes) -> None:
-            self._under_way.discard(topic)
+            self._under_way.discard(key)
             done(payload)
 
         def trouble(failure: Failure) -> None:
-            self._under_way.discard(topic)
+            self._under_way.discard(key)
             failed(failure)
 
-        self._under_way.add(topic)
+        self._under_way.add(key)
         self._request(operation, topic, body, answered, trouble)
         return True
 

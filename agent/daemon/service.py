@@ -282,6 +282,8 @@ class Daemon:
         if self._stopping:
             self.loop.later(0.05, self.loop.stop)  # the goodbye is said
             return
+        if self.session.state in {"down", "taken-over"}:
+            self.desk.retirement(len(self.outlook.retirements()), why)
         if self._down_since is None:
             self._down_since = self.outlook.now()
             if self.session.state == "down":
@@ -520,7 +522,7 @@ class Daemon:
     def suggestion_applies(self, suggestion: Suggestion) -> bool:
         """See `agent.daemon.fleet.Gateway`."""
         subject = self.outlook.subject()
-        return subject is not None and schedule.applies(suggestion, subject, schedule.past_of(self.outlook.history))
+        return subject is None or schedule.applies(suggestion, subject, schedule.past_of(self.outlook.history))
 
     def suggest(self, suggestion: Suggestion | None) -> None:
         """See `agent.daemon.fleet.Gateway`."""
