@@ -24,12 +24,15 @@ from agent.core.calendar import DAYS, MaintenanceWindow
 from agent.core.decide import Limits
 from agent.core.endpoints import Endpoint, EndpointKind, Proxy, classify, is_host
 from agent.core.policy import RenewalPolicy
+from agent.core.schedule import Holds
 from agent.core.values import ByHand, KeyAlgorithm
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from enum import StrEnum
+
+    from agent.core.schedule import Pause
 
 E = TypeVar("E", bound="StrEnum")
 
@@ -93,13 +96,10 @@ class RotationConfig:
     inhibit_file: Path | None = None
     by_hand: ByHand = ByHand.ADOPT
 
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyConfig:
-    """An HTTP proxy."""
-
-    host: str
-    port: int
+    def holds(self, pause: Pause | None) -> Holds:
+        """Return what may hold a change that is due, with the inhibit file as it is now."""
+        inhibited = str(self.inhibit_file) if self.inhibit_file and self.inhibit_file.exists() else ""
+        return Holds(pause=pause, inhibited_by=inhibited, windows=self.maintenance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Config:
     endpoint: str
     port: int = 8883
     alpn: bool = False
-    proxy: ProxyConfig | None = None
+    proxy: Proxy | None = None
     small_client_hello: bool = False
     thing_name: str | None = None
     client_id: str = "{thing}-cert-agent"
@@ -129,8 +129,12 @@ class Config:
     @property
     def target(self) -> Endpoint:
         """Where to connect."""
-        proxy = Proxy(host=self.proxy.host, port=self.proxy.port) if self.proxy else None
-        return Endpoint(host=self.endpoint, port=self.port, alpn=self.alpn, proxy=proxy)
+        return Endpoint(host=self.endpoint, port=self.port, alpn=self.alpn, proxy=self.proxy)
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the daemon takes requests."""
+        return self.runtime_dir / "control.sock"
 
     @property
     def limits(self) -> Limits:
@@ -466,9 +470,9 @@ def _read(root: _Section, path: Path) -> Config:
     return config
 
 
-def _proxy(section: _Section) -> ProxyConfig:
+def _proxy(section: _Section) -> Proxy:
     section.require("host", "port")
-    proxy = ProxyConfig(host=section.text("host") or "", port=section.number("port", 3128, 1, 65535))
+    proxy = Proxy(host=section.text("host") or "", port=section.number("port", 3128, 1, 65535))
     section.finish()
     return proxy
 

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.core import overview, retirement, schedule, timekeeping
-from agent.core.decide import Facts, Wait, next_action, requests_of
+from agent.core.decide import Facts, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.policy import renewal_window, splay
 from agent.core.records import public
-from agent.core.schedule import Holds, Subject, Wishes
+from agent.core.schedule import Subject, Wishes
 from agent.errors import DamagedError, StoreError
 
 if TYPE_CHECKING:
     from agent.adapters.store import Store
     from agent.config import Config
     from agent.core.lifecycle import ChangeRecord
+    from agent.core.schedule import Holds
     from agent.core.values import Generation
 
 DEGRADED, CRITICAL = overview.DEGRADED, overview.CRITICAL
@@ -123,10 +124,8 @@ def _following(config: Config, snapshot: Snapshot) -> dict[str, Any] | None:
     if snapshot.change is None:
         return None
     earlier = requests_of(record for record in snapshot.history if record.id != snapshot.change.id)
-    action = next_action(snapshot.change, Facts(clock=snapshot.clock, requests=earlier), config.limits)
-    if isinstance(action, Wait):
-        return {"why": action.why, "code": action.code, "until": to_plain(action.until)}
-    return {"why": action.why, "code": "step"}
+    facts = Facts(clock=snapshot.clock, requests=earlier)
+    return plainly(next_action(snapshot.change, facts, config.limits))
 
 
 def subject_of(generation: Generation) -> Subject:
@@ -138,15 +137,15 @@ def subject_of(generation: Generation) -> Subject:
 
 def plan_of(config: Config, snapshot: Snapshot) -> schedule.Plan:
     """Return the plan as a daemon would make it, without what it hears from the fleet."""
-    past = schedule.past_of(snapshot.history)
-    enrolled = snapshot.damage or any(record.phase.succeeded for record in snapshot.history)
-    if snapshot.current is None and not enrolled:
-        configured = config.enrollment is not None
-        return schedule.plan_enrolment(past, snapshot.clock, config.limits, configured=configured)
-    if snapshot.current is None:
-        return schedule.without_a_set()
     wishes = Wishes(policy=config.renewal_policy, limits=config.limits, holds=holds(config))
-    return schedule.plan_rotation(subject_of(snapshot.current), wishes, past, snapshot.clock)
+    return schedule.plan(
+        subject_of(snapshot.current) if snapshot.current else None,
+        wishes,
+        schedule.past_of(snapshot.history),
+        snapshot.clock,
+        enrolled=bool(snapshot.damage) or any(record.phase.succeeded for record in snapshot.history),
+        configured=config.enrollment is not None,
+    )
 
 
 def holds(config: Config) -> Holds:
@@ -157,18 +156,11 @@ def holds(config: Config) -> Holds:
         pause = pauses.read(config.state_dir)
     except StoreError:
         pause = None  # what cannot be read holds nothing
-    rotation = config.rotation
-    inhibited = str(rotation.inhibit_file) if rotation.inhibit_file and rotation.inhibit_file.exists() else ""
-    return Holds(pause=pause, inhibited_by=inhibited, windows=rotation.maintenance)
+    return config.rotation.holds(pause)
 
 
 def retirements(config: Config, snapshot: Snapshot) -> tuple[retirement.Retirement, ...]:
     """Return the certificates that are still to be retired."""
-    in_use = [snapshot.current.manifest.certificate_id] if snapshot.current else []
-    if snapshot.change is not None:
-        in_use += [item for item in (snapshot.change.replaces, _issued_id(snapshot.change)) if item]
+    current = snapshot.current.manifest.certificate_id if snapshot.current else None
+    in_use = retirement.resting_on(current, snapshot.change)
     return retirement.outstanding(snapshot.history, in_use, config.rotation.grace)
-
-
-def _issued_id(record: ChangeRecord) -> str | None:
-    return record.issued.certificate_id if record.issued else None

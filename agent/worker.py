@@ -105,12 +105,9 @@ class Worker:
         from agent.compose import open_parts  # noqa: PLC0415 - looking at a gateway without a state directory needs none
 
         order = self._order
-        first = order.do is Do.BEGIN and order.kind.value == "enroll"
-        if not first and not self._config.state_dir.exists():
-            if order.do is Do.LOOK:
-                return
-            message = f"This gateway has no certificate yet: {self._config.state_dir} does not exist."
-            raise RefusedError(message, hint="Run `iot-cert enroll`.")
+        if order.do is Do.LOOK and not self._config.state_dir.exists():
+            return
+        first = order.do is Do.BEGIN and order.kind is Kind.ENROLL
         with ExitStack() as stack:
             parts = stack.enter_context(open_parts(self._config, self._wire, create=first))
             Task(self._config, order, parts, self._stop, self._end).run()

@@ -14,7 +14,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from agent.core.plain import encode
 from agent.errors import AgentError, RefusedError
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def call(
         connection.settimeout(timeout)
         _connect(connection, path, timeout)
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered already: that this user may not
-            connection.sendall(encode(request) + b"\n")
+            connection.sendall(json.dumps(request, separators=(",", ":")).encode() + b"\n")
     except OSError as error:
         connection.close()
         if error.errno in _NOBODY_THERE:

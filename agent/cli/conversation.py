@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.config import Config
 
-SOCKET = "control.sock"
-
 
 def ask(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
     """Send a request to the daemon of this configuration; None when none runs.
@@ -30,7 +28,7 @@ def ask(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]] | N
     Raises:
         AgentError: There is one, and it cannot be talked to.
     """
-    return call(str(config.runtime_dir / SOCKET), request)
+    return call(str(config.control_socket), request)
 
 
 def one(config: Config, request: dict[str, Any]) -> dict[str, Any] | None:

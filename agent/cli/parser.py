@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import __version__
+from agent.cli import quick
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LONGEST_PAUSE = 90 * 86400  # seconds; a pause that is forgotten must end by itself
 
-DEFAULT_CONFIG = Path("/etc/iot-cert-agent/config.yaml")
+DEFAULT_CONFIG = Path(quick.DEFAULT_CONFIG)
 
 _EXIT_CODES = """\
 exit codes:

@@ -13,6 +13,8 @@ from typing import Any
 DEFAULT_CONFIG = "/etc/iot-cert-agent/config.yaml"
 DEFAULT_RUNTIME = "/run/iot-cert-agent"
 
+PATIENCE = 5.0  # seconds for the daemon; after that the ordinary way says what is the matter
+
 _MAX = 65_536
 
 
@@ -66,22 +68,13 @@ def _runtime_dir(path: str) -> str | None:
 
 
 def _ask(socket_path: str) -> dict[str, Any] | None:
-    import _socket  # noqa: PLC0415
-    import json  # noqa: PLC0415
+    from agent.cli.client import call  # noqa: PLC0415
+    from agent.errors import AgentError  # noqa: PLC0415
 
-    data = bytearray()
     try:
-        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        connection.settimeout(5.0)
-        connection.connect(socket_path)
-        connection.sendall(b'{"verb":"status"}\n')
-        while not data.endswith(b"\n") and len(data) < 1 << 20:
-            piece = connection.recv(65_536)
-            if not piece:
-                return None
-            data += piece
-        message = json.loads(data)
-    except (OSError, ValueError):
+        messages = call(socket_path, {"verb": "status"}, timeout=PATIENCE)
+        message = next(messages) if messages is not None else {}
+    except AgentError:
         return None
     document = message.get("document")
     return document if isinstance(document, dict) and "exit" in message else None

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.core.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.lifecycle import (
@@ -32,6 +32,7 @@ from agent.core.lifecycle import (
     StepFailed,
     TokenExpired,
 )
+from agent.core.plain import to_plain
 from agent.core.retry import LONGEST_DELAY, retry_delay
 from agent.core.wording import clock_time, duration
 
@@ -262,6 +263,13 @@ def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> 
         f"the next may be asked for at {clock_time(until)}"
     )
     return Wait(why=why, until=until, code="budget")
+
+
+def plainly(action: Action) -> dict[str, Any]:
+    """Return an action for the status document."""
+    if isinstance(action, Wait):
+        return {"why": action.why, "code": action.code, "until": to_plain(action.until)}
+    return {"why": action.why, "code": "step"}
 
 
 def stopped(now: datetime) -> Wait:

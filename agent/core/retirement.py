@@ -53,12 +53,20 @@ def _may_be_registered(record: ChangeRecord) -> bool:
     return record.unanswered > 0 or any(phase is Phase.REGISTERED for phase, _ in record.passed)
 
 
+def resting_on(current: str | None, change: ChangeRecord | None) -> tuple[str, ...]:
+    """Return the certificates that something rests on: of the current set, and of a change in flight."""
+    known = [current]
+    if change is not None:
+        known += [change.replaces, change.issued.certificate_id if change.issued else None]
+    return tuple(item for item in known if item)
+
+
 def outstanding(history: Iterable[ChangeRecord], in_use: Iterable[str], grace: timedelta) -> tuple[Retirement, ...]:
     """Return what is still to be retired, the first due first.
 
     Args:
         history: The finished changes.
-        in_use: The certificates that something rests on: of the current set, and of a change in flight.
+        in_use: The certificates that something rests on; see `resting_on`.
         grace: How long a certificate is kept after it was left behind.
     """
     records = tuple(history)

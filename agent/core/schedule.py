@@ -247,6 +247,24 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
     return Plan(due=True, why=why, code="due", at=clock.now, window=window, emergency=emergency, order=order)
 
 
+def plan(
+    subject: Subject | None, wishes: Wishes, past: Past, clock: Reading, *, enrolled: bool, configured: bool
+) -> Plan:
+    """Return the plan for a gateway in whatever state it is.
+
+    Args:
+        subject: Its certificate, or None without a usable set.
+        wishes: What its owner wants.
+        past: What the finished changes mean.
+        clock: The clock.
+        enrolled: Whether it has, or had, a set of its own.
+        configured: Whether it may enrol itself.
+    """
+    if subject is not None:
+        return plan_rotation(subject, wishes, past, clock)
+    return without_a_set() if enrolled else plan_enrolment(past, clock, wishes.limits, configured=configured)
+
+
 def plan_enrolment(past: Past, clock: Reading, limits: Limits, *, configured: bool) -> Plan:
     """Return the plan for a gateway that has no certificate yet."""
     if not configured:

@@ -86,10 +86,10 @@ class Desk:
         }
         verb = verbs.get(request.verb)
         if verb is None:
-            client.end(_error(f"There is no request {request.verb[:40]!r}.", f"Known: {', '.join(verbs)}.", Exit.USAGE))
+            client.refuse(f"There is no request {request.verb[:40]!r}.", f"Known: {', '.join(verbs)}.", Exit.USAGE)
         elif request.verb not in _READ and client.role < Role.ADMIN:
             text = "Only root and members of the group iot-cert-admin may change anything."
-            client.end(_error(text, "Run the command with sudo.", Exit.REFUSED))
+            client.refuse(text, "Run the command with sudo.", Exit.REFUSED)
         elif request.verb not in _READ and not self._daemon.outlook.complete:
             client.send({"event": "accepted"})
             self._early.append((client, request))  # it is judged by what is on disk, which nobody has looked at yet
@@ -101,7 +101,7 @@ class Desk:
         try:
             verb(client, request)
         except PlainError as error:
-            client.end(_error(f"The request cannot be read: {error}.", "", Exit.USAGE))
+            client.refuse(f"The request cannot be read: {error}.", "", Exit.USAGE)
 
     def look_back(self) -> None:
         """Take up what was asked for before anything was known of the gateway."""
@@ -110,7 +110,7 @@ class Desk:
             try:
                 self.handle(client, request)
             except AgentError as error:
-                client.end(_error(str(error), error.hint, of_error(error)))
+                client.refuse(str(error), error.hint, of_error(error))
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -255,7 +255,7 @@ class Desk:
         for client in waiting:
             if refusal:
                 hint = "It is asked for again by itself; `iot-cert status` shows what is left."
-                client.end(_error(refusal, hint, Exit.UNAVAILABLE))
+                client.refuse(refusal, hint, Exit.UNAVAILABLE)
             else:
                 client.end({"event": "retired", "left": left, "exit": int(Exit.DONE)})
 
@@ -277,7 +277,3 @@ def _reason(request: Request) -> str:
 
 def _begun(change: str) -> dict[str, Any]:
     return {"event": "begun", "change": change, "exit": int(Exit.DONE)}
-
-
-def _error(message: str, hint: str, code: Exit) -> dict[str, Any]:
-    return {"event": "error", "message": message, "hint": hint, "exit": int(code)}

@@ -97,7 +97,6 @@ class Fleet:
         self._known: dict[str, _Entry] = {}
         self._foreign: dict[str, None] = {}
         self._wish = shadow.Wish()
-        self._job_window: Suggestion | None = None
         self._reported: dict[str, Any] | None = None
         self._reported_at = -REPORT_EVERY
         self._report_timer: Timer | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.adapters.clock import SystemClock
 from agent.core import overview, retirement, schedule, timekeeping
-from agent.core.decide import Action, Facts, Wait, next_action, requests_of
+from agent.core.decide import Action, Facts, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.records import public
 from agent.daemon.archive import Archive
@@ -154,19 +154,20 @@ class Outlook:
 
     def plan(self) -> Plan:
         """Return what is planned now."""
-        past, clock, subject = schedule.past_of(self.history), self.reading(), self.subject()
-        if subject is not None:
-            wishes = schedule.Wishes(
-                policy=self.config.renewal_policy,
-                limits=self.config.limits,
-                holds=self._holds(),
-                suggestion=self.suggestion,
-            )
-            return schedule.plan_rotation(subject, wishes, past, clock)
-        if self.has_enrolled:
-            return schedule.without_a_set()
-        configured = self.config.enrollment is not None
-        return schedule.plan_enrolment(past, clock, self.config.limits, configured=configured)
+        wishes = schedule.Wishes(
+            policy=self.config.renewal_policy,
+            limits=self.config.limits,
+            holds=self.config.rotation.holds(self.pause),
+            suggestion=self.suggestion,
+        )
+        return schedule.plan(
+            self.subject(),
+            wishes,
+            schedule.past_of(self.history),
+            self.reading(),
+            enrolled=self.has_enrolled,
+            configured=self.config.enrollment is not None,
+        )
 
     def subject(self) -> schedule.Subject | None:
         """Return what is to be kept fresh."""
@@ -176,18 +177,9 @@ class Outlook:
         not_before, not_after = overview.instant(leaf["not_before"]), overview.instant(leaf["not_after"])
         return schedule.Subject(not_before=not_before, not_after=not_after, splay=self._set["splay"])
 
-    def _holds(self) -> schedule.Holds:
-        rotation = self.config.rotation
-        inhibited = str(rotation.inhibit_file) if rotation.inhibit_file and rotation.inhibit_file.exists() else ""
-        return schedule.Holds(pause=self.pause, inhibited_by=inhibited, windows=rotation.maintenance)
-
     def retirements(self) -> tuple[retirement.Retirement, ...]:
         """Return the certificates that are still to be retired."""
-        in_use = [self._set["certificate"]["sha256"]] if self._set else []
-        change = self.change
-        if change is not None:
-            issued = change.issued.certificate_id if change.issued else None
-            in_use += [item for item in (change.replaces, issued) if item]
+        in_use = retirement.resting_on(self._set["certificate"]["sha256"] if self._set else None, self.change)
         return retirement.outstanding(self.history, in_use, self.config.rotation.grace)
 
     # -- the document --------------------------------------------------------------------------------------------------
@@ -197,11 +189,12 @@ class Outlook:
     ) -> dict[str, Any]:
         """Return the status document as of now; the arguments are what only the daemon knows."""
         pause = self.pause if self.pause and self.pause.until > self.now() else None
+        action = self.following()
         document = {
             **(self._seen or self._nothing_seen()),
             "clock": to_plain(self.reading()),
             "change": public(self.change) if self.change else None,
-            "next": _plainly(self.following()),
+            "next": plainly(action) if action else None,
             "last": self._archive.last,
             "plan": to_plain(self.plan()),
             "pause": to_plain(pause) if pause else None,
@@ -223,9 +216,3 @@ class Outlook:
             "port": self.config.port,
             "damage": [(overview.DEGRADED, "The state directory was not looked at yet.")],
         }
-
-
-def _plainly(action: Action | None) -> dict[str, Any] | None:
-    if isinstance(action, Wait):
-        return {"why": action.why, "code": action.code, "until": to_plain(action.until)}
-    return None if action is None else {"why": action.why, "code": "step"}

@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from agent.daemon.workers import Running
     from agent.ports import Clock
 
-SOCKET = "control.sock"
 LOCK = "daemon.lock"
 READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
 
@@ -173,7 +172,7 @@ class Daemon:
         if inherited:
             self.control.adopt(inherited[0])
             return
-        self.control.listen(str(self.outlook.config.runtime_dir / SOCKET))
+        self.control.listen(str(self.outlook.config.control_socket))
 
     def _watch_world(self) -> None:
         signals_read, signals_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

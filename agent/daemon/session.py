@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from agent.adapters import durable
@@ -202,7 +203,7 @@ class Session:
         self._standing = verdict.standing
         client_id = self._identity.client_id if self._identity else ""
         why = (
-            f"Another client connected as {client_id}, so this one keeps away for {duration_of(verdict.delay)}; "
+            f"Another client connected as {client_id}, so this one keeps away for {_delay(verdict.delay)}; "
             "every gateway needs a client id of its own."
         )
         self._down(why, state="taken-over")
@@ -212,7 +213,7 @@ class Session:
     def _judge(self, verdict: Verdict, failure: Failure) -> None:
         self._standing = verdict.standing
         self.outage = self.outage or failure.kind is FailureClass.NETWORK
-        self._down(f"{failure.message} Next try in {duration_of(verdict.delay)}.")
+        self._down(f"{failure.message} Next try in {_delay(verdict.delay)}.")
         self._schedule(verdict.delay)
         if verdict.doubt:
             self._owner.on_doubt(failure)
@@ -222,10 +223,7 @@ class Session:
         self._owner.on_disconnected(why)
 
 
-def duration_of(seconds: float) -> str:
-    """Return a delay for people."""
-    from datetime import timedelta  # noqa: PLC0415 - a name used once
-
+def _delay(seconds: float) -> str:
     return duration(timedelta(seconds=round(seconds)))
 
 

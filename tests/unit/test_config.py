@@ -9,6 +9,7 @@ import pytest
 
 from agent import config
 from agent.core.calendar import MaintenanceWindow
+from agent.core.endpoints import Proxy
 from agent.core.values import ByHand, KeyAlgorithm
 from agent.errors import ConfigError
 
@@ -81,7 +82,7 @@ def test_every_key_is_understood(tmp_path: Path) -> None:
     assert loaded.alpn is True
     assert loaded.key_algorithm is KeyAlgorithm.EC_P384
     assert loaded.subject == "CN=gw-0042,O=Example"
-    assert loaded.proxy == config.ProxyConfig(host="proxy.example", port=3128)
+    assert loaded.proxy == Proxy(host="proxy.example", port=3128)
     assert loaded.vouched_clock is True
     assert loaded.connect_timeout == timedelta(seconds=90)
     assert loaded.enrollment is not None

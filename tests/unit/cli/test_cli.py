@@ -2,93 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import make
 import pytest
 
 from agent import cli
 from agent.cli.output import printable
 from agent.cli.parser import parse
-from agent.core import exits
-from agent.core.decide import Wait
-from agent.core.exits import Exit
-from agent.core.failure import Failure, FailureClass
-from agent.core.lifecycle import Phase
-from agent.core.troubles import hung_up
-from agent.errors import AgentError, CloudError, ConfigError, RefusedError, StoreBusyError, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-NOW = datetime(2027, 3, 1, tzinfo=UTC)
-
-
-def failure(kind: FailureClass) -> Failure:
-    """Return a failure of a class."""
-    return Failure(kind=kind, code="x", message="It failed.")
-
-
-def denied() -> StoreError:
-    """Return what opening somebody else's directory raises."""
-    error = StoreError("Cannot open it.")
-    error.__cause__ = PermissionError(13, "Permission denied")
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (ConfigError("x"), Exit.USAGE),
-        (RefusedError("x"), Exit.REFUSED),
-        (StoreBusyError("x"), Exit.REFUSED),
-        (CloudError(hung_up()), Exit.UNAVAILABLE),
-        (StoreError("x"), Exit.DEGRADED),
-        (denied(), Exit.REFUSED),
-        (AgentError("x"), Exit.DEGRADED),
-    ],
-    ids=lambda item: type(item).__name__,
-)
-def test_every_error_has_its_exit_code(error: AgentError, code: Exit) -> None:
-    """Programs that call the command rely on its exit codes."""
-    assert exits.of_error(error) is code
-
-
-@pytest.mark.parametrize(
-    ("phase", "kind", "has_set", "code"),
-    [
-        (Phase.COMMITTED, None, True, Exit.DONE),
-        (Phase.REJECTED, FailureClass.CREDENTIAL, True, Exit.DEGRADED),
-        (Phase.REJECTED, FailureClass.PROTOCOL, False, Exit.CRITICAL),
-        (Phase.ROLLED_BACK, FailureClass.CREDENTIAL, True, Exit.DEGRADED),
-        (Phase.ROLLED_BACK, FailureClass.OPERATOR, True, Exit.DONE),
-    ],
-)
-def test_every_end_has_its_exit_code(phase: Phase, kind: FailureClass | None, code: Exit, *, has_set: bool) -> None:
-    """An end is good, degraded with a set in use, or critical without one."""
-    record = make.record(phase, failure=kind and failure(kind))
-    assert exits.of_outcome(record, None, has_set=has_set) is code
-
-
-@pytest.mark.parametrize(
-    ("code", "kind", "expected"),
-    [
-        ("probation", None, Exit.DONE),
-        ("budget", None, Exit.REFUSED),
-        ("crash-loop", None, Exit.DEGRADED),
-        ("clock", None, Exit.UNAVAILABLE),
-        ("retry", FailureClass.NETWORK, Exit.UNAVAILABLE),
-        ("retry", FailureClass.THROTTLED, Exit.UNAVAILABLE),
-        ("retry", FailureClass.SERVER_TRUST, Exit.UNAVAILABLE),
-        ("retry", FailureClass.STORE, Exit.DEGRADED),
-    ],
-)
-def test_every_wait_has_its_exit_code(code: str, kind: FailureClass | None, expected: Exit) -> None:
-    """A change that is kept says by its code whether the cloud, the disk or a budget holds it."""
-    met = None if kind is None else failure(kind)
-    wait = Wait(why="x", until=NOW + timedelta(hours=1), code=code, failure=met)
-    assert exits.of_outcome(make.record(Phase.KEY_READY), wait, has_set=True) is expected
 
 
 def test_nothing_from_outside_steers_a_terminal() -> None:

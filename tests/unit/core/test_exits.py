@@ -71,18 +71,20 @@ def test_every_error_has_its_exit_code(error: AgentError, code: Exit) -> None:
         ("clock", None, Exit.UNAVAILABLE),
         ("retry", F.NETWORK, Exit.UNAVAILABLE),
         ("retry", F.THROTTLED, Exit.UNAVAILABLE),
+        ("retry", F.SERVER_TRUST, Exit.UNAVAILABLE),
         ("retry", F.STORE, Exit.DEGRADED),
         ("retry", None, Exit.UNAVAILABLE),
     ],
 )
+@pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.DEPLOYED])
 @pytest.mark.parametrize("has_set", [True, False])
 def test_a_wait_has_the_exit_code_of_its_reason(
-    code: str, kind: FailureClass | None, expected: Exit, *, has_set: bool
+    code: str, kind: FailureClass | None, expected: Exit, phase: Phase, *, has_set: bool
 ) -> None:
     """Whether there is a set plays no part while the change is still under way."""
     failure = make.failure(kind) if kind else None
 
-    assert of_outcome(make.record(Phase.DEPLOYED), wait(code, failure), has_set=has_set) is expected
+    assert of_outcome(make.record(phase), wait(code, failure), has_set=has_set) is expected
 
 
 def test_a_change_that_was_told_to_stop_is_kept() -> None:
@@ -106,6 +108,7 @@ def test_a_change_that_succeeded_is_done(phase: Phase, *, has_set: bool) -> None
     [
         (F.CREDENTIAL, True, Exit.DEGRADED),
         (F.CREDENTIAL, False, Exit.CRITICAL),
+        (F.PROTOCOL, False, Exit.CRITICAL),
         (None, True, Exit.DEGRADED),
         (None, False, Exit.CRITICAL),
         (F.OPERATOR, True, Exit.DONE),
