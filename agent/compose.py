@@ -9,11 +9,12 @@ import hashlib
 import random
 import secrets
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.config import MAX_MATERIAL, Config, read_bounded, read_secret, resolve
+from agent.core.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.engine import Engine
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -125,7 +126,9 @@ def load_anchors(config: Config) -> TrustBundle:
     """
     from agent.adapters import x509  # noqa: PLC0415
 
-    return _usable(str(config.anchors), lambda: x509.read_bundle(_read(config.anchors, "trust anchors file")))
+    data = _read(config.anchors, "trust anchors file")
+    bundle = _usable(str(config.anchors), lambda: x509.read_bundle(data))
+    return replace(bundle, provenance=baked_provenance(data))
 
 
 def load_claim(config: Config) -> Candidate:

@@ -49,6 +49,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,7})([smhd])")
 _TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_TARGET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,4}")
+_PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 
@@ -103,6 +105,40 @@ class RotationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrustConfig:
+    """Trust anchors, and who may ship others.
+
+    Attributes:
+        anchors: The baked copy.
+        root: The ``root.json`` that signed bundles are verified from; None when none are accepted.
+        target: The bundle's name in a signer's list of targets.
+        compatible: The product that this gateway is; a bundle for other products is refused.
+        inbox: Where an OTA pipeline drops bundles; None for ``inbox`` in the state directory.
+        warn: How long before an anchor's end an alarm is raised, the longest first.
+    """
+
+    anchors: Path = DEFAULT_ANCHORS
+    root: Path | None = None
+    target: str = "anchors.pem"
+    compatible: str | None = None
+    inbox: Path | None = None
+    warn: tuple[timedelta, ...] = (timedelta(days=180), timedelta(days=30), timedelta(days=7))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """A certificate file or store of another program that is watched.
+
+    Attributes:
+        path: The file.
+        warn: How long before the end of one of its certificates an alarm is raised.
+    """
+
+    path: Path
+    warn: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole file, as `source` has it to the letter."""
 
@@ -116,7 +152,8 @@ class Config:
     client_id: str = "{thing}-cert-agent"
     state_dir: Path = DEFAULT_STATE_DIR
     runtime_dir: Path = DEFAULT_RUNTIME_DIR
-    anchors: Path = DEFAULT_ANCHORS
+    trust: TrustConfig = field(default_factory=TrustConfig)
+    watch: tuple[WatchConfig, ...] = ()
     key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
     subject: str | None = None
     vouched_clock: bool = False
@@ -135,6 +172,16 @@ class Config:
     def control_socket(self) -> Path:
         """Where the daemon takes requests."""
         return self.runtime_dir / "control.sock"
+
+    @property
+    def anchors(self) -> Path:
+        """The baked trust anchors."""
+        return self.trust.anchors
+
+    @property
+    def inbox(self) -> Path:
+        """Where an OTA pipeline drops signed bundles."""
+        return self.trust.inbox or self.state_dir / "inbox"
 
     @property
     def limits(self) -> Limits:
@@ -247,6 +294,18 @@ class _Section:
             self._complain(key, "a duration such as 90s, 10m, 12h or 365d", node)
             return default
         return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+    def durations(self, key: str, default: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        node = self._get(key)
+        if node is None:
+            return default
+        values = [item.value for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+        matches = [_DURATION.fullmatch(value) if isinstance(value, str) else None for value in values]
+        spans = {timedelta(seconds=int(match[1]) * _UNITS[match[2]]) for match in matches if match}
+        if not spans or None in matches:
+            self._complain(key, "a list of durations such as [180d, 30d]", node)
+            return default
+        return tuple(sorted(spans, reverse=True))
 
     def choice(self, key: str, default: E) -> E:
         node = self._get(key)
@@ -444,7 +503,7 @@ def _read(root: _Section, path: Path) -> Config:
     root.require("endpoint")
     defaults = Config(path=path, endpoint="")
     port = root.number("port", defaults.port, 1, 65535)
-    timeouts, trust, key = root.section("timeouts"), root.section("trust"), root.section("key")
+    timeouts, key = root.section("timeouts"), root.section("key")
     config = Config(
         path=path,
         endpoint=root.text("endpoint", expected="the account's ATS endpoint, a host name") or "",
@@ -456,7 +515,8 @@ def _read(root: _Section, path: Path) -> Config:
         client_id=root.text("client_id", expected="an MQTT client id, which may contain {thing}") or defaults.client_id,
         state_dir=root.path("state_dir", defaults.state_dir),
         runtime_dir=root.path("runtime_dir", defaults.runtime_dir),
-        anchors=trust.path("anchors", defaults.anchors),
+        trust=_trust(root.section("trust")),
+        watch=tuple(_watch(item) for item in root.sections("watch")),
         key_algorithm=key.choice("algorithm", defaults.key_algorithm),
         subject=key.text("subject", expected="an RFC 4514 name such as CN=gw-0042,O=Example"),
         vouched_clock=root.flag("vouched_clock", default=False),
@@ -465,9 +525,31 @@ def _read(root: _Section, path: Path) -> Config:
         enrollment=_enrollment(root.section("enrollment")) if root.has("enrollment") else None,
         rotation=_rotation(root.section("rotation")),
     )
-    for section in (timeouts, trust, key):
+    for section in (timeouts, key):
         section.finish()
     return config
+
+
+def _trust(section: _Section) -> TrustConfig:
+    default = TrustConfig()
+    trust = TrustConfig(
+        anchors=section.path("anchors", default.anchors),
+        root=section.path("root", Path("/")) if section.has("root") else None,
+        target=section.text("target", _TARGET, "a target's name, without a leading slash or dots") or default.target,
+        compatible=section.text("compatible", _PRODUCT, "a product's name of letters, digits and `._-`"),
+        inbox=section.path("inbox", Path("/")) if section.has("inbox") else None,
+        warn=section.durations("warn", default.warn),
+    )
+    section.finish()
+    return trust
+
+
+def _watch(section: _Section) -> WatchConfig:
+    section.require("path")
+    default = WatchConfig(path=Path("/"))
+    watch = WatchConfig(path=section.path("path", default.path), warn=section.duration("warn", default.warn))
+    section.finish()
+    return watch
 
 
 def _proxy(section: _Section) -> Proxy:

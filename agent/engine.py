@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 MAX_REASON = 500  # characters
 
+_ENROL_FIRST = "Run `iot-cert enroll` or `iot-cert rotate` first."
+
 
 class Adoptable(Protocol):
     """A key and certificate that somebody put into a generation by hand; see `agent.adapters.generations.Handmade`."""
@@ -542,16 +544,16 @@ class Engine:
 
     def _prove(self, action: decide.Action, record: ChangeRecord) -> Event:
         self.close()
-        self._prover.prove(self._prover.candidate(record.generation), record)
+        anchor = self._prover.prove(self._prover.candidate(record.generation), record)
         clock = self._prover.clock()
         synchronised = clock.state is timekeeping.ClockState.SYNCHRONISED
         match action:
             case decide.HoldProbation():
-                return ProbationHeld(at=clock.now, synchronised=synchronised)
+                return ProbationHeld(at=clock.now, synchronised=synchronised, anchor=anchor)
             case decide.EndProbation():
-                return ProbationPassed(at=clock.now, synchronised=synchronised)
+                return ProbationPassed(at=clock.now, synchronised=synchronised, anchor=anchor)
             case _:
-                return Proven(at=clock.now, synchronised=synchronised)
+                return Proven(at=clock.now, synchronised=synchronised, anchor=anchor)
 
     def _roll_back(self, record: ChangeRecord) -> Event:
         """Go back to the base, or to another set that is whole; with none left the ladder must go on from here."""
@@ -627,6 +629,53 @@ class Engine:
         why = f"the key and certificate of generation {found.number} were replaced by hand"
         self._tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
         return self._plan(Kind.IMPORT, Origin.TECHNICIAN, why, (number, Phase.PREPARED), made=(change, found.replaced))
+
+    def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> ChangeRecord | None:
+        """Plan a change that gives the current certificate other trust anchors.
+
+        They are proven alone against the live endpoint before they are used, so an anchor that is still needed cannot
+        get lost: union before difference.
+
+        Args:
+            trust: The new anchors, verified and linted by the caller.
+            origin: Who wants it.
+            reason: Why, for people.
+            order: What ordered it; see `ChangeRecord.order`.
+
+        Returns:
+            The planned change, or None when these very anchors are in use.
+
+        Raises:
+            RefusedError: Another change is in flight, or there is no set to put them into.
+            StoreError: The generation could not be written; nothing was planned.
+        """
+        if self._record is not None:
+            raise RefusedError(
+                f"Change {self._record.id} ({self._record.kind}) is in flight; it comes first.",
+                hint="Try again when it has ended; `iot-cert status` shows how far it is.",
+            )
+        current = self.usable()
+        if current is None:
+            raise RefusedError("This gateway has no usable set to give other anchors to.", hint=_ENROL_FIRST)
+        if current.trust.fingerprints == trust.fingerprints:
+            return None
+        store, change = self._world.store, self._world.new_id()
+        number, replaces = store.next_number(), current.manifest.certificate_id
+        manifest = replace(
+            current.manifest,
+            number=number,
+            kind=Kind.TRUST,
+            change=change,
+            origin=origin,
+            created_at=self._world.clock.now(),
+        )
+        store.preflight()
+        store.prepare(manifest, current.credential, trust)
+        return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=(change, replaces))
+
+    def other_anchors(self, rung: ladder.Rung) -> TrustBundle:
+        """Return the anchors of a rung of the ladder that keeps the certificate; see `Prover.other_anchors`."""
+        return self._prover.other_anchors(rung)
 
     def retire(self, due: retirement.Retirement) -> None:
         """Ask the cloud, over the current set's connection, to deactivate a certificate that is not in use any more.

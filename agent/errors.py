@@ -10,6 +10,7 @@
     │   ├── StoreInDoubtError  a last sync failed: the outcome must be read back, not assumed
     │   └── DamagedError       readable but wrong; never repaired in place
     ├── MaterialError          a key, certificate, request or bundle that cannot be used
+    ├── BundleError            a signed bundle that is not accepted; carries a code
     └── CloudError             the network, the endpoint or AWS IoT Core; carries a `Failure`
 
 Misuse of the agent's own interfaces stays `ValueError` or `RuntimeError`: it is a defect, not an event.
@@ -61,6 +62,20 @@ class DamagedError(StoreError):
 
 class MaterialError(AgentError):
     """A key, certificate, request or trust bundle that cannot be parsed or used."""
+
+
+class BundleError(AgentError):
+    """A signed bundle of trust anchors that is not accepted, or not yet; the anchors in use are untouched.
+
+    Attributes:
+        code: A short stable name of the reason, for the pipeline that shipped it.
+        passing: Whether the same bundle may be accepted later: the clock is to be set, or the network to come back.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str = "", passing: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.passing = passing
 
 
 class CloudError(AgentError):

@@ -45,12 +45,13 @@ def locked_out(record: ChangeRecord) -> bool:
     )
 
 
-def heal(engine: Engine, carry: Carry, why: str, *, rotate_from_current: bool) -> Healed:
+def heal(engine: Engine, carry: Carry, go_on: Callable[[], Outcome], why: str, *, rotate_from_current: bool) -> Healed:
     """Find a set that works and do what follows from it.
 
     Args:
         engine: With no change in flight.
         carry: Begins a change and carries it on.
+        go_on: Carries the change in flight on.
         why: What went before, for people.
         rotate_from_current: Whether to rotate when the current set turns out to work.
 
@@ -67,6 +68,9 @@ def heal(engine: Engine, carry: Carry, why: str, *, rotate_from_current: bool) -
             if outcome.record.phase is Phase.COMMITTED:
                 outcome = carry(Kind.ROTATE, Origin.LADDER, reason)
             return Healed(climb=climb, outcome=outcome)
+        case Rung.PREVIOUS_ANCHORS | Rung.BAKED_ANCHORS:
+            engine.install(engine.other_anchors(climb.use), Origin.LADDER, reason)
+            return Healed(climb=climb, outcome=go_on())
         case Rung.CLAIM:
             return Healed(climb=climb, outcome=carry(Kind.ENROLL, Origin.LADDER, reason))
         case Rung.CURRENT if rotate_from_current:

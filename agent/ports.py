@@ -48,6 +48,10 @@ class Session(Protocol):
     After a CloudError the session MUST NOT be used for another request: a late reply would be taken for the next one's.
     """
 
+    @property
+    def anchor(self) -> str:
+        """SHA-256 of the trust anchor that the endpoint's chain ended in, or empty when it cannot be told."""
+
     def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
         """Ask for a certificate (AWS: CreateCertificateFromCsr)."""
 

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.lifecycle import ChangeRecord
-    from agent.core.values import Generation
+    from agent.core.values import Generation, TrustBundle
     from agent.ports import Session
     from agent.world import Settings, World
 
@@ -69,8 +70,11 @@ class Prover:
             thing_name=thing_name,
         )
 
-    def probe(self, candidate: Candidate) -> None:
+    def probe(self, candidate: Candidate) -> str:
         """Connect and have an authorised request answered; a claim may only connect.
+
+        Returns:
+            SHA-256 of the anchor that the endpoint's chain ended in, or empty.
 
         Raises:
             CloudError: It did not get through.
@@ -78,15 +82,16 @@ class Prover:
         with closing(self._world.cloud.connect(candidate)) as session:
             if candidate.thing_name is not None:
                 _ask(session)
+            return session.anchor
 
-    def prove(self, candidate: Candidate, record: ChangeRecord) -> None:
-        """Probe a set that a change is about, and judge what it meets.
+    def prove(self, candidate: Candidate, record: ChangeRecord) -> str:
+        """Probe a set that a change is about, judge what it meets, and return the anchor that was met.
 
         Raises:
             CloudError: It did not get through; the failure is decisive only when another set did.
         """
         try:
-            self.probe(candidate)
+            return self.probe(candidate)
         except CloudError as error:
             raise CloudError(self.judged(error, candidate, record)) from error
 
@@ -151,11 +156,38 @@ class Prover:
     def _rung(self, rung: ladder.Rung) -> Candidate:
         if rung is ladder.Rung.CLAIM:
             return self._settings.claim()
+        if rung in ladder.OTHER_ANCHORS:
+            return self._with_other_anchors(rung)
         store = self._world.store
         number = store.current() if rung is ladder.Rung.CURRENT else store.previous()
         if number is None:
             raise RefusedError(f"There is no {rung} set.")
         return self.candidate(number)
+
+    def _with_other_anchors(self, rung: ladder.Rung) -> Candidate:
+        """Return the current certificate with anchors that this gateway has besides the current ones."""
+        current = self._world.store.current()
+        if current is None:
+            raise RefusedError("There is no current set.")
+        candidate, trust = self.candidate(current), self.other_anchors(rung)
+        if trust.fingerprints == candidate.trust.fingerprints:
+            raise RefusedError(f"The {rung} are those of the current set.")
+        return replace(candidate, name=f"generation {current} with the {rung}", trust=trust)
+
+    def other_anchors(self, rung: ladder.Rung) -> TrustBundle:
+        """Return the anchors of a rung that keeps the certificate.
+
+        Raises:
+            StoreError: The previous generation is damaged or cannot be read.
+            MaterialError: The baked copy cannot be used.
+            RefusedError: There is no previous generation.
+        """
+        if rung is ladder.Rung.BAKED_ANCHORS:
+            return self._settings.anchors()
+        previous = self._world.store.previous()
+        if previous is None:
+            raise RefusedError("There is no previous set.")
+        return self._world.store.generation(previous).trust
 
 
 class _AskedError(CloudError):
@@ -171,9 +203,10 @@ def _ask(session: Session) -> None:
 
 def _tells_apart(control: Candidate, candidate: Candidate, failure: Failure, *, asked: bool) -> bool:
     """Whether trying `control` can say anything about the candidate's failure."""
+    same_anchors = control.trust.fingerprints == candidate.trust.fingerprints
     if control.credential.leaf.sha256 == candidate.credential.leaf.sha256:
-        return False
+        return not same_anchors  # new anchors are compared with the old ones, under the same certificate
     if control.thing_name is None and (asked or failure.kind is FailureClass.POLICY):
         return False  # a claim asks for nothing and has a policy of its own
     # The same anchors meet the same server.
-    return failure.kind is not FailureClass.SERVER_TRUST or control.trust.pem != candidate.trust.pem
+    return failure.kind is not FailureClass.SERVER_TRUST or not same_anchors

@@ -10,17 +10,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__
+from agent.config import read_bounded
 from agent.core import overview, retirement, schedule, timekeeping
 from agent.core.decide import Facts, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.policy import renewal_window, splay
 from agent.core.records import public
 from agent.core.schedule import Subject, Wishes
-from agent.errors import DamagedError, StoreError
+from agent.errors import ConfigError, DamagedError, MaterialError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent.adapters.store import Store
-    from agent.config import Config
+    from agent.config import Config, WatchConfig
     from agent.core.lifecycle import ChangeRecord
     from agent.core.schedule import Holds
     from agent.core.values import Generation
@@ -89,12 +92,14 @@ def document(config: Config, snapshot: Snapshot) -> dict[str, Any]:
         "port": config.port,
         "thing_name": config.thing_name,
         "clock": to_plain(snapshot.clock),
-        "current": _current(config, snapshot.current),
+        "current": _current(config, snapshot),
         "previous": snapshot.previous and snapshot.previous.number,
         "change": snapshot.change and public(snapshot.change),
         "next": _following(config, snapshot),
         "last": public(snapshot.history[-1]) if snapshot.history else None,
         "damage": snapshot.damage,
+        "warn_anchors": [span.total_seconds() for span in config.trust.warn],
+        "watched": [watched(item) for item in config.watch],
         "plan": to_plain(plan_of(config, snapshot)),
         "retirements": to_plain(retirements(config, snapshot)),
     }
@@ -102,9 +107,35 @@ def document(config: Config, snapshot: Snapshot) -> dict[str, Any]:
     return plain
 
 
-def _current(config: Config, generation: Generation | None) -> dict[str, Any] | None:
+MAX_WATCHED = 20  # certificates of one watched file that the document names: those that end first
+
+
+def watched(item: WatchConfig) -> dict[str, Any]:
+    """Return what a watched file holds, as far as somebody may have to act on it."""
+    from agent.adapters import x509  # noqa: PLC0415 - see agent.compose
+
+    found: dict[str, Any] = {"path": str(item.path), "warn": item.warn.total_seconds()}
+    try:
+        entries = x509.read_store(read_bounded(item.path, x509.MAX_STORE, "watched file"))
+    except (ConfigError, MaterialError) as error:
+        return {**found, "problem": str(error)}
+    facts = sorted((entry.facts for entry in entries if entry.facts), key=lambda facts: facts.not_after)
+    if not facts:
+        return {**found, "problem": f"{item.path}: there is no certificate in it that can be read"}
+    ends = [{"subject": one.subject, "sha256": one.sha256, "not_after": to_plain(one.not_after)} for one in facts]
+    return {**found, "certificates": len(facts), "unreadable": len(entries) - len(facts), "ends": ends[:MAX_WATCHED]}
+
+
+def _anchor_in_use(generation: int, records: Iterable[ChangeRecord]) -> str:
+    """Return the anchor that the endpoint chained to when this generation was proven last, or nothing."""
+    return next((item.anchor for item in records if item.generation == generation and item.anchor), "")
+
+
+def _current(config: Config, snapshot: Snapshot) -> dict[str, Any] | None:
+    generation = snapshot.current
     if generation is None:
         return None
+    newest_first = [*([snapshot.change] if snapshot.change else []), *reversed(snapshot.history)]
     manifest, leaf = generation.manifest, generation.credential.leaf
     window = renewal_window(leaf.not_before, leaf.not_after, config.renewal_policy)
     place = splay(manifest.thing_name, leaf.sha256)
@@ -115,6 +146,8 @@ def _current(config: Config, generation: Generation | None) -> dict[str, Any] | 
         "created_at": to_plain(manifest.created_at),
         "certificate": to_plain(leaf),
         "anchors": to_plain(generation.trust.anchors),
+        "anchor_in_use": _anchor_in_use(manifest.number, newest_first),
+        "trust": to_plain(manifest.trust) if manifest.trust else None,
         "splay": place,
         "renewal": {"at": to_plain(window.renew_at(place)), **to_plain(window)},
     }

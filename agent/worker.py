@@ -20,14 +20,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import survey
-from agent.core import exits
+from agent import delivery, survey
+from agent.core import exits, schedule
 from agent.core.exits import Exit
 from agent.core.orders import MAX_LINE, Do, Order, decode_order
 from agent.core.plain import PlainError, encode, to_plain
 from agent.core.records import public
 from agent.core.values import ByHand, Kind
-from agent.errors import AgentError, RefusedError, StoreBusyError
+from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
 from agent.healing import heal, locked_out
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class Task:
             self._note(self._carry())
         else:
             self._obey()
+        delivery.conclude(self._config, self._parts.store.history())
         client_id = self._client_id()
         if client_id is not None:
             self._end["connected_at"] = self._parts.broker.last_connect(client_id)
@@ -165,8 +166,38 @@ class Task:
                 self._end["rehearsal"] = engine.rehearse()
             case Do.NOTE_RETIRED:
                 engine.note_retired(order.change)
+            case Do.TAKE_DROP | Do.DOWNLOAD:
+                self._take_in()
             case Do.LOOK:
-                pass
+                self._look_at_image()
+
+    def _take_in(self) -> None:
+        """Take a bundle in; that it is refused is an answer to whoever shipped it, and no trouble of the worker's."""
+        receiver, order = delivery.Receiver(self._config, self._parts), self._order
+        try:
+            if order.do is Do.TAKE_DROP:
+                change = receiver.take_drop(order.drop)
+            else:
+                current = self._engine.usable()
+                trust = current.trust if current else None
+                source = delivery.remote_at(order.url, self._config, trust, order.digest or None)
+                change = receiver.take_in(source, order.origin, order.reason, order.order).change
+        except (BundleError, RefusedError) as error:
+            passing = getattr(error, "passing", True)
+            told = {"code": getattr(error, "code", "not-now"), "message": str(error), "hint": error.hint}
+            self._end["bundle"] = {**told, "passing": passing}
+            return
+        if change is None:
+            self._end["bundle"] = {"code": "unchanged", "message": "These anchors are in use already.", "hint": ""}
+            return
+        self._note(self._carry())
+
+    def _look_at_image(self) -> None:
+        """Take the baked copy up when an OS image brought a newer one, unless somebody holds changes."""
+        if self._engine.change is not None or not schedule.is_free(survey.holds(self._config), self._parts.clock.now()):
+            return
+        if delivery.Receiver(self._config, self._parts).take_baked() is not None:
+            self._note(self._carry())
 
     def _begin(self, kind: Kind, origin: Origin, reason: str) -> Outcome:
         self._engine.begin(kind, origin, reason, self._order.order)
@@ -182,7 +213,7 @@ class Task:
     def _climb(self) -> None:
         if self._engine.change is not None:
             raise RefusedError(f"Change {self._engine.change.id} is in flight; it comes first.")
-        healed = heal(self._engine, self._begin, self._order.reason, rotate_from_current=False)
+        healed = heal(self._engine, self._begin, self._carry, self._order.reason, rotate_from_current=False)
         self._end["climb"] = {"use": healed.climb.use, "why": healed.climb.why}
         if healed.outcome is not None:
             self._note(healed.outcome)

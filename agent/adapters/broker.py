@@ -48,9 +48,9 @@ class Broker:
         context = self._connector.tls_context(
             candidate.name, credential.key_pem, credential.certificate_pem, candidate.trust.pem
         )
-        tls.preflight(self._connector.endpoint, candidate.trust)
+        handshake = tls.preflight(self._connector.endpoint, candidate.trust)
         self._keep_distance(candidate.client_id)
-        session = BrokerSession(candidate, self._connector.endpoint, self._connector.timeouts)
+        session = BrokerSession(candidate, self._connector.endpoint, self._connector.timeouts, handshake.anchor)
         session.start(self._connector.options(candidate.client_id, context))
         return session
 
@@ -70,7 +70,8 @@ class Broker:
 class BrokerSession:
     """One MQTT 5 connection, as `agent.ports.Session`."""
 
-    def __init__(self, candidate: Candidate, endpoint: Endpoint, timeouts: Timeouts) -> None:
+    def __init__(self, candidate: Candidate, endpoint: Endpoint, timeouts: Timeouts, anchor: str = "") -> None:
+        self.anchor = anchor  # see `agent.ports.Session`
         self._candidate = candidate
         self._endpoint = endpoint
         self._timeouts = timeouts

@@ -373,7 +373,7 @@ def erase_directory(dir_fd: int, name: str) -> None:
     """
     with directory(name, dir_fd) as fd:
         for file in names(fd):
-            if _is_directory(fd, file):
+            if is_directory(fd, file):
                 erase_directory(fd, file)
                 continue
             with explained(f"erase {name}/{file}"):
@@ -384,7 +384,12 @@ def erase_directory(dir_fd: int, name: str) -> None:
     sync(dir_fd, f"{name} was removed")
 
 
-def _is_directory(dir_fd: int, name: str) -> bool:
+def is_directory(dir_fd: int, name: str) -> bool:
+    """Whether a name is that of a directory, and of no link to one.
+
+    Raises:
+        StoreError: It cannot be told.
+    """
     with explained(f"look at {name}"):
         return stat.S_ISDIR(os.lstat(name, dir_fd=dir_fd).st_mode)
 

@@ -157,7 +157,7 @@ def prepare(dir_fd: int, manifest: Manifest, content: CredentialSet, trust: Trus
         TRUST: trust.pem,
     }
     hashes = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
-    files[MANIFEST] = encode_manifest(replace(manifest, files=hashes))
+    files[MANIFEST] = encode_manifest(replace(manifest, files=hashes, trust=trust.provenance))
     with durable.directory(name, dir_fd) as fd, durable.part_of(f"prepare generation {manifest.number}"):
         _fill(fd, files, modes)
         durable.sync(fd, "the generation was written")
@@ -210,7 +210,8 @@ def _check(dir_fd: int, number: int) -> Generation:
     content = keys.credential_set(data[KEY], data[CERTIFICATE])
     if content.leaf.sha256 != manifest.certificate_id:
         raise DamagedError(f"Generation {number} is damaged: its manifest is for another certificate.")
-    return Generation(manifest=manifest, credential=content, trust=x509.read_bundle(data[TRUST]))
+    trust = replace(x509.read_bundle(data[TRUST]), provenance=manifest.trust)
+    return Generation(manifest=manifest, credential=content, trust=trust)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +249,7 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
     if content.leaf.sha256 == manifest.certificate_id:
         return None
     untouched = hashlib.sha256(trust_pem).hexdigest() == manifest.files.get(TRUST)
-    trust = x509.read_bundle(trust_pem) if untouched else None
+    trust = replace(x509.read_bundle(trust_pem), provenance=manifest.trust) if untouched else None
     return Handmade(
         number=number,
         credential=content,

@@ -9,11 +9,12 @@ Its context takes nothing from the environment: no key log, no system store.
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import ssl
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.core import troubles
 from agent.core.endpoints import ALPN_MQTT
@@ -32,13 +33,22 @@ _NOT_YET_VALID = 9
 _EXPIRED = 10
 _WRONG_HOST = frozenset({62, 64})
 
+_ENCODING_DER = 2  # _ssl.ENCODING_DER
+
 
 @dataclass(frozen=True, kw_only=True)
 class Handshake:
-    """What the server agreed to."""
+    """What the server agreed to.
+
+    Attributes:
+        version: The TLS version.
+        alpn: The protocol that was negotiated, or None.
+        anchor: SHA-256 of the trust anchor that the server's chain ended in, or empty when it cannot be told.
+    """
 
     version: str
     alpn: str | None
+    anchor: str = ""
 
 
 def preflight(endpoint: Endpoint, trust: TrustBundle) -> Handshake:
@@ -116,7 +126,7 @@ def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: E
                     raise ConnectionAbortedError("closed by the other side" if not data else "no end of it") from None
                 incoming.write(data)
             else:
-                return Handshake(version=tls.version() or "", alpn=tls.selected_alpn_protocol())
+                return _so_far(tls)
     except ssl.SSLCertVerificationError as error:
         raise CloudError(_untrusted(endpoint.host, error)) from None
     except ssl.SSLError as error:
@@ -139,7 +149,25 @@ def _wants_client_certificate(tls: ssl.SSLObject) -> bool:
 
 def _so_far(tls: ssl.SSLObject) -> Handshake:
     cipher = tls.cipher()
-    return Handshake(version=cipher[1] if cipher else "", alpn=tls.selected_alpn_protocol())
+    version = tls.version() or (cipher[1] if cipher else "")
+    return Handshake(version=version, alpn=tls.selected_alpn_protocol(), anchor=_anchor(tls))
+
+
+def _anchor(tls: ssl.SSLObject) -> str:
+    chain = certificates_of(tls, "get_verified_chain")
+    return hashlib.sha256(chain[-1]).hexdigest() if chain else ""
+
+
+def certificates_of(tls: ssl.SSLObject, method: str) -> list[bytes]:
+    """Return the server's chain as DER, leaf first; empty where this Python cannot tell.
+
+    Args:
+        tls: After the handshake, or after the server has shown its certificate.
+        method: ``get_verified_chain``, which ends in the anchor, or ``get_unverified_chain``.
+    """
+    owner = tls if hasattr(tls, method) else getattr(tls, "_sslobj", None)  # public from Python 3.13 on
+    found: Any = getattr(owner, method, list)()
+    return [item if isinstance(item, bytes) else item.public_bytes(_ENCODING_DER) for item in found or []]
 
 
 def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:

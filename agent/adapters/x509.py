@@ -3,12 +3,16 @@
 What is read may be hostile. Every complaint is a `MaterialError`; the parser's own errors, of which there are many
 unrelated kinds and some only when a field is first touched, all end here.
 
+`read_store` reads what others made, certificate by certificate, and reports what it cannot read. `read_chain` and
+`read_bundle` read what is to be used, and refuse all of it for one bad block.
+
 What is written is canonical: one PEM block after another and nothing else, made from the DER that was checked, so the
 bytes that were verified are the bytes that the TLS library loads.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import warnings
@@ -20,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
+from agent.core.lint import Entry
 from agent.core.values import CertificateFacts, TrustBundle
 from agent.errors import MaterialError
 
@@ -76,6 +81,7 @@ def _facts(certificate: x509.Certificate) -> CertificateFacts:
         signature=_signature(certificate),
         digital_signature=_digital_signature(extensions),
         client_auth=_client_auth(extensions),
+        version=certificate.version.value + 1,
     )
 
 
@@ -166,3 +172,92 @@ def read_bundle(data: bytes) -> TrustBundle:
     if len(facts) > MAX_ANCHORS:
         raise MaterialError(f"the trust bundle has {len(facts)} anchors and {MAX_ANCHORS} are allowed")
     return TrustBundle(pem=pem, anchors=facts)
+
+
+MAX_STORE = 8_388_608  # bytes; the largest public store has a twentieth of it
+MAX_ENTRIES = 5_000
+
+_SEQUENCE = 0x30  # how every DER certificate begins
+_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+_PROBLEMS = {
+    b"TRUSTED CERTIFICATE": "it is in OpenSSL's own format, which only OpenSSL reads",
+    b"PKCS7": "it is a PKCS #7 container, not a certificate",
+}
+
+
+def read_store(data: bytes) -> tuple[Entry, ...]:
+    """Return what is in a store of any origin, PEM with whatever stands between the blocks, or DER.
+
+    Raises:
+        MaterialError: It is too large to be looked at.
+    """
+    if len(data) > MAX_STORE:
+        raise MaterialError(f"the store has {len(data)} bytes and {MAX_STORE} are looked at")
+    entries = _der_entries(data) if data[:1] == bytes([_SEQUENCE]) else _pem_entries(data)
+    if len(entries) > MAX_ENTRIES:
+        raise MaterialError(f"the store has more than the {MAX_ENTRIES} entries that are looked at")
+    return tuple(entries)
+
+
+def _pem_entries(data: bytes) -> list[Entry]:
+    entries: list[Entry] = []
+    position, line = 0, 1
+    while len(entries) <= MAX_ENTRIES and (found := data.find(_BEGIN, position)) >= 0:
+        line += data.count(b"\n", position, found)
+        following = data.find(_BEGIN, found + len(_BEGIN))
+        end = len(data) if following < 0 else following
+        entries.append(_pem_entry(data[found:end], line))
+        position, line = end, line + data.count(b"\n", found, end)
+    return entries
+
+
+def _pem_entry(block: bytes, line: int) -> Entry:
+    label = _LABEL.match(block)
+    if label is None:
+        return Entry(line=line, problem="its first line is malformed")
+    if label[1] != b"CERTIFICATE":
+        if label[1].endswith(b"PRIVATE KEY"):
+            return Entry(line=line, problem="it is a private key, which has no place among certificates")
+        return Entry(line=line, problem=_PROBLEMS.get(label[1], "it is no certificate"))
+    body, end, _ = block[label.end() :].partition(b"-----END CERTIFICATE-----")
+    if not end:
+        return Entry(line=line, problem="it has no end")
+    try:
+        der = base64.b64decode(b"".join(body.split()), validate=True)
+    except ValueError:
+        return Entry(line=line, problem="it is not base64 text")
+    return _entry(der, line)
+
+
+def _entry(der: bytes, line: int) -> Entry:
+    try:
+        facts, _ = read_certificate(der)
+    except MaterialError as error:
+        return Entry(line=line, problem=str(error))
+    return Entry(line=line, facts=facts)
+
+
+def _der_entries(data: bytes) -> list[Entry]:
+    """Return the certificates that stand one after the other in a binary file."""
+    entries: list[Entry] = []
+    position = 0
+    while position < len(data) and len(entries) <= MAX_ENTRIES:
+        length = _der_length(data[position : position + 6])
+        if not length or position + length > len(data):
+            entries.append(Entry(line=1, problem=f"what follows byte {position} is no DER certificate"))
+            break
+        entries.append(_entry(data[position : position + length], 1))
+        position += length
+    return entries
+
+
+def _der_length(head: bytes) -> int:
+    """Return how long a DER sequence is, its header included (X.690, section 8.1.3), or 0 when it is none."""
+    if len(head) < 2 or head[0] != _SEQUENCE:  # noqa: PLR2004 - tag and length
+        return 0
+    if head[1] < 0x80:  # noqa: PLR2004 - the short form
+        return 2 + head[1]
+    size = head[1] & 0x7F
+    if not 1 <= size <= len(head) - 2:
+        return 0
+    return 2 + size + int.from_bytes(head[2 : 2 + size])

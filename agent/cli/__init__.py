@@ -95,10 +95,18 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
         from agent.cli import sandbox  # noqa: PLC0415
 
         return sandbox.run(arguments, output)
+    if arguments.verb == "trust" and (arguments.action == "publish" or getattr(arguments, "files", None)):
+        from agent.cli import pipeline  # noqa: PLC0415
+
+        return pipeline.carry_out(arguments, output)  # on a machine that is no gateway
     from agent.config import load  # noqa: PLC0415
 
     config = load(arguments.config)
     match arguments.verb:
+        case "trust":
+            from agent.cli import trust  # noqa: PLC0415
+
+            return trust.carry_out(config, arguments, output)
         case "run":
             return _run_daemon(str(arguments.config))
         case "enroll" | "rotate" | "rollback":

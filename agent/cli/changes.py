@@ -121,7 +121,7 @@ class Changer:
 
     def climb(self, why: str) -> Exit:
         """Find a set that works, put it in place, and rotate from there."""
-        healed = heal(self.engine, self.run, why, rotate_from_current=True)
+        healed = heal(self.engine, self.run, self.follow, why, rotate_from_current=True)
         if healed.outcome is not None:
             return self.conclude(healed.outcome)
         if healed.climb.use is Rung.TECHNICIAN:

@@ -70,6 +70,16 @@ def change(config: Config, arguments: argparse.Namespace, output: Output) -> Exi
     return None if messages is None else _Follow(arguments, output).through(messages)
 
 
+def go_on(config: Config, arguments: argparse.Namespace, output: Output) -> Exit | None:
+    """Have the daemon carry on the change that was just planned, and follow it; None when no daemon runs.
+
+    Raises:
+        AgentError: The daemon refuses it, or cannot be talked to.
+    """
+    messages = ask(config, {"verb": "go-on", "no_wait": arguments.no_wait})
+    return None if messages is None else _Follow(arguments, output).through(messages)
+
+
 class _Follow:
     """Tells what comes, and leaves when patience is used up; the daemon goes on by itself."""
 

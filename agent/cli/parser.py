@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     _add_changes(verbs)
     _add_holds(verbs)
     _add_views(verbs)
+    _add_trust(verbs)
     _add_sandbox(verbs)
     return parser.parse_args(argv)
 
@@ -66,23 +68,27 @@ def _add_changes(verbs: Verbs) -> None:
     }
     for name, text in texts.items():
         verb = _add(verbs, name, text)
-        verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=_reason)
-        verb.add_argument(
-            "--no-wait",
-            action="store_true",
-            help="leave the rest to the daemon once it is begun; without one, do not wait for the end of probation",
-        )
+        _add_following(verb)
         if name == "rotate":
             verb.add_argument(
                 "--dry-run", action="store_true", help="do all that costs nothing, and say what a rotation would do"
             )
-        verb.add_argument(
-            "--wait",
-            type=_seconds,
-            metavar="SECONDS",
-            help="how long to retry before leaving the change for later (default 120, and 1200 for what the cloud "
-            "itself needs time for)",
-        )
+
+
+def _add_following(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=_reason)
+    verb.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="leave the rest to the daemon once it is begun; without one, do not wait for the end of probation",
+    )
+    verb.add_argument(
+        "--wait",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long to retry before leaving the change for later (default 120, and 1200 for what the cloud "
+        "itself needs time for)",
+    )
 
 
 def _add_holds(verbs: Verbs) -> None:
@@ -103,6 +109,51 @@ def _add_views(verbs: Verbs) -> None:
     _add(actions, "check", "check the configuration file and what it names")
 
 
+def _add_trust(verbs: Verbs) -> None:
+    trust = verbs.add_parser("trust", help="work with trust anchors", allow_abbrev=False)
+    actions = trust.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add(actions, "list", "show the anchors in use, where they came from, and what is to be said about them")
+    check = _add(actions, "check", "check a store of any program, or without FILE the anchors in use")
+    check.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a PEM or DER store")
+    check.add_argument("--any", action="store_true", help="the store need not hold the roots of AWS IoT Core")
+    install = _add(actions, "install", "verify a signed bundle, prove its anchors, and put them in place")
+    install.add_argument(
+        "source", metavar="FILE|DIR|URL", help="a tar archive, a repository's directory, or an https URL of either"
+    )
+    install.add_argument("--sha256", type=_digest, metavar="HEX", help="the hash that a downloaded archive must have")
+    _add_following(install)
+    restore = _add(actions, "restore", "put the baked copy of the anchors back, once it is proven")
+    _add_following(restore)
+    _add_publish(_add(actions, "publish", "make or sign again a repository of signed bundles, for a pipeline"))
+
+
+def _add_publish(publish: argparse.ArgumentParser) -> None:
+    publish.add_argument("repository", type=Path, metavar="DIR", help="the repository; made when it is not there")
+    publish.add_argument(
+        "--anchors", type=Path, metavar="FILE", help="the bundle; without it, sign again what is there"
+    )
+    for flag, meaning, text in _REPEATED:
+        kind = _pair if "=" in meaning else str
+        publish.add_argument(flag, action="append", default=[], type=kind, metavar=meaning, help=text)
+    publish.add_argument("--replace-keys", action="store_true", help="give each role named with --key just these keys")
+    publish.add_argument("--target", default="anchors.pem", metavar="NAME", help="the bundle's name (anchors.pem)")
+    publish.add_argument("--without-amazon", type=_reason, metavar="WHY", help="let roots of AWS IoT Core be missing")
+    text = "the time of publication (default: SOURCE_DATE_EPOCH, else now)"
+    publish.add_argument("--time", type=_instant, metavar="TIME", help=text)
+    publish.add_argument("--archive", type=Path, metavar="FILE", help="also write what a gateway needs as one tar file")
+
+
+_REPEATED = (
+    ("--key", "ROLE[,ROLE]=URI", "who signs: file2:KEY.pem, or any signer URI of securesystemslib"),
+    ("--public-key", "URI=FILE", "the public part of a key that is not in a file"),
+    ("--old-root-key", "URI", "a key of the root before, when the root's own keys are replaced"),
+    ("--threshold", "ROLE=N", "how many signatures a role needs (default 1)"),
+    ("--expires", "ROLE=DURATION", "how long signatures last (timestamp 90d, targets, snapshot 365d, root 3650d)"),
+    ("--renew", "ROLE", "a role that gets a new version although nothing in it changed"),
+    ("--compatible", "PRODUCT", "a product the bundle is for, compared with `trust.compatible` (default: all)"),
+)
+
+
 def _add_sandbox(verbs: Verbs) -> None:
     verb = _add(verbs, "sandbox", "run a local AWS IoT Core to rehearse against")
     verb.add_argument("--dir", type=Path, required=True, metavar="DIR", help="where to keep its files")
@@ -118,6 +169,27 @@ def _add_sandbox(verbs: Verbs) -> None:
     )
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name or not value:
+        raise argparse.ArgumentTypeError("NAME=VALUE is expected")
+    return name, value
+
+
+def _digest(text: str) -> str:
+    if len(text) != 64 or not all(char in "0123456789abcdefABCDEF" for char in text):  # noqa: PLR2004 - SHA-256
+        raise argparse.ArgumentTypeError("64 hexadecimal digits are expected")
+    return text.lower()
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a time such as 2026-11-22T12:00:00Z is expected") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 def _seconds(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 10**9:
@@ -126,11 +198,17 @@ def _seconds(text: str) -> int:
 
 
 def _span(text: str) -> int:
+    seconds = span(text)
+    if not 0 < seconds <= LONGEST_PAUSE:
+        raise argparse.ArgumentTypeError("a duration such as 90m, 12h or 7d is expected, at most 90d")
+    return seconds
+
+
+def span(text: str) -> int:
+    """Return a duration in seconds; 0 when it is none."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.isdecimal() or not 0 < int(number[:8]) * units[unit] <= LONGEST_PAUSE:
-        raise argparse.ArgumentTypeError("a duration such as 90m, 12h or 7d is expected, at most 90d")
-    return int(number) * units[unit]
+    return int(number[:8]) * units[unit] if unit in units and number.isdecimal() else 0
 
 
 def _reason(text: str) -> str:

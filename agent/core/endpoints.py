@@ -92,3 +92,8 @@ def classify(host: str) -> EndpointName:
     if name.endswith(".api.aws"):
         return EndpointName(kind=EndpointKind.DUAL_STACK)
     return EndpointName(kind=EndpointKind.ATS if _ATS.fullmatch(name) else EndpointKind.CUSTOM)
+
+
+def chains_to_amazon(host: str) -> bool:
+    """Whether an endpoint's chain may end in any of Amazon's roots: every one that AWS names does."""
+    return classify(host).kind is not EndpointKind.CUSTOM

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from agent.core.failure import FailureClass
-from agent.errors import AgentError, CloudError, ConfigError, RefusedError, StoreBusyError
+from agent.errors import AgentError, BundleError, CloudError, ConfigError, RefusedError, StoreBusyError
 
 if TYPE_CHECKING:
     from agent.core.decide import Wait
@@ -33,7 +33,7 @@ def of_error(error: AgentError) -> Exit:
             return Exit.USAGE
         case RefusedError() | StoreBusyError():
             return Exit.REFUSED
-        case CloudError():
+        case CloudError() | BundleError(passing=True):
             return Exit.UNAVAILABLE
         case _:
             denied = getattr(error.__cause__, "errno", None) in {errno.EACCES, errno.EPERM}

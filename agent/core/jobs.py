@@ -5,7 +5,10 @@ documents of our own are touched::
 
     {"operation": "rotate-certificate", "reason": "...", "window": {"opens_at": "...", "closes_at": "..."}}
     {"operation": "rollback", "reason": "..."}
+    {"operation": "install-trust-bundle", "url": "https://...", "sha256": "...", "reason": "..."}
     {"operation": "report"}
+
+The URL is that of an archive, presigned or not, or of a repository when it ends with a slash; the hash is optional.
 
 ``"agent": "iot-cert-agent"`` may mark a document as ours; one that is marked and cannot be understood is rejected with
 the reason. Nothing is remembered apart from the history: a change carries the job and its execution number, so a job
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import ChangeRecord, Phase
+from agent.core.orders import MAX_URL
 from agent.core.plain import Node, PlainError, decode
 from agent.core.schedule import Suggestion
 from agent.core.wording import clock_time
@@ -36,6 +40,7 @@ MAX_DETAIL = 1_000  # characters; AWS takes 1024
 MAX_DETAILS = 10  # pairs of name and value
 MAX_REASON = 300  # characters of an operator's reason that are kept
 
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -44,6 +49,7 @@ class Operation(StrEnum):
 
     ROTATE = "rotate-certificate"
     ROLLBACK = "rollback"
+    INSTALL = "install-trust-bundle"
     REPORT = "report"
 
 
@@ -79,6 +85,19 @@ class Execution:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Download:
+    """Where a signed bundle is.
+
+    Attributes:
+        url: It may be presigned, and then it is a secret.
+        digest: The SHA-256 that its archive must have, or empty.
+    """
+
+    url: str = field(repr=False)
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
     """What a document of ours wants.
 
@@ -86,11 +105,13 @@ class Order:
         operation: What to do.
         reason: Why, in the words of whoever made the job.
         window: When to do it; None means now.
+        download: What to install, for that operation.
     """
 
     operation: Operation
     reason: str
     window: Suggestion | None = None
+    download: Download | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,9 +186,19 @@ def read_order(execution: Execution) -> Order | Answer | None:
         window = read_window(node.optional_node("window"), f"job {execution.job_id}", execution.order)
         if window is not None and operation != Operation.ROTATE:
             return rejected("malformed-document", f"Only {Operation.ROTATE} takes a window.")
-        return Order(operation=Operation(operation), reason=reason, window=window)
+        download = _download(node) if operation == Operation.INSTALL else None
+        return Order(operation=Operation(operation), reason=reason, window=window, download=download)
     except PlainError as error:
         return rejected("malformed-document", f"{error}.")
+
+
+def _download(node: Node) -> Download:
+    url, digest = node.text("url", limit=MAX_URL), node.optional_text("sha256", limit=64) or ""
+    if not url.startswith("https://"):
+        raise PlainError(f"{node.path}: url: one that begins with https:// is expected")
+    if digest and _SHA256.fullmatch(digest) is None:
+        raise PlainError(f"{node.path}: sha256: 64 hexadecimal digits are expected")
+    return Download(url=url, digest=digest.lower())
 
 
 def read_window(node: Node | None, source: str, order: str = "") -> Suggestion | None:

@@ -1,13 +1,20 @@
-"""What to try when the current set does not connect: current → previous → claim → a technician.
+"""What to try when the current set does not connect.
+
+::
+
+    current → (other anchors: previous → baked) → previous → claim → a technician
 
 Rules:
 
+* Other anchors are tried, with the certificate kept, when the server is not trusted: that is no fault of the
+  certificate, and going back to an older one, which may be retired already, would not mend it. Nothing is weakened:
+  each is a set of anchors that this gateway was given and that must verify the live endpoint all by itself.
+
 * A rung is left only when its set is missing, damaged or refused, never for lack of network: a failure that any path
-  may have (no route, a wrong clock) would meet the next rung just the same. A server that the current anchors do not
-  verify may verify with the previous set's own.
+  may have (no route, a wrong clock) would meet the next rung just the same.
 * The first rung that is accepted is the control that makes the refusals before it decisive.
 * What follows is one ordinary change, so that it is proven, recorded and undone like any other: the previous set is
-  put back, or the claim certificate enrols the gateway anew.
+  put back, its anchors are, or the claim certificate enrols the gateway anew.
 """
 
 from __future__ import annotations
@@ -17,14 +24,25 @@ from enum import StrEnum
 
 from agent.core.failure import AMBIGUOUS, Failure, FailureClass
 
+MISSING = "missing"  # the code of a rung on which there is nothing to try
+
 
 class Rung(StrEnum):
     """One way to get back to the cloud, in the order of trying."""
 
     CURRENT = "current"
+    PREVIOUS_ANCHORS = "previous anchors"
+    BAKED_ANCHORS = "baked anchors"
     PREVIOUS = "previous"
     CLAIM = "claim"
     TECHNICIAN = "technician"
+
+
+# What other anchors may mend: a chain that ends in none of ours, or in one that has expired.
+OTHER_ANCHORS_MAY_VERIFY = frozenset({"unknown-root", "server-certificate-expired"})
+
+# Rungs that keep the certificate.
+OTHER_ANCHORS = (Rung.PREVIOUS_ANCHORS, Rung.BAKED_ANCHORS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +60,7 @@ class Attempt:
 
 def missing(rung: Rung, why: str) -> Attempt:
     """Return the attempt at a rung on which there is nothing to try."""
-    failure = Failure(kind=FailureClass.CREDENTIAL, code="missing", message=why, decisive=True)
+    failure = Failure(kind=FailureClass.CREDENTIAL, code=MISSING, message=why, decisive=True)
     return Attempt(rung=rung, failure=failure)
 
 
@@ -66,32 +84,66 @@ def climb(attempts: tuple[Attempt, ...]) -> Climb:
     if not attempts:
         return Climb(try_next=Rung.CURRENT, why="the current set is tried first")
     last = attempts[-1]
+    name = _name(last.rung)
     if last.failure is None:
-        return Climb(use=last.rung, why=f"the {last.rung} set is accepted")
-    if not _may_differ_below(last):
-        return Climb(why=last.failure.message)
-    if last.rung is not Rung.CLAIM:
-        following = list(Rung)[list(Rung).index(last.rung) + 1]
-        return Climb(try_next=following, why=f"the {last.rung} set does not work: {last.failure.message}")
-    return _top(attempts)
+        return Climb(use=last.rung, why=f"{name} accepted")
+    following = _following(attempts)
+    if following is None:
+        at_the_end = last.rung is Rung.CLAIM and _may_be_the_certificate(last.failure)
+        return _top(attempts) if at_the_end else Climb(why=_reason(attempts))
+    return Climb(try_next=following, why=f"{name} not accepted: {last.failure.message}")
+
+
+def _name(rung: Rung) -> str:
+    return f"the {rung} are" if rung in OTHER_ANCHORS else f"the {rung} set is"
+
+
+def _reason(attempts: tuple[Attempt, ...]) -> str:
+    """Return what was met last; that something is missing is no reason."""
+    met = [attempt.failure for attempt in attempts if attempt.failure and attempt.failure.code != MISSING]
+    return met[-1].message if met else "there is no set on this gateway"
+
+
+def _following(attempts: tuple[Attempt, ...]) -> Rung | None:
+    """Return the rung that may fare better than all before, or None."""
+    last, failure = attempts[-1], attempts[-1].failure
+    refused = failure is not None and _may_be_the_certificate(failure)
+    untrusted = failure is not None and failure.code in OTHER_ANCHORS_MAY_VERIFY
+    match last.rung:
+        case Rung.CURRENT:
+            return Rung.PREVIOUS_ANCHORS if untrusted else (Rung.PREVIOUS if refused else None)
+        case Rung.PREVIOUS_ANCHORS | Rung.BAKED_ANCHORS if refused and not _is_missing(last):
+            return Rung.PREVIOUS
+        case Rung.PREVIOUS_ANCHORS:
+            return Rung.BAKED_ANCHORS if refused or untrusted else None
+        case Rung.PREVIOUS:
+            return Rung.CLAIM if refused or (untrusted and _server_was_verified(attempts)) else None
+        case _:
+            return None
+
+
+def _is_missing(attempt: Attempt) -> bool:
+    return attempt.failure is not None and attempt.failure.code == MISSING
+
+
+def _may_be_the_certificate(failure: Failure) -> bool:
+    return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY} or (
+        failure.kind is FailureClass.NETWORK and failure.code in AMBIGUOUS
+    )
+
+
+def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
+    """Whether some anchors verified the server: only after that can a set be refused."""
+    return any(
+        attempt.failure is not None and _may_be_the_certificate(attempt.failure) and not _is_missing(attempt)
+        for attempt in attempts
+    )
 
 
 def _top(attempts: tuple[Attempt, ...]) -> Climb:
     refusals = [attempt.failure for attempt in attempts if attempt.failure]
-    if all(failure.code == "missing" or failure.kind is FailureClass.POLICY for failure in refusals):
+    if all(failure.code == MISSING or failure.kind is FailureClass.POLICY for failure in refusals):
         why = "there is no set left on this gateway that the broker accepts"
         return Climb(use=Rung.TECHNICIAN, why=why)
     why = "no set on this gateway gets through, and nothing says that it is the sets; the agent tries again"
     return Climb(why=why)
-
-
-def _may_differ_below(attempt: Attempt) -> bool:
-    """Whether another rung may fare better: the failure may be due to the credential, or to this set's own anchors."""
-    failure = attempt.failure
-    if failure is None:
-        return False
-    if failure.kind is FailureClass.SERVER_TRUST:
-        return attempt.rung is Rung.CURRENT  # the previous set has the anchors it was proven with
-    return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY} or (
-        failure.kind is FailureClass.NETWORK and failure.code in AMBIGUOUS
-    )

@@ -117,6 +117,7 @@ class ChangeRecord:
         retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
         good_time: The last proof under a synchronised clock: a floor for every later clock. It cannot be far off, since
             the endpoint's own certificate was valid then.
+        anchor: SHA-256 of the trust anchor that the endpoint chained to at the last proof; empty when it is not known.
     """
 
     id: str
@@ -146,6 +147,7 @@ class ChangeRecord:
     order: str = ""
     replaces: str | None = None
     retired_at: datetime | None = None
+    anchor: str = ""
 
     @property
     def committed_at(self) -> datetime | None:
@@ -220,9 +222,11 @@ class Proven(Event):
 
     Attributes:
         synchronised: Whether the clock was, so that `at` may serve as a floor for later clocks.
+        anchor: SHA-256 of the trust anchor that the endpoint chained to, or empty.
     """
 
     synchronised: bool = False
+    anchor: str = ""
 
 
 class Activated(Event):
@@ -436,9 +440,10 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
             return replace(record, issued=_spent(record.issued))
         case Deployed(probation=probation):
             return replace(record, probation_until=event.at + probation)
-        case Proven(synchronised=synchronised):  # and the two that are proofs within probation
+        case Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
             good_time = event.at if synchronised else record.good_time
-            return _clear(replace(record, checked_at=event.at, good_time=good_time))
+            proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)
+            return _clear(proven)
         case RolledBack():
             return replace(record, failure=record.condemned)
         case Retired():

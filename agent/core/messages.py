@@ -65,6 +65,8 @@ class Event(StrEnum):
     CERTIFICATE_EXPIRING = "certificate-expiring"
     CERTIFICATE_EXPIRED = "certificate-expired"
     ANCHOR_EXPIRING = "anchor-expiring"
+    BUNDLE_REFUSED = "bundle-refused"
+    WATCHED_EXPIRING = "watched-expiring"
     CLOCK_IMPLAUSIBLE = "clock-implausible"
     REPLACED_BY_HAND = "replaced-by-hand"
     WORKER_DIED = "worker-died"
@@ -126,6 +128,12 @@ CATALOGUE: dict[Event, Message] = {
     Event.CERTIFICATE_EXPIRING: Message("63730276c48b4461beb8a267eb5ab215", P.ERROR, "The certificate expires soon"),
     Event.CERTIFICATE_EXPIRED: Message("8683aff1227a45d8a145249069161ae8", P.CRITICAL, "The certificate has expired"),
     Event.ANCHOR_EXPIRING: Message("4a47119ab88f4d9db7f173d9d3381768", P.WARNING, "A trust anchor expires soon"),
+    Event.BUNDLE_REFUSED: Message(
+        "e02ba5b3d3174aaeaf15dee20c750b1f", P.WARNING, "A bundle of trust anchors was refused"
+    ),
+    Event.WATCHED_EXPIRING: Message(
+        "a3e99d8dc4b644a9abd41a734ddc26d5", P.WARNING, "A watched certificate expires soon"
+    ),
     Event.CLOCK_IMPLAUSIBLE: Message("6c7f1c372fb7462798d55a2d93467686", P.ERROR, "The clock is certainly wrong"),
     Event.REPLACED_BY_HAND: Message("f307010ce125419591d2d20a6016a186", P.WARNING, "Files were changed by other hands"),
     Event.WORKER_DIED: Message("f739253e29fe4f51a293346a8742695f", P.ERROR, "A change's process died"),

@@ -39,6 +39,7 @@ Sample = tuple[str, str, str, dict[str, str], float]
 def _samples(document: Mapping[str, Any], history: tuple[ChangeRecord, ...], now: datetime) -> Iterator[Sample]:
     yield "health", "gauge", "Exit code of `iot-cert status`: 0 healthy, 1 degraded, 3 critical.", {}, document["exit"]
     yield from _certificates(document, now)
+    yield from _watched(document)
     yield from _plan(document)
     link = document.get("connection") or {}
     for state in STATES:
@@ -62,6 +63,16 @@ def _certificates(document: Mapping[str, Any], now: datetime) -> Iterator[Sample
     for kind, facts in named:
         left = (datetime.fromisoformat(facts["not_after"]) - now) / timedelta(days=1)
         yield f"{kind}_days_left", "gauge", f"Days left of the {kind} when this was written.", _labels(facts), left
+
+
+def _watched(document: Mapping[str, Any]) -> Iterator[Sample]:
+    for item in document.get("watched") or []:
+        path = {"path": item["path"]}
+        yield "watched_usable", "gauge", "Whether a watched file can be read.", path, not item.get("problem")
+        for one in (item.get("ends") or [])[:1]:
+            at = datetime.fromisoformat(one["not_after"]).timestamp()
+            text = "End of the first certificate to expire in a watched file, Unix seconds."
+            yield "watched_not_after_seconds", "gauge", text, path, at
 
 
 def _labels(facts: Mapping[str, Any]) -> dict[str, str]:

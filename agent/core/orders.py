@@ -12,6 +12,7 @@ from agent.core.plain import decode, encode
 from agent.core.values import Kind, Origin
 
 MAX_LINE = 1_048_576  # bytes
+MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth of it
 MAX_SECONDS = 10**12  # beyond any monotonic clock
 
 
@@ -25,6 +26,8 @@ class Do(StrEnum):
     CLIMB = "climb"  # find a set that works, and begin what leads there
     REHEARSE = "rehearse"  # all of a rotation that costs nothing
     NOTE_RETIRED = "note-retired"  # write down that the cloud accepted a retirement
+    TAKE_DROP = "take-drop"  # take a signed bundle in from the inbox
+    DOWNLOAD = "download"  # take a signed bundle in from a URL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,9 @@ class Order:
         orderly: The last worker ended at a wait, so no step was cut off.
         hasten: Try the next step now, whatever delay a failure left behind.
         connected_at: When the daemon connected last, by the monotonic clock.
+        drop: The name of what lies in the inbox.
+        url: Where a bundle is; it may be presigned, and then it is a secret.
+        digest: The SHA-256 that the bundle's archive must have, or empty.
         configuration: The text of the configuration in force, which the file may not be any more; empty for the file.
     """
 
@@ -53,6 +59,9 @@ class Order:
     orderly: bool = False
     hasten: bool = False
     connected_at: float | None = None
+    drop: str = ""
+    url: str = field(default="", repr=False)
+    digest: str = ""
     configuration: str = field(default="", repr=False)
 
 
@@ -78,6 +87,9 @@ def decode_order(line: bytes) -> Order:
         orderly=node.flag("orderly"),
         hasten=node.flag("hasten"),
         connected_at=_seconds(node.plain().get("connected_at")),
+        drop=node.optional_text("drop", limit=128) or "",
+        url=node.optional_text("url", limit=MAX_URL) or "",
+        digest=node.optional_text("digest", limit=64) or "",
         configuration=node.optional_text("configuration", limit=MAX_LINE) or "",
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.core.wording import clock_time, duration
+from agent.core.wording import clock_time, common_name, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # Exit codes of `agent.core.exits`, without its imports.
 DONE, DEGRADED, CRITICAL = 0, 1, 3
 
-WARN_ANCHOR = timedelta(days=180)
 LONG_DOWN = timedelta(minutes=15)  # without a connection before it counts as a problem
 
 
@@ -64,6 +63,9 @@ def _findings(document: Document, now: datetime) -> Iterator[Finding]:
         yield CRITICAL, "", "This gateway has no certificate yet: run `iot-cert enroll`."
     if current is not None and believable:
         yield from _dates(current, now)
+        yield from _anchors(document, now)
+    if believable:
+        yield from _watched(document, now)
     yield from _changes(document)
     yield from _live(document, now)
 
@@ -79,12 +81,35 @@ def _dates(current: Document, now: datetime) -> Iterator[Finding]:
     elif instant(current["renewal"]["emergency_at"]) <= now:
         text = f"The certificate expires at {clock_time(not_after)} and is not replaced yet: see `iot-cert explain`."
         yield DEGRADED, "certificate-expiring", text
+
+
+def _anchors(document: Document, now: datetime) -> Iterator[Finding]:
+    """Return each anchor's alarm; it is worded anew at each distance, so that the journal has one for each."""
+    current = document["current"]
     for anchor in current["anchors"]:
-        end = instant(anchor["not_after"])
-        if end <= now:
-            yield DEGRADED, "anchor-expiring", f"The trust anchor {anchor['subject']} expired at {clock_time(end)}."
-        elif end - now < WARN_ANCHOR:
-            yield DEGRADED, "anchor-expiring", f"The trust anchor {anchor['subject']} expires at {clock_time(end)}."
+        name, used = common_name(anchor["subject"]), anchor["sha256"] == current.get("anchor_in_use")
+        which = "The trust anchor that the endpoint chains to" if used else "The trust anchor"
+        alarm = _alarm(f"{which}, {name},", instant(anchor["not_after"]), now, document.get("warn_anchors") or [])
+        if alarm:
+            yield CRITICAL if used and instant(anchor["not_after"]) <= now else DEGRADED, "anchor-expiring", alarm
+
+
+def _watched(document: Document, now: datetime) -> Iterator[Finding]:
+    for item in document.get("watched") or []:
+        if item.get("problem"):
+            yield DEGRADED, "watched-expiring", f"A watched file cannot be used. {item['problem']}."
+        for one in item.get("ends") or []:
+            name = f"{common_name(one['subject'])} in {item['path']}"
+            alarm = _alarm(name, instant(one["not_after"]), now, [item["warn"]])
+            if alarm:
+                yield DEGRADED, "watched-expiring", alarm
+
+
+def _alarm(name: str, end: datetime, now: datetime, distances: list[float]) -> str:
+    if end <= now:
+        return f"{name} expired at {clock_time(end)}."
+    within = [timedelta(seconds=seconds) for seconds in distances if end - now < timedelta(seconds=seconds)]
+    return f"{name} expires at {clock_time(end)}, in less than {duration(min(within))}." if within else ""
 
 
 def _changes(document: Document) -> Iterator[Finding]:
@@ -138,22 +163,32 @@ def _current(document: Document, current: Document, now: datetime) -> Iterator[t
     renewal = current["renewal"]
     opens = instant(renewal["opens_at"])
     yield "renewal", f"due {clock_time(instant(renewal['at']))}, in the window from {opens:%Y-%m-%d %H:%M} UTC"
-    lines = [
-        f"{_common_name(anchor['subject'])}, {_until(instant(anchor['not_after']), now)}"
-        for anchor in current["anchors"]
-    ]
-    yield "anchors", "\n".join(lines)
+    yield "anchors", "\n".join(_anchor_lines(current, now))
+    for item in document.get("watched") or []:
+        yield "watched", _watched_line(item, now)
+
+
+def _anchor_lines(current: Document, now: datetime) -> Iterator[str]:
+    for anchor in current["anchors"]:
+        used = "; the endpoint chains to it" if anchor["sha256"] == current.get("anchor_in_use") else ""
+        yield f"{common_name(anchor['subject'])}, {_until(instant(anchor['not_after']), now)}{used}"
+    trust = current.get("trust")
+    if trust:
+        name = "the baked copy" if trust["source"] == "baked" else f"signed bundle {trust['version']}"
+        yield f"from {name}{' of ' + trust['issued_at'][:10] if trust.get('issued_at') else ''}"
+
+
+def _watched_line(item: Document, now: datetime) -> str:
+    if item.get("problem"):
+        return str(item["problem"])
+    first = item["ends"][0]
+    return f"{item['path']}: {item['certificates']}, first {_until(instant(first['not_after']), now)}"
 
 
 def _until(at: datetime, now: datetime) -> str:
     days = (at - now) / timedelta(days=1)
     left = f"{days:.0f} days left" if days >= 2 else f"{days * 24:.1f} h left"  # noqa: PLR2004 - below, hours tell more
     return f"until {at:%Y-%m-%d %H:%M} UTC ({left if days > 0 else 'EXPIRED'})"
-
-
-def _common_name(subject: str) -> str:
-    parts = [part for part in subject.split(",") if part.startswith("CN=")]
-    return parts[0][3:] if parts else subject
 
 
 def _change(document: Document) -> str:

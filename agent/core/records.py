@@ -13,7 +13,7 @@ from typing import Any
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import ChangeRecord, Issued, Phase
 from agent.core.plain import Node, PlainError, decode, encode, to_plain
-from agent.core.values import Kind, Manifest, Origin
+from agent.core.values import Kind, Manifest, Origin, Provenance, TrustSource
 
 FORMAT = 1
 
@@ -95,6 +95,7 @@ def _record(node: Node) -> ChangeRecord:
         order=node.optional_text("order", limit=128) or "",
         replaces=node.optional_text("replaces", limit=64),
         retired_at=node.optional_time("retired_at"),
+        anchor=node.optional_text("anchor", limit=64) or "",
     )
 
 
@@ -172,4 +173,15 @@ def decode_manifest(data: bytes, what: str) -> Manifest:
         not_after=node.time("not_after"),
         created_at=node.time("created_at"),
         files={name: files.text(name, limit=64) for name in files.names()},
+        trust=_provenance(node.optional_node("trust")),
+    )
+
+
+def _provenance(node: Node | None) -> Provenance | None:
+    if node is None:
+        return None
+    return Provenance(
+        source=node.choice("source", TrustSource),
+        version=node.number("version", 0),
+        issued_at=node.optional_time("issued_at"),
     )

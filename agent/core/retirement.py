@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.lifecycle import ChangeRecord, Phase
+from agent.core.values import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +43,7 @@ class Retirement:
 def left_behind(record: ChangeRecord) -> str | None:
     """Return the id of the certificate that a finished change left behind, or None."""
     if record.phase.succeeded:
-        return record.replaces
+        return None if record.kind is Kind.TRUST else record.replaces  # new anchors, the same certificate
     if record.phase in {Phase.REJECTED, Phase.ROLLED_BACK} and record.issued is not None and _may_be_registered(record):
         return record.issued.certificate_id
     return None

@@ -182,8 +182,8 @@ _LASTING = frozenset({"budget", "back-off"})
 
 
 def past_of(history: Iterable[ChangeRecord]) -> Past:
-    """Return what the history means; oldest first."""
-    records = tuple(history)
+    """Return what the history means; oldest first. Changes of trust anchors say nothing about the certificate."""
+    records = tuple(record for record in history if record.kind is not Kind.TRUST)
     failed: list[ChangeRecord] = []
     for record in reversed(records):
         if record.phase.succeeded:
@@ -357,6 +357,11 @@ def _settling(past: Past, subject: Subject, now: datetime) -> _Hold | None:
         return None
     why = f"the last change became final at {clock_time(past.committed_at)}; the next may begin at {clock_time(until)}"
     return _Hold(why=why, code="settling", at=until)
+
+
+def is_free(holds: Holds, now: datetime) -> bool:
+    """Whether neither a pause nor the inhibit file holds changes now."""
+    return not holds.inhibited_by and (holds.pause is None or now >= holds.pause.until)
 
 
 def _operators_hold(holds: Holds, now: datetime, turn: datetime, subject: Subject) -> _Hold | None:

@@ -103,6 +103,7 @@ def report(status: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
         "failureClass": failure.get("kind"),
         "failure": failure.get("message"),
         "anchors": len(anchors) or None,
+        "trustBundle": (current.get("trust") or {}).get("version"),
         "anchorsNotAfter": min((item.get("not_after") for item in anchors), default=None),
         "retiring": len(status.get("retirements") or []),
         WISH: wish.raw,

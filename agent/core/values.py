@@ -50,6 +50,8 @@ class Origin(StrEnum):
     LADDER = "ladder"
     JOB = "job"
     SHADOW = "shadow"
+    INBOX = "inbox"
+    IMAGE = "image"
 
 
 class ByHand(StrEnum):
@@ -86,6 +88,7 @@ class CertificateFacts:
         signature: The signature algorithm's name or dotted OID.
         digital_signature: Key usage has digitalSignature; None without the extension.
         client_auth: Extended key usage has clientAuth or any; None without the extension.
+        version: The X.509 version; before 3 no certificate could say whether it is an authority.
     """
 
     subject: str
@@ -100,6 +103,7 @@ class CertificateFacts:
     signature: str
     digital_signature: bool | None
     client_auth: bool | None
+    version: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +121,33 @@ class CredentialSet:
     leaf: CertificateFacts
 
 
+class TrustSource(StrEnum):
+    """Where trust anchors may come from."""
+
+    BAKED = "baked"  # the copy that package or OS image ships
+    BUNDLE = "bundle"  # a signed bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a gateway's trust anchors came from.
+
+    Attributes:
+        source: Where from.
+        version: The version that the bundle's signer gave it; 0 for a baked copy.
+        issued_at: When it was issued, as it says itself; None when it does not say.
+    """
+
+    source: TrustSource
+    version: int = 0
+    issued_at: datetime | None = None
+
+    def __str__(self) -> str:
+        """Name it for people."""
+        name = "the baked copy" if self.source is TrustSource.BAKED else f"signed bundle {self.version}"
+        return f"{name} of {self.issued_at:%Y-%m-%d}" if self.issued_at else name
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrustBundle:
     """The trust anchors, replaceable as a unit; never empty.
@@ -124,10 +155,17 @@ class TrustBundle:
     Attributes:
         pem: What the TLS library is given, to the byte.
         anchors: What each anchor says, in order.
+        provenance: Where they came from, as far as it is known.
     """
 
     pem: bytes = field(repr=False)
     anchors: tuple[CertificateFacts, ...]
+    provenance: Provenance | None = None
+
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """What makes two bundles the same, whatever their order and spelling: the SHA-256 of each anchor."""
+        return frozenset(anchor.sha256 for anchor in self.anchors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +202,7 @@ class Manifest:
         not_after: End of the leaf's validity.
         created_at: When the generation was prepared.
         files: SHA-256 of every other file, by name.
+        trust: Where its trust anchors came from, as far as it is known.
     """
 
     number: int
@@ -176,6 +215,7 @@ class Manifest:
     not_after: datetime
     created_at: datetime
     files: Mapping[str, str]
+    trust: Provenance | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Instants and spans in the words of the command's output. Imports next to nothing: `iot-cert status` must be quick."""
+"""Instants, spans and names in the words of the output. Imports next to nothing: `iot-cert status` must be quick."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ def duration(span: timedelta) -> str:
         if seconds >= least:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
+
+
+def common_name(subject: str) -> str:
+    """Return the short name in an RFC 4514 subject: common name, else unit, else organisation, else all of it."""
+    parts = [part.replace("\0", ",") for part in subject.replace("\\,", "\0").split(",")]
+    for kind in ("CN=", "OU=", "O="):
+        found = next((part.removeprefix(kind) for part in parts if part.startswith(kind)), "")
+        if found:
+            return found
+    return subject

@@ -56,12 +56,19 @@ class Archive:
 
     def signature(self, generation: int) -> tuple[object, ...]:
         """Return what changes when anybody touches a generation's files or `current`; cheap, and proves nothing."""
-        found: list[object] = []
         directory = self.directory_of(generation)
-        for path in (self._path / "current", *(directory / name for name in _FILES)):
-            try:
-                status = path.lstat()
-                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
-            except OSError as error:
-                found.append(error.errno)
-        return tuple(found)
+        return tuple(touched(path) for path in (self._path / "current", *(directory / name for name in _FILES)))
+
+
+def touched(path: Path, *, follow: bool = False) -> object:
+    """Return what changes when anybody writes to a file or puts another in its place.
+
+    Args:
+        path: The file.
+        follow: Whether a link stands for what it points at.
+    """
+    try:
+        status = path.stat() if follow else path.lstat()
+    except OSError as error:
+        return error.errno
+    return (status.st_ino, status.st_mtime_ns, status.st_size)

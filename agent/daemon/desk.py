@@ -80,6 +80,7 @@ class Desk:
             "enroll": self._enroll,
             "rollback": self._rollback,
             "rehearse": self._rehearse,
+            "go-on": self._go_on,
             "retire": self._retire,
             "pause": self._pause,
             "resume": self._resume,
@@ -165,6 +166,14 @@ class Desk:
         else:
             order = Order(do=Do.BEGIN, kind=Kind.ROLLBACK, origin=Origin.TECHNICIAN, reason=_reason(request))
             self._daemon.submit(order, client)
+
+    def _go_on(self, client: Client, request: Request) -> None:
+        """Carry on what a command has planned."""
+        self._daemon.outlook.refresh()
+        if self._daemon.outlook.change is None:
+            raise RefusedError("No change is in flight.", hint="`iot-cert history` shows how the last one ended.")
+        self._follow(client, request, at_once=True)
+        self._daemon.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
 
     def _rehearse(self, client: Client, request: Request) -> None:
         if self._daemon.outlook.change is not None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 REPORT_EVERY = 60.0  # seconds between two reports to the shadow, at least
 MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
 ASK_AGAIN = 30.0  # seconds
+POSTPONED = 300.0  # seconds, at least, before what an execution waits for is looked at again
 
 _RETIRE_AGAIN = Backoff(base=60, cap=86_400, floor=30)
 
@@ -49,6 +50,9 @@ class Gateway(Protocol):
 
     def begin_for(self, kind: Kind, order: str, reason: str) -> None:
         """Begin a change for an execution, as soon as none is in flight; `Fleet.review` follows."""
+
+    def download_for(self, wanted: jobs.Download, order: str, reason: str) -> None:
+        """Have a signed bundle downloaded and installed for an execution; `Fleet.review` follows."""
 
     def withdraw(self, order: str) -> None:
         """An execution is gone; what it ordered is not begun any more."""
@@ -82,6 +86,7 @@ class _Entry:
     accepted: bool = False
     begun: bool = False
     refusal: jobs.Answer | None = None
+    waits: str = ""
     asking: bool = False
 
 
@@ -226,6 +231,26 @@ class Fleet:
             entry.refusal = jobs.failed(code, message)
             self.review()
 
+    def done(self, order: str, message: str) -> None:
+        """Tell the cloud that there was nothing to change."""
+        entry = self._known.get(order)
+        if entry is not None:
+            entry.refusal = jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(message=message))
+            self.review()
+
+    def postpone(self, order: str, message: str) -> None:
+        """Tell the cloud what an execution waits for, and try it again after a while."""
+        entry = self._known.get(order)
+        if entry is not None:
+            entry.waits = message
+            self._loop.later(POSTPONED * (1 + self._chance()), lambda: self._begin_again(entry))
+            self.review()
+
+    def _begin_again(self, entry: _Entry) -> None:
+        if self._known.get(entry.execution.order) is entry:
+            entry.begun = False
+            self.review()
+
     def review(self) -> None:
         """Bring the cloud up to date about every execution of ours, and begin what may be begun."""
         for entry in list(self._known.values()):
@@ -243,9 +268,15 @@ class Fleet:
             self._answer_job(entry, answer)
         elif not entry.begun and entry.order.window is None and answer.status is jobs.Status.IN_PROGRESS:
             entry.begun = True
-            kind = Kind.ROLLBACK if entry.order.operation is jobs.Operation.ROLLBACK else Kind.ROTATE
-            reason = f"job {entry.execution.job_id}: {entry.order.reason}"
-            self._gateway.begin_for(kind, entry.execution.order, reason)
+            self._begin(entry)
+
+    def _begin(self, entry: _Entry) -> None:
+        order, reason = entry.execution.order, f"job {entry.execution.job_id}: {entry.order.reason}"
+        if entry.order.download is not None:
+            self._gateway.download_for(entry.order.download, order, reason)
+            return
+        kind = Kind.ROLLBACK if entry.order.operation is jobs.Operation.ROLLBACK else Kind.ROTATE
+        self._gateway.begin_for(kind, order, reason)
 
     def _answer(self, entry: _Entry) -> jobs.Answer:
         record = self._gateway.record_for(entry.execution.order)
@@ -259,7 +290,7 @@ class Fleet:
             return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(**told))
         window = entry.order.window
         if window is None:
-            return jobs.waiting("The order is accepted and is carried out next.")
+            return jobs.waiting(entry.waits or "The order is accepted and is carried out next.")
         if self._gateway.suggestion_applies(window):
             return jobs.waiting(
                 f"Rotates between {window.opens_at:%Y-%m-%dT%H:%MZ} and {window.closes_at:%Y-%m-%dT%H:%MZ}."

@@ -14,7 +14,7 @@ from agent.core import overview, retirement, schedule, timekeeping
 from agent.core.decide import Action, Facts, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.records import public
-from agent.daemon.archive import Archive
+from agent.daemon.archive import Archive, touched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,9 @@ class Outlook:
         return self._seen is not None
 
     def _look_at_files(self) -> tuple[object, ...]:
-        return () if self.generation is None else self._archive.signature(self.generation)
+        paths = (self.config.anchors, *(item.path for item in self.config.watch))
+        watched = tuple(touched(path, follow=True) for path in paths)
+        return watched if self.generation is None else (*watched, *self._archive.signature(self.generation))
 
     # -- what is -------------------------------------------------------------------------------------------------------
 

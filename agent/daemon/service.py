@@ -38,6 +38,7 @@ from agent.core.values import Kind, Origin
 from agent.daemon.control import Control
 from agent.daemon.desk import Desk
 from agent.daemon.fleet import Fleet
+from agent.daemon.inbox import Inbox
 from agent.daemon.loop import Loop
 from agent.daemon.outlook import Outlook
 from agent.daemon.publisher import Publisher
@@ -105,6 +106,7 @@ class Daemon:
         self._chance = chance
         self.session = Session(self.loop, self._connector(), self, self._chance)
         self.fleet = Fleet(self.loop, self, self._chance)
+        self._inbox = Inbox(self.loop, self.consider)
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
         self._told: set[str] = set()
@@ -139,6 +141,7 @@ class Daemon:
         """Let go of everything but the loop, which the SDK may still have something for."""
         self.control.close()
         self._publisher.withdraw()
+        self._inbox.close()
         for part in (self._uplink, self._clock_watch, self.log, self.notifier):
             if part is not None:
                 part.close()
@@ -258,6 +261,7 @@ class Daemon:
 
     def _on_clock(self) -> None:
         if self._clock_watch is not None and self._clock_watch.read():
+            self._inbox.hurry()
             self._tell(
                 messages.Event.PROGRESS, f"The clock was set; it shows {self.outlook.now():%Y-%m-%d %H:%M:%S} UTC now."
             )
@@ -351,6 +355,7 @@ class Daemon:
         else:
             self._on_error(order, client, error)
         self._follow_up(order, end)
+        self._tell_bundle(order, end.get("bundle"))
         self._tell_end(order, client, end)
         if not (error and error.get("busy")):  # whoever has the store connects with the client id, too
             self.session.use(self.outlook.current())
@@ -391,6 +396,25 @@ class Daemon:
                 self._tell(messages.Event.LOCKED_OUT, self._stuck)
         elif end.get("locked_out") and order.do is not Do.CLIMB:
             self.submit(Order(do=Do.CLIMB, reason="the set in use is refused", origin=Origin.LADDER))
+
+    def _tell_bundle(self, order: Order, told: dict[str, Any] | None) -> None:
+        """Tell whoever shipped a bundle that it became no change."""
+        if order.do is Do.TAKE_DROP:
+            self._inbox.taken(order.drop, self.outlook.config.inbox)
+        if told is None:
+            return
+        refused = told["code"] != "unchanged"
+        where = f"{order.drop} in the inbox" if order.do is Do.TAKE_DROP else f"The bundle of {order.order}"
+        event = messages.Event.BUNDLE_REFUSED if refused and not told.get("passing") else messages.Event.PROGRESS
+        self._tell(event, f"{where}: {told['message']} {told['hint']}".rstrip())
+        if order.do is not Do.DOWNLOAD:
+            return
+        if not refused:
+            self.fleet.done(order.order, str(told["message"]))
+        elif told.get("passing"):
+            self.fleet.postpone(order.order, str(told["message"]))
+        else:
+            self.fleet.refuse(order.order, str(told["code"]), str(told["message"]))
 
     def _tell_end(self, order: Order, client: Client | None, end: dict[str, Any]) -> None:
         if "rehearsal" in end:
@@ -447,7 +471,14 @@ class Daemon:
             return Order(do=Do.GO_ON, orderly=self._orderly), None
         if self._fleet_orders:
             return self._fleet_orders.pop(next(iter(self._fleet_orders))), None
-        return self._planned()
+        return self._planned() or self._dropped()
+
+    def _dropped(self) -> tuple[Order, Client | None] | None:
+        """Return the order to take in what an OTA pipeline has dropped."""
+        if not self.outlook.has_set:
+            return None
+        name = self._inbox.next(self.outlook.config.inbox)
+        return (Order(do=Do.TAKE_DROP, origin=Origin.INBOX, drop=name, orderly=True), None) if name else None
 
     def _planned(self) -> tuple[Order, Client | None] | None:
         plan = self.outlook.plan()
@@ -474,6 +505,7 @@ class Daemon:
         seconds += [again] if again is not None else []
         seconds += [self._hold_until - monotonic()] if self._hold_until > monotonic() else []
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
+        seconds += [self._inbox.delay] if self._inbox.delay is not None else []
         if self._look is not None:
             self._look.cancel()
         delay = min(seconds, default=schedule.LOOK_EVERY.total_seconds())
@@ -496,6 +528,8 @@ class Daemon:
             pauses.write(self.outlook.config.state_dir, pause)
             self._tell(messages.Event.PAUSED, f"Paused until {pause.until:%Y-%m-%d %H:%M} UTC: {pause.reason}")
         self.outlook.pause = pause
+        if pause is None:
+            self.submit(Order(do=Do.LOOK, orderly=True))  # a newer baked copy may have been held
         self.consider()
 
     # -- the fleet -------------------------------------------------------------------------------------------------
@@ -512,6 +546,13 @@ class Daemon:
     def begin_for(self, kind: Kind, order: str, reason: str) -> None:
         """See `agent.daemon.fleet.Gateway`."""
         self._fleet_orders[order] = Order(do=Do.BEGIN, kind=kind, origin=Origin.JOB, reason=reason, order=order)
+        self.loop.post(self.consider)
+
+    def download_for(self, wanted: jobs.Download, order: str, reason: str) -> None:
+        """See `agent.daemon.fleet.Gateway`."""
+        self._fleet_orders[order] = Order(
+            do=Do.DOWNLOAD, origin=Origin.JOB, reason=reason, order=order, url=wanted.url, digest=wanted.digest
+        )
         self.loop.post(self.consider)
 
     def withdraw(self, order: str) -> None:

@@ -5,6 +5,7 @@
     DIR/config.yaml      ready for the agent
     DIR/claim/           the claim certificate and key, as a factory would put them there
     DIR/roots.pem        the anchor of the endpoint
+    DIR/roots/NAME.pem   each root that the endpoint may move to; the first one is called a
     DIR/state/           where the agent will keep its generations
     DIR/control.sock     takes orders, one a connection
     DIR/cloud/           the broker's own files
@@ -17,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import ssl
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -45,11 +48,13 @@ HELP = """\
 fault OPERATION EFFECT [TIMES|always]   make something go wrong, once if not said otherwise
       OPERATION  {operations}
       EFFECT     {effects}
-clear                     let everything work again
+clear                     let everything work again; a root that was moved to stays
 down | up                 stop listening, listen again
 revoke ID | current       revoke a certificate and cut its connections
 deactivate ID | current   make it inactive; `activate ID` makes it active again
 server good | expired | wrong-host | other-root
+root new NAME [organisation TEXT]   make another root and write it to DIR/roots/NAME.pem; the first one is called a
+root use NAME [intermediate]   move the endpoint to it, with an intermediate below it if said; connections stay
 tls any | 1.2 | 1.3       which TLS versions the endpoint speaks
 policy-delay SECONDS      how long the policy of a new certificate takes to spread
 job rotate | rollback | report [JSON]   give the newest gateway a job, with more fields if wanted
@@ -66,6 +71,8 @@ stop
 
 _JOBS = {"rotate": "rotate-certificate", "rollback": "rollback", "report": "report"}
 _SHADOW = "certificate"
+FIRST_ROOT = "a"
+_ROOT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")  # it becomes the name of a file
 
 
 class OrderError(AgentError):
@@ -73,12 +80,26 @@ class OrderError(AgentError):
 
 
 class Console:
-    """Carries out orders on a running sandbox."""
+    """Carries out orders on a running sandbox, one after the other.
 
-    def __init__(self, service: LocalCloud, now: Callable[[], datetime]) -> None:
+    Attributes:
+        roots: What the endpoint may move to, by name.
+    """
+
+    def __init__(self, service: LocalCloud, now: Callable[[], datetime], directory: Path | None = None) -> None:
+        """Take charge of a sandbox.
+
+        Args:
+            service: The sandbox.
+            now: The clock.
+            directory: Where new roots are written; without it none can be made.
+        """
+        self.roots = {FIRST_ROOT: service.endpoint_authority}
         self._service = service
         self._cloud = service.cloud
         self._now = now
+        self._directory = directory
+        self._turn = threading.Lock()
 
     def obey(self, order: str) -> str:
         """Carry out one order and return what to print.
@@ -96,6 +117,7 @@ class Console:
             "deactivate": lambda given: self._set_status(given, Status.INACTIVE),
             "activate": lambda given: self._set_status(given, Status.ACTIVE),
             "server": self._server,
+            "root": lambda given: self._root(given, _after(order, 4)),
             "tls": self._tls,
             "policy-delay": self._policy_delay,
             "job": lambda given: self._job(given, _after(order, 2)),
@@ -112,7 +134,8 @@ class Console:
         if word not in orders:
             raise OrderError(f"There is no order {word!r}.", hint="`help` lists them.")
         try:
-            return orders[word](arguments).rstrip("\n")
+            with self._turn:
+                return orders[word](arguments).rstrip("\n")
         except (ValueError, KeyError, IndexError, RecursionError) as error:
             raise OrderError(
                 f"The order {order!r} cannot be carried out ({error}).", hint="`help` lists them."
@@ -170,7 +193,7 @@ class Console:
         return f"{certificate_id[:12]} is {status}"
 
     def _server(self, given: list[str]) -> str:
-        now, host, authority = self._now(), self._service.host, self._service.endpoint_authority
+        now, host, authority = self._now(), self._service.host, self._service.issuer
         day = timedelta(days=1)
         match given[0]:
             case "good":
@@ -185,6 +208,38 @@ class Console:
                 raise ValueError(given[0])
         self._service.change_server(pair)
         return f"new connections meet the certificate {given[0]!r}"
+
+    def _root(self, given: list[str], text: str) -> str:
+        match given:
+            case ["new", name]:
+                return self._new_root(name, None)
+            case ["new", name, "organisation", _, *_]:
+                return self._new_root(name, text)
+            case ["use", name, *how] if how in ([], ["intermediate"]):
+                return self._use_root(name, intermediate=bool(how))
+            case _:
+                raise ValueError("nothing of that kind is done with roots")
+
+    def _new_root(self, name: str, organisation: str | None) -> str:
+        if not _ROOT_NAME.fullmatch(name):
+            raise ValueError("the name of a root has up to 32 small letters, digits and hyphens")
+        if name in self.roots:
+            raise ValueError(f"there is a root {name!r} already")
+        if self._directory is None:
+            raise ValueError("this sandbox has no folder to write roots to")
+        root = Authority(f"Sandbox endpoint root {name}", self._now(), organisation=organisation)
+        try:
+            path = _write_root(self._directory, name, root.pem)
+        except OSError as error:
+            raise ValueError(f"{name}.pem cannot be written: {error.strerror}") from error
+        self.roots[name] = root
+        return f"the root {name!r} is in {path}"
+
+    def _use_root(self, name: str, *, intermediate: bool) -> str:
+        if name not in self.roots:
+            raise ValueError(f"there is no root {name!r}, only {', '.join(self.roots)}")
+        self._service.use_root(self.roots[name], intermediate=intermediate)
+        return f"new connections meet a certificate of the root {name!r}"
 
     def _tls(self, given: list[str]) -> str:
         versions = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -292,6 +347,7 @@ def write_configuration(directory: Path, service: LocalCloud, *, probation: int)
         _write(claim / "certificate.pem", service.cloud.claim.certificate_pem)
         _write(claim / "key.pem", service.cloud.claim.key_pem)
         _write(directory / "roots.pem", service.root_pem)
+        _write_root(directory, FIRST_ROOT, service.root_pem)
         _write(path, _configuration(directory, service, probation).encode())
     except OSError as error:
         raise AgentError(f"{directory} cannot be written: {error.strerror}.") from error
@@ -302,6 +358,13 @@ def _write(path: Path, data: bytes) -> None:
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - with a mode
         file.write(data)
+
+
+def _write_root(directory: Path, name: str, pem: bytes) -> Path:
+    path = directory / "roots" / f"{name}.pem"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    _write(path, pem)
+    return path
 
 
 def _configuration(directory: Path, service: LocalCloud, probation: int) -> str:
@@ -433,7 +496,7 @@ def run(
     cloud = Cloud(_now, lifetime=lifetime)
     with LocalCloud(cloud, directory / "cloud", host=host, address=address) as service:
         write_configuration(directory, service, probation=probation)
-        control = ControlSocket(directory, Console(service, _now))
+        control = ControlSocket(directory, Console(service, _now, directory))
         asyncio.run(control.serve(lambda: started(service)))
 
 

@@ -51,7 +51,9 @@ class LocalCloud:
         alpn_port: Where it listens as port 443 does, once started.
         front: The front, once started.
         broker: The broker behind it.
-        endpoint_authority: The root that signed the server certificate; may sign others for `change_server`.
+        endpoint_authority: The root that server certificates chain to; see `use_root`.
+        issuer: Who signs server certificates: that root or an intermediate below it; may sign others for
+            `change_server`.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class LocalCloud:
         """
         self.cloud = cloud
         self.host = host
-        self.endpoint_authority = Authority("Sandbox endpoint root A", cloud.now)
+        self.endpoint_authority = self.issuer = Authority("Sandbox endpoint root A", cloud.now)
         self.port, self.alpn_port = ports
         self.front: Front
         self.broker = Mosquitto(directory)
@@ -97,7 +99,7 @@ class LocalCloud:
     def issue_server(self, host: str | None = None) -> KeyPair:
         """Make a server certificate that is good for a year, for this host or another."""
         now = self.cloud.now
-        return self.endpoint_authority.issue_server(host or self.host, now - timedelta(days=1), now + _SERVER_LIFETIME)
+        return self.issuer.issue_server(host or self.host, now - timedelta(days=1), now + _SERVER_LIFETIME)
 
     # -- start and stop --------------------------------------------------------------------------------------------
 
@@ -154,7 +156,20 @@ class LocalCloud:
         finally:
             await self.front.close()
 
-    # -- while it runs, from any thread ----------------------------------------------------------------------------
+    # -- from any thread, the settings of new handshakes before the start too --------------------------------------
+
+    def use_root(self, authority: Authority, *, intermediate: bool = False) -> None:
+        """Present a server certificate that chains to another root in new handshakes; connections stay.
+
+        Args:
+            authority: The root, which is `endpoint_authority` from now on.
+            intermediate: Put an intermediate between it and the server certificate, as AWS does.
+        """
+        issuer = authority.intermediate("Sandbox issuing CA", self.cloud.now) if intermediate else authority
+        with self._settings:
+            self.endpoint_authority, self.issuer = authority, issuer
+            self._server = self.issue_server()
+            self._renew_context()
 
     def change_server(self, key_pair: KeyPair) -> None:
         """Present another server certificate in new handshakes."""
@@ -210,6 +225,8 @@ class LocalCloud:
         return server_context(self.host, self.cloud.authority.pem, self._server, *self._versions)
 
     def _renew_context(self) -> None:
+        if self._thread is None:  # the front will begin with the settings of its start
+            return
         context = self._context()
         self._loop.call_soon_threadsafe(self.front.change_context, context)
 

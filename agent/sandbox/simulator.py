@@ -164,6 +164,11 @@ class SimulatedSession:
         self._held: tuple[Reply, ...] = ()
 
     @property
+    def anchor(self) -> str:
+        """See `agent.ports.Session`."""
+        return self._endpoint.root_sha256
+
+    @property
     def certificate_id(self) -> str:
         """What it proved to have."""
         return self._entry.certificate_id

@@ -1,0 +1,181 @@
+"""The verbs that work with a gateway's trust anchors: trust list, check, install, restore.
+
+The command verifies and plans, since it may read files that the daemon may not; what follows is the daemon's where one
+runs, else its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.cli import conversation, pipeline
+from agent.cli.changes import Changer
+from agent.cli.status import document
+from agent.compose import load_anchors, open_parts
+from agent.core import lint, overview
+from agent.core.endpoints import chains_to_amazon
+from agent.core.exits import Exit
+from agent.core.values import Origin, TrustBundle
+from agent.delivery import Receiver, files_at, remote_at
+from agent.errors import MaterialError, RefusedError, StoreBusyError
+from agent.survey import take
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from agent.cli.output import Output
+    from agent.compose import Parts
+    from agent.config import Config
+    from agent.delivery import Receipt
+
+PATIENCE = 20.0  # seconds for a worker of the daemon's to let go of the store
+
+
+def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+    """Carry out one of the verbs.
+
+    Raises:
+        AgentError: It is refused, or could not be done.
+    """
+    match arguments.action:
+        case "list":
+            return show_list(config, output)
+        case "check":
+            return check(config, arguments, output)
+        case "install":
+            return install(config, arguments, output)
+        case _:
+            return restore(config, arguments, output)
+
+
+# -- looking -------------------------------------------------------------------------------------------------------
+
+
+def _in_use(config: Config) -> tuple[str, TrustBundle]:
+    """Return the anchors in use and their name; before the first enrolment those are the baked ones."""
+    current = take(config).current
+    if current is not None:
+        return f"generation {current.number}", current.trust
+    return str(config.anchors), load_anchors(config)
+
+
+def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[lint.Finding, ...]:
+    from agent.adapters.known import known  # noqa: PLC0415 - only here
+
+    clock = take(config).clock
+    entries = [lint.Entry(line=1, facts=anchor) for anchor in trust.anchors]
+    now = clock.now if clock.believable else None
+    return lint.lint(entries, known(), now, soon=config.trust.warn[0], amazon=amazon)
+
+
+def show_list(config: Config, output: Output) -> Exit:
+    """Show the anchors in use, where they came from, and what is to be said about them."""
+    found = document(config)
+    name, trust = _in_use(config)
+    findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint))
+    code = pipeline.exit_of(findings)
+    if output.as_json:
+        current = found.get("current") or {}
+        told = {key: current.get(key) for key in ("generation", "anchors", "anchor_in_use", "trust")}
+        output.emit({"event": "trust", **told, "findings": overview_findings(findings), "exit": code})
+        return code
+    for field, text in overview.screen(found, overview.instant(found["clock"]["now"])):
+        if field in {"generation", "anchors", "watched"}:
+            output.field(field, text)
+    pipeline.show(output, name, findings, len(trust.anchors))
+    return code
+
+
+def overview_findings(findings: tuple[lint.Finding, ...]) -> list[dict[str, Any]]:
+    """Return findings as plain data."""
+    from agent.core.plain import to_plain  # noqa: PLC0415 - only here
+
+    return list(to_plain(findings))
+
+
+def check(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+    """Check the anchors in use, as `trust check FILE` checks any store."""
+    name, trust = _in_use(config)
+    findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint) and not arguments.any)
+    pipeline.show(output, name, findings, len(trust.anchors))
+    return pipeline.exit_of(findings)
+
+
+# -- changing ------------------------------------------------------------------------------------------------------
+
+
+def install(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+    """Verify a signed bundle, prove its anchors, and put them in place."""
+    where = str(arguments.source)
+    remote = "://" in where
+    local = None if remote else files_at(Path(where))  # read as whoever runs this, before anything is given up
+
+    def begin(parts: Parts) -> Receipt:
+        current = parts.engine.usable()
+        trust = current.trust if current else None
+        source = local or remote_at(where, config, trust, arguments.sha256)
+        return Receiver(config, parts).take_in(source, Origin.TECHNICIAN, str(arguments.reason))
+
+    return _change(config, arguments, output, begin)
+
+
+def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+    """Put the baked copy back."""
+
+    def begin(parts: Parts) -> Receipt:
+        try:
+            baked = load_anchors(config)
+        except MaterialError as error:
+            raise RefusedError(f"The baked copy cannot be used: {error}", hint=error.hint) from error
+        reason = f"{arguments.reason}: {baked.provenance}"
+        return Receiver(config, parts).install(baked, Origin.TECHNICIAN, reason)
+
+    return _change(config, arguments, output, begin)
+
+
+def _change(config: Config, arguments: argparse.Namespace, output: Output, begin: Callable[[Parts], Receipt]) -> Exit:
+    receipt = _plan(config, output, begin)
+    if receipt.change is None:
+        if output.as_json:
+            output.emit({"event": "bundle", **receipt.told, "exit": Exit.DONE})
+        else:
+            output.line(str(receipt.told["message"]))
+        return Exit.DONE
+    _tell(output, receipt)
+    code = conversation.go_on(config, arguments, output)
+    if code is not None:
+        return code
+    with open_parts(config, output) as parts:
+        changer = Changer(config, parts.engine, arguments, output)
+        parts.engine.recover(orderly=True)
+        return changer.conclude(changer.follow())
+
+
+def _plan(config: Config, output: Output, begin: Callable[[Parts], Receipt]) -> Receipt:
+    """Plan the change as soon as no worker of the daemon's has the store."""
+    from agent.adapters.clock import monotonic, sleep  # noqa: PLC0415 - only here
+
+    end = monotonic() + PATIENCE
+    while True:
+        try:
+            with open_parts(config, output) as parts:
+                if parts.engine.recover() is not None:
+                    parts.engine.run()  # what is due of it; `install` refuses if it has not ended then
+                return begin(parts)
+        except StoreBusyError:
+            if monotonic() > end:
+                raise
+            sleep(0.2)
+
+
+def _tell(output: Output, receipt: Receipt) -> None:
+    if output.as_json:
+        output.emit({"event": "bundle", **receipt.told})
+        return
+    for word in ("added", "removed"):
+        for anchor in receipt.told.get(word, []):
+            output.field(word, f"{anchor['name']}, until {anchor['not_after'][:10]}")
+    for warning in receipt.told.get("warnings", []):
+        output.field("warning", warning)

@@ -1,0 +1,270 @@
+"""New trust anchors, from wherever they come, through one path: verify, lint, compare, and plan a `trust` change.
+
+Four ways lead here: a drop in the inbox, the command, a job, and a newer baked copy. What follows is the engine's:
+the anchors are proven alone against the live endpoint before they are used, and given up again if they do not hold.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from agent.adapters import inbox, known, trustdir, x509
+from agent.compose import load_anchors
+from agent.config import read_bounded
+from agent.core import lint, timekeeping, updates
+from agent.core.endpoints import chains_to_amazon
+from agent.core.values import Origin, Provenance, TrustSource
+from agent.errors import BundleError, ConfigError, MaterialError, RefusedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from agent.adapters.bundles import SignedBundle, Source
+    from agent.adapters.download import Downloader
+    from agent.compose import Parts
+    from agent.config import Config
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.values import TrustBundle
+
+MAX_ROOT = 262_144  # bytes of root.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What became of a bundle at once.
+
+    Attributes:
+        change: The change that was planned, or None when these very anchors are in use.
+        told: What whoever shipped it is told.
+    """
+
+    change: ChangeRecord | None
+    told: dict[str, Any]
+
+
+def files_at(path: Path) -> Source:
+    """Return the repository in a file or directory that a person named.
+
+    Raises:
+        BundleError: It cannot be read as one.
+    """
+    from agent.adapters.archives import read_directory, read_file  # noqa: PLC0415 - only where a bundle has come
+    from agent.adapters.bundles import Files  # noqa: PLC0415 - it brings python-tuf along
+
+    return Files(read_directory(path) if path.is_dir() else _archive(read_file(path), str(path)))
+
+
+def _archive(data: bytes, name: str) -> Mapping[str, bytes]:
+    from agent.adapters.archives import read_archive  # noqa: PLC0415 - as above
+
+    if data.lstrip()[:1] in {b"-", b"#"} and b"-----BEGIN CERTIFICATE-----" in data:
+        hint = "Sign it: `iot-cert trust publish` makes a bundle of it."
+        raise BundleError("unsigned", f"{name} holds certificates that nobody has signed for.", hint=hint)
+    return read_archive(data)
+
+
+def remote_at(url: str, config: Config, current: TrustBundle | None, digest: str | None = None) -> Source:
+    """Return the repository under a URL: below it when it ends with a slash, else an archive.
+
+    Args:
+        url: Where; `https` only.
+        config: For the proxy.
+        current: The anchors in use, which the server may chain to besides the system's.
+        digest: The SHA-256 that an archive must have, hexadecimal, or None.
+
+    Raises:
+        BundleError: It cannot be had, or is another one.
+    """
+    from agent.adapters.bundles import Files, Remote  # noqa: PLC0415
+    from agent.adapters.download import Downloader, check_url, plain_url  # noqa: PLC0415 - it brings a mail parser along
+
+    check_url(url)
+    downloader: Downloader = Downloader(current.pem if current else b"", config.proxy)
+    if url.partition("?")[0].endswith("/"):
+        if digest is not None:
+            raise BundleError("malformed-document", "A hash is that of an archive, not of a repository's URL.")
+        return Remote(url, downloader)
+    data = downloader.read(url, updates.MAX_ARCHIVE)
+    if digest is not None and sha256(data).hexdigest() != digest.lower():
+        raise BundleError("wrong-hash", "The archive that was downloaded does not have the hash that the job names.")
+    return Files(_archive(data, plain_url(url)))
+
+
+def verify(config: Config, source: Source, clock: timekeeping.Reading) -> SignedBundle:
+    """Verify a bundle, and make durable what was learnt of its signers even when it is refused.
+
+    Raises:
+        BundleError: It is refused, or cannot be judged now.
+        StoreError: What was learnt could not be made durable.
+    """
+    from agent.adapters.bundles import BundleReader  # noqa: PLC0415
+
+    if config.trust.root is None:
+        hint = "Put the signers' root.json on the gateway and name it as `trust.root`."
+        raise BundleError(
+            "no-root", "This gateway accepts no signed bundles: no `trust.root` is configured.", hint=hint
+        )
+    try:
+        root = read_bounded(config.trust.root, MAX_ROOT, "trusted root.json")
+    except ConfigError as error:
+        raise BundleError("trusted-root", str(error), hint="`trust.root` must name it.") from None
+    before = trustdir.read(config.state_dir)
+    reader = BundleReader(root, before, clock)
+    try:
+        return reader.read(source, config.trust.target)
+    finally:
+        if reader.memory != before:
+            trustdir.write(config.state_dir, reader.memory)
+
+
+def anchors_of(config: Config, signed: SignedBundle, clock: timekeeping.Reading) -> TrustBundle:
+    """Return the anchors in a verified bundle.
+
+    Raises:
+        BundleError: It is for another product, or its content cannot serve as anchors.
+    """
+    mine = config.trust.compatible
+    if signed.compatible and mine not in signed.compatible:
+        am = f"this gateway is {mine}" if mine else "this gateway does not say what it is (`trust.compatible`)"
+        wants = ", ".join(signed.compatible)[:200]
+        raise BundleError("incompatible", f"The bundle is for {wants}, and {am}.", hint="Ship it to those gateways.")
+    try:
+        findings = lint.lint(
+            x509.read_store(signed.data), known.known(), clock.now, soon=config.trust.warn[0], amazon=False
+        )
+        bad = [finding for finding in findings if finding.severity is lint.Severity.ERROR]
+        if bad:
+            raise BundleError("lint", f"The bundle cannot serve as trust anchors: {bad[0].message}", hint=bad[0].remedy)
+        bundle = x509.read_bundle(signed.data)
+    except MaterialError as error:
+        raise BundleError("lint", f"The bundle cannot serve as trust anchors: {error}.", hint=error.hint) from None
+    provenance = Provenance(source=TrustSource.BUNDLE, version=signed.version, issued_at=signed.issued_at)
+    return replace(bundle, provenance=provenance)
+
+
+class Receiver:
+    """Takes bundles in on an open store with no change in flight."""
+
+    def __init__(self, config: Config, parts: Parts) -> None:
+        self._config = config
+        self._parts = parts
+
+    @property
+    def _clock(self) -> timekeeping.Reading:
+        clock = self._parts.clock
+        return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self._parts.store.floors())
+
+    def take_in(self, source: Source, origin: Origin, reason: str, order: str = "") -> Receipt:
+        """Verify a bundle and plan the change that installs it.
+
+        Raises:
+            BundleError: It is refused, or cannot be judged now.
+            RefusedError: This gateway is in no state for it.
+            StoreError: It could not be written.
+        """
+        current = self._parts.engine.usable()
+        if current is None:
+            hint = "Run `iot-cert enroll` first."
+            raise RefusedError("This gateway has no usable set to give other anchors to.", hint=hint)
+        clock = self._clock
+        signed = verify(self._config, source, clock)
+        trust = anchors_of(self._config, signed, clock)
+        return self.install(trust, origin, f"{reason}: {trust.provenance}", order)
+
+    def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> Receipt:
+        """Plan the change that installs anchors which may be used.
+
+        Raises:
+            RefusedError: This gateway is in no state for it.
+            StoreError: It could not be written.
+        """
+        before = self._parts.engine.usable()
+        change = self._parts.engine.install(trust, origin, reason, order)
+        now = self._parts.clock.now()
+        told = updates.unchanged(now) if change is None else updates.outcome_of(change)
+        if before is not None:
+            told |= updates.differences(before.trust, trust)
+        if trust.provenance is not None:
+            told["version"] = trust.provenance.version
+        warnings = lint.lint(
+            [lint.Entry(line=1, facts=anchor) for anchor in trust.anchors],
+            known.known(), now, soon=self._config.trust.warn[0], amazon=chains_to_amazon(self._config.endpoint),
+        )  # fmt: skip
+        told["warnings"] = [item.message for item in warnings if item.severity is not lint.Severity.INFORMATION]
+        return Receipt(change=change, told=told)
+
+    def take_drop(self, name: str) -> ChangeRecord | None:
+        """Take one drop in from the inbox, say what became of it, and remove it unless it is to wait.
+
+        Returns:
+            The change that it became, or None.
+
+        Raises:
+            StoreError: The inbox or the store could not be used.
+        """
+        where, now = self._config.inbox, self._parts.clock.now()
+        try:
+            receipt = self._read_drop(name)
+        except FileNotFoundError:
+            return None
+        except BundleError as error:
+            self._settle(where, name, updates.refusal(error.code, error, now, passing=error.passing))
+            raise
+        except RefusedError as error:
+            self._settle(where, name, updates.refusal("not-now", error, now, passing=True))
+            raise
+        self._settle(where, name, receipt.told)
+        return receipt.change
+
+    def _read_drop(self, name: str) -> Receipt:
+        from agent.adapters.bundles import Files  # noqa: PLC0415
+
+        files = Files(_archive(inbox.read(self._config.inbox, name), name))
+        return self.take_in(files, Origin.INBOX, f"{name} in the inbox", f"{updates.INBOX}{name}")
+
+    @staticmethod
+    def _settle(where: Path, name: str, told: dict[str, Any]) -> None:
+        inbox.write_outcome(where, name, told)
+        if told["outcome"] != "waiting":
+            inbox.remove(where, name)
+
+    def take_baked(self) -> ChangeRecord | None:
+        """Take the baked copy up when it is newer than the anchors in use; an OS image ships anchors so.
+
+        Returns:
+            The change that it became, or None.
+        """
+        current = self._parts.engine.usable()
+        if current is None:
+            return None
+        try:
+            baked = load_anchors(self._config)
+        except MaterialError:
+            return None  # `check` says so; the anchors in use do not depend on it
+        if not updates.is_newer(baked, current.trust, self._parts.store.history()):
+            return None
+        reason = f"the OS image brought {baked.provenance}"
+        return self.install(baked, Origin.IMAGE, reason, updates.baked_order(baked)).change
+
+
+def conclude(config: Config, records: Iterable[ChangeRecord]) -> None:
+    """Write into the inbox how changes ended that came from there; what cannot be written is left for the next time."""
+    latest = {record.order.removeprefix(updates.INBOX): record for record in records
+              if record.order.startswith(updates.INBOX)}  # fmt: skip
+    if not latest:
+        return
+    with suppress(StoreError):
+        for name in inbox.told_of(config.inbox):
+            if name in latest:
+                _conclude(config, name, latest[name])
+
+
+def _conclude(config: Config, name: str, record: ChangeRecord) -> None:
+    told = inbox.read_outcome(config.inbox, name)
+    current = {**told, **updates.outcome_of(record)}
+    if told.get("change") == record.id and current != told:
+        inbox.write_outcome(config.inbox, name, current)
