@@ -404,25 +404,30 @@ class _Complaints:
             raise ConfigError("\n".join(self.lines), hint="`iot-cert config check` checks the file again.")
 
 
-def load(path: Path) -> Config:
+def load(path: Path, *, allow_legacy: bool = False) -> Config:
     """Read the configuration file.
+
+    Args:
+        path: Where it is.
+        allow_legacy: Let a legacy endpoint pass: only the doctor goes on, to see the rest.
 
     Raises:
         ConfigError: It cannot be read or says something impossible; one line for each complaint.
     """
     data = read_bounded(path, MAX_CONFIG, "configuration file")
     try:
-        return parse(data.decode(), path)
+        return parse(data.decode(), path, allow_legacy=allow_legacy)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: it is not UTF-8 text (byte {error.start})") from None
 
 
-def parse(text: str, path: Path) -> Config:
+def parse(text: str, path: Path, *, allow_legacy: bool = False) -> Config:
     """Return what the text of a configuration file means.
 
     Args:
         text: What the file says, or said.
         path: Where it is, for complaints.
+        allow_legacy: As for `load`.
 
     Raises:
         ConfigError: It says something impossible; one line for each complaint.
@@ -431,7 +436,7 @@ def parse(text: str, path: Path) -> Config:
     root = _Section(_compose(text, path), "", complaints)
     config = _read(root, path)
     root.finish()
-    _check_endpoint(root, config, complaints)
+    _check_endpoint(root, config, complaints, allow_legacy=allow_legacy)
     complaints.raise_if_any()
     return replace(config, source=text)
 
@@ -608,7 +613,7 @@ def _maintenance(section: _Section) -> MaintenanceWindow:
     return window
 
 
-def _check_endpoint(root: _Section, config: Config, complaints: _Complaints) -> None:
+def _check_endpoint(root: _Section, config: Config, complaints: _Complaints, *, allow_legacy: bool) -> None:
     node = root._get("endpoint")  # noqa: SLF001 - the same module
     if node is None or not config.endpoint:
         return
@@ -616,7 +621,7 @@ def _check_endpoint(root: _Section, config: Config, complaints: _Complaints) -> 
         complaints.add(node, "endpoint", "a host name without scheme, port or path", node)
         return
     name = classify(config.endpoint)
-    if name.kind is EndpointKind.LEGACY:
+    if name.kind is EndpointKind.LEGACY and not allow_legacy:
         text = (
             f"{config.endpoint} is the legacy endpoint, whose VeriSign chain root stores no longer trust; "
             f"use {name.instead}"

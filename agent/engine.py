@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from agent.core import acceptance, decide, retirement, timekeeping, topics, troubles
+from agent.core.diagnosis import Examination
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
     Activated,
@@ -48,7 +49,7 @@ from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
 from agent.core.wording import clock_time
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError, StoreInDoubtError
 from agent.ports import Progress
-from agent.prover import Prover
+from agent.prover import AskedError, Prover, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -743,6 +744,35 @@ class Engine:
         if denied:
             raise CloudError(troubles.not_authorised(f"subscribe to {', '.join(denied)}"))
         self._tell("note", f"All {len(needed)} topics that answers come on may be subscribed to.")
+
+    def examine(self) -> Examination:
+        """Connect with the current set, have a request answered, and try every topic: for the doctor.
+
+        Raises:
+            RefusedError: There is no usable set.
+        """
+        current = self.usable()
+        if current is None:
+            raise RefusedError("There is no usable set to connect with.", hint=_ENROL_FIRST)
+        self.close()
+        candidate = self._prover.candidate(current.number)
+        found = Examination(thing=current.manifest.thing_name, client_id=candidate.client_id)
+        try:
+            with closing(self._world.cloud.connect(candidate)) as session:
+                ask(session)
+        except AskedError as error:
+            found = replace(found, asked=error.failure)
+        except CloudError as error:
+            return replace(found, connected=error.failure)
+        return self._examine_topics(candidate, found)
+
+    def _examine_topics(self, candidate: Candidate, found: Examination) -> Examination:
+        needed = topics.needed(found.thing, self._settings.rotation.template)
+        try:
+            with closing(self._world.cloud.connect(candidate)) as session:
+                return replace(found, denied=session.denied(needed))
+        except CloudError as error:
+            return replace(found, asked=found.asked or error.failure)
 
     def find_footing(self) -> ladder.Climb:
         """Climb the ladder: find a set that the endpoint accepts, from the current one down to the claim."""

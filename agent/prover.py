@@ -81,7 +81,7 @@ class Prover:
         """
         with closing(self._world.cloud.connect(candidate)) as session:
             if candidate.thing_name is not None:
-                _ask(session)
+                ask(session)
             return session.anchor
 
     def prove(self, candidate: Candidate, record: ChangeRecord) -> str:
@@ -100,7 +100,7 @@ class Prover:
         failure = in_the_light_of(self.clock(), error.failure)
         if not needs_control(failure):
             return failure
-        asked = isinstance(error, _AskedError)
+        asked = isinstance(error, AskedError)
         return judge(failure, self._control(failure, candidate, record, asked=asked))
 
     def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord, *, asked: bool) -> Control | None:
@@ -190,15 +190,20 @@ class Prover:
         return self._world.store.generation(previous).trust
 
 
-class _AskedError(CloudError):
+class AskedError(CloudError):
     """The set connected, and what failed was the request."""
 
 
-def _ask(session: Session) -> None:
+def ask(session: Session) -> None:
+    """Have an authorised request answered.
+
+    Raises:
+        AskedError: It was not.
+    """
     try:
         session.ask()
     except CloudError as error:
-        raise _AskedError(error.failure) from error
+        raise AskedError(error.failure) from error
 
 
 def _tells_apart(control: Candidate, candidate: Candidate, failure: Failure, *, asked: bool) -> bool:

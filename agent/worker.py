@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import delivery, survey
-from agent.core import exits, schedule
+from agent.core import diagnosis, exits, schedule
 from agent.core.exits import Exit
 from agent.core.orders import MAX_LINE, Do, Order, decode_order
 from agent.core.plain import PlainError, encode, to_plain
@@ -162,14 +162,22 @@ class Task:
                 self._note(self._carry())
             case Do.CLIMB:
                 self._climb()
-            case Do.REHEARSE:
-                self._end["rehearsal"] = engine.rehearse()
+            case Do.REHEARSE | Do.EXAMINE:
+                self._try_out(order.do)
             case Do.NOTE_RETIRED:
                 engine.note_retired(order.change)
             case Do.TAKE_DROP | Do.DOWNLOAD:
                 self._take_in()
             case Do.LOOK:
                 self._look_at_image()
+
+    def _try_out(self, what: Do) -> None:
+        if what is Do.REHEARSE:
+            self._end["rehearsal"] = self._engine.rehearse()
+            return
+        found = self._engine.examine()
+        lines = (diagnosis.of_connection(found), diagnosis.of_permissions(found))
+        self._end["examination"] = [to_plain(line) for line in lines]
 
     def _take_in(self) -> None:
         """Take a bundle in; that it is refused is an answer to whoever shipped it, and no trouble of the worker's."""

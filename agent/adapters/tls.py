@@ -58,7 +58,7 @@ def preflight(endpoint: Endpoint, trust: TrustBundle) -> Handshake:
         CloudError: There is no path, or the server is not who it should be; the failure says which.
     """
     context = _context(endpoint, trust)
-    with _connect(endpoint) as connection:
+    with connect(endpoint) as connection:
         return _shake_hands(context, connection, endpoint)
 
 
@@ -74,7 +74,12 @@ def _context(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
     return context
 
 
-def _connect(endpoint: Endpoint) -> socket.socket:
+def connect(endpoint: Endpoint) -> socket.socket:
+    """Open a TCP connection to the endpoint, through its proxy if it has one.
+
+    Raises:
+        CloudError: There is none.
+    """
     try:
         if endpoint.proxy is None:
             return socket.create_connection((endpoint.host, endpoint.port), timeout=endpoint.timeout)
@@ -113,20 +118,9 @@ def _reason(error: BaseException) -> str:
 def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: Endpoint) -> Handshake:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname=endpoint.host)
-    received = 0
     try:
-        while True:
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                connection.sendall(outgoing.read())
-                data = connection.recv(_READ)
-                received += len(data)
-                if not data or received > _MAX_HANDSHAKE:
-                    raise ConnectionAbortedError("closed by the other side" if not data else "no end of it") from None
-                incoming.write(data)
-            else:
-                return _so_far(tls)
+        exchange(tls, connection, incoming, outgoing)
+        return _so_far(tls)
     except ssl.SSLCertVerificationError as error:
         raise CloudError(_untrusted(endpoint.host, error)) from None
     except ssl.SSLError as error:
@@ -135,6 +129,27 @@ def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: E
         if _wants_client_certificate(tls):
             return _so_far(tls)
         raise CloudError(troubles.tls_interrupted(endpoint.host, _reason(error))) from None
+
+
+def exchange(tls: ssl.SSLObject, connection: socket.socket, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+    """Carry a handshake's messages to and fro until it is done.
+
+    Raises:
+        OSError: The connection broke, `ssl.SSLError` among them: the handshake failed.
+    """
+    received = 0
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            connection.sendall(outgoing.read())
+            data = connection.recv(_READ)
+            received += len(data)
+            if not data or received > _MAX_HANDSHAKE:
+                raise ConnectionAbortedError("closed by the other side" if not data else "no end of it") from None
+            incoming.write(data)
+        else:
+            return
 
 
 def _wants_client_certificate(tls: ssl.SSLObject) -> bool:
@@ -190,3 +205,8 @@ def _after_alert(tls: ssl.SSLObject, endpoint: Endpoint, error: ssl.SSLError) ->
         return _so_far(tls)
     reason = (error.reason or "no TLS").lower().replace("_", " ")
     raise CloudError(troubles.tls_version(endpoint.host, reason)) from None
+
+
+def no_anchors(host: str, why: str) -> Failure:
+    """Return the failure of a handshake that cannot be verified for lack of anchors."""
+    return troubles.server_certificate(host, "no-anchors", f"there are no anchors to verify it with ({why})")

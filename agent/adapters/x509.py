@@ -91,6 +91,25 @@ def spki_sha256(public_key: CertificatePublicKeyTypes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+def server_names(der: bytes) -> tuple[str, ...]:
+    """Return the DNS names and addresses that a server's certificate is for.
+
+    Raises:
+        MaterialError: It cannot be parsed.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return (
+            *names.get_values_for_type(x509.DNSName),
+            *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+        )
+    except x509.ExtensionNotFound:
+        return ()
+    except Exception as error:  # noqa: BLE001 - as in `read_certificate`
+        raise MaterialError(f"the server's certificate cannot be parsed ({type(error).__name__})") from None
+
+
 def _is_ca(extensions: x509.Extensions) -> bool:
     try:
         return extensions.get_extension_for_class(x509.BasicConstraints).value.ca

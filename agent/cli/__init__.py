@@ -99,6 +99,10 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
         from agent.cli import pipeline  # noqa: PLC0415
 
         return pipeline.carry_out(arguments, output)  # on a machine that is no gateway
+    if arguments.verb == "check":
+        from agent.cli import check  # noqa: PLC0415
+
+        return check.carry_out(arguments, output)  # which also tells what is wrong with the configuration
     from agent.config import load  # noqa: PLC0415
 
     config = load(arguments.config)

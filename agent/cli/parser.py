@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.cli import quick
+from agent.core.diagnosis import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,8 @@ def _add_views(verbs: Verbs) -> None:
     _add(verbs, "status", "show on one screen how things are")
     _add(verbs, "explain", "say why nothing is being rotated now, and until when")
     _add(verbs, "history", "show what was changed, when and why")
+    check = _add(verbs, "check", "look at everything a working gateway rests on, and name what is wrong and the remedy")
+    check.add_argument("names", nargs="*", metavar="NAME", choices=[[], *CHECKS], help=f"of {', '.join(CHECKS)}")
     config = verbs.add_parser("config", help="work with the configuration file", allow_abbrev=False)
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add(actions, "check", "check the configuration file and what it names")

@@ -97,3 +97,38 @@ def classify(host: str) -> EndpointName:
 def chains_to_amazon(host: str) -> bool:
     """Whether an endpoint's chain may end in any of Amazon's roots: every one that AWS names does."""
     return classify(host).kind is not EndpointKind.CUSTOM
+
+
+# Where AWS IoT Core's data endpoints are ("AWS IoT Core endpoints and quotas", AWS General Reference).
+REGIONS = (
+    "af-south-1", "ap-east-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2",
+    "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5", "ca-central-1",
+    "ca-west-1", "cn-north-1", "cn-northwest-1", "eu-central-1", "eu-central-2", "eu-north-1", "eu-south-1",
+    "eu-south-2", "eu-west-1", "eu-west-2", "eu-west-3", "il-central-1", "me-central-1", "me-south-1", "sa-east-1",
+    "us-east-1", "us-east-2", "us-gov-east-1", "us-gov-west-1", "us-west-1", "us-west-2",
+)  # fmt: skip
+
+_LOOKS_LIKE_AWS = re.compile(r"amazon|\baws\b|\biot\b|\.api\.aws$")
+_SHAPE = re.compile(r"[a-z0-9]+(?:-ats|\.ats)?\.iot(?:-fips)?\.([a-z0-9-]+)\.(amazonaws\.com(?:\.cn)?|api\.aws)")
+_AWS_FORM = "<prefix>-ats.iot.<region>.amazonaws.com"
+
+
+def misspelling(host: str) -> str:
+    """Return what is probably wrong with a name that looks like one of AWS's, as a sentence, or nothing."""
+    name = host.lower().rstrip(".")
+    if _LOOKS_LIKE_AWS.search(name) is None:
+        return ""
+    shape = _SHAPE.fullmatch(name)
+    if shape is None:
+        return f"{host} looks like an endpoint of AWS and has not its form, {_AWS_FORM}."
+    region, suffix = shape[1], shape[2]
+    if region not in REGIONS:
+        import difflib  # noqa: PLC0415 - needed for a mistake only
+
+        near = difflib.get_close_matches(region, REGIONS, n=1)
+        meant = f"; {near[0]} was probably meant" if near else ""
+        return f"There is no AWS region {region} that has AWS IoT Core{meant}."
+    if suffix != "api.aws" and region.startswith("cn-") != suffix.endswith(".cn"):
+        wanted = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        return f"Endpoints in {region} end in {wanted}."
+    return ""

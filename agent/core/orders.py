@@ -25,6 +25,7 @@ class Do(StrEnum):
     GIVE_UP = "give-up"  # give the change in flight up
     CLIMB = "climb"  # find a set that works, and begin what leads there
     REHEARSE = "rehearse"  # all of a rotation that costs nothing
+    EXAMINE = "examine"  # connect and try every permission, for the doctor
     NOTE_RETIRED = "note-retired"  # write down that the cloud accepted a retirement
     TAKE_DROP = "take-drop"  # take a signed bundle in from the inbox
     DOWNLOAD = "download"  # take a signed bundle in from a URL

@@ -80,6 +80,7 @@ class Desk:
             "enroll": self._enroll,
             "rollback": self._rollback,
             "rehearse": self._rehearse,
+            "examine": self._examine,
             "go-on": self._go_on,
             "retire": self._retire,
             "pause": self._pause,
@@ -166,6 +167,10 @@ class Desk:
         else:
             order = Order(do=Do.BEGIN, kind=Kind.ROLLBACK, origin=Origin.TECHNICIAN, reason=_reason(request))
             self._daemon.submit(order, client)
+
+    def _examine(self, client: Client, request: Request) -> None:
+        self._follow(client, request, at_once=False)
+        self._daemon.submit(Order(do=Do.EXAMINE, orderly=True), client)
 
     def _go_on(self, client: Client, request: Request) -> None:
         """Carry on what a command has planned."""

@@ -419,6 +419,8 @@ class Daemon:
     def _tell_end(self, order: Order, client: Client | None, end: dict[str, Any]) -> None:
         if "rehearsal" in end:
             self.desk.ended({"event": "rehearsal", "text": end["rehearsal"], "exit": int(Exit.DONE)})
+        elif "examination" in end:
+            self.desk.ended({"event": "examination", "lines": end["examination"], "exit": int(Exit.DONE)})
         elif order.do is Do.NOTE_RETIRED:
             self.desk.retirement(len(self.outlook.retirements()))
         elif end.get("wait"):

@@ -1,0 +1,105 @@
+"""The verb `check`: the doctor's visit, shown line by line. Exit code by the first failure, which is the cause."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.cli import conversation
+from agent.core import diagnosis
+from agent.core.diagnosis import Line, Verdict
+from agent.core.exits import Exit
+from agent.core.plain import to_plain
+from agent.doctor import Doctor
+from agent.errors import AgentError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from agent.cli.output import Output
+    from agent.config import Config
+    from agent.ports import Progress
+
+_SUDO = "it needs the key; run it with sudo"
+
+
+class _Quiet:
+    """Whoever examines has nothing to report on the way."""
+
+    def report(self, progress: Progress) -> None:
+        """Forget it."""
+
+
+def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
+    """Visit the gateway and show what was found."""
+    lines = [line for line in Doctor(arguments.config, live).visit() if line.check in (arguments.names or CHECKED)]
+    code = diagnosis.exit_of(lines)
+    for line in lines:
+        _show(line, output)
+    failed = [line for line in lines if line.verdict is Verdict.FAILURE]
+    if output.as_json:
+        output.emit({"event": "check", "cause": failed[0].check if failed else None, "exit": code})
+    elif len(failed) > 1:
+        output.line(f"Begin with {failed[0].check}: it may be the reason of the others.")
+    return code
+
+
+CHECKED = diagnosis.CHECKS
+
+
+def _show(line: Line, output: Output) -> None:
+    if output.as_json:
+        output.emit({"event": "line", **to_plain(line)})
+        return
+    output.line(f"{line.verdict:<9} {line.check:<14} {line.text}")
+    if line.remedy and line.verdict is not Verdict.OK:
+        output.line(f"{'':<9} {'':<14} {line.remedy}")
+
+
+def live(config: Config) -> tuple[list[Line], bool]:
+    """Look at what needs the key: through the daemon where one runs, since the connection is its own, else here."""
+    try:
+        told = conversation.one(config, {"verb": "examine", "no_wait": False})
+    except AgentError as error:
+        return [*_as_the_daemon_says(config, error)], True
+    if told is None:
+        return _here(config), False
+    return [_line(item) for item in told["lines"]], True
+
+
+def _line(item: dict[str, str]) -> Line:
+    return Line(
+        check=item["check"],
+        verdict=Verdict(item["verdict"]),
+        code=item["code"],
+        text=item["text"],
+        remedy=item.get("remedy", ""),
+        exit=Exit(int(item["exit"])),
+    )
+
+
+def _as_the_daemon_says(config: Config, error: AgentError) -> list[Line]:
+    """Return what whoever may only look learns."""
+    try:
+        status = conversation.one(config, {"verb": "status"}) or {}
+    except AgentError:
+        status = {}
+    link = (status.get("document") or {}).get("connection") or {}
+    why = f"{error} {error.hint}".strip().rstrip(".")
+    connect = diagnosis.skipped("connect", why)
+    if link.get("state") == "up":
+        connect = diagnosis.ok("connect", "The daemon is connected.")
+    return [connect, diagnosis.skipped("permissions", why)]
+
+
+def _here(config: Config) -> list[Line]:
+    from agent.compose import open_parts  # noqa: PLC0415 - it brings the SDK along
+
+    try:
+        with open_parts(config, _Quiet()) as parts:
+            found = parts.engine.examine()
+    except AgentError as error:
+        why = str(error).rstrip(".") or _SUDO
+        return [diagnosis.skipped(check, why) for check in ("connect", "permissions")]
+    if found.connected is not None:
+        return [diagnosis.of_connection(found)]
+    return [diagnosis.of_connection(found), diagnosis.of_permissions(found)]

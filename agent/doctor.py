@@ -1,0 +1,386 @@
+"""The doctor: looks at everything that a working gateway rests on, cause before effect, and says what is wrong first.
+
+It changes nothing. Without root it looks at what it may and says what it could not look at. What it sees of the
+network before anything is verified is evidence for `agent.core.diagnosis` and nothing else. On a dead network it is
+done in less than 20 seconds: each look has its own end, and what rests on a failed one is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from ssl import TLSVersion
+from typing import TYPE_CHECKING
+
+from agent import survey
+from agent.adapters import probes, tls, x509
+from agent.adapters.known import known
+from agent.adapters.store import NEEDED_BYTES, NEEDED_INODES
+from agent.compose import load_anchors, load_claim
+from agent.config import load
+from agent.core import diagnosis, lint
+from agent.core.diagnosis import Line, Server, failure, ok, skipped, warning
+from agent.core.endpoints import MQTT_PORT, chains_to_amazon
+from agent.core.exits import Exit
+from agent.core.failure import FailureClass
+from agent.core.timekeeping import ClockState
+from agent.core.wording import clock_time, common_name, duration
+from agent.errors import AgentError, CloudError, ConfigError, MaterialError, RefusedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from agent.config import Config
+    from agent.core.failure import Failure
+    from agent.core.values import CertificateFacts, TrustBundle
+    from agent.survey import Snapshot
+
+_VOLATILE = frozenset({"tmpfs", "ramfs"})
+_OLD_VERSIONS = (TLSVersion.TLSv1, TLSVersion.TLSv1_1)
+
+
+class Doctor:
+    """One visit."""
+
+    def __init__(self, path: Path, live: Callable[[Config], tuple[list[Line], bool]]) -> None:
+        """Prepare a visit.
+
+        Args:
+            path: The configuration file.
+            live: Looks at what needs the key: returns the lines `connect` and `permissions`, as far as it may look, and
+                whether a daemon runs.
+        """
+        self._path = path
+        self._live = live
+        self._lines: dict[str, Line] = {}
+        self._config: Config | None = None
+        self._snapshot: Snapshot | None = None
+        self._denied = ""
+
+    def visit(self) -> tuple[Line, ...]:
+        """Look at everything, and return a line for each check, in order."""
+        self._note(self._configuration())
+        config = self._config
+        if config is None:
+            return self._in_order("the configuration cannot be used")
+        self._look_at_store(config)
+        server, told = self._look_at_network(config)
+        self._judge_clock(server, told)
+        for line in (self._disk(config), self._files(config), self._set(config), self._anchors(config),
+                     self._watched(config)):  # fmt: skip
+            self._note(line)
+        self._look_at_broker(config)
+        self._note(ok("dependants", "No dependants are configured."))
+        return self._in_order("something before it has failed")
+
+    def _note(self, line: Line) -> None:
+        self._lines[line.check] = line
+
+    def _in_order(self, why: str) -> tuple[Line, ...]:
+        return tuple(self._lines.get(check) or skipped(check, why) for check in diagnosis.CHECKS)
+
+    # -- this gateway ----------------------------------------------------------------------------------------------
+
+    def _configuration(self) -> Line:
+        problem = ""
+        try:
+            self._config = load(self._path)
+        except ConfigError as error:
+            problem = str(error)
+            with suppress(ConfigError):
+                self._config = load(self._path, allow_legacy=True)
+        if self._config is None:
+            first, _, rest = problem.partition("\n")
+            more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
+            remedy = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
+            return failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
+        return ok("configuration", f"{self._path} is sound." if not problem else f"{self._path} is readable.")
+
+    def _look_at_store(self, config: Config) -> None:
+        try:
+            self._snapshot = survey.take(config)
+        except StoreError as error:
+            self._denied = f"{error} {error.hint}".strip().rstrip(".")
+
+    def _disk(self, config: Config) -> Line:
+        path = next(path for path in (config.state_dir, *config.state_dir.parents) if path.exists())
+        kind = _file_system(path)
+        if kind in _VOLATILE:
+            text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."
+            return failure("disk", "volatile", text, "Put `state_dir` on a file system that lasts.")
+        try:
+            space = os.statvfs(path)
+        except OSError as error:
+            return skipped("disk", f"{path}: {error.strerror}")
+        if space.f_flag & os.ST_RDONLY:
+            text = f"The file system of {config.state_dir} is mounted read-only."
+            return failure(
+                "disk", "read-only", text, f"Remount it: `mount -o remount,rw {path}`; read `dmesg` for why."
+            )
+        free = space.f_bavail * space.f_frsize
+        if free < NEEDED_BYTES or (space.f_files and space.f_favail < NEEDED_INODES):
+            text = f"{config.state_dir} has {free >> 10} KiB and {space.f_favail} inodes free, too little for a change."
+            return failure("disk", "no-space", text, "Free some space or inodes on this file system.")
+        if kind == "overlay":
+            text = f"{config.state_dir} lies on an overlay, which lasts only if its upper layer does."
+            return warning("disk", "overlay", text, "Put `state_dir` on a file system of its own.")
+        return ok("disk", f"{config.state_dir} has {free >> 20} MiB free on {kind or 'its file system'}.")
+
+    def _files(self, config: Config) -> Line:
+        if not config.state_dir.exists():
+            return ok("files", f"{config.state_dir} does not exist yet; the first enrolment makes it.")
+        try:
+            owner = config.state_dir.stat().st_uid
+            wrong = list(_wrong_files(config.state_dir, owner))
+        except OSError as error:
+            return skipped("files", f"{error.filename}: {error.strerror}; run it with sudo")
+        if wrong:
+            code, text, remedy = wrong[0]
+            return failure("files", code, text + (f" So do {len(wrong) - 1} more." if wrong[1:] else ""), remedy)
+        return ok("files", "Modes and owners are as they should be.")
+
+    def _set(self, config: Config) -> Line:
+        if self._snapshot is None:
+            return skipped("set", self._denied)
+        snapshot, now = self._snapshot, self._snapshot.clock.now
+        if snapshot.damage:
+            return failure("set", "damaged", snapshot.damage[0][1], "Run `iot-cert rotate`.", Exit.CRITICAL)
+        if snapshot.current is None:
+            return _not_enrolled(config)
+        leaf, number = snapshot.current.credential.leaf, snapshot.current.number
+        name = f"Generation {number}: key and certificate belong together"
+        if snapshot.clock.believable and leaf.not_after <= now:
+            text = f"The certificate of generation {number} expired at {clock_time(leaf.not_after)}."
+            return failure("set", "certificate-expired", text, "Run `iot-cert rotate`.", Exit.CRITICAL)
+        if snapshot.clock.believable and leaf.not_after - now < config.rotation.before_expiry / 2:
+            text = f"The certificate expires in {duration(leaf.not_after - now)} and is not replaced yet."
+            return warning("set", "certificate-expiring", text, "`iot-cert explain` says why; `iot-cert rotate`.")
+        return ok("set", f"{name}, and it is valid until {leaf.not_after:%Y-%m-%d}.")
+
+    def _anchors(self, config: Config) -> Line:
+        try:
+            trust = self._trust(config)
+        except (MaterialError, RefusedError) as error:
+            return failure("anchors", "anchors-unusable", str(error), error.hint or "Put the baked copy back.")
+        believed = self._snapshot.clock.now if self._snapshot and self._snapshot.clock.believable else None
+        entries = [lint.Entry(line=1, facts=facts) for facts in trust.anchors]
+        amazon = chains_to_amazon(config.endpoint)
+        findings = lint.lint(entries, known(), believed, soon=config.trust.warn[0], amazon=amazon)
+        telling = [item for item in findings if item.severity is not lint.Severity.INFORMATION]
+        if not telling:
+            return ok("anchors", f"Nothing is to be said against the anchors, of which there are {len(trust.anchors)}.")
+        first = telling[0]
+        more = f" And {len(telling) - 1} more: `iot-cert trust check`." if telling[1:] else ""
+        judge = failure if first.severity is lint.Severity.ERROR else warning
+        return judge("anchors", first.code, f"{first.message}{more}", first.remedy)
+
+    def _trust(self, config: Config) -> TrustBundle:
+        current = self._snapshot.current if self._snapshot else None
+        return current.trust if current else load_anchors(config)
+
+    def _watched(self, config: Config) -> Line:
+        now = self._snapshot.clock.now if self._snapshot and self._snapshot.clock.believable else None
+        if not config.watch:
+            return ok("watched", "No further files are watched.")
+        for item in config.watch:
+            seen = survey.watched(item)
+            if seen.get("problem"):
+                return warning("watched", "watched-unusable", f"{seen['problem']}.", "Check the path under `watch:`.")
+            with suppress(MaterialError, OSError):
+                for facts in _readable(item.path):
+                    if now is not None and facts.not_after - now < item.warn:
+                        text = f"{common_name(facts.subject)} in {item.path} ends at {clock_time(facts.not_after)}."
+                        return warning("watched", "watched-expiring", text, "Whoever that file belongs to must act.")
+        return ok("watched", f"{len(config.watch)} watched files are in order.")
+
+    # -- the network -----------------------------------------------------------------------------------------------
+
+    def _judge_clock(self, server: Server | None, told: datetime | None) -> None:
+        if self._snapshot is None:
+            self._note(skipped("clock", self._denied))
+            return
+        leaf = server.chain[0] if server and server.chain else None
+        self._note(diagnosis.of_clock(self._snapshot.clock, leaf, told))
+
+    def _look_at_network(self, config: Config) -> tuple[Server | None, datetime | None]:
+        self._note(diagnosis.of_endpoint(config.endpoint))
+        if not (self._name(config) and self._port(config)):
+            return None, None
+        server = self._meet(config)
+        self._note(diagnosis.of_tls(server))
+        clock = self._snapshot.clock if self._snapshot else None
+        if clock is not None and self._lines["tls"].verdict is not diagnosis.Verdict.FAILURE:
+            self._note(diagnosis.of_server(server, known(), clock))
+        doubtful = clock is not None and clock.state is not ClockState.SYNCHRONISED
+        return server, probes.date_of(config.target) if doubtful and server.chain else None
+
+    def _name(self, config: Config) -> bool:
+        host = config.proxy.host if config.proxy else config.endpoint
+        try:
+            addresses = probes.resolve(host)
+        except CloudError as error:
+            self._note(failure("dns", "dns", str(error), error.hint, Exit.UNAVAILABLE))
+            return False
+        self._note(ok("dns", f"{host} is {', '.join(addresses[:3])}."))
+        return True
+
+    def _port(self, config: Config) -> bool:
+        target = config.target
+        try:
+            tls.connect(target).close()
+        except CloudError as error:
+            open_443 = target.port == MQTT_PORT and probes.reaches(target, probes.HTTPS_PORT)
+            remedy = "Port 443 is open: set `port: 443`, which negotiates MQTT with ALPN." if open_443 else error.hint
+            self._note(failure("tcp", "port-blocked" if open_443 else "unreachable", str(error), remedy,
+                               Exit.UNAVAILABLE))  # fmt: skip
+            return False
+        self._note(ok("tcp", f"{target.host} takes connections on port {target.port}."))
+        return True
+
+    def _meet(self, config: Config) -> Server:
+        """Shake hands with the server, verifying it, and look at what it shows either way."""
+        look = probes.look(config.target)
+        refusal, version = self._verify(config)
+        anchors, elsewhere = self._anchors_known(config)
+        chain = list(_facts(look.chain))
+        if refusal is None and chain:
+            chain += [anchor for anchor in anchors if anchor.subject == chain[-1].issuer][:1]
+        return Server(
+            host=config.endpoint,
+            refusal=refusal,
+            chain=tuple(chain),
+            names=_names(look.chain),
+            anchors=anchors,
+            elsewhere=elsewhere,
+            version=version or look.version,
+            takes=tuple(_versions(config, look, refusal)),
+            not_tls=any(word in look.problem for word in ("wrong version", "http request", "record layer")),
+        )
+
+    def _verify(self, config: Config) -> tuple[Failure | None, str]:
+        try:
+            return None, tls.preflight(config.target, self._trust(config)).version
+        except CloudError as error:
+            return error.failure, ""
+        except (MaterialError, RefusedError) as error:
+            return tls.no_anchors(config.endpoint, str(error)), ""
+
+    def _anchors_known(
+        self, config: Config
+    ) -> tuple[tuple[CertificateFacts, ...], dict[str, tuple[CertificateFacts, ...]]]:
+        elsewhere = {}
+        with suppress(MaterialError):
+            elsewhere["the baked copy"] = load_anchors(config).anchors
+        if self._snapshot and self._snapshot.previous:
+            elsewhere[f"generation {self._snapshot.previous.number}"] = self._snapshot.previous.trust.anchors
+        with suppress(MaterialError, RefusedError):
+            return self._trust(config).anchors, elsewhere
+        return (), elsewhere
+
+    # -- the broker ------------------------------------------------------------------------------------------------
+
+    def _look_at_broker(self, config: Config) -> None:
+        ready = self._lines.get("server")
+        verified = ready is not None and ready.verdict is not diagnosis.Verdict.FAILURE
+        has_set = self._lines["set"].verdict in {diagnosis.Verdict.OK, diagnosis.Verdict.WARNING}
+        lines, runs = self._live(config) if verified and has_set else ([], _daemon_runs(config))
+        for line in lines:
+            self._note(line)
+        remedy = "`systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
+        if runs:
+            self._note(ok("daemon", "The daemon runs."))
+        else:
+            text = "No daemon runs, so nothing is renewed by itself."
+            self._note(failure("daemon", "no-daemon", text, remedy))
+
+
+def _daemon_runs(config: Config) -> bool:
+    import socket  # noqa: PLC0415 - only here
+
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.settimeout(probes.PATIENCE)
+        probe.connect(str(config.control_socket))
+        return True
+    return False
+
+
+def _not_enrolled(config: Config) -> Line:
+    try:
+        load_claim(config)
+    except RefusedError as error:
+        return failure("set", "not-enrolled", "This gateway has no certificate yet. " + str(error), error.hint,
+                       Exit.CRITICAL)  # fmt: skip
+    except AgentError as error:
+        hint = error.hint or "Put the claim certificate and its key in place."
+        return failure("set", "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
+    text = "This gateway has no certificate yet; the claim certificate is ready."
+    return failure("set", "not-enrolled", text, "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL)
+
+
+def _file_system(path: Path) -> str:
+    """Return the type of the file system that a path lies on, or nothing where the kernel does not say."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    real, best = path.resolve(), ("", "")
+    for line in lines:
+        _, where, kind, *_ = line.split(" ")
+        where = where.replace("\\040", " ")
+        if real.is_relative_to(where) and len(where) >= len(best[0]):
+            best = (where, kind)
+    return best[1]
+
+
+def _wrong_files(state_dir: Path, owner: int) -> Iterator[tuple[str, str, str]]:
+    """Return what is wrong with modes and owners: code, sentence, and the exact command that mends it."""
+    mode = stat.S_IMODE(state_dir.stat().st_mode)
+    if mode & 0o027:
+        yield "mode", f"{state_dir} is open to others (mode {mode:04o}).", f"chmod 750 {state_dir}"
+    for path in sorted(state_dir.glob("generations/*/*")):
+        status = path.lstat()
+        mode = stat.S_IMODE(status.st_mode)
+        if path.name in {"key.pem", "credential.pem"} and mode & 0o027:
+            yield "mode", f"{path} may be read by others (mode {mode:04o}).", f"chmod 600 {path}"
+        if status.st_uid != owner:
+            text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
+            yield "owner", text, f"chown --reference={state_dir} {path}"
+
+
+def _readable(path: Path) -> Iterator[CertificateFacts]:
+    for entry in x509.read_store(path.read_bytes()):
+        if entry.facts is not None:
+            yield entry.facts
+
+
+def _facts(chain: Iterable[bytes]) -> Iterator[CertificateFacts]:
+    for der in chain:
+        try:
+            yield x509.read_certificate(der)[0]
+        except MaterialError:
+            return  # what follows an unreadable one cannot be placed
+
+
+def _names(chain: tuple[bytes, ...]) -> tuple[str, ...]:
+    try:
+        return x509.server_names(chain[0]) if chain else ()
+    except MaterialError:
+        return ()
+
+
+def _versions(config: Config, look: probes.Look, refusal: Failure | None) -> Iterator[str]:
+    """Return the TLS versions that the server takes, as far as that tells anything."""
+    if not look.version:
+        for version in _OLD_VERSIONS:
+            if probes.look(config.target, version, version).version:
+                yield version.name.replace("_", ".")
+        return
+    if refusal is not None and refusal.kind is FailureClass.NETWORK:
+        return
+    if probes.look(config.target, maximum=TLSVersion.TLSv1_2).version:
+        yield "TLSv1.2"
+    if look.version == "TLSv1.3":
+        yield "TLSv1.3"
