@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import inbox, known, trustdir, x509
+from agent.adapters import durable, inbox, known, trustdir, x509
 from agent.compose import load_anchors
 from agent.config import read_bounded
 from agent.core import lint, timekeeping, updates
@@ -249,6 +249,16 @@ class Receiver:
             return None
         reason = f"the OS image brought {baked.provenance}"
         return self.install(baked, Origin.IMAGE, reason, updates.baked_order(baked)).change
+
+
+def make_inbox(config: Config) -> None:
+    """Make the inbox in the state directory where bundles are accepted; one elsewhere is whoever's it is.
+
+    Raises:
+        StoreError: It could not be made.
+    """
+    if config.trust.root is not None and config.trust.inbox is None:
+        durable.create_path(config.inbox)
 
 
 def conclude(config: Config, records: Iterable[ChangeRecord]) -> None:

@@ -202,6 +202,7 @@ class Task:
 
     def _look_at_image(self) -> None:
         """Take the baked copy up when an OS image brought a newer one, unless somebody holds changes."""
+        delivery.make_inbox(self._config)
         if self._engine.change is not None or not schedule.is_free(survey.holds(self._config), self._parts.clock.now()):
             return
         if delivery.Receiver(self._config, self._parts).take_baked() is not None:

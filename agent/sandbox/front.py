@@ -26,7 +26,6 @@ import hashlib
 import logging
 import socket
 import ssl
-import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -64,10 +63,7 @@ def server_context(
     # AWS IoT Core resumes no sessions, so every connection proves its certificate.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
-    with tempfile.NamedTemporaryFile() as file:  # the library loads keys from files only
-        file.write(key_pair.key_pem + key_pair.certificate_pem)
-        file.flush()
-        context.load_cert_chain(file.name)
+    key_pair.load_into(context)
     return context
 
 

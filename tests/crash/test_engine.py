@@ -14,6 +14,8 @@ LEAST = {
     "revoked in probation": 150,
     "never active": 120,
     "rollback by command": 50,
+    "new anchors": 60,
+    "anchors without the endpoint's": 40,
 }
 
 

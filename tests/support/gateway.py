@@ -66,7 +66,7 @@ class Gateway:
         self.cloud = Cloud(lambda: datetime.now(UTC), lifetime=self.lifetime)
         self.service = LocalCloud(self.cloud, self.directory / "cloud")
         self.service.start()
-        self.console = Console(self.service, lambda: datetime.now(UTC))
+        self.console = Console(self.service, lambda: datetime.now(UTC), self.directory)
         self.config = write_configuration(self.directory, self.service, probation=1)
         self.configure({"request: 5s": "request: 2s", "refusal_patience: 3s": "refusal_patience: 1s"} | self.settings)
         return self

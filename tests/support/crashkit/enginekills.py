@@ -40,12 +40,14 @@ class Drill:
         earlier: The changes made before it.
         fault: What the cloud does wrong at registration, or None.
         phases: How it may end.
+        drops_the_root: Whether the anchors it is to install lack the one that the endpoint chains to.
     """
 
     kind: Kind
     earlier: tuple[Kind, ...]
     phases: frozenset[Phase]
     fault: Effect | None = None
+    drops_the_root: bool = False
 
 
 _REFUSED = frozenset({Phase.REJECTED, Phase.ROLLED_BACK})
@@ -61,6 +63,10 @@ DRILLS = {
         kind=Kind.ROTATE, earlier=(Kind.ENROLL,), phases=frozenset({Phase.REJECTED}), fault=Effect.NEVER_ACTIVE
     ),
     "rollback by command": Drill(kind=Kind.ROLLBACK, earlier=(Kind.ENROLL, Kind.ROTATE), phases=_DONE),
+    "new anchors": Drill(kind=Kind.TRUST, earlier=(Kind.ENROLL, Kind.ROTATE), phases=_DONE),
+    "anchors without the endpoint's": Drill(
+        kind=Kind.TRUST, earlier=(Kind.ENROLL,), phases=frozenset({Phase.REJECTED}), drops_the_root=True
+    ),
 }
 
 
@@ -86,14 +92,17 @@ class Stage:
     def allowed(self) -> frozenset[int]:
         """What may be current from now on."""
         made = len(self.drill.earlier) + 1
-        other = made - 2 if self.drill.kind is Kind.ROLLBACK else made
-        return frozenset({number for number in (self.current, other) if number is not None})
+        others = [made - 2 if self.drill.kind is Kind.ROLLBACK else made]
+        if self.drill.kind is Kind.TRUST:
+            others.append(made + 1)  # one that was prepared before its change was on record is made once more
+        return frozenset({number for number in (self.current, *others) if number is not None})
 
 
 @cache
 def stage(name: str) -> Stage:
     """Make a gateway ready for a drill."""
     drill, gateway = DRILLS[name], Gateway()
+    gateway.drops_the_root = drill.drops_the_root
     with Workplace() as workplace:
         path = workplace.lay_out({})
         for place, kind in enumerate(drill.earlier, start=1):

@@ -77,6 +77,11 @@ class _MirroredSession:
     def __init__(self, gateway: Gateway, session: SimulatedSession) -> None:
         self._gateway, self._session = gateway, session
 
+    @property
+    def anchor(self) -> str:
+        """See `agent.ports.Session`."""
+        return self._session.anchor
+
     def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
         """See `agent.ports.Session`."""
         try:
@@ -124,6 +129,8 @@ class Gateway:
     def __init__(self) -> None:
         self.clock = SimulatedClock(START)
         self._root = Authority("Endpoint root", START)
+        self._other_root = Authority("Another root", START)
+        self.drops_the_root = False  # whether the anchors to be installed lack the one that the endpoint chains to
         self.cloud = Cloud(self.clock.now)
         self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self._anchors().anchors[0].sha256)
         self.mirror = Mirror()
@@ -168,7 +175,9 @@ class Gateway:
             over = [record for record in store.history() if record.id == change]
             if found is None and over:
                 return self._ending(engine, over[0])
-            if found is None:
+            if found is None and kind is Kind.TRUST:
+                engine.install(self._new_anchors(), Origin.TECHNICIAN, "a crash test")
+            elif found is None:
                 engine.begin(kind, Origin.TECHNICIAN, "a crash test")
             return self._follow(store, engine)
 
@@ -210,6 +219,10 @@ class Gateway:
 
     def _anchors(self) -> TrustBundle:
         return x509.read_bundle(self._root.pem)
+
+    def _new_anchors(self) -> TrustBundle:
+        kept = b"" if self.drops_the_root else self._root.pem
+        return x509.read_bundle(kept + self._other_root.pem)
 
     def _claim(self) -> Candidate:
         pair = self.cloud.claim
