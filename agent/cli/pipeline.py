@@ -121,7 +121,7 @@ def publish(arguments: argparse.Namespace, output: Output) -> Exit:
     else:
         versions = ", ".join(f"{role} {version}" for role, version in published.versions.items())
         output.line(f"Published in {arguments.repository}: {versions}.")
-        if published.versions["root"] == 1:
+        if published.versions["timestamp"] == 1:
             root = arguments.repository / "metadata" / "1.root.json"
             output.line(f"Gateways trust it once {root} lies on them and `trust.root` names it.")
     return Exit.DONE
