@@ -447,11 +447,13 @@ class Engine:
 
     def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
         key_pem, request_pem = self._staged_key(record)
-        created = self._source_session(record).create_certificate(request_pem)
+        session = self._source_session(record)
+        created = session.create_certificate(request_pem)
         leaf, canonical = self._accepted(created, key_pem, facts)
         now = self._world.clock.now()
         return CertificateIssued(
             at=now,
+            anchor=session.anchor,
             issued=Issued(
                 certificate_pem=canonical,
                 certificate_id=leaf.sha256,
@@ -540,8 +542,14 @@ class Engine:
             created_at=now,
             files={},
         )
-        self._world.store.prepare(manifest, content, base.trust if base else self._settings.anchors())
+        self._world.store.prepare(manifest, content, self._trust_for(record, base))
         return GenerationPrepared(at=self._world.clock.now())
+
+    def _trust_for(self, record: ChangeRecord, base: Generation | None) -> TrustBundle:
+        """Return the anchors of a new set: those before, unless the claim's own had to verify the endpoint."""
+        if base is None or (record.anchor and record.anchor not in base.trust.fingerprints):
+            return self._settings.anchors()
+        return base.trust
 
     def _prove(self, action: decide.Action, record: ChangeRecord) -> Event:
         self.close()

@@ -34,6 +34,7 @@ from agent.core.lifecycle import (
 )
 from agent.core.plain import to_plain
 from agent.core.retry import LONGEST_DELAY, retry_delay
+from agent.core.values import Kind
 from agent.core.wording import clock_time, duration
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 TOKEN_LIFETIME = timedelta(minutes=55)
 
 DAY = timedelta(days=1)
+
+# How long anchors that do not verify the endpoint are tried again while no others verify it either: a captive portal's
+# log-in may take that long.
+ANCHORS_PATIENCE = timedelta(minutes=10)
 
 # After a first request that may have been carried out unheard; each further one waits four times as long.
 LOST_REQUEST = timedelta(seconds=15)
@@ -389,7 +394,17 @@ def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limi
         # What is condemned already goes back, however long that takes.
         return failure.decisive and record.condemned is None
     # A power cut may have come between moving the link and saying so: what is in use is not rejected.
-    return failure.decisive and not _in_use(record, facts)
+    return (failure.decisive or _unproven(record, failure, facts)) and not _in_use(record, facts)
+
+
+def _unproven(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
+    """Whether new anchors have failed to verify the endpoint for so long that others should have their turn.
+
+    When the old ones do not verify it either, nothing is refused; but a change that waits for ever would keep the
+    ladder and the bundle that mends it away.
+    """
+    waited = facts.clock.now - record.entered_at
+    return record.kind is Kind.TRUST and failure.kind is FailureClass.SERVER_TRUST and waited >= ANCHORS_PATIENCE
 
 
 def _gives_up_at_once(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:

@@ -108,7 +108,11 @@ def _following(attempts: tuple[Attempt, ...]) -> Rung | None:
     """Return the rung that may fare better than all before, or None."""
     last, failure = attempts[-1], attempts[-1].failure
     refused = failure is not None and _may_be_the_certificate(failure)
-    untrusted = failure is not None and failure.code in OTHER_ANCHORS_MAY_VERIFY
+    untrusted = (
+        failure is not None
+        and failure.kind is FailureClass.SERVER_TRUST  # under a wrong clock any server looks expired
+        and failure.code in OTHER_ANCHORS_MAY_VERIFY
+    )
     match last.rung:
         case Rung.CURRENT:
             return Rung.PREVIOUS_ANCHORS if untrusted else (Rung.PREVIOUS if refused else None)

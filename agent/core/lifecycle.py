@@ -196,9 +196,15 @@ class RequestFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateIssued(Event):
-    """An acceptable certificate and its token are in hand."""
+    """An acceptable certificate and its token are in hand.
+
+    Attributes:
+        issued: They.
+        anchor: SHA-256 of the trust anchor that the endpoint chained to, or empty.
+    """
 
     issued: Issued
+    anchor: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -418,8 +424,8 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
             return _failed(record, failure, retry_at, event.at)
         case RequestBegun():
             return replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
-        case CertificateIssued(issued=issued):
-            return replace(record, issued=issued, unanswered=0)
+        case CertificateIssued(issued=issued, anchor=anchor):
+            return replace(record, issued=issued, unanswered=0, anchor=anchor)
         case Rejected(failure=failure):
             return replace(record, failure=failure, issued=_spent(record.issued))
         case Condemned(failure=failure):
