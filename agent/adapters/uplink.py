@@ -4,7 +4,8 @@ The kernel announces these on a NETLINK_ROUTE socket to anybody, without privile
 came up, and whether it leads to the cloud, only a connection can tell. It refuses to believe anybody but the kernel,
 and to be held up: one `read` takes a bounded number of messages, and the rest makes the descriptor readable again.
 
-Where the socket is refused, as by a unit without AF_NETLINK, `open_uplink` returns None and delays are waited out.
+Where the socket is refused, as by a sandboxed unit without AF_NETLINK, `open_uplink` returns None and the caller
+compares `routes` from time to time while it has no connection.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -97,3 +100,25 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _is_running(payload: bytes) -> bool:
     return len(payload) >= _LINK.size and bool(_LINK.unpack_from(payload)[_FLAGS] & _IFF_RUNNING)
+
+
+_TABLES = ("route", "if_inet6", "ipv6_route")  # of /proc/self/net, which a sandbox leaves to every process
+_MAX_TABLE = 65_536  # bytes
+
+
+def routes(directory: Path = Path("/proc/self/net")) -> bytes:
+    """Return what changes when a route or an address does; empty where the kernel does not say."""
+    found = b""
+    for name in _TABLES:
+        with suppress(OSError), (directory / name).open("rb") as table:
+            found += b"\n".join(sorted(_steady(line) for line in table.read(_MAX_TABLE).splitlines()))
+    return found
+
+
+def _steady(line: bytes) -> bytes:
+    """Return a line without its counters: in the routes of IPv6 the fields 7 and 8 count references and uses."""
+    fields = line.split()
+    return b" ".join(fields[:6] + fields[8:] if len(fields) == _IPV6_FIELDS else fields)
+
+
+_IPV6_FIELDS = 10

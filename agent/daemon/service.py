@@ -24,7 +24,7 @@ from agent.adapters.memory import give_back
 from agent.adapters.mqtt import Connector, timeouts
 from agent.adapters.notify import Notifier
 from agent.adapters.peers import group_ids, role_of
-from agent.adapters.uplink import open_uplink
+from agent.adapters.uplink import open_uplink, routes
 from agent.adapters.wallclock import open_clock_watch
 from agent.config import load
 from agent.core import jobs, messages, overview, retirement, schedule
@@ -68,6 +68,7 @@ STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit 
 SETTLE = 5.0  # seconds after the last worker or connection before memory is given back
 GOODBYE = 2.0  # seconds for the SDK to say goodbye to the broker
 BUSY_LOOK = 1.0  # seconds between two tries while somebody's command works on the store
+ROUTES_LOOK = 5.0  # seconds between two looks at the routes while there is no connection and no announcement of them
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
 _TROUBLE = Backoff(base=5, cap=3600, floor=1)
 
@@ -79,6 +80,8 @@ class Daemon:
     _asker: Client | None = None
     _look: Timer | None = None
     _settling: Timer | None = None
+    _looking: Timer | None = None
+    _routes = b""
     _hold_until = 0.0
     _troubles = 0
     _stuck = ""
@@ -259,6 +262,20 @@ class Daemon:
         if self._uplink is not None and self._uplink.read():
             self.session.hurry()
 
+    def _watch_routes(self) -> None:
+        """Look at the routes while there is no connection; it needs no socket that a sandbox would have to allow."""
+        if self._uplink is None and (self._looking is None or not self._looking.pending):
+            self._routes = routes()
+            self._looking = self.loop.later(ROUTES_LOOK, self._look_at_routes)
+
+    def _look_at_routes(self) -> None:
+        if self.session.state != "down" or self._stopping:
+            return
+        if routes() != self._routes:
+            self.session.hurry()
+        self._looking = None
+        self._watch_routes()
+
     def _on_clock(self) -> None:
         if self._clock_watch is not None and self._clock_watch.read():
             self._inbox.hurry()
@@ -287,6 +304,7 @@ class Daemon:
             return
         if self.session.state in {"down", "taken-over"}:
             self.desk.retirement(len(self.outlook.retirements()), why)
+        self._watch_routes()
         if self._down_since is None:
             self._down_since = self.outlook.now()
             if self.session.state == "down":

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.adapters.uplink import came_up, open_uplink
+from agent.adapters.uplink import came_up, open_uplink, routes
 
 RUNNING, NEW_LINK, DELETED_LINK, NEW_ADDRESS, NEW_ROUTE, DELETED_ROUTE = 0x40, 16, 17, 20, 24, 25
 
@@ -99,7 +99,7 @@ def test_links_addresses_and_routes_of_both_families_are_listened_for() -> None:
 
 PRELUDE = """\
 import select, socket, struct, subprocess
-from agent.adapters.uplink import open_uplink
+from agent.adapters.uplink import open_uplink, routes
 
 def run(command):
     subprocess.run(command.split(), check=True)
@@ -210,3 +210,23 @@ subprocess.run(["ip", "-batch", "-"], input=routes, text=True, check=True)
 print(uplink.read(), silent(), uplink.read(), silent())
 """
     assert alone(script) == "True False True True"
+
+
+# -- without a socket --------------------------------------------------------------------------------------------------
+
+
+def test_routes_differ_when_a_route_comes_or_goes_and_not_when_one_is_used(tmp_path: Path) -> None:
+    """The counters of references and uses change all the time and say nothing."""
+    line = "00000000000000000000000000000001 80 00 00 00 00000000 0000000{} 00000000 80200001 lo\n"
+    (tmp_path / "ipv6_route").write_text(line.format(2))
+    before = routes(tmp_path)
+    (tmp_path / "ipv6_route").write_text(line.format(7))
+    assert routes(tmp_path) == before
+    (tmp_path / "route").write_text("eth0 00000000 010200C0 0003 0 0 0 00000000 0 0 0\n")
+    assert routes(tmp_path) != before
+
+
+def test_where_the_kernel_does_not_say_there_are_no_routes(tmp_path: Path) -> None:
+    """A gateway without these files waits its delays out."""
+    assert routes(tmp_path) == b""
+    assert routes() != b""
