@@ -65,7 +65,7 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
     """
     from agent.adapters.broker import Broker  # noqa: PLC0415
     from agent.adapters.clock import SystemClock  # noqa: PLC0415
-    from agent.adapters.durable import create_path  # noqa: PLC0415
+    from agent.adapters.durable import create_path, explained  # noqa: PLC0415
     from agent.adapters.materials import SoftwareMaterials  # noqa: PLC0415
     from agent.adapters.mqtt import timeouts  # noqa: PLC0415
     from agent.adapters.privileges import become_owner  # noqa: PLC0415
@@ -73,7 +73,9 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
     with ExitStack() as stack:
         if create:
             create_path(config.state_dir)
-        elif not config.state_dir.exists():
+        with explained(f"look for {config.state_dir}"):
+            found = config.state_dir.exists()
+        if not found:
             message = f"This gateway has no certificate yet: {config.state_dir} does not exist."
             raise RefusedError(message, hint="Run `iot-cert enroll`.")
         become_owner(config.state_dir)

@@ -85,6 +85,8 @@ def remote_at(url: str, config: Config, current: TrustBundle | None, digest: str
     check_url(url)
     downloader: Downloader = Downloader(current.pem if current else b"", config.proxy)
     if url.partition("?")[0].endswith("/"):
+        if "?" in url:
+            raise BundleError("url", "A repository's URL has no query; what is presigned is an archive.")
         if digest is not None:
             raise BundleError("malformed-document", "A hash is that of an archive, not of a repository's URL.")
         return Remote(url, downloader)
@@ -207,30 +209,48 @@ class Receiver:
             StoreError: The inbox or the store could not be used.
         """
         where, now = self._config.inbox, self._parts.clock.now()
+        drop = inbox.look(where, name)
+        if drop is None:
+            return None
         try:
-            receipt = self._read_drop(name)
+            receipt = self._read_drop(drop)
         except FileNotFoundError:
             return None
         except BundleError as error:
-            self._settle(where, name, updates.refusal(error.code, error, now, passing=error.passing))
+            self._settle(where, drop, updates.refusal(error.code, error, now, passing=error.passing))
             raise
         except RefusedError as error:
-            self._settle(where, name, updates.refusal("not-now", error, now, passing=True))
+            self._settle(where, drop, updates.refusal("not-now", error, now, passing=True))
             raise
-        self._settle(where, name, receipt.told)
+        self._settle(where, drop, receipt.told)
         return receipt.change
 
-    def _read_drop(self, name: str) -> Receipt:
+    def _read_drop(self, drop: inbox.Drop) -> Receipt:
         from agent.adapters.bundles import Files  # noqa: PLC0415
 
-        files = Files(_archive(inbox.read(self._config.inbox, name), name))
-        return self.take_in(files, Origin.INBOX, f"{name} in the inbox", f"{updates.INBOX}{name}")
+        data = inbox.read(self._config.inbox, drop.name)
+        order = updates.inbox_order(drop.name, sha256(data).hexdigest())
+        before = self._planned_before(drop, order)
+        if before is not None:
+            return Receipt(change=None, told=updates.outcome_of(before))
+        return self.take_in(Files(_archive(data, drop.name)), Origin.INBOX, f"{drop.name} in the inbox", order)
+
+    def _planned_before(self, drop: inbox.Drop, order: str) -> ChangeRecord | None:
+        """Return the change that this drop became already, before a power cut kept the inbox from being told.
+
+        What was told of, or came after the change, was dropped again on purpose.
+        """
+        records = [record for record in self._parts.store.history() if record.order == order]
+        if not records or drop.changed_at > records[-1].planned_at.timestamp():
+            return None
+        told = inbox.read_outcome(self._config.inbox, drop.name)
+        return None if told.get("change") in {record.id for record in records} else records[-1]
 
     @staticmethod
-    def _settle(where: Path, name: str, told: dict[str, Any]) -> None:
-        inbox.write_outcome(where, name, told)
+    def _settle(where: Path, drop: inbox.Drop, told: dict[str, Any]) -> None:
+        inbox.write_outcome(where, drop.name, told)
         if told["outcome"] != "waiting":
-            inbox.remove(where, name)
+            inbox.remove(where, drop.name, drop)
 
     def take_baked(self) -> ChangeRecord | None:
         """Take the baked copy up when it is newer than the anchors in use; an OS image ships anchors so.
@@ -263,8 +283,7 @@ def make_inbox(config: Config) -> None:
 
 def conclude(config: Config, records: Iterable[ChangeRecord]) -> None:
     """Write into the inbox how changes ended that came from there; what cannot be written is left for the next time."""
-    latest = {record.order.removeprefix(updates.INBOX): record for record in records
-              if record.order.startswith(updates.INBOX)}  # fmt: skip
+    latest = {name: record for record in records if (name := updates.drop_of(record.order))}
     if not latest:
         return
     with suppress(StoreError):

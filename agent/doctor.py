@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from ssl import TLSVersion
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from agent.core import diagnosis, lint
 from agent.core.diagnosis import Line, Server, failure, ok, skipped, warning
 from agent.core.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.exits import Exit
-from agent.core.failure import FailureClass
+from agent.core.failure import TIME_CODES, FailureClass
 from agent.core.timekeeping import ClockState
 from agent.core.wording import clock_time, common_name, duration
 from agent.errors import AgentError, CloudError, ConfigError, MaterialError, RefusedError, StoreError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.core.failure import Failure
+    from agent.core.timekeeping import Reading
     from agent.core.values import CertificateFacts, TrustBundle
     from agent.survey import Snapshot
 
@@ -45,19 +47,20 @@ _OLD_VERSIONS = (TLSVersion.TLSv1, TLSVersion.TLSv1_1)
 class Doctor:
     """One visit."""
 
-    def __init__(self, path: Path, live: Callable[[Config], tuple[list[Line], bool]]) -> None:
+    def __init__(self, path: Path, live: Callable[[Config], tuple[list[Line], bool | None]]) -> None:
         """Prepare a visit.
 
         Args:
             path: The configuration file.
             live: Looks at what needs the key: returns the lines `connect` and `permissions`, as far as it may look, and
-                whether a daemon runs.
+                whether a daemon runs, or None where this user may not know.
         """
         self._path = path
         self._live = live
         self._lines: dict[str, Line] = {}
         self._config: Config | None = None
         self._snapshot: Snapshot | None = None
+        self._clock: Reading
         self._denied = ""
 
     def visit(self) -> tuple[Line, ...]:
@@ -69,6 +72,7 @@ class Doctor:
         self._look_at_store(config)
         server, told = self._look_at_network(config)
         self._judge_clock(server, told)
+        self._judge_server(server, told)
         for line in (self._disk(config), self._files(config), self._set(config), self._anchors(config),
                      self._watched(config)):  # fmt: skip
             self._note(line)
@@ -100,14 +104,16 @@ class Doctor:
         return ok("configuration", f"{self._path} is sound." if not problem else f"{self._path} is readable.")
 
     def _look_at_store(self, config: Config) -> None:
+        self._clock = survey.clock_of(config)
         try:
             self._snapshot = survey.take(config)
+            self._clock = self._snapshot.clock
         except StoreError as error:
             self._denied = f"{error} {error.hint}".strip().rstrip(".")
 
     def _disk(self, config: Config) -> Line:
-        path = next(path for path in (config.state_dir, *config.state_dir.parents) if path.exists())
-        kind = _file_system(path)
+        path = next(path for path in (config.state_dir, *config.state_dir.parents) if _is_there(path))
+        place, kind = _file_system(path)
         if kind in _VOLATILE:
             text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."
             return failure("disk", "volatile", text, "Put `state_dir` on a file system that lasts.")
@@ -117,9 +123,8 @@ class Doctor:
             return skipped("disk", f"{path}: {error.strerror}")
         if space.f_flag & os.ST_RDONLY:
             text = f"The file system of {config.state_dir} is mounted read-only."
-            return failure(
-                "disk", "read-only", text, f"Remount it: `mount -o remount,rw {path}`; read `dmesg` for why."
-            )
+            remedy = f"Remount it: `mount -o remount,rw {place or path}`; read `dmesg` for why."
+            return failure("disk", "read-only", text, remedy)
         free = space.f_bavail * space.f_frsize
         if free < NEEDED_BYTES or (space.f_files and space.f_favail < NEEDED_INODES):
             text = f"{config.state_dir} has {free >> 10} KiB and {space.f_favail} inodes free, too little for a change."
@@ -130,8 +135,10 @@ class Doctor:
         return ok("disk", f"{config.state_dir} has {free >> 20} MiB free on {kind or 'its file system'}.")
 
     def _files(self, config: Config) -> Line:
-        if not config.state_dir.exists():
+        if not os.access(config.state_dir, os.F_OK) and self._snapshot:
             return ok("files", f"{config.state_dir} does not exist yet; the first enrolment makes it.")
+        if not os.access(config.state_dir, os.R_OK | os.X_OK):
+            return skipped("files", f"this user may not look into {config.state_dir}; run it with sudo")
         try:
             owner = config.state_dir.stat().st_uid
             wrong = list(_wrong_files(config.state_dir, owner))
@@ -139,15 +146,17 @@ class Doctor:
             return skipped("files", f"{error.filename}: {error.strerror}; run it with sudo")
         if wrong:
             code, text, remedy = wrong[0]
-            return failure("files", code, text + (f" So do {len(wrong) - 1} more." if wrong[1:] else ""), remedy)
+            more = f" And {len(wrong) - 1} more." if wrong[1:] else ""
+            return failure("files", code, text + more, remedy)
         return ok("files", "Modes and owners are as they should be.")
 
     def _set(self, config: Config) -> Line:
         if self._snapshot is None:
             return skipped("set", self._denied)
         snapshot, now = self._snapshot, self._snapshot.clock.now
-        if snapshot.damage:
-            return failure("set", "damaged", snapshot.damage[0][1], "Run `iot-cert rotate`.", Exit.CRITICAL)
+        level, damage = max(snapshot.damage, default=(0, ""))
+        if level == survey.CRITICAL:
+            return failure("set", "damaged", damage, "Run `iot-cert rotate`.", Exit.CRITICAL)
         if snapshot.current is None:
             return _not_enrolled(config)
         leaf, number = snapshot.current.credential.leaf, snapshot.current.number
@@ -158,14 +167,19 @@ class Doctor:
         if snapshot.clock.believable and leaf.not_after - now < config.rotation.before_expiry / 2:
             text = f"The certificate expires in {duration(leaf.not_after - now)} and is not replaced yet."
             return warning("set", "certificate-expiring", text, "`iot-cert explain` says why; `iot-cert rotate`.")
+        if damage:
+            return warning("set", "damaged", damage, "The current set is whole; `iot-cert rotate` puts this right.")
         return ok("set", f"{name}, and it is valid until {leaf.not_after:%Y-%m-%d}.")
 
     def _anchors(self, config: Config) -> Line:
         try:
             trust = self._trust(config)
         except (MaterialError, RefusedError) as error:
-            return failure("anchors", "anchors-unusable", str(error), error.hint or "Put the baked copy back.")
-        believed = self._snapshot.clock.now if self._snapshot and self._snapshot.clock.believable else None
+            enrolled = self._snapshot is None or self._snapshot.current is not None
+            exit_code = Exit.DEGRADED if enrolled else Exit.CRITICAL
+            text = f"{str(error).rstrip('.')}."
+            return failure("anchors", "anchors-unusable", text, error.hint or "Put the baked copy back.", exit_code)
+        believed = self._clock.now if self._clock.believable else None
         entries = [lint.Entry(line=1, facts=facts) for facts in trust.anchors]
         amazon = chains_to_amazon(config.endpoint)
         findings = lint.lint(entries, known(), believed, soon=config.trust.warn[0], amazon=amazon)
@@ -182,7 +196,7 @@ class Doctor:
         return current.trust if current else load_anchors(config)
 
     def _watched(self, config: Config) -> Line:
-        now = self._snapshot.clock.now if self._snapshot and self._snapshot.clock.believable else None
+        now = self._clock.now if self._clock.believable else None
         if not config.watch:
             return ok("watched", "No further files are watched.")
         for item in config.watch:
@@ -199,11 +213,16 @@ class Doctor:
     # -- the network -----------------------------------------------------------------------------------------------
 
     def _judge_clock(self, server: Server | None, told: datetime | None) -> None:
-        if self._snapshot is None:
-            self._note(skipped("clock", self._denied))
-            return
         leaf = server.chain[0] if server and server.chain else None
-        self._note(diagnosis.of_clock(self._snapshot.clock, leaf, told))
+        self._note(diagnosis.of_clock(self._clock, leaf, told))
+
+    def _judge_server(self, server: Server | None, told: datetime | None) -> None:
+        """Judge who the server is, by a clock that the endpoint's own time has confirmed or by what it is."""
+        if server is None or self._lines["tls"].verdict is diagnosis.Verdict.FAILURE:
+            return
+        confirmed = told is not None and self._lines["clock"].verdict is diagnosis.Verdict.OK
+        clock = replace(self._clock, state=ClockState.SYNCHRONISED) if confirmed else self._clock
+        self._note(diagnosis.of_server(server, known(), clock))
 
     def _look_at_network(self, config: Config) -> tuple[Server | None, datetime | None]:
         self._note(diagnosis.of_endpoint(config.endpoint))
@@ -211,10 +230,8 @@ class Doctor:
             return None, None
         server = self._meet(config)
         self._note(diagnosis.of_tls(server))
-        clock = self._snapshot.clock if self._snapshot else None
-        if clock is not None and self._lines["tls"].verdict is not diagnosis.Verdict.FAILURE:
-            self._note(diagnosis.of_server(server, known(), clock))
-        doubtful = clock is not None and clock.state is not ClockState.SYNCHRONISED
+        out_of_date = server.refusal is not None and server.refusal.code in TIME_CODES
+        doubtful = out_of_date or self._clock.state is not ClockState.SYNCHRONISED
         return server, probes.date_of(config.target) if doubtful and server.chain else None
 
     def _name(self, config: Config) -> bool:
@@ -228,7 +245,7 @@ class Doctor:
         return True
 
     def _port(self, config: Config) -> bool:
-        target = config.target
+        target = replace(config.target, timeout=probes.PATIENCE)
         try:
             tls.connect(target).close()
         except CloudError as error:
@@ -262,7 +279,8 @@ class Doctor:
 
     def _verify(self, config: Config) -> tuple[Failure | None, str]:
         try:
-            return None, tls.preflight(config.target, self._trust(config)).version
+            target = replace(config.target, timeout=probes.PATIENCE)
+            return None, tls.preflight(target, self._trust(config)).version
         except CloudError as error:
             return error.failure, ""
         except (MaterialError, RefusedError) as error:
@@ -285,29 +303,46 @@ class Doctor:
     def _look_at_broker(self, config: Config) -> None:
         ready = self._lines.get("server")
         verified = ready is not None and ready.verdict is not diagnosis.Verdict.FAILURE
-        has_set = self._lines["set"].verdict in {diagnosis.Verdict.OK, diagnosis.Verdict.WARNING}
+        has_set = self._lines["set"].verdict is not diagnosis.Verdict.FAILURE  # or whoever looks may not know
         lines, runs = self._live(config) if verified and has_set else ([], _daemon_runs(config))
         for line in lines:
             self._note(line)
         remedy = "`systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
-        if runs:
+        if runs is None:
+            self._note(skipped("daemon", "this user may not talk to it; run it with sudo"))
+        elif runs:
             self._note(ok("daemon", "The daemon runs."))
         else:
             text = "No daemon runs, so nothing is renewed by itself."
             self._note(failure("daemon", "no-daemon", text, remedy))
 
 
-def _daemon_runs(config: Config) -> bool:
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a directory that this user may not enter
+        return False
+
+
+def _daemon_runs(config: Config) -> bool | None:
+    """Return whether a daemon listens; None where this user may not know."""
     import socket  # noqa: PLC0415 - only here
 
     with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
         probe.settimeout(probes.PATIENCE)
-        probe.connect(str(config.control_socket))
+        try:
+            probe.connect(str(config.control_socket))
+        except PermissionError:
+            return None
         return True
     return False
 
 
 def _not_enrolled(config: Config) -> Line:
+    try:
+        load_anchors(config)
+    except MaterialError:
+        return skipped("set", "there is no certificate yet, and the trust anchors come first")
     try:
         load_claim(config)
     except RefusedError as error:
@@ -320,19 +355,19 @@ def _not_enrolled(config: Config) -> Line:
     return failure("set", "not-enrolled", text, "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL)
 
 
-def _file_system(path: Path) -> str:
-    """Return the type of the file system that a path lies on, or nothing where the kernel does not say."""
+def _file_system(path: Path) -> tuple[str, str]:
+    """Return where the file system that a path lies on is mounted, and its type; nothing where nobody says."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return ""
+        return "", ""
     real, best = path.resolve(), ("", "")
     for line in lines:
         _, where, kind, *_ = line.split(" ")
         where = where.replace("\\040", " ")
         if real.is_relative_to(where) and len(where) >= len(best[0]):
             best = (where, kind)
-    return best[1]
+    return best
 
 
 def _wrong_files(state_dir: Path, owner: int) -> Iterator[tuple[str, str, str]]:
@@ -374,6 +409,8 @@ def _names(chain: tuple[bytes, ...]) -> tuple[str, ...]:
 def _versions(config: Config, look: probes.Look, refusal: Failure | None) -> Iterator[str]:
     """Return the TLS versions that the server takes, as far as that tells anything."""
     if not look.version:
+        if refusal is None or refusal.code != "tls-version":
+            return
         for version in _OLD_VERSIONS:
             if probes.look(config.target, version, version).version:
                 yield version.name.replace("_", ".")

@@ -106,7 +106,7 @@ class Prover:
     def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord, *, asked: bool) -> Control | None:
         """Try other sets over the same path, the base, the previous one and the claim, until one is accepted."""
         verdict: Control | None = None
-        for name, load in self._controls(record):
+        for name, load in self._controls(record, failure):
             try:
                 control = load()
             except (StoreError, MaterialError, RefusedError):
@@ -126,10 +126,13 @@ class Prover:
             return Control(name=name, failure=error.failure)
         return Control(name=name)
 
-    def _controls(self, record: ChangeRecord) -> list[tuple[str, Callable[[], Candidate]]]:
+    def _controls(self, record: ChangeRecord, failure: Failure) -> list[tuple[str, Callable[[], Candidate]]]:
         base, previous = record.base, self._world.store.previous()
         numbers = [number for number in dict.fromkeys((base, previous)) if number is not None]
         found = [(f"generation {number}", partial(self.candidate, number)) for number in numbers]
+        if failure.kind is FailureClass.SERVER_TRUST:  # whatever else there is that may know this server
+            rung = ladder.Rung.BAKED_ANCHORS
+            found.append((f"the current certificate with the {rung}", partial(self._with_other_anchors, rung)))
         return [*found, ("the claim certificate", self._settings.claim)]
 
     def find_footing(self) -> ladder.Climb:

@@ -21,6 +21,7 @@ from agent.errors import ConfigError, DamagedError, MaterialError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from agent.adapters.store import Store
     from agent.config import Config, WatchConfig
@@ -49,15 +50,23 @@ def take(config: Config) -> Snapshot:
     Raises:
         StoreError: The state directory is not permitted.
     """
-    from agent.adapters.clock import SystemClock  # noqa: PLC0415 - see agent.compose
+    from agent.adapters.durable import explained  # noqa: PLC0415 - see agent.compose
     from agent.compose import open_store  # noqa: PLC0415
 
-    clock = SystemClock(vouched=config.vouched_clock)
-    if not config.state_dir.exists():  # before the first enrolment, which makes it
-        return Snapshot(clock=timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=()))
+    with explained(f"look for {config.state_dir}"):
+        fresh = not config.state_dir.exists()  # before the first enrolment, which makes it
+    if fresh:
+        return Snapshot(clock=clock_of(config))
     with open_store(config) as store:
-        reading = timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=store.floors())
-        return look(store, reading)
+        return look(store, clock_of(config, store.floors()))
+
+
+def clock_of(config: Config, floors: tuple[datetime, ...] = ()) -> timekeeping.Reading:
+    """Look at the clock, by the instants that are known to lie in the past."""
+    from agent.adapters.clock import SystemClock  # noqa: PLC0415 - see agent.compose
+
+    clock = SystemClock(vouched=config.vouched_clock)
+    return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=floors)
 
 
 def look(store: Store, clock: timekeeping.Reading) -> Snapshot:

@@ -14,6 +14,9 @@ Rules:
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,14 +46,17 @@ METADATA, TARGETS = "metadata/", "targets/"
 MAX_TARGET = 1_048_576  # bytes; what a trust bundle may have
 MAX_VERSION = 10**9
 MAX_COMPATIBLE = 100
+MAX_DELEGATED = 2_097_152  # bytes of lists below `targets` that are remembered
 
+_PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ROOTS = "root_history"
+_FLOORS = {"timestamp.json", "snapshot.json", "targets.json"}
 _BASE = "repository:///"
 
 LIMITS = UpdaterConfig(
     max_root_rotations=64,
     max_delegations=8,
-    root_max_length=262_144,
+    root_max_length=65_536,
     timestamp_max_length=16_384,
     snapshot_max_length=262_144,
     targets_max_length=1_048_576,
@@ -78,7 +84,7 @@ class Files:
     def pieces(self, name: str) -> Iterator[bytes]:
         """See `Source`."""
         if name not in self._files:
-            raise MissingError("missing", f"The bundle lacks {name}.")
+            raise MissingError("missing", f"The bundle lacks {_printable(name)}.")
         yield self._files[name]
 
 
@@ -159,6 +165,7 @@ class BundleReader:
         fetcher = _Fetcher(source)
         with self._updater(fetcher) as updater, self._explained(fetcher):
             updater.refresh()
+            _refuse_twins(updater)
             info = updater.get_targetinfo(target)
             if info is None:
                 raise BundleError("no-target", f"The bundle's signers list no {target!r}.")
@@ -170,9 +177,10 @@ class BundleReader:
 
     @contextmanager
     def _updater(self, fetcher: FetcherInterface) -> Iterator[Updater]:
-        with tempfile.TemporaryDirectory(prefix="iot-cert-bundle-") as name:
+        with _workplace() as name:
             directory = Path(name, "metadata")
-            _unpack(self.memory, directory)
+            with _with_room():
+                _unpack(self.memory, directory)
             try:
                 with self._explained(None):
                     updater = Updater(
@@ -200,18 +208,24 @@ class BundleReader:
                 raise BundleError("trusted-root", f"The trusted root.json is not usable: {_short(error)}.", hint=hint)\
                     from None  # fmt: skip
             raise self._refusal(error, fetcher) from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        except OSError as error:
+            raise _no_room(error) from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
             # The library checks signatures before it reads, but what a signer of another kind wrote may be anything.
             raise BundleError("malformed", f"The bundle's metadata cannot be read ({type(error).__name__}).") from None
 
     def _refusal(self, error: Exception, fetcher: _Fetcher) -> BundleError:
         if isinstance(error, exceptions.ExpiredMetadataError) and self._clock.state is not ClockState.SYNCHRONISED:
             return _wait_for_clock(f"By the clock, which nobody vouches for, {_short(error)}")
-        if isinstance(error, exceptions.BadVersionNumberError) and "Expected" in str(error):
+        if isinstance(error, exceptions.BadVersionNumberError) and _ABOUT_PARTS.match(str(error)):
             return _worded(_MIXED, error)
         found = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), None)
         return _worded(found, error) if found else _transport(error, fetcher)
 
+
+# "Expected targets.json version 1, got 2." is about a list that went back, all others about one that does not fit.
+_ABOUT_PARTS = re.compile(r"Expected (?!.*\.json version)")
+_WORDS_FEW = "It must be signed by keys that the root.json on this gateway leads to."
 
 # Code, sentence, and what to do; each sentence is followed by the library's own words.
 _WORDS = {
@@ -223,7 +237,7 @@ _WORDS = {
     exceptions.UnsignedMetadataError: (
         "threshold",
         "The bundle is not signed by enough of its keys",
-        "It must be signed by keys that the root.json on this gateway leads to.",
+        _WORDS_FEW,
     ),
     exceptions.BadVersionNumberError: (
         "rollback",
@@ -259,6 +273,38 @@ def _wait_for_clock(why: str) -> BundleError:
     return BundleError("clock", f"{why}, so the bundle cannot be judged yet.", hint=hint, passing=True)
 
 
+@contextmanager
+def _with_room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _no_room(error) from None
+
+
+@contextmanager
+def _workplace() -> Iterator[str]:
+    with _with_room():
+        made = tempfile.TemporaryDirectory(prefix="iot-cert-bundle-")
+    with made as name:
+        yield name
+
+
+def _no_room(error: OSError) -> BundleError:
+    """Return what is told when it is the gateway's disk that fails, unless a name in the bundle is beyond any disk."""
+    why = os.strerror(error.errno) if error.errno else type(error).__name__
+    if error.errno in {errno.ENAMETOOLONG, errno.EINVAL}:
+        return BundleError("malformed", f"The bundle's metadata cannot be kept ({why}).")
+    hint = f"Free some space in {tempfile.gettempdir()}; the bundle is judged again by itself."
+    return BundleError("no-room", f"The bundle cannot be unpacked to be judged ({why}).", hint=hint, passing=True)
+
+
+def _refuse_twins(updater: Updater) -> None:
+    """Refuse a root that names one key under two ids: the library would count its signature twice."""
+    keys = [str(key.keyval) for key in updater._trusted_set.root.keys.values()]  # noqa: SLF001 - as in `judge_by`
+    if len(set(keys)) != len(keys):
+        raise BundleError("threshold", "The bundle's root.json names one key under two ids.", hint=_WORDS_FEW)
+
+
 def judge_by(updater: Updater, now: datetime) -> None:
     """Have the library judge expiry by this instant; it takes the system's clock and has no argument for another.
 
@@ -283,7 +329,7 @@ def _custom(custom: Mapping[str, Any] | None) -> dict[str, Any]:
     node = Node(dict(custom or {}), "custom")
     compatible = (custom or {}).get("compatible", [])
     sound = isinstance(compatible, list) and len(compatible) <= MAX_COMPATIBLE
-    if not sound or not all(isinstance(item, str) for item in compatible):
+    if not sound or not all(isinstance(item, str) and _PRODUCT.fullmatch(item) for item in compatible):
         raise BundleError("malformed", "The bundle's list of compatible products is no list of names.")
     try:
         return {"issued_at": node.optional_time("issued"), "compatible": tuple(compatible)}
@@ -293,8 +339,11 @@ def _custom(custom: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _short(error: Exception) -> str:
     """Return a message of the library's on one line, bounded; it may quote what somebody hostile wrote."""
-    text = str(error).split("\n", maxsplit=1)[0][:200]
-    return "".join(char if char.isprintable() else " " for char in text).rstrip(". ") or type(error).__name__
+    return _printable(str(error).split("\n", maxsplit=1)[0]).rstrip(". ") or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:200])
 
 
 def _unpack(memory: Mapping[str, bytes], directory: Path) -> None:
@@ -304,5 +353,18 @@ def _unpack(memory: Mapping[str, bytes], directory: Path) -> None:
 
 
 def _packed(directory: Path) -> dict[str, bytes]:
-    files = sorted([*directory.glob("*.json"), *(directory / _ROOTS).glob("*.root.json")])
-    return {str(path.relative_to(directory)): path.read_bytes() for path in files if not path.is_symlink()}
+    """Return the floors, and of the lists that others sign below `targets` as much as there is room for.
+
+    The snapshot holds the versions of those lists, so one that is forgotten is read again and lets nothing older in.
+    """
+    found = [*directory.glob("*.json"), *(directory / _ROOTS).glob("*.root.json")]
+    kept: dict[str, bytes] = {}
+    room = MAX_DELEGATED
+    for path in sorted(path for path in found if not path.is_symlink()):
+        floor = path.parent.name == _ROOTS or path.name in _FLOORS
+        data = path.read_bytes()
+        if not floor:
+            room -= len(data)
+        if floor or room >= 0:
+            kept[str(path.relative_to(directory))] = data
+    return kept

@@ -23,7 +23,7 @@ from agent.errors import BundleError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import Message
-    from typing import IO
+    from typing import IO, Any
 
     from agent.core.endpoints import Proxy
 
@@ -46,19 +46,54 @@ def check_url(url: str) -> None:
     """
     try:
         parts = urlsplit(url)
-        sound = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and url.isprintable()
+        sound = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         sound = False
-    if not sound or " " in url:
+    if not sound or not url.isascii() or not url.isprintable() or " " in url or "#" in url:
         raise BundleError("url", "The bundle's URL is not one that begins with https:// and names a host.")
 
 
 class _OnlyHttps(urllib.request.HTTPRedirectHandler):
+    def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)  # type: ignore[arg-type] # as it came
+        except (ValueError, BundleError):
+            fp.close()  # the library leaves it open
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> urllib.request.Request | None:
         check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type] # as it came
+
+
+class _Way(urllib.request.BaseHandler):
+    """The proxy that the configuration names; the library's own asks the environment whom to go to without it."""
+
+    handler_order = 100  # before the connection is opened
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._host = f"{proxy.host}:{proxy.port}"
+
+    def https_open(self, request: urllib.request.Request) -> None:
+        request.set_proxy(self._host, "http")
+
+
+def _hurried(end: float) -> type[ssl.SSLSocket]:
+    """Return a TLS socket whose reads together end at an instant, however little each of them gets."""
+
+    class Hurried(ssl.SSLSocket):
+        def recv_into(self, *given: Any, **named: Any) -> int:
+            left = end - monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self.settimeout(min(left, SILENCE))
+            return super().recv_into(*given, **named)
+
+    return Hurried
 
 
 class MissingError(BundleError):
@@ -79,12 +114,12 @@ class Downloader:
         context = ssl.create_default_context()
         if anchors_pem:
             context.load_verify_locations(cadata=anchors_pem.decode())
-        proxies = {"https": f"http://{proxy.host}:{proxy.port}"} if proxy else {}
-        handlers = (urllib.request.ProxyHandler(proxies), urllib.request.HTTPSHandler(context=context), _OnlyHttps())
+        self._end = monotonic() + whole
+        context.sslsocket_class = _hurried(self._end)
+        handlers = [urllib.request.HTTPSHandler(context=context), _OnlyHttps(), *([_Way(proxy)] if proxy else [])]
         self._opener = urllib.request.OpenerDirector()
         for handler in (*handlers, urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()):
             self._opener.add_handler(handler)
-        self._end = monotonic() + whole
 
     def read(self, url: str, limit: int) -> bytes:
         """Return what is under a URL.

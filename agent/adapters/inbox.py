@@ -60,7 +60,7 @@ def drops(inbox: Path) -> list[Drop]:
         return []
     with durable.directory(str(inbox)) as fd:
         names = durable.names(fd)
-        found = [_drop(fd, name) for name in names[:MAX_LISTED] if _may_be_drop(name)]
+        found = [_drop(fd, name) for name in [name for name in names if _may_be_drop(name)][:MAX_LISTED]]
         left_alone = {name.removesuffix(OUTCOME) for name in names if name.endswith(OUTCOME)}
         waiting = [drop for drop in found if drop and not (drop.name in left_alone and _is_directory(fd, drop.name))]
     return sorted(waiting, key=lambda drop: (drop.changed_at, drop.name))
@@ -116,14 +116,29 @@ def read(inbox: Path, name: str) -> bytes:
     return data
 
 
-def remove(inbox: Path, name: str) -> None:
+def look(inbox: Path, name: str) -> Drop | None:
+    """Return a drop as it is now, or None when it is gone.
+
+    Raises:
+        StoreError: The inbox cannot be opened.
+    """
+    with durable.directory(str(inbox)) as fd:
+        return _drop(fd, name)
+
+
+def remove(inbox: Path, name: str, seen: Drop | None = None) -> None:
     """Remove a drop; a directory is left where it is.
+
+    Args:
+        inbox: Where.
+        name: Its name.
+        seen: The drop that was looked at; another that has come in its place since is left there.
 
     Raises:
         StoreError: It could not be removed.
     """
     with durable.directory(str(inbox)) as fd:
-        if not _is_directory(fd, name):
+        if not _is_directory(fd, name) and seen in (None, _drop(fd, name)):
             durable.remove(fd, name)
 
 
@@ -155,4 +170,5 @@ def told_of(inbox: Path) -> list[str]:
     if not inbox.exists():
         return []
     with durable.directory(str(inbox)) as fd:
-        return [name.removesuffix(OUTCOME) for name in durable.names(fd)[:MAX_LISTED] if name.endswith(OUTCOME)]
+        told = [name.removesuffix(OUTCOME) for name in durable.names(fd) if name.endswith(OUTCOME)]
+        return told[:MAX_LISTED]

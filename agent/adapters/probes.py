@@ -107,8 +107,9 @@ def _shake(context: ssl.SSLContext, connection: socket.socket, host: str) -> Loo
     except OSError as error:
         problem = error.strerror or str(error) or type(error).__name__
     cipher = shaking.cipher()
+    version = shaking.version() or (cipher[1] if cipher else "")  # the cipher's, where the handshake came to no end
     chain = tuple(tls.certificates_of(shaking, "get_unverified_chain"))
-    return Look(version=cipher[1] if cipher and chain else "", chain=chain, problem=problem)
+    return Look(version=version if chain else "", chain=chain, problem=problem)
 
 
 def date_of(endpoint: Endpoint, port: int = HTTPS_PORT) -> datetime | None:
@@ -128,8 +129,8 @@ def date_of(endpoint: Endpoint, port: int = HTTPS_PORT) -> datetime | None:
 
 
 def _head(connection: ssl.SSLSocket) -> bytes:
-    head = b""
-    while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD and (piece := connection.recv(_MAX_HEAD)):
+    head, end = b"", tls.deadline_of(connection)
+    while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD and (piece := tls.receive(connection, _MAX_HEAD, end)):
         head += piece
     return head
 
@@ -138,7 +139,7 @@ def _date(head: bytes) -> datetime | None:
     for line in head.decode("latin-1").split("\r\n"):
         name, _, value = line.partition(":")
         if name.lower() == "date":
-            with suppress(ValueError, TypeError):
+            with suppress(ValueError, TypeError, OverflowError):
                 found = parsedate_to_datetime(value.strip())
                 return found if found.tzinfo else None
     return None

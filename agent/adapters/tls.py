@@ -16,6 +16,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent.adapters import clock
 from agent.core import troubles
 from agent.core.endpoints import ALPN_MQTT
 from agent.errors import CloudError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from agent.core.values import TrustBundle
 
 _READ = 16_384
+_LEAST = 0.001  # seconds; a socket takes none for "do not wait"
 _MAX_HANDSHAKE = 262_144  # bytes; a chain of ten large certificates has a fifth of it
 
 # X509_V_ERR_* of OpenSSL, which `SSLCertVerificationError.verify_code` reports.
@@ -82,13 +84,33 @@ def connect(endpoint: Endpoint) -> socket.socket:
     """
     try:
         if endpoint.proxy is None:
-            return socket.create_connection((endpoint.host, endpoint.port), timeout=endpoint.timeout)
+            return _open(endpoint)
         return _through_proxy(endpoint, endpoint.proxy)
     except socket.gaierror:
         name = endpoint.proxy.host if endpoint.proxy else endpoint.host
         raise CloudError(troubles.name_not_found(name)) from None
     except OSError as error:
         raise CloudError(troubles.unreachable(endpoint.host, endpoint.port, _reason(error))) from None
+
+
+def _open(endpoint: Endpoint) -> socket.socket:
+    """Try the endpoint's addresses in turn, each for half of the time that is left: AWS has eight, all may be dead."""
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    end = clock.monotonic() + endpoint.timeout
+    problem = OSError("no address")
+    for number, (family, kind, protocol, _, address) in enumerate(found, start=1):
+        left = end - clock.monotonic()
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(max(_LEAST, left if number == len(found) else left / 2))
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            problem = error
+        else:
+            connection.settimeout(endpoint.timeout)
+            return connection
+    raise problem
 
 
 def _through_proxy(endpoint: Endpoint, proxy: Proxy) -> socket.socket:
@@ -132,24 +154,42 @@ def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: E
 
 
 def exchange(tls: ssl.SSLObject, connection: socket.socket, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
-    """Carry a handshake's messages to and fro until it is done.
+    """Carry a handshake's messages to and fro until it is done, all of it within the connection's timeout.
 
     Raises:
         OSError: The connection broke, `ssl.SSLError` among them: the handshake failed.
     """
-    received = 0
+    received, end = 0, deadline_of(connection)
     while True:
         try:
             tls.do_handshake()
         except ssl.SSLWantReadError:
             connection.sendall(outgoing.read())
-            data = connection.recv(_READ)
+            data = receive(connection, _READ, end)
             received += len(data)
             if not data or received > _MAX_HANDSHAKE:
                 raise ConnectionAbortedError("closed by the other side" if not data else "no end of it") from None
             incoming.write(data)
         else:
             return
+
+
+def deadline_of(connection: socket.socket) -> float:
+    """Return when the connection's timeout, taken for all that is still to come, is used up."""
+    return clock.monotonic() + (connection.gettimeout() or 0.0)
+
+
+def receive(connection: socket.socket, size: int, end: float) -> bytes:
+    """Return what comes next; a sender of one byte at a time gets no more time than any other.
+
+    Raises:
+        OSError: The connection broke, or the time is over.
+    """
+    left = end - clock.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    connection.settimeout(left)
+    return connection.recv(size)
 
 
 def _wants_client_certificate(tls: ssl.SSLObject) -> bool:

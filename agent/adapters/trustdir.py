@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DIRECTORY, FILE = "trust", "metadata.json"
 
-MAX = 16_777_216  # bytes; 64 roots and a full list of targets are less
+MAX = 33_554_432  # bytes; all that a reader remembers is less, also where every character is escaped
 _NAME = re.compile(r"(root_history/[0-9]{1,9}\.)?[A-Za-z0-9%_.-]{1,100}\.json")
 
 

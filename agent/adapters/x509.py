@@ -212,18 +212,23 @@ def read_store(data: bytes) -> tuple[Entry, ...]:
     """
     if len(data) > MAX_STORE:
         raise MaterialError(f"the store has {len(data)} bytes and {MAX_STORE} are looked at")
-    entries = _der_entries(data) if data[:1] == bytes([_SEQUENCE]) else _pem_entries(data)
+    entries = _der_entries(data) if _is_der(data) else _pem_entries(data)
     if len(entries) > MAX_ENTRIES:
         raise MaterialError(f"the store has more than the {MAX_ENTRIES} entries that are looked at")
     return tuple(entries)
 
 
+def _is_der(data: bytes) -> bool:
+    """A text may begin with a nought as well; no certificate is so short that a character could follow it in DER."""
+    return data[:1] == bytes([_SEQUENCE]) and (data[1:2] >= b"\x80" or _BEGIN not in data.upper())
+
+
 def _pem_entries(data: bytes) -> list[Entry]:
     entries: list[Entry] = []
-    position, line = 0, 1
-    while len(entries) <= MAX_ENTRIES and (found := data.find(_BEGIN, position)) >= 0:
+    position, line, marks = 0, 1, data.upper()  # a header in small letters is malformed, and must not be passed over
+    while len(entries) <= MAX_ENTRIES and (found := marks.find(_BEGIN, position)) >= 0:
         line += data.count(b"\n", position, found)
-        following = data.find(_BEGIN, found + len(_BEGIN))
+        following = marks.find(_BEGIN, found + len(_BEGIN))
         end = len(data) if following < 0 else following
         entries.append(_pem_entry(data[found:end], line))
         position, line = end, line + data.count(b"\n", found, end)
@@ -249,6 +254,8 @@ def _pem_entry(block: bytes, line: int) -> Entry:
 
 
 def _entry(der: bytes, line: int) -> Entry:
+    if der[:1] != bytes([_SEQUENCE]):  # PEM within PEM, which no TLS library reads
+        return Entry(line=line, problem="a certificate cannot be parsed (it is not DER)")
     try:
         facts, _ = read_certificate(der)
     except MaterialError as error:

@@ -10,10 +10,11 @@ from agent.core.diagnosis import Line, Verdict
 from agent.core.exits import Exit
 from agent.core.plain import to_plain
 from agent.doctor import Doctor
-from agent.errors import AgentError
+from agent.errors import AgentError, RefusedError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from agent.cli.output import Output
     from agent.config import Config
@@ -31,7 +32,7 @@ class _Quiet:
 
 def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
     """Visit the gateway and show what was found."""
-    lines = [line for line in Doctor(arguments.config, live).visit() if line.check in (arguments.names or CHECKED)]
+    lines = _wanted(Doctor(arguments.config, live).visit(), arguments.names or CHECKED)
     code = diagnosis.exit_of(lines)
     for line in lines:
         _show(line, output)
@@ -46,6 +47,13 @@ def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
 CHECKED = diagnosis.CHECKS
 
 
+def _wanted(lines: Sequence[Line], names: Sequence[str]) -> list[Line]:
+    """Return the lines asked for, and the first failure when it kept one of them from being looked at."""
+    blocked = any(line.check in names and line.verdict is Verdict.SKIPPED for line in lines)
+    first = next((line.check for line in lines if line.verdict is Verdict.FAILURE), "") if blocked else ""
+    return [line for line in lines if line.check in names or line.check == first]
+
+
 def _show(line: Line, output: Output) -> None:
     if output.as_json:
         output.emit({"event": "line", **to_plain(line)})
@@ -55,12 +63,16 @@ def _show(line: Line, output: Output) -> None:
         output.line(f"{'':<9} {'':<14} {line.remedy}")
 
 
-def live(config: Config) -> tuple[list[Line], bool]:
+def live(config: Config) -> tuple[list[Line], bool | None]:
     """Look at what needs the key: through the daemon where one runs, since the connection is its own, else here."""
     try:
         told = conversation.one(config, {"verb": "examine", "no_wait": False})
-    except AgentError as error:
+    except conversation.Told as error:
         return [*_as_the_daemon_says(config, error)], True
+    except AgentError as error:
+        why = f"{error} {error.hint}".rstrip(".")
+        runs = None if isinstance(error, RefusedError) else True
+        return [diagnosis.skipped(check, why) for check in ("connect", "permissions")], runs
     if told is None:
         return _here(config), False
     return [_line(item) for item in told["lines"]], True

@@ -106,7 +106,7 @@ def _add_views(verbs: Verbs) -> None:
     _add(verbs, "explain", "say why nothing is being rotated now, and until when")
     _add(verbs, "history", "show what was changed, when and why")
     check = _add(verbs, "check", "look at everything a working gateway rests on, and name what is wrong and the remedy")
-    check.add_argument("names", nargs="*", metavar="NAME", choices=[[], *CHECKS], help=f"of {', '.join(CHECKS)}")
+    check.add_argument("names", nargs="*", metavar="NAME", type=_check, help=f"of {', '.join(CHECKS)}")
     config = verbs.add_parser("config", help="work with the configuration file", allow_abbrev=False)
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add(actions, "check", "check the configuration file and what it names")
@@ -191,6 +191,12 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError("a time such as 2026-11-22T12:00:00Z is expected") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _check(text: str) -> str:
+    if text not in CHECKS:
+        raise argparse.ArgumentTypeError(f"there is no check {text!r}, only {', '.join(CHECKS)}")
+    return text
 
 
 def _seconds(text: str) -> int:

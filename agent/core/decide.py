@@ -387,6 +387,8 @@ def _not_yet(failure: Failure, limits: Limits) -> Failure:
 
 def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
     """Whether a failure that has lasted ends the change, or condemns the activated set."""
+    if _unproven(record, failure, facts):
+        return True
     if record.phase in _BEFORE_A_GENERATION:
         lasting = failure.decisive or failure.kind is FailureClass.POLICY
         return lasting or _gives_up_at_once(record, failure, limits)
@@ -394,17 +396,18 @@ def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limi
         # What is condemned already goes back, however long that takes.
         return failure.decisive and record.condemned is None
     # A power cut may have come between moving the link and saying so: what is in use is not rejected.
-    return (failure.decisive or _unproven(record, failure, facts)) and not _in_use(record, facts)
+    return failure.decisive and not _in_use(record, facts)
 
 
 def _unproven(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
-    """Whether new anchors have failed to verify the endpoint for so long that others should have their turn.
+    """Whether no anchors have verified the endpoint for so long that other changes should have their turn.
 
-    When the old ones do not verify it either, nothing is refused; but a change that waits for ever would keep the
-    ladder and the bundle that mends it away.
+    Nothing is refused by that; but a change that waits for ever would keep the ladder, and the bundle that mends it,
+    away.
     """
+    patience = ANCHORS_PATIENCE if record.kind is Kind.TRUST else DAY
     waited = facts.clock.now - record.entered_at
-    return record.kind is Kind.TRUST and failure.kind is FailureClass.SERVER_TRUST and waited >= ANCHORS_PATIENCE
+    return failure.kind is FailureClass.SERVER_TRUST and waited >= patience and not _in_use(record, facts)
 
 
 def _gives_up_at_once(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.core import lint
+from agent.core import lint, topics
 from agent.core.endpoints import EndpointKind, chains_to_amazon, classify, misspelling
 from agent.core.exits import Exit
 from agent.core.failure import FailureClass
@@ -291,7 +291,7 @@ def _unknown_root(server: Server, known: lint.Known, reading: Reading) -> Line:
             text = f"The server's chain ends in {name}, which the anchors in use lack and {where} has."
             return failure("server", "anchor-missing", text, "Put it back: `iot-cert trust restore`, or a new bundle.")
     if chains_to_amazon(server.host) and lint.organisation(root) not in _AMAZON:
-        shown = lint.organisation(root) or name
+        shown = (lint.organisation(root) or name).rstrip(".")
         text = f"Somebody between here and AWS opens TLS: the certificate for {server.host} was issued by {shown}."
         remedy = "Log in at a captive portal, or have the proxy let this host through unopened."
         return failure("server", "intercepted", text, remedy)
@@ -359,10 +359,11 @@ def of_connection(found: Examination) -> Line:
 
 def of_permissions(found: Examination) -> Line:
     """Judge what the current certificate's policy lets it do, and say what to add."""
-    needed: list[tuple[str, str]] = []
-    if found.asked is not None and found.asked.kind is FailureClass.POLICY:
-        needed.append(("iot:Publish", f"topic/$aws/things/{found.thing}/shadow/name/certificate/get"))
-    needed += [("iot:Subscribe", f"topicfilter/{topic}") for topic in found.denied]
+    asking = topics.shadow_get(found.thing)
+    needed = [("iot:Subscribe", f"topicfilter/{topic}") for topic in found.denied]
+    refused = found.asked is not None and found.asked.kind is FailureClass.POLICY
+    if refused and not set(topics.answers(asking)) & set(found.denied):  # else it was never published
+        needed.insert(0, ("iot:Publish", f"topic/{asking}"))
     if needed:
         first = f"{needed[0][0]} on {needed[0][1]}"
         more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""

@@ -86,6 +86,7 @@ def classify(host: str) -> EndpointName:
         prefix, region, suffix = legacy.groups()
         # Beijing is the one region that separates with a dot.
         ats = f"{prefix}.ats" if region == "cn-north-1" else f"{prefix}-ats"
+        suffix = "amazonaws.com.cn" if region.startswith("cn-") else suffix
         return EndpointName(kind=EndpointKind.LEGACY, instead=f"{ats}.iot.{region}.{suffix}")
     if ".iot-fips." in name:
         return EndpointName(kind=EndpointKind.FIPS)
@@ -108,7 +109,8 @@ REGIONS = (
     "us-east-1", "us-east-2", "us-gov-east-1", "us-gov-west-1", "us-west-1", "us-west-2",
 )  # fmt: skip
 
-_LOOKS_LIKE_AWS = re.compile(r"amazon|\baws\b|\biot\b|\.api\.aws$")
+# Custom domains such as iot.example.com and mqtt.aws.example.com are anybody's right.
+_LOOKS_LIKE_AWS = re.compile(r"amazonaws|\.api\.aws|[.-]ats\.iot\.|\.iot(?:-fips)?\.[a-z]{2}(?:-[a-z]+)+-?\d")
 _SHAPE = re.compile(r"[a-z0-9]+(?:-ats|\.ats)?\.iot(?:-fips)?\.([a-z0-9-]+)\.(amazonaws\.com(?:\.cn)?|api\.aws)")
 _AWS_FORM = "<prefix>-ats.iot.<region>.amazonaws.com"
 

@@ -66,13 +66,15 @@ def _certificates(document: Mapping[str, Any], now: datetime) -> Iterator[Sample
 
 
 def _watched(document: Mapping[str, Any]) -> Iterator[Sample]:
-    for item in document.get("watched") or []:
-        path = {"path": item["path"]}
-        yield "watched_usable", "gauge", "Whether a watched file can be read.", path, not item.get("problem")
+    files = {item["path"]: item for item in document.get("watched") or []}  # one may be listed twice
+    for path, item in files.items():
+        text = "Whether a watched file can be read."
+        yield "watched_usable", "gauge", text, {"path": path}, not item.get("problem")
+    for path, item in files.items():
         for one in (item.get("ends") or [])[:1]:
             at = datetime.fromisoformat(one["not_after"]).timestamp()
             text = "End of the first certificate to expire in a watched file, Unix seconds."
-            yield "watched_not_after_seconds", "gauge", text, path, at
+            yield "watched_not_after_seconds", "gauge", text, {"path": path}, at
 
 
 def _labels(facts: Mapping[str, Any]) -> dict[str, str]:

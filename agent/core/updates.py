@@ -36,6 +36,16 @@ def baked_provenance(data: bytes) -> Provenance:
     return Provenance(source=TrustSource.BAKED, issued_at=issued)
 
 
+def inbox_order(name: str, digest: str) -> str:
+    """Return how a change names the drop that it came from."""
+    return f"{INBOX}{name}:{digest[:16]}"
+
+
+def drop_of(order: str) -> str:
+    """Return the name of the drop that a change came from, or nothing."""
+    return order.removeprefix(INBOX).rpartition(":")[0] if order.startswith(INBOX) else ""
+
+
 def baked_order(baked: TrustBundle) -> str:
     """Return how a change names the baked copy that it takes up."""
     digest = 0

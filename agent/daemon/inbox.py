@@ -37,7 +37,9 @@ class Inbox:
         self._news = news
         self._path: Path | None = None
         self._watch: DirectoryWatch | None = None
-        self._complete: set[str] = set()
+        self._closed: set[str] = set()
+        self._complete: dict[str, inbox.Drop] = {}
+        self._given: inbox.Drop | None = None
         self._first_seen: dict[str, tuple[inbox.Drop, float]] = {}
         self._held: dict[str, tuple[inbox.Drop, float]] = {}
         self.delay: float | None = None
@@ -55,6 +57,7 @@ class Inbox:
         for drop in found:
             until = self._ready_at(drop, now)
             if until <= now:
+                self._given = drop
                 return drop.name
             waits.append(until - now)
         self.delay = min(waits, default=None)
@@ -71,8 +74,12 @@ class Inbox:
         """Return when a drop may be taken, by the monotonic clock."""
         held = self._held.get(drop.name)
         if held is not None and held[0] == drop:
+            self._closed.discard(drop.name)
             return held[1]
-        if drop.name in self._complete:
+        if drop.name in self._closed:  # as it is now; written to again it is complete once that is closed
+            self._closed.remove(drop.name)
+            self._complete[drop.name] = drop
+        if self._complete.get(drop.name) == drop:
             return now
         before = self._first_seen.get(drop.name)
         if before is None or before[0] != drop:
@@ -80,16 +87,16 @@ class Inbox:
         return before[1] + QUIET
 
     def _forget(self, names: set[str]) -> None:
-        self._complete &= names
-        for known in (self._first_seen, self._held):
+        self._closed &= names
+        for known in (self._first_seen, self._held, self._complete):
             for name in known.keys() - names:
                 del known[name]
 
     def taken(self, name: str, path: Path) -> None:
         """A worker has looked at a drop; if it is still there it has to wait."""
-        for drop in self._drops(path):
-            if drop.name == name:
-                self._held[name] = (drop, monotonic() + AGAIN)
+        drop, self._given = self._given, None
+        if drop is not None and drop.name == name and drop in self._drops(path):
+            self._held[name] = (drop, monotonic() + AGAIN)
 
     def hurry(self) -> None:
         """What drops wait for may have come: the clock was set."""
@@ -112,5 +119,5 @@ class Inbox:
 
     def _hear(self) -> None:
         if self._watch is not None:
-            self._complete |= self._watch.read()
+            self._closed |= self._watch.read()
             self._news()

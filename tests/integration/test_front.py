@@ -468,6 +468,51 @@ def test_a_server_certificate_of_another_host_or_root_is_noticed_and_can_be_take
         assert isinstance(good.connect(), mqtt5.ConnAckPacket)
 
 
+@pytest.mark.parametrize("intermediate", [False, True])
+def test_the_endpoint_moves_to_another_root_and_connections_stay(
+    local: LocalCloud, cloud: Cloud, tmp_path: Path, *, intermediate: bool
+) -> None:
+    """Who is connected notices nothing; who connects from then on needs the other root, in the SDK as well."""
+    identity, other = device(cloud), Authority("Sandbox endpoint root B", now())
+    before = client_context(local, identity, tmp_path)
+    with Wire(local, before) as stays:
+        stays.connect()
+        local.use_root(other, intermediate=intermediate)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            Wire(local, before)
+        with Sdk(local, identity.pair, AGENT) as moved:
+            moved.wait_connected()
+            stays.send(mqtt5.PingReqPacket())
+            assert isinstance(stays.receive(), mqtt5.PingRespPacket)
+            assert [live.client_id for live in local.front.live] == [THING, AGENT]
+    assert local.root_pem == other.pem
+
+
+def test_an_older_root_vouches_for_the_one_that_the_endpoint_has_moved_to(
+    local: LocalCloud, cloud: Cloud, tmp_path: Path
+) -> None:
+    """With the cross-signed certificate sent along, the SDK of a gateway that knows the older one only connects."""
+    older, newer = local.endpoint_authority, Authority("Sandbox endpoint root B", now())
+    context = client_context(local, device(cloud), tmp_path)
+    below = newer.intermediate("Sandbox issuing CA", now())
+    pair = below.issue_server("localhost", now() - timedelta(days=1), now() + timedelta(days=1))
+    cross = older.cross_sign(newer, now()).public_bytes(Encoding.PEM)
+    local.change_server(KeyPair(key_pem=pair.key_pem, certificate_pem=pair.certificate_pem + cross))
+    with Wire(local, context) as wire, Sdk(local, device(cloud).pair, AGENT) as client:
+        assert isinstance(wire.connect(), mqtt5.ConnAckPacket)
+        client.wait_connected()
+
+
+def test_settings_made_before_the_start_hold_from_the_first_handshake_on(cloud: Cloud, tmp_path: Path) -> None:
+    """The root, and the versions of TLS."""
+    local = LocalCloud(cloud, tmp_path)
+    local.use_root(Authority("Sandbox endpoint root B", now()), intermediate=True)
+    local.set_tls(maximum=ssl.TLSVersion.TLSv1_2)
+    with local, Sdk(local, device(cloud).pair, THING) as client:
+        client.wait_connected()
+        assert [live.tls_version for live in local.front.live] == ["TLSv1.2"]
+
+
 # -- publish and subscribe ---------------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 
 def healed(rig: Rig, why: str = "the set in use is refused", *, rotate: bool = False) -> Healed:
     """Climb, and carry out what follows."""
-    return heal(rig.engine, rig.carry, why, rotate_from_current=rotate)
+    return heal(rig.engine, rig.carry, rig.go_on, why, rotate_from_current=rotate)
 
 
 def last(rig: Rig, number: int) -> list[tuple[str, str, int]]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from agent.adapters.link import Link
     from agent.core.failure import Failure
+    from agent.core.jobs import Download
     from agent.core.retirement import Retirement
     from agent.core.schedule import Suggestion
     from agent.sandbox.answers import Answer
@@ -361,6 +362,7 @@ class ListGateway:
     waits: tuple[str, Any] = ("", None)
     not_before: datetime = datetime(2027, 1, 1, tzinfo=UTC)
     begun: list[tuple[Kind, str, str]] = field(default_factory=list)
+    downloads: list[tuple[Download, str, str]] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     suggested: list[Suggestion | None] = field(default_factory=list)
     retirements: list[str] = field(default_factory=list)
@@ -378,6 +380,10 @@ class ListGateway:
     def begin_for(self, kind: Kind, order: str, reason: str) -> None:
         """Note it."""
         self.begun.append((kind, order, reason))
+
+    def download_for(self, wanted: Download, order: str, reason: str) -> None:
+        """Note it."""
+        self.downloads.append((wanted, order, reason))
 
     def withdraw(self, order: str) -> None:
         """Note it."""

@@ -25,6 +25,8 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
+WARN_ANCHORS = (180 * DAY, 30 * DAY, 7 * DAY)
+
 THING = "gw-0042"
 TOKEN = "token-that-nobody-may-see"  # noqa: S105 - looked for in output
 PEM = "-----BEGIN CERTIFICATE-----\nbm9ib2R5IG1heSBzZWUgdGhpcw==\n-----END CERTIFICATE-----\n"
@@ -145,6 +147,8 @@ def document(**changes: Any) -> dict[str, Any]:
             "created_at": to_plain(NOW - DAY),
             "certificate": to_plain(leaf),
             "anchors": to_plain((anchor(),)),
+            "anchor_in_use": "",
+            "trust": None,
             "splay": 0.5,
             "renewal": {"at": at, **to_plain(window)},
         },
@@ -153,6 +157,8 @@ def document(**changes: Any) -> dict[str, Any]:
         "next": None,
         "last": None,
         "damage": [],
+        "warn_anchors": [span.total_seconds() for span in WARN_ANCHORS],
+        "watched": [],
         "plan": {"due": False, "why": "its turn has not come", "code": "scheduled", "at": at, "kind": "rotate"},
         "retirements": [],
         "health": [],

@@ -14,10 +14,10 @@ from agent.adapters import keys, x509
 from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
 from agent.core.decide import Limits
-from agent.core.values import Candidate, Kind, Origin
+from agent.core.values import Candidate, Kind, Origin, Provenance, TrustSource
 from agent.engine import Engine, Outcome
 from agent.errors import MaterialError, StoreError, StoreInDoubtError
-from agent.sandbox.authority import Authority, key_to_pem, name
+from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.policies import device_policy
@@ -161,6 +161,8 @@ class Rig:
         self.path = path
         self.clock = SimulatedClock(START)
         self.root = Authority("Sandbox endpoint root A", START)
+        self.second_root = Authority("Sandbox endpoint root B", START)
+        self.baked = x509.read_bundle(self.root.pem)
         self.cloud = Cloud(self.clock.now, lifetime=lifetime)
         self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self.anchors().anchors[0].sha256)
         self.log = Log()
@@ -212,7 +214,23 @@ class Rig:
 
     def anchors(self) -> TrustBundle:
         """Return the baked trust anchors."""
-        return x509.read_bundle(self.root.pem)
+        return self.baked
+
+    def bundle(self, *authorities: Authority, version: int = 1) -> TrustBundle:
+        """Return a signed bundle's anchors, as they are once it is verified."""
+        pem = b"".join(authority.pem for authority in authorities)
+        provenance = Provenance(source=TrustSource.BUNDLE, version=version, issued_at=START)
+        return replace(x509.read_bundle(pem), provenance=provenance)
+
+    def move_endpoint(self, authority: Authority) -> None:
+        """Let the endpoint chain to another root from now on."""
+        self.endpoint.root_sha256 = fingerprint(authority.certificate)
+
+    def install(self, bundle: TrustBundle, *, patience: timedelta = timedelta(hours=2), order: str = "") -> Outcome:
+        """Plan a change to other trust anchors and follow it."""
+        if self.engine.install(bundle, Origin.INBOX, "test", order) is None:
+            raise AssertionError("these anchors are in use already")
+        return self.follow(patience=patience)
 
     def claim(self) -> Candidate:
         """Return the claim certificate, as long as it lies on the gateway."""
@@ -257,9 +275,16 @@ class Rig:
 
     def stop_at(self, kind: Kind, phase: Phase, *, saved: bool = True) -> None:
         """Begin a change and lose power at a phase; `restart` comes next."""
+        self._lose_power(phase, lambda: self.run(kind), saved=saved)
+
+    def stop_installing_at(self, bundle: TrustBundle, phase: Phase, *, saved: bool = True) -> None:
+        """Begin a change to other trust anchors and lose power at a phase; `restart` comes next."""
+        self._lose_power(phase, lambda: self.install(bundle), saved=saved)
+
+    def _lose_power(self, phase: Phase, go: Callable[[], Outcome], *, saved: bool) -> None:
         self.disk.cut_power(phase, saved=saved)
         try:
-            outcome = self.run(kind)
+            outcome = go()
         except PowerCut:
             return
         raise AssertionError(f"the change came to {outcome.record.phase} without passing {phase}")
@@ -310,6 +335,10 @@ class Rig:
     def carry(self, kind: Kind, origin: Origin, reason: str) -> Outcome:
         """Begin a change and carry it on, as `agent.healing.heal` has it done."""
         self.engine.begin(kind, origin, reason)
+        return self.go_on()
+
+    def go_on(self) -> Outcome:
+        """Carry the change in flight on for days, as `agent.healing.heal` has it done."""
         return self.follow(patience=timedelta(days=3))
 
     def replace_by_hand(

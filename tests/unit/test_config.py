@@ -28,6 +28,14 @@ vouched_clock: yes
 proxy: {host: proxy.example, port: 3128}
 trust:
   anchors: /usr/share/iot-cert-agent/amazon-roots.pem
+  root: /etc/iot-cert-agent/root.json
+  target: products/gateway/anchors.pem
+  compatible: gateway-2
+  inbox: /var/spool/anchors
+  warn: [7d, 365d, 30d, 7d]
+watch:
+  - {path: /etc/application/server.pem}
+  - {path: "/etc/application/roots.pem", warn: 90d}
 key: {algorithm: ec-p384, subject: "CN=gw-0042,O=Example"}
 timeouts: {connect: 90s, request: 45s}
 enrollment:
@@ -285,6 +293,24 @@ def test_a_maintenance_window_that_is_no_mapping_is_told_first(tmp_path: Path, i
             "enrollment.claim.certificate: an absolute",
         ),
         (2, "trust: {anchors: 7}", "trust.anchors: an absolute path (put it in quotes) is expected"),
+        (2, "trust: {root: root.json}", "trust.root: an absolute path"),
+        (2, "trust: {inbox: inbox}", "trust.inbox: an absolute path"),
+        (2, "trust: {target: /anchors.pem}", "trust.target: a target's name, without a leading slash or dots"),
+        (2, "trust: {target: ../anchors.pem}", "trust.target: a target's name"),
+        (2, "trust: {target: a/b/c/d/e/f}", "trust.target: a target's name"),
+        (2, "trust: {target: a//b}", "trust.target: a target's name"),
+        (2, "trust: {compatible: a b}", "trust.compatible: a product's name of letters, digits and `._-`"),
+        (2, "trust: {warn: 30d}", "trust.warn: a list of durations such as [180d, 30d]"),
+        (2, "trust: {warn: []}", "trust.warn: a list of durations"),
+        (2, "trust: {warn: [30d, soon]}", "trust.warn: a list of durations"),
+        (2, "trust: {warn: [30]}", "trust.warn: a list of durations"),
+        (2, "trust: {warn: [[30d]]}", "trust.warn: a list of durations"),
+        (2, "trust: {bundle: x}", "trust.bundle: there is no such key"),
+        (2, "watch: [{path: server.pem}]", "path: an absolute path"),
+        (2, "watch: [{path: /x, warn: soon}]", "warn: a duration"),
+        (2, "watch: [{path: /x, every: 1d}]", "every: there is no such key"),
+        (2, "watch: [/x]", "watch"),
+        (2, "watch: /x", "watch"),
         (1, "? [1, 2]\n: 3", "there is no such key"),
     ],
 )
@@ -372,3 +398,42 @@ def test_parameters_may_come_from_files(tmp_path: Path) -> None:
     serial.write_text("\n")
     with pytest.raises(ConfigError, match="holds no plain text"):
         config.resolve({"B": config.FileValue(path=serial)})
+
+
+# -- trust anchors and watched files -----------------------------------------------------------------------------------
+
+
+def test_trust_and_watched_files_are_understood(tmp_path: Path) -> None:
+    """The distances come out with the longest first, and each once."""
+    loaded = config.load(write(tmp_path, FULL))
+
+    assert loaded.trust == config.TrustConfig(
+        anchors=Path("/usr/share/iot-cert-agent/amazon-roots.pem"),
+        root=Path("/etc/iot-cert-agent/root.json"),
+        target="products/gateway/anchors.pem",
+        compatible="gateway-2",
+        inbox=Path("/var/spool/anchors"),
+        warn=(timedelta(days=365), timedelta(days=30), timedelta(days=7)),
+    )
+    assert loaded.watch == (
+        config.WatchConfig(path=Path("/etc/application/server.pem"), warn=timedelta(days=30)),
+        config.WatchConfig(path=Path("/etc/application/roots.pem"), warn=timedelta(days=90)),
+    )
+    assert (loaded.anchors, loaded.inbox) == (loaded.trust.anchors, Path("/var/spool/anchors"))
+
+
+def test_without_a_word_about_trust_no_signed_bundle_is_accepted(tmp_path: Path) -> None:
+    """There is a baked copy, an inbox in the state directory, three distances, and nobody who may sign."""
+    loaded = config.load(write(tmp_path, MINIMUM + "state_dir: /srv/agent\n"))
+
+    assert (loaded.trust.root, loaded.trust.compatible, loaded.trust.target) == (None, None, "anchors.pem")
+    assert loaded.inbox == Path("/srv/agent/inbox")
+    assert [span.days for span in loaded.trust.warn] == [180, 30, 7]
+    assert loaded.watch == ()
+
+
+def test_a_watched_file_needs_a_path(tmp_path: Path) -> None:
+    """The complaint counts from nought, as the list does."""
+    said = complaint(tmp_path, MINIMUM + "watch: [{path: /x}, {warn: 30d}]\n")
+
+    assert "watch[1].path: it is required and missing" in said

@@ -22,6 +22,7 @@ from agent.core.policy import renewal_window, splay
 from agent.core.schedule import Pause, Plan
 from agent.core.values import Kind
 from agent.errors import StoreError
+from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
@@ -340,3 +341,65 @@ def test_enrolment_is_read_from_the_configuration(rig: Rig) -> None:
     """The example of these tests is a whole one."""
     assert isinstance(config(rig).enrollment, EnrollmentConfig)
     assert config(rig, "").enrollment is None
+
+
+# -- trust anchors and watched files -----------------------------------------------------------------------------------
+
+
+def test_the_document_says_which_anchor_is_used_and_where_they_came_from(rig: Rig) -> None:
+    """As the last proof of the set in use met it; a change that is under way says nothing about it yet."""
+    rig.enroll()
+    first, second = (fingerprint(root.certificate) for root in (rig.root, rig.second_root))
+    assert (document(rig)["current"]["anchor_in_use"], document(rig)["current"]["trust"]) == (first, None)
+    rig.move_endpoint(rig.second_root)
+    rig.baked = rig.bundle(rig.second_root)
+    rig.install(rig.bundle(rig.root, rig.second_root, version=7))
+    found = document(rig)["current"]
+
+    assert found["anchor_in_use"] == second
+    assert (found["trust"]["source"], found["trust"]["version"]) == ("bundle", 7)
+    assert {anchor["sha256"] for anchor in found["anchors"]} == {first, second}
+
+
+def test_the_distances_of_the_configuration_stand_in_the_document(rig: Rig) -> None:
+    """The longest first, in seconds."""
+    rig.enroll()
+
+    assert document(rig, "trust: {warn: [1d, 2d]}\n")["warn_anchors"] == [172_800, 86_400]
+
+
+def test_a_watched_store_is_told_by_what_ends_first(rig: Rig) -> None:
+    """Without a set as well; some of its certificates may be unreadable."""
+    place = rig.path.parent
+    late = Authority("Late", rig.clock.now())
+    early = Authority("Early", rig.clock.now(), not_after=rig.clock.now() + DAY)
+    (place / "store.pem").write_bytes(late.pem + b"-----BEGIN CERTIFICATE-----\nx\n" + early.pem)
+    (found,) = document(rig, f"watch: [{{path: {place}/store.pem, warn: 2d}}]\n")["watched"]
+
+    assert (found["certificates"], found["unreadable"], found["warn"]) == (2, 1, 172_800)
+    assert [one["subject"] for one in found["ends"]] == ["CN=Early", "CN=Late"]
+
+
+def test_only_the_first_ends_of_a_large_store_are_told(rig: Rig) -> None:
+    """The document is read by everybody, all the time."""
+    place = rig.path.parent
+    roots = [Authority(f"Root {number}", rig.clock.now()) for number in range(survey.MAX_WATCHED + 5)]
+    (place / "store.pem").write_bytes(b"".join(root.pem for root in roots))
+    (found,) = document(rig, f"watch: [{{path: {place}/store.pem}}]\n")["watched"]
+
+    assert (found["certificates"], len(found["ends"])) == (survey.MAX_WATCHED + 5, survey.MAX_WATCHED)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"#" * 9_000_000])
+def test_a_watched_file_that_says_nothing_is_a_problem(rig: Rig, content: bytes | None) -> None:
+    """Missing, empty, no store or too large: a clause that names the file, and the rest of the document as ever."""
+    rig.enroll()
+    path = rig.path.parent / "store.pem"
+    if content is not None:
+        path.write_bytes(content)
+    found = document(rig, f"watch: [{{path: {path}}}]\n")
+
+    assert found["watched"][0]["problem"].startswith(f"{path}: ")
+    assert not found["watched"][0]["problem"].endswith(".")
+    assert found["exit"] == 1
+    assert found["health"] == [f"A watched file cannot be used. {found['watched'][0]['problem']}."]

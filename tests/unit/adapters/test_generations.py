@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from agent.adapters import durable, generations
 from agent.adapters.durable import Modes
 from agent.adapters.store import Store
 from agent.core.records import decode_manifest, encode_manifest
-from agent.core.values import Generation, TrustBundle
+from agent.core.values import Generation, Provenance, TrustBundle, TrustSource
 from agent.errors import DamagedError, StoreError
 
 if TYPE_CHECKING:
@@ -283,3 +284,25 @@ def test_a_damaged_generation_never_becomes_current(tmp_path: Path, file: str) -
                 move(3)
         assert "Generation 2 is whole and is current now." in store.recover().notes[0]
         assert (store.current(), store.previous()) == (2, 1)
+
+
+# -- where the anchors came from ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        None,
+        Provenance(source=TrustSource.BAKED),
+        Provenance(source=TrustSource.BUNDLE, version=7, issued_at=datetime(2026, 11, 1, tzinfo=UTC)),
+    ],
+    ids=str,
+)
+def test_a_generation_keeps_where_its_anchors_came_from(folder: int, provenance: Provenance | None) -> None:
+    """What the bundle says counts, not what the manifest it was made from said of older anchors."""
+    ours = material(1)
+    stale = replace(ours.manifest("c"), trust=Provenance(source=TrustSource.BUNDLE, version=1))
+    generations.prepare(folder, stale, ours.content, replace(ours.trust, provenance=provenance), MODES)
+    found = generations.read(folder, 1)
+
+    assert found.trust.provenance == found.manifest.trust == provenance

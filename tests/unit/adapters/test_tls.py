@@ -20,7 +20,7 @@ from agent.adapters import tls, x509
 from agent.core.endpoints import ALPN_MQTT, Endpoint, Proxy
 from agent.core.failure import FailureClass
 from agent.errors import CloudError
-from agent.sandbox.authority import Authority, KeyPair, key_to_pem, name
+from agent.sandbox.authority import Authority, KeyPair, fingerprint, key_to_pem, name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -269,3 +269,42 @@ def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:
         tls.preflight(Endpoint(host=HOST, proxy=Proxy(host="127.0.0.1", port=port)), TRUST)
     assert caught.value.failure.code == "unreachable"
     assert "403" in caught.value.failure.message
+
+
+# -- the anchor that was met -------------------------------------------------------------------------------------------
+
+
+def met(tmp_path: Path, pair: KeyPair, trust: bytes, version: ssl.TLSVersion, *, wants_client: bool = False) -> str:
+    """Return the anchor that a server's chain ended in."""
+    made = context(pair, tmp_path)
+    made.minimum_version = made.maximum_version = version
+    if wants_client:
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(cadata=ROOT.pem.decode())
+    with server(speaks(made)) as port:
+        return tls.preflight(Endpoint(host=HOST, port=port), x509.read_bundle(trust)).anchor
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("wants_client", [False, True])
+def test_the_anchor_that_the_chain_ended_in_is_told(
+    tmp_path: Path, version: ssl.TLSVersion, *, wants_client: bool
+) -> None:
+    """Of several, with an intermediate in between, whether or not the server wants a certificate."""
+    middle = ROOT.intermediate("issuing A", NOW)
+    below = middle.issue_server(HOST, NOW - DAY, NOW + DAY)
+    for pair in (good(), below):
+        found = met(tmp_path, pair, OTHER.pem + ROOT.pem, version, wants_client=wants_client)
+        assert found == fingerprint(ROOT.certificate)
+
+
+def test_a_cross_signed_root_ends_where_the_gateways_anchor_is(tmp_path: Path) -> None:
+    """In the new root where the gateway has it, else in the old one that signed for it."""
+    pair = ROOT.issue_server(HOST, NOW - DAY, NOW + DAY)
+    crossed = OTHER.cross_sign(ROOT, NOW).public_bytes(Encoding.PEM)
+    sent = KeyPair(key_pem=pair.key_pem, certificate_pem=pair.certificate_pem + crossed)
+    version = ssl.TLSVersion.TLSv1_3
+
+    assert met(tmp_path, sent, OTHER.pem, version) == fingerprint(OTHER.certificate)
+    assert met(tmp_path, sent, OTHER.pem + ROOT.pem, version) == fingerprint(ROOT.certificate)
+    assert met(tmp_path, sent, ROOT.pem, version) == fingerprint(ROOT.certificate)

@@ -22,6 +22,7 @@ from agent.core.jobs import (
     MAX_PAYLOAD,
     MAX_REASON,
     Answer,
+    Download,
     Execution,
     Operation,
     Order,
@@ -39,6 +40,7 @@ from agent.core.jobs import (
     waiting,
 )
 from agent.core.lifecycle import ChangeRecord, Phase
+from agent.core.orders import MAX_URL
 from agent.core.plain import Node, PlainError
 from agent.core.schedule import Suggestion
 from agent.core.shadow import Wish, report
@@ -218,6 +220,59 @@ def test_rollback_and_report_can_be_ordered(operation: Operation) -> None:
     assert wants(operation=operation, reason="why") == Order(operation=operation, reason="why")
 
 
+URL, DIGEST = "https://depot.example/bundle.tar?X-Amz-Signature=5ecret", "0aB1" * 16
+
+
+def test_a_bundle_can_be_ordered() -> None:
+    """From a URL, with the hash of its archive or without, in either case of letters."""
+    plain = Download(url=URL)
+
+    assert wants(operation="install-trust-bundle", url=URL) == Order(
+        operation=Operation.INSTALL, reason="no reason given", download=plain
+    )
+    for digest, expected in ((DIGEST, DIGEST.lower()), ("", ""), (None, "")):
+        found = wants(operation="install-trust-bundle", url=URL, sha256=digest, reason="why", agent=MARK)
+        assert found == Order(operation=Operation.INSTALL, reason="why", download=Download(url=URL, digest=expected))
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ({}, "url: text of at most"),
+        ({"url": None}, "url: text of at most"),
+        ({"url": 7}, "url: text of at most"),
+        ({"url": ""}, "url: one that begins with https:// is expected"),
+        ({"url": "http://depot.example/b.tar"}, "url: one that begins with https:// is expected"),
+        ({"url": "HTTPS://depot.example/b.tar"}, "url: one that begins with https:// is expected"),
+        ({"url": "file:///etc/passwd"}, "url: one that begins with https:// is expected"),
+        ({"url": " https://depot.example/b.tar"}, "url: one that begins with https:// is expected"),
+        ({"url": "https://" + "x" * MAX_URL}, "url: text of at most"),
+        ({"url": URL, "sha256": 7}, "sha256: text of at most"),
+        ({"url": URL, "sha256": "0a" * 31}, "sha256: 64 hexadecimal digits are expected"),
+        ({"url": URL, "sha256": "0g" * 32}, "sha256: 64 hexadecimal digits are expected"),
+        ({"url": URL, "sha256": "0a" * 33}, "sha256: text of at most"),
+        ({"url": URL, "window": WINDOW}, "Only rotate-certificate takes a window."),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_bundle_that_cannot_be_had_is_rejected(document: dict[str, object], why: str) -> None:
+    """At once, and without the URL, which may be a secret."""
+    answer = wants(operation="install-trust-bundle", **document)
+
+    assert isinstance(answer, Answer)
+    assert answer.status is Status.REJECTED
+    assert answer.details["code"] == "malformed-document"
+    assert why in answer.details["message"]
+    assert is_allowed(answer)
+
+
+def test_the_url_of_a_bundle_is_not_shown() -> None:
+    """Presigned, it is as good as a password."""
+    order = wants(operation="install-trust-bundle", url=URL, sha256=DIGEST)
+
+    assert "5ecret" not in repr(order)
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -248,7 +303,9 @@ def test_what_is_marked_as_ours_and_not_known_is_rejected(operation: object) -> 
     """Whoever made the job learns what there is."""
     answer = wants(operation=operation, agent=MARK)
 
-    assert answer == rejected("unknown-operation", "The operations are rotate-certificate, rollback, report.")
+    assert answer == rejected(
+        "unknown-operation", "The operations are rotate-certificate, rollback, install-trust-bundle, report."
+    )
 
 
 @pytest.mark.parametrize(

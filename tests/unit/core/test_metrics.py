@@ -287,3 +287,38 @@ def test_whatever_there_is_to_tell_the_text_is_sound(
     total = sum(reader.families[f"{PREFIX}_changes_total"].samples.values()) if history else 0
     assert total == len(history)
     assert all(math.isfinite(number) for family in reader.families.values() for number in family.samples.values())
+
+
+# -- watched files -----------------------------------------------------------------------------------------------------
+
+
+def watched(path: str, *days: float, problem: str = "") -> dict[str, Any]:
+    """Return a watched file as the document has it."""
+    if problem:
+        return {"path": path, "warn": 1.0, "problem": problem}
+    ends = [{"subject": "CN=x", "sha256": "01" * 32, "not_after": to_plain(NOW + day * DAY)} for day in days]
+    return {"path": path, "warn": 1.0, "certificates": len(days), "unreadable": 0, "ends": ends}
+
+
+def test_a_watched_file_tells_its_first_end() -> None:
+    """And whether it can be read at all; each file for itself."""
+    items = [watched("/etc/a.pem", 3, 90), watched('/etc/"b\\\n.pem', problem="It is gone"), watched("/etc/c.pem", -1)]
+    families = read(watched=items).families
+    usable, ends = (families[f"{PREFIX}_watched_{name}"] for name in ("usable", "not_after_seconds"))
+
+    assert sorted(usable.samples.values()) == [0, 1, 1]
+    assert len(usable.samples) == 3
+    assert sorted(ends.samples.values()) == [(NOW - DAY).timestamp(), (NOW + 3 * DAY).timestamp()]
+    assert usable.kind == ends.kind == "gauge"
+
+
+def test_a_file_that_is_watched_twice_is_told_once() -> None:
+    """With two distances, say; two equal samples make the exporter drop all of them."""
+    families = read(watched=[watched("/etc/a.pem", 3), watched("/etc/a.pem", 3)]).families
+
+    assert len(families[f"{PREFIX}_watched_usable"].samples) == 1
+
+
+def test_without_watched_files_there_are_no_samples_of_them() -> None:
+    """A family without samples would be refused."""
+    assert not [name for name in read().families if "watched" in name]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.orders import MAX_LINE, Do, Order, decode_order, encode_order
+from agent.core.orders import MAX_LINE, MAX_URL, Do, Order, decode_order, encode_order
 from agent.core.plain import PlainError
 from agent.core.values import Kind, Origin
 
@@ -24,6 +24,9 @@ FULL = Order(
     orderly=True,
     hasten=True,
     connected_at=17.5,
+    drop="bundle-7.tar",
+    url="https://depot.example/bundle.tar?X-Amz-Signature=secret",
+    digest="ab" * 32,
     configuration="endpoint: x.example\n",
 )
 ORDERS = st.builds(
@@ -37,6 +40,9 @@ ORDERS = st.builds(
     orderly=st.booleans(),
     hasten=st.booleans(),
     connected_at=st.none() | st.floats(0, 10**9),
+    drop=st.text(max_size=128),
+    url=st.text(max_size=MAX_URL),
+    digest=st.text(max_size=64),
 )
 
 
@@ -80,6 +86,10 @@ def test_the_whole_example_uses_every_field() -> None:
         ("reason", "x" * 1025),
         ("order", "x" * 129),
         ("change", "x" * 65),
+        ("drop", "x" * 129),
+        ("url", "x" * (MAX_URL + 1)),
+        ("url", 7),
+        ("digest", "x" * 65),
         ("orderly", 1),
         ("hasten", "yes"),
     ],
@@ -122,3 +132,9 @@ def test_whatever_stands_on_the_line_only_its_own_error_comes_out() -> None:
             complaints += 1
 
     assert 1000 < complaints < 5000
+
+
+def test_the_url_of_a_bundle_is_not_shown() -> None:
+    """It may be presigned; nor is the configuration, which may name a proxy's password."""
+    assert "secret" not in repr(FULL)
+    assert "x.example" not in repr(FULL)

@@ -14,7 +14,7 @@ from agent.core import overview
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
 from agent.core.messages import Event
-from agent.core.overview import CRITICAL, DEGRADED, DONE, LONG_DOWN, WARN_ANCHOR, explain, history_line, judge, screen
+from agent.core.overview import CRITICAL, DEGRADED, DONE, LONG_DOWN, explain, history_line, judge, screen
 from agent.core.plain import encode, to_plain
 from agent.core.records import public
 from agent.core.timekeeping import ClockState
@@ -36,6 +36,17 @@ def with_set(
     if anchors:
         current["anchors"] = [to_plain(make.anchor(not_after=end)) for end in anchors]
     return current
+
+
+def watched(*ends: datetime, path: str = "/etc/app.pem", warn: timedelta = 30 * DAY) -> dict[str, Any]:
+    """Return a watched file as the document has it."""
+    named = [
+        {"subject": f"CN=Server {place},O=Example", "sha256": f"{place:02x}" * 32, "not_after": to_plain(end)}
+        for place, end in enumerate(ends)
+    ]
+    return {
+        "path": path, "warn": warn.total_seconds(), "certificates": len(ends), "unreadable": 0, "ends": named,
+    }  # fmt: skip
 
 
 def shown(now: datetime = NOW, **changes: Any) -> dict[str, str]:
@@ -78,12 +89,40 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int, str]] = {
     "an anchor ends": (
         {"current": with_set(anchors=(NOW + 2000 * DAY, NOW + 100 * DAY))},
         DEGRADED,
-        f"The trust anchor CN=Amazon Root CA 1,O=Amazon,C=US expires at {clock_time(NOW + 100 * DAY)}.",
+        f"The trust anchor, Amazon Root CA 1, expires at {clock_time(NOW + 100 * DAY)}, in less than 180 d.",
     ),
     "an anchor has ended": (
         {"current": with_set(anchors=(NOW,))},
         DEGRADED,
-        f"The trust anchor CN=Amazon Root CA 1,O=Amazon,C=US expired at {clock_time(NOW)}.",
+        f"The trust anchor, Amazon Root CA 1, expired at {clock_time(NOW)}.",
+    ),
+    "the anchor in use ends": (
+        {"current": {**with_set(anchors=(NOW + 6 * DAY,)), "anchor_in_use": "ef" * 32}},
+        DEGRADED,
+        (
+            "The trust anchor that the endpoint chains to, Amazon Root CA 1, expires at "
+            f"{clock_time(NOW + 6 * DAY)}, in less than 7 d."
+        ),
+    ),
+    "the anchor in use has ended": (
+        {"current": {**with_set(anchors=(NOW,)), "anchor_in_use": "ef" * 32}},
+        CRITICAL,
+        f"The trust anchor that the endpoint chains to, Amazon Root CA 1, expired at {clock_time(NOW)}.",
+    ),
+    "a watched certificate ends": (
+        {"watched": [watched(NOW + 900 * DAY, NOW + DAY)]},
+        DEGRADED,
+        f"Server 1 in /etc/app.pem expires at {clock_time(NOW + DAY)}, in less than 30 d.",
+    ),
+    "a watched certificate has ended": (
+        {"watched": [watched(NOW)]},
+        DEGRADED,
+        f"Server 0 in /etc/app.pem expired at {clock_time(NOW)}.",
+    ),
+    "a watched file is gone": (
+        {"watched": [{"path": "/etc/app.pem", "warn": 1.0, "problem": "/etc/app.pem: it cannot be read"}]},
+        DEGRADED,
+        "A watched file cannot be used. /etc/app.pem: it cannot be read.",
     ),
     "the clock": (
         {"clock": IMPLAUSIBLE},
@@ -140,6 +179,11 @@ EVENTS = {
     "expiring": Event.CERTIFICATE_EXPIRING,
     "an anchor ends": Event.ANCHOR_EXPIRING,
     "an anchor has ended": Event.ANCHOR_EXPIRING,
+    "the anchor in use ends": Event.ANCHOR_EXPIRING,
+    "the anchor in use has ended": Event.ANCHOR_EXPIRING,
+    "a watched certificate ends": Event.WATCHED_EXPIRING,
+    "a watched certificate has ended": Event.WATCHED_EXPIRING,
+    "a watched file is gone": Event.WATCHED_EXPIRING,
     "the clock": Event.CLOCK_IMPLAUSIBLE,
     "damage": Event.TROUBLE_STORE,
     "damage of the set in use": Event.TROUBLE_STORE,
@@ -181,14 +225,14 @@ def test_an_unbelievable_clock_judges_no_dates() -> None:
 
 
 def test_the_ends_are_judged_to_the_microsecond() -> None:
-    """A certificate is good until its last instant, an anchor is warned of from half a year before."""
-    tick = timedelta(microseconds=1)
+    """A certificate is good until its last instant, an anchor is warned of from the first distance on."""
+    tick, first = timedelta(microseconds=1), 180 * DAY
     ending = with_set(not_after=NOW + DAY, emergency_at=NOW + tick)
 
     assert judge(make.document(current=ending), NOW) == ([], DONE)
     assert judge(make.document(current=with_set(not_after=NOW + tick)), NOW) == ([], DONE)
-    assert judge(make.document(current=with_set(anchors=(NOW + WARN_ANCHOR,))), NOW) == ([], DONE)
-    assert judge(make.document(current=with_set(anchors=(NOW + WARN_ANCHOR - tick,))), NOW)[1] == DEGRADED
+    assert judge(make.document(current=with_set(anchors=(NOW + first,))), NOW) == ([], DONE)
+    assert judge(make.document(current=with_set(anchors=(NOW + first - tick,))), NOW)[1] == DEGRADED
 
 
 @pytest.mark.parametrize(
@@ -312,11 +356,13 @@ def test_a_plan_is_not_shown_next_to_a_change() -> None:
     [
         ("CN=Amazon Root CA 1,O=Amazon,C=US", "Amazon Root CA 1"),
         ("O=Amazon,CN=Root", "Root"),
-        ("OU=Starfield Class 2,O=Starfield", "OU=Starfield Class 2,O=Starfield"),
+        ("OU=Starfield Class 2,O=Starfield", "Starfield Class 2"),
+        ("O=Starfield\\, Inc.,C=US", "Starfield, Inc."),
+        ("C=US", "C=US"),
     ],
 )
 def test_an_anchor_is_known_by_its_common_name(subject: str, name: str) -> None:
-    """Or by all of its name, where it has none."""
+    """Or by its unit, its organisation, or all of its name, whichever it has first."""
     current = with_set()
     current["anchors"] = [to_plain(make.anchor(subject=subject))]
 
@@ -423,3 +469,86 @@ def test_the_class_of_a_failure_plays_no_part_in_what_is_told() -> None:
     last = public(make.finished(Phase.ROLLED_BACK, failure=given_up))
 
     assert judge(make.document(last=last), NOW)[1] == DEGRADED
+
+
+# -- alarms at distances -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("left", "within"),
+    [
+        (180 * DAY, ""), (180 * DAY - SECOND, "180 d"), (30 * DAY, "180 d"), (30 * DAY - SECOND, "30 d"),
+        (7 * DAY, "30 d"), (7 * DAY - SECOND, "7 d"), (SECOND, "7 d"),
+    ],
+)  # fmt: skip
+def test_an_anchor_raises_an_alarm_at_each_distance(left: timedelta, within: str) -> None:
+    """The journal tells a sentence once, so it is another at each distance, and the same in between."""
+    document = make.document(current=with_set(anchors=(NOW + left,)))
+    told = [text.rpartition("in less than ")[2] for text in overview.events(document, NOW)]
+
+    assert told == ([f"{within}."] if within else [])
+
+
+def test_an_alarm_is_told_once_at_each_distance() -> None:
+    """Looked at every hour of the last half year, one anchor makes four sentences."""
+    document = make.document(current=with_set(anchors=(NOW,)))
+    sentences = {text for hour in range(-200 * 24, 24) for text in overview.events(document, NOW + hour * HOUR)}
+    anchors = {text for text in sentences if "anchor" in text}
+
+    assert len(anchors) == 4
+    assert {text.split(", ")[-1] for text in anchors if "less" in text} == {
+        "in less than 180 d.", "in less than 30 d.", "in less than 7 d.",
+    }  # fmt: skip
+
+
+def test_without_distances_only_the_end_is_told() -> None:
+    """An older daemon's document has none."""
+    near, ended = (make.document(current=with_set(anchors=(at,)), warn_anchors=None) for at in (NOW + SECOND, NOW))
+
+    assert judge(near, NOW) == ([], DONE)
+    assert judge(ended, NOW)[1] == DEGRADED
+
+
+def test_each_anchor_has_an_alarm_of_its_own() -> None:
+    """And only the one that the endpoint chains to is critical once it has ended."""
+    current = with_set(anchors=(NOW - DAY, NOW + DAY, NOW + 900 * DAY))
+    for place, anchor in enumerate(current["anchors"]):
+        anchor["sha256"] = f"{place:02x}" * 32
+    health, code = judge(make.document(current={**current, "anchor_in_use": "01" * 32}), NOW)
+    assert (len(health), code) == (2, DEGRADED)
+    health, code = judge(make.document(current={**current, "anchor_in_use": "00" * 32}), NOW)
+    assert (len(health), code) == (2, CRITICAL)
+
+
+def test_watched_files_are_judged_without_a_set_and_not_without_a_clock() -> None:
+    """They are another program's, which may need them before this gateway has a certificate."""
+    soon = [watched(NOW + DAY)]
+
+    assert len(judge(make.document(current=None, watched=soon), NOW)[0]) == 2
+    assert len(judge(make.document(clock=IMPLAUSIBLE, watched=soon), NOW)[0]) == 1
+
+
+def test_the_screen_says_where_the_anchors_came_from_and_which_is_used() -> None:
+    """A line for each, and one for the bundle."""
+    current = with_set()
+    issued = to_plain(NOW)
+    plain = shown(current=current)["anchors"]
+    used = shown(current={**current, "anchor_in_use": "ef" * 32})["anchors"]
+    for trust, line in (
+        ({"source": "bundle", "version": 7, "issued_at": issued}, "from signed bundle 7 of 2027-03-01"),
+        ({"source": "bundle", "version": 7}, "from signed bundle 7"),
+        ({"source": "baked", "version": 0, "issued_at": issued}, "from the baked copy of 2027-03-01"),
+        ({"source": "baked", "version": 0}, "from the baked copy"),
+    ):
+        assert shown(current={**current, "trust": trust})["anchors"] == f"{plain}\n{line}"
+
+    assert used == f"{plain}; the endpoint chains to it"
+
+
+def test_the_screen_shows_what_is_watched() -> None:
+    """How many, and the first to end; or why nothing can be said."""
+    found = shown(watched=[watched(NOW + 40 * DAY, NOW + 90 * DAY)])
+
+    assert found["watched"] == "/etc/app.pem: 2, first until 2027-04-10 12:00 UTC (40 days left)"
+    gone = {"path": "/etc/app.pem", "warn": 1.0, "problem": "/etc/app.pem: it is gone"}
+    assert shown(watched=[gone])["watched"] == "/etc/app.pem: it is gone"

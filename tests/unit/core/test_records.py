@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import fields, replace
 from datetime import UTC
@@ -13,7 +14,7 @@ from make import HOUR, MINUTE, NOW
 
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import MAX_PASSED, MAX_REQUESTS, ChangeRecord, Issued, Phase
-from agent.core.plain import PlainError
+from agent.core.plain import PlainError, encode
 from agent.core.records import (
     FORMAT,
     MAX_MANIFEST,
@@ -25,7 +26,7 @@ from agent.core.records import (
     encode_record,
     public,
 )
-from agent.core.values import Kind, Manifest, Origin
+from agent.core.values import Kind, Manifest, Origin, Provenance, TrustSource
 
 TIMES = st.datetimes(timezones=st.just(UTC))
 COUNTS = st.integers(0, 10**9)
@@ -92,6 +93,7 @@ def _records(
         order=st.text(max_size=128),
         replaces=st.text(max_size=64) | st.none(),
         retired_at=TIMES | st.none(),
+        anchor=st.text(max_size=64),
     )
 
 
@@ -110,6 +112,8 @@ MANIFESTS = st.builds(
     not_after=TIMES,
     created_at=TIMES,
     files=st.dictionaries(st.sampled_from(["key.pem", "key.uri", "certificate.pem", "trust.pem"]), HASHES, min_size=1),
+    trust=st.builds(Provenance, source=st.sampled_from(TrustSource), version=COUNTS, issued_at=TIMES | st.none())
+    | st.none(),
 )
 
 FULL = make.record(
@@ -128,6 +132,7 @@ FULL = make.record(
     order="job:j-1:1",
     replaces="cd" * 32,
     retired_at=NOW,
+    anchor="ef" * 32,
 )
 CONDEMNED = replace(FULL, phase=Phase.DEPLOYED, condemned=make.failure(FailureClass.CREDENTIAL, decisive=True))
 
@@ -498,3 +503,39 @@ def _read(data: bytes) -> ChangeRecord | None:
         return decode_record(data, "change.json")
     except PlainError:
         return None
+
+
+@pytest.mark.parametrize(
+    ("trust", "complaint"),
+    [
+        (7, "trust: an object is expected"),
+        ({}, "trust: source"),
+        ({"source": "rumour"}, "trust: source"),
+        ({"source": "bundle", "version": "7"}, "trust: version"),
+        ({"source": "bundle", "version": -1}, "trust: version"),
+        ({"source": "bundle", "issued_at": "yesterday"}, "trust: issued_at"),
+    ],
+)
+def test_a_provenance_that_is_none_is_refused(trust: object, complaint: str) -> None:
+    """With the manifest that it stands in, which is damaged then."""
+    plain = {**json.loads(encode_manifest(make.manifest())), "trust": trust}
+    plain.pop("seal")
+    sealed = {**plain, "seal": hashlib.sha256(encode(plain)).hexdigest()}
+
+    with pytest.raises(PlainError, match=rf"^manifest\.json: {complaint}"):
+        decode_manifest(json.dumps(sealed).encode(), "manifest.json")
+
+
+def test_a_manifest_from_before_provenance_was_known_is_read() -> None:
+    """The generations of a gateway in the field have none, and no agent may call them damaged."""
+    plain = json.loads(encode_manifest(make.manifest()))
+    del plain["seal"]
+    plain.pop("trust", None)
+    sealed = {**plain, "seal": hashlib.sha256(encode(plain)).hexdigest()}
+
+    assert decode_manifest(json.dumps(sealed).encode(), "manifest.json") == make.manifest()
+
+
+def test_a_record_from_before_anchors_were_noted_is_read() -> None:
+    """It says that none is known."""
+    assert decode_record(without("anchor"), "change.json").anchor == ""

@@ -208,3 +208,28 @@ def test_whatever_happened_only_what_was_left_and_is_not_used_is_retired_and_onc
     assert set(found) == left - settled - in_use
     assert all(item.due >= NOW + GRACE for item in outstanding(history, in_use, GRACE))
     assert found == [item.certificate_id for item in sorted(outstanding(history, in_use, GRACE), key=lambda it: it.due)]
+
+
+# -- changes of trust anchors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase.ended])
+def test_a_change_of_trust_anchors_leaves_nothing_behind(phase: Phase) -> None:
+    """Both generations have the same certificate, whichever of them is in use in the end."""
+    record = make.finished(phase, kind=Kind.TRUST, replaces=OLD, issued=None)
+
+    assert left_behind(record) is None
+    assert ids(record) == []
+
+
+def test_a_certificate_is_retired_once_however_often_its_anchors_changed() -> None:
+    """A rotation replaced it, which is what counts; what was replaced before is still to be retired, too."""
+    history = (
+        rotated(OLD, NOW - 9 * DAY),
+        make.finished(at=NOW - 8 * DAY, kind=Kind.TRUST, replaces=NEW),
+        make.finished(Phase.REJECTED, NOW - 7 * DAY, kind=Kind.TRUST, replaces=NEW, issued=None),
+        rotated(NEW, NOW - 6 * DAY),
+    )
+
+    assert ids(*history[:3]) == [OLD]
+    assert ids(*history, in_use=(NEXT,)) == [OLD, NEW]

@@ -32,6 +32,7 @@ from agent.core.schedule import (
     Suggestion,
     Wishes,
     applies,
+    is_free,
     past_of,
     plan_enrolment,
     plan_rotation,
@@ -917,3 +918,31 @@ def test_a_failed_change_of_any_kind_counts() -> None:
     changes: list[dict[str, Any]] = [{"kind": Kind.ROLLBACK}, {"kind": Kind.IMPORT}, {"failure": given_up}]
     for change in changes:
         assert past_of([make.finished(Phase.REJECTED, **change)]).failures == 1
+
+
+# -- changes of trust anchors ------------------------------------------------------------------------------------------
+
+ENDS = [phase for phase in Phase if phase.ended]
+
+
+@pytest.mark.parametrize("phase", ENDS)
+@pytest.mark.parametrize("origin", Origin)
+def test_a_change_of_trust_anchors_says_nothing_about_the_certificate(phase: Phase, origin: Origin) -> None:
+    """However it ended and whoever wanted it, before, between and after what counts."""
+    trust = make.finished(phase, NOW, kind=Kind.TRUST, origin=origin)
+    history = [make.finished(at=NOW - 9 * DAY), make.finished(Phase.REJECTED, NOW - 2 * DAY)]
+    mixed = [item for record in history for item in (trust, record)]
+
+    assert past_of([*mixed, trust]) == past_of(history)
+    assert past_of([footing(), trust]) == past_of([footing()])
+    assert past_of([trust]) == Past()
+
+
+@pytest.mark.parametrize("ahead", [-SECOND, timedelta(), SECOND, DAY])
+@pytest.mark.parametrize("inhibited", ["", INHIBITED])
+def test_a_gateway_is_free_while_nobody_holds_changes(ahead: timedelta, inhibited: str) -> None:
+    """A pause holds until its end, to the second, an inhibit file as long as it is there; windows hold nothing here."""
+    holds = Holds(pause=Pause(until=NOW + ahead, reason="harvest"), inhibited_by=inhibited, windows=(NEVER,))
+
+    assert is_free(holds, NOW) is (ahead <= timedelta() and not inhibited)
+    assert is_free(Holds(inhibited_by=inhibited, windows=(NEVER,)), NOW) is (not inhibited)

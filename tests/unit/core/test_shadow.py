@@ -248,6 +248,18 @@ def test_the_first_anchor_to_end_is_reported() -> None:
     assert (told["anchors"], told["anchorsNotAfter"]) == (3, to_plain(NOW + 300 * DAY))
 
 
+@pytest.mark.parametrize(
+    ("trust", "version"),
+    [(None, None), ({"source": "baked", "version": 0}, 0), ({"source": "bundle", "version": 7}, 7)],
+)
+def test_the_version_of_the_signed_bundle_is_reported(trust: dict[str, Any] | None, version: int | None) -> None:
+    """So that a fleet can be asked who has it; a baked copy is version 0, and who knows of none says nothing."""
+    current = {**make.document()["current"], "trust": trust}
+
+    assert report(make.document(current=current), Wish())["trustBundle"] == version
+    assert report(make.document(current=None), Wish())["trustBundle"] is None
+
+
 def test_a_wish_is_echoed_once_it_is_understood() -> None:
     """To the byte, or the delta would never end."""
     assert report(make.document(), UNDERSTOOD)[WISH] == WINDOW

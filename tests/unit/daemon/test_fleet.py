@@ -13,10 +13,12 @@ from fleet import DELTA, DOCUMENTS, NOTIFY, THING, HandClock, Malformed, Office,
 
 from agent.core import shadow
 from agent.core.failure import Failure, FailureClass
+from agent.core.jobs import Download
 from agent.core.lifecycle import Phase
 from agent.core.messages import Event
 from agent.core.retirement import Retirement
 from agent.core.values import Kind
+from agent.daemon.fleet import POSTPONED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -772,3 +774,91 @@ def test_a_window_of_no_length_is_a_window(office: Office, distance: timedelta) 
     at = (datetime(2027, 5, 1, tzinfo=UTC) + distance).isoformat()
     office.begin("job-1", {**ROTATE, "window": {"opens_at": at, "closes_at": at}})
     assert accept(office)["status"] == "IN_PROGRESS"
+
+
+# -- bundles of trust anchors ------------------------------------------------------------------------------------------
+
+URL = "https://depot.example/bundle.tar?X-Amz-Signature=5ecret"
+INSTALL = {"operation": "install-trust-bundle", "url": URL, "sha256": "AB" * 32, "reason": "root B"}
+
+
+@pytest.fixture(name="shipped")
+def _shipped(office: Office) -> Office:
+    """Return an office in which the installation of a bundle was ordered and begun."""
+    office.begin("job-1", INSTALL)
+    accept(office)
+    return office
+
+
+def test_a_bundle_is_downloaded_for_the_job_that_ordered_it(shipped: Office) -> None:
+    """Once, and as no change: whether it becomes one is for the worker to find out."""
+    shipped.fleet.review()
+
+    assert shipped.gateway.downloads == [(Download(url=URL, digest="ab" * 32), ORDER, "job job-1: root B")]
+    assert shipped.gateway.begun == []
+
+
+def test_a_bundle_that_is_in_use_already_is_a_success(shipped: Office) -> None:
+    """With a word on why nothing was changed."""
+    shipped.fleet.done(ORDER, "These anchors are in use already.")
+    body = accept(shipped)
+
+    assert (body["status"], details(body)["message"]) == ("SUCCEEDED", "These anchors are in use already.")
+    assert len(shipped.gateway.downloads) == 1
+
+
+def test_a_bundle_that_is_refused_fails_with_its_code(shipped: Office) -> None:
+    """The pipeline reads the code."""
+    shipped.fleet.refuse(ORDER, "rollback", "An older bundle.")
+    body = accept(shipped)
+
+    assert body["status"] == "FAILED"
+    assert (details(body)["code"], details(body)["message"]) == ("rollback", "An older bundle.")
+
+
+def test_a_bundle_that_has_to_wait_is_downloaded_again_after_a_while(shipped: Office) -> None:
+    """The job stays in progress and says what it waits for; with chance, so that a fleet does not come back at once."""
+    shipped.fleet.postpone(ORDER, "The clock is not set.")
+    body = accept(shipped)
+    assert (body["status"], details(body)["message"]) == ("IN_PROGRESS", "The clock is not set.")
+    shipped.wait(1.5 * POSTPONED - 1)
+    assert len(shipped.gateway.downloads) == 1
+    shipped.wait(2)
+
+    assert len(shipped.gateway.downloads) == 2
+    assert shipped.gateway.downloads[0] == shipped.gateway.downloads[1]
+
+
+def test_a_bundle_whose_job_is_gone_is_not_downloaded_again(shipped: Office) -> None:
+    """It was cancelled while it waited."""
+    shipped.fleet.postpone(ORDER, "The clock is not set.")
+    accept(shipped)
+    shipped.link.say(NOTIFY, b"{}")
+    shipped.turn()
+    shipped.link.answer(GET_JOBS, listed())
+    shipped.wait(10 * POSTPONED)
+
+    assert len(shipped.gateway.downloads) == 1
+    assert shipped.gateway.withdrawn == [ORDER]
+
+
+def test_what_nobody_ordered_any_more_is_told_to_nobody(office: Office) -> None:
+    """A worker may come back after the job is gone."""
+    office.fleet.done("job:gone:1", "x")
+    office.fleet.postpone("job:gone:1", "x")
+    office.fleet.refuse("job:gone:1", "x", "x")
+    office.wait(10 * POSTPONED)
+
+    assert office.gateway.downloads == []
+    assert not office.link.all(UPDATE)
+
+
+def test_no_word_to_the_cloud_or_the_journal_holds_the_url(shipped: Office) -> None:
+    """It is presigned."""
+    shipped.fleet.postpone(ORDER, "No route.")
+    accept(shipped)
+    shipped.fleet.refuse(ORDER, "wrong-hash", "Another archive.")
+    accept(shipped)
+
+    assert "5ecret" not in repr([asked.body for asked in shipped.link.asked])
+    assert "5ecret" not in repr(shipped.gateway.told)

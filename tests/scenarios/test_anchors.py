@@ -1,0 +1,544 @@
+"""Other trust anchors: proven alone against the live endpoint before they are used, and given up where they fail."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from rig import START
+
+from agent.core import troubles
+from agent.core.failure import Failure, FailureClass
+from agent.core.ladder import Rung
+from agent.core.lifecycle import Phase
+from agent.core.policy import RenewalPolicy
+from agent.core.retirement import outstanding
+from agent.core.schedule import Past, Plan, Wishes, past_of, plan
+from agent.core.timekeeping import read
+from agent.core.updates import outcome_of
+from agent.core.values import Kind, Origin, Provenance, TrustSource
+from agent.errors import RefusedError
+from agent.healing import Healed, heal, locked_out
+from agent.sandbox.authority import Authority, fingerprint
+from agent.sandbox.faults import Effect, Operation
+from agent.survey import subject_of
+
+if TYPE_CHECKING:
+    from rig import Rig
+
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.values import TrustBundle
+
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+TRUST_PHASES = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED)
+
+
+def anchors(rig: Rig) -> frozenset[str]:
+    """Return the anchors in use."""
+    generation = rig.engine.usable()
+    assert generation is not None
+    return generation.trust.fingerprints
+
+
+def of(*authorities: Authority) -> frozenset[str]:
+    """Return the fingerprints of roots."""
+    return frozenset(fingerprint(authority.certificate) for authority in authorities)
+
+
+def both(rig: Rig) -> TrustBundle:
+    """Return the union: the root in use and the one to come."""
+    return rig.bundle(rig.root, rig.second_root, version=2)
+
+
+def failed(rig: Rig, since: int = 0) -> list[tuple[str, str]]:
+    """Return the connections that failed, by set and reason."""
+    tried = rig.endpoint.connections[since:]
+    return [(item.candidate, item.outcome) for item in tried if item.outcome != "accepted"]
+
+
+def to_probation(rig: Rig, bundle: TrustBundle) -> None:
+    """Install anchors and stop in the first minutes of their probation."""
+    wait = rig.install(bundle, patience=MINUTE).wait
+    assert wait is not None
+    assert wait.code == "probation"
+
+
+def shown(rig: Rig) -> int:
+    """Return how often any certificate of this gateway was shown to a server."""
+    return sum(entry.connections for entry in rig.cloud.registry.values())
+
+
+def healed(rig: Rig) -> Healed:
+    """Climb, and carry out what follows."""
+    return heal(rig.engine, rig.carry, rig.go_on, "the server is not trusted", rotate_from_current=False)
+
+
+# -- union before difference -------------------------------------------------------------------------------------------
+
+
+def test_a_root_is_exchanged_by_union_before_difference(gateway: Rig) -> None:
+    """A, then A and B, then the endpoint moves, then B: no set in use ever fails to connect."""
+    since = len(gateway.endpoint.connections)
+    certificate = gateway.certificate(2)
+    assert gateway.install(both(gateway)).record.phase is Phase.COMMITTED
+    assert gateway.connects()
+    gateway.move_endpoint(gateway.second_root)
+    assert gateway.connects()
+    only = gateway.bundle(gateway.second_root, version=3)
+    assert gateway.install(only).record.phase is Phase.COMMITTED
+
+    assert gateway.connects()
+    assert failed(gateway, since) == []
+    assert anchors(gateway) == of(gateway.second_root)
+    assert gateway.history[-2:] == [("trust", "committed", 3), ("trust", "committed", 4)]
+    assert gateway.in_use() == (4, 3)
+    assert {gateway.certificate(number) for number in (2, 3, 4)} == {certificate}
+
+
+def test_the_record_says_which_anchor_the_endpoint_chained_to(gateway: Rig) -> None:
+    """At the last proof, so that people are told which anchor matters."""
+    first, second = (fingerprint(root.certificate) for root in (gateway.root, gateway.second_root))
+    to_probation(gateway, both(gateway))
+    before = gateway.store.change()
+    gateway.move_endpoint(gateway.second_root)
+    gateway.follow()
+
+    assert before is not None
+    assert before.anchor == first
+    assert gateway.store.history()[-1].anchor == second
+
+
+def test_a_generation_knows_where_its_anchors_came_from(gateway: Rig) -> None:
+    """Source, version and date lie in its manifest; a handed-on certificate keeps what is said of it."""
+    before = gateway.store.generation(2)
+    gateway.install(both(gateway))
+    after = gateway.store.generation(3)
+
+    assert after.trust.provenance == Provenance(source=TrustSource.BUNDLE, version=2, issued_at=START)
+    assert after.manifest.trust == after.trust.provenance
+    assert (after.manifest.kind, after.manifest.origin) == (Kind.TRUST, Origin.INBOX)
+    assert after.credential == before.credential
+    assert after.manifest.thing_name == before.manifest.thing_name
+    assert after.manifest.not_after == before.manifest.not_after
+
+
+def test_a_trust_change_asks_for_no_certificate_and_keeps_the_key(gateway: Rig) -> None:
+    """It costs nothing of the day's budget."""
+    before = [gateway.asked(operation) for operation in (Operation.CREATE, Operation.REGISTER)]
+    gateway.install(both(gateway))
+
+    assert [gateway.asked(operation) for operation in (Operation.CREATE, Operation.REGISTER)] == before
+    assert gateway.store.generation(3).credential.key_pem == gateway.store.generation(2).credential.key_pem
+
+
+# -- what is not taken -------------------------------------------------------------------------------------------------
+
+
+def test_anchors_that_do_not_verify_the_endpoint_are_rejected_and_nothing_moves(gateway: Rig) -> None:
+    """B alone, while the endpoint still chains to A: at once, with a sentence that names the reason."""
+    files = {path: path.read_bytes() for path in (gateway.path / "generations" / "000002").iterdir()}
+    start = gateway.clock.now()
+    record = gateway.install(gateway.bundle(gateway.second_root)).record
+
+    assert record.phase is Phase.REJECTED
+    assert record.failure is not None
+    assert (record.failure.kind, record.failure.code) == (FailureClass.SERVER_TRUST, "unknown-root")
+    assert "Generation 2 is accepted over the same path." in record.failure.message
+    assert outcome_of(record)["outcome"] == "refused"
+    assert gateway.clock.now() - start < MINUTE
+    assert gateway.in_use() == (2, 1)
+    assert anchors(gateway) == of(gateway.root)
+    assert gateway.generations == ["000001", "000002", "000003.rejected"]
+    assert {path: path.read_bytes() for path in files} == files
+    assert gateway.connects()
+    assert gateway.at_rest
+
+
+def test_the_anchors_in_use_are_no_change(gateway: Rig) -> None:
+    """In any order, of any version: nothing is planned, written or connected."""
+    gateway.install(both(gateway))
+    since, present = len(gateway.endpoint.connections), gateway.generations
+    again = gateway.bundle(gateway.second_root, gateway.root, version=9)
+
+    assert gateway.engine.install(again, Origin.INBOX, "again") is None
+    assert gateway.at_rest
+    assert gateway.generations == present
+    assert len(gateway.endpoint.connections) == since
+
+
+def test_one_change_at_a_time(gateway: Rig) -> None:
+    """A bundle waits while another change is in flight, and says so."""
+    gateway.to_probation()
+    with pytest.raises(RefusedError, match=r"Change \S+ \(rotate\) is in flight; it comes first\."):
+        gateway.engine.install(both(gateway), Origin.INBOX, "test")
+    gateway.follow()
+
+    assert gateway.install(both(gateway)).record.phase is Phase.COMMITTED
+
+
+def test_without_a_usable_set_there_is_nothing_to_give_anchors_to(rig: Rig) -> None:
+    """Before the first certificate, and with a damaged one."""
+    with pytest.raises(RefusedError, match="no usable set"):
+        rig.engine.install(both(rig), Origin.INBOX, "test")
+    rig.enroll()
+    rig.damage(1)
+    with pytest.raises(RefusedError, match="no usable set"):
+        rig.engine.install(both(rig), Origin.INBOX, "test")
+
+    assert rig.generations == ["000001"]
+    assert rig.at_rest
+
+
+def test_a_person_may_give_a_trust_change_up_in_probation(gateway: Rig) -> None:
+    """It is undone like any other."""
+    to_probation(gateway, both(gateway))
+    gateway.engine.give_up("test")
+    record = gateway.follow().record
+
+    assert outcome_of(record)["outcome"] == "given-up"
+    assert gateway.in_use()[0] == 2
+    assert anchors(gateway) == of(gateway.root)
+    assert gateway.connects()
+
+
+# -- trouble on the way ------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_changes_its_chain_in_probation_leads_back(gateway: Rig) -> None:
+    """The anchor that was taken away is needed after all: the set before, which still has it, is put back."""
+    gateway.install(both(gateway))
+    to_probation(gateway, gateway.bundle(gateway.root, version=3))
+    gateway.move_endpoint(gateway.second_root)
+    record = gateway.follow().record
+
+    assert record.phase is Phase.ROLLED_BACK
+    assert record.failure is not None
+    assert (record.failure.kind, record.failure.code) == (FailureClass.SERVER_TRUST, "unknown-root")
+    assert outcome_of(record)["outcome"] == "rolled-back"
+    assert gateway.store.current() == 3
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
+    assert gateway.connects()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [troubles.unreachable("sandbox", 8883, "no route to host"), troubles.name_not_found("sandbox"), troubles.silent()],
+    ids=lambda failure: failure.code,
+)
+def test_without_a_network_the_change_is_kept(gateway: Rig, trouble: Failure) -> None:
+    """For days, without a verdict on the anchors; when the network is back they are proven and used."""
+    gateway.endpoint.down = trouble
+    outcome = gateway.install(both(gateway), patience=3 * DAY)
+    assert outcome.record.phase is Phase.PREPARED
+    assert outcome.wait is not None
+    assert gateway.in_use() == (2, 1)
+    gateway.endpoint.down = None
+
+    assert gateway.follow(patience=DAY).record.phase is Phase.COMMITTED
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
+
+
+def test_an_outage_in_probation_condemns_nothing(gateway: Rig) -> None:
+    """No network is not a refusal, whatever it was that changed last."""
+    to_probation(gateway, both(gateway))
+    gateway.endpoint.down = troubles.unreachable("sandbox", 8883, "no route to host")
+    assert gateway.follow(patience=2 * DAY).record.phase is Phase.DEPLOYED
+    gateway.endpoint.down = None
+
+    assert gateway.follow(patience=DAY).record.phase is Phase.COMMITTED
+
+
+def test_a_revoked_certificate_is_no_fault_of_the_anchors(gateway: Rig) -> None:
+    """It is refused with the old anchors and the new: the ladder is called for, and the failure says what it is."""
+    gateway.revoke(2)
+    record = gateway.install(both(gateway), patience=DAY).record
+
+    assert record.phase is Phase.REJECTED
+    assert record.failure is not None
+    assert record.failure.kind is FailureClass.CREDENTIAL
+    assert locked_out(record)
+    assert healed(gateway).climb.use is Rung.PREVIOUS
+    assert gateway.connects()
+
+
+def test_with_every_certificate_refused_nothing_is_said_of_the_anchors(gateway: Rig) -> None:
+    """Nothing on this gateway gets through, so the change waits and is neither used nor rejected."""
+    gateway.fault(Operation.CONNECT, Effect.HANG_UP, times=None)
+    outcome = gateway.install(both(gateway), patience=DAY)
+
+    assert outcome.record.phase is Phase.PREPARED
+    assert outcome.record.failure is not None
+    assert not outcome.record.failure.decisive
+    gateway.cloud.faults.clear()
+    assert gateway.follow(patience=DAY).record.phase is Phase.COMMITTED
+
+
+def test_a_certificate_that_is_revoked_in_probation_takes_no_anchors_along(gateway: Rig) -> None:
+    """The change goes back, as any would; the ladder finds a set, and the same anchors may be shipped again."""
+    to_probation(gateway, both(gateway))
+    gateway.revoke(2)
+    record = gateway.follow(patience=DAY).record
+    assert record.phase is Phase.ROLLED_BACK
+    assert record.failure is not None
+    assert record.failure.kind is FailureClass.CREDENTIAL
+    healed(gateway)
+
+    assert gateway.connects()
+    assert gateway.install(both(gateway)).record.phase is Phase.COMMITTED
+
+
+# -- rotations and retirements -----------------------------------------------------------------------------------------
+
+
+def past(rig: Rig) -> Past:
+    """Return what the history means."""
+    return past_of(rig.store.history())
+
+
+def plan_of(rig: Rig) -> Plan:
+    """Return the plan in force."""
+    generation = rig.engine.usable()
+    assert generation is not None
+    reading = read(rig.clock.now(), synchronised=True, floors=rig.store.floors())
+    return plan(
+        subject_of(generation), Wishes(policy=RenewalPolicy()), past(rig), reading, enrolled=True, configured=True
+    )
+
+
+def waiting(rig: Rig) -> set[str]:
+    """Return the certificates that are to be retired."""
+    return {item.certificate_id for item in outstanding(rig.store.history(), [rig.certificate(2)], timedelta())}
+
+
+def test_a_rotation_after_a_trust_change_keeps_anchors_and_provenance(gateway: Rig) -> None:
+    """A new certificate is no reason to forget who signed for the anchors."""
+    gateway.install(both(gateway))
+    before = gateway.store.generation(3)
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+    after = gateway.store.generation(4)
+
+    assert after.trust == before.trust
+    assert after.manifest.trust == before.manifest.trust
+    assert after.credential.leaf.sha256 != before.credential.leaf.sha256
+    assert gateway.connects()
+
+
+def test_a_certificate_that_is_enrolled_anew_keeps_the_anchors(gateway: Rig) -> None:
+    """The baked copy is for a gateway that has no others."""
+    gateway.install(both(gateway))
+    gateway.revoke(1, 2)
+    assert healed(gateway).climb.use is Rung.CLAIM
+
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_trust_change_neither_delays_rotations_nor_retires_anything(gateway: Rig, *, taken: bool) -> None:
+    """Whatever became of it: the plan is the same to the second, and so is what is to be retired."""
+    before, left = plan_of(gateway), waiting(gateway)
+    bundle = both(gateway) if taken else gateway.bundle(gateway.second_root)
+    phase = gateway.install(bundle).record.phase
+    assert phase is (Phase.COMMITTED if taken else Phase.REJECTED)
+
+    assert (plan_of(gateway).at, plan_of(gateway).code) == (before.at, before.code)
+    assert waiting(gateway) == left == {gateway.certificate(1)}
+    gateway.clock.time = plan_of(gateway).at or START
+    assert plan_of(gateway).due
+
+
+def test_what_a_rotation_before_a_trust_change_left_behind_is_still_retired(gateway: Rig) -> None:
+    """And the certificate that both generations share is not, before a rotation replaces it."""
+    gateway.install(both(gateway))
+    gateway.rotate()
+    found = outstanding(gateway.store.history(), [gateway.certificate(4)], timedelta())
+
+    assert {item.certificate_id for item in found} == {gateway.certificate(1), gateway.certificate(2)}
+
+
+# -- lost trust --------------------------------------------------------------------------------------------------------
+
+
+def move_on(rig: Rig) -> None:
+    """Let the gateway have had both anchors, and have only the old one in use, when the endpoint moves."""
+    rig.install(both(rig))
+    rig.install(rig.bundle(rig.root, version=3))
+    rig.move_endpoint(rig.second_root)
+
+
+def test_lost_trust_is_found_again_in_the_previous_anchors(gateway: Rig) -> None:
+    """They are installed like any others, with the certificate that is in use; nobody unverified sees it."""
+    move_on(gateway)
+    certificate, before, since = gateway.certificate(4), shown(gateway), len(gateway.endpoint.connections)
+    found = healed(gateway)
+
+    assert found.climb.use is Rung.PREVIOUS_ANCHORS
+    assert found.outcome is not None
+    assert (found.outcome.record.kind, found.outcome.record.phase) == (Kind.TRUST, Phase.COMMITTED)
+    assert found.outcome.record.origin is Origin.LADDER
+    assert gateway.store.generation(5).trust.provenance == gateway.store.generation(3).trust.provenance
+    assert gateway.certificate(5) == certificate
+    assert gateway.connects()
+    accepted = [item for item in gateway.endpoint.connections[since:] if item.outcome == "accepted"]
+    assert shown(gateway) - before == len(accepted)
+    assert failed(gateway, since) == [("generation 4", "unknown-root")]
+
+
+def test_lost_trust_is_found_again_in_the_baked_copy(gateway: Rig) -> None:
+    """An OS image brought the new root, and no bundle ever came."""
+    gateway.baked = gateway.bundle(gateway.root, gateway.second_root)
+    gateway.move_endpoint(gateway.second_root)
+    found = healed(gateway)
+
+    assert found.climb.use is Rung.BAKED_ANCHORS
+    assert gateway.history[-1] == ("trust", "committed", 3)
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
+    assert gateway.connects()
+
+
+def test_lost_trust_and_a_refused_certificate_are_healed_one_after_the_other(gateway: Rig) -> None:
+    """The server is known by the baked copy, which does not know the certificate: the claim enrols anew."""
+    gateway.baked = gateway.bundle(gateway.root, gateway.second_root)
+    gateway.move_endpoint(gateway.second_root)
+    gateway.revoke(1, 2)
+    found = healed(gateway)
+
+    assert found.climb.use is Rung.CLAIM
+    assert found.outcome is not None
+    assert found.outcome.record.phase is Phase.COMMITTED
+    assert gateway.connects()
+
+
+def test_a_server_that_no_anchors_verify_is_shown_nothing_and_waited_for(gateway: Rig) -> None:
+    """No certificate, no claim, no change; when the endpoint is itself again, so is the gateway."""
+    gateway.install(both(gateway))
+    before, since, past_changes = shown(gateway), len(gateway.endpoint.connections), gateway.history
+    gateway.move_endpoint(Authority("Somebody", START))
+    found = healed(gateway)
+
+    assert (found.climb.use, found.outcome) == (None, None)
+    assert found.climb.why.endswith("is not trusted: no anchor of the set signs its chain.")
+    assert shown(gateway) == before
+    assert failed(gateway, since) == [
+        ("generation 3", "unknown-root"),
+        ("generation 3 with the previous anchors", "unknown-root"),
+        ("generation 3 with the baked anchors", "unknown-root"),
+    ]
+    assert gateway.history == past_changes
+    assert gateway.at_rest
+    gateway.move_endpoint(gateway.root)
+    assert gateway.connects()
+
+
+def test_previous_anchors_that_fail_after_all_are_not_used(gateway: Rig) -> None:
+    """They verified the server on the ladder, and it moved on before they were proven: the change waits or ends."""
+    move_on(gateway)
+    climb = gateway.engine.find_footing()
+    assert climb.use is Rung.PREVIOUS_ANCHORS
+    gateway.engine.install(gateway.engine.other_anchors(climb.use), Origin.LADDER, "ladder: test")
+    gateway.move_endpoint(gateway.root)
+    gateway.go_on()
+
+    assert gateway.at_rest
+    assert gateway.connects()
+
+
+def test_an_expired_server_is_judged_under_a_synchronised_clock_alone(gateway: Rig) -> None:
+    """A wrong clock makes any server look expired, so no anchors are exchanged for it."""
+    move_on(gateway)
+    gateway.move_endpoint(gateway.root)
+    gateway.endpoint.server_trouble = troubles.server_certificate("sandbox", "server-certificate-expired", "it ended")
+    gateway.clock.is_synchronised = False
+    since = len(gateway.endpoint.connections)
+    climb = gateway.engine.find_footing()
+
+    assert (climb.use, climb.try_next) == (None, None)
+    assert failed(gateway, since) == [("generation 4", "server-certificate-expired")]
+
+
+def test_a_trust_change_that_waits_does_not_keep_the_ladder_away_for_ever(gateway: Rig) -> None:
+    """The endpoint moved past the old anchors and the shipped ones; the baked copy knows it and comes to the rescue."""
+    third = Authority("Sandbox endpoint root C", START)
+    gateway.claim_present = False
+    gateway.baked = gateway.bundle(third)
+    gateway.move_endpoint(third)
+    outcome = gateway.install(both(gateway), patience=7 * DAY)
+
+    assert outcome.record.phase is Phase.REJECTED
+    assert healed(gateway).climb.use is Rung.BAKED_ANCHORS
+    assert gateway.connects()
+
+
+def test_a_trust_change_that_nothing_verifies_gives_way_to_the_next(gateway: Rig) -> None:
+    """Not at once, since it may be a portal's log-in that is in the way; then the bundle that fits has its turn."""
+    third = Authority("Sandbox endpoint root C", START)
+    gateway.move_endpoint(third)
+    assert gateway.install(both(gateway), patience=9 * MINUTE).record.phase is Phase.PREPARED
+    record = gateway.follow(patience=HOUR).record
+
+    assert record.phase is Phase.REJECTED
+    assert record.failure is not None
+    assert (record.failure.kind, record.failure.decisive) == (FailureClass.SERVER_TRUST, False)
+    assert gateway.in_use() == (2, 1)
+    assert gateway.install(gateway.bundle(third)).record.phase is Phase.COMMITTED
+    assert gateway.connects()
+
+
+@pytest.mark.parametrize("stage", ["asking", "proving", "probation", "trust probation"])
+def test_no_change_in_flight_keeps_the_ladder_away_when_the_endpoint_moves_on(gateway: Rig, stage: str) -> None:
+    """Neither the old anchors nor the new know the server; the baked copy does, so the change gives way to it."""
+    third = Authority("Sandbox endpoint root C", START)
+    gateway.claim_present = False
+    gateway.baked = gateway.bundle(third)
+    match stage:
+        case "asking" | "proving":
+            gateway.run_to(Kind.ROTATE, Phase.KEY_READY if stage == "asking" else Phase.PREPARED)
+        case "probation":
+            gateway.to_probation()
+        case _:
+            to_probation(gateway, both(gateway))
+    gateway.move_endpoint(third)
+    record = gateway.follow(patience=7 * DAY).record
+    assert record.phase in {Phase.REJECTED, Phase.ROLLED_BACK}
+
+    assert healed(gateway).climb.use is Rung.BAKED_ANCHORS
+    assert gateway.connects()
+
+
+# -- power cuts --------------------------------------------------------------------------------------------------------
+
+
+def is_sound(rig: Rig, record: ChangeRecord | None) -> bool:
+    """Whether a gateway after a cut is at rest with a set that connects, on the old anchors or the new."""
+    if record is not None:
+        rig.follow()
+    return rig.at_rest and rig.connects()
+
+
+@pytest.mark.parametrize("saved", [True, False], ids=["saved", "unsaved"])
+@pytest.mark.parametrize("phase", TRUST_PHASES)
+def test_a_power_cut_at_any_phase_ends_well(gateway: Rig, phase: Phase, *, saved: bool) -> None:
+    """The change goes on from where it was; what was not yet planned leaves the old anchors, and comes again."""
+    gateway.stop_installing_at(both(gateway), phase, saved=saved)
+    record = gateway.restart()
+    planned = saved or phase is not Phase.PREPARED
+
+    assert (record is not None) == planned
+    assert is_sound(gateway, record)
+    assert (anchors(gateway) == of(gateway.root, gateway.second_root)) == planned
+    if not planned:
+        assert gateway.install(both(gateway)).record.phase is Phase.COMMITTED
+        assert gateway.connects()
+
+
+@pytest.mark.parametrize("phase", TRUST_PHASES[:2])
+def test_a_power_cut_before_the_use_of_bad_anchors_leaves_the_good_ones(gateway: Rig, phase: Phase) -> None:
+    """B alone is rejected after a restart just as without one; where it was proven, the endpoint then moved back."""
+    if phase is Phase.PROVEN:
+        gateway.move_endpoint(gateway.second_root)
+        gateway.baked = both(gateway)
+    gateway.stop_installing_at(gateway.bundle(gateway.second_root), phase)
+    gateway.move_endpoint(gateway.root)
+
+    assert is_sound(gateway, gateway.restart())
+    assert anchors(gateway) == of(gateway.root)
