@@ -16,7 +16,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.core import acceptance, decide, retirement, timekeeping, topics, troubles
 from agent.core.diagnosis import Examination
@@ -206,7 +206,7 @@ class Engine:
         goal: tuple[int, Phase],
         *,
         order: str = "",
-        made: tuple[str, str] | None = None,
+        made: tuple[str, str | None] | None = None,
     ) -> ChangeRecord:
         (generation, phase), now = goal, self._world.clock.now()
         current = self._world.store.current()
@@ -223,6 +223,7 @@ class Engine:
             entered_at=now,
             order=order,
             replaces=replaces,
+            unproven=phase is Phase.PROVEN,  # before anybody has proven it
         )
         try:
             self._world.store.save_change(record)
@@ -536,11 +537,8 @@ class Engine:
             change=record.id,
             origin=record.origin,
             thing_name=record.thing_name,
-            certificate_id=content.leaf.sha256,
-            not_before=content.leaf.not_before,
-            not_after=content.leaf.not_after,
             created_at=now,
-            files={},
+            **_dated(content),
         )
         self._world.store.prepare(manifest, content, self._trust_for(record, base))
         return GenerationPrepared(at=self._world.clock.now())
@@ -620,24 +618,66 @@ class Engine:
         """
         if self._record is not None:
             raise RefusedError(f"Change {self._record.id} is in flight.")
-        store, now, change = self._world.store, self._world.clock.now(), self._world.new_id()
-        number, leaf = store.next_number(), found.credential.leaf
+        why = f"the key and certificate of generation {found.number} were replaced by hand"
+        self._tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
+        trust = found.trust or self._settings.anchors()
+        return self._bring_in(found.credential, found.thing_name, trust, why, found.replaced)
+
+    def bring_in(
+        self, credential: CredentialSet, thing_name: str, trust: TrustBundle, reason: str, *, unproven: bool = False
+    ) -> ChangeRecord | None:
+        """Plan a change that uses a key and certificate which a person brings along.
+
+        Args:
+            credential: They.
+            thing_name: The thing they are for.
+            trust: The anchors to go with them.
+            reason: Why, for people.
+            unproven: Activate them before they have proven themselves; probation proves them after.
+
+        Returns:
+            The planned change, or None when they are in use already.
+
+        Raises:
+            RefusedError: Another change is in flight.
+            StoreError: The generation could not be written; nothing was planned.
+        """
+        if self._record is not None:
+            raise RefusedError(
+                f"Change {self._record.id} ({self._record.kind}) is in flight; it comes first.",
+                hint="Try again when it has ended; `iot-cert status` shows how far it is.",
+            )
+        current = self.usable()
+        replaces = current.manifest.certificate_id if current else None
+        if replaces == credential.leaf.sha256:
+            return None
+        self._world.store.preflight()
+        return self._bring_in(credential, thing_name, trust, reason, replaces, unproven=unproven)
+
+    def _bring_in(
+        self,
+        credential: CredentialSet,
+        thing_name: str,
+        trust: TrustBundle,
+        reason: str,
+        replaces: str | None,
+        *,
+        unproven: bool = False,
+    ) -> ChangeRecord:
+        store, change = self._world.store, self._world.new_id()
+        number = store.next_number()
         manifest = Manifest(
             number=number,
             kind=Kind.IMPORT,
             change=change,
             origin=Origin.TECHNICIAN,
-            thing_name=found.thing_name,
-            certificate_id=leaf.sha256,
-            not_before=leaf.not_before,
-            not_after=leaf.not_after,
-            created_at=now,
-            files={},
+            thing_name=thing_name,
+            created_at=self._world.clock.now(),
+            **_dated(credential),
         )
-        store.prepare(manifest, found.credential, found.trust or self._settings.anchors())
-        why = f"the key and certificate of generation {found.number} were replaced by hand"
-        self._tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
-        return self._plan(Kind.IMPORT, Origin.TECHNICIAN, why, (number, Phase.PREPARED), made=(change, found.replaced))
+        store.prepare(manifest, credential, trust)
+        goal = number, Phase.PROVEN if unproven else Phase.PREPARED
+        return self._plan(Kind.IMPORT, Origin.TECHNICIAN, reason, goal, made=(change, replaces))
 
     def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> ChangeRecord | None:
         """Plan a change that gives the current certificate other trust anchors.
@@ -801,6 +841,12 @@ class Engine:
         change = self._record.id if self._record else ""
         now = self._world.clock.now()
         self._world.reporter.report(Progress(at=now, code=code, text=text, change=change, failure=failure))
+
+
+def _dated(content: CredentialSet) -> dict[str, Any]:
+    """Return what a manifest says of a certificate; its files are filled in when they are written."""
+    leaf = content.leaf
+    return {"certificate_id": leaf.sha256, "not_before": leaf.not_before, "not_after": leaf.not_after, "files": {}}
 
 
 def _nothing_left() -> Failure:

@@ -107,6 +107,14 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
 
     config = load(arguments.config)
     match arguments.verb:
+        case "support-bundle":
+            from agent.cli import support  # noqa: PLC0415
+
+            return support.carry_out(config, arguments, output)
+        case "import":
+            from agent.cli import importing  # noqa: PLC0415
+
+            return importing.carry_out(config, arguments, output)
         case "trust":
             from agent.cli import trust  # noqa: PLC0415
 

@@ -44,6 +44,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_changes(verbs)
+    _add_import(verbs)
     _add_holds(verbs)
     _add_views(verbs)
     _add_trust(verbs)
@@ -74,6 +75,21 @@ def _add_changes(verbs: Verbs) -> None:
             verb.add_argument(
                 "--dry-run", action="store_true", help="do all that costs nothing, and say what a rotation would do"
             )
+
+
+def _add_import(verbs: Verbs) -> None:
+    verb = _add(verbs, "import", "put a key and certificate, or anchors, from files in place, once they are proven")
+    text = "a directory, or files: PEM, DER, PKCS #12"
+    verb.add_argument("--from", dest="source", nargs="+", type=Path, required=True, metavar="PATH", help=text)
+    verb.add_argument("--thing", metavar="NAME", help="the thing they are for (default: the current one, `thing_name`)")
+    verb.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="its first line decrypts a key or PKCS #12 file"
+    )
+    text = "the anchors that were found replace those in use, instead of being added to them"
+    verb.add_argument("--replace-anchors", action="store_true", help=text)
+    text = "use the set before it is proven, as without a network; probation proves it later (root alone)"
+    verb.add_argument("--unproven", action="store_true", help=text)
+    _add_following(verb)
 
 
 def _add_following(verb: argparse.ArgumentParser) -> None:
@@ -107,6 +123,8 @@ def _add_views(verbs: Verbs) -> None:
     _add(verbs, "history", "show what was changed, when and why")
     check = _add(verbs, "check", "look at everything a working gateway rests on, and name what is wrong and the remedy")
     check.add_argument("names", nargs="*", metavar="NAME", type=_check, help=f"of {', '.join(CHECKS)}")
+    support = _add(verbs, "support-bundle", "write one archive for whoever helps, without keys, tokens and passwords")
+    support.add_argument("--output", type=Path, default=Path("iot-cert-support.tar"), metavar="FILE", help="where to")
     config = verbs.add_parser("config", help="work with the configuration file", allow_abbrev=False)
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add(actions, "check", "check the configuration file and what it names")

@@ -67,17 +67,22 @@ def explain(config: Config, output: Output) -> Exit:
 
 def history(config: Config, output: Output) -> Exit:
     """Show the finished changes, oldest first."""
-    for record in (records := _records(config)):
+    for record in (found := records(config)):
         if output.as_json:
             output.emit(record)
         else:
             output.line(overview.history_line(record))
-    if not records and not output.as_json:
+    if not found and not output.as_json:
         output.line("Nothing has been changed yet.")
     return Exit.DONE
 
 
-def _records(config: Config) -> list[dict[str, Any]]:
+def records(config: Config) -> list[dict[str, Any]]:
+    """Return the finished changes, oldest first: from the disk, or from the daemon for whoever may not read that.
+
+    Raises:
+        AgentError: Neither can be had.
+    """
     try:
         with open_store(config) as store:
             return [public(record) for record in store.history()]
@@ -85,8 +90,8 @@ def _records(config: Config) -> list[dict[str, Any]]:
         told = conversation.one(config, {"verb": "history"})  # whoever may not read the files may ask the daemon
         if told is None:
             raise
-        records: list[dict[str, Any]] = told["records"]
-        return records
+        found: list[dict[str, Any]] = told["records"]
+        return found
 
 
 def check_config(config: Config, output: Output) -> Exit:

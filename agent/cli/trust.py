@@ -9,28 +9,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli import conversation, pipeline
-from agent.cli.changes import Changer
+from agent.cli import pipeline, planned
 from agent.cli.status import document
-from agent.compose import load_anchors, open_parts
+from agent.compose import load_anchors
 from agent.core import lint, overview
 from agent.core.endpoints import chains_to_amazon
-from agent.core.exits import Exit
 from agent.core.values import Origin, TrustBundle
 from agent.delivery import Receiver, files_at, remote_at
-from agent.errors import MaterialError, RefusedError, StoreBusyError
+from agent.errors import MaterialError, RefusedError
 from agent.survey import take
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from agent.cli.output import Output
     from agent.compose import Parts
     from agent.config import Config
-    from agent.delivery import Receipt
-
-PATIENCE = 20.0  # seconds for a worker of the daemon's to let go of the store
+    from agent.core.exits import Exit
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -112,70 +107,26 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
     remote = "://" in where
     local = None if remote else files_at(Path(where))  # read as whoever runs this, before anything is given up
 
-    def begin(parts: Parts) -> Receipt:
+    def begin(parts: Parts) -> planned.Begun:
         current = parts.engine.usable()
         trust = current.trust if current else None
         source = local or remote_at(where, config, trust, arguments.sha256)
-        return Receiver(config, parts).take_in(source, Origin.TECHNICIAN, str(arguments.reason))
+        receipt = Receiver(config, parts).take_in(source, Origin.TECHNICIAN, str(arguments.reason))
+        return planned.Begun(change=receipt.change, told=receipt.told)
 
-    return _change(config, arguments, output, begin)
+    return planned.carry_out(config, arguments, output, begin)
 
 
 def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     """Put the baked copy back."""
 
-    def begin(parts: Parts) -> Receipt:
+    def begin(parts: Parts) -> planned.Begun:
         try:
             baked = load_anchors(config)
         except MaterialError as error:
             raise RefusedError(f"The baked copy cannot be used: {error}", hint=error.hint) from error
         reason = f"{arguments.reason}: {baked.provenance}"
-        return Receiver(config, parts).install(baked, Origin.TECHNICIAN, reason)
+        receipt = Receiver(config, parts).install(baked, Origin.TECHNICIAN, reason)
+        return planned.Begun(change=receipt.change, told=receipt.told)
 
-    return _change(config, arguments, output, begin)
-
-
-def _change(config: Config, arguments: argparse.Namespace, output: Output, begin: Callable[[Parts], Receipt]) -> Exit:
-    receipt = _plan(config, output, begin)
-    if receipt.change is None:
-        if output.as_json:
-            output.emit({"event": "bundle", **receipt.told, "exit": Exit.DONE})
-        else:
-            output.line(str(receipt.told["message"]))
-        return Exit.DONE
-    _tell(output, receipt)
-    code = conversation.go_on(config, arguments, output)
-    if code is not None:
-        return code
-    with open_parts(config, output) as parts:
-        changer = Changer(config, parts.engine, arguments, output)
-        parts.engine.recover(orderly=True)
-        return changer.conclude(changer.follow())
-
-
-def _plan(config: Config, output: Output, begin: Callable[[Parts], Receipt]) -> Receipt:
-    """Plan the change as soon as no worker of the daemon's has the store."""
-    from agent.adapters.clock import monotonic, sleep  # noqa: PLC0415 - only here
-
-    end = monotonic() + PATIENCE
-    while True:
-        try:
-            with open_parts(config, output) as parts:
-                if parts.engine.recover() is not None:
-                    parts.engine.run()  # what is due of it; `install` refuses if it has not ended then
-                return begin(parts)
-        except StoreBusyError:
-            if monotonic() > end:
-                raise
-            sleep(0.2)
-
-
-def _tell(output: Output, receipt: Receipt) -> None:
-    if output.as_json:
-        output.emit({"event": "bundle", **receipt.told})
-        return
-    for word in ("added", "removed"):
-        for anchor in receipt.told.get(word, []):
-            output.field(word, f"{anchor['name']}, until {anchor['not_after'][:10]}")
-    for warning in receipt.told.get("warnings", []):
-        output.field("warning", warning)
+    return planned.carry_out(config, arguments, output, begin)

@@ -118,6 +118,7 @@ class ChangeRecord:
         good_time: The last proof under a synchronised clock: a floor for every later clock. It cannot be far off, since
             the endpoint's own certificate was valid then.
         anchor: SHA-256 of the trust anchor that the endpoint chained to at the last proof; empty when it is not known.
+        unproven: Whether a person had its generation activated before it was proven.
     """
 
     id: str
@@ -148,6 +149,7 @@ class ChangeRecord:
     replaces: str | None = None
     retired_at: datetime | None = None
     anchor: str = ""
+    unproven: bool = False
 
     @property
     def committed_at(self) -> datetime | None:

@@ -223,6 +223,8 @@ def _live_lines(document: Document) -> Iterator[tuple[str, str]]:
 def history_line(record: Document) -> str:
     """Return a finished change as one line."""
     failure = f": {record['failure']['message']}" if record.get("failure") else ""
+    if record.get("unproven"):
+        failure = f" (activated unproven){failure}"
     return (
         f"{clock_time(instant(record['entered_at']))}  {record['kind']:<8} {record['phase']:<11} "
         f"generation {record['generation']:<4} {record['origin']}: {record['reason']}{failure}"

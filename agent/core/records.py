@@ -96,6 +96,7 @@ def _record(node: Node) -> ChangeRecord:
         replaces=node.optional_text("replaces", limit=64),
         retired_at=node.optional_time("retired_at"),
         anchor=node.optional_text("anchor", limit=64) or "",
+        unproven=node.flag("unproven"),
     )
 
 

@@ -1,0 +1,96 @@
+"""The verb `import`: a key and certificate, or anchors, that a person brings along on a stick.
+
+On a gateway that has no set yet it is how a certificate that was there before becomes generation 1, without a new one
+being asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agent.adapters import imports, x509
+from agent.cli import planned
+from agent.compose import load_anchors
+from agent.config import MAX_MATERIAL, read_bounded
+from agent.core.values import Origin, TrustBundle
+from agent.delivery import Receiver
+from agent.errors import MaterialError, RefusedError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from agent.adapters.imports import Brought
+    from agent.cli.output import Output
+    from agent.compose import Parts
+    from agent.config import Config
+    from agent.core.exits import Exit
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.values import CredentialSet
+
+
+def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+    """Carry out the verb.
+
+    Raises:
+        AgentError: What was brought cannot be used, or it is refused.
+    """
+    if arguments.unproven and os.geteuid() != 0:
+        raise RefusedError("Only root may use a set before it is proven.", hint="Run the command with sudo.")
+    brought = _bring(arguments)  # read as whoever runs this, before anything is given up
+
+    def begin(parts: Parts) -> planned.Begun:
+        trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
+        if brought.credential is None:
+            receipt = Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
+            return planned.Begun(change=receipt.change, told=receipt.told)
+        change = _bring_in(config, parts, brought.credential, trust, arguments)
+        told = {} if change else {"outcome": "unchanged", "message": "This certificate is in use already."}
+        return planned.Begun(change=change, told=told)
+
+    return planned.carry_out(config, arguments, output, begin, create=brought.credential is not None)
+
+
+def _bring(arguments: argparse.Namespace) -> Brought:
+    password = None
+    if arguments.password_file is not None:
+        password = read_bounded(arguments.password_file, MAX_MATERIAL, "password file").partition(b"\n")[0].strip(b"\r")
+    try:
+        return imports.bring(arguments.source, password)
+    except MaterialError as error:
+        raise RefusedError(f"What was brought cannot be used: {error}.", hint=error.hint) from None
+
+
+def _trust(config: Config, parts: Parts, brought: Brought, *, replaces: bool) -> TrustBundle:
+    """Return the anchors in use, or the baked ones before there are any, with those that were found."""
+    current = parts.engine.usable()
+    known = current.trust if current else load_anchors(config)
+    if not brought.anchors_pem:
+        return known
+    found = x509.read_bundle(brought.anchors_pem)
+    if replaces:
+        return found
+    new = b"".join(
+        x509.read_certificate(block)[1]
+        for block in x509.split(found.pem)
+        if x509.read_certificate(block)[0].sha256 not in known.fingerprints
+    )
+    return replace(x509.read_bundle(known.pem + new), provenance=known.provenance)
+
+
+def _bring_in(
+    config: Config, parts: Parts, credential: CredentialSet, trust: TrustBundle, arguments: argparse.Namespace
+) -> ChangeRecord | None:
+    current = parts.engine.usable()
+    thing = arguments.thing or (current.manifest.thing_name if current else config.thing_name)
+    if not thing:
+        hint = "Name it with --thing, or as `thing_name` in the configuration."
+        raise RefusedError("It is not known which thing this certificate is for.", hint=hint)
+    leaf, now = credential.leaf, parts.clock.now()
+    if leaf.is_ca:
+        raise RefusedError("The certificate is one of an authority, which no gateway connects with.")
+    if leaf.not_after <= now and not arguments.unproven:
+        raise RefusedError(f"The certificate expired on {leaf.not_after:%Y-%m-%d}.", hint="Check the clock, too.")
+    reason = str(arguments.reason)
+    return parts.engine.bring_in(credential, thing, trust, reason, unproven=arguments.unproven)

@@ -1,0 +1,104 @@
+"""How a command plans a change itself and has it carried on: by the daemon where one runs, else by itself.
+
+The command plans because it may read files that the daemon may not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.cli import conversation
+from agent.cli.changes import Changer
+from agent.compose import open_parts
+from agent.core.exits import Exit
+from agent.errors import StoreBusyError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from agent.cli.output import Output
+    from agent.compose import Parts
+    from agent.config import Config
+    from agent.core.lifecycle import ChangeRecord
+
+PATIENCE = 20.0  # seconds for a worker of the daemon's to let go of the store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """What was planned.
+
+    Attributes:
+        change: The change, or None when there is nothing to do.
+        told: What is to be said about it.
+    """
+
+    change: ChangeRecord | None
+    told: dict[str, Any]
+
+
+def carry_out(
+    config: Config,
+    arguments: argparse.Namespace,
+    output: Output,
+    begin: Callable[[Parts], Begun],
+    *,
+    create: bool = False,
+) -> Exit:
+    """Plan a change and have it carried on.
+
+    Args:
+        config: The configuration.
+        arguments: The command line, with ``no_wait`` and ``wait``.
+        output: Where to tell.
+        begin: Plans it, on an open store with no change in flight.
+        create: Whether to make the state directory when there is none.
+
+    Raises:
+        AgentError: It is refused, or could not be done.
+    """
+    begun = _plan(config, output, begin, create=create)
+    if begun.change is None:
+        if output.as_json:
+            output.emit({"event": "bundle", **begun.told, "exit": Exit.DONE})
+        else:
+            output.line(str(begun.told["message"]))
+        return Exit.DONE
+    _tell(output, begun)
+    code = conversation.go_on(config, arguments, output)
+    if code is not None:
+        return code
+    with open_parts(config, output) as parts:
+        changer = Changer(config, parts.engine, arguments, output)
+        parts.engine.recover(orderly=True)
+        return changer.conclude(changer.follow())
+
+
+def _plan(config: Config, output: Output, begin: Callable[[Parts], Begun], *, create: bool) -> Begun:
+    """Plan the change as soon as no worker of the daemon's has the store."""
+    from agent.adapters.clock import monotonic, sleep  # noqa: PLC0415 - only here
+
+    end = monotonic() + PATIENCE
+    while True:
+        try:
+            with open_parts(config, output, create=create) as parts:
+                if parts.engine.recover() is not None:
+                    parts.engine.run()  # what is due of it; planning refuses if it has not ended then
+                return begin(parts)
+        except StoreBusyError:
+            if monotonic() > end:
+                raise
+            sleep(0.2)
+
+
+def _tell(output: Output, begun: Begun) -> None:
+    if output.as_json:
+        output.emit({"event": "bundle", **begun.told})
+        return
+    for word in ("added", "removed"):
+        for anchor in begun.told.get(word, []):
+            output.field(word, f"{anchor['name']}, until {anchor['not_after'][:10]}")
+    for warning in begun.told.get("warnings", []):
+        output.field("warning", warning)

@@ -1,0 +1,164 @@
+"""The verb `support-bundle`: one archive for whoever is asked for help, with nothing in it that must stay here.
+
+What is collected is public by its nature: status, the doctor's lines, the history, certificates, anchors, the
+configuration without values that may be secrets, the journal. Then everything is searched once more for every key and
+token that this gateway has, and for anything that looks like a private key; what is found is cut out. What could not
+be had is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from agent import __version__
+from agent.adapters import durable
+from agent.adapters.archives import pack
+from agent.cli import check, status
+from agent.compose import open_store
+from agent.core.exits import Exit
+from agent.core.plain import PlainError, decode, to_plain
+from agent.core.records import MAX_RECORD, public
+from agent.doctor import Doctor
+from agent.errors import AgentError, DamagedError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from agent.cli.output import Output
+    from agent.config import Config
+
+CUT = b"[REMOVED]"
+
+_JOURNAL = ("journalctl", "--unit=iot-cert-agent", "--lines=2000", "--no-pager", "--output=short-iso")
+_UNIT = ("systemctl", "show", "--no-pager", "iot-cert-agent.service", "iot-cert-agent.socket")
+_PATIENCE = 20.0  # seconds for each of them
+_MAX_OUTPUT = 2_097_152  # bytes
+
+_PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_QUERY = re.compile(rb"(https?://[^\s\"'?]+\?)[^\s\"']+")  # of a presigned URL
+_PARAMETERS = re.compile(r"(parameters:\s*)(\{[^}]*\}|(?:\n[ \t]+[^\n]*)+)")
+
+
+def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+    """Write the archive and say where it is.
+
+    Raises:
+        AgentError: It could not be written.
+    """
+    files, missing = _collect(config)
+    secrets = list(_secrets(config))
+    files["MISSING.txt"] = "".join(f"{name}: {why}\n" for name, why in missing).encode()
+    archive = pack({f"iot-cert-support/{name}": scrubbed(data, secrets) for name, data in files.items()})
+    target: Path = arguments.output.absolute()
+    with durable.directory(str(target.parent)) as fd:
+        durable.replace(fd, target.name, archive, durable.Modes())
+    if output.as_json:
+        output.emit({"event": "support-bundle", "file": str(target), "missing": dict(missing), "exit": Exit.DONE})
+    else:
+        output.line(f"{target}: {len(files)} files, without keys, tokens and passwords.")
+        for name, why in missing:
+            output.field("missing", f"{name}: {why}")
+    return Exit.DONE
+
+
+def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
+    sources: dict[str, Callable[[], bytes]] = {
+        "versions.json": _versions,
+        "configuration.yaml": lambda: without_parameters(config.source).encode(),
+        "status.json": lambda: _json(status.document(config)),
+        "check.jsonl": lambda: _lines([to_plain(line) for line in Doctor(config.path, check.live).visit()]),
+        "history.jsonl": lambda: _lines(status.records(config)),
+        "change.json": lambda: _change(config),
+        "certificate.pem": lambda: _public_file(config, "certificate.pem"),
+        "trust.pem": lambda: _public_file(config, "trust.pem"),
+        "manifest.json": lambda: _public_file(config, "manifest.json"),
+        "journal.txt": lambda: _output_of(_JOURNAL),
+        "unit.txt": lambda: _output_of(_UNIT),
+    }
+    files: dict[str, bytes] = {}
+    missing: list[tuple[str, str]] = []
+    for name, source in sources.items():
+        try:
+            files[name] = source()
+        except (AgentError, OSError, subprocess.SubprocessError) as error:
+            missing.append((name, str(error).split("\n", maxsplit=1)[0][:200] or type(error).__name__))
+    return files, missing
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _lines(values: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(value, sort_keys=True).encode() + b"\n" for value in values)
+
+
+def _versions() -> bytes:
+    found = {
+        "agent": __version__,
+        "python": sys.version,
+        "kernel": " ".join(platform.uname()),
+        "system": platform.freedesktop_os_release().get("PRETTY_NAME", ""),
+        "user": os.geteuid(),
+    }
+    return _json(found)
+
+
+def without_parameters(text: str) -> str:
+    """Return a configuration without the values of provisioning parameters, which may be one-time tokens."""
+    return _PARAMETERS.sub(r"\1{} # removed", text)
+
+
+def _change(config: Config) -> bytes:
+    with open_store(config) as store:
+        change = store.change()
+    return _json(public(change) if change else None)
+
+
+def _public_file(config: Config, name: str) -> bytes:
+    return (config.state_dir / "current" / name).read_bytes()
+
+
+def _output_of(command: tuple[str, ...]) -> bytes:
+    done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)  # noqa: S603 - as written here
+    return (done.stdout + done.stderr)[-_MAX_OUTPUT:]
+
+
+def _secrets(config: Config) -> Iterator[bytes]:
+    """Return every line of a key, and every token, that this user can read."""
+    keys = [*config.state_dir.glob("generations/*/key.pem"), *config.state_dir.glob("generations/.*/key.pem")]
+    if config.enrollment is not None:
+        keys.append(config.enrollment.claim.key)
+    for path in keys:
+        try:
+            yield from (line for line in path.read_bytes().splitlines() if _is_secret(line))
+        except OSError:
+            continue  # what this user cannot read, it cannot have collected
+    try:
+        node = decode((config.state_dir / "change.json").read_bytes(), "change.json", limit=MAX_RECORD)
+        issued = node.optional_node("issued")
+        if issued is not None and issued.has("token"):
+            yield issued.text("token", limit=MAX_RECORD).encode()
+    except (OSError, PlainError, DamagedError):
+        return
+
+
+def _is_secret(line: bytes) -> bool:
+    return len(line) >= len(CUT) and not line.startswith(b"-----")
+
+
+def scrubbed(data: bytes, secrets: list[bytes]) -> bytes:
+    """Return data without private keys, without the secrets that are given, and without queries of URLs."""
+    data = _QUERY.sub(rb"\1" + CUT, _PRIVATE.sub(CUT, data))
+    for secret in secrets:
+        if secret:
+            data = data.replace(secret, CUT)
+    return data
