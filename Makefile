@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test bench check prepare lock clean
+.PHONY: demo test bench deb check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -12,7 +12,11 @@ test: check
 bench: prepare
 	@PYTHONPATH=tests/support .venv/bin/python -m tests.bench.run $(BENCH)
 
-check: prepare
+# The Debian package, into dist/; ARCH=arm64 makes one for another machine.
+deb: prepare
+	@packaging/build-deb dist
+
+check: prepare-tests
 	@echo "==> ruff, mypy, import contracts"
 	@.venv/bin/ruff check -q .
 	@.venv/bin/ruff format -q --check .
@@ -22,6 +26,9 @@ check: prepare
 
 prepare:
 	@.ci/prepare
+
+prepare-tests:
+	@.ci/prepare tests
 
 # Writes the lock files anew; needs pip-tools (`pipx install pip-tools`).
 COMPILE = pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \

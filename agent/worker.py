@@ -263,6 +263,7 @@ def main() -> int:
         return Exit.USAGE
     worker = Worker(config, order, wire)
     signal.signal(signal.SIGTERM, worker.stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # the daemon starts it with this one held back
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the daemon, which tells its worker
     privileges.keep_memory_private()
     privileges.stop_with_parent()

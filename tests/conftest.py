@@ -26,9 +26,20 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many points each method visited."""
+    """Say how many points each method visited, and the figures that tests have measured."""
+    _show_figures(terminalreporter)
     counts = _GATHERED + points.COUNTS
     if counts:
         terminalreporter.section("points visited")
         for method, number in sorted(counts.items()):
             terminalreporter.write_line(f"{number:>8} {method}")
+
+
+def _show_figures(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    known = [item for report in reports for item in getattr(report, "user_properties", [])]
+    figures = [value for name, value in known if name == "figure"]
+    if figures:
+        terminalreporter.section("figures")
+        for figure in figures:
+            terminalreporter.write_line(f"    {figure}")

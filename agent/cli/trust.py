@@ -14,9 +14,10 @@ from agent.cli.status import document
 from agent.compose import load_anchors
 from agent.core import lint, overview
 from agent.core.endpoints import chains_to_amazon
+from agent.core.exits import Exit
 from agent.core.values import Origin, TrustBundle
 from agent.delivery import Receiver, files_at, remote_at
-from agent.errors import MaterialError, RefusedError
+from agent.errors import MaterialError, RefusedError, StoreError
 from agent.survey import take
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.compose import Parts
     from agent.config import Config
-    from agent.core.exits import Exit
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -68,19 +68,39 @@ def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[lint
 def show_list(config: Config, output: Output) -> Exit:
     """Show the anchors in use, where they came from, and what is to be said about them."""
     found = document(config)
-    name, trust = _in_use(config)
+    try:
+        name, trust = _in_use(config)
+    except StoreError:
+        return _list_as_told(found, output)
     findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint))
     code = pipeline.exit_of(findings)
     if output.as_json:
-        current = found.get("current") or {}
-        told = {key: current.get(key) for key in ("generation", "anchors", "anchor_in_use", "trust")}
-        output.emit({"event": "trust", **told, "findings": overview_findings(findings), "exit": code})
+        output.emit({**_told(found), "findings": overview_findings(findings), "exit": code})
         return code
+    _show_screen(found, output)
+    pipeline.show(output, name, findings, len(trust.anchors))
+    return code
+
+
+def _list_as_told(found: dict[str, Any], output: Output) -> Exit:
+    """Show what the daemon tells whoever may not read the store; what is to be said about it takes the store."""
+    if output.as_json:
+        output.emit({**_told(found), "exit": Exit.DONE})
+        return Exit.DONE
+    _show_screen(found, output)
+    output.line("Run it with sudo to have the anchors checked, too.")
+    return Exit.DONE
+
+
+def _told(found: dict[str, Any]) -> dict[str, Any]:
+    current = found.get("current") or {}
+    return {"event": "trust", **{key: current.get(key) for key in ("generation", "anchors", "anchor_in_use", "trust")}}
+
+
+def _show_screen(found: dict[str, Any], output: Output) -> None:
     for field, text in overview.screen(found, overview.instant(found["clock"]["now"])):
         if field in {"generation", "anchors", "watched"}:
             output.field(field, text)
-    pipeline.show(output, name, findings, len(trust.anchors))
-    return code
 
 
 def overview_findings(findings: tuple[lint.Finding, ...]) -> list[dict[str, Any]]:

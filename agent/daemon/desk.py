@@ -92,8 +92,9 @@ class Desk:
         elif request.verb not in _READ and client.role < Role.ADMIN:
             text = "Only root and members of the group iot-cert-admin may change anything."
             client.refuse(text, "Run the command with sudo.", Exit.REFUSED)
-        elif request.verb not in _READ and not self._daemon.outlook.complete:
-            client.send({"event": "accepted"})
+        elif not self._daemon.outlook.complete:
+            if request.verb not in _READ:
+                client.send({"event": "accepted"})
             self._early.append((client, request))  # it is judged by what is on disk, which nobody has looked at yet
         else:
             self._carry_out(verb, client, request)

@@ -237,6 +237,8 @@ class Daemon:
             self._refused_configuration = ""
             self._tell(messages.Event.RELOADED, "The configuration was read again.")
             self.submit(Order(do=Do.LOOK, orderly=True))
+            if self.outlook.change is not None:  # what it waits for may just have been put right
+                self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
         self.notifier.ready(self._summary())
         self.consider()
 

@@ -139,7 +139,7 @@ def _spawn(config: Path, order: bytes) -> tuple[int, int]:
             environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, order_read, 0), (os.POSIX_SPAWN_DUP2, output_write, 1)],
             setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE],
-            setsigmask=[],
+            setsigmask=[signal.SIGTERM],  # until the worker can end in order; it must not be lost before
         )
     finally:
         for fd in (order_read, output_write):

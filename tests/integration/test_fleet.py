@@ -120,7 +120,7 @@ FOREIGN: list[bytes | dict[str, Any]] = [
 ]
 
 REJECTED: list[tuple[dict[str, Any], str]] = [
-    ({"operation": "dance", "agent": "iot-cert-agent"}, "rotate-certificate, rollback, report"),
+    ({"operation": "dance", "agent": "iot-cert-agent"}, "rotate-certificate, rollback, install-trust-bundle, report"),
     ({"operation": "rotate-certificate", "window": {"opens_at": "soon", "closes_at": "later"}}, "opens_at"),
     (
         {

@@ -1,0 +1,39 @@
+# Completes iot-cert's verbs, their actions and their options.
+# shellcheck shell=bash disable=SC2207 # words without blanks
+_iot_cert() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb="" action="" item words=""
+    local verbs="check config enroll explain history import pause resume retire rollback rotate run sandbox status"
+    verbs="$verbs support-bundle trust"
+    case $before in
+        --config | --anchors | --archive | --public-key | --from | --password-file | --output) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
+        --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible) return ;;
+        --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing) return ;;
+    esac
+    for item in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case " $verbs " in *" $item "*) verb=${verb:-$item} ;; esac
+        if [ -n "$verb" ] && [ "$item" != "$verb" ]; then
+            case $item in list | check | install | restore | publish) action=${action:-$item} ;; esac
+        fi
+    done
+    case $verb${action:+ $action} in
+        "") words="$verbs --config --help --version" ;;
+        config) words=check ;;
+        trust) words="check install list publish restore" ;;
+        enroll | rollback | "trust restore") words="--json --reason --no-wait --wait" ;;
+        rotate) words="--json --reason --no-wait --wait --dry-run" ;;
+        import) words="--json --from --thing --password-file --replace-anchors --unproven --reason --no-wait --wait" ;;
+        support-bundle) words="--json --output" ;;
+        pause) words="--json --reason" ;;
+        check) words="--json configuration disk files clock set anchors watched endpoint dns tcp tls server connect"
+            words="$words permissions daemon dependants" ;;
+        "trust check") words="--json --any $(compgen -f -- "$word")" ;;
+        "trust install") words="--json --sha256 --reason --no-wait --wait $(compgen -f -- "$word")" ;;
+        "trust publish") words="--json --anchors --key --public-key --old-root-key --threshold --expires --renew"
+            words="$words --compatible --replace-keys --target --without-amazon --time --archive $(compgen -d -- "$word")" ;;
+        sandbox) words="--json --dir --host --listen --lifetime --probation" ;;
+        *) words=--json ;;
+    esac
+    COMPREPLY=($(compgen -W "$words --help" -- "$word"))
+}
+complete -o filenames -F _iot_cert iot-cert

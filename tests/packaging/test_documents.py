@@ -1,0 +1,117 @@
+"""Manual pages, completion and the files of the Debian package: they say what the program says, and are sound."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent.cli.parser import parse
+from agent.core.diagnosis import CHECKS
+from agent.core.exits import Exit
+
+ROOT = Path(__file__).parents[2]
+PACKAGING = ROOT / "packaging"
+PAGES = sorted((PACKAGING / "man").iterdir())
+COMPLETION = PACKAGING / "completion" / "iot-cert.bash"
+
+
+def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return what `--help` says of the command, a verb or an action."""
+    with pytest.raises(SystemExit):
+        parse([*words, "--help"])
+    return capsys.readouterr().out
+
+
+def verbs(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    """Return the verbs, or the actions of one."""
+    return re.findall(r"^    ([a-z-]+)(?:  |$)", helped(capsys, *words), flags=re.MULTILINE)
+
+
+def commands(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, ...]]:
+    """Return every verb, with its actions where it has some."""
+    found: list[tuple[str, ...]] = []
+    for verb in verbs(capsys):
+        actions = verbs(capsys, verb) if verb in {"config", "trust"} else []
+        found += [(verb, action) for action in actions] or [(verb,)]
+    return found
+
+
+def options(capsys: pytest.CaptureFixture[str], *words: str) -> set[str]:
+    """Return the long options of a verb."""
+    return set(re.findall(r"--[a-z][a-z0-9-]+", helped(capsys, *words).split("\n\n")[0]))
+
+
+def plain(page: Path) -> str:
+    """Return the text of a manual page without what roff needs."""
+    text = re.sub(r"\\f.|\\&", "", page.read_text().replace("\\-", "-"))
+    return re.sub(r'^\.[A-Z]+ |"', "", text, flags=re.MULTILINE)
+
+
+def completed(line: str) -> set[str]:
+    """Return what bash offers for the last word of a line."""
+    words = line.split(" ")
+    script = (
+        f"source {shlex.quote(str(COMPLETION))}; COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; "
+        '_iot_cert; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    return set(subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_the_manual_names_every_verb_and_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """And no verb that there is not."""
+    page = plain(PACKAGING / "man" / "iot-cert.1")
+    for words in commands(capsys):
+        assert re.search(rf"^{' '.join(words)}\b", page, flags=re.MULTILINE), words
+        for option in options(capsys, *words):
+            assert option in page, (words, option)
+    known = {option for words in commands(capsys) for option in options(capsys, *words)}
+    assert set(re.findall(r"--[a-z][a-z0-9-]+", page)) <= known | {"--config", "--help", "--version"}
+
+
+def test_the_manual_names_every_exit_code() -> None:
+    """Each number has a paragraph."""
+    page = plain(PACKAGING / "man" / "iot-cert.1")
+    section = page.partition("EXIT STATUS")[2].partition("WHO MAY")[0]
+    assert {int(code) for code in re.findall(r"^(\d+)$", section, flags=re.MULTILINE)} == {code.value for code in Exit}
+
+
+def test_bash_offers_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Verbs, the actions of two of them, the doctor's checks, and the options of each."""
+    assert completed("iot-cert ") >= set(verbs(capsys))
+    assert completed("iot-cert ro") == {"rotate", "rollback"}
+    assert completed("iot-cert trust ") == {*verbs(capsys, "trust"), "--help"}
+    assert completed("iot-cert check ") >= set(CHECKS)
+    for words in commands(capsys):
+        offered = completed(f"iot-cert --config /etc/x {' '.join(words)} --")
+        assert offered == options(capsys, *words) | {"--help"}, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_is_what_its_name_says(page: Path) -> None:
+    """The title and the section agree with the file's name, and the parts that people look for are there."""
+    name, _, section = page.name.rpartition(".")
+    assert page.read_text().startswith(f".TH {name.upper()} {section} ")
+    assert f"\n{name} - " in plain(page)
+    assert re.findall(r"^\.SH (\w+)", page.read_text(), flags=re.MULTILINE)[:3] == ["NAME", "SYNOPSIS", "DESCRIPTION"]
+
+
+def test_the_copyright_file_names_each_package_that_is_shipped() -> None:
+    """Whatever the lock file brings has a paragraph."""
+    text = (PACKAGING / "debian" / "copyright").read_text()
+    named = re.findall(r"site-packages/\*?([a-z]+)", text)
+    for locked in re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / "run.txt").read_text(), flags=re.MULTILINE):
+        assert any(name in locked for name in named), locked
+
+
+def test_scripts_stop_at_the_first_error() -> None:
+    """Each says so in its first lines, and is a script that its shell understands."""
+    scripts = [PACKAGING / "build-deb", *(PACKAGING / "debian" / name for name in ("postinst", "prerm", "postrm"))]
+    for script in scripts:
+        head = script.read_text().splitlines()
+        assert {"set -e", "set -euo pipefail"} & set(head), script
+        shell = head[0].removeprefix("#!")
+        subprocess.run([shell, "-n", script], check=True)

@@ -1,0 +1,56 @@
+"""What system tests start from. They need root and the tools of Debian; in CI their absence is an error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import images
+import pytest
+from installed import Installed
+from machine import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip where a machine cannot be booted, but never in CI."""
+    missing = [tool for tool in images.TOOLS if shutil.which(tool) is None]
+    reason = "only root boots machines" if os.geteuid() != 0 else f"not installed: {', '.join(missing)}"
+    if (os.geteuid() != 0 or missing) and "CI" not in os.environ:
+        for item in items:
+            if item.path.is_relative_to(HERE):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "system"
+
+
+@pytest.fixture
+def bare(run_folder: Path, tmp_path: Path) -> Iterator[Installed]:
+    """Return a gateway with Debian and nothing of the agent, down, with the package at /package.deb."""
+    machine = Machine(tmp_path / "disk", [images.debian()])
+    machine.write("/package.deb", images.package(run_folder).read_bytes())
+    with Installed(machine, tmp_path / "cloud") as installed:
+        yield installed
+        assert "Traceback" not in machine.journal()
+
+
+@pytest.fixture
+def gateway(run_folder: Path, tmp_path: Path) -> Iterator[Installed]:
+    """Return a gateway out of the factory, down: the package, a configuration and a claim certificate, and no state."""
+    machine = Machine(tmp_path / "disk", images.factory(run_folder))
+    with Installed(machine, tmp_path / "cloud") as installed:
+        installed.configure()
+        installed.equip()
+        yield installed
+        assert "Traceback" not in machine.journal()

@@ -1,0 +1,116 @@
+"""A gateway with the package on it, and the cloud that it belongs to."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from machine import PATIENCE, SERVICE, STATE, Machine, until
+
+from agent.sandbox.cloud import Cloud
+from agent.sandbox.service import LocalCloud
+
+if TYPE_CHECKING:
+    from agent.sandbox.cloud import Entry
+
+CONFIG = "/etc/iot-cert-agent/config.yaml"
+THING = "gw-0042"
+
+_SHIPPED = Path(__file__).parents[3] / "config" / "config.yaml"
+
+
+class Installed:
+    """One gateway and its cloud; a context manager. The machine is down at first."""
+
+    def __init__(self, machine: Machine, directory: Path) -> None:
+        directory.mkdir()
+        self.machine = machine
+        self.cloud = Cloud(lambda: datetime.now(UTC))
+        self.service = LocalCloud(self.cloud, directory)
+
+    def __enter__(self) -> Self:
+        self.service.start()
+        self.machine.__enter__()
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self.machine.__exit__(kind, *rest)
+        self.service.stop()
+        if kind is None:
+            assert self.service.front.defects == []
+
+    # -- what people put on a gateway --------------------------------------------------------------------------------
+
+    def configure(self, **changes: str) -> None:
+        """Edit the shipped configuration as a person does: whole lines, found by their keys."""
+        settings = {
+            "endpoint": "localhost",
+            "port": str(self.service.port),
+            "vouched_clock": "true",
+            "anchors": "/etc/iot-cert-agent/roots.pem",
+            "connect": "20s",
+            "request": "5s",
+            "probation": "1s",
+            "refusal_patience": "3s",
+            "daily_limit": "100",
+        }
+        text = _SHIPPED.read_text()
+        for key, value in (settings | changes).items():
+            text, found = re.subn(rf"^(\s*)(# )?{key}: .*$", rf"\g<1>{key}: {value}", text, count=1, flags=re.MULTILINE)
+            assert found, key
+        self.machine.write(CONFIG, text)
+
+    def equip(self) -> None:
+        """Put the claim certificate and the endpoint's root in place, as root and with no thought for owners.
+
+        On a machine that is up the package's rule about owners is carried out, as the next boot would.
+        """
+        claim = self.cloud.claim
+        self.machine.write("/etc/iot-cert-agent/claim/certificate.pem", claim.certificate_pem)
+        self.machine.write("/etc/iot-cert-agent/claim/key.pem", claim.key_pem, 0o600)
+        self.machine.write("/etc/iot-cert-agent/roots.pem", self.service.root_pem)
+        if self.machine.running:
+            self.machine.run("systemd-tmpfiles", "--create", "iot-cert-agent.conf")
+
+    def reconfigure(self, **changes: str) -> None:
+        """Edit the configuration of a running gateway and have the daemon read it."""
+        self.configure(**changes)
+        self.machine.run("systemctl", "reload", SERVICE)
+
+    # -- what can be seen of it --------------------------------------------------------------------------------------
+
+    def up(self) -> bool:
+        """Whether the daemon is at rest and connected with the current set, as it says and as the cloud sees it."""
+        status = self.machine.status()
+        current = status.get("current")
+        if current is None or status["change"] or status["connection"]["state"] != "up":
+            return False
+        live = {item.certificate_id for item in self.service.front.live if item.client_id == f"{THING}-cert-agent"}
+        return live == {current["certificate"]["sha256"]} and current["generation"] == self.machine.generation()
+
+    def until_up(self, generation: int | None = None, patience: float = PATIENCE) -> int:
+        """Return the current generation once it is connected with it."""
+
+        def there() -> int:
+            number = self.machine.generation()
+            return number if generation in {None, number} and self.up() else 0
+
+        return until(there, f"connected with generation {generation or 'any'}", patience)
+
+    def certificates(self) -> list[Entry]:
+        """Return what the cloud gave this gateway."""
+        return self.cloud.certificates_of(THING)
+
+    def whole(self) -> bool:
+        """Whether every generation on the disk is whole and its key is the agent's alone."""
+        machine = self.machine
+        for path in machine.path(f"{STATE}/generations").iterdir():
+            names = {item.name for item in path.iterdir()}
+            key = path / "key.pem"
+            if not {"key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json"} <= names:
+                return False
+            if key.stat().st_mode & 0o027:
+                return False
+        return True

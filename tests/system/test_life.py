@@ -1,0 +1,216 @@
+"""A gateway's life under systemd: first boot, technicians, rotations, an OTA pipeline, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from installed import CONFIG
+from machine import SERVICE, STATE, Machine, until
+
+from agent.sandbox.authority import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from installed import Installed
+
+EXPOSURE = 12  # ten times what `systemd-analyze security` may say at most
+MIB = 1024
+
+
+def status_of(machine: Machine, pid: int) -> dict[str, str]:
+    """Return what the kernel says of a process."""
+    lines = machine.read(f"/proc/{pid}/status").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def memory(machine: Machine) -> int:
+    """Return the memory of the daemon's processes in KiB: each page they share counts for each in part."""
+    pids = machine.run("systemctl", "show", "--value", "--property=MainPID", SERVICE).out.split()
+    rollups = [machine.read(f"/proc/{pid}/smaps_rollup").splitlines() for pid in pids]
+    return sum(int(line.split()[1]) for lines in rollups for line in lines if line.startswith("Pss:"))
+
+
+def test_a_gateway_out_of_the_factory_enrols_at_its_first_boot(
+    gateway: Installed, record_property: Callable[[str, object], None]
+) -> None:
+    """Nobody types anything. The daemon is nobody in particular, holds no privilege, and its sandbox is tight."""
+    machine = gateway.machine.boot()
+    assert gateway.until_up() == 1
+    assert machine.run("systemctl", "list-units", "--failed", "--no-legend").out == ""
+    process = status_of(machine, machine.pid)
+    assert "0" not in process["Uid"].split()
+    assert {int(process[name], 16) for name in process if name.startswith("Cap")} == {0}
+    assert (process["NoNewPrivs"], process["Seccomp"]) == ("1", "2")
+    told = machine.run("systemd-analyze", "security", "--no-pager", f"--threshold={EXPOSURE}", SERVICE).out
+    record_property("figure", told.splitlines()[-1].removeprefix("→ ").rstrip(" :-)"))
+    verified = machine.run("systemd-analyze", "verify", "--man=no", SERVICE, "iot-cert-agent.socket")
+    assert verified.out + verified.err == ""
+    record_property("figure", "systemd-analyze verify finds nothing")
+    record_property("figure", f"{memory(machine) / MIB:.1f} MiB of memory (PSS) for the daemon, connected")
+    assert gateway.whole()
+
+    machine.shut_down()
+    machine.boot()
+    assert gateway.until_up() == 1
+    assert len(gateway.certificates()) == 1
+
+
+def test_the_doctor_finds_nothing_wrong_with_it(gateway: Installed) -> None:
+    """Every check passes on an installed gateway; only the test's own disk is a matter of opinion."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    lines = machine.run("iot-cert", "check", "--json", expect=None).out.splitlines()
+    found = {line["check"]: line["verdict"] for line in map(json.loads, lines) if "verdict" in line}
+    assert len(found) >= 16
+    assert {name for name, verdict in found.items() if verdict != "ok"} <= {"disk"}
+
+
+def test_technicians_are_told_apart(gateway: Installed) -> None:
+    """Over a login shell: the group of admins rotates, the group of readers looks, and nobody else learns a thing."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    for user, groups in (("tech", "iot-cert-admin"), ("viewer", "iot-cert-agent"), ("other", "users")):
+        machine.run("useradd", "--create-home", "--shell=/bin/bash", f"--groups={groups}", user)
+    assert machine.run("iot-cert", "status", "--json").last["current"]["generation"] == 1
+    machine.run("iot-cert", "rotate", "--reason", "root's turn")
+    machine.login("tech", "iot-cert", "rotate", "--reason", "an admin's turn")
+    assert gateway.until_up() == 3
+    for verb in ("status", "history", "explain"):
+        machine.login("viewer", "iot-cert", verb)
+        machine.login("other", "iot-cert", verb, expect=4)
+    for user in ("viewer", "other"):
+        for command in (("rotate",), ("rollback",), ("pause", "1h"), ("retire",)):
+            refused = machine.login(user, "iot-cert", *command, expect=4)
+            assert "iot-cert-admin" in refused.err
+    assert machine.login("other", "cat", f"{STATE}/current/key.pem", expect=1).out == ""
+    assert machine.login("other", "cat", "/etc/iot-cert-agent/claim/key.pem", expect=1).out == ""
+    assert gateway.until_up() == 3
+
+
+def test_it_rotates_unattended_once_a_reload_says_so(gateway: Installed) -> None:
+    """A maximum age that has passed makes it due; the certificates that were left behind are retired."""
+    gateway.cloud.lifetime = timedelta(minutes=2)
+    gateway.configure(before_expiry="10s", window="1s", max_age="100s")
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    pid = machine.pid
+    gateway.reconfigure(before_expiry="10s", window="1s", max_age="1s", grace="1s")
+    until(lambda: len(machine.history()) >= 3, "two unattended rotations")
+    gateway.cloud.lifetime = None
+    gateway.reconfigure(grace="1s")
+    machine.run("iot-cert", "rotate")
+    current = gateway.until_up()
+    assert {(change["kind"], change["origin"]) for change in machine.history()[1:3]} == {("rotate", "schedule")}
+    until(lambda: sum(entry.status == "ACTIVE" for entry in gateway.certificates()) == 1, "the old ones are retired")
+    assert (machine.pid, current) == (pid, len(machine.history()))
+
+    machine.write(CONFIG, "endpoint: [")
+    machine.run("systemctl", "reload", SERVICE)
+    until(lambda: "stays in force" in machine.journal(), "the mistake is told of")
+    assert gateway.until_up() == current
+
+
+def test_a_bundle_of_anchors_is_installed_from_the_inbox(gateway: Installed) -> None:
+    """The package's own command signs it, a copy into the inbox is all a pipeline does, and the endpoint may move."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    other = Authority("Sandbox endpoint root B", gateway.cloud.now)
+    both = gateway.service.root_pem + other.pem
+    machine.write("/root/roots.pem", both)
+    machine.run("openssl", "genpkey", "-algorithm", "ed25519", "-out", "/root/key.pem")
+    machine.run(
+        "iot-cert", "trust", "publish", "/root/repository", "--anchors", "/root/roots.pem", "--archive", "/root/b.tar",
+        "--key", "root,targets,snapshot,timestamp=file2:/root/key.pem", "--without-amazon", "a test",
+    )  # fmt: skip
+    machine.write("/etc/iot-cert-agent/trust/root.json", machine.read("/root/repository/metadata/1.root.json"))
+    gateway.reconfigure(root="/etc/iot-cert-agent/trust/root.json")
+    until(lambda: watches(machine), "the daemon has made the inbox, and listens to it")
+    machine.run("cp", "/root/b.tar", f"{STATE}/inbox/")
+    told = until(lambda: outcome(machine, "b.tar"), "the drop has an outcome")
+    assert (told["outcome"], told["generation"]) == ("installed", 2)
+
+    gateway.service.use_root(other, intermediate=True)
+    machine.run("iot-cert", "rotate")
+    assert gateway.until_up() == 3
+
+
+def watches(machine: Machine) -> bool:
+    """Whether the daemon listens to a folder."""
+    return any("inotify wd" in path.read_text() for path in machine.path(f"/proc/{machine.pid}/fdinfo").iterdir())
+
+
+def outcome(machine: Machine, name: str) -> dict[str, Any] | None:
+    """Return what stands beside a drop once it has ended."""
+    text = machine.read(f"{STATE}/inbox/{name}.outcome.json")
+    told: dict[str, Any] = json.loads(text) if text else {}
+    return told if told.get("outcome") not in {None, "in-progress"} else None
+
+
+def test_a_killed_daemon_is_back(gateway: Installed) -> None:
+    """`kill -9`, by the unit's own settings: a new process, the same generation, and no certificate asked for."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    before = machine.pid
+    machine.run("systemctl", "kill", "--signal=KILL", SERVICE)
+    until(lambda: machine.pid not in {0, before}, "systemd starts it again")
+    assert gateway.until_up() == 1
+    assert len(gateway.certificates()) == 1
+
+
+def test_a_daemon_that_hangs_is_killed_and_started_again(gateway: Installed) -> None:
+    """The watchdog ends what does not turn any more."""
+    machine = gateway.machine
+    machine.write(f"/etc/systemd/system/{SERVICE}.d/test.conf", "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n")
+    machine.boot()
+    gateway.until_up()
+    before = machine.pid
+    machine.run("kill", "-STOP", str(before))
+    until(lambda: machine.pid not in {0, before}, "the watchdog has it started again")
+    assert "watchdog" in machine.show("Result") or "Watchdog timeout" in machine.journal()
+    assert gateway.until_up() == 1
+
+
+PHASES = ("planned", "key-ready", "requested", "issued", "registered", "prepared", "proven", "active", "deployed")
+
+
+def test_the_plug_is_pulled_in_the_middle_of_rotations(gateway: Installed) -> None:
+    """Early, in the middle and late: it boots again and ends the same change well.
+
+    No certificate is asked for twice, unless the answer was on its way when the power went.
+    """
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    for phase in ("key-ready", "issued", "proven", "deployed"):
+        asked = len(gateway.certificates())
+        machine.run("systemd-run", "--quiet", "iot-cert", "rotate", "--no-wait", "--reason", f"cut at {phase}")
+        begun = until(lambda phase=phase: reached(machine, phase), f"phase {phase}")  # type: ignore[misc]
+        machine.cut()
+        machine.boot()
+        gateway.until_up()
+        ended = machine.history()[-1]
+        assert (ended["id"], ended["phase"]) == (begun["id"], "committed")
+        lost = begun["phase"] in {"key-ready", "requested"}
+        assert len(gateway.certificates()) - asked in ({1, 2} if lost else {1})
+        assert gateway.whole()
+
+
+def reached(machine: Machine, phase: str) -> dict[str, Any] | None:
+    """Return the change in flight once it has come as far as a phase."""
+    change = machine.change()
+    return change if change and PHASES.index(change["phase"]) >= PHASES.index(phase) else None
+
+
+def test_the_claim_key_may_come_as_a_credential(gateway: Installed) -> None:
+    """The one that is commented in the unit: the key stays root's, and the daemon is handed a copy."""
+    machine = gateway.machine
+    key = "/etc/iot-cert-agent/factory-key.pem"
+    machine.write(key, gateway.cloud.claim.key_pem, 0o600)
+    machine.write(f"/etc/systemd/system/{SERVICE}.d/claim.conf", f"[Service]\nLoadCredential=claim-key:{key}\n")
+    gateway.configure(key=f"/run/credentials/{SERVICE}/claim-key")
+    machine.path("/etc/iot-cert-agent/claim/key.pem").unlink()
+    machine.boot()
+    assert gateway.until_up() == 1
+    assert machine.path(key).stat().st_uid == 0
