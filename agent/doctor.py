@@ -142,6 +142,8 @@ class Doctor:
         try:
             owner = config.state_dir.stat().st_uid
             wrong = list(_wrong_files(config.state_dir, owner))
+            if self._snapshot and self._snapshot.current:  # before that, the line about the set says it
+                wrong += _open_claim(config)
         except OSError as error:
             return skipped("files", f"{error.filename}: {error.strerror}; run it with sudo")
         if wrong:
@@ -383,6 +385,15 @@ def _wrong_files(state_dir: Path, owner: int) -> Iterator[tuple[str, str, str]]:
         if status.st_uid != owner:
             text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
             yield "owner", text, f"chown --reference={state_dir} {path}"
+
+
+def _open_claim(config: Config) -> list[tuple[str, str, str]]:
+    """Return what is wrong with the claim key: it opens the whole fleet's door, also on a gateway that is in."""
+    if config.enrollment is None or not os.access(config.enrollment.claim.key, os.F_OK):
+        return []
+    key = config.enrollment.claim.key
+    mode = stat.S_IMODE(key.stat().st_mode)
+    return [("mode", f"{key} may be read by others (mode {mode:04o}).", f"chmod 600 {key}")] if mode & 0o077 else []
 
 
 def _readable(path: Path) -> Iterator[CertificateFacts]:

@@ -187,6 +187,16 @@ def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool
             os.close(fd)
 
 
+def set_mode(fd: int, mode: int, name: str) -> None:
+    """Give something open another mode, unless it has that.
+
+    Raises:
+        StoreError: It is not permitted.
+    """
+    with explained(f"change the mode of {name}"):
+        _set_mode(fd, mode)
+
+
 def _set_mode(fd: int, mode: int) -> None:
     if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
         os.fchmod(fd, mode)

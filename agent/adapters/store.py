@@ -15,6 +15,7 @@ Rules:
 * One writer at a time, by a kernel lock that dies with its process. Readers take no lock and may meet any state
   between two system calls, each of which is sound.
 * `current` is only ever moved to a generation that was just read and found whole.
+* Generations may be read by the group where the state directory's own mode lets it in; everything else is the owner's.
 * `recover` runs before any other write, may run any number of times, and repairs nothing in place: it goes to a
   generation that is whole. When none is left it leaves `current` as it is, unused by the agent: a program that can
   still live with the damage is better off than one whose certificate has vanished.
@@ -25,6 +26,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -83,6 +85,7 @@ class Store:
         self._generations = -1
         try:
             self.modes = modes or durable.Modes()
+            self._shared = modes or _shared_with_group(self._root) or self.modes
             self._journal = Journal(self._root, self.modes)
             if durable.exists(self._root, GENERATIONS):
                 self._generations = durable.open_directory(GENERATIONS, self._root)
@@ -131,8 +134,9 @@ class Store:
         self._lock = fd
         if self._generations < 0:
             if not durable.exists(self._root, GENERATIONS):
-                durable.make_directory(self._root, GENERATIONS, self.modes)
+                durable.make_directory(self._root, GENERATIONS, self._shared)
             self._generations = durable.open_directory(GENERATIONS, self._root)
+        durable.set_mode(self._generations, self._shared.directory_mode, GENERATIONS)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -383,7 +387,7 @@ class Store:
 
     def stage_key(self, number: int, key_pem: bytes, request_pem: bytes) -> None:
         """Make a new key and its request durable."""
-        generations.stage_key(self._generations, number, key_pem, request_pem, self.modes)
+        generations.stage_key(self._generations, number, key_pem, request_pem, self._shared)
 
     def staged_key(self, number: int) -> tuple[bytes, bytes]:
         """Return the staged key and its request.
@@ -395,7 +399,7 @@ class Store:
 
     def prepare(self, manifest: Manifest, content: CredentialSet, trust: TrustBundle) -> None:
         """Write a generation whole."""
-        generations.prepare(self._generations, manifest, content, trust, self.modes)
+        generations.prepare(self._generations, manifest, content, trust, self._shared)
 
     def activate(self, number: int) -> None:
         """Point `current` at a whole generation and `previous` at the one before it.
@@ -499,6 +503,20 @@ class Store:
         except DamagedError:
             pass  # what is damaged vouches for nothing
         return tuple(proofs)
+
+
+def _shared_with_group(root: int) -> durable.Modes | None:
+    """Return the modes of generations that the group may read, where the state directory's own mode lets it in.
+
+    The package has it so, for the applications that use the certificate. What is not theirs, the record with its token
+    above all, stays the owner's alone.
+    """
+    with durable.explained("look at the state directory"):
+        lets_in = os.fstat(root).st_mode & _GROUP_IN == _GROUP_IN
+    return durable.Modes(secret_mode=0o640, public_mode=0o640, directory_mode=0o750) if lets_in else None
+
+
+_GROUP_IN = stat.S_IRGRP | stat.S_IXGRP
 
 
 def _holder(fd: int) -> str:

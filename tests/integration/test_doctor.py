@@ -409,6 +409,11 @@ def _not_enrolled(place: Place) -> None:
     shutil.rmtree(place.gateway.state)
 
 
+def _open_claim_key(place: Place) -> None:
+    """Let everybody read the key that the whole fleet shares."""
+    (place.gateway.directory / "claim" / "key.pem").chmod(0o644)
+
+
 def _claim_open(place: Place) -> None:
     _not_enrolled(place)
     (place.gateway.directory / "claim" / "key.pem").chmod(0o644)
@@ -449,6 +454,8 @@ SITUATIONS = [
     Situation("state in memory", _in_memory, ("disk", "volatile"), "lies on tmpfs", "a file system that lasts"),
     Situation("key open to others", lambda place: place.key.chmod(0o644), ("files", "mode"),
               "may be read by others (mode 0644)", "chmod 600 DIR/state/generations/000001/key.pem"),
+    Situation("claim key open, though enrolled", _open_claim_key, ("files", "mode"),
+              "claim/key.pem may be read by others (mode 0644)", "chmod 600 DIR/claim/key.pem"),
     Situation("state directory open", lambda place: place.gateway.state.chmod(0o755), ("files", "mode"),
               "is open to others (mode 0755)", "chmod 750 DIR/state"),
     Situation("wrong owner", _wrong_owner, ("files", "owner"), f"belongs to user {NOBODY}",

@@ -69,7 +69,7 @@ def test_the_doctor_finds_nothing_wrong_with_it(gateway: Installed) -> None:
 
 
 def test_technicians_are_told_apart(gateway: Installed) -> None:
-    """Over a login shell: the group of admins rotates, the group of readers looks, and nobody else learns a thing."""
+    """Over a login shell: admins rotate, the group of readers looks and uses the certificate, others learn nothing."""
     machine = gateway.machine.boot()
     gateway.until_up()
     for user, groups in (("tech", "iot-cert-admin"), ("viewer", "iot-cert-agent"), ("other", "users")):
@@ -85,7 +85,11 @@ def test_technicians_are_told_apart(gateway: Installed) -> None:
         for command in (("rotate",), ("rollback",), ("pause", "1h"), ("retire",)):
             refused = machine.login(user, "iot-cert", *command, expect=4)
             assert "iot-cert-admin" in refused.err
-    assert machine.login("other", "cat", f"{STATE}/current/key.pem", expect=1).out == ""
+    for name in ("key.pem", "certificate.pem", "credential.pem", "trust.pem"):
+        assert "-----BEGIN" in machine.login("viewer", "cat", f"{STATE}/current/{name}").out
+        assert machine.login("other", "cat", f"{STATE}/current/{name}", expect=1).out == ""
+    for name in ("history.jsonl", "lock"):
+        assert machine.login("viewer", "cat", f"{STATE}/{name}", expect=1).out == ""
     assert machine.login("other", "cat", "/etc/iot-cert-agent/claim/key.pem", expect=1).out == ""
     assert gateway.until_up() == 3
 

@@ -422,3 +422,25 @@ def test_the_past_is_known_from_proofs_and_the_current_certificate(store: Store)
     """Each proof under a synchronised clock, and the start of the certificate's validity."""
     floors = store.floors()
     assert Floors(len(floors), max(floors) == NOW) == Floors(4, newest=True)
+
+
+# -- who may read ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("state", "directory", "file"), [(0o700, 0o700, 0o600), (0o750, 0o750, 0o640)])
+def test_the_group_may_read_generations_where_the_state_directory_lets_it_in(
+    tmp_path: Path, state: int, directory: int, file: int
+) -> None:
+    """Applications use the certificate through it; the record, the history and the lock are the owner's alone."""
+    path = tmp_path / "shared"
+    path.mkdir()
+    path.chmod(state)
+    with Store(path) as store:
+        store.lock()
+        store.stage_key(1, material(1).key_pem, material(1).request_pem)
+        store.save_change(Plan(generation=1, base=None, kind=Kind.ENROLL).first_record())
+    generations = path / "generations"
+    modes = {stat.S_IMODE(item.stat().st_mode) for item in (generations, generations / ".000001")}
+    assert modes == {directory}
+    assert {stat.S_IMODE(item.stat().st_mode) for item in (generations / ".000001").iterdir()} == {file}
+    assert {stat.S_IMODE((path / name).stat().st_mode) for name in ("change.json", "lock")} == {0o600}
