@@ -49,8 +49,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,7})([smhd])")
 _TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
-_TARGET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,4}")
-_PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TARGET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,4}")
+PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 
@@ -540,8 +540,8 @@ def _trust(section: _Section) -> TrustConfig:
     trust = TrustConfig(
         anchors=section.path("anchors", default.anchors),
         root=section.path("root", Path("/")) if section.has("root") else None,
-        target=section.text("target", _TARGET, "a target's name, without a leading slash or dots") or default.target,
-        compatible=section.text("compatible", _PRODUCT, "a product's name of letters, digits and `._-`"),
+        target=section.text("target", TARGET, "a target's name, without a leading slash or dots") or default.target,
+        compatible=section.text("compatible", PRODUCT, "a product's name of letters, digits and `._-`"),
         inbox=section.path("inbox", Path("/")) if section.has("inbox") else None,
         warn=section.durations("warn", default.warn),
     )

@@ -6,6 +6,7 @@ the anchors are proven alone against the live endpoint before they are used, and
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -46,16 +47,32 @@ class Receipt:
     told: dict[str, Any]
 
 
-def files_at(path: Path) -> Source:
+def files_at(path: Path, digest: str | None = None) -> Source:
     """Return the repository in a file or directory that a person named.
 
+    Args:
+        path: Where.
+        digest: The SHA-256 that an archive must have, hexadecimal, or None.
+
     Raises:
-        BundleError: It cannot be read as one.
+        BundleError: It cannot be read as one, or is another one.
     """
     from agent.adapters.archives import read_directory, read_file  # noqa: PLC0415 - only where a bundle has come
     from agent.adapters.bundles import Files  # noqa: PLC0415 - it brings python-tuf along
 
-    return Files(read_directory(path) if path.is_dir() else _archive(read_file(path), str(path)))
+    try:
+        is_directory = path.is_dir()
+    except OSError as error:
+        text = f"{str(path)[:200]} cannot be read: {os.strerror(error.errno or 0)}."
+        raise BundleError("unreadable", text) from error
+    if is_directory and digest is not None:
+        raise BundleError("malformed-document", "A hash is that of an archive, not of a repository's directory.")
+    if is_directory:
+        return Files(read_directory(path))
+    data = read_file(path)
+    if digest is not None and sha256(data).hexdigest() != digest.lower():
+        raise BundleError("wrong-hash", f"{path} does not have the hash that was named.")
+    return Files(_archive(data, str(path)))
 
 
 def _archive(data: bytes, name: str) -> Mapping[str, bytes]:

@@ -6,6 +6,7 @@ Rules:
   as the keys do (Ed25519 and RSA PKCS #1 do, ECDSA draws a number for each signature).
 * A version is never used twice, and nothing that was published is changed; `timestamp.json`, which a gateway reads
   first, is written last.
+* Nothing is signed again whose own signature does not hold, and nothing is written that a gateway would not accept.
 * A private key is only ever named by a URI and used through securesystemslib's signers; none is written.
 """
 
@@ -35,9 +36,10 @@ from tuf.api.metadata import (
 from tuf.api.serialization.json import JSONSerializer
 
 from agent.adapters import durable
-from agent.adapters.bundles import METADATA, TARGETS
+from agent.adapters.bundles import LIMITS, METADATA, TARGETS, BundleReader, Files
 from agent.core.plain import to_plain
-from agent.errors import ConfigError, RefusedError
+from agent.core.timekeeping import ClockState, Reading
+from agent.errors import BundleError, ConfigError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -137,12 +139,25 @@ def publish(directory: Path, wanted: Publication) -> Published:
     roles = _Roles(before, wanted)
     try:
         new = roles.publish()
-    except (RepositoryError, ValueError, KeyError) as error:
+        files = {**before, **new}
+        needed = {name: files[name] for name in roles.needed}
+        _prove(needed, roles, wanted.now)
+    except (RepositoryError, BundleError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         text = f"The repository in {directory} cannot be continued ({str(error)[:200]})."
         raise RefusedError(text, hint="Check the keys, and that its files are whole.") from None
     _write(directory, new)
-    files = {**before, **new}
-    return Published(versions=roles.versions, files={name: files[name] for name in roles.needed if name in files})
+    return Published(versions=roles.versions, files=needed)
+
+
+def _prove(needed: Mapping[str, bytes], roles: _Roles, now: datetime) -> None:
+    """Read what is to be published as a gateway does that knows the first root alone.
+
+    Raises:
+        BundleError: A gateway would not accept it.
+    """
+    oldest = max(1, roles.versions["root"] - LIMITS.max_root_rotations + 1)
+    clock = Reading(now=now, state=ClockState.SYNCHRONISED, floor=now)
+    BundleReader(needed[f"{METADATA}{oldest}.root.json"], {}, clock).read(Files(needed), roles.target)
 
 
 class _Roles:
@@ -152,6 +167,8 @@ class _Roles:
         self._files = files
         self._wanted = wanted
         self._new: dict[str, bytes] = {}
+        self._roots: list[Root] = []  # that were published before
+        self.target = ""
         self.versions: dict[str, int] = {}
         self.needed: list[str] = []
 
@@ -169,12 +186,34 @@ class _Roles:
         if not versions:
             root = self._first_root()
         else:
-            root = Metadata[Root].from_bytes(self._files[f"{METADATA}{versions[-1]}.root.json"])
-            if self._wanted.replace_keys or "root" in self._wanted.renew:
+            root = self._known_root(versions[-1])
+            renewed = "root" in self._wanted.renew or root.signed.is_expired(self._wanted.now)
+            if self._wanted.replace_keys or renewed:
                 root = self._next_root(root)
         self.needed += [f"{METADATA}{version}.root.json" for version in range(1, root.signed.version + 1)]
         self.versions["root"] = root.signed.version
         return root
+
+    def _known_root(self, latest: int) -> Metadata[Root]:
+        """Return the newest root, once each is known to follow from the one before."""
+        files = [self._files[f"{METADATA}{version}.root.json"] for version in range(1, latest + 1)]
+        roots = [Metadata[Root].from_bytes(data) for data in files]
+        for before, root in zip([roots[0], *roots], roots, strict=False):
+            for verifier in (before.signed, root.signed):
+                verifier.verify_delegate("root", root.signed_bytes, root.signatures)
+        self._roots = [root.signed for root in roots]
+        self._refuse_thresholds(roots[-1].signed)
+        return roots[-1]
+
+    def _refuse_thresholds(self, root: Root) -> None:
+        """Refuse a threshold that could not come into force."""
+        for role, number in self._wanted.thresholds.items():
+            replaced = self._wanted.replace_keys and role in self._wanted.signers
+            if number != root.roles[role].threshold and not replaced:
+                raise RefusedError(
+                    f"The role {role} needs {root.roles[role].threshold} signatures, and {number} are wanted.",
+                    hint=f"Name all its keys with --key {role}=URI, and --replace-keys.",
+                )
 
     def _first_root(self) -> Metadata[Root]:
         missing = [role for role in ROLES if not self._wanted.signers.get(role)]
@@ -188,9 +227,9 @@ class _Roles:
         root = Metadata(Root(1, None, self._expiry("root"), keys, roles, consistent_snapshot=True))
         return self._signed_root(root, root, self._wanted.signers["root"])
 
-    def _role(self, role: str, signers: Iterable[Signer]) -> Role:
+    def _role(self, role: str, signers: Iterable[Signer], usual: int = 1) -> Role:
         ids = list(dict.fromkeys(signer.public_key.keyid for signer in signers))
-        threshold = self._wanted.thresholds.get(role, 1)
+        threshold = self._wanted.thresholds.get(role, usual)
         if threshold > len(ids):
             raise RefusedError(f"The role {role} is to need {threshold} signatures and has {len(ids)} keys.")
         return Role(ids, threshold)
@@ -201,7 +240,7 @@ class _Roles:
         root.signed.expires = self._expiry("root")
         if self._wanted.replace_keys:
             for role, signers in self._wanted.signers.items():
-                root.signed.roles[role] = self._role(role, signers)
+                root.signed.roles[role] = self._role(role, signers, root.signed.roles[role].threshold)
                 for signer in signers:
                     root.signed.keys[signer.public_key.keyid] = signer.public_key
             used = {keyid for role in root.signed.roles.values() for keyid in role.keyids}
@@ -227,6 +266,7 @@ class _Roles:
         if not targets.signed.targets:
             raise RefusedError("There is nothing to publish.", hint="Name the bundle with --anchors FILE.")
         name, info = next(iter(targets.signed.targets.items()))
+        self.target = name
         self.needed.append(f"{TARGETS}{_prefixed(name, info.hashes['sha256'])}")
         same = before is not None and before.signed.targets == targets.signed.targets
         if before is not None and same and not self._must_sign("targets", root, before):
@@ -272,7 +312,11 @@ class _Roles:
             root.signed.verify_delegate(role, before.signed_bytes, before.signatures)
         except RepositoryError:
             return True  # its keys were replaced
-        return bool(before.signed.is_expired(self._wanted.now))
+        if before.signed.is_expired(self._wanted.now):
+            return True
+        ends_first = before.signed.expires < self._expiry("timestamp")  # so nobody comes by in time to sign it again
+        allowed = root.signed.roles[role].keyids
+        return ends_first and any(item.public_key.keyid in allowed for item in self._wanted.signers.get(role, []))
 
     def _sign_role(
         self, role: str, root: Metadata[Root], metadata: Metadata[Any], before: Metadata[Any] | None
@@ -298,14 +342,31 @@ class _Roles:
         if name not in self._files:
             return None
         timestamp = Metadata[Timestamp].from_bytes(self._files[name])
+        self._hold("timestamp", timestamp)
         if role == "timestamp":
             return timestamp
         version = timestamp.signed.snapshot_meta.version
         snapshot = Metadata[Snapshot].from_bytes(self._files[f"{METADATA}{version}.snapshot.json"])
+        self._hold("snapshot", snapshot)
         if role == "snapshot":
             return snapshot
         version = snapshot.signed.meta["targets.json"].version
-        return Metadata[Targets].from_bytes(self._files[f"{METADATA}{version}.targets.json"])
+        targets = Metadata[Targets].from_bytes(self._files[f"{METADATA}{version}.targets.json"])
+        self._hold("targets", targets)
+        return targets
+
+    def _hold(self, role: str, before: Metadata[Any]) -> None:
+        """Refuse to go on from what its role's keys did not sign: whoever may write here need not have a key.
+
+        When keys are replaced, and an attempt before wrote the root alone, those of any root will do.
+        """
+        roots = self._roots if self._wanted.replace_keys else self._roots[-1:]
+        found = [root.get_verification_result(role, before.signed_bytes, before.signatures) for root in roots]
+        if before.signed.type != role or not any(item.verified for item in found):
+            raise RefusedError(
+                f"What is published for the role {role} is not signed by its keys; nothing was published.",
+                hint="Restore the repository from a copy; after a replacement of keys that was cut short, repeat it.",
+            )
 
     def _meta_of(self, name: str, version: int) -> MetaFile:
         data = self._new.get(name) or self._files[name]
@@ -351,12 +412,24 @@ def _read(directory: Path) -> dict[str, bytes]:
 
 def _write(directory: Path, files: Mapping[str, bytes]) -> None:
     """Write what is new, the list that a gateway reads first as the last."""
-    last = f"{METADATA}timestamp.json"
-    with durable.explained(f"make {directory}"):
-        directory.mkdir(parents=True, exist_ok=True)
-    for name in sorted(files, key=lambda name: (name == last, name.startswith(METADATA), name)):
+    for name in sorted(files, key=_order):
         folder, _, base = name.rpartition("/")
-        with durable.explained(f"make {directory / folder}"):
-            (directory / folder).mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make(directory / folder)
         with durable.directory(str(directory / folder)) as fd:
             durable.replace(fd, base, files[name], _MODES)
+
+
+def _order(name: str) -> tuple[bool, bool, bool, str]:
+    """Return when a file is written: a root may withdraw the timestamp's key, so nothing comes between the two."""
+    base = name.removeprefix(METADATA)
+    return base == "timestamp.json", _ROOT.fullmatch(base) is not None, base != name, name
+
+
+def _make(folder: Path) -> None:
+    """Make a folder that a web server may read, whatever the umask, and those above it."""
+    with durable.explained(f"look for {folder}"):
+        if folder.is_dir():
+            return
+    _make(folder.parent)
+    with durable.directory(str(folder.parent.resolve())) as fd:
+        durable.make_directory(fd, folder.name, _MODES)

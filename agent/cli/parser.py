@@ -154,7 +154,7 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
         "--anchors", type=Path, metavar="FILE", help="the bundle; without it, sign again what is there"
     )
     for flag, meaning, text in _REPEATED:
-        kind = _pair if "=" in meaning else str
+        kind = {"--public-key": _pair_with_uri}.get(flag, _pair) if "=" in meaning else str
         publish.add_argument(flag, action="append", default=[], type=kind, metavar=meaning, help=text)
     publish.add_argument("--replace-keys", action="store_true", help="give each role named with --key just these keys")
     publish.add_argument("--target", default="anchors.pem", metavar="NAME", help="the bundle's name (anchors.pem)")
@@ -197,6 +197,14 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _pair_with_uri(text: str) -> tuple[str, str]:
+    """Return a URI, which may hold an `=` as those of security modules do, and what follows the last one."""
+    name, _, value = text.rpartition("=")
+    if not name or not value:
+        raise argparse.ArgumentTypeError("URI=FILE is expected")
+    return name, value
+
+
 def _digest(text: str) -> str:
     if len(text) != 64 or not all(char in "0123456789abcdefABCDEF" for char in text):  # noqa: PLR2004 - SHA-256
         raise argparse.ArgumentTypeError("64 hexadecimal digits are expected")
@@ -206,9 +214,9 @@ def _digest(text: str) -> str:
 def _instant(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError("a time such as 2026-11-22T12:00:00Z is expected") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _check(text: str) -> str:
@@ -235,7 +243,8 @@ def span(text: str) -> int:
     """Return a duration in seconds; 0 when it is none."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = text[:-1], text[-1:]
-    return int(number[:8]) * units[unit] if unit in units and number.isdecimal() else 0
+    plain = number.isdecimal() and len(number) <= 12  # noqa: PLR2004 - 30,000 years in seconds
+    return int(number) * units[unit] if unit in units and plain else 0
 
 
 def _reason(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agent.adapters import x509
 from agent.adapters.known import known
 from agent.cli.parser import span
-from agent.config import MAX_MATERIAL, read_bounded
+from agent.config import MAX_MATERIAL, PRODUCT, TARGET, read_bounded
 from agent.core import lint
 from agent.core.exits import Exit
 from agent.core.plain import to_plain
@@ -19,6 +19,7 @@ from agent.errors import ConfigError, MaterialError, RefusedError
 
 if TYPE_CHECKING:
     import argparse
+    import re
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
 
 SOON = timedelta(days=180)
+LONGEST = timedelta(days=36_500)  # that a signature may last
 
 _EXITS = {lint.Severity.ERROR: Exit.CRITICAL, lint.Severity.WARNING: Exit.DEGRADED}
 
@@ -133,13 +135,15 @@ def _publication(arguments: argparse.Namespace, output: Output) -> Publication:
     publics = {uri: read_bounded(_path(file), MAX_MATERIAL, "public key") for uri, file in arguments.public_key}
     return Publication(
         anchors=None if arguments.anchors is None else _linted(arguments, output),
-        target=arguments.target,
+        target=_named(arguments.target, TARGET, "a target's name, without a leading slash or dots,"),
         now=_published_at(arguments),
         signers=_signers(arguments.key, publics),
         old_root_signers=[signer for uri in arguments.old_root_key for signer in _one(uri, publics)],
         thresholds={_role(role, ROLES): _count(number) for role, number in arguments.threshold},
         expires=EXPIRES | {_role(role, ROLES): _lasting(text) for role, text in arguments.expires},
-        compatible=tuple(arguments.compatible),
+        compatible=tuple(
+            _named(name, PRODUCT, "a product's name of letters, digits and `._-`") for name in arguments.compatible
+        ),
         renew=frozenset(_role(role, ROLES) for role in arguments.renew),
         replace_keys=arguments.replace_keys,
         notes={"withoutAmazon": arguments.without_amazon} if arguments.without_amazon else {},
@@ -170,8 +174,10 @@ def _linted(arguments: argparse.Namespace, output: Output) -> bytes:
 def _published_at(arguments: argparse.Namespace) -> datetime:
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     given: datetime | None = arguments.time
-    if given is None and epoch.isdecimal():
-        given = datetime.fromtimestamp(int(epoch[:12]), UTC)
+    if given is None and epoch:
+        if not epoch.isdecimal() or len(epoch) > 11:  # noqa: PLR2004 - some 3,000 years
+            raise ConfigError(f"SOURCE_DATE_EPOCH is to be a number of seconds since 1970, not {epoch!r}.")
+        given = datetime.fromtimestamp(int(epoch), UTC)
     return (given or _now()).astimezone(UTC).replace(microsecond=0)
 
 
@@ -199,13 +205,20 @@ def _role(name: str, roles: tuple[str, ...]) -> str:
 
 
 def _lasting(text: str) -> timedelta:
-    if not span(text):
-        raise ConfigError(f"A duration such as 90d is expected, not {text!r}.")
-    return timedelta(seconds=span(text))
+    seconds = span(text)
+    if not 0 < seconds <= LONGEST.total_seconds():
+        raise ConfigError(f"A duration such as 90d is expected, at most {LONGEST.days}d, not {text!r}.")
+    return timedelta(seconds=seconds)
+
+
+def _named(text: str, pattern: re.Pattern[str], what: str) -> str:
+    if not pattern.fullmatch(text):
+        raise ConfigError(f"Expected {what} and not {text!r}.")
+    return text
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text[:4]) <= 50:  # noqa: PLR2004 - nobody has more key holders
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 50:  # noqa: PLR2004 - nobody has more key holders
         raise ConfigError(f"A threshold is a number from 1 to 50, not {text!r}.")
     return int(text)
 

@@ -125,7 +125,8 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
     """Verify a signed bundle, prove its anchors, and put them in place."""
     where = str(arguments.source)
     remote = "://" in where
-    local = None if remote else files_at(Path(where))  # read as whoever runs this, before anything is given up
+    # Read as whoever runs this, before anything is given up.
+    local = None if remote else files_at(Path(where), arguments.sha256)
 
     def begin(parts: Parts) -> planned.Begun:
         current = parts.engine.usable()

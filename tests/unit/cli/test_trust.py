@@ -1,0 +1,433 @@
+"""The verbs for a gateway's anchors where no endpoint is to be had: what they show, refuse, plan and leave alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+import threading
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import make
+import pytest
+import signing
+from rig import Rig
+from signing import Publisher
+
+from agent import cli
+from agent.adapters.store import Store
+from agent.adapters.x509 import read_bundle
+from agent.core.lifecycle import Phase
+from agent.core.values import Kind
+from agent.sandbox.authority import Authority, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+OLD, NEW = Authority("Root A", NOW), Authority("Root B", NOW)
+NOBODY = 65534
+DIGEST = "ab" * 32
+
+
+@dataclass
+class Ran:
+    """What one command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON objects that it printed."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Place:
+    """A gateway whose endpoint is dead, and signers that it trusts."""
+
+    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.path = path
+        self.capsys = capsys
+        self.settings = f"endpoint: localhost\nport: {closed_port()}\nvouched_clock: true\n"
+        self.publisher = Publisher(NOW)
+        (path / "root.json").write_bytes(self.publisher.first_root)
+        (path / "baked.pem").write_bytes(b"# Issued: 2026-11-01\n" + OLD.pem)
+        self.trust = f"anchors: {path}/baked.pem, root: {path}/root.json"
+
+    def enrol(self, stop: Phase | None = None) -> None:
+        """Enrol the gateway; with a phase, begin a rotation besides and let the power fail there."""
+        rig = Rig(self.path / "state")
+        rig.clock.time = NOW
+        rig.baked, rig.endpoint.root_sha256 = read_bundle(OLD.pem), fingerprint(OLD.certificate)
+        rig.enroll()
+        if stop is not None:
+            rig.stop_at(Kind.ROTATE, stop)
+        rig.engine.close()
+        rig.store.close()
+
+    def configure(self) -> Path:
+        """Write the configuration."""
+        config = self.path / "config.yaml"
+        places = f"state_dir: {self.path}/state\nruntime_dir: {self.path}/run\n"
+        rotation = "rotation: {template: gateway-rotation}\n"
+        config.write_text(f"{self.settings}{places}{rotation}trust: {{{self.trust}}}\n")
+        return config
+
+    def run(self, *arguments: str, expect: int | None = None) -> Ran:
+        """Run the command, and hold it to an exit code."""
+        self.capsys.readouterr()
+        config = self.configure()
+        code = cli.main(["--config", str(config), "trust", *arguments])
+        said = self.capsys.readouterr()
+        assert "defect" not in said.out + said.err
+        assert expect in {None, code}, said.out + said.err
+        return Ran(code, said.out, said.err)
+
+    def shipped(self, *roots: Authority, form: str = "tar") -> Path:
+        """Publish these roots, and return the bundle as a file or a directory."""
+        files = self.publisher.publish(b"".join(root.pem for root in roots))
+        target = self.path / f"bundle.{form}"
+        if form == "tar":
+            target.write_bytes(signing.archive(files))
+            return target
+        for name, data in files.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(data)
+        return target
+
+    @property
+    def change(self) -> tuple[str, str] | None:
+        """Kind and phase of the change in flight."""
+        with Store(self.path / "state") as store:
+            record = store.change()
+        return (record.kind, record.phase) if record else None
+
+    def anchors(self, number: int) -> list[str]:
+        """Return the names of a generation's anchors."""
+        with Store(self.path / "state") as store:
+            return [anchor.subject.removeprefix("CN=") for anchor in store.generation(number).trust.anchors]
+
+
+def closed_port() -> int:
+    """Return a port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture(name="place")
+def _place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
+    before = os.umask(0o022)  # the command sets its own
+    try:
+        yield Place(tmp_path, capsys)
+    finally:
+        os.umask(before)
+
+
+@pytest.fixture(name="enrolled")
+def _enrolled(place: Place) -> Place:
+    place.enrol()
+    return place
+
+
+# -- list and check ----------------------------------------------------------------------------------------------------
+
+
+def test_the_anchors_in_use_are_listed(enrolled: Place) -> None:
+    """With their generation, and what is to be said about them: nothing, for an endpoint of one's own."""
+    ran = enrolled.run("list", expect=0)
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["generation", "anchors", "generation"]
+    assert "Root A" in ran.out
+    assert ran.out.splitlines()[-1] == "generation 1: 1 certificates can be used"
+
+
+def test_machines_read_the_list(enrolled: Place) -> None:
+    """The anchors, where they came from, and the findings."""
+    (told,) = enrolled.run("list", "--json", expect=0).events
+    assert (told["event"], told["generation"], told["findings"], told["exit"]) == ("trust", 1, [], 0)
+    assert [anchor["subject"] for anchor in told["anchors"]] == ["CN=Root A"]
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_before_the_first_enrolment_it_is_the_baked_copy(place: Place, *, state: bool) -> None:
+    """Whether or not the state directory is there; looking makes none."""
+    if state:
+        (place.path / "state").mkdir(mode=0o700)
+    ran = place.run("list", expect=0)
+    assert ran.out.splitlines()[-1] == f"{place.path}/baked.pem: 1 certificates can be used"
+    assert place.run("check", expect=0).out == f"{place.path}/baked.pem: 1 certificates can be used\n"
+    assert place.run("list", "--json", expect=0).events[0]["anchors"] is None
+    assert (place.path / "state").exists() is state
+
+
+def test_a_baked_copy_that_is_not_there_is_told(place: Place) -> None:
+    """By name."""
+    (place.path / "baked.pem").unlink()
+    for verb in ("list", "check"):
+        assert f"{place.path}/baked.pem" in place.run(verb, expect=1).err
+
+
+def test_missing_roots_of_amazon_matter_for_aws_alone(enrolled: Place) -> None:
+    """And not when somebody says that they do not."""
+    enrolled.run("check", expect=0)
+    enrolled.settings = enrolled.settings.replace("localhost", "a-ats.iot.eu-west-1.amazonaws.com")
+    ran = enrolled.run("check", expect=1)
+    assert ran.out.count("warning      missing") == 5
+    assert enrolled.run("list", "--json", expect=1).events[0]["exit"] == 1
+    assert enrolled.run("check", "--any", expect=0).out == "generation 1: 1 certificates can be used\n"
+
+
+def test_checking_a_file_on_a_gateway_is_about_the_file(enrolled: Place) -> None:
+    """Not about the anchors in use."""
+    (enrolled.path / "other.pem").write_bytes(NEW.pem)
+    ran = enrolled.run("check", "--any", f"{enrolled.path}/other.pem", expect=0)
+    assert ran.out == f"{enrolled.path}/other.pem: 1 certificates can be used\n"
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be nobody for a while."""
+    if os.geteuid() != 0:
+        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
+        pytest.skip("needs root")
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture(name="open_place")
+def _open_place(capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
+    """Be where every user may look, but for the state directory."""
+    before = os.umask(0o022)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        place = Place(path, capsys)
+        place.enrol()
+        place.configure().chmod(0o644)
+        try:
+            yield place
+        finally:
+            os.umask(before)
+
+
+@contextmanager
+def daemon(path: Path) -> Iterator[None]:
+    """Answer every request with one status document, as a daemon does."""
+    (path / "run").mkdir()
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(f"{path}/run/control.sock")
+        (path / "run" / "control.sock").chmod(0o666)
+        listener.listen()
+        thread = threading.Thread(target=_answer, args=(listener,), daemon=True)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(20)
+
+
+def _answer(listener: socket.socket) -> None:
+    told = {"event": "status", "document": make.document(), "exit": 0}
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(json.dumps(told).encode() + b"\n")
+
+
+def listed(place: Place, *arguments: str) -> Ran:
+    """Return what another user is shown; the configuration is there already."""
+    place.capsys.readouterr()
+    with another_user():
+        code = cli.main(["--config", f"{place.path}/config.yaml", "trust", *arguments])
+    said = place.capsys.readouterr()
+    return Ran(code, said.out, said.err)
+
+
+def test_another_user_is_shown_what_the_daemon_tells(open_place: Place) -> None:
+    """And who can have the anchors checked."""
+    with daemon(open_place.path):
+        ran = listed(open_place, "list")
+        (told,) = listed(open_place, "list", "--json").events
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split()[0] for line in ran.out.splitlines()][:2] == ["generation", "anchors"]
+    assert "Amazon Root CA 1" in ran.out
+    assert ran.out.splitlines()[-1] == "Run it with sudo to have the anchors checked, too."
+    assert (told["generation"], told["exit"], "findings" in told) == (7, 0, False)
+
+
+@pytest.mark.parametrize("verb", ["list", "check"])
+def test_another_user_without_a_daemon_is_refused(open_place: Place, verb: str) -> None:
+    """With what to do."""
+    ran = listed(open_place, verb)
+    assert ran.code == 4
+    assert "Permission denied" in ran.err
+    assert "Run the command as root" in ran.err
+
+
+def test_a_bundle_that_another_user_may_not_read_is_told(open_place: Place) -> None:
+    """In words, as whoever runs the command."""
+    hidden = open_place.path / "hidden"
+    hidden.mkdir(mode=0o700)
+    ran = listed(open_place, "install", f"{hidden}/bundle.tar")
+    assert "defect" not in ran.err
+    assert f"{hidden}" in ran.err
+    assert ran.code in {1, 4}
+
+
+# -- install -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["tar", "dir"])
+def test_a_bundle_is_verified_and_planned(enrolled: Place, form: str) -> None:
+    """What comes and what goes is told; where the endpoint is dead, the change is kept for later."""
+    bundle = enrolled.shipped(OLD, NEW, form=form)
+    ran = enrolled.run("install", str(bundle), "--wait", "0", expect=5)
+    assert ran.out.splitlines()[1].startswith("added        Root B, until ")
+    assert "removed" not in ran.out
+    assert enrolled.change == ("trust", "prepared")
+    assert (enrolled.anchors(1), enrolled.anchors(2)) == (["Root A"], ["Root A", "Root B"])
+
+
+def test_machines_read_what_was_planned(enrolled: Place) -> None:
+    """One object says what is to change, the last how it ended."""
+    ran = enrolled.run("install", str(enrolled.shipped(NEW)), "--json", "--wait", "0", expect=5)
+    (first,) = (event for event in ran.events if event["event"] == "bundle")
+    last = ran.events[-1]
+    assert (first["outcome"], first["version"]) == ("in-progress", 1)
+    assert [[anchor["name"] for anchor in first[word]] for word in ("added", "removed")] == [["Root B"], ["Root A"]]
+    assert (last["event"], last["exit"], last["current"]) == ("outcome", 5, 1)
+
+
+def test_the_same_anchors_are_nothing_to_do(enrolled: Place) -> None:
+    """Exit code 0, and no change."""
+    bundle = str(enrolled.shipped(OLD))
+    assert enrolled.run("install", bundle, expect=0).out == "These anchors are in use already.\n"
+    (told,) = enrolled.run("install", bundle, "--json", expect=0).events
+    assert (told["event"], told["outcome"], told["exit"]) == ("bundle", "unchanged", 0)
+    assert enrolled.change is None
+
+
+@pytest.mark.parametrize("verb", [("install",), ("restore",)])
+def test_a_change_in_flight_comes_first(place: Place, verb: tuple[str, ...]) -> None:
+    """It is named, and stays as it is."""
+    place.enrol(Phase.DEPLOYED)
+    before = place.change
+    source = [str(place.shipped(NEW))] if verb == ("install",) else []
+    (place.path / "baked.pem").write_bytes(NEW.pem)
+    ran = place.run(*verb, *source, expect=4)
+    assert "(rotate) is in flight; it comes first." in ran.err
+    assert place.change == before
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_a_gateway_that_is_not_enrolled_is_told_to(place: Place, *, state: bool) -> None:
+    """There is no set to give anchors to; none is made."""
+    if state:
+        (place.path / "state").mkdir(mode=0o700)
+    for verb in (("install", str(place.shipped(NEW))), ("restore",)):
+        assert "iot-cert enroll" in place.run(*verb, expect=4).err
+    assert (place.path / "state").exists() is state
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://depot.example/bundle.tar", "https"),
+        ("ftp://depot.example/bundle.tar", "https"),
+        ("https://depot.example/repository/?X=1", "no query"),
+    ],
+)
+def test_a_url_that_will_not_do_is_refused(enrolled: Place, url: str, why: str) -> None:
+    """Before anything is downloaded."""
+    assert why in enrolled.run("install", url, expect=1).err
+    assert enrolled.change is None
+
+
+def test_a_repository_has_no_hash(enrolled: Place) -> None:
+    """Only an archive has."""
+    ran = enrolled.run("install", "https://depot.example/repository/", "--sha256", DIGEST, expect=1)
+    assert "A hash is that of an archive" in ran.err
+
+
+def test_a_hash_is_never_passed_over(enrolled: Place) -> None:
+    """Whoever names one for a file wants that file and no other."""
+    ran = enrolled.run("install", str(enrolled.shipped(NEW)), "--sha256", DIGEST, "--wait", "0")
+    assert ran.code in {1, 2}
+    assert enrolled.change is None
+
+
+@pytest.mark.parametrize("name", ["nowhere.tar", "x" * 5_000, "root.json", "a\x1b[2Jb.tar"])
+def test_a_file_that_is_no_bundle_is_told(enrolled: Place, name: str) -> None:
+    """In words, with nothing that steers the terminal."""
+    ran = enrolled.run("install", f"{enrolled.path}/{name}", expect=1)
+    assert ran.err.startswith("iot-cert: ")
+    assert "\x1b" not in ran.err
+
+
+def test_certificates_that_nobody_signed_for_are_refused(enrolled: Place) -> None:
+    """With the way to sign them."""
+    (enrolled.path / "roots.pem").write_bytes(NEW.pem)
+    ran = enrolled.run("install", f"{enrolled.path}/roots.pem", expect=1)
+    assert "nobody has signed for" in ran.err
+    assert "iot-cert trust publish" in ran.err
+
+
+def test_a_bundle_of_other_signers_is_refused(enrolled: Place) -> None:
+    """It leads to other keys than the root that lies on the gateway."""
+    enrolled.publisher = Publisher(NOW)
+    assert "not signed by enough of its keys" in enrolled.run("install", str(enrolled.shipped(NEW)), expect=1).err
+    assert enrolled.change is None
+
+
+def test_without_a_root_no_bundle_is_accepted(enrolled: Place) -> None:
+    """The setting is named."""
+    bundle = enrolled.shipped(NEW)
+    enrolled.trust = f"anchors: {enrolled.path}/baked.pem"
+    assert "`trust.root`" in enrolled.run("install", str(bundle), expect=1).err
+
+
+# -- restore -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_baked_copy_in_use_is_nothing_to_restore(enrolled: Place) -> None:
+    """Exit code 0, and no change."""
+    assert enrolled.run("restore", expect=0).out == "These anchors are in use already.\n"
+    assert enrolled.change is None
+
+
+def test_the_baked_copy_is_planned(enrolled: Place) -> None:
+    """The reason of whoever asked is kept, with where the anchors came from."""
+    (enrolled.path / "baked.pem").write_bytes(OLD.pem + NEW.pem)
+    ran = enrolled.run("restore", "--reason", "as the vendor said", "--wait", "0", expect=5)
+    assert ran.out.splitlines()[1].startswith("added        Root B, until ")
+    with Store(enrolled.path / "state") as store:
+        record = store.change()
+    assert record is not None
+    assert (record.kind, record.origin) == ("trust", "technician")
+    assert record.reason.startswith("as the vendor said: ")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nothing"])
+def test_a_baked_copy_that_cannot_be_used_is_told(enrolled: Place, content: bytes | None) -> None:
+    """By name, and nothing is changed."""
+    baked = enrolled.path / "baked.pem"
+    baked.unlink()
+    if content is not None:
+        baked.write_bytes(content)
+    ran = enrolled.run("restore", expect=4)
+    assert "The baked copy cannot be used: " in ran.err
+    assert str(baked) in ran.err
+    assert enrolled.change is None
