@@ -25,7 +25,7 @@ from agent.core.decide import Limits
 from agent.core.endpoints import Endpoint, EndpointKind, Proxy, classify, is_host
 from agent.core.policy import RenewalPolicy
 from agent.core.schedule import Holds
-from agent.core.values import ByHand, KeyAlgorithm
+from agent.core.values import THING, ByHand, KeyAlgorithm
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ _TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 TARGET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,4}")
 PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -516,7 +515,7 @@ def _read(root: _Section, path: Path) -> Config:
         alpn=root.flag("alpn", default=port == ALPN_PORT),
         proxy=_proxy(root.section("proxy")) if root.has("proxy") else None,
         small_client_hello=root.flag("small_client_hello", default=False),
-        thing_name=root.text("thing_name", _THING, "a thing name of letters, digits and `:_-`"),
+        thing_name=root.text("thing_name", THING, "a thing name of letters, digits and `:_-`"),
         client_id=root.text("client_id", expected="an MQTT client id, which may contain {thing}") or defaults.client_id,
         state_dir=root.path("state_dir", defaults.state_dir),
         runtime_dir=root.path("runtime_dir", defaults.runtime_dir),

@@ -37,9 +37,10 @@ class Healed:
 def locked_out(record: ChangeRecord) -> bool:
     """Whether the change ended because the set it was to start from is refused, or the only one there is."""
     only_one = any(phase is Phase.ACTIVE for phase, _ in record.passed)
+    another = record.issued is not None or record.kind in {Kind.IMPORT, Kind.ROLLBACK}  # than the one it started from
     return (
         record.phase is Phase.REJECTED
-        and (record.issued is None or only_one)
+        and (not another or only_one)
         and record.failure is not None
         and record.failure.kind is FailureClass.CREDENTIAL
     )

@@ -39,6 +39,7 @@ MAX_FILES = 64
 MAX_FILE = 1_048_576  # bytes
 
 _CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+_PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----")  # which lie beside the others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +92,25 @@ def bring(paths: Iterable[Path], password: bytes | None) -> Brought:
 
 
 def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
-    files: list[Path] = []
+    files = [file for path in paths for file in _files(path)]
+    if len(files) > MAX_FILES:
+        raise MaterialError(f"there are {len(files)} files and {MAX_FILES} are looked at; name the right ones")
+    for file in files:
+        try:
+            data = _read(file)
+        except OSError as error:
+            raise MaterialError(f"{file}: it cannot be read: {error.strerror}") from None
+        yield file, data
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the file, or the files directly in the directory, without hidden ones and directories."""
     try:
-        for path in paths:
-            inside = path.is_dir()
-            files += sorted(item for item in path.iterdir() if not item.name.startswith(".")) if inside else [path]
-        if len(files) > MAX_FILES:
-            raise MaterialError(f"there are {len(files)} files and {MAX_FILES} are looked at; name the right ones")
-        for file in files:
-            yield file, _read(file)
+        if not path.is_dir():
+            return [path]
+        return sorted(item for item in path.iterdir() if not item.name.startswith(".") and not item.is_dir())
     except OSError as error:
-        raise MaterialError(f"{error.filename}: it cannot be read: {error.strerror}") from None
+        raise MaterialError(f"{path}: it cannot be read: {error.strerror}") from None
 
 
 def _read(path: Path) -> bytes:
@@ -117,7 +126,9 @@ def _read(path: Path) -> bytes:
 def _sort(pile: _Pile, data: bytes, password: bytes | None) -> None:
     if _CERTIFICATE in data or _KEY in data:
         _sort_pem(pile, data, password)
-    elif not (_sort_certificate(pile, data) or _sort_key(pile, data) or _sort_pkcs12(pile, data, password)):
+    elif data.lstrip().startswith(_PASSED_OVER):
+        return
+    elif not (_sort_certificate(pile, data) or _sort_key(pile, data, password) or _sort_pkcs12(pile, data, password)):
         raise MaterialError("it is no key, certificate or PKCS #12 file, or another password is needed",
                             hint="Name the files themselves; --password-file FILE holds a password.")  # fmt: skip
 
@@ -150,10 +161,11 @@ def _sort_certificate(pile: _Pile, data: bytes) -> bool:
     return False
 
 
-def _sort_key(pile: _Pile, data: bytes) -> bool:
-    with suppress(Exception):  # several unrelated types say that it is none
-        pile.add_key(load_der_private_key(data, None))
-        return True
+def _sort_key(pile: _Pile, data: bytes, password: bytes | None) -> bool:
+    for secret in dict.fromkeys((None, password)):
+        with suppress(Exception):  # several unrelated types say that it is none, or that the password is wrong
+            pile.add_key(load_der_private_key(data, secret))
+            return True
     return False
 
 
@@ -172,6 +184,8 @@ def _sort_pkcs12(pile: _Pile, data: bytes, password: bytes | None) -> bool:
 def _brought(pile: _Pile) -> Brought:
     roots = [pem for facts, pem in pile.certificates.values() if facts.is_ca and facts.subject == facts.issuer]
     if not pile.keys:
+        if any(not facts.is_ca for facts, _ in pile.certificates.values()):
+            raise MaterialError("there is a certificate among it without its private key")
         if not roots:
             raise MaterialError("there is neither a private key nor an anchor among it")
         return Brought(credential=None, anchors_pem=b"".join(roots))

@@ -42,12 +42,16 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
 
     def begin(parts: Parts) -> planned.Begun:
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
-        if brought.credential is None:
-            receipt = Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
-            return planned.Begun(change=receipt.change, told=receipt.told)
-        change = _bring_in(config, parts, brought.credential, trust, arguments)
-        told = {} if change else {"outcome": "unchanged", "message": "This certificate is in use already."}
-        return planned.Begun(change=change, told=told)
+        if brought.credential is not None:
+            change = _bring_in(config, parts, brought.credential, trust, arguments)
+            current = parts.engine.usable()
+            if change is not None:
+                return planned.Begun(change=change, told={})
+            if current is not None and current.trust.fingerprints == trust.fingerprints:
+                told = {"outcome": "unchanged", "message": "This certificate is in use already."}
+                return planned.Begun(change=None, told=told)
+        receipt = Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
+        return planned.Begun(change=receipt.change, told=receipt.told)
 
     return planned.carry_out(config, arguments, output, begin, create=brought.credential is not None)
 
@@ -64,13 +68,13 @@ def _bring(arguments: argparse.Namespace) -> Brought:
 
 def _trust(config: Config, parts: Parts, brought: Brought, *, replaces: bool) -> TrustBundle:
     """Return the anchors in use, or the baked ones before there are any, with those that were found."""
+    if replaces and brought.anchors_pem:
+        return x509.read_bundle(brought.anchors_pem)
     current = parts.engine.usable()
     known = current.trust if current else load_anchors(config)
     if not brought.anchors_pem:
         return known
     found = x509.read_bundle(brought.anchors_pem)
-    if replaces:
-        return found
     new = b"".join(
         x509.read_certificate(block)[1]
         for block in x509.split(found.pem)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent import __version__
 from agent.cli import quick
 from agent.core.diagnosis import CHECKS
+from agent.core.values import THING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,9 @@ def _add_import(verbs: Verbs) -> None:
     verb = _add(verbs, "import", "put a key and certificate, or anchors, from files in place, once they are proven")
     text = "a directory, or files: PEM, DER, PKCS #12"
     verb.add_argument("--from", dest="source", nargs="+", type=Path, required=True, metavar="PATH", help=text)
-    verb.add_argument("--thing", metavar="NAME", help="the thing they are for (default: the current one, `thing_name`)")
+    verb.add_argument(
+        "--thing", metavar="NAME", type=_thing, help="the thing they are for (default: the current one, `thing_name`)"
+    )
     verb.add_argument(
         "--password-file", type=Path, metavar="FILE", help="its first line decrypts a key or PKCS #12 file"
     )
@@ -90,6 +93,12 @@ def _add_import(verbs: Verbs) -> None:
     text = "use the set before it is proven, as without a network; probation proves it later (root alone)"
     verb.add_argument("--unproven", action="store_true", help=text)
     _add_following(verb)
+
+
+def _thing(text: str) -> str:
+    if THING.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError("a thing name has up to 128 letters, digits and `:_-`")
+    return text
 
 
 def _add_following(verb: argparse.ArgumentParser) -> None:

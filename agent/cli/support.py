@@ -16,16 +16,17 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from agent import __version__
 from agent.adapters import durable
 from agent.adapters.archives import pack
-from agent.cli import check, status
+from agent.adapters.journal import CHANGE, DAMAGED_CHANGE
+from agent.cli import status
 from agent.compose import open_store
 from agent.core.exits import Exit
-from agent.core.plain import PlainError, decode, to_plain
-from agent.core.records import MAX_RECORD, public
-from agent.doctor import Doctor
-from agent.errors import AgentError, DamagedError
+from agent.core.records import public
+from agent.errors import AgentError
 
 if TYPE_CHECKING:
     import argparse
@@ -40,11 +41,13 @@ CUT = b"[REMOVED]"
 _JOURNAL = ("journalctl", "--unit=iot-cert-agent", "--lines=2000", "--no-pager", "--output=short-iso")
 _UNIT = ("systemctl", "show", "--no-pager", "iot-cert-agent.service", "iot-cert-agent.socket")
 _PATIENCE = 20.0  # seconds for each of them
+_LONGEST_CHECK = 60.0  # seconds; on a dead network it is done in 20
 _MAX_OUTPUT = 2_097_152  # bytes
 
 _PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _QUERY = re.compile(rb"(https?://[^\s\"'?]+\?)[^\s\"']+")  # of a presigned URL
-_PARAMETERS = re.compile(r"(parameters:\s*)(\{[^}]*\}|(?:\n[ \t]+[^\n]*)+)")
+_USER = re.compile(rb"(https?://)[^\s\"'/@]+@")  # and password, of a proxy's URL
+_TOKEN = re.compile(rb'"token":"((?:[^"\\]|\\.)+)')  # of a record that may be cut off
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -74,7 +77,7 @@ def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
         "versions.json": _versions,
         "configuration.yaml": lambda: without_parameters(config.source).encode(),
         "status.json": lambda: _json(status.document(config)),
-        "check.jsonl": lambda: _lines([to_plain(line) for line in Doctor(config.path, check.live).visit()]),
+        "check.jsonl": lambda: _check(config),
         "history.jsonl": lambda: _lines(status.records(config)),
         "change.json": lambda: _change(config),
         "certificate.pem": lambda: _public_file(config, "certificate.pem"),
@@ -91,6 +94,16 @@ def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
         except (AgentError, OSError, subprocess.SubprocessError) as error:
             missing.append((name, str(error).split("\n", maxsplit=1)[0][:200] or type(error).__name__))
     return files, missing
+
+
+def _check(config: Config) -> bytes:
+    """Return the doctor's lines, from a process of its own: connecting makes it the agent's user for good."""
+    command = [sys.executable, "-I", "-m", "agent", "--config", str(config.path), "check", "--json"]
+    done = subprocess.run(command, capture_output=True, timeout=_LONGEST_CHECK, check=False)  # noqa: S603 - as written here
+    lines = [line for line in done.stdout.splitlines(keepends=True) if b'"event": "line"' in line]
+    if not lines:
+        raise OSError(f"the check ended with {done.returncode}")
+    return b"".join(lines)
 
 
 def _json(value: Any) -> bytes:
@@ -113,8 +126,17 @@ def _versions() -> bytes:
 
 
 def without_parameters(text: str) -> str:
-    """Return a configuration without the values of provisioning parameters, which may be one-time tokens."""
-    return _PARAMETERS.sub(r"\1{} # removed", text)
+    """Return a configuration without provisioning parameters, which may be one-time tokens, and without remarks."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return "" if root is None else str(yaml.serialize(_emptied(root), Dumper=yaml.SafeDumper, allow_unicode=True))
+
+
+def _emptied(node: yaml.Node) -> yaml.Node:
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(key, yaml.ScalarNode) and key.value == "parameters" and isinstance(value, yaml.CollectionNode):
+            value.value = []
+        _emptied(value)
+    return node
 
 
 def _change(config: Config) -> bytes:
@@ -129,7 +151,10 @@ def _public_file(config: Config, name: str) -> bytes:
 
 def _output_of(command: tuple[str, ...]) -> bytes:
     done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)  # noqa: S603 - as written here
-    return (done.stdout + done.stderr)[-_MAX_OUTPUT:]
+    if done.returncode != 0:
+        why = done.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise OSError(f"{command[0]}: {why or f'it ended with {done.returncode}'}")
+    return done.stdout[-_MAX_OUTPUT:]
 
 
 def _secrets(config: Config) -> Iterator[bytes]:
@@ -142,13 +167,12 @@ def _secrets(config: Config) -> Iterator[bytes]:
             yield from (line for line in path.read_bytes().splitlines() if _is_secret(line))
         except OSError:
             continue  # what this user cannot read, it cannot have collected
-    try:
-        node = decode((config.state_dir / "change.json").read_bytes(), "change.json", limit=MAX_RECORD)
-        issued = node.optional_node("issued")
-        if issued is not None and issued.has("token"):
-            yield issued.text("token", limit=MAX_RECORD).encode()
-    except (OSError, PlainError, DamagedError):
-        return
+    for name in (CHANGE, DAMAGED_CHANGE):  # searched, not parsed, since either may be damaged
+        try:
+            found = _TOKEN.findall((config.state_dir / name).read_bytes())
+        except OSError:
+            continue
+        yield from found
 
 
 def _is_secret(line: bytes) -> bool:
@@ -157,7 +181,7 @@ def _is_secret(line: bytes) -> bool:
 
 def scrubbed(data: bytes, secrets: list[bytes]) -> bytes:
     """Return data without private keys, without the secrets that are given, and without queries of URLs."""
-    data = _QUERY.sub(rb"\1" + CUT, _PRIVATE.sub(CUT, data))
+    data = _USER.sub(rb"\1" + CUT + b"@", _QUERY.sub(rb"\1" + CUT, _PRIVATE.sub(CUT, data)))
     for secret in secrets:
         if secret:
             data = data.replace(secret, CUT)

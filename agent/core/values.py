@@ -5,6 +5,7 @@ All are frozen. Secrets never show in a `repr`, so they cannot reach a log or a 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+
+# What a thing may be called ("CreateThing", AWS IoT API reference).
+THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 # The common name in the request of a gateway that does not know its thing's name yet.
 FALLBACK_NAME = "iot-cert-agent"

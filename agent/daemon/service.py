@@ -376,7 +376,7 @@ class Daemon:
             self._on_error(order, client, error)
         self._follow_up(order, end)
         self._tell_bundle(order, end.get("bundle"))
-        self._tell_end(order, client, end)
+        self._tell_end(order, end)
         if not (error and error.get("busy")):  # whoever has the store connects with the client id, too
             self.session.use(self.outlook.current())
             self.session.take_back(end.get("connected_at"))
@@ -436,7 +436,7 @@ class Daemon:
         else:
             self.fleet.refuse(order.order, str(told["code"]), str(told["message"]))
 
-    def _tell_end(self, order: Order, client: Client | None, end: dict[str, Any]) -> None:
+    def _tell_end(self, order: Order, end: dict[str, Any]) -> None:
         if "rehearsal" in end:
             self.desk.ended({"event": "rehearsal", "text": end["rehearsal"], "exit": int(Exit.DONE)})
         elif "examination" in end:
@@ -448,7 +448,7 @@ class Daemon:
             self.desk.waits({**told, "current": self.outlook.generation, "would_exit": end["exit"]})
         elif end.get("change") and not end.get("locked_out"):
             self._tell_outcome(end)
-        elif order.do is Do.CLIMB and client is not None and "climb" in end and not end.get("change"):
+        elif order.do is Do.CLIMB and "climb" in end and not end.get("change"):
             message = f"Nothing was changed: {end['climb']['why']}."
             self.desk.failed(None, {"message": message, "hint": "", "exit": int(Exit.UNAVAILABLE)})
 

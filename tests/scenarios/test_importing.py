@@ -19,6 +19,7 @@ from agent.core.records import public
 from agent.core.retirement import outstanding
 from agent.core.values import Kind, Origin
 from agent.errors import CloudError, RefusedError, StoreError, StoreInDoubtError
+from agent.healing import locked_out
 from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
@@ -166,6 +167,16 @@ def test_a_set_that_the_cloud_refuses_is_given_up(gateway: Rig, status: Status |
     assert gateway.in_use() == (2, 1)
     assert gateway.connects()
     assert gateway.at_rest
+
+
+def test_a_gateway_is_not_locked_out_because_what_was_brought_is_refused(gateway: Rig) -> None:
+    """What the change started from works, so no ladder is climbed."""
+    assert not locked_out(bring_in(gateway, brought(gateway, status=Status.REVOKED)).record)
+
+
+def test_a_gateway_whose_only_set_is_unproven_and_refused_is_locked_out(rig: Rig) -> None:
+    """Then the ladder is what helps."""
+    assert locked_out(bring_in(rig, brought(rig, status=Status.REVOKED), unproven=True).record)
 
 
 def test_nothing_that_was_refused_is_retired(gateway: Rig) -> None:

@@ -1,0 +1,308 @@
+"""The verb `import` before anything is connected to: what is read, what is refused, which anchors go with a set."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+
+from agent import cli
+from agent.adapters import imports, x509
+from agent.adapters.store import Store
+from agent.cli import importing, planned
+from agent.cli.output import Output
+from agent.cli.parser import parse
+from agent.compose import open_parts
+from agent.config import load
+from agent.core.values import Provenance, TrustSource
+from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.core.lifecycle import ChangeRecord
+    from agent.core.values import TrustBundle
+
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+BAKED, OTHER = Authority("Baked root", NOW), Authority("Other root", NOW)
+DEVICES = Authority("Devices", NOW)
+PASSWORD = b"canary of a password"
+
+as_root = pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="for root alone")
+
+
+class Desk:
+    """A technician's directory, with a configuration whose endpoint is dead."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.stick = path / "stick"
+        self.stick.mkdir()
+        (path / "roots.pem").write_bytes(BAKED.pem)
+        self.config.write_text(
+            f"endpoint: localhost\nport: 1\nstate_dir: {path}/state\nruntime_dir: {path}/run\nvouched_clock: true\n"
+            f"trust: {{anchors: {path}/roots.pem}}\nrotation: {{template: gateway-rotation, probation: 1h}}\n"
+        )
+
+    def lay(self, *roots: Authority, ends: timedelta = 365 * DAY, password: bytes | None = None) -> str:
+        """Lay a set onto the stick, with roots, and return its certificate's id."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = DEVICES.issue_client(name("gw"), key.public_key(), NOW - 9 * DAY, NOW + ends)
+        pem = key_to_pem(key)
+        if password is not None:
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+        (self.stick / "key").write_bytes(pem)
+        (self.stick / "certificate").write_bytes(certificate.public_bytes(Encoding.PEM))
+        self.lay_roots(*roots)
+        return fingerprint(certificate)
+
+    def lay_roots(self, *roots: Authority) -> None:
+        """Lay roots onto it."""
+        for number, root in enumerate(roots):
+            (self.stick / f"root{number}").write_bytes(root.pem)
+
+    def run(self, *arguments: str) -> int:
+        """Run the verb."""
+        return cli.main(["--config", str(self.config), "import", "--from", str(self.stick), *arguments])
+
+    def use(self, *roots: Authority) -> str:
+        """Have a set in use that was never proven; nothing is connected to for that."""
+        certificate_id = self.lay(*roots)
+        assert self.run("--thing", "gw-1", "--unproven", "--no-wait", "--replace-anchors") == 0
+        with Store(self.path / "state") as store:
+            store.lock()
+            change = store.change()
+            assert change is not None
+            store.finish(change)
+        for path in self.stick.iterdir():
+            path.unlink()
+        return certificate_id
+
+    def trust(self, *roots: Authority, replaces: bool = False) -> TrustBundle:
+        """Return the anchors that would go with a set."""
+        brought = imports.Brought(credential=None, anchors_pem=b"".join(root.pem for root in roots))
+        config = load(self.config)
+        with open_parts(config, Output(as_json=True), create=True) as parts:
+            return importing._trust(config, parts, brought, replaces=replaces)
+
+    @property
+    def planned(self) -> ChangeRecord | None:
+        """The change in flight."""
+        if not (self.path / "state").exists():
+            return None
+        with Store(self.path / "state") as store:
+            return store.change()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """Return one on which nothing lies."""
+    return Desk(tmp_path)
+
+
+def of(*roots: Authority) -> list[str]:
+    """Return fingerprints."""
+    return [fingerprint(root.certificate) for root in roots]
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def test_the_options_have_plain_defaults() -> None:
+    """A set is proven, anchors are added, the thing is the one that is known."""
+    found = parse(["import", "--from", "a", "b"])
+    assert [str(path) for path in found.source] == ["a", "b"]
+    assert (found.unproven, found.replace_anchors, found.thing, found.password_file) == (False, False, None, None)
+
+
+def test_something_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is looked for by itself."""
+    with pytest.raises(SystemExit) as caught:
+        parse(["import"])
+    assert caught.value.code == 2
+    assert "--from" in capsys.readouterr().err
+
+
+# -- which anchors -----------------------------------------------------------------------------------------------------
+
+
+def test_before_there_is_a_set_the_baked_anchors_are_added_to(desk: Desk) -> None:
+    """They are what a first set would have had; each is there once."""
+    assert [anchor.sha256 for anchor in desk.trust(OTHER, BAKED).anchors] == of(BAKED, OTHER)
+    assert [anchor.sha256 for anchor in desk.trust().anchors] == of(BAKED)
+
+
+def test_anchors_that_replace_the_others_stand_alone(desk: Desk) -> None:
+    """Without any of their own there is nothing to replace them by."""
+    assert [anchor.sha256 for anchor in desk.trust(OTHER, replaces=True).anchors] == of(OTHER)
+    assert [anchor.sha256 for anchor in desk.trust(replaces=True).anchors] == of(BAKED)
+
+
+@as_root
+def test_the_anchors_in_use_are_added_to_and_keep_their_origin(desk: Desk) -> None:
+    """The baked ones do not come back with it; what was said of the version still counts."""
+    desk.use(OTHER)
+    third = Authority("Third root", NOW)
+    found = desk.trust(third, OTHER)
+    assert [anchor.sha256 for anchor in found.anchors] == of(OTHER, third)
+    config = load(desk.config)
+    with open_parts(config, Output(as_json=True)) as parts:
+        current = parts.engine.usable()
+    assert current is not None
+    assert found.provenance == current.trust.provenance
+
+
+def test_baked_anchors_have_an_origin_that_is_kept(desk: Desk) -> None:
+    """A signed bundle with its version in the first line."""
+    before = desk.trust().provenance
+    assert before is None or isinstance(before, Provenance)
+    assert desk.trust(OTHER).provenance == before
+    assert before is None or before.source is not TrustSource.BUNDLE
+
+
+def test_what_is_kept_is_a_sound_bundle(desk: Desk) -> None:
+    """It reads back as the same."""
+    found = desk.trust(OTHER)
+    assert x509.read_bundle(found.pem).anchors == found.anchors
+
+
+def test_anchors_that_replace_the_baked_ones_do_not_need_them(desk: Desk) -> None:
+    """A gateway whose baked copy is gone is one that needs it."""
+    (desk.path / "roots.pem").unlink()
+    assert [anchor.sha256 for anchor in desk.trust(OTHER, replaces=True).anchors] == of(OTHER)
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ends", "said"),
+    [
+        ((), DAY, "It is not known which thing this certificate is for."),
+        (("--thing", "gw-1"), -DAY, "The certificate expired on "),
+    ],
+)
+def test_what_would_never_work_is_refused(
+    desk: Desk, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], ends: timedelta, said: str
+) -> None:
+    """With a remedy, before a generation is written."""
+    desk.lay(ends=ends)
+    assert desk.run(*arguments, "--json") == 4
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["event"], told["exit"]) == ("error", 4)
+    assert told["message"].startswith(said)
+    assert told["hint"]
+    assert desk.planned is None
+    assert not [*(desk.path / "state" / "generations").iterdir()]
+
+
+def test_nothing_is_made_for_what_cannot_be_read(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even the state directory."""
+    assert desk.run("--thing", "gw-1") == 4
+    assert "What was brought cannot be used: there is neither a private key nor an anchor" in capsys.readouterr().err
+    assert not (desk.path / "state").exists()
+
+
+def test_anchors_alone_make_no_state(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no set to give them to."""
+    desk.lay_roots(OTHER)
+    assert desk.run() == 4
+    assert "iot-cert enroll" in capsys.readouterr().err
+    assert not (desk.path / "state").exists()
+
+
+@pytest.mark.parametrize(("given", "code"), [(PASSWORD + b"\r\nmore", 5), (b"canary", 4), (b"", 4), (None, 4)])
+def test_the_first_line_of_a_file_is_the_password(
+    desk: Desk, capsys: pytest.CaptureFixture[str], given: bytes | None, code: int
+) -> None:
+    """With it the set is kept for when there is a network; without, nothing is; it is never shown."""
+    desk.lay(password=PASSWORD)
+    arguments = ["--thing", "gw-1", "--wait", "0"]
+    if given is not None:
+        (desk.path / "password").write_bytes(given)
+        arguments += ["--password-file", str(desk.path / "password")]
+    assert desk.run(*arguments) == code
+    assert (desk.planned is not None) == (code == 5)
+    told = capsys.readouterr()
+    assert "canary" not in told.out + told.err
+
+
+@pytest.mark.parametrize("thing", ["gw/#", "x" * 129, "gw 1", "+"])
+def test_no_thing_has_such_a_name(desk: Desk, thing: str) -> None:
+    """The configuration refuses it as well; a name becomes part of topics, and of a manifest with its limits."""
+    desk.lay()
+    try:
+        code = desk.run("--thing", thing, "--wait", "0")
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    assert code in {2, 4}
+    assert desk.planned is None
+
+
+def test_a_store_that_stays_busy_is_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After some patience with a worker of the daemon's, which soon lets go."""
+    desk.lay()
+    assert desk.run("--thing", "gw-1", "--wait", "0") == 5
+    monkeypatch.setattr(planned, "PATIENCE", 0.3)
+    with Store(desk.path / "state") as store:
+        store.lock()
+        assert desk.run("--thing", "gw-1") == 4
+    assert capsys.readouterr().err
+
+
+# -- what is planned ---------------------------------------------------------------------------------------------------
+
+
+def test_without_network_the_change_is_kept(desk: Desk) -> None:
+    """It is proven before it is used, whenever that will be; a second one has to wait."""
+    certificate_id = desk.lay(OTHER)
+    assert desk.run("--thing", "gw-1", "--wait", "0", "--reason", "a visit") == 5
+    found = desk.planned
+    assert found is not None
+    assert (found.kind, found.phase, found.reason, found.unproven) == ("import", "prepared", "a visit", False)
+    with Store(desk.path / "state") as store:
+        generation = store.generation(1)
+        assert store.current() is None
+    assert generation.manifest.certificate_id == certificate_id
+    assert generation.manifest.thing_name == "gw-1"
+    assert [anchor.sha256 for anchor in generation.trust.anchors] == of(BAKED, OTHER)
+    desk.lay()
+    assert desk.run("--thing", "gw-1", "--wait", "0") == 4
+    assert desk.planned is not None
+    assert desk.planned.id == found.id
+
+
+@as_root
+def test_root_may_use_it_at_once(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """An expired one too, since the clock may be what is wrong; the same again is nothing, once that has ended."""
+    desk.lay(ends=-DAY)
+    assert desk.run("--thing", "gw-1", "--unproven", "--no-wait", "--json") == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["event"], told["change"]["unproven"], told["current"]) == ("outcome", True, 1)
+    assert desk.planned is not None
+    assert (desk.planned.phase, desk.planned.unproven) == ("deployed", True)
+
+
+@as_root
+def test_the_certificate_in_use_is_told_from_a_new_one(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """In words, and for programs with an outcome."""
+    desk.use(OTHER)
+    with Store(desk.path / "state") as store:
+        credential = store.generation(1).credential
+    (desk.stick / "all").write_bytes(credential.key_pem + credential.certificate_pem)
+    capsys.readouterr()
+    assert desk.run() == 0
+    assert capsys.readouterr().out == "This certificate is in use already.\n"
+    assert desk.run("--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["outcome"], told["exit"]) == ("unchanged", 0)
+    assert desk.planned is None
