@@ -15,6 +15,7 @@ from agent.compose import load_anchors
 from agent.core import lint, overview
 from agent.core.endpoints import chains_to_amazon
 from agent.core.exits import Exit
+from agent.core.plain import to_plain
 from agent.core.values import Origin, TrustBundle
 from agent.delivery import Receiver, files_at, remote_at
 from agent.errors import MaterialError, RefusedError, StoreError
@@ -75,7 +76,7 @@ def show_list(config: Config, output: Output) -> Exit:
     findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint))
     code = pipeline.exit_of(findings)
     if output.as_json:
-        output.emit({**_told(found), "findings": overview_findings(findings), "exit": code})
+        output.emit({**_told(found), "findings": to_plain(findings), "exit": code})
         return code
     _show_screen(found, output)
     pipeline.show(output, name, findings, len(trust.anchors))
@@ -101,13 +102,6 @@ def _show_screen(found: dict[str, Any], output: Output) -> None:
     for field, text in overview.screen(found, overview.instant(found["clock"]["now"])):
         if field in {"generation", "anchors", "watched"}:
             output.field(field, text)
-
-
-def overview_findings(findings: tuple[lint.Finding, ...]) -> list[dict[str, Any]]:
-    """Return findings as plain data."""
-    from agent.core.plain import to_plain  # noqa: PLC0415 - only here
-
-    return list(to_plain(findings))
 
 
 def check(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
