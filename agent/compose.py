@@ -6,6 +6,7 @@ The SDK and the cryptography library are imported here, when a verb needs them, 
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import secrets
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from agent.core.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.engine import Engine
 from agent.errors import ConfigError, MaterialError, RefusedError
-from agent.world import Provisioning, Settings, World
+from agent.world import NoDependants, Provisioning, Settings, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from agent.adapters.clock import SystemClock
     from agent.adapters.store import Store
     from agent.core.values import TrustBundle
-    from agent.ports import Reporter
+    from agent.ports import Deployment, Reporter
 
 T = TypeVar("T")
 
@@ -53,6 +54,21 @@ class Parts:
     store: Store
     broker: Broker
     clock: SystemClock
+
+
+def deployment(config: Config) -> Deployment:
+    """Return who serves the dependants: this process when it is root, else the helper that is."""
+    from agent.adapters.standing import any_configured  # noqa: PLC0415
+
+    if not any_configured(config.dependants):
+        return NoDependants()
+    if os.geteuid() == 0:
+        from agent.adapters.deployer import Deployer  # noqa: PLC0415
+
+        return Deployer(config.dependants, config.state_dir, config.deploy_dir)
+    from agent.adapters.helper import Helper  # noqa: PLC0415
+
+    return Helper(config.deploy_socket)
 
 
 @contextmanager
@@ -92,6 +108,7 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
             reporter=reporter,
             chance=random.SystemRandom().random,
             new_id=lambda: secrets.token_hex(4),
+            dependants=deployment(config),
         )
         engine = Engine(world, engine_settings(config))
         stack.callback(engine.close)

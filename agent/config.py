@@ -22,6 +22,7 @@ import yaml
 
 from agent.core.calendar import DAYS, MaintenanceWindow
 from agent.core.decide import Limits
+from agent.core.dependants import FORMATS, Content, Copy, Dependants, Format, Hooks, Unit, Verification
 from agent.core.endpoints import Endpoint, EndpointKind, Proxy, classify, is_host
 from agent.core.policy import RenewalPolicy
 from agent.core.schedule import Holds
@@ -38,6 +39,9 @@ E = TypeVar("E", bound="StrEnum")
 
 DEFAULT_STATE_DIR = Path("/var/lib/iot-cert-agent")
 DEFAULT_RUNTIME_DIR = Path("/run/iot-cert-agent")
+DEFAULT_HOOKS = Path("/etc/iot-cert-agent/hooks.d")
+DEFAULT_DEPLOY_DIR = Path("/var/lib/iot-cert-agent-deploy")
+DEFAULT_DEPLOY_SOCKET = Path("/run/iot-cert-agent-deploy.sock")
 DEFAULT_ANCHORS = Path("/usr/share/iot-cert-agent/amazon-roots.pem")
 
 MAX_CONFIG = 65_536  # bytes
@@ -48,6 +52,10 @@ MAX_CLIENT_ID = 128  # bytes; AWS IoT Core quota
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,7})([smhd])")
 _TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.service")
+_ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_ADDRESS = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]):[0-9]{1,5}")
+_MODE = re.compile(r"0?[0-7]{3}")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 TARGET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,4}")
 PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -153,6 +161,9 @@ class Config:
     runtime_dir: Path = DEFAULT_RUNTIME_DIR
     trust: TrustConfig = field(default_factory=TrustConfig)
     watch: tuple[WatchConfig, ...] = ()
+    dependants: Dependants = field(default_factory=lambda: Dependants(hooks=Hooks(directory=DEFAULT_HOOKS)))
+    deploy_dir: Path = DEFAULT_DEPLOY_DIR
+    deploy_socket: Path = DEFAULT_DEPLOY_SOCKET
     key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
     subject: str | None = None
     vouched_clock: bool = False
@@ -232,6 +243,11 @@ class _Section:
     def _complain(self, key: str, expected: str, node: yaml.Node) -> None:
         self._complaints.add(node, self._name(key), expected, node)
 
+    def complain(self, key: str, expected: str) -> None:
+        node = self._get(key)
+        if node is not None:
+            self._complain(key, expected, node)
+
     def has(self, key: str) -> bool:
         return self._get(key) is not None
 
@@ -260,8 +276,7 @@ class _Section:
         if value is None:
             return default
         if not value.startswith("/"):
-            node = self._get(key)
-            self._complain(key, "an absolute path", node) if node else None
+            self.complain(key, "an absolute path")
             return default
         return Path(value)
 
@@ -326,6 +341,20 @@ class _Section:
         return [_Section(item, f"{self._name(key)}[{number}]", self._complaints) for number, item in
                 enumerate(node.value)]  # fmt: skip
 
+    def mode(self, key: str, default: int) -> int:
+        value = self.text(key, _MODE, 'a file mode such as "0640", in quotes')
+        return default if value is None else int(value, 8)
+
+    def command(self, key: str) -> tuple[str, ...]:
+        node = self._get(key)
+        if node is None:
+            return ()
+        words = [item.value for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+        if not words or not all(isinstance(word, str) and word for word in words) or not words[0].startswith("/"):
+            self._complain(key, "a list such as [/usr/bin/test, -e, /run/x], which begins with an absolute path,", node)
+            return ()
+        return tuple(words)
+
     def days(self, key: str) -> frozenset[int]:
         node = self._get(key)
         if node is None:
@@ -349,8 +378,7 @@ class _Section:
         try:
             return ZoneInfo(value)
         except (ValueError, OSError, KeyError):
-            node = self._get(key)
-            self._complain(key, "a time zone such as Europe/Berlin", node) if node else None
+            self.complain(key, "a time zone such as Europe/Berlin")
             return UTC
 
     def parameters(self, key: str) -> dict[str, str | FileValue]:
@@ -521,6 +549,9 @@ def _read(root: _Section, path: Path) -> Config:
         runtime_dir=root.path("runtime_dir", defaults.runtime_dir),
         trust=_trust(root.section("trust")),
         watch=tuple(_watch(item) for item in root.sections("watch")),
+        dependants=_dependants(root),
+        deploy_dir=root.path("deploy_dir", defaults.deploy_dir),
+        deploy_socket=root.path("deploy_socket", defaults.deploy_socket),
         key_algorithm=key.choice("algorithm", defaults.key_algorithm),
         subject=key.text("subject", expected="an RFC 4514 name such as CN=gw-0042,O=Example"),
         vouched_clock=root.flag("vouched_clock", default=False),
@@ -554,6 +585,71 @@ def _watch(section: _Section) -> WatchConfig:
     watch = WatchConfig(path=section.path("path", default.path), warn=section.duration("warn", default.warn))
     section.finish()
     return watch
+
+
+def _dependants(root: _Section) -> Dependants:
+    return Dependants(
+        copies=tuple(_copy(item) for item in root.sections("copies")),
+        hooks=_hooks(root.section("hooks")),
+        units=tuple(_unit(item) for item in root.sections("dependants")),
+    )
+
+
+def _copy(section: _Section) -> Copy:
+    section.require("to", "content")
+    default = Copy(to=Path("/"), content=Content.CHAIN)
+    copy = Copy(
+        to=section.path("to", default.to),
+        content=section.choice("content", default.content),
+        format=section.choice("format", default.format),
+        owner=section.text("owner", _ACCOUNT, "a user's name") or default.owner,
+        group=section.text("group", _ACCOUNT, "a group's name") or default.group,
+        mode=section.mode("mode", default.mode),
+        password_file=section.path("password_file", Path("/")) if section.has("password_file") else None,
+        on_failure=section.choice("on_failure", default.on_failure),
+    )
+    if copy.content not in FORMATS[copy.format]:
+        section.complain(
+            "format", f"one that can hold {copy.content}: DER holds one key or certificate, PKCS #12 a pair"
+        )
+    if copy.format is Format.PKCS12:
+        section.require("password_file")
+    section.finish()
+    return copy
+
+
+def _hooks(section: _Section) -> Hooks:
+    default = Hooks(directory=DEFAULT_HOOKS)
+    hooks = Hooks(
+        directory=section.path("directory", default.directory),
+        timeout=section.duration("timeout", default.timeout),
+        user=section.text("user", _ACCOUNT, "a user's name") or default.user,
+        on_failure=section.choice("on_failure", default.on_failure),
+    )
+    section.finish()
+    return hooks
+
+
+def _unit(section: _Section) -> Unit:
+    section.require("unit")
+    default, verify = Unit(name=""), section.section("verify")
+    unit = Unit(
+        name=section.text("unit", _UNIT, "a service's name with its suffix, such as mosquitto.service,") or "",
+        action=section.choice("action", default.action),
+        timeout=section.duration("timeout", default.timeout),
+        healthy=section.duration("healthy", default.healthy),
+        verify=Verification(
+            tls=verify.text("tls", _ADDRESS, "host:port") or "",
+            command=verify.command("command"),
+            new_process=verify.flag("new_process", default=False),
+        ),
+        on_failure=section.choice("on_failure", default.on_failure),
+    )
+    if unit.name.startswith("iot-cert-agent"):
+        section.complain("unit", "another unit than the agent's own")
+    verify.finish()
+    section.finish()
+    return unit
 
 
 def _proxy(section: _Section) -> Proxy:

@@ -16,7 +16,7 @@ from ssl import TLSVersion
 from typing import TYPE_CHECKING
 
 from agent import survey
-from agent.adapters import probes, tls, x509
+from agent.adapters import probes, standing, tls, x509
 from agent.adapters.known import known
 from agent.adapters.store import NEEDED_BYTES, NEEDED_INODES
 from agent.compose import load_anchors, load_claim
@@ -77,7 +77,7 @@ class Doctor:
                      self._watched(config)):  # fmt: skip
             self._note(line)
         self._look_at_broker(config)
-        self._note(ok("dependants", "No dependants are configured."))
+        self._note(self._dependants(config))
         return self._in_order("something before it has failed")
 
     def _note(self, line: Line) -> None:
@@ -211,6 +211,24 @@ class Doctor:
                         text = f"{common_name(facts.subject)} in {item.path} ends at {clock_time(facts.not_after)}."
                         return warning("watched", "watched-expiring", text, "Whoever that file belongs to must act.")
         return ok("watched", f"{len(config.watch)} watched files are in order.")
+
+    def _dependants(self, config: Config) -> Line:
+        found = standing.document(config.dependants, config.deploy_dir)
+        current = self._snapshot.current if self._snapshot else None
+        if found is None:
+            return ok("dependants", "No dependants are configured.")
+        if current is None:
+            return skipped("dependants", "there is no set that they could use")
+        remedy = "When that is put right, `sudo iot-cert deploy` tries at once."
+        problems = [step["problem"] for step in found["steps"] if step["problem"]]
+        if problems:
+            more = f" And {len(problems) - 1} more: `iot-cert status`." if problems[1:] else ""
+            return failure("dependants", "dependant", f"{problems[0]}{more}", remedy)
+        if found["generation"] != current.number:
+            text = f"The dependants were not served generation {current.number} yet."
+            remedy = "`systemctl enable --now iot-cert-agent-deploy.socket`; then `sudo iot-cert deploy`."
+            return warning("dependants", "dependants-unserved", text, remedy)
+        return ok("dependants", f"All {len(found['steps'])} dependants use generation {current.number}.")
 
     # -- the network -----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.core import acceptance, decide, retirement, timekeeping, topics, troubles
+from agent.core.dependants import Occasion
 from agent.core.diagnosis import Examination
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
@@ -401,7 +402,7 @@ class Engine:
             case decide.Prove() | decide.HoldProbation() | decide.EndProbation():
                 return self._prove(action, record)
             case decide.Deploy():
-                return Deployed(at=now, probation=self._settings.limits.probation)
+                return self._deploy(record)
             case _:
                 raise RuntimeError(f"the engine does not know the action {type(action).__name__}")
 
@@ -568,8 +569,33 @@ class Engine:
         homes = store.fallbacks(record.generation)
         if not homes:
             return Rejected(at=now, failure=record.condemned or _nothing_left())
-        store.roll_back(record.base if record.base in homes else homes[0], record.generation)
+        home = record.base if record.base in homes else homes[0]
+        store.roll_back(home, record.generation)
+        try:
+            self._world.dependants.take_up(Occasion.ROLLED_BACK)
+        except CloudError as error:  # they are tried again by themselves; the set before is in use either way
+            self._tell("trouble", f"{error} {error.hint}".rstrip(), error.failure.kind)
         return RolledBack(at=now)
+
+    def _deploy(self, record: ChangeRecord) -> Event:
+        self.close()
+        try:
+            self._world.dependants.take_up(Occasion.ACTIVATED)
+        except CloudError as error:
+            raise CloudError(self._affordable(error.failure, record)) from error
+        return Deployed(at=self._world.clock.now(), probation=self._settings.limits.probation)
+
+    def _affordable(self, failure: Failure, record: ChangeRecord) -> Failure:
+        """Let a dependant turn a change back only while the set before connects: the gateway comes first."""
+        lasted = decide.has_lasted(record, failure, self._world.clock.now(), self._settings.limits)
+        if not (failure.decisive and lasted) or record.base is None:
+            return failure
+        try:
+            self._prover.probe(self._prover.candidate(record.base))
+        except (CloudError, StoreError) as error:
+            message = f"{failure.message} Generation {record.base} does not connect now, so this set stays: {error}"
+            return replace(failure, decisive=False, message=message)
+        return failure
 
     # -- what people and the ladder ask for --------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class BundleError(AgentError):
 
 
 class CloudError(AgentError):
-    """The network, the endpoint or the cloud service did not do what was asked.
+    """Somebody else did not do what was asked: the network, the endpoint, the cloud service, a dependant.
 
     Attributes:
         failure: The same as a value, with its class, which the state machine judges.

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from agent.core.dependants import Occasion
     from agent.core.lifecycle import ChangeRecord
     from agent.core.values import Candidate, CertificateFacts, CredentialSet, Generation, Manifest, TrustBundle
 
@@ -114,6 +115,17 @@ class Materials(Protocol):
 
         Raises:
             MaterialError: They do not belong together.
+        """
+
+
+class Deployment(Protocol):
+    """The gateway's other programs that use the set."""
+
+    def take_up(self, occasion: Occasion) -> None:
+        """Have them use the current set, and return when they do; what they use already is left alone.
+
+        Raises:
+            CloudError: One of them does not; the failure is decisive when its owner wants to go back for that.
         """
 
 

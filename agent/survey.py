@@ -109,11 +109,18 @@ def document(config: Config, snapshot: Snapshot) -> dict[str, Any]:
         "damage": snapshot.damage,
         "warn_anchors": [span.total_seconds() for span in config.trust.warn],
         "watched": [watched(item) for item in config.watch],
+        "dependants": _standing(config),
         "plan": to_plain(plan_of(config, snapshot)),
         "retirements": to_plain(retirements(config, snapshot)),
     }
     plain["health"], plain["exit"] = overview.judge(plain, snapshot.clock.now)
     return plain
+
+
+def _standing(config: Config) -> dict[str, Any] | None:
+    from agent.adapters import standing  # noqa: PLC0415 - see agent.compose
+
+    return standing.document(config.dependants, config.deploy_dir)
 
 
 MAX_WATCHED = 20  # certificates of one watched file that the document names: those that end first

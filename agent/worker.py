@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent import delivery, survey
 from agent.core import diagnosis, exits, schedule
+from agent.core.dependants import Occasion
 from agent.core.exits import Exit
 from agent.core.orders import MAX_LINE, Do, Order, decode_order
 from agent.core.plain import PlainError, encode, to_plain
@@ -85,6 +86,9 @@ class Worker:
             self._carry_out()
         except AgentError as error:
             self._fail(error)
+        if self._order.do is Do.SERVE:
+            self._wire.send(self._end)
+            return
         try:
             self._end["document"] = survey.document(self._config, survey.take(self._config))
         except AgentError as error:
@@ -102,9 +106,12 @@ class Worker:
         }
 
     def _carry_out(self) -> None:
-        from agent.compose import open_parts  # noqa: PLC0415 - looking at a gateway without a state directory needs none
+        from agent.compose import deployment, open_parts  # noqa: PLC0415 - looking without a state directory needs none
 
         order = self._order
+        if order.do is Do.SERVE:
+            deployment(self._config).take_up(Occasion.AGAIN)
+            return
         if order.do is Do.LOOK and not self._config.state_dir.exists():
             return
         first = order.do is Do.BEGIN and order.kind is Kind.ENROLL
@@ -168,7 +175,7 @@ class Task:
                 engine.note_retired(order.change)
             case Do.TAKE_DROP | Do.DOWNLOAD:
                 self._take_in()
-            case Do.LOOK:
+            case _:  # to look; what needs no store does not get here
                 self._look_at_image()
 
     def _try_out(self, what: Do) -> None:

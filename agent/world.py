@@ -10,8 +10,9 @@ from agent.core.decide import Limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from agent.core.dependants import Occasion
     from agent.core.values import Candidate, TrustBundle
-    from agent.ports import Clock, Cloud, Materials, Reporter, Store
+    from agent.ports import Clock, Cloud, Deployment, Materials, Reporter, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,13 @@ class Settings:
     keep: int = 3
 
 
+class NoDependants:
+    """The dependants of a gateway on which no other program needs to be told."""
+
+    def take_up(self, occasion: Occasion) -> None:
+        """See `agent.ports.Deployment`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
     """The ports, and chance."""
@@ -63,3 +71,4 @@ class World:
     reporter: Reporter
     chance: Callable[[], float]
     new_id: Callable[[], str]
+    dependants: Deployment = field(default_factory=NoDependants)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
@@ -172,11 +172,15 @@ def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool
         StoreError: It exists, or could not be written whole; what was written is removed again.
     """
     mode = modes.secret_mode if secret else modes.public_mode
+    _write_dressed(dir_fd, name, data, lambda fd: _set_mode(fd, mode))
+
+
+def _write_dressed(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with explained(f"write {name}"):
         fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         try:
-            _set_mode(fd, mode)
+            dress(fd)
             _write_all(fd, data)
             os.fsync(fd)
         except BaseException:
@@ -219,6 +223,32 @@ def replace(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool =
     remove(dir_fd, temporary)
     write_new(dir_fd, temporary, data, modes, secret=secret)
     _move_over(dir_fd, temporary, name)
+
+
+def put_beside(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]) -> None:
+    """Write what is to replace a file beside it, and sync it; `move_in` puts it in its place.
+
+    Args:
+        dir_fd: The directory.
+        name: The file that is to be replaced.
+        data: Its new content.
+        dress: Gives the open, empty file its owner, mode and labels; may raise OSError.
+
+    Raises:
+        StoreError: It could not be written whole; nothing is left of it.
+    """
+    remove(dir_fd, TEMPORARY + name)
+    _write_dressed(dir_fd, TEMPORARY + name, data, dress)
+
+
+def move_in(dir_fd: int, name: str) -> None:
+    """Put in place what `put_beside` wrote.
+
+    Raises:
+        StoreInDoubtError: It is in place, but a power cut may bring the old content back.
+        StoreError: The old content is in place.
+    """
+    _move_over(dir_fd, TEMPORARY + name, name)
 
 
 def point(dir_fd: int, name: str, target: str) -> None:

@@ -11,6 +11,7 @@ import ctypes
 import os
 import pwd
 import signal
+import stat
 from typing import TYPE_CHECKING
 
 from agent.adapters.durable import explained
@@ -40,6 +41,30 @@ def become_owner(path: Path) -> None:
             os.setgroups([])  # an owner without a name has no further groups
         os.setresgid(status.st_gid, status.st_gid, status.st_gid)
         os.setresuid(status.st_uid, status.st_uid, status.st_uid)
+
+
+def changeable_by_others(path: Path) -> str:
+    """Return who but root could change what is at a path, it and every directory above it, or an empty text.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    real = path.resolve()
+    for step in (real, *real.parents):
+        status = step.stat()
+        if status.st_uid != 0:
+            return f"{step} belongs to {_name_of(status.st_uid)} and not to root"
+        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # where nobody may rename another's
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+            return f"{step} may be written by others than root (`chmod go-w {step}`)"
+    return ""
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def keep_memory_private() -> None:

@@ -91,18 +91,28 @@ def _defect(error: Exception, output: Output) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
-    if arguments.verb == "sandbox":
-        from agent.cli import sandbox  # noqa: PLC0415
+    match arguments.verb:
+        case "sandbox":
+            from agent.cli import sandbox  # noqa: PLC0415
 
-        return sandbox.run(arguments, output)
-    if arguments.verb == "trust" and (arguments.action == "publish" or getattr(arguments, "files", None)):
-        from agent.cli import pipeline  # noqa: PLC0415
+            return sandbox.run(arguments, output)
+        case "trust" if arguments.action == "publish" or getattr(arguments, "files", None):
+            from agent.cli import pipeline  # noqa: PLC0415
 
-        return pipeline.carry_out(arguments, output)  # on a machine that is no gateway
-    if arguments.verb == "check":
-        from agent.cli import check  # noqa: PLC0415
+            return pipeline.carry_out(arguments, output)  # on a machine that is no gateway
+        case "check":
+            from agent.cli import check  # noqa: PLC0415
 
-        return check.carry_out(arguments, output)  # which also tells what is wrong with the configuration
+            return check.carry_out(arguments, output)  # which also tells what is wrong with the configuration
+        case "deploy":
+            from agent.cli import deploy  # noqa: PLC0415
+
+            return deploy.carry_out(arguments, output)  # for which the configuration has to be root's
+        case _:
+            return _dispatch_on_gateway(arguments, output)
+
+
+def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
     from agent.config import load  # noqa: PLC0415
 
     config = load(arguments.config)

@@ -47,6 +47,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     _add_changes(verbs)
     _add_import(verbs)
     _add_holds(verbs)
+    _add_deploy(verbs)
     _add_views(verbs)
     _add_trust(verbs)
     _add_sandbox(verbs)
@@ -124,6 +125,12 @@ def _add_holds(verbs: Verbs) -> None:
     _add(verbs, "resume", "end a pause")
     _add(verbs, "retire", "have the cloud deactivate the certificates left behind now, instead of after the grace")
     _add(verbs, "run", "run the daemon; systemd starts it as iot-cert-agent.service")
+
+
+def _add_deploy(verbs: Verbs) -> None:
+    verb = _add(verbs, "deploy", "have this gateway's other programs take the set up, and say which do not")
+    verb.add_argument("--afresh", action="store_true", help="also those that use it already")
+    verb.add_argument("--serve", action="store_true", help="do so for whoever asks; systemd's socket unit starts it")
 
 
 def _add_views(verbs: Verbs) -> None:

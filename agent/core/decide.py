@@ -23,6 +23,7 @@ from agent.core.lifecycle import (
     NOTHING_ISSUED,
     ChangeRecord,
     Condemned,
+    Deployed,
     Event,
     KeyLost,
     Phase,
@@ -70,6 +71,7 @@ class Limits:
         refusal_patience: How long a refusal may be the spreading of an activation.
         probation: The trial period after activation.
         check_every: The longest time between two proofs in probation.
+        dependants_patience: How long a dependant that fails is tried again before that counts.
     """
 
     daily_limit: int = 4
@@ -79,6 +81,7 @@ class Limits:
     refusal_patience: timedelta = timedelta(minutes=1)
     probation: timedelta = timedelta(minutes=10)
     check_every: timedelta = timedelta(minutes=1)
+    dependants_patience: timedelta = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,7 +330,9 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     if failure.code == "key-lost":
         retry_at = now + timedelta(seconds=retry_delay(failure.kind, 1, jitter))
         return KeyLost(at=now, failure=failure, retry_at=retry_at)
-    lasted = _refusal_lasted(record, failure, now, limits)
+    lasted = has_lasted(record, failure, now, limits)
+    if lasted and failure.kind is FailureClass.DEPENDANT and record.phase is Phase.ACTIVE and record.condemned is None:
+        return _without_dependant(record, failure, now, limits)
     if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
         goes_back = record.phase.activated and record.base is not None
         return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
@@ -339,6 +344,13 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
     return StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> Event:
+    """Go back when the dependant's owner wants that and there is something to go back to; else go on and say so."""
+    if failure.decisive and record.base is not None:
+        return Condemned(at=now, failure=failure)
+    return Deployed(at=now, probation=limits.probation, problem=replace(failure, decisive=False))
 
 
 def _spaced(record: ChangeRecord) -> timedelta:
@@ -360,8 +372,8 @@ def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
     return TokenExpired(at=facts.clock.now)
 
 
-def _refusal_lasted(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> bool:
-    """Whether the cloud has had the time to make a fresh certificate or policy known everywhere."""
+def has_lasted(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> bool:
+    """Whether there was time enough: for a fresh certificate or policy to spread, for a dependant to come up."""
     patience = _patience(failure, limits)
     since = min(record.refused_since or now, now)
     return now - since >= patience  # a clock that was set back begins the wait anew
@@ -373,6 +385,8 @@ def _patience(failure: Failure, limits: Limits) -> timedelta:
             return limits.policy_patience
         case FailureClass.CREDENTIAL:
             return limits.refusal_patience
+        case FailureClass.DEPENDANT:
+            return limits.dependants_patience
         case _:
             return timedelta()
 
@@ -381,6 +395,8 @@ def _not_yet(failure: Failure, limits: Limits) -> Failure:
     if not _patience(failure, limits):
         return replace(failure, decisive=False)
     patience = duration(_patience(failure, limits))
+    if failure.kind is FailureClass.DEPENDANT:
+        return replace(failure, decisive=False, remedy=f"It is tried again; after {patience} the change goes back.")
     remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {patience}."
     return replace(failure, decisive=False, remedy=remedy)
 

@@ -51,7 +51,7 @@ def of_outcome(record: ChangeRecord, wait: Wait | None, *, has_set: bool) -> Exi
     if wait is not None:
         return _of_wait(wait.code, wait.failure.kind if wait.failure else None)
     if record.phase.succeeded:
-        return Exit.DONE
+        return Exit.DEGRADED if record.degraded else Exit.DONE
     if record.failure is not None and record.failure.kind is FailureClass.OPERATOR:
         return Exit.DONE
     return Exit.DEGRADED if has_set else Exit.CRITICAL

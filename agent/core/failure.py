@@ -33,6 +33,7 @@ class FailureClass(StrEnum):
     THROTTLED = "throttled"  # back off; never a refusal
     STORE = "store"  # the disk; nothing is lost
     PROTOCOL = "protocol"  # a reply that cannot be accepted; ask again on a new connection
+    DEPENDANT = "dependant"  # another program does not take the set up; tried again, then as configured
     OPERATOR = "operator"  # nothing failed: a person decided so
 
 

@@ -119,6 +119,7 @@ class ChangeRecord:
             the endpoint's own certificate was valid then.
         anchor: SHA-256 of the trust anchor that the endpoint chained to at the last proof; empty when it is not known.
         unproven: Whether a person had its generation activated before it was proven.
+        degraded: What a dependant failed with that the change went on without.
     """
 
     id: str
@@ -150,6 +151,7 @@ class ChangeRecord:
     retired_at: datetime | None = None
     anchor: str = ""
     unproven: bool = False
+    degraded: Failure | None = None
 
     @property
     def committed_at(self) -> datetime | None:
@@ -243,9 +245,15 @@ class Activated(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed(Event):
-    """The dependants use the new set."""
+    """The dependants use the new set, as far as they can.
+
+    Attributes:
+        probation: The trial period that begins.
+        problem: What a dependant failed with that the change goes on without, or None.
+    """
 
     probation: timedelta
+    problem: Failure | None = None
 
 
 class ProbationHeld(Proven):
@@ -412,7 +420,7 @@ UNANSWERED = frozenset({"no-reply", "session-lost", "cloud-unavailable", "garble
 # After these it is certain that no certificate was issued, so the request does not count against the daily limit.
 NOTHING_ISSUED = frozenset({"throttled", "denied", "request-refused", "not-authorised", "not-sent", "key-lost"})
 
-_REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
+_REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.DEPENDANT})
 
 
 def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
@@ -446,8 +454,8 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
             return replace(record, thing_name=thing_name)
         case GenerationPrepared():
             return replace(record, issued=_spent(record.issued))
-        case Deployed(probation=probation):
-            return replace(record, probation_until=event.at + probation)
+        case Deployed(probation=probation, problem=problem):
+            return replace(record, probation_until=event.at + probation, degraded=problem)
         case Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
             good_time = event.at if synchronised else record.good_time
             proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)

@@ -50,6 +50,7 @@ class Event(StrEnum):
     TROUBLE_THROTTLED = "trouble-throttled"
     TROUBLE_STORE = "trouble-store"
     TROUBLE_PROTOCOL = "trouble-protocol"
+    TROUBLE_DEPENDANT = "trouble-dependant"
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     TAKEN_OVER = "taken-over"
@@ -113,6 +114,9 @@ CATALOGUE: dict[Event, Message] = {
     Event.TROUBLE_THROTTLED: Message("e8339248436e487ebfb85f6b27250d3b", P.INFO, "The cloud asks for patience"),
     Event.TROUBLE_STORE: Message("5e1308da2f6e4083b0c9f8db1bf585c4", P.ERROR, "The state directory cannot be used"),
     Event.TROUBLE_PROTOCOL: Message("a4e017c72668431ebdaaaff99f48232f", P.WARNING, "A reply could not be accepted"),
+    Event.TROUBLE_DEPENDANT: Message(
+        "88f8675e752a459f821d08d548dabb83", P.ERROR, "Another program does not use the certificate"
+    ),
     Event.CONNECTED: Message("0164b758698547d5b373003c858550d9", P.INFO, "Connected to the endpoint"),
     Event.DISCONNECTED: Message("5f5f2c661e024f1db11e396d321b9ecb", P.INFO, "The connection has ended"),
     Event.TAKEN_OVER: Message("d1c9bfa206814569b707ed26c7f3fb43", P.WARNING, "Another client uses the same client id"),
@@ -161,6 +165,7 @@ _OF_KINDS: dict[str, Event] = {
     FailureClass.THROTTLED: Event.TROUBLE_THROTTLED,
     FailureClass.STORE: Event.TROUBLE_STORE,
     FailureClass.PROTOCOL: Event.TROUBLE_PROTOCOL,
+    FailureClass.DEPENDANT: Event.TROUBLE_DEPENDANT,
 }
 
 

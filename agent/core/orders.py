@@ -29,6 +29,7 @@ class Do(StrEnum):
     NOTE_RETIRED = "note-retired"  # write down that the cloud accepted a retirement
     TAKE_DROP = "take-drop"  # take a signed bundle in from the inbox
     DOWNLOAD = "download"  # take a signed bundle in from a URL
+    SERVE = "serve"  # have the dependants looked after, with neither store nor cloud
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ def _findings(document: Document, now: datetime) -> Iterator[Finding]:
     if believable:
         yield from _watched(document, now)
     yield from _changes(document)
+    yield from _dependants(document)
     yield from _live(document, now)
 
 
@@ -123,6 +124,12 @@ def _changes(document: Document) -> Iterator[Finding]:
             yield DEGRADED, "", f"The cloud refuses to retire {item['certificate_id'][:12]}: {item['refused']}"
 
 
+def _dependants(document: Document) -> Iterator[Finding]:
+    standing = document.get("dependants") or {}
+    problems = [step["problem"] for step in standing.get("steps") or []]
+    yield from ((DEGRADED, "trouble-dependant", str(text)) for text in [*problems, standing.get("problem")] if text)
+
+
 def _live(document: Document, now: datetime) -> Iterator[Finding]:
     link = document.get("connection") or {}
     if link.get("state") == "taken-over":
@@ -166,6 +173,8 @@ def _current(document: Document, current: Document, now: datetime) -> Iterator[t
     yield "anchors", "\n".join(_anchor_lines(current, now))
     for item in document.get("watched") or []:
         yield "watched", _watched_line(item, now)
+    if document.get("dependants"):
+        yield "dependants", "\n".join(_dependant_lines(document["dependants"]))
 
 
 def _anchor_lines(current: Document, now: datetime) -> Iterator[str]:
@@ -176,6 +185,16 @@ def _anchor_lines(current: Document, now: datetime) -> Iterator[str]:
     if trust:
         name = "the baked copy" if trust["source"] == "baked" else f"signed bundle {trust['version']}"
         yield f"from {name}{' of ' + trust['issued_at'][:10] if trust.get('issued_at') else ''}"
+
+
+def _dependant_lines(standing: Document) -> Iterator[str]:
+    steps = standing["steps"]
+    if not steps:
+        yield "not served yet"
+    else:
+        served = sum(not step["problem"] for step in steps)
+        yield f"{served} of {len(steps)} use generation {standing['generation']}"
+    yield from (f"{step['name']}: {step['problem']}" for step in steps if step["problem"])
 
 
 def _watched_line(item: Document, now: datetime) -> str:

@@ -97,6 +97,7 @@ def _record(node: Node) -> ChangeRecord:
         retired_at=node.optional_time("retired_at"),
         anchor=node.optional_text("anchor", limit=64) or "",
         unproven=node.flag("unproven"),
+        degraded=_failure(node.optional_node("degraded")),
     )
 
 

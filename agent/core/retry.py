@@ -45,6 +45,7 @@ BACKOFFS: dict[FailureClass, Backoff] = {
     FailureClass.THROTTLED: Backoff(base=30, cap=3600, floor=10),
     FailureClass.STORE: Backoff(base=30, cap=3600, floor=10),
     FailureClass.PROTOCOL: Backoff(base=10, cap=600, floor=2),
+    FailureClass.DEPENDANT: Backoff(base=4, cap=30, floor=1),
     FailureClass.OPERATOR: Backoff(base=1, cap=1),
 }
 

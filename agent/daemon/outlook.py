@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agent.adapters import standing
 from agent.adapters.clock import SystemClock
 from agent.core import overview, retirement, schedule, timekeeping
 from agent.core.decide import Action, Facts, next_action, plainly, requests_of
@@ -187,7 +188,13 @@ class Outlook:
     # -- the document --------------------------------------------------------------------------------------------------
 
     def document(
-        self, *, connection: dict[str, Any], stuck: str, configuration_refused: str, refusals: Mapping[str, str]
+        self,
+        *,
+        connection: dict[str, Any],
+        stuck: str,
+        configuration_refused: str,
+        refusals: Mapping[str, str],
+        unserved: str,
     ) -> dict[str, Any]:
         """Return the status document as of now; the arguments are what only the daemon knows."""
         pause = self.pause if self.pause and self.pause.until > self.now() else None
@@ -203,6 +210,7 @@ class Outlook:
             "retirements": [
                 {**to_plain(item), "refused": refusals.get(item.certificate_id, "")} for item in self.retirements()
             ],
+            "dependants": standing.document(self.config.dependants, self.config.deploy_dir, unserved),
             "connection": connection,
             "stuck": stuck,
             "configuration_refused": configuration_refused,

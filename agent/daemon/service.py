@@ -36,6 +36,7 @@ from agent.core.orders import Do, Order
 from agent.core.retry import Backoff
 from agent.core.values import Kind, Origin
 from agent.daemon.control import Control
+from agent.daemon.dependants import Dependants
 from agent.daemon.desk import Desk
 from agent.daemon.fleet import Fleet
 from agent.daemon.inbox import Inbox
@@ -110,6 +111,7 @@ class Daemon:
         self.session = Session(self.loop, self._connector(), self, self._chance)
         self.fleet = Fleet(self.loop, self, self._chance)
         self._inbox = Inbox(self.loop, self.consider)
+        self._dependants = Dependants(self.loop, start_worker, self._chance, self.consider)
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
         self._told: set[str] = set()
@@ -209,6 +211,7 @@ class Daemon:
         if self._stopping:
             return
         self._stopping = True
+        self._dependants.stop()
         self.notifier.stopping("stopping")
         self._tell(messages.Event.STOPPING, "Stopping; a change in flight is kept and goes on at the next start.")
         if self._worker is not None:
@@ -235,6 +238,7 @@ class Daemon:
             self._tell(messages.Event.RELOAD_REFUSED, f"The configuration before stays in force: {error}")
         else:
             self._refused_configuration = ""
+            self._dependants.hurry()
             self._tell(messages.Event.RELOADED, "The configuration was read again.")
             self.submit(Order(do=Do.LOOK, orderly=True))
             if self.outlook.change is not None:  # what it waits for may just have been put right
@@ -477,8 +481,13 @@ class Daemon:
                 self._start(*chosen)
             else:
                 self._retire_due()
+                self._look_after_dependants()
                 self._sleep()
         self._publish()
+
+    def _look_after_dependants(self) -> None:
+        if self.outlook.change is None:  # which sees to them itself
+            self._dependants.consider(self.outlook.config, self.outlook.generation)
 
     def _choose(self) -> tuple[Order, Client | None] | None:
         if monotonic() < self._hold_until:
@@ -528,6 +537,7 @@ class Daemon:
         seconds += [self._hold_until - monotonic()] if self._hold_until > monotonic() else []
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
         seconds += [self._inbox.delay] if self._inbox.delay is not None else []
+        seconds += [self._dependants.delay] if self.outlook.has_set and self.outlook.change is None else []
         if self._look is not None:
             self._look.cancel()
         delay = min(seconds, default=schedule.LOOK_EVERY.total_seconds())
@@ -653,6 +663,7 @@ class Daemon:
             stuck=self._stuck,
             configuration_refused=self._refused_configuration,
             refusals=self.fleet.refused,
+            unserved=self._dependants.problem,
         )
 
     def _publish(self) -> None:

@@ -26,7 +26,7 @@ USERADD_PACKAGES = "${PN}"
 GROUPADD_PARAM:${PN} = "--system iot-cert-admin"
 USERADD_PARAM:${PN} = "--system --user-group --home-dir ${localstatedir}/lib/iot-cert-agent --shell /sbin/nologin iot-cert-agent"
 
-SYSTEMD_SERVICE:${PN} = "iot-cert-agent.service iot-cert-agent.socket"
+SYSTEMD_SERVICE:${PN} = "iot-cert-agent.service iot-cert-agent.socket iot-cert-agent-deploy.socket"
 SYSTEMD_AUTO_ENABLE = "enable"
 
 do_configure[noexec] = "1"
@@ -44,7 +44,8 @@ do_install() {
     install -D -m 0755 ${S}/packaging/debian/iot-cert ${D}${bindir}/iot-cert
     install -D -m 0644 ${S}/config/config.yaml ${D}${sysconfdir}/iot-cert-agent/config.yaml
     install -D -m 0644 ${S}/config/amazon-roots.pem ${D}${datadir}/iot-cert-agent/amazon-roots.pem
-    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/systemd/iot-cert-agent.service ${S}/systemd/iot-cert-agent.socket
+    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/systemd/*.service ${S}/systemd/*.socket
+    install -d ${D}${sysconfdir}/iot-cert-agent/hooks.d
     install -D -m 0644 ${S}/systemd/iot-cert-agent.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/iot-cert-agent.conf
     install -D -m 0644 ${S}/systemd/iot-cert-agent.catalog ${D}${nonarch_libdir}/systemd/catalog/iot-cert-agent.catalog
 }

@@ -249,4 +249,6 @@ def access(path: Path) -> tuple[int, int, int]:
 def test_the_folder_holds_what_is_installed_and_no_package() -> None:
     """An `__init__.py` would make it shadow systemd-python."""
     kinds = {"catalog", "service", "socket", "sysusers", "tmpfiles"}
-    assert {path.name for path in SYSTEMD.iterdir()} == {f"iot-cert-agent.{kind}" for kind in kinds}
+    assert {path.name for path in SYSTEMD.iterdir()} == {
+        *(f"iot-cert-agent.{kind}" for kind in kinds), "iot-cert-agent-deploy.service", "iot-cert-agent-deploy.socket"
+    }  # fmt: skip

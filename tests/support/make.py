@@ -159,6 +159,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "damage": [],
         "warn_anchors": [span.total_seconds() for span in WARN_ANCHORS],
         "watched": [],
+        "dependants": None,
         "plan": {"due": False, "why": "its turn has not come", "code": "scheduled", "at": at, "kind": "rotate"},
         "retirements": [],
         "health": [],

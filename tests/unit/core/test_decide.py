@@ -17,10 +17,12 @@ from agent.core.lifecycle import (
     NOTHING_ISSUED,
     ChangeRecord,
     Condemned,
+    Deployed,
     Event,
     KeyLost,
     KeyReady,
     Phase,
+    ProbationPassed,
     Registered,
     Rejected,
     RequestFailed,
@@ -458,8 +460,58 @@ def test_what_is_not_decisive_ends_nothing(phase: Phase, kind: FailureClass, sin
 def test_a_prepared_generation_outlives_every_failure_that_is_not_decisive(phase: Phase, kind: FailureClass) -> None:
     """Once a generation is prepared no class of failure ends the change without being decisive."""
     record = make.record(phase, refused_since=NOW - 30 * DAY, requests=(NOW - HOUR,) * 50)
+    goes_on = Deployed if (phase, kind) == (Phase.ACTIVE, F.DEPENDANT) else StepFailed
 
-    assert isinstance(fails(record, make.failure(kind, "request-refused")), StepFailed)
+    assert isinstance(fails(record, make.failure(kind, "request-refused")), goes_on)
+
+
+DEPENDANTS_PATIENCE = Limits().dependants_patience
+
+
+@pytest.mark.parametrize("decisive", [False, True])
+@pytest.mark.parametrize("since", [None, NOW, NOW - DEPENDANTS_PATIENCE + timedelta(seconds=1)])
+def test_a_dependant_is_given_time_to_come_up(since: datetime | None, *, decisive: bool) -> None:
+    """Within its patience it is tried again, whatever its owner wants of a failure that lasts."""
+    found = fails(make.record(Phase.ACTIVE, refused_since=since), make.failure(F.DEPENDANT, decisive=decisive))
+
+    assert isinstance(found, StepFailed)
+    assert not found.failure.decisive
+    assert found.retry_at <= NOW + timedelta(seconds=30)
+    assert ("after 2 min" in found.failure.remedy) == decisive
+
+
+def test_a_change_goes_on_without_a_dependant_that_fails_for_long() -> None:
+    """It says so in its record, which is what the history, the exit code and the job's answer are made of."""
+    record = make.record(Phase.ACTIVE, refused_since=NOW - DEPENDANTS_PATIENCE)
+    failure = make.failure(F.DEPENDANT)
+    event = fails(record, failure)
+    after = advance(record, event)
+
+    assert (after.phase, after.degraded, after.probation_until) == (
+        Phase.DEPLOYED, failure, NOW + Limits().probation,
+    )  # fmt: skip
+    assert advance(after, make.event(ProbationPassed)).degraded == failure
+
+
+def test_a_change_goes_back_for_a_dependant_whose_owner_wants_that() -> None:
+    """Once its patience is over, and never twice."""
+    record = make.record(Phase.ACTIVE, refused_since=NOW - DEPENDANTS_PATIENCE)
+    failure = make.failure(F.DEPENDANT, decisive=True)
+    condemned = advance(record, fails(record, failure))
+
+    assert condemned.condemned == failure
+    assert isinstance(act(condemned), decide.RollBack)
+    assert isinstance(fails(replace(condemned, refused_since=NOW - DAY), failure), StepFailed)
+
+
+def test_a_first_certificate_stays_though_a_dependant_fails() -> None:
+    """There is nothing to go back to, and a gateway that connects is worth more than what else runs on it."""
+    record = make.record(Phase.ACTIVE, kind=Kind.ENROLL, base=None, refused_since=NOW - DAY)
+    found = fails(record, make.failure(F.DEPENDANT, decisive=True))
+
+    assert isinstance(found, Deployed)
+    assert found.problem is not None
+    assert not found.problem.decisive
 
 
 @pytest.mark.parametrize(("asked", "factor"), [(1, 1), (2, 4), (3, 16), (4, 64), (9, 64)])

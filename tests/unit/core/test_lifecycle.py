@@ -39,6 +39,8 @@ from agent.core.lifecycle import (
     advance,
 )
 
+REFUSALS = {FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.DEPENDANT}
+
 ILLEGAL = [(phase, kind) for phase in Phase for kind in make.EVENTS if (phase, kind) not in TRANSITIONS]
 
 HAPPY_PATH: list[tuple[type[Event], Phase]] = [
@@ -231,7 +233,7 @@ def test_a_failure_is_counted_and_is_no_crash(phase: Phase) -> None:
     assert (record.failure, record.retry_at) == (failure, NOW + HOUR)
 
 
-@pytest.mark.parametrize("kind", [FailureClass.CREDENTIAL, FailureClass.POLICY])
+@pytest.mark.parametrize("kind", sorted(REFUSALS))
 def test_patience_is_counted_from_the_first_refusal(kind: FailureClass) -> None:
     """Later refusals, and other failures between them, do not begin the patience anew."""
     record = make.record(Phase.PREPARED)
@@ -242,7 +244,7 @@ def test_patience_is_counted_from_the_first_refusal(kind: FailureClass) -> None:
     assert record.refused_since == NOW + MINUTE
 
 
-@pytest.mark.parametrize("kind", [FailureClass.CREDENTIAL, FailureClass.POLICY])
+@pytest.mark.parametrize("kind", sorted(REFUSALS))
 def test_a_refusal_before_the_first_one_begins_the_patience_anew(kind: FailureClass) -> None:
     """When the clock was set back between two refusals, the earlier time is the one that can be counted from."""
     record = make.record(Phase.PREPARED)
@@ -252,7 +254,7 @@ def test_a_refusal_before_the_first_one_begins_the_patience_anew(kind: FailureCl
     assert record.refused_since == NOW - HOUR
 
 
-@pytest.mark.parametrize("kind", sorted(set(FailureClass) - {FailureClass.CREDENTIAL, FailureClass.POLICY}))
+@pytest.mark.parametrize("kind", sorted(set(FailureClass) - REFUSALS))
 def test_only_a_refusal_begins_the_patience(kind: FailureClass) -> None:
     """A failure of another class does not count as a refusal."""
     record = advance(make.record(Phase.PREPARED), make.event(StepFailed, failure=make.failure(kind)))

@@ -184,8 +184,12 @@ class Gateway(RuleBasedStateMachine):
                 assert not after.phase.ended or (after.phase is Phase.REJECTED and before.base is None)
             return
         assert after.condemned == before.condemned
+        if failure.kind is FailureClass.SERVER_TRUST and self.now - before.entered_at >= DAY:
+            assert not after.phase.ended or not before.phase.activated  # others have their turn; nothing in use goes
+            return
         if before.phase in PREPARED:
-            assert after.phase is before.phase
+            goes_on = before.phase is Phase.ACTIVE and failure.kind is FailureClass.DEPENDANT
+            assert after.phase is before.phase or (goes_on and after.degraded == failure)
         if failure.kind not in {FailureClass.POLICY, FailureClass.PROTOCOL}:
             assert not after.phase.ended
 

@@ -1,0 +1,185 @@
+"""Copies of the set for programs that cannot follow the links: looked at, written beside, and put in place together.
+
+The directories they lie in may belong to the program's user, so every step of a path is opened from the one above it.
+No step may be a link, nor belong to anybody but root and the copy's owner, nor be anybody else's to write: else whoever
+owns it could have root write where it should not.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.adapters import durable
+from agent.core.dependants import Format
+from agent.errors import DamagedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from agent.core.dependants import Copy
+
+MAX_COPY = 4 * 1024 * 1024  # bytes; larger than any set of anchors
+MAX_PASSWORD = 4096
+LABEL = "security.selinux"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What became of the copies.
+
+    Attributes:
+        changed: Whether any had to be written.
+        problems: Why a copy is not as it should be, by its path.
+        digests: SHA-256 of those that are different each time they are made, by their path.
+    """
+
+    changed: bool
+    problems: Mapping[Path, str]
+    digests: Mapping[str, str]
+
+
+def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
+    """Return the content of the password files; what cannot be read is missing, and the copy says so."""
+    found = {}
+    for path in {copy.password_file for copy in copies if copy.password_file}:
+        with suppress(OSError), open(path, "rb", opener=_opener) as file:
+            found[path] = file.read(MAX_PASSWORD)
+    return found
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def write(copies: Sequence[Copy], contents: Sequence[bytes], known: Mapping[str, str]) -> Written:
+    """Put every copy in place that is not as it should be.
+
+    All are written beside their places before the first is moved, so that a key and its certificate in two files are
+    apart for a moment only; a copy that cannot be written keeps those of its pair away from nobody else.
+
+    Args:
+        copies: Which.
+        contents: What each holds.
+        known: SHA-256 of what was written last, by path, for those that are different each time they are made.
+    """
+    problems: dict[Path, str] = {}
+    digests: dict[str, str] = {}
+    ready: list[tuple[int, Copy]] = []
+    with ExitStack() as stack:
+        for copy, content in zip(copies, contents, strict=True):
+            try:
+                directory = stack.enter_context(_directory(copy))
+                if _is_right(directory, copy, content, known):
+                    digests |= _digest_of(copy, known.get(str(copy.to), ""))
+                    continue
+                _put_beside(directory, copy, content)
+                ready.append((directory, copy))
+                digests |= _digest_of(copy, hashlib.sha256(content).hexdigest())
+            except (StoreError, KeyError) as error:
+                problems[copy.to] = _problem(copy, error)
+        for directory, copy in ready:
+            try:
+                durable.move_in(directory, copy.to.name)
+            except StoreError as error:
+                problems[copy.to] = _problem(copy, error)
+    return Written(changed=bool(ready), problems=problems, digests=digests)
+
+
+def _digest_of(copy: Copy, digest: str) -> dict[str, str]:
+    return {str(copy.to): digest} if copy.format is Format.PKCS12 else {}
+
+
+def _problem(copy: Copy, error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{copy.to} is not written: there is no user {copy.owner} or no group {copy.group}."
+    return f"{copy.to} is not written: {error} {getattr(error, 'hint', '')}".rstrip()
+
+
+def _ids(copy: Copy) -> tuple[int, int]:
+    return pwd.getpwnam(copy.owner).pw_uid, grp.getgrnam(copy.group).gr_gid
+
+
+@contextmanager
+def _directory(copy: Copy) -> Iterator[int]:
+    """Open the directory of a copy, step by step, each step checked on what was opened.
+
+    Raises:
+        StoreError: A step is missing, a link, or somebody else's.
+        KeyError: The owner is unknown.
+    """
+    trusted = {0, os.geteuid(), _ids(copy)[0]}
+    fd = durable.open_directory("/")
+    try:
+        path = "/"
+        for step in copy.to.parent.parts[1:]:
+            path = os.path.join(path, step)  # noqa: PTH118 - names, not paths, are opened
+            below = _step(fd, step, path)
+            os.close(fd)
+            fd = below
+            _check(fd, path, trusted)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _step(above: int, name: str, path: str) -> int:
+    with durable.explained(f"go through {path}"):
+        if stat.S_ISLNK(os.lstat(name, dir_fd=above).st_mode):
+            raise StoreError(f"{path} is a link.", hint="Give the path without links under `copies:`.")
+    return durable.open_directory(name, above)
+
+
+def _check(fd: int, path: str, trusted: set[int]) -> None:
+    status = os.fstat(fd)
+    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    if status.st_uid not in trusted or shared:
+        whose = "may be written by others" if shared else f"belongs to user {status.st_uid}"
+        hint = "It and all above it must be root's or the copy's owner's, and nobody else's to write."
+        raise StoreError(f"{path} {whose}.", hint=hint)
+
+
+def _is_right(directory: int, copy: Copy, content: bytes, known: Mapping[str, str]) -> bool:
+    try:
+        status = os.lstat(copy.to.name, dir_fd=directory)
+        found = durable.read(directory, copy.to.name, MAX_COPY)
+    except (OSError, DamagedError):
+        return False
+    dressed = (status.st_uid, status.st_gid) == _ids(copy) and stat.S_IMODE(status.st_mode) == copy.mode
+    if copy.format is Format.PKCS12:
+        return dressed and hashlib.sha256(found).hexdigest() == known.get(str(copy.to))
+    return dressed and found == content
+
+
+def _put_beside(directory: int, copy: Copy, content: bytes) -> None:
+    uid, gid = _ids(copy)
+    label = _label(directory, copy.to.name)
+
+    def dress(fd: int) -> None:
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, copy.mode)
+        if label:
+            os.setxattr(fd, LABEL, label)
+
+    durable.put_beside(directory, copy.to.name, content, dress)
+
+
+def _label(directory: int, name: str) -> bytes:
+    """Return the SELinux label of the file that is replaced, or nothing: a new file then gets its directory's."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return b""
+    try:
+        return os.getxattr(fd, LABEL)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

@@ -1,0 +1,215 @@
+"""Serves the dependants: copies, then hooks, then units, each once for each set, and says what came of it.
+
+The set that it is about to serve is on disk before anybody is given it: a crash or a rollback in between can leave
+nobody on a set that the report does not name. Serving again does only what is left, so a flood reloads nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.adapters import clock, copies, durable, hooks, programs
+from agent.adapters.extract import extract
+from agent.adapters.standing import REPORT
+from agent.adapters.units import Systemd
+from agent.core.dependants import (
+    LONGEST,
+    MAX_REPORT,
+    Occasion,
+    OnFailure,
+    Report,
+    Step,
+    decode_report,
+    encode_report,
+    failure_of,
+    trouble,
+)
+from agent.core.plain import PlainError
+from agent.core.wording import duration
+from agent.errors import AgentError, CloudError, DamagedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from agent.adapters.extract import Extract
+    from agent.core.dependants import Dependants, Unit
+
+LOCK = "lock"
+MAX_PROBLEM = 500  # characters of what is said about one dependant
+_MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)  # names and outcomes alone, for `iot-cert status`
+
+
+class Deployer:
+    """Serves dependants in this process; see `agent.adapters.helper` for how an unprivileged agent has it done."""
+
+    def __init__(
+        self, dependants: Dependants, state_dir: Path, directory: Path, *, systemd: Systemd | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            dependants: Who.
+            state_dir: Where the set is.
+            directory: Where the report lies, which belongs to whoever runs this; made when it is missing.
+            systemd: The service manager; None for the machine's.
+        """
+        self._dependants = dependants
+        self._state_dir = state_dir
+        self._directory = directory
+        self._systemd = systemd or Systemd()
+
+    def take_up(self, occasion: Occasion) -> None:
+        """See `agent.ports.Deployment`."""
+        try:
+            report = self.serve(occasion)
+        except AgentError as error:
+            raise CloudError(trouble(f"The dependants could not be served: {error}", error.hint)) from error
+        failure = failure_of(report)
+        if failure is not None:
+            raise CloudError(failure)
+
+    def serve(self, occasion: Occasion, *, afresh: bool = False) -> Report:
+        """Serve whoever does not use the set yet, and return how all of them stand.
+
+        Args:
+            occasion: Why, for hooks.
+            afresh: Whether also those are served that use the set already.
+
+        Raises:
+            AgentError: There is no whole set to serve, or the report cannot be written.
+        """
+        with durable.explained(f"create {self._directory}"):
+            self._directory.mkdir(mode=_MODES.directory_mode, parents=True, exist_ok=True)
+        with durable.directory(str(self._directory)) as fd, _locked(fd):
+            wanted = self._dependants.copies
+            given = extract(self._state_dir, wanted, copies.passwords(wanted))
+            record = _Record(fd)
+            if afresh:
+                durable.remove(fd, REPORT)
+            return _Round(self._dependants, given, record, self._systemd).serve(occasion, self._state_dir)
+
+
+class _Record:
+    """The report on disk."""
+
+    def __init__(self, directory: int) -> None:
+        self._directory = directory
+
+    def read(self, of: str) -> Report | None:
+        """Return the last report if it is about the set `of`."""
+        try:
+            report = decode_report(durable.read(self._directory, REPORT, MAX_REPORT), REPORT)
+        except (FileNotFoundError, DamagedError, PlainError):
+            return None  # everybody is served again, which costs a reload
+        return report if report.set == of else None
+
+    def write(self, report: Report) -> Report:
+        durable.replace(self._directory, REPORT, encode_report(report) + b"\n", _MODES)
+        return report
+
+
+class _Round:
+    """One time of serving them all."""
+
+    def __init__(self, dependants: Dependants, given: Extract, record: _Record, systemd: Systemd) -> None:
+        self._dependants = dependants
+        self._given = given
+        self._record = record
+        self._systemd = systemd
+        self._deadline = clock.monotonic() + LONGEST.total_seconds()
+
+    def serve(self, occasion: Occasion, state_dir: Path) -> Report:
+        before = self._record.read(self._given.set) or self._record.write(self._report(()))
+        wanted = self._dependants.copies
+        written = copies.write(wanted, self._given.copies, dict(before.written))
+        done = before.done
+        if written.changed and done:  # whoever read a copy that was damaged has to read it again
+            done = frozenset()
+            self._record.write(self._report(()))
+        steps = [_step(f"copy {copy.to}", written.problems.get(copy.to, ""), copy.on_failure) for copy in wanted]
+        steps += self._hooks(done, _environment(self._given, occasion, state_dir))
+        steps += [self._unit(unit, done) for unit in self._dependants.units]
+        report = self._report(tuple(steps), tuple(written.digests.items()))
+        if occasion is Occasion.AGAIN and (before.steps, before.written) == (report.steps, report.written):
+            return report  # nothing is new, and flash wears out
+        return self._record.write(report)
+
+    def _report(self, steps: tuple[Step, ...], written: tuple[tuple[str, str], ...] = ()) -> Report:
+        now = clock.SystemClock().now()
+        return Report(at=now, generation=self._given.generation, set=self._given.set, steps=steps, written=written)
+
+    def _hooks(self, done: frozenset[str], environment: Mapping[str, str]) -> Iterator[Step]:
+        wanted = self._dependants.hooks
+        found, problem = hooks.find(wanted.directory)
+        if problem:
+            yield _step("hooks", problem, wanted.on_failure)
+        for hook in found:
+            name = f"hook {hook.name}"
+            if name in done:
+                yield Step(name=name)
+            else:
+                yield _step(name, self._in_time(partial(self._run, hook, environment)), wanted.on_failure)
+
+    def _run(self, hook: Path, environment: Mapping[str, str]) -> str:
+        wanted = self._dependants.hooks
+        problem = hooks.unsafe(hook)
+        if problem:
+            return problem
+        try:
+            account = programs.account(wanted.user)
+        except KeyError:
+            return f"{hook} is not run: there is no user {wanted.user}."
+        mine = account.uid == os.geteuid()
+        problem = programs.run(
+            [str(hook)],
+            wanted.timeout.total_seconds(),
+            environment={**environment, "HOME": account.home, "USER": account.name},
+            account=None if mine else account,
+        )
+        return f"The hook {hook.name} failed: {problem}." if problem else ""
+
+    def _unit(self, unit: Unit, done: frozenset[str]) -> Step:
+        if unit.name in done and self._systemd.is_served(unit, self._given):
+            return Step(name=unit.name)
+        return _step(unit.name, self._in_time(partial(self._systemd.serve, unit, self._given)), unit.on_failure)
+
+    def _in_time(self, serve: Callable[[], str]) -> str:
+        if clock.monotonic() < self._deadline:
+            return serve()
+        return f"The others took more than {duration(LONGEST)}, so this one was not come to."
+
+
+def _step(name: str, problem: str, on_failure: OnFailure) -> Step:
+    shown = "".join(char if char.isprintable() else " " for char in problem[:MAX_PROBLEM])
+    return Step(name=name, problem=shown, goes_back=bool(problem) and on_failure is OnFailure.ROLL_BACK)
+
+
+def _environment(given: Extract, occasion: Occasion, state_dir: Path) -> dict[str, str]:
+    """Return what a hook is told: where things are and why it runs, and nothing secret."""
+    current = state_dir / "current"
+    return {
+        "IOT_CERT_PHASE": occasion.value,
+        "IOT_CERT_GENERATION": str(given.generation),
+        "IOT_CERT_THING": given.thing_name,
+        "IOT_CERT_CERTIFICATE_ID": given.certificate_id,
+        "IOT_CERT_KEY": str(current / "key.pem"),
+        "IOT_CERT_CERTIFICATE": str(current / "certificate.pem"),
+        "IOT_CERT_ANCHORS": str(current / "trust.pem"),
+    }
+
+
+@contextmanager
+def _locked(directory: int) -> Iterator[None]:
+    """Be the only one who serves; another waits for its turn."""
+    with durable.explained(f"lock {LOCK}"):
+        fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

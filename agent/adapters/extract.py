@@ -1,0 +1,203 @@
+"""What is given away of the set in use: read and rendered by the owner of the state directory, never by root.
+
+The helper that serves dependants runs as root, and the state directory belongs to a user who is not. A link planted
+there would have root read any file, and a file written there would have root parse anything. So a child gives up root's
+privileges for good, reads and checks the generation as the agent itself does, renders each copy, and hands bytes over a
+pipe. The parent takes them as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.adapters.durable import explained
+from agent.core.dependants import Content, Format
+from agent.core.plain import PlainError, decode, encode
+from agent.errors import AgentError, MaterialError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from agent.core.dependants import Copy
+    from agent.core.values import Generation
+
+MAX_EXTRACT = 8 * 1024 * 1024  # bytes of everything together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extract:
+    """What dependants are given.
+
+    Attributes:
+        generation: The generation in use.
+        thing_name: The thing's name.
+        certificate_id: SHA-256 of the certificate's DER, which a TLS server must show.
+        set: Tells two sets apart: certificate, chain and anchors.
+        copies: The content of each copy, in the order they were asked for.
+    """
+
+    generation: int
+    thing_name: str
+    certificate_id: str
+    set: str
+    copies: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> Extract:
+    """Return what dependants are given of the set in use.
+
+    Args:
+        state_dir: The state directory.
+        copies: What is to be copied.
+        passwords: The content of the password files, by their path.
+
+    Raises:
+        AgentError: There is no whole set, or a copy cannot be made of it.
+    """
+    with explained(f"look at {state_dir}"):
+        owner = state_dir.stat().st_uid
+    if os.geteuid() != 0 or owner == 0:
+        return _extract(state_dir, copies, passwords)
+    return _as_owner(state_dir, copies, passwords)
+
+
+def _extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> Extract:
+    from agent.adapters.store import Store  # noqa: PLC0415 - the parent of a child needs none of it
+
+    with Store(state_dir) as store:
+        number = store.current()
+        if number is None:
+            raise RefusedError("This gateway has no certificate yet, so there is nothing to serve.")
+        generation = store.generation(number)
+    digest = hashlib.sha256(generation.credential.certificate_pem + generation.trust.pem)
+    return Extract(
+        generation=number,
+        thing_name=generation.manifest.thing_name,
+        certificate_id=generation.credential.leaf.sha256,
+        set=digest.hexdigest(),
+        copies=tuple(render(generation, copy, passwords) for copy in copies),
+    )
+
+
+def render(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) -> bytes:
+    """Return what a copy holds.
+
+    Raises:
+        MaterialError: It cannot be made, as a PKCS #12 file without a password.
+    """
+    from agent.adapters import x509  # noqa: PLC0415
+
+    credential = generation.credential
+    leaf = x509.split(credential.certificate_pem)[0]
+    if copy.format is Format.PKCS12:
+        return _pkcs12(generation, copy, passwords)
+    match copy.content:
+        case Content.KEY:
+            return _der(credential.key_pem) if copy.format is Format.DER else credential.key_pem
+        case Content.CERTIFICATE:
+            return _der(leaf) if copy.format is Format.DER else leaf
+        case Content.CHAIN:
+            return credential.certificate_pem
+        case Content.PAIR:
+            return credential.key_pem.rstrip(b"\n") + b"\n" + credential.certificate_pem
+        case Content.ANCHORS:
+            return generation.trust.pem
+
+
+def _der(pem: bytes) -> bytes:
+    return base64.b64decode(b"".join(line for line in pem.splitlines() if not line.startswith(b"-----")))
+
+
+def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) -> bytes:
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        BestAvailableEncryption,
+        load_pem_private_key,
+        pkcs12,
+    )
+
+    lines = (passwords.get(copy.password_file, b"") if copy.password_file else b"").splitlines()
+    if not lines or not lines[0]:
+        raise MaterialError(f"{copy.password_file} has no password in its first line.")
+    lock, name = BestAvailableEncryption(lines[0]), generation.manifest.thing_name.encode()
+    if copy.content is Content.ANCHORS:
+        anchors = x509.load_pem_x509_certificates(generation.trust.pem)
+        entries = [pkcs12.PKCS12Certificate(anchor, None) for anchor in anchors]
+        return pkcs12.serialize_java_truststore(entries, lock)
+    leaf, *others = x509.load_pem_x509_certificates(generation.credential.certificate_pem)
+    key = load_pem_private_key(generation.credential.key_pem, None)
+    return pkcs12.serialize_key_and_certificates(name, key, leaf, others, lock)  # type: ignore[arg-type]
+
+
+# -- the child ---------------------------------------------------------------------------------------------------------
+
+
+def _as_owner(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> Extract:
+    with explained("start a process as the owner of the state directory"):
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        os._exit(_child(write_end, state_dir, copies, passwords))
+    os.close(write_end)
+    try:
+        with os.fdopen(read_end, "rb") as pipe:
+            data = pipe.read(MAX_EXTRACT + 1)
+    finally:
+        os.waitpid(child, 0)
+    return _received(data, len(copies))
+
+
+def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> int:
+    from agent.adapters.privileges import become_owner, keep_memory_private  # noqa: PLC0415
+
+    try:
+        become_owner(state_dir)
+        keep_memory_private()
+        found = _extract(state_dir, copies, passwords)
+        answer = {
+            "generation": found.generation,
+            "thing_name": found.thing_name,
+            "certificate_id": found.certificate_id,
+            "set": found.set,
+            "copies": [base64.b64encode(data).decode() for data in found.copies],
+        }
+    except AgentError as error:
+        answer = {"error": str(error), "hint": error.hint}
+    except Exception as error:  # noqa: BLE001 - it ends here: no frame of the parent's may run twice
+        answer = {"error": f"The set could not be read ({type(error).__name__})."}
+    with os.fdopen(pipe, "wb") as file:
+        file.write(encode(answer))
+    sys.stderr.flush()
+    return 0
+
+
+def _received(data: bytes, copies: int) -> Extract:
+    """Take the child's answer; it is as little trusted as the user it ran as."""
+    found = _understood(data)
+    if len(found.copies) != copies:
+        raise MaterialError("The set in use could not be read: a copy is missing.")
+    return found
+
+
+def _understood(data: bytes) -> Extract:
+    try:
+        node = decode(data, "the set in use", limit=MAX_EXTRACT)
+        if node.has("error"):
+            raise MaterialError(node.text("error", limit=4096), hint=node.optional_text("hint") or "")
+        rendered = [base64.b64decode(str(item), validate=True) for item in node.plain()["copies"]]
+        return Extract(
+            generation=node.number("generation"),
+            thing_name=node.text("thing_name", limit=128),
+            certificate_id=node.text("certificate_id", limit=64),
+            set=node.text("set", limit=64),
+            copies=tuple(rendered),
+        )
+    except (PlainError, ValueError, KeyError, TypeError) as error:
+        raise MaterialError(f"The set in use could not be read ({str(error)[:200] or type(error).__name__}).") from None

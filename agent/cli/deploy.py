@@ -1,0 +1,97 @@
+"""The verb `deploy`: have the gateway's other programs take the set up. Root's alone, and the helper's own program."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from agent.adapters.deployer import Deployer
+from agent.adapters.durable import explained
+from agent.adapters.privileges import changeable_by_others, keep_memory_private
+from agent.adapters.standing import any_configured
+from agent.config import load
+from agent.core.dependants import Occasion
+from agent.core.exits import Exit
+from agent.core.plain import to_plain
+from agent.errors import ConfigError, RefusedError
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from agent.cli.output import Output
+    from agent.config import Config
+    from agent.core.dependants import Report
+
+_FIRST_FD = 3  # sd_listen_fds(3)
+
+
+def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
+    """Serve the dependants and say how they stand, or be the helper.
+
+    Raises:
+        AgentError: It is refused, or could not be done.
+    """
+    if os.geteuid() != 0:
+        raise RefusedError("Only root may have other programs reloaded.", hint="Run it with sudo.")
+    keep_memory_private()
+    if arguments.serve:
+        return _be_helper(arguments.config)
+    config = load(arguments.config)
+    if not any_configured(config.dependants):
+        raise RefusedError(
+            "No dependants are configured.", hint=f"See `dependants:`, `copies:` and `hooks:` in {config.path}."
+        )
+    report = _deployer(config).serve(Occasion.AGAIN, afresh=arguments.afresh)
+    return _show(report, output)
+
+
+def _deployer(config: Config) -> Deployer:
+    """Return who serves by this configuration, once it is certain that it is root's own.
+
+    Raises:
+        ConfigError: Somebody else may change it.
+    """
+    try:
+        others = changeable_by_others(config.path)
+    except OSError as error:
+        raise ConfigError(f"{config.path}: it cannot be looked at: {error.strerror}") from None
+    if others:
+        raise ConfigError(f"{others}, so root does nothing by {config.path}.")
+    return Deployer(config.dependants, config.state_dir, config.deploy_dir)
+
+
+def _show(report: Report, output: Output) -> Exit:
+    if output.as_json:
+        output.emit({"event": "dependants", **to_plain(report)})
+    for step in report.steps if not output.as_json else ():
+        output.line(f"{'failed' if step.problem else 'ok':<7} {step.name}{': ' if step.problem else ''}{step.problem}")
+    return Exit.DEGRADED if report.problems else Exit.DONE
+
+
+def _be_helper(path: Path) -> Exit:
+    from agent.adapters.helper import serve  # noqa: PLC0415 - the helper's alone
+    from agent.adapters.notify import Notifier  # noqa: PLC0415
+
+    descriptors = Notifier().listen_fds()
+    if not descriptors:
+        raise RefusedError("--serve is for systemd, which hands the socket over.", hint="Run `iot-cert deploy`.")
+    with socket.socket(fileno=descriptors[0]) as listener:
+        serve(listener, lambda: _owner(path), lambda occasion: _deploy(path, occasion))
+    return Exit.DONE
+
+
+def _owner(path: Path) -> int:
+    state_dir = load(path).state_dir
+    with explained(f"look at {state_dir}"):
+        return state_dir.stat().st_uid
+
+
+def _deploy(path: Path, occasion: Occasion) -> Report:
+    """Serve by the configuration as it is now, and say in the journal what came of it."""
+    report = _deployer(load(path)).serve(occasion)
+    for step in report.problems:
+        print(f"{step.name}: {step.problem}", file=sys.stderr, flush=True)
+    return report

@@ -1,0 +1,250 @@
+"""The gateway's other programs that use the set: what is copied for them, and how they take it up. Values only.
+
+A program that follows the links in the state directory and reads them for each connection needs nothing. One that reads
+its files at its start alone is reloaded or restarted; one that wants them elsewhere gets a copy; the rest is hooks'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from agent.core.failure import Failure, FailureClass
+from agent.core.plain import decode, encode
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+MAX_HOOKS = 16
+LONGEST = timedelta(minutes=10)  # all of them together, so that the change is never out of sight for long
+MAX_REPORT = 64 * 1024  # bytes
+
+
+class Occasion(StrEnum):
+    """Why dependants are served. These words are all that the agent ever says to the helper that runs as root."""
+
+    ACTIVATED = "activated"  # a change has put another set in use
+    ROLLED_BACK = "rolled-back"  # the set before is in use again
+    AGAIN = "again"  # a look whether all is as it should be
+
+
+class Action(StrEnum):
+    """What is done to a unit; the words are systemctl's."""
+
+    RELOAD = "reload"
+    RESTART = "restart"
+    EITHER = "reload-or-restart"
+
+
+class OnFailure(StrEnum):
+    """What becomes of a change when a dependant does not take the new set up."""
+
+    DEGRADE = "degrade"  # it goes on, says so, and the dependant is tried again
+    ROLL_BACK = "rollback"
+
+
+class Content(StrEnum):
+    """What a copy holds."""
+
+    KEY = "key"
+    CERTIFICATE = "certificate"  # the gateway's own alone
+    CHAIN = "chain"  # with what the authority sent along
+    PAIR = "key+certificate"  # the key, then the chain
+    ANCHORS = "anchors"
+
+
+class Format(StrEnum):
+    """How a copy holds it."""
+
+    PEM = "pem"
+    DER = "der"
+    PKCS12 = "pkcs12"
+
+
+# DER is one object without a frame, and PKCS #12 a box with a key and its certificate, or with anchors.
+FORMATS: dict[Format, frozenset[Content]] = {
+    Format.PEM: frozenset(Content),
+    Format.DER: frozenset({Content.KEY, Content.CERTIFICATE}),
+    Format.PKCS12: frozenset({Content.PAIR, Content.ANCHORS}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """How a unit shows that it uses the new set.
+
+    Attributes:
+        tls: ``host:port`` at which it must show the new certificate, or empty.
+        command: A program that must end with 0, with its arguments; no shell.
+        new_process: It must have been started anew, for a program that reads its files at its start alone.
+    """
+
+    tls: str = ""
+    command: tuple[str, ...] = ()
+    new_process: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """A service of systemd's that uses the set.
+
+    Attributes:
+        name: With its suffix, such as ``mosquitto.service``.
+        action: What is done to it.
+        timeout: How long that and its verification may take.
+        healthy: How long it must be up after.
+        verify: What it must show.
+        on_failure: What becomes of the change when it fails.
+    """
+
+    name: str
+    action: Action = Action.EITHER
+    timeout: timedelta = timedelta(seconds=60)
+    healthy: timedelta = timedelta(seconds=3)
+    verify: Verification = field(default_factory=Verification)
+    on_failure: OnFailure = OnFailure.DEGRADE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A file that is written for a program which cannot follow the links.
+
+    Attributes:
+        to: Where.
+        content: What it holds.
+        format: How.
+        owner: The user it belongs to.
+        group: The group.
+        mode: Its mode.
+        password_file: What a PKCS #12 file is encrypted with: this file's first line.
+        on_failure: What becomes of the change when it cannot be written.
+    """
+
+    to: Path
+    content: Content
+    format: Format = Format.PEM
+    owner: str = "root"
+    group: str = "root"
+    mode: int = 0o600
+    password_file: Path | None = None
+    on_failure: OnFailure = OnFailure.DEGRADE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """Executables that are run at each change of the set, in the order of their names.
+
+    Attributes:
+        directory: Where they are; they and it belong to root.
+        timeout: How long each may take.
+        user: Who runs them.
+        on_failure: What becomes of the change when one fails.
+    """
+
+    directory: Path
+    timeout: timedelta = timedelta(seconds=60)
+    user: str = "root"
+    on_failure: OnFailure = OnFailure.DEGRADE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependants:
+    """All of them, in the order in which they are served: copies, hooks, units."""
+
+    copies: tuple[Copy, ...] = ()
+    hooks: Hooks
+    units: tuple[Unit, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What became of one dependant.
+
+    Attributes:
+        name: The dependant: ``copy PATH``, ``hook NAME``, or a unit's name.
+        problem: Why it does not use the set, a sentence; empty when it does.
+        goes_back: Whether a change is to go back for that.
+    """
+
+    name: str
+    problem: str = ""
+    goes_back: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How the dependants stand with a set.
+
+    Attributes:
+        at: When they were served.
+        generation: The set's generation.
+        set: What tells two sets apart, or empty when there is none; see `agent.adapters.extract`.
+        steps: Each dependant that was come to, in order.
+        written: SHA-256 of each copy, by its path, that is different each time it is made.
+    """
+
+    at: datetime
+    generation: int
+    set: str
+    steps: tuple[Step, ...] = ()
+    written: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def done(self) -> frozenset[str]:
+        """The dependants that use the set."""
+        return frozenset(step.name for step in self.steps if not step.problem)
+
+    @property
+    def problems(self) -> tuple[Step, ...]:
+        """Those that do not."""
+        return tuple(step for step in self.steps if step.problem)
+
+
+def encode_report(report: Report) -> bytes:
+    """Return the report as one line, without the newline."""
+    return encode({
+        "at": report.at,
+        "generation": report.generation,
+        "set": report.set,
+        "steps": list(report.steps),
+        "written": dict(report.written),
+    })  # fmt: skip
+
+
+def decode_report(data: bytes, what: str) -> Report:
+    """Return the report of a line.
+
+    Raises:
+        PlainError: It is none.
+    """
+    node = decode(data, what, limit=MAX_REPORT)
+    written = node.optional_node("written")
+    return Report(
+        at=node.time("at"),
+        generation=node.number("generation"),
+        set=node.text("set", limit=64),
+        steps=tuple(
+            Step(name=step.text("name"), problem=step.optional_text("problem") or "", goes_back=step.flag("goes_back"))
+            for step in node.nodes("steps")
+        ),
+        written=tuple((name, written.text(name, limit=64)) for name in written.names()) if written else (),
+    )
+
+
+def failure_of(report: Report) -> Failure | None:
+    """Return what the report means for the change in flight; None when every dependant uses the set."""
+    problems = report.problems
+    if not problems:
+        return None
+    told = [step.problem for step in problems[:3]]
+    more = [f"And {len(problems) - 3} more."] if problems[3:] else []
+    return trouble(" ".join([*told, *more]), decisive=any(step.goes_back for step in problems))
+
+
+def trouble(message: str, remedy: str = "", *, decisive: bool = False) -> Failure:
+    """Return the failure of a dependant, or of whoever serves them."""
+    remedy = remedy or "It is tried again; `journalctl -u iot-cert-agent-deploy` has what it said."
+    return Failure(kind=FailureClass.DEPENDANT, code="dependant", message=message, remedy=remedy, decisive=decisive)

@@ -1,0 +1,105 @@
+"""When the dependants are looked after outside of a change: at the start, every hour, and again after a failure.
+
+It serves none itself: a worker asks whoever may. That worker needs neither store nor cloud, so the session goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.adapters import standing
+from agent.adapters.clock import monotonic
+from agent.core.orders import Do, Order
+from agent.core.retry import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.config import Config
+    from agent.daemon.loop import Loop
+    from agent.daemon.workers import Running
+
+EVERY = 3600.0  # seconds between two looks while all is well
+_TROUBLE = Backoff(base=60, cap=3600, floor=20)
+
+
+class Dependants:
+    """The dependants of one gateway.
+
+    Attributes:
+        problem: Why they could not be served the last time, or empty.
+    """
+
+    def __init__(
+        self, loop: Loop, start_worker: Callable[..., Running], chance: Callable[[], float], news: Callable[[], None]
+    ) -> None:
+        """Look after nothing yet.
+
+        Args:
+            loop: Where to listen.
+            start_worker: How a worker is started.
+            chance: Draws a number in [0, 1).
+            news: Called when it is known how they stand.
+        """
+        self._loop = loop
+        self._start_worker = start_worker
+        self._chance = chance
+        self._news = news
+        self._running: Running | None = None
+        self._due = 0.0
+        self._failures = 0
+        self._served: int | None = None
+        self.problem = ""
+
+    @property
+    def delay(self) -> float:
+        """How many seconds there are before the next look."""
+        return max(self._due - monotonic(), 0.0) if self._running is None else EVERY
+
+    def hurry(self) -> None:
+        """Look at once: something may have been put right."""
+        self._due = 0.0
+
+    def consider(self, config: Config, generation: int | None) -> None:
+        """Have them served if it is time.
+
+        Args:
+            config: The configuration in force.
+            generation: The generation in use, with no change at work on it.
+        """
+        if self._running is not None or generation is None:
+            return
+        if self._served is not None and generation != self._served and not self._just_served(config, generation):
+            self._due = 0.0
+        if monotonic() < self._due:
+            return
+        self._due, self._served = monotonic() + EVERY, generation
+        if not standing.any_configured(config.dependants):
+            self.problem = ""
+            return
+        order = Order(do=Do.SERVE, configuration=config.source)
+        self._running = self._start_worker(self._loop, config.path, order, lambda _: None, self._on_end)
+
+    def stop(self) -> None:
+        """Ask nobody any more; whoever serves them goes on by itself."""
+        if self._running is not None:
+            self._running.kill()
+
+    def _just_served(self, config: Config, generation: int) -> bool:
+        """Whether the change that put this generation in use has seen to them already."""
+        report = standing.last_report(config.deploy_dir)
+        served = report is not None and report.generation == generation and not report.problems
+        if served:
+            self._served = generation
+        return served
+
+    def _on_end(self, end: dict[str, Any]) -> None:
+        self._running = None
+        error = end.get("error")
+        if error is None:
+            self.problem, self._failures = "", 0
+        else:
+            self.problem = f"{error['message']} {error.get('hint', '')}".rstrip()
+            self._failures = min(self._failures + 1, 12)
+            self._due = monotonic() + _TROUBLE.delay(self._failures, 0.5 + 0.5 * self._chance())
+        self._news()
