@@ -606,6 +606,7 @@ def _copy(section: _Section) -> Copy:
         group=section.text("group", _ACCOUNT, "a group's name") or default.group,
         mode=section.mode("mode", default.mode),
         password_file=section.path("password_file", Path("/")) if section.has("password_file") else None,
+        heal=section.flag("heal", default=default.heal),
         on_failure=section.choice("on_failure", default.on_failure),
     )
     if copy.content not in FORMATS[copy.format]:

@@ -38,7 +38,7 @@ class Written:
     Attributes:
         changed: Whether any had to be written.
         problems: Why a copy is not as it should be, by its path.
-        digests: SHA-256 of those that are different each time they are made, by their path.
+        digests: SHA-256 of those whose content alone does not tell whether they are right, by their path.
     """
 
     changed: bool
@@ -68,7 +68,7 @@ def write(copies: Sequence[Copy], contents: Sequence[bytes], known: Mapping[str,
     Args:
         copies: Which.
         contents: What each holds.
-        known: SHA-256 of what was written last, by path, for those that are different each time they are made.
+        known: What `Written.digests` was when this set was served last; empty for another set.
     """
     problems: dict[Path, str] = {}
     digests: dict[str, str] = {}
@@ -94,7 +94,7 @@ def write(copies: Sequence[Copy], contents: Sequence[bytes], known: Mapping[str,
 
 
 def _digest_of(copy: Copy, digest: str) -> dict[str, str]:
-    return {str(copy.to): digest} if copy.format is Format.PKCS12 else {}
+    return {} if copy.heal and copy.format is not Format.PKCS12 else {str(copy.to): digest}
 
 
 def _problem(copy: Copy, error: Exception) -> str:
@@ -152,6 +152,8 @@ def _is_right(directory: int, copy: Copy, content: bytes, known: Mapping[str, st
         found = durable.read(directory, copy.to.name, MAX_COPY)
     except (OSError, DamagedError):
         return False
+    if not copy.heal:
+        return str(copy.to) in known  # once for each set; what became of it since is its program's business
     dressed = (status.st_uid, status.st_gid) == _ids(copy) and stat.S_IMODE(status.st_mode) == copy.mode
     if copy.format is Format.PKCS12:
         return dressed and hashlib.sha256(found).hexdigest() == known.get(str(copy.to))

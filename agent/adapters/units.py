@@ -133,10 +133,8 @@ def verified(unit: Unit, extract: Extract, deadline: float) -> str:
     if problem:
         return f"{unit.name} does not use the new certificate: {problem}."
     if unit.verify.command:
-        problem = programs.run(unit.verify.command, max(deadline - clock.monotonic(), 1.0))
-        if problem:
-            return f"{unit.name}: {unit.verify.command[0]} does not confirm the new set: {problem}."
-    return ""
+        problem = _until(deadline, lambda: programs.run(unit.verify.command, max(deadline - clock.monotonic(), 1.0)))
+    return f"{unit.name}: {unit.verify.command[0]} does not confirm the new set: {problem}." if problem else ""
 
 
 def _until(deadline: float, look: Callable[[], str]) -> str:

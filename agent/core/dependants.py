@@ -120,6 +120,7 @@ class Copy:
         group: The group.
         mode: Its mode.
         password_file: What a PKCS #12 file is encrypted with: this file's first line.
+        heal: Whether it is put back when something else has changed it; not where its program writes to it, too.
         on_failure: What becomes of the change when it cannot be written.
     """
 
@@ -130,6 +131,7 @@ class Copy:
     group: str = "root"
     mode: int = 0o600
     password_file: Path | None = None
+    heal: bool = True
     on_failure: OnFailure = OnFailure.DEGRADE
 
 
