@@ -98,6 +98,7 @@ class RotationConfig:
     probation: timedelta = timedelta(minutes=10)
     policy_patience: timedelta = timedelta(minutes=10)
     refusal_patience: timedelta = timedelta(minutes=1)
+    dependants_patience: timedelta = timedelta(minutes=2)
     daily_limit: int = 4
     keep: int = 3
     grace: timedelta = timedelta(days=7)
@@ -200,6 +201,7 @@ class Config:
             daily_limit=self.rotation.daily_limit,
             policy_patience=self.rotation.policy_patience,
             refusal_patience=self.rotation.refusal_patience,
+            dependants_patience=self.rotation.dependants_patience,
             probation=self.rotation.probation,
         )
 
@@ -689,6 +691,7 @@ def _rotation(section: _Section) -> RotationConfig:
         probation=section.duration("probation", default.probation),
         policy_patience=section.duration("policy_patience", default.policy_patience),
         refusal_patience=section.duration("refusal_patience", default.refusal_patience),
+        dependants_patience=section.duration("dependants_patience", default.dependants_patience),
         daily_limit=section.number("daily_limit", default.daily_limit, 1, 1000),
         keep=section.number("keep", default.keep, 0, 100),
         grace=section.duration("grace", default.grace),

@@ -14,9 +14,10 @@ from agent.adapters import keys, x509
 from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
 from agent.core.decide import Limits
+from agent.core.dependants import trouble
 from agent.core.values import Candidate, Kind, Origin, Provenance, TrustSource
 from agent.engine import Engine, Outcome
-from agent.errors import MaterialError, StoreError, StoreInDoubtError
+from agent.errors import CloudError, MaterialError, StoreError, StoreInDoubtError
 from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent import ports
+    from agent.core.dependants import Occasion
     from agent.core.failure import Failure
     from agent.core.ladder import Climb
     from agent.core.lifecycle import ChangeRecord, Phase
@@ -154,6 +156,29 @@ def is_told(failure: Failure | None) -> bool:
     return all(_SENTENCE.fullmatch(text) for text in texts)
 
 
+class Programs:
+    """The gateway's other programs: which set they use, as far as they take one up. They outlive a restart."""
+
+    def __init__(self, current: Callable[[], int | None]) -> None:
+        self._current = current
+        self.asked: list[Occasion] = []
+        self.uses: int | None = None
+        self.refused: set[int] = set()
+        self.stubborn = False
+        self.goes_back = False
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def take_up(self, occasion: Occasion) -> None:
+        """See `agent.ports.Deployment`."""
+        self.asked.append(occasion)
+        self.meanwhile()
+        current = self._current()
+        assert current is not None
+        if self.stubborn or current in self.refused:
+            raise CloudError(trouble("bridge.service is failed after its restart.", decisive=self.goes_back))
+        self.uses = current
+
+
 class Rig:
     """One gateway and its cloud."""
 
@@ -177,6 +202,7 @@ class Rig:
         )
         self.claim_present = True
         self.disk = Disk()
+        self.programs = Programs(lambda: self.current)
         self._ids = itertools.count(1)
         path.mkdir(mode=0o700, exist_ok=True)
         self._open()
@@ -192,6 +218,7 @@ class Rig:
             reporter=self.log,
             chance=lambda: 0.5,
             new_id=lambda: f"change-{next(self._ids)}",
+            dependants=self.programs,
         )
         self.engine = Engine(world, self.settings)
 
@@ -387,6 +414,11 @@ class Rig:
         return clock
 
     # -- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> int | None:
+        """The number of the current generation, by the store as it is open now."""
+        return self.store.current()
 
     def in_use(self) -> tuple[int | None, int | None]:
         """Return the numbers of the current and the previous generation."""
