@@ -590,11 +590,18 @@ def _watch(section: _Section) -> WatchConfig:
 
 
 def _dependants(root: _Section) -> Dependants:
-    return Dependants(
+    found = Dependants(
         copies=tuple(_copy(item) for item in root.sections("copies")),
         hooks=_hooks(root.section("hooks")),
         units=tuple(_unit(item) for item in root.sections("dependants")),
     )
+    for key, names in (
+        ("copies", [item.to for item in found.copies]),
+        ("dependants", [item.name for item in found.units]),
+    ):
+        if len(set(names)) < len(names):
+            root.complain(key, "each one once")
+    return found
 
 
 def _copy(section: _Section) -> Copy:

@@ -860,6 +860,8 @@ class Engine:
             self._tell("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")
         elif record.failure is not None and record.failure is not before.failure:
             self._tell("trouble", f"{record.failure} {record.failure.remedy}".rstrip(), record.failure.kind)
+        elif isinstance(event, Deployed) and event.problem is not None:
+            self._tell("trouble", f"The change goes on without this: {event.problem.message}", event.problem.kind)
         elif record.phase is not before.phase:
             self._tell(record.phase, _PHASE_TEXTS[record.phase].format(record=record))
 

@@ -48,7 +48,8 @@ def _summary(change: dict[str, Any], wait: dict[str, Any] | None) -> str:
     name = f"{change['kind']} {change['id']}"
     match change["phase"]:
         case Phase.COMMITTED:
-            return f"Done: {name} is committed."
+            without = (change.get("degraded") or {}).get("message", "")
+            return f"Done: {name} is committed{f', without this: {without}' if without else '.'}"
         case Phase.ROLLED_BACK:
             return f"Rolled back: {name}.{why}"
         case _:

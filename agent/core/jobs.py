@@ -248,7 +248,7 @@ def answer_of(record: ChangeRecord, why: str = "", until: datetime | None = None
         why: What it waits for now, if it waits.
         until: Until when.
     """
-    failure = record.failure
+    failure = record.failure or record.degraded
     told = details(
         phase=record.phase,
         change=record.id,

@@ -40,9 +40,10 @@ def _samples(document: Mapping[str, Any], history: tuple[ChangeRecord, ...], now
     yield "health", "gauge", "Exit code of `iot-cert status`: 0 healthy, 1 degraded, 3 critical.", {}, document["exit"]
     yield from _certificates(document, now)
     yield from _watched(document)
-    for step in (document.get("dependants") or {}).get("steps") or []:
+    steps = {step["name"]: step for step in (document.get("dependants") or {}).get("steps") or []}
+    for name, step in steps.items():
         text = "Whether a dependant uses the set that it was served last."
-        yield "dependant_served", "gauge", text, {"name": step["name"]}, not step["problem"]
+        yield "dependant_served", "gauge", text, {"name": name}, not step["problem"]
     yield from _plan(document)
     link = document.get("connection") or {}
     for state in STATES:

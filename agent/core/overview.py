@@ -242,6 +242,8 @@ def _live_lines(document: Document) -> Iterator[tuple[str, str]]:
 def history_line(record: Document) -> str:
     """Return a finished change as one line."""
     failure = f": {record['failure']['message']}" if record.get("failure") else ""
+    if record.get("degraded"):
+        failure = f" (without this: {record['degraded']['message']})"
     if record.get("unproven"):
         failure = f" (activated unproven){failure}"
     return (

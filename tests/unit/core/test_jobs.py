@@ -425,6 +425,17 @@ def test_answers_without_a_change_have_a_status_of_their_own() -> None:
     assert rejected("bad", "Never.") == Answer(status=Status.REJECTED, details={"code": "bad", "message": "Never."})
 
 
+def test_a_change_that_went_on_without_a_dependant_succeeds_and_says_so() -> None:
+    """The fleet's operator sees on which gateways somebody has to look."""
+    record = make.record(
+        Phase.COMMITTED, degraded=make.failure(FailureClass.DEPENDANT, "dependant", message="It fails.")
+    )
+    answer = answer_of(record)
+
+    assert answer.status is Status.SUCCEEDED
+    assert (answer.details["failureClass"], answer.details["message"]) == ("dependant", "It fails.")
+
+
 def test_details_hold_no_nothing_and_cut_what_is_long() -> None:
     """AWS refuses an empty value as it refuses one of more than 1024 characters; a zero is something."""
     assert details(a="", b=None, c=0, d=False, e="x" * 5000) == {"c": "0", "d": "False", "e": "x" * MAX_DETAIL}

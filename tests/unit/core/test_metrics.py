@@ -322,3 +322,14 @@ def test_a_file_that_is_watched_twice_is_told_once() -> None:
 def test_without_watched_files_there_are_no_samples_of_them() -> None:
     """A family without samples would be refused."""
     assert not [name for name in read().families if "watched" in name]
+
+
+def test_a_dependant_tells_whether_it_uses_the_set() -> None:
+    """Each once, though it may be listed twice."""
+    steps = [
+        {"name": name, "problem": why} for name, why in (("nginx.service", ""), ("b", "It failed."), ("b", "Again."))
+    ]
+    families = read(dependants={"generation": 7, "steps": steps, "problem": ""}).families
+
+    assert sorted(families[f"{PREFIX}_dependant_served"].samples.values()) == [0, 1]
+    assert not [name for name in read().families if "dependant" in name]

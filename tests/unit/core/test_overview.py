@@ -14,7 +14,7 @@ from agent.core import overview
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
 from agent.core.messages import Event
-from agent.core.overview import CRITICAL, DEGRADED, DONE, LONG_DOWN, explain, history_line, judge, screen
+from agent.core.overview import CRITICAL, DEGRADED, DONE, LONG_DOWN, events, explain, history_line, judge, screen
 from agent.core.plain import encode, to_plain
 from agent.core.records import public
 from agent.core.timekeeping import ClockState
@@ -552,3 +552,43 @@ def test_the_screen_shows_what_is_watched() -> None:
     assert found["watched"] == "/etc/app.pem: 2, first until 2027-04-10 12:00 UTC (40 days left)"
     gone = {"path": "/etc/app.pem", "warn": 1.0, "problem": "/etc/app.pem: it is gone"}
     assert shown(watched=[gone])["watched"] == "/etc/app.pem: it is gone"
+
+
+# -- dependants --------------------------------------------------------------------------------------------------------
+
+
+def standing(*steps: tuple[str, str], generation: int | None = 7, problem: str = "") -> dict[str, Any]:
+    """Return how dependants stand, as the document has it."""
+    named = [{"name": name, "problem": why} for name, why in steps]
+    return {"generation": generation, "steps": named, "problem": problem}
+
+
+BRIDGE = ("bridge.service", "bridge.service is failed after its restart.")
+
+
+def test_the_screen_says_how_dependants_stand() -> None:
+    """How many use which generation, and each that does not; nothing where none are configured."""
+    assert "dependants" not in shown()
+    assert shown(dependants=standing(generation=None))["dependants"] == "not served yet"
+    assert shown(dependants=standing(("a", ""), ("b", "")))["dependants"] == "2 of 2 use generation 7"
+    found = shown(dependants=standing(("nginx.service", ""), BRIDGE))["dependants"]
+    assert found.splitlines() == ["1 of 2 use generation 7", ": ".join(BRIDGE)]
+
+
+def test_a_dependant_that_fails_is_degraded_and_told_of() -> None:
+    """And so is a helper that does not answer."""
+    for dependants, why in (
+        (standing(BRIDGE), BRIDGE[1]),
+        (standing(("a", ""), problem="The helper is gone."), "The helper is gone."),
+    ):
+        document = make.document(dependants=dependants)
+        assert judge(document, NOW) == ([why], DEGRADED)
+        assert events(document, NOW) == {why: "trouble-dependant"}
+    assert judge(make.document(dependants=standing(("a", ""))), NOW) == ([], DONE)
+
+
+def test_the_history_says_without_whom_a_change_went_on() -> None:
+    """Success with a reservation."""
+    record = make.record(Phase.COMMITTED, degraded=make.failure(FailureClass.DEPENDANT, message=BRIDGE[1]))
+
+    assert f"(without this: {BRIDGE[1]})" in history_line(public(record))
