@@ -47,11 +47,13 @@ class Written:
 
 
 def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
-    """Return the content of the password files; what cannot be read is missing, and the copy says so."""
+    """Return the content of the password files that only their owner may read; where one is missing, a copy says so."""
     found = {}
     for path in {copy.password_file for copy in copies if copy.password_file}:
         with suppress(OSError), open(path, "rb", opener=_opener) as file:
-            found[path] = file.read(MAX_PASSWORD)
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                found[path] = file.read(MAX_PASSWORD)
     return found
 
 
@@ -59,38 +61,50 @@ def _opener(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def write(copies: Sequence[Copy], contents: Sequence[bytes], known: Mapping[str, str]) -> Written:
+def write(
+    copies: Sequence[Copy], contents: Sequence[bytes], known: Mapping[str, str], unmade: Mapping[int, str] | None = None
+) -> Written:
     """Put every copy in place that is not as it should be.
 
     All are written beside their places before the first is moved, so that a key and its certificate in two files are
-    apart for a moment only; a copy that cannot be written keeps those of its pair away from nobody else.
+    apart for a moment only. One that cannot be written keeps no other away.
 
     Args:
         copies: Which.
         contents: What each holds.
         known: What `Written.digests` was when this set was served last; empty for another set.
+        unmade: Why one of them could not be made, by its place.
     """
-    problems: dict[Path, str] = {}
+    problems = {copies[place].to: _problem(copies[place], StoreError(why)) for place, why in (unmade or {}).items()}
     digests: dict[str, str] = {}
     ready: list[tuple[int, Copy]] = []
     with ExitStack() as stack:
         for copy, content in zip(copies, contents, strict=True):
+            if copy.to in problems:
+                continue
             try:
                 directory = stack.enter_context(_directory(copy))
                 if _is_right(directory, copy, content, known):
                     digests |= _digest_of(copy, known.get(str(copy.to), ""))
                     continue
                 _put_beside(directory, copy, content)
-                ready.append((directory, copy))
-                digests |= _digest_of(copy, hashlib.sha256(content).hexdigest())
             except (StoreError, KeyError) as error:
                 problems[copy.to] = _problem(copy, error)
-        for directory, copy in ready:
-            try:
-                durable.move_in(directory, copy.to.name)
-            except StoreError as error:
-                problems[copy.to] = _problem(copy, error)
+            else:
+                ready.append((directory, copy))
+                digests |= _digest_of(copy, hashlib.sha256(content).hexdigest())
+        problems |= _move_in(ready)
     return Written(changed=bool(ready), problems=problems, digests=digests)
+
+
+def _move_in(ready: Sequence[tuple[int, Copy]]) -> dict[Path, str]:
+    problems = {}
+    for directory, copy in ready:
+        try:
+            durable.move_in(directory, copy.to.name)
+        except StoreError as error:
+            problems[copy.to] = _problem(copy, error)
+    return problems
 
 
 def _digest_of(copy: Copy, digest: str) -> dict[str, str]:

@@ -86,6 +86,7 @@ class Deployer:
         with durable.explained(f"create {self._directory}"):
             self._directory.mkdir(mode=_MODES.directory_mode, parents=True, exist_ok=True)
         with durable.directory(str(self._directory)) as fd, _locked(fd):
+            durable.set_mode(fd, _MODES.directory_mode, str(self._directory))  # whatever the umask made of it
             wanted = self._dependants.copies
             given = extract(self._state_dir, wanted, copies.passwords(wanted))
             record = _Record(fd)
@@ -126,7 +127,7 @@ class _Round:
     def serve(self, occasion: Occasion, state_dir: Path) -> Report:
         before = self._record.read(self._given.set) or self._record.write(self._report(()))
         wanted = self._dependants.copies
-        written = copies.write(wanted, self._given.copies, dict(before.written))
+        written = copies.write(wanted, self._given.copies, dict(before.written), self._given.problems)
         done = before.done
         if written.changed and done:  # whoever read a copy that was damaged has to read it again
             done = frozenset()

@@ -13,7 +13,7 @@ import hashlib
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.adapters.durable import explained
 from agent.core.dependants import Content, Format
@@ -40,6 +40,7 @@ class Extract:
         certificate_id: SHA-256 of the certificate's DER, which a TLS server must show.
         set: Tells two sets apart: certificate, chain and anchors.
         copies: The content of each copy, in the order they were asked for.
+        problems: Why one of them could not be made, by its place.
     """
 
     generation: int
@@ -47,6 +48,7 @@ class Extract:
     certificate_id: str
     set: str
     copies: tuple[bytes, ...] = field(default=(), repr=False)
+    problems: Mapping[int, str] = field(default_factory=dict)
 
 
 def extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> Extract:
@@ -58,7 +60,7 @@ def extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, by
         passwords: The content of the password files, by their path.
 
     Raises:
-        AgentError: There is no whole set, or a copy cannot be made of it.
+        AgentError: There is no whole set.
     """
     with explained(f"look at {state_dir}"):
         owner = state_dir.stat().st_uid
@@ -81,8 +83,19 @@ def _extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, b
         thing_name=generation.manifest.thing_name,
         certificate_id=generation.credential.leaf.sha256,
         set=digest.hexdigest(),
-        copies=tuple(render(generation, copy, passwords) for copy in copies),
+        **_rendered(generation, copies, passwords),
     )
+
+
+def _rendered(generation: Generation, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> dict[str, Any]:
+    contents, problems = [], {}
+    for place, copy in enumerate(copies):
+        try:
+            contents.append(render(generation, copy, passwords))
+        except MaterialError as error:
+            contents.append(b"")
+            problems[place] = str(error)
+    return {"copies": tuple(contents), "problems": problems}
 
 
 def render(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) -> bytes:
@@ -124,7 +137,8 @@ def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes])
 
     lines = (passwords.get(copy.password_file, b"") if copy.password_file else b"").splitlines()
     if not lines or not lines[0]:
-        raise MaterialError(f"{copy.password_file} has no password in its first line.")
+        message = f"{copy.password_file} must hold a password in its first line, and be readable for its owner alone"
+        raise MaterialError(f"{message} (mode 0600).")
     lock, name = BestAvailableEncryption(lines[0]), generation.manifest.thing_name.encode()
     if copy.content is Content.ANCHORS:
         anchors = x509.load_pem_x509_certificates(generation.trust.pem)
@@ -167,6 +181,7 @@ def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mappin
             "certificate_id": found.certificate_id,
             "set": found.set,
             "copies": [base64.b64encode(data).decode() for data in found.copies],
+            "problems": found.problems,
         }
     except AgentError as error:
         answer = {"error": str(error), "hint": error.hint}
@@ -192,12 +207,14 @@ def _understood(data: bytes) -> Extract:
         if node.has("error"):
             raise MaterialError(node.text("error", limit=4096), hint=node.optional_text("hint") or "")
         rendered = [base64.b64decode(str(item), validate=True) for item in node.plain()["copies"]]
+        problems = node.optional_node("problems")
         return Extract(
             generation=node.number("generation"),
             thing_name=node.text("thing_name", limit=128),
             certificate_id=node.text("certificate_id", limit=64),
             set=node.text("set", limit=64),
             copies=tuple(rendered),
+            problems={int(place): problems.text(place) for place in problems.names()} if problems else {},
         )
     except (PlainError, ValueError, KeyError, TypeError) as error:
         raise MaterialError(f"The set in use could not be read ({str(error)[:200] or type(error).__name__}).") from None

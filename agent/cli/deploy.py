@@ -67,7 +67,7 @@ def _show(report: Report, output: Output) -> Exit:
     if output.as_json:
         output.emit({"event": "dependants", **to_plain(report)})
     for step in report.steps if not output.as_json else ():
-        output.line(f"{'failed' if step.problem else 'ok':<7} {step.name}{': ' if step.problem else ''}{step.problem}")
+        output.line(f"failed  {step.problem}" if step.problem else f"ok      {step.name}")
     return Exit.DEGRADED if report.problems else Exit.DONE
 
 
@@ -93,5 +93,5 @@ def _deploy(path: Path, occasion: Occasion) -> Report:
     """Serve by the configuration as it is now, and say in the journal what came of it."""
     report = _deployer(load(path)).serve(occasion)
     for step in report.problems:
-        print(f"{step.name}: {step.problem}", file=sys.stderr, flush=True)
+        print(step.problem, file=sys.stderr, flush=True)
     return report

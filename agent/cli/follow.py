@@ -26,8 +26,8 @@ LONGEST_SLEEP = 1.0  # seconds; the wall clock may be set while somebody waits f
 
 DEFAULT_PATIENCE = timedelta(minutes=2)
 
-# What the cloud itself needs time for is waited out: policies spread within ten minutes.
-_SPREADING = {FailureClass.POLICY, FailureClass.CREDENTIAL}
+# What has a patience of its own is waited out: policies spread within ten minutes, dependants have two to come up.
+_SPREADING = {FailureClass.POLICY, FailureClass.CREDENTIAL, FailureClass.DEPENDANT}
 SPREADING_PATIENCE = timedelta(minutes=20)
 
 
@@ -57,7 +57,7 @@ class Follower:
         sleep: Waits for some seconds.
         reporter: Told of each wait.
         patience: How long to wait for what a failure needs, since the last phase that was passed; None for two minutes,
-            and longer for what the cloud itself needs time for.
+            and longer for what has a patience of its own.
         probation: Whether to wait for the end of probation.
     """
 

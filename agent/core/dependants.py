@@ -167,7 +167,7 @@ class Step:
 
     Attributes:
         name: The dependant: ``copy PATH``, ``hook NAME``, or a unit's name.
-        problem: Why it does not use the set, a sentence; empty when it does.
+        problem: Why it does not use the set, a sentence that names it; empty when it does.
         goes_back: Whether a change is to go back for that.
     """
 

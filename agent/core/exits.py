@@ -66,4 +66,5 @@ def _of_wait(code: str, kind: FailureClass | None) -> Exit:
         case "crash-loop":
             return Exit.DEGRADED
         case _:
-            return Exit.DEGRADED if kind is FailureClass.STORE else Exit.UNAVAILABLE
+            here = kind in {FailureClass.STORE, FailureClass.DEPENDANT}
+            return Exit.DEGRADED if here else Exit.UNAVAILABLE

@@ -194,7 +194,7 @@ def _dependant_lines(standing: Document) -> Iterator[str]:
     else:
         served = sum(not step["problem"] for step in steps)
         yield f"{served} of {len(steps)} use generation {standing['generation']}"
-    yield from (f"{step['name']}: {step['problem']}" for step in steps if step["problem"])
+    yield from (step["problem"] for step in steps if step["problem"])
 
 
 def _watched_line(item: Document, now: datetime) -> str:

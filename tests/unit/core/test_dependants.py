@@ -17,7 +17,6 @@ from agent.core.dependants import (
     MAX_REPORT,
     Action,
     Content,
-    Dependants,
     Format,
     Occasion,
     Report,
@@ -197,9 +196,3 @@ def test_every_content_can_be_held_by_some_format_and_pem_holds_all() -> None:
     assert FORMATS[Format.PEM] == set(Content)
     assert FORMATS[Format.DER] == {Content.KEY, Content.CERTIFICATE}
     assert FORMATS[Format.PKCS12] == {Content.PAIR, Content.ANCHORS}
-
-
-def test_hooks_have_a_place_and_the_others_are_none_unless_configured() -> None:
-    """A gateway without dependants has nothing to serve."""
-    fields = Dependants.__dataclass_fields__
-    assert (fields["copies"].default, fields["units"].default) == ((), ())

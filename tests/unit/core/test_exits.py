@@ -73,6 +73,7 @@ def test_every_error_has_its_exit_code(error: AgentError, code: Exit) -> None:
         ("retry", F.THROTTLED, Exit.UNAVAILABLE),
         ("retry", F.SERVER_TRUST, Exit.UNAVAILABLE),
         ("retry", F.STORE, Exit.DEGRADED),
+        ("retry", F.DEPENDANT, Exit.DEGRADED),
         ("retry", None, Exit.UNAVAILABLE),
     ],
 )
