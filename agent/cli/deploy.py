@@ -41,9 +41,7 @@ def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
         return _be_helper(arguments.config)
     config = load(arguments.config)
     if not any_configured(config.dependants):
-        raise RefusedError(
-            "No dependants are configured.", hint=f"See `dependants:`, `copies:` and `hooks:` in {config.path}."
-        )
+        return _show(None, output)
     report = _deployer(config).serve(Occasion.AGAIN, afresh=arguments.afresh)
     return _show(report, output)
 
@@ -63,7 +61,10 @@ def _deployer(config: Config) -> Deployer:
     return Deployer(config.dependants, config.state_dir, config.deploy_dir)
 
 
-def _show(report: Report, output: Output) -> Exit:
+def _show(report: Report | None, output: Output) -> Exit:
+    if report is None:
+        output.emit({"event": "dependants"}) if output.as_json else output.line("No dependants are configured.")
+        return Exit.DONE
     if output.as_json:
         output.emit({"event": "dependants", **to_plain(report)})
     for step in report.steps if not output.as_json else ():

@@ -1,0 +1,160 @@
+"""The README's pages, typed word by word on a gateway: what a person copies from there has to work."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from images import ROOT
+from installed import THING
+from machine import STATE, Machine, until
+
+from agent.sandbox.authority import Authority, name
+from agent.sandbox.cloud import Status
+from agent.sandbox.policies import device_policy
+
+if TYPE_CHECKING:
+    from installed import Installed
+
+README = (ROOT / "README.md").read_text()
+
+# Root types it here, and is asked for no password.
+SUDO = '#!/bin/sh\nexec "$@"\n'
+
+
+def section(heading: str) -> str:
+    """Return one section of the README."""
+    return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def blocks(heading: str) -> list[str]:
+    """Return the shell commands of a section, a text for each block."""
+    return re.findall(r"```sh\n(.*?)```", section(heading), flags=re.DOTALL)
+
+
+def lines(block: str) -> list[str]:
+    """Return what is typed, a text for each command, without the remarks."""
+    joined = block.replace("\\\n", " ")
+    return [line for line in (re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()) if line]
+
+
+def types(machine: Machine, line: str, expect: int | None = 0, **variables: str) -> str:
+    """Type a line in the home directory and return what is printed."""
+    told = machine.run(
+        "env", *(f"{name}={value}" for name, value in variables.items()), "sh", "-c", f"cd /root\n{line}", expect=expect
+    )
+    return told.out + told.err
+
+
+def test_a_first_gateway(bare: Installed) -> None:
+    """From the package to an enrolled gateway whose doctor is content, without a step that is not written there."""
+    machine = bare.machine.boot()
+    machine.run("mv", "/package.deb", "/root/iot-cert-agent_0_amd64.deb")
+    machine.run("useradd", "--create-home", "tech")
+    machine.write("/usr/bin/sudo", SUDO, 0o755)
+    machine.write("/root/claim.pem", bare.cloud.claim.certificate_pem)
+    machine.write("/root/claim.key", bare.cloud.claim.key_pem)
+    _, on_the_gateway = blocks("A first gateway in ten minutes")
+    typed = lines(on_the_gateway)
+    assert len(typed) == 10
+    for line in typed:
+        if line.startswith("sudoedit"):
+            machine.write("/etc/iot-cert-agent/roots.pem", bare.service.root_pem)  # the sandbox's is not Amazon's
+            bare.configure()
+        else:
+            told = types(machine, line, expect=None if line.endswith("check") else 0, USER="tech")
+        if line.endswith("reload iot-cert-agent"):
+            bare.until_up(1)
+        if line.endswith("iot-cert status"):
+            assert re.search(r"^generation +1 ", told, flags=re.MULTILINE)
+        if line.endswith("iot-cert check"):
+            assert "failure" not in told
+            assert told.count("\nok ") + told.startswith("ok ") >= 15
+    machine.login("tech", "iot-cert", "rotate")
+    assert bare.until_up() == 2
+
+
+FILES = {
+    "sudo iot-cert trust install FILE": "roots-1.tar",
+    "iot-cert trust check FILE": "/usr/share/iot-cert-agent/amazon-roots.pem",
+}
+
+
+def test_the_technicians_page(gateway: Installed) -> None:
+    """Every line of its table, in its order, on one enrolled gateway."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    machine.write("/usr/bin/sudo", SUDO, 0o755)
+    sign_a_bundle(gateway)
+    for file, data in stick(gateway).items():
+        machine.write(f"/media/stick/gw-0042/{file}", data)
+    table = section("For technicians").split("\n\n")[0]
+    typed = re.findall(r"`([^`]+)`", table)
+    assert len(typed) == 17
+    codes = {"iot-cert enroll": 4, "sudo iot-cert check": 1}  # it is enrolled; and the test's own disk is an overlay
+    for line in typed:
+        told = types(machine, line.replace("FILE", FILES.get(line, "")), expect=codes.get(line, 0))
+        assert told.strip()
+        gateway.until_up()
+    made = [change["kind"] for change in machine.history() if change["phase"] in {"committed", "retired"}]
+    assert made == ["enroll", "rotate", "rollback", "trust", "trust", "import"]
+
+
+def stick(gateway: Installed) -> dict[str, bytes]:
+    """Return what somebody downloaded from the AWS console for this thing."""
+    now, key = gateway.cloud.now, ec.generate_private_key(ec.SECP256R1())
+    certificate = gateway.cloud.authority.issue_client(
+        name("AWS IoT Certificate"), key.public_key(), now - timedelta(days=1), now + timedelta(days=365)
+    )
+    entry = gateway.cloud._register(certificate, Status.ACTIVE)
+    entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return {"device.pem.crt": certificate.public_bytes(Encoding.PEM), "private.pem.key": private}
+
+
+def sign_a_bundle(gateway: Installed) -> None:
+    """Sign Amazon's roots and the endpoint's, as the pipeline's page says, and have the gateway take such bundles."""
+    machine = gateway.machine
+    amazons = machine.read("/usr/share/iot-cert-agent/amazon-roots.pem")
+    machine.write("/root/roots.pem", amazons + gateway.service.root_pem.decode())
+    for line in lines(blocks("Trust anchors, and the pipeline that ships them")[0]):
+        types(machine, line)
+    machine.write("/etc/iot-cert-agent/trust/root.json", machine.read("/root/repository/metadata/1.root.json"))
+    gateway.reconfigure(root="/etc/iot-cert-agent/trust/root.json")
+    until(machine.path(f"{STATE}/inbox").exists, "the daemon has made the inbox")
+
+
+def test_the_pipelines_page(gateway: Installed) -> None:
+    """Keys are made, a bundle is signed, shipped and installed; the next one and a fresh signature follow."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    sign_a_bundle(gateway)
+    assert outcome(machine, gateway, "roots-1.tar") == "installed"
+
+    other = Authority("Sandbox endpoint root B", gateway.cloud.now)
+    machine.write("/root/roots.pem", machine.read("/root/roots.pem") + other.pem.decode())
+    publish, sign_again = lines(blocks("Trust anchors, and the pipeline that ships them")[1])
+    types(machine, publish)
+    assert outcome(machine, gateway, "roots-2.tar") == "installed"
+    types(machine, sign_again)
+    assert outcome(machine, gateway, "fresh.tar") == "unchanged"
+    gateway.service.use_root(other, intermediate=True)
+    machine.run("iot-cert", "rotate")
+    assert gateway.until_up() == 4
+
+
+def outcome(machine: Machine, gateway: Installed, archive: str) -> str:
+    """Drop an archive as a pipeline does, and return what became of it."""
+    machine.run("cp", f"/root/{archive}", f"{STATE}/inbox/.{archive}")
+    machine.run("mv", f"{STATE}/inbox/.{archive}", f"{STATE}/inbox/{archive}")
+
+    def ended() -> str:
+        told = re.findall(r'"outcome": ?"([a-z-]+)"', machine.read(f"{STATE}/inbox/{archive}.outcome.json"))
+        return told[0] if told and told[0] != "in-progress" else ""
+
+    found = until(ended, "the drop has an outcome")
+    gateway.until_up()
+    return found
