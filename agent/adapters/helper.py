@@ -120,10 +120,8 @@ def serve(listener: socket.socket, owner: Callable[[], int], deploy: Callable[[O
     while True:
         try:
             connection, _ = listener.accept()
-        except TimeoutError:
-            return
         except OSError:
-            continue  # whoever it was has gone again
+            return  # nobody came; systemd starts it again for whoever does
         with connection, suppress(OSError):
             answer = _answer(connection, owner, deploy)
             connection.settimeout(SAYING)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from agent import __version__
-from agent.adapters import durable
+from agent.adapters import copies, durable
 from agent.adapters.archives import pack
 from agent.adapters.journal import CHANGE, DAMAGED_CHANGE
 from agent.cli import status
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
 CUT = b"[REMOVED]"
 
+# Not the helper's: what hooks write there may be anything.
 _JOURNAL = ("journalctl", "--unit=iot-cert-agent", "--lines=2000", "--no-pager", "--output=short-iso")
-_UNIT = ("systemctl", "show", "--no-pager", "iot-cert-agent.service", "iot-cert-agent.socket")
+_UNITS = ("iot-cert-agent.service", "iot-cert-agent.socket", "iot-cert-agent-deploy.socket")
+_UNIT = ("systemctl", "show", "--no-pager", *_UNITS)
 _PATIENCE = 20.0  # seconds for each of them
 _LONGEST_CHECK = 60.0  # seconds; on a dead network it is done in 20
 _MAX_OUTPUT = 2_097_152  # bytes
@@ -125,16 +127,21 @@ def _versions() -> bytes:
     return _json(found)
 
 
+_KEPT = {"parameters": 0, "command": 1}  # how much of these is no secret for certain
+
+
 def without_parameters(text: str) -> str:
-    """Return a configuration without provisioning parameters, which may be one-time tokens, and without remarks."""
+    """Return a configuration without what may hold a secret: parameters, arguments of commands, remarks."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     return "" if root is None else str(yaml.serialize(_emptied(root), Dumper=yaml.SafeDumper, allow_unicode=True))
 
 
 def _emptied(node: yaml.Node) -> yaml.Node:
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        if isinstance(key, yaml.ScalarNode) and key.value == "parameters" and isinstance(value, yaml.CollectionNode):
-            value.value = []
+        if isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.CollectionNode):
+            value.value = value.value[: _KEPT.get(key.value, len(value.value))]
+        _emptied(value)
+    for value in node.value if isinstance(node, yaml.SequenceNode) else ():
         _emptied(value)
     return node
 
@@ -167,6 +174,8 @@ def _secrets(config: Config) -> Iterator[bytes]:
             yield from (line for line in path.read_bytes().splitlines() if _is_secret(line))
         except OSError:
             continue  # what this user cannot read, it cannot have collected
+    for password in copies.passwords(config.dependants.copies).values():
+        yield from (line for line in password.splitlines() if line)
     for name in (CHANGE, DAMAGED_CHANGE):  # searched, not parsed, since either may be damaged
         try:
             found = _TOKEN.findall((config.state_dir / name).read_bytes())

@@ -36,6 +36,7 @@ NOBODY = 65534
 ONE_TIME = "canary-one-time-token-0123"
 IN_A_FILE = "canary-token-in-a-file-0123"
 PASSWORD = "canary-password-of-a-pkcs12-file"  # noqa: S105 - so that it can be looked for
+STORE_PASSWORD = "canary-password-of-a-copy"  # noqa: S105 - so that it can be looked for
 SIGNATURE = "canary5ignature0123456789abcdef"
 FOREIGN_KEY = generate(KeyAlgorithm.EC_P256).decode()
 
@@ -71,6 +72,7 @@ class Place:
             (self.directory / "roots.pem", self.rig.root.pem),
             (self.directory / "parameter", IN_A_FILE.encode()),
             (self.directory / "password", PASSWORD.encode()),
+            (self.directory / "store-password", f"{STORE_PASSWORD}\nnoted by hand\n".encode()),
         ):
             path.write_bytes(data)
             path.chmod(0o600)
@@ -93,7 +95,9 @@ class Place:
         keys = [path for path in self.directory.rglob("key.pem") if path.is_file()]
         lines = {line for key in keys for line in _key_lines(key.read_text())}
         tokens = {entry.token for entry in self.rig.cloud.registry.values() if entry.token}
-        return lines | tokens | {ONE_TIME, IN_A_FILE, PASSWORD, SIGNATURE} | set(_key_lines(FOREIGN_KEY))
+        return (
+            lines | tokens | {ONE_TIME, IN_A_FILE, PASSWORD, STORE_PASSWORD, SIGNATURE} | set(_key_lines(FOREIGN_KEY))
+        )
 
     def collect(
         self, *arguments: str, user: int | None = None, expect: int = 0, target: Path | None = None
@@ -162,6 +166,11 @@ rotation:
   template: gateway-rotation
   parameters: {{Token: "{ONE_TIME}"}}
   daily_limit: 7
+deploy_dir: {at}/deploy
+copies:
+  - {{to: {at}/app.p12, content: key+certificate, format: pkcs12, password_file: {at}/store-password}}
+dependants:
+  - {{unit: app.service, verify: {{command: [/usr/bin/curl, -H, "Authorization: {ONE_TIME}"]}}}}
 """
 
 
@@ -251,6 +260,16 @@ def test_the_configuration_is_in_it_and_can_be_read_again(enrolled: Place) -> No
     assert found.enrollment is not None
     assert found.enrollment.claim.key == enrolled.directory / "claim" / "key.pem"
     assert found.enrollment.parameters == found.rotation.parameters == {}
+
+
+def test_passwords_of_copies_are_cut_out(enrolled: Place) -> None:
+    """Wherever they got to; arguments of commands do not even come into it."""
+    enrolled.journal = f"the hook was told {STORE_PASSWORD}, and nothing else\n"
+    files = enrolled.archive()
+    assert files["journal.txt"] == "the hook was told [REMOVED], and nothing else\n"
+    found = parse(files["configuration.yaml"], enrolled.config)
+    assert found.dependants.units[0].verify.command == ("/usr/bin/curl",)
+    assert found.dependants.copies[0].password_file == enrolled.directory / "store-password"
 
 
 def test_people_and_programs_are_told_where_it_is(enrolled: Place) -> None:
