@@ -14,21 +14,22 @@ import pwd
 import stat
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.adapters import durable
 from agent.core.dependants import Format
-from agent.errors import DamagedError, StoreError
+from agent.errors import DamagedError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from agent.core.dependants import Copy
 
 MAX_COPY = 4 * 1024 * 1024  # bytes; larger than any set of anchors
 MAX_PASSWORD = 4096
 LABEL = "security.selinux"
+SELINUX = Path("/sys/fs/selinux/enforce")  # there while SELinux is at work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +94,24 @@ def write(
             else:
                 ready.append((directory, copy))
                 digests |= _digest_of(copy, hashlib.sha256(content).hexdigest())
-        problems |= _move_in(ready)
-    return Written(changed=bool(ready), problems=problems, digests=digests)
+        unmoved, changed = _move_in(ready)
+    digests = {path: digest for path, digest in digests.items() if Path(path) not in unmoved}
+    return Written(changed=changed, problems=problems | unmoved, digests=digests)
 
 
-def _move_in(ready: Sequence[tuple[int, Copy]]) -> dict[Path, str]:
-    problems = {}
+def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
+    """Put what is ready in place; return why some is not surely there, and whether anything has changed."""
+    problems, changed = {}, False
     for directory, copy in ready:
         try:
             durable.move_in(directory, copy.to.name)
+            changed = True
         except StoreError as error:
             problems[copy.to] = _problem(copy, error)
-    return problems
+            changed |= isinstance(error, StoreInDoubtError)
+            with suppress(StoreError):  # it may hold the key
+                durable.remove(directory, durable.TEMPORARY + copy.to.name)
+    return problems, changed
 
 
 def _digest_of(copy: Copy, digest: str) -> dict[str, str]:
@@ -182,9 +189,17 @@ def _put_beside(directory: int, copy: Copy, content: bytes) -> None:
         os.fchown(fd, uid, gid)
         os.fchmod(fd, copy.mode)
         if label:
-            os.setxattr(fd, LABEL, label)
+            _set_label(fd, label)
 
     durable.put_beside(directory, copy.to.name, content, dress)
+
+
+def _set_label(fd: int, label: bytes) -> None:
+    try:
+        os.setxattr(fd, LABEL, label)
+    except OSError:
+        if SELINUX.exists():
+            raise  # where nothing heeds labels, one that a former system left behind must not keep a copy away
 
 
 def _label(directory: int, name: str) -> bytes:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import sys
+import select
+import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agent.adapters.clock import monotonic
 from agent.adapters.durable import explained
 from agent.core.dependants import Content, Format
 from agent.core.plain import PlainError, decode, encode
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from agent.core.values import Generation
 
 MAX_EXTRACT = 8 * 1024 * 1024  # bytes of everything together
+PATIENCE = 60.0  # seconds for the child, which the owner of the state directory may stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,18 +160,35 @@ def _as_owner(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, 
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         child = os.fork()
     if child == 0:
-        os.close(read_end)
-        os._exit(_child(write_end, state_dir, copies, passwords))
+        try:
+            os.close(read_end)
+            _child(write_end, state_dir, copies, passwords)
+        finally:
+            os._exit(0)  # whatever happened: no frame of the parent's may run twice
     os.close(write_end)
     try:
-        with os.fdopen(read_end, "rb") as pipe:
-            data = pipe.read(MAX_EXTRACT + 1)
+        data = _read(read_end)
     finally:
+        os.close(read_end)
+        os.kill(child, signal.SIGKILL)  # it is done, has said too much, or was stopped
         os.waitpid(child, 0)
     return _received(data, len(copies))
 
 
-def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> int:
+def _read(pipe: int) -> bytes:
+    data, deadline = bytearray(), monotonic() + PATIENCE
+    while len(data) <= MAX_EXTRACT:
+        ready, _, _ = select.select([pipe], [], [], max(deadline - monotonic(), 0.0))
+        if not ready:
+            raise MaterialError("The set in use could not be read in time.")
+        part = os.read(pipe, 65_536)
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> None:
     from agent.adapters.privileges import become_owner, keep_memory_private  # noqa: PLC0415
 
     try:
@@ -185,18 +205,16 @@ def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mappin
         }
     except AgentError as error:
         answer = {"error": str(error), "hint": error.hint}
-    except Exception as error:  # noqa: BLE001 - it ends here: no frame of the parent's may run twice
+    except Exception as error:  # noqa: BLE001 - its text may hold anything
         answer = {"error": f"The set could not be read ({type(error).__name__})."}
     with os.fdopen(pipe, "wb") as file:
         file.write(encode(answer))
-    sys.stderr.flush()
-    return 0
 
 
 def _received(data: bytes, copies: int) -> Extract:
     """Take the child's answer; it is as little trusted as the user it ran as."""
     found = _understood(data)
-    if len(found.copies) != copies:
+    if len(found.copies) != copies or not set(found.problems) <= set(range(copies)):
         raise MaterialError("The set in use could not be read: a copy is missing.")
     return found
 
@@ -206,15 +224,21 @@ def _understood(data: bytes) -> Extract:
         node = decode(data, "the set in use", limit=MAX_EXTRACT)
         if node.has("error"):
             raise MaterialError(node.text("error", limit=4096), hint=node.optional_text("hint") or "")
-        rendered = [base64.b64decode(str(item), validate=True) for item in node.plain()["copies"]]
+        copies = _decoded(node.plain().get("copies"))
         problems = node.optional_node("problems")
         return Extract(
             generation=node.number("generation"),
             thing_name=node.text("thing_name", limit=128),
             certificate_id=node.text("certificate_id", limit=64),
             set=node.text("set", limit=64),
-            copies=tuple(rendered),
+            copies=copies,
             problems={int(place): problems.text(place) for place in problems.names()} if problems else {},
         )
-    except (PlainError, ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise MaterialError(f"The set in use could not be read ({str(error)[:200] or type(error).__name__}).") from None
+
+
+def _decoded(copies: object) -> tuple[bytes, ...]:
+    if not isinstance(copies, list) or not all(isinstance(item, str) for item in copies):
+        raise PlainError("copies: a list of texts is expected")
+    return tuple(base64.b64decode(item, validate=True) for item in copies)

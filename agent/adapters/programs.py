@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 GRACE = 2.0  # seconds between being told to stop and being killed
 
+_ROUNDS = 3  # a process may start another while it is looked for
+
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
@@ -77,6 +79,8 @@ def run(
         )
     except OSError as error:
         return f"it could not be started: {os.strerror(error.errno or 0)}"
+    except ValueError as error:
+        return f"it could not be started: {error}"  # a null byte
     except subprocess.SubprocessError:
         return "it could not be started as that user"
     try:
@@ -101,11 +105,23 @@ def _ended(code: int) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the whole session: a script's children would live on."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+    """End the whole session: a script's children would live on, and some have process groups of their own."""
+    _signal(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    for _ in range(_ROUNDS):
+        if not _signal(process.pid, signal.SIGKILL):
+            break
     process.wait()
+
+
+def _signal(session: int, number: signal.Signals) -> bool:
+    """Send a signal to every process of a session, and return whether there was any that runs."""
+    found = False
+    for entry in os.scandir("/proc"):
+        with suppress(ValueError, OSError):  # no process, or one that has ended meanwhile
+            pid = int(entry.name)
+            if os.getsid(pid) == session:
+                os.kill(pid, number)
+                found = True
+    return found

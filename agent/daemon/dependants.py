@@ -14,6 +14,7 @@ from agent.core.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from agent.config import Config
     from agent.daemon.loop import Loop
@@ -27,7 +28,8 @@ class Dependants:
     """The dependants of one gateway.
 
     Attributes:
-        problem: Why they could not be served the last time, or empty.
+        problem: Why they could not be served the last time, or empty; what the report says of each is not in it, since
+            root may put that right without the daemon.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Dependants:
         self._due = 0.0
         self._failures = 0
         self._served: int | None = None
+        self._directory: Path | None = None
         self.problem = ""
 
     @property
@@ -77,6 +80,7 @@ class Dependants:
         if not standing.any_configured(config.dependants):
             self.problem = ""
             return
+        self._directory = config.deploy_dir
         order = Order(do=Do.SERVE, configuration=config.source)
         self._running = self._start_worker(self._loop, config.path, order, lambda _: None, self._on_end)
 
@@ -99,7 +103,9 @@ class Dependants:
         if error is None:
             self.problem, self._failures = "", 0
         else:
-            self.problem = f"{error['message']} {error.get('hint', '')}".rstrip()
+            report = standing.last_report(self._directory) if self._directory else None
+            in_report = report is not None and report.problems
+            self.problem = "" if in_report else f"{error['message']} {error.get('hint', '')}".rstrip()
             self._failures = min(self._failures + 1, 12)
             self._due = monotonic() + _TROUBLE.delay(self._failures, 0.5 + 0.5 * self._chance())
         self._news()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import mqtt5
 
+from agent.sandbox import older
 from agent.sandbox.answers import Answer
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect
@@ -101,6 +102,7 @@ class Connection:
         self._filters: set[str] = set()
         self._held: tuple[Reply, ...] = ()
         self._own_pings = 0
+        self._older = False  # whether the client speaks MQTT 3.1.1
         self._end: End | None = None
         self._session: Session | None = None
 
@@ -110,6 +112,8 @@ class Connection:
         """Serve the client until it or the broker ends the connection."""
         async with asyncio.timeout(self._front.patience):
             frame = await read(self._reader)
+        self._older = older.speaks(frame)
+        frame = self._inward(frame)
         connect = decode(frame, mqtt5.ConnectPacket)
         self.client_id = connect.client_id
         await self._judge(connect)
@@ -200,7 +204,7 @@ class Connection:
 
     async def _from_client(self) -> None:
         while True:
-            frame = await read(self._reader)
+            frame = self._inward(await read(self._reader))
             match kind_of(frame):
                 case Kind.PUBLISH:
                     await self._publish(frame, decode(frame, mqtt5.PublishPacket))
@@ -229,7 +233,13 @@ class Connection:
                 await self._send(frame)
 
     async def _send(self, *frames: bytes) -> None:
-        await self._write(self._writer, frames)
+        await self._write(self._writer, map(self._outward, frames))
+
+    def _inward(self, frame: bytes) -> bytes:
+        return older.inward(frame) if self._older else frame
+
+    def _outward(self, frame: bytes) -> bytes:
+        return older.outward(frame) if self._older else frame
 
     async def _forward(self, frame: bytes) -> None:
         await self._write(self._broker, (frame,))
@@ -261,7 +271,8 @@ class Connection:
     def say_taken_over(self) -> None:
         """Send the last packet that this client gets."""
         self.note_end(End.TAKEN_OVER)
-        self._writer.write(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER).write())
+        packet = mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER)
+        self._writer.write(self._outward(packet.write()))
 
     async def _say_goodbye(self, code: mqtt5.DisconnectReasonCode) -> None:
         await self._send(mqtt5.DisconnectPacket(reason_code=code).write())
@@ -283,7 +294,7 @@ class Connection:
         self._front.note_change()
 
     async def _acknowledge(self, packet: mqtt5.PublishPacket, code: mqtt5.PubAckReasonCode) -> None:
-        if packet.packet_id is not None:
+        if packet.packet_id is not None and (code == mqtt5.PubAckReasonCode.SUCCESS or not self._older):
             await self._send(mqtt5.PubAckPacket(packet.packet_id, reason_code=code).write())
         elif code != mqtt5.PubAckReasonCode.SUCCESS:
             raise HangUpError
@@ -298,7 +309,7 @@ class Connection:
         """Send what the client did not ask for, if it has subscribed to it."""
         if self.live is None or not self._is_active() or not self._hears(message):
             return
-        self._writer.write(_packet(message))
+        self._writer.write(self._outward(_packet(message)))
         if self._writer.transport.get_write_buffer_size() > MAX_WAITING:
             self.note_end(End.HUNG_UP)
             self._writer.transport.abort()

@@ -4,8 +4,8 @@ It owns the listening sockets, the TLS contexts, the live connections and the lo
 own:
 
 * A client proves its certificate in TLS. Anything but an active one is hung up on without one byte of MQTT.
-* MQTT 5 only. CONNECT, PUBLISH, SUBSCRIBE and UNSUBSCRIBE are read; everything else is copied as it is, both ways,
-  between the client and its own connection to the broker.
+* MQTT 5, and 3.1.1 by `agent.sandbox.older`. CONNECT, PUBLISH, SUBSCRIBE and UNSUBSCRIBE are read; everything else is
+  copied as it is, both ways, between the client and its own connection to the broker.
 * A publish to a topic of the cloud (`$aws/...`, retirement) never reaches the broker: the cloud's replies go, with
   QoS 0, to the connection that asked, if it has subscribed to them, and to no other.
 * What the cloud says by itself goes, with QoS 0, to all connections that have subscribed to it at that moment.
@@ -15,7 +15,7 @@ own:
 * A client that sends nothing, half a packet, too much or nonsense loses its own connection, quietly and in bounded
   time, and so does one that does not read.
 
-It refuses QoS 2, topic aliases, a second CONNECT and MQTT 3.1.1. What a session keeps across connections is the
+It refuses QoS 2, topic aliases and a second CONNECT. What a session keeps across connections is the
 broker's part alone: subscriptions to `$aws/...` end with their connection, so clients should start clean.
 """
 

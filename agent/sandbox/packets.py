@@ -24,9 +24,13 @@ class Kind(IntEnum):
     """The packets that are told apart."""
 
     CONNECT = 1
+    CONNACK = 2
     PUBLISH = 3
+    PUBACK = 4
     SUBSCRIBE = 8
+    SUBACK = 9
     UNSUBSCRIBE = 10
+    UNSUBACK = 11
     PINGRESP = 13
     DISCONNECT = 14
 
