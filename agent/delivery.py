@@ -36,11 +36,11 @@ MAX_ROOT = 262_144  # bytes of root.json
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What became of a bundle at once.
+    """What became of anchors, or of a set, at once.
 
     Attributes:
-        change: The change that was planned, or None when these very anchors are in use.
-        told: What whoever shipped it is told.
+        change: The change that was planned, or None when that very thing is in use.
+        told: What whoever brought it is told.
     """
 
     change: ChangeRecord | None
@@ -70,9 +70,13 @@ def files_at(path: Path, digest: str | None = None) -> Source:
     if is_directory:
         return Files(read_directory(path))
     data = read_file(path)
-    if digest is not None and sha256(data).hexdigest() != digest.lower():
-        raise BundleError("wrong-hash", f"{path} does not have the hash that was named.")
+    _check_hash(data, digest, str(path))
     return Files(_archive(data, str(path)))
+
+
+def _check_hash(data: bytes, digest: str | None, name: str) -> None:
+    if digest is not None and sha256(data).hexdigest() != digest.lower():
+        raise BundleError("wrong-hash", f"{name} does not have the hash that was named.")
 
 
 def _archive(data: bytes, name: str) -> Mapping[str, bytes]:
@@ -108,8 +112,7 @@ def remote_at(url: str, config: Config, current: TrustBundle | None, digest: str
             raise BundleError("malformed-document", "A hash is that of an archive, not of a repository's URL.")
         return Remote(url, downloader)
     data = downloader.read(url, updates.MAX_ARCHIVE)
-    if digest is not None and sha256(data).hexdigest() != digest.lower():
-        raise BundleError("wrong-hash", "The archive that was downloaded does not have the hash that the job names.")
+    _check_hash(data, digest, plain_url(url))
     return Files(_archive(data, plain_url(url)))
 
 
@@ -209,10 +212,8 @@ class Receiver:
             told |= updates.differences(before.trust, trust)
         if trust.provenance is not None:
             told["version"] = trust.provenance.version
-        warnings = lint.lint(
-            [lint.Entry(line=1, facts=anchor) for anchor in trust.anchors],
-            known.known(), now, soon=self._config.trust.warn[0], amazon=chains_to_amazon(self._config.endpoint),
-        )  # fmt: skip
+        soon, amazon = self._config.trust.warn[0], chains_to_amazon(self._config.endpoint)
+        warnings = lint.lint(lint.entries_of(trust.anchors), known.known(), now, soon=soon, amazon=amazon)
         told["warnings"] = [item.message for item in warnings if item.severity is not lint.Severity.INFORMATION]
         return Receipt(change=change, told=told)
 

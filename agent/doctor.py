@@ -182,9 +182,10 @@ class Doctor:
             text = f"{str(error).rstrip('.')}."
             return failure("anchors", "anchors-unusable", text, error.hint or "Put the baked copy back.", exit_code)
         believed = self._clock.now if self._clock.believable else None
-        entries = [lint.Entry(line=1, facts=facts) for facts in trust.anchors]
         amazon = chains_to_amazon(config.endpoint)
-        findings = lint.lint(entries, known(), believed, soon=config.trust.warn[0], amazon=amazon)
+        findings = lint.lint(
+            lint.entries_of(trust.anchors), known(), believed, soon=config.trust.warn[0], amazon=amazon
+        )
         telling = [item for item in findings if item.severity is not lint.Severity.INFORMATION]
         if not telling:
             return ok("anchors", f"Nothing is to be said against the anchors, of which there are {len(trust.anchors)}.")

@@ -649,6 +649,13 @@ class Engine:
         trust = found.trust or self._settings.anchors()
         return self._bring_in(found.credential, found.thing_name, trust, why, found.replaced)
 
+    def _refuse_a_second(self) -> None:
+        if self._record is not None:
+            raise RefusedError(
+                f"Change {self._record.id} ({self._record.kind}) is in flight; it comes first.",
+                hint="Try again when it has ended; `iot-cert status` shows how far it is.",
+            )
+
     def bring_in(
         self, credential: CredentialSet, thing_name: str, trust: TrustBundle, reason: str, *, unproven: bool = False
     ) -> ChangeRecord | None:
@@ -668,11 +675,7 @@ class Engine:
             RefusedError: Another change is in flight.
             StoreError: The generation could not be written; nothing was planned.
         """
-        if self._record is not None:
-            raise RefusedError(
-                f"Change {self._record.id} ({self._record.kind}) is in flight; it comes first.",
-                hint="Try again when it has ended; `iot-cert status` shows how far it is.",
-            )
+        self._refuse_a_second()
         current = self.usable()
         replaces = current.manifest.certificate_id if current else None
         if replaces == credential.leaf.sha256:
@@ -724,11 +727,7 @@ class Engine:
             RefusedError: Another change is in flight, or there is no set to put them into.
             StoreError: The generation could not be written; nothing was planned.
         """
-        if self._record is not None:
-            raise RefusedError(
-                f"Change {self._record.id} ({self._record.kind}) is in flight; it comes first.",
-                hint="Try again when it has ended; `iot-cert status` shows how far it is.",
-            )
+        self._refuse_a_second()
         current = self.usable()
         if current is None:
             raise RefusedError("This gateway has no usable set to give other anchors to.", hint=_ENROL_FIRST)

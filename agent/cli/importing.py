@@ -15,7 +15,7 @@ from agent.cli import planned
 from agent.compose import load_anchors
 from agent.config import MAX_MATERIAL, read_bounded
 from agent.core.values import Origin, TrustBundle
-from agent.delivery import Receiver
+from agent.delivery import Receipt, Receiver
 from agent.errors import MaterialError, RefusedError
 
 if TYPE_CHECKING:
@@ -40,18 +40,17 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
         raise RefusedError("Only root may use a set before it is proven.", hint="Run the command with sudo.")
     brought = _bring(arguments)  # read as whoever runs this, before anything is given up
 
-    def begin(parts: Parts) -> planned.Begun:
+    def begin(parts: Parts) -> Receipt:
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
         if brought.credential is not None:
             change = _bring_in(config, parts, brought.credential, trust, arguments)
             current = parts.engine.usable()
             if change is not None:
-                return planned.Begun(change=change, told={})
+                return Receipt(change=change, told={})
             if current is not None and current.trust.fingerprints == trust.fingerprints:
                 told = {"outcome": "unchanged", "message": "This certificate is in use already."}
-                return planned.Begun(change=None, told=told)
-        receipt = Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
-        return planned.Begun(change=receipt.change, told=receipt.told)
+                return Receipt(change=None, told=told)
+        return Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
 
     return planned.carry_out(config, arguments, output, begin, create=brought.credential is not None)
 

@@ -5,8 +5,7 @@ The command plans because it may read files that the daemon may not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.cli import conversation
 from agent.cli.changes import Changer
@@ -21,29 +20,16 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.compose import Parts
     from agent.config import Config
-    from agent.core.lifecycle import ChangeRecord
+    from agent.delivery import Receipt
 
 PATIENCE = 20.0  # seconds for a worker of the daemon's to let go of the store
-
-
-@dataclass(frozen=True, kw_only=True)
-class Begun:
-    """What was planned.
-
-    Attributes:
-        change: The change, or None when there is nothing to do.
-        told: What is to be said about it.
-    """
-
-    change: ChangeRecord | None
-    told: dict[str, Any]
 
 
 def carry_out(
     config: Config,
     arguments: argparse.Namespace,
     output: Output,
-    begin: Callable[[Parts], Begun],
+    begin: Callable[[Parts], Receipt],
     *,
     create: bool = False,
 ) -> Exit:
@@ -76,7 +62,7 @@ def carry_out(
         return changer.conclude(changer.follow())
 
 
-def _plan(config: Config, output: Output, begin: Callable[[Parts], Begun], *, create: bool) -> Begun:
+def _plan(config: Config, output: Output, begin: Callable[[Parts], Receipt], *, create: bool) -> Receipt:
     """Plan the change as soon as no worker of the daemon's has the store."""
     from agent.adapters.clock import monotonic, sleep  # noqa: PLC0415 - only here
 
@@ -93,7 +79,7 @@ def _plan(config: Config, output: Output, begin: Callable[[Parts], Begun], *, cr
             sleep(0.2)
 
 
-def _tell(output: Output, begun: Begun) -> None:
+def _tell(output: Output, begun: Receipt) -> None:
     if output.as_json:
         output.emit({"event": "bundle", **begun.told})
         return

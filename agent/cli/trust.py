@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.compose import Parts
     from agent.config import Config
+    from agent.delivery import Receipt
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -61,9 +62,8 @@ def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[lint
     from agent.adapters.known import known  # noqa: PLC0415 - only here
 
     clock = take(config).clock
-    entries = [lint.Entry(line=1, facts=anchor) for anchor in trust.anchors]
     now = clock.now if clock.believable else None
-    return lint.lint(entries, known(), now, soon=config.trust.warn[0], amazon=amazon)
+    return lint.lint(lint.entries_of(trust.anchors), known(), now, soon=config.trust.warn[0], amazon=amazon)
 
 
 def show_list(config: Config, output: Output) -> Exit:
@@ -122,12 +122,11 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
     # Read as whoever runs this, before anything is given up.
     local = None if remote else files_at(Path(where), arguments.sha256)
 
-    def begin(parts: Parts) -> planned.Begun:
+    def begin(parts: Parts) -> Receipt:
         current = parts.engine.usable()
         trust = current.trust if current else None
         source = local or remote_at(where, config, trust, arguments.sha256)
-        receipt = Receiver(config, parts).take_in(source, Origin.TECHNICIAN, str(arguments.reason))
-        return planned.Begun(change=receipt.change, told=receipt.told)
+        return Receiver(config, parts).take_in(source, Origin.TECHNICIAN, str(arguments.reason))
 
     return planned.carry_out(config, arguments, output, begin)
 
@@ -135,13 +134,12 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
 def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     """Put the baked copy back."""
 
-    def begin(parts: Parts) -> planned.Begun:
+    def begin(parts: Parts) -> Receipt:
         try:
             baked = load_anchors(config)
         except MaterialError as error:
             raise RefusedError(f"The baked copy cannot be used: {error}", hint=error.hint) from error
         reason = f"{arguments.reason}: {baked.provenance}"
-        receipt = Receiver(config, parts).install(baked, Origin.TECHNICIAN, reason)
-        return planned.Begun(change=receipt.change, told=receipt.told)
+        return Receiver(config, parts).install(baked, Origin.TECHNICIAN, reason)
 
     return planned.carry_out(config, arguments, output, begin)

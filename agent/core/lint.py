@@ -150,6 +150,11 @@ def lint(
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
 
 
+def entries_of(anchors: Iterable[CertificateFacts]) -> tuple[Entry, ...]:
+    """Return certificates that were read already as what is in a store."""
+    return tuple(Entry(line=1, facts=anchor) for anchor in anchors)
+
+
 def worst(findings: Iterable[Finding]) -> Severity | None:
     """Return the highest severity among findings, or None without any."""
     return min((finding.severity for finding in findings), key=_ORDER.index, default=None)

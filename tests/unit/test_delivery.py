@@ -259,9 +259,7 @@ def test_an_archive_with_another_hash_is_refused(site: Site) -> None:
     """Before it is even unpacked."""
     with depot(site, {"b.tar": b"garbage"}) as running:
         found = code_of(lambda: remote_at(f"{running.url}b.tar?{SECRET}", site.config, trusting_server(), "00" * 32))
-    assert found == (
-        "wrong-hash", "The archive that was downloaded does not have the hash that the job names.",
-    )  # fmt: skip
+    assert found == ("wrong-hash", f"{running.url}b.tar does not have the hash that was named.")
 
 
 def test_a_repository_is_read_file_by_file(site: Site) -> None:
