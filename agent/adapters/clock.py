@@ -1,8 +1,7 @@
 """The clock: wall and monotonic time, and whether anybody vouches for the wall clock.
 
 The kernel keeps a flag (`STA_UNSYNC`) that every NTP daemon clears once it steers the clock; systemd-timesyncd also
-leaves a marker file. Either will do. Where neither can be read, as in a sandbox that filters the system call, nobody
-vouches.
+leaves a marker file. Either will do. Where a sandbox filters the system call, systemd-timedated is asked instead.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+from agent.adapters.timedated import Timedated
 
 TIMESYNCD_MARKER = Path("/run/systemd/timesync/synchronized")
 
@@ -44,8 +45,11 @@ class SystemClock:
         return datetime.now(UTC)
 
     def synchronised(self) -> bool:
-        """Whether the kernel or systemd-timesyncd says that the clock is synchronised."""
-        return self._vouched or _kernel_synchronised() or TIMESYNCD_MARKER.exists()
+        """Whether the kernel, systemd-timesyncd or systemd-timedated says that the clock is synchronised."""
+        if self._vouched or TIMESYNCD_MARKER.exists():
+            return True
+        told = _kernel_synchronised()
+        return _timedated.synchronised(monotonic()) if told is None else told
 
 
 def monotonic() -> float:
@@ -58,15 +62,18 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _kernel_synchronised() -> bool:
+_timedated = Timedated()  # one for the process: it remembers
+
+
+def _kernel_synchronised() -> bool | None:
+    """Return what the kernel says, or None when it may not be asked."""
     timex = _Timex()
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
     except (OSError, AttributeError):
-        return False
-    if state < 0:
-        os.strerror(ctypes.get_errno())  # refused, as by a seccomp filter: nobody vouches
-        return False
+        return None
+    if state < 0:  # refused, as by a seccomp filter
+        return None
     return state != _TIME_ERROR and not timex.status & _STA_UNSYNC
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import select
 import signal
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from agent.adapters.clock import monotonic
 from agent.adapters.durable import explained
 from agent.core.dependants import Content, Format
 from agent.core.plain import PlainError, decode, encode
+from agent.core.values import THING
 from agent.errors import AgentError, MaterialError, RefusedError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from agent.core.dependants import Copy
     from agent.core.values import Generation
 
+_HASH = re.compile(r"[0-9a-f]{64}")
 MAX_EXTRACT = 8 * 1024 * 1024  # bytes of everything together
 PATIENCE = 60.0  # seconds for the child, which the owner of the state directory may stop
 
@@ -214,6 +217,9 @@ def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mappin
 def _received(data: bytes, copies: int) -> Extract:
     """Take the child's answer; it is as little trusted as the user it ran as."""
     found = _understood(data)
+    named = THING.fullmatch(found.thing_name) and _HASH.fullmatch(found.certificate_id) and _HASH.fullmatch(found.set)
+    if not named:  # hooks are told these
+        raise MaterialError("The set in use could not be read: its names are none.")
     if len(found.copies) != copies or not set(found.problems) <= set(range(copies)):
         raise MaterialError("The set in use could not be read: a copy is missing.")
     return found

@@ -207,6 +207,18 @@ def reached(machine: Machine, phase: str) -> dict[str, Any] | None:
     return change if change and PHASES.index(change["phase"]) >= PHASES.index(phase) else None
 
 
+def test_whatever_keeps_the_clock_is_seen_from_the_sandbox(gateway: Installed) -> None:
+    """The kernel may not be asked there, and no timesyncd runs; timedated has the last word."""
+    machine = gateway.machine
+    gateway.configure(vouched_clock="false")
+    machine.write("/usr/bin/timedatectl", "#!/bin/sh\necho no\n", 0o755)
+    machine.boot()
+    assert until(machine.status, "the daemon has looked")["clock"]["state"] == "unsynchronised"
+    machine.write("/usr/bin/timedatectl", "#!/bin/sh\necho yes\n", 0o755)
+    machine.run("systemctl", "restart", SERVICE)
+    until(lambda: machine.status().get("clock", {}).get("state") == "synchronised", "timedated vouches")
+
+
 def test_the_claim_key_may_come_as_a_credential(gateway: Installed) -> None:
     """The one that is commented in the unit: the key stays root's, and the daemon is handed a copy."""
     machine = gateway.machine

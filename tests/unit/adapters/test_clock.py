@@ -33,6 +33,26 @@ def test_an_operator_may_vouch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.SystemClock(vouched=True).synchronised()
 
 
+def test_timedated_is_asked_where_the_kernel_may_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nowhere else: it costs a process."""
+    monkeypatch.setattr(clock, "TIMESYNCD_MARKER", tmp_path / "synchronized")
+    asked: list[float] = []
+
+    class Told:
+        def synchronised(self, now: float) -> bool:
+            asked.append(now)
+            return True
+
+    monkeypatch.setattr(clock, "_timedated", Told())
+    for kernel, vouched in ((True, True), (False, False)):
+        monkeypatch.setattr(clock, "_kernel_synchronised", lambda kernel=kernel: kernel)
+        assert clock.SystemClock().synchronised() is vouched
+    assert asked == []
+    monkeypatch.setattr(clock, "_kernel_synchronised", lambda: None)
+    assert clock.SystemClock().synchronised()
+    assert len(asked) == 1
+
+
 def test_the_kernel_is_asked_in_its_own_words() -> None:
     """The structure is large enough and the call is answered one way or the other, without an error."""
-    assert clock._kernel_synchronised() in {True, False}
+    assert clock._kernel_synchronised() in {True, False, None}
