@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from agent.core.dependants import Dependants, Unit
 
 LOCK = "lock"
-MAX_PROBLEM = 500  # characters of what is said about one dependant
+MAX_NAME = 500  # characters of what a dependant is called
+MAX_PROBLEM = 500  # characters of what is said about it
 _MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)  # names and outcomes alone, for `iot-cert status`
 
 
@@ -131,7 +132,7 @@ class _Round:
         done = before.done
         if written.changed and done:  # whoever read a copy that was damaged has to read it again
             done = frozenset()
-            self._record.write(self._report(()))
+            before = self._record.write(self._report(()))
         steps = [_step(f"copy {copy.to}", written.problems.get(copy.to, ""), copy.on_failure) for copy in wanted]
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
         steps += [self._unit(unit, done) for unit in self._dependants.units]
@@ -150,7 +151,7 @@ class _Round:
         if problem:
             yield _step("hooks", problem, wanted.on_failure)
         for hook in found:
-            name = f"hook {hook.name}"
+            name = _shown(f"hook {hook.name}", MAX_NAME)  # a file's name may be no text
             if name in done:
                 yield Step(name=name)
             else:
@@ -186,8 +187,12 @@ class _Round:
 
 
 def _step(name: str, problem: str, on_failure: OnFailure) -> Step:
-    shown = "".join(char if char.isprintable() else " " for char in problem[:MAX_PROBLEM])
+    name, shown = _shown(name, MAX_NAME), _shown(problem, MAX_PROBLEM)
     return Step(name=name, problem=shown, goes_back=bool(problem) and on_failure is OnFailure.ROLL_BACK)
+
+
+def _shown(text: str, limit: int) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:limit])
 
 
 def _environment(given: Extract, occasion: Occasion, state_dir: Path) -> dict[str, str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from agent.sandbox.packets import HangUpError, Kind, kind_of
 
-_LEVEL, _LEVEL_5 = 4, 5
+_BEGINNING, _LEVEL_5 = b"\x00\x04MQTT\x04", 5
 _LEVEL_AT = 6  # behind the name, which is MQTT in both
 _FLAGS_AT, _PROPERTIES_AT = 7, 10
 _CLEAN, _WILL = 0x02, 0x04
 _FOR_EVER = b"\x05\x11\xff\xff\xff\xff"  # what a session that is not clean is in 3.1.1
 _NONE = b"\x00"
-_QOS = 0x06
+_QOS, _HIGHEST_QOS = 0x06, 2
 _FAILED = 0x80
 
 # The reason codes of MQTT 5 that 3.1.1 has words for in CONNACK; all others mean that the server is unavailable.
@@ -26,31 +26,41 @@ _UNAVAILABLE = 3
 
 def speaks(connect: bytes) -> bool:
     """Whether a client that begins with this packet speaks MQTT 3.1.1."""
-    body = _body(connect)
-    return kind_of(connect) == Kind.CONNECT and body[:_LEVEL_AT] == b"\x00\x04MQTT" and body[_LEVEL_AT] == _LEVEL
+    return kind_of(connect) == Kind.CONNECT and _body(connect).startswith(_BEGINNING)
 
 
 def inward(frame: bytes) -> bytes:
     """Return a client's packet as MQTT 5 has it.
 
     Raises:
-        HangUpError: It ends too early.
+        HangUpError: It ends too early, or asks for what only MQTT 5 has.
     """
-    body = _body(frame)
     try:
+        body = _body(frame)
         match kind_of(frame):
             case Kind.CONNECT:
                 body = _connect(body)
             case Kind.PUBLISH:
                 end = _after_text(body, 0) + (2 if frame[0] & _QOS else 0)
                 body = body[:end] + _NONE + body[end:]
-            case Kind.SUBSCRIBE | Kind.UNSUBSCRIBE:
+            case Kind.SUBSCRIBE:
+                _check_options(body)
+                body = body[:2] + _NONE + body[2:]
+            case Kind.UNSUBSCRIBE:
                 body = body[:2] + _NONE + body[2:]
             case _:
                 return frame
     except IndexError:
         raise HangUpError from None
     return _frame(frame[0], body)
+
+
+def _check_options(body: bytes) -> None:
+    at = 2
+    while at < len(body):
+        at = _after_text(body, at) + 1
+        if body[at - 1] > _HIGHEST_QOS:  # bits that 3.1.1 reserves, and that MQTT 5 would take for options
+            raise HangUpError
 
 
 def _connect(body: bytes) -> bytes:
@@ -63,7 +73,18 @@ def _connect(body: bytes) -> bytes:
 
 
 def outward(frame: bytes) -> bytes:
-    """Return a packet for a client as MQTT 3.1.1 has it; empty for one that it does not have."""
+    """Return a packet for a client as MQTT 3.1.1 has it; empty for one that it does not have.
+
+    Raises:
+        HangUpError: It ends too early.
+    """
+    try:
+        return _outward(frame)
+    except IndexError:
+        raise HangUpError from None
+
+
+def _outward(frame: bytes) -> bytes:
     body = _body(frame)
     match kind_of(frame):
         case Kind.CONNACK:
@@ -95,6 +116,7 @@ def _after_properties(body: bytes, at: int) -> int:
 def _number(data: bytes, at: int) -> tuple[int, int]:
     """Return a variable byte integer and where it ends."""
     value = shift = 0
+    data = data[: at + 4]  # the longest there is
     while data[at] & 0x80:
         value |= (data[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
