@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import yaml
 from machine import PATIENCE, SERVICE, STATE, Machine, until
 
 from agent.sandbox.cloud import Cloud
@@ -19,6 +21,8 @@ CONFIG = "/etc/iot-cert-agent/config.yaml"
 THING = "gw-0042"
 
 _SHIPPED = Path(__file__).parents[3] / "config" / "config.yaml"
+_EXAMPLES = _SHIPPED.parent / "examples"
+_EXAMPLES_ENDPOINT = "a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com"
 
 
 class Installed:
@@ -73,6 +77,35 @@ class Installed:
         self.machine.write("/etc/iot-cert-agent/roots.pem", self.service.root_pem)
         if self.machine.running:
             self.machine.run("systemd-tmpfiles", "--create", "iot-cert-agent.conf")
+
+    @property
+    def loopback(self) -> str:
+        """An address on which what runs on this gateway meets nothing of another test's."""
+        pid = os.getpid()
+        return f"127.{64 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}"
+
+    def example(self, name: str) -> str:
+        """Return a file of config/examples as a person edits it: endpoint, port and address are this gateway's."""
+        text = (_EXAMPLES / name).read_text()
+        for old, new in (
+            (f"{_EXAMPLES_ENDPOINT}:8883", f"localhost:{self.service.port}"),
+            (f"{_EXAMPLES_ENDPOINT} {THING}", f"localhost {THING} {self.service.port}"),
+            ("127.0.0.1", self.loopback),
+        ):
+            text = text.replace(old, new)
+        return text
+
+    def place(self, name: str) -> None:
+        """Put a file of config/examples where its first line says."""
+        text = self.example(name)
+        self.machine.write(text.splitlines()[0].removeprefix("# "), text)
+
+    def add(self, *texts: str) -> None:
+        """Add to the configuration what agent.yaml of examples has; lists of the same name become one."""
+        merged: dict[str, Any] = {}
+        for key, value in [item for text in texts for item in yaml.safe_load(text).items()]:
+            merged[key] = merged[key] + value if isinstance(value, list) and key in merged else value
+        self.machine.write(CONFIG, f"{self.machine.read(CONFIG)}\n{yaml.safe_dump(merged)}")
 
     def reconfigure(self, **changes: str) -> None:
         """Edit the configuration of a running gateway and have the daemon read it."""
