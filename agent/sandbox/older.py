@@ -8,7 +8,7 @@ So everything behind it, the broker too, meets MQTT 5 alone. Rules:
 
 from __future__ import annotations
 
-from agent.sandbox.packets import HangUpError, Kind, kind_of
+from agent.sandbox.packets import MAX_PACKET, HangUpError, Kind, kind_of
 
 _BEGINNING, _LEVEL_5 = b"\x00\x04MQTT\x04", 5
 _LEVEL_AT = 6  # behind the name, which is MQTT in both
@@ -33,7 +33,7 @@ def inward(frame: bytes) -> bytes:
     """Return a client's packet as MQTT 5 has it.
 
     Raises:
-        HangUpError: It ends too early, or asks for what only MQTT 5 has.
+        HangUpError: It ends too early, asks for what only MQTT 5 has, or becomes larger than allowed.
     """
     try:
         body = _body(frame)
@@ -52,6 +52,8 @@ def inward(frame: bytes) -> bytes:
                 return frame
     except IndexError:
         raise HangUpError from None
+    if len(body) > MAX_PACKET:  # or those whom the broker passes it on to would be hung up on
+        raise HangUpError
     return _frame(frame[0], body)
 
 
