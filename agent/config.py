@@ -277,7 +277,7 @@ class _Section:
         value = self.text(key, expected="an absolute path")
         if value is None:
             return default
-        if not value.startswith("/"):
+        if not value.startswith("/") or "\0" in value:
             self.complain(key, "an absolute path")
             return default
         return Path(value)
@@ -352,7 +352,8 @@ class _Section:
         if node is None:
             return ()
         words = [item.value for item in node.value] if isinstance(node, yaml.SequenceNode) else []
-        if not words or not all(isinstance(word, str) and word for word in words) or not words[0].startswith("/"):
+        sound = all(isinstance(word, str) and word and "\0" not in word for word in words)
+        if not words or not sound or not words[0].startswith("/"):
             self._complain(key, "a list such as [/usr/bin/test, -e, /run/x], which begins with an absolute path,", node)
             return ()
         return tuple(words)
