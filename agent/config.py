@@ -22,7 +22,7 @@ import yaml
 
 from agent.core.calendar import DAYS, MaintenanceWindow
 from agent.core.decide import Limits
-from agent.core.dependants import FORMATS, Content, Copy, Dependants, Format, Hooks, Unit, Verification
+from agent.core.dependants import FORMATS, MAX_EACH, Content, Copy, Dependants, Format, Hooks, Unit, Verification
 from agent.core.endpoints import Endpoint, EndpointKind, Proxy, classify, is_host
 from agent.core.policy import RenewalPolicy
 from agent.core.schedule import Holds
@@ -600,8 +600,8 @@ def _dependants(root: _Section) -> Dependants:
         ("copies", [item.to for item in found.copies]),
         ("dependants", [item.name for item in found.units]),
     ):
-        if len(set(names)) < len(names):
-            root.complain(key, "each one once")
+        if len(set(names)) < len(names) or len(names) > MAX_EACH:
+            root.complain(key, f"each one once, and at most {MAX_EACH} of them,")
     return found
 
 

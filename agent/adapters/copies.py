@@ -14,7 +14,6 @@ import pwd
 import stat
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.adapters import durable
@@ -23,13 +22,14 @@ from agent.errors import DamagedError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from agent.core.dependants import Copy
 
 MAX_COPY = 4 * 1024 * 1024  # bytes; larger than any set of anchors
 MAX_PASSWORD = 4096
 LABEL = "security.selinux"
-SELINUX = Path("/sys/fs/selinux/enforce")  # there while SELinux is at work
+SELINUX = "/sys/fs/selinux/enforce"  # there while SELinux is at work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Written:
     Attributes:
         changed: Whether any had to be written.
         problems: Why a copy is not as it should be, by its path.
-        digests: SHA-256 of those whose content alone does not tell whether they are right, by their path.
+        digests: What tells later that they are right, by path, of those whose content alone does not.
     """
 
     changed: bool
@@ -86,16 +86,18 @@ def write(
             try:
                 directory = stack.enter_context(_directory(copy))
                 if _is_right(directory, copy, content, known):
-                    digests |= _digest_of(copy, known.get(str(copy.to), ""))
+                    digests |= {path: known[path] for path in _mark(copy, b"")}
                     continue
                 _put_beside(directory, copy, content)
             except (StoreError, KeyError) as error:
                 problems[copy.to] = _problem(copy, error)
             else:
                 ready.append((directory, copy))
-                digests |= _digest_of(copy, hashlib.sha256(content).hexdigest())
+                digests |= _mark(copy, content)
         unmoved, changed = _move_in(ready)
-    digests = {path: digest for path, digest in digests.items() if Path(path) not in unmoved}
+    for copy in copies:
+        if copy.to in unmoved:
+            digests.pop(str(copy.to), None)
     return Written(changed=changed, problems=problems | unmoved, digests=digests)
 
 
@@ -114,8 +116,19 @@ def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
     return problems, changed
 
 
-def _digest_of(copy: Copy, digest: str) -> dict[str, str]:
-    return {} if copy.heal and copy.format is not Format.PKCS12 else {str(copy.to): digest}
+def _mark(copy: Copy, content: bytes) -> dict[str, str]:
+    """Return what tells later that a copy is as it was wanted, by its path, where its content alone does not.
+
+    With another content, format or password it is another copy; the password itself is nobody's to guess from this.
+    """
+    if copy.heal and copy.format is not Format.PKCS12:
+        return {}
+    stamp = 0
+    if copy.password_file is not None:
+        with suppress(OSError):
+            stamp = copy.password_file.stat().st_mtime_ns
+    wanted = f"{copy.content} {copy.format} {stamp}\n".encode()
+    return {str(copy.to): hashlib.sha256(wanted + content if copy.heal else wanted).hexdigest()}
 
 
 def _problem(copy: Copy, error: Exception) -> str:
@@ -174,10 +187,12 @@ def _is_right(directory: int, copy: Copy, content: bytes, known: Mapping[str, st
     except (OSError, DamagedError):
         return False
     if not copy.heal:
-        return str(copy.to) in known  # once for each set; what became of it since is its program's business
+        return (
+            known.get(str(copy.to)) == _mark(copy, b"")[str(copy.to)]
+        )  # once for each set; what became of it since is its program's business
     dressed = (status.st_uid, status.st_gid) == _ids(copy) and stat.S_IMODE(status.st_mode) == copy.mode
     if copy.format is Format.PKCS12:
-        return dressed and hashlib.sha256(found).hexdigest() == known.get(str(copy.to))
+        return dressed and known.get(str(copy.to)) == _mark(copy, found)[str(copy.to)]
     return dressed and found == content
 
 
@@ -198,7 +213,7 @@ def _set_label(fd: int, label: bytes) -> None:
     try:
         os.setxattr(fd, LABEL, label)
     except OSError:
-        if SELINUX.exists():
+        if os.access(SELINUX, os.F_OK):
             raise  # where nothing heeds labels, one that a former system left behind must not keep a copy away
 
 

@@ -122,10 +122,11 @@ def serve(listener: socket.socket, owner: Callable[[], int], deploy: Callable[[O
             connection, _ = listener.accept()
         except OSError:
             return  # nobody came; systemd starts it again for whoever does
-        with connection, suppress(OSError):
+        with connection:
             answer = _answer(connection, owner, deploy)
-            connection.settimeout(SAYING)
-            connection.sendall(answer + b"\n")
+            with suppress(OSError):  # whoever it was has gone
+                connection.settimeout(SAYING)
+                connection.sendall(answer + b"\n")
 
 
 def _answer(connection: socket.socket, owner: Callable[[], int], deploy: Callable[[Occasion], Report]) -> bytes:
@@ -138,3 +139,5 @@ def _answer(connection: socket.socket, owner: Callable[[], int], deploy: Callabl
         return encode_report(deploy(Occasion(word)))
     except AgentError as error:
         return encode({"error": str(error)[:2000], "hint": error.hint[:1000]})
+    except OSError as error:
+        return encode({"error": f"it could not be done ({error.strerror or 'no word came in time'})."})

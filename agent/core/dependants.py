@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MAX_HOOKS = 16
 LONGEST = timedelta(minutes=10)  # all of them together, so that the change is never out of sight for long
-MAX_REPORT = 64 * 1024  # bytes
+MAX_EACH = 64  # copies, and units
+MAX_REPORT = 1024 * 1024  # bytes; more than all of them can have to say
 
 
 class Occasion(StrEnum):
@@ -185,7 +186,7 @@ class Report:
         generation: The set's generation.
         set: What tells two sets apart, or empty when there is none; see `agent.adapters.extract`.
         steps: Each dependant that was come to, in order.
-        written: SHA-256 of each copy, by its path, that is different each time it is made.
+        written: What tells that a copy is right, by its path, where its content alone does not.
     """
 
     at: datetime

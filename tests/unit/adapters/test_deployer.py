@@ -626,7 +626,7 @@ def test_a_report_that_cannot_be_read_costs_a_reload(house: House, harm: str) ->
     elif harm == "directory":
         path.mkdir()
     elif harm != "gone":
-        path.write_bytes({"garbage": b"\xff{", "empty": b"", "large": data + b" " * 70_000}[harm])
+        path.write_bytes({"garbage": b"\xff{", "empty": b"", "large": data + b" " * 1_100_000}[harm])
     if harm == "directory":
         with pytest.raises(StoreError):
             house.serve()

@@ -241,7 +241,7 @@ def test_one_that_says_nothing_is_not_waited_for(desk: Desk) -> None:
         before = monotonic()
         assert desk.say(b"again\n") == encode_report(GOOD) + b"\n"
         assert monotonic() - before < 5
-        assert heard(mute) == b""
+        assert b"no word came in time" in heard(mute)
     assert desk.asked == [Occasion.AGAIN]
 
 
