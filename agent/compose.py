@@ -133,6 +133,7 @@ def engine_settings(config: Config) -> Settings:
         anchors=lambda: load_anchors(config),
         thing_name=config.thing_name,
         limits=config.limits,
+        renewal=config.renewal_policy,
         keep=rotation.keep,
     )
 

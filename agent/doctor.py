@@ -225,7 +225,7 @@ class Doctor:
         if problems:
             more = f" And {len(problems) - 1} more: `iot-cert status`." if problems[1:] else ""
             return failure("dependants", "dependant", f"{problems[0]}{more}", remedy)
-        if found["generation"] != current.number:
+        if found["generation"] != current.number or not found["steps"]:
             text = f"The dependants were not served generation {current.number} yet."
             remedy = "`systemctl enable --now iot-cert-agent-deploy.socket`; then `sudo iot-cert deploy`."
             return warning("dependants", "dependants-unserved", text, remedy)

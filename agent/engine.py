@@ -46,6 +46,7 @@ from agent.core.lifecycle import (
     TokenExpired,
     advance,
 )
+from agent.core.policy import renewal_window
 from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
 from agent.core.wording import clock_time
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError, StoreInDoubtError
@@ -586,16 +587,28 @@ class Engine:
         return Deployed(at=self._world.clock.now(), probation=self._settings.limits.probation)
 
     def _affordable(self, failure: Failure, record: ChangeRecord) -> Failure:
-        """Let a dependant turn a change back only while the set before connects: the gateway comes first."""
-        lasted = decide.has_lasted(record, failure, self._world.clock.now(), self._settings.limits)
-        if not (failure.decisive and lasted) or record.base is None:
+        """Let a dependant turn a change back only to a set that connects and will for long: the gateway is first."""
+        if not failure.decisive or record.base is None:
             return failure
+        stays = ""
         try:
-            self._prover.probe(self._prover.candidate(record.base))
+            base = self._prover.candidate(record.base)
+            if self._outlives(record.generation, base.credential.leaf):
+                stays = f"Generation {record.base} ends at {clock_time(base.credential.leaf.not_after)}"
+            else:
+                self._prover.probe(base)
         except (CloudError, StoreError) as error:
-            message = f"{failure.message} Generation {record.base} does not connect now, so this set stays: {error}"
-            return replace(failure, decisive=False, message=message)
-        return failure
+            stays = f"Generation {record.base} does not connect now ({error})"
+        if not stays:
+            return failure
+        return replace(failure, decisive=False, message=f"{failure.message} {stays}, so this set stays.")
+
+    def _outlives(self, generation: int, leaf: CertificateFacts) -> bool:
+        """Whether going back, each time anew, would in the end leave this gateway without a certificate."""
+        new = self._prover.generation_or_none(generation)
+        window = renewal_window(leaf.not_before, leaf.not_after, self._settings.renewal)
+        longer = new is not None and new.credential.leaf.not_after > leaf.not_after
+        return longer and self._world.clock.now() >= window.emergency_at
 
     # -- what people and the ladder ask for --------------------------------------------------------------------------
 

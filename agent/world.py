@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.core.decide import Limits
+from agent.core.policy import RenewalPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ class Settings:
         anchors: Returns the trust anchors of a first generation; raises MaterialError.
         thing_name: The thing this gateway is meant to be, or None to take the cloud's word.
         limits: Patience and budgets.
+        renewal: When certificates are renewed, and when that is an emergency.
         keep: How many generations to keep besides current and previous.
     """
 
@@ -50,6 +52,7 @@ class Settings:
     anchors: Callable[[], TrustBundle]
     thing_name: str | None = None
     limits: Limits = field(default_factory=Limits)
+    renewal: RenewalPolicy = field(default_factory=RenewalPolicy)
     keep: int = 3
 
 

@@ -21,7 +21,7 @@ from agent.core.dependants import Format
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from agent.core.dependants import Copy
@@ -37,11 +37,13 @@ class Written:
     """What became of the copies.
 
     Attributes:
-        changed: Whether any had to be written.
+        tried: Whether any had to be written.
+        changed: Whether any was, as far as is known.
         problems: Why a copy is not as it should be, by its path.
         digests: What tells later that they are right, by path, of those whose content alone does not.
     """
 
+    tried: bool
     changed: bool
     problems: Mapping[Path, str]
     digests: Mapping[str, str]
@@ -50,20 +52,27 @@ class Written:
 def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
     """Return the content of the password files that only their owner may read; where one is missing, a copy says so."""
     found = {}
-    for path in {copy.password_file for copy in copies if copy.password_file}:
-        with suppress(OSError), open(path, "rb", opener=_opener) as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                found[path] = file.read(MAX_PASSWORD)
+    for copy in copies:
+        if copy.password_file is None:
+            continue
+        # Step by step, too: through a link, its owner would have root use a password that is another's.
+        with suppress(OSError, StoreError, KeyError), _directory(copy, copy.password_file) as directory:
+            fd = os.open(copy.password_file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                         dir_fd=directory)  # fmt: skip
+            with os.fdopen(fd, "rb") as file:
+                status = os.fstat(fd)
+                if stat.S_ISREG(status.st_mode) and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                    found[copy.password_file] = file.read(MAX_PASSWORD)
     return found
 
 
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
 def write(
-    copies: Sequence[Copy], contents: Sequence[bytes], known: Mapping[str, str], unmade: Mapping[int, str] | None = None
+    copies: Sequence[Copy],
+    contents: Sequence[bytes],
+    known: Mapping[str, str],
+    unmade: Mapping[int, str] | None = None,
+    *,
+    beforehand: Callable[[], object] = lambda: None,
 ) -> Written:
     """Put every copy in place that is not as it should be.
 
@@ -75,6 +84,7 @@ def write(
         contents: What each holds.
         known: What `Written.digests` was when this set was served last; empty for another set.
         unmade: Why one of them could not be made, by its place.
+        beforehand: Called before the first is moved, if any is to be.
     """
     problems = {copies[place].to: _problem(copies[place], StoreError(why)) for place, why in (unmade or {}).items()}
     digests: dict[str, str] = {}
@@ -84,7 +94,7 @@ def write(
             if copy.to in problems:
                 continue
             try:
-                directory = stack.enter_context(_directory(copy))
+                directory = stack.enter_context(_directory(copy, copy.to))
                 if _is_right(directory, copy, content, known):
                     digests |= {path: known[path] for path in _mark(copy, b"")}
                     continue
@@ -94,11 +104,13 @@ def write(
             else:
                 ready.append((directory, copy))
                 digests |= _mark(copy, content)
+        if ready:
+            beforehand()
         unmoved, changed = _move_in(ready)
     for copy in copies:
         if copy.to in unmoved:
             digests.pop(str(copy.to), None)
-    return Written(changed=changed, problems=problems | unmoved, digests=digests)
+    return Written(tried=bool(ready), changed=changed, problems=problems | unmoved, digests=digests)
 
 
 def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
@@ -142,8 +154,8 @@ def _ids(copy: Copy) -> tuple[int, int]:
 
 
 @contextmanager
-def _directory(copy: Copy) -> Iterator[int]:
-    """Open the directory of a copy, step by step, each step checked on what was opened.
+def _directory(copy: Copy, file: Path) -> Iterator[int]:
+    """Open the directory of a copy's file, step by step, each step checked on what was opened.
 
     Raises:
         StoreError: A step is missing, a link, or somebody else's.
@@ -153,7 +165,7 @@ def _directory(copy: Copy) -> Iterator[int]:
     fd = durable.open_directory("/")
     try:
         path = "/"
-        for step in copy.to.parent.parts[1:]:
+        for step in file.parent.parts[1:]:
             path = os.path.join(path, step)  # noqa: PTH118 - names, not paths, are opened
             below = _step(fd, step, path)
             os.close(fd)
@@ -183,17 +195,22 @@ def _check(fd: int, path: str, trusted: set[int]) -> None:
 def _is_right(directory: int, copy: Copy, content: bytes, known: Mapping[str, str]) -> bool:
     try:
         status = os.lstat(copy.to.name, dir_fd=directory)
+        # Once for each set; what became of it since, however large, is its program's business.
+        if not copy.heal and stat.S_ISREG(status.st_mode):
+            return known.get(str(copy.to)) == _mark(copy, b"")[str(copy.to)]
         found = durable.read(directory, copy.to.name, MAX_COPY)
     except (OSError, DamagedError):
         return False
     if not copy.heal:
-        return (
-            known.get(str(copy.to)) == _mark(copy, b"")[str(copy.to)]
-        )  # once for each set; what became of it since is its program's business
-    dressed = (status.st_uid, status.st_gid) == _ids(copy) and stat.S_IMODE(status.st_mode) == copy.mode
+        return False  # no file any more
+    dressed = _is_dressed(status, copy)
     if copy.format is Format.PKCS12:
         return dressed and known.get(str(copy.to)) == _mark(copy, found)[str(copy.to)]
     return dressed and found == content
+
+
+def _is_dressed(status: os.stat_result, copy: Copy) -> bool:
+    return (status.st_uid, status.st_gid) == _ids(copy) and stat.S_IMODE(status.st_mode) == copy.mode
 
 
 def _put_beside(directory: int, copy: Copy, content: bytes) -> None:
@@ -203,6 +220,9 @@ def _put_beside(directory: int, copy: Copy, content: bytes) -> None:
     def dress(fd: int) -> None:
         os.fchown(fd, uid, gid)
         os.fchmod(fd, copy.mode)
+        if not _is_dressed(os.fstat(fd), copy):  # as on vfat, which says nothing
+            hint = "A key there may be anybody's to read: put it on another file system."
+            raise StoreError("The file system keeps no owner or mode.", hint=hint)
         if label:
             _set_label(fd, label)
 

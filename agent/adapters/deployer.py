@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,7 @@ from agent.core.dependants import (
 )
 from agent.core.plain import PlainError
 from agent.core.wording import duration
-from agent.errors import AgentError, CloudError, DamagedError
+from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
     from agent.core.dependants import Dependants, Unit
 
 LOCK = "lock"
+TURN = 60.0  # seconds to wait for somebody else who serves them
+SWITCHING = timedelta(minutes=10)
+MAX_SWITCHES = 10  # between sets, within that time
+SPACING = timedelta(seconds=3)  # between two of them
+OVERTIME = timedelta(seconds=20)  # for whoever is at it when their time is over; the agent waits a little longer
 MAX_NAME = 500  # characters of what a dependant is called
 MAX_PROBLEM = 500  # characters of what is said about it
 _MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)  # names and outcomes alone, for `iot-cert status`
@@ -102,13 +109,17 @@ class _Record:
     def __init__(self, directory: int) -> None:
         self._directory = directory
 
-    def read(self, of: str) -> Report | None:
-        """Return the last report if it is about the set `of`."""
+    def last(self) -> Report | None:
+        """Return the last report, if it can be read."""
         try:
-            report = decode_report(durable.read(self._directory, REPORT, MAX_REPORT), REPORT)
+            return decode_report(durable.read(self._directory, REPORT, MAX_REPORT), REPORT)
         except (FileNotFoundError, DamagedError, PlainError):
             return None  # everybody is served again, which costs a reload
-        return report if report.set == of else None
+
+    def read(self, of: str) -> Report | None:
+        """Return the last report if it is about the set `of`."""
+        report = self.last()
+        return report if report is not None and report.set == of else None
 
     def write(self, report: Report) -> Report:
         durable.replace(self._directory, REPORT, encode_report(report) + b"\n", _MODES)
@@ -124,26 +135,55 @@ class _Round:
         self._record = record
         self._systemd = systemd
         self._deadline = clock.monotonic() + LONGEST.total_seconds()
+        last = record.last()
+        self._switched = last.switched if last else ()
 
     def serve(self, occasion: Occasion, state_dir: Path) -> Report:
-        before = self._record.read(self._given.set) or self._record.write(self._report(()))
+        before = self._record.read(self._given.set) or self._begin()
         wanted = self._dependants.copies
-        written = copies.write(wanted, self._given.copies, dict(before.written), self._given.problems)
         done = before.done
-        if written.changed and done:  # whoever read a copy that was damaged has to read it again
-            done = frozenset()
-            before = self._record.write(self._report(()))
+
+        def beforehand() -> None:  # whoever read a copy that was damaged has to read it again, even after a crash
+            if done:
+                self._record.write(self._report(()))
+
+        written = copies.write(
+            wanted, self._given.copies, dict(before.written), self._given.problems, beforehand=beforehand
+        )
+        done = frozenset() if written.changed else done
         steps = [_step(f"copy {copy.to}", written.problems.get(copy.to, ""), copy.on_failure) for copy in wanted]
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
         steps += [self._unit(unit, done) for unit in self._dependants.units]
         report = self._report(tuple(steps), tuple(written.digests.items()))
-        if occasion is Occasion.AGAIN and (before.steps, before.written) == (report.steps, report.written):
+        if occasion is Occasion.AGAIN and replace(before, at=report.at) == report and not written.tried:
             return report  # nothing is new, and flash wears out
         return self._record.write(report)
 
+    def _begin(self) -> Report:
+        """Note the set before anybody is given it, unless sets come and go faster than any change makes them."""
+        now, last = clock.SystemClock().now(), self._record.last()
+        recent = [at for at in (last.switched if last else ()) if timedelta(0) <= now - at < SWITCHING]
+        if len(recent) >= MAX_SWITCHES:
+            raise RefusedError(
+                f"The set in use has changed {len(recent)} times within {duration(SWITCHING)}, which no rotation does; "
+                "other programs are left alone meanwhile.",
+                hint="See `iot-cert history` for who does that.",
+            )
+        if recent:  # systemd lets nobody start a unit five times within ten seconds
+            clock.sleep(max((recent[-1] + SPACING - now).total_seconds(), 0.0))
+        self._switched = (*recent, clock.SystemClock().now())
+        return self._record.write(self._report(()))
+
     def _report(self, steps: tuple[Step, ...], written: tuple[tuple[str, str], ...] = ()) -> Report:
         now = clock.SystemClock().now()
-        return Report(at=now, generation=self._given.generation, set=self._given.set, steps=steps, written=written)
+        return Report(
+            at=now,
+            generation=self._given.generation,
+            set=self._given.set,
+            steps=steps,
+            written=written,
+            switched=self._switched,
+        )
 
     def _hooks(self, done: frozenset[str], environment: Mapping[str, str]) -> Iterator[Step]:
         wanted = self._dependants.hooks
@@ -169,7 +209,7 @@ class _Round:
         mine = account.uid == os.geteuid()
         problem = programs.run(
             [str(hook)],
-            wanted.timeout.total_seconds(),
+            min(wanted.timeout, self._left() + OVERTIME).total_seconds(),
             environment={**environment, "HOME": account.home, "USER": account.name},
             account=None if mine else account,
         )
@@ -178,10 +218,19 @@ class _Round:
     def _unit(self, unit: Unit, done: frozenset[str]) -> Step:
         if unit.name in done and self._systemd.is_served(unit, self._given):
             return Step(name=unit.name)
-        return _step(unit.name, self._in_time(partial(self._systemd.serve, unit, self._given)), unit.on_failure)
+        return _step(unit.name, self._in_time(partial(self._order, unit)), unit.on_failure)
+
+    def _order(self, unit: Unit) -> str:
+        most = self._left() + OVERTIME
+        in_time = replace(unit, timeout=min(unit.timeout, most), healthy=min(unit.healthy, most))
+        return self._systemd.serve(in_time, self._given)
+
+    def _left(self) -> timedelta:
+        """Return how much is left of the time that they have together."""
+        return timedelta(seconds=self._deadline - clock.monotonic())
 
     def _in_time(self, serve: Callable[[], str]) -> str:
-        if clock.monotonic() < self._deadline:
+        if self._left() > timedelta(0):
             return serve()
         return f"The others took more than {duration(LONGEST)}, so this one was not come to."
 
@@ -215,7 +264,21 @@ def _locked(directory: int) -> Iterator[None]:
     with durable.explained(f"lock {LOCK}"):
         fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _wait_for(fd)
         yield
     finally:
         os.close(fd)
+
+
+def _wait_for(fd: int) -> None:
+    end = clock.monotonic() + TURN
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic() > end:
+                hint = "`sudo iot-cert deploy` in another terminal, perhaps stopped?"
+                raise StoreBusyError("Somebody else is serving the dependants.", hint=hint) from None
+            clock.sleep(0.05)
+        else:
+            return

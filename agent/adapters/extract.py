@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 MAX_EXTRACT = 8 * 1024 * 1024  # bytes of everything together
+_FIRST_FD = 3  # after the three that every process has
 PATIENCE = 60.0  # seconds for the child, which the owner of the state directory may stop
 
 
@@ -145,6 +146,10 @@ def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes])
     if not lines or not lines[0]:
         message = f"{copy.password_file} must hold a password in its first line, and be readable for its owner alone"
         raise MaterialError(f"{message} (mode 0600).")
+    try:
+        lines[0].decode()
+    except UnicodeDecodeError:  # which would keep every other copy away
+        raise MaterialError(f"The password in {copy.password_file} must be UTF-8.") from None
     lock, name = BestAvailableEncryption(lines[0]), generation.manifest.thing_name.encode()
     if copy.content is Content.ANCHORS:
         anchors = x509.load_pem_x509_certificates(generation.trust.pem)
@@ -194,6 +199,9 @@ def _read(pipe: int) -> bytes:
 def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> None:
     from agent.adapters.privileges import become_owner, keep_memory_private  # noqa: PLC0415
 
+    # Nothing stays open, the lock above all: whoever stops this process would hold it beyond its parent's end.
+    os.closerange(_FIRST_FD, pipe)
+    os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
     try:
         become_owner(state_dir)
         keep_memory_private()

@@ -131,9 +131,10 @@ def serve(listener: socket.socket, owner: Callable[[], int], deploy: Callable[[O
 
 def _answer(connection: socket.socket, owner: Callable[[], int], deploy: Callable[[Occasion], Report]) -> bytes:
     try:
+        # Read first: an answer that comes before the word is lost with the connection.
+        word = _read_line(connection, MAX_WORD, monotonic() + SAYING).decode(errors="replace")
         if peer_of(connection).uid not in {0, owner()}:
             return encode({"error": "only the agent's user may ask for this."})
-        word = _read_line(connection, MAX_WORD, monotonic() + SAYING).decode(errors="replace")
         if word not in set(Occasion):
             return encode({"error": f"one of {', '.join(Occasion)} is expected."})
         return encode_report(deploy(Occasion(word)))

@@ -8,17 +8,20 @@ killed; acting as the owner leaves none. It also keeps the whole change, the net
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import pwd
 import signal
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.adapters.durable import explained
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+_MAX_LINKS = 40  # path_resolution(7)
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _PR_SET_DUMPABLE = 4
 
@@ -44,20 +47,50 @@ def become_owner(path: Path) -> None:
 
 
 def changeable_by_others(path: Path) -> str:
-    """Return who but root could change what is at a path, it and every directory above it, or an empty text.
+    """Return who but root could change what is at a path, it and all that leads to it, or an empty text.
 
     Raises:
         OSError: It cannot be looked at.
     """
-    real = path.resolve()
-    for step in (real, *real.parents):
-        status = step.stat()
+    for step in reversed(list(_way(path))):
+        status = step.lstat()
         if status.st_uid != 0:
             return f"{step} belongs to {_name_of(status.st_uid)} and not to root"
+        if stat.S_ISLNK(status.st_mode):
+            continue  # its mode says nothing; the directory that it is in does
         sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # where nobody may rename another's
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
             return f"{step} may be written by others than root (`chmod go-w {step}`)"
     return ""
+
+
+def _way(path: Path) -> Iterator[Path]:
+    """Yield whatever leads to a path: directories, links, and what these go through.
+
+    Only where a path ends up is not enough: whoever may move a link has it end up elsewhere after the look.
+
+    Raises:
+        OSError: It cannot be looked at, or it goes in circles.
+    """
+    here, links = path.absolute().anchor, 0
+    left = list(path.absolute().parts[1:])
+    yield Path(here)
+    while left:
+        name = left.pop(0)
+        if name == os.pardir:
+            here = os.path.dirname(here)  # noqa: PTH120 - no link is left in it
+            continue
+        found = Path(here, name)
+        yield found
+        if not stat.S_ISLNK(found.lstat().st_mode):
+            here = str(found)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        target = found.readlink()
+        here = target.anchor or here
+        left[:0] = target.parts[1:] if target.anchor else target.parts
 
 
 def _name_of(uid: int) -> str:

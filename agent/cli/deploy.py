@@ -52,12 +52,13 @@ def _deployer(config: Config) -> Deployer:
     Raises:
         ConfigError: Somebody else may change it.
     """
-    try:
-        others = changeable_by_others(config.path)
-    except OSError as error:
-        raise ConfigError(f"{config.path}: it cannot be looked at: {error.strerror}") from None
-    if others:
-        raise ConfigError(f"{others}, so root does nothing by {config.path}.")
+    for path in (config.path, config.state_dir.parent):
+        try:
+            others = changeable_by_others(path)
+        except OSError as error:
+            raise ConfigError(f"{path}: it cannot be looked at: {error.strerror}") from None
+        if others:
+            raise ConfigError(f"{others}, so root does nothing by {config.path}.")
     return Deployer(config.dependants, config.state_dir, config.deploy_dir)
 
 

@@ -187,6 +187,7 @@ class Report:
         set: What tells two sets apart, or empty when there is none; see `agent.adapters.extract`.
         steps: Each dependant that was come to, in order.
         written: What tells that a copy is right, by its path, where its content alone does not.
+        switched: When they were last given another set, oldest first.
     """
 
     at: datetime
@@ -194,6 +195,7 @@ class Report:
     set: str
     steps: tuple[Step, ...] = ()
     written: tuple[tuple[str, str], ...] = ()
+    switched: tuple[datetime, ...] = ()
 
     @property
     def done(self) -> frozenset[str]:
@@ -214,6 +216,7 @@ def encode_report(report: Report) -> bytes:
         "set": report.set,
         "steps": list(report.steps),
         "written": dict(report.written),
+        "switched": list(report.switched),
     })  # fmt: skip
 
 
@@ -234,6 +237,7 @@ def decode_report(data: bytes, what: str) -> Report:
             for step in node.nodes("steps")
         ),
         written=tuple((name, written.text(name, limit=64)) for name in written.names()) if written else (),
+        switched=node.times("switched"),
     )
 
 

@@ -51,6 +51,7 @@ class Dependants:
         self._due = 0.0
         self._failures = 0
         self._served: int | None = None
+        self._changing = False  # a change may end with the generation that it began with, and with trouble
         self._directory: Path | None = None
         self.problem = ""
 
@@ -68,11 +69,13 @@ class Dependants:
 
         Args:
             config: The configuration in force.
-            generation: The generation in use, with no change at work on it.
+            generation: The generation in use; None while a change is at work on it.
         """
+        self._changing = self._changing or generation is None
         if self._running is not None or generation is None:
             return
-        if self._served is not None and generation != self._served and not self._just_served(config, generation):
+        changed, self._changing = self._changing or generation != self._served, False
+        if self._served is not None and changed and not self._just_served(config, generation):
             self._due = 0.0
         if monotonic() < self._due:
             return
@@ -92,7 +95,9 @@ class Dependants:
     def _just_served(self, config: Config, generation: int) -> bool:
         """Whether the change that put this generation in use has seen to them already."""
         report = standing.last_report(config.deploy_dir)
-        served = report is not None and report.generation == generation and not report.problems
+        # One that names nobody was begun and cut off.
+        whole = report is not None and bool(report.steps) and not report.problems
+        served = report is not None and report.generation == generation and whole
         if served:
             self._served = generation
         return served

@@ -486,8 +486,8 @@ class Daemon:
         self._publish()
 
     def _look_after_dependants(self) -> None:
-        if self.outlook.change is None:  # which sees to them itself
-            self._dependants.consider(self.outlook.config, self.outlook.generation)
+        alone = self.outlook.change is None  # which sees to them itself
+        self._dependants.consider(self.outlook.config, self.outlook.generation if alone else None)
 
     def _choose(self) -> tuple[Order, Client | None] | None:
         if monotonic() < self._hold_until:

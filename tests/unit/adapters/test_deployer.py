@@ -113,6 +113,7 @@ class House:
 @pytest.fixture(name="house")
 def _house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     monkeypatch.setattr("agent.adapters.units.LOOK", 0.02)
+    monkeypatch.setattr("agent.adapters.deployer.SPACING", timedelta(0))
     with open_place() as place:
         house = House(place)
         house.laid = lay(house.state, 1)
@@ -608,7 +609,7 @@ def test_nothing_secret_is_in_the_report_or_in_what_is_said(house: House, capfd:
     secrets = [line for key in keys for line in re.findall(r"^[A-Za-z0-9+/=]{20,}$", key, re.MULTILINE)]
     assert len(secrets) >= 4
     assert not [secret for secret in [*secrets, PASSWORD, "BEGIN"] if secret in everything]
-    assert set(json.loads(told[1])) == {"at", "generation", "set", "steps", "written"}
+    assert set(json.loads(told[1])) == {"at", "generation", "set", "steps", "switched", "written"}
 
 
 @pytest.mark.parametrize("harm", ["gone", "garbage", "empty", "large", "link", "directory"])

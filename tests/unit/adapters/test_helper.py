@@ -139,6 +139,7 @@ def at_work(path: Path, deploy: Callable[[Occasion], Report], owner: Callable[[]
         finally:
             over.set()
             last.connect(str(path))
+            last.sendall(b"again\n")
             thread.join(PATIENCE)
             assert not thread.is_alive()
 
