@@ -146,10 +146,8 @@ def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes])
     if not lines or not lines[0]:
         message = f"{copy.password_file} must hold a password in its first line, and be readable for its owner alone"
         raise MaterialError(f"{message} (mode 0600).")
-    try:
-        lines[0].decode()
-    except UnicodeDecodeError:  # which would keep every other copy away
-        raise MaterialError(f"The password in {copy.password_file} must be UTF-8.") from None
+    if not _is_text(lines[0]):  # which would keep every other copy away
+        raise MaterialError(f"The password in {copy.password_file} must be UTF-8 text.")
     lock, name = BestAvailableEncryption(lines[0]), generation.manifest.thing_name.encode()
     if copy.content is Content.ANCHORS:
         anchors = x509.load_pem_x509_certificates(generation.trust.pem)
@@ -158,6 +156,13 @@ def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes])
     leaf, *others = x509.load_pem_x509_certificates(generation.credential.certificate_pem)
     key = load_pem_private_key(generation.credential.key_pem, None)
     return pkcs12.serialize_key_and_certificates(name, key, leaf, others, lock)  # type: ignore[arg-type]
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 # -- the child ---------------------------------------------------------------------------------------------------------

@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core import troubles
+from agent.core.decide import Limits
 from agent.core.dependants import Occasion
 from agent.core.exits import Exit, of_outcome
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
+from agent.core.policy import RenewalPolicy
 from agent.core.values import Kind
+from agent.core.wording import clock_time
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
     from rig import Rig
 
 PATIENCE = timedelta(minutes=2)
+LIFETIME = timedelta(days=10)
+EMERGENCY = timedelta(hours=12)  # the last part of it
 
 
 def test_dependants_take_a_set_up_once_it_is_in_use(gateway: Rig) -> None:
@@ -179,3 +184,87 @@ def test_a_person_may_go_back_while_dependants_fail(gateway: Rig) -> None:
 
     assert gateway.follow().record.phase is Phase.ROLLED_BACK
     assert gateway.programs.uses == 2
+
+
+# -- certificates that end soon ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="brief")
+def _brief(rig: Rig) -> Rig:
+    """A gateway on generation 2, which ends in ten days, with a program that takes back whatever comes after it."""
+    rig.cloud.lifetime = LIFETIME
+    rig.configure(limits=Limits(probation=timedelta(minutes=1)))
+    rig.enroll()
+    rig.rotate()
+    rig.programs.goes_back = True
+    rig.programs.refused = set(range(3, 10))
+    return rig
+
+
+def wait_until_left(gateway: Rig, left: timedelta) -> str:
+    """Move the clock to where generation 2 has so much time left, and return its end as people are told it."""
+    end = gateway.store.generation(2).credential.leaf.not_after
+    gateway.clock.advance(seconds=(end - left - gateway.clock.now()).total_seconds())
+    return clock_time(end)
+
+
+def test_a_dependant_takes_nothing_back_to_a_set_that_ends_soon(brief: Rig) -> None:
+    """Going back, each time anew, would in the end leave the gateway without a certificate; it says why it does not."""
+    end = wait_until_left(brief, timedelta(hours=4))
+    outcome = brief.rotate()
+
+    assert outcome.record.phase is Phase.COMMITTED
+    assert outcome.record.degraded is not None
+    assert (outcome.record.degraded.kind, outcome.record.degraded.decisive) == (FailureClass.DEPENDANT, False)
+    assert outcome.record.degraded.message.endswith(f"Generation 2 ends at {end}, so this set stays.")
+    assert brief.in_use() == (3, 2)
+    assert Occasion.ROLLED_BACK not in brief.programs.asked
+    assert brief.connects()
+
+
+def test_a_dependant_that_stays_broken_never_lets_a_certificate_run_out(brief: Rig) -> None:
+    """It takes one change after another back, until the set before is in its emergency window; then one stays."""
+    ends: list[Phase] = []
+    while brief.in_use()[0] == 2 and len(ends) < 9:
+        brief.clock.advance(days=2)
+        ends.append(brief.rotate().record.phase)
+
+    assert ends == [Phase.ROLLED_BACK] * 4 + [Phase.COMMITTED]
+    assert brief.connects()
+
+
+@pytest.mark.parametrize(
+    ("left", "end"),
+    [
+        (EMERGENCY + timedelta(hours=1), Phase.ROLLED_BACK),
+        (EMERGENCY, Phase.COMMITTED),
+        (timedelta(minutes=30), Phase.COMMITTED),
+    ],
+)
+def test_what_is_soon_is_the_emergency_window(brief: Rig, left: timedelta, end: Phase) -> None:
+    """While its end is far off, a dependant that matters is heeded."""
+    wait_until_left(brief, left)
+    outcome = brief.rotate()
+
+    assert outcome.record.phase is end
+    assert brief.in_use()[0] == (2 if end is Phase.ROLLED_BACK else 3)
+    assert brief.connects()
+
+
+@pytest.mark.parametrize(("fraction", "end"), [(0.5, Phase.COMMITTED), (0.3, Phase.ROLLED_BACK)])
+def test_the_emergency_window_is_the_configured_one(brief: Rig, fraction: float, end: Phase) -> None:
+    """With four of ten days left."""
+    brief.configure(renewal=RenewalPolicy(emergency_fraction=fraction))
+    wait_until_left(brief, timedelta(days=4))
+
+    assert brief.rotate().record.phase is end
+
+
+def test_a_new_set_that_ends_even_sooner_is_taken_back(brief: Rig) -> None:
+    """It would gain the gateway nothing."""
+    wait_until_left(brief, timedelta(hours=4))
+    brief.cloud.lifetime = timedelta(hours=2)
+
+    assert brief.rotate().record.phase is Phase.ROLLED_BACK
+    assert brief.in_use()[0] == 2
+    assert brief.connects()

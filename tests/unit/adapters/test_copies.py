@@ -17,7 +17,7 @@ import pytest
 from crashkit import stepper
 
 from agent.adapters import durable
-from agent.adapters.copies import LABEL, MAX_PASSWORD, Written, passwords, write
+from agent.adapters.copies import LABEL, MAX_COPY, MAX_PASSWORD, Written, passwords, write
 from agent.core.dependants import Content, Copy, Format
 from agent.errors import StoreError, StoreInDoubtError
 from systemd import ME, NOBODY, open_place
@@ -357,6 +357,33 @@ def test_a_full_disk_keeps_the_old_copy(place: Path) -> None:
         assert (place / "y").read_bytes() == b"x" * 40_000
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_where_modes_are_ignored_nothing_is_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    """As on vfat, which takes any and says nothing: a key there would be for everybody to read."""
+    change = os.fchmod
+    if there:
+        put(a_copy(place / "x"), content=OLD)
+    monkeypatch.setattr(os, "fchmod", lambda fd, _: change(fd, 0o755))
+    for _ in range(2):
+        assert "The file system keeps no owner or mode. A key there may be anybody's" in problem(a_copy(place / "x"))
+
+    assert names(place) == (["x"] if there else [])
+    assert not there or ((place / "x").read_bytes(), dress(place / "x")[2]) == (OLD, 0o640)
+
+
+@needs_root
+def test_where_owners_are_ignored_nothing_is_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on some network file systems; a copy that may be there as it is, is written all the same."""
+    monkeypatch.setattr(os, "fchown", lambda *_: None)
+    wanted = a_copy(place / "x", OTHER_USER, OTHER_GROUP)
+    done = put(wanted, a_copy(place / "y", "root", "root"))
+
+    assert list(done.problems) == [wanted.to]
+    assert names(place) == ["y"]
+
+
 def _leave_file(path: Path, _: Path) -> None:
     path.write_bytes(b"junk")
     path.chmod(0o666)
@@ -430,6 +457,24 @@ def test_one_that_fails_keeps_no_other_away(place: Path, bad: int, how: str) -> 
     assert done.changed
     assert list(done.problems) == [wanted[bad].to]
     assert all(copy.to.read_bytes() == NEW for copy in wanted if copy is not wanted[bad])
+
+
+def test_it_is_told_before_the_first_is_moved(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, when all that can be made lie beside their places; not when none has to be, or none can be."""
+    seen: list[list[str]] = []
+
+    def go(*wanted: Copy) -> None:
+        write(wanted, [NEW] * len(wanted), {}, beforehand=lambda: seen.append(names(place)))
+
+    monkeypatch.setattr(durable, "move_in", lambda *_: seen.append(["moved"]))
+    go(a_copy(place / "a"), a_copy(place / "gone" / "x"), a_copy(place / "b"))
+    assert seen == [[".new-a", ".new-b"], ["moved"], ["moved"]]
+
+    monkeypatch.undo()
+    seen.clear()
+    put(a_copy(place / "a"))
+    go(a_copy(place / "a"), a_copy(place / "gone" / "x"))
+    assert seen == []
 
 
 # -- PKCS #12 ----------------------------------------------------------------------------------------------------------
@@ -514,6 +559,20 @@ def test_what_its_program_made_of_a_copy_stays(place: Path, harm: Callable[[Path
     assert (second.changed, second.digests, (place / "x").read_bytes()) == (False, first.digests, before)
     assert write([own(place)], [NEW], {}).changed
     assert (place / "x").read_bytes() == NEW
+
+
+def test_a_copy_that_its_program_let_grow_stays(place: Path) -> None:
+    """Beyond what any copy of ours may have; one that is to be healed is put right."""
+    first = write([own(place)], [NEW], {})
+    put(a_copy(place / "y"))
+    for path in (place / "x", place / "y"):
+        os.truncate(path, MAX_COPY + 1)
+
+    second = write([own(place)], [NEW], first.digests)
+    assert (second.tried, second.changed, second.digests, dict(second.problems)) == (False, False, first.digests, {})
+    assert (place / "x").stat().st_size == MAX_COPY + 1
+    assert put(a_copy(place / "y")).changed
+    assert (place / "y").read_bytes() == NEW
 
 
 @pytest.mark.parametrize("harm", [_take_away, _put_a_pipe, _link_to_the_same])
@@ -663,3 +722,38 @@ def test_a_password_file_that_is_none_is_missing(tmp_path: Path, kind: str) -> N
         os.mkfifo(path, 0o600)
 
     assert passwords([locked(path)]) == {}
+
+
+@pytest.mark.parametrize("where", ["conf", "conf/below"])
+def test_a_password_is_not_read_through_a_link(place: Path, where: str) -> None:
+    """Whoever owns the directory that it is in would have root use a password which is another's."""
+    (place / "real" / "below").mkdir(parents=True)
+    password_file(place / "real" / "below" / "password")
+    if where == "conf":
+        (place / "conf").symlink_to(place / "real")
+    else:
+        (place / "conf").mkdir()
+        (place / "conf" / "below").symlink_to(place / "real" / "below")
+
+    real, through = (place / top / "below" / "password" for top in ("real", "conf"))
+    assert passwords([locked(through), locked(real)]) == {real: b"secret\n"}
+
+
+@needs_root
+@pytest.mark.parametrize("how", ["a stranger's", "all may write"])
+def test_a_password_is_not_read_where_others_may_put_one(place: Path, how: str) -> None:
+    """In a directory that is neither root's nor the copy's owner's, or that anybody may write."""
+    (place / "conf").mkdir()
+    file = password_file(place / "conf" / "password")
+    os.chown(place / "conf", NOBODY, NOBODY) if how == "a stranger's" else (place / "conf").chmod(0o777)
+    wanted = locked(file)
+    assert passwords([wanted]) == {}
+
+    theirs = replace(wanted, owner=OTHER_USER)
+    assert passwords([theirs]) == ({file: b"secret\n"} if how == "a stranger's" else {})
+
+
+def test_of_an_unknown_owner_no_password_is_read(tmp_path: Path) -> None:
+    """And the others' are."""
+    first, second = password_file(tmp_path / "a"), password_file(tmp_path / "b")
+    assert passwords([replace(locked(first), owner="no-such-body"), locked(second)]) == {second: b"secret\n"}

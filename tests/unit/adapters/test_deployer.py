@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
 import stat
+import time
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fleet import until
 
 from agent.adapters import deployer as module
+from agent.adapters import durable
+from agent.adapters import extract as reading
 from agent.adapters.deployer import Deployer
 from agent.adapters.programs import ENVIRONMENT
 from agent.adapters.standing import REPORT, last_report
@@ -28,14 +36,14 @@ from agent.core.dependants import (
     Report,
     Unit,
     Verification,
+    encode_report,
 )
 from agent.core.failure import FailureClass
-from agent.errors import AgentError, CloudError, StoreError
+from agent.errors import AgentError, CloudError, RefusedError, StoreBusyError, StoreError
 from systemd import ME, NOBODY, THING, Systemctl, give, go_back, lay, open_place, tls_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from systemd import Laid
 
@@ -359,6 +367,52 @@ def test_a_hook_that_must_not_be_run_is_not(house: House) -> None:
     assert house.ran == []
 
 
+def test_hooks_behind_somebodys_link_are_not_run(house: House) -> None:
+    """Its owner could have it lead to root's at the look, and to their own right after; others are served."""
+    house.hook("10-first")
+    house.unit()
+    link = house.place / "link"
+    link.symlink_to(house.hooks.directory)
+    os.lchown(link, NOBODY, NOBODY)
+    house.hooks = replace(house.hooks, directory=link)
+    problems = house.problems(house.serve())
+
+    assert problems == {"hook 10-first": f"{link} belongs to nobody and not to root, so 10-first is not run."}
+    assert (house.ran, len(house.systemctl.orders)) == ([], 1)
+
+
+@pytest.mark.parametrize("owner", [os.geteuid(), NOBODY])
+def test_a_password_that_is_no_text_keeps_nobody_else_away(house: House, owner: int) -> None:
+    """Its copy alone is not written, whoever reads the set."""
+    give(house.state, owner)
+    (house.place / "password").write_bytes(b"caf\xe9\n")
+    (house.place / "password").chmod(0o600)
+    boxed, plain = house.copy("copy.p12", Content.PAIR, Format.PKCS12), house.copy()
+    house.unit()
+    problems = house.problems(house.serve())
+
+    assert problems == {
+        f"copy {boxed}": f"{boxed} is not written: The password in {house.place}/password must be UTF-8."
+    }
+    assert (boxed.exists(), plain.exists(), len(house.systemctl.orders)) == (False, True, 1)
+
+
+def test_where_modes_are_ignored_nobody_is_served_again_and_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on vfat: the copy is a problem, and is not there for everybody to read."""
+    change = os.fchmod
+    to = house.copy("key.pem", Content.KEY)
+    house.hook("10-first")
+    house.unit()
+    monkeypatch.setattr(os, "fchmod", lambda fd, _: change(fd, 0o755))
+    for _ in range(3):
+        assert list(house.problems(house.serve())) == [f"copy {to}"]
+
+    assert not to.exists()
+    assert (house.ran, len(house.systemctl.orders)) == (["10-first"], 1)
+
+
 def test_too_many_hooks_are_one_problem(house: House) -> None:
     """And units are served all the same."""
     for number in range(17):
@@ -391,6 +445,31 @@ def test_together_they_have_a_time(house: House, monkeypatch: pytest.MonkeyPatch
 
     assert house.serve().problems == ()
     assert house.ran == ["10-slow", "20-late"]
+
+
+@pytest.mark.parametrize("who", ["hook", "unit", "health"])
+def test_the_last_one_takes_no_more_than_is_left(house: House, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
+    """And a little: whatever its own time is, the agent waits for its answer, and may have to go back."""
+    monkeypatch.setattr(module, "LONGEST", timedelta(seconds=0.4))
+    monkeypatch.setattr(module, "OVERTIME", timedelta(seconds=0.1))
+    monkeypatch.setattr("agent.adapters.programs.GRACE", 0.1)
+    long = timedelta(seconds=30)
+    if who == "hook":
+        house.hooks = replace(house.hooks, timeout=long)
+        house.hook("10-slow", "sleep 600")
+        house.hook("20-late")
+    else:
+        house.systemctl.has(NAME, **({"hang": ""} if who == "unit" else {}))
+        house.systemctl.has(OTHER)
+        slow = Unit(name=NAME, timeout=long) if who == "unit" else Unit(name=NAME, healthy=long)
+        house.units = (slow, Unit(name=OTHER))
+    began = time.monotonic()
+    problems = house.problems(house.serve(Occasion.ACTIVATED))
+
+    assert time.monotonic() - began < long.total_seconds() / 2
+    last = "hook 20-late" if who == "hook" else OTHER
+    assert problems[last].startswith("The others took more than ")
+    assert len(problems) == (1 if who == "health" else 2)
 
 
 @pytest.mark.parametrize("who", ["copy", "hook", "unit"])
@@ -429,6 +508,143 @@ def test_without_a_set_nobody_is_served_and_nothing_is_decided(house: House) -> 
     with pytest.raises(CloudError, match="could not be served: Generation 1 is damaged") as caught:
         house.deployer.take_up(Occasion.ACTIVATED)
     assert (caught.value.failure.decisive, house.ran) == (False, [])
+
+
+# -- sets that come and go ---------------------------------------------------------------------------------------------
+
+
+def switch(house: House, times: int) -> None:
+    """Have generation 1 and 2 served in turns; 1 is first."""
+    for number in range(times):
+        go_back(house.state, 1 + number % 2)
+        house.serve()
+
+
+@pytest.fixture(name="flooded")
+def _flooded(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A gateway with a copy, a hook and a unit, on which the set has changed as often as it may; 1 is served."""
+    monkeypatch.setattr(module, "MAX_SWITCHES", 3)
+    house.copy()
+    house.hook("10-first")
+    house.unit()
+    lay(house.state, 2)
+    switch(house, 3)
+    assert (house.ran, len(house.systemctl.orders)) == (["10-first"] * 3, 3)
+    return house
+
+
+def age(house: House, by: timedelta) -> Report:
+    """Let the clock have gone on since the sets were switched, or back; return the report as it is then."""
+    report = last_report(house.directory)
+    assert report is not None
+    report = replace(report, switched=tuple(at - by for at in report.switched))
+    (house.directory / REPORT).write_bytes(encode_report(report))
+    return report
+
+
+def test_sets_that_come_and_go_are_not_served_without_end(flooded: House) -> None:
+    """Whoever moves the link to and fro has nobody restarted more often than any rotation would, nor anything written.
+
+    It is said, it decides nothing, and those who have the set in use are looked after as before.
+    """
+    before, content = last_report(flooded.directory), (flooded.place / "copy.pem").read_bytes()
+    go_back(flooded.state, 2)
+    for occasion in Occasion:
+        with pytest.raises(RefusedError, match=r"^The set in use has changed 3 times within 10 min, .+\.$") as refused:
+            flooded.serve(occasion)
+        assert "iot-cert history" in refused.value.hint
+        with pytest.raises(CloudError, match="could not be served: The set in use has changed 3 times") as caught:
+            flooded.deployer.take_up(occasion)
+        assert (caught.value.failure.kind, caught.value.failure.decisive) == (FailureClass.DEPENDANT, False)
+    assert (flooded.ran, len(flooded.systemctl.orders)) == (["10-first"] * 3, 3)
+    assert (last_report(flooded.directory), (flooded.place / "copy.pem").read_bytes()) == (before, content)
+
+    go_back(flooded.state, 1)
+    (flooded.place / "copy.pem").unlink()
+    assert flooded.serve().problems == ()
+    assert (flooded.place / "copy.pem").read_bytes() == content
+
+
+def test_old_switches_are_forgotten(flooded: House) -> None:
+    """A set that comes later is served, and they are not kept for ever."""
+    age(flooded, module.SWITCHING - timedelta(minutes=1))
+    go_back(flooded.state, 2)
+    with pytest.raises(RefusedError):
+        flooded.serve()
+    age(flooded, timedelta(minutes=1))
+    report = flooded.serve()
+
+    assert (report.generation, report.problems, len(report.switched)) == (2, (), 1)
+    assert len(flooded.systemctl.orders) == 4
+
+
+@pytest.mark.parametrize("by", [timedelta(days=-400), timedelta(minutes=-1), timedelta(days=400)])
+def test_a_clock_that_is_set_locks_nobody_out(flooded: House, monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
+    """What was noted lies in its future, or far behind it: neither counts, nor is waited for."""
+    monkeypatch.setattr(module, "SPACING", timedelta(minutes=5))
+    age(flooded, by)
+    go_back(flooded.state, 2)
+
+    assert (flooded.serve().generation, len(flooded.systemctl.orders)) == (2, 4)
+
+
+def test_the_same_set_is_no_switch(flooded: House) -> None:
+    """However often it is looked at, and whoever is new or fails; another generation of it is none either."""
+    before = age(flooded, timedelta(0))
+    flooded.systemctl.has(OTHER, exit="1")
+    flooded.units = (*flooded.units, Unit(name=OTHER, healthy=timedelta(0)))
+    for occasion in Occasion:
+        report = flooded.serve(occasion)
+        assert (list(flooded.problems(report)), report.switched) == ([OTHER], before.switched)
+
+
+def test_a_technician_is_not_kept_from_it(flooded: House) -> None:
+    """Afresh, everybody is served whatever was before."""
+    go_back(flooded.state, 2)
+    assert flooded.serve(afresh=True).problems == ()
+
+
+def test_between_two_switches_there_is_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or systemd would start a unit no more; for the first set, and for the same again, there is no wait."""
+    waits: list[float] = []
+    monkeypatch.setattr("agent.adapters.clock.sleep", waits.append)
+    monkeypatch.setattr(module, "SPACING", timedelta(minutes=5))
+    house.copy()
+    switch(house, 1)
+    house.serve(Occasion.ACTIVATED)
+    assert waits == []
+
+    lay(house.state, 2)
+    house.serve(Occasion.ACTIVATED)
+    assert waits == [pytest.approx(300, abs=60)]
+
+
+def test_that_time_is_waited_before_anybody_is_given_the_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From one to the next."""
+    spacing = timedelta(seconds=0.3)
+    monkeypatch.setattr(module, "SPACING", spacing)
+    lay(house.state, 2)
+    house.hook("10-when", f"date +%s.%N >> {house.log}")
+    switch(house, 3)
+
+    report = last_report(house.directory)
+    assert report is not None
+    first, second, third = report.switched
+    assert min(second - first, third - second) >= spacing
+    assert all(float(at) >= by.timestamp() for at, by in zip(house.ran[1::2], report.switched, strict=True))
+
+
+def test_another_generation_of_the_same_set_is_noted(house: House) -> None:
+    """Else the daemon would think that nobody was served it; those who use the set are left alone."""
+    house.hook("10-first")
+    laid = lay(house.state, 2)
+    first = house.serve(Occasion.ACTIVATED)
+    lay(house.state, 3, like=laid)
+    report = house.serve(Occasion.AGAIN)
+
+    assert (report.generation, report.set, report.steps) == (3, first.set, first.steps)
+    assert last_report(house.directory) == report
+    assert house.ran == ["10-first"]
 
 
 # -- what others do to copies and servers ------------------------------------------------------------------------------
@@ -527,6 +743,115 @@ def test_a_crash_while_units_are_served_again_is_made_up_for(house: House) -> No
     (house.place / "calm").touch()
     assert house.serve().problems == ()
     assert len(house.systemctl.orders) == 2
+
+
+def test_a_round_that_was_cut_off_is_begun_anew(house: House) -> None:
+    """Its report names nobody, so everybody is served; there is no other set, and nothing to wait for."""
+    house.copy()
+    house.hook("10-first")
+    house.unit()
+    served = house.serve(Occasion.ACTIVATED)
+    (house.directory / REPORT).write_bytes(encode_report(replace(served, steps=(), written=())))
+    again = house.serve()
+
+    assert (again.steps, again.switched) == (served.steps, served.switched)
+    assert (house.ran, len(house.systemctl.orders)) == (["10-first"] * 2, 2)
+
+
+def test_a_crash_after_a_copy_is_put_right_is_made_up_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrong with it any more at the next look, and yet who read the damaged one has to read it again."""
+    to = house.copy()
+    house.hook("10-first")
+    house.unit()
+    house.serve(Occasion.ACTIVATED)
+    content = to.read_bytes()
+    to.write_bytes(b"junk")
+    move = durable.move_in
+
+    def die(directory: int, name: str) -> None:
+        move(directory, name)
+        if name == to.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, "move_in", die)
+        assert killed_by(house, Occasion.AGAIN)
+    assert (to.read_bytes(), house.ran) == (content, ["10-first"])
+
+    for _ in range(2):
+        assert house.serve().problems == ()
+    assert (house.ran, len(house.systemctl.orders)) == (["10-first"] * 2, 2)
+
+
+@contextmanager
+def lock(house: House) -> Iterator[None]:
+    """Hold the lock, as another process does; its own descriptor is as good as one."""
+    fd = os.open(house.directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("afresh", [True, False])
+def test_nobody_waits_for_ever_for_its_turn(house: House, monkeypatch: pytest.MonkeyPatch, *, afresh: bool) -> None:
+    """Somebody may have stopped a command in another terminal: that is said, and nobody is served meanwhile."""
+    monkeypatch.setattr(module, "TURN", 0.1)
+    house.hook("10-first")
+    house.serve()
+    lay(house.state, 2)
+    before = last_report(house.directory)
+    with lock(house):
+        with pytest.raises(StoreBusyError, match=r"^Somebody else is serving the dependants\.$") as busy:
+            house.serve(afresh=afresh)
+        assert "iot-cert deploy" in busy.value.hint
+        with pytest.raises(CloudError, match="could not be served: Somebody else") as caught:
+            house.deployer.take_up(Occasion.ACTIVATED)
+        assert not caught.value.failure.decisive
+        assert (house.ran, last_report(house.directory)) == (["10-first"], before)
+
+    assert house.serve().generation == 2
+
+
+def test_a_reader_that_is_stopped_holds_no_lock(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to the agent's user, who may stop it: killed meanwhile, the one it reads for leaves the lock free."""
+    give(house.state, NOBODY)
+
+    def stop(*_: object) -> None:
+        fd = os.open(house.log, os.O_WRONLY | os.O_APPEND)
+        os.write(fd, b"%d\n" % os.getpid())
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    monkeypatch.setattr(reading, "_extract", stop)
+    reader = left_behind(house)
+    try:
+        assert is_stopped(reader)
+        with lock(house):
+            pass
+    finally:
+        os.kill(reader, signal.SIGKILL)
+
+
+def left_behind(house: House) -> int:
+    """Serve in another process, kill it when its reader has stopped, and return that one."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            house.serve()
+        finally:
+            os._exit(0)
+    try:
+        until(lambda: house.ran and is_stopped(int(house.ran[0])), "a reader that is stopped")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return int(house.ran[0])
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_two_at_once_take_turns(house: House) -> None:

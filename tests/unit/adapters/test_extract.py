@@ -174,6 +174,28 @@ def test_the_password_is_the_first_line(state: Path, file: bytes) -> None:
     assert pkcs12.load_key_and_certificates(made, PASSWORD)[0] is not None
 
 
+@pytest.mark.parametrize("content", [Content.PAIR, Content.ANCHORS])
+@pytest.mark.parametrize("owner", [pytest.param(NOBODY, marks=needs_root), os.geteuid()])
+def test_a_password_that_is_no_text_keeps_no_other_copy_away(owner: int, content: Content) -> None:
+    """As one in Latin-1: that copy alone is not made, the file is named, and the password is not."""
+    wanted = [a_copy(Content.KEY), a_copy(content, Format.PKCS12), a_copy(Content.CHAIN)]
+    with open_place() as place:
+        lay(place / "state", 1)
+        if owner != os.geteuid():
+            give(place / "state", owner)
+        found = extract(place / "state", wanted, {STORE_PASSWORD: b"caf\xe9\n"})
+
+    assert found.problems == {1: f"The password in {STORE_PASSWORD} must be UTF-8."}
+    assert (b"PRIVATE" in found.copies[0], found.copies[1], b"BEGIN" in found.copies[2]) == (True, b"", True)
+
+
+@pytest.mark.parametrize("password", ["café".encode(), "\U0001f511 x".encode(), b"x" * 200])
+def test_any_text_is_a_password(state: Path, password: bytes) -> None:
+    """In its first line."""
+    made = one(state, Content.PAIR, Format.PKCS12, password + b"\n\xff")
+    assert pkcs12.load_key_and_certificates(made, password)[0] is not None
+
+
 def test_copies_come_in_the_order_they_were_asked_for(state: Path, laid: Laid) -> None:
     """As many as were asked for, and none when none was."""
     wanted = [a_copy(Content.ANCHORS), a_copy(Content.KEY), a_copy(Content.ANCHORS)]
@@ -335,6 +357,29 @@ def test_the_reader_has_given_up_everything_of_root(
     assert set(told["Groups"]) <= {str(NOBODY)}
     assert {int(told["CapEff"][0], 16), int(told["CapPrm"][0], 16)} == {0}
     assert (told["back"], told["dumpable"]) == ("no", 0)
+
+
+@needs_root
+def test_the_reader_has_nothing_of_roots_open(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock above all, which its user could hold by stopping it: there is the pipe, and what every process has."""
+
+    def look(*_: object) -> Extract:
+        fds = [fd for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]  # without the one of the look
+        raise MaterialError(json.dumps({fd.name: str(fd.readlink()) for fd in fds}))
+
+    monkeypatch.setattr(module, "_extract", look)
+    (tmp_path / "lock").touch()
+    with (tmp_path / "lock").open() as low, (tmp_path / "lock").open() as other:
+        high = os.dup2(low.fileno(), 200, inheritable=True)
+        try:
+            with pytest.raises(MaterialError) as caught:
+                extract(foreign, [], {})
+        finally:
+            os.close(high)
+        assert not other.closed
+    left = [target for number, target in json.loads(str(caught.value)).items() if int(number) > 2]
+    assert len(left) == 1
+    assert left[0].startswith("pipe:")
 
 
 @needs_root

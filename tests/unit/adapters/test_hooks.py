@@ -160,6 +160,33 @@ def test_a_link_is_not_run(directory: Path) -> None:
 
 
 @needs_root
+@pytest.mark.parametrize("above", [False, True])
+def test_a_hook_behind_somebodys_link_is_not_run(directory: Path, *, above: bool) -> None:
+    """Although it leads to root's: after the look it may lead elsewhere. One of root's own is followed."""
+    hook(directory)
+    link = directory.parent / "link"
+    link.symlink_to(directory.parent if above else directory)
+    way = link / "hooks.d" / "50-mine" if above else link / "50-mine"
+    assert hooks.unsafe(way) == ""
+
+    os.lchown(link, NOBODY, NOBODY)
+    assert hooks.unsafe(way) == f"{link} belongs to nobody and not to root, so 50-mine is not run."
+
+
+@needs_root
+def test_a_hook_behind_a_link_in_somebodys_directory_is_not_run(directory: Path) -> None:
+    """Its owner may put another link in the place of root's."""
+    hook(directory)
+    home = directory.parent / "home"
+    home.mkdir()
+    (home / "link").symlink_to(directory)
+    os.chown(home, NOBODY, NOBODY)
+
+    said = hooks.unsafe(home / "link" / "50-mine")
+    assert said == f"{home} belongs to nobody and not to root, so 50-mine is not run."
+
+
+@needs_root
 @pytest.mark.parametrize("kind", ["directory", "pipe"])
 def test_what_is_no_file_is_not_run(directory: Path, kind: str) -> None:
     """It is complained about, since somebody put it there."""

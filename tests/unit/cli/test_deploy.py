@@ -146,6 +146,46 @@ def test_a_configuration_that_others_may_change_is_not_acted_on(place: Place, ho
     assert place.untouched
 
 
+@pytest.mark.parametrize("uid", [0, NOBODY])
+@pytest.mark.parametrize("what", ["config", "state"])
+def test_somebodys_link_on_the_way_is_not_followed(place: Place, what: str, uid: int) -> None:
+    """Where it leads now is root's alone, and may be elsewhere a moment later; a link of root's own is followed."""
+    need_root()
+    place.hook("10-first")
+    way = place.path / "way"
+    way.symlink_to(place.path)
+    os.lchown(way, uid, uid)
+    if what == "config":
+        place.config = way / "config.yaml"
+    else:
+        place.config.write_text(place.config.read_text().replace(f"{place.path}/state", f"{way}/state"))
+    if uid == 0:
+        place.run(expect=0)
+        assert (place.ran, place.copy.exists()) == (["10-first again"], True)
+        return
+    said = place.run(expect=2).err
+
+    assert f"{way} belongs to nobody and not to root, so root does nothing by {place.config}." in said
+    assert place.untouched
+
+
+@pytest.mark.parametrize("how", ["another's", "all may write", "gone"])
+def test_above_the_state_directory_nobody_else_may_be(place: Place, how: str) -> None:
+    """Whoever may rename it chooses whose set is handed out; it itself is the agent's user's."""
+    need_root()
+    place.hook("10-first")
+    home = place.path / "home"
+    place.config.write_text(place.config.read_text().replace(f"{place.path}/state", f"{home}/state"))
+    if how != "gone":
+        home.mkdir()
+        (place.path / "state").rename(home / "state")
+        os.chown(home, NOBODY, NOBODY) if how == "another's" else home.chmod(0o777)
+    said = place.run(expect=2).err
+
+    assert f"{home}: it cannot be looked at" in said if how == "gone" else f"{home} " in said
+    assert place.untouched
+
+
 def test_memory_is_kept_private(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the configuration is read, and a key after it."""
     need_root()

@@ -246,6 +246,50 @@ def test_a_report_that_does_not_say_so_is_not_believed(calm: House, kind: str) -
     assert calm.look(10, generation=8) == 2
 
 
+def test_a_round_that_was_cut_off_is_none(calm: House) -> None:
+    """The report names nobody, and there is somebody: whoever wrote it was killed before it came to them."""
+    report = Report(at=NOW, generation=8, set="ab" * 32)
+    (calm.config.deploy_dir / REPORT).write_bytes(encode_report(report))
+    assert calm.look(10, generation=8) == 2
+
+
+def test_a_change_that_went_back_with_trouble_is_made_up_for_at_once(calm: House) -> None:
+    """It ended with the generation that it began with, and one that failed is not on it; then the hour begins anew."""
+    calm.served(8)
+    assert calm.look(10, generation=None) == 1
+    calm.served(7, "It does not.")
+    assert calm.look(10) == 2
+    calm.end()
+    assert calm.look(10) == 2
+    assert calm.dependants.delay == EVERY - 10
+
+
+def test_a_change_that_went_back_while_nobody_could_be_asked_is_made_up_for_at_once(calm: House) -> None:
+    """The report still tells of the set that was given up."""
+    calm.served(8)
+    calm.look(10, generation=None)
+    assert calm.look(10) == 2
+
+
+def test_a_change_that_went_back_and_saw_to_all_is_left_alone(calm: House) -> None:
+    """As one that went on; likewise one that put nothing in use."""
+    calm.served(7)
+    calm.look(10, generation=None)
+    assert calm.look(10) == 1
+    assert calm.look(EVERY - 21) == 1
+    assert calm.look(1) == 2
+
+
+def test_a_change_during_a_look_is_not_forgotten(calm: House) -> None:
+    """It is made up for when the look has ended."""
+    calm.look(EVERY)
+    calm.look(10, generation=None)
+    assert calm.look(10) == 2
+    calm.served(7, "It does not.")
+    calm.end()
+    assert calm.look(10) == 3
+
+
 def test_another_generation_does_not_wait_for_the_end_of_a_delay(house: House) -> None:
     """The trouble was with the one before."""
     house.look()
