@@ -392,7 +392,7 @@ def test_a_password_that_is_no_text_keeps_nobody_else_away(house: House, owner: 
     problems = house.problems(house.serve())
 
     assert problems == {
-        f"copy {boxed}": f"{boxed} is not written: The password in {house.place}/password must be UTF-8."
+        f"copy {boxed}": f"{boxed} is not written: The password in {house.place}/password must be UTF-8 text."
     }
     assert (boxed.exists(), plain.exists(), len(house.systemctl.orders)) == (False, True, 1)
 

@@ -176,16 +176,17 @@ def test_the_password_is_the_first_line(state: Path, file: bytes) -> None:
 
 @pytest.mark.parametrize("content", [Content.PAIR, Content.ANCHORS])
 @pytest.mark.parametrize("owner", [pytest.param(NOBODY, marks=needs_root), os.geteuid()])
-def test_a_password_that_is_no_text_keeps_no_other_copy_away(owner: int, content: Content) -> None:
+@pytest.mark.parametrize("password", [b"caf\xe9\n", b"a\0b\n"])
+def test_a_password_that_is_no_text_keeps_no_other_copy_away(owner: int, content: Content, password: bytes) -> None:
     """As one in Latin-1: that copy alone is not made, the file is named, and the password is not."""
     wanted = [a_copy(Content.KEY), a_copy(content, Format.PKCS12), a_copy(Content.CHAIN)]
     with open_place() as place:
         lay(place / "state", 1)
         if owner != os.geteuid():
             give(place / "state", owner)
-        found = extract(place / "state", wanted, {STORE_PASSWORD: b"caf\xe9\n"})
+        found = extract(place / "state", wanted, {STORE_PASSWORD: password})
 
-    assert found.problems == {1: f"The password in {STORE_PASSWORD} must be UTF-8."}
+    assert found.problems == {1: f"The password in {STORE_PASSWORD} must be UTF-8 text."}
     assert (b"PRIVATE" in found.copies[0], found.copies[1], b"BEGIN" in found.copies[2]) == (True, b"", True)
 
 
