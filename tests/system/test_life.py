@@ -143,7 +143,9 @@ def test_a_bundle_of_anchors_is_installed_from_the_inbox(gateway: Installed) -> 
 
 def watches(machine: Machine) -> bool:
     """Whether the daemon listens to a folder."""
-    return any("inotify wd" in path.read_text() for path in machine.path(f"/proc/{machine.pid}/fdinfo").iterdir())
+    folder = f"/proc/{machine.pid}/fdinfo"
+    found = [path.name for path in machine.path(folder).iterdir()]
+    return any("inotify wd" in machine.read(f"{folder}/{name}") for name in found)  # some are closed meanwhile
 
 
 def outcome(machine: Machine, name: str) -> dict[str, Any] | None:
