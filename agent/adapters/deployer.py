@@ -116,11 +116,6 @@ class _Record:
         except (FileNotFoundError, DamagedError, PlainError):
             return None  # everybody is served again, which costs a reload
 
-    def read(self, of: str) -> Report | None:
-        """Return the last report if it is about the set `of`."""
-        report = self.last()
-        return report if report is not None and report.set == of else None
-
     def write(self, report: Report) -> Report:
         durable.replace(self._directory, REPORT, encode_report(report) + b"\n", _MODES)
         return report
@@ -135,11 +130,11 @@ class _Round:
         self._record = record
         self._systemd = systemd
         self._deadline = clock.monotonic() + LONGEST.total_seconds()
-        last = record.last()
-        self._switched = last.switched if last else ()
+        self._last = record.last()
+        self._switched = self._last.switched if self._last else ()
 
     def serve(self, occasion: Occasion, state_dir: Path) -> Report:
-        before = self._record.read(self._given.set) or self._begin()
+        before = self._last if self._last and self._last.set == self._given.set else self._begin()
         wanted = self._dependants.copies
         done = before.done
 
@@ -161,8 +156,8 @@ class _Round:
 
     def _begin(self) -> Report:
         """Note the set before anybody is given it, unless sets come and go faster than any change makes them."""
-        now, last = clock.SystemClock().now(), self._record.last()
-        recent = [at for at in (last.switched if last else ()) if timedelta(0) <= now - at < SWITCHING]
+        now = clock.SystemClock().now()
+        recent = [at for at in self._switched if timedelta(0) <= now - at < SWITCHING]
         if len(recent) >= MAX_SWITCHES:
             raise RefusedError(
                 f"The set in use has changed {len(recent)} times within {duration(SWITCHING)}, which no rotation does; "

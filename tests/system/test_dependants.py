@@ -412,13 +412,7 @@ def new_anchors(gateway: Installed) -> None:
 def drop(gateway: Installed, anchors: bytes) -> None:
     """Sign a bundle of anchors, and put it into the inbox as a pipeline does."""
     machine = gateway.machine
-    machine.write("/root/roots.pem", anchors)
-    machine.run("openssl", "genpkey", "-algorithm", "ed25519", "-out", "/root/key.pem")
-    machine.run(
-        "iot-cert", "trust", "publish", "/root/repository", "--anchors", "/root/roots.pem", "--archive", "/root/b.tar",
-        "--key", "root,targets,snapshot,timestamp=file2:/root/key.pem", "--without-amazon", "a test",
-    )  # fmt: skip
-    machine.write("/etc/iot-cert-agent/trust/root.json", machine.read("/root/repository/metadata/1.root.json"))
+    gateway.sign(anchors)
     line = "  target: anchors.pem"
     text = machine.read(CONFIG)
     assert line in text

@@ -122,14 +122,7 @@ def test_a_bundle_of_anchors_is_installed_from_the_inbox(gateway: Installed) -> 
     machine = gateway.machine.boot()
     gateway.until_up()
     other = Authority("Sandbox endpoint root B", gateway.cloud.now)
-    both = gateway.service.root_pem + other.pem
-    machine.write("/root/roots.pem", both)
-    machine.run("openssl", "genpkey", "-algorithm", "ed25519", "-out", "/root/key.pem")
-    machine.run(
-        "iot-cert", "trust", "publish", "/root/repository", "--anchors", "/root/roots.pem", "--archive", "/root/b.tar",
-        "--key", "root,targets,snapshot,timestamp=file2:/root/key.pem", "--without-amazon", "a test",
-    )  # fmt: skip
-    machine.write("/etc/iot-cert-agent/trust/root.json", machine.read("/root/repository/metadata/1.root.json"))
+    gateway.sign(gateway.service.root_pem + other.pem)
     gateway.reconfigure(root="/etc/iot-cert-agent/trust/root.json")
     until(lambda: watches(machine), "the daemon has made the inbox, and listens to it")
     machine.run("cp", "/root/b.tar", f"{STATE}/inbox/")

@@ -107,6 +107,18 @@ class Installed:
             merged[key] = merged[key] + value if isinstance(value, list) and key in merged else value
         self.machine.write(CONFIG, f"{self.machine.read(CONFIG)}\n{yaml.safe_dump(merged)}")
 
+    def sign(self, anchors: bytes) -> None:
+        """Sign a bundle of anchors with the package's own command, as /root/b.tar, and trust who signed it."""
+        self.machine.write("/root/roots.pem", anchors)
+        self.machine.run("openssl", "genpkey", "-algorithm", "ed25519", "-out", "/root/key.pem")
+        self.machine.run(
+            "iot-cert", "trust", "publish", "/root/repository", "--anchors", "/root/roots.pem",
+            "--archive", "/root/b.tar", "--key", "root,targets,snapshot,timestamp=file2:/root/key.pem",
+            "--without-amazon", "a test",
+        )  # fmt: skip
+        first = self.machine.read("/root/repository/metadata/1.root.json")
+        self.machine.write("/etc/iot-cert-agent/trust/root.json", first)
+
     def reconfigure(self, **changes: str) -> None:
         """Edit the configuration of a running gateway and have the daemon read it."""
         self.configure(**changes)
