@@ -180,6 +180,20 @@ class Receiver:
         clock = self._parts.clock
         return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self._parts.store.floors())
 
+    def read(self, source: Source) -> TrustBundle:
+        """Verify a bundle and return its anchors.
+
+        Raises:
+            BundleError: It is refused, or cannot be judged now.
+            RefusedError: There is no set to put them into.
+            StoreError: What was learnt of its signers could not be made durable.
+        """
+        if self._parts.engine.usable() is None:
+            hint = "Run `iot-cert enroll` first."
+            raise RefusedError("This gateway has no usable set to give other anchors to.", hint=hint)
+        clock = self._clock
+        return anchors_of(self._config, verify(self._config, source, clock), clock)
+
     def take_in(self, source: Source, origin: Origin, reason: str, order: str = "") -> Receipt:
         """Verify a bundle and plan the change that installs it.
 
@@ -188,13 +202,7 @@ class Receiver:
             RefusedError: This gateway is in no state for it.
             StoreError: It could not be written.
         """
-        current = self._parts.engine.usable()
-        if current is None:
-            hint = "Run `iot-cert enroll` first."
-            raise RefusedError("This gateway has no usable set to give other anchors to.", hint=hint)
-        clock = self._clock
-        signed = verify(self._config, source, clock)
-        trust = anchors_of(self._config, signed, clock)
+        trust = self.read(source)
         return self.install(trust, origin, f"{reason}: {trust.provenance}", order)
 
     def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> Receipt:
@@ -204,18 +212,21 @@ class Receiver:
             RefusedError: This gateway is in no state for it.
             StoreError: It could not be written.
         """
-        before = self._parts.engine.usable()
+        differences = self.differences(trust)
         change = self._parts.engine.install(trust, origin, reason, order)
         now = self._parts.clock.now()
-        told = updates.unchanged(now) if change is None else updates.outcome_of(change)
-        if before is not None:
-            told |= updates.differences(before.trust, trust)
+        told = (updates.unchanged(now) if change is None else updates.outcome_of(change)) | differences
         if trust.provenance is not None:
             told["version"] = trust.provenance.version
         soon, amazon = self._config.trust.warn[0], chains_to_amazon(self._config.endpoint)
         warnings = lint.lint(lint.entries_of(trust.anchors), known.known(), now, soon=soon, amazon=amazon)
         told["warnings"] = [item.message for item in warnings if item.severity is not lint.Severity.INFORMATION]
         return Receipt(change=change, told=told)
+
+    def differences(self, trust: TrustBundle) -> dict[str, Any]:
+        """Return what these anchors add to those in use, and take from them."""
+        before = self._parts.engine.usable()
+        return {} if before is None else updates.differences(before.trust, trust)
 
     def take_drop(self, name: str) -> ChangeRecord | None:
         """Take one drop in from the inbox, say what became of it, and remove it unless it is to wait.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from agent.core import acceptance, decide, retirement, timekeeping, topics, troubles
 from agent.core.dependants import Occasion
@@ -57,38 +57,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agent.core import ladder
-    from agent.core.values import CertificateFacts, CredentialSet, Generation, TrustBundle
+    from agent.core.values import CertificateFacts, CredentialSet, Generation, Handmade, TrustBundle
     from agent.ports import CreatedCertificate, Session
     from agent.world import Provisioning, Settings, World
 
 
 MAX_REASON = 500  # characters
 
+MATERIAL = "material"  # the code of a step that lacks a file, such as the claim's
+
 _ENROL_FIRST = "Run `iot-cert enroll` or `iot-cert rotate` first."
-
-
-class Adoptable(Protocol):
-    """A key and certificate that somebody put into a generation by hand; see `agent.adapters.generations.Handmade`."""
-
-    @property
-    def number(self) -> int:
-        """The generation."""
-
-    @property
-    def credential(self) -> CredentialSet:
-        """Key and certificate."""
-
-    @property
-    def thing_name(self) -> str:
-        """The thing."""
-
-    @property
-    def trust(self) -> TrustBundle | None:
-        """The anchors, when they are untouched."""
-
-    @property
-    def replaced(self) -> str:
-        """The id of the certificate that was there before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +80,25 @@ class Outcome:
 
     record: ChangeRecord
     wait: decide.Wait | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What is known of a change before it is planned; see `ChangeRecord`."""
+
+    change: str
+    replaces: str | None
+    brings: str = ""
+
+
+@dataclass(frozen=True)
+class _Brought:
+    """A set that does not come from the cloud, and the certificate that was there before it."""
+
+    credential: CredentialSet
+    thing_name: str
+    trust: TrustBundle
+    replaces: str | None
 
 
 class Engine:
@@ -128,10 +125,7 @@ class Engine:
 
     def usable(self) -> Generation | None:
         """Return the current generation if it is whole."""
-        try:
-            return self._prover.generation_or_none(self._world.store.current())
-        except DamagedError:
-            return None
+        return self._prover.current_or_none()
 
     def has_ever_enrolled(self) -> bool:
         """Whether this gateway has, or had, a certificate of its own."""
@@ -196,7 +190,7 @@ class Engine:
         if kind is Kind.ROLLBACK:
             goal = self._way_back(origin), Phase.PREPARED
         else:
-            self._check_start(kind, self._world.store.current())
+            self._check_start(kind, self._current())
             goal = self._world.store.next_number(), Phase.PLANNED
         return self._plan(kind, origin, reason, goal, order=order)
 
@@ -208,13 +202,13 @@ class Engine:
         goal: tuple[int, Phase],
         *,
         order: str = "",
-        made: tuple[str, str | None] | None = None,
+        made: _Made | None = None,
     ) -> ChangeRecord:
         (generation, phase), now = goal, self._world.clock.now()
-        current = self._world.store.current()
-        change, replaces = made or (self._world.new_id(), self._replaced(current))
+        current = self._current()
+        made = made or _Made(change=self._world.new_id(), replaces=self._replaced(current))
         record = ChangeRecord(
-            id=change,
+            id=made.change,
             kind=kind,
             origin=origin,
             reason=reason.encode(errors="replace").decode()[:MAX_REASON],
@@ -224,8 +218,9 @@ class Engine:
             planned_at=now,
             entered_at=now,
             order=order,
-            replaces=replaces,
-            unproven=phase is Phase.PROVEN,  # before anybody has proven it
+            replaces=made.replaces,
+            unproven=phase is Phase.PROVEN,  # before it has proven itself
+            brings=made.brings,
         )
         try:
             self._world.store.save_change(record)
@@ -237,6 +232,13 @@ class Engine:
         self._tell(phase, f"{kind} planned: {reason.rstrip('.')}; it {does} generation {generation}.")
         return record
 
+    def _current(self) -> int | None:
+        """Return what `current` points at, or None; something else in its place points at nothing."""
+        try:
+            return self._world.store.current()
+        except DamagedError:
+            return None
+
     def _replaced(self, current: int | None) -> str | None:
         generation = self._prover.generation_or_none(current)
         return generation.manifest.certificate_id if generation else None
@@ -244,6 +246,11 @@ class Engine:
     def _check_start(self, kind: Kind, current: int | None) -> None:
         if kind is Kind.ROTATE and current is None:
             raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
+        if kind is Kind.ROTATE and self.usable() is None:
+            raise RefusedError(
+                f"Generation {current} is damaged, so there is no set to rotate from.",
+                hint="`iot-cert rotate` looks for another way to a certificate.",
+            )
         if kind is Kind.ENROLL and self._settings.enrollment is None:
             raise RefusedError(
                 "Enrolment is not configured.", hint="Add `enrollment:` with a template and a claim certificate."
@@ -251,7 +258,7 @@ class Engine:
 
     def _way_back(self, origin: Origin) -> int:
         previous = self._world.store.previous()
-        if previous is None or previous == self._world.store.current():
+        if previous is None or previous == self._current():
             raise RefusedError(
                 "There is no previous generation to go back to.", hint="`iot-cert rotate` makes a new one."
             )
@@ -301,11 +308,16 @@ class Engine:
         return self._record
 
     def _facts(self, record: ChangeRecord) -> decide.Facts:
-        current = self._prover.generation_or_none(self._world.store.current())
+        current = self._prover.current_or_none()
         thing = current.manifest.thing_name if current else self._settings.thing_name
-        earlier = decide.requests_of(other for other in self._world.store.history() if other.id != record.id)
         number = current.number if current else None
-        return decide.Facts(clock=self._prover.clock(), current=number, expected_thing=thing, requests=earlier)
+        return decide.Facts(
+            clock=self._prover.clock(),
+            current=number,
+            expected_thing=thing,
+            requests=decide.requests_of(other for other in self._world.store.history() if other.id != record.id),
+            base_whole=record.base == number or self._prover.generation_or_none(record.base) is not None,
+        )
 
     def _attempt(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
         try:
@@ -316,7 +328,7 @@ class Engine:
             failure = self._store_failure(error, record)
         except (MaterialError, RefusedError) as error:
             message = f"What this step needs cannot be used: {error}"
-            failure = Failure(kind=FailureClass.STORE, code="material", message=message, remedy=error.hint)
+            failure = Failure(kind=FailureClass.STORE, code=MATERIAL, message=message, remedy=error.hint)
         self.close()
         later = replace(facts, clock=self._prover.clock())
         return decide.after_failure(record, failure, later, self._world.chance(), self._settings.limits)
@@ -444,9 +456,10 @@ class Engine:
         """Return what a certificate is asked for with: the claim to enrol, the current set to rotate."""
         if record.kind is Kind.ENROLL:
             return self._settings.claim()
-        if record.base is None:
-            raise DamagedError("The change has no generation to rotate from.")
-        return self._prover.candidate(record.base)
+        base = self._prover.generation_or_none(record.base)
+        if base is None:
+            raise CloudError(decide.source_lost(record))
+        return self._prover.candidate_of(base)
 
     def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
         key_pem, request_pem = self._staged_key(record)
@@ -494,8 +507,7 @@ class Engine:
         return chain[0], canonical.decode()
 
     def _known_certificates(self) -> frozenset[str]:
-        numbers = (self._world.store.current(), self._world.store.previous())
-        found = [self._prover.generation_or_none(number) for number in numbers]
+        found = (self._prover.current_or_none(), self._prover.previous_or_none())
         return frozenset(generation.credential.leaf.sha256 for generation in found if generation)
 
     def _register(self, record: ChangeRecord, facts: decide.Facts) -> Event:
@@ -625,7 +637,7 @@ class Engine:
         now = self._world.clock.now()
         if record.phase.ended:
             raise RefusedError(f"Change {record.id} has ended already, as {record.phase}.", hint="`iot-cert status`.")
-        if record.phase is Phase.PROVEN and self._world.store.current() == record.generation:
+        if record.phase is Phase.PROVEN and self._current() == record.generation:
             self._take(Activated(at=now))  # it took effect before the record could say so
             record = self._require()
         if not record.phase.activated:
@@ -647,8 +659,34 @@ class Engine:
             ) from error
         self._take(Condemned(at=now, failure=failure))
 
-    def adopt(self, found: Adoptable) -> ChangeRecord:
-        """Plan a change that proves and uses a key and certificate which somebody put in place by hand.
+    def set_aside(self, why: str) -> None:
+        """End the change in flight, wherever it is, for a rescue that goes before it. The links stay where they are.
+
+        Args:
+            why: What goes before it, as a sentence for people.
+        """
+        record, now = self._require(), self._world.clock.now()
+        failure = Failure(kind=FailureClass.OPERATOR, code="set-aside", message=why, decisive=True)
+        self.close()
+        if not record.phase.ended:
+            self._take(Rejected(at=now, failure=failure))
+
+    def is_in_use(self) -> bool:
+        """Whether the set in use is the one that the change in flight is about."""
+        return self._require().generation == self._current()
+
+    def is_about(self, credential: CredentialSet | None, trust: TrustBundle) -> bool:
+        """Whether the change in flight brings just this certificate, if one is named, and these anchors."""
+        record = self._record
+        if record is None or record.kind is not (Kind.IMPORT if credential else Kind.TRUST):
+            return False
+        made = self._prover.generation_or_none(record.generation)
+        if made is None or made.trust.fingerprints != trust.fingerprints:
+            return False
+        return credential is None or made.manifest.certificate_id == credential.leaf.sha256
+
+    def adopt(self, found: Handmade) -> ChangeRecord:
+        """Plan a change that proves and uses a key and certificate which were put in place by hand.
 
         Raises:
             RefusedError: Another change is in flight.
@@ -660,7 +698,22 @@ class Engine:
         why = f"the key and certificate of generation {found.number} were replaced by hand"
         self._tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
         trust = found.trust or self._settings.anchors()
-        return self._bring_in(found.credential, found.thing_name, trust, why, found.replaced)
+        brought = _Brought(found.credential, found.thing_name, trust, found.replaced)
+        return self._bring_in(brought, why)
+
+    def adopt_salvaged(self, why: str) -> ChangeRecord:
+        """Plan a change that uses the salvaged set which the last climb found accepted.
+
+        Raises:
+            RefusedError: It found none, or another change is in flight.
+            StoreError: The generation could not be written; nothing was planned.
+        """
+        self._refuse_a_second()
+        candidate, where = self._prover.salvaged
+        reason = f"{why}; {where}"[:MAX_REASON]
+        replaces = self._replaced(self._current())
+        brought = _Brought(candidate.credential, str(candidate.thing_name), candidate.trust, replaces)
+        return self._bring_in(brought, reason, origin=Origin.LADDER)
 
     def _refuse_a_second(self) -> None:
         if self._record is not None:
@@ -675,7 +728,7 @@ class Engine:
         """Plan a change that uses a key and certificate which a person brings along.
 
         Args:
-            credential: They.
+            credential: The key and certificate.
             thing_name: The thing they are for.
             trust: The anchors to go with them.
             reason: Why, for people.
@@ -694,17 +747,10 @@ class Engine:
         if replaces == credential.leaf.sha256:
             return None
         self._world.store.preflight()
-        return self._bring_in(credential, thing_name, trust, reason, replaces, unproven=unproven)
+        return self._bring_in(_Brought(credential, thing_name, trust, replaces), reason, unproven=unproven)
 
     def _bring_in(
-        self,
-        credential: CredentialSet,
-        thing_name: str,
-        trust: TrustBundle,
-        reason: str,
-        replaces: str | None,
-        *,
-        unproven: bool = False,
+        self, brought: _Brought, reason: str, *, unproven: bool = False, origin: Origin = Origin.TECHNICIAN
     ) -> ChangeRecord:
         store, change = self._world.store, self._world.new_id()
         number = store.next_number()
@@ -712,14 +758,15 @@ class Engine:
             number=number,
             kind=Kind.IMPORT,
             change=change,
-            origin=Origin.TECHNICIAN,
-            thing_name=thing_name,
+            origin=origin,
+            thing_name=brought.thing_name,
             created_at=self._world.clock.now(),
-            **_dated(credential),
+            **_dated(brought.credential),
         )
-        store.prepare(manifest, credential, trust)
+        store.prepare(manifest, brought.credential, brought.trust)
         goal = number, Phase.PROVEN if unproven else Phase.PREPARED
-        return self._plan(Kind.IMPORT, Origin.TECHNICIAN, reason, goal, made=(change, replaces))
+        made = _Made(change=change, replaces=brought.replaces, brings=brought.credential.leaf.sha256)
+        return self._plan(Kind.IMPORT, origin, reason, goal, made=made)
 
     def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> ChangeRecord | None:
         """Plan a change that gives the current certificate other trust anchors.
@@ -758,7 +805,8 @@ class Engine:
         )
         store.preflight()
         store.prepare(manifest, current.credential, trust)
-        return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=(change, replaces))
+        made = _Made(change=change, replaces=replaces)
+        return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=made)
 
     def other_anchors(self, rung: ladder.Rung) -> TrustBundle:
         """Return the anchors of a rung of the ladder that keeps the certificate; see `Prover.other_anchors`."""
@@ -876,6 +924,10 @@ class Engine:
             self._tell("trouble", f"The change goes on without this: {event.problem.message}", event.problem.kind)
         elif record.phase is not before.phase:
             self._tell(record.phase, _PHASE_TEXTS[record.phase].format(record=record))
+
+    def note(self, text: str) -> None:
+        """Tell a sentence that is no step of a change."""
+        self._tell("note", text)
 
     def _tell(self, code: str, text: str, failure: str | None = None) -> None:
         change = self._record.id if self._record else ""

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from agent.core.dependants import Occasion
     from agent.core.lifecycle import ChangeRecord
-    from agent.core.values import Candidate, CertificateFacts, CredentialSet, Generation, Manifest, TrustBundle
+    from agent.core.values import (
+        Candidate,
+        CertificateFacts,
+        CredentialSet,
+        Generation,
+        Handmade,
+        Manifest,
+        Salvaged,
+        TrustBundle,
+    )
 
 
 class Clock(Protocol):
@@ -164,6 +173,12 @@ class Store(Protocol):
 
     def fallbacks(self, excluded: int) -> tuple[int, ...]:
         """Return the whole generations that were proven once, best first, without one."""
+
+    def handmade(self) -> Handmade | None:
+        """Return a key and certificate that were put into the set in use by hand and were not turned down before."""
+
+    def salvage(self) -> tuple[Salvaged, ...]:
+        """Return what can be saved from generations that are damaged, or that the links do not stand for."""
 
     def preflight(self) -> None:
         """Prove that there is room and that the directory can be written."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.lifecycle import ChangeRecord
-    from agent.core.values import Generation, TrustBundle
+    from agent.core.values import Generation, Salvaged, TrustBundle
     from agent.ports import Session
     from agent.world import Settings, World
 
@@ -37,6 +37,7 @@ class Prover:
         self._world = world
         self._settings = settings
         self._tell = tell
+        self._salvaged: tuple[Candidate, str] | None = None
 
     def clock(self) -> timekeeping.Reading:
         """Return a reading of the clock, judged by all that is known to lie in the past."""
@@ -54,16 +55,41 @@ class Prover:
         except DamagedError:
             return None
 
+    def current_or_none(self) -> Generation | None:
+        """Return the current generation if it is whole.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        return self._linked_or_none(self._world.store.current)
+
+    def previous_or_none(self) -> Generation | None:
+        """Return the previous generation if it is whole.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        return self._linked_or_none(self._world.store.previous)
+
+    def _linked_or_none(self, link: Callable[[], int | None]) -> Generation | None:
+        try:
+            return self.generation_or_none(link())
+        except DamagedError:
+            return None  # something else than a link to a generation
+
     def candidate(self, number: int) -> Candidate:
         """Return a generation as something to connect with.
 
         Raises:
             StoreError: It is damaged, or cannot be read.
         """
-        generation = self._world.store.generation(number)
+        return self.candidate_of(self._world.store.generation(number))
+
+    def candidate_of(self, generation: Generation) -> Candidate:
+        """Return a generation that was read as something to connect with."""
         thing_name = generation.manifest.thing_name
         return Candidate(
-            name=f"generation {number}",
+            name=f"generation {generation.number}",
             credential=generation.credential,
             trust=generation.trust,
             client_id=self._settings.client_id(thing_name),
@@ -101,12 +127,14 @@ class Prover:
         if not needs_control(failure):
             return failure
         asked = isinstance(error, AskedError)
-        return judge(failure, self._control(failure, candidate, record, asked=asked))
+        return judge(failure, self._controls(failure, candidate, record, asked=asked))
 
-    def _control(self, failure: Failure, candidate: Candidate, record: ChangeRecord, *, asked: bool) -> Control | None:
+    def _controls(
+        self, failure: Failure, candidate: Candidate, record: ChangeRecord, *, asked: bool
+    ) -> tuple[Control, ...]:
         """Try other sets over the same path, the base, the previous one and the claim, until one is accepted."""
-        verdict: Control | None = None
-        for name, load in self._controls(record, failure):
+        verdicts: tuple[Control, ...] = ()
+        for name, load in self._witnesses(record, failure):
             try:
                 control = load()
             except (StoreError, MaterialError, RefusedError):
@@ -114,10 +142,10 @@ class Prover:
             if not _tells_apart(control, candidate, failure, asked=asked):
                 continue
             self._tell("note", f"{failure.message} Now {name} is tried, as a control.")
-            verdict = self._try_control(name, control)
-            if verdict.accepted:
+            verdicts = (*verdicts, self._try_control(name, control))
+            if verdicts[-1].accepted:
                 break
-        return verdict
+        return verdicts
 
     def _try_control(self, name: str, control: Candidate) -> Control:
         try:
@@ -126,8 +154,9 @@ class Prover:
             return Control(name=name, failure=error.failure)
         return Control(name=name)
 
-    def _controls(self, record: ChangeRecord, failure: Failure) -> list[tuple[str, Callable[[], Candidate]]]:
-        base, previous = record.base, self._world.store.previous()
+    def _witnesses(self, record: ChangeRecord, failure: Failure) -> list[tuple[str, Callable[[], Candidate]]]:
+        behind = self.previous_or_none()
+        base, previous = record.base, behind.number if behind else None
         numbers = [number for number in dict.fromkeys((base, previous)) if number is not None]
         found = [(f"generation {number}", partial(self.candidate, number)) for number in numbers]
         if failure.kind is FailureClass.SERVER_TRUST:  # whatever else there is that may know this server
@@ -145,7 +174,20 @@ class Prover:
                 return move
             attempts = (*attempts, self._try_rung(move.try_next))
 
+    @property
+    def salvaged(self) -> tuple[Candidate, str]:
+        """The salvaged set that the last climb found accepted, and where it is from.
+
+        Raises:
+            RefusedError: It found none.
+        """
+        if self._salvaged is None:
+            raise RefusedError("No salvaged set was found.")
+        return self._salvaged
+
     def _try_rung(self, rung: ladder.Rung) -> ladder.Attempt:
+        if rung is ladder.Rung.SALVAGED:
+            return self._try_salvaged()
         try:
             candidate = self._rung(rung)
         except (StoreError, MaterialError, RefusedError) as error:
@@ -155,6 +197,45 @@ class Prover:
         except CloudError as error:
             return ladder.Attempt(rung=rung, failure=in_the_light_of(self.clock(), error.failure))
         return ladder.Attempt(rung=rung)
+
+    def _try_salvaged(self) -> ladder.Attempt:
+        """Try what can be saved from the disk, one after the other, until one is accepted."""
+        self._salvaged = None
+        attempt = ladder.missing(ladder.Rung.SALVAGED, "No other key and certificate on the disk belong together.")
+        for found in self._world.store.salvage():
+            where = found.damage or f"Generation {found.number} is kept beside the sets in use."
+            try:
+                candidate = self._left_over(found)
+                self._tell("note", f"{where} Its key and certificate belong together and are tried.")
+                self.probe(candidate)
+            except CloudError as error:
+                failure = in_the_light_of(self.clock(), error.failure)
+                attempt = ladder.Attempt(rung=ladder.Rung.SALVAGED, failure=failure)
+            except (MaterialError, RefusedError):
+                continue  # no anchors to prove it with, or no thing to be: nothing to try
+            else:
+                self._salvaged = candidate, where
+                return ladder.Attempt(rung=ladder.Rung.SALVAGED)
+        return attempt
+
+    def _left_over(self, found: Salvaged) -> Candidate:
+        thing_name = found.thing_name or self._thing_of(found.number)
+        if not thing_name:
+            raise RefusedError(f"It is not known which thing generation {found.number} was made for.")
+        return Candidate(
+            name=f"what is left of generation {found.number}" if found.damage else f"generation {found.number}",
+            credential=found.credential,
+            trust=found.trust or self._settings.anchors(),
+            client_id=self._settings.client_id(thing_name),
+            thing_name=thing_name,
+        )
+
+    def _thing_of(self, number: int) -> str:
+        """Return the thing that a generation without a legible manifest was made for, or nothing."""
+        made = [record.thing_name for record in self._world.store.history() if record.generation == number]
+        others = (self.current_or_none(), self.previous_or_none())
+        known = [generation.manifest.thing_name for generation in others if generation]
+        return next((name for name in (*made, *known, self._settings.thing_name) if name), "")
 
     def _rung(self, rung: ladder.Rung) -> Candidate:
         if rung is ladder.Rung.CLAIM:

@@ -27,17 +27,18 @@ from agent.core.exits import Exit
 from agent.core.orders import MAX_LINE, Do, Order, decode_order
 from agent.core.plain import PlainError, encode, to_plain
 from agent.core.records import public
-from agent.core.values import ByHand, Kind
+from agent.core.values import Kind
+from agent.core.verbs import Verb
 from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
-from agent.healing import heal, locked_out
+from agent.operations import Operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.compose import Parts
     from agent.config import Config
-    from agent.core.values import Origin
     from agent.engine import Outcome
+    from agent.operations import Done
     from agent.ports import Progress
 
 SHORT = timedelta(seconds=1)  # the session is nobody's while it waits
@@ -114,7 +115,7 @@ class Worker:
             return
         if order.do is Do.LOOK and not self._config.state_dir.exists():
             return
-        first = order.do is Do.BEGIN and order.kind is Kind.ENROLL
+        first = (order.do, order.kind) == (Do.BEGIN, Kind.ENROLL) or (order.do, order.verb) == (Do.ORDER, Verb.ENROLL)
         with ExitStack() as stack:
             parts = stack.enter_context(open_parts(self._config, self._wire, create=first))
             Task(self._config, order, parts, self._stop, self._end).run()
@@ -128,19 +129,22 @@ class Task:
         self._order = order
         self._parts = parts
         self._engine = parts.engine
+        self._operations = Operations(
+            parts.engine,
+            parts.store,
+            parts.clock,
+            self._carry,
+            by_hand=config.rotation.by_hand,
+            told=lambda: order.told,
+        )
         self._stop = stop
         self._end = end
 
     def run(self) -> None:
         """Recover, do it, and note how it ended."""
         self._note_connections()
-        handmade = self._parts.store.handmade() if self._config.rotation.by_hand is ByHand.ADOPT else None
-        found = self._engine.recover(orderly=self._order.orderly)
-        if handmade is not None and found is None and self._order.do is not Do.NOTE_RETIRED:
-            self._engine.adopt(handmade)
-            self._note(self._carry())
-        else:
-            self._obey()
+        self._operations.take_up(orderly=self._order.orderly)
+        self._obey()
         delivery.conclude(self._config, self._parts.store.history())
         client_id = self._client_id()
         if client_id is not None:
@@ -156,19 +160,16 @@ class Task:
         return self._config.client_id.replace("{thing}", usable.manifest.thing_name) if usable else None
 
     def _obey(self) -> None:
-        order, engine = self._order, self._engine
+        order, engine, operations = self._order, self._engine, self._operations
         match order.do:
             case Do.BEGIN:
-                self._note(self._begin(order.kind, order.origin, order.reason))
+                self._note(operations.begin(order.kind, order.origin, order.reason, order.order))
+            case Do.ORDER:
+                self._note(operations.order(order.verb, order.reason, joins=order.joins))
             case Do.GO_ON:
-                self._go_on()
-            case Do.GIVE_UP if engine.change is None:  # it ended in the meantime; what is wanted is the set before
-                self._note(self._begin(Kind.ROLLBACK, order.origin, order.reason))
-            case Do.GIVE_UP:
-                engine.give_up(order.reason)
-                self._note(self._carry())
+                self._note(operations.go_on(hasten=order.hasten))
             case Do.CLIMB:
-                self._climb()
+                self._note(operations.climb(order.reason))
             case Do.REHEARSE | Do.EXAMINE:
                 self._try_out(order.do)
             case Do.NOTE_RETIRED:
@@ -176,7 +177,7 @@ class Task:
             case Do.TAKE_DROP | Do.DOWNLOAD:
                 self._take_in()
             case _:  # to look; what needs no store does not get here
-                self._look_at_image()
+                self._look_around()
 
     def _try_out(self, what: Do) -> None:
         if what is Do.REHEARSE:
@@ -205,34 +206,16 @@ class Task:
         if change is None:
             self._end["bundle"] = {"code": "unchanged", "message": "These anchors are in use already.", "hint": ""}
             return
-        self._note(self._carry())
+        self._note(self._operations.go_on())
 
-    def _look_at_image(self) -> None:
-        """Take the baked copy up when an OS image brought a newer one, unless somebody holds changes."""
+    def _look_around(self) -> None:
+        """Go on with what is in flight, or take the baked copy up when an OS image brought a newer one."""
         delivery.make_inbox(self._config)
+        self._note(self._operations.go_on())
         if self._engine.change is not None or not schedule.is_free(survey.holds(self._config), self._parts.clock.now()):
             return
         if delivery.Receiver(self._config, self._parts).take_baked() is not None:
-            self._note(self._carry())
-
-    def _begin(self, kind: Kind, origin: Origin, reason: str) -> Outcome:
-        self._engine.begin(kind, origin, reason, self._order.order)
-        return self._carry()
-
-    def _go_on(self) -> None:
-        if self._engine.change is None:
-            return
-        if self._order.hasten:
-            self._engine.hasten()
-        self._note(self._carry())
-
-    def _climb(self) -> None:
-        if self._engine.change is not None:
-            raise RefusedError(f"Change {self._engine.change.id} is in flight; it comes first.")
-        healed = heal(self._engine, self._begin, self._carry, self._order.reason, rotate_from_current=False)
-        self._end["climb"] = {"use": healed.climb.use, "why": healed.climb.why}
-        if healed.outcome is not None:
-            self._note(healed.outcome)
+            self._note(self._operations.go_on())
 
     def _carry(self) -> Outcome:
         """Run until the change ends or has to wait for longer than a moment."""
@@ -244,13 +227,21 @@ class Task:
             if left > SHORT or self._stop.wait(max(left.total_seconds(), 0.05)):
                 return outcome
 
-    def _note(self, outcome: Outcome) -> None:
-        wait = outcome.wait
+    def _note(self, done: Done) -> None:
+        """Write into the end what became of an order; a later one that changed nothing leaves it as it is."""
+        if done.climb is not None:
+            self._end["climb"] = {"use": done.climb.use, "why": done.climb.why, "remedy": done.climb.remedy}
+        if done.repeats is not None:
+            self._end["repeats"] = public(done.repeats)
+        self._end["postponed"] = done.postponed
+        if done.outcome is None:
+            return
+        record, wait = done.outcome.record, done.outcome.wait
         has_set = self._engine.usable() is not None
-        self._end["change"] = public(outcome.record)
-        self._end["locked_out"] = locked_out(outcome.record)
+        self._end["change"] = public(record)
         self._end["wait"] = None if wait is None else to_plain(wait)
-        self._end["exit"] = int(exits.of_outcome(outcome.record, wait, has_set=has_set))
+        code = Exit.CRITICAL if done.locked_out else exits.of_outcome(record, wait, has_set=has_set)
+        self._end["exit"] = int(code)
 
 
 def main() -> int:

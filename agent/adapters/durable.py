@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
 
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
 _REMEDIES = {
     errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
     errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
@@ -176,9 +178,8 @@ def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool
 
 
 def _write_dressed(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with explained(f"write {name}"):
-        fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
+        fd = os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd)
         try:
             dress(fd)
             _write_all(fd, data)
@@ -223,6 +224,26 @@ def replace(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool =
     remove(dir_fd, temporary)
     write_new(dir_fd, temporary, data, modes, secret=secret)
     _move_over(dir_fd, temporary, name)
+
+
+def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
+    """Replace a file whole without syncing anything, for what may get lost.
+
+    Raises:
+        StoreError: It was not replaced.
+    """
+    temporary = TEMPORARY + name
+    remove(dir_fd, temporary)
+    with explained(f"write {name}"):
+        fd = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd
+        )
+        try:
+            _set_mode(fd, modes.public_mode)
+            _write_all(fd, data)
+        finally:
+            os.close(fd)
+        os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
 
 def put_beside(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]) -> None:

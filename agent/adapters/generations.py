@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from agent.adapters import durable, keys, x509
 from agent.core.plain import PlainError
 from agent.core.records import MAX_MANIFEST, decode_manifest, encode_manifest
-from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
+from agent.core.values import CredentialSet, Generation, Handmade, Manifest, Salvaged, TrustBundle
 from agent.errors import DamagedError, MaterialError
 
 if TYPE_CHECKING:
@@ -214,25 +214,6 @@ def _check(dir_fd: int, number: int) -> Generation:
     return Generation(manifest=manifest, credential=content, trust=trust)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Handmade:
-    """A key and certificate that somebody put into a generation by hand.
-
-    Attributes:
-        number: The generation, which is not whole any more.
-        credential: Key and certificate, which fit each other.
-        thing_name: The thing the generation was made for.
-        trust: The generation's own anchors when they are untouched, else None.
-        replaced: The id of the certificate that was there before.
-    """
-
-    number: int
-    credential: CredentialSet
-    thing_name: str
-    trust: TrustBundle | None
-    replaced: str
-
-
 def handmade(dir_fd: int, number: int) -> Handmade | None:
     """Return what was put into a damaged generation by hand, when it is another certificate with the key that fits it.
 
@@ -257,6 +238,77 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
         trust=trust,
         replaced=manifest.certificate_id,
     )
+
+
+def salvage(dir_fd: int, number: int) -> Salvaged | None:
+    """Return what can be saved from a generation, or None when no key and certificate in it belong together.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    try:
+        whole = read(dir_fd, number)
+    except DamagedError as error:
+        damage = str(error)
+    else:
+        manifest = whole.manifest
+        return Salvaged(
+            number=number, credential=whole.credential, thing_name=manifest.thing_name, trust=whole.trust, damage=""
+        )
+    if not durable.exists(dir_fd, final_name(number)) or not durable.is_directory(dir_fd, final_name(number)):
+        return None
+    with durable.directory(final_name(number), dir_fd) as fd:
+        content = _pair(fd)
+        if content is None:
+            return None
+        sealed = _sealed(fd)
+        trust = _untouched_trust(fd, sealed) if sealed else None
+    thing = sealed.thing_name if sealed else ""
+    return Salvaged(number=number, credential=content, thing_name=thing, trust=trust, damage=damage)
+
+
+def _pair(dir_fd: int) -> CredentialSet | None:
+    """Return a key and certificate that belong together: from their own files, else from the file that has both."""
+    for key, certificate in (
+        (KEY, CERTIFICATE),
+        (CREDENTIAL, CREDENTIAL),
+        (KEY, CREDENTIAL),
+        (CREDENTIAL, CERTIFICATE),
+    ):
+        key_pem, _, chain = _legible(dir_fd, key).partition(_BEGIN_CERTIFICATE)
+        if certificate != key or not chain:
+            _, _, chain = _legible(dir_fd, certificate).partition(_BEGIN_CERTIFICATE)
+        try:
+            return keys.credential_set(key_pem, _BEGIN_CERTIFICATE + chain)
+        except MaterialError:
+            continue
+    return None
+
+
+_BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+
+
+def _legible(dir_fd: int, name: str) -> bytes:
+    """Return a file's content, or nothing when it is not there or is no file that can be read."""
+    try:
+        return durable.read(dir_fd, name, MAX_FILE)
+    except (FileNotFoundError, DamagedError):
+        return b""
+
+
+def _sealed(dir_fd: int) -> Manifest | None:
+    try:
+        return decode_manifest(_legible(dir_fd, MANIFEST), MANIFEST)
+    except PlainError:
+        return None
+
+
+def _untouched_trust(dir_fd: int, manifest: Manifest) -> TrustBundle | None:
+    """Return the anchors if they are those that the manifest was written with: whom to trust is not guessed."""
+    data = _legible(dir_fd, TRUST)
+    if hashlib.sha256(data).hexdigest() != manifest.files.get(TRUST):
+        return None
+    return replace(x509.read_bundle(data), provenance=manifest.trust)
 
 
 def _join(names: Iterable[str]) -> str:

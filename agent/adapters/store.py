@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from agent.adapters.generations import Handmade
-    from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
+    from agent.core.values import CredentialSet, Generation, Handmade, Manifest, Salvaged, TrustBundle
 
 CURRENT = "current"
 PREVIOUS = "previous"
@@ -52,6 +51,7 @@ GENERATIONS = "generations"
 # What a rotation needs, with room to spare for a file system's own bookkeeping.
 NEEDED_BYTES = 262_144
 NEEDED_INODES = 16
+MAX_SALVAGED = 5  # generations; each costs a connection
 _PROBE = "preflight"
 
 _TARGET = re.compile(rf"{GENERATIONS}/(\d{{6,9}})")
@@ -319,15 +319,43 @@ class Store:
             return None
 
     def handmade(self) -> Handmade | None:
-        """Return key and certificate that somebody put into the current generation by hand, if they fit each other.
+        """Return key and certificate that were put into the set in use by hand, if they fit each other.
+
+        The set in use is what `current` points at. When a recovery has moved `current` away from such a generation and
+        nothing came of it, it is still the last one that became final.
 
         Raises:
             StoreError: The generation cannot be read.
         """
-        number = self._unless_damaged(self.current)
-        if number is None or self._is_whole(number) or number not in self.numbers().final:
-            return None
-        return generations.handmade(self._generations, number)
+        present = self.numbers().final
+        final = next((record.generation for record in reversed(self.history()) if record.phase.succeeded), None)
+        for number in dict.fromkeys((self._unless_damaged(self.current), final)):
+            if number is None or number not in present or self._is_whole(number):
+                continue
+            found = generations.handmade(self._generations, number)
+            if found is not None and not self._was_refused(found.credential.leaf.sha256):
+                return found
+        return None
+
+    def _was_refused(self, certificate_id: str) -> bool:
+        """Whether this certificate was brought once and turned down, so that only another one is taken up."""
+        return any(
+            record.brings == certificate_id and record.phase in {Phase.REJECTED, Phase.ROLLED_BACK}
+            for record in self.history()
+        )
+
+    def salvage(self) -> tuple[Salvaged, ...]:
+        """Return what can be saved from generations that no other rung of the ladder tries, the best first.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        linked = (self._unless_damaged(self.current), self._unless_damaged(self.previous))
+        whole = {number for number in linked if number is not None and self._is_whole(number)}
+        newest_first = reversed(self.numbers().final)
+        numbers = [number for number in dict.fromkeys((*linked, *newest_first)) if number is not None]
+        found = [generations.salvage(self._generations, number) for number in numbers if number not in whole]
+        return tuple(item for item in found if item is not None)[:MAX_SALVAGED]
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

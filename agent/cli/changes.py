@@ -5,145 +5,119 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.adapters import told
 from agent.cli import conversation
 from agent.cli.follow import Follower
-from agent.cli.telling import tell_outcome, tell_rehearsal
+from agent.cli.telling import tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.compose import load_claim, open_parts
 from agent.core import exits
 from agent.core.exits import Exit
 from agent.core.ladder import Rung
-from agent.core.lifecycle import Phase
 from agent.core.plain import to_plain
 from agent.core.records import public
-from agent.core.values import Kind, Origin
+from agent.core.verbs import Verb
 from agent.errors import ConfigError, MaterialError, RefusedError
-from agent.healing import heal, locked_out
+from agent.operations import Done, Operations
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from agent.cli.output import Output
+    from agent.compose import Parts
     from agent.config import Config
-    from agent.core.lifecycle import ChangeRecord
-    from agent.engine import Engine, Outcome
+    from agent.engine import Outcome
 
 
 class Changer:
-    """One verb on one gateway."""
+    """One order on one gateway, in this process."""
 
-    def __init__(self, config: Config, engine: Engine, arguments: argparse.Namespace, output: Output) -> None:
+    def __init__(self, config: Config, parts: Parts, arguments: argparse.Namespace, output: Output) -> None:
         from agent.adapters.clock import SystemClock, sleep  # noqa: PLC0415 - only the verbs that act need it
 
-        self.config = config
-        self.engine = engine
-        self.reason = str(arguments.reason)
-        self.output = output
-        self._follower = Follower(
-            engine=engine,
+        self._config = config
+        self._engine = parts.engine
+        self._reason = str(arguments.reason)
+        self._output = output
+        follower = Follower(
+            engine=parts.engine,
             clock=SystemClock(vouched=config.vouched_clock),
             sleep=sleep,
             reporter=output,
             patience=None if arguments.wait is None else timedelta(seconds=arguments.wait),
             probation=not arguments.no_wait,
         )
+        self.operations = Operations(
+            parts.engine,
+            parts.store,
+            parts.clock,
+            follower.follow,
+            by_hand=config.rotation.by_hand,
+            told=lambda: told.read(config.state_dir),
+        )
 
-    def resume(self) -> ChangeRecord | None:
-        """Put the store right and take up the change in flight, to be tried at once."""
-        found = self.engine.recover()
-        if found is not None:
-            self.engine.hasten()
-        return found
+    def order(self, verb: Verb) -> Exit:
+        """Carry an order out and say what became of it."""
+        found = self.operations.take_up()
+        if verb is Verb.ENROLL and found is None and self._engine.usable() is None:
+            self._check_claim()
+        return self.conclude(self.operations.order(verb, self._reason))
 
-    def follow(self) -> Outcome:
-        """Carry the change in flight on."""
-        return self._follower.follow()
-
-    def run(self, kind: Kind, origin: Origin, reason: str) -> Outcome:
-        """Begin a change and carry it on."""
-        self.engine.begin(kind, origin, reason)
-        return self.follow()
-
-    def enroll(self) -> Exit:
-        """Get the first certificate."""
-        if self.resume() is not None:
-            return self.conclude(self.follow())
-        current = self.engine.usable()
-        if current is not None:
-            raise RefusedError(
-                f"This gateway is enrolled already, as {current.manifest.thing_name}, with generation "
-                f"{current.number}.",
-                hint="`iot-cert rotate` gets a new certificate.",
-            )
-        self.check_claim()
-        return self.conclude(self.run(Kind.ENROLL, Origin.TECHNICIAN, self.reason))
-
-    def check_claim(self) -> None:
+    def _check_claim(self) -> None:
         """Refuse to begin what the configuration cannot carry through."""
         try:
-            load_claim(self.config)
+            load_claim(self._config)
         except MaterialError as error:
             raise ConfigError(str(error), hint=error.hint) from error
 
-    def rotate(self) -> Exit:
-        """Replace the certificate; when the current set does not work any more, climb the ladder."""
-        found = self.resume()
-        if found is not None:
-            outcome = self.follow()
-            if locked_out(outcome.record):
-                return self.climb(str(outcome.record.failure))
-            if found.kind.issues or outcome.wait is not None or outcome.record.phase is not Phase.COMMITTED:
-                return self.conclude(outcome)
-        elif self.engine.usable() is None:
-            return self.climb("there is no usable set")
-        outcome = self.run(Kind.ROTATE, Origin.TECHNICIAN, self.reason)
-        if locked_out(outcome.record):
-            return self.climb(str(outcome.record.failure))
-        return self.conclude(outcome)
-
     def rehearse(self) -> Exit:
         """Do all of a rotation that costs nothing."""
-        found = self.engine.recover()
+        found = self._engine.recover()
         if found is not None:
             raise RefusedError(f"Change {found.id} ({found.kind}) is in flight.", hint="`iot-cert status` shows it.")
-        tell_rehearsal(self.output, self.engine.rehearse())
+        tell_rehearsal(self._output, self._engine.rehearse())
         return Exit.DONE
 
-    def rollback(self) -> Exit:
-        """Go back to the previous set, or give up a change that has not changed anything yet."""
-        found = self.resume()
-        if found is not None and not found.phase.ended:
-            self.engine.give_up(self.reason)
-            return self.conclude(self.follow())
-        if found is not None:
-            self.follow()  # it had ended, and only its line in the history was missing
-        return self.conclude(self.run(Kind.ROLLBACK, Origin.TECHNICIAN, self.reason))
+    def conclude(self, done: Done) -> Exit:
+        """Say how it ended and what is in use now, and note that it was said."""
+        current = self._current()
+        if done.repeats is not None:
+            code = exits.of_outcome(done.repeats, None, has_set=current is not None)
+            tell_repeated(self._output, public(done.repeats), current, code)
+            self._note(done.repeats.id)
+            return code
+        if done.locked_out is not None:
+            tell_locked_out(self._output, done.locked_out.why, done.locked_out.remedy, Exit.CRITICAL)
+            return Exit.CRITICAL
+        if done.outcome is None:
+            return self._nothing_changed(done)
+        return self._conclude(done.outcome, current, postponed=done.postponed)
 
-    def climb(self, why: str) -> Exit:
-        """Find a set that works, put it in place, and rotate from there."""
-        healed = heal(self.engine, self.run, self.follow, why, rotate_from_current=True)
-        if healed.outcome is not None:
-            return self.conclude(healed.outcome)
-        if healed.climb.use is Rung.TECHNICIAN:
-            return self.stuck(healed.climb.why, "Restore the claim certificate and rotate again.", Exit.CRITICAL)
-        return self.stuck(healed.climb.why, "Run the same command again later.", Exit.UNAVAILABLE)
-
-    def stuck(self, why: str, remedy: str, code: Exit) -> Exit:
-        """Say that no set gets through now."""
-        if self.output.as_json:
-            self.output.emit({"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code})
-        else:
-            self.output.line(f"Nothing was changed: {why}. {remedy}")
-        return code
-
-    def conclude(self, outcome: Outcome) -> Exit:
-        """Say how it ended and what is in use now."""
-        usable = self.engine.usable()
-        code = exits.of_outcome(outcome.record, outcome.wait, has_set=usable is not None)
+    def _conclude(self, outcome: Outcome, current: int | None, *, postponed: bool) -> Exit:
+        code = exits.of_outcome(outcome.record, outcome.wait, has_set=current is not None)
         wait = outcome.wait
         waits = {"code": wait.code, "until": to_plain(wait.until)} if wait else None
-        tell_outcome(self.output, public(outcome.record), waits, usable.number if usable else None, code)
+        tell_outcome(self._output, public(outcome.record), waits, current, code, postponed=postponed)
+        if wait is None:
+            self._note(outcome.record.id)
         return code
+
+    def _nothing_changed(self, done: Done) -> Exit:
+        works = done.rung is Rung.CURRENT
+        code = Exit.DONE if works else Exit.UNAVAILABLE
+        why = done.climb.why if done.climb else "no change is in flight"
+        remedy = "" if works else "Run the same command again later."
+        if self._output.as_json:
+            self._output.emit({"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code})
+        else:
+            self._output.line(f"Nothing was changed: {why}. {remedy}".rstrip())
+        return code
+
+    def _current(self) -> int | None:
+        usable = self._engine.usable()
+        return usable.number if usable else None
+
+    def _note(self, change: str) -> None:
+        told.write(self._config.state_dir, change)
 
 
 def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -156,10 +130,10 @@ def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     if code is not None:
         return code
     with open_parts(config, output, create=arguments.verb == "enroll") as parts:
-        changer = Changer(config, parts.engine, arguments, output)
-        verbs: dict[str, Callable[[], Exit]] = {
-            "enroll": changer.enroll,
-            "rotate": changer.rehearse if getattr(arguments, "dry_run", False) else changer.rotate,
-            "rollback": changer.rollback,
-        }
-        return verbs[arguments.verb]()
+        changer = Changer(config, parts, arguments, output)
+        return changer.rehearse() if getattr(arguments, "dry_run", False) else changer.order(verb_of(arguments))
+
+
+def verb_of(arguments: argparse.Namespace) -> Verb:
+    """Return what the command line orders."""
+    return Verb.GIVE_UP if getattr(arguments, "give_up", False) else Verb(arguments.verb)

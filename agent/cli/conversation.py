@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.client import call
 from agent.cli.follow import worth_waiting
-from agent.cli.telling import tell_outcome, tell_rehearsal
+from agent.cli.telling import tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.exits import Exit
 from agent.core.overview import instant
 from agent.core.wording import clock_time, duration
@@ -65,6 +65,7 @@ def change(config: Config, arguments: argparse.Namespace, output: Output) -> Exi
         "verb": "rehearse" if rehearse else arguments.verb,
         "reason": arguments.reason,
         "no_wait": arguments.no_wait and not rehearse,
+        "give_up": getattr(arguments, "give_up", False),
     }
     messages = ask(config, request)
     return None if messages is None else _Follow(arguments, output).through(messages)
@@ -109,8 +110,16 @@ class _Follow:
                 return Exit(message["exit"])
             case "outcome":
                 code = Exit(message["exit"])
-                tell_outcome(self._output, message["change"], None, message.get("current"), code)
+                tell = tell_repeated if message.get("repeated") else _tell_end
+                tell(self._output, message["change"], message.get("current"), code)
                 return code
+            case "locked-out":
+                code = Exit(message["exit"])
+                tell_locked_out(self._output, message["why"], message["remedy"], code)
+                return code
+            case "nothing":
+                self._output.emit(message) if self._output.as_json else self._output.line(message["text"])
+                return Exit(message["exit"])
             case "error":
                 raise Told(message)
             case _:
@@ -138,6 +147,10 @@ class _Follow:
         waits = {"code": wait["code"], "until": wait["until"]}
         tell_outcome(self._output, message["change"], waits, message.get("current"), code)
         return code
+
+
+def _tell_end(output: Output, change: dict[str, Any], current: int | None, code: Exit) -> None:
+    tell_outcome(output, change, None, current, code)
 
 
 def _progress(message: dict[str, Any]) -> Progress:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.core.exits import Exit
     from agent.core.lifecycle import ChangeRecord
     from agent.core.values import CredentialSet
+    from agent.operations import Operations
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -40,8 +41,10 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
         raise RefusedError("Only root may use a set before it is proven.", hint="Run the command with sudo.")
     brought = _bring(arguments)  # read as whoever runs this, before anything is given up
 
-    def begin(parts: Parts) -> Receipt:
+    def begin(parts: Parts, operations: Operations) -> Receipt:
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
+        if not operations.make_way(brought.credential, trust):
+            return Receipt(change=parts.engine.change, told={})
         if brought.credential is not None:
             change = _bring_in(config, parts, brought.credential, trust, arguments)
             current = parts.engine.usable()

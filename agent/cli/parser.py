@@ -73,6 +73,10 @@ def _add_changes(verbs: Verbs) -> None:
     for name, text in texts.items():
         verb = _add(verbs, name, text)
         _add_following(verb)
+        if name == "rollback":
+            verb.add_argument(
+                "--give-up", action="store_true", help="end the change in flight, also when that is a rollback itself"
+            )
         if name == "rotate":
             verb.add_argument(
                 "--dry-run", action="store_true", help="do all that costs nothing, and say what a rotation would do"

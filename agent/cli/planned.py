@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent.compose import Parts
     from agent.config import Config
     from agent.delivery import Receipt
+    from agent.operations import Operations
 
 PATIENCE = 20.0  # seconds for a worker of the daemon's to let go of the store
 
@@ -29,7 +30,7 @@ def carry_out(
     config: Config,
     arguments: argparse.Namespace,
     output: Output,
-    begin: Callable[[Parts], Receipt],
+    begin: Callable[[Parts, Operations], Receipt],
     *,
     create: bool = False,
 ) -> Exit:
@@ -39,13 +40,14 @@ def carry_out(
         config: The configuration.
         arguments: The command line, with ``no_wait`` and ``wait``.
         output: Where to tell.
-        begin: Plans it, on an open store with no change in flight.
+        begin: Plans it on an open store, after it has made way for it; returns the change in flight when that is what
+            is ordered.
         create: Whether to make the state directory when there is none.
 
     Raises:
         AgentError: It is refused, or could not be done.
     """
-    begun = _plan(config, output, begin, create=create)
+    begun = _plan(config, arguments, output, begin, create=create)
     if begun.change is None:
         if output.as_json:
             output.emit({"event": "bundle", **begun.told, "exit": Exit.DONE})
@@ -57,12 +59,19 @@ def carry_out(
     if code is not None:
         return code
     with open_parts(config, output) as parts:
-        changer = Changer(config, parts.engine, arguments, output)
-        parts.engine.recover(orderly=True)
-        return changer.conclude(changer.follow())
+        changer = Changer(config, parts, arguments, output)
+        changer.operations.take_up(orderly=True)
+        return changer.conclude(changer.operations.go_on())
 
 
-def _plan(config: Config, output: Output, begin: Callable[[Parts], Receipt], *, create: bool) -> Receipt:
+def _plan(
+    config: Config,
+    arguments: argparse.Namespace,
+    output: Output,
+    begin: Callable[[Parts, Operations], Receipt],
+    *,
+    create: bool,
+) -> Receipt:
     """Plan the change as soon as no worker of the daemon's has the store."""
     from agent.adapters.clock import monotonic, sleep  # noqa: PLC0415 - only here
 
@@ -70,9 +79,9 @@ def _plan(config: Config, output: Output, begin: Callable[[Parts], Receipt], *, 
     while True:
         try:
             with open_parts(config, output, create=create) as parts:
-                if parts.engine.recover() is not None:
-                    parts.engine.run()  # what is due of it; planning refuses if it has not ended then
-                return begin(parts)
+                operations = Changer(config, parts, arguments, output).operations
+                operations.take_up()
+                return begin(parts, operations)
         except StoreBusyError:
             if monotonic() > end:
                 raise

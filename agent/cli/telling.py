@@ -22,7 +22,13 @@ def tell_rehearsal(output: Output, text: str) -> None:
 
 
 def tell_outcome(
-    output: Output, change: dict[str, Any], wait: dict[str, Any] | None, current: int | None, code: Exit
+    output: Output,
+    change: dict[str, Any],
+    wait: dict[str, Any] | None,
+    current: int | None,
+    code: Exit,
+    *,
+    postponed: bool = False,
 ) -> None:
     """Say how a change ended, or what it waits for, and what is in use now.
 
@@ -32,12 +38,40 @@ def tell_outcome(
         wait: Code and end of the wait, or None when it has ended.
         current: The generation in use, or None.
         code: The exit code.
+        postponed: Whether what was ordered is begun only once this change has ended.
     """
     if output.as_json:
-        output.emit({"event": "outcome", "change": change, "wait": wait, "current": current, "exit": code})
+        told = {"event": "outcome", "change": change, "wait": wait, "current": current, "exit": code}
+        output.emit(told | ({"postponed": True} if postponed else {}))
         return
-    in_use = f"Generation {current} is in use." if current else "There is no usable set on this gateway."
-    output.line(f"{_summary(change, wait)} {in_use}")
+    after = " Nothing else was begun yet: run the command again once it has ended." if postponed else ""
+    output.line(f"{_summary(change, wait)} {_in_use(current)}{after}")
+
+
+def tell_repeated(output: Output, change: dict[str, Any], current: int | None, code: Exit) -> None:
+    """Say that the order was carried out before, and how it ended: its end had not been told."""
+    if output.as_json:
+        output.emit({
+            "event": "outcome", "change": change, "wait": None, "current": current, "repeated": True, "exit": code,
+        })  # fmt: skip
+        return
+    at = clock_time(instant(change["entered_at"]))
+    output.line(
+        f"{_summary(change, None)} {_in_use(current)} That was the end of the earlier order, at {at}; nothing more was "
+        "begun. Give the order again if you want another one."
+    )
+
+
+def tell_locked_out(output: Output, why: str, remedy: str, code: Exit) -> None:
+    """Say that no set of this gateway is accepted, and what a person can do."""
+    if output.as_json:
+        output.emit({"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code})
+    else:
+        output.line(f"Nothing was changed: {why}. {remedy}".rstrip())
+
+
+def _in_use(current: int | None) -> str:
+    return f"Generation {current} is in use." if current else "There is no usable set on this gateway."
 
 
 def _summary(change: dict[str, Any], wait: dict[str, Any] | None) -> str:

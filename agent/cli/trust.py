@@ -17,7 +17,7 @@ from agent.core.endpoints import chains_to_amazon
 from agent.core.exits import Exit
 from agent.core.plain import to_plain
 from agent.core.values import Origin, TrustBundle
-from agent.delivery import Receiver, files_at, remote_at
+from agent.delivery import Receipt, Receiver, files_at, remote_at
 from agent.errors import MaterialError, RefusedError, StoreError
 from agent.survey import take
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.compose import Parts
     from agent.config import Config
-    from agent.delivery import Receipt
+    from agent.operations import Operations
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -122,11 +122,14 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
     # Read as whoever runs this, before anything is given up.
     local = None if remote else files_at(Path(where), arguments.sha256)
 
-    def begin(parts: Parts) -> Receipt:
+    def begin(parts: Parts, operations: Operations) -> Receipt:
         current = parts.engine.usable()
-        trust = current.trust if current else None
-        source = local or remote_at(where, config, trust, arguments.sha256)
-        return Receiver(config, parts).take_in(source, Origin.TECHNICIAN, str(arguments.reason))
+        source = local or remote_at(where, config, current.trust if current else None, arguments.sha256)
+        receiver = Receiver(config, parts)
+        trust = receiver.read(source)
+        if not operations.make_way(None, trust):
+            return Receipt(change=parts.engine.change, told=receiver.differences(trust))
+        return receiver.install(trust, Origin.TECHNICIAN, f"{arguments.reason}: {trust.provenance}")
 
     return planned.carry_out(config, arguments, output, begin)
 
@@ -134,11 +137,13 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
 def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     """Put the baked copy back."""
 
-    def begin(parts: Parts) -> Receipt:
+    def begin(parts: Parts, operations: Operations) -> Receipt:
         try:
             baked = load_anchors(config)
         except MaterialError as error:
             raise RefusedError(f"The baked copy cannot be used: {error}", hint=error.hint) from error
+        if not operations.make_way(None, baked):
+            return Receipt(change=parts.engine.change, told=Receiver(config, parts).differences(baked))
         reason = f"{arguments.reason}: {baked.provenance}"
         return Receiver(config, parts).install(baked, Origin.TECHNICIAN, reason)
 

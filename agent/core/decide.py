@@ -8,8 +8,10 @@ into the event that records it. Between them they hold every rule about patience
 * A refusal of a fresh credential is believed only after `Limits.refusal_patience`, "not authorised" only after
   `Limits.policy_patience`, because activation and policies need time to spread (developer guide, "AWS IoT Core
   policies": six to eight minutes).
-* A change that crash-loops stops itself: before activation it is rejected and its generation set aside, after
-  activation it slows down to one try a day, since a crash of the agent says nothing against the credential.
+* A change that crash-loops stops itself: before activation it is rejected and its generation set aside. After
+  activation it slows down, since a crash of the agent says nothing against the credential, but only to a try every few
+  minutes: the set in use may be one that does not work, and no guard keeps such a set.
+* A rotation ends when the set that it starts from is not whole any more: from there it can never ask.
 """
 
 from __future__ import annotations
@@ -58,6 +60,13 @@ LOST_REQUEST = timedelta(seconds=15)
 
 _SMALL_STEP = timedelta(minutes=1)
 
+# How long a change whose set is in use rests after a start without progress, once there were too many of them: longer
+# each time, and never so long that a set which is refused keeps the gateway cut off.
+CRASH_PAUSE = timedelta(seconds=30)
+LONGEST_CRASH_PAUSE = timedelta(minutes=3)
+
+SOURCE_LOST = "source-lost"  # the code of a rotation whose base is damaged
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -93,12 +102,14 @@ class Facts:
         current: The generation `current` points at, or None.
         expected_thing: The thing this gateway is, from the current set or the configuration; None when unknown.
         requests: When certificates were asked for by earlier changes, as far as the history tells.
+        base_whole: Whether the generation that the change starts from is whole.
     """
 
     clock: Reading
     current: int | None = None
     expected_thing: str | None = None
     requests: tuple[datetime, ...] = ()
+    base_whole: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +203,20 @@ def next_action(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
         return Finish(why=f"the change is {record.phase}")
     if record.condemned is not None and not _still_waiting(record, facts.clock.now):
         return RollBack(why=f"the new set was refused ({record.condemned.message}), the previous one is put back")
+    if record.kind is Kind.ROTATE and record.phase in _ASKS_WITH_THE_BASE and not facts.base_whole:
+        return Reject(why="the set that it starts from is damaged", failure=source_lost(record))
     return _hold_back(record, facts, limits) or _next_step(record, facts, limits)
+
+
+def source_lost(record: ChangeRecord) -> Failure:
+    """Return the failure of a rotation that has no whole set to ask with any more."""
+    return Failure(
+        kind=FailureClass.CREDENTIAL,
+        code=SOURCE_LOST,
+        message=f"Generation {record.base}, which this rotation starts from, is damaged, so it cannot ask for more.",
+        remedy="Another way to a set that works is looked for.",
+        decisive=True,
+    )
 
 
 def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | None:
@@ -209,7 +233,7 @@ def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | N
         return Wait(why=f"{why} Next try at {clock_time(record.retry_at)}.", until=record.retry_at,
                     code="retry", failure=record.failure)  # fmt: skip
     if record.resumes > limits.resumes:
-        return _crash_loop(record, facts)
+        return _crash_loop(record, facts, limits)
     return None
 
 
@@ -220,15 +244,16 @@ def _still_waiting(record: ChangeRecord, now: datetime) -> bool:
     return now < record.retry_at <= now + timedelta(seconds=LONGEST_DELAY)
 
 
-def _crash_loop(record: ChangeRecord, facts: Facts) -> Action | None:
+def _crash_loop(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | None:
     now = facts.clock.now
     stops = f"The agent stopped {record.resumes} times in phase {record.phase} without getting any further."
     if not _in_use(record, facts):
         remedy = "The change was given up and its generation set aside; read the journal before the next one."
         failure = Failure(kind=FailureClass.STORE, code="crash-loop", message=stops, remedy=remedy)
         return Reject(why="the change crash-loops", failure=failure)
-    until = (record.resumed_at or now) + DAY
-    if now < until <= now + DAY:
+    pause = min(CRASH_PAUSE * (record.resumes - limits.resumes), LONGEST_CRASH_PAUSE)
+    until = (record.resumed_at or now) + pause
+    if now < until <= now + pause:  # a clock that was set back must not turn minutes into years
         return Wait(why=f"{stops} Next try at {clock_time(until)}.", until=until, code="crash-loop")
     return None
 
@@ -445,6 +470,10 @@ def _in_use(record: ChangeRecord, facts: Facts) -> bool:
 def _asked_enough(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
     return failure.code in FINAL_CODES or len(record.requests) >= limits.requests_per_change
 
+
+# Phases in which nothing was asked for yet, and the next connection is made with the base's own certificate. Later ones
+# may have a session open, which the disk does not matter to.
+_ASKS_WITH_THE_BASE = {Phase.PLANNED, Phase.KEY_READY}
 
 _BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 from agent.core.timekeeping import ClockState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agent.core.timekeeping import Reading
 
 
@@ -68,6 +70,16 @@ class Failure:
 # Codes that a refused credential and a broken path share; a control must decide.
 AMBIGUOUS = frozenset({"hung-up", "tls-alert", "connack-timeout", "session-lost", "not-sent"})
 
+# Codes of a server that was reached and verified, and then turned the set away.
+TURNED_AWAY = frozenset({"hung-up", "tls-alert"})
+
+# The code of a failure that every set on this gateway meets: a person must act, or the broker itself is in trouble.
+LOCKED_OUT = "locked-out"
+LOCKED_OUT_REMEDY = (
+    "The agent goes on trying by itself. To help it, activate a certificate of this gateway again in AWS IoT Core, put "
+    "a claim certificate that is accepted in place, or bring a set with `iot-cert import --from DIR`."
+)
+
 # Seconds. Policies need six to eight minutes to take effect everywhere (AWS IoT Core developer guide,
 # "AWS IoT Core policies"), so "not authorised" on a fresh certificate proves nothing for ten.
 POLICY_PATIENCE = 600.0
@@ -98,18 +110,22 @@ def needs_control(failure: Failure) -> bool:
     )
 
 
-def judge(failure: Failure, control: Control | None) -> Failure:
-    """Judge a candidate's failure in the light of a control.
+def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
+    """Judge a candidate's failure in the light of controls.
 
     Args:
         failure: How the candidate failed.
-        control: What another credential met on the same path at the same time; None when there is no other.
+        controls: What other credentials met on the same path at the same time; none when there is no other.
 
     Returns:
-        The failure with its final class. It is decisive only when the control was accepted.
+        The failure with its final class. It is decisive only when a control was accepted. When every set on the gateway
+        is turned away by a verified server, its code is `LOCKED_OUT`.
     """
     if not needs_control(failure) or failure.decisive:  # some need no witness: key and certificate that do not match
         return failure
+    if all(_turned_away(item) for item in (failure, *(control.failure for control in controls))):
+        return _locked_out(failure, controls)
+    control = next((item for item in controls if item.accepted), controls[-1] if controls else None)
     if control is None:
         if failure.kind is FailureClass.SERVER_TRUST:
             return failure
@@ -128,6 +144,29 @@ def judge(failure: Failure, control: Control | None) -> Failure:
         decisive=False,
         message=f"{failure.message} {_capital(control.name)} {why}, so nothing speaks against this set.",
         remedy="Nothing is rolled back; the agent retries.",
+    )
+
+
+def _turned_away(failure: Failure | None) -> bool:
+    if failure is None:
+        return False
+    return failure.kind is not FailureClass.POLICY and failure.code in TURNED_AWAY
+
+
+def _locked_out(failure: Failure, controls: Sequence[Control]) -> Failure:
+    names = _capital(" and ".join(control.name for control in controls))
+    tried = "There is no other set on this gateway to compare with, so none is accepted now."
+    if controls:
+        tried = (
+            f"{names} {'meets' if len(controls) == 1 else 'meet'} the same, so no set of this gateway is accepted now."
+        )
+    return replace(
+        failure,
+        kind=FailureClass.NETWORK,
+        code=LOCKED_OUT,
+        decisive=False,
+        message=f"{failure.message} {tried}",
+        remedy=LOCKED_OUT_REMEDY,
     )
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    current → (other anchors: previous → baked) → previous → claim → a technician
+    current → (other anchors: previous → baked) → previous → claim → salvaged → a technician
 
 Rules:
 
@@ -13,8 +13,12 @@ Rules:
 * A rung is left only when its set is missing, damaged or refused, never for lack of network: a failure that any path
   may have (no route, a wrong clock) would meet the next rung just the same.
 * The first rung that is accepted is the control that makes the refusals before it decisive.
+* The last rung is what can be salvaged: another generation on the disk, or a damaged one whose key and certificate
+  belong together. It comes after the claim because a new certificate is worth more than one from a damaged generation.
 * What follows is one ordinary change, so that it is proven, recorded and undone like any other: the previous set is
-  put back, its anchors are, or the claim certificate enrols the gateway anew.
+  put back, its anchors are, the claim certificate enrols the gateway anew, or the salvaged set is imported.
+* When a verified server turns every set away, that is the conclusion: a person must act. It is concluded anew at each
+  climb, so it holds nothing back.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.core.failure import AMBIGUOUS, Failure, FailureClass
+from agent.core.failure import AMBIGUOUS, LOCKED_OUT_REMEDY, TURNED_AWAY, Failure, FailureClass
 
 MISSING = "missing"  # the code of a rung on which there is nothing to try
 
@@ -35,6 +39,7 @@ class Rung(StrEnum):
     BAKED_ANCHORS = "baked anchors"
     PREVIOUS = "previous"
     CLAIM = "claim"
+    SALVAGED = "salvaged"
     TECHNICIAN = "technician"
 
 
@@ -72,11 +77,13 @@ class Climb:
         try_next: The rung to try now.
         use: The rung that works, or TECHNICIAN when none is left.
         why: A sentence for people.
+        remedy: What a person can do about it, as a sentence; empty where the agent helps itself.
     """
 
     why: str
     try_next: Rung | None = None
     use: Rung | None = None
+    remedy: str = ""
 
 
 def climb(attempts: tuple[Attempt, ...]) -> Climb:
@@ -89,7 +96,7 @@ def climb(attempts: tuple[Attempt, ...]) -> Climb:
         return Climb(use=last.rung, why=f"{name} accepted")
     following = _following(attempts)
     if following is None:
-        at_the_end = last.rung is Rung.CLAIM and _may_be_the_certificate(last.failure)
+        at_the_end = last.rung is Rung.SALVAGED and _may_be_the_certificate(last.failure)
         return _top(attempts) if at_the_end else Climb(why=_reason(attempts))
     return Climb(try_next=following, why=f"{name} not accepted: {last.failure.message}")
 
@@ -122,6 +129,8 @@ def _following(attempts: tuple[Attempt, ...]) -> Rung | None:
             return Rung.BAKED_ANCHORS if refused or untrusted else None
         case Rung.PREVIOUS:
             return Rung.CLAIM if refused or (untrusted and _server_was_verified(attempts)) else None
+        case Rung.CLAIM if refused:
+            return Rung.SALVAGED
         case _:
             return None
 
@@ -145,9 +154,21 @@ def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
 
 
 def _top(attempts: tuple[Attempt, ...]) -> Climb:
-    refusals = [attempt.failure for attempt in attempts if attempt.failure]
-    if all(failure.code == MISSING or failure.kind is FailureClass.POLICY for failure in refusals):
-        why = "there is no set left on this gateway that the broker accepts"
-        return Climb(use=Rung.TECHNICIAN, why=why)
+    met = [attempt for attempt in attempts if attempt.failure and not _is_missing(attempt)]
+    if not met:
+        why = "there is no set on this gateway that could be tried"
+        return Climb(use=Rung.TECHNICIAN, why=why, remedy=LOCKED_OUT_REMEDY)
+    if all(attempt.failure and _turned_away(attempt.failure) for attempt in met):
+        names = ", ".join(f"{attempt.rung}: {_without_stop(attempt)}" for attempt in met)
+        why = f"the endpoint accepts no set of this gateway ({names})"
+        return Climb(use=Rung.TECHNICIAN, why=why, remedy=LOCKED_OUT_REMEDY)
     why = "no set on this gateway gets through, and nothing says that it is the sets; the agent tries again"
     return Climb(why=why)
+
+
+def _turned_away(failure: Failure) -> bool:
+    return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY} or failure.code in TURNED_AWAY
+
+
+def _without_stop(attempt: Attempt) -> str:
+    return attempt.failure.message.rstrip(".") if attempt.failure else ""

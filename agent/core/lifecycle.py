@@ -120,6 +120,7 @@ class ChangeRecord:
         anchor: SHA-256 of the trust anchor that the endpoint chained to at the last proof; empty when it is not known.
         unproven: Whether a person had its generation activated before it was proven.
         degraded: What a dependant failed with that the change went on without.
+        brings: The id of the certificate that an import brings; empty for the other kinds.
     """
 
     id: str
@@ -152,6 +153,7 @@ class ChangeRecord:
     anchor: str = ""
     unproven: bool = False
     degraded: Failure | None = None
+    brings: str = ""
 
     @property
     def committed_at(self) -> datetime | None:

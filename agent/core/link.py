@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.core.failure import FailureClass, needs_control
+from agent.core.failure import LOCKED_OUT, FailureClass, needs_control
 from agent.core.retry import Backoff
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ def _spread(backoff: Backoff, attempt: int, chance: float) -> float:
 
 
 # What keeps a connection from being made, as opposed to what may have cost a certificate: trying again is free.
-_PATH = frozenset({"dns", "unreachable", "tls-interrupted", "connack-timeout", "hung-up", "disconnected"})
+_PATH = frozenset({
+    "dns", "unreachable", "tls-interrupted", "connack-timeout", "hung-up", "disconnected", LOCKED_OUT,
+})  # fmt: skip
 
 
 def heals_with_network(failure: Failure | None) -> bool:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from agent.core.plain import decode, encode
 from agent.core.values import Kind, Origin
+from agent.core.verbs import Verb
 
 MAX_LINE = 1_048_576  # bytes
 MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth of it
@@ -22,7 +23,7 @@ class Do(StrEnum):
     LOOK = "look"  # put the store right if nobody else works on it, and look
     GO_ON = "go-on"  # carry the change in flight on
     BEGIN = "begin"  # begin a change and carry it on
-    GIVE_UP = "give-up"  # give the change in flight up
+    ORDER = "order"  # carry out what a person orders
     CLIMB = "climb"  # find a set that works, and begin what leads there
     REHEARSE = "rehearse"  # all of a rotation that costs nothing
     EXAMINE = "examine"  # connect and try every permission, for the doctor
@@ -39,6 +40,9 @@ class Order:
     Attributes:
         do: What.
         kind: The change to begin.
+        verb: What a person orders.
+        joins: The change that was in flight when it was ordered, or empty.
+        told: The last change whose end was told to the person who ordered it, or empty.
         origin: Who wants it.
         reason: Why.
         order: What it answers to; see `ChangeRecord.order`.
@@ -54,6 +58,9 @@ class Order:
 
     do: Do
     kind: Kind = Kind.ROTATE
+    verb: Verb = Verb.ROTATE
+    joins: str = ""
+    told: str = ""
     origin: Origin = Origin.SCHEDULE
     reason: str = ""
     order: str = ""
@@ -82,6 +89,9 @@ def decode_order(line: bytes) -> Order:
     return Order(
         do=node.choice("do", Do),
         kind=node.choice("kind", Kind),
+        verb=node.choice("verb", Verb),
+        joins=node.text("joins", limit=64),
+        told=node.text("told", limit=64),
         origin=node.choice("origin", Origin),
         reason=node.text("reason"),
         order=node.text("order", limit=128),

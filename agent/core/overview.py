@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Exit codes of `agent.core.exits`, without its imports.
 DONE, DEGRADED, CRITICAL = 0, 1, 3
 
+LOCKED_OUT = "locked-out"  # the code of `agent.core.failure`, without its imports
+
 LONG_DOWN = timedelta(minutes=15)  # without a connection before it counts as a problem
 
 
@@ -117,7 +119,9 @@ def _changes(document: Document) -> Iterator[Finding]:
     last, change = document.get("last") or {}, document.get("change") or {}
     if last.get("phase") == "rolled-back" and last.get("failure"):
         yield DEGRADED, "", f"The last change was rolled back: {last['failure']['message']}"
-    if change.get("failure"):
+    if (change.get("failure") or {}).get("code") == LOCKED_OUT:
+        yield CRITICAL, "locked-out", f"{change['failure']['message']} {change['failure']['remedy']}"
+    elif change.get("failure"):
         yield DEGRADED, "", f"The change in flight has trouble: {change['failure']['message']}"
     for item in document.get("retirements") or []:
         if item.get("refused"):

@@ -98,6 +98,7 @@ def _record(node: Node) -> ChangeRecord:
         anchor=node.optional_text("anchor", limit=64) or "",
         unproven=node.flag("unproven"),
         degraded=_failure(node.optional_node("degraded")),
+        brings=node.optional_text("brings", limit=64) or "",
     )
 
 

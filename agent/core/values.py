@@ -234,3 +234,41 @@ class Generation:
     def number(self) -> int:
         """The generation's number."""
         return self.manifest.number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handmade:
+    """A key and certificate that were put into a generation by hand.
+
+    Attributes:
+        number: The generation, which is not whole any more.
+        credential: Key and certificate, which fit each other.
+        thing_name: The thing the generation was made for.
+        trust: The generation's own anchors when they are untouched, else None.
+        replaced: The id of the certificate that was there before.
+    """
+
+    number: int
+    credential: CredentialSet
+    thing_name: str
+    trust: TrustBundle | None
+    replaced: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Salvaged:
+    """What can be saved from a generation that the links do not stand for as a whole one.
+
+    Attributes:
+        number: The generation.
+        credential: A key and certificate that belong together.
+        thing_name: The thing they are for; empty when its manifest cannot tell.
+        trust: The anchors, when they are as they were written; else None.
+        damage: What is wrong with the generation, as a sentence; empty when it is whole.
+    """
+
+    number: int
+    credential: CredentialSet
+    thing_name: str
+    trust: TrustBundle | None
+    damage: str

@@ -10,23 +10,29 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.adapters.peers import Role
-from agent.core.exits import Exit, of_error
+from agent.core import verbs
+from agent.core.exits import Exit, of_error, of_outcome
 from agent.core.orders import Do, Order
 from agent.core.plain import PlainError
 from agent.core.records import public
 from agent.core.schedule import Pause
 from agent.core.values import Kind, Origin
+from agent.core.verbs import Verb
 from agent.errors import AgentError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.lifecycle import ChangeRecord
     from agent.daemon.control import Client, Request
     from agent.daemon.outlook import Outlook
 
 LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
 
 _READ = frozenset({"status", "history"})
+
+# The change that an order begins on a gateway with nothing in flight.
+_BEGINS = {Verb.ENROLL: Kind.ENROLL, Verb.ROTATE: Kind.ROTATE, Verb.ROLLBACK: Kind.ROLLBACK}
 
 
 class Daemon(Protocol):
@@ -49,6 +55,12 @@ class Daemon(Protocol):
     def interrupt(self) -> None:
         """Stop the worker between two steps."""
 
+    def told(self) -> str:
+        """The id of the last change whose end was told to the person who ordered it, or empty."""
+
+    def note_told(self, change: str) -> None:
+        """Note that the end of a change was told to the person who ordered it."""
+
     def set_pause(self, pause: Pause | None) -> None:
         """Pause, or end the pause; raises StoreError."""
 
@@ -66,6 +78,7 @@ class Desk:
         self._followers: list[Client] = []
         self._brief: list[Client] = []
         self._retiring: list[Client] = []
+        self._patient: list[Client] = []
 
     def handle(self, client: Client, request: Request) -> None:
         """Do what a request asks for.
@@ -76,9 +89,9 @@ class Desk:
         verbs: dict[str, Callable[[Client, Request], None]] = {
             "status": self._status,
             "history": self._history,
-            "rotate": self._rotate,
-            "enroll": self._enroll,
-            "rollback": self._rollback,
+            "rotate": self._order,
+            "enroll": self._order,
+            "rollback": self._order,
             "rehearse": self._rehearse,
             "examine": self._examine,
             "go-on": self._go_on,
@@ -127,47 +140,50 @@ class Desk:
 
     # -- changing --------------------------------------------------------------------------------------------------
 
-    def _rotate(self, client: Client, request: Request) -> None:
-        change = self._daemon.outlook.change
-        if change is None and self._daemon.making is Kind.ROTATE:
+    def _order(self, client: Client, request: Request) -> None:
+        """Have a person's order carried out; what it means is `agent.core.verbs`'s to say, here and in the worker."""
+        daemon = self._daemon
+        verb = Verb.GIVE_UP if request.node.flag("give_up") else Verb(request.verb)
+        change, kind = daemon.outlook.change, _BEGINS.get(verb)
+        if change is None and kind is not None and daemon.making is kind:
             self._follow(client, request, at_once=True)
             return
-        if change is not None and not change.kind.issues:
-            raise RefusedError(
-                f"Change {change.id} ({change.kind}) is in flight, in phase {change.phase}.",
-                hint="Wait for it, or give it up with `iot-cert rollback`.",
-            )
-        if not self._daemon.outlook.has_enrolled and change is None:
-            raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
-        self._follow(client, request, at_once=change is not None)
-        reason = _reason(request)
-        if change is not None:
-            self._daemon.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
-        elif self._daemon.outlook.has_set:
-            order = Order(do=Do.BEGIN, kind=Kind.ROTATE, origin=Origin.TECHNICIAN, reason=reason)
-            self._daemon.submit(order, client)
-        else:
-            self._daemon.submit(Order(do=Do.CLIMB, reason=reason), client)
+        told = daemon.told()
+        if change is None and daemon.making is None:
+            meaning = verbs.meaning(verb, daemon.outlook.situation(told))  # which may refuse it
+            if meaning.done is not None:
+                self._repeat(client, meaning.done)
+                return
+        ends_it = verb is Verb.GIVE_UP or (verb is Verb.ROLLBACK and not (change and verbs.goes_back(change)))
+        if ends_it:
+            daemon.interrupt()
+        self._follow(client, request, at_once=change is not None and not ends_it)
+        daemon.submit(
+            Order(
+                do=Do.ORDER,
+                verb=verb,
+                origin=Origin.TECHNICIAN,
+                reason=_reason(request),
+                joins=change.id if change else "",
+                told=told,
+                orderly=True,
+            ),
+            client,
+        )
 
-    def _enroll(self, client: Client, request: Request) -> None:
-        if self._daemon.outlook.has_set and self._daemon.outlook.change is None:
-            raise RefusedError("This gateway is enrolled already.", hint="`iot-cert rotate` gets a new certificate.")
-        self._follow(client, request, at_once=self._daemon.outlook.change is not None)
-        if self._daemon.outlook.change is not None:
-            self._daemon.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
-        else:
-            order = Order(do=Do.BEGIN, kind=Kind.ENROLL, origin=Origin.TECHNICIAN, reason=_reason(request))
-            self._daemon.submit(order, client)
-
-    def _rollback(self, client: Client, request: Request) -> None:
-        self._follow(client, request, at_once=False)
-        if self._daemon.outlook.change is not None or self._daemon.making is not None:
-            self._daemon.interrupt()
-            order = Order(do=Do.GIVE_UP, origin=Origin.TECHNICIAN, reason=_reason(request), orderly=True)
-            self._daemon.submit(order, client)
-        else:
-            order = Order(do=Do.BEGIN, kind=Kind.ROLLBACK, origin=Origin.TECHNICIAN, reason=_reason(request))
-            self._daemon.submit(order, client)
+    def _repeat(self, client: Client, record: ChangeRecord) -> None:
+        """Tell the end of the change that did already what is ordered."""
+        has_set = self._daemon.outlook.has_set
+        client.end(
+            {
+                "event": "outcome",
+                "change": public(record),
+                "current": self._daemon.outlook.generation,
+                "repeated": True,
+                "exit": int(of_outcome(record, None, has_set=has_set)),
+            }
+        )
+        self._daemon.note_told(record.id)
 
     def _examine(self, client: Client, request: Request) -> None:
         self._follow(client, request, at_once=False)
@@ -205,9 +221,12 @@ class Desk:
             if waiting is client:
                 (self._brief if brief else self._followers).append(client)
         self._waiting = [item for item in self._waiting if item[0] is not client]
+        if client in self._patient:
+            self._patient.remove(client)
+            self._followers.append(client)
 
     def _drop(self, client: Client) -> None:
-        for group in (self._followers, self._brief, self._retiring):
+        for group in (self._followers, self._brief, self._retiring, self._patient):
             if client in group:
                 group.remove(client)
         self._waiting = [item for item in self._waiting if item[0] is not client]
@@ -216,7 +235,7 @@ class Desk:
 
     def progress(self, message: dict[str, Any]) -> None:
         """Tell everybody who follows."""
-        for client in list(self._followers):
+        for client in [*self._followers, *self._patient]:
             client.send(message)
         if message.get("change"):
             for client in self._brief:
@@ -225,20 +244,28 @@ class Desk:
 
     def waits(self, message: dict[str, Any]) -> None:
         """Tell that the change waits for longer than a moment; whoever has no patience leaves."""
-        for client in list(self._followers):
+        for client in [*self._followers, *self._patient]:
             client.send({"event": "waiting", **message})
 
     def ended(self, message: dict[str, Any]) -> None:
         """Tell everybody the end and let them go."""
+        if self._followers and message["event"] == "outcome":
+            self._daemon.note_told(str(message["change"]["id"]))
         everybody, self._followers, self._brief = [*self._followers, *self._brief], [], []
         for client in everybody:
             client.end(message)
 
+    def postponed(self, client: Client | None) -> None:
+        """What a client asked for is done once the change in flight has ended; until then it hears of that one."""
+        if client is not None and client in self._followers:
+            self._followers.remove(client)
+            self._patient.append(client)
+
     def dismiss(self, message: dict[str, Any]) -> None:
         """Tell everybody who waits for anything, and let them go: the daemon stops."""
         self.ended(message)
-        left = [*(client for client, _ in (*self._waiting, *self._early)), *self._retiring]
-        self._waiting, self._early, self._retiring = [], [], []
+        left = [*(client for client, _ in (*self._waiting, *self._early)), *self._retiring, *self._patient]
+        self._waiting, self._early, self._retiring, self._patient = [], [], [], []
         for client in left:
             client.end(message)
 

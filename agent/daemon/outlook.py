@@ -15,6 +15,7 @@ from agent.core import overview, retirement, schedule, timekeeping
 from agent.core.decide import Action, Facts, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.records import public
+from agent.core.verbs import Situation
 from agent.daemon.archive import Archive, touched
 
 if TYPE_CHECKING:
@@ -152,8 +153,20 @@ class Outlook:
         if change is None:
             return None
         earlier = requests_of(record for record in self.history if record.id != change.id)
-        facts = Facts(clock=self.reading(), current=self.generation, expected_thing=self.thing, requests=earlier)
+        facts = Facts(
+            clock=self.reading(),
+            current=self.generation,
+            expected_thing=self.thing,
+            requests=earlier,
+            base_whole=change.base is None or change.base in {self.generation, (self._seen or {}).get("previous")},
+        )
         return next_action(change, facts, self.config.limits)
+
+    def situation(self, told: str) -> Situation:
+        """Return what the meaning of a person's order depends on."""
+        return Situation(
+            change=self.change, history=self.history, current=self.generation, now=self.now(), told=told,
+        )  # fmt: skip
 
     def plan(self) -> Plan:
         """Return what is planned now."""

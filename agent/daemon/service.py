@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import pauses, privileges
+from agent.adapters import pauses, privileges, told
 from agent.adapters.clock import chance, monotonic
 from agent.adapters.eventlog import EventLog
 from agent.adapters.memory import give_back
@@ -30,11 +30,13 @@ from agent.config import load
 from agent.core import jobs, messages, overview, retirement, schedule
 from agent.core.decide import Wait
 from agent.core.exits import Exit, of_error
+from agent.core.ladder import Rung
 from agent.core.lifecycle import Phase
 from agent.core.link import heals_with_network
 from agent.core.orders import Do, Order
 from agent.core.retry import Backoff
 from agent.core.values import Kind, Origin
+from agent.core.verbs import Verb
 from agent.daemon.control import Control
 from agent.daemon.dependants import Dependants
 from agent.daemon.desk import Desk
@@ -118,6 +120,7 @@ class Daemon:
         self._hurried: set[str] = set()
         self._publisher = Publisher(config.runtime_dir)
         self._queue: deque[tuple[Order, Client | None]] = deque()
+        self._postponed: deque[tuple[Order, Client | None]] = deque()
         self._fleet_orders: dict[str, Order] = {}
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -323,9 +326,10 @@ class Daemon:
 
     def on_doubt(self, failure: Failure) -> None:
         """See `agent.daemon.session.Owner`."""
-        if self.outlook.change is None:
+        change = self.outlook.change
+        if change is None or not change.phase.activated:  # one that waits gives way to a rung that is accepted
             self.submit(Order(do=Do.CLIMB, reason=failure.message, origin=Origin.LADDER))
-        elif heals_with_network(self.outlook.change.failure):
+        elif heals_with_network(change.failure):
             self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
 
     # -- workers ---------------------------------------------------------------------------------------------------
@@ -343,7 +347,15 @@ class Daemon:
         orders = [order for order, _ in self._queue]
         if self._worker is not None:
             orders.append(self._worker.order)
-        return next((order.kind for order in orders if order.do is Do.BEGIN), None)
+        return next((kind for order in orders if (kind := _begins(order)) is not None), None)
+
+    def told(self) -> str:
+        """See `agent.daemon.desk.Daemon`."""
+        return told.read(self.outlook.config.state_dir)
+
+    def note_told(self, change: str) -> None:
+        """See `agent.daemon.desk.Daemon`."""
+        told.write(self.outlook.config.state_dir, change)
 
     def interrupt(self) -> None:
         """See `agent.daemon.desk.Daemon`."""
@@ -378,7 +390,7 @@ class Daemon:
             self._troubles = 0
         else:
             self._on_error(order, client, error)
-        self._follow_up(order, end)
+        self._follow_up(order, client, end)
         self._tell_bundle(order, end.get("bundle"))
         self._tell_end(order, end)
         if not (error and error.get("busy")):  # whoever has the store connects with the client id, too
@@ -409,17 +421,25 @@ class Daemon:
         if client is not None:
             self.desk.failed(client, error)
 
-    def _follow_up(self, order: Order, end: dict[str, Any]) -> None:
-        """Climb the ladder after a change that ended because the set it started from is refused."""
+    def _follow_up(self, order: Order, client: Client | None, end: dict[str, Any]) -> None:
+        """Keep what the ladder found, and an order whose turn comes when the change in flight has ended."""
         climb = end.get("climb")
         if climb is not None:
-            self._stuck = f"{climb['why']}." if climb.get("use") == "technician" else ""
-            if climb.get("use") is None:
-                self.session.why = str(climb["why"])  # the worker sees more of it than the session does
-            if self._stuck:
+            self._conclude_climb(climb)
+        if end.get("postponed"):
+            self._postponed.append((order, client))
+            self.desk.postponed(client)
+
+    def _conclude_climb(self, climb: dict[str, Any]) -> None:
+        use, why = climb.get("use"), str(climb["why"])
+        if use is None:
+            self.session.why = why  # the worker sees more of it than the session does
+            return
+        before, self._stuck = self._stuck, ""
+        if use == Rung.TECHNICIAN:
+            self._stuck = f"{why[:1].upper()}{why[1:]}. {climb.get('remedy', '')}".rstrip()
+            if not before:
                 self._tell(messages.Event.LOCKED_OUT, self._stuck)
-        elif end.get("locked_out") and order.do is not Do.CLIMB:
-            self.submit(Order(do=Do.CLIMB, reason="the set in use is refused", origin=Origin.LADDER))
 
     def _tell_bundle(self, order: Order, told: dict[str, Any] | None) -> None:
         """Tell whoever shipped a bundle that it became no change."""
@@ -447,14 +467,16 @@ class Daemon:
             self.desk.ended({"event": "examination", "lines": end["examination"], "exit": int(Exit.DONE)})
         elif order.do is Do.NOTE_RETIRED:
             self.desk.retirement(len(self.outlook.retirements()))
+        elif end.get("repeats"):
+            has = {"change": end["repeats"], "current": self.outlook.generation, "repeated": True}
+            self.desk.ended({"event": "outcome", **has, "exit": int(Exit.DONE)})
         elif end.get("wait"):
             told = {name: end.get(name) for name in ("change", "wait")}
             self.desk.waits({**told, "current": self.outlook.generation, "would_exit": end["exit"]})
-        elif end.get("change") and not end.get("locked_out"):
+        elif end.get("change"):
             self._tell_outcome(end)
-        elif order.do is Do.CLIMB and "climb" in end and not end.get("change"):
-            message = f"Nothing was changed: {end['climb']['why']}."
-            self.desk.failed(None, {"message": message, "hint": "", "exit": int(Exit.UNAVAILABLE)})
+        elif "climb" in end:
+            self.desk.ended(_of_climb(end["climb"]))
 
     def _tell_outcome(self, end: dict[str, Any]) -> None:
         change = end["change"]
@@ -500,6 +522,8 @@ class Daemon:
             if isinstance(self.outlook.following(), Wait):
                 return None
             return Order(do=Do.GO_ON, orderly=self._orderly), None
+        if self._postponed:
+            return self._postponed.popleft()
         if self._fleet_orders:
             return self._fleet_orders.pop(next(iter(self._fleet_orders))), None
         return self._planned() or self._dropped()
@@ -691,6 +715,23 @@ class Daemon:
             return f"{change.kind} {change.id} is in flight, in phase {change.phase}"
         set_text = f"generation {self.outlook.generation}" if self.outlook.has_set else "no certificate"
         return f"{set_text}, connection {self.session.state}; {self.outlook.plan().why}"
+
+
+def _begins(order: Order) -> Kind | None:
+    """Return the kind of change that an order begins where nothing is in flight, or None."""
+    if order.do is Do.ORDER and order.verb is not Verb.GIVE_UP:
+        return Kind(order.verb.value)
+    return order.kind if order.do is Do.BEGIN else None
+
+
+def _of_climb(climb: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client is told of a climb that led to no change."""
+    if climb.get("use") == Rung.TECHNICIAN:
+        return {"event": "locked-out", "why": climb["why"], "remedy": climb["remedy"], "exit": int(Exit.CRITICAL)}
+    works = climb.get("use") == Rung.CURRENT
+    remedy = "" if works else " Run the same command again later."
+    text = f"Nothing was changed: {climb['why']}.{remedy}"
+    return {"event": "nothing", "text": text, "exit": int(Exit.DONE if works else Exit.UNAVAILABLE)}
 
 
 def run(config: Config) -> Exit:

@@ -19,7 +19,7 @@ from agent.core.timekeeping import read
 from agent.core.updates import outcome_of
 from agent.core.values import Kind, Origin, Provenance, TrustSource
 from agent.errors import RefusedError
-from agent.healing import Healed, heal, locked_out
+from agent.operations import Done, locked_out
 from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.faults import Effect, Operation
 from agent.survey import subject_of
@@ -69,9 +69,9 @@ def shown(rig: Rig) -> int:
     return sum(entry.connections for entry in rig.cloud.registry.values())
 
 
-def healed(rig: Rig) -> Healed:
+def healed(rig: Rig) -> Done:
     """Climb, and carry out what follows."""
-    return heal(rig.engine, rig.carry, rig.go_on, "the server is not trusted", rotate_from_current=False)
+    return rig.operations.climb("the server is not trusted")
 
 
 # -- union before difference -------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_a_revoked_certificate_is_no_fault_of_the_anchors(gateway: Rig) -> None:
     assert record.failure is not None
     assert record.failure.kind is FailureClass.CREDENTIAL
     assert locked_out(record)
-    assert healed(gateway).climb.use is Rung.PREVIOUS
+    assert healed(gateway).rung is Rung.PREVIOUS
     assert gateway.connects()
 
 
@@ -328,7 +328,7 @@ def test_a_certificate_that_is_enrolled_anew_keeps_the_anchors(gateway: Rig) -> 
     """The baked copy is for a gateway that has no others."""
     gateway.install(both(gateway))
     gateway.revoke(1, 2)
-    assert healed(gateway).climb.use is Rung.CLAIM
+    assert healed(gateway).rung is Rung.CLAIM
 
     assert anchors(gateway) == of(gateway.root, gateway.second_root)
 
@@ -372,7 +372,7 @@ def test_lost_trust_is_found_again_in_the_previous_anchors(gateway: Rig) -> None
     certificate, before, since = gateway.certificate(4), shown(gateway), len(gateway.endpoint.connections)
     found = healed(gateway)
 
-    assert found.climb.use is Rung.PREVIOUS_ANCHORS
+    assert found.rung is Rung.PREVIOUS_ANCHORS
     assert found.outcome is not None
     assert (found.outcome.record.kind, found.outcome.record.phase) == (Kind.TRUST, Phase.COMMITTED)
     assert found.outcome.record.origin is Origin.LADDER
@@ -390,7 +390,7 @@ def test_lost_trust_is_found_again_in_the_baked_copy(gateway: Rig) -> None:
     gateway.move_endpoint(gateway.second_root)
     found = healed(gateway)
 
-    assert found.climb.use is Rung.BAKED_ANCHORS
+    assert found.rung is Rung.BAKED_ANCHORS
     assert gateway.history[-1] == ("trust", "committed", 3)
     assert anchors(gateway) == of(gateway.root, gateway.second_root)
     assert gateway.connects()
@@ -403,7 +403,7 @@ def test_lost_trust_and_a_refused_certificate_are_healed_one_after_the_other(gat
     gateway.revoke(1, 2)
     found = healed(gateway)
 
-    assert found.climb.use is Rung.CLAIM
+    assert found.rung is Rung.CLAIM
     assert found.outcome is not None
     assert found.outcome.record.phase is Phase.COMMITTED
     assert gateway.connects()
@@ -416,8 +416,8 @@ def test_a_server_that_no_anchors_verify_is_shown_nothing_and_waited_for(gateway
     gateway.move_endpoint(Authority("Somebody", START))
     found = healed(gateway)
 
-    assert (found.climb.use, found.outcome) == (None, None)
-    assert found.climb.why.endswith("is not trusted: no anchor of the set signs its chain.")
+    assert (found.rung, found.outcome) == (None, None)
+    assert "is not trusted: no anchor of the set signs its chain." in str(found.climb)
     assert shown(gateway) == before
     assert failed(gateway, since) == [
         ("generation 3", "unknown-root"),
@@ -437,7 +437,7 @@ def test_previous_anchors_that_fail_after_all_are_not_used(gateway: Rig) -> None
     assert climb.use is Rung.PREVIOUS_ANCHORS
     gateway.engine.install(gateway.engine.other_anchors(climb.use), Origin.LADDER, "ladder: test")
     gateway.move_endpoint(gateway.root)
-    gateway.go_on()
+    gateway.follow(patience=timedelta(days=3))
 
     assert gateway.at_rest
     assert gateway.connects()
@@ -465,7 +465,7 @@ def test_a_trust_change_that_waits_does_not_keep_the_ladder_away_for_ever(gatewa
     outcome = gateway.install(both(gateway), patience=7 * DAY)
 
     assert outcome.record.phase is Phase.REJECTED
-    assert healed(gateway).climb.use is Rung.BAKED_ANCHORS
+    assert healed(gateway).rung is Rung.BAKED_ANCHORS
     assert gateway.connects()
 
 
@@ -501,7 +501,7 @@ def test_no_change_in_flight_keeps_the_ladder_away_when_the_endpoint_moves_on(ga
     record = gateway.follow(patience=7 * DAY).record
     assert record.phase in {Phase.REJECTED, Phase.ROLLED_BACK}
 
-    assert healed(gateway).climb.use is Rung.BAKED_ANCHORS
+    assert healed(gateway).rung is Rung.BAKED_ANCHORS
     assert gateway.connects()
 
 

@@ -21,7 +21,7 @@ from agent.sandbox.faults import Operation
 if TYPE_CHECKING:
     from rig import Rig
 
-    from agent.adapters.generations import Handmade
+    from agent.core.values import Handmade
 
 DAY = timedelta(days=1)
 

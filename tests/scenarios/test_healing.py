@@ -16,7 +16,7 @@ from agent.core.schedule import past_of
 from agent.core.values import Kind, Origin
 from agent.engine import MAX_REASON
 from agent.errors import RefusedError
-from agent.healing import Healed, heal, locked_out
+from agent.operations import Done, locked_out
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 DAY = timedelta(days=1)
 
 
-def healed(rig: Rig, why: str = "the set in use is refused", *, rotate: bool = False) -> Healed:
+def healed(rig: Rig, why: str = "the set in use is refused", *, rotate: bool = False) -> Done:
     """Climb, and carry out what follows."""
-    return heal(rig.engine, rig.carry, rig.go_on, why, rotate_from_current=rotate)
+    return rig.operations.climb(why, rotate=rotate)
 
 
 def last(rig: Rig, number: int) -> list[tuple[str, str, int]]:
@@ -44,7 +44,7 @@ def test_a_refused_set_is_left_for_the_previous_one_which_is_replaced_at_once(ga
     gateway.revoke(2)
     found = healed(gateway)
 
-    assert found.climb.use is Rung.PREVIOUS
+    assert found.rung is Rung.PREVIOUS
     assert found.outcome is not None
     assert (found.outcome.record.kind, found.outcome.record.phase) == (Kind.ROTATE, Phase.COMMITTED)
     assert last(gateway, 2) == [("rollback", "committed", 1), ("rotate", "committed", 3)]
@@ -69,7 +69,7 @@ def test_with_every_set_refused_the_claim_enrols_the_gateway_anew(gateway: Rig) 
     gateway.revoke(1, 2)
     found = healed(gateway)
 
-    assert found.climb.use is Rung.CLAIM
+    assert found.rung is Rung.CLAIM
     assert last(gateway, 1) == [("enroll", "committed", 3)]
     assert gateway.store.generation(3).manifest.thing_name == "gw-0042"
     assert gateway.connects()
@@ -80,7 +80,7 @@ def test_a_set_that_works_after_all_is_rotated_only_for_whom_asked(gateway: Rig,
     """A person who ordered a rotation gets it; a daemon that had its doubts does not need one."""
     found = healed(gateway, rotate=rotate)
 
-    assert found.climb.use is Rung.CURRENT
+    assert found.rung is Rung.CURRENT
     assert (found.outcome is not None) == rotate
     assert gateway.store.current() == (3 if rotate else 2)
 
@@ -92,7 +92,7 @@ def test_with_no_set_left_nothing_is_begun(gateway: Rig) -> None:
     gateway.claim_present = False
     found = healed(gateway)
 
-    assert (found.climb.use, found.outcome) == (Rung.TECHNICIAN, None)
+    assert (found.rung, found.outcome) == (Rung.TECHNICIAN, None)
     assert gateway.at_rest
     assert gateway.in_use() == (2, 1)
 
@@ -103,8 +103,8 @@ def test_with_every_set_hung_up_on_nothing_is_begun(gateway: Rig) -> None:
     gateway.claim_present = False
     found = healed(gateway)
 
-    assert (found.climb.use, found.outcome) == (None, None)
-    assert "tries again" in found.climb.why
+    assert (found.rung, found.outcome) == (None, None)
+    assert "tries again" in str(found.climb)
 
 
 def test_without_a_network_nothing_is_concluded(gateway: Rig) -> None:
@@ -114,7 +114,7 @@ def test_without_a_network_nothing_is_concluded(gateway: Rig) -> None:
     before = len(gateway.endpoint.connections)
     found = healed(gateway)
 
-    assert (found.climb.use, found.outcome) == (None, None)
+    assert (found.rung, found.outcome) == (None, None)
     assert [item.candidate for item in gateway.endpoint.connections[before:]] == ["generation 2"]
     assert gateway.at_rest
 
@@ -146,11 +146,11 @@ def test_a_previous_set_that_is_refused_after_all_is_not_rotated_from(gateway: R
     entry.revoke_at_connection = entry.connections + 2
     found = healed(gateway)
 
-    assert found.climb.use is Rung.PREVIOUS
+    assert found.rung is Rung.PREVIOUS
     assert found.outcome is not None
     assert (found.outcome.record.kind, found.outcome.record.phase) == (Kind.ROLLBACK, Phase.REJECTED)
     assert gateway.at_rest
-    assert healed(gateway).climb.use is Rung.CLAIM
+    assert healed(gateway).rung is Rung.CLAIM
     assert gateway.connects()
 
 
@@ -200,7 +200,7 @@ def test_the_ladder_goes_back_to_a_retired_set_that_is_accepted(gateway: Rig) ->
     gateway.revoke(2)
     found = healed(gateway)
 
-    assert found.climb.use is Rung.PREVIOUS
+    assert found.rung is Rung.PREVIOUS
     assert last(gateway, 2) == [("rollback", "committed", 1), ("rotate", "committed", 3)]
     assert gateway.connects()
 
@@ -215,7 +215,7 @@ def test_a_change_that_finds_its_own_source_refused_is_locked_out(gateway: Rig) 
 
     assert record.phase is Phase.REJECTED
     assert locked_out(record)
-    assert healed(gateway).climb.use is Rung.PREVIOUS
+    assert healed(gateway).rung is Rung.PREVIOUS
 
 
 def test_a_first_certificate_that_is_refused_in_probation_is_locked_out(rig: Rig) -> None:
@@ -224,7 +224,7 @@ def test_a_first_certificate_that_is_refused_in_probation_is_locked_out(rig: Rig
     record = rig.run(Kind.ENROLL, patience=3 * DAY).record
 
     assert (record.phase, locked_out(record)) == (Phase.REJECTED, True)
-    assert healed(rig).climb.use is Rung.CLAIM
+    assert healed(rig).rung is Rung.CLAIM
     assert rig.connects()
 
 

@@ -19,7 +19,7 @@ from agent.core.records import public
 from agent.core.retirement import outstanding
 from agent.core.values import Kind, Origin
 from agent.errors import CloudError, RefusedError, StoreError, StoreInDoubtError
-from agent.healing import locked_out
+from agent.operations import locked_out
 from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation

@@ -18,6 +18,7 @@ from agent.core.dependants import trouble
 from agent.core.values import Candidate, Kind, Origin, Provenance, TrustSource
 from agent.engine import Engine, Outcome
 from agent.errors import CloudError, MaterialError, StoreError, StoreInDoubtError
+from agent.operations import Operations
 from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
@@ -359,14 +360,20 @@ class Rig:
         self.follow()
         self.cloud.faults.clear()
 
-    def carry(self, kind: Kind, origin: Origin, reason: str) -> Outcome:
-        """Begin a change and carry it on, as `agent.healing.heal` has it done."""
-        self.engine.begin(kind, origin, reason)
-        return self.go_on()
+    @property
+    def operations(self) -> Operations:
+        """How orders are carried out here: each change is followed for days."""
+        return self.operate(patience=timedelta(days=3))
 
-    def go_on(self) -> Outcome:
-        """Carry the change in flight on for days, as `agent.healing.heal` has it done."""
-        return self.follow(patience=timedelta(days=3))
+    def operate(self, *, patience: timedelta = timedelta(hours=2), told: str = "") -> Operations:
+        """Return how orders are carried out, by a process that stays with a change for some time."""
+        return Operations(
+            self.engine,
+            cast("ports.Store", TroubledStore(self.store, self.disk)),
+            self.clock,
+            lambda: self.follow(patience=patience),
+            told=lambda: told,
+        )
 
     def replace_by_hand(
         self, number: int, *, key: bytes | None = None, status: Status = Status.ACTIVE, thing: str = THING

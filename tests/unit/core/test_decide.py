@@ -816,36 +816,72 @@ def test_too_many_starts_without_progress_end_a_change_before_activation(phase: 
 
 @pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
 def test_too_many_starts_after_activation_slow_the_change_down(phase: Phase) -> None:
-    """After activation a crash says nothing against the set, so it stays and one try a day is made."""
-    record = make.record(phase, resumes=11, resumed_at=NOW - HOUR)
+    """After activation a crash says nothing against the set, so it stays and is tried after a rest."""
+    record = make.record(phase, resumes=11, resumed_at=NOW - timedelta(seconds=10))
     wait = waits(record)
 
-    assert (wait.code, wait.until) == ("crash-loop", NOW + 23 * HOUR)
+    assert (wait.code, wait.until) == ("crash-loop", NOW + timedelta(seconds=20))
     assert "stopped 11 times" in wait.why
-    assert type(act(record, NOW + 23 * HOUR)) in {decide.Deploy, decide.EndProbation}
+    assert type(act(record, wait.until)) in {decide.Deploy, decide.HoldProbation, decide.EndProbation}
+
+
+@pytest.mark.parametrize(("resumes", "seconds"), [(11, 30), (12, 60), (15, 150), (16, 180), (1_000, 180)])
+def test_no_crash_loop_keeps_a_set_in_use_for_longer_than_minutes(resumes: int, seconds: int) -> None:
+    """It may be a set that the cloud refuses, which only the next try finds out."""
+    wait = waits(make.record(Phase.DEPLOYED, resumes=resumes, resumed_at=NOW))
+
+    assert (wait.code, wait.until) == ("crash-loop", NOW + timedelta(seconds=seconds))
 
 
 def test_a_crash_loop_of_a_generation_that_may_be_in_use_slows_down() -> None:
-    """A proven set that `current` points at already is tried once a day and not set aside."""
-    record = make.record(Phase.PROVEN, resumes=11, resumed_at=NOW - HOUR)
+    """A proven set that `current` points at already is tried after a rest and not set aside."""
+    record = make.record(Phase.PROVEN, resumes=11, resumed_at=NOW)
     wait = waits(record, current=7)
 
-    assert (wait.code, wait.until) == ("crash-loop", NOW + 23 * HOUR)
-    assert type(act(record, NOW + 23 * HOUR, current=7)) is decide.Activate
+    assert (wait.code, wait.until) == ("crash-loop", NOW + decide.CRASH_PAUSE)
+    assert type(act(record, NOW + decide.CRASH_PAUSE, current=7)) is decide.Activate
     assert type(act(record, current=6)) is decide.Reject
     assert type(act(make.record(Phase.PREPARED, resumes=11), current=7)) is decide.Reject
 
 
 def test_a_clock_that_was_set_back_does_not_prolong_the_wait_of_a_crash_loop() -> None:
-    """A start that lies in the future is no reason to wait longer than a day."""
+    """A start that lies in the future is no reason to wait longer than the rest itself."""
     record = make.record(Phase.ACTIVE, resumes=11, resumed_at=NOW + 30 * DAY)
 
     assert type(act(record)) is decide.Deploy
 
 
-def test_a_crash_loop_after_activation_without_a_time_waits_a_day() -> None:
-    """A record that lost the time of its last start waits from now on."""
-    assert waits(make.record(Phase.ACTIVE, resumes=11)).until == NOW + DAY
+def test_a_crash_loop_after_activation_without_a_time_rests_from_now_on() -> None:
+    """A record that lost the time of its last start."""
+    assert waits(make.record(Phase.ACTIVE, resumes=11)).until == NOW + decide.CRASH_PAUSE
+
+
+# -- what a rotation starts from -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [Phase.PLANNED, Phase.KEY_READY])
+def test_a_rotation_ends_when_its_base_is_damaged(phase: Phase) -> None:
+    """From a set that is not whole it can never ask, so it waits for nothing: not even for a delay or the budget."""
+    used_up = (NOW,) * 4
+    record = make.record(phase, retry_at=NOW + HOUR, failure=make.failure())
+    action = act(record, base_whole=False, requests=used_up)
+
+    assert type(action) is decide.Reject
+    assert (action.failure.kind, action.failure.code, action.failure.decisive) == (F.CREDENTIAL, "source-lost", True)
+
+
+@pytest.mark.parametrize("phase", [Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED, Phase.PREPARED, Phase.DEPLOYED])
+def test_a_rotation_that_has_asked_goes_on_without_its_base(phase: Phase) -> None:
+    """It may have a session open, and from REGISTERED on it needs the base no more."""
+    assert type(act(make.record(phase), base_whole=False)) is not decide.Reject
+
+
+@pytest.mark.parametrize("kind", [Kind.ENROLL, Kind.IMPORT, Kind.TRUST, Kind.ROLLBACK])
+def test_what_does_not_ask_with_the_base_does_not_need_it(kind: Kind) -> None:
+    """An enrolment asks with the claim; the others bring a generation of their own."""
+    phase = Phase.KEY_READY if kind is Kind.ENROLL else Phase.PREPARED
+
+    assert type(act(make.record(phase, kind=kind), base_whole=False)) is not decide.Reject
 
 
 def test_a_failure_that_was_told_is_no_crash() -> None:

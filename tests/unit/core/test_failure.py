@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 
 from agent.core.failure import (
     AMBIGUOUS,
+    LOCKED_OUT,
+    LOCKED_OUT_REMEDY,
     POLICY_PATIENCE,
     TIME_CODES,
+    TURNED_AWAY,
     Control,
     Failure,
     FailureClass,
@@ -25,6 +28,11 @@ FAILED = Control(name="the current set", failure=make.failure(code="hung-up"))
 AMBIGUOUS_CODES = sorted(AMBIGUOUS)
 # Lone surrogates included; short enough for any of a failure's texts.
 ANY_TEXT = st.text(st.characters(), max_size=60)
+
+
+def among(control: Control | None) -> list[Control]:
+    """Return the controls that there are."""
+    return [control] if control else []
 
 
 # What judging must come to: a class, and whether the failure is decisive.
@@ -67,10 +75,11 @@ def test_a_control_turns_a_doubt_into_a_verdict(
     kind: FailureClass, code: str, control: Control | None, verdict: Verdict
 ) -> None:
     """Class and decisiveness follow from class, code and control alone, as the table says."""
-    judged = judge(make.failure(kind, code), control)
+    judged = judge(make.failure(kind, code), among(control))
 
     assert (judged.kind, "decisive" if judged.decisive else "in doubt") == verdict
-    assert judged.code == code
+    turned_away = code in TURNED_AWAY and kind in {F.NETWORK, F.CREDENTIAL} and control is not ACCEPTED
+    assert judged.code == (LOCKED_OUT if turned_away else code)
 
 
 @pytest.mark.parametrize(("kind", "code"), TABLE)
@@ -79,7 +88,7 @@ def test_nothing_but_the_brokers_own_word_decides_without_an_accepted_control(
     kind: FailureClass, code: str, control: Control | None
 ) -> None:
     """No network is not a refusal: without a control that works, at most "not authorised" is decisive."""
-    judged = judge(make.failure(kind, code), control)
+    judged = judge(make.failure(kind, code), among(control))
 
     assert not judged.decisive or (judged.kind is F.POLICY and control is None)
 
@@ -88,7 +97,7 @@ def test_nothing_but_the_brokers_own_word_decides_without_an_accepted_control(
 def test_a_control_is_needed_exactly_where_it_can_change_the_verdict(kind: FailureClass, code: str) -> None:
     """Where no control is needed, the failure comes back unchanged whatever the control met."""
     failure = make.failure(kind, code)
-    unchanged = all(judge(failure, control) == failure for control in (None, ACCEPTED, FAILED))
+    unchanged = all(judge(failure, among(control)) == failure for control in (None, ACCEPTED, FAILED))
 
     assert needs_control(failure) != unchanged
 
@@ -101,18 +110,51 @@ def test_what_is_decisive_by_itself_needs_no_witness(kind: FailureClass, code: s
     """Key and certificate that do not match cannot work on any path, so no control acquits or convicts them."""
     failure = make.failure(kind, code, decisive=True)
 
-    assert judge(failure, control) == failure
+    assert judge(failure, among(control)) == failure
 
 
 def test_a_verdict_says_what_the_control_met() -> None:
     """A judged failure names the control as a sentence after what happened to the candidate."""
     failure = make.failure(code="hung-up", message="The broker hung up.")
 
-    assert judge(failure, ACCEPTED).message == ("The broker hung up. The current set is accepted over the same path.")
-    assert judge(failure, FAILED).message == (
-        "The broker hung up. The current set meets the same, so nothing speaks against this set."
+    assert judge(failure, [ACCEPTED]).message == ("The broker hung up. The current set is accepted over the same path.")
+    silent = make.failure(code="connack-timeout", message="No answer.")
+    assert judge(silent, [Control(name="the claim certificate", failure=silent)]).message == (
+        "No answer. The claim certificate meets the same, so nothing speaks against this set."
     )
-    assert "compare" in judge(failure, None).remedy
+    assert "compare" in judge(silent, []).remedy
+
+
+def test_one_accepted_control_is_enough() -> None:
+    """The verdict rests on the set that got through, however many did not."""
+    judged = judge(make.failure(code="hung-up", message="The broker hung up."), [FAILED, FAILED, ACCEPTED])
+
+    assert judged.decisive
+    assert judged.message == "The broker hung up. The current set is accepted over the same path."
+
+
+def test_when_every_set_is_turned_away_the_gateway_is_locked_out() -> None:
+    """A server that was verified and hangs up on each set leaves nothing that the agent could use: it says so."""
+    claim = Control(name="the claim certificate", failure=make.failure(F.CREDENTIAL, "tls-alert"))
+    judged = judge(make.failure(code="hung-up", message="The broker hung up."), [FAILED, claim])
+
+    assert (judged.kind, judged.code, judged.decisive) == (F.NETWORK, LOCKED_OUT, False)
+    assert judged.message == (
+        "The broker hung up. The current set and the claim certificate meet the same, so no set of this gateway is "
+        "accepted now."
+    )
+    assert judged.remedy == LOCKED_OUT_REMEDY
+
+
+@pytest.mark.parametrize(
+    "other", [make.failure(code="dns"), make.failure(code="connack-timeout"), make.failure(F.CLOCK)]
+)
+def test_a_set_that_never_got_to_the_server_leaves_the_question_open(other: Failure) -> None:
+    """One of the sets was not turned away, so nobody can say that all are."""
+    judged = judge(make.failure(code="hung-up"), [FAILED, Control(name="the claim certificate", failure=other)])
+
+    assert judged.code == "hung-up"
+    assert judged.kind is F.NETWORK
 
 
 def test_a_control_that_fails_in_another_way_does_not_meet_the_same() -> None:
@@ -120,7 +162,7 @@ def test_a_control_that_fails_in_another_way_does_not_meet_the_same() -> None:
     failure = make.failure(code="hung-up", message="The broker hung up.")
     control = Control(name="the claim certificate", failure=make.failure(code="dns", message="No such name."))
 
-    assert judge(failure, control).message == (
+    assert judge(failure, [control]).message == (
         "The broker hung up. The claim certificate does not get through either (network: No such name.), "
         "so nothing speaks against this set."
     )
@@ -210,7 +252,7 @@ def test_a_failure_is_clipped_to_what_a_record_can_hold() -> None:
 
 def test_a_judged_failure_is_clipped_like_any_other() -> None:
     """What is added to a message that is full already does not make it longer."""
-    judged = judge(make.failure(code="hung-up", message="m" * 2000), ACCEPTED)
+    judged = judge(make.failure(code="hung-up", message="m" * 2000), [ACCEPTED])
 
     assert judged.message == "m" * 2000
     assert judged.decisive

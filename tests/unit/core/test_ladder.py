@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import make
 import pytest
 
-from agent.core.failure import AMBIGUOUS, Failure, FailureClass
-from agent.core.ladder import MISSING, OTHER_ANCHORS, OTHER_ANCHORS_MAY_VERIFY, Attempt, Climb, Rung, climb, missing
+from agent.core.failure import AMBIGUOUS, LOCKED_OUT_REMEDY, TURNED_AWAY, Failure, FailureClass
+from agent.core.ladder import OTHER_ANCHORS, OTHER_ANCHORS_MAY_VERIFY, Attempt, Climb, Rung, climb, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ NO_CLOCK = make.failure(F.CLOCK, "server-certificate-expired", message="It shows
 BUSY = make.failure(F.THROTTLED, "throttled", message="Too many.")
 GONE = missing(Rung.CURRENT, "It is gone.").failure
 
-SETS = (Rung.CURRENT, Rung.PREVIOUS, Rung.CLAIM)
-LADDER = (Rung.CURRENT, Rung.PREVIOUS_ANCHORS, Rung.BAKED_ANCHORS, Rung.PREVIOUS, Rung.CLAIM)
+SETS = (Rung.CURRENT, Rung.PREVIOUS, Rung.CLAIM, Rung.SALVAGED)
+LADDER = (Rung.CURRENT, Rung.PREVIOUS_ANCHORS, Rung.BAKED_ANCHORS, Rung.PREVIOUS, Rung.CLAIM, Rung.SALVAGED)
 
 Met = Failure | None
 REFUSALS: tuple[Met, ...] = (HUNG_UP, REFUSED, UNAUTHORISED)
@@ -74,7 +74,7 @@ def test_the_current_set_is_tried_first() -> None:
     assert decided(climb(())) == (Rung.CURRENT, None)
 
 
-@pytest.mark.parametrize("refused", range(3))
+@pytest.mark.parametrize("refused", range(4))
 def test_the_first_set_that_is_accepted_is_used(refused: int) -> None:
     """A rung that works ends the climb, however many failed before it."""
     move = climb(attempts(*[HUNG_UP] * refused, None))
@@ -84,7 +84,7 @@ def test_the_first_set_that_is_accepted_is_used(refused: int) -> None:
 
 
 @pytest.mark.parametrize("failure", [HUNG_UP, REFUSED, UNAUTHORISED, GONE])
-@pytest.mark.parametrize("rung", [0, 1])
+@pytest.mark.parametrize("rung", [0, 1, 2])
 def test_a_set_that_is_refused_or_missing_leads_to_the_next_set(rung: int, failure: Failure) -> None:
     """A failure that may be due to the set is reason to try another, in order, and none to try other anchors."""
     move = climb(attempts(*[HUNG_UP] * rung, failure))
@@ -94,7 +94,7 @@ def test_a_set_that_is_refused_or_missing_leads_to_the_next_set(rung: int, failu
 
 
 @pytest.mark.parametrize("kind", [F.NETWORK, F.CLOCK, F.THROTTLED])
-@pytest.mark.parametrize("rung", range(3))
+@pytest.mark.parametrize("rung", range(4))
 def test_a_failure_of_the_path_ends_the_climb_and_waits(rung: int, kind: FailureClass) -> None:
     """No network, a wrong clock and throttling would meet the next rung just the same, so the agent waits."""
     failure = make.failure(kind, "timeout", message="It is not the set.")
@@ -180,17 +180,34 @@ def test_a_hang_up_may_be_a_refusal(code: str) -> None:
     assert climb(attempts(make.failure(code=code))).try_next is Rung.PREVIOUS
 
 
-@pytest.mark.parametrize("last", [UNAUTHORISED, GONE])
-def test_a_technician_is_called_when_every_set_is_missing_or_unauthorised(last: Failure) -> None:
-    """When the broker itself has refused whatever there was, nothing is left to try."""
-    assert decided(climb(attempts(UNAUTHORISED, GONE, last))) == (None, Rung.TECHNICIAN)
+@pytest.mark.parametrize("last", [UNAUTHORISED, GONE, HUNG_UP, REFUSED])
+@pytest.mark.parametrize("first", [UNAUTHORISED, HUNG_UP, REFUSED])
+def test_a_technician_is_called_when_a_verified_server_turns_every_set_away(first: Failure, last: Failure) -> None:
+    """Whatever there was has been tried and was not accepted: a person must know, and know what helps."""
+    move = climb(attempts(first, GONE, HUNG_UP, last))
+
+    assert decided(move) == (None, Rung.TECHNICIAN)
+    assert "accepts no set of this gateway" in move.why
+    assert first.message.rstrip(".") in move.why
+    assert "It is gone" not in move.why
+    assert move.remedy == LOCKED_OUT_REMEDY
 
 
-@pytest.mark.parametrize("place", range(3))
-def test_one_hang_up_among_the_refusals_is_reason_to_try_again(place: int) -> None:
-    """A bad path hangs up on every set alike, so a hang-up never calls a technician."""
-    failures = [UNAUTHORISED] * 3
-    failures[place] = HUNG_UP
+def test_a_technician_is_called_when_there_is_nothing_to_try() -> None:
+    """No rung has a set on it."""
+    move = climb(attempts(GONE, GONE, GONE, GONE))
+
+    assert decided(move) == (None, Rung.TECHNICIAN)
+    assert move.why == "there is no set on this gateway that could be tried"
+    assert move.remedy == LOCKED_OUT_REMEDY
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("code", sorted(AMBIGUOUS - TURNED_AWAY))
+def test_one_set_that_was_not_turned_away_is_reason_to_try_again(place: int, code: str) -> None:
+    """A server that falls silent on one of the sets has not refused them all."""
+    failures = [UNAUTHORISED, HUNG_UP, HUNG_UP, HUNG_UP]
+    failures[place] = make.failure(code=code)
 
     move = climb(attempts(*failures))
 
@@ -198,6 +215,7 @@ def test_one_hang_up_among_the_refusals_is_reason_to_try_again(place: int) -> No
     assert move.why == (
         "no set on this gateway gets through, and nothing says that it is the sets; the agent tries again"
     )
+    assert not move.remedy
 
 
 def test_a_missing_set_says_why_and_is_decisive() -> None:
@@ -231,8 +249,8 @@ def test_every_climb_ends_at_what_was_accepted_last_or_at_nothing() -> None:
             assert move.use is last.rung
         elif move.use is not None:
             assert move.use is Rung.TECHNICIAN
-            failures = [attempt.failure for attempt in tried if attempt.failure]
-            assert all(failure.kind is F.POLICY or failure.code == MISSING for failure in failures)
+            assert all(attempt.failure in (*REFUSALS, *OTHER_SERVER, GONE) for attempt in tried)
+            assert move.remedy
 
 
 def test_no_climb_goes_on_after_a_failure_that_the_next_rung_would_share() -> None:

@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 from agent.core.orders import MAX_LINE, MAX_URL, Do, Order, decode_order, encode_order
 from agent.core.plain import PlainError
 from agent.core.values import Kind, Origin
+from agent.core.verbs import Verb
 
 FULL = Order(
     do=Do.BEGIN,
     kind=Kind.ROLLBACK,
+    verb=Verb.ROLLBACK,
+    joins="c-0",
+    told="c-00",
     origin=Origin.JOB,
     reason="job j-1: because",
     order="job:j-1:1",
@@ -37,6 +41,9 @@ ORDERS = st.builds(
     reason=st.text(max_size=500),
     order=st.text(max_size=128),
     change=st.text(max_size=64),
+    verb=st.sampled_from(Verb),
+    joins=st.text(max_size=64),
+    told=st.text(max_size=64),
     orderly=st.booleans(),
     hasten=st.booleans(),
     connected_at=st.none() | st.floats(0, 10**9),
