@@ -316,8 +316,11 @@ class Engine:
             current=number,
             expected_thing=thing,
             requests=decide.requests_of(other for other in self._world.store.history() if other.id != record.id),
-            base_whole=record.base == number or self._prover.generation_or_none(record.base) is not None,
+            base_whole=record.phase not in decide.ASKS_WITH_THE_BASE or self._is_whole(record.base),
         )
+
+    def _is_whole(self, number: int | None) -> bool:
+        return self._prover.generation_or_none(number) is not None
 
     def _attempt(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
         try:

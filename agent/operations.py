@@ -272,6 +272,8 @@ class Operations:
         failure = wait.failure
         if failure is not None and (needs_control(failure) or failure.code in {LOCKED_OUT, MATERIAL}):
             return True
+        if failure is not None and failure.kind in _OF_ANY_PATH:
+            return False
         return not record.phase.activated and self._engine.usable() is None
 
     def _use(self, climb: Climb, why: str, *, rotate: bool = False) -> Done:
@@ -298,6 +300,10 @@ class Operations:
     def _carried(self, kind: Kind, reason: str) -> Outcome:
         self._engine.begin(kind, Origin.LADDER, reason)
         return self._carry()
+
+
+# What any other set would meet just the same.
+_OF_ANY_PATH = frozenset({FailureClass.NETWORK, FailureClass.CLOCK, FailureClass.THROTTLED})
 
 
 def _leads_elsewhere(record: ChangeRecord, rung: Rung | None, *, in_use: bool) -> bool:

@@ -367,9 +367,10 @@ class Store:
         """
         linked = (self._unless_damaged(self.current), self._unless_damaged(self.previous))
         whole = {number for number in linked if number is not None and self._is_whole(number)}
-        newest_first = reversed(self.numbers().final)
+        newest_first = sorted(self._committed(), reverse=True)  # what was never final is a change's own business
         numbers = [number for number in dict.fromkeys((*linked, *newest_first)) if number is not None]
-        found = [generations.salvage(self._generations, number) for number in numbers if number not in whole]
+        present = set(self.numbers().final) - whole
+        found = [generations.salvage(self._generations, number) for number in numbers if number in present]
         return tuple(item for item in found if item is not None)[:MAX_SALVAGED]
 
     # -- writing ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent.adapters import told
 from agent.cli import conversation
 from agent.cli.follow import Follower
-from agent.cli.telling import tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
+from agent.cli.telling import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.compose import load_claim, open_parts
 from agent.core import exits
 from agent.core.exits import Exit
@@ -82,24 +82,31 @@ class Changer:
         current = self._current()
         if done.repeats is not None:
             code = exits.of_outcome(done.repeats, None, has_set=current is not None)
-            tell_repeated(self._output, public(done.repeats), current, code)
+            tell_repeated(self._output, Ending(change=public(done.repeats), current=current, code=code))
             self._note(done.repeats.id)
             return code
+        if done.outcome is not None:
+            return self._conclude(done, done.outcome, current)
         if done.locked_out is not None:
             tell_locked_out(self._output, done.locked_out.why, done.locked_out.remedy, Exit.CRITICAL)
             return Exit.CRITICAL
-        if done.outcome is None:
-            return self._nothing_changed(done)
-        return self._conclude(done.outcome, current, postponed=done.postponed)
+        return self._nothing_changed(done)
 
-    def _conclude(self, outcome: Outcome, current: int | None, *, postponed: bool) -> Exit:
+    def _conclude(self, done: Done, outcome: Outcome, current: int | None) -> Exit:
         code = exits.of_outcome(outcome.record, outcome.wait, has_set=current is not None)
-        wait = outcome.wait
-        waits = {"code": wait.code, "until": to_plain(wait.until)} if wait else None
-        tell_outcome(self._output, public(outcome.record), waits, current, code, postponed=postponed)
+        wait, shut = outcome.wait, done.locked_out
+        end = Ending(
+            change=public(outcome.record),
+            current=current,
+            code=Exit.CRITICAL if shut else code,
+            wait={"code": wait.code, "until": to_plain(wait.until)} if wait else None,
+            postponed=done.postponed,
+            locked_out=(shut.why, shut.remedy) if shut else None,
+        )
+        tell_outcome(self._output, end)
         if wait is None:
             self._note(outcome.record.id)
-        return code
+        return end.code
 
     def _nothing_changed(self, done: Done) -> Exit:
         works = done.rung is Rung.CURRENT

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.client import call
 from agent.cli.follow import worth_waiting
-from agent.cli.telling import tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
+from agent.cli.telling import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.exits import Exit
 from agent.core.overview import instant
 from agent.core.wording import clock_time, duration
@@ -110,8 +110,8 @@ class _Follow:
                 return Exit(message["exit"])
             case "outcome":
                 code = Exit(message["exit"])
-                tell = tell_repeated if message.get("repeated") else _tell_end
-                tell(self._output, message["change"], message.get("current"), code)
+                tell = tell_repeated if message.get("repeated") else tell_outcome
+                tell(self._output, Ending(change=message["change"], current=message.get("current"), code=code))
                 return code
             case "locked-out":
                 code = Exit(message["exit"])
@@ -138,19 +138,28 @@ class _Follow:
         if self._since is None or self._since[0] != phase:
             self._since = (phase, now)
         until, failure = instant(wait["until"]), wait.get("failure") or {}
-        if worth_waiting(wait["code"], failure.get("kind"), until - self._since[1], self._patience):
+        if worth_waiting(wait["code"], _shown(failure), until - self._since[1], self._patience):
             left = duration(max(until - now, timedelta()))
             text = f"Trying again in {left}." if failure else f"{wait['why'][:1].upper()}{wait['why'][1:]} ({left})."
             self._output.report(Progress(at=now, code="wait", text=text))
             return None
         code = Exit(message["would_exit"])
         waits = {"code": wait["code"], "until": wait["until"]}
-        tell_outcome(self._output, message["change"], waits, message.get("current"), code)
+        shut = message.get("locked_out")
+        end = Ending(
+            change=message["change"],
+            current=message.get("current"),
+            code=code,
+            wait=waits,
+            postponed=bool(message.get("postponed")),
+            locked_out=(shut["why"], shut["remedy"]) if shut else None,
+        )
+        tell_outcome(self._output, end)
         return code
 
 
-def _tell_end(output: Output, change: dict[str, Any], current: int | None, code: Exit) -> None:
-    tell_outcome(output, change, None, current, code)
+def _shown(failure: dict[str, Any]) -> tuple[str | None, str | None]:
+    return failure.get("kind"), failure.get("code")
 
 
 def _progress(message: dict[str, Any]) -> Progress:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.failure import FailureClass
+from agent.core.failure import LOCKED_OUT, FailureClass
 from agent.core.wording import duration
 from agent.ports import Progress
 
@@ -30,21 +30,32 @@ DEFAULT_PATIENCE = timedelta(minutes=2)
 _SPREADING = {FailureClass.POLICY, FailureClass.CREDENTIAL, FailureClass.DEPENDANT}
 SPREADING_PATIENCE = timedelta(minutes=20)
 
+# When no set of the gateway is accepted a person must act, who is kept waiting for another try or two at most.
+LOCKED_OUT_PATIENCE = timedelta(seconds=15)
 
-def worth_waiting(code: str, kind: str | None, span: timedelta, patience: timedelta | None) -> bool:
+
+def worth_waiting(
+    code: str, failure: tuple[str | None, str | None], span: timedelta, patience: timedelta | None
+) -> bool:
     """Whether to stay for the end of a wait.
 
     Args:
         code: What is waited for; see `agent.core.decide.Wait`.
-        kind: The class of the failure that is waited out, or None.
+        failure: Class and code of the failure that is waited out, or None for both.
         span: From the last phase that was passed to the end of the wait.
         patience: What was asked for, or None for the default of what it is.
     """
     if code == "probation":
         return True
     if patience is None:
-        patience = SPREADING_PATIENCE if kind in _SPREADING else DEFAULT_PATIENCE
+        patience = _default_patience(*failure)
     return span <= patience
+
+
+def _default_patience(kind: str | None, code: str | None) -> timedelta:
+    if code == LOCKED_OUT:
+        return LOCKED_OUT_PATIENCE
+    return SPREADING_PATIENCE if kind in _SPREADING else DEFAULT_PATIENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +102,8 @@ class Follower:
     def _worth_waiting(self, wait: Wait, since: datetime) -> bool:
         if wait.code == "probation":
             return self.probation
-        kind = wait.failure.kind if wait.failure else None
-        return worth_waiting(wait.code, kind, wait.until - since, self.patience)
+        failure = (wait.failure.kind, wait.failure.code) if wait.failure else (None, None)
+        return worth_waiting(wait.code, failure, wait.until - since, self.patience)
 
     def _wait(self, wait: Wait) -> None:
         left = wait.until - self.clock.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.core.exits import Exit
@@ -21,44 +22,51 @@ def tell_rehearsal(output: Output, text: str) -> None:
         output.line(text)
 
 
-def tell_outcome(
-    output: Output,
-    change: dict[str, Any],
-    wait: dict[str, Any] | None,
-    current: int | None,
-    code: Exit,
-    *,
-    postponed: bool = False,
-) -> None:
-    """Say how a change ended, or what it waits for, and what is in use now.
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an order ended, or what it waits for.
 
-    Args:
-        output: Where to.
+    Attributes:
         change: The change, as `agent.core.records.public` has it.
-        wait: Code and end of the wait, or None when it has ended.
         current: The generation in use, or None.
         code: The exit code.
+        wait: Code and end of the wait, or None when it has ended.
         postponed: Whether what was ordered is begun only once this change has ended.
+        locked_out: Why no set of this gateway is accepted, and what helps; None when that is not so.
     """
+
+    change: dict[str, Any]
+    current: int | None
+    code: Exit
+    wait: dict[str, Any] | None = None
+    postponed: bool = False
+    locked_out: tuple[str, str] | None = None
+
+
+def tell_outcome(output: Output, end: Ending) -> None:
+    """Say how an order ended, or what it waits for, and what is in use now."""
     if output.as_json:
-        told = {"event": "outcome", "change": change, "wait": wait, "current": current, "exit": code}
-        output.emit(told | ({"postponed": True} if postponed else {}))
+        told = {"event": "outcome", "change": end.change, "wait": end.wait, "current": end.current, "exit": end.code}
+        told |= {"postponed": True} if end.postponed else {}
+        told |= dict(zip(("why", "remedy"), end.locked_out, strict=True)) if end.locked_out else {}
+        output.emit(told)
         return
-    after = " Nothing else was begun yet: run the command again once it has ended." if postponed else ""
-    output.line(f"{_summary(change, wait)} {_in_use(current)}{after}")
+    if end.locked_out is not None:
+        output.line(sentence(*end.locked_out))
+    after = " Nothing else was begun yet: run the command again once it has ended." if end.postponed else ""
+    output.line(f"{_summary(end.change, end.wait)} {_in_use(end.current)}{after}")
 
 
-def tell_repeated(output: Output, change: dict[str, Any], current: int | None, code: Exit) -> None:
+def tell_repeated(output: Output, end: Ending) -> None:
     """Say that the order was carried out before, and how it ended: its end had not been told."""
     if output.as_json:
-        output.emit({
-            "event": "outcome", "change": change, "wait": None, "current": current, "repeated": True, "exit": code,
-        })  # fmt: skip
+        told = {"event": "outcome", "change": end.change, "wait": None, "current": end.current}
+        output.emit({**told, "repeated": True, "exit": end.code})
         return
-    at = clock_time(instant(change["entered_at"]))
+    at = clock_time(instant(end.change["entered_at"]))
     output.line(
-        f"{_summary(change, None)} {_in_use(current)} That was the end of the earlier order, at {at}; nothing more was "
-        "begun. Give the order again if you want another one."
+        f"{_summary(end.change, None)} {_in_use(end.current)} That was the end of the earlier order, at {at}; nothing "
+        "more was begun. Give the order again if you want another one."
     )
 
 
@@ -67,7 +75,12 @@ def tell_locked_out(output: Output, why: str, remedy: str, code: Exit) -> None:
     if output.as_json:
         output.emit({"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code})
     else:
-        output.line(f"Nothing was changed: {why}. {remedy}".rstrip())
+        output.line(f"Nothing was changed. {sentence(why, remedy)}")
+
+
+def sentence(why: str, remedy: str) -> str:
+    """Return a reason and what helps as sentences."""
+    return f"{why[:1].upper()}{why[1:]}. {remedy}".rstrip()
 
 
 def _in_use(current: int | None) -> str:

@@ -203,7 +203,7 @@ def next_action(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
         return Finish(why=f"the change is {record.phase}")
     if record.condemned is not None and not _still_waiting(record, facts.clock.now):
         return RollBack(why=f"the new set was refused ({record.condemned.message}), the previous one is put back")
-    if record.kind is Kind.ROTATE and record.phase in _ASKS_WITH_THE_BASE and not facts.base_whole:
+    if record.kind is Kind.ROTATE and record.phase in ASKS_WITH_THE_BASE and not facts.base_whole:
         return Reject(why="the set that it starts from is damaged", failure=source_lost(record))
     return _hold_back(record, facts, limits) or _next_step(record, facts, limits)
 
@@ -473,7 +473,7 @@ def _asked_enough(record: ChangeRecord, failure: Failure, limits: Limits) -> boo
 
 # Phases in which nothing was asked for yet, and the next connection is made with the base's own certificate. Later ones
 # may have a session open, which the disk does not matter to.
-_ASKS_WITH_THE_BASE = {Phase.PLANNED, Phase.KEY_READY}
+ASKS_WITH_THE_BASE = {Phase.PLANNED, Phase.KEY_READY}
 
 _BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
 

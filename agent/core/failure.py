@@ -154,7 +154,8 @@ def _turned_away(failure: Failure | None) -> bool:
 
 
 def _locked_out(failure: Failure, controls: Sequence[Control]) -> Failure:
-    names = _capital(" and ".join(control.name for control in controls))
+    *others, last = [control.name for control in controls] or [""]
+    names = _capital(f"{', '.join(others)} and {last}" if others else last)
     tried = "There is no other set on this gateway to compare with, so none is accepted now."
     if controls:
         tried = (

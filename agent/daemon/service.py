@@ -471,8 +471,10 @@ class Daemon:
             has = {"change": end["repeats"], "current": self.outlook.generation, "repeated": True}
             self.desk.ended({"event": "outcome", **has, "exit": int(Exit.DONE)})
         elif end.get("wait"):
-            told = {name: end.get(name) for name in ("change", "wait")}
-            self.desk.waits({**told, "current": self.outlook.generation, "would_exit": end["exit"]})
+            waits = {name: end.get(name) for name in ("change", "wait", "postponed")}
+            climb = end.get("climb") or {}
+            waits["locked_out"] = climb if climb.get("use") == Rung.TECHNICIAN else None
+            self.desk.waits({**waits, "current": self.outlook.generation, "would_exit": end["exit"]})
         elif end.get("change"):
             self._tell_outcome(end)
         elif "climb" in end:
@@ -727,7 +729,12 @@ def _begins(order: Order) -> Kind | None:
 def _of_climb(climb: dict[str, Any]) -> dict[str, Any]:
     """Return what a client is told of a climb that led to no change."""
     if climb.get("use") == Rung.TECHNICIAN:
-        return {"event": "locked-out", "why": climb["why"], "remedy": climb["remedy"], "exit": int(Exit.CRITICAL)}
+        return {
+            "event": "locked-out",
+            "why": climb["why"],
+            "remedy": climb.get("remedy", ""),
+            "exit": int(Exit.CRITICAL),
+        }
     works = climb.get("use") == Rung.CURRENT
     remedy = "" if works else " Run the same command again later."
     text = f"Nothing was changed: {climb['why']}.{remedy}"

@@ -87,8 +87,9 @@ def test_a_set_that_works_after_all_is_rotated_only_for_whom_asked(gateway: Rig,
 
 def test_with_no_set_left_nothing_is_begun(gateway: Rig) -> None:
     """A technician is needed, and is told."""
-    gateway.damage(1)
-    gateway.damage(2)
+    for number in (1, 2):
+        for name in ("key.pem", "credential.pem"):
+            (gateway.path / "generations" / f"{number:06d}" / name).unlink()
     gateway.claim_present = False
     found = healed(gateway)
 
@@ -98,13 +99,14 @@ def test_with_no_set_left_nothing_is_begun(gateway: Rig) -> None:
 
 
 def test_with_every_set_hung_up_on_nothing_is_begun(gateway: Rig) -> None:
-    """No set gets through, and nothing says that it is the sets: the agent tries again."""
+    """No set is accepted: a technician is told what helps, and the agent goes on trying."""
     gateway.revoke(1, 2)
     gateway.claim_present = False
     found = healed(gateway)
 
-    assert (found.rung, found.outcome) == (None, None)
-    assert "tries again" in str(found.climb)
+    assert (found.rung, found.outcome) == (Rung.TECHNICIAN, None)
+    assert found.locked_out is not None
+    assert "goes on trying" in found.locked_out.remedy
 
 
 def test_without_a_network_nothing_is_concluded(gateway: Rig) -> None:

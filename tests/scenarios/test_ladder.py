@@ -84,17 +84,17 @@ def test_when_nothing_is_left_a_technician_is_asked_for(rig: Rig) -> None:
     climb = rig.engine.find_footing()
 
     assert climb.use is Rung.TECHNICIAN
-    assert climb.why == "there is no set left on this gateway that the broker accepts"
+    assert climb.why == "there is no set on this gateway that could be tried"
     assert not rig.endpoint.connections
 
 
-def test_a_broker_that_hangs_up_on_everything_is_waited_for(gateway: Rig) -> None:
-    """Every set is hung up on: that may as well be the path, so nobody is sent for and nothing changes."""
+def test_a_broker_that_hangs_up_on_everything_calls_a_technician_and_is_waited_for(gateway: Rig) -> None:
+    """A verified server turns each set away: that is said, with what helps, and nothing changes until it is over."""
     gateway.fault(Operation.CONNECT, Effect.HANG_UP, times=None)
     climb = gateway.heal()
 
-    assert (climb.use, climb.try_next) == (None, None)
-    assert "the agent tries again" in climb.why
+    assert (climb.use, climb.try_next) == (Rung.TECHNICIAN, None)
+    assert "iot-cert import" in climb.remedy
     assert gateway.in_use() == (2, 1)
     gateway.cloud.faults.clear()
     assert gateway.connects()

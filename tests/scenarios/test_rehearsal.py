@@ -9,7 +9,7 @@ import pytest
 from agent.core import troubles
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
-from agent.errors import CloudError, DamagedError, RefusedError, StoreError
+from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_a_full_disk_fails_the_rehearsal_before_anything_is_connected(gateway: R
 def test_a_damaged_set_fails_the_rehearsal(gateway: Rig) -> None:
     """There is nothing to rotate from."""
     gateway.damage(2)
-    with pytest.raises(DamagedError, match="Generation 2 is damaged"):
+    with pytest.raises(RefusedError, match="Generation 2 is damaged"):
         gateway.engine.rehearse()
 
 

@@ -263,7 +263,7 @@ def test_a_store_that_stays_busy_is_told(
 
 
 def test_without_network_the_change_is_kept(desk: Desk) -> None:
-    """It is proven before it is used, whenever that will be; a second one has to wait."""
+    """It is proven before it is used, whenever that will be; typed again, the command goes on with it."""
     certificate_id = desk.lay(OTHER)
     assert desk.run("--thing", "gw-1", "--wait", "0", "--reason", "a visit") == 5
     found = desk.planned
@@ -275,10 +275,25 @@ def test_without_network_the_change_is_kept(desk: Desk) -> None:
     assert generation.manifest.certificate_id == certificate_id
     assert generation.manifest.thing_name == "gw-1"
     assert [anchor.sha256 for anchor in generation.trust.anchors] == of(BAKED, OTHER)
-    desk.lay()
-    assert desk.run("--thing", "gw-1", "--wait", "0") == 4
+    assert desk.run("--thing", "gw-1", "--wait", "0") == 5
     assert desk.planned is not None
     assert desk.planned.id == found.id
+
+
+def test_another_set_goes_before_one_that_waits(desk: Desk) -> None:
+    """The person who brings it knows more; the change before is ended, and its set put aside."""
+    desk.lay(OTHER)
+    assert desk.run("--thing", "gw-1", "--wait", "0") == 5
+    first = desk.planned
+    assert first is not None
+    second = desk.lay(OTHER)
+    assert desk.run("--thing", "gw-1", "--wait", "0") == 5
+
+    assert desk.planned is not None
+    assert (desk.planned.generation, desk.planned.brings) == (2, second)
+    with Store(desk.path / "state") as store:
+        assert [(record.id, record.phase) for record in store.history()] == [(first.id, "rejected")]
+        assert store.numbers().rejected == (1,)
 
 
 @as_root

@@ -12,7 +12,6 @@ from make import DAY, HOUR, NOW
 
 from agent.adapters.clock import monotonic
 from agent.config import Config
-from agent.core.lifecycle import Phase
 from agent.core.orders import Do, Order
 from agent.core.schedule import LOOK_EVERY, Suggestion
 from agent.core.values import Kind, Origin
@@ -242,16 +241,29 @@ def test_without_a_set_the_ladder_is_climbed(blind: House) -> None:
     assert [(order.do, order.origin) for order in house.look()] == [(Do.CLIMB, Origin.LADDER)]
     house.finish(document=seen, climb={"use": "technician", "why": "there is no set left"})
     assert house.look() == [], "climbing again waits"
-    assert "there is no set left." in house.daemon.status()["health"]
+    assert "There is no set left." in house.daemon.status()["health"]
 
 
-def test_a_change_that_found_its_source_refused_is_followed_by_the_ladder(house: House) -> None:
-    """The rotation ended because the certificate it started from is not accepted any more."""
-    house.due()
+def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(house: House) -> None:
+    """With what helps, and as critical; a climb that found no path to the endpoint takes nothing of it back."""
+    house.daemon.submit(Order(do=Do.CLIMB))
     house.look()
-    record = make.finished(Phase.REJECTED)
-    house.finish(change={"id": record.id, "kind": "rotate", "phase": "rejected"}, locked_out=True, exit=1)
-    assert house.orders[-1].do is Do.CLIMB
+    house.finish(
+        climb={"use": "technician", "why": "the endpoint accepts no set of this gateway", "remedy": "Help it."}
+    )
+    said = "The endpoint accepts no set of this gateway. Help it."
+    assert said in house.daemon.status()["health"]
+    assert house.daemon.status()["exit"] == 3
+
+    house.daemon.submit(Order(do=Do.CLIMB))
+    house.look()
+    house.finish(climb={"use": None, "why": "no route to host", "remedy": ""})
+    assert said in house.daemon.status()["health"]
+
+    house.daemon.submit(Order(do=Do.CLIMB))
+    house.look()
+    house.finish(climb={"use": "current", "why": "the current set is accepted", "remedy": ""})
+    assert said not in house.daemon.status()["health"]
 
 
 def test_nothing_is_begun_while_stopping(house: House) -> None:
