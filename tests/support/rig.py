@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agent.core.failure import Failure
     from agent.core.ladder import Climb
     from agent.core.lifecycle import ChangeRecord, Phase
-    from agent.core.values import KeyAlgorithm, TrustBundle
+    from agent.core.values import CredentialSet, KeyAlgorithm, TrustBundle
     from agent.ports import Progress
     from agent.sandbox.cloud import Entry
     from agent.sandbox.simulator import Connection
@@ -386,15 +386,19 @@ class Rig:
             status: What the cloud thinks of the certificate.
             thing: The thing it is registered for.
         """
-        pair = ec.generate_private_key(ec.SECP256R1())
-        now = self.clock.now()
+        found = self.outside_set(status=status, thing=thing)
+        directory = self.path / "generations" / f"{number:06d}"
+        (directory / "key.pem").write_bytes(key or found.key_pem)
+        (directory / "certificate.pem").write_bytes(found.certificate_pem)
+        return found.leaf.sha256
+
+    def outside_set(self, *, status: Status = Status.ACTIVE, thing: str = THING) -> CredentialSet:
+        """Return a key and certificate that were made outside this gateway, as the cloud knows them."""
+        pair, now = ec.generate_private_key(ec.SECP256R1()), self.clock.now()
         certificate = self.cloud.authority.issue_client(name("by hand"), pair.public_key(), now, now + DECADE)
         entry = self.cloud._register(certificate, status)
         entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
-        directory = self.path / "generations" / f"{number:06d}"
-        (directory / "key.pem").write_bytes(key or key_to_pem(pair))
-        (directory / "certificate.pem").write_text(entry.pem, encoding="ascii")
-        return entry.certificate_id
+        return keys.credential_set(key_to_pem(pair), entry.pem.encode())
 
     # -- making trouble --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,340 @@
+"""From every state in which some rung would be accepted, the gateway gets there by itself: no change keeps it away."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from rig import THING
+
+from agent.core import troubles
+from agent.core.failure import LOCKED_OUT
+from agent.core.ladder import Rung
+from agent.core.lifecycle import Phase
+from agent.core.values import Kind, Origin
+from agent.core.verbs import Verb
+from agent.errors import RefusedError
+from agent.sandbox.cloud import Status
+from agent.sandbox.faults import Effect, Operation
+
+if TYPE_CHECKING:
+    from rig import Rig
+
+    from agent.core.lifecycle import ChangeRecord
+
+MINUTES = timedelta(minutes=5)
+NO_ROUTE = troubles.unreachable("sandbox", 8883, "no route to host")
+
+
+def alone(rig: Rig) -> Rig:
+    """Enrol a gateway that has one generation and nothing to go back to."""
+    rig.enroll()
+    rig.clock.advance(days=2)
+    return rig
+
+
+def waiting(rig: Rig, kind: Kind) -> ChangeRecord:
+    """Begin a change that waits for a network, with its key made, and return it."""
+    rig.endpoint.down = NO_ROUTE
+    outcome = rig.run(kind, patience=timedelta(minutes=1))
+    rig.endpoint.down = None
+    assert outcome.wait is not None
+    assert outcome.record.phase is Phase.KEY_READY
+    return outcome.record
+
+
+# -- what a change rests on breaks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["key.pem", "certificate.pem", "trust.pem", "manifest.json", "credential.pem"])
+def test_a_rotation_whose_base_breaks_gives_way_to_the_claim(rig: Rig, file: str) -> None:
+    """The only generation is damaged while a rotation waits: that rotation ends, and the gateway enrols anew."""
+    gateway = alone(rig)
+    waiting(gateway, Kind.ROTATE)
+    gateway.damage(1, file)
+    gateway.restart()
+    start = gateway.clock.now()
+    done = gateway.operate(patience=MINUTES).go_on()
+
+    assert done.rung is Rung.CLAIM
+    assert gateway.history[1][:2] == ("rotate", "rejected")
+    gateway.operations.go_on()
+    assert gateway.history[-1][:2] == ("enroll", "committed")
+    assert gateway.clock.now() - start < MINUTES + gateway.settings.limits.probation
+    assert gateway.connects()
+
+
+@pytest.mark.parametrize("file", ["key.pem", "trust.pem"])
+def test_a_rotation_ordered_on_a_damaged_set_is_an_enrolment(rig: Rig, file: str) -> None:
+    """`rotate` is what every message recommends, so it leads out whatever is broken."""
+    gateway = alone(rig)
+    gateway.damage(1, file)
+    gateway.restart()
+    gateway.operations.order(Verb.ROTATE, "a visit")
+
+    assert [end[:2] for end in gateway.history] == [("enroll", "committed"), ("enroll", "committed")]
+    assert gateway.connects()
+
+
+def test_no_rotation_is_planned_on_a_damaged_set(rig: Rig) -> None:
+    """Not even by an order that was given before it broke."""
+    gateway = alone(rig)
+    gateway.damage(1)
+    with pytest.raises(RefusedError, match="Generation 1 is damaged"):
+        gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "its turn")
+
+    assert gateway.at_rest
+
+
+def test_an_enrolment_whose_claim_is_gone_ends_when_the_set_in_use_works_again(gateway: Rig) -> None:
+    """The operator activated the certificate again; the change that needs a claim waits no more."""
+    gateway.revoke(1, 2, status=Status.INACTIVE)
+    gateway.fault(Operation.CREATE, Effect.THROTTLE, times=None)
+    assert gateway.operate(patience=timedelta(0)).climb("refused").rung is Rung.CLAIM
+    gateway.claim_present = False
+    gateway.follow(patience=timedelta(minutes=1))
+    assert gateway.engine.change is not None
+    gateway.entry(2).status = Status.ACTIVE
+    gateway.operate(patience=MINUTES).go_on()
+
+    assert gateway.at_rest
+    assert gateway.connects()
+
+
+# -- a change that waits keeps no rung away ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rung", [Rung.PREVIOUS, Rung.CLAIM])
+def test_a_rotation_that_waits_for_its_budget_gives_way(gateway: Rig, rung: Rung) -> None:
+    """The set in use is refused meanwhile, which the daemon's session tells; the next rung that works is used."""
+    gateway.use_up_budget()
+    outcome = gateway.rotate(patience=timedelta(minutes=1))
+    assert outcome.wait is not None
+    assert outcome.wait.code == "budget"
+    gateway.revoke(2, *([1] if rung is Rung.CLAIM else []))
+    done = gateway.operate(patience=MINUTES).climb("refused")
+
+    assert done.rung is rung
+    assert gateway.history[-1][:2] == ("rotate", "rejected") or gateway.history[-2][:2] == ("rotate", "rejected")
+    if rung is Rung.PREVIOUS:
+        assert gateway.current == 1
+        assert gateway.connects()
+
+
+def test_a_rotation_that_waits_gives_way_to_the_set_before(gateway: Rig) -> None:
+    """The set in use is refused and the claim with it, so no control of the rotation's own is accepted but one."""
+    waiting(gateway, Kind.ROTATE)
+    gateway.revoke(2)
+    gateway.claim_present = False
+    gateway.operate(patience=MINUTES).go_on(hasten=True)
+    gateway.operations.go_on()
+
+    assert gateway.connects()
+    assert gateway.current != 2
+
+
+def test_a_waiting_change_gives_way_to_what_can_be_salvaged(gateway: Rig) -> None:
+    """Everything is refused but the certificate of the previous generation, whose manifest is damaged."""
+    waiting(gateway, Kind.ROTATE)
+    certificate = gateway.certificate(1)
+    gateway.revoke(2)
+    gateway.claim_present = False
+    gateway.damage(1, "manifest.json")
+    gateway.restart()
+    done = gateway.operations.go_on(hasten=True)
+
+    assert done.rung is Rung.SALVAGED
+    assert gateway.current is not None
+    assert gateway.certificate(gateway.current) == certificate
+    assert gateway.connects()
+
+
+def test_without_a_network_no_change_gives_way(gateway: Rig) -> None:
+    """Every rung would meet the same, so none is tried and nothing ends."""
+    record = waiting(gateway, Kind.ROTATE)
+    gateway.endpoint.down = NO_ROUTE
+    before = len(gateway.endpoint.connections)
+    gateway.operate(patience=timedelta(0)).go_on(hasten=True)
+
+    assert gateway.engine.change is not None
+    assert gateway.engine.change.id == record.id
+    assert {item.candidate for item in gateway.endpoint.connections[before:]} == {"generation 2"}
+
+
+# -- a set that was put in place by hand -------------------------------------------------------------------------------
+
+
+def test_a_refused_set_by_hand_is_taken_up_once(rig: Rig) -> None:
+    """It is planned, refused and not taken up again; the ladder goes on to what works."""
+    gateway = alone(rig)
+    gateway.replace_by_hand(1, status=Status.INACTIVE)
+    gateway.restart()
+    operations = gateway.operations
+    assert operations.take_up() is not None
+    operations.go_on()
+    if gateway.engine.change is not None:
+        gateway.follow(patience=timedelta(days=3))
+    for _ in range(3):
+        gateway.restart()
+        operations = gateway.operations
+        operations.take_up()
+        operations.climb("there is no usable set") if gateway.engine.change is None else operations.go_on()
+
+    imports = [end for end in gateway.history if end[0] == "import"]
+    assert [end[1] for end in imports] == ["rejected"]
+    assert gateway.at_rest
+    assert gateway.connects()
+
+
+def test_another_set_by_hand_is_taken_up_after_a_refused_one(gateway: Rig) -> None:
+    """What changed is another wish."""
+    gateway.replace_by_hand(2, status=Status.INACTIVE)
+    gateway.operations.take_up()
+    gateway.operations.go_on()
+    assert gateway.history[-1][:2] == ("import", "rejected")
+
+    good = gateway.replace_by_hand(1)
+    gateway.restart()
+    gateway.operations.take_up()
+    gateway.operations.go_on()
+
+    assert gateway.history[-1][:2] == ("import", "committed")
+    assert gateway.current is not None
+    assert gateway.certificate(gateway.current) == good
+
+
+@pytest.mark.parametrize("kind", [Kind.ROTATE])
+def test_a_set_by_hand_goes_before_a_change_that_waits(gateway: Rig, kind: Kind) -> None:
+    """A person's hand is a rescue; the command takes it up as the daemon does."""
+    waiting(gateway, kind)
+    by_hand = gateway.replace_by_hand(2)
+    gateway.restart()
+    gateway.operations.take_up()
+    gateway.operations.go_on()
+
+    assert [end[:2] for end in gateway.history[-2:]] == [("rotate", "rejected"), ("import", "committed")]
+    assert gateway.current is not None
+    assert gateway.certificate(gateway.current) == by_hand
+    assert gateway.connects()
+
+
+def test_an_order_takes_a_set_by_hand_up_first(gateway: Rig) -> None:
+    """`rotate` without a daemon adopts it, and then rotates from it."""
+    by_hand = gateway.replace_by_hand(2)
+    gateway.restart()
+    operations = gateway.operations
+    operations.take_up()
+    operations.order(Verb.ROTATE, "a visit")
+
+    assert [end[:2] for end in gateway.history[-2:]] == [("import", "committed"), ("rotate", "committed")]
+    assert gateway.store.history()[-1].replaces == by_hand
+
+
+# -- guards --------------------------------------------------------------------------------------------------------
+
+
+def test_a_crash_loop_does_not_keep_a_refused_set_in_use(gateway: Rig) -> None:
+    """Ten starts that end at once, and the certificate on probation deactivated: the one before is back in minutes."""
+    gateway.to_probation()
+    gateway.clock.advance(minutes=2)
+    for _ in range(12):
+        gateway.clock.advance(seconds=2)
+        gateway.restart()
+    gateway.revoke(3, status=Status.INACTIVE)
+    start = gateway.clock.now()
+    outcome = gateway.follow(patience=timedelta(hours=1))
+
+    assert outcome.record.phase is Phase.ROLLED_BACK
+    assert gateway.clock.now() - start <= MINUTES
+    assert gateway.current == 2
+    assert gateway.connects()
+
+
+# -- everything is refused ---------------------------------------------------------------------------------------------
+
+
+def refuse_everything(gateway: Rig) -> None:
+    """Deactivate every certificate of this gateway, and take its claim away."""
+    for entry in gateway.cloud.certificates_of(THING):
+        entry.status = Status.INACTIVE
+    gateway.claim_present = False
+
+
+def test_when_everything_is_refused_it_is_said_with_what_helps(gateway: Rig) -> None:
+    """An order waits, and its failure is no "network, nothing speaks against this set"."""
+    refuse_everything(gateway)
+    done = gateway.operate(patience=timedelta(seconds=20)).order(Verb.ROTATE, "a visit")
+
+    assert done.locked_out is not None
+    assert done.outcome is not None
+    assert done.outcome.record.failure is not None
+    assert done.outcome.record.failure.code == LOCKED_OUT
+    assert "iot-cert import" in done.outcome.record.failure.remedy
+
+
+@pytest.mark.parametrize("rescue", ["claim", "current", "previous", "import"])
+def test_the_rescue_works_whatever_waits(gateway: Rig, rescue: str) -> None:
+    """A new claim, an activated certificate or a set that a person brings ends it within minutes."""
+    refuse_everything(gateway)
+    gateway.operate(patience=timedelta(seconds=20)).order(Verb.ROTATE, "a visit")
+    assert gateway.engine.change is not None
+    match rescue:
+        case "claim":
+            gateway.claim_present = True
+        case "current" | "previous":
+            gateway.entry(2 if rescue == "current" else 1).status = Status.ACTIVE
+        case _:
+            credential, trust = gateway.outside_set(), gateway.anchors()
+            assert gateway.operations.make_way(credential, trust)
+            gateway.engine.bring_in(credential, THING, trust, "from a stick")
+    gateway.operate(patience=MINUTES).go_on()
+    gateway.operations.go_on()
+
+    assert gateway.at_rest
+    assert gateway.connects()
+
+
+def test_an_import_that_is_typed_again_joins_its_own_change(gateway: Rig) -> None:
+    """It was killed while it waited for a network."""
+    credential, trust = gateway.outside_set(), gateway.anchors()
+    gateway.endpoint.down = NO_ROUTE
+    planned = gateway.engine.bring_in(credential, THING, trust, "from a stick")
+    gateway.follow(patience=timedelta(0))
+    gateway.restart()
+
+    assert not gateway.operations.make_way(credential, trust)
+    assert gateway.engine.change is not None
+    assert planned is not None
+    assert gateway.engine.change.id == planned.id
+
+
+def test_a_rescue_does_not_end_a_probation_that_holds(gateway: Rig) -> None:
+    """The set in use works, so it comes first."""
+    gateway.to_probation()
+    with pytest.raises(RefusedError, match="it comes first"):
+        gateway.operations.make_way(gateway.outside_set(), gateway.anchors())
+
+    assert gateway.engine.change is not None
+
+
+def test_a_rescue_ends_a_probation_whose_set_fails(gateway: Rig) -> None:
+    """Old and new are refused alike; what a person brings goes before."""
+    gateway.to_probation()
+    gateway.clock.advance(minutes=5)
+    refuse_everything(gateway)
+    gateway.follow(patience=timedelta(seconds=30))
+    credential, trust = gateway.outside_set(), gateway.anchors()
+
+    assert gateway.operations.make_way(credential, trust)
+    gateway.engine.bring_in(credential, THING, trust, "from a stick")
+    gateway.operations.go_on()
+    assert gateway.connects()
+
+
+def test_a_throttled_gateway_is_not_locked_out(gateway: Rig) -> None:
+    """The broker asks for patience and refuses nobody."""
+    gateway.fault(Operation.CONNECT, Effect.THROTTLE, times=None)
+    done = gateway.operate(patience=timedelta(seconds=20)).order(Verb.ROTATE, "a visit")
+
+    assert done.locked_out is None
