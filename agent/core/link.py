@@ -3,10 +3,12 @@
 Rules:
 
 * Delays are exponential and capped, half fixed and half chance: a fleet that lost the broker together comes back
-  spread out, and nobody hammers.
+  spread out, and nobody hammers. The cap is four minutes, so that a gateway is back within five of the moment at which
+  anything it has would be accepted. A broker that has no room for so many says so, and is left alone for up to an hour.
 * One hang-up proves nothing (AWS IoT Core hangs up without a word on a revoked certificate, and so does a bad path).
   Two in a row that a refused certificate could explain raise the suspicion, and the ladder's control connections
-  decide. While it stays like that, the ladder is asked after ever more failures: 2, 4, 8, ...
+  decide. While it stays like that, the ladder is asked after 2, 4 and 8 failures, and after each one from there on:
+  these are minutes apart, and what is activated again may be any rung, not only the set in use.
 * A connection taken over by another client with the same id is not won back at once: two that fight would cut each
   other off for ever. The delay starts at half a minute, grows to an hour, and is only forgotten after hours of peace.
 """
@@ -25,11 +27,17 @@ if TYPE_CHECKING:
 STEADY = 30.0  # seconds after which a connection counts as one that works
 PEACE = 7200.0  # seconds after which a takeover is forgotten
 
-_ORDINARY = Backoff(base=2, cap=3600, floor=1.1)  # a million gateways stay under 500 connects a second
+CAP = 240.0  # seconds between two attempts, at most; with the attempt itself that stays within five minutes
+OFTEN = 8  # suspicions in a row, after which each further one is looked into
+
+# After a long outage 90,000 gateways connect 500 times a second, which is an account's quota. Of a larger fleet the
+# rest is told that there is no room (THROTTLED) and comes again spread over an hour: half a million, as many as an
+# account holds, stay under the quota then, and a million are back within two hours. The tests simulate it.
+_ORDINARY = Backoff(base=2, cap=CAP, floor=1.1)
 _BACKOFFS = {
     FailureClass.THROTTLED: Backoff(base=30, cap=3600, floor=10),
-    FailureClass.SERVER_TRUST: Backoff(base=30, cap=3600, floor=5),
-    FailureClass.CLOCK: Backoff(base=10, cap=600, floor=5),
+    FailureClass.SERVER_TRUST: Backoff(base=30, cap=CAP, floor=5),
+    FailureClass.CLOCK: Backoff(base=10, cap=CAP, floor=5),
 }
 _TAKEN_OVER = Backoff(base=60, cap=3600, floor=30)
 
@@ -75,8 +83,12 @@ def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdic
     suspicions = standing.suspicions + 1 if needs_control(failure) else 0
     following = replace(standing, failures=standing.failures + 1, suspicions=suspicions)
     delay = _spread(_BACKOFFS.get(failure.kind, _ORDINARY), following.failures, chance)
-    doubt = suspicions >= 2 and suspicions & (suspicions - 1) == 0  # noqa: PLR2004 - powers of two
-    return Verdict(standing=following, delay=delay, doubt=doubt)
+    return Verdict(standing=following, delay=delay, doubt=_doubtful(suspicions) or suspicions > OFTEN)
+
+
+def _doubtful(suspicions: int) -> bool:
+    """Whether so many in a row are a power of two above one."""
+    return suspicions > 1 and suspicions & (suspicions - 1) == 0
 
 
 def after_loss(standing: Standing, failure: Failure, lasted: float, chance: float) -> Verdict:

@@ -71,7 +71,8 @@ GOODBYE = 2.0  # seconds for the SDK to say goodbye to the broker
 BUSY_LOOK = 1.0  # seconds between two tries while somebody's command works on the store
 ROUTES_LOOK = 5.0  # seconds between two looks at the routes while there is no connection and no announcement of them
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
-_TROUBLE = Backoff(base=5, cap=3600, floor=1)
+CLIMB_AGAIN = 60.0  # seconds between two climbs for want of a set; each may cost a certificate
+_TROUBLE = Backoff(base=5, cap=300, floor=1)
 
 
 class Daemon:
@@ -83,7 +84,7 @@ class Daemon:
     _settling: Timer | None = None
     _looking: Timer | None = None
     _routes = b""
-    _hold_until = 0.0
+    _busy_until = _hold_until = _climb_at = 0.0
     _troubles = 0
     _stuck = ""
     _refused_configuration = ""
@@ -115,6 +116,7 @@ class Daemon:
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
         self._told: set[str] = set()
+        self._climbed: set[str] = set()
         self._hurried: set[str] = set()
         self._publisher = Publisher(config.runtime_dir)
         self._queue: deque[tuple[Order, Client | None]] = deque()
@@ -238,10 +240,12 @@ class Daemon:
             self._tell(messages.Event.RELOAD_REFUSED, f"The configuration before stays in force: {error}")
         else:
             self._refused_configuration = ""
+            self._hold_until = self._climb_at = 0.0  # what is waited for may just have been put right
+            self.session.hurry()
             self._dependants.hurry()
             self._tell(messages.Event.RELOADED, "The configuration was read again.")
             self.submit(Order(do=Do.LOOK, orderly=True))
-            if self.outlook.change is not None:  # what it waits for may just have been put right
+            if self.outlook.change is not None:
                 self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
         self.notifier.ready(self._summary())
         self.consider()
@@ -293,6 +297,7 @@ class Daemon:
     def on_connected(self, link: Link) -> None:
         """See `agent.daemon.session.Owner`."""
         self._down_since, self._stuck = None, ""
+        self._climbed.clear()
         self._settle()
         self._tell(messages.Event.CONNECTED, f"Connected with generation {self.session.generation}.")
         self.fleet.connected(link, self.outlook.thing)
@@ -363,7 +368,10 @@ class Daemon:
         code, text = str(message.get("code", "")), str(message.get("text", ""))
         self.outlook.refresh()
         event = messages.of_progress(code, message.get("failure"))
-        self._tell(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
+        if event is not messages.Event.LADDER or text not in self._climbed:  # it may be climbed for days, every minutes
+            self._tell(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
+        if event is messages.Event.LADDER:
+            self._climbed.add(text)
         self.desk.progress(message)
         self._publish()
 
@@ -394,7 +402,7 @@ class Daemon:
     def _on_error(self, order: Order, client: Client | None, error: dict[str, Any]) -> None:
         if error.get("busy"):
             self._queue.appendleft((order, client))
-            self._hold_until = monotonic() + BUSY_LOOK
+            self._busy_until = monotonic() + BUSY_LOOK
             return
         asked_for = client is not None or bool(order.order)
         if not asked_for or error.get("died"):  # whoever asked is told, and nobody else waits for that
@@ -413,10 +421,10 @@ class Daemon:
         """Climb the ladder after a change that ended because the set it started from is refused."""
         climb = end.get("climb")
         if climb is not None:
-            self._stuck = f"{climb['why']}." if climb.get("use") == "technician" else ""
+            before, self._stuck = self._stuck, f"{climb['why']}." if climb.get("use") == "technician" else ""
             if climb.get("use") is None:
                 self.session.why = str(climb["why"])  # the worker sees more of it than the session does
-            if self._stuck:
+            if self._stuck and self._stuck != before:
                 self._tell(messages.Event.LOCKED_OUT, self._stuck)
         elif end.get("locked_out") and order.do is not Do.CLIMB:
             self.submit(Order(do=Do.CLIMB, reason="the set in use is refused", origin=Origin.LADDER))
@@ -490,8 +498,11 @@ class Daemon:
         self._dependants.consider(self.outlook.config, self.outlook.generation if alone else None)
 
     def _choose(self) -> tuple[Order, Client | None] | None:
-        if monotonic() < self._hold_until:
+        now = monotonic()
+        if now < self._busy_until:
             return None
+        if now < self._hold_until:
+            return self._asked_for()
         if self._queue:
             return self._queue.popleft()
         if self.outlook.blind:
@@ -503,6 +514,14 @@ class Daemon:
         if self._fleet_orders:
             return self._fleet_orders.pop(next(iter(self._fleet_orders))), None
         return self._planned() or self._dropped()
+
+    def _asked_for(self) -> tuple[Order, Client | None] | None:
+        """Return the first order that a client waits for: a person's wish is no repetition of what just failed."""
+        for item in self._queue:
+            if item[1] is not None:
+                self._queue.remove(item)
+                return item
+        return None
 
     def _dropped(self) -> tuple[Order, Client | None] | None:
         """Return the order to take in what an OTA pipeline has dropped."""
@@ -516,7 +535,9 @@ class Daemon:
         if not plan.due:
             return None
         if not self.outlook.has_set and self.outlook.has_enrolled:
-            self._hold_until = monotonic() + 60.0  # climbing is not free, and what it finds begins a change by itself
+            if monotonic() < self._climb_at:
+                return None
+            self._climb_at = monotonic() + CLIMB_AGAIN
             return Order(do=Do.CLIMB, reason=plan.why, origin=Origin.LADDER), None
         origin = Origin.JOB if plan.order else Origin.SCHEDULE
         order = Order(do=Do.BEGIN, kind=plan.kind, origin=origin, reason=plan.why[:500], order=plan.order)
@@ -534,7 +555,8 @@ class Daemon:
         seconds = [(at - now).total_seconds() for at in instants if at > now]
         again = self.fleet.next_retirement()
         seconds += [again] if again is not None else []
-        seconds += [self._hold_until - monotonic()] if self._hold_until > monotonic() else []
+        holds = (self._busy_until, self._hold_until, self._climb_at)
+        seconds += [until - monotonic() for until in holds if until > monotonic()]
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
         seconds += [self._inbox.delay] if self._inbox.delay is not None else []
         seconds += [self._dependants.delay] if self.outlook.has_set and self.outlook.change is None else []

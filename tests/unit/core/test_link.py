@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from agent.core import troubles
 from agent.core.failure import AMBIGUOUS, Failure, FailureClass, needs_control
 from agent.core.link import (
+    CAP,
+    OFTEN,
     PEACE,
     STEADY,
     Standing,
@@ -32,8 +34,6 @@ THROTTLED = troubles.connect_throttled("QUOTA_EXCEEDED")
 UNTRUSTED = troubles.server_certificate(HOST, "unknown-root", "no anchor signs it")
 ENDED = troubles.lost("ADMINISTRATIVE_ACTION")
 WRONG_CLOCK = make.failure(F.CLOCK, "server-certificate-expired")
-
-LONGEST = 3600  # seconds between two attempts, at most, while the network is what is wrong
 
 FAILURES = [
     DNS,
@@ -88,7 +88,7 @@ def test_the_first_delays_double_and_half_of_each_is_chance(
     assert [verdict.delay for verdict in fail(4, failure, ALMOST_ONE)] == pytest.approx(most)
 
 
-@pytest.mark.parametrize(("failure", "cap"), [(DNS, LONGEST), (THROTTLED, 3600), (UNTRUSTED, 3600), (WRONG_CLOCK, 600)])
+@pytest.mark.parametrize(("failure", "cap"), [(DNS, CAP), (THROTTLED, 3600), (UNTRUSTED, CAP), (WRONG_CLOCK, CAP)])
 def test_a_connection_is_tried_for_ever_at_a_bounded_pace(failure: Failure, cap: float) -> None:
     """After a long outage the pace is the cap or half of it, and never slower."""
     assert fail(40, failure, 0.0)[-1].delay == cap / 2
@@ -97,17 +97,21 @@ def test_a_connection_is_tried_for_ever_at_a_bounded_pace(failure: Failure, cap:
 
 @make.MANY
 @given(standing=STANDINGS, failure=ANY_FAILURE, chance=CHANCE)
-def test_no_delay_is_shorter_than_aws_allows_nor_longer_than_an_hour(
+def test_no_delay_is_shorter_than_aws_allows_nor_longer_than_the_gateway_may_be_away(
     standing: Standing, failure: Failure, chance: float
 ) -> None:
-    """AWS IoT Core takes one CONNECT a second for a client id; after an hour somebody tries again."""
-    delays = [
-        after_failure(standing, failure, chance).delay,
-        after_loss(standing, failure, STEADY, chance).delay,
-        after_takeover(standing, 0.0, chance).delay,
-    ]
+    """AWS IoT Core takes one CONNECT a second for a client id; only what asks for patience is left alone for longer."""
+    longest = 3600 if failure is THROTTLED else CAP
 
-    assert all(1 < delay <= 3600 for delay in delays)
+    assert 1 < after_failure(standing, failure, chance).delay <= longest
+    assert 1 < after_loss(standing, failure, STEADY, chance).delay <= longest
+    assert 1 < after_takeover(standing, 0.0, chance).delay <= 3600
+
+
+@pytest.mark.parametrize("failure", [item for item in FAILURES if item is not THROTTLED], ids=lambda item: item.code)
+def test_a_gateway_is_back_within_five_minutes_of_the_moment_at_which_it_is_accepted(failure: Failure) -> None:
+    """However long it lasted, and at whatever moment it ends: the next attempt is no further away than that."""
+    assert max(verdict.delay for verdict in fail(500, failure, ALMOST_ONE)) < 5 * 60 - 30  # which an attempt may take
 
 
 @make.MANY
@@ -135,14 +139,14 @@ def test_more_luck_waits_no_longer(failure: Failure, failures: int, low: float, 
 @pytest.mark.parametrize("chance", [-1.0, 1.0, 2.0])
 def test_chance_outside_of_its_range_breaks_no_bound(chance: float) -> None:
     """A defect of the caller does not make the gateway hammer."""
-    assert LONGEST / 2 <= after_failure(Standing(failures=30), DNS, chance).delay <= LONGEST
+    assert CAP / 2 <= after_failure(Standing(failures=30), DNS, chance).delay <= CAP
 
 
 def test_a_fleet_that_lost_the_broker_together_comes_back_spread_out() -> None:
     """After many failures the delays of a thousand gateways fill the upper half of the cap evenly."""
     standing = Standing(failures=30)
     delays = [after_failure(standing, HUNG_UP, number / 1000).delay for number in range(1000)]
-    tenths = Counter(int(10 * delay / LONGEST) for delay in delays)
+    tenths = Counter(int(10 * delay / CAP) for delay in delays)
 
     assert sorted(tenths) == [5, 6, 7, 8, 9]
     assert all(count == 200 for count in tenths.values())
@@ -151,11 +155,20 @@ def test_a_fleet_that_lost_the_broker_together_comes_back_spread_out() -> None:
 # -- doubt -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_certificate_is_doubted_at_two_four_eight_and_so_on() -> None:
-    """One hang-up proves nothing; while it stays like that the ladder is asked ever more seldom."""
+def test_the_certificate_is_doubted_at_two_four_eight_and_each_time_after_that() -> None:
+    """One hang-up proves nothing; one that lasts is looked into whenever it is met, since any rung may work by now."""
     verdicts = fail(300, HUNG_UP)
 
-    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == [2, 4, 8, 16, 32, 64, 128, 256]
+    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == [2, 4, 8, *range(9, 301)]
+    assert OFTEN == 8
+
+
+@pytest.mark.parametrize("failure", [item for item in FAILURES if needs_control(item)], ids=lambda item: item.code)
+def test_the_ladder_is_asked_within_five_minutes_and_no_oftener_than_every_two(failure: Failure) -> None:
+    """From the ninth suspicion on, by the shortest and by the longest delays."""
+    for chance, least, most in ((0.0, CAP / 2, CAP / 2), (ALMOST_ONE, CAP - 1, CAP)):
+        later = fail(300, failure, chance)[OFTEN:]
+        assert all(verdict.doubt and least <= verdict.delay <= most for verdict in later)
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)
@@ -180,12 +193,12 @@ def test_another_failure_between_ends_the_suspicion(other: Failure) -> None:
 @make.MANY
 @given(failures=st.lists(ANY_FAILURE, max_size=40))
 def test_doubt_counts_the_suspicions_in_a_row(failures: list[Failure]) -> None:
-    """Whatever is met, doubt is raised exactly where the run of suspicions is a power of two above one."""
+    """Whatever is met, doubt is raised where the run of suspicions is a power of two above one, or above eight."""
     standing, run = Standing(), 0
     for failure in failures:
         verdict = after_failure(standing, failure, 0.5)
         run = run + 1 if needs_control(failure) else 0
-        assert verdict.doubt == (run in {2, 4, 8, 16, 32})
+        assert verdict.doubt == (run in {2, 4, 8} or run > 8)
         standing = verdict.standing
 
 
@@ -209,7 +222,7 @@ def test_a_connection_that_did_not_last_is_one_more_failure(lasted: float) -> No
     verdict = after_loss(worn, HUNG_UP, lasted, 0.0)
 
     assert verdict == after_failure(worn, HUNG_UP, 0.0)
-    assert (verdict.delay, verdict.doubt) == (LONGEST / 2, True)
+    assert (verdict.delay, verdict.doubt) == (CAP / 2, True)
 
 
 # -- taken over --------------------------------------------------------------------------------------------------------

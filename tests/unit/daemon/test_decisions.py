@@ -49,6 +49,22 @@ class Recorded:
         self._end({"event": "end", **end})
 
 
+class Person:
+    """A client that waits for what it asked for, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def send(self, message: dict[str, Any]) -> bool:
+        """Take a line."""
+        self.told.append(message)
+        return True
+
+    def end(self, message: dict[str, Any]) -> None:
+        """Take the last one."""
+        self.told.append(message)
+
+
 class House:
     """A daemon, its clock and what it ordered."""
 
@@ -88,6 +104,12 @@ class House:
         """Let go of what it holds."""
         self.daemon.close()
         self.daemon.loop.close()
+
+    def ask(self, order: Order) -> Person:
+        """Have somebody ask for something."""
+        person = Person()
+        self.daemon.submit(order, person)  # type: ignore[arg-type] # as much of a client as is needed
+        return person
 
     def finish(self, **end: Any) -> None:
         """End the running worker."""
@@ -215,9 +237,58 @@ def test_a_busy_store_keeps_the_order(house: House) -> None:
     house.due()
     first = house.look()
     house.finish(error={"message": "Process 7 is working.", "hint": "", "exit": 4, "busy": True})
-    house.daemon._hold_until = 0.0
+    house.daemon._busy_until = 0.0
     again = house.look()
     assert [(order.do, order.reason) for order in again] == [(order.do, order.reason) for order in first]
+
+
+TROUBLE = {"message": "No space left.", "hint": "", "exit": 1}
+
+
+def test_what_a_person_asks_for_is_done_although_the_last_order_failed(house: House) -> None:
+    """The wait is for what failed by itself; what was ordered then goes on waiting."""
+    house.due()
+    house.look()
+    house.finish(error=TROUBLE)
+    assert house.look() == []
+    house.daemon.submit(Order(do=Do.NOTE_RETIRED))
+    house.ask(Order(do=Do.EXAMINE))
+    assert [order.do for order in house.look()] == [Do.EXAMINE]
+    house.finish(examination=[])
+    assert house.look() == []
+
+
+def test_what_a_person_asks_for_waits_for_a_busy_store(house: House) -> None:
+    """Two processes cannot work on it, whoever wants it."""
+    house.ask(Order(do=Do.EXAMINE))
+    house.look()
+    house.finish(error={"message": "Process 7 is working.", "hint": "", "exit": 4, "busy": True})
+    house.ask(Order(do=Do.REHEARSE))
+    assert house.look() == []
+    house.daemon._busy_until = 0.0
+    assert [order.do for order in house.look()] == [Do.EXAMINE]
+
+
+def test_trouble_that_lasts_is_tried_again_within_five_minutes(house: House) -> None:
+    """A disk that was full for a day is noticed to be writable again."""
+    house.due()
+    for _ in range(20):
+        house.daemon._hold_until = 0.0
+        assert len(house.look()) == 1
+        house.finish(error=TROUBLE)
+    assert 100 < house.daemon._hold_until - monotonic() <= 300
+
+
+def test_a_reload_ends_the_wait_after_trouble(house: House) -> None:
+    """Whoever reloads has put something right."""
+    house.due()
+    house.look()
+    house.finish(error=TROUBLE)
+    assert house.look() == []
+    config = house.config
+    config.path.write_text(f"endpoint: localhost\nstate_dir: {config.state_dir}\nruntime_dir: {config.runtime_dir}\n")
+    house.daemon._reload()
+    assert [order.do for order in house.orders[1:]] == [Do.LOOK]
 
 
 def test_touched_files_are_looked_at(house: House, tmp_path: Path) -> None:
@@ -243,6 +314,30 @@ def test_without_a_set_the_ladder_is_climbed(blind: House) -> None:
     house.finish(document=seen, climb={"use": "technician", "why": "there is no set left"})
     assert house.look() == [], "climbing again waits"
     assert "there is no set left." in house.daemon.status()["health"]
+
+
+def test_a_wait_between_two_climbs_holds_nothing_else(blind: House) -> None:
+    """What may have mended the set is looked at, and what was noted is written down."""
+    seen = _seen(NOW - DAY, 90 * DAY) | {"current": None, "damage": [(3, "It is damaged.")]}
+    blind.daemon.outlook.take(seen)
+    blind.look()
+    blind.finish(document=seen, climb={"use": None, "why": "nothing gets through"})
+    assert blind.look() == []
+    blind.daemon.submit(Order(do=Do.LOOK))
+    assert [order.do for order in blind.look()] == [Do.LOOK]
+
+
+def test_a_ladder_that_is_climbed_for_days_says_the_same_once(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    """The journal is not filled by a gateway that waits for its certificate to be activated again."""
+    capfd.readouterr()
+    for met in ("hung up", "hung up", "not authorised"):
+        house.daemon.on_doubt(make.failure(message="The broker hung up."))
+        house.look()
+        assert house.orders[-1].do is Do.CLIMB
+        house.daemon._on_progress({"code": "ladder", "text": f"The current set is not accepted: {met}."})
+        house.finish(climb={"use": "technician", "why": "there is no set left"})
+    said = capfd.readouterr().err
+    assert [said.count(text) for text in ("hung up.", "not authorised.", "there is no set left")] == [1, 1, 1]
 
 
 def test_a_change_that_found_its_source_refused_is_followed_by_the_ladder(house: House) -> None:
