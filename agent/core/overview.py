@@ -69,6 +69,8 @@ def _findings(document: Document, now: datetime) -> Iterator[Finding]:
     yield from _changes(document)
     yield from _dependants(document)
     yield from _live(document, now)
+    for text in document.get("warnings") or []:  # a risk, and no harm yet
+        yield DONE, "client-id-shared", f"{text} `iot-cert check configuration` says what to do."
 
 
 def _dates(current: Document, now: datetime) -> Iterator[Finding]:

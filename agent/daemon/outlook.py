@@ -202,6 +202,7 @@ class Outlook:
         document = {
             **(self._seen or self._nothing_seen()),
             "clock": to_plain(self.reading()),
+            "warnings": self.config.concerns(self.thing),
             "change": public(self.change) if self.change else None,
             "next": plainly(action) if action else None,
             "last": self._archive.last,

@@ -156,6 +156,11 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int, str]] = {
         DEGRADED,
         "The changed configuration is not in force: c.yaml:2: port: no",
     ),
+    "a client id that may be shared": (
+        {"warnings": ["The id may be shared."]},
+        DONE,
+        "The id may be shared. `iot-cert check configuration` says what to do.",
+    ),
     "damage": ({"damage": [(DEGRADED, "The previous set is damaged.")]}, DEGRADED, "The previous set is damaged."),
     "damage of the set in use": (
         {"damage": [[CRITICAL, "The current set is damaged."]], "current": None},
@@ -185,6 +190,7 @@ EVENTS = {
     "a watched certificate has ended": Event.WATCHED_EXPIRING,
     "a watched file is gone": Event.WATCHED_EXPIRING,
     "the clock": Event.CLOCK_IMPLAUSIBLE,
+    "a client id that may be shared": Event.CLIENT_ID_SHARED,
     "damage": Event.TROUBLE_STORE,
     "damage of the set in use": Event.TROUBLE_STORE,
 }

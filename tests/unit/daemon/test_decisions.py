@@ -291,6 +291,21 @@ def test_a_reload_ends_the_wait_after_trouble(house: House) -> None:
     assert [order.do for order in house.orders[1:]] == [Do.LOOK]
 
 
+def test_a_client_id_that_an_application_may_have_is_told_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In the journal when it is first seen; in the status for as long as it is so."""
+    house = House(tmp_path, client_id="{thing}")
+    house.see()
+    house.look()
+    house.look()
+    health = house.daemon.status()["health"]
+    house.close()
+    assert [text.partition(" has")[0] for text in health] == ["`client_id: {thing}`"]
+    said = capfd.readouterr().err
+    assert said.count("`client_id: {thing}` has no part of the agent's own") == said.count("client-id-shared") == 1
+
+
 def test_touched_files_are_looked_at(house: House, tmp_path: Path) -> None:
     """Somebody wrote into the current generation."""
     assert house.look() == []
