@@ -11,6 +11,10 @@ Rules:
   these are minutes apart, and what is activated again may be any rung, not only the set in use.
 * A connection taken over by another client with the same id is not won back at once: two that fight would cut each
   other off for ever. The delay starts at half a minute, grows to an hour, and is only forgotten after hours of peace.
+* A broker need not say that a connection was taken over. Three in a row that came up and were hung up on within seconds
+  are taken for that. They are suspicions all the same: by the third the ladder has been asked once, and it is asked
+  again at powers of two, since a policy may explain them too. One attempt in between that does not come up ends the
+  run: a certificate that is deactivated may be let in once more, and is refused at the next.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 STEADY = 30.0  # seconds after which a connection counts as one that works
 PEACE = 7200.0  # seconds after which a takeover is forgotten
+BRIEF = 10.0  # seconds within which a client that was cut off is back: the SDKs' first delays are one to a few
+BRIEF_ONES = 3  # connections in a row that were no longer than that
 
 CAP = 240.0  # seconds between two attempts, at most; with the attempt itself that stays within five minutes
 OFTEN = 8  # suspicions in a row, after which each further one is looked into
@@ -40,6 +46,7 @@ _BACKOFFS = {
     FailureClass.CLOCK: Backoff(base=10, cap=CAP, floor=5),
 }
 _TAKEN_OVER = Backoff(base=60, cap=3600, floor=30)
+HUNG_UP = "hung-up"  # the code of a connection that ended without a reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +57,13 @@ class Standing:
         failures: Failed attempts and short-lived connections in a row.
         suspicions: How many of them in a row a refused certificate could explain.
         takeovers: How often another client took the connection over.
+        brief: How many connections in a row came up and were hung up on within seconds.
     """
 
     failures: int = 0
     suspicions: int = 0
     takeovers: int = 0
+    brief: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +74,17 @@ class Verdict:
         standing: What to remember.
         delay: Seconds before the next attempt.
         doubt: Whether to let the ladder find out if the certificate is refused.
+        taken_over: Whether another client is believed to use the same id.
     """
 
     standing: Standing
     delay: float
     doubt: bool = False
+    taken_over: bool = False
 
 
 def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdict:
-    """Judge an attempt that failed, or a connection that did not last.
+    """Judge an attempt that did not come up.
 
     Args:
         standing: What was remembered.
@@ -81,7 +92,7 @@ def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdic
         chance: A number in [0, 1).
     """
     suspicions = standing.suspicions + 1 if needs_control(failure) else 0
-    following = replace(standing, failures=standing.failures + 1, suspicions=suspicions)
+    following = replace(standing, failures=standing.failures + 1, suspicions=suspicions, brief=0)
     delay = _spread(_BACKOFFS.get(failure.kind, _ORDINARY), following.failures, chance)
     return Verdict(standing=following, delay=delay, doubt=_doubtful(suspicions) or suspicions > OFTEN)
 
@@ -92,16 +103,25 @@ def _doubtful(suspicions: int) -> bool:
 
 
 def after_loss(standing: Standing, failure: Failure, lasted: float, chance: float) -> Verdict:
-    """Judge a connection that was lost after `lasted` seconds; one that was steady is a fresh start."""
-    steady = lasted >= STEADY
-    return after_failure(Standing(takeovers=standing.takeovers) if steady else standing, failure, chance)
+    """Judge a connection that came up and was lost after `lasted` seconds; one that was steady is a fresh start."""
+    if lasted >= STEADY:
+        return after_failure(Standing(takeovers=standing.takeovers), failure, chance)
+    verdict = after_failure(standing, failure, chance)
+    if lasted >= BRIEF or failure.code != HUNG_UP:
+        return verdict
+    following = replace(verdict.standing, brief=standing.brief + 1)
+    if following.brief < BRIEF_ONES:
+        return replace(verdict, standing=following)
+    following = replace(following, takeovers=standing.takeovers + 1)
+    delay = _spread(_TAKEN_OVER, following.takeovers, chance)
+    return Verdict(standing=following, delay=delay, doubt=_doubtful(following.suspicions), taken_over=True)
 
 
 def after_takeover(standing: Standing, lasted: float, chance: float) -> Verdict:
-    """Judge a connection that another client with the same id took over after `lasted` seconds."""
+    """Judge a connection of which the broker says that another client took it over, after `lasted` seconds."""
     takeovers = 1 if lasted >= PEACE else standing.takeovers + 1
     following = Standing(takeovers=takeovers)
-    return Verdict(standing=following, delay=_spread(_TAKEN_OVER, takeovers, chance))
+    return Verdict(standing=following, delay=_spread(_TAKEN_OVER, takeovers, chance), taken_over=True)
 
 
 def _spread(backoff: Backoff, attempt: int, chance: float) -> float:

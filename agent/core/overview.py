@@ -136,6 +136,8 @@ def _live(document: Document, now: datetime) -> Iterator[Finding]:
     link = document.get("connection") or {}
     if link.get("state") == "taken-over":
         yield DEGRADED, "", link["why"]
+    elif link.get("rival"):
+        yield DEGRADED, "", link["rival"]
     elif link.get("state") == "down" and link.get("since") and abs(now - instant(link["since"])) > LONG_DOWN:
         yield DEGRADED, "", f"There has been no connection since {clock_time(instant(link['since']))}: {link['why']}"
     if document.get("stuck"):

@@ -6,7 +6,7 @@ It is fed by what workers saw and reads the records itself. It decides nothing o
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.adapters import standing
@@ -45,6 +45,7 @@ class Outlook:
         clock: The wall clock.
         pause: The pause on disk.
         suggestion: The renewal window that the fleet suggests.
+        contested: Whether another client uses the agent's client id, so that each connection costs that one its own.
     """
 
     def __init__(self, config: Config, clock: Clock | None = None) -> None:
@@ -53,6 +54,7 @@ class Outlook:
         self.clock = clock or SystemClock(vouched=config.vouched_clock)
         self.pause: Pause | None = None
         self.suggestion: Suggestion | None = None
+        self.contested = False
         self._archive = Archive(config.state_dir)
         self._seen: dict[str, Any] | None = None
         self._signature: tuple[object, ...] = ()
@@ -153,7 +155,10 @@ class Outlook:
             return None
         earlier = requests_of(record for record in self.history if record.id != change.id)
         facts = Facts(clock=self.reading(), current=self.generation, expected_thing=self.thing, requests=earlier)
-        return next_action(change, facts, self.config.limits)
+        limits = self.config.limits
+        if self.contested:  # the proof that ends probation has to do
+            limits = replace(limits, check_every=limits.probation)
+        return next_action(change, facts, limits)
 
     def plan(self) -> Plan:
         """Return what is planned now."""

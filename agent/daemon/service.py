@@ -31,7 +31,7 @@ from agent.core import jobs, messages, overview, retirement, schedule
 from agent.core.decide import Wait
 from agent.core.exits import Exit, of_error
 from agent.core.lifecycle import Phase
-from agent.core.link import heals_with_network
+from agent.core.link import STEADY, heals_with_network
 from agent.core.orders import Do, Order
 from agent.core.retry import Backoff
 from agent.core.values import Kind, Origin
@@ -300,6 +300,8 @@ class Daemon:
         self._climbed.clear()
         self._settle()
         self._tell(messages.Event.CONNECTED, f"Connected with generation {self.session.generation}.")
+        if self.session.contested:
+            self.loop.later(STEADY, self.consider)  # by then it is known whether it lasts
         self.fleet.connected(link, self.outlook.thing)
         change, outage = self.outlook.change, self.session.outage
         self.session.outage = False
@@ -349,6 +351,11 @@ class Daemon:
         if self._worker is not None:
             orders.append(self._worker.order)
         return next((order.kind for order in orders if order.do is Do.BEGIN), None)
+
+    @property
+    def contested(self) -> str:
+        """See `agent.daemon.desk.Daemon`."""
+        return self.session.contested
 
     def interrupt(self) -> None:
         """See `agent.daemon.desk.Daemon`."""
@@ -483,6 +490,7 @@ class Daemon:
         """Look at the facts and do the next thing, or sleep until something may change."""
         if self._stopping:
             return
+        self.outlook.contested = bool(self.contested)
         if self._worker is None:
             chosen = self._choose()
             if chosen is not None:
@@ -679,6 +687,7 @@ class Daemon:
             "state": self.session.state,
             "why": self.session.why,
             "since": self._down_since.isoformat() if self._down_since else None,
+            "rival": self.contested,
         }
         return self.outlook.document(
             connection=link,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from dataclasses import replace
 
 import make
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from agent.core import troubles
 from agent.core.failure import AMBIGUOUS, Failure, FailureClass, needs_control
 from agent.core.link import (
+    BRIEF,
     CAP,
     OFTEN,
     PEACE,
@@ -221,8 +223,8 @@ def test_a_connection_that_did_not_last_is_one_more_failure(lasted: float) -> No
     worn = Standing(failures=20, suspicions=7, takeovers=2)
     verdict = after_loss(worn, HUNG_UP, lasted, 0.0)
 
-    assert verdict == after_failure(worn, HUNG_UP, 0.0)
-    assert (verdict.delay, verdict.doubt) == (CAP / 2, True)
+    assert replace(verdict.standing, brief=0) == after_failure(worn, HUNG_UP, 0.0).standing
+    assert (verdict.delay, verdict.doubt, verdict.taken_over) == (CAP / 2, True, False)
 
 
 # -- taken over --------------------------------------------------------------------------------------------------------
@@ -254,6 +256,85 @@ def test_a_takeover_is_no_failure_and_no_suspicion() -> None:
     verdict = after_takeover(Standing(failures=9, suspicions=3), 10.0, 0.5)
 
     assert (verdict.standing, verdict.doubt) == (Standing(takeovers=1), False)
+
+
+# What happens to one attempt after the other: (how long it was up, or None when it did not come up; why it ended).
+Attempts = list[tuple[float | None, Failure]]
+SHORT, LONG = 3.0, 20.0
+BRIEFLY = (SHORT, HUNG_UP)
+REFUSED = (None, HUNG_UP)
+
+
+def story(attempts: Attempts, standing: Standing | None = None) -> list[Verdict]:
+    """Return the verdicts on attempts in a row."""
+    verdicts, standing = [], standing or Standing()
+    for lasted, failure in attempts:
+        if lasted is None:
+            verdicts.append(after_failure(standing, failure, 0.5))
+        else:
+            verdicts.append(after_loss(standing, failure, lasted, 0.5))
+        standing = verdicts[-1].standing
+    return verdicts
+
+
+STORIES: dict[str, tuple[Attempts, list[int], list[int]]] = {
+    # name: attempts, which of them are taken for a takeover, which raise doubt; both counted from 1
+    "a rival": ([BRIEFLY] * 9, [3, 4, 5, 6, 7, 8, 9], [2, 4, 8]),
+    "hung up on twice": ([BRIEFLY] * 2, [], [2]),
+    "a certificate that is deactivated": ([BRIEFLY, REFUSED, REFUSED, REFUSED], [], [2, 4]),
+    "one that is let in by chance now and then": ([BRIEFLY, BRIEFLY, REFUSED] * 3, [], [2, 4, 8, 9]),
+    "one that is deactivated while a rival is there": ([BRIEFLY] * 3 + [REFUSED] * 2, [3], [2, 4]),
+    "one that is deactivated after a long fight": (
+        [BRIEFLY] * 9 + [REFUSED] * 2,
+        [3, 4, 5, 6, 7, 8, 9],
+        [2, 4, 8, 10, 11],
+    ),
+    "not authorised in between": ([BRIEFLY, BRIEFLY, (None, troubles.not_authorised("connect")), BRIEFLY], [], [2, 4]),
+    "no network in between": ([BRIEFLY, BRIEFLY, (None, DNS), BRIEFLY, BRIEFLY], [], [2, 5]),
+    "a broker with a reason": ([(SHORT, ENDED)] * 5, [], []),
+    "a busy broker": ([(SHORT, troubles.lost("QUOTA_EXCEEDED"))] * 5, [], []),
+    "one that lasts longer in between": ([BRIEFLY, BRIEFLY, (LONG, HUNG_UP), BRIEFLY], [], [2, 4]),
+    "one that is steady in between": ([BRIEFLY, BRIEFLY, (STEADY, HUNG_UP), BRIEFLY, BRIEFLY], [], [2, 4]),
+    "not so brief": ([(BRIEF, HUNG_UP)] * 5, [], [2, 4]),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_three_brief_connections_in_a_row_are_taken_for_another_client(name: str) -> None:
+    """Unless anything speaks for a refused certificate; and the ladder is asked either way, as before."""
+    attempts, taken_over, doubts = STORIES[name]
+    verdicts = story(attempts)
+
+    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.taken_over] == taken_over
+    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == doubts
+
+
+def test_whoever_is_taken_for_a_rival_is_left_alone_like_one() -> None:
+    """The delays are those after a takeover that the broker tells of, and grow with each."""
+    delays = [verdict.delay for verdict in story([BRIEFLY] * 12) if verdict.taken_over]
+
+    assert delays[:3] == [after_takeover(Standing(takeovers=number), SHORT, 0.5).delay for number in range(3)]
+    assert delays == sorted(delays)
+    assert max(delays) <= 3600
+
+
+@make.MANY
+@given(attempts=st.lists(st.tuples(st.none() | st.floats(0, 2 * STEADY), ANY_FAILURE), max_size=40))
+def test_a_refused_set_is_never_left_for_long_because_of_a_rival(attempts: Attempts) -> None:
+    """Whatever was met before, two refusals in a row raise doubt, or the next few do, each within minutes."""
+    standing = story(attempts)[-1].standing if attempts else Standing()
+    refusals = story([REFUSED] * 4, standing)
+
+    assert any(verdict.doubt for verdict in refusals)
+    assert not any(verdict.taken_over for verdict in refusals)
+    assert all(verdict.delay <= CAP for verdict in refusals)
+
+
+def test_a_takeover_that_the_broker_tells_of_needs_no_second() -> None:
+    """It is no suspicion either."""
+    verdict = after_takeover(Standing(), SHORT, 0.5)
+
+    assert (verdict.taken_over, verdict.doubt, verdict.standing.suspicions) == (True, False, 0)
 
 
 def test_a_lost_connection_does_not_make_a_rival_be_forgotten() -> None:

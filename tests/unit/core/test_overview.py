@@ -145,6 +145,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int, str]] = {
         "The cloud refuses to retire 010101010101: Not yours.",
     ),
     "taken over": ({"connection": link("taken-over", "Another client.")}, DEGRADED, "Another client."),
+    "not for long": ({"connection": {"state": "up", "rival": "Another client."}}, DEGRADED, "Another client."),
     "no connection": (
         {"connection": link("down", "No route.", NOW - HOUR)},
         DEGRADED,

@@ -11,12 +11,19 @@ import pytest
 from make import DAY, HOUR, NOW
 
 from agent.adapters.clock import monotonic
+from agent.adapters.peers import Role
 from agent.config import Config
+from agent.core import shadow
+from agent.core.decide import Wait
 from agent.core.lifecycle import Phase
+from agent.core.link import STEADY
 from agent.core.orders import Do, Order
+from agent.core.plain import decode
 from agent.core.schedule import LOOK_EVERY, Suggestion
 from agent.core.values import Kind, Origin
+from agent.daemon.control import Request
 from agent.daemon.service import Daemon
+from agent.errors import RefusedError
 from agent.sandbox.simulator import SimulatedClock
 
 if TYPE_CHECKING:
@@ -52,8 +59,13 @@ class Recorded:
 class Person:
     """A client that waits for what it asked for, and remembers what it was told."""
 
+    role = Role.ADMIN
+
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
+
+    def on_gone(self, _call: object) -> None:
+        """It stays."""
 
     def send(self, message: dict[str, Any]) -> bool:
         """Take a line."""
@@ -109,6 +121,12 @@ class House:
         """Have somebody ask for something."""
         person = Person()
         self.daemon.submit(order, person)  # type: ignore[arg-type] # as much of a client as is needed
+        return person
+
+    def say(self, verb: str) -> Person:
+        """Have somebody ask for something at the desk."""
+        person, node = Person(), decode(b'{"no_wait": false}', "the request", limit=100)
+        self.daemon.desk.handle(person, Request(verb, node))  # type: ignore[arg-type] # as above
         return person
 
     def finish(self, **end: Any) -> None:
@@ -369,3 +387,85 @@ def test_nothing_is_begun_while_stopping(house: House) -> None:
     house.due()
     house.daemon._stop()
     assert house.look() == []
+
+
+# -- another client with the same id -----------------------------------------------------------------------------------
+
+RIVAL = "Another client connected as gw-0042; every client needs an id of its own."
+
+
+@pytest.fixture
+def contested(house: House) -> House:
+    """Give a daemon that was cut off by another client with its id, and keeps away."""
+    house.daemon.session._rival, house.daemon.session.state = RIVAL, "taken-over"
+    house.daemon.session.why = f"{RIVAL} It keeps away."
+    return house
+
+
+def test_a_check_makes_no_connection_that_would_end_another_clients(contested: House) -> None:
+    """It says so in the line about the connection, which is a failure, and that of the permissions is passed over."""
+    person = contested.say("examine")
+    connect, permissions = person.told[-1]["lines"]
+    assert [event["event"] for event in person.told] == ["accepted", "examination"]
+    assert (connect["check"], connect["verdict"], connect["code"], connect["exit"]) == (
+        "connect", "failure", "taken-over", 1,
+    )  # fmt: skip
+    assert connect["text"].startswith(RIVAL)
+    assert (permissions["check"], permissions["verdict"]) == ("permissions", "skipped")
+    assert contested.look() == []
+
+
+def test_a_rehearsal_is_refused_while_it_would_end_another_clients_connection(contested: House) -> None:
+    """The reason is a sentence, and nothing is ordered."""
+    with pytest.raises(RefusedError, match="A rehearsal would connect") as caught:
+        contested.say("rehearse")
+    assert str(caught.value).startswith(RIVAL)
+    assert contested.look() == []
+
+
+@pytest.mark.parametrize("verb", ["rotate", "rollback"])
+def test_a_change_that_a_person_orders_is_made_after_a_warning(contested: House, verb: str) -> None:
+    """It has to connect; whoever ordered it knows beforehand what that costs."""
+    person = contested.say(verb)
+    assert [event["event"] for event in person.told] == ["accepted", "progress"]
+    assert person.told[1]["text"] == f"{RIVAL} This change connects nevertheless, and ends that one's connection."
+    assert [order.kind.value for order in contested.look()] == [verb]
+
+
+@pytest.mark.parametrize("verb", ["examine", "rehearse", "rotate"])
+def test_without_a_rival_everything_connects_and_nobody_is_warned(house: House, verb: str) -> None:
+    """As ever."""
+    person = house.say(verb)
+    assert [event["event"] for event in person.told] == ["accepted"]
+    assert len(house.look()) == 1
+
+
+def test_probation_makes_one_proof_instead_of_one_a_minute(contested: House) -> None:
+    """The one at its end, without which nothing becomes final."""
+    house = contested
+    until = NOW + timedelta(minutes=10)
+    house.daemon.outlook._archive.change = make.record(Phase.DEPLOYED, probation_until=until, checked_at=NOW)
+    house.clock.advance(minutes=5)
+    assert house.look() == []
+    assert isinstance(house.daemon.outlook.following(), Wait)
+    house.clock.advance(minutes=5)
+    assert [order.do for order in house.look()] == [Do.GO_ON]
+    house.daemon.session._rival = ""
+    house.clock.advance(minutes=-5)
+    house.finish()
+    house.daemon.outlook._archive.change = make.record(Phase.DEPLOYED, probation_until=until, checked_at=NOW)
+    assert [order.do for order in house.look()] == [Do.GO_ON], "without a rival it is proven every minute"
+
+
+def test_a_rival_is_told_everywhere(contested: House, tmp_path: Path) -> None:
+    """Status, metrics and shadow; and still while a connection is up that may be ended in the next second."""
+    daemon = contested.daemon
+    contested.look()
+    assert (daemon.status()["exit"], daemon.status()["health"]) == (1, [f"{RIVAL} It keeps away."])
+    assert "iot_cert_client_id_contested 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
+    daemon.session.state, daemon.session._up_since = "up", monotonic()
+    assert (daemon.status()["exit"], daemon.status()["health"]) == (1, [RIVAL])
+    assert shadow.report(daemon.status(), shadow.Wish())["clientIdContested"] is True
+    daemon.session._up_since -= STEADY
+    assert (daemon.status()["exit"], daemon.status()["health"]) == (0, [])
+    assert shadow.report(daemon.status(), shadow.Wish())["clientIdContested"] is None
