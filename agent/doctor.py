@@ -16,7 +16,7 @@ from ssl import TLSVersion
 from typing import TYPE_CHECKING
 
 from agent import survey
-from agent.adapters import probes, standing, tls, x509
+from agent.adapters import locks, probes, standing, tls, x509
 from agent.adapters.known import known
 from agent.adapters.store import NEEDED_BYTES, NEEDED_INODES
 from agent.compose import load_anchors, load_claim
@@ -335,7 +335,11 @@ class Doctor:
         for line in lines:
             self._note(line)
         remedy = "`systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
-        if runs is None:
+        other = None if runs else locks.held(config.state_dir / locks.DAEMON)
+        if other is not None:
+            text = f"A daemon{other.who} works on {config.state_dir} with another runtime_dir."
+            self._note(failure("daemon", "other-daemon", text, "Stop it, or use the configuration that it runs with."))
+        elif runs is None:
             self._note(skipped("daemon", "this user may not talk to it; run it with sudo"))
         elif runs:
             self._note(ok("daemon", "The daemon runs."))

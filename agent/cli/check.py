@@ -109,6 +109,7 @@ def _here(config: Config) -> list[Line]:
     from agent.compose import open_parts  # noqa: PLC0415 - it brings the SDK along
 
     try:
+        conversation.stay_out(config)
         with open_parts(config, _Quiet()) as parts:
             found = parts.engine.examine()
     except AgentError as error:

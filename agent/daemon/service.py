@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import pauses, privileges
+from agent.adapters import locks, pauses, privileges
 from agent.adapters.clock import chance, monotonic
 from agent.adapters.eventlog import EventLog
 from agent.adapters.memory import give_back
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
     from agent.daemon.workers import Running
     from agent.ports import Clock
 
-LOCK = "daemon.lock"
 READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
 
 STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit allows thirty for everything
@@ -119,6 +118,9 @@ class Daemon:
         self._climbed: set[str] = set()
         self._hurried: set[str] = set()
         self._publisher = Publisher(config.runtime_dir)
+        self._state_lock = locks.LifeLock(config.state_dir / locks.DAEMON)
+        self._unlocked = ""
+        self._refusal: RefusedError | None = None
         self._queue: deque[tuple[Order, Client | None]] = deque()
         self._fleet_orders: dict[str, Order] = {}
 
@@ -128,10 +130,11 @@ class Daemon:
         """Run until told to stop.
 
         Raises:
-            AgentError: It cannot start.
+            AgentError: It cannot start, or turns out to be the second on its state directory.
         """
         privileges.keep_memory_private()
         self._be_the_only_one()
+        self._hold_state()
         self._listen()
         self._watch_world()
         self._tell(messages.Event.STARTED, f"Starting with {self.outlook.config.path}.")
@@ -142,6 +145,8 @@ class Daemon:
             self.loop.run()
         finally:
             self.close()
+        if self._refusal is not None:
+            raise self._refusal
         return Exit.DONE
 
     def close(self) -> None:
@@ -149,7 +154,7 @@ class Daemon:
         self.control.close()
         self._publisher.withdraw()
         self._inbox.close()
-        for part in (self._uplink, self._clock_watch, self.log, self.notifier):
+        for part in (self._uplink, self._clock_watch, self._state_lock, self.log, self.notifier):
             if part is not None:
                 part.close()
 
@@ -169,13 +174,42 @@ class Daemon:
         directory = self.outlook.config.runtime_dir
         try:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = os.open(directory / locks.DAEMON, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             hint = "`systemctl status iot-cert-agent` shows it."
             raise RefusedError(f"A daemon runs already with {directory}.", hint=hint) from None
         except OSError as error:
             raise AgentError(f"{directory} cannot be used: {os.strerror(error.errno or 0)}.") from error
+
+    def _hold_state(self) -> None:
+        """Hold the state directory as well, once there is one: a daemon may run with another runtime directory.
+
+        Raises:
+            RefusedError: Another daemon does.
+        """
+        state_dir = self.outlook.config.state_dir
+        try:
+            why = self._state_lock.hold()
+        except locks.HeldError as held:
+            message = f"A daemon{held.who} runs already with {state_dir}; it has another runtime_dir."
+            hint = "Stop that one, or give this one a state_dir and a client_id of its own."
+            raise RefusedError(message, hint=hint) from None
+        if why and why != self._unlocked:
+            text = f"A second daemon could not be told from this one, since the state directory is not locked: {why}."
+            self._tell(messages.Event.PROGRESS, text)
+        self._unlocked = why
+
+    def _still_the_only_one(self) -> bool:
+        """Whether no other daemon came before this one to a state directory that was just made; else it ends."""
+        try:
+            self._hold_state()
+        except RefusedError as refusal:
+            self._refusal = refusal
+            self._tell(messages.Event.TROUBLE_STORE, f"{refusal} {refusal.hint}")
+            self._stop()
+            return False
+        return True
 
     def _listen(self) -> None:
         inherited = self.notifier.listen_fds()
@@ -488,7 +522,7 @@ class Daemon:
 
     def consider(self) -> None:
         """Look at the facts and do the next thing, or sleep until something may change."""
-        if self._stopping:
+        if self._stopping or not self._still_the_only_one():
             return
         self.outlook.contested = bool(self.contested)
         if self._worker is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -387,6 +389,40 @@ def test_nothing_is_begun_while_stopping(house: House) -> None:
     house.due()
     house.daemon._stop()
     assert house.look() == []
+
+
+# -- the only one ------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_of_two_that_waited_for_a_state_directory_ends(house: House, tmp_path: Path) -> None:
+    """Neither could tell before there was one. What is made then is the first one's, and the second orders nothing."""
+    shutil.rmtree(house.config.state_dir)
+    other = Daemon(replace(house.config, runtime_dir=tmp_path / "elsewhere"), start_worker=house.worker)
+    for daemon in (house.daemon, other):
+        daemon.consider()
+    assert other._refusal is None
+    ordered = len(house.orders)
+    house.config.state_dir.mkdir()
+    for daemon in (house.daemon, other, house.daemon):
+        daemon.consider()
+    assert house.daemon._refusal is None
+    assert f"A daemon (process {os.getpid()}) runs already with {house.config.state_dir}" in str(other._refusal)
+    assert other._stopping
+    assert len(house.orders) == ordered
+    other.close()
+    other.loop.close()
+
+
+def test_a_state_directory_that_cannot_be_locked_is_told_once_and_used(
+    house: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A read-only file system must not keep a daemon from starting; a second one could not be told from it."""
+    (house.config.state_dir / "daemon.lock").symlink_to("elsewhere")  # as much as a test can do to it
+    house.due()
+    assert len(house.look()) == 1
+    house.look()
+    said = capfd.readouterr().err
+    assert said.count("the state directory is not locked") == said.count("Too many levels of symbolic links") == 1
 
 
 # -- another client with the same id -----------------------------------------------------------------------------------
