@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
+from agent.core import clientids
 from agent.core.calendar import DAYS, MaintenanceWindow
 from agent.core.decide import Limits
 from agent.core.dependants import FORMATS, MAX_EACH, Content, Copy, Dependants, Format, Hooks, Unit, Verification
@@ -204,6 +205,11 @@ class Config:
             dependants_patience=self.rotation.dependants_patience,
             probation=self.rotation.probation,
         )
+
+    def concerns(self, thing: str = "") -> list[str]:
+        """Return what is to be said against the client ids, a sentence each; `thing` is the thing's name, if known."""
+        enrolment = self.enrollment.client_id if self.enrollment else None
+        return list(clientids.concerns(self.client_id, enrolment, thing or self.thing_name or ""))
 
     @property
     def renewal_policy(self) -> RenewalPolicy:

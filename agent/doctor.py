@@ -16,12 +16,12 @@ from ssl import TLSVersion
 from typing import TYPE_CHECKING
 
 from agent import survey
-from agent.adapters import probes, standing, tls, x509
+from agent.adapters import locks, probes, standing, tls, x509
 from agent.adapters.known import known
 from agent.adapters.store import NEEDED_BYTES, NEEDED_INODES
 from agent.compose import load_anchors, load_claim
 from agent.config import load
-from agent.core import diagnosis, lint
+from agent.core import clientids, diagnosis, lint
 from agent.core.diagnosis import Line, Server, failure, ok, skipped, warning
 from agent.core.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.exits import Exit
@@ -70,6 +70,7 @@ class Doctor:
         if config is None:
             return self._in_order("the configuration cannot be used")
         self._look_at_store(config)
+        self._judge_client_ids(config)
         server, told = self._look_at_network(config)
         self._judge_clock(server, told)
         self._judge_server(server, told)
@@ -102,6 +103,11 @@ class Doctor:
             remedy = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
             return failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
         return ok("configuration", f"{self._path} is sound." if not problem else f"{self._path} is readable.")
+
+    def _judge_client_ids(self, config: Config) -> None:
+        concerns = config.concerns(self._snapshot.thing if self._snapshot else "")
+        if concerns and self._lines["configuration"].verdict is diagnosis.Verdict.OK:
+            self._note(warning("configuration", "client-id-shared", " ".join(concerns), clientids.REMEDY))
 
     def _look_at_store(self, config: Config) -> None:
         self._clock = survey.clock_of(config)
@@ -329,7 +335,11 @@ class Doctor:
         for line in lines:
             self._note(line)
         remedy = "`systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
-        if runs is None:
+        other = None if runs else locks.held(config.state_dir / locks.DAEMON)
+        if other is not None:
+            text = f"A daemon{other.who} works on {config.state_dir} with another runtime_dir."
+            self._note(failure("daemon", "other-daemon", text, "Stop it, or use the configuration that it runs with."))
+        elif runs is None:
             self._note(skipped("daemon", "this user may not talk to it; run it with sudo"))
         elif runs:
             self._note(ok("daemon", "The daemon runs."))

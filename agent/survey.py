@@ -43,6 +43,11 @@ class Snapshot:
     history: tuple[ChangeRecord, ...] = ()
     damage: list[tuple[int, str]] = field(default_factory=list)
 
+    @property
+    def thing(self) -> str:
+        """The name of the thing that the current set is for, or empty."""
+        return self.current.manifest.thing_name if self.current else ""
+
 
 def take(config: Config) -> Snapshot:
     """Look at the store.
@@ -107,6 +112,7 @@ def document(config: Config, snapshot: Snapshot) -> dict[str, Any]:
         "next": _following(config, snapshot),
         "last": public(snapshot.history[-1]) if snapshot.history else None,
         "damage": snapshot.damage,
+        "warnings": config.concerns(snapshot.thing),
         "warn_anchors": [span.total_seconds() for span in config.trust.warn],
         "watched": [watched(item) for item in config.watch],
         "dependants": _standing(config),

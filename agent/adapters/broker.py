@@ -9,6 +9,7 @@ Rules, besides those of `agent.adapters.mqtt`:
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from awscrt import mqtt5
@@ -20,12 +21,15 @@ from agent.core import troubles
 from agent.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from agent.core.endpoints import Endpoint
     from agent.core.failure import Failure
     from agent.core.values import Candidate
     from agent.ports import CreatedCertificate
+
+
+_BROKEN_OFF = {"session-lost": True, "not-sent": False}  # what a request that was cut off meets: had it left?
 
 
 class Broker:
@@ -77,6 +81,7 @@ class BrokerSession:
         self._timeouts = timeouts
         self._settled = threading.Event()
         self._lost = threading.Event()
+        self._taken_over = False
         self._stopped = threading.Event()
         self._failure: Failure | None = None
         self._client: mqtt5.Client | None = None
@@ -109,7 +114,10 @@ class BrokerSession:
             self._failure = connect_failure(data, self._candidate.client_id, self._endpoint)
             self._settled.set()
 
-    def _on_disconnection(self, _data: mqtt5.LifecycleDisconnectData) -> None:
+    def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
+        packet = data.disconnect_packet
+        reason = packet.reason_code if packet is not None else None
+        self._taken_over = reason == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
         self._lost.set()
 
     def _on_stopped(self, _data: mqtt5.LifecycleStoppedData) -> None:
@@ -117,32 +125,45 @@ class BrokerSession:
 
     def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
         """See `agent.ports.Session`."""
-        return self._usable().create_certificate(request_pem)
+        with self._usable() as requests:
+            return requests.create_certificate(request_pem)
 
     def register_thing(self, template: str, token: str, parameters: Mapping[str, str]) -> str:
         """See `agent.ports.Session`."""
-        return self._usable().register_thing(template, token, parameters)
+        with self._usable() as requests:
+            return requests.register_thing(template, token, parameters)
 
     def ask(self) -> None:
         """See `agent.ports.Session`."""
         if self._candidate.thing_name is None:
             raise ValueError("a claim has no thing to ask about")
-        self._usable().ask(self._candidate.thing_name)
+        with self._usable() as requests:
+            requests.ask(self._candidate.thing_name)
 
     def retire(self, certificate_id: str) -> None:
         """See `agent.ports.Session`."""
         if self._candidate.thing_name is None:
             raise ValueError("a claim has nothing to retire")
-        self._usable().retire(self._candidate.thing_name, certificate_id)
+        with self._usable() as requests:
+            requests.retire(self._candidate.thing_name, certificate_id)
 
     def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
         """See `agent.ports.Session`."""
-        return self._usable().denied(topics)
+        with self._usable() as requests:
+            return requests.denied(topics)
 
-    def _usable(self) -> Requests:
+    @contextmanager
+    def _usable(self) -> Iterator[Requests]:
+        """Give what can be asked; a connection that another client took over is no connection that was refused."""
         if self._requests is None:
             raise RuntimeError("the session was closed")
-        return self._requests
+        try:
+            yield self._requests
+        except CloudError as error:
+            code = error.failure.code
+            if not self._taken_over or code not in _BROKEN_OFF:
+                raise
+            raise CloudError(troubles.taken_over(self._candidate.client_id, sent=_BROKEN_OFF[code])) from error
 
     def close(self) -> None:
         """Disconnect and wait until the SDK has let go of the socket."""

@@ -9,6 +9,7 @@
       change.json             the change in flight, written before each step is taken
       history.jsonl           one line for each finished change
       lock                    held by the one writer
+      daemon.lock             held by the one daemon, for its life; see agent.adapters.locks
 
 Rules:
 
@@ -28,10 +29,9 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from agent.adapters import durable, generations
+from agent.adapters import durable, generations, locks
 from agent.adapters.journal import DAMAGED_CHANGE, Journal
 from agent.core.lifecycle import ChangeRecord, Phase
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
@@ -39,6 +39,7 @@ from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtE
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
     from types import TracebackType
 
     from agent.core.values import CredentialSet, Generation, Handmade, Manifest, Salvaged, TrustBundle
@@ -123,10 +124,10 @@ class Store:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = _holder(fd)
+                pid = locks.holder(fd)
                 os.close(fd)
                 raise StoreBusyError(
-                    f"{holder} is working on {self.path}.",
+                    f"{f'Process {pid}' if pid else 'Another process'} is working on {self.path}.",
                     hint="Wait until it is done; `iot-cert status` shows how far it is.",
                 ) from None
             except BaseException:
@@ -565,17 +566,3 @@ def _shared_with_group(root: int) -> durable.Modes | None:
 
 
 _GROUP_IN = stat.S_IRGRP | stat.S_IXGRP
-
-
-def _holder(fd: int) -> str:
-    """Return who holds the lock, as far as the kernel tells."""
-    status = os.fstat(fd)
-    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    try:
-        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
-            fields = line.split()
-            if inode in fields and "->" not in fields:
-                return f"Process {fields[4]}"
-    except (OSError, ValueError, IndexError):
-        pass  # a sandboxed process does not see the locks; the answer is only a courtesy
-    return "Another process"

@@ -136,6 +136,7 @@ def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     code = conversation.change(config, arguments, output)
     if code is not None:
         return code
+    conversation.stay_out(config)
     with open_parts(config, output, create=arguments.verb == "enroll") as parts:
         changer = Changer(config, parts, arguments, output)
         return changer.rehearse() if getattr(arguments, "dry_run", False) else changer.order(verb_of(arguments))

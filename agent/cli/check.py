@@ -96,6 +96,8 @@ def _as_the_daemon_says(config: Config, error: AgentError) -> list[Line]:
     except AgentError:
         status = {}
     link = (status.get("document") or {}).get("connection") or {}
+    if link.get("rival"):
+        return list(diagnosis.of_rival(link["rival"]))
     why = f"{error} {error.hint}".strip().rstrip(".")
     connect = diagnosis.skipped("connect", why)
     if link.get("state") == "up":
@@ -107,6 +109,7 @@ def _here(config: Config) -> list[Line]:
     from agent.compose import open_parts  # noqa: PLC0415 - it brings the SDK along
 
     try:
+        conversation.stay_out(config)
         with open_parts(config, _Quiet()) as parts:
             found = parts.engine.examine()
     except AgentError as error:

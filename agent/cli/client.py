@@ -64,6 +64,19 @@ def call(
     return messages
 
 
+def listens(path: str) -> bool:
+    """Whether anything listens on the control socket, this user being let in or not."""
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.settimeout(TIMEOUT)
+        _connect(connection, path, TIMEOUT)
+    except OSError as error:
+        return error.errno not in _NOBODY_THERE
+    finally:
+        connection.close()
+    return True
+
+
 def _explained(error: OSError, path: str) -> AgentError:
     if error.errno in {errno.EACCES, errno.EPERM}:
         hint = "Use sudo, or have yourself added to the group iot-cert-agent (to look) or iot-cert-admin (to change)."

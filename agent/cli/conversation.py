@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.cli.client import call
+from agent.cli.client import call, listens
 from agent.cli.follow import worth_waiting
 from agent.cli.telling import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.exits import Exit
 from agent.core.overview import instant
 from agent.core.wording import clock_time, duration
-from agent.errors import AgentError
+from agent.errors import AgentError, RefusedError
 from agent.ports import Progress
 
 if TYPE_CHECKING:
@@ -29,6 +29,26 @@ def ask(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]] | N
         AgentError: There is one, and it cannot be talked to.
     """
     return call(str(config.control_socket), request)
+
+
+def stay_out(config: Config) -> None:
+    """Refuse to work on the state directory behind the back of a daemon that this configuration does not reach.
+
+    For the verbs that do a thing themselves where no daemon runs. What they change would be news to that daemon, and
+    what they connect with would end its connection.
+
+    Raises:
+        RefusedError: There is such a daemon.
+    """
+    from agent.adapters import locks  # noqa: PLC0415 - only the verbs that act need it
+
+    held = locks.held(config.state_dir / locks.DAEMON)
+    if held is None or listens(str(config.control_socket)):
+        return
+    raise RefusedError(
+        f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}.",
+        hint="Give the configuration that it runs with (--config), or stop it; if it is just starting, try again.",
+    )
 
 
 def one(config: Config, request: dict[str, Any]) -> dict[str, Any] | None:
@@ -185,6 +205,7 @@ def pause(config: Config, until: datetime, reason: str, output: Output) -> Exit:
 
     told = one(config, {"verb": "pause", "until": until.astimezone(UTC).isoformat(), "reason": reason})
     if told is None:
+        stay_out(config)
         privileges.become_owner(config.state_dir)
         pauses.write(config.state_dir, Pause(until=until, reason=reason))
     _say(output, "paused", f"Scheduled changes are held until {clock_time(until)}; `iot-cert resume` ends that.")
@@ -200,6 +221,7 @@ def resume(config: Config, output: Output) -> Exit:
     from agent.adapters import pauses, privileges  # noqa: PLC0415
 
     if one(config, {"verb": "resume"}) is None:
+        stay_out(config)
         privileges.become_owner(config.state_dir)
         pauses.clear(config.state_dir)
     _say(output, "resumed", "Scheduled changes are not held any more.")
@@ -231,6 +253,7 @@ def _retire_here(config: Config, output: Output) -> Exit:
     from agent.core import timekeeping  # noqa: PLC0415
     from agent.survey import look, retirements  # noqa: PLC0415
 
+    stay_out(config)
     with open_parts(config, output) as parts:
         found = parts.engine.recover()
         if found is not None:

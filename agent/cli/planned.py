@@ -47,6 +47,7 @@ def carry_out(
     Raises:
         AgentError: It is refused, or could not be done.
     """
+    conversation.stay_out(config)
     begun = _plan(config, arguments, output, begin, create=create)
     if begun.change is None:
         if output.as_json:

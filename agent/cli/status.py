@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent import survey
 from agent.cli import conversation
 from agent.compose import engine_settings, load_anchors, load_claim, open_store
-from agent.core import overview
+from agent.core import clientids, overview
 from agent.core.exits import Exit
 from agent.core.records import public
 from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
@@ -103,11 +103,22 @@ def check_config(config: Config, output: Output) -> Exit:
     complaints = [*_check_files(config), *_check_state_dir(config)]
     if complaints:
         raise ConfigError("\n".join(complaints))
+    warnings = [f"{concern} {clientids.REMEDY}" for concern in config.concerns(_thing(config))]
     if output.as_json:
-        output.emit({"config": str(config.path), "exit": Exit.DONE})
-    else:
-        output.line(f"{config.path}: ok; endpoint {config.endpoint}:{config.port}, state in {config.state_dir}")
+        output.emit({"config": str(config.path), "warnings": warnings, "exit": Exit.DONE})
+        return Exit.DONE
+    output.line(f"{config.path}: ok; endpoint {config.endpoint}:{config.port}, state in {config.state_dir}")
+    for warning in warnings:
+        output.line(f"warning: {warning}")
     return Exit.DONE
+
+
+def _thing(config: Config) -> str:
+    """Return the name of the thing that the current set is for, as far as this user may know it."""
+    try:
+        return survey.take(config).thing
+    except StoreError:
+        return ""
 
 
 def _check_files(config: Config) -> list[str]:

@@ -357,6 +357,23 @@ def of_connection(found: Examination) -> Line:
     return failure("connect", refusal.code, refusal.message, refusal.remedy, _NETWORK)
 
 
+def of_rival(rival: str) -> tuple[Line, Line]:
+    """Return the lines of a connection that is not made, since it would cost another client its own.
+
+    Args:
+        rival: What speaks for another client, as a sentence.
+    """
+    text = f"{rival} No connection was made to look further: it would end the other client's."
+    remedy = (
+        "Give the agent a `client_id` of its own, or take the other client off this one. If there is no other, stop "
+        "the daemon and run this again: then it connects."
+    )
+    return (
+        failure("connect", "taken-over", text, remedy),
+        skipped("permissions", "another client uses the agent's client id"),
+    )
+
+
 def of_permissions(found: Examination) -> Line:
     """Judge what the current certificate's policy lets it do, and say what to add."""
     asking = topics.shadow_get(found.thing)

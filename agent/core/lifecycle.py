@@ -417,10 +417,12 @@ MAX_REQUESTS = 1_000  # the highest daily limit that can be configured
 _ASKING = {Phase.KEY_READY, Phase.REQUESTED}
 
 # After these a request may have been carried out though no answer came.
-UNANSWERED = frozenset({"no-reply", "session-lost", "cloud-unavailable", "garbled"})
+UNANSWERED = frozenset({"no-reply", "session-lost", "taken-over", "cloud-unavailable", "garbled"})
 
 # After these it is certain that no certificate was issued, so the request does not count against the daily limit.
-NOTHING_ISSUED = frozenset({"throttled", "denied", "request-refused", "not-authorised", "not-sent", "key-lost"})
+NOTHING_ISSUED = frozenset({
+    "throttled", "denied", "request-refused", "not-authorised", "not-sent", "taken-over-unsent", "key-lost",
+})  # fmt: skip
 
 _REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.DEPENDANT})
 

@@ -54,6 +54,7 @@ class Event(StrEnum):
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     TAKEN_OVER = "taken-over"
+    CLIENT_ID_SHARED = "client-id-shared"
     LADDER = "ladder"
     LOCKED_OUT = "locked-out"
     RETIRED = "retired"
@@ -120,6 +121,9 @@ CATALOGUE: dict[Event, Message] = {
     Event.CONNECTED: Message("0164b758698547d5b373003c858550d9", P.INFO, "Connected to the endpoint"),
     Event.DISCONNECTED: Message("5f5f2c661e024f1db11e396d321b9ecb", P.INFO, "The connection has ended"),
     Event.TAKEN_OVER: Message("d1c9bfa206814569b707ed26c7f3fb43", P.WARNING, "Another client uses the same client id"),
+    Event.CLIENT_ID_SHARED: Message(
+        "4b83b7a35e40489a86f0d30be25566c1", P.WARNING, "The agent may share its client id with an application"
+    ),
     Event.LADDER: Message("0d8779725c094eff8524e11c1a6a595d", P.WARNING, "Looking for a set that connects"),
     Event.LOCKED_OUT: Message("ca0948e162744c0794924c6bdeb295de", P.CRITICAL, "No set connects any more"),
     Event.RETIRED: Message("3591bef446f648a39901f8ea7661167b", P.NOTICE, "The replaced certificate is retired"),

@@ -48,6 +48,8 @@ def _samples(document: Mapping[str, Any], history: tuple[ChangeRecord, ...], now
     link = document.get("connection") or {}
     for state in STATES:
         yield "connection", "gauge", "State of the daemon's connection.", {"state": state}, link.get("state") == state
+    text = "Whether another client is believed to use the agent's client id."
+    yield "client_id_contested", "gauge", text, {}, bool(link.get("rival"))
     waiting = len(document.get("retirements") or [])
     yield "retirements", "gauge", "Certificates that are still to be retired.", {}, waiting
     yield from _changes(history)

@@ -71,6 +71,8 @@ def _findings(document: Document, now: datetime) -> Iterator[Finding]:
     yield from _changes(document)
     yield from _dependants(document)
     yield from _live(document, now)
+    for text in document.get("warnings") or []:  # a risk, and no harm yet
+        yield DONE, "client-id-shared", f"{text} `iot-cert check configuration` says what to do."
 
 
 def _dates(current: Document, now: datetime) -> Iterator[Finding]:
@@ -138,6 +140,8 @@ def _live(document: Document, now: datetime) -> Iterator[Finding]:
     link = document.get("connection") or {}
     if link.get("state") == "taken-over":
         yield DEGRADED, "", link["why"]
+    elif link.get("rival"):
+        yield DEGRADED, "", link["rival"]
     elif link.get("state") == "down" and link.get("since") and abs(now - instant(link["since"])) > LONG_DOWN:
         yield DEGRADED, "", f"There has been no connection since {clock_time(instant(link['since']))}: {link['why']}"
     if document.get("stuck"):

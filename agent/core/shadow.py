@@ -87,6 +87,7 @@ def report(status: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
     last, plan = status.get("last") or {}, status.get("plan") or {}
     anchors = current.get("anchors") or []
     failure = change.get("failure") or last.get("failure") or {}
+    contested = bool((status.get("connection") or {}).get("rival"))
     told = {
         "agent": status.get("version"),
         "health": status.get("exit"),
@@ -106,6 +107,7 @@ def report(status: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
         "trustBundle": (current.get("trust") or {}).get("version"),
         "anchorsNotAfter": min((item.get("not_after") for item in anchors), default=None),
         "retiring": len(status.get("retirements") or []),
+        "clientIdContested": contested or None,
         WISH: wish.raw,
         "wishRefused": wish.refused,
     }

@@ -170,6 +170,16 @@ def not_sent(why: str) -> Failure:
     )
 
 
+def taken_over(client_id: str, *, sent: bool = True) -> Failure:
+    """Another client with the same id came while a request was under way, which says nothing against the set."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="taken-over" if sent else "taken-over-unsent",
+        message=f"Another client connected as {client_id} and ended this connection.",
+        remedy="Every client needs an id of its own: see `client_id` in the configuration; the agent retries.",
+    )
+
+
 def no_reply(operation: str) -> Failure:
     """A request was not answered in time, so nobody knows whether it was carried out."""
     return Failure(

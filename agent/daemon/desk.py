@@ -13,7 +13,7 @@ from agent.adapters.peers import Role
 from agent.core import verbs
 from agent.core.exits import Exit, of_error, of_outcome
 from agent.core.orders import Do, Order
-from agent.core.plain import PlainError
+from agent.core.plain import PlainError, to_plain
 from agent.core.records import public
 from agent.core.schedule import Pause
 from agent.core.values import Kind, Origin
@@ -51,6 +51,10 @@ class Daemon(Protocol):
     @property
     def making(self) -> Kind | None:
         """The kind of change that was ordered and may not be on record yet."""
+
+    @property
+    def contested(self) -> str:
+        """Why another client is believed to use the agent's client id, as a sentence, or empty."""
 
     def interrupt(self) -> None:
         """Stop the worker between two steps."""
@@ -186,6 +190,10 @@ class Desk:
         self._daemon.note_told(record.id)
 
     def _examine(self, client: Client, request: Request) -> None:
+        if self._daemon.contested:
+            client.send({"event": "accepted"})
+            client.end(_not_examined(self._daemon.contested))
+            return
         self._follow(client, request, at_once=False)
         self._daemon.submit(Order(do=Do.EXAMINE, orderly=True), client)
 
@@ -200,6 +208,9 @@ class Desk:
     def _rehearse(self, client: Client, request: Request) -> None:
         if self._daemon.outlook.change is not None:
             raise RefusedError(f"Change {self._daemon.outlook.change.id} is in flight.", hint="`iot-cert status`.")
+        if self._daemon.contested:
+            text = f"{self._daemon.contested} A rehearsal would connect, and end that one's connection."
+            raise RefusedError(text, hint="Give the agent a `client_id` of its own first; `iot-cert check` says more.")
         self._follow(client, request, at_once=False)
         self._daemon.submit(Order(do=Do.REHEARSE), client)
 
@@ -207,6 +218,10 @@ class Desk:
         """Have a client hear of the change under way, or of the one it asked for, once that is begun."""
         client.send({"event": "accepted"})
         client.on_gone(lambda: self._drop(client))
+        if self._daemon.contested:  # what only looks does not get here then
+            text = f"{self._daemon.contested} This change connects nevertheless, and ends that one's connection."
+            at = self._daemon.outlook.now().isoformat()
+            client.send({"event": "progress", "at": at, "code": "note", "text": text})
         brief, change = request.node.flag("no_wait"), self._daemon.outlook.change
         if at_once and brief and change is not None:
             client.end(_begun(change.id))
@@ -315,6 +330,13 @@ class Desk:
 
 def _reason(request: Request) -> str:
     return request.node.optional_text("reason", limit=500) or "asked for by a technician"
+
+
+def _not_examined(rival: str) -> dict[str, Any]:
+    from agent.core import diagnosis  # noqa: PLC0415 - seldom needed, and the idle daemon is small
+
+    lines = [to_plain(line) for line in diagnosis.of_rival(rival)]
+    return {"event": "examination", "lines": lines, "exit": int(Exit.DONE)}
 
 
 def _begun(change: str) -> dict[str, Any]:

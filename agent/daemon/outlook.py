@@ -6,7 +6,7 @@ It is fed by what workers saw and reads the records itself. It decides nothing o
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.adapters import standing
@@ -46,6 +46,7 @@ class Outlook:
         clock: The wall clock.
         pause: The pause on disk.
         suggestion: The renewal window that the fleet suggests.
+        contested: Whether another client uses the agent's client id, so that each connection costs that one its own.
     """
 
     def __init__(self, config: Config, clock: Clock | None = None) -> None:
@@ -54,6 +55,7 @@ class Outlook:
         self.clock = clock or SystemClock(vouched=config.vouched_clock)
         self.pause: Pause | None = None
         self.suggestion: Suggestion | None = None
+        self.contested = False
         self._archive = Archive(config.state_dir)
         self._seen: dict[str, Any] | None = None
         self._signature: tuple[object, ...] = ()
@@ -160,7 +162,10 @@ class Outlook:
             requests=earlier,
             base_whole=change.base is None or change.base in {self.generation, (self._seen or {}).get("previous")},
         )
-        return next_action(change, facts, self.config.limits)
+        limits = self.config.limits
+        if self.contested:  # the proof that ends probation has to do
+            limits = replace(limits, check_every=limits.probation)
+        return next_action(change, facts, limits)
 
     def situation(self, told: str) -> Situation:
         """Return what the meaning of a person's order depends on."""
@@ -215,6 +220,7 @@ class Outlook:
         document = {
             **(self._seen or self._nothing_seen()),
             "clock": to_plain(self.reading()),
+            "warnings": self.config.concerns(self.thing),
             "change": public(self.change) if self.change else None,
             "next": plainly(action) if action else None,
             "last": self._archive.last,

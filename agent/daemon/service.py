@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import pauses, privileges, told
+from agent.adapters import locks, pauses, privileges, told
 from agent.adapters.clock import chance, monotonic
 from agent.adapters.eventlog import EventLog
 from agent.adapters.memory import give_back
@@ -32,7 +32,7 @@ from agent.core.decide import Wait
 from agent.core.exits import Exit, of_error
 from agent.core.ladder import Rung
 from agent.core.lifecycle import Phase
-from agent.core.link import heals_with_network
+from agent.core.link import STEADY, heals_with_network
 from agent.core.orders import Do, Order
 from agent.core.retry import Backoff
 from agent.core.values import Kind, Origin
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from agent.daemon.workers import Running
     from agent.ports import Clock
 
-LOCK = "daemon.lock"
 READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
 
 STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit allows thirty for everything
@@ -73,7 +72,8 @@ GOODBYE = 2.0  # seconds for the SDK to say goodbye to the broker
 BUSY_LOOK = 1.0  # seconds between two tries while somebody's command works on the store
 ROUTES_LOOK = 5.0  # seconds between two looks at the routes while there is no connection and no announcement of them
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
-_TROUBLE = Backoff(base=5, cap=3600, floor=1)
+CLIMB_AGAIN = 60.0  # seconds between two climbs for want of a set; each may cost a certificate
+_TROUBLE = Backoff(base=5, cap=300, floor=1)
 
 
 class Daemon:
@@ -85,7 +85,7 @@ class Daemon:
     _settling: Timer | None = None
     _looking: Timer | None = None
     _routes = b""
-    _hold_until = 0.0
+    _busy_until = _hold_until = _climb_at = 0.0
     _troubles = 0
     _stuck = ""
     _refused_configuration = ""
@@ -117,8 +117,12 @@ class Daemon:
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
         self._told: set[str] = set()
+        self._climbed: set[str] = set()
         self._hurried: set[str] = set()
         self._publisher = Publisher(config.runtime_dir)
+        self._state_lock = locks.LifeLock(config.state_dir / locks.DAEMON)
+        self._unlocked = ""
+        self._refusal: RefusedError | None = None
         self._queue: deque[tuple[Order, Client | None]] = deque()
         self._postponed: deque[tuple[Order, Client | None]] = deque()
         self._fleet_orders: dict[str, Order] = {}
@@ -129,10 +133,11 @@ class Daemon:
         """Run until told to stop.
 
         Raises:
-            AgentError: It cannot start.
+            AgentError: It cannot start, or turns out to be the second on its state directory.
         """
         privileges.keep_memory_private()
         self._be_the_only_one()
+        self._hold_state()
         self._listen()
         self._watch_world()
         self._tell(messages.Event.STARTED, f"Starting with {self.outlook.config.path}.")
@@ -143,6 +148,8 @@ class Daemon:
             self.loop.run()
         finally:
             self.close()
+        if self._refusal is not None:
+            raise self._refusal
         return Exit.DONE
 
     def close(self) -> None:
@@ -150,7 +157,7 @@ class Daemon:
         self.control.close()
         self._publisher.withdraw()
         self._inbox.close()
-        for part in (self._uplink, self._clock_watch, self.log, self.notifier):
+        for part in (self._uplink, self._clock_watch, self._state_lock, self.log, self.notifier):
             if part is not None:
                 part.close()
 
@@ -170,13 +177,42 @@ class Daemon:
         directory = self.outlook.config.runtime_dir
         try:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = os.open(directory / locks.DAEMON, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             hint = "`systemctl status iot-cert-agent` shows it."
             raise RefusedError(f"A daemon runs already with {directory}.", hint=hint) from None
         except OSError as error:
             raise AgentError(f"{directory} cannot be used: {os.strerror(error.errno or 0)}.") from error
+
+    def _hold_state(self) -> None:
+        """Hold the state directory as well, once there is one: a daemon may run with another runtime directory.
+
+        Raises:
+            RefusedError: Another daemon does.
+        """
+        state_dir = self.outlook.config.state_dir
+        try:
+            why = self._state_lock.hold()
+        except locks.HeldError as held:
+            message = f"A daemon{held.who} runs already with {state_dir}; it has another runtime_dir."
+            hint = "Stop that one, or give this one a state_dir and a client_id of its own."
+            raise RefusedError(message, hint=hint) from None
+        if why and why != self._unlocked:
+            text = f"A second daemon could not be told from this one, since the state directory is not locked: {why}."
+            self._tell(messages.Event.PROGRESS, text)
+        self._unlocked = why
+
+    def _still_the_only_one(self) -> bool:
+        """Whether no other daemon came before this one to a state directory that was just made; else it ends."""
+        try:
+            self._hold_state()
+        except RefusedError as refusal:
+            self._refusal = refusal
+            self._tell(messages.Event.TROUBLE_STORE, f"{refusal} {refusal.hint}")
+            self._stop()
+            return False
+        return True
 
     def _listen(self) -> None:
         inherited = self.notifier.listen_fds()
@@ -241,10 +277,12 @@ class Daemon:
             self._tell(messages.Event.RELOAD_REFUSED, f"The configuration before stays in force: {error}")
         else:
             self._refused_configuration = ""
+            self._hold_until = self._climb_at = 0.0  # what is waited for may just have been put right
+            self.session.hurry()
             self._dependants.hurry()
             self._tell(messages.Event.RELOADED, "The configuration was read again.")
             self.submit(Order(do=Do.LOOK, orderly=True))
-            if self.outlook.change is not None:  # what it waits for may just have been put right
+            if self.outlook.change is not None:
                 self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
         self.notifier.ready(self._summary())
         self.consider()
@@ -296,8 +334,11 @@ class Daemon:
     def on_connected(self, link: Link) -> None:
         """See `agent.daemon.session.Owner`."""
         self._down_since, self._stuck = None, ""
+        self._climbed.clear()
         self._settle()
         self._tell(messages.Event.CONNECTED, f"Connected with generation {self.session.generation}.")
+        if self.session.contested:
+            self.loop.later(STEADY, self.consider)  # by then it is known whether it lasts
         self.fleet.connected(link, self.outlook.thing)
         change, outage = self.outlook.change, self.session.outage
         self.session.outage = False
@@ -357,6 +398,11 @@ class Daemon:
         """See `agent.daemon.desk.Daemon`."""
         told.write(self.outlook.config.state_dir, change)
 
+    @property
+    def contested(self) -> str:
+        """See `agent.daemon.desk.Daemon`."""
+        return self.session.contested
+
     def interrupt(self) -> None:
         """See `agent.daemon.desk.Daemon`."""
         if self._worker is not None:
@@ -375,7 +421,10 @@ class Daemon:
         code, text = str(message.get("code", "")), str(message.get("text", ""))
         self.outlook.refresh()
         event = messages.of_progress(code, message.get("failure"))
-        self._tell(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
+        if event is not messages.Event.LADDER or text not in self._climbed:  # it may be climbed for days, every minutes
+            self._tell(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
+        if event is messages.Event.LADDER:
+            self._climbed.add(text)
         self.desk.progress(message)
         self._publish()
 
@@ -406,7 +455,7 @@ class Daemon:
     def _on_error(self, order: Order, client: Client | None, error: dict[str, Any]) -> None:
         if error.get("busy"):
             self._queue.appendleft((order, client))
-            self._hold_until = monotonic() + BUSY_LOOK
+            self._busy_until = monotonic() + BUSY_LOOK
             return
         asked_for = client is not None or bool(order.order)
         if not asked_for or error.get("died"):  # whoever asked is told, and nobody else waits for that
@@ -438,7 +487,7 @@ class Daemon:
         before, self._stuck = self._stuck, ""
         if use == Rung.TECHNICIAN:
             self._stuck = f"{why[:1].upper()}{why[1:]}. {climb.get('remedy', '')}".rstrip()
-            if not before:
+            if self._stuck != before:
                 self._tell(messages.Event.LOCKED_OUT, self._stuck)
 
     def _tell_bundle(self, order: Order, told: dict[str, Any] | None) -> None:
@@ -497,8 +546,9 @@ class Daemon:
 
     def consider(self) -> None:
         """Look at the facts and do the next thing, or sleep until something may change."""
-        if self._stopping:
+        if self._stopping or not self._still_the_only_one():
             return
+        self.outlook.contested = bool(self.contested)
         if self._worker is None:
             chosen = self._choose()
             if chosen is not None:
@@ -514,8 +564,11 @@ class Daemon:
         self._dependants.consider(self.outlook.config, self.outlook.generation if alone else None)
 
     def _choose(self) -> tuple[Order, Client | None] | None:
-        if monotonic() < self._hold_until:
+        now = monotonic()
+        if now < self._busy_until:
             return None
+        if now < self._hold_until:
+            return self._asked_for()
         if self._queue:
             return self._queue.popleft()
         if self.outlook.blind:
@@ -530,6 +583,14 @@ class Daemon:
             return self._fleet_orders.pop(next(iter(self._fleet_orders))), None
         return self._planned() or self._dropped()
 
+    def _asked_for(self) -> tuple[Order, Client | None] | None:
+        """Return the first order that a client waits for: a person's wish is no repetition of what just failed."""
+        for item in self._queue:
+            if item[1] is not None:
+                self._queue.remove(item)
+                return item
+        return None
+
     def _dropped(self) -> tuple[Order, Client | None] | None:
         """Return the order to take in what an OTA pipeline has dropped."""
         if not self.outlook.has_set:
@@ -542,7 +603,9 @@ class Daemon:
         if not plan.due:
             return None
         if not self.outlook.has_set and self.outlook.has_enrolled:
-            self._hold_until = monotonic() + 60.0  # climbing is not free, and what it finds begins a change by itself
+            if monotonic() < self._climb_at:
+                return None
+            self._climb_at = monotonic() + CLIMB_AGAIN
             return Order(do=Do.CLIMB, reason=plan.why, origin=Origin.LADDER), None
         origin = Origin.JOB if plan.order else Origin.SCHEDULE
         order = Order(do=Do.BEGIN, kind=plan.kind, origin=origin, reason=plan.why[:500], order=plan.order)
@@ -560,7 +623,8 @@ class Daemon:
         seconds = [(at - now).total_seconds() for at in instants if at > now]
         again = self.fleet.next_retirement()
         seconds += [again] if again is not None else []
-        seconds += [self._hold_until - monotonic()] if self._hold_until > monotonic() else []
+        holds = (self._busy_until, self._hold_until, self._climb_at)
+        seconds += [until - monotonic() for until in holds if until > monotonic()]
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
         seconds += [self._inbox.delay] if self._inbox.delay is not None else []
         seconds += [self._dependants.delay] if self.outlook.has_set and self.outlook.change is None else []
@@ -683,6 +747,7 @@ class Daemon:
             "state": self.session.state,
             "why": self.session.why,
             "since": self._down_since.isoformat() if self._down_since else None,
+            "rival": self.contested,
         }
         return self.outlook.document(
             connection=link,

@@ -7,6 +7,8 @@ Rules:
 * While a worker runs it stays as it is and does not fight for the client id: the worker's connection takes it over.
   When the worker has ended it connects again, with whatever is current then.
 * A refusal is never concluded from here; after repeated doubts it asks for the ladder.
+* Where another client uses the same id, each of our connections costs that one its own. So whoever would connect can
+  ask first; see `Session.contested`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from agent.adapters.clock import monotonic
 from agent.adapters.link import Link
 from agent.adapters.mqtt import Connector, spacing
 from agent.core.failure import FailureClass
-from agent.core.link import Standing, Verdict, after_failure, after_loss, after_takeover
+from agent.core.link import STEADY, Standing, Verdict, after_failure, after_loss, after_takeover
 from agent.core.wording import duration
 from agent.errors import CloudError, StoreError
 
@@ -81,6 +83,8 @@ class Session:
         self._up_since = 0.0
         self._lent = False
         self._stopped = False
+        self._rival = ""
+        self._client_id = ""
         self.connected_at: float | None = None
         self.generation: int | None = None
         self.state, self.why = "down", "nothing was tried yet"
@@ -91,16 +95,33 @@ class Session:
         """The link, while it is up."""
         return self._link if self._link is not None and self._link.up else None
 
+    @property
+    def contested(self) -> str:
+        """Why another client is believed to use the same id, as a sentence; empty once nothing speaks for it any more.
+
+        That is when a connection has lasted, or when one could not even be made: then something else is wrong.
+        """
+        lasts = self.state == "up" and monotonic() - self._up_since >= STEADY
+        return "" if lasts else self._rival
+
     # -- orders ----------------------------------------------------------------------------------------------------
 
     def use(self, identity: Identity | None) -> None:
         """Connect with this set from now on; with the same one, go on as before."""
         before, self._identity = self._identity, identity
+        if identity is not None and identity.client_id != self._client_id:
+            self._be_another(identity.client_id)
         changed = identity is None or before is None or before.generation != identity.generation
         if changed and self._link is not None:
             self._link.close()
         elif self._link is None and not self._lent and (changed or self._retry is None):
             self._try_soon()
+
+    def _be_another(self, client_id: str) -> None:
+        """Forget what was met under another client id: its rival is not ours any more."""
+        self._client_id, self._rival, self._standing = client_id, "", Standing()
+        if self.state == "taken-over":
+            self.state, self.why = "down", "it is being made under another client id"
 
     def lend(self) -> None:
         """Let a worker have the client id."""
@@ -185,7 +206,8 @@ class Session:
         if over is not self._link:
             return
         self._link = None
-        lasted = monotonic() - self._up_since if self.state == "up" else 0.0
+        came_up = self.state == "up"
+        lasted = monotonic() - self._up_since if came_up else 0.0
         self._up_since = monotonic()
         if self._lent:
             self._down("a change is using the connection", state="lent")
@@ -194,27 +216,32 @@ class Session:
             if self._identity is not None:
                 self._try_soon()
         elif taken_over:
-            self._lost_to_another(lasted)
-        else:
+            told = f"Another client connected as {self._client_id}"
+            self._lost_to_another(after_takeover(self._standing, lasted, self._chance()), told)
+        elif came_up:
             self._judge(after_loss(self._standing, failure, lasted, self._chance()), failure)
+        else:
+            self._judge(after_failure(self._standing, failure, self._chance()), failure)
 
-    def _lost_to_another(self, lasted: float) -> None:
-        verdict = after_takeover(self._standing, lasted, self._chance())
-        self._standing = verdict.standing
-        client_id = self._identity.client_id if self._identity else ""
-        why = (
-            f"Another client connected as {client_id}, so this one keeps away for {_delay(verdict.delay)}; "
-            "every gateway needs a client id of its own."
-        )
+    def _lost_to_another(self, verdict: Verdict, told: str) -> None:
+        self._standing, self._rival = verdict.standing, f"{told}; every client needs an id of its own."
+        why = f"{told}, so this one keeps away for {_delay(verdict.delay)}; every client needs an id of its own."
         self._down(why, state="taken-over")
         self._schedule(verdict.delay)
         self._owner.on_taken_over(why)
 
     def _judge(self, verdict: Verdict, failure: Failure) -> None:
-        self._standing = verdict.standing
-        self.outage = self.outage or failure.kind is FailureClass.NETWORK
-        self._down(f"{failure.message} Next try in {_delay(verdict.delay)}.")
-        self._schedule(verdict.delay)
+        if verdict.taken_over:
+            told = (
+                f"{verdict.standing.brief} connections in a row came up as {self._client_id} and were hung up on "
+                "within seconds, as when another client connects with the same id"
+            )
+            self._lost_to_another(verdict, told)
+        else:
+            self._standing, self._rival = verdict.standing, ""
+            self.outage = self.outage or failure.kind is FailureClass.NETWORK
+            self._down(f"{failure.message} Next try in {_delay(verdict.delay)}.")
+            self._schedule(verdict.delay)
         if verdict.doubt:
             self._owner.on_doubt(failure)
 

@@ -270,7 +270,6 @@ class Connection:
 
     def say_taken_over(self) -> None:
         """Send the last packet that this client gets."""
-        self.note_end(End.TAKEN_OVER)
         packet = mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER)
         self._writer.write(self._outward(packet.write()))
 

@@ -85,6 +85,8 @@ class Front:
         handshake_failures: How many TLS handshakes failed.
         sessions: Every session so far, in the order of their beginnings.
         defects: Errors that no client may cause; also logged.
+        tells_takeovers: Whether a client is told why its connection ends when another one with its id comes. AWS tells
+            it, by MQTT 5; there are brokers that only hang up.
     """
 
     def __init__(self, cloud: Cloud, broker: Path, context: ssl.SSLContext, *, patience: float = 10.0) -> None:
@@ -103,6 +105,7 @@ class Front:
         self.handshake_failures = 0
         self.sessions: list[Session] = []
         self.defects: list[BaseException] = []
+        self.tells_takeovers = True
         self._context = context
         self._listeners: list[_Listener] = []
         self._connections: dict[asyncio.Task[None], Connection | None] = {}
@@ -227,7 +230,9 @@ class Front:
         """
         for task, other in list(self._connections.items()):
             if other is not None and other is not newcomer and other.client_id == newcomer.client_id and other.live:
-                other.say_taken_over()
+                if self.tells_takeovers:
+                    other.say_taken_over()
+                other.note_end(End.TAKEN_OVER)
                 task.cancel()
 
     def note_change(self) -> None:

@@ -72,6 +72,7 @@ class SimulatedEndpoint:
         server_trouble: A failure that every handshake meets, or None: an expired certificate, another host's.
         connections: Every attempt so far.
         pushed: What the cloud sent by itself, to anybody.
+        rivals: Client ids that another client has as well, which takes over every connection at once.
     """
 
     cloud: Cloud
@@ -81,6 +82,7 @@ class SimulatedEndpoint:
     server_trouble: Failure | None = None
     connections: list[Connection] = field(default_factory=list)
     pushed: list[Reply] = field(default_factory=list)
+    rivals: set[str] = field(default_factory=set)
     _live: dict[str, SimulatedSession] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,8 +108,9 @@ class SimulatedEndpoint:
             raise CloudError(failure or troubles.hung_up())
         taken_over = self._live.pop(candidate.client_id, None)
         if taken_over is not None:
-            taken_over.lost = "another connection took over"
+            taken_over.taken_over = True
         session = SimulatedSession(self, entry, candidate)
+        session.taken_over = candidate.client_id in self.rivals
         self._live[candidate.client_id] = session
         return session
 
@@ -161,6 +164,7 @@ class SimulatedSession:
         self._entry = entry
         self.candidate = candidate
         self.lost = ""  # why, once it is
+        self.taken_over = False
         self._held: tuple[Reply, ...] = ()
 
     @property
@@ -225,6 +229,8 @@ class SimulatedSession:
         return body
 
     def _exchange(self, operation: str, topic: str, request: dict[str, Any]) -> Reply:
+        if self.taken_over:
+            raise CloudError(troubles.taken_over(self.candidate.client_id))
         if self.lost or self._endpoint.down is not None:
             raise CloudError(troubles.session_lost(self.lost or "no path"))
         answer = self._endpoint.cloud.publish(

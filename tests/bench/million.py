@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tests.bench.rows import Results
 
 DEVICES, SEED = 1_000_000, 1
-NAMES = ("even", "turns", "due", "connects", "requests", "refused", "back")
-PATIENCE = 60.0  # seconds
+NAMES = ("even", "turns", "due", "connects", "again", "requests", "refused", "back")
+PATIENCE = 180.0  # seconds
 
 # What AWS IoT Core takes from an account in a second by default: CONNECT, and RegisterThing as of 2019 ("AWS IoT Core
 # endpoints and quotas"). The latter can be raised.
@@ -45,8 +45,9 @@ def measure(results: Results) -> None:
     results.put("fleet.hour", [found["hour"]], [found["even"]], "the floor is an even spread")
     note = "the floor is the same fleet with its turns drawn by lot: no gateway knows of the others"
     results.put("fleet.second", [found["turns"]], [found["by_lot"]], note)
-    note = f"the floor is the account's quota; the last is back after {found['back'] / 60:.0f} min"
-    results.put("fleet.connects", [found["connects"]], [CONNECTS], note)
+    note = f"the floor is the account's quota; {found['connects']} came at first, and what is above it is told to wait"
+    note += f"; the last is back after {found['back'] / 60:.0f} min"
+    results.put("fleet.connects", [found["again"]], [CONNECTS], note)
     note = f"of the {found['due']} that were due meanwhile; the floor is the quota of RegisterThing"
     results.put("fleet.requests", [found["requests"]], [REGISTRATIONS], note)
     results.put("fleet.refused", [found["refused"]], [REGISTRATIONS])

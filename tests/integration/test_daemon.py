@@ -8,6 +8,7 @@ import socket
 import stat
 import sys
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -342,6 +343,54 @@ def test_a_second_daemon_is_refused_and_the_first_goes_on(enrolled: Gateway) -> 
         enrolled.run("run", expect=4)
         assert daemon.status()["daemon"] == daemon.pid
         assert daemon.connection == "up"
+
+
+def elsewhere(gateway: Gateway) -> Gateway:
+    """Return the same gateway by a configuration that has another runtime directory."""
+    other = copy(gateway)
+    other.config = gateway.directory / "elsewhere.yaml"
+    text = gateway.config.read_text()
+    other.config.write_text(text.replace(f"_dir: {gateway.directory}/run", f"_dir: {gateway.directory}/elsewhere"))
+    return other
+
+
+ACTING = [
+    ("rotate",), ("rotate", "--dry-run"), ("rollback",), ("enroll",), ("retire",), ("pause", "1h"), ("resume",),
+    ("trust", "restore"), ("import", "--from", "stick"),
+]  # fmt: skip
+
+
+def test_a_second_daemon_with_another_runtime_directory_is_refused(enrolled: Gateway) -> None:
+    """It would share the client id; the process that is there is named, and goes on."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        other = elsewhere(enrolled)
+        refused = other.run("run", expect=4)
+        assert f"A daemon (process {daemon.pid}) runs already with {enrolled.state}" in refused.err
+        daemon.through(3, lambda: daemon.connection == "up" and len(daemon.live()) == 1, "the first one's connection")
+
+
+def test_no_command_acts_behind_the_back_of_a_daemon_that_it_does_not_reach(enrolled: Gateway) -> None:
+    """Whatever would change something or connect is refused, by the process; what only looks at the disk is not."""
+    (enrolled.directory / "stick").mkdir()
+    (enrolled.directory / "stick" / "roots.pem").write_bytes((enrolled.directory / "roots.pem").read_bytes())
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        sessions, other = len(enrolled.service.front.sessions), elsewhere(enrolled)
+        before = traces(enrolled.state)
+        for arguments in ACTING:
+            refused = other.run(*arguments, expect=4)
+            assert f"A daemon (process {daemon.pid}) works on {enrolled.state}" in refused.err, arguments
+        checked = other.run("check", "connect", "daemon", "--json", expect=1)
+        lines = {line["check"]: line for line in checked.events if line["event"] == "line"}
+        assert (lines["connect"]["verdict"], lines["daemon"]["code"]) == ("skipped", "other-daemon")
+        assert f"process {daemon.pid}" in lines["connect"]["text"]
+        for looks in (("status",), ("history",), ("explain",), ("trust", "list"), ("config", "check")):
+            other.run(*looks, expect=0)
+        assert traces(enrolled.state) == before
+        assert len(enrolled.service.front.sessions) == sessions
+        daemon.kill()
+        other.run("pause", "1h", expect=0)
 
 
 def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_start(enrolled: Gateway) -> None:

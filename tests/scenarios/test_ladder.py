@@ -37,6 +37,35 @@ def test_a_sound_gateway_stands_on_its_current_set(gateway: Rig) -> None:
     assert _tried(gateway, before) == [("generation 2", "accepted")]
 
 
+def test_another_client_with_the_same_id_is_no_reason_to_leave_a_rung(gateway: Rig) -> None:
+    """Each connection is taken over before anything is answered, which says nothing against the set."""
+    client_id = gateway.endpoint.connections[-1].client_id
+    gateway.endpoint.rivals.add(client_id)
+    before = len(gateway.endpoint.connections)
+    climb = gateway.engine.find_footing()
+
+    assert (climb.use, climb.why) == (None, f"Another client connected as {client_id} and ended this connection.")
+    assert _tried(gateway, before) == [("generation 2", "accepted")]
+    assert gateway.in_use() == (2, 1)
+
+
+def test_a_proof_that_another_client_cuts_off_is_tried_again(gateway: Rig) -> None:
+    """The new set is neither refused nor compared with others, each of which would cost that client a connection."""
+    client_id = gateway.endpoint.connections[-1].client_id
+    gateway.run_to(Kind.ROTATE, Phase.PREPARED)
+    gateway.endpoint.rivals.add(client_id)
+    before = len(gateway.endpoint.connections)
+    outcome = gateway.engine.run()
+
+    assert outcome.wait is not None
+    assert outcome.wait.failure is not None
+    assert (outcome.record.phase, outcome.wait.failure.code) == (Phase.PREPARED, "taken-over")
+    assert _tried(gateway, before) == [("generation 3", "accepted")]
+    gateway.endpoint.rivals.clear()
+    gateway.follow()
+    assert gateway.in_use() == (3, 2)
+
+
 def test_when_the_current_certificate_is_revoked_the_previous_one_carries_the_next(gateway: Rig) -> None:
     """Back to the previous set, as a change like any other, and from there to a new certificate."""
     gateway.revoke(2)

@@ -95,20 +95,21 @@ def test_the_fleet_does_not_ask_all_at_once(year: Record) -> None:
 
 
 def test_after_an_outage_the_requests_come_back_spread_out(year: Record) -> None:
-    """Of a fleet of which a fifth was due meanwhile no more than a few per cent asks in the same minute."""
+    """Of a fleet of which a fifth was due meanwhile less than a tenth asks in the same minute."""
     aftermath = [at for _, at in year.requests if soon_after(at)]
 
     assert len(aftermath) > 100
-    assert busiest_minute(aftermath) <= STORY.gateways * 0.06
+    assert busiest_minute(aftermath) <= STORY.gateways * 0.1
 
 
-def test_after_an_outage_the_connections_come_back_within_the_longest_delay_and_not_at_once(year: Record) -> None:
-    """Every gateway that was not switched off is back by then, and no minute is the whole fleet's."""
+def test_after_an_outage_the_connections_come_back_within_minutes_and_not_at_once(year: Record) -> None:
+    """Every gateway that was not switched off is back by then, and no minute is more than its share of the delay."""
+    assert timedelta(minutes=5) > LONGEST_DELAY
     for begin, length in OUTAGES:
         end = START + begin + length
         back = [at for at in year.connects if end <= at < end + LONGEST_DELAY]
         assert len(back) >= STORY.gateways - STORY.offline
-        assert busiest_minute(back) <= STORY.gateways * 0.2
+        assert busiest_minute(back) <= STORY.gateways * 0.4
 
 
 def test_the_closed_form_is_what_the_gateways_do(year: Record) -> None:
@@ -186,22 +187,35 @@ def test_a_hundred_thousand_gateways_rotate_a_few_in_a_second(fleet: Peaks) -> N
     assert 2 <= fleet.turns <= 6
 
 
-def test_a_hundred_thousand_gateways_come_back_within_the_accounts_quota(fleet: Peaks) -> None:
-    """After six hours without a connection fewer connect in a second than an account may by default."""
-    assert 20 < fleet.connects < CONNECTS_PER_SECOND
-    assert fleet.back <= 3600
+def test_ninety_thousand_gateways_are_back_within_minutes_of_an_outage() -> None:
+    """That many connect as often in a second as an account may by default, and no more than a few are told to wait."""
+    found = peaks(85_000, 7)
+
+    assert 20 < found.connects < 1.2 * CONNECTS_PER_SECOND
+    assert found.again < 20
+
+
+def test_a_hundred_thousand_gateways_come_back_within_the_hour(fleet: Peaks) -> None:
+    """A few more than an account takes at first; those are told so, and are few in any second of the hour after."""
+    assert 20 < fleet.connects < 1.4 * CONNECTS_PER_SECOND
+    assert fleet.again < 50
+    assert fleet.back <= LONGEST_DELAY.total_seconds() + 3600
 
 
 def test_what_was_due_in_the_outage_is_asked_for_in_small_portions(fleet: Peaks) -> None:
     """A hundred and twentieth of the fleet had its turn meanwhile."""
     assert fleet.due == pytest.approx(100_000 / 120, rel=0.15)
-    assert 2 <= fleet.requests <= 15
+    assert 2 <= fleet.requests <= 25
     assert 1 <= fleet.refused <= 15
 
 
 def test_an_account_that_is_full_takes_its_gateways_back_within_its_quota() -> None:
-    """By default an account holds half a million connections and takes 500 a second: the two must fit each other."""
-    assert peaks(CONNECTIONS, 3).connects <= CONNECTS_PER_SECOND
+    """Half a million gateways are six times too many at first: once the broker has said so, it hears 500 a second."""
+    found = peaks(CONNECTIONS, 3)
+
+    assert found.connects > 5 * CONNECTS_PER_SECOND
+    assert found.again <= CONNECTS_PER_SECOND
+    assert found.back <= LONGEST_DELAY.total_seconds() + 3600
 
 
 def test_the_figures_are_the_same_in_each_run_and_grow_with_the_fleet() -> None:

@@ -6,8 +6,8 @@ Two models, both made of the agent's own pure parts, with a clock that is passed
   link's back-off brings the connection back after an outage. Only the cloud and the weather are made up.
 * `peaks` is a closed form for large fleets. A turn in the window is one number per gateway. After hours of failed
   attempts the time until the next one has the stationary distribution of a renewal process, so it is drawn directly:
-  an interval with a probability that grows with its length, and a place in it. What is due in the outage is followed
-  attempt by attempt, which few gateways are.
+  an interval with a probability that grows with its length, and a place in it. What comes above the account's quota is
+  told so and comes again later. What is due in the outage is followed attempt by attempt, which few gateways are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import heapq
 import random
 from array import array
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -49,6 +49,7 @@ STEP = timedelta(seconds=1)  # what each step of a change takes
 HISTORY = 40  # changes that a simulated gateway remembers; a real one has ten times as many
 
 UNREACHABLE = troubles.unreachable("abc-ats.iot.eu-west-1.amazonaws.com", 8883, "no route to host")
+NO_ROOM = troubles.connect_throttled("QUOTA_EXCEEDED")
 ALMOST_ONE = 1 - 2**-53
 
 # -- a year, event by event ----------------------------------------------------------------------------------------
@@ -322,7 +323,8 @@ class Peaks:
         even: Rotations, spread evenly over the window.
         turns: Rotations that begin in its busiest second.
         due: How many gateways have their turn in six hours without a connection, in the middle of the window.
-        connects: Connections in the busiest second after these.
+        connects: Attempts to connect in the busiest second of the first minutes after these.
+        again: The same of the time after that, in which those come that the broker had no room for.
         requests: Requests for certificates in the busiest second after these.
         refused: Requests in the busiest second when every change of these six hours was refused instead.
         back: In how many seconds the last gateway is connected again.
@@ -334,6 +336,7 @@ class Peaks:
     turns: int
     due: int
     connects: int
+    again: int
     requests: int
     refused: int
     back: float
@@ -345,7 +348,9 @@ def peaks(devices: int, seed: int) -> Peaks:
     window = renewal_window(START, START + AWS_LIFETIME, RenewalPolicy())
     length = window.closes_at - window.opens_at
     turns, waited = _turns(devices, seed, length.total_seconds())
-    connected = [_until_next(chance, _link_delay) for _ in range(devices)]
+    tried = [_until_next(chance, _link_delay) for _ in range(devices)]
+    connected, attempts = _admitted(tried, chance)
+    first = int(LONGEST_DELAY.total_seconds())
     asked = (min(back, _after(since, chance, _step_delay)) for back, since in zip(connected, waited, strict=False))
     refused = (_after(since, chance, AFTER_FAILURE.delay) for since in waited)
     return Peaks(
@@ -354,7 +359,8 @@ def peaks(devices: int, seed: int) -> Peaks:
         even=devices / length.total_seconds(),
         turns=max(turns),
         due=len(waited),
-        connects=_busiest_second(connected),
+        connects=max(attempts[:first]),
+        again=max(attempts[first:], default=0),
         requests=_busiest_second(asked),
         refused=_busiest_second(refused),
         back=max(connected, default=0.0),
@@ -371,6 +377,26 @@ def _turns(devices: int, seed: int, seconds: float) -> tuple[array[int], list[fl
         if 0 < end - turn <= length:
             waited.append(end - turn)
     return turns, waited
+
+
+def _admitted(tried: list[float], chance: random.Random) -> tuple[list[float], list[int]]:
+    """Return when each gateway is connected, and how many try in each second; the broker takes its quota of them.
+
+    Args:
+        tried: When each tries first.
+        chance: For the delays of those that there is no room for.
+    """
+    connected, attempts = list(tried), list[int]()
+    waiting: defaultdict[int, list[int]] = defaultdict(list)
+    for number, at in enumerate(tried):
+        waiting[int(at)].append(number)
+    while waiting:
+        here = waiting.pop(len(attempts), [])
+        for number in here[CONNECTS_PER_SECOND:]:
+            connected[number] += after_failure(LONG_DOWN, NO_ROOM, chance.random()).delay
+            waiting[int(connected[number])].append(number)
+        attempts.append(len(here))
+    return connected, attempts
 
 
 def _link_delay(chance: float) -> float:

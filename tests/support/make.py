@@ -157,6 +157,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "next": None,
         "last": None,
         "damage": [],
+        "warnings": [],
         "warn_anchors": [span.total_seconds() for span in WARN_ANCHORS],
         "watched": [],
         "dependants": None,

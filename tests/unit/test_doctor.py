@@ -82,6 +82,30 @@ def of_store(rig: Rig, more: str = "") -> dict[str, Line]:
     return visit(write(rig.path.parent, closed_port(), more))
 
 
+# -- the configuration -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client_id", ["{thing}", "gw-0042"])
+def test_a_client_id_that_an_application_may_have_is_a_warning(rig: Rig, client_id: str) -> None:
+    """Also where it is the thing's name spelt out, which the set tells; one of its own is sound."""
+    rig.enroll()
+    line = of_store(rig, f'client_id: "{client_id}"\n')["configuration"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "client-id-shared", Exit.DEGRADED)
+    assert f"`client_id: {client_id}` has no part of the agent's own" in line.text
+    assert "EXCLUSIVE_THING" in line.remedy
+    assert of_store(rig, 'client_id: "{thing}-cert-agent"\n')["configuration"].code == "ok"
+
+
+def test_the_enrolments_client_id_is_judged_as_well(rig: Rig) -> None:
+    """An application that connects as the thing is cut off when its gateway enrols anew."""
+    more = (
+        "thing_name: gw-0042\nenrollment:\n  template: t\n  client_id: gw-0042\n  claim: {certificate: /c, key: /k}\n"
+    )
+    line = of_store(rig, more)["configuration"]
+    assert (line.verdict, line.code) == (Verdict.WARNING, "client-id-shared")
+    assert "`enrollment.client_id: gw-0042`" in line.text
+
+
 # -- the set -----------------------------------------------------------------------------------------------------------
 
 

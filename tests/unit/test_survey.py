@@ -105,6 +105,18 @@ def test_the_tests_speak_of_documents_that_exist(rig: Rig) -> None:
     assert set(built["plan"]) <= set(found["plan"])
 
 
+@pytest.mark.parametrize("client_id", ["{thing}", THING])
+def test_a_client_id_that_an_application_may_have_is_told(rig: Rig, client_id: str) -> None:
+    """It is no trouble yet: the gateway is healthy, and what may become of it stands below that."""
+    rig.enroll()
+    found = document(rig, f'client_id: "{client_id}"\n')
+
+    assert found["warnings"] == config(rig, f'client_id: "{client_id}"\n').concerns(THING) != []
+    assert found["health"] == [f"{found['warnings'][0]} `iot-cert check configuration` says what to do."]
+    assert found["exit"] == 0
+    assert document(rig)["warnings"] == []
+
+
 def test_a_document_tells_no_secret(rig: Rig) -> None:
     """Neither the certificate in hand nor its token is in it, while a change has both."""
     rig.enroll()

@@ -222,6 +222,16 @@ def test_whoever_may_only_look_learns_what_the_daemon_shows(
     assert lines[1].text == "Not looked at: Only root may. Use sudo."
 
 
+def test_whoever_may_only_look_learns_of_another_client_with_the_same_id(tmp_path: Path) -> None:
+    """A connection that is up may be ended in the next second, so it is not called sound."""
+    link = {"state": "up", "rival": "Another client connected as gw-0042."}
+    status = {"event": "status", "document": {"connection": link}, "exit": 1}
+    with daemon(tmp_path, {"examine": REFUSAL, "status": status}):
+        lines, _ = check.live(config_of(tmp_path))
+    assert [(line.check, line.code) for line in lines] == [("connect", "taken-over"), ("permissions", "not-looked-at")]
+    assert lines[0].text.startswith("Another client connected as gw-0042.")
+
+
 def test_without_a_daemon_or_a_set_the_reason_is_told(tmp_path: Path) -> None:
     """Nothing is made up, and nothing is made on disk."""
     lines, runs = check.live(config_of(tmp_path))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from agent import cli
 from agent.cli.output import printable
 from agent.cli.parser import parse
+from agent.sandbox.authority import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +44,40 @@ def test_a_defect_is_told_without_a_traceback_and_without_its_text(
     said = capsys.readouterr().err
     assert "This is a defect in iot-cert (ValueError)" in said
     assert "PRIVATE" not in said
+
+
+def checked(tmp_path: Path, client_id: str, *arguments: str) -> int:
+    """Check a configuration that is sound but for its client id, if at all."""
+    anchor = Authority("Root", datetime(2027, 1, 1, tzinfo=UTC))
+    (tmp_path / "roots.pem").write_bytes(anchor.pem)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f'endpoint: x.example\nclient_id: "{client_id}"\nstate_dir: {tmp_path}/state\n'
+        f"trust: {{anchors: {tmp_path}/roots.pem}}\n"
+    )
+    return cli.main(["--config", str(path), "config", "check", *arguments])
+
+
+def test_a_client_id_that_an_application_may_have_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is sound, so the exit code stays 0; people and machines read the same warning."""
+    assert checked(tmp_path, "{thing}") == 0
+    sound, warning = capsys.readouterr().out.splitlines()
+    assert ": ok;" in sound
+    assert warning.startswith("warning: `client_id: {thing}` has no part of the agent's own")
+    assert "EXCLUSIVE_THING" in warning
+    assert checked(tmp_path, "{thing}", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["warnings"], told["exit"]) == ([warning.removeprefix("warning: ")], 0)
+
+
+def test_of_a_client_id_of_its_own_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, and an empty list for machines."""
+    assert checked(tmp_path, "{thing}-cert-agent") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert checked(tmp_path, "{thing}-cert-agent", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
 
 
 def test_help_and_version_load_nothing_heavy() -> None:

@@ -336,6 +336,17 @@ def test_a_connection_is_judged_by_how_it_ended(refusal: Any, code: str, words: 
     assert words in f"{line.text} {line.remedy}"
 
 
+def test_another_client_with_the_same_id_is_a_failure_with_two_ways_out() -> None:
+    """Either it is there, or what looks like it is looked into with the daemon stopped."""
+    connect, permissions = diagnosis.of_rival("Another client connected as gw-0042.")
+    assert (connect.check, connect.verdict, connect.code, connect.exit) == (
+        "connect", Verdict.FAILURE, "taken-over", Exit.DEGRADED,
+    )  # fmt: skip
+    assert connect.text.startswith("Another client connected as gw-0042. No connection was made")
+    assert all(words in connect.remedy for words in ("`client_id` of its own", "stop the daemon"))
+    assert (permissions.check, permissions.verdict) == ("permissions", Verdict.SKIPPED)
+
+
 def statements(line: Line) -> list[tuple[str, str]]:
     """Return what a remedy would add to a policy."""
     decoder, text, found = json.JSONDecoder(), line.remedy[line.remedy.index("{") :], []

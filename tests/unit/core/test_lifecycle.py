@@ -139,7 +139,9 @@ def test_a_lost_request_goes_back_to_the_key_and_stays_counted() -> None:
     assert after(record, RequestBegun).requests == (NOW, NOW)
 
 
-@pytest.mark.parametrize("code", ["throttled", "denied", "request-refused", "not-authorised", "not-sent", "key-lost"])
+@pytest.mark.parametrize(
+    "code", ["throttled", "denied", "request-refused", "not-authorised", "not-sent", "taken-over-unsent", "key-lost"]
+)
 def test_a_request_that_certainly_brought_nothing_does_not_count(code: str) -> None:
     """A request that was refused or never left issued no certificate, so only the earlier ones stay counted."""
     record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
@@ -150,7 +152,8 @@ def test_a_request_that_certainly_brought_nothing_does_not_count(code: str) -> N
 
 
 @pytest.mark.parametrize(
-    "code", ["no-reply", "session-lost", "garbled", "timeout", "certificate-unacceptable", "cloud-unavailable"]
+    "code",
+    ["no-reply", "session-lost", "taken-over", "garbled", "timeout", "certificate-unacceptable", "cloud-unavailable"],
 )
 def test_a_request_that_may_have_brought_a_certificate_counts(code: str) -> None:
     """A request is counted unless it is certain that nothing was issued."""
@@ -289,7 +292,10 @@ def test_a_restart_while_registering_leaves_the_registration_in_doubt() -> None:
     assert after(make.record(Phase.KEY_READY), Resumed).unanswered == 0
 
 
-@pytest.mark.parametrize(("code", "doubt"), [("no-reply", 1), ("session-lost", 1), ("timeout", 0)])
+@pytest.mark.parametrize(
+    ("code", "doubt"),
+    [("no-reply", 1), ("session-lost", 1), ("taken-over", 1), ("taken-over-unsent", 0), ("timeout", 0)],
+)
 def test_only_an_unanswered_registration_is_in_doubt(code: str, doubt: int) -> None:
     """A failure before anything was sent leaves no doubt, a lost reply does."""
     record = advance(make.record(Phase.ISSUED), make.event(StepFailed, failure=make.failure(code=code)))

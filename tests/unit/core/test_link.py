@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
+from dataclasses import replace
 
 import make
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from agent.core import troubles
 from agent.core.failure import AMBIGUOUS, Failure, FailureClass, needs_control
 from agent.core.link import (
+    BRIEF,
+    CAP,
+    OFTEN,
     PEACE,
     STEADY,
     Standing,
@@ -32,8 +36,6 @@ THROTTLED = troubles.connect_throttled("QUOTA_EXCEEDED")
 UNTRUSTED = troubles.server_certificate(HOST, "unknown-root", "no anchor signs it")
 ENDED = troubles.lost("ADMINISTRATIVE_ACTION")
 WRONG_CLOCK = make.failure(F.CLOCK, "server-certificate-expired")
-
-LONGEST = 3600  # seconds between two attempts, at most, while the network is what is wrong
 
 FAILURES = [
     DNS,
@@ -88,7 +90,7 @@ def test_the_first_delays_double_and_half_of_each_is_chance(
     assert [verdict.delay for verdict in fail(4, failure, ALMOST_ONE)] == pytest.approx(most)
 
 
-@pytest.mark.parametrize(("failure", "cap"), [(DNS, LONGEST), (THROTTLED, 3600), (UNTRUSTED, 3600), (WRONG_CLOCK, 600)])
+@pytest.mark.parametrize(("failure", "cap"), [(DNS, CAP), (THROTTLED, 3600), (UNTRUSTED, CAP), (WRONG_CLOCK, CAP)])
 def test_a_connection_is_tried_for_ever_at_a_bounded_pace(failure: Failure, cap: float) -> None:
     """After a long outage the pace is the cap or half of it, and never slower."""
     assert fail(40, failure, 0.0)[-1].delay == cap / 2
@@ -97,17 +99,21 @@ def test_a_connection_is_tried_for_ever_at_a_bounded_pace(failure: Failure, cap:
 
 @make.MANY
 @given(standing=STANDINGS, failure=ANY_FAILURE, chance=CHANCE)
-def test_no_delay_is_shorter_than_aws_allows_nor_longer_than_an_hour(
+def test_no_delay_is_shorter_than_aws_allows_nor_longer_than_the_gateway_may_be_away(
     standing: Standing, failure: Failure, chance: float
 ) -> None:
-    """AWS IoT Core takes one CONNECT a second for a client id; after an hour somebody tries again."""
-    delays = [
-        after_failure(standing, failure, chance).delay,
-        after_loss(standing, failure, STEADY, chance).delay,
-        after_takeover(standing, 0.0, chance).delay,
-    ]
+    """AWS IoT Core takes one CONNECT a second for a client id; only what asks for patience is left alone for longer."""
+    longest = 3600 if failure is THROTTLED else CAP
 
-    assert all(1 < delay <= 3600 for delay in delays)
+    assert 1 < after_failure(standing, failure, chance).delay <= longest
+    assert 1 < after_loss(standing, failure, STEADY, chance).delay <= longest
+    assert 1 < after_takeover(standing, 0.0, chance).delay <= 3600
+
+
+@pytest.mark.parametrize("failure", [item for item in FAILURES if item is not THROTTLED], ids=lambda item: item.code)
+def test_a_gateway_is_back_within_five_minutes_of_the_moment_at_which_it_is_accepted(failure: Failure) -> None:
+    """However long it lasted, and at whatever moment it ends: the next attempt is no further away than that."""
+    assert max(verdict.delay for verdict in fail(500, failure, ALMOST_ONE)) < 5 * 60 - 30  # which an attempt may take
 
 
 @make.MANY
@@ -135,14 +141,14 @@ def test_more_luck_waits_no_longer(failure: Failure, failures: int, low: float, 
 @pytest.mark.parametrize("chance", [-1.0, 1.0, 2.0])
 def test_chance_outside_of_its_range_breaks_no_bound(chance: float) -> None:
     """A defect of the caller does not make the gateway hammer."""
-    assert LONGEST / 2 <= after_failure(Standing(failures=30), DNS, chance).delay <= LONGEST
+    assert CAP / 2 <= after_failure(Standing(failures=30), DNS, chance).delay <= CAP
 
 
 def test_a_fleet_that_lost_the_broker_together_comes_back_spread_out() -> None:
     """After many failures the delays of a thousand gateways fill the upper half of the cap evenly."""
     standing = Standing(failures=30)
     delays = [after_failure(standing, HUNG_UP, number / 1000).delay for number in range(1000)]
-    tenths = Counter(int(10 * delay / LONGEST) for delay in delays)
+    tenths = Counter(int(10 * delay / CAP) for delay in delays)
 
     assert sorted(tenths) == [5, 6, 7, 8, 9]
     assert all(count == 200 for count in tenths.values())
@@ -151,11 +157,20 @@ def test_a_fleet_that_lost_the_broker_together_comes_back_spread_out() -> None:
 # -- doubt -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_certificate_is_doubted_at_two_four_eight_and_so_on() -> None:
-    """One hang-up proves nothing; while it stays like that the ladder is asked ever more seldom."""
+def test_the_certificate_is_doubted_at_two_four_eight_and_each_time_after_that() -> None:
+    """One hang-up proves nothing; one that lasts is looked into whenever it is met, since any rung may work by now."""
     verdicts = fail(300, HUNG_UP)
 
-    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == [2, 4, 8, 16, 32, 64, 128, 256]
+    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == [2, 4, 8, *range(9, 301)]
+    assert OFTEN == 8
+
+
+@pytest.mark.parametrize("failure", [item for item in FAILURES if needs_control(item)], ids=lambda item: item.code)
+def test_the_ladder_is_asked_within_five_minutes_and_no_oftener_than_every_two(failure: Failure) -> None:
+    """From the ninth suspicion on, by the shortest and by the longest delays."""
+    for chance, least, most in ((0.0, CAP / 2, CAP / 2), (ALMOST_ONE, CAP - 1, CAP)):
+        later = fail(300, failure, chance)[OFTEN:]
+        assert all(verdict.doubt and least <= verdict.delay <= most for verdict in later)
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)
@@ -180,12 +195,12 @@ def test_another_failure_between_ends_the_suspicion(other: Failure) -> None:
 @make.MANY
 @given(failures=st.lists(ANY_FAILURE, max_size=40))
 def test_doubt_counts_the_suspicions_in_a_row(failures: list[Failure]) -> None:
-    """Whatever is met, doubt is raised exactly where the run of suspicions is a power of two above one."""
+    """Whatever is met, doubt is raised where the run of suspicions is a power of two above one, or above eight."""
     standing, run = Standing(), 0
     for failure in failures:
         verdict = after_failure(standing, failure, 0.5)
         run = run + 1 if needs_control(failure) else 0
-        assert verdict.doubt == (run in {2, 4, 8, 16, 32})
+        assert verdict.doubt == (run in {2, 4, 8} or run > 8)
         standing = verdict.standing
 
 
@@ -208,8 +223,8 @@ def test_a_connection_that_did_not_last_is_one_more_failure(lasted: float) -> No
     worn = Standing(failures=20, suspicions=7, takeovers=2)
     verdict = after_loss(worn, HUNG_UP, lasted, 0.0)
 
-    assert verdict == after_failure(worn, HUNG_UP, 0.0)
-    assert (verdict.delay, verdict.doubt) == (LONGEST / 2, True)
+    assert replace(verdict.standing, brief=0) == after_failure(worn, HUNG_UP, 0.0).standing
+    assert (verdict.delay, verdict.doubt, verdict.taken_over) == (CAP / 2, True, False)
 
 
 # -- taken over --------------------------------------------------------------------------------------------------------
@@ -241,6 +256,85 @@ def test_a_takeover_is_no_failure_and_no_suspicion() -> None:
     verdict = after_takeover(Standing(failures=9, suspicions=3), 10.0, 0.5)
 
     assert (verdict.standing, verdict.doubt) == (Standing(takeovers=1), False)
+
+
+# What happens to one attempt after the other: (how long it was up, or None when it did not come up; why it ended).
+Attempts = list[tuple[float | None, Failure]]
+SHORT, LONG = 3.0, 20.0
+BRIEFLY = (SHORT, HUNG_UP)
+REFUSED = (None, HUNG_UP)
+
+
+def story(attempts: Attempts, standing: Standing | None = None) -> list[Verdict]:
+    """Return the verdicts on attempts in a row."""
+    verdicts, standing = [], standing or Standing()
+    for lasted, failure in attempts:
+        if lasted is None:
+            verdicts.append(after_failure(standing, failure, 0.5))
+        else:
+            verdicts.append(after_loss(standing, failure, lasted, 0.5))
+        standing = verdicts[-1].standing
+    return verdicts
+
+
+STORIES: dict[str, tuple[Attempts, list[int], list[int]]] = {
+    # name: attempts, which of them are taken for a takeover, which raise doubt; both counted from 1
+    "a rival": ([BRIEFLY] * 9, [3, 4, 5, 6, 7, 8, 9], [2, 4, 8]),
+    "hung up on twice": ([BRIEFLY] * 2, [], [2]),
+    "a certificate that is deactivated": ([BRIEFLY, REFUSED, REFUSED, REFUSED], [], [2, 4]),
+    "one that is let in by chance now and then": ([BRIEFLY, BRIEFLY, REFUSED] * 3, [], [2, 4, 8, 9]),
+    "one that is deactivated while a rival is there": ([BRIEFLY] * 3 + [REFUSED] * 2, [3], [2, 4]),
+    "one that is deactivated after a long fight": (
+        [BRIEFLY] * 9 + [REFUSED] * 2,
+        [3, 4, 5, 6, 7, 8, 9],
+        [2, 4, 8, 10, 11],
+    ),
+    "not authorised in between": ([BRIEFLY, BRIEFLY, (None, troubles.not_authorised("connect")), BRIEFLY], [], [2, 4]),
+    "no network in between": ([BRIEFLY, BRIEFLY, (None, DNS), BRIEFLY, BRIEFLY], [], [2, 5]),
+    "a broker with a reason": ([(SHORT, ENDED)] * 5, [], []),
+    "a busy broker": ([(SHORT, troubles.lost("QUOTA_EXCEEDED"))] * 5, [], []),
+    "one that lasts longer in between": ([BRIEFLY, BRIEFLY, (LONG, HUNG_UP), BRIEFLY], [], [2, 4]),
+    "one that is steady in between": ([BRIEFLY, BRIEFLY, (STEADY, HUNG_UP), BRIEFLY, BRIEFLY], [], [2, 4]),
+    "not so brief": ([(BRIEF, HUNG_UP)] * 5, [], [2, 4]),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_three_brief_connections_in_a_row_are_taken_for_another_client(name: str) -> None:
+    """Unless anything speaks for a refused certificate; and the ladder is asked either way, as before."""
+    attempts, taken_over, doubts = STORIES[name]
+    verdicts = story(attempts)
+
+    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.taken_over] == taken_over
+    assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == doubts
+
+
+def test_whoever_is_taken_for_a_rival_is_left_alone_like_one() -> None:
+    """The delays are those after a takeover that the broker tells of, and grow with each."""
+    delays = [verdict.delay for verdict in story([BRIEFLY] * 12) if verdict.taken_over]
+
+    assert delays[:3] == [after_takeover(Standing(takeovers=number), SHORT, 0.5).delay for number in range(3)]
+    assert delays == sorted(delays)
+    assert max(delays) <= 3600
+
+
+@make.MANY
+@given(attempts=st.lists(st.tuples(st.none() | st.floats(0, 2 * STEADY), ANY_FAILURE), max_size=40))
+def test_a_refused_set_is_never_left_for_long_because_of_a_rival(attempts: Attempts) -> None:
+    """Whatever was met before, two refusals in a row raise doubt, or the next few do, each within minutes."""
+    standing = story(attempts)[-1].standing if attempts else Standing()
+    refusals = story([REFUSED] * 4, standing)
+
+    assert any(verdict.doubt for verdict in refusals)
+    assert not any(verdict.taken_over for verdict in refusals)
+    assert all(verdict.delay <= CAP for verdict in refusals)
+
+
+def test_a_takeover_that_the_broker_tells_of_needs_no_second() -> None:
+    """It is no suspicion either."""
+    verdict = after_takeover(Standing(), SHORT, 0.5)
+
+    assert (verdict.taken_over, verdict.doubt, verdict.standing.suspicions) == (True, False, 0)
 
 
 def test_a_lost_connection_does_not_make_a_rival_be_forgotten() -> None:

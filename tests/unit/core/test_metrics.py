@@ -108,7 +108,7 @@ def names(reader: Reader) -> set[str]:
     return {name.removeprefix(f"{PREFIX}_") for name in reader.families}
 
 
-ALWAYS = {"health", "connection", "change_in_flight", "retirements", "rollbacks_total"}
+ALWAYS = {"health", "connection", "client_id_contested", "change_in_flight", "retirements", "rollbacks_total"}
 WITH_A_SET = {
     "generation",
     "certificate_not_after_seconds",
@@ -127,6 +127,7 @@ def test_a_healthy_gateway_has_every_metric() -> None:
     assert value(reader, "health") == 0
     assert value(reader, "generation") == 7
     assert value(reader, "change_in_flight") == 0
+    assert value(reader, "client_id_contested") == 0
     assert value(reader, "retirements") == 0
     assert {reader.families[f"{PREFIX}_{name}"].kind for name in ("changes_total", "rollbacks_total")} == {"counter"}
     assert reader.families[f"{PREFIX}_health"].kind == "gauge"

@@ -145,6 +145,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int, str]] = {
         "The cloud refuses to retire 010101010101: Not yours.",
     ),
     "taken over": ({"connection": link("taken-over", "Another client.")}, DEGRADED, "Another client."),
+    "not for long": ({"connection": {"state": "up", "rival": "Another client."}}, DEGRADED, "Another client."),
     "no connection": (
         {"connection": link("down", "No route.", NOW - HOUR)},
         DEGRADED,
@@ -155,6 +156,11 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int, str]] = {
         {"configuration_refused": "c.yaml:2: port: no"},
         DEGRADED,
         "The changed configuration is not in force: c.yaml:2: port: no",
+    ),
+    "a client id that may be shared": (
+        {"warnings": ["The id may be shared."]},
+        DONE,
+        "The id may be shared. `iot-cert check configuration` says what to do.",
     ),
     "damage": ({"damage": [(DEGRADED, "The previous set is damaged.")]}, DEGRADED, "The previous set is damaged."),
     "damage of the set in use": (
@@ -185,6 +191,7 @@ EVENTS = {
     "a watched certificate has ended": Event.WATCHED_EXPIRING,
     "a watched file is gone": Event.WATCHED_EXPIRING,
     "the clock": Event.CLOCK_IMPLAUSIBLE,
+    "a client id that may be shared": Event.CLIENT_ID_SHARED,
     "damage": Event.TROUBLE_STORE,
     "damage of the set in use": Event.TROUBLE_STORE,
 }

@@ -53,10 +53,21 @@ def test_a_huge_number_of_attempts_does_not_overflow(attempt: int) -> None:
 
 
 def test_the_first_delays_of_a_bad_network_double_from_its_base() -> None:
-    """At the middle of the jitter the delays are half of 4, 8, 16 seconds and so on up to the cap of an hour."""
-    delays = [retry_delay(FailureClass.NETWORK, attempt, 0.5) for attempt in (1, 2, 3, 10, 11, 50)]
+    """At the middle of the jitter the delays are half of 4, 8, 16 seconds and so on up to the cap of five minutes."""
+    delays = [retry_delay(FailureClass.NETWORK, attempt, 0.5) for attempt in (1, 2, 3, 7, 8, 50)]
 
-    assert delays == [2, 4, 8, 1024, 1800, 1800]
+    assert delays == [2, 4, 8, 128, 150, 150]
+
+
+@pytest.mark.parametrize("kind", [FailureClass.NETWORK, FailureClass.SERVER_TRUST, FailureClass.STORE])
+def test_what_only_the_surroundings_hold_up_goes_on_within_five_minutes(kind: FailureClass) -> None:
+    """Nothing was refused, so nothing is won by waiting longer than it takes to notice that all is well again."""
+    assert retry_delay(kind, 10**6, ALMOST_ONE) <= 300
+
+
+def test_a_cloud_that_asks_for_patience_is_given_an_hour() -> None:
+    """Its quota is shared by a whole fleet."""
+    assert retry_delay(FailureClass.THROTTLED, 10**6, ALMOST_ONE) == pytest.approx(3600)
 
 
 def test_a_fleet_that_failed_together_does_not_come_back_together() -> None:

@@ -40,6 +40,8 @@ TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (troubles.broker_unavailable("SERVER_UNAVAILABLE"), F.NETWORK, "cloud-unavailable"),
     (troubles.session_lost("AWS_ERROR_MQTT_UNEXPECTED_HANGUP"), F.NETWORK, "session-lost"),
     (troubles.not_sent("AWS_ERROR_MQTT_CONNECTION_DESTROYED"), F.NETWORK, "not-sent"),
+    (troubles.taken_over("gw-0042"), F.NETWORK, "taken-over"),
+    (troubles.taken_over("gw-0042", sent=False), F.NETWORK, "taken-over-unsent"),
     (troubles.no_reply(CREATE), F.NETWORK, "no-reply"),
     (troubles.garbled(CREATE, "certificatePem is missing"), F.PROTOCOL, "garbled"),
     (troubles.refused(CREATE, 429, "Throttled", "slow down"), F.THROTTLED, "throttled"),

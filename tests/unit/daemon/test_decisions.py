@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,11 +13,19 @@ import pytest
 from make import DAY, HOUR, NOW
 
 from agent.adapters.clock import monotonic
+from agent.adapters.peers import Role
 from agent.config import Config
+from agent.core import shadow
+from agent.core.decide import Wait
+from agent.core.lifecycle import Phase
+from agent.core.link import STEADY
 from agent.core.orders import Do, Order
+from agent.core.plain import decode
 from agent.core.schedule import LOOK_EVERY, Suggestion
 from agent.core.values import Kind, Origin
+from agent.daemon.control import Request
 from agent.daemon.service import Daemon
+from agent.errors import RefusedError
 from agent.sandbox.simulator import SimulatedClock
 
 if TYPE_CHECKING:
@@ -46,6 +56,27 @@ class Recorded:
     def finish(self, **end: Any) -> None:
         """End, with what was seen."""
         self._end({"event": "end", **end})
+
+
+class Person:
+    """A client that waits for what it asked for, and remembers what it was told."""
+
+    role = Role.ADMIN
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def on_gone(self, _call: object) -> None:
+        """It stays."""
+
+    def send(self, message: dict[str, Any]) -> bool:
+        """Take a line."""
+        self.told.append(message)
+        return True
+
+    def end(self, message: dict[str, Any]) -> None:
+        """Take the last one."""
+        self.told.append(message)
 
 
 class House:
@@ -87,6 +118,18 @@ class House:
         """Let go of what it holds."""
         self.daemon.close()
         self.daemon.loop.close()
+
+    def ask(self, order: Order) -> Person:
+        """Have somebody ask for something."""
+        person = Person()
+        self.daemon.submit(order, person)  # type: ignore[arg-type] # as much of a client as is needed
+        return person
+
+    def say(self, verb: str) -> Person:
+        """Have somebody ask for something at the desk."""
+        person, node = Person(), decode(b'{"no_wait": false}', "the request", limit=100)
+        self.daemon.desk.handle(person, Request(verb, node))  # type: ignore[arg-type] # as above
+        return person
 
     def finish(self, **end: Any) -> None:
         """End the running worker."""
@@ -214,9 +257,73 @@ def test_a_busy_store_keeps_the_order(house: House) -> None:
     house.due()
     first = house.look()
     house.finish(error={"message": "Process 7 is working.", "hint": "", "exit": 4, "busy": True})
-    house.daemon._hold_until = 0.0
+    house.daemon._busy_until = 0.0
     again = house.look()
     assert [(order.do, order.reason) for order in again] == [(order.do, order.reason) for order in first]
+
+
+TROUBLE = {"message": "No space left.", "hint": "", "exit": 1}
+
+
+def test_what_a_person_asks_for_is_done_although_the_last_order_failed(house: House) -> None:
+    """The wait is for what failed by itself; what was ordered then goes on waiting."""
+    house.due()
+    house.look()
+    house.finish(error=TROUBLE)
+    assert house.look() == []
+    house.daemon.submit(Order(do=Do.NOTE_RETIRED))
+    house.ask(Order(do=Do.EXAMINE))
+    assert [order.do for order in house.look()] == [Do.EXAMINE]
+    house.finish(examination=[])
+    assert house.look() == []
+
+
+def test_what_a_person_asks_for_waits_for_a_busy_store(house: House) -> None:
+    """Two processes cannot work on it, whoever wants it."""
+    house.ask(Order(do=Do.EXAMINE))
+    house.look()
+    house.finish(error={"message": "Process 7 is working.", "hint": "", "exit": 4, "busy": True})
+    house.ask(Order(do=Do.REHEARSE))
+    assert house.look() == []
+    house.daemon._busy_until = 0.0
+    assert [order.do for order in house.look()] == [Do.EXAMINE]
+
+
+def test_trouble_that_lasts_is_tried_again_within_five_minutes(house: House) -> None:
+    """A disk that was full for a day is noticed to be writable again."""
+    house.due()
+    for _ in range(20):
+        house.daemon._hold_until = 0.0
+        assert len(house.look()) == 1
+        house.finish(error=TROUBLE)
+    assert 100 < house.daemon._hold_until - monotonic() <= 300
+
+
+def test_a_reload_ends_the_wait_after_trouble(house: House) -> None:
+    """Whoever reloads has put something right."""
+    house.due()
+    house.look()
+    house.finish(error=TROUBLE)
+    assert house.look() == []
+    config = house.config
+    config.path.write_text(f"endpoint: localhost\nstate_dir: {config.state_dir}\nruntime_dir: {config.runtime_dir}\n")
+    house.daemon._reload()
+    assert [order.do for order in house.orders[1:]] == [Do.LOOK]
+
+
+def test_a_client_id_that_an_application_may_have_is_told_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In the journal when it is first seen; in the status for as long as it is so."""
+    house = House(tmp_path, client_id="{thing}")
+    house.see()
+    house.look()
+    house.look()
+    health = house.daemon.status()["health"]
+    house.close()
+    assert [text.partition(" has")[0] for text in health] == ["`client_id: {thing}`"]
+    said = capfd.readouterr().err
+    assert said.count("`client_id: {thing}` has no part of the agent's own") == said.count("client-id-shared") == 1
 
 
 def test_touched_files_are_looked_at(house: House, tmp_path: Path) -> None:
@@ -242,6 +349,30 @@ def test_without_a_set_the_ladder_is_climbed(blind: House) -> None:
     house.finish(document=seen, climb={"use": "technician", "why": "there is no set left"})
     assert house.look() == [], "climbing again waits"
     assert "There is no set left." in house.daemon.status()["health"]
+
+
+def test_a_wait_between_two_climbs_holds_nothing_else(blind: House) -> None:
+    """What may have mended the set is looked at, and what was noted is written down."""
+    seen = _seen(NOW - DAY, 90 * DAY) | {"current": None, "damage": [(3, "It is damaged.")]}
+    blind.daemon.outlook.take(seen)
+    blind.look()
+    blind.finish(document=seen, climb={"use": None, "why": "nothing gets through"})
+    assert blind.look() == []
+    blind.daemon.submit(Order(do=Do.LOOK))
+    assert [order.do for order in blind.look()] == [Do.LOOK]
+
+
+def test_a_ladder_that_is_climbed_for_days_says_the_same_once(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    """The journal is not filled by a gateway that waits for its certificate to be activated again."""
+    capfd.readouterr()
+    for met in ("hung up", "hung up", "not authorised"):
+        house.daemon.on_doubt(make.failure(message="The broker hung up."))
+        house.look()
+        assert house.orders[-1].do is Do.CLIMB
+        house.daemon._on_progress({"code": "ladder", "text": f"The current set is not accepted: {met}."})
+        house.finish(climb={"use": "technician", "why": "there is no set left"})
+    said = capfd.readouterr().err
+    assert [said.count(text) for text in ("hung up.", "not authorised.", "There is no set left")] == [1, 1, 1]
 
 
 def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(house: House) -> None:
@@ -271,3 +402,119 @@ def test_nothing_is_begun_while_stopping(house: House) -> None:
     house.due()
     house.daemon._stop()
     assert house.look() == []
+
+
+# -- the only one ------------------------------------------------------------------------------------------------------
+
+
+def test_the_second_of_two_that_waited_for_a_state_directory_ends(house: House, tmp_path: Path) -> None:
+    """Neither could tell before there was one. What is made then is the first one's, and the second orders nothing."""
+    shutil.rmtree(house.config.state_dir)
+    other = Daemon(replace(house.config, runtime_dir=tmp_path / "elsewhere"), start_worker=house.worker)
+    for daemon in (house.daemon, other):
+        daemon.consider()
+    assert other._refusal is None
+    ordered = len(house.orders)
+    house.config.state_dir.mkdir()
+    for daemon in (house.daemon, other, house.daemon):
+        daemon.consider()
+    assert house.daemon._refusal is None
+    assert f"A daemon (process {os.getpid()}) runs already with {house.config.state_dir}" in str(other._refusal)
+    assert other._stopping
+    assert len(house.orders) == ordered
+    other.close()
+    other.loop.close()
+
+
+def test_a_state_directory_that_cannot_be_locked_is_told_once_and_used(
+    house: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A read-only file system must not keep a daemon from starting; a second one could not be told from it."""
+    (house.config.state_dir / "daemon.lock").symlink_to("elsewhere")  # as much as a test can do to it
+    house.due()
+    assert len(house.look()) == 1
+    house.look()
+    said = capfd.readouterr().err
+    assert said.count("the state directory is not locked") == said.count("Too many levels of symbolic links") == 1
+
+
+# -- another client with the same id -----------------------------------------------------------------------------------
+
+RIVAL = "Another client connected as gw-0042; every client needs an id of its own."
+
+
+@pytest.fixture
+def contested(house: House) -> House:
+    """Give a daemon that was cut off by another client with its id, and keeps away."""
+    house.daemon.session._rival, house.daemon.session.state = RIVAL, "taken-over"
+    house.daemon.session.why = f"{RIVAL} It keeps away."
+    return house
+
+
+def test_a_check_makes_no_connection_that_would_end_another_clients(contested: House) -> None:
+    """It says so in the line about the connection, which is a failure, and that of the permissions is passed over."""
+    person = contested.say("examine")
+    connect, permissions = person.told[-1]["lines"]
+    assert [event["event"] for event in person.told] == ["accepted", "examination"]
+    assert (connect["check"], connect["verdict"], connect["code"], connect["exit"]) == (
+        "connect", "failure", "taken-over", 1,
+    )  # fmt: skip
+    assert connect["text"].startswith(RIVAL)
+    assert (permissions["check"], permissions["verdict"]) == ("permissions", "skipped")
+    assert contested.look() == []
+
+
+def test_a_rehearsal_is_refused_while_it_would_end_another_clients_connection(contested: House) -> None:
+    """The reason is a sentence, and nothing is ordered."""
+    with pytest.raises(RefusedError, match="A rehearsal would connect") as caught:
+        contested.say("rehearse")
+    assert str(caught.value).startswith(RIVAL)
+    assert contested.look() == []
+
+
+@pytest.mark.parametrize("verb", ["rotate", "rollback"])
+def test_a_change_that_a_person_orders_is_made_after_a_warning(contested: House, verb: str) -> None:
+    """It has to connect; whoever ordered it knows beforehand what that costs."""
+    person = contested.say(verb)
+    assert [event["event"] for event in person.told] == ["accepted", "progress"]
+    assert person.told[1]["text"] == f"{RIVAL} This change connects nevertheless, and ends that one's connection."
+    assert [order.kind.value for order in contested.look()] == [verb]
+
+
+@pytest.mark.parametrize("verb", ["examine", "rehearse", "rotate"])
+def test_without_a_rival_everything_connects_and_nobody_is_warned(house: House, verb: str) -> None:
+    """As ever."""
+    person = house.say(verb)
+    assert [event["event"] for event in person.told] == ["accepted"]
+    assert len(house.look()) == 1
+
+
+def test_probation_makes_one_proof_instead_of_one_a_minute(contested: House) -> None:
+    """The one at its end, without which nothing becomes final."""
+    house = contested
+    until = NOW + timedelta(minutes=10)
+    house.daemon.outlook._archive.change = make.record(Phase.DEPLOYED, probation_until=until, checked_at=NOW)
+    house.clock.advance(minutes=5)
+    assert house.look() == []
+    assert isinstance(house.daemon.outlook.following(), Wait)
+    house.clock.advance(minutes=5)
+    assert [order.do for order in house.look()] == [Do.GO_ON]
+    house.daemon.session._rival = ""
+    house.clock.advance(minutes=-5)
+    house.finish()
+    house.daemon.outlook._archive.change = make.record(Phase.DEPLOYED, probation_until=until, checked_at=NOW)
+    assert [order.do for order in house.look()] == [Do.GO_ON], "without a rival it is proven every minute"
+
+
+def test_a_rival_is_told_everywhere(contested: House, tmp_path: Path) -> None:
+    """Status, metrics and shadow; and still while a connection is up that may be ended in the next second."""
+    daemon = contested.daemon
+    contested.look()
+    assert (daemon.status()["exit"], daemon.status()["health"]) == (1, [f"{RIVAL} It keeps away."])
+    assert "iot_cert_client_id_contested 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
+    daemon.session.state, daemon.session._up_since = "up", monotonic()
+    assert (daemon.status()["exit"], daemon.status()["health"]) == (1, [RIVAL])
+    assert shadow.report(daemon.status(), shadow.Wish())["clientIdContested"] is True
+    daemon.session._up_since -= STEADY
+    assert (daemon.status()["exit"], daemon.status()["health"]) == (0, [])
+    assert shadow.report(daemon.status(), shadow.Wish())["clientIdContested"] is None

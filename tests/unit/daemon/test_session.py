@@ -1,0 +1,231 @@
+"""What the session does about a connection that ends: on a clock that the test moves, with links that only obey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from fleet import HandClock
+
+from agent.core import troubles
+from agent.core.link import STEADY
+from agent.daemon.loop import Loop
+from agent.daemon.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agent.core.failure import Failure
+
+MODULE = "agent.daemon.session"
+
+
+class ObedientLink:
+    """A connection that comes up and ends when the test says so."""
+
+    made: ClassVar[list[ObedientLink]]
+
+    def __init__(self, _connector: object, _post: object, listener: Any) -> None:
+        self._listener = listener
+        self.up = False
+        self.client_id = ""
+        type(self).made.append(self)
+
+    def open(self, _name: str, client_id: str, _credential: object, _trust: object) -> None:
+        """Begin to connect."""
+        self.client_id = client_id
+
+    def expire(self) -> None:
+        """It never takes long."""
+
+    def close(self) -> None:
+        """End it from this side."""
+        self.end(None)
+
+    def come_up(self) -> None:
+        """Let the broker accept it."""
+        self.up = True
+        self._listener.on_up(self)
+
+    def end(self, failure: Failure | None, *, taken_over: bool = False) -> None:
+        """Let it be over."""
+        self.up = False
+        self._listener.on_over(self, failure, taken_over=taken_over)
+
+
+@dataclass(frozen=True)
+class Set:
+    """A set to connect with."""
+
+    generation: int
+    client_id: str
+    directory: Path
+
+
+@dataclass
+class Diary:
+    """Whoever the session belongs to, and what it heard."""
+
+    takeovers: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    def on_connected(self, _link: object) -> None:
+        """The session's own state says so, too."""
+
+    def on_disconnected(self, _why: str) -> None:
+        """The session's own state says so, too."""
+
+    def on_doubt(self, failure: Failure) -> None:
+        """Remember it."""
+        self.doubts.append(failure.code)
+
+    def on_taken_over(self, why: str) -> None:
+        """Remember it."""
+        self.takeovers.append(why)
+
+
+class Scene:
+    """A session, its clock and its links."""
+
+    def __init__(self, path: Path, clock: HandClock, link: type[ObedientLink]) -> None:
+        self.path = path
+        self.clock = clock
+        self.diary = Diary()
+        self._link = link
+        self.loop = Loop()
+        self.session = Session(self.loop, Connector(), self.diary, lambda: 0.5)  # type: ignore[arg-type]
+        self.use("gw-0042")
+
+    def use(self, client_id: str, generation: int = 1) -> None:
+        """Have it connect with a set."""
+        self.session.use(Set(generation, client_id, self.path))
+
+    @property
+    def made(self) -> list[ObedientLink]:
+        """Every attempt so far."""
+        return self._link.made
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and what is due happen."""
+        self.clock.now += seconds
+        self.loop.post(lambda: None)
+        self.loop.turn()
+
+    def until_tried(self) -> float:
+        """Let time pass until the next attempt, and return how much that was."""
+        attempts, start = len(self.made), self.clock.now
+        while len(self.made) == attempts:
+            self.pass_time(0.5)
+            assert self.clock.now - start < 4000, "it has given up"
+        return self.clock.now - start
+
+    def brief(self, lasted: float = 3.0) -> None:
+        """Let the next attempt come up and be hung up on."""
+        self.until_tried()
+        self.made[-1].come_up()
+        self.pass_time(lasted)
+        self.made[-1].end(troubles.hung_up())
+
+
+class Connector:
+    """As much of a connector as a session looks at."""
+
+    class timeouts:  # noqa: N801 - an attribute of the real one
+        """Seconds."""
+
+        connect = 60.0
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """Give a session that has something to connect with."""
+    clock = HandClock()
+
+    class Links(ObedientLink):
+        made: ClassVar[list[ObedientLink]] = []
+
+    for module in (MODULE, "agent.daemon.loop"):
+        monkeypatch.setattr(f"{module}.monotonic", clock)
+    monkeypatch.setattr(f"{MODULE}.Link", Links)
+    for name in ("key.pem", "certificate.pem", "trust.pem"):
+        (tmp_path / name).write_text(name)
+    made = Scene(tmp_path, clock, Links)
+    yield made
+    made.loop.close()
+
+
+def test_three_brief_connections_make_it_keep_away(scene: Scene) -> None:
+    """The broker gave no reason; the sentence says what was seen and what is needed, and the ladder was asked once."""
+    for _ in range(2):
+        scene.brief()
+        assert (scene.session.state, scene.session.contested) == ("down", "")
+    scene.brief()
+
+    assert scene.session.state == "taken-over"
+    assert scene.diary.takeovers == [scene.session.why]
+    assert scene.session.why.startswith("3 connections in a row came up as gw-0042 and were hung up on within seconds")
+    assert "keeps away for" in scene.session.why
+    assert scene.diary.doubts == ["hung-up"]
+    assert scene.until_tried() >= 30
+
+
+def test_it_stays_contested_until_a_connection_lasts(scene: Scene) -> None:
+    """What comes up may be taken over in the next second; after half a minute it is believed."""
+    for _ in range(3):
+        scene.brief()
+    scene.until_tried()
+    assert scene.session.state == "taken-over"
+    scene.made[-1].come_up()
+
+    assert scene.session.state == "up"
+    assert scene.session.contested.endswith("every client needs an id of its own.")
+    scene.pass_time(STEADY)
+    assert scene.session.contested == ""
+
+
+def test_a_takeover_that_the_broker_tells_of_is_believed_at_once(scene: Scene) -> None:
+    """No ladder is asked: the certificate was accepted."""
+    scene.until_tried()
+    scene.made[-1].come_up()
+    scene.made[-1].end(troubles.lost("SESSION_TAKEN_OVER"), taken_over=True)
+
+    assert scene.session.state == "taken-over"
+    assert scene.session.contested == "Another client connected as gw-0042; every client needs an id of its own."
+    assert scene.diary.doubts == []
+
+
+def test_a_refusal_after_a_takeover_is_looked_into(scene: Scene) -> None:
+    """The next attempt does not come up: that is no rival's doing, and nothing is held back on account of one."""
+    for _ in range(3):
+        scene.brief()
+    scene.until_tried()
+    scene.made[-1].end(troubles.hung_up())
+
+    assert (scene.session.state, scene.session.contested) == ("down", "")
+    assert scene.diary.doubts == ["hung-up"] * 2  # after the second and the fourth in a row
+
+
+def test_under_another_client_id_the_rival_is_forgotten(scene: Scene) -> None:
+    """The operator has given the agent one of its own: it connects at once, and says nothing of the old one."""
+    for _ in range(3):
+        scene.brief()
+    scene.session.use(None)
+    scene.use("gw-0042-cert-agent")
+    assert (scene.session.state, scene.session.contested) == ("down", "")
+    assert scene.until_tried() < 3
+    assert scene.made[-1].client_id == "gw-0042-cert-agent"
+    scene.made[-1].end(troubles.hung_up())
+    assert scene.until_tried() < 5, "the delays begin anew"
+
+
+def test_another_set_under_the_same_client_id_has_the_same_rival(scene: Scene) -> None:
+    """A new certificate does not make the other client go away."""
+    for _ in range(3):
+        scene.brief()
+    scene.use("gw-0042", generation=2)
+    scene.until_tried()
+    scene.made[-1].come_up()
+
+    assert scene.session.contested
