@@ -28,6 +28,7 @@ from agent.core.lifecycle import (
     ChangeRecord,
     Condemned,
     Deployed,
+    Doubted,
     Event,
     GenerationPrepared,
     Hastened,
@@ -51,7 +52,7 @@ from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
 from agent.core.wording import clock_time
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError, StoreInDoubtError
 from agent.ports import Progress
-from agent.prover import AskedError, Prover, ask
+from agent.prover import AskedError, ComparedError, Prover, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -166,6 +167,13 @@ class Engine:
         record = self._require()
         if record.retry_at is not None and not record.phase.ended:
             self._take(Hastened(at=self._world.clock.now()))
+
+    def doubt(self) -> None:
+        """Prove the set on probation soon: the daemon's session with it was lost, or refused."""
+        record = self._require()
+        event = decide.doubted(record, self._facts(record), self._settings.limits)
+        if event is not None:
+            self._take(event)
 
     def _was_under_way(self, record: ChangeRecord) -> bool:
         """Whether a step may have been cut off: only then does a start count as one without progress."""
@@ -312,6 +320,7 @@ class Engine:
             return self._perform(action, record, facts)
         except CloudError as error:
             failure = error.failure
+            facts = replace(facts, base_accepted=isinstance(error, ComparedError) and error.base_accepted)
         except StoreError as error:
             failure = self._store_failure(error, record)
         except (MaterialError, RefusedError) as error:
@@ -870,6 +879,8 @@ class Engine:
     def _announce(self, before: ChangeRecord, record: ChangeRecord, event: Event) -> None:
         if isinstance(event, Resumed):
             self._tell("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")
+        elif isinstance(event, Doubted):
+            self._tell("note", "The session was lost or refused on probation, so the set is proven before its turn.")
         elif record.failure is not None and record.failure is not before.failure:
             self._tell("trouble", f"{record.failure} {record.failure.remedy}".rstrip(), record.failure.kind)
         elif isinstance(event, Deployed) and event.problem is not None:

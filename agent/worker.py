@@ -224,6 +224,8 @@ class Task:
             return
         if self._order.hasten:
             self._engine.hasten()
+        if self._order.doubt:
+            self._engine.doubt()
         self._note(self._carry())
 
     def _climb(self) -> None:

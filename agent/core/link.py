@@ -7,6 +7,8 @@ Rules:
 * One hang-up proves nothing (AWS IoT Core hangs up without a word on a revoked certificate, and so does a bad path).
   Two in a row that a refused certificate could explain raise the suspicion, and the ladder's control connections
   decide. While it stays like that, the ladder is asked after ever more failures: 2, 4, 8, ...
+* A set on probation is another matter: the one before is kept ready for just this. There the first suspicion has the
+  set proven, against a control, and nothing is concluded from it alone.
 * A connection taken over by another client with the same id is not won back at once: two that fight would cut each
   other off for ever. The delay starts at half a minute, grows to an hour, and is only forgotten after hours of peace.
 """
@@ -57,11 +59,13 @@ class Verdict:
         standing: What to remember.
         delay: Seconds before the next attempt.
         doubt: Whether to let the ladder find out if the certificate is refused.
+        suspicion: Whether a refused certificate could explain it: enough to prove a set on probation anew.
     """
 
     standing: Standing
     delay: float
     doubt: bool = False
+    suspicion: bool = False
 
 
 def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdict:
@@ -76,7 +80,7 @@ def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdic
     following = replace(standing, failures=standing.failures + 1, suspicions=suspicions)
     delay = _spread(_BACKOFFS.get(failure.kind, _ORDINARY), following.failures, chance)
     doubt = suspicions >= 2 and suspicions & (suspicions - 1) == 0  # noqa: PLR2004 - powers of two
-    return Verdict(standing=following, delay=delay, doubt=doubt)
+    return Verdict(standing=following, delay=delay, doubt=doubt, suspicion=suspicions > 0)
 
 
 def after_loss(standing: Standing, failure: Failure, lasted: float, chance: float) -> Verdict:

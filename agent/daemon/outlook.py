@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.adapters import standing
 from agent.adapters.clock import SystemClock
 from agent.core import overview, retirement, schedule, timekeeping
-from agent.core.decide import Action, Facts, next_action, plainly, requests_of
+from agent.core.decide import Action, Facts, doubted, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.records import public
 from agent.daemon.archive import Archive, touched
@@ -149,11 +149,18 @@ class Outlook:
     def following(self) -> Action | None:
         """Return what the change in flight does next, or None without one."""
         change = self.change
-        if change is None:
-            return None
+        return None if change is None else next_action(change, self._facts(change), self.config.limits)
+
+    def _facts(self, change: ChangeRecord) -> Facts:
         earlier = requests_of(record for record in self.history if record.id != change.id)
-        facts = Facts(clock=self.reading(), current=self.generation, expected_thing=self.thing, requests=earlier)
-        return next_action(change, facts, self.config.limits)
+        return Facts(clock=self.reading(), current=self.generation, expected_thing=self.thing, requests=earlier)
+
+    def doubts(self, generation: int | None) -> bool:
+        """Whether a set that is suspected is on probation, and is to be proven before its turn for that."""
+        change = self.change
+        if change is None or change.generation != generation:
+            return False
+        return doubted(change, self._facts(change), self.config.limits) is not None
 
     def plan(self) -> Plan:
         """Return what is planned now."""

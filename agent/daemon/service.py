@@ -325,8 +325,13 @@ class Daemon:
         """See `agent.daemon.session.Owner`."""
         if self.outlook.change is None:
             self.submit(Order(do=Do.CLIMB, reason=failure.message, origin=Origin.LADDER))
-        elif heals_with_network(self.outlook.change.failure):
+        elif heals_with_network(self.outlook.change.failure) and not self.outlook.change.phase.activated:
             self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+
+    def on_suspicion(self) -> None:
+        """See `agent.daemon.session.Owner`."""
+        if self.outlook.doubts(self.session.generation):
+            self.submit(Order(do=Do.GO_ON, doubt=True, orderly=True))
 
     # -- workers ---------------------------------------------------------------------------------------------------
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import make
 import pytest
-from make import DAY, HOUR, NOW
+from make import DAY, HOUR, NOW, SECOND
 
 from agent.adapters.clock import monotonic
 from agent.config import Config
-from agent.core.lifecycle import Phase
+from agent.core import troubles
+from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.orders import Do, Order
+from agent.core.records import encode_record
 from agent.core.schedule import LOOK_EVERY, Suggestion
 from agent.core.values import Kind, Origin
 from agent.daemon.service import Daemon
@@ -77,6 +79,11 @@ class House:
     def due(self) -> None:
         """Let the set's turn have come."""
         self.see(age=timedelta(days=396))
+
+    def change(self, record: ChangeRecord) -> None:
+        """Let a change be in flight, as a worker left it."""
+        (self.config.state_dir / "change.json").write_bytes(encode_record(record))
+        self.daemon.outlook.refresh()
 
     def look(self) -> list[Order]:
         """Consider, and return what was ordered by that."""
@@ -252,6 +259,49 @@ def test_a_change_that_found_its_source_refused_is_followed_by_the_ladder(house:
     record = make.finished(Phase.REJECTED)
     house.finish(change={"id": record.id, "kind": "rotate", "phase": "rejected"}, locked_out=True, exit=1)
     assert house.orders[-1].do is Do.CLIMB
+
+
+def test_a_session_that_is_lost_on_probation_has_the_set_proven_once(house: House) -> None:
+    """Long before its turn; while that is ordered a second loss orders nothing more."""
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW - 30 * SECOND))
+    assert house.look() == []
+    house.daemon.session.generation = 7
+    house.daemon.on_suspicion()
+    house.daemon.on_suspicion()
+    assert [(order.do, order.doubt, order.hasten) for order in house.look()] == [(Do.GO_ON, True, False)]
+    house.finish()
+    assert house.look() == []
+
+
+@pytest.mark.parametrize(
+    ("generation", "record"),
+    [
+        (6, make.record(Phase.DEPLOYED)),  # the session of the set before
+        (7, make.record(Phase.DEPLOYED, checked_at=NOW - 58 * SECOND, prove_at=NOW + SECOND)),
+        (7, make.record(Phase.PREPARED, retry_at=NOW + HOUR)),
+        (7, None),
+    ],
+)
+def test_a_session_that_is_lost_orders_no_proof_otherwise(
+    house: House, generation: int, record: ChangeRecord | None
+) -> None:
+    """Of another set, or of one that is proven in a moment, or with nothing on probation: two doubts are needed."""
+    if record is not None:
+        house.change(record)
+    house.daemon.session.generation = generation
+    house.daemon.on_suspicion()
+    assert house.look() == []
+
+
+def test_repeated_doubts_hasten_no_proof_on_probation(house: House) -> None:
+    """The first suspicion has brought it forward, as far as proofs may follow one another."""
+    failure = troubles.hung_up()
+    house.change(make.record(Phase.DEPLOYED, prove_at=NOW, retry_at=NOW + 3 * SECOND, failure=failure))
+    house.daemon.on_doubt(failure)
+    assert house.look() == []
+    house.change(make.record(Phase.PREPARED, retry_at=NOW + HOUR, failure=failure))
+    house.daemon.on_doubt(failure)
+    assert [(order.do, order.hasten) for order in house.look()] == [(Do.GO_ON, True)]
 
 
 def test_nothing_is_begun_while_stopping(house: House) -> None:
