@@ -5,7 +5,8 @@ Rules:
 * Nothing is decided here. What to do next, what a failure means and every sentence about it come from
   `agent.core.decide`; this module knows how to do each thing and what to hand to whom.
 * The record is durable before the step it announces is taken. When it cannot be made durable nothing further is done
-  before it is: what has happened is kept in memory and saved again.
+  before it is: what has happened is kept in memory and saved again. Only what a restart can do without is left for
+  later; see `agent.core.probation`.
 * A session is used for one source and dropped at the first error, so that a late reply can never be taken for the
   answer to another request.
 * It refuses to sleep: `run` returns when the next action is to wait. The caller decides how long it has.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent.core import acceptance, decide, retirement, timekeeping, topics, troubles
+from agent.core import acceptance, decide, probation, retirement, timekeeping, topics, troubles
 from agent.core.dependants import Occasion
 from agent.core.diagnosis import Examination
 from agent.core.failure import Failure, FailureClass
@@ -342,7 +343,10 @@ class Engine:
     def _take(self, event: Event) -> None:
         before = self._require()
         record = advance(before, event)
-        self._record, self._saved = record, False
+        self._record = record
+        if self._saved and probation.is_quiet(before, record):
+            return
+        self._saved = False
         try:
             self._world.store.save_change(record)
         except StoreError as error:

@@ -10,10 +10,13 @@ Rules:
 * "Not authorised" may also be an operator who is changing the policy, or a part of the cloud that does not know of it
   yet. So it has to last as long as any other refusal of a fresh certificate, though not the ten minutes of a set that
   never had a request answered: the base, under the same policy, is answered meanwhile.
+* When the set was proven last is kept in memory: a gateway that restarts proves it once more, and its flash is spared
+  a write a minute. Whatever else a proof changes is durable.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -47,6 +50,12 @@ def proof_on_doubt(record: ChangeRecord, now: datetime) -> datetime:
     apart = min(PROOFS_APART * (1 << min(record.doubts, 10)), PROOFS_APART_AT_MOST)
     last = record.prove_at or record.checked_at or record.entered_at
     return min(max(now, last + apart), now + apart)  # a clock that was set back puts no proof off
+
+
+def is_quiet(before: ChangeRecord, after: ChangeRecord) -> bool:
+    """Whether a restart can do without what has changed: it would prove the set once more, and that is all."""
+    again = before.checked_at is not None  # that a set was accepted for the first time is to be known for ever
+    return again and after == replace(before, checked_at=after.checked_at, good_time=after.good_time)
 
 
 def was_accepted(record: ChangeRecord) -> bool:

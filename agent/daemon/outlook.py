@@ -6,7 +6,7 @@ It is fed by what workers saw and reads the records itself. It decides nothing o
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.adapters import standing
@@ -54,6 +54,8 @@ class Outlook:
         self.pause: Pause | None = None
         self.suggestion: Suggestion | None = None
         self._archive = Archive(config.state_dir)
+        self._change: ChangeRecord | None = None
+        self._proven: tuple[str, datetime] | None = None
         self._seen: dict[str, Any] | None = None
         self._signature: tuple[object, ...] = ()
 
@@ -62,9 +64,11 @@ class Outlook:
         self.config = config
         self.clock = self._given_clock or SystemClock(vouched=config.vouched_clock)
 
-    def take(self, seen: object) -> None:
-        """Take what a worker saw, and read the records again."""
-        self._archive.refresh()
+    def take(self, seen: object, change: object = None) -> None:
+        """Take what a worker saw, and how it left the change in flight, and read the records again."""
+        if isinstance(change, dict) and change.get("checked_at"):
+            self._proven = str(change.get("id")), overview.instant(change["checked_at"])
+        self.refresh()
         if isinstance(seen, dict):
             self._seen = seen
         self._signature = self._look_at_files()
@@ -72,6 +76,9 @@ class Outlook:
     def refresh(self) -> None:
         """Read the records again; a worker has just told of a step."""
         self._archive.refresh()
+        self._change = self._archive.change
+        if self._change is not None and self._proven is not None and self._proven[0] == self._change.id:
+            self._change = replace(self._change, checked_at=self._proven[1])  # which is not written each time
 
     @property
     def blind(self) -> bool:
@@ -104,7 +111,7 @@ class Outlook:
     @property
     def change(self) -> ChangeRecord | None:
         """The change in flight."""
-        return self._archive.change
+        return self._change
 
     @property
     def history(self) -> tuple[ChangeRecord, ...]:

@@ -375,7 +375,7 @@ class Daemon:
     def _on_end(self, end: dict[str, Any]) -> None:
         order, client = self._worker.order if self._worker else Order(do=Do.LOOK), self._asker
         self._worker = self._asker = None
-        self.outlook.take(end.get("document"))
+        self.outlook.take(end.get("document"), end.get("change"))
         self.desk.look_back()
         error = end.get("error")
         self._orderly = error is None

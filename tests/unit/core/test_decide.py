@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make import DAY, HOUR, MINUTE, NOW, SECOND
 
-from agent.core import decide
+from agent.core import decide, probation
 from agent.core.decide import FINAL_CODES, TOKEN_LIFETIME, Limits, Wait, after_failure, next_action, requests_of
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
@@ -800,6 +800,34 @@ def test_a_proof_within_probation_that_fails_is_tried_again_and_keeps_the_set() 
 
     assert waits(record, NOW + MINUTE).code == "retry"
     assert type(act(record, record.retry_at)) is decide.HoldProbation
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_a_proof_of_a_quiet_probation_is_nothing_that_a_restart_needs(*, synchronised: bool) -> None:
+    """It says only when, and a restart proves the set once more."""
+    record = make.record(Phase.DEPLOYED, anchor="ef" * 32)
+    event = make.event(ProbationHeld, NOW + MINUTE, synchronised=synchronised, anchor="ef" * 32)
+
+    assert probation.is_quiet(record, advance(record, event))
+
+
+@pytest.mark.parametrize(
+    ("record", "event"),
+    [
+        (make.record(Phase.DEPLOYED, anchor="ab" * 32), make.event(ProbationHeld, anchor="ef" * 32)),
+        (make.record(Phase.DEPLOYED, checked_at=None), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED, prove_at=NOW, doubts=1), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED, refusals=1), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED, failure=make.failure(), attempts=1), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED, resumes=1), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED), make.event(ProbationPassed)),
+        (make.record(Phase.DEPLOYED), make.event(StepFailed)),
+        (make.record(Phase.DEPLOYED), make.event(Doubted)),
+    ],
+)
+def test_whatever_else_happens_on_probation_is_durable(record: ChangeRecord, event: Event) -> None:
+    """Another anchor, the first answer ever, the end of a trouble, of probation, or the beginning of one."""
+    assert not probation.is_quiet(record, advance(record, event))
 
 
 # -- probation, when the set is doubted --------------------------------------------------------------------------------

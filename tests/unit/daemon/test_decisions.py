@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import make
 import pytest
-from make import DAY, HOUR, NOW, SECOND
+from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.adapters.clock import monotonic
 from agent.config import Config
 from agent.core import troubles
 from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.orders import Do, Order
-from agent.core.records import encode_record
+from agent.core.plain import to_plain
+from agent.core.records import encode_record, public
 from agent.core.schedule import LOOK_EVERY, Suggestion
 from agent.core.values import Kind, Origin
 from agent.daemon.service import Daemon
@@ -84,6 +85,10 @@ class House:
         """Let a change be in flight, as a worker left it."""
         (self.config.state_dir / "change.json").write_bytes(encode_record(record))
         self.daemon.outlook.refresh()
+
+    def finish_change(self, record: ChangeRecord) -> None:
+        """Let a worker have left a change like this, and that change be gone."""
+        self.daemon.outlook.take(None, public(record))
 
     def look(self) -> list[Order]:
         """Consider, and return what was ordered by that."""
@@ -271,6 +276,27 @@ def test_a_session_that_is_lost_on_probation_has_the_set_proven_once(house: Hous
     assert [(order.do, order.doubt, order.hasten) for order in house.look()] == [(Do.GO_ON, True, False)]
     house.finish()
     assert house.look() == []
+
+
+def test_a_proof_that_was_not_written_down_is_known_from_the_worker_that_made_it(house: House) -> None:
+    """The record on disk knows of an earlier one only; by it the set would be proven again at once, and for ever."""
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW - 2 * MINUTE))
+    assert [order.do for order in house.look()] == [Do.GO_ON]
+    wait = {"why": "on probation", "until": to_plain(NOW + MINUTE), "code": "probation", "failure": None}
+    house.finish(change=public(make.record(Phase.DEPLOYED, checked_at=NOW)), wait=wait, exit=0)
+    assert house.look() == []
+    assert house.daemon.status()["change"]["checked_at"] == to_plain(NOW)
+    house.daemon.outlook.refresh()
+    assert house.look() == []
+    house.clock.advance(seconds=60)
+    assert [order.do for order in house.look()] == [Do.GO_ON]
+
+
+def test_what_is_known_of_one_change_is_not_held_for_another(house: House) -> None:
+    """The next change has a probation of its own."""
+    house.finish_change(make.record(Phase.DEPLOYED, id="c-0", checked_at=NOW))
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW - 2 * MINUTE))
+    assert [order.do for order in house.look()] == [Do.GO_ON]
 
 
 @pytest.mark.parametrize(
