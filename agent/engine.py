@@ -28,6 +28,7 @@ from agent.core.lifecycle import (
     CertificateIssued,
     ChangeRecord,
     Condemned,
+    Confirmed,
     Deployed,
     Doubted,
     Event,
@@ -660,6 +661,27 @@ class Engine:
             ) from error
         self._take(Condemned(at=now, failure=failure))
 
+    def confirm(self) -> ChangeRecord:
+        """Take the word of a person or program that the set on probation works: one more proof makes it final.
+
+        Returns:
+            The change in flight, to be carried on; with none in flight the last one, which is final already.
+
+        Raises:
+            RefusedError: Nothing is on probation, or what is on probation is being given up.
+        """
+        record = self._record
+        if record is None:
+            last = next(reversed(self._world.store.history()), None)
+            if last is not None and last.phase.succeeded:
+                return last
+        refusal = probation.unconfirmable(record)
+        if record is None or refusal:
+            raise RefusedError(refusal, hint="`iot-cert status` shows how things are.")
+        if not record.phase.ended:
+            self._take(Confirmed(at=self._world.clock.now()))
+        return record
+
     def adopt(self, found: Adoptable) -> ChangeRecord:
         """Plan a change that proves and uses a key and certificate which somebody put in place by hand.
 
@@ -883,6 +905,8 @@ class Engine:
     def _announce(self, before: ChangeRecord, record: ChangeRecord, event: Event) -> None:
         if isinstance(event, Resumed):
             self._tell("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")
+        elif isinstance(event, Confirmed):
+            self._tell("note", f"Generation {record.generation} is confirmed; one more proof makes it final.")
         elif isinstance(event, Doubted):
             self._tell("note", "The session was lost or refused on probation, so the set is proven before its turn.")
         elif record.failure is not None and record.failure is not before.failure:

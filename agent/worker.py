@@ -28,6 +28,7 @@ from agent.core.orders import MAX_LINE, Do, Order, decode_order
 from agent.core.plain import PlainError, encode, to_plain
 from agent.core.records import public
 from agent.core.values import ByHand, Kind
+from agent.engine import Outcome
 from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
 from agent.healing import heal, locked_out
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from agent.compose import Parts
     from agent.config import Config
     from agent.core.values import Origin
-    from agent.engine import Outcome
     from agent.ports import Progress
 
 SHORT = timedelta(seconds=1)  # the session is nobody's while it waits
@@ -167,6 +167,9 @@ class Task:
             case Do.GIVE_UP:
                 engine.give_up(order.reason)
                 self._note(self._carry())
+            case Do.CONFIRM:
+                record = engine.confirm()
+                self._note(self._carry() if engine.change is not None else Outcome(record=record))
             case Do.CLIMB:
                 self._climb()
             case Do.REHEARSE | Do.EXAMINE:

@@ -1,4 +1,4 @@
-"""The verbs that change something: enroll, rotate, rollback. Without a daemon they take the lock and act themselves."""
+"""The verbs that change something, from enroll to confirm. Without a daemon they take the lock and act themselves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from agent.core.lifecycle import Phase
 from agent.core.plain import to_plain
 from agent.core.records import public
 from agent.core.values import Kind, Origin
-from agent.errors import ConfigError, MaterialError, RefusedError
+from agent.engine import Outcome
+from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyError
 from agent.healing import heal, locked_out
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.config import Config
     from agent.core.lifecycle import ChangeRecord
-    from agent.engine import Engine, Outcome
+    from agent.engine import Engine
 
 
 class Changer:
@@ -37,7 +38,7 @@ class Changer:
 
         self.config = config
         self.engine = engine
-        self.reason = str(arguments.reason)
+        self.reason = str(getattr(arguments, "reason", ""))
         self.output = output
         self._follower = Follower(
             engine=engine,
@@ -119,6 +120,12 @@ class Changer:
             self.follow()  # it had ended, and only its line in the history was missing
         return self.conclude(self.run(Kind.ROLLBACK, Origin.TECHNICIAN, self.reason))
 
+    def confirm(self) -> Exit:
+        """Make the set on probation final, after one more proof."""
+        self.engine.recover()
+        record = self.engine.confirm()
+        return self.conclude(self.follow() if self.engine.change is not None else Outcome(record=record))
+
     def climb(self, why: str) -> Exit:
         """Find a set that works, put it in place, and rotate from there."""
         healed = heal(self.engine, self.run, self.follow, why, rotate_from_current=True)
@@ -155,11 +162,22 @@ def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     code = conversation.change(config, arguments, output)
     if code is not None:
         return code
+    try:
+        return _here(config, arguments, output)
+    except StoreBusyError as error:
+        if arguments.verb != "confirm":
+            raise
+        hint = "If it waits for the end of probation, stop it with Ctrl-C and confirm again; nothing is lost."
+        raise StoreBusyError(str(error), hint=hint) from error
+
+
+def _here(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     with open_parts(config, output, create=arguments.verb == "enroll") as parts:
         changer = Changer(config, parts.engine, arguments, output)
         verbs: dict[str, Callable[[], Exit]] = {
             "enroll": changer.enroll,
             "rotate": changer.rehearse if getattr(arguments, "dry_run", False) else changer.rotate,
             "rollback": changer.rollback,
+            "confirm": changer.confirm,
         }
         return verbs[arguments.verb]()

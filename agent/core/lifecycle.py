@@ -23,13 +23,14 @@ ladder goes on from there. `trust`, `import` and `rollback` changes enter at PRE
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.failure import OF_THE_SET, Failure, FailureClass
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from agent.core.values import Kind, Origin
 
@@ -115,6 +116,7 @@ class ChangeRecord:
         prove_at: From when the set on probation is to be proven, whatever its turn: a doubt, or a proof that failed.
         doubts: How often a doubt brought a proof forward since one was accepted.
         refusals: How often the activated set was refused since it was accepted.
+        confirmed_at: When somebody first said that the activated set works.
         order: What it was ordered by, for whoever must answer: ``job:<id>:<execution>``; empty otherwise.
         replaces: The id of the certificate that was in use when it was planned.
         retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
@@ -151,6 +153,7 @@ class ChangeRecord:
     prove_at: datetime | None = None
     doubts: int = 0
     refusals: int = 0
+    confirmed_at: datetime | None = None
     good_time: datetime | None = None
     order: str = ""
     replaces: str | None = None
@@ -189,6 +192,10 @@ class Doubted(Event):
     """
 
     prove_at: datetime
+
+
+class Confirmed(Event):
+    """A person or program says that the activated set works: probation ends with one more proof."""
 
 
 class KeyReady(Event):
@@ -361,6 +368,7 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.ACTIVE, Resumed): P.ACTIVE,
     (P.ACTIVE, Hastened): P.ACTIVE,
     (P.ACTIVE, Doubted): P.ACTIVE,
+    (P.ACTIVE, Confirmed): P.ACTIVE,
     (P.ACTIVE, ProbationHeld): P.ACTIVE,  # proven on a doubt while other programs are still being told
     (P.ACTIVE, Condemned): P.ACTIVE,
     (P.ACTIVE, RolledBack): P.ROLLED_BACK,
@@ -371,6 +379,7 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.DEPLOYED, Resumed): P.DEPLOYED,
     (P.DEPLOYED, Hastened): P.DEPLOYED,
     (P.DEPLOYED, Doubted): P.DEPLOYED,
+    (P.DEPLOYED, Confirmed): P.DEPLOYED,
     (P.DEPLOYED, Condemned): P.DEPLOYED,
     (P.DEPLOYED, RolledBack): P.ROLLED_BACK,
     (P.DEPLOYED, Rejected): P.REJECTED,
@@ -407,7 +416,9 @@ def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
 def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
     if isinstance(event, RolledBack) and record.condemned is None:
         raise IllegalTransitionError("a rollback needs the failure that condemned the new set")
-    if record.condemned is not None and isinstance(event, Doubted | Deployed | ProbationHeld | ProbationPassed):
+    if record.condemned is not None and isinstance(
+        event, Doubted | Confirmed | Deployed | ProbationHeld | ProbationPassed
+    ):
         raise IllegalTransitionError("a condemned set is rolled back, whatever else happens")
     if isinstance(event, Condemned):
         if record.base is None:
@@ -453,6 +464,9 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
         case Doubted(prove_at=prove_at):
             sooner = record.retry_at and min(record.retry_at, prove_at)
             return replace(record, prove_at=prove_at, doubts=record.doubts + 1, retry_at=sooner)
+        case Confirmed():
+            confirmed_at = record.confirmed_at or event.at
+            return replace(record, confirmed_at=confirmed_at, probation_until=event.at, retry_at=None)
         case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
             return _failed(record, failure, retry_at, event.at)
         case RequestBegun():
@@ -478,7 +492,8 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
         case GenerationPrepared():
             return replace(record, issued=_spent(record.issued))
         case Deployed(probation=probation, problem=problem):
-            return replace(record, probation_until=event.at + probation, degraded=problem)
+            trial = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
+            return replace(record, probation_until=event.at + trial, degraded=problem)
         case Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
             good_time = event.at if synchronised else record.good_time
             proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)

@@ -23,6 +23,7 @@ class Do(StrEnum):
     GO_ON = "go-on"  # carry the change in flight on
     BEGIN = "begin"  # begin a change and carry it on
     GIVE_UP = "give-up"  # give the change in flight up
+    CONFIRM = "confirm"  # take the word that the set on probation works
     CLIMB = "climb"  # find a set that works, and begin what leads there
     REHEARSE = "rehearse"  # all of a rotation that costs nothing
     EXAMINE = "examine"  # connect and try every permission, for the doctor

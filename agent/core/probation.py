@@ -58,6 +58,17 @@ def is_quiet(before: ChangeRecord, after: ChangeRecord) -> bool:
     return again and after == replace(before, checked_at=after.checked_at, good_time=after.good_time)
 
 
+def unconfirmable(record: ChangeRecord | None) -> str:
+    """Return why a change cannot be confirmed, as a sentence; empty when it can, or is final already."""
+    if record is None:
+        return "Nothing is on probation."
+    name = f"The {record.kind} {record.id}"
+    if record.condemned is not None or (record.phase.ended and not record.phase.succeeded):
+        why = record.condemned or record.failure
+        return f"{name} is being given up{f': {why.message}' if why else '.'}"
+    return "" if record.phase.activated else f"{name} is in phase {record.phase}; nothing is on probation yet."
+
+
 def was_accepted(record: ChangeRecord) -> bool:
     """Whether the activated set had a request answered before: `import --unproven` activates one that had not."""
     return record.phase.activated and record.checked_at is not None

@@ -18,6 +18,7 @@ from agent.core.lifecycle import (
     NOTHING_ISSUED,
     ChangeRecord,
     Condemned,
+    Confirmed,
     Deployed,
     Doubted,
     Event,
@@ -828,6 +829,37 @@ def test_a_proof_of_a_quiet_probation_is_nothing_that_a_restart_needs(*, synchro
 def test_whatever_else_happens_on_probation_is_durable(record: ChangeRecord, event: Event) -> None:
     """Another anchor, the first answer ever, the end of a trouble, of probation, or the beginning of one."""
     assert not probation.is_quiet(record, advance(record, event))
+
+
+# -- probation, when a person confirms ---------------------------------------------------------------------------------
+
+
+def test_a_confirmed_set_is_proven_once_more_and_then_final() -> None:
+    """Nine minutes of probation are not waited for, but no word makes a set final that is refused."""
+    record = advance(make.record(Phase.DEPLOYED), Confirmed(at=NOW + MINUTE))
+    assert type(act(record, NOW + MINUTE)) is decide.EndProbation
+
+    failed = advance(record, fails(record, make.failure(F.NETWORK), NOW + MINUTE))
+    assert failed.retry_at is not None
+    assert type(act(failed, failed.retry_at)) is decide.EndProbation
+    refused = advance(record, fails(record, REFUSED, NOW + MINUTE, base_accepted=True))
+    assert isinstance(fails(refused, REFUSED, NOW + 2 * MINUTE, base_accepted=True), Condemned)
+
+
+def test_a_confirmation_comes_after_the_others_are_told() -> None:
+    """In phase active they take the set up first."""
+    assert type(act(advance(make.record(Phase.ACTIVE), Confirmed(at=NOW)))) is decide.Deploy
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_what_can_be_confirmed_and_why_the_rest_cannot(phase: Phase) -> None:
+    """On probation or final already; otherwise a sentence says what it is instead."""
+    why = probation.unconfirmable(make.record(phase))
+
+    assert (not why) == phase.activated
+    assert not why or (why.startswith("The rotate c-1 is ") and why.endswith("."))
+    assert "is being given up" in probation.unconfirmable(make.record(phase, condemned=REFUSED))
+    assert probation.unconfirmable(None) == "Nothing is on probation."
 
 
 # -- probation, when the set is doubted --------------------------------------------------------------------------------

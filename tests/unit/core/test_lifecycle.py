@@ -17,6 +17,7 @@ from agent.core.lifecycle import (
     CertificateIssued,
     ChangeRecord,
     Condemned,
+    Confirmed,
     Deployed,
     Doubted,
     Event,
@@ -381,6 +382,8 @@ def test_a_condemned_set_is_rolled_back_and_keeps_its_reason(phase: Phase) -> No
         (Phase.ACTIVE, ProbationHeld),
         (Phase.ACTIVE, Doubted),
         (Phase.DEPLOYED, Doubted),
+        (Phase.ACTIVE, Confirmed),
+        (Phase.DEPLOYED, Confirmed),
         (Phase.DEPLOYED, ProbationHeld),
         (Phase.DEPLOYED, ProbationPassed),
     ],
@@ -451,6 +454,31 @@ def test_a_doubt_and_a_refusal_outlast_the_telling_of_the_others() -> None:
     record = after(make.record(Phase.ACTIVE, prove_at=NOW, doubts=1, refusals=1), Deployed)
 
     assert (record.phase, record.prove_at, record.doubts, record.refusals) == (Phase.DEPLOYED, NOW, 1, 1)
+
+
+def test_a_confirmation_ends_probation_and_every_delay() -> None:
+    """It is dated once, and takes nothing away of what was counted or has failed."""
+    record = worn(Phase.DEPLOYED)
+    confirmed = advance(record, Confirmed(at=NOW + SECOND))
+    assert confirmed == replace(record, confirmed_at=NOW + SECOND, probation_until=NOW + SECOND, retry_at=None)
+
+    again = advance(confirmed, Confirmed(at=NOW + MINUTE))
+    assert (again.confirmed_at, again.probation_until) == (NOW + SECOND, NOW + MINUTE)
+
+
+def test_a_confirmation_before_the_others_are_told_ends_probation_as_it_begins() -> None:
+    """A program that was just restarted may say so before the agent has seen it come up."""
+    record = after(make.record(Phase.ACTIVE), Confirmed)
+    record = advance(record, Deployed(at=NOW + MINUTE, probation=7 * MINUTE))
+
+    assert (record.phase, record.confirmed_at, record.probation_until) == (Phase.DEPLOYED, NOW, NOW + MINUTE)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.ACTIVE, Phase.DEPLOYED}])
+def test_nothing_but_a_set_in_use_on_probation_is_confirmed(phase: Phase) -> None:
+    """What is not in use yet cannot work, and what is final needs no word."""
+    with pytest.raises(IllegalTransitionError):
+        after(make.record(phase), Confirmed)
 
 
 def test_probation_counts_from_deployment() -> None:

@@ -254,6 +254,18 @@ class Gateway(RuleBasedStateMachine):
             )
             self._check()
 
+    @precondition(lambda self: self.record.phase in {Phase.ACTIVE, Phase.DEPLOYED})
+    @precondition(lambda self: self.record.condemned is None)
+    @rule()
+    def confirm(self) -> None:
+        """A person says that the set works; only a proof makes it final."""
+        before = self.record
+        self._take(lifecycle.Confirmed(at=self.now))
+        assert (self.record.phase, self.record.failure) == (before.phase, before.failure)
+        if self._facts().clock.believable and before.resumes <= LIMITS.resumes and before.phase is Phase.DEPLOYED:
+            assert isinstance(self._action(), decide.EndProbation)
+        self._check()
+
     @rule(failure=FAILURES)
     def fail_while_the_clock_is_lost(self, failure: Failure) -> None:
         """The clock falls back to 1970 within a step that then fails; nothing is concluded from that."""
