@@ -5,7 +5,8 @@ Rules:
 * Nothing is decided here. What to do next, what a failure means and every sentence about it come from
   `agent.core.decide`; this module knows how to do each thing and what to hand to whom.
 * The record is durable before the step it announces is taken. When it cannot be made durable nothing further is done
-  before it is: what has happened is kept in memory and saved again.
+  before it is: what has happened is kept in memory and saved again. Only what a restart can do without is left for
+  later; see `agent.core.probation`.
 * A session is used for one source and dropped at the first error, so that a late reply can never be taken for the
   answer to another request.
 * It refuses to sleep: `run` returns when the next action is to wait. The caller decides how long it has.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.core import acceptance, decide, retirement, timekeeping, topics, troubles
+from agent.core import acceptance, decide, probation, retirement, timekeeping, topics, troubles
 from agent.core.dependants import Occasion
 from agent.core.diagnosis import Examination
 from agent.core.failure import Failure, FailureClass
@@ -27,7 +28,9 @@ from agent.core.lifecycle import (
     CertificateIssued,
     ChangeRecord,
     Condemned,
+    Confirmed,
     Deployed,
+    Doubted,
     Event,
     GenerationPrepared,
     Hastened,
@@ -51,7 +54,7 @@ from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
 from agent.core.wording import clock_time
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError, StoreInDoubtError
 from agent.ports import Progress
-from agent.prover import AskedError, Prover, ask
+from agent.prover import AskedError, ComparedError, Prover, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -160,6 +163,13 @@ class Engine:
         record = self._require()
         if record.retry_at is not None and not record.phase.ended:
             self._take(Hastened(at=self._world.clock.now()))
+
+    def doubt(self) -> None:
+        """Prove the set on probation soon: the daemon's session with it was lost, or refused."""
+        record = self._require()
+        event = decide.doubted(record, self._facts(record), self._settings.limits)
+        if event is not None:
+            self._take(event)
 
     def _was_under_way(self, record: ChangeRecord) -> bool:
         """Whether a step may have been cut off: only then does a start count as one without progress."""
@@ -327,6 +337,7 @@ class Engine:
             return self._perform(action, record, facts)
         except CloudError as error:
             failure = error.failure
+            facts = replace(facts, base_accepted=isinstance(error, ComparedError) and error.base_accepted)
         except StoreError as error:
             failure = self._store_failure(error, record)
         except (MaterialError, RefusedError) as error:
@@ -348,7 +359,10 @@ class Engine:
     def _take(self, event: Event) -> None:
         before = self._require()
         record = advance(before, event)
-        self._record, self._saved = record, False
+        self._record = record
+        if self._saved and probation.is_quiet(before, record):
+            return
+        self._saved = False
         try:
             self._world.store.save_change(record)
         except StoreError as error:
@@ -662,6 +676,27 @@ class Engine:
             ) from error
         self._take(Condemned(at=now, failure=failure))
 
+    def confirm(self) -> ChangeRecord:
+        """Take the word of a person or program that the set on probation works: one more proof makes it final.
+
+        Returns:
+            The change in flight, to be carried on; with none in flight the last one, which is final already.
+
+        Raises:
+            RefusedError: Nothing is on probation, or what is on probation is being given up.
+        """
+        record = self._record
+        if record is None:
+            last = next(reversed(self._world.store.history()), None)
+            if last is not None and last.phase.succeeded:
+                return last
+        refusal = probation.unconfirmable(record)
+        if record is None or refusal:
+            raise RefusedError(refusal, hint="`iot-cert status` shows how things are.")
+        if not record.phase.ended:
+            self._take(Confirmed(at=self._world.clock.now()))
+        return record
+
     def set_aside(self, why: str) -> None:
         """End the change in flight, wherever it is, for a rescue that goes before it. The links stay where they are.
 
@@ -921,6 +956,10 @@ class Engine:
     def _announce(self, before: ChangeRecord, record: ChangeRecord, event: Event) -> None:
         if isinstance(event, Resumed):
             self._tell("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")
+        elif isinstance(event, Confirmed):
+            self._tell("note", f"Generation {record.generation} is confirmed; one more proof makes it final.")
+        elif isinstance(event, Doubted):
+            self._tell("note", "The session was lost or refused on probation, so the set is proven before its turn.")
         elif record.failure is not None and record.failure is not before.failure:
             self._tell("trouble", f"{record.failure} {record.failure.remedy}".rstrip(), record.failure.kind)
         elif isinstance(event, Deployed) and event.problem is not None:

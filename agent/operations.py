@@ -23,14 +23,14 @@ from agent.core.ladder import OTHER_ANCHORS, Climb, Rung
 from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.values import ByHand, Kind, Origin
 from agent.core.verbs import Meaning, Situation, Step, Verb
-from agent.engine import MATERIAL, MAX_REASON
+from agent.engine import MATERIAL, MAX_REASON, Outcome
 from agent.errors import MaterialError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.values import CredentialSet, TrustBundle
-    from agent.engine import Engine, Outcome
+    from agent.engine import Engine
     from agent.ports import Clock, Store
 
 
@@ -168,16 +168,32 @@ class Operations:
         self._engine.begin(kind, origin, reason, order)
         return self.go_on()
 
-    def go_on(self, *, hasten: bool = False) -> Done:
-        """Carry the change in flight on, and help it where it is stuck; nothing without one."""
+    def go_on(self, *, hasten: bool = False, doubt: bool = False) -> Done:
+        """Carry the change in flight on, and help it where it is stuck; nothing without one.
+
+        Args:
+            hasten: Try its next step now, whatever delay a failure left behind.
+            doubt: Prove a set on probation soon: the daemon's session with it was lost, or refused.
+        """
         if self._engine.change is None:
             return Done()
         if hasten:
             self._engine.hasten()
+        if doubt:
+            self._engine.doubt()
         outcome = self._carry()
         if locked_out(outcome.record):
             return self.climb(str(outcome.record.failure))
         return self._unstick(outcome)
+
+    def confirm(self) -> Done:
+        """Take the word that the set on probation works, and carry its change on.
+
+        Raises:
+            RefusedError: Nothing is on probation, or what is on probation is being given up.
+        """
+        record = self._engine.confirm()
+        return self.go_on() if self._engine.change is not None else Done(outcome=Outcome(record=record))
 
     def climb(self, why: str, *, rotate: bool = False) -> Done:
         """Find a set that works and make the change that leads there.

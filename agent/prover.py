@@ -89,7 +89,7 @@ class Prover:
         """Return a generation that was read as something to connect with."""
         thing_name = generation.manifest.thing_name
         return Candidate(
-            name=f"generation {generation.number}",
+            name=_named(generation.number),
             credential=generation.credential,
             trust=generation.trust,
             client_id=self._settings.client_id(thing_name),
@@ -114,20 +114,27 @@ class Prover:
         """Probe a set that a change is about, judge what it meets, and return the anchor that was met.
 
         Raises:
-            CloudError: It did not get through; the failure is decisive only when another set did.
+            ComparedError: It did not get through; the failure is decisive only when another set did.
         """
         try:
             return self.probe(candidate)
         except CloudError as error:
-            raise CloudError(self.judged(error, candidate, record)) from error
+            failure, controls = self._compared(error, candidate, record)
+            base = any(control.accepted and control.name == _named(record.base) for control in controls)
+            raise ComparedError(failure, base_accepted=base) from error
 
     def judged(self, error: CloudError, candidate: Candidate, record: ChangeRecord) -> Failure:
         """Return the failure with its final class, after comparing with other sets where that can tell anything."""
+        return self._compared(error, candidate, record)[0]
+
+    def _compared(
+        self, error: CloudError, candidate: Candidate, record: ChangeRecord
+    ) -> tuple[Failure, tuple[Control, ...]]:
         failure = in_the_light_of(self.clock(), error.failure)
         if not needs_control(failure):
-            return failure
-        asked = isinstance(error, AskedError)
-        return judge(failure, self._controls(failure, candidate, record, asked=asked))
+            return failure, ()
+        controls = self._controls(failure, candidate, record, asked=isinstance(error, AskedError))
+        return judge(failure, controls), controls
 
     def _controls(
         self, failure: Failure, candidate: Candidate, record: ChangeRecord, *, asked: bool
@@ -158,7 +165,7 @@ class Prover:
         behind = self.previous_or_none()
         base, previous = record.base, behind.number if behind else None
         numbers = [number for number in dict.fromkeys((base, previous)) if number is not None]
-        found = [(f"generation {number}", partial(self.candidate, number)) for number in numbers]
+        found = [(_named(number), partial(self.candidate, number)) for number in numbers]
         if failure.kind is FailureClass.SERVER_TRUST:  # whatever else there is that may know this server
             rung = ladder.Rung.BAKED_ANCHORS
             found.append((f"the current certificate with the {rung}", partial(self._with_other_anchors, rung)))
@@ -274,6 +281,18 @@ class Prover:
         return self._world.store.generation(previous).trust
 
 
+class ComparedError(CloudError):
+    """A set that a change is about did not get through, and others were tried where that could tell anything.
+
+    Attributes:
+        base_accepted: Whether the change's base got through over the same path.
+    """
+
+    def __init__(self, failure: Failure, *, base_accepted: bool) -> None:
+        super().__init__(failure)
+        self.base_accepted = base_accepted
+
+
 class AskedError(CloudError):
     """The set connected, and what failed was the request."""
 
@@ -288,6 +307,10 @@ def ask(session: Session) -> None:
         session.ask()
     except CloudError as error:
         raise AskedError(error.failure) from error
+
+
+def _named(number: int | None) -> str:
+    return f"generation {number}"
 
 
 def _tells_apart(control: Candidate, candidate: Candidate, failure: Failure, *, asked: bool) -> bool:

@@ -167,7 +167,9 @@ class Task:
             case Do.ORDER:
                 self._note(operations.order(order.verb, order.reason, joins=order.joins))
             case Do.GO_ON:
-                self._note(operations.go_on(hasten=order.hasten))
+                self._note(operations.go_on(hasten=order.hasten, doubt=order.doubt))
+            case Do.CONFIRM:
+                self._note(operations.confirm())
             case Do.CLIMB:
                 self._note(operations.climb(order.reason))
             case Do.REHEARSE | Do.EXAMINE:

@@ -131,7 +131,7 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
             return trust.carry_out(config, arguments, output)
         case "run":
             return _run_daemon(str(arguments.config))
-        case "enroll" | "rotate" | "rollback":
+        case "enroll" | "rotate" | "rollback" | "confirm":
             from agent.cli import changes  # noqa: PLC0415
 
             return changes.run(config, arguments, output)

@@ -1,4 +1,4 @@
-"""The verbs that change something: enroll, rotate, rollback. Without a daemon they take the lock and act themselves."""
+"""The verbs that change something, from enroll to confirm. Without a daemon they take the lock and act themselves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.core.ladder import Rung
 from agent.core.plain import to_plain
 from agent.core.records import public
 from agent.core.verbs import Verb
-from agent.errors import ConfigError, MaterialError, RefusedError
+from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyError
 from agent.operations import Done, Operations
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Changer:
 
         self._config = config
         self._engine = parts.engine
-        self._reason = str(arguments.reason)
+        self._reason = str(getattr(arguments, "reason", ""))
         self._output = output
         follower = Follower(
             engine=parts.engine,
@@ -92,6 +92,11 @@ class Changer:
             return Exit.CRITICAL
         return self._nothing_changed(done)
 
+    def confirm(self) -> Exit:
+        """Make the set on probation final, after one more proof."""
+        self.operations.take_up()
+        return self.conclude(self.operations.confirm())
+
     def _conclude(self, done: Done, outcome: Outcome, current: int | None) -> Exit:
         code = exits.of_outcome(outcome.record, outcome.wait, has_set=current is not None)
         wait, shut = outcome.wait, done.locked_out
@@ -137,8 +142,20 @@ def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     if code is not None:
         return code
     conversation.stay_out(config)
+    try:
+        return _here(config, arguments, output)
+    except StoreBusyError as error:
+        if arguments.verb != "confirm":
+            raise
+        hint = "If it waits for the end of probation, stop it with Ctrl-C and confirm again; nothing is lost."
+        raise StoreBusyError(str(error), hint=hint) from error
+
+
+def _here(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     with open_parts(config, output, create=arguments.verb == "enroll") as parts:
         changer = Changer(config, parts, arguments, output)
+        if arguments.verb == "confirm":
+            return changer.confirm()
         return changer.rehearse() if getattr(arguments, "dry_run", False) else changer.order(verb_of(arguments))
 
 

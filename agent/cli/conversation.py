@@ -83,7 +83,7 @@ def change(config: Config, arguments: argparse.Namespace, output: Output) -> Exi
     rehearse = getattr(arguments, "dry_run", False)
     request = {
         "verb": "rehearse" if rehearse else arguments.verb,
-        "reason": arguments.reason,
+        "reason": getattr(arguments, "reason", ""),
         "no_wait": arguments.no_wait and not rehearse,
         "give_up": getattr(arguments, "give_up", False),
     }

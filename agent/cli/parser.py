@@ -81,6 +81,8 @@ def _add_changes(verbs: Verbs) -> None:
             verb.add_argument(
                 "--dry-run", action="store_true", help="do all that costs nothing, and say what a rotation would do"
             )
+    text = "say that the gateway works with the set on probation: after one more proof it is final"
+    _add_waiting(_add(verbs, "confirm", text))
 
 
 def _add_import(verbs: Verbs) -> None:
@@ -108,6 +110,10 @@ def _thing(text: str) -> str:
 
 def _add_following(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=_reason)
+    _add_waiting(verb)
+
+
+def _add_waiting(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--no-wait",
         action="store_true",

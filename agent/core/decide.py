@@ -7,7 +7,8 @@ into the event that records it. Between them they hold every rule about patience
 * Before a generation exists, refusals end the change once patience is used up: nothing was activated, nothing is lost.
 * A refusal of a fresh credential is believed only after `Limits.refusal_patience`, "not authorised" only after
   `Limits.policy_patience`, because activation and policies need time to spread (developer guide, "AWS IoT Core
-  policies": six to eight minutes).
+  policies": six to eight minutes). A set on probation that was accepted before is left sooner; see
+  `agent.core.probation`.
 * A change that crash-loops stops itself: before activation it is rejected and its generation set aside. After
   activation it slows down, since a crash of the agent says nothing against the credential, but only to a try every few
   minutes: the set in use may be one that does not work, and no guard keeps such a set.
@@ -20,12 +21,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.core.failure import POLICY_PATIENCE, Failure, FailureClass
+from agent.core import probation
+from agent.core.failure import OF_THE_SET, POLICY_PATIENCE, Failure, FailureClass
 from agent.core.lifecycle import (
     NOTHING_ISSUED,
     ChangeRecord,
     Condemned,
     Deployed,
+    Doubted,
     Event,
     KeyLost,
     Phase,
@@ -103,6 +106,7 @@ class Facts:
         expected_thing: The thing this gateway is, from the current set or the configuration; None when unknown.
         requests: When certificates were asked for by earlier changes, as far as the history tells.
         base_whole: Whether the generation that the change starts from is whole.
+        base_accepted: Whether the base got through where the change's own set has just failed.
     """
 
     clock: Reading
@@ -110,6 +114,7 @@ class Facts:
     expected_thing: str | None = None
     requests: tuple[datetime, ...] = ()
     base_whole: bool = True
+    base_accepted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +279,8 @@ def _next_step(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
             return Prove(why=f"generation {record.generation} must connect before it is used")
         case Phase.PROVEN:
             return Activate(why=f"generation {record.generation} is proven and becomes current")
+        case Phase.ACTIVE if probation.is_doubted(record, facts.clock.now):
+            return HoldProbation(why="the new set is proven again, since it may be refused")
         case Phase.ACTIVE:
             return Deploy(why="dependants take up the new set")
         case _:
@@ -326,8 +333,7 @@ def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
     # A clock that was set back by more than a little must not turn minutes into years.
     if until is None or now >= until or until > now + 2 * limits.probation + _SMALL_STEP:
         return EndProbation(why="probation is over; one more proof makes the new set final")
-    checked = record.checked_at or record.entered_at
-    due = min(until, checked + limits.check_every)
+    due = min(until, probation.next_proof(record, limits.check_every))
     if now >= due or due > now + 2 * limits.check_every + _SMALL_STEP:
         return HoldProbation(why="the new set is proven again within probation")
     return Wait(
@@ -335,6 +341,21 @@ def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
         until=due,
         code="probation",
     )
+
+
+def doubted(record: ChangeRecord, facts: Facts, limits: Limits) -> Doubted | None:
+    """Return the event of a doubt about the set on probation, or None when that brings no proof forward.
+
+    The daemon's session was lost, or refused, in a way that a refused certificate could explain.
+    """
+    action, now = next_action(record, facts, limits), facts.clock.now
+    if not isinstance(action, Wait) or not record.phase.activated or record.condemned is not None:
+        return None
+    elsewhere = action.failure is not None and action.failure.kind in _NOT_THE_PATH
+    if action.code not in {"probation", "retry"} or elsewhere:
+        return None
+    prove_at = probation.proof_on_doubt(record, now)
+    return Doubted(at=now, prove_at=prove_at) if prove_at < action.until else None
 
 
 def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits) -> Event:
@@ -355,20 +376,25 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     if failure.code == "key-lost":
         retry_at = now + timedelta(seconds=retry_delay(failure.kind, 1, jitter))
         return KeyLost(at=now, failure=failure, retry_at=retry_at)
-    lasted = has_lasted(record, failure, now, limits)
+    lasted = has_lasted(record, failure, facts, limits)
     if lasted and failure.kind is FailureClass.DEPENDANT and record.phase is Phase.ACTIVE and record.condemned is None:
         return _without_dependant(record, failure, now, limits)
     if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
         goes_back = record.phase.activated and record.base is not None
         return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
     if failure.decisive:
-        failure = _not_yet(failure, limits)
-    retry_at = now + timedelta(seconds=retry_delay(failure.kind, record.attempts + 1, jitter))
+        failure = _not_yet(record, failure, facts, limits)
+    retry_at = now + timedelta(seconds=retry_delay(failure.kind, _failed(record, failure) + 1, jitter))
     if record.phase is Phase.REQUESTED and failure.code not in NOTHING_ISSUED:
         retry_at = max(retry_at, now + _spaced(record))
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
     return StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+def _failed(record: ChangeRecord, failure: Failure) -> int:
+    """Return how often the step failed so far; in use a refusal counts alone, so that it is confirmed soon."""
+    return record.refusals if record.phase.activated and failure.kind in OF_THE_SET else record.attempts
 
 
 def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> Event:
@@ -397,14 +423,23 @@ def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
     return TokenExpired(at=facts.clock.now)
 
 
-def has_lasted(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> bool:
+def has_lasted(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
     """Whether there was time enough: for a fresh certificate or policy to spread, for a dependant to come up."""
-    patience = _patience(failure, limits)
-    since = min(record.refused_since or now, now)
-    return now - since >= patience  # a clock that was set back begins the wait anew
+    if record.phase.activated and failure.kind in OF_THE_SET and not record.refusals:
+        return False  # one refusal may be a stray; and the patience may have begun with a dependant
+    since = min(record.refused_since or facts.clock.now, facts.clock.now)
+    # A clock that was set back begins the wait anew.
+    return facts.clock.now - since >= _patience(record, failure, facts, limits)
 
 
-def _patience(failure: Failure, limits: Limits) -> timedelta:
+def _is_withdrawn(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
+    """Whether a set in use that was accepted before is refused where the base is accepted: no spreading explains it."""
+    return failure.kind in OF_THE_SET and facts.base_accepted and probation.was_accepted(record)
+
+
+def _patience(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> timedelta:
+    if _is_withdrawn(record, failure, facts):
+        return probation.patience(failure, limits)
     match failure.kind:
         case FailureClass.POLICY:
             return limits.policy_patience
@@ -416,13 +451,19 @@ def _patience(failure: Failure, limits: Limits) -> timedelta:
             return timedelta()
 
 
-def _not_yet(failure: Failure, limits: Limits) -> Failure:
-    if not _patience(failure, limits):
+def _not_yet(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> Failure:
+    patience = _patience(record, failure, facts, limits)
+    if _is_withdrawn(record, failure, facts):
+        lasts = f" after {duration(patience)}" if patience else ""
+        remedy = f"It was accepted before; refused again{lasts}, it is left for generation {record.base}."
+        return replace(failure, decisive=False, remedy=remedy)
+    if not patience:
         return replace(failure, decisive=False)
-    patience = duration(_patience(failure, limits))
     if failure.kind is FailureClass.DEPENDANT:
-        return replace(failure, decisive=False, remedy=f"It is tried again; after {patience} the change goes back.")
-    remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {patience}."
+        remedy = f"It is tried again; after {duration(patience)} the change goes back."
+        return replace(failure, decisive=False, remedy=remedy)
+    lasts = duration(patience)
+    remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {lasts}."
     return replace(failure, decisive=False, remedy=remedy)
 
 
@@ -476,6 +517,9 @@ def _asked_enough(record: ChangeRecord, failure: Failure, limits: Limits) -> boo
 ASKS_WITH_THE_BASE = {Phase.PLANNED, Phase.KEY_READY}
 
 _BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
+
+# What a proof waits for that a session which is lost says nothing about.
+_NOT_THE_PATH = {FailureClass.THROTTLED, FailureClass.CLOCK, FailureClass.STORE}
 
 # Answers of the service that asking again cannot change.
 FINAL_CODES = frozenset({"request-refused", "wrong-thing"})

@@ -67,6 +67,9 @@ class Failure:
         return f"{self.kind}: {self.message}"
 
 
+# The classes of what a broker says about the set itself, as opposed to the path, the clock or other programs.
+OF_THE_SET = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
+
 # Codes that a refused credential and a broken path share; a control must decide.
 AMBIGUOUS = frozenset({"hung-up", "tls-alert", "connack-timeout", "session-lost", "not-sent"})
 

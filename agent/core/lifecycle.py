@@ -23,13 +23,14 @@ ladder goes on from there. `trust`, `import` and `rollback` changes enter at PRE
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.core.failure import Failure, FailureClass
+from agent.core.failure import OF_THE_SET, Failure, FailureClass
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from agent.core.values import Kind, Origin
 
@@ -111,7 +112,11 @@ class ChangeRecord:
         refused_since: When the first refusal of the present phase was met.
         condemned: The decisive failure after activation; the change is being rolled back.
         probation_until: When the trial period after activation ends.
-        checked_at: The last proof in probation.
+        checked_at: The last proof in probation that was accepted.
+        prove_at: From when the set on probation is to be proven, whatever its turn: a doubt, or a proof that failed.
+        doubts: How often a doubt brought a proof forward since one was accepted.
+        refusals: How often the activated set was refused since it was accepted.
+        confirmed_at: When somebody first said that the activated set works.
         order: What it was ordered by, for whoever must answer: ``job:<id>:<execution>``; empty otherwise.
         replaces: The id of the certificate that was in use when it was planned.
         retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
@@ -146,6 +151,10 @@ class ChangeRecord:
     condemned: Failure | None = None
     probation_until: datetime | None = None
     checked_at: datetime | None = None
+    prove_at: datetime | None = None
+    doubts: int = 0
+    refusals: int = 0
+    confirmed_at: datetime | None = None
     good_time: datetime | None = None
     order: str = ""
     replaces: str | None = None
@@ -174,6 +183,21 @@ class Resumed(Event):
 
 class Hastened(Event):
     """A person wants the step tried now, whatever delay a failure left behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubted(Event):
+    """The daemon's session with the set on probation was lost or refused; see `agent.core.decide.doubted`.
+
+    Attributes:
+        prove_at: From when the set is to be proven.
+    """
+
+    prove_at: datetime
+
+
+class Confirmed(Event):
+    """A person or program says that the activated set works: probation ends with one more proof."""
 
 
 class KeyReady(Event):
@@ -345,6 +369,9 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.ACTIVE, StepFailed): P.ACTIVE,
     (P.ACTIVE, Resumed): P.ACTIVE,
     (P.ACTIVE, Hastened): P.ACTIVE,
+    (P.ACTIVE, Doubted): P.ACTIVE,
+    (P.ACTIVE, Confirmed): P.ACTIVE,
+    (P.ACTIVE, ProbationHeld): P.ACTIVE,  # proven on a doubt while other programs are still being told
     (P.ACTIVE, Condemned): P.ACTIVE,
     (P.ACTIVE, RolledBack): P.ROLLED_BACK,
     (P.ACTIVE, Rejected): P.REJECTED,  # with nothing to go back to: the set stays where it is, and the ladder goes on
@@ -353,6 +380,8 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.DEPLOYED, StepFailed): P.DEPLOYED,
     (P.DEPLOYED, Resumed): P.DEPLOYED,
     (P.DEPLOYED, Hastened): P.DEPLOYED,
+    (P.DEPLOYED, Doubted): P.DEPLOYED,
+    (P.DEPLOYED, Confirmed): P.DEPLOYED,
     (P.DEPLOYED, Condemned): P.DEPLOYED,
     (P.DEPLOYED, RolledBack): P.ROLLED_BACK,
     (P.DEPLOYED, Rejected): P.REJECTED,
@@ -389,7 +418,9 @@ def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
 def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
     if isinstance(event, RolledBack) and record.condemned is None:
         raise IllegalTransitionError("a rollback needs the failure that condemned the new set")
-    if record.condemned is not None and isinstance(event, Deployed | ProbationHeld | ProbationPassed):
+    if record.condemned is not None and isinstance(
+        event, Doubted | Confirmed | Deployed | ProbationHeld | ProbationPassed
+    ):
         raise IllegalTransitionError("a condemned set is rolled back, whatever else happens")
     if isinstance(event, Condemned):
         if record.base is None:
@@ -424,7 +455,7 @@ NOTHING_ISSUED = frozenset({
     "throttled", "denied", "request-refused", "not-authorised", "not-sent", "taken-over-unsent", "key-lost",
 })  # fmt: skip
 
-_REFUSALS = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.DEPENDANT})
+_REFUSALS = OF_THE_SET | {FailureClass.DEPENDANT}
 
 
 def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
@@ -434,6 +465,12 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
             return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
         case Hastened():
             return replace(record, retry_at=None)
+        case Doubted(prove_at=prove_at):
+            sooner = record.retry_at and min(record.retry_at, prove_at)
+            return replace(record, prove_at=prove_at, doubts=record.doubts + 1, retry_at=sooner)
+        case Confirmed():
+            confirmed_at = record.confirmed_at or event.at
+            return replace(record, confirmed_at=confirmed_at, probation_until=event.at, retry_at=None)
         case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
             return _failed(record, failure, retry_at, event.at)
         case RequestBegun():
@@ -459,11 +496,12 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
         case GenerationPrepared():
             return replace(record, issued=_spent(record.issued))
         case Deployed(probation=probation, problem=problem):
-            return replace(record, probation_until=event.at + probation, degraded=problem)
+            trial = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
+            return replace(record, probation_until=event.at + trial, degraded=problem)
         case Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
             good_time = event.at if synchronised else record.good_time
             proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)
-            return _clear(proven)
+            return _accepted(proven)
         case RolledBack():
             return replace(record, failure=record.condemned)
         case Retired():
@@ -481,6 +519,8 @@ def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: date
     if failure.kind in _REFUSALS:
         refused_since = min(refused_since or at, at)
     maybe_sent = record.phase is Phase.ISSUED and failure.code in UNANSWERED
+    if record.phase.activated:
+        record = _after_failed_proof(record, failure, at)
     # A failure that was recorded is no crash: `resumes` counts only starts that ended without a word.
     return replace(
         record,
@@ -491,6 +531,23 @@ def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: date
         refused_since=refused_since,
         unanswered=record.unanswered + maybe_sent,
     )
+
+
+def _after_failed_proof(record: ChangeRecord, failure: Failure, at: datetime) -> ChangeRecord:
+    """Note what a failure within probation means for the next proof: on probation it is due until one is accepted."""
+    refused = failure.kind in OF_THE_SET
+    if refused or record.phase is Phase.DEPLOYED:
+        return replace(record, prove_at=at, refusals=record.refusals + refused)
+    if failure.kind is FailureClass.DEPENDANT:
+        return record
+    return replace(record, prove_at=None)  # nothing speaks against the set, so the other programs are told meanwhile
+
+
+def _accepted(record: ChangeRecord) -> ChangeRecord:
+    cleared = _clear(replace(record, prove_at=None, doubts=0, refusals=0))
+    if record.phase is not Phase.ACTIVE:
+        return cleared
+    return replace(cleared, refused_since=record.refused_since)  # the patience with other programs goes on
 
 
 def _clear(record: ChangeRecord) -> ChangeRecord:

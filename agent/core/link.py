@@ -9,6 +9,8 @@ Rules:
   Two in a row that a refused certificate could explain raise the suspicion, and the ladder's control connections
   decide. While it stays like that, the ladder is asked after 2, 4 and 8 failures, and after each one from there on:
   these are minutes apart, and what is activated again may be any rung, not only the set in use.
+* A set on probation is another matter: the one before is kept ready for just this. There the first suspicion has the
+  set proven, against a control, and nothing is concluded from it alone.
 * A connection taken over by another client with the same id is not won back at once: two that fight would cut each
   other off for ever. The delay starts at half a minute, grows to an hour, and is only forgotten after hours of peace.
 * A broker need not say that a connection was taken over. Three in a row that came up and were hung up on within seconds
@@ -75,12 +77,14 @@ class Verdict:
         delay: Seconds before the next attempt.
         doubt: Whether to let the ladder find out if the certificate is refused.
         taken_over: Whether another client is believed to use the same id.
+        suspicion: Whether a refused certificate could explain it: enough to prove a set on probation anew.
     """
 
     standing: Standing
     delay: float
     doubt: bool = False
     taken_over: bool = False
+    suspicion: bool = False
 
 
 def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdict:
@@ -94,7 +98,8 @@ def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdic
     suspicions = standing.suspicions + 1 if needs_control(failure) else 0
     following = replace(standing, failures=standing.failures + 1, suspicions=suspicions, brief=0)
     delay = _spread(_BACKOFFS.get(failure.kind, _ORDINARY), following.failures, chance)
-    return Verdict(standing=following, delay=delay, doubt=_doubtful(suspicions) or suspicions > OFTEN)
+    doubt = _doubtful(suspicions) or suspicions > OFTEN
+    return Verdict(standing=following, delay=delay, doubt=doubt, suspicion=suspicions > 0)
 
 
 def _doubtful(suspicions: int) -> bool:

@@ -24,6 +24,7 @@ class Do(StrEnum):
     GO_ON = "go-on"  # carry the change in flight on
     BEGIN = "begin"  # begin a change and carry it on
     ORDER = "order"  # carry out what a person orders
+    CONFIRM = "confirm"  # take the word that the set on probation works
     CLIMB = "climb"  # find a set that works, and begin what leads there
     REHEARSE = "rehearse"  # all of a rotation that costs nothing
     EXAMINE = "examine"  # connect and try every permission, for the doctor
@@ -49,6 +50,7 @@ class Order:
         change: The change that a retirement belongs to.
         orderly: The last worker ended at a wait, so no step was cut off.
         hasten: Try the next step now, whatever delay a failure left behind.
+        doubt: The session with the set on probation was lost or refused, so it is to be proven soon.
         connected_at: When the daemon connected last, by the monotonic clock.
         drop: The name of what lies in the inbox.
         url: Where a bundle is; it may be presigned, and then it is a secret.
@@ -67,6 +69,7 @@ class Order:
     change: str = ""
     orderly: bool = False
     hasten: bool = False
+    doubt: bool = False
     connected_at: float | None = None
     drop: str = ""
     url: str = field(default="", repr=False)
@@ -98,6 +101,7 @@ def decode_order(line: bytes) -> Order:
         change=node.text("change", limit=64),
         orderly=node.flag("orderly"),
         hasten=node.flag("hasten"),
+        doubt=node.flag("doubt"),
         connected_at=_seconds(node.plain().get("connected_at")),
         drop=node.optional_text("drop", limit=128) or "",
         url=node.optional_text("url", limit=MAX_URL) or "",

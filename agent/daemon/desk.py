@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.adapters.peers import Role
-from agent.core import verbs
+from agent.core import probation, verbs
 from agent.core.exits import Exit, of_error, of_outcome
 from agent.core.orders import Do, Order
 from agent.core.plain import PlainError, to_plain
@@ -96,6 +96,7 @@ class Desk:
             "rotate": self._order,
             "enroll": self._order,
             "rollback": self._order,
+            "confirm": self._confirm,
             "rehearse": self._rehearse,
             "examine": self._examine,
             "go-on": self._go_on,
@@ -188,6 +189,21 @@ class Desk:
             }
         )
         self._daemon.note_told(record.id)
+
+    def _confirm(self, client: Client, request: Request) -> None:
+        """Take the word that the set on probation works; said again of a change that is final, it is true still."""
+        outlook = self._daemon.outlook
+        last = outlook.history[-1] if outlook.history else None
+        if outlook.change is None and self._daemon.making is None and last is not None and last.phase.succeeded:
+            code = of_outcome(last, None, has_set=outlook.has_set)
+            told = {"event": "outcome", "change": public(last), "current": outlook.generation, "exit": int(code)}
+            client.end(told)
+            return
+        refusal = probation.unconfirmable(outlook.change)
+        if refusal:
+            raise RefusedError(refusal, hint="`iot-cert status` shows how things are.")
+        self._follow(client, request, at_once=True)
+        self._daemon.submit(Order(do=Do.CONFIRM, origin=Origin.TECHNICIAN, orderly=True), client)
 
     def _examine(self, client: Client, request: Request) -> None:
         if self._daemon.contested:

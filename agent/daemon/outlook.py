@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.adapters import standing
 from agent.adapters.clock import SystemClock
 from agent.core import overview, retirement, schedule, timekeeping
-from agent.core.decide import Action, Facts, next_action, plainly, requests_of
+from agent.core.decide import Action, Facts, doubted, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.records import public
 from agent.core.verbs import Situation
@@ -57,6 +57,8 @@ class Outlook:
         self.suggestion: Suggestion | None = None
         self.contested = False
         self._archive = Archive(config.state_dir)
+        self._change: ChangeRecord | None = None
+        self._proven: tuple[str, datetime] | None = None
         self._seen: dict[str, Any] | None = None
         self._signature: tuple[object, ...] = ()
 
@@ -65,9 +67,11 @@ class Outlook:
         self.config = config
         self.clock = self._given_clock or SystemClock(vouched=config.vouched_clock)
 
-    def take(self, seen: object) -> None:
-        """Take what a worker saw, and read the records again."""
-        self._archive.refresh()
+    def take(self, seen: object, change: object = None) -> None:
+        """Take what a worker saw, and how it left the change in flight, and read the records again."""
+        if isinstance(change, dict) and change.get("checked_at"):
+            self._proven = str(change.get("id")), overview.instant(change["checked_at"])
+        self.refresh()
         if isinstance(seen, dict):
             self._seen = seen
         self._signature = self._look_at_files()
@@ -75,6 +79,9 @@ class Outlook:
     def refresh(self) -> None:
         """Read the records again; a worker has just told of a step."""
         self._archive.refresh()
+        self._change = self._archive.change
+        if self._change is not None and self._proven is not None and self._proven[0] == self._change.id:
+            self._change = replace(self._change, checked_at=self._proven[1])  # which is not written each time
 
     @property
     def blind(self) -> bool:
@@ -107,7 +114,7 @@ class Outlook:
     @property
     def change(self) -> ChangeRecord | None:
         """The change in flight."""
-        return self._archive.change
+        return self._change
 
     @property
     def history(self) -> tuple[ChangeRecord, ...]:
@@ -154,24 +161,33 @@ class Outlook:
         change = self.change
         if change is None:
             return None
+        limits = self.config.limits
+        if self.contested:  # the proof that ends probation has to do
+            limits = replace(limits, check_every=limits.probation)
+        return next_action(change, self._facts(change), limits)
+
+    def _facts(self, change: ChangeRecord) -> Facts:
         earlier = requests_of(record for record in self.history if record.id != change.id)
-        facts = Facts(
+        return Facts(
             clock=self.reading(),
             current=self.generation,
             expected_thing=self.thing,
             requests=earlier,
             base_whole=change.base is None or change.base in {self.generation, (self._seen or {}).get("previous")},
         )
-        limits = self.config.limits
-        if self.contested:  # the proof that ends probation has to do
-            limits = replace(limits, check_every=limits.probation)
-        return next_action(change, facts, limits)
 
     def situation(self, told: str) -> Situation:
         """Return what the meaning of a person's order depends on."""
         return Situation(
             change=self.change, history=self.history, current=self.generation, now=self.now(), told=told,
         )  # fmt: skip
+
+    def doubts(self, generation: int | None) -> bool:
+        """Whether a set that is suspected is on probation, and is to be proven before its turn for that."""
+        change = self.change
+        if change is None or change.generation != generation:
+            return False
+        return doubted(change, self._facts(change), self.config.limits) is not None
 
     def plan(self) -> Plan:
         """Return what is planned now."""

@@ -370,8 +370,11 @@ class Daemon:
         change = self.outlook.change
         if change is None or not change.phase.activated:  # one that waits gives way to a rung that is accepted
             self.submit(Order(do=Do.CLIMB, reason=failure.message, origin=Origin.LADDER))
-        elif heals_with_network(change.failure):
-            self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+
+    def on_suspicion(self) -> None:
+        """See `agent.daemon.session.Owner`."""
+        if self.outlook.doubts(self.session.generation):
+            self.submit(Order(do=Do.GO_ON, doubt=True, orderly=True))
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
@@ -431,7 +434,7 @@ class Daemon:
     def _on_end(self, end: dict[str, Any]) -> None:
         order, client = self._worker.order if self._worker else Order(do=Do.LOOK), self._asker
         self._worker = self._asker = None
-        self.outlook.take(end.get("document"))
+        self.outlook.take(end.get("document"), end.get("change"))
         self.desk.look_back()
         error = end.get("error")
         self._orderly = error is None

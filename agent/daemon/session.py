@@ -6,7 +6,8 @@ Rules:
   own.
 * While a worker runs it stays as it is and does not fight for the client id: the worker's connection takes it over.
   When the worker has ended it connects again, with whatever is current then.
-* A refusal is never concluded from here; after repeated doubts it asks for the ladder.
+* A refusal is never concluded from here; after repeated doubts it asks for the ladder. What is made of a first
+  suspicion is the owner's business.
 * Where another client uses the same id, each of our connections costs that one its own. So whoever would connect can
   ask first; see `Session.contested`.
 """
@@ -63,6 +64,9 @@ class Owner(Protocol):
 
     def on_doubt(self, failure: Failure) -> None:
         """Refusals pile up that the ladder should look into."""
+
+    def on_suspicion(self) -> None:
+        """It ended, or could not be made, in a way that a refused certificate could explain."""
 
     def on_taken_over(self, why: str) -> None:
         """Another client uses the same id."""
@@ -242,6 +246,8 @@ class Session:
             self.outage = self.outage or failure.kind is FailureClass.NETWORK
             self._down(f"{failure.message} Next try in {_delay(verdict.delay)}.")
             self._schedule(verdict.delay)
+        if verdict.suspicion:
+            self._owner.on_suspicion()
         if verdict.doubt:
             self._owner.on_doubt(failure)
 

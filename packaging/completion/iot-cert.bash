@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2207 # words without blanks
 _iot_cert() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb="" action="" item words=""
-    local verbs="check config deploy enroll explain history import pause resume retire rollback rotate run sandbox status"
+    local verbs="check config confirm deploy enroll explain history import pause resume retire rollback rotate run sandbox status"
     verbs="$verbs support-bundle trust"
     case $before in
         --config | --anchors | --archive | --public-key | --from | --password-file | --output) COMPREPLY=($(compgen -f -- "$word")); return ;;
@@ -21,6 +21,7 @@ _iot_cert() {
         config) words=check ;;
         trust) words="check install list publish restore" ;;
         enroll | rollback | "trust restore") words="--json --reason --no-wait --wait" ;;
+        confirm) words="--json --no-wait --wait" ;;
         rotate) words="--json --reason --no-wait --wait --dry-run" ;;
         import) words="--json --from --thing --password-file --replace-anchors --unproven --reason --no-wait --wait" ;;
         deploy) words="--json --afresh --serve" ;;

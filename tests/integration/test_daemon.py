@@ -173,6 +173,29 @@ def test_a_rollback_gives_up_a_rotation_on_probation(enrolled: Gateway) -> None:
     assert (enrolled.state / "generations" / "000002.rejected").is_dir()
 
 
+def test_a_confirmation_makes_a_rotation_on_probation_final(enrolled: Gateway) -> None:
+    """Who followed the rotation is told as well; said again, it is true still."""
+    enrolled.rotation(probation="10m")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        follower = enrolled.start("rotate", "--json")
+        daemon.until_phase("deployed")
+        daemon.until_up(2)
+        outcomes = [enrolled.run("confirm", "--json", expect=0).outcome]
+        outcomes.append(finished(enrolled, follower, "rotate", "--json").outcome)
+        outcomes.append(enrolled.run("confirm", "--json", expect=0).outcome)
+        assert len({outcome["change"]["id"] for outcome in outcomes}) == 1
+        assert {outcome["change"]["phase"] for outcome in outcomes} == {"committed"}
+        assert "Done: rotate" in enrolled.run("confirm", expect=0).out
+        daemon.until_up(2)
+        enrolled.run("rotate", "--no-wait", expect=0)
+        daemon.until_phase("deployed")
+        assert enrolled.run("confirm", "--no-wait", "--json", expect=0).outcome["event"] == "begun"
+        daemon.until_up(3)
+    assert [record.confirmed_at is not None for record in enrolled.history()] == [False, True, True]
+    assert enrolled.generations() == (3, 2)
+
+
 def test_a_rollback_gives_up_a_rotation_that_a_worker_is_busy_with(enrolled: Gateway) -> None:
     """It does not wait until the rotation is final, to go back from there."""
     enrolled.order("fault register ignore")

@@ -177,6 +177,28 @@ def test_a_certificate_revoked_on_probation_is_rolled_back(enrolled: Gateway) ->
     assert enrolled.cloud.count(Operation.CREATE) == 2
 
 
+def test_a_set_on_probation_that_is_refused_is_left_long_before_its_next_proof_is_due(enrolled: Gateway) -> None:
+    """By the defaults the next proof is a minute away and patience with a refusal another; neither is waited for."""
+    enrolled.rotation(probation="10m", refusal_patience="1m")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        enrolled.run("rotate", "--no-wait", expect=0)
+        daemon.until_up(2)
+        refused = enrolled.certificate_id()
+        enrolled.order("deactivate current")
+        enrolled.service.disconnect(refused)
+        daemon.until_finished(2)
+        daemon.until_up(1)
+    ended = enrolled.history()[-1]
+    assert ended.phase is Phase.ROLLED_BACK
+    assert ended.failure is not None
+    assert "Generation 1 is accepted over the same path." in ended.failure.message
+    assert "the set is proven before its turn" in daemon.said()
+    assert ended.refusals == 1  # and the one that condemned it; a minute's patience takes more
+    assert enrolled.generations() == (1, None)
+    assert enrolled.service.front.rushed == []
+
+
 # -- cut off -----------------------------------------------------------------------------------------------------------
 
 

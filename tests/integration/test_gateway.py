@@ -170,6 +170,38 @@ def test_a_second_rotation_is_refused_while_one_runs(enrolled: Gateway) -> None:
     assert enrolled.generations() == (1, None)
 
 
+def test_a_confirmation_without_a_daemon_makes_the_set_final(enrolled: Gateway) -> None:
+    """The command makes the last proof itself; where there is nothing to confirm it says so."""
+    enrolled.configure({"probation: 1s": "probation: 10m"})
+    enrolled.run("rotate", "--no-wait", expect=0)
+    assert enrolled.run("confirm", "--json", expect=0).phases == ["note", "committed"]
+    assert enrolled.generations() == (2, 1)
+    assert "Done: rotate" in enrolled.run("confirm", expect=0).out
+
+    enrolled.run("rotate", "--no-wait", expect=0)
+    enrolled.run("rollback", expect=0)
+    assert "Nothing is on probation." in enrolled.run("confirm", expect=4).err
+
+
+def test_a_command_that_waits_for_the_end_of_probation_says_how_to_confirm(enrolled: Gateway) -> None:
+    """It has the store, so the word has to wait; stopping it loses nothing."""
+    enrolled.configure({"probation: 1s": "probation: 10m"})
+    first = enrolled.start("rotate")
+    assert first.stdout is not None
+    try:
+        for line in first.stdout:
+            if line.split()[1] == "wait":
+                break
+        assert "stop it with Ctrl-C and confirm again" in enrolled.run("confirm", expect=4).err
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.stdout.read()
+        first.stdout.close()
+    assert first.wait(30) == 130
+    enrolled.run("confirm", expect=0)
+    assert enrolled.history()[-1].phase is Phase.COMMITTED
+
+
 # Each: the fault, how the first try ends (exit code, class, code), and whether a second one makes it good.
 FAULTS = [
     ("create lose", 5, "network", "no-reply"),

@@ -17,6 +17,8 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rig import Rig
 
 DAY = timedelta(days=1)
@@ -244,6 +246,129 @@ def test_after_a_rollback_previous_is_the_next_best_and_never_the_refused_one(ga
     assert gateway.in_use() == (1, 2)
 
 
+# -- the daemon's session tells ----------------------------------------------------------------------------------------
+
+
+def start(gateway: Rig) -> datetime:
+    """Bring a gateway into a quiet probation, far from its next proof, and return the time."""
+    gateway.to_probation()
+    gateway.clock.advance(seconds=20)
+    return gateway.clock.now()
+
+
+def test_a_set_that_is_refused_on_probation_is_left_within_seconds(gateway: Rig) -> None:
+    """The session is lost; two refusals while the base is accepted are enough for a set that was accepted before."""
+    lost = start(gateway)
+    gateway.revoke(3)
+    gateway.engine.doubt()
+    record = gateway.follow().record
+
+    assert record.phase is Phase.ROLLED_BACK
+    assert record.failure is not None
+    assert "Generation 2 is accepted over the same path." in record.failure.message
+    refused = [item.at for item in gateway.connections_of("generation 3") if item.outcome == "hung-up"]
+    assert len(refused) == 2
+    assert refused[1] - refused[0] >= timedelta(seconds=2)
+    assert gateway.clock.now() - lost < timedelta(seconds=15)
+    assert gateway.in_use() == (2, 1)
+    assert gateway.connects()
+
+
+def test_a_stray_hang_up_on_probation_rolls_nothing_back(gateway: Rig) -> None:
+    """The broker hangs up once on the session and once on the proof; the proof after that is accepted."""
+    start(gateway)
+    gateway.fault(Operation.CONNECT, Effect.HANG_UP)
+    gateway.engine.doubt()
+    outcome = gateway.follow(patience=timedelta(seconds=1))
+    assert outcome.wait is not None
+    assert outcome.wait.failure is not None
+    assert "refused again, it is left for generation 2" in outcome.wait.failure.remedy
+    assert is_told(outcome.wait.failure)
+
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    assert gateway.in_use() == (3, 2)
+
+
+def test_a_session_that_is_lost_with_the_network_speaks_against_no_set(gateway: Rig) -> None:
+    """Both sets are hung up on, as long as it lasts; the proofs are few, and probation goes on afterwards."""
+    lost = start(gateway)
+    gateway.fault(Operation.CONNECT, Effect.HANG_UP, times=None)
+    before = len(gateway.connections_of("generation 3"))
+    while gateway.clock.now() < lost + timedelta(minutes=30):
+        gateway.engine.doubt()
+        assert gateway.engine.run().wait is not None
+        gateway.clock.advance(seconds=1)
+
+    assert gateway.in_use() == (3, 2)
+    assert len(gateway.connections_of("generation 3")) - before < 25
+    gateway.cloud.faults.clear()
+    assert gateway.follow().record.phase is Phase.COMMITTED
+
+
+def test_a_kill_between_doubt_and_proof_loses_neither(gateway: Rig) -> None:
+    """What the session told is on disk before the proof; whoever starts next makes it."""
+    start(gateway)
+    gateway.revoke(3)
+    gateway.engine.doubt()
+    found = gateway.restart()
+    assert found is not None
+    assert found.prove_at == gateway.clock.now()
+    lost = gateway.clock.now()
+
+    assert gateway.follow().record.phase is Phase.ROLLED_BACK
+    assert gateway.clock.now() - lost < timedelta(seconds=15)
+
+
+def test_a_set_that_is_refused_while_other_programs_fail_with_it_is_left_within_seconds(gateway: Rig) -> None:
+    """A dependant fails, since the certificate is refused; its own patience of two minutes is not waited for."""
+    gateway.programs.refused = {3}
+    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    outcome = gateway.follow(patience=timedelta(seconds=5))
+    assert outcome.record.phase is Phase.ACTIVE
+    gateway.clock.advance(seconds=6)
+    lost = gateway.clock.now()
+    while outcome.wait is None or outcome.wait.until <= lost:  # until it waits for the dependant
+        outcome = gateway.engine.run()
+    gateway.revoke(3)
+    gateway.engine.doubt()
+    record = gateway.follow().record
+
+    assert record.phase is Phase.ROLLED_BACK
+    assert record.failure is not None
+    assert record.failure.kind is FailureClass.CREDENTIAL
+    assert gateway.clock.now() - lost < timedelta(seconds=15)
+    assert gateway.programs.uses == 2
+
+
+def test_a_network_that_fails_while_other_programs_are_told_does_not_keep_the_set_from_them(gateway: Rig) -> None:
+    """The session is lost and so is the proof, for the lack of a network; they are told all the same."""
+    gateway.programs.refused = {3}
+    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.follow(patience=timedelta(seconds=5))
+    gateway.endpoint.down = NO_ROUTE
+    gateway.engine.doubt()
+    gateway.programs.refused = set()
+    outcome = gateway.follow(patience=timedelta(minutes=1))
+
+    assert outcome.record.phase is Phase.DEPLOYED
+    assert gateway.programs.uses == 3
+
+
+def test_a_refusal_that_only_the_claim_speaks_for_has_to_last(gateway: Rig) -> None:
+    """The base is revoked as well: going back to it would help nobody, so the fresh set gets its minute."""
+    lost = start(gateway)
+    gateway.revoke(1, 2, 3)
+    gateway.engine.doubt()
+    outcome = gateway.follow(patience=timedelta(seconds=50))
+    assert outcome.record.phase is Phase.DEPLOYED
+    assert outcome.record.refusals > 2
+    assert outcome.record.failure is not None
+    assert outcome.record.failure.kind is FailureClass.CREDENTIAL
+
+    gateway.follow()
+    assert gateway.clock.now() - lost >= timedelta(minutes=1)
+
+
 # -- policies take their time ------------------------------------------------------------------------------------------
 
 
@@ -294,13 +419,28 @@ def test_a_policy_that_never_comes_is_a_refusal_after_ten_minutes_and_not_before
 
 
 def test_a_policy_that_is_taken_away_in_probation_leads_back(gateway: Rig) -> None:
-    """The new set may connect no more for ten minutes while the old one may: back to it."""
-    gateway.to_probation()
+    """The new set had its requests answered; now it may connect no more for a minute while the old one may."""
+    lost = start(gateway)
     gateway.entry(3).policy = None
+    gateway.engine.doubt()
     record = gateway.follow().record
 
     assert record.phase is Phase.ROLLED_BACK
+    assert timedelta(minutes=1) <= gateway.clock.now() - lost < timedelta(minutes=3)
     assert record.failure is not None
     assert record.failure.kind is FailureClass.POLICY
     assert gateway.in_use() == (2, 1)
     assert gateway.connects()
+
+
+def test_a_policy_that_an_operator_replaces_on_probation_costs_a_wait(gateway: Rig) -> None:
+    """For half a minute the new set has none; it is authorised again before that counts."""
+    start(gateway)
+    entry = gateway.entry(3)
+    policy, entry.policy = entry.policy, None
+    gateway.engine.doubt()
+    gateway.follow(patience=timedelta(seconds=30))
+    entry.policy = policy
+
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    assert gateway.in_use() == (3, 2)

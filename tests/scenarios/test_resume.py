@@ -294,3 +294,33 @@ def test_a_failure_that_was_noted_is_no_crash(gateway: Rig) -> None:
 
     gateway.cloud.faults.clear()
     assert gateway.follow().record.phase is Phase.COMMITTED
+
+
+# -- a quiet probation -------------------------------------------------------------------------------------------------
+
+
+def test_a_quiet_probation_writes_nothing(gateway: Rig) -> None:
+    """Its proofs say only when they were; the record is written again at its end."""
+    gateway.to_probation()
+    saved, proofs = gateway.disk.calls.count("save_change"), len(gateway.connections_of("generation 3"))
+    record = gateway.follow().record
+
+    assert record.phase is Phase.COMMITTED
+    assert len(gateway.connections_of("generation 3")) - proofs >= 4
+    assert gateway.disk.calls.count("save_change") == saved + 1
+    assert record.good_time == gateway.clock.now()
+
+
+def test_a_probation_that_is_cut_off_proves_the_set_once_more_and_goes_on(gateway: Rig) -> None:
+    """When it was proven last died with the process; so it is proven now, and then at its turn again."""
+    gateway.to_probation()
+    gateway.follow(patience=timedelta(minutes=5))
+    gateway.clock.advance(seconds=1)
+    gateway.restart(orderly=True)
+    proofs = len(gateway.connections_of("generation 3"))
+    outcome = gateway.engine.run()
+
+    assert len(gateway.connections_of("generation 3")) == proofs + 1
+    assert outcome.wait is not None
+    assert outcome.wait.until == gateway.clock.now() + gateway.settings.limits.check_every
+    assert gateway.follow().record.phase is Phase.COMMITTED

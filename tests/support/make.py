@@ -189,6 +189,7 @@ def manifest(**changes: Any) -> Manifest:
 def event(kind: type[Event], at: datetime = NOW, **changes: Any) -> Event:
     """Return an event of the given type, complete with what such an event carries."""
     carried: dict[type[Event], dict[str, Any]] = {
+        lifecycle.Doubted: {"prove_at": at},
         lifecycle.RequestFailed: {"failure": failure(), "retry_at": at + MINUTE},
         lifecycle.StepFailed: {"failure": failure(), "retry_at": at + MINUTE},
         lifecycle.KeyLost: {"failure": failure(FailureClass.STORE, "key-lost"), "retry_at": at + MINUTE},

@@ -154,7 +154,7 @@ def test_every_stage_of_a_gateways_life_can_be_shown(rig: Rig) -> None:
 def test_a_change_in_flight_is_told_with_what_it_waits_for(rig: Rig) -> None:
     """By the same decision that the engine makes."""
     rig.enroll()
-    wait = rig.to_probation().wait
+    wait = rig.run(Kind.ROTATE, patience=timedelta()).wait
     assert wait is not None
     found = document(rig)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 
 import make
@@ -10,18 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make import DAY, HOUR, MINUTE, NOW, SECOND
 
-from agent.core import decide
+from agent.core import decide, probation
 from agent.core.decide import FINAL_CODES, TOKEN_LIFETIME, Limits, Wait, after_failure, next_action, requests_of
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import (
     NOTHING_ISSUED,
     ChangeRecord,
     Condemned,
+    Confirmed,
     Deployed,
+    Doubted,
     Event,
     KeyLost,
     KeyReady,
     Phase,
+    ProbationHeld,
     ProbationPassed,
     Registered,
     Rejected,
@@ -530,7 +534,7 @@ def test_requests_that_may_have_cost_a_certificate_are_spaced(asked: int, factor
 @pytest.mark.parametrize("phase", make.UNFINISHED)
 def test_a_failure_is_retried_by_the_backoff_of_its_class(phase: Phase, kind: FailureClass) -> None:
     """The delay follows from class, attempts and jitter alone, and counts from the present."""
-    record = make.record(phase, attempts=3)
+    record = make.record(phase, attempts=3, refusals=3)
     found = fails(record, make.failure(kind))
 
     assert isinstance(found, StepFailed | RequestFailed)
@@ -623,7 +627,7 @@ def test_a_first_enrolment_that_is_refused_ends_so_that_the_ladder_goes_on(
     phase: Phase, failure: Failure, patience: timedelta
 ) -> None:
     """Without a base generation there is nothing to go back to: past the patience the change ends where it is."""
-    record = make.record(phase, kind=Kind.ENROLL, base=None, refused_since=NOW)
+    record = make.record(phase, kind=Kind.ENROLL, base=None, refused_since=NOW, refusals=1)
     if patience:
         early = fails(record, failure, NOW + patience - SECOND)
         assert isinstance(early, StepFailed)
@@ -797,6 +801,275 @@ def test_a_proof_within_probation_that_fails_is_tried_again_and_keeps_the_set() 
 
     assert waits(record, NOW + MINUTE).code == "retry"
     assert type(act(record, record.retry_at)) is decide.HoldProbation
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_a_proof_of_a_quiet_probation_is_nothing_that_a_restart_needs(*, synchronised: bool) -> None:
+    """It says only when, and a restart proves the set once more."""
+    record = make.record(Phase.DEPLOYED, anchor="ef" * 32)
+    event = make.event(ProbationHeld, NOW + MINUTE, synchronised=synchronised, anchor="ef" * 32)
+
+    assert probation.is_quiet(record, advance(record, event))
+
+
+@pytest.mark.parametrize(
+    ("record", "event"),
+    [
+        (make.record(Phase.DEPLOYED, anchor="ab" * 32), make.event(ProbationHeld, anchor="ef" * 32)),
+        (make.record(Phase.DEPLOYED, checked_at=None), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED, prove_at=NOW, doubts=1), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED, refusals=1), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED, failure=make.failure(), attempts=1), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED, resumes=1), make.event(ProbationHeld)),
+        (make.record(Phase.DEPLOYED), make.event(ProbationPassed)),
+        (make.record(Phase.DEPLOYED), make.event(StepFailed)),
+        (make.record(Phase.DEPLOYED), make.event(Doubted)),
+    ],
+)
+def test_whatever_else_happens_on_probation_is_durable(record: ChangeRecord, event: Event) -> None:
+    """Another anchor, the first answer ever, the end of a trouble, of probation, or the beginning of one."""
+    assert not probation.is_quiet(record, advance(record, event))
+
+
+# -- probation, when a person confirms ---------------------------------------------------------------------------------
+
+
+def test_a_confirmed_set_is_proven_once_more_and_then_final() -> None:
+    """Nine minutes of probation are not waited for, but no word makes a set final that is refused."""
+    record = advance(make.record(Phase.DEPLOYED), Confirmed(at=NOW + MINUTE))
+    assert type(act(record, NOW + MINUTE)) is decide.EndProbation
+
+    failed = advance(record, fails(record, make.failure(F.NETWORK), NOW + MINUTE))
+    assert failed.retry_at is not None
+    assert type(act(failed, failed.retry_at)) is decide.EndProbation
+    refused = advance(record, fails(record, REFUSED, NOW + MINUTE, base_accepted=True))
+    assert isinstance(fails(refused, REFUSED, NOW + 2 * MINUTE, base_accepted=True), Condemned)
+
+
+def test_a_confirmation_comes_after_the_others_are_told() -> None:
+    """In phase active they take the set up first."""
+    assert type(act(advance(make.record(Phase.ACTIVE), Confirmed(at=NOW)))) is decide.Deploy
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_what_can_be_confirmed_and_why_the_rest_cannot(phase: Phase) -> None:
+    """On probation or final already; otherwise a sentence says what it is instead."""
+    why = probation.unconfirmable(make.record(phase))
+
+    assert (not why) == phase.activated
+    assert not why or (why.startswith("The rotate c-1 is ") and why.endswith("."))
+    assert "is being given up" in probation.unconfirmable(make.record(phase, condemned=REFUSED))
+    assert probation.unconfirmable(None) == "Nothing is on probation."
+
+
+# -- probation, when the set is doubted --------------------------------------------------------------------------------
+
+
+def doubt(record: ChangeRecord, now: datetime = NOW, **facts: Any) -> Doubted | None:
+    """Return the event of a doubt at a time."""
+    return decide.doubted(record, make.facts(now, **facts), LIMITS)
+
+
+def test_a_first_doubt_in_a_quiet_probation_makes_a_proof_due_at_once() -> None:
+    """The session was lost long before the set's turn: it is proven now, and until it is accepted."""
+    record, now = make.record(Phase.DEPLOYED), NOW + 20 * SECOND
+    assert isinstance(act(record, now), Wait)
+    found = doubt(record, now)
+    assert found == Doubted(at=now, prove_at=now)
+
+    record = advance(record, found)
+    assert type(act(record, now)) is decide.HoldProbation
+    accepted = advance(record, make.event(ProbationHeld, now))
+    assert waits(accepted, now).until == now + MINUTE
+
+
+def test_a_doubt_right_after_a_proof_waits_its_turn() -> None:
+    """Five seconds lie between two proofs, though the second is doubted for."""
+    record = make.record(Phase.DEPLOYED)
+    found = doubt(record, NOW + SECOND)
+    assert found is not None
+    assert found.prove_at == NOW + 5 * SECOND
+
+    record = advance(record, found)
+    assert waits(record, NOW + SECOND).until == NOW + 5 * SECOND
+    assert type(act(record, NOW + 5 * SECOND)) is decide.HoldProbation
+    assert doubt(record, NOW + 2 * SECOND) is None, "it is due already"
+
+
+def test_a_proof_that_is_due_anyway_needs_no_doubt() -> None:
+    """Neither at its turn, nor shortly before it, nor when a failed one is tried again sooner."""
+    record = make.record(Phase.DEPLOYED, checked_at=NOW - 58 * SECOND)
+    soon = make.record(Phase.DEPLOYED, prove_at=NOW, retry_at=NOW + 4 * SECOND, failure=REFUSED)
+
+    assert doubt(make.record(Phase.DEPLOYED), NOW + MINUTE) is None
+    assert doubt(make.record(Phase.DEPLOYED), NOW + 10 * MINUTE) is None
+    assert doubt(record) is not None
+    assert doubt(make.record(Phase.DEPLOYED, checked_at=NOW - 58 * SECOND, prove_at=NOW + SECOND)) is None
+    assert doubt(soon, NOW + SECOND) is None
+
+
+def test_a_doubt_ends_a_long_wait_for_the_network() -> None:
+    """Proofs failed for an hour and wait for another; the session is refused, so there is a network again."""
+    down = make.failure(F.NETWORK, "unreachable")
+    record = make.record(Phase.DEPLOYED, prove_at=NOW - HOUR, retry_at=NOW + HOUR, failure=down, attempts=20)
+    found = doubt(record)
+
+    assert found == Doubted(at=NOW, prove_at=NOW)
+    assert type(act(advance(record, found))) is decide.HoldProbation
+
+
+@pytest.mark.parametrize("kind", [F.THROTTLED, F.CLOCK, F.STORE])
+def test_a_doubt_does_not_end_a_wait_for_something_else(kind: FailureClass) -> None:
+    """The cloud asked for patience, or the disk is full: a session that is lost changes nothing about that."""
+    record = make.record(Phase.DEPLOYED, prove_at=NOW - HOUR, retry_at=NOW + HOUR, failure=make.failure(kind))
+
+    assert doubt(record) is None
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.ACTIVE, Phase.DEPLOYED}])
+def test_what_is_not_on_probation_is_not_proven_for_a_doubt(phase: Phase) -> None:
+    """Nor is a set that is condemned already, or in a crash loop, or under a clock that cannot be."""
+    assert doubt(make.record(phase, retry_at=NOW + HOUR)) is None
+    assert doubt(make.record(Phase.DEPLOYED, condemned=REFUSED, retry_at=NOW + MINUTE)) is None
+    assert doubt(make.record(Phase.DEPLOYED, resumes=11, resumed_at=NOW)) is None
+    assert doubt(make.record(Phase.DEPLOYED), state=ClockState.IMPLAUSIBLE) is None
+
+
+def test_a_doubt_while_other_programs_are_told_has_the_set_proven_first() -> None:
+    """One of them fails, perhaps because the certificate is refused; once it is accepted they have their turn again."""
+    waiting = make.record(Phase.ACTIVE, checked_at=NOW - MINUTE, retry_at=NOW + 20 * SECOND)
+    record = replace(waiting, failure=make.failure(F.DEPENDANT), refused_since=NOW)
+    found = doubt(record)
+    assert found == Doubted(at=NOW, prove_at=NOW)
+
+    record = advance(record, found)
+    assert type(act(record)) is decide.HoldProbation
+    refused = advance(record, fails(record, REFUSED))
+    assert refused.retry_at is not None
+    assert type(act(refused, refused.retry_at)) is decide.HoldProbation
+    lost = advance(record, fails(record, make.failure(F.NETWORK)))
+    assert lost.retry_at is not None
+    assert type(act(lost, lost.retry_at)) is decide.Deploy
+    assert type(act(advance(record, make.event(ProbationHeld)))) is decide.Deploy
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_network_that_flaps_costs_few_proofs(*, accepted: bool) -> None:
+    """A doubt a second for half an hour: proofs are five seconds apart, and ever further while they fail."""
+    record, proofs = make.record(Phase.DEPLOYED, probation_until=NOW + HOUR), [NOW]
+    limits = replace(LIMITS, probation=HOUR)
+    for second in range(1, 1800):
+        facts = make.facts(NOW + second * SECOND)
+        found = decide.doubted(record, facts, limits)
+        record = record if found is None else advance(record, found)
+        if isinstance(decide.next_action(record, facts, limits), decide.HoldProbation):
+            proofs.append(facts.clock.now)
+            down = after_failure(record, make.failure(F.NETWORK, "hung-up"), facts, 0.999, limits)
+            record = advance(record, make.event(ProbationHeld, facts.clock.now) if accepted else down)
+
+    apart = [later - at for at, later in pairwise(proofs)]
+    # One that failed is tried again by the backoff of its class, which is short at first.
+    assert min(apart) >= (5 * SECOND if accepted else 3 * SECOND)
+    assert len(proofs) <= (1800 / 5 + 1 if accepted else 20)
+    assert apart[-1] <= (5 * SECOND if accepted else 5 * MINUTE)
+
+
+def test_a_clock_that_was_set_back_puts_no_doubted_proof_off() -> None:
+    """A last proof that lies in the future says nothing; it is five seconds at most."""
+    record = make.record(Phase.DEPLOYED, checked_at=NOW + 50 * SECOND)
+    found = doubt(record)
+
+    assert found is not None
+    assert found.prove_at == NOW + 5 * SECOND
+
+
+# -- probation, when a set that was accepted is refused ----------------------------------------------------------------
+
+
+ACCEPTED = make.record(Phase.DEPLOYED, checked_at=NOW - MINUTE)
+
+
+def test_a_set_that_was_accepted_before_is_left_at_the_second_refusal() -> None:
+    """No spreading explains it, and the base is accepted over the same path: nobody is cut off by going back."""
+    first = fails(ACCEPTED, REFUSED, base_accepted=True)
+    assert isinstance(first, StepFailed)
+    assert not first.failure.decisive
+    assert first.failure.remedy == "It was accepted before; refused again, it is left for generation 6."
+    assert first.retry_at <= NOW + 4 * SECOND
+
+    record = advance(ACCEPTED, first)
+    assert fails(record, REFUSED, first.retry_at, base_accepted=True) == Condemned(at=first.retry_at, failure=REFUSED)
+
+
+@pytest.mark.parametrize("failure", [REFUSED, UNAUTHORISED])
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_refusal_in_use_is_confirmed_soon_whatever_else_failed_for_long(phase: Phase, failure: Failure) -> None:
+    """A long outage, or another program, made the delays long; the first refusal is tried again like a first one."""
+    found = fails(make.record(phase, attempts=20), failure)
+
+    assert isinstance(found, StepFailed)
+    assert found.retry_at == NOW + timedelta(seconds=BACKOFFS[failure.kind].delay(1, 0.5))
+
+
+def test_a_stray_refusal_of_a_set_on_probation_does_no_harm() -> None:
+    """Accepted again, it counts as never refused: the next refusal is the first."""
+    record = advance(ACCEPTED, fails(ACCEPTED, REFUSED, base_accepted=True))
+    record = advance(record, make.event(ProbationHeld, NOW + 3 * SECOND))
+
+    assert isinstance(fails(record, REFUSED, NOW + MINUTE, base_accepted=True), StepFailed)
+
+
+def test_an_outage_between_two_refusals_does_not_hide_the_first() -> None:
+    """What counts is that the set was not accepted in between."""
+    record = advance(ACCEPTED, fails(ACCEPTED, REFUSED, base_accepted=True))
+    record = advance(record, fails(record, make.failure(F.NETWORK, "dns"), NOW + 3 * SECOND))
+
+    assert isinstance(fails(record, REFUSED, NOW + 9 * SECOND, base_accepted=True), Condemned)
+
+
+@pytest.mark.parametrize(
+    ("record", "base_accepted"),
+    [
+        (ACCEPTED, False),  # another control spoke against it; whether the base works is not known
+        (replace(ACCEPTED, kind=Kind.ENROLL, base=None), False),
+        (replace(ACCEPTED, kind=Kind.IMPORT, unproven=True, checked_at=None), True),
+    ],
+    ids=["the claim was the control", "no base", "never accepted"],
+)
+def test_a_refusal_has_to_last_where_going_back_is_not_known_to_help(
+    record: ChangeRecord, *, base_accepted: bool
+) -> None:
+    """Activation needs time to spread, and a gateway without a base that works has only this set."""
+    record = advance(record, fails(record, REFUSED, base_accepted=base_accepted))
+    early = fails(record, REFUSED, NOW + MINUTE - SECOND, base_accepted=base_accepted)
+    assert isinstance(early, StepFailed)
+    assert "after 60 s" in early.failure.remedy
+    ended = fails(record, REFUSED, NOW + MINUTE, base_accepted=base_accepted)
+    assert isinstance(ended, Rejected if record.base is None else Condemned)
+
+
+@pytest.mark.parametrize("limits", [LIMITS, Limits(refusal_patience=HOUR, policy_patience=MINUTE)])
+def test_not_authorised_after_an_answered_request_lasts_a_minute(limits: Limits) -> None:
+    """An operator may be changing the policy; but ten minutes off line are for a set that was never answered."""
+    facts = make.facts(base_accepted=True)
+    first = after_failure(ACCEPTED, UNAUTHORISED, facts, 0.5, limits)
+    assert isinstance(first, StepFailed)
+    assert first.failure.remedy == "It was accepted before; refused again after 60 s, it is left for generation 6."
+
+    record = advance(ACCEPTED, first)
+    early = make.facts(NOW + MINUTE - SECOND, base_accepted=True)
+    assert isinstance(after_failure(record, UNAUTHORISED, early, 0.5, limits), StepFailed)
+    late = make.facts(NOW + MINUTE, base_accepted=True)
+    assert isinstance(after_failure(record, UNAUTHORISED, late, 0.5, limits), Condemned)
+
+
+@pytest.mark.parametrize("failure", [REFUSED, UNAUTHORISED])
+def test_a_dependant_that_failed_for_long_lends_its_time_to_no_refusal(failure: Failure) -> None:
+    """The first refusal is the first, however long another program has kept the change waiting."""
+    record = make.record(Phase.ACTIVE, checked_at=NOW, refused_since=NOW - HOUR, failure=make.failure(F.DEPENDANT))
+
+    assert isinstance(fails(record, failure), StepFailed)
+    assert isinstance(fails(record, failure, base_accepted=True), StepFailed)
 
 
 # -- crash loops ---------------------------------------------------------------------------------------------------

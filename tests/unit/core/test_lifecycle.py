@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import make
 import pytest
@@ -16,7 +17,9 @@ from agent.core.lifecycle import (
     CertificateIssued,
     ChangeRecord,
     Condemned,
+    Confirmed,
     Deployed,
+    Doubted,
     Event,
     GenerationPrepared,
     Hastened,
@@ -38,6 +41,9 @@ from agent.core.lifecycle import (
     TokenExpired,
     advance,
 )
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 REFUSALS = {FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.DEPENDANT}
 
@@ -377,7 +383,16 @@ def test_a_condemned_set_is_rolled_back_and_keeps_its_reason(phase: Phase) -> No
 
 @pytest.mark.parametrize(
     ("phase", "kind"),
-    [(Phase.ACTIVE, Deployed), (Phase.DEPLOYED, ProbationHeld), (Phase.DEPLOYED, ProbationPassed)],
+    [
+        (Phase.ACTIVE, Deployed),
+        (Phase.ACTIVE, ProbationHeld),
+        (Phase.ACTIVE, Doubted),
+        (Phase.DEPLOYED, Doubted),
+        (Phase.ACTIVE, Confirmed),
+        (Phase.DEPLOYED, Confirmed),
+        (Phase.DEPLOYED, ProbationHeld),
+        (Phase.DEPLOYED, ProbationPassed),
+    ],
 )
 def test_a_condemned_set_is_never_deployed_or_committed(phase: Phase, kind: type[Event]) -> None:
     """Success that comes after the condemnation does not undo it."""
@@ -385,6 +400,91 @@ def test_a_condemned_set_is_never_deployed_or_committed(phase: Phase, kind: type
 
     with pytest.raises(IllegalTransitionError, match="a condemned set is rolled back"):
         after(condemned, kind)
+
+
+def test_a_doubt_brings_the_next_proof_forward_and_is_counted() -> None:
+    """A delay that ends sooner stays, a longer one is cut; without one the proof has a time of its own."""
+    quiet = make.record(Phase.DEPLOYED)
+    doubted = advance(quiet, Doubted(at=NOW, prove_at=NOW + SECOND))
+    assert doubted == replace(quiet, prove_at=NOW + SECOND, doubts=1)
+
+    for retry_at in (NOW + SECOND, NOW + HOUR):
+        late = replace(quiet, retry_at=retry_at, doubts=2)
+        doubted = advance(late, Doubted(at=NOW, prove_at=NOW + MINUTE))
+        assert (doubted.retry_at, doubted.prove_at, doubted.doubts) == (min(retry_at, NOW + MINUTE), NOW + MINUTE, 3)
+
+
+@pytest.mark.parametrize("kind", FailureClass)
+def test_a_proof_that_failed_on_probation_is_due_until_one_is_accepted(kind: FailureClass) -> None:
+    """Whatever it failed with; only what the broker said about the set itself is counted as a refusal."""
+    record = advance(make.record(Phase.DEPLOYED, doubts=2), make.event(StepFailed, failure=make.failure(kind)))
+    refused = kind in {FailureClass.CREDENTIAL, FailureClass.POLICY}
+    assert (record.prove_at, record.doubts, record.refusals) == (NOW, 2, int(refused))
+
+    record = after(record, ProbationHeld)
+    assert (record.prove_at, record.doubts, record.refusals) == (None, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prove_at", "refusals"),
+    [
+        (FailureClass.CREDENTIAL, NOW, 1),
+        (FailureClass.POLICY, NOW, 1),
+        (FailureClass.DEPENDANT, NOW + SECOND, 0),
+        (FailureClass.NETWORK, None, 0),
+        (FailureClass.STORE, None, 0),
+    ],
+)
+def test_a_proof_that_failed_before_the_others_are_told_holds_them_up_only_for_a_refusal(
+    kind: FailureClass, prove_at: datetime | None, refusals: int
+) -> None:
+    """Nothing speaks against the set otherwise; a doubt that is still to come outlives another program's failure."""
+    doubted = make.record(Phase.ACTIVE, prove_at=NOW + SECOND, doubts=1)
+    record = advance(doubted, make.event(StepFailed, failure=make.failure(kind)))
+
+    assert (record.prove_at, record.refusals) == (prove_at, refusals)
+
+
+def test_a_proof_before_the_others_are_told_leaves_their_patience_as_it_was() -> None:
+    """A network that flaps, with a set that is accepted each time, gives a dependant no more time."""
+    record = advance(make.record(Phase.ACTIVE), make.event(StepFailed, failure=make.failure(FailureClass.DEPENDANT)))
+    record = advance(record, make.event(Doubted, NOW + MINUTE))
+    record = advance(record, make.event(ProbationHeld, NOW + MINUTE))
+
+    assert (record.phase, record.checked_at, record.refused_since) == (Phase.ACTIVE, NOW + MINUTE, NOW)
+    assert (record.failure, record.retry_at, record.attempts, record.prove_at) == (None, None, 0, None)
+
+
+def test_a_doubt_and_a_refusal_outlast_the_telling_of_the_others() -> None:
+    """What was held against the set is not forgotten because other programs took it up."""
+    record = after(make.record(Phase.ACTIVE, prove_at=NOW, doubts=1, refusals=1), Deployed)
+
+    assert (record.phase, record.prove_at, record.doubts, record.refusals) == (Phase.DEPLOYED, NOW, 1, 1)
+
+
+def test_a_confirmation_ends_probation_and_every_delay() -> None:
+    """It is dated once, and takes nothing away of what was counted or has failed."""
+    record = worn(Phase.DEPLOYED)
+    confirmed = advance(record, Confirmed(at=NOW + SECOND))
+    assert confirmed == replace(record, confirmed_at=NOW + SECOND, probation_until=NOW + SECOND, retry_at=None)
+
+    again = advance(confirmed, Confirmed(at=NOW + MINUTE))
+    assert (again.confirmed_at, again.probation_until) == (NOW + SECOND, NOW + MINUTE)
+
+
+def test_a_confirmation_before_the_others_are_told_ends_probation_as_it_begins() -> None:
+    """A program that was just restarted may say so before the agent has seen it come up."""
+    record = after(make.record(Phase.ACTIVE), Confirmed)
+    record = advance(record, Deployed(at=NOW + MINUTE, probation=7 * MINUTE))
+
+    assert (record.phase, record.confirmed_at, record.probation_until) == (Phase.DEPLOYED, NOW, NOW + MINUTE)
+
+
+@pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.ACTIVE, Phase.DEPLOYED}])
+def test_nothing_but_a_set_in_use_on_probation_is_confirmed(phase: Phase) -> None:
+    """What is not in use yet cannot work, and what is final needs no word."""
+    with pytest.raises(IllegalTransitionError):
+        after(make.record(phase), Confirmed)
 
 
 def test_probation_counts_from_deployment() -> None:

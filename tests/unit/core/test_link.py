@@ -157,6 +157,16 @@ def test_a_fleet_that_lost_the_broker_together_comes_back_spread_out() -> None:
 # -- doubt -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.code)
+def test_a_first_failure_is_a_suspicion_where_a_refused_certificate_could_explain_it(failure: Failure) -> None:
+    """Lost or never made, and long before there is enough of it to climb the ladder."""
+    suspected = needs_control(failure)
+
+    assert [verdict.suspicion for verdict in fail(9, failure)] == [suspected] * 9
+    assert after_loss(Standing(), failure, STEADY, 0.5).suspicion == suspected
+    assert not after_takeover(Standing(suspicions=5), 0.0, 0.5).suspicion
+
+
 def test_the_certificate_is_doubted_at_two_four_eight_and_each_time_after_that() -> None:
     """One hang-up proves nothing; one that lasts is looked into whenever it is met, since any rung may work by now."""
     verdicts = fail(300, HUNG_UP)

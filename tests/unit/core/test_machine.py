@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import make
 import pytest
@@ -14,7 +15,7 @@ from make import DAY, HOUR, NOW
 
 from agent.core import decide, lifecycle
 from agent.core.decide import Facts, Limits, after_failure, next_action
-from agent.core.failure import Failure, FailureClass
+from agent.core.failure import OF_THE_SET, Failure, FailureClass
 from agent.core.lifecycle import ChangeRecord, Event, Phase, advance
 from agent.core.records import decode_record, encode_outcome, encode_record
 from agent.core.timekeeping import read
@@ -84,10 +85,11 @@ class Gateway(RuleBasedStateMachine):
             entered_at=self.now,
         )
 
-    def _facts(self) -> Facts:
+    def _facts(self, **changes: Any) -> Facts:
         clock = read(self.now, synchronised=self.synchronised, floors=tuple(self.floors))
         thing = None if self.disk.current is None else make.THING
-        return Facts(clock=clock, current=self.disk.current, expected_thing=thing, requests=tuple(self.history))
+        facts = Facts(clock=clock, current=self.disk.current, expected_thing=thing, requests=tuple(self.history))
+        return replace(facts, **changes)
 
     def _action(self) -> decide.Action:
         return next_action(self.record, self._facts(), LIMITS)
@@ -162,8 +164,10 @@ class Gateway(RuleBasedStateMachine):
         for _ in range(steps):
             self._succeed()
 
-    @rule(failure=FAILURES, jitter=st.floats(0, 1, exclude_max=True), again=st.integers(1, 6))
-    def fail(self, failure: Failure, jitter: float, again: int) -> None:
+    @rule(
+        failure=FAILURES, jitter=st.floats(0, 1, exclude_max=True), again=st.integers(1, 6), base_accepted=st.booleans()
+    )
+    def fail(self, failure: Failure, jitter: float, again: int, *, base_accepted: bool) -> None:
         """The step fails in any way, some times in a row; only what is decisive may end what was prepared."""
         for _ in range(again):
             action = self._step()
@@ -172,13 +176,16 @@ class Gateway(RuleBasedStateMachine):
             if isinstance(action, decide.RequestCertificate):
                 self._perform(action)
             before = self.record
-            self._take(after_failure(before, failure, self._facts(), jitter, LIMITS))
+            facts = self._facts(base_accepted=base_accepted)
+            self._take(after_failure(before, failure, facts, jitter, LIMITS))
             self._judge_failure(before, failure)
             self._check()
 
     def _judge_failure(self, before: ChangeRecord, failure: Failure) -> None:
         after = self.record
         assert after.condemned is None or after.condemned.decisive
+        if before.phase.activated and failure.kind in OF_THE_SET and not before.refusals:  # one may be a stray
+            assert (after.condemned, after.phase) == (before.condemned, before.phase)
         if failure.decisive:
             if before.phase.activated:  # with something to go back to it goes back, otherwise the ladder goes on
                 assert not after.phase.ended or (after.phase is Phase.REJECTED and before.base is None)
@@ -228,6 +235,36 @@ class Gateway(RuleBasedStateMachine):
     def hasten(self) -> None:
         """A person wants the step tried now."""
         self._take(lifecycle.Hastened(at=self.now))
+
+    @precondition(lambda self: not self.record.phase.ended)
+    @rule(times=st.integers(1, 5))
+    def lose_the_session(self, times: int) -> None:
+        """The daemon's session ends as if its certificate were refused, perhaps again and again."""
+        for _ in range(times):
+            action, event = self._action(), decide.doubted(self.record, self._facts(), LIMITS)
+            if event is None:
+                return
+            assert isinstance(action, decide.Wait)
+            assert self.record.phase.activated
+            assert self.now <= event.prove_at < action.until
+            self._take(event)
+            proof = self._action()
+            assert isinstance(proof, decide.HoldProbation) or (
+                isinstance(proof, decide.Wait) and proof.until == event.prove_at
+            )
+            self._check()
+
+    @precondition(lambda self: self.record.phase in {Phase.ACTIVE, Phase.DEPLOYED})
+    @precondition(lambda self: self.record.condemned is None)
+    @rule()
+    def confirm(self) -> None:
+        """A person says that the set works; only a proof makes it final."""
+        before = self.record
+        self._take(lifecycle.Confirmed(at=self.now))
+        assert (self.record.phase, self.record.failure) == (before.phase, before.failure)
+        if self._facts().clock.believable and before.resumes <= LIMITS.resumes and before.phase is Phase.DEPLOYED:
+            assert isinstance(self._action(), decide.EndProbation)
+        self._check()
 
     @rule(failure=FAILURES)
     def fail_while_the_clock_is_lost(self, failure: Failure) -> None:

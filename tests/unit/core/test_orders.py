@@ -27,6 +27,7 @@ FULL = Order(
     change="c-1",
     orderly=True,
     hasten=True,
+    doubt=True,
     connected_at=17.5,
     drop="bundle-7.tar",
     url="https://depot.example/bundle.tar?X-Amz-Signature=secret",
@@ -46,6 +47,7 @@ ORDERS = st.builds(
     told=st.text(max_size=64),
     orderly=st.booleans(),
     hasten=st.booleans(),
+    doubt=st.booleans(),
     connected_at=st.none() | st.floats(0, 10**9),
     drop=st.text(max_size=128),
     url=st.text(max_size=MAX_URL),
@@ -99,6 +101,7 @@ def test_the_whole_example_uses_every_field() -> None:
         ("digest", "x" * 65),
         ("orderly", 1),
         ("hasten", "yes"),
+        ("doubt", 1),
     ],
 )
 def test_an_order_with_a_wrong_value_is_refused_by_name(name: str, value: object) -> None:

@@ -89,6 +89,10 @@ def _records(
         condemned=condemned,
         probation_until=TIMES | st.none(),
         checked_at=TIMES | st.none(),
+        prove_at=TIMES | st.none(),
+        doubts=COUNTS,
+        refusals=COUNTS,
+        confirmed_at=TIMES | st.none(),
         good_time=TIMES | st.none(),
         order=st.text(max_size=128),
         replaces=st.text(max_size=64) | st.none(),
@@ -128,6 +132,10 @@ FULL = make.record(
     refused_since=NOW,
     probation_until=NOW,
     checked_at=NOW,
+    prove_at=NOW,
+    doubts=3,
+    refusals=1,
+    confirmed_at=NOW,
     good_time=NOW,
     order="job:j-1:1",
     replaces="cd" * 32,
@@ -214,10 +222,19 @@ def test_neither_token_nor_certificate_is_shown_to_people() -> None:
 def test_a_record_of_an_earlier_version_is_understood() -> None:
     """What was added within the format is missing there, and means nothing."""
     plain = json.loads(encode_record(FULL))
-    old = {name: value for name, value in plain.items() if name not in {"order", "replaces", "retired_at"}}
+    added: dict[str, Any] = {
+        "order": "",
+        "replaces": None,
+        "retired_at": None,
+        "prove_at": None,
+        "doubts": 0,
+        "refusals": 0,
+        "confirmed_at": None,
+    }
+    old = {name: value for name, value in plain.items() if name not in added}
 
     read = decode_record(json.dumps(old).encode(), "change.json")
-    assert read == replace(FULL, order="", replaces=None, retired_at=None)
+    assert read == replace(FULL, **added)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +288,10 @@ def test_a_certificate_in_hand_without_a_needed_name_is_refused(name: str) -> No
         ("attempts", 10**9 + 1),
         ("resumes", None),
         ("retry_at", "later"),
+        ("prove_at", "soon"),
+        ("confirmed_at", True),
+        ("doubts", -1),
+        ("refusals", "1"),
         ("failure", {"kind": "bad luck", "code": "", "message": "", "remedy": ""}),
         ("failure", {"kind": "network", "code": "", "message": "", "remedy": "", "decisive": 1}),
         ("condemned", True),

@@ -6,24 +6,25 @@ import os
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import make
 import pytest
-from make import DAY, HOUR, NOW
+from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.adapters.clock import monotonic
 from agent.adapters.peers import Role
 from agent.config import Config
-from agent.core import shadow
+from agent.core import shadow, troubles
 from agent.core.decide import Wait
-from agent.core.lifecycle import Phase
+from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.link import STEADY
 from agent.core.orders import Do, Order
-from agent.core.plain import decode
+from agent.core.plain import decode, to_plain
+from agent.core.records import encode_outcome, encode_record, public
 from agent.core.schedule import LOOK_EVERY, Suggestion
 from agent.core.values import Kind, Origin
-from agent.daemon.control import Request
+from agent.daemon.control import Client, Request
 from agent.daemon.service import Daemon
 from agent.errors import RefusedError
 from agent.sandbox.simulator import SimulatedClock
@@ -107,6 +108,21 @@ class House:
     def due(self) -> None:
         """Let the set's turn have come."""
         self.see(age=timedelta(days=396))
+
+    def change(self, record: ChangeRecord) -> None:
+        """Let a change be in flight, as a worker left it."""
+        (self.config.state_dir / "change.json").write_bytes(encode_record(record))
+        self.daemon.outlook.refresh()
+
+    def record(self, record: ChangeRecord) -> None:
+        """Let a change have ended."""
+        with (self.config.state_dir / "history.jsonl").open("ab") as history:
+            history.write(encode_outcome(record))
+        self.daemon.outlook.refresh()
+
+    def finish_change(self, record: ChangeRecord) -> None:
+        """Let a worker have left a change like this, and that change be gone."""
+        self.daemon.outlook.take(None, public(record))
 
     def look(self) -> list[Order]:
         """Consider, and return what was ordered by that."""
@@ -395,6 +411,152 @@ def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(house: Hou
     house.look()
     house.finish(climb={"use": "current", "why": "the current set is accepted", "remedy": ""})
     assert said not in house.daemon.status()["health"]
+
+
+def test_a_session_that_is_lost_on_probation_has_the_set_proven_once(house: House) -> None:
+    """Long before its turn; while that is ordered a second loss orders nothing more."""
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW - 30 * SECOND))
+    assert house.look() == []
+    house.daemon.session.generation = 7
+    house.daemon.on_suspicion()
+    house.daemon.on_suspicion()
+    assert [(order.do, order.doubt, order.hasten) for order in house.look()] == [(Do.GO_ON, True, False)]
+    house.finish()
+    assert house.look() == []
+
+
+def test_a_proof_that_was_not_written_down_is_known_from_the_worker_that_made_it(house: House) -> None:
+    """The record on disk knows of an earlier one only; by it the set would be proven again at once, and for ever."""
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW - 2 * MINUTE))
+    assert [order.do for order in house.look()] == [Do.GO_ON]
+    wait = {"why": "on probation", "until": to_plain(NOW + MINUTE), "code": "probation", "failure": None}
+    house.finish(change=public(make.record(Phase.DEPLOYED, checked_at=NOW)), wait=wait, exit=0)
+    assert house.look() == []
+    assert house.daemon.status()["change"]["checked_at"] == to_plain(NOW)
+    house.daemon.outlook.refresh()
+    assert house.look() == []
+    house.clock.advance(seconds=60)
+    assert [order.do for order in house.look()] == [Do.GO_ON]
+
+
+def test_what_is_known_of_one_change_is_not_held_for_another(house: House) -> None:
+    """The next change has a probation of its own."""
+    house.finish_change(make.record(Phase.DEPLOYED, id="c-0", checked_at=NOW))
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW - 2 * MINUTE))
+    assert [order.do for order in house.look()] == [Do.GO_ON]
+
+
+# -- a word that the set on probation works ----------------------------------------------------------------------------
+
+
+class Caller:
+    """A person at the control socket, who keeps what they are told."""
+
+    role = Role.ADMIN
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def send(self, message: dict[str, Any]) -> bool:
+        """Be told something."""
+        self.told.append(message)
+        return True
+
+    def end(self, message: dict[str, Any]) -> None:
+        """Be told the last of it."""
+        self.told.append(message)
+
+    def on_gone(self, _call: object) -> None:
+        """They stay."""
+
+
+def confirms(house: House) -> list[dict[str, Any]]:
+    """Return what a person is told at once who says that the set works."""
+    caller = Caller()
+    node = decode(b'{"verb": "confirm"}', "the request", limit=100)
+    house.daemon.desk.handle(cast("Client", caller), Request("confirm", node))
+    return caller.told
+
+
+def test_a_confirmation_is_handed_to_a_worker_and_its_outcome_back(house: House) -> None:
+    """The desk only looks whether there is something to confirm."""
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW))
+    told = confirms(house)
+    assert [(order.do, order.orderly) for order in house.look()] == [(Do.CONFIRM, True)]
+    house.finish(change=public(make.finished(id="c-1")), exit=0)
+    assert [message["event"] for message in told] == ["accepted", "outcome"]
+    assert told[-1]["exit"] == 0
+
+
+def test_a_confirmation_of_what_is_final_is_true_still(house: House) -> None:
+    """Typed twice, it says what it said; a change that went on without a dependant is no more than that."""
+    house.record(make.finished(Phase.COMMITTED))
+    assert [(message["event"], message["exit"]) for message in confirms(house)] == [("outcome", 0)]
+    house.record(make.finished(Phase.RETIRED, degraded=make.failure()))
+    assert [(message["event"], message["exit"]) for message in confirms(house)] == [("outcome", 1)]
+    assert house.look() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "last", "why"),
+    [
+        (None, None, "Nothing is on probation"),
+        (None, make.finished(Phase.ROLLED_BACK), "Nothing is on probation"),
+        (make.record(Phase.ISSUED), make.finished(), "in phase issued; nothing is on probation yet"),
+        (make.record(Phase.DEPLOYED, condemned=make.failure(decisive=True)), None, "is being given up"),
+    ],
+)
+def test_a_confirmation_of_nothing_is_refused(
+    house: House, change: ChangeRecord | None, last: ChangeRecord | None, why: str
+) -> None:
+    """With the reason, and without a worker."""
+    if last is not None:
+        house.record(last)
+    if change is not None:
+        house.change(change)
+    with pytest.raises(RefusedError, match=why):
+        confirms(house)
+    assert all(order.do is not Do.CONFIRM for order in house.look())
+
+
+def test_a_change_that_is_only_being_begun_is_not_confirmed_by_the_one_before(house: House) -> None:
+    """The last change is final, and another one was ordered: what the person means is not on probation yet."""
+    house.record(make.finished(at=NOW - 399 * DAY))
+    house.due()
+    assert [order.do for order in house.look()] == [Do.BEGIN]
+    with pytest.raises(RefusedError, match="Nothing is on probation"):
+        confirms(house)
+
+
+@pytest.mark.parametrize(
+    ("generation", "record"),
+    [
+        (6, make.record(Phase.DEPLOYED)),  # the session of the set before
+        (7, make.record(Phase.DEPLOYED, checked_at=NOW - 58 * SECOND, prove_at=NOW + SECOND)),
+        (7, make.record(Phase.PREPARED, retry_at=NOW + HOUR)),
+        (7, None),
+    ],
+)
+def test_a_session_that_is_lost_orders_no_proof_otherwise(
+    house: House, generation: int, record: ChangeRecord | None
+) -> None:
+    """Of another set, or of one that is proven in a moment, or with nothing on probation: two doubts are needed."""
+    if record is not None:
+        house.change(record)
+    house.daemon.session.generation = generation
+    house.daemon.on_suspicion()
+    assert house.look() == []
+
+
+def test_repeated_doubts_hasten_no_proof_on_probation(house: House) -> None:
+    """The first suspicion has brought it forward, as far as proofs may follow one another."""
+    failure = troubles.hung_up()
+    house.change(make.record(Phase.DEPLOYED, prove_at=NOW, retry_at=NOW + 3 * SECOND, failure=failure))
+    house.daemon.on_doubt(failure)
+    assert house.look() == []
+    house.change(make.record(Phase.PREPARED, retry_at=NOW + HOUR, failure=failure))
+    house.daemon.on_doubt(failure)
+    assert [(order.do, order.hasten) for order in house.look()] == [(Do.GO_ON, True)]
 
 
 def test_nothing_is_begun_while_stopping(house: House) -> None:
