@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core import acceptance, decide, probation, retirement, timekeeping, topics, troubles
 from agent.core.dependants import Occasion
 from agent.core.diagnosis import Examination
-from agent.core.failure import Failure, FailureClass
+from agent.core.failure import TURNED_AWAY, Failure, FailureClass
 from agent.core.lifecycle import (
     Activated,
     CertificateIssued,
@@ -935,7 +935,9 @@ class Engine:
         except AskedError as error:
             found = replace(found, asked=error.failure)
         except CloudError as error:
-            return replace(found, connected=error.failure)
+            met = error.failure
+            refused = met.code in TURNED_AWAY or met.kind is FailureClass.POLICY
+            return replace(found, connected=met, climb=self.find_footing() if refused else None)
         return self._examine_topics(candidate, found)
 
     def _examine_topics(self, candidate: Candidate, found: Examination) -> Examination:

@@ -258,7 +258,8 @@ class Operations:
             return done
         if done.outcome.wait is not None:
             return replace(done, postponed=True)
-        if not done.outcome.record.phase.succeeded or done.climb is not None:
+        ended = done.outcome.record
+        if done.climb is not None or not (ended.phase.succeeded or ended.condemned is not None):
             return done
         return self.begin(meaning.kind, Origin.TECHNICIAN, reason)
 

@@ -24,7 +24,7 @@ exit codes:
   0  done, or healthy
   1  the change failed and the previous set is in use, or something needs attention
   2  the command line or the configuration is wrong
-  3  there is no usable set, or it has expired
+  3  there is no usable set, it has expired, or the endpoint accepts none of this gateway
   4  refused: permission, another change, a used-up budget
   5  network or cloud unavailable; the change is kept
 """

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from agent.core import lint, topics
 from agent.core.endpoints import EndpointKind, chains_to_amazon, classify, misspelling
 from agent.core.exits import Exit
-from agent.core.failure import FailureClass
+from agent.core.failure import LOCKED_OUT, FailureClass
+from agent.core.ladder import Rung
 from agent.core.timekeeping import ClockState
 from agent.core.wording import clock_time, common_name, duration
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from agent.core.failure import Failure
+    from agent.core.ladder import Climb
     from agent.core.timekeeping import Reading
     from agent.core.values import CertificateFacts
 
@@ -333,6 +335,7 @@ class Examination:
         connected: Why there is no connection, or None.
         asked: Why the request was not answered, or None.
         denied: Topics that may not be subscribed to.
+        climb: What the ladder found after the current set was turned away; None when it was not climbed.
     """
 
     thing: str
@@ -340,6 +343,7 @@ class Examination:
     connected: Failure | None = None
     asked: Failure | None = None
     denied: tuple[str, ...] = ()
+    climb: Climb | None = None
 
 
 def of_connection(found: Examination) -> Line:
@@ -347,12 +351,17 @@ def of_connection(found: Examination) -> Line:
     refusal = found.connected
     if refusal is None:
         return ok("connect", f"The broker accepts the current set as {found.client_id}.")
+    if found.climb is not None and found.climb.use is Rung.TECHNICIAN:
+        text = f"{found.climb.why[:1].upper()}{found.climb.why[1:]}."
+        return failure("connect", LOCKED_OUT, text, found.climb.remedy, Exit.CRITICAL)
     if refusal.kind is FailureClass.POLICY:
         remedy = f"Allow it: {statement('iot:Connect', f'client/{found.client_id}')}"
         return failure("connect", "connect-denied", refusal.message, remedy)
     if refusal.code in {"hung-up", "tls-alert"}:
         text = "The broker hangs up on this certificate, as AWS IoT Core does when one is unknown or not active."
-        remedy = "Look it up by the id that `iot-cert status` shows; `iot-cert rotate` finds a set that works."
+        remedy = "Look it up by the id that `iot-cert status` shows."
+        if found.climb is not None and found.climb.use is not None:
+            remedy = f"`iot-cert rotate` leads out: {found.climb.why}. The daemon does so by itself."
         return failure("connect", "certificate-refused", text, remedy)
     return failure("connect", refusal.code, refusal.message, refusal.remedy, _NETWORK)
 

@@ -123,6 +123,13 @@ def meaning(verb: Verb, situation: Situation) -> Meaning:
             return _give_up(situation)
 
 
+def joins(verb: Verb, change: ChangeRecord | None) -> str:
+    """Return the id of the change in flight that an order is to join, or nothing; see `Situation.joins`."""
+    if change is None or (verb is Verb.ROTATE and change.condemned is not None):
+        return ""
+    return change.id
+
+
 def _joined(verb: Verb, situation: Situation) -> ChangeRecord | None:
     """Return the change that was in flight when the order was given, if its end is what the order asked for."""
     if not situation.joins or (situation.change is not None and situation.change.id == situation.joins):
@@ -158,7 +165,8 @@ def _enroll(situation: Situation) -> Meaning:
 def _rotate(situation: Situation) -> Meaning:
     change, untold = situation.change, _untold(situation)
     if change is not None:
-        return Meaning(step=Step.GO_ON, kind=None if change.kind.issues else Kind.ROTATE)
+        brings_one = change.kind.issues and change.condemned is None
+        return Meaning(step=Step.GO_ON, kind=None if brings_one else Kind.ROTATE)
     if untold is not None and untold.kind is Kind.ROTATE and untold.phase.succeeded:
         return Meaning(step=Step.DONE, done=untold)
     if situation.current is not None:
@@ -207,7 +215,7 @@ def _give_up(situation: Situation) -> Meaning:
 
 
 # A set in use that meets one of these may be one that does not work.
-_OF_THE_SET = frozenset({
+_FAILS_THE_SET = frozenset({
     FailureClass.NETWORK, FailureClass.CLOCK, FailureClass.SERVER_TRUST, FailureClass.CREDENTIAL, FailureClass.POLICY,
 })  # fmt: skip
 
@@ -221,4 +229,4 @@ def gives_way(record: ChangeRecord, *, in_use: bool) -> bool:
     """
     if not (in_use or record.phase.activated):
         return True
-    return record.failure is not None and record.failure.kind in _OF_THE_SET
+    return record.failure is not None and record.failure.kind in _FAILS_THE_SET

@@ -169,7 +169,7 @@ class Desk:
                 verb=verb,
                 origin=Origin.TECHNICIAN,
                 reason=_reason(request),
-                joins=change.id if change else "",
+                joins=verbs.joins(verb, change),
                 told=told,
                 orderly=True,
             ),

@@ -20,7 +20,8 @@ _iot_cert() {
         "") words="$verbs --config --help --version" ;;
         config) words=check ;;
         trust) words="check install list publish restore" ;;
-        enroll | rollback | "trust restore") words="--json --reason --no-wait --wait" ;;
+        enroll | "trust restore") words="--json --reason --no-wait --wait" ;;
+        rollback) words="--json --reason --no-wait --wait --give-up" ;;
         confirm) words="--json --no-wait --wait" ;;
         rotate) words="--json --reason --no-wait --wait --dry-run" ;;
         import) words="--json --from --thing --password-file --replace-anchors --unproven --reason --no-wait --wait" ;;

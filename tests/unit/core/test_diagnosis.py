@@ -14,6 +14,7 @@ from agent.core import diagnosis, topics, troubles
 from agent.core.diagnosis import CHECKS, CLOCK_TOLERANCE, Examination, Line, Server, Verdict, exit_of
 from agent.core.exits import Exit
 from agent.core.failure import FailureClass
+from agent.core.ladder import Climb, Rung
 from agent.core.timekeeping import BUILD_TIME, ClockState
 
 if TYPE_CHECKING:
@@ -314,6 +315,7 @@ def test_a_reason_without_a_story_keeps_its_own_words() -> None:
 
 # -- the broker --------------------------------------------------------------------------------------------------------
 
+SHUT = Climb(use=Rung.TECHNICIAN, why="the endpoint accepts no set of this gateway", remedy="Help it.")
 FOUND = Examination(thing="gw-7", client_id="gw-7-cert-agent")
 GET = topics.shadow_get("gw-7")
 DENIED = make.failure(FailureClass.POLICY, "not-authorised")
@@ -399,3 +401,21 @@ def test_the_words_of_a_line_end_in_a_full_stop() -> None:
     lines += [diagnosis.of_endpoint(host) for host in (HOST, LEGACY, OWN)]
     lines += [judged(code) for code in ("", "wrong-host", "unknown-root", "server-certificate-expired")]
     assert [line.text for line in lines if not line.text.endswith(".")] == []
+
+
+def test_a_gateway_that_is_locked_out_is_not_told_to_rotate() -> None:
+    """No rung of the ladder is accepted, so the remedy is what a person can do."""
+    line = diagnosis.of_connection(replace(FOUND, connected=make.failure(code="hung-up"), climb=SHUT))
+
+    assert (line.code, line.exit) == ("locked-out", Exit.CRITICAL)
+    assert line.text == "The endpoint accepts no set of this gateway."
+    assert line.remedy == "Help it."
+
+
+def test_a_refused_certificate_is_left_where_another_rung_is_accepted() -> None:
+    """Then `rotate` leads out, and the line says how."""
+    climb = Climb(use=Rung.CLAIM, why="the claim set is accepted")
+    line = diagnosis.of_connection(replace(FOUND, connected=make.failure(code="hung-up"), climb=climb))
+
+    assert line.code == "certificate-refused"
+    assert line.remedy == "`iot-cert rotate` leads out: the claim set is accepted. The daemon does so by itself."

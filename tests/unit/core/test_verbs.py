@@ -102,6 +102,16 @@ def test_a_rollback_joins_a_change_that_is_being_rolled_back() -> None:
     assert step(Verb.ROLLBACK, at(flight=flight)) is Step.GO_ON
 
 
+def test_a_rotation_follows_one_that_is_being_rolled_back() -> None:
+    """It is not joined: what it comes to is the set before, and a new certificate is what is ordered."""
+    flight = change(Kind.ROTATE, Phase.DEPLOYED, condemned=REFUSED)
+
+    assert meaning(Verb.ROTATE, at(flight=flight)) == Meaning(step=Step.GO_ON, kind=Kind.ROTATE)
+    assert verbs.joins(Verb.ROTATE, flight) == ""
+    assert verbs.joins(Verb.ROLLBACK, flight) == verbs.joins(Verb.ROTATE, change(Kind.ROTATE)) == flight.id
+    assert verbs.joins(Verb.ROTATE, None) == ""
+
+
 # -- typed again after its end ---------------------------------------------------------------------------------------
 
 ENDS = {
