@@ -57,6 +57,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def stamp() -> int:
+    """Return nanoseconds since 1970, as the kernel stamps files with them; for comparing with such stamps alone."""
+    return time.time_ns()
+
+
 def sleep(seconds: float) -> None:
     """Wait."""
     time.sleep(seconds)

@@ -22,7 +22,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
 
@@ -362,6 +362,41 @@ def exists(dir_fd: int, name: str) -> bool:
         with explained(f"look at {name}"):
             raise
     return True
+
+
+class State(NamedTuple):
+    """What the file system tells of a file without reading it. Each write changes `changed`, which no program can set.
+
+    Attributes:
+        inode: Its number; another one after a file was replaced.
+        size: Bytes.
+        written: When its content was written last, nanoseconds since 1970.
+        changed: When anything about it changed last, nanoseconds since 1970.
+        mode: Its kind and who may read it.
+    """
+
+    inode: int
+    size: int
+    written: int
+    changed: int
+    mode: int
+
+
+def state(dir_fd: int, name: str = "") -> State:
+    """Return how a file looks from outside, and no link is followed; without a name, the directory itself.
+
+    Raises:
+        StoreError: It cannot be told.
+        FileNotFoundError: It is not there.
+    """
+    try:
+        found = os.lstat(name, dir_fd=dir_fd) if name else os.fstat(dir_fd)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with explained(f"look at {name}"):
+            raise
+    return State(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
 
 
 def link_target(dir_fd: int, name: str) -> str | None:

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.adapters import durable, keys, x509
+from agent.adapters import clock, durable, keys, x509
 from agent.core.plain import PlainError
 from agent.core.records import MAX_MANIFEST, decode_manifest, encode_manifest
 from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
-from agent.errors import DamagedError, MaterialError
+from agent.errors import DamagedError, MaterialError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 KEY = "key.pem"
 CERTIFICATE = "certificate.pem"
@@ -37,6 +38,12 @@ SECRET = frozenset({KEY, CREDENTIAL})
 FILES = (KEY, CERTIFICATE, CREDENTIAL, TRUST)
 
 MAX_FILE = x509.MAX_BUNDLE
+KEPT = 4  # readings: the current set, the one before, the one that is made, and one to compare with
+
+# How long two changes of a file may bear the same time: a tick of the kernel's clock, or a second and what is lost in
+# rounding, where a file system has whole seconds only (JFFS2, an ext4 that was made as ext3).
+_TICK = 20_000_000  # nanoseconds
+_SECOND = 1_000_000_000
 _NAME = re.compile(r"(\.?)(\d{6,9})(\.rejected)?")
 
 
@@ -183,22 +190,45 @@ def read(dir_fd: int, number: int) -> Generation:
         DamagedError: It is missing, or anything about it is wrong.
         StoreError: It cannot be read.
     """
+    with _opened(dir_fd, number) as fd:
+        return _check(fd, number)
+
+
+def read_manifest(dir_fd: int, number: int) -> Manifest:
+    """Return what a generation's manifest says. It is sealed, so it counts whatever has become of the other files.
+
+    Raises:
+        DamagedError: The generation or its manifest is missing, or the manifest is not as it was written.
+        StoreError: It cannot be read.
+    """
+    with _opened(dir_fd, number) as fd:
+        return _manifest(fd, number)
+
+
+@contextmanager
+def _opened(dir_fd: int, number: int) -> Iterator[int]:
+    """Open a generation's directory for the length of a block, and tell what is wrong in it as damage to it."""
     name = final_name(number)
     if not durable.exists(dir_fd, name):
         raise DamagedError(f"Generation {number} is missing.")
     with durable.directory(name, dir_fd) as fd:
         try:
-            return _check(fd, number)
+            yield fd
         except FileNotFoundError as error:
             raise DamagedError(f"Generation {number} is damaged: {error.filename} is missing.") from error
         except (MaterialError, PlainError) as error:
             raise DamagedError(f"Generation {number} is damaged: {error}.") from error
 
 
+def _manifest(dir_fd: int, number: int) -> Manifest:
+    found = decode_manifest(durable.read(dir_fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+    if found.number != number:
+        raise DamagedError(f"Generation {number} is damaged: its manifest is that of generation {found.number}.")
+    return found
+
+
 def _check(dir_fd: int, number: int) -> Generation:
-    manifest = decode_manifest(durable.read(dir_fd, MANIFEST, MAX_MANIFEST), MANIFEST)
-    if manifest.number != number:
-        raise DamagedError(f"Generation {number} is damaged: its manifest is that of generation {manifest.number}.")
+    manifest = _manifest(dir_fd, number)
     if set(manifest.files) != set(FILES):
         raise DamagedError(f"Generation {number} is damaged: its manifest does not name the right files.")
     data = {file: durable.read(dir_fd, file, MAX_FILE) for file in FILES}
@@ -212,6 +242,62 @@ def _check(dir_fd: int, number: int) -> Generation:
         raise DamagedError(f"Generation {number} is damaged: its manifest is for another certificate.")
     trust = replace(x509.read_bundle(data[TRUST]), provenance=manifest.trust)
     return Generation(manifest=manifest, credential=content, trust=trust)
+
+
+class Readings:
+    """The generations that were read last, each good for as long as its files look from outside as they did then.
+
+    One rotation asks for the same two or three generations some forty times, and to read one is to hash its files and
+    to parse its private key. What must hold for that not to be done again:
+
+    * Any write, rename or change of mode gives a file another inode, size or time of change, and a program can set the
+      time of writing but not that one. All files and the directory are compared with how they were before the reading.
+    * A file that has just changed may change again within the same tick of the clock that stamps it and look the
+      same (git calls that "racily clean"), so a reading of such a file is not kept.
+    * A block that rots changes nothing of that. So the store reads for itself what it is about to rely on for good:
+      what is to be `current` or `previous`, and what a start finds there. It forgets the reading here as it does so.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[tuple[durable.State, ...], Generation]] = {}
+
+    def get(self, dir_fd: int, number: int) -> Generation:
+        """Return a generation that is whole, or was so when its files were last changed.
+
+        Raises:
+            DamagedError: It is missing, or anything about it is wrong.
+            StoreError: It cannot be read.
+        """
+        states, now, kept = _states(dir_fd, number), clock.stamp(), self._kept.get(number)
+        if kept is not None and kept[0] == states:
+            return kept[1]
+        self.forget(number)
+        found = read(dir_fd, number)
+        if states is not None and _settled(states, now):
+            if len(self._kept) == KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[number] = states, found
+        return found
+
+    def forget(self, number: int) -> None:
+        """Have a generation read from the disk when it is asked for next."""
+        self._kept.pop(number, None)
+
+
+def _states(dir_fd: int, number: int) -> tuple[durable.State, ...] | None:
+    """Return how a generation looks from outside, or None where that cannot be told: reading it says why."""
+    try:
+        with durable.directory(final_name(number), dir_fd) as fd:
+            return (durable.state(fd), *(durable.state(fd, name) for name in (MANIFEST, *FILES)))
+    except (StoreError, FileNotFoundError):
+        return None
+
+
+def _settled(states: tuple[durable.State, ...], now: int) -> bool:
+    """Whether a further change would show: the last one is not of this moment, nor of one that is still to come."""
+    last = max(state.changed for state in states)
+    whole_seconds = all(state.changed % _SECOND == 0 for state in states)
+    return last + (2 * _SECOND if whole_seconds else _TICK) < now
 
 
 @dataclass(frozen=True, kw_only=True)

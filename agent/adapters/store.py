@@ -14,7 +14,7 @@ Rules:
 
 * One writer at a time, by a kernel lock that dies with its process. Readers take no lock and may meet any state
   between two system calls, each of which is sound.
-* `current` is only ever moved to a generation that was just read and found whole.
+* `current` is only ever moved to a generation that was just read from the disk and found whole.
 * Generations may be read by the group where the state directory's own mode lets it in; everything else is the owner's.
 * `recover` runs before any other write, may run any number of times, and repairs nothing in place: it goes to a
   generation that is whole. When none is left it leaves `current` as it is, unused by the agent: a program that can
@@ -83,6 +83,7 @@ class Store:
         self._root = durable.open_directory(str(state_dir))
         self._lock: int | None = None
         self._generations = -1
+        self._readings = generations.Readings()
         try:
             self.modes = modes or durable.Modes()
             self._shared = modes or _shared_with_group(self._root) or self.modes
@@ -166,15 +167,29 @@ class Store:
         return int(match[1])
 
     def generation(self, number: int) -> Generation:
-        """Return a whole generation.
+        """Return a whole generation; it is not read again while its files look untouched, see `generations.Readings`.
 
         Raises:
             DamagedError: It is missing or damaged.
             StoreError: It cannot be read.
         """
+        return self._readings.get(self._existing(number), number)
+
+    def _read(self, number: int) -> Generation:
+        """Return a whole generation as it is on the disk now: for what decides where `current` and `previous` point.
+
+        Raises:
+            DamagedError: It is missing or damaged.
+            StoreError: It cannot be read.
+        """
+        self._readings.forget(number)
+        return generations.read(self._existing(number), number)
+
+    def _existing(self, number: int) -> int:
+        """Return the directory of generations, where one is looked for."""
         if self._generations < 0:
             raise DamagedError(f"Generation {number} is missing.")
-        return generations.read(self._generations, number)
+        return self._generations
 
     def numbers(self) -> generations.Listing:
         """Return the numbers of all generations, whole or not."""
@@ -258,7 +273,7 @@ class Store:
         try:
             number = self.current()
             if number is not None:
-                self.generation(number)
+                self._read(number)
             elif self._committed():
                 return "There is no current generation, though there has been one."
         except DamagedError as error:
@@ -272,7 +287,7 @@ class Store:
             if number is None or (number == current and change is not None):
                 return
             if number != current:
-                self.generation(number)
+                self._read(number)
                 return
             damage = "There is no previous generation apart from the current one."
         except DamagedError as error:
@@ -306,7 +321,7 @@ class Store:
 
     def _is_whole(self, number: int) -> bool:
         try:
-            self.generation(number)
+            self._read(number)
         except DamagedError:
             return False  # any other error says nothing about the generation and must not make it look damaged
         return True
@@ -409,7 +424,7 @@ class Store:
             StoreInDoubtError: `current` moved, but a power cut may bring the old one back.
             StoreError: Nothing moved that anyone reads.
         """
-        self.generation(number)
+        self._read(number)
         before = self._unless_damaged(self.current)
         if before is not None and before != number and self._is_whole(before):  # a damaged one is nothing to go back to
             with durable.part_of(f"activate generation {number}"):
@@ -430,7 +445,7 @@ class Store:
                 yet; calling again goes on.
             StoreError: Nothing moved that anyone reads.
         """
-        self.generation(number)
+        self._read(number)
         durable.point(self._root, CURRENT, self._target(number))
         try:
             if self._unless_damaged(self.previous) in {number, condemned, None}:
@@ -494,12 +509,16 @@ class Store:
         return (*others[keep:], *listing.rejected[:-1])
 
     def floors(self) -> tuple[datetime, ...]:
-        """Return instants that certainly lie in the past: proofs under a good clock, and the current certificate."""
+        """Return instants that certainly lie in the past: proofs under a good clock, and the current certificate.
+
+        Of the current generation the manifest alone is read: its seal vouches for it, and every look at the clock
+        comes here.
+        """
         proofs = [record.good_time for record in self.history()[-20:] if record.good_time is not None]
         try:
             number = self.current()
             if number is not None:
-                proofs.append(self.generation(number).manifest.not_before)
+                proofs.append(generations.read_manifest(self._existing(number), number).not_before)
         except DamagedError:
             pass  # what is damaged vouches for nothing
         return tuple(proofs)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import time
+from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from rig import THING, Rig
 
+from agent.adapters import clock, generations
 from agent.core.decide import Limits
 from agent.core.lifecycle import Phase
 from agent.core.values import KeyAlgorithm, Kind, Origin
@@ -19,6 +22,8 @@ from agent.sandbox.faults import Operation
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from agent.core.values import Generation
 
 
 def test_a_rotation_is_asked_for_with_the_old_set_and_proven_with_the_new(gateway: Rig) -> None:
@@ -51,6 +56,24 @@ def test_probation_is_a_proof_a_minute_and_then_it_is_final(gateway: Rig) -> Non
     assert gateway.follow().record.phase is Phase.COMMITTED
     times = [connection.at for connection in gateway.connections_of("generation 3")[start - 1 :]]
     assert {later - earlier for earlier, later in itertools.pairwise(times)} == {timedelta(minutes=1)}
+
+
+def test_a_rotation_reads_each_generation_a_few_times(gateway: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read one is to parse its private key. Looking at the clock, asking and proving take what was read before.
+
+    The disk is looked at where a link is moved, and where it is asked what there is to go back to.
+    """
+    reads: Counter[int] = Counter()
+    really = generations.read
+
+    def counted(dir_fd: int, number: int) -> Generation:
+        reads[number] += 1
+        return really(dir_fd, number)
+
+    monkeypatch.setattr(generations, "read", counted)
+    monkeypatch.setattr(clock, "stamp", lambda: time.time_ns() + 3_600_000_000_000)  # all files are an hour old
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+    assert reads == {1: 1, 2: 2, 3: 4}
 
 
 def test_ten_rotations_leave_current_previous_and_three_others(rig: Rig) -> None:

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def no_file_sync() -> Iterator[None]:
     """Files get their names before their data is durable."""
-    with _replaced(os, "fsync", _only(stat.S_ISDIR)):
+    with replaced(os, "fsync", _only(stat.S_ISDIR)):
         yield
 
 
 @contextlib.contextmanager
 def no_directory_sync() -> Iterator[None]:
     """Names are never made durable."""
-    with _replaced(os, "fsync", _only(stat.S_ISREG)):
+    with replaced(os, "fsync", _only(stat.S_ISREG)):
         yield
 
 
 @contextlib.contextmanager
 def unlink_before_link() -> Iterator[None]:
     """A link is removed before the new one is made."""
-    with _replaced(durable, "point", _point_with_a_gap):
+    with replaced(durable, "point", _point_with_a_gap):
         yield
 
 
@@ -55,7 +55,8 @@ def _point_with_a_gap(dir_fd: int, name: str, target: str) -> None:
 
 
 @contextlib.contextmanager
-def _replaced(module: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
+def replaced(module: Any, name: str, replacement: Callable[..., Any]) -> Iterator[None]:
+    """Have a module's function do something else for the length of a block."""
     real = getattr(module, name)
     setattr(module, name, replacement)
     try:

@@ -11,11 +11,12 @@ import itertools
 import mmap
 import pickle
 import struct
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import keys, x509
+from agent.adapters import clock, keys, x509
 from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
 from agent.core.decide import Limits
@@ -26,6 +27,7 @@ from agent.sandbox.cloud import Cloud
 from agent.sandbox.faults import Operation
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
 from agent.world import Provisioning, Settings, World
+from crashkit.bugs import replaced
 from crashkit.invariants import InvariantError
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 LIMITS = Limits(probation=timedelta(minutes=2))
 
+_HOUR = 3_600_000_000_000  # nanoseconds
 _HEADER = struct.Struct("=QQ")
 
 
@@ -167,8 +170,11 @@ class Gateway:
     # -- processes ---------------------------------------------------------------------------------------------------
 
     def carry_out(self, path: Path, kind: Kind, change: str) -> Ending:
-        """Do what a fresh process does: recover, take up the change or begin it unless it is over, follow it."""
-        with Store(path) as store:
+        """Do what a fresh process does: recover, take up the change or begin it unless it is over, follow it.
+
+        Calls are counted in one run and used in others, so a reading of a generation is kept however fast a run is.
+        """
+        with replaced(clock, "stamp", lambda: time.time_ns() + _HOUR), Store(path) as store:
             store.lock()
             engine = self._engine(store)
             found = engine.recover()
