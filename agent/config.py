@@ -498,10 +498,13 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
+        try:  # `fdopen` refuses a directory, and leaves it open then
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ConfigError(f"{path}: the {what} is not a regular file")
-            data = file.read(limit + 1)
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise ConfigError(f"{path}: the {what} cannot be read: {os.strerror(error.errno or 0)}") from None
     if len(data) > limit:

@@ -1,4 +1,4 @@
-"""The figures that a run prints before its last line, gathered from all of its processes."""
+"""The whole suite: its surroundings, and the figures before its last line."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import surroundings
 from crashkit import points
 
+surroundings.settle()  # here, before anything is started, the other processes of a run included
+
 _GATHERED: Counter[str] = Counter()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what only root can do, where that is allowed."""
+    if item.get_closest_marker("root"):
+        surroundings.need_root()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

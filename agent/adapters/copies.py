@@ -59,10 +59,13 @@ def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
         with suppress(OSError, StoreError, KeyError), _directory(copy, copy.password_file) as directory:
             fd = os.open(copy.password_file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
                          dir_fd=directory)  # fmt: skip
-            with os.fdopen(fd, "rb") as file:
+            try:  # `fdopen` refuses a directory, and leaves it open then
                 status = os.fstat(fd)
                 if stat.S_ISREG(status.st_mode) and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                    found[copy.password_file] = file.read(MAX_PASSWORD)
+                    with os.fdopen(fd, "rb", closefd=False) as file:
+                        found[copy.password_file] = file.read(MAX_PASSWORD)
+            finally:
+                os.close(fd)
     return found
 
 

@@ -114,10 +114,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read(path: Path) -> bytes:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:  # `fdopen` refuses a directory, and leaves it open then
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise MaterialError(f"{path}: it is no plain file; name the files themselves")
-        data = file.read(MAX_FILE + 1)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
+    finally:
+        os.close(fd)
     if len(data) > MAX_FILE:
         raise MaterialError(f"{path}: it is larger than the {MAX_FILE >> 10} KiB that are looked at")
     return data

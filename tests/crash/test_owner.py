@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NOBODY = 65534
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = pytest.mark.root
 
 
 def _as_root_would(path: Path) -> Callable[[], object]:

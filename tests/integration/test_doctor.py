@@ -25,6 +25,7 @@ import pytest
 from crashkit import smalldisk
 from daemon import RunningDaemon
 from gateway import COMMAND, Gateway, Ran
+from surroundings import lacks, need_root
 
 from agent.core.endpoints import ALPN_MQTT
 from agent.sandbox.authority import Authority
@@ -109,13 +110,6 @@ def first_failure(ran: Ran) -> dict[str, str]:
     assert ran.outcome["exit"] == ran.code == line["exit"]
     found: dict[str, str] = line
     return found
-
-
-def need_root() -> None:
-    """Skip on a laptop; in continuous integration a missing right is a failure."""
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
-        pytest.skip("needs root")
 
 
 # -- surroundings that only root can have ------------------------------------------------------------------------------
@@ -291,9 +285,7 @@ class Place:
         try:
             mount = self.stack.enter_context(smalldisk.small_ext4(kibibytes=1024, inodes=96))
         except smalldisk.CannotMountError as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"CI must be able to mount a small disk: {error}")
-            pytest.skip(f"no small disk here: {error}")
+            lacks(f"a small disk ({error})")
         shutil.copytree(self.gateway.state, mount / "state", symlinks=True)
         self.gateway.configure({f"state_dir: {self.gateway.state}": f"state_dir: {mount}/state"})
         return mount

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from daemon import RunningDaemon
 from gateway import COMMAND, Gateway, Ran
+from surroundings import need_root
 
 from agent.adapters.store import Store
 from agent.sandbox.authority import Authority, fingerprint, name
@@ -371,13 +372,6 @@ def ec_key() -> bytes:
 
 
 # -- before it is proven -----------------------------------------------------------------------------------------------
-
-
-def need_root() -> None:
-    """Skip on a laptop; in continuous integration a missing right is a failure."""
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
-        pytest.skip("needs root")
 
 
 def test_only_root_uses_a_set_before_it_is_proven(enrolled: Gateway) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gateway import COMMAND
+from surroundings import need_root
 
 from agent.sandbox.faults import Operation
 
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
     from gateway import Gateway
 
 NOBODY = 65534
-
-
-def need_root() -> None:
-    """Skip on a laptop; in continuous integration a missing right is a failure."""
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
-        pytest.skip("needs root")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from surroundings import in_ci
 
 from agent.cli.parser import parse
 from agent.core.messages import Event
@@ -29,11 +29,8 @@ COLUMNS = 76  # `journalctl -x` indents by three, and a serial console has eight
 
 def needs(tool: str) -> pytest.MarkDecorator:
     """Skip where a tool of systemd is not installed, but never in CI."""
-    missing = shutil.which(tool) is None and "CI" not in os.environ
+    missing = shutil.which(tool) is None and not in_ci()
     return pytest.mark.skipif(missing, reason=f"{tool} is not installed")
-
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="only root gives files away")
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -214,7 +211,7 @@ def test_the_service_starts_without_network_and_without_the_time() -> None:
 
 @needs("systemd-sysusers")
 @needs("systemd-tmpfiles")
-@needs_root
+@pytest.mark.root
 def test_the_claim_key_is_the_agents_alone(tmp_path: Path) -> None:
     """Whoever put it there, in whatever mode: users and groups are made, and then it is the agent's to read."""
     claim = tmp_path / "etc/iot-cert-agent/claim"

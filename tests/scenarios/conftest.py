@@ -30,8 +30,7 @@ def rig(state: Path) -> Iterator[Rig]:
     """Return a gateway fresh from the factory: a claim certificate and nothing else."""
     rig = Rig(state)
     yield rig
-    rig.engine.close()
-    rig.store.close()
+    rig.close()
     assert not rig.tells_secrets
 
 

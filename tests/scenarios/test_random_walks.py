@@ -215,8 +215,7 @@ def _walk(path: Path, seed: int) -> None:
         error.add_note(f"walk {seed}: " + "\n".join(walk.story))
         raise
     finally:
-        rig.engine.close()
-        rig.store.close()
+        rig.close()
 
 
 @pytest.mark.parametrize("first", range(0, WALKS, IN_A_BATCH))

@@ -19,6 +19,7 @@ from agent.delivery import Receiver, conclude
 from agent.sandbox.authority import Authority
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from agent.adapters.store import Store
@@ -93,8 +94,11 @@ def identical(told: dict[str, Any], rig: Rig) -> str:
 
 
 @pytest.fixture(name="fleet", scope="module")
-def _fleet(tmp_path_factory: pytest.TempPathFactory) -> list[Rig]:
-    return gateways(tmp_path_factory.mktemp("fleet"))
+def _fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Rig]]:
+    fleet = gateways(tmp_path_factory.mktemp("fleet"))
+    yield fleet
+    for rig in fleet:
+        rig.close()
 
 
 def test_a_bundle_that_drops_the_root_in_use_cuts_nobody_off(fleet: list[Rig], tmp_path: Path) -> None:

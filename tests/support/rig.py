@@ -223,10 +223,14 @@ class Rig:
         )
         self.engine = Engine(world, self.settings)
 
-    def restart(self, *, orderly: bool = False) -> ChangeRecord | None:
-        """Do what a fresh process does: open, lock, recover; `orderly` as the daemon says it of its last worker."""
+    def close(self) -> None:
+        """End, as a process does: what it has open is given back, and what is on the disk stays."""
         self.engine.close()
         self.store.close()
+
+    def restart(self, *, orderly: bool = False) -> ChangeRecord | None:
+        """Do what a fresh process does: open, lock, recover; `orderly` as the daemon says it of its last worker."""
+        self.close()
         self._open()
         return self.engine.recover(orderly=orderly)
 

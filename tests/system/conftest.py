@@ -11,6 +11,7 @@ import images
 import pytest
 from installed import Installed
 from machine import Machine
+from surroundings import in_ci
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip where a machine cannot be booted, but never in CI."""
     missing = [tool for tool in images.TOOLS if shutil.which(tool) is None]
     reason = "only root boots machines" if os.geteuid() != 0 else f"not installed: {', '.join(missing)}"
-    if (os.geteuid() != 0 or missing) and "CI" not in os.environ:
+    if (os.geteuid() != 0 or missing) and not in_ci():
         for item in items:
             if item.path.is_relative_to(HERE):
                 item.add_marker(pytest.mark.skip(reason=reason))

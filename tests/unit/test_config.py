@@ -390,6 +390,14 @@ def test_a_pipe_in_place_of_the_file_does_not_hang(tmp_path: Path) -> None:
         config.load(tmp_path / "pipe")
 
 
+def test_a_directory_in_place_of_the_file_is_told_and_not_left_open(tmp_path: Path) -> None:
+    """A daemon may read its configuration anew many times before it is mended."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(ConfigError, match="not a regular file"):
+        config.load(tmp_path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_a_key_that_others_may_read_is_refused_with_the_command_that_mends_it(tmp_path: Path) -> None:
     """The mode of a secret is checked, and the remedy is exact."""
     path = tmp_path / "key.pem"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -49,7 +49,7 @@ CLOCK = timekeeping.Reading(now=START, state=timekeeping.ClockState.SYNCHRONISED
 class Site:
     """An enrolled gateway with an inbox, and a publisher that it trusts."""
 
-    def __init__(self, path: Path, **trust: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.rig = Rig(path / "state")
         self.rig.enroll()
@@ -57,8 +57,17 @@ class Site:
         (path / "root.json").write_bytes(self.publisher.first_root)
         (path / "baked.pem").write_bytes(self.rig.root.pem)
         (path / "inbox").mkdir()
+        self.configure()
+
+    def configure(self, **trust: str) -> None:
+        """Configure the gateway, with these settings of the section `trust` besides."""
+        path = self.path
         section = {"root": f"{path}/root.json", "inbox": f"{path}/inbox", "anchors": f"{path}/baked.pem"} | trust
         self.config = configured(path, section)
+
+    def close(self) -> None:
+        """End the gateway's process."""
+        self.rig.close()
 
     @property
     def receiver(self) -> Receiver:
@@ -107,9 +116,10 @@ def configured(path: Path, trust: dict[str, str], more: str = "") -> Config:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path) -> Iterator[Site]:
     """Return a gateway."""
-    return Site(tmp_path)
+    with closing(Site(tmp_path)) as made:
+        yield made
 
 
 def first(source: Source, name: str) -> bytes:
@@ -438,10 +448,10 @@ def fill(publisher: Publisher, number: int) -> None:
     ],
 )
 def test_a_bundle_is_for_the_products_that_it_names(
-    mine: str | None, wanted: list[str], words: str, tmp_path: Path
+    mine: str | None, wanted: list[str], words: str, site: Site
 ) -> None:
     """And for all where it names none."""
-    site = Site(tmp_path, **({"compatible": mine} if mine else {}))
+    site.configure(**({"compatible": mine} if mine else {}))
     site.dropped(compatible=wanted)
     if words:
         assert code_of(lambda: site.receiver.take_drop("x.tar")) == ("incompatible", words)
@@ -589,9 +599,8 @@ def test_a_drop_that_waits_for_the_clock_stays(site: Site) -> None:
 
 
 @pytest.mark.parametrize("busy", ["change", "nothing enrolled"])
-def test_a_drop_that_comes_at_a_bad_time_stays(busy: str, tmp_path: Path) -> None:
+def test_a_drop_that_comes_at_a_bad_time_stays(busy: str, site: Site) -> None:
     """What is in flight comes first, and without a set there is nothing to give anchors to."""
-    site = Site(tmp_path)
     if busy == "change":
         site.rig.to_probation()
     else:

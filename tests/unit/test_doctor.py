@@ -6,7 +6,7 @@ import socket
 import ssl
 import tempfile
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -39,8 +39,10 @@ IN_1970 = datetime(1970, 1, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     """Give a gateway whose clock moves when told."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        made = Rig(Path(name) / "state", lifetime=100 * DAY)
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name,
+        closing(Rig(Path(name) / "state", lifetime=100 * DAY)) as made,
+    ):
         monkeypatch.setattr(SystemClock, "now", lambda _: made.clock.now())
         monkeypatch.setattr(SystemClock, "synchronised", lambda _: made.clock.synchronised())
         yield made

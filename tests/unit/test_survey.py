@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,11 @@ ENROLMENT = (
 @pytest.fixture
 def rig() -> Iterator[Rig]:
     """Return a gateway fresh from the factory."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        yield Rig(Path(name) / "state")
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name,
+        closing(Rig(Path(name) / "state")) as made,
+    ):
+        yield made
 
 
 def config(rig: Rig, more: str = ENROLMENT) -> Config:

@@ -29,8 +29,6 @@ MINE = grp.getgrgid(os.getegid()).gr_name
 OTHER_USER, OTHER_GROUP = pwd.getpwuid(NOBODY).pw_name, grp.getgrgid(NOBODY).gr_name
 OLD, NEW = b"old content\n", b"new content of another length\n"
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="only root gives files away")
-
 
 @pytest.fixture(name="place")
 def _place() -> Iterator[Path]:
@@ -90,7 +88,7 @@ def test_a_copy_has_its_mode_whatever_the_umask(place: Path, umask: int, mode: i
     assert names(place) == ["x"]
 
 
-@needs_root
+@pytest.mark.root
 def test_a_copy_belongs_to_its_owner_and_group(place: Path) -> None:
     """Each by itself."""
     put(a_copy(place / "a", owner=OTHER_USER, group="root"), a_copy(place / "b", owner="root", group=OTHER_GROUP))
@@ -99,7 +97,7 @@ def test_a_copy_belongs_to_its_owner_and_group(place: Path) -> None:
     assert dress(place / "b") == (0, NOBODY, 0o640)
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("mode", [0o600, 0o640])
 def test_no_byte_is_ever_seen_by_anybody_else(place: Path, mode: int) -> None:
     """Killed at any call, under a loose umask: what has content has its owner, group and mode, and nothing is wider."""
@@ -216,7 +214,7 @@ def test_a_copy_that_was_changed_is_put_right(place: Path, harm: Callable[[Path]
     assert not put(a_copy(place / "x")).changed
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("ids", [(NOBODY, 0), (0, NOBODY)])
 def test_a_copy_that_was_given_away_is_put_right(place: Path, ids: tuple[int, int]) -> None:
     """Its owner, and its group."""
@@ -289,7 +287,7 @@ def test_a_step_that_others_may_write_is_refused(place: Path, where: str, mode: 
     assert names(place / "certs" / "below") == []
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("where", ["certs", "certs/below"])
 def test_a_step_of_a_stranger_is_refused(place: Path, where: str) -> None:
     """Neither root's nor the owner's."""
@@ -300,7 +298,7 @@ def test_a_step_of_a_stranger_is_refused(place: Path, where: str) -> None:
     assert names(place / "certs" / "below") == []
 
 
-@needs_root
+@pytest.mark.root
 def test_a_step_of_the_owner_is_taken(place: Path) -> None:
     """Most programs have a directory of their own; what they plant in it harms nobody but them."""
     (place / "certs").mkdir()
@@ -344,7 +342,7 @@ def tiny_disk(place: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@needs_root
+@pytest.mark.root
 def test_a_full_disk_keeps_the_old_copy(place: Path) -> None:
     """It is told, nothing is left beside it, and a copy elsewhere is written all the same."""
     with tiny_disk(place) as disk:
@@ -373,7 +371,7 @@ def test_where_modes_are_ignored_nothing_is_written(
     assert not there or ((place / "x").read_bytes(), dress(place / "x")[2]) == (OLD, 0o640)
 
 
-@needs_root
+@pytest.mark.root
 def test_where_owners_are_ignored_nothing_is_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on some network file systems; a copy that may be there as it is, is written all the same."""
     monkeypatch.setattr(os, "fchown", lambda *_: None)
@@ -642,7 +640,7 @@ def label(path: Path, value: bytes) -> None:
         pytest.skip(f"the kernel refuses {LABEL} here: {error}")
 
 
-@needs_root
+@pytest.mark.root
 def test_the_label_of_the_old_copy_is_kept(place: Path) -> None:
     """The program's own policy lets it read that one."""
     put(a_copy(place / "x"), content=OLD)
@@ -654,7 +652,7 @@ def test_the_label_of_the_old_copy_is_kept(place: Path) -> None:
     assert os.getxattr(place / "x", LABEL) == b"system_u:object_r:cert_t:s0\0"
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("at_work", [True, False])
 def test_a_label_that_cannot_be_set_matters_where_it_is_heeded(
     place: Path, monkeypatch: pytest.MonkeyPatch, *, at_work: bool
@@ -712,7 +710,7 @@ def test_a_password_that_others_may_read_is_none(tmp_path: Path, mode: int) -> N
 
 @pytest.mark.parametrize("kind", ["missing", "link", "directory", "pipe"])
 def test_a_password_file_that_is_none_is_missing(tmp_path: Path, kind: str) -> None:
-    """It is not followed and not waited for."""
+    """It is not followed, not waited for and not left open."""
     path = tmp_path / "password"
     if kind == "link":
         path.symlink_to(password_file(tmp_path / "real"))
@@ -721,7 +719,9 @@ def test_a_password_file_that_is_none_is_missing(tmp_path: Path, kind: str) -> N
     elif kind == "pipe":
         os.mkfifo(path, 0o600)
 
+    before = len(list(Path("/proc/self/fd").iterdir()))
     assert passwords([locked(path)]) == {}
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("where", ["conf", "conf/below"])
@@ -739,7 +739,7 @@ def test_a_password_is_not_read_through_a_link(place: Path, where: str) -> None:
     assert passwords([locked(through), locked(real)]) == {real: b"secret\n"}
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("how", ["a stranger's", "all may write"])
 def test_a_password_is_not_read_where_others_may_put_one(place: Path, how: str) -> None:
     """In a directory that is neither root's nor the copy's owner's, or that anybody may write."""

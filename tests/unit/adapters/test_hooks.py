@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="hooks are root's")
 
 LEFTOVERS = [
     ".hidden", ".50-mine.swp", "50-mine~", "50-mine.dpkg-old", "50-mine.dpkg-dist", "50-mine.dpkg-new",
@@ -109,14 +108,14 @@ def test_of_too_many_none_is_run(directory: Path) -> None:
 # -- which must not be run ---------------------------------------------------------------------------------------------
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("mode", [0o755, 0o700, 0o500, 0o555, 0o100, 0o751])
 def test_a_hook_of_roots_that_nobody_else_may_write_is_run(directory: Path, mode: int) -> None:
     """Who may read it does not matter."""
     assert hooks.unsafe(hook(directory, mode=mode)) == ""
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o722, 0o702])
 def test_a_hook_that_others_may_write_is_not_run(directory: Path, mode: int) -> None:
     """The sentence has the command that mends it."""
@@ -126,7 +125,7 @@ def test_a_hook_that_others_may_write_is_not_run(directory: Path, mode: int) -> 
     )
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
 def test_a_hook_in_a_directory_that_others_may_write_is_not_run(directory: Path, mode: int) -> None:
     """They could put another in its place, or another directory."""
@@ -139,7 +138,7 @@ def test_a_hook_in_a_directory_that_others_may_write_is_not_run(directory: Path,
     assert hooks.unsafe(path) == ""
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("what", ["hook", "directory", "above"])
 def test_a_hook_that_is_not_roots_is_not_run(directory: Path, what: str) -> None:
     """Nor one whose way is not."""
@@ -152,14 +151,14 @@ def test_a_hook_that_is_not_roots_is_not_run(directory: Path, what: str) -> None
     assert said.endswith(" and not to root, so 50-mine is not run.")
 
 
-@needs_root
+@pytest.mark.root
 def test_a_link_is_not_run(directory: Path) -> None:
     """Not even one to a sound hook: what is run is what lies here."""
     (directory / "10-link").symlink_to(hook(directory))
     assert hooks.unsafe(directory / "10-link") == f"{directory}/10-link is no regular file, so it is not run."
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("above", [False, True])
 def test_a_hook_behind_somebodys_link_is_not_run(directory: Path, *, above: bool) -> None:
     """Although it leads to root's: after the look it may lead elsewhere. One of root's own is followed."""
@@ -173,7 +172,7 @@ def test_a_hook_behind_somebodys_link_is_not_run(directory: Path, *, above: bool
     assert hooks.unsafe(way) == f"{link} belongs to nobody and not to root, so 50-mine is not run."
 
 
-@needs_root
+@pytest.mark.root
 def test_a_hook_behind_a_link_in_somebodys_directory_is_not_run(directory: Path) -> None:
     """Its owner may put another link in the place of root's."""
     hook(directory)
@@ -186,7 +185,7 @@ def test_a_hook_behind_a_link_in_somebodys_directory_is_not_run(directory: Path)
     assert said == f"{home} belongs to nobody and not to root, so 50-mine is not run."
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("kind", ["directory", "pipe"])
 def test_what_is_no_file_is_not_run(directory: Path, kind: str) -> None:
     """It is complained about, since somebody put it there."""
@@ -195,7 +194,7 @@ def test_what_is_no_file_is_not_run(directory: Path, kind: str) -> None:
     assert hooks.unsafe(path) == f"{path} is no regular file, so it is not run."
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("mode", [0o644, 0o600, 0o000])
 def test_a_hook_that_cannot_be_run_is_complained_about(directory: Path, mode: int) -> None:
     """Forgetting `chmod +x` is the usual mistake."""
@@ -203,7 +202,7 @@ def test_a_hook_that_cannot_be_run_is_complained_about(directory: Path, mode: in
     assert hooks.unsafe(path) == f"{path} is not executable: `chmod +x` it, or take it away."
 
 
-@needs_root
+@pytest.mark.root
 def test_a_hook_that_has_gone_meanwhile_is_complained_about(directory: Path) -> None:
     """And never raises."""
     assert hooks.unsafe(directory / "gone") == f"{directory}/gone cannot be looked at: No such file or directory."

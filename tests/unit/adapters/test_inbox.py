@@ -20,8 +20,6 @@ from agent.errors import BundleError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="only root makes devices")
-
 
 def names(path: Path) -> list[str]:
     """Return the names of what is waiting."""
@@ -165,7 +163,7 @@ def test_what_is_no_plain_file_is_refused_unread(tmp_path: Path) -> None:
             assert (error.code, error.passing) == ("not-a-file", False)
 
 
-@needs_root
+@pytest.mark.root
 def test_a_device_is_refused_unread(tmp_path: Path) -> None:
     """One that never ends, and one that nobody is to touch."""
     os.mknod(tmp_path / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from surroundings import need_root
 
 from agent.adapters.peers import Peer, Role, group_ids, peer_of, role_of
 
@@ -36,13 +37,6 @@ def _listener() -> Iterator[socket.socket]:
         listener.listen()
         listener.settimeout(20)
         yield listener
-
-
-def need_root() -> None:
-    """Skip on a laptop; in continuous integration a missing right is a failure."""
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
-        pytest.skip("needs root")
 
 
 def met(listener: socket.socket, uid: int, gid: int, groups: Sequence[int] = ()) -> tuple[Peer, int]:

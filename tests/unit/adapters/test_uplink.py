@@ -15,10 +15,6 @@ from agent.adapters.uplink import came_up, open_uplink, routes
 
 RUNNING, NEW_LINK, DELETED_LINK, NEW_ADDRESS, NEW_ROUTE, DELETED_ROUTE = 0x40, 16, 17, 20, 24, 25
 
-in_a_namespace = pytest.mark.skipif(
-    os.geteuid() != 0 and "CI" not in os.environ, reason="a network namespace of one's own needs root"
-)
-
 
 def message(kind: int, payload: bytes = b"") -> bytes:
     """Return one announcement as the kernel lays it out."""
@@ -121,7 +117,7 @@ def alone(script: str) -> str:
     return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@in_a_namespace
+@pytest.mark.root
 def test_a_link_that_comes_up_is_heard() -> None:
     """The kernel announces it, the descriptor becomes readable, and it is told once."""
     script = """
@@ -132,7 +128,7 @@ print(before, silent(), uplink.read(), silent(), uplink.read())
     assert alone(script) == "(True, False) False True True False"
 
 
-@in_a_namespace
+@pytest.mark.root
 def test_a_link_that_goes_down_is_not_taken_for_one_that_comes_up() -> None:
     """The announcements are taken, and nothing is concluded from them."""
     script = """
@@ -144,7 +140,7 @@ print(silent(), uplink.read(), silent())
     assert alone(script) == "False False True"
 
 
-@in_a_namespace
+@pytest.mark.root
 @pytest.mark.parametrize(
     "command",
     [
@@ -164,7 +160,7 @@ print(uplink.read())
     assert alone(script) == "True"
 
 
-@in_a_namespace
+@pytest.mark.root
 def test_only_the_kernel_is_believed() -> None:
     """Another program can send to the socket; that it came up is not believed of it."""
     script = """
@@ -178,7 +174,7 @@ print(silent(), uplink.read(), silent())
     assert alone(script) == "False False True"
 
 
-@in_a_namespace
+@pytest.mark.root
 def test_announcements_that_were_lost_count_as_something_that_came_up() -> None:
     """When more happens than the socket can hold, nobody knows what it was: one look is better than none."""
     script = """
@@ -199,7 +195,7 @@ print(silent(), uplink.read(), silent())
     assert alone(script) == "False False True\nFalse True True"
 
 
-@in_a_namespace
+@pytest.mark.root
 def test_one_reading_takes_a_bounded_number_and_leaves_the_rest() -> None:
     """A storm of announcements cannot hold the loop up: what is left wakes it again."""
     script = """

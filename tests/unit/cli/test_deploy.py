@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from surroundings import need_root
 
 from agent import cli
 from agent.adapters.helper import Helper
@@ -34,13 +35,6 @@ os.dup2(int(sys.argv[1]), 3)
 os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
 os.execv(sys.argv[2], sys.argv[2:])
 """
-
-
-def need_root() -> None:
-    """Skip on a laptop; in continuous integration a missing right is a failure."""
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
-        pytest.skip("needs root")
 
 
 @dataclass(frozen=True)

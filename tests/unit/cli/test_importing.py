@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -33,8 +32,6 @@ DAY = timedelta(days=1)
 BAKED, OTHER = Authority("Baked root", NOW), Authority("Other root", NOW)
 DEVICES = Authority("Devices", NOW)
 PASSWORD = b"canary of a password"
-
-as_root = pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="for root alone")
 
 
 class Desk:
@@ -145,7 +142,7 @@ def test_anchors_that_replace_the_others_stand_alone(desk: Desk) -> None:
     assert [anchor.sha256 for anchor in desk.trust(replaces=True).anchors] == of(BAKED)
 
 
-@as_root
+@pytest.mark.root
 def test_the_anchors_in_use_are_added_to_and_keep_their_origin(desk: Desk) -> None:
     """The baked ones do not come back with it; what was said of the version still counts."""
     desk.use(OTHER)
@@ -296,7 +293,7 @@ def test_another_set_goes_before_one_that_waits(desk: Desk) -> None:
         assert store.numbers().rejected == (1,)
 
 
-@as_root
+@pytest.mark.root
 def test_root_may_use_it_at_once(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """An expired one too, since the clock may be what is wrong; the same again is nothing, once that has ended."""
     desk.lay(ends=-DAY)
@@ -307,7 +304,7 @@ def test_root_may_use_it_at_once(desk: Desk, capsys: pytest.CaptureFixture[str])
     assert (desk.planned.phase, desk.planned.unproven) == ("deployed", True)
 
 
-@as_root
+@pytest.mark.root
 def test_the_certificate_in_use_is_told_from_a_new_one(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """In words, and for programs with an outcome."""
     desk.use(OTHER)

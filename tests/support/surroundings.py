@@ -1,0 +1,69 @@
+"""What the tests and all that they start have around them, and would inherit from whoever starts the suite otherwise.
+
+A shell's background job ignores Ctrl-C, `nohup` ignores a hang-up, a service manager sets variables, a login shell has
+a umask and a language: none of it may decide whether a test passes.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from typing import NoReturn
+
+import pytest
+
+UMASK = 0o022
+FILES = 1024  # that a process may have open, as a service of systemd's
+
+# What a service manager, a proxy, a terminal or a developer may have set, for this suite or for something else.
+_DROPPED = (
+    *("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
+    *("JOURNAL_STREAM", "INVOCATION_ID", "SYSTEMD_LOG_LEVEL", "SYSTEMD_COLORS"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "PAGER", "LINES", "LANGUAGE"),
+    *("PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONDEVMODE", "SSLKEYLOGFILE"),
+    *("SOURCE_DATE_EPOCH", "IOT_CERT_TRACEBACK"),
+)
+_SET = {"LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": "80"}
+
+
+def settle() -> None:
+    """Give this process the surroundings that tests rely on; what it starts inherits them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    os.umask(UMASK)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if most == resource.RLIM_INFINITY else min(FILES, most), most))
+    for name in [name for name in os.environ if name in _DROPPED or name.startswith("LC_")]:
+        del os.environ[name]
+    os.environ |= _SET
+    time.tzset()
+    folders = os.environ.get("PATH", os.defpath).split(":")
+    os.environ["PATH"] = ":".join(dict.fromkeys([*folders, "/usr/sbin", "/sbin"]))  # of root's tools, for `su` and all
+
+
+def in_ci() -> bool:
+    """Whether this is continuous integration, where nothing is skipped for lack of a right or a tool."""
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+def need_root() -> None:
+    """Skip the test on a laptop, and fail it in continuous integration, unless root runs it.
+
+    For what a test comes to in a helper; a test that begins as root is marked with ``pytest.mark.root``.
+    """
+    if os.geteuid() != 0:
+        lacks("needs root")
+
+
+def lacks(what: str) -> NoReturn:
+    """Skip the test on a laptop, and fail it in continuous integration, for something that this machine lacks."""
+    if in_ci():
+        pytest.fail(f"continuous integration must have it: {what}")
+    pytest.skip(what)
