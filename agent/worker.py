@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import delivery, survey
+from agent.adapters import traces
 from agent.core import diagnosis, exits, schedule
 from agent.core.dependants import Occasion
 from agent.core.exits import Exit
@@ -90,6 +91,7 @@ class Worker:
             self._wire.send(self._end)
             return
         try:
+            self._end["traces"] = traces.of(self._config.state_dir, self._config.foundations)
             self._end["document"] = survey.document(self._config, survey.take(self._config))
         except AgentError as error:
             if "error" not in self._end:
@@ -134,7 +136,11 @@ class Task:
     def run(self) -> None:
         """Recover, do it, and note how it ended."""
         self._note_connections()
-        handmade = self._parts.store.handmade() if self._config.rotation.by_hand is ByHand.ADOPT else None
+        adopts = self._config.rotation.by_hand is ByHand.ADOPT
+        handmade = self._parts.store.handmade() if adopts else None
+        if adopts and handmade is None and self._order.patient and self._parts.store.half_replaced():
+            self._end["half"] = True  # whoever copies a key and a certificate into place copies one of them first
+            return
         found = self._engine.recover(orderly=self._order.orderly)
         if handmade is not None and found is None and self._order.do is not Do.NOTE_RETIRED:
             self._engine.adopt(handmade)

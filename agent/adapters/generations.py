@@ -13,7 +13,9 @@ is not empty. It is never repaired in place.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,10 +23,10 @@ from agent.adapters import durable, keys, x509
 from agent.core.plain import PlainError
 from agent.core.records import MAX_MANIFEST, decode_manifest, encode_manifest
 from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
-from agent.errors import DamagedError, MaterialError
+from agent.errors import DamagedError, MaterialError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 KEY = "key.pem"
 CERTIFICATE = "certificate.pem"
@@ -186,13 +188,30 @@ def read(dir_fd: int, number: int) -> Generation:
     name = final_name(number)
     if not durable.exists(dir_fd, name):
         raise DamagedError(f"Generation {number} is missing.")
-    with durable.directory(name, dir_fd) as fd:
+    with _owners(dir_fd, number), durable.directory(name, dir_fd) as fd:
         try:
             return _check(fd, number)
         except FileNotFoundError as error:
             raise DamagedError(f"Generation {number} is damaged: {error.filename} is missing.") from error
         except (MaterialError, PlainError) as error:
             raise DamagedError(f"Generation {number} is damaged: {error}.") from error
+
+
+@contextmanager
+def _owners(dir_fd: int, number: int) -> Iterator[None]:
+    """Call it damage when not even the owner may read a generation: nobody will, before a person has acted.
+
+    That another user may not is no news.
+    """
+    try:
+        yield
+    except DamagedError:
+        raise
+    except StoreError as error:
+        if isinstance(error.__cause__, PermissionError) and os.fstat(dir_fd).st_uid == os.geteuid():
+            hint = "Give its files back to the owner of the state directory, readable: see `iot-cert check files`."
+            raise DamagedError(f"Generation {number} is damaged: {error}", hint=hint) from error
+        raise
 
 
 def _check(dir_fd: int, number: int) -> Generation:
@@ -239,13 +258,13 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
     Raises:
         StoreError: It cannot be read.
     """
-    with durable.directory(final_name(number), dir_fd) as fd:
-        try:
+    try:
+        with _owners(dir_fd, number), durable.directory(final_name(number), dir_fd) as fd:
             manifest = decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
             content = keys.credential_set(durable.read(fd, KEY, MAX_FILE), durable.read(fd, CERTIFICATE, MAX_FILE))
             trust_pem = durable.read(fd, TRUST, MAX_FILE)
-        except (FileNotFoundError, MaterialError, PlainError):
-            return None  # damage, and nothing that anybody could have meant
+    except (FileNotFoundError, MaterialError, PlainError, DamagedError):
+        return None  # damage, and nothing that anybody could have meant
     if content.leaf.sha256 == manifest.certificate_id:
         return None
     untouched = hashlib.sha256(trust_pem).hexdigest() == manifest.files.get(TRUST)
@@ -257,6 +276,23 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
         trust=trust,
         replaced=manifest.certificate_id,
     )
+
+
+def half_replaced(dir_fd: int, number: int) -> bool:
+    """Whether one of key and certificate is another sound one, and the other still the generation's own.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    try:
+        with _owners(dir_fd, number), durable.directory(final_name(number), dir_fd) as fd:
+            manifest = decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+            pair = {name: durable.read(fd, name, MAX_FILE) for name in (KEY, CERTIFICATE)}
+            keys.public_key_sha256(pair[KEY])
+            x509.read_chain(pair[CERTIFICATE])
+    except (FileNotFoundError, MaterialError, PlainError, DamagedError):
+        return False
+    return sum(hashlib.sha256(data).hexdigest() != manifest.files.get(name) for name, data in pair.items()) == 1
 
 
 def _join(names: Iterable[str]) -> str:

@@ -325,10 +325,23 @@ class Store:
         Raises:
             StoreError: The generation cannot be read.
         """
+        number = self._damaged_current()
+        return None if number is None else generations.handmade(self._generations, number)
+
+    def half_replaced(self) -> bool:
+        """Whether either key or certificate of the current generation is another one, so that they do not fit.
+
+        Raises:
+            StoreError: The generation cannot be read.
+        """
+        number = self._damaged_current()
+        return number is not None and generations.half_replaced(self._generations, number)
+
+    def _damaged_current(self) -> int | None:
         number = self._unless_damaged(self.current)
         if number is None or self._is_whole(number) or number not in self.numbers().final:
             return None
-        return generations.handmade(self._generations, number)
+        return number
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ class Order:
         change: The change that a retirement belongs to.
         orderly: The last worker ended at a wait, so no step was cut off.
         hasten: Try the next step now, whatever delay a failure left behind.
+        patient: Leave a set alone of which half has just been replaced by hand.
         connected_at: When the daemon connected last, by the monotonic clock.
         drop: The name of what lies in the inbox.
         url: Where a bundle is; it may be presigned, and then it is a secret.
@@ -60,6 +61,7 @@ class Order:
     change: str = ""
     orderly: bool = False
     hasten: bool = False
+    patient: bool = False
     connected_at: float | None = None
     drop: str = ""
     url: str = field(default="", repr=False)
@@ -88,6 +90,7 @@ def decode_order(line: bytes) -> Order:
         change=node.text("change", limit=64),
         orderly=node.flag("orderly"),
         hasten=node.flag("hasten"),
+        patient=node.flag("patient"),
         connected_at=_seconds(node.plain().get("connected_at")),
         drop=node.optional_text("drop", limit=128) or "",
         url=node.optional_text("url", limit=MAX_URL) or "",
