@@ -191,6 +191,11 @@ class Config:
         return self.trust.anchors
 
     @property
+    def foundations(self) -> tuple[Path, ...]:
+        """The files of others that are looked into whenever they change."""
+        return (self.anchors, *(item.path for item in self.watch))
+
+    @property
     def inbox(self) -> Path:
         """Where an OTA pipeline drops signed bundles."""
         return self.trust.inbox or self.state_dir / "inbox"

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import delivery, survey
+from agent.adapters import traces
 from agent.core import diagnosis, exits, schedule
 from agent.core.dependants import Occasion
 from agent.core.exits import Exit
 from agent.core.orders import MAX_LINE, Do, Order, decode_order
 from agent.core.plain import PlainError, encode, to_plain
 from agent.core.records import public
-from agent.core.values import Kind
+from agent.core.values import ByHand, Kind
 from agent.core.verbs import Verb
 from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
 from agent.operations import Operations
@@ -91,6 +92,7 @@ class Worker:
             self._wire.send(self._end)
             return
         try:
+            self._end["traces"] = traces.of(self._config.state_dir, self._config.foundations)
             self._end["document"] = survey.document(self._config, survey.take(self._config))
         except AgentError as error:
             if "error" not in self._end:
@@ -143,6 +145,10 @@ class Task:
     def run(self) -> None:
         """Recover, do it, and note how it ended."""
         self._note_connections()
+        store, adopts = self._parts.store, self._config.rotation.by_hand is ByHand.ADOPT
+        if adopts and self._order.patient and store.handmade() is None and store.half_replaced():
+            self._end["half"] = True  # a person who copies a key and a certificate copies one of them first
+            return
         self._operations.take_up(orderly=self._order.orderly)
         self._obey()
         delivery.conclude(self._config, self._parts.store.history())

@@ -1,7 +1,7 @@
-"""Hears of files that are complete in a directory: renamed into it, or closed after writing.
+"""Hears of what is done in directories: `DirectoryWatch` of files that are complete, `ChangeWatch` of any change.
 
 The kernel's inotify does, and Python has no name for it, so the C library is asked. It refuses to poll: where there is
-no inotify, `open_directory_watch` returns None and the caller looks from time to time.
+no inotify, `open_directory_watch` and `open_change_watch` return None and the caller looks from time to time.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _CLOSE_WRITE, _MOVED_TO = 0x08, 0x80  # <sys/inotify.h>
 _ONLYDIR, _DONT_FOLLOW = 0x0100_0000, 0x0200_0000
 _DELETE_SELF, _MOVE_SELF, _UNMOUNT, _IGNORED = 0x400, 0x800, 0x2000, 0x8000
 _GONE = _DELETE_SELF | _MOVE_SELF | _UNMOUNT | _IGNORED
+_MODIFY, _ATTRIB, _MOVED_FROM, _CREATE, _DELETE, _OVERFLOW = 0x02, 0x04, 0x40, 0x100, 0x200, 0x4000
+_ENTRIES = _ATTRIB | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+_CONTENTS = _ENTRIES | _MODIFY | _CLOSE_WRITE
 
 _HEAD = struct.Struct("iIII")
 _BUFFER = 65_536  # bytes; an event has 272 at most
@@ -28,9 +33,7 @@ class DirectoryWatch:
 
     def __init__(self, libc: ctypes.CDLL, path: Path) -> None:
         self.gone = False
-        self._fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise _error()
+        self._fd = _inotify(libc)
         mask = _CLOSE_WRITE | _MOVED_TO | _DELETE_SELF | _MOVE_SELF | _ONLYDIR | _DONT_FOLLOW
         if libc.inotify_add_watch(self._fd, os.fsencode(path), mask) < 0:
             error = _error()
@@ -52,19 +55,91 @@ class DirectoryWatch:
 
         What an overflowing queue lost is found by looking at the directory, as the caller does anyway.
         """
-        try:
-            data = os.read(self._fd, _BUFFER)
-        except BlockingIOError:
-            return set()
-        names, position = set(), 0
-        while position + _HEAD.size <= len(data):
-            _, mask, _, length = _HEAD.unpack_from(data, position)
-            position += _HEAD.size
+        names = set()
+        for _, mask, name in _events(self._fd):
             self.gone = self.gone or bool(mask & _GONE)
             if mask & (_CLOSE_WRITE | _MOVED_TO):
-                names.add(os.fsdecode(data[position : position + length].rstrip(b"\0")))
-            position += length
+                names.add(name)
         return names
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory, and what of it counts.
+
+    Attributes:
+        path: The directory.
+        names: The entries that count, and only when they are made, removed, renamed or given another mode or owner;
+            None for all, and for their contents as well.
+    """
+
+    path: Path
+    names: frozenset[str] | None = None
+
+
+class ChangeWatch:
+    """A watch on several directories; use `open_change_watch`. `fileno` can be read when there is something to `read`.
+
+    Reading a file is no change, nor is what the kernel notes of that.
+    """
+
+    def __init__(self, libc: ctypes.CDLL, places: Iterable[Place]) -> None:
+        self._fd = _inotify(libc)
+        self._names: dict[int, frozenset[str] | None] = {}
+        for place in places:
+            mask = _CONTENTS if place.names is None else _ENTRIES
+            number = libc.inotify_add_watch(self._fd, os.fsencode(place.path), mask)
+            if number >= 0:  # one that is gone, or one too many for the kernel: the others are watched
+                self._names[number] = place.names
+
+    def close(self) -> None:
+        """Let go of the watch; its descriptor must not be watched any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def fileno(self) -> int:
+        """Return the descriptor to watch."""
+        return self._fd
+
+    def read(self) -> bool:
+        """Whether anything that counts was changed since the last time."""
+        return any(self._counts(*event) for event in _events(self._fd))
+
+    def _counts(self, number: int, mask: int, name: str) -> bool:
+        if mask & (_GONE | _OVERFLOW) or not name:  # the directory itself, or nobody knows what
+            return True
+        names = self._names.get(number)
+        return names is None or name in names
+
+
+def open_change_watch(places: Iterable[Place]) -> ChangeWatch | None:
+    """Return a watch on directories, or None where there is none to be had."""
+    try:
+        return ChangeWatch(ctypes.CDLL(None, use_errno=True), places)
+    except (OSError, AttributeError):  # as below
+        return None
+
+
+def _inotify(libc: ctypes.CDLL) -> int:
+    fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        raise _error()
+    return fd
+
+
+def _events(fd: int) -> Iterator[tuple[int, int, str]]:
+    """Yield what the kernel has to tell at once: the watch's number, what happened, and to which entry."""
+    try:
+        data = os.read(fd, _BUFFER)
+    except BlockingIOError:
+        return
+    position = 0
+    while position + _HEAD.size <= len(data):
+        number, mask, _, length = _HEAD.unpack_from(data, position)
+        position += _HEAD.size
+        yield number, mask, os.fsdecode(data[position : position + length].rstrip(b"\0"))
+        position += length
 
 
 def open_directory_watch(path: Path) -> DirectoryWatch | None:

@@ -13,9 +13,11 @@ is not empty. It is never repaired in place.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from agent.adapters import clock, durable, keys, x509
@@ -211,7 +213,7 @@ def _opened(dir_fd: int, number: int) -> Iterator[int]:
     name = final_name(number)
     if not durable.exists(dir_fd, name):
         raise DamagedError(f"Generation {number} is missing.")
-    with durable.directory(name, dir_fd) as fd:
+    with _owners(dir_fd, number), durable.directory(name, dir_fd) as fd:
         try:
             yield fd
         except FileNotFoundError as error:
@@ -225,6 +227,23 @@ def _manifest(dir_fd: int, number: int) -> Manifest:
     if found.number != number:
         raise DamagedError(f"Generation {number} is damaged: its manifest is that of generation {found.number}.")
     return found
+
+
+@contextmanager
+def _owners(dir_fd: int, number: int) -> Iterator[None]:
+    """Call it damage when not even the owner may read a generation: nobody will, before a person has acted.
+
+    That another user may not is no news.
+    """
+    try:
+        yield
+    except DamagedError:
+        raise
+    except StoreError as error:
+        if isinstance(error.__cause__, PermissionError) and os.fstat(dir_fd).st_uid == os.geteuid():
+            hint = "Give its files back to the owner of the state directory, readable: see `iot-cert check files`."
+            raise DamagedError(f"Generation {number} is damaged: {error}", hint=hint) from error
+        raise
 
 
 def _check(dir_fd: int, number: int) -> Generation:
@@ -306,13 +325,13 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
     Raises:
         StoreError: It cannot be read.
     """
-    with durable.directory(final_name(number), dir_fd) as fd:
-        try:
+    try:
+        with _owners(dir_fd, number), durable.directory(final_name(number), dir_fd) as fd:
             manifest = decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
             content = keys.credential_set(durable.read(fd, KEY, MAX_FILE), durable.read(fd, CERTIFICATE, MAX_FILE))
             trust_pem = durable.read(fd, TRUST, MAX_FILE)
-        except (FileNotFoundError, MaterialError, PlainError):
-            return None  # damage, and nothing that anybody could have meant
+    except (FileNotFoundError, MaterialError, PlainError, DamagedError):
+        return None  # damage, and nothing that anybody could have meant
     if content.leaf.sha256 == manifest.certificate_id:
         return None
     untouched = hashlib.sha256(trust_pem).hexdigest() == manifest.files.get(TRUST)
@@ -326,6 +345,23 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
     )
 
 
+def half_replaced(dir_fd: int, number: int) -> bool:
+    """Whether one of key and certificate is another sound one, and the other still the generation's own.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    try:
+        with _owners(dir_fd, number), durable.directory(final_name(number), dir_fd) as fd:
+            manifest = decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+            pair = {name: durable.read(fd, name, MAX_FILE) for name in (KEY, CERTIFICATE)}
+            keys.public_key_sha256(pair[KEY])
+            x509.read_chain(pair[CERTIFICATE])
+    except (FileNotFoundError, MaterialError, PlainError, DamagedError):
+        return False
+    return sum(hashlib.sha256(data).hexdigest() != manifest.files.get(name) for name, data in pair.items()) == 1
+
+
 def salvage(dir_fd: int, number: int) -> Salvaged | None:
     """Return what can be saved from a generation, or None when no key and certificate in it belong together.
 
@@ -335,35 +371,34 @@ def salvage(dir_fd: int, number: int) -> Salvaged | None:
     try:
         whole = read(dir_fd, number)
     except DamagedError as error:
-        damage = str(error)
-    else:
-        manifest = whole.manifest
-        return Salvaged(
-            number=number, credential=whole.credential, thing_name=manifest.thing_name, trust=whole.trust, damage=""
-        )
-    if not durable.exists(dir_fd, final_name(number)) or not durable.is_directory(dir_fd, final_name(number)):
+        return _salvage(dir_fd, number, str(error))
+    return Salvaged(
+        number=number,
+        credential=whole.credential,
+        thing_name=whole.manifest.thing_name,
+        trust=whole.trust,
+        damage="",
+    )
+
+
+def _salvage(dir_fd: int, number: int, damage: str) -> Salvaged | None:
+    try:
+        with durable.directory(final_name(number), dir_fd) as fd:
+            content, sealed = _pair(fd), _sealed(fd)
+            trust = _untouched_trust(fd, sealed) if sealed else None
+    except StoreError:
+        return None  # it is gone, or something else in its place
+    if content is None:
         return None
-    with durable.directory(final_name(number), dir_fd) as fd:
-        content = _pair(fd)
-        if content is None:
-            return None
-        sealed = _sealed(fd)
-        trust = _untouched_trust(fd, sealed) if sealed else None
-    thing = sealed.thing_name if sealed else ""
-    return Salvaged(number=number, credential=content, thing_name=thing, trust=trust, damage=damage)
+    thing_name = sealed.thing_name if sealed else ""
+    return Salvaged(number=number, credential=content, thing_name=thing_name, trust=trust, damage=damage)
 
 
 def _pair(dir_fd: int) -> CredentialSet | None:
     """Return a key and certificate that belong together: from their own files, else from the file that has both."""
-    for key, certificate in (
-        (KEY, CERTIFICATE),
-        (CREDENTIAL, CREDENTIAL),
-        (KEY, CREDENTIAL),
-        (CREDENTIAL, CERTIFICATE),
-    ):
-        key_pem, _, chain = _legible(dir_fd, key).partition(_BEGIN_CERTIFICATE)
-        if certificate != key or not chain:
-            _, _, chain = _legible(dir_fd, certificate).partition(_BEGIN_CERTIFICATE)
+    for key, certificate in product((KEY, CREDENTIAL), (CERTIFICATE, CREDENTIAL)):
+        key_pem = _legible(dir_fd, key).partition(_BEGIN_CERTIFICATE)[0]
+        chain = _legible(dir_fd, certificate).partition(_BEGIN_CERTIFICATE)[2]
         try:
             return keys.credential_set(key_pem, _BEGIN_CERTIFICATE + chain)
         except MaterialError:
@@ -375,10 +410,10 @@ _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 def _legible(dir_fd: int, name: str) -> bytes:
-    """Return a file's content, or nothing when it is not there or is no file that can be read."""
+    """Return a file's content, or nothing when it is not there or cannot be read."""
     try:
         return durable.read(dir_fd, name, MAX_FILE)
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, StoreError):
         return b""
 
 

@@ -374,6 +374,21 @@ class Store:
         found = [generations.salvage(self._generations, number) for number in numbers if number in present]
         return tuple(item for item in found if item is not None)[:MAX_SALVAGED]
 
+    def half_replaced(self) -> bool:
+        """Whether either key or certificate of the current generation is another one, so that they do not fit.
+
+        Raises:
+            StoreError: The generation cannot be read.
+        """
+        number = self._damaged_current()
+        return number is not None and generations.half_replaced(self._generations, number)
+
+    def _damaged_current(self) -> int | None:
+        number = self._unless_damaged(self.current)
+        if number is None or self._is_whole(number) or number not in self.numbers().final:
+            return None
+        return number
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def preflight(self) -> None:

@@ -51,6 +51,7 @@ class Order:
         orderly: The last worker ended at a wait, so no step was cut off.
         hasten: Try the next step now, whatever delay a failure left behind.
         doubt: The session with the set on probation was lost or refused, so it is to be proven soon.
+        patient: Leave a set alone of which half has just been replaced by hand.
         connected_at: When the daemon connected last, by the monotonic clock.
         drop: The name of what lies in the inbox.
         url: Where a bundle is; it may be presigned, and then it is a secret.
@@ -70,6 +71,7 @@ class Order:
     orderly: bool = False
     hasten: bool = False
     doubt: bool = False
+    patient: bool = False
     connected_at: float | None = None
     drop: str = ""
     url: str = field(default="", repr=False)
@@ -102,6 +104,7 @@ def decode_order(line: bytes) -> Order:
         orderly=node.flag("orderly"),
         hasten=node.flag("hasten"),
         doubt=node.flag("doubt"),
+        patient=node.flag("patient"),
         connected_at=_seconds(node.plain().get("connected_at")),
         drop=node.optional_text("drop", limit=128) or "",
         url=node.optional_text("url", limit=MAX_URL) or "",

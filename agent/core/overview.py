@@ -144,6 +144,8 @@ def _live(document: Document, now: datetime) -> Iterator[Finding]:
         yield DEGRADED, "", link["rival"]
     elif link.get("state") == "down" and link.get("since") and abs(now - instant(link["since"])) > LONG_DOWN:
         yield DEGRADED, "", f"There has been no connection since {clock_time(instant(link['since']))}: {link['why']}"
+    if document.get("unseen"):
+        yield DEGRADED, "", f"The state directory was not put in order as it should be: {document['unseen']}"
     if document.get("stuck"):
         yield CRITICAL, "", str(document["stuck"])
     if document.get("configuration_refused"):

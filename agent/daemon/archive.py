@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from agent.core.lifecycle import ChangeRecord
 
-# What a set consists of; a change in any of them is looked into.
-_FILES = ("key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json")
-
 
 class Archive:
     """What the workers left on disk, as of the last `refresh`."""
@@ -53,22 +50,3 @@ class Archive:
     def directory_of(self, generation: int) -> Path:
         """Return where a generation's files are."""
         return self._path / "generations" / f"{generation:06d}"
-
-    def signature(self, generation: int) -> tuple[object, ...]:
-        """Return what changes when anybody touches a generation's files or `current`; cheap, and proves nothing."""
-        directory = self.directory_of(generation)
-        return tuple(touched(path) for path in (self._path / "current", *(directory / name for name in _FILES)))
-
-
-def touched(path: Path, *, follow: bool = False) -> object:
-    """Return what changes when anybody writes to a file or puts another in its place.
-
-    Args:
-        path: The file.
-        follow: Whether a link stands for what it points at.
-    """
-    try:
-        status = path.stat() if follow else path.lstat()
-    except OSError as error:
-        return error.errno
-    return (status.st_ino, status.st_mtime_ns, status.st_size)

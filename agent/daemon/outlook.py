@@ -9,14 +9,14 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import standing
+from agent.adapters import standing, traces
 from agent.adapters.clock import SystemClock
 from agent.core import overview, retirement, schedule, timekeeping
 from agent.core.decide import Action, Facts, doubted, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.records import public
 from agent.core.verbs import Situation
-from agent.daemon.archive import Archive, touched
+from agent.daemon.archive import Archive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,21 +60,27 @@ class Outlook:
         self._change: ChangeRecord | None = None
         self._proven: tuple[str, datetime] | None = None
         self._seen: dict[str, Any] | None = None
-        self._signature: tuple[object, ...] = ()
+        self._traces = ""
 
     def configure(self, config: Config) -> None:
         """Take another configuration into force."""
         self.config = config
         self.clock = self._given_clock or SystemClock(vouched=config.vouched_clock)
 
-    def take(self, seen: object, change: object = None) -> None:
-        """Take what a worker saw, and how it left the change in flight, and read the records again."""
+    def take(self, seen: object, change: object = None, found: object = None) -> None:
+        """Take what a worker saw, and read the records again.
+
+        Args:
+            seen: The document, or None when the worker could not look.
+            change: How the worker left the change in flight.
+            found: The traces of the files just before it looked: what is touched while it does is noticed after it.
+        """
         if isinstance(change, dict) and change.get("checked_at"):
             self._proven = str(change.get("id")), overview.instant(change["checked_at"])
         self.refresh()
         if isinstance(seen, dict):
             self._seen = seen
-        self._signature = self._look_at_files()
+            self._traces = found if isinstance(found, str) else self._traces_now()
 
     def refresh(self) -> None:
         """Read the records again; a worker has just told of a step."""
@@ -86,17 +92,15 @@ class Outlook:
     @property
     def blind(self) -> bool:
         """Whether a worker has to look: nothing was seen yet, or somebody touched the set in use."""
-        return self._seen is None or self._signature != self._look_at_files()
+        return self._seen is None or self._traces != self._traces_now()
 
     @property
     def complete(self) -> bool:
         """Whether anything was seen at all."""
         return self._seen is not None
 
-    def _look_at_files(self) -> tuple[object, ...]:
-        paths = (self.config.anchors, *(item.path for item in self.config.watch))
-        watched = tuple(touched(path, follow=True) for path in paths)
-        return watched if self.generation is None else (*watched, *self._archive.signature(self.generation))
+    def _traces_now(self) -> str:
+        return traces.of(self.config.state_dir, self.config.foundations)
 
     # -- what is -------------------------------------------------------------------------------------------------------
 
@@ -226,6 +230,7 @@ class Outlook:
         *,
         connection: dict[str, Any],
         stuck: str,
+        unseen: str,
         configuration_refused: str,
         refusals: Mapping[str, str],
         unserved: str,
@@ -248,6 +253,7 @@ class Outlook:
             "dependants": standing.document(self.config.dependants, self.config.deploy_dir, unserved),
             "connection": connection,
             "stuck": stuck,
+            "unseen": unseen,
             "configuration_refused": configuration_refused,
             "daemon": os.getpid(),
         }

@@ -41,6 +41,7 @@ from agent.daemon.control import Control
 from agent.daemon.dependants import Dependants
 from agent.daemon.desk import Desk
 from agent.daemon.fleet import Fleet
+from agent.daemon.hands import HALF, Hands
 from agent.daemon.inbox import Inbox
 from agent.daemon.loop import Loop
 from agent.daemon.outlook import Outlook
@@ -87,7 +88,7 @@ class Daemon:
     _routes = b""
     _busy_until = _hold_until = _climb_at = 0.0
     _troubles = 0
-    _stuck = ""
+    _stuck = _unseen = ""
     _refused_configuration = ""
     _down_since: datetime | None = None
     _ready = _orderly = _stopping = False
@@ -113,12 +114,11 @@ class Daemon:
         self.session = Session(self.loop, self._connector(), self, self._chance)
         self.fleet = Fleet(self.loop, self, self._chance)
         self._inbox = Inbox(self.loop, self.consider)
+        self._hands = Hands(self.loop, self.consider)
         self._dependants = Dependants(self.loop, start_worker, self._chance, self.consider)
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
-        self._told: set[str] = set()
-        self._climbed: set[str] = set()
-        self._hurried: set[str] = set()
+        self._told, self._climbed, self._hurried = set[str](), set[str](), set[str]()
         self._publisher = Publisher(config.runtime_dir)
         self._state_lock = locks.LifeLock(config.state_dir / locks.DAEMON)
         self._unlocked = ""
@@ -157,6 +157,7 @@ class Daemon:
         self.control.close()
         self._publisher.withdraw()
         self._inbox.close()
+        self._hands.close()
         for part in (self._uplink, self._clock_watch, self._state_lock, self.log, self.notifier):
             if part is not None:
                 part.close()
@@ -434,12 +435,14 @@ class Daemon:
     def _on_end(self, end: dict[str, Any]) -> None:
         order, client = self._worker.order if self._worker else Order(do=Do.LOOK), self._asker
         self._worker = self._asker = None
-        self.outlook.take(end.get("document"), end.get("change"))
+        self.outlook.take(end.get("document"), end.get("change"), end.get("traces"))
         self.desk.look_back()
         error = end.get("error")
         self._orderly = error is None
+        if end.get("half"):
+            self._climb_at = max(self._climb_at, monotonic() + HALF)
         if error is None:
-            self._troubles = 0
+            self._troubles, self._unseen = 0, ""
         else:
             self._on_error(order, client, error)
         self._follow_up(order, client, end)
@@ -464,6 +467,8 @@ class Daemon:
         if not asked_for or error.get("died"):  # whoever asked is told, and nobody else waits for that
             self._troubles = min(self._troubles + 1, 12)
             self._hold_until = monotonic() + _TROUBLE.delay(self._troubles, 0.5 + 0.5 * self._chance())
+        if order.do is Do.LOOK:
+            self._unseen = str(error["message"])
         event = messages.Event.PROGRESS if asked_for else messages.Event.TROUBLE_STORE
         event = messages.Event.WORKER_DIED if error.get("died") else event
         self._tell(event, str(error["message"]))
@@ -551,6 +556,7 @@ class Daemon:
         """Look at the facts and do the next thing, or sleep until something may change."""
         if self._stopping or not self._still_the_only_one():
             return
+        self._hands.listen(self.outlook.config.state_dir)  # before anything is compared, so that nothing falls between
         self.outlook.contested = bool(self.contested)
         if self._worker is None:
             chosen = self._choose()
@@ -574,8 +580,8 @@ class Daemon:
             return self._asked_for()
         if self._queue:
             return self._queue.popleft()
-        if self.outlook.blind:
-            return Order(do=Do.LOOK, orderly=self._orderly), None
+        if self.outlook.blind or self._unseen:
+            return Order(do=Do.LOOK, orderly=self._orderly, patient=self._hands.busy), None
         if self.outlook.change is not None:
             if isinstance(self.outlook.following(), Wait):
                 return None
@@ -755,6 +761,7 @@ class Daemon:
         return self.outlook.document(
             connection=link,
             stuck=self._stuck,
+            unseen=self._unseen,
             configuration_refused=self._refused_configuration,
             refusals=self.fleet.refused,
             unserved=self._dependants.problem,

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from daemon import CLIENT_ID, PATIENCE, RunningDaemon, ServiceManager
+from daemon import CLIENT_ID, LOOK, PATIENCE, RunningDaemon, ServiceManager
 from gateway import COMMAND, Ran
 
 from agent.core.lifecycle import Phase
@@ -414,6 +414,34 @@ def test_no_command_acts_behind_the_back_of_a_daemon_that_it_does_not_reach(enro
         assert len(enrolled.service.front.sessions) == sessions
         daemon.kill()
         other.run("pause", "1h", expect=0)
+
+
+def test_of_two_daemons_that_wait_for_a_state_directory_one_is_left(gateway: Gateway) -> None:
+    """Neither can tell before there is one. Once it is made, by whoever it is, one has it and the other ends."""
+    text = gateway.config.read_text()
+    gateway.config.write_text(text[: text.index("enrollment:")] + text[text.index("rotation:") :])
+    log = gateway.directory / "other.log"
+    with RunningDaemon(gateway) as first:
+        first.until(first.published, "first look")
+        second = elsewhere(gateway).start("run", log=log)
+        status = gateway.directory / "elsewhere" / "status.json"
+        first.until(status.exists, "the second one's first look")
+        gateway.state.mkdir(mode=0o700)
+        first_to_end({first.process, second})
+        left = [process for process in (first.process, second) if process.poll() is None]
+        assert len(left) == 1
+        assert f"A daemon (process {left[0].pid}) runs already with {gateway.state}" in first.said() + log.read_text()
+        second.terminate()
+        assert second.wait(PATIENCE) in {0, 4}
+
+
+def first_to_end(processes: set[subprocess.Popen[str]]) -> None:
+    """Wait until one of some processes ends, with the exit code of a refusal."""
+    deadline = monotonic() + PATIENCE
+    while all(process.poll() is None for process in processes):
+        assert monotonic() < deadline, "none of them ends"
+        sleep(LOOK)
+    assert [process.returncode for process in processes if process.returncode is not None] == [4]
 
 
 def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_start(enrolled: Gateway) -> None:

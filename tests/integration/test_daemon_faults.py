@@ -24,6 +24,8 @@ from agent.sandbox.faults import Operation
 from agent.sandbox.sessions import End
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway import Gateway
 
 THING = "gw-0042"
@@ -297,3 +299,73 @@ def test_a_set_replaced_by_hand_is_undone_where_that_is_configured(enrolled: Gat
     assert enrolled.certificate_id() == enrolled.cloud.certificates_of(THING)[0].certificate_id
     assert len(enrolled.history()) == 2
     assert certificate_id not in {session.certificate_id for session in enrolled.service.front.sessions}
+
+
+def test_half_of_a_set_by_hand_is_waited_for(enrolled: Gateway) -> None:
+    """A person copies the key, and the certificate a few seconds later; nothing is undone in between."""
+    pair, certificate_id = made_by_hand(enrolled)
+    directory = (enrolled.state / "current").resolve()
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        (directory / "key.pem").write_bytes(pair.key_pem)
+        daemon.until(lambda: daemon.published()["exit"] == 3, "word of the damage")
+        daemon.through(4, lambda: enrolled.generations_link() == 1 and not daemon.live(), "the wait")
+        (directory / "certificate.pem").write_bytes(pair.certificate_pem)
+        daemon.until_up(2)
+    assert enrolled.certificate_id() == certificate_id
+    assert origins(enrolled)[1:] == [(Kind.IMPORT, Origin.TECHNICIAN)]
+    assert enrolled.cloud.count(Operation.CREATE) == 1
+
+
+def remove_key(gateway: Gateway) -> None:
+    """Delete the key that is in use."""
+    (gateway.state / "current" / "key.pem").unlink()
+
+
+def flip(gateway: Gateway) -> None:
+    """Point `current` at the generation before, as another program might."""
+    (gateway.state / "current").unlink()
+    (gateway.state / "current").symlink_to("generations/000001")
+
+
+def remove_generation(gateway: Gateway) -> None:
+    """Move the generation that is in use out of the way."""
+    (gateway.state / "current").resolve().rename(gateway.directory / "aside")
+
+
+@pytest.mark.parametrize("touch", [remove_key, flip, remove_generation])
+def test_a_hand_on_the_set_in_use_is_seen_at_once(enrolled: Gateway, touch: Callable[[Gateway], None]) -> None:
+    """Nothing else tells the daemon; the set before is in use a few seconds later, on disk and on the wire."""
+    enrolled.run("rotate", expect=0)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(2)
+        touch(enrolled)
+        daemon.until_up(1)
+    assert enrolled.generations_link() == 1
+    assert enrolled.cloud.count(Operation.CREATE) == 2
+
+
+def test_a_set_that_is_damaged_sends_the_gateway_up_the_ladder_at_once(enrolled: Gateway) -> None:
+    """There is no other set: nothing says ok any more, and the claim certificate enrols the gateway anew."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        (enrolled.state / "current" / "key.pem").write_text("nonsense")
+        daemon.until(lambda: daemon.published()["exit"] == 3, "word of the damage")
+        daemon.until_up(2)
+        enrolled.run("status", expect=0)
+    assert origins(enrolled)[1:] == [(Kind.ENROLL, Origin.LADDER)]
+
+
+def test_reading_a_set_is_no_hand_on_it(enrolled: Gateway) -> None:
+    """A backup reads everything; no worker is started for that, nor by the look that a real change has caused."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        for path in enrolled.state.rglob("*"):
+            if path.is_file():
+                path.read_bytes()
+        daemon.through(4, lambda: not daemon.workers(), "idleness")
+        (enrolled.state / "current" / "key.pem").chmod(0o640)
+        daemon.until(daemon.workers, "look")
+        daemon.until(lambda: not daemon.workers(), "end of the look")
+        daemon.through(5, lambda: not daemon.workers(), "idleness")
+        daemon.until_up(1)

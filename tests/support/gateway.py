@@ -154,6 +154,10 @@ class Gateway:
                 assert number is None or store.generation(number).number == number
         return current, previous
 
+    def generations_link(self) -> int:
+        """Return where `current` points, whole or not."""
+        return int((self.state / "current").readlink().name)
+
     def history(self) -> tuple[ChangeRecord, ...]:
         """Return the finished changes."""
         with Store(self.state) as store:

@@ -1,4 +1,4 @@
-"""The kernel's own word for a file that is complete: renamed into a directory, or closed after writing."""
+"""The kernel's own word for a file that is complete, and for whatever else is done in a directory."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.adapters.dirwatch import DirectoryWatch, open_directory_watch
+from agent.adapters.dirwatch import ChangeWatch, DirectoryWatch, Place, open_change_watch, open_directory_watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(name="place")
@@ -30,7 +30,7 @@ def _watch(place: Path) -> Iterator[DirectoryWatch]:
     watch.close()
 
 
-def readable(watch: DirectoryWatch) -> bool:
+def readable(watch: DirectoryWatch | ChangeWatch) -> bool:
     """Whether there is something to read, at once."""
     return bool(select.select([watch], [], [], 0)[0])
 
@@ -140,3 +140,91 @@ def test_more_than_fits_at_once_is_read_in_turns(place: Path, watch: DirectoryWa
         found |= watch.read()
 
     assert found == names
+
+
+# -- any change --------------------------------------------------------------------------------------------------------
+
+NAMED = frozenset({"current"})
+
+
+@pytest.fixture(name="changes")
+def _changes(place: Path) -> Iterator[ChangeWatch]:
+    """Watch two directories: of one a single entry, of the other everything."""
+    (place / "inner").mkdir()
+    (place / "inner" / "key.pem").write_text("key")
+    (place / "current").symlink_to("inner")
+    watch = open_change_watch([Place(place, NAMED), Place(place / "inner")])
+    assert watch is not None
+    yield watch
+    watch.close()
+
+
+def _flip(place: Path) -> None:
+    (place / "other").symlink_to("elsewhere")
+    (place / "other").rename(place / "current")
+
+
+TOUCHES: dict[str, Callable[[Path], object]] = {
+    "a file is written": lambda place: (place / "inner" / "key.pem").write_text("another"),
+    "a file is cut": lambda place: os.truncate(place / "inner" / "key.pem", 0),
+    "a file is removed": lambda place: (place / "inner" / "key.pem").unlink(),
+    "a file is renamed": lambda place: (place / "inner" / "key.pem").rename(place / "inner" / "key.bak"),
+    "a file is made": lambda place: (place / "inner" / "new").touch(),
+    "a file has another mode": lambda place: (place / "inner" / "key.pem").chmod(0),
+    "the directory has another mode": lambda place: (place / "inner").chmod(0o500),
+    "the directory is renamed": lambda place: (place / "inner").rename(place / "aside"),
+    "the link is removed": lambda place: (place / "current").unlink(),
+    "the link is moved by renaming": _flip,
+    "the outer directory is renamed": lambda place: place.rename(place.parent / "aside"),
+}
+
+
+@pytest.mark.parametrize("touch", TOUCHES.values(), ids=TOUCHES)
+def test_every_way_to_touch_a_set_is_heard(place: Path, changes: ChangeWatch, touch: Callable[[Path], object]) -> None:
+    """Once it has been read, nothing is left to hear."""
+    assert not readable(changes)
+    touch(place)
+    assert readable(changes)
+
+    assert changes.read()
+    assert not changes.read()
+
+
+def test_what_does_not_count_is_not_heard(place: Path, changes: ChangeWatch) -> None:
+    """Other entries of a directory of which one counts, and reading, also of what counts."""
+    (place / "change.json").write_text("{}")
+    (place / "change.json").chmod(0o600)
+    (place / "change.json").unlink()
+    (place / "inner" / "key.pem").read_bytes()
+    list((place / "inner").iterdir())
+    (place / "current").readlink()
+
+    assert not changes.read()
+
+
+def test_a_directory_that_is_missing_hinders_no_other(place: Path) -> None:
+    """What is there is watched."""
+    watch = open_change_watch([Place(place / "missing"), Place(place)])
+    assert watch is not None
+    (place / "a").touch()
+    assert watch.read()
+    watch.close()
+
+
+def test_more_changes_than_the_kernel_keeps_are_one_all_the_same(place: Path, changes: ChangeWatch) -> None:
+    """An overflow tells that something was lost."""
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    for number in range(limit // 2 + 10):
+        (place / f"{number}").touch()  # which does not count
+        (place / f"{number}").unlink()
+    found = [changes.read()]
+    while readable(changes):
+        found.append(changes.read())
+    assert any(found)
+
+
+def test_without_inotify_no_change_is_heard(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller looks from time to time."""
+    monkeypatch.setattr("agent.adapters.dirwatch.ctypes.CDLL", lambda *_, **__: object())
+
+    assert open_change_watch([Place(place)]) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -306,3 +307,97 @@ def test_a_generation_keeps_where_its_anchors_came_from(folder: int, provenance:
     found = generations.read(folder, 1)
 
     assert found.trust.provenance == found.manifest.trust == provenance
+
+
+# -- what the owner may not read ---------------------------------------------------------------------------------------
+
+OWNER, OTHER = 4101, 4102  # nobody's
+
+
+@contextmanager
+def acting(uid: int) -> Iterator[None]:
+    """Be another user, for whom modes count."""
+    if os.geteuid() != 0:
+        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
+        pytest.skip("needs root")
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def _given_to_owner(path: Path) -> None:
+    for item in (path, *path.rglob("*")):
+        os.chown(item, OWNER, OWNER)
+
+
+@pytest.mark.parametrize("which", ["key.pem", "trust.pem", "."])
+@pytest.mark.parametrize("way", ["mode", "owner"])
+def test_what_not_even_its_owner_may_read_is_damaged(tmp_path: Path, folder: int, which: str, way: str) -> None:
+    """No program will, before a person has acted; so the gateway goes on with another set meanwhile."""
+    _prepare(folder)
+    _given_to_owner(tmp_path)
+    target = tmp_path / "000001" / which
+    target.chmod(0) if way == "mode" else os.chown(target, 0, 0)
+    with acting(OWNER):
+        assert "Permission denied" in _is_damaged(folder)
+        assert generations.handmade(folder, 1) is None
+        assert not generations.half_replaced(folder, 1)
+
+
+def test_what_another_user_may_not_read_says_nothing_about_it(tmp_path: Path, folder: int) -> None:
+    """A technician without sudo must not be told that the set is damaged."""
+    _prepare(folder)
+    _given_to_owner(tmp_path)
+    with acting(OTHER), pytest.raises(StoreError) as caught:
+        generations.read(folder, 1)
+    assert not isinstance(caught.value, DamagedError)
+    with acting(OWNER):
+        assert generations.read(folder, 1).number == 1
+
+
+# -- replaced by hand --------------------------------------------------------------------------------------------------
+
+
+def _put(path: Path, *names: str, of: int = 2) -> None:
+    content = material(of).content
+    data = {"key.pem": content.key_pem, "certificate.pem": content.certificate_pem}
+    for name in names:
+        (path / "000001" / name).write_bytes(data[name])
+
+
+@pytest.mark.parametrize("name", ["key.pem", "certificate.pem"])
+def test_half_of_a_pair_is_told_from_damage(tmp_path: Path, folder: int, name: str) -> None:
+    """One file is another sound one, and the other still the generation's own: somebody is at work."""
+    _prepare(folder)
+    assert not generations.half_replaced(folder, 1)
+    _put(tmp_path, name)
+    assert generations.half_replaced(folder, 1)
+    assert generations.handmade(folder, 1) is None
+    _put(tmp_path, "key.pem", "certificate.pem")
+    assert not generations.half_replaced(folder, 1)
+    assert generations.handmade(folder, 1) is not None
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+@pytest.mark.parametrize("name", ["key.pem", "certificate.pem"])
+def test_damage_is_not_taken_for_half_of_a_pair(tmp_path: Path, folder: int, name: str, content: bytes | None) -> None:
+    """What is no key or no certificate, or is gone, is waited for by nobody."""
+    _prepare(folder)
+    path = tmp_path / "000001" / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert not generations.half_replaced(folder, 1)
+
+
+def test_a_link_in_the_place_of_a_key_is_damage_and_no_handiwork(tmp_path: Path, folder: int) -> None:
+    """It is not followed, and keeps nothing from being put right."""
+    _prepare(folder)
+    path = tmp_path / "000001" / "key.pem"
+    path.rename(tmp_path / "key.pem")
+    path.symlink_to(tmp_path / "key.pem")
+    assert "symbolic link" in _is_damaged(folder)
+    assert generations.handmade(folder, 1) is None
+    assert not generations.half_replaced(folder, 1)

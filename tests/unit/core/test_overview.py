@@ -152,6 +152,11 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int, str]] = {
         f"There has been no connection since {clock_time(NOW - HOUR)}: No route.",
     ),
     "stuck": ({"stuck": "No set is accepted."}, CRITICAL, "No set is accepted."),
+    "a look that failed": (
+        {"unseen": "Cannot lock it."},
+        DEGRADED,
+        "The state directory was not put in order as it should be: Cannot lock it.",
+    ),
     "configuration": (
         {"configuration_refused": "c.yaml:2: port: no"},
         DEGRADED,

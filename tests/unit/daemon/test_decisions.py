@@ -12,6 +12,7 @@ import make
 import pytest
 from make import DAY, HOUR, MINUTE, NOW, SECOND
 
+from agent.adapters import traces
 from agent.adapters.clock import monotonic
 from agent.adapters.peers import Role
 from agent.config import Config
@@ -25,6 +26,7 @@ from agent.core.records import encode_outcome, encode_record, public
 from agent.core.schedule import LOOK_EVERY, Suggestion
 from agent.core.values import Kind, Origin
 from agent.daemon.control import Client, Request
+from agent.daemon.hands import HALF
 from agent.daemon.service import Daemon
 from agent.errors import RefusedError
 from agent.sandbox.simulator import SimulatedClock
@@ -85,6 +87,7 @@ class House:
 
     def __init__(self, path: Path, **config: Any) -> None:
         (path / "state" / "generations" / "000007").mkdir(parents=True)
+        (path / "state" / "current").symlink_to("generations/000007")
         (path / "run").mkdir()
         self.clock = SimulatedClock(NOW)
 
@@ -347,6 +350,70 @@ def test_touched_files_are_looked_at(house: House, tmp_path: Path) -> None:
     assert house.look() == []
     (tmp_path / "state" / "generations" / "000007" / "certificate.pem").write_text("by hand")
     assert [order.do for order in house.look()] == [Do.LOOK]
+
+
+def test_a_link_that_another_program_moved_is_looked_at(house: House) -> None:
+    """`previous` as well, which a rollback would go to."""
+    state = house.config.state_dir
+    (state / "previous").symlink_to("generations/000007")
+    assert [order.do for order in house.look()] == [Do.LOOK]
+    house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY))
+    for name in ("previous", "current"):
+        (state / name).unlink()
+        assert [order.do for order in house.look()] == [Do.LOOK], name
+        house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY))
+    assert house.look() == []
+
+
+def test_what_is_touched_while_a_worker_looks_is_looked_at_again(house: House) -> None:
+    """The worker says what the files were like before it looked."""
+    key = house.config.state_dir / "current" / "key.pem"
+    key.write_text("by hand")
+    assert [order.do for order in house.look()] == [Do.LOOK]
+    before = traces.of(house.config.state_dir, house.config.foundations)
+    key.write_text("by hand, again")
+    house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY), traces=before)
+    assert [order.do for order in house.orders] == [Do.LOOK] * 2
+    house.finish(
+        document=_seen(NOW - 10 * DAY, 8000 * DAY), traces=traces.of(house.config.state_dir, house.config.foundations)
+    )
+    assert house.look() == []
+
+
+def test_a_hand_on_the_set_is_noticed_without_anything_else_happening(house: House) -> None:
+    """A second later, by the kernel's word; and the look is patient with whoever has done half of it."""
+    assert house.look() == []
+    (house.config.state_dir / "current" / "key.pem").write_text("by hand")
+    deadline = monotonic() + 60
+    while not house.orders and monotonic() < deadline:
+        house.daemon.loop.turn()
+    assert [(order.do, order.patient) for order in house.orders] == [(Do.LOOK, True)]
+
+
+def test_half_of_a_pair_is_given_half_a_minute_before_the_ladder(house: House) -> None:
+    """Whoever copies the other half ends that wait; whoever does not finds the gateway on a set that works."""
+    seen = _seen(NOW - DAY, 90 * DAY) | {"current": None, "damage": [(3, "The key is another one.")]}
+    (house.config.state_dir / "current" / "key.pem").write_text("by hand")
+    assert [order.do for order in house.look()] == [Do.LOOK]
+    house.finish(document=seen, half=True)
+    assert house.look() == []
+    assert house.daemon.status()["exit"] == 3
+    assert HALF - 5 < house.daemon._climb_at - monotonic() <= HALF
+    house.daemon._climb_at = 0.0
+    assert [(order.do, order.patient) for order in house.look()] == [(Do.CLIMB, False)]
+
+
+def test_a_look_that_failed_is_told_and_tried_again(house: House) -> None:
+    """Nothing says ok that was not looked at; what kept it from looking may pass by itself."""
+    house.daemon.submit(Order(do=Do.LOOK))
+    house.look()
+    house.finish(error={"message": "Cannot lock it.", "hint": "", "exit": 1})
+    assert (house.daemon.status()["exit"], "Cannot lock it." in house.daemon.status()["health"][0]) == (1, True)
+    assert house.look() == []
+    house.daemon._hold_until = 0.0
+    assert [order.do for order in house.look()] == [Do.LOOK]
+    house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY))
+    assert (house.daemon.status()["exit"], house.look()) == (0, [])
 
 
 def test_a_suggested_window_moves_the_rotation(house: House) -> None:

@@ -1,0 +1,36 @@
+"""Whether anybody has touched the files that the gateway rests on, told from what the file system keeps of each.
+
+It is cheap, reads no file, and proves nothing: that something has changed is a reason to look.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+LINKS = ("current", "previous")
+# What a set consists of, by way of the link that everybody uses.
+FILES = ("key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json")
+
+
+def of(state_dir: Path, others: Iterable[Path]) -> str:
+    """Return a text that is another one when the set in use, a link, or one of the other files was touched.
+
+    Args:
+        state_dir: The state directory.
+        others: Further files; a link stands for what it points at.
+    """
+    own = (*(state_dir / name for name in LINKS), *(state_dir / LINKS[0] / name for name in FILES))
+    return "|".join((*(_trace(path, follow=False) for path in own), *(_trace(path, follow=True) for path in others)))
+
+
+def _trace(path: Path, *, follow: bool) -> str:
+    """Return what changes when a file is written, replaced, or given another mode or owner; reading changes nothing."""
+    try:
+        status = path.stat(follow_symlinks=follow)
+    except OSError as error:
+        return f"-{error.errno}"
+    return f"{status.st_dev}.{status.st_ino}.{status.st_size}.{status.st_mtime_ns}.{status.st_ctime_ns}"
