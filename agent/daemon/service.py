@@ -23,7 +23,7 @@ from agent.adapters.eventlog import EventLog
 from agent.adapters.memory import give_back
 from agent.adapters.mqtt import Connector, timeouts
 from agent.adapters.notify import Notifier
-from agent.adapters.peers import group_ids, role_of
+from agent.adapters.peers import ADMINS, READERS, group_ids, role_of
 from agent.adapters.uplink import open_uplink, routes
 from agent.adapters.wallclock import open_clock_watch
 from agent.config import load
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from agent.ports import Clock
 
 LOCK = "daemon.lock"
-READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
 
 STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit allows thirty for everything
 SETTLE = 5.0  # seconds after the last worker or connection before memory is given back
@@ -71,6 +70,7 @@ GOODBYE = 2.0  # seconds for the SDK to say goodbye to the broker
 BUSY_LOOK = 1.0  # seconds between two tries while somebody's command works on the store
 ROUTES_LOOK = 5.0  # seconds between two looks at the routes while there is no connection and no announcement of them
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
+WORD_LOOK = 5.0  # seconds between two looks for the word of the gateway's application, while it is waited for
 _TROUBLE = Backoff(base=5, cap=3600, floor=1)
 
 
@@ -84,6 +84,7 @@ class Daemon:
     _looking: Timer | None = None
     _routes = b""
     _hold_until = 0.0
+    _next_word_look = 0.0
     _troubles = 0
     _stuck = ""
     _refused_configuration = ""
@@ -502,12 +503,19 @@ class Daemon:
         if self.outlook.blind:
             return Order(do=Do.LOOK, orderly=self._orderly), None
         if self.outlook.change is not None:
-            if isinstance(self.outlook.following(), Wait):
+            if isinstance(self.outlook.following(), Wait) and not self._heard():
                 return None
             return Order(do=Do.GO_ON, orderly=self._orderly), None
         if self._fleet_orders:
             return self._fleet_orders.pop(next(iter(self._fleet_orders))), None
         return self._planned() or self._dropped()
+
+    def _heard(self) -> bool:
+        """Whether the word that the set in use works has come: soon on disk, where no power cut can lose it."""
+        if monotonic() < self._next_word_look:
+            return False
+        self._next_word_look = monotonic() + WORD_LOOK
+        return self.outlook.heard()
 
     def _dropped(self) -> tuple[Order, Client | None] | None:
         """Return the order to take in what an OTA pipeline has dropped."""
@@ -540,6 +548,7 @@ class Daemon:
         again = self.fleet.next_retirement()
         seconds += [again] if again is not None else []
         seconds += [self._hold_until - monotonic()] if self._hold_until > monotonic() else []
+        seconds += [WORD_LOOK] if self.outlook.listens else []
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
         seconds += [self._inbox.delay] if self._inbox.delay is not None else []
         seconds += [self._dependants.delay] if self.outlook.has_set and self.outlook.change is None else []
