@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.adapters.clock import SystemClock
     from agent.adapters.store import Store
     from agent.core.values import TrustBundle
-    from agent.ports import Deployment, Reporter
+    from agent.ports import Confirmations, Deployment, Reporter
 
 T = TypeVar("T")
 
@@ -71,6 +71,13 @@ def deployment(config: Config) -> Deployment:
     return Helper(config.deploy_socket)
 
 
+def confirmations(config: Config) -> Confirmations:
+    """Return where the gateway's own application says that it works with a new set."""
+    from agent.adapters.confirmations import ConfirmationDirectory  # noqa: PLC0415
+
+    return ConfirmationDirectory(config.confirm_dir)
+
+
 @contextmanager
 def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> Iterator[Parts]:
     """Open the store, become its writer, and build the engine on it.
@@ -109,6 +116,7 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
             chance=random.SystemRandom().random,
             new_id=lambda: secrets.token_hex(4),
             dependants=deployment(config),
+            confirmations=confirmations(config),
         )
         engine = Engine(world, engine_settings(config))
         stack.callback(engine.close)

@@ -48,6 +48,7 @@ DEFAULT_ANCHORS = Path("/usr/share/iot-cert-agent/amazon-roots.pem")
 MAX_CONFIG = 65_536  # bytes
 MAX_MATERIAL = 1_048_576  # bytes
 ALPN_PORT = 443
+LONGEST_CONFIRM = timedelta(days=30)
 MAX_CLIENT_ID = 128  # bytes; AWS IoT Core quota
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -100,6 +101,7 @@ class RotationConfig:
     policy_patience: timedelta = timedelta(minutes=10)
     refusal_patience: timedelta = timedelta(minutes=1)
     dependants_patience: timedelta = timedelta(minutes=2)
+    confirm: timedelta | None = None
     daily_limit: int = 4
     keep: int = 3
     grace: timedelta = timedelta(days=7)
@@ -186,6 +188,11 @@ class Config:
         return self.runtime_dir / "control.sock"
 
     @property
+    def confirm_dir(self) -> Path:
+        """Where the gateway's own application says that it works with a new set."""
+        return self.runtime_dir / "confirm"
+
+    @property
     def anchors(self) -> Path:
         """The baked trust anchors."""
         return self.trust.anchors
@@ -209,6 +216,7 @@ class Config:
             refusal_patience=self.rotation.refusal_patience,
             dependants_patience=self.rotation.dependants_patience,
             probation=self.rotation.probation,
+            confirm=self.rotation.confirm,
         )
 
     def concerns(self, thing: str = "") -> list[str]:
@@ -714,6 +722,7 @@ def _rotation(section: _Section) -> RotationConfig:
         policy_patience=section.duration("policy_patience", default.policy_patience),
         refusal_patience=section.duration("refusal_patience", default.refusal_patience),
         dependants_patience=section.duration("dependants_patience", default.dependants_patience),
+        confirm=_confirm(section),
         daily_limit=section.number("daily_limit", default.daily_limit, 1, 1000),
         keep=section.number("keep", default.keep, 0, 100),
         grace=section.duration("grace", default.grace),
@@ -723,6 +732,15 @@ def _rotation(section: _Section) -> RotationConfig:
     )
     section.finish()
     return rotation
+
+
+def _confirm(section: _Section) -> timedelta | None:
+    if not section.has("confirm"):
+        return None
+    span = section.duration("confirm", LONGEST_CONFIRM)
+    if not timedelta() < span <= LONGEST_CONFIRM:
+        section.complain("confirm", "a duration from 1s to 30d")
+    return span
 
 
 def _maintenance(section: _Section) -> MaintenanceWindow:

@@ -48,6 +48,7 @@ from agent.core.lifecycle import (
     RolledBack,
     TokenExpired,
     advance,
+    waits_for_word,
 )
 from agent.core.policy import renewal_window
 from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
@@ -302,6 +303,7 @@ class Engine:
                 wait = self._save_again(record)
                 if wait is not None:
                     return Outcome(record=record, wait=wait)
+            record = self._hear(record)
             facts = self._facts(record)
             action = decide.next_action(record, facts, self._settings.limits)
             if isinstance(action, decide.Wait):
@@ -311,6 +313,19 @@ class Engine:
             if isinstance(action, decide.Finish):
                 return self._finish(record)
             self._take(self._attempt(action, record, facts))
+
+    def _hear(self, record: ChangeRecord) -> ChangeRecord:
+        """Return the record once the word of the gateway's application is taken, if it is waited for and has come."""
+        if not waits_for_word(record):
+            return record
+        try:
+            given = self._world.confirmations.given(record.generation)
+        except StoreError as error:
+            self._tell("trouble", f"{error} {error.hint}".rstrip())
+            return record
+        if given:
+            self._take(Confirmed(at=self._world.clock.now(), early=False))
+        return self._require()
 
     def _require(self) -> ChangeRecord:
         if self._record is None:
@@ -400,7 +415,6 @@ class Engine:
     # -- the actions -----------------------------------------------------------------------------------------------
 
     def _perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
-        now = facts.clock.now
         match action:
             case decide.GenerateKey():
                 return self._generate_key(record)
@@ -413,8 +427,7 @@ class Engine:
             case decide.PrepareGeneration():
                 return self._prepare(record)
             case decide.Activate():
-                self._world.store.activate(record.generation)
-                return Activated(at=now)
+                return self._activate(record, facts)
             case decide.RollBack():
                 return self._roll_back(record)
             case _:
@@ -431,6 +444,8 @@ class Engine:
                 return Rejected(at=now, failure=failure)
             case decide.Prove() | decide.HoldProbation() | decide.EndProbation():
                 return self._prove(action, record)
+            case decide.Unconfirmed():
+                return self._unconfirmed(action, record)
             case decide.Deploy():
                 return self._deploy(record)
             case _:
@@ -580,6 +595,16 @@ class Engine:
             return self._settings.anchors()
         return base.trust
 
+    def _activate(self, record: ChangeRecord, facts: decide.Facts) -> Event:
+        # Once it is in use, what is said is said about it, also when a power cut kept that from the record.
+        if facts.current != record.generation and probation.word_within(record, self._settings.limits) is not None:
+            try:
+                self._world.confirmations.expect()
+            except StoreError as error:  # then nothing that is said there is believed either
+                self._tell("trouble", f"{error} {error.hint}".rstrip())
+        self._world.store.activate(record.generation)
+        return Activated(at=facts.clock.now)
+
     def _prove(self, action: decide.Action, record: ChangeRecord) -> Event:
         self.close()
         anchor = self._prover.prove(self._prover.candidate(record.generation), record)
@@ -590,8 +615,21 @@ class Engine:
                 return ProbationHeld(at=clock.now, synchronised=synchronised, anchor=anchor)
             case decide.EndProbation():
                 return ProbationPassed(at=clock.now, synchronised=synchronised, anchor=anchor)
+            case decide.Unconfirmed(failure=failure):
+                return ProbationPassed(at=clock.now, synchronised=synchronised, anchor=anchor, problem=failure)
             case _:
                 return Proven(at=clock.now, synchronised=synchronised, anchor=anchor)
+
+    def _unconfirmed(self, action: decide.Unconfirmed, record: ChangeRecord) -> Event:
+        """Go back to a base that connects; without one the set stays, once it is proven again, and says so."""
+        self.close()
+        failure = self._affordable(action.failure, record)
+        if record.base is None:
+            message = f"{failure.message} There is no set to go back to, so this set stays."
+            failure = replace(failure, decisive=False, message=message)
+        if failure.decisive:
+            return Condemned(at=self._world.clock.now(), failure=failure)
+        return self._prove(replace(action, failure=failure), record)
 
     def _roll_back(self, record: ChangeRecord) -> Event:
         """Go back to the base, or to another set that is whole; with none left the ladder must go on from here."""
@@ -613,7 +651,7 @@ class Engine:
             self._world.dependants.take_up(Occasion.ACTIVATED)
         except CloudError as error:
             raise CloudError(self._affordable(error.failure, record)) from error
-        return Deployed(at=self._world.clock.now(), probation=self._settings.limits.probation)
+        return decide.deployed(record, self._world.clock.now(), self._settings.limits)
 
     def _affordable(self, failure: Failure, record: ChangeRecord) -> Failure:
         """Let a dependant turn a change back only to a set that connects and will for long: the gateway is first."""
@@ -959,7 +997,8 @@ class Engine:
         if isinstance(event, Resumed):
             self._tell("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")
         elif isinstance(event, Confirmed):
-            self._tell("note", f"Generation {record.generation} is confirmed; one more proof makes it final.")
+            final = "one more proof makes it final" if event.early else "it is final once probation is over"
+            self._tell("note", f"Generation {record.generation} is confirmed; {final}.")
         elif isinstance(event, Doubted):
             self._tell("note", "The session was lost or refused on probation, so the set is proven before its turn.")
         elif record.failure is not None and record.failure is not before.failure:

@@ -138,6 +138,16 @@ class Deployment(Protocol):
         """
 
 
+class Confirmations(Protocol):
+    """Where the gateway's own application says that it works with a new set. Its methods may raise StoreError alone."""
+
+    def expect(self) -> None:
+        """Get ready for the word on a set that is about to be used: nothing said before counts for it."""
+
+    def given(self, generation: int) -> bool:
+        """Whether the word on a generation has come."""
+
+
 class Recovered(Protocol):
     """What the store's recovery found."""
 

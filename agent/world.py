@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from agent.core.dependants import Occasion
     from agent.core.values import Candidate, TrustBundle
-    from agent.ports import Clock, Cloud, Deployment, Materials, Reporter, Store
+    from agent.ports import Clock, Cloud, Confirmations, Deployment, Materials, Reporter, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,17 @@ class NoDependants:
         """See `agent.ports.Deployment`."""
 
 
+class NoConfirmations:
+    """A gateway whose application says nothing."""
+
+    def expect(self) -> None:
+        """See `agent.ports.Confirmations`."""
+
+    def given(self, _generation: int) -> bool:
+        """See `agent.ports.Confirmations`."""
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class World:
     """The ports, and chance."""
@@ -75,3 +86,4 @@ class World:
     chance: Callable[[], float]
     new_id: Callable[[], str]
     dependants: Deployment = field(default_factory=NoDependants)
+    confirmations: Confirmations = field(default_factory=NoConfirmations)

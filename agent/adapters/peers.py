@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
+READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
+
 _SO_PEERGROUPS = 59  # <asm-generic/socket.h>; the socket module has no name for it
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred

@@ -106,6 +106,9 @@ def _summary(change: dict[str, Any], wait: dict[str, Any] | None) -> str:
 def _waiting(code: str, change: dict[str, Any], until: str) -> str:
     name = f"{change['kind']} {change['id']}"
     match code:
+        case "probation" if change.get("confirm_until") and not change.get("confirmed_at"):
+            asked = clock_time(instant(change["confirm_until"]))
+            return f"Active: {name} waits for confirmation until {asked}: `iot-cert confirm`."
         case "probation":
             return f"Active: {name} is on probation; the daemon or the next command ends it."
         case "budget":

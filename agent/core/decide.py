@@ -37,6 +37,7 @@ from agent.core.lifecycle import (
     RequestFailed,
     StepFailed,
     TokenExpired,
+    waits_for_word,
 )
 from agent.core.plain import to_plain
 from agent.core.retry import LONGEST_DELAY, retry_delay
@@ -84,6 +85,7 @@ class Limits:
         probation: The trial period after activation.
         check_every: The longest time between two proofs in probation.
         dependants_patience: How long a dependant that fails is tried again before that counts.
+        confirm: How long the word is waited for that a new set works; None where none is asked for.
     """
 
     daily_limit: int = 4
@@ -94,6 +96,7 @@ class Limits:
     probation: timedelta = timedelta(minutes=10)
     check_every: timedelta = timedelta(minutes=1)
     dependants_patience: timedelta = timedelta(minutes=2)
+    confirm: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +173,13 @@ class HoldProbation(Action):
 
 class EndProbation(Action):
     """Prove the active set a last time; then it is final."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unconfirmed(Action):
+    """Give the active set up if the base connects, since nobody confirmed it; else prove it a last time."""
+
+    failure: Failure
 
 
 class RollBack(Action):
@@ -328,19 +338,27 @@ def _register(record: ChangeRecord, facts: Facts) -> Action:
 
 
 def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
-    now = facts.clock.now
-    until = record.probation_until
+    now, asked = facts.clock.now, waits_for_word(record)
+    until = record.confirm_until if asked else record.probation_until
+    whole = until - record.entered_at if asked and until else limits.probation
     # A clock that was set back by more than a little must not turn minutes into years.
-    if until is None or now >= until or until > now + 2 * limits.probation + _SMALL_STEP:
+    if until is None or now >= until or until > now + 2 * whole + _SMALL_STEP:
+        if asked:
+            return Unconfirmed(why="nobody confirmed the new set", failure=probation.unconfirmed(record))
         return EndProbation(why="probation is over; one more proof makes the new set final")
+    why = f"generation {record.generation} is on probation until {clock_time(until)}"
+    if asked:
+        why = f"generation {record.generation} waits for confirmation until {clock_time(until)}: `iot-cert confirm`"
     due = min(until, probation.next_proof(record, limits.check_every))
     if now >= due or due > now + 2 * limits.check_every + _SMALL_STEP:
-        return HoldProbation(why="the new set is proven again within probation")
-    return Wait(
-        why=f"generation {record.generation} is on probation until {clock_time(until)}; the previous set is kept ready",
-        until=due,
-        code="probation",
-    )
+        return HoldProbation(why=f"{why}; it is proven again now")
+    return Wait(why=f"{why}; the previous set is kept ready", until=due, code="probation")
+
+
+def deployed(record: ChangeRecord, now: datetime, limits: Limits, problem: Failure | None = None) -> Deployed:
+    """Return the event of dependants that use the new set, as far as they can: probation begins."""
+    confirm = probation.word_within(record, limits)
+    return Deployed(at=now, probation=limits.probation, confirm=confirm, problem=problem)
 
 
 def doubted(record: ChangeRecord, facts: Facts, limits: Limits) -> Doubted | None:
@@ -401,7 +419,7 @@ def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, li
     """Go back when the dependant's owner wants that and there is something to go back to; else go on and say so."""
     if failure.decisive and record.base is not None:
         return Condemned(at=now, failure=failure)
-    return Deployed(at=now, probation=limits.probation, problem=replace(failure, decisive=False))
+    return deployed(record, now, limits, replace(failure, decisive=False))
 
 
 def _spaced(record: ChangeRecord) -> timedelta:

@@ -116,7 +116,8 @@ class ChangeRecord:
         prove_at: From when the set on probation is to be proven, whatever its turn: a doubt, or a proof that failed.
         doubts: How often a doubt brought a proof forward since one was accepted.
         refusals: How often the activated set was refused since it was accepted.
-        confirmed_at: When somebody first said that the activated set works.
+        confirm_until: Until when the word is waited for that the activated set works; None where none is asked for.
+        confirmed_at: When that was first said.
         order: What it was ordered by, for whoever must answer: ``job:<id>:<execution>``; empty otherwise.
         replaces: The id of the certificate that was in use when it was planned.
         retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
@@ -154,6 +155,7 @@ class ChangeRecord:
     prove_at: datetime | None = None
     doubts: int = 0
     refusals: int = 0
+    confirm_until: datetime | None = None
     confirmed_at: datetime | None = None
     good_time: datetime | None = None
     order: str = ""
@@ -196,8 +198,15 @@ class Doubted(Event):
     prove_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
 class Confirmed(Event):
-    """A person or program says that the activated set works: probation ends with one more proof."""
+    """A person or program says that the activated set works.
+
+    Attributes:
+        early: Whether probation ends with it, after one more proof, instead of running its time.
+    """
+
+    early: bool = True
 
 
 class KeyReady(Event):
@@ -275,10 +284,12 @@ class Deployed(Event):
 
     Attributes:
         probation: The trial period that begins.
+        confirm: How long the word is waited for that the set works, or None where none is asked for.
         problem: What a dependant failed with that the change goes on without, or None.
     """
 
     probation: timedelta
+    confirm: timedelta | None = None
     problem: Failure | None = None
 
 
@@ -286,8 +297,15 @@ class ProbationHeld(Proven):
     """The new set was proven again within probation."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class ProbationPassed(Proven):
-    """The new set was proven again at the end of probation."""
+    """The new set was proven again at the end of probation.
+
+    Attributes:
+        problem: What it is final without, such as the word that was asked for, or None.
+    """
+
+    problem: Failure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -410,6 +428,12 @@ def advance(record: ChangeRecord, event: Event) -> ChangeRecord:
     return _apply(entered, event)
 
 
+def waits_for_word(record: ChangeRecord) -> bool:
+    """Whether the word that the set in use works is asked for and has not come."""
+    asked = record.confirm_until is not None and record.confirmed_at is None
+    return asked and record.phase is Phase.DEPLOYED and record.condemned is None
+
+
 def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
     """Take back the last request when it is certain that nothing was issued for it."""
     return replace(record, requests=record.requests[:-1]) if failure.code in NOTHING_ISSUED else record
@@ -422,6 +446,8 @@ def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
         event, Doubted | Confirmed | Deployed | ProbationHeld | ProbationPassed
     ):
         raise IllegalTransitionError("a condemned set is rolled back, whatever else happens")
+    if isinstance(event, ProbationPassed) and waits_for_word(record) and event.problem is None:
+        raise IllegalTransitionError("a set that is to be confirmed is not final without a word about that")
     if isinstance(event, Condemned):
         if record.base is None:
             raise IllegalTransitionError("there is no base generation to roll back to")
@@ -468,9 +494,9 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
         case Doubted(prove_at=prove_at):
             sooner = record.retry_at and min(record.retry_at, prove_at)
             return replace(record, prove_at=prove_at, doubts=record.doubts + 1, retry_at=sooner)
-        case Confirmed():
-            confirmed_at = record.confirmed_at or event.at
-            return replace(record, confirmed_at=confirmed_at, probation_until=event.at, retry_at=None)
+        case Confirmed(early=early):
+            confirmed = replace(record, confirmed_at=record.confirmed_at or event.at)
+            return replace(confirmed, probation_until=event.at, retry_at=None) if early else confirmed
         case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
             return _failed(record, failure, retry_at, event.at)
         case RequestBegun():
@@ -495,9 +521,12 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
             return replace(record, thing_name=thing_name)
         case GenerationPrepared():
             return replace(record, issued=_spent(record.issued))
-        case Deployed(probation=probation, problem=problem):
+        case Deployed(probation=probation, confirm=confirm, problem=problem):
             trial = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
-            return replace(record, probation_until=event.at + trial, degraded=problem)
+            word = None if confirm is None else event.at + confirm
+            return replace(record, probation_until=event.at + trial, confirm_until=word, degraded=problem)
+        case ProbationPassed(problem=Failure() as problem):
+            return _apply_progress(replace(record, degraded=problem), replace(event, problem=None))
         case Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
             good_time = event.at if synchronised else record.good_time
             proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)

@@ -225,7 +225,8 @@ def _change(document: Document) -> str:
     if not change:
         return "none in flight"
     following = document.get("next") or {}
-    until = f" until {clock_time(instant(following['until']))}" if following.get("until") else ""
+    at = clock_time(instant(following["until"])) if following.get("until") else ""
+    until = at and (f"; it is proven again at {at}" if following.get("code") == "probation" else f" until {at}")
     since = clock_time(instant(change["entered_at"]))
     return (
         f"{change['kind']} {change['id']} ({change['reason']}), in phase {change['phase']} since {since}\n"

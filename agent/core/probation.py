@@ -10,6 +10,10 @@ Rules:
 * "Not authorised" may also be an operator who is changing the policy, or a part of the cloud that does not know of it
   yet. So it has to last as long as any other refusal of a fresh certificate, though not the ten minutes of a set that
   never had a request answered: the base, under the same policy, is answered meanwhile.
+* Where the word of the gateway's own application is asked for (``rotation.confirm``), a set is final when probation is
+  over and the word has come, by `iot-cert confirm` or as a file. Without it the base is put back, if that connects:
+  else the set stays, since a gateway is never left unable to connect, and what is missing is told. A rollback is not
+  asked about: it leads to a set that was used before, and a person or the ladder has decided so.
 * When the set was proven last is kept in memory: a gateway that restarts proves it once more, and its flash is spared
   a write a minute. Whatever else a proof changes is durable.
 """
@@ -20,13 +24,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.failure import FailureClass
+from agent.core.failure import Failure, FailureClass
+from agent.core.values import Kind
+from agent.core.wording import duration
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.decide import Limits
-    from agent.core.failure import Failure
     from agent.core.lifecycle import ChangeRecord
 
 # Between two proofs of which the second was brought forward by a doubt; doubled with each doubt until one is accepted.
@@ -56,6 +61,23 @@ def is_quiet(before: ChangeRecord, after: ChangeRecord) -> bool:
     """Whether a restart can do without what has changed: it would prove the set once more, and that is all."""
     again = before.checked_at is not None  # that a set was accepted for the first time is to be known for ever
     return again and after == replace(before, checked_at=after.checked_at, good_time=after.good_time)
+
+
+def word_within(record: ChangeRecord, limits: Limits) -> timedelta | None:
+    """Return how long the word is waited for that a change's set works, or None where none is asked for."""
+    return None if record.kind is Kind.ROLLBACK else limits.confirm
+
+
+def unconfirmed(record: ChangeRecord) -> Failure:
+    """Return what a set is given up for whose word has not come in time."""
+    within = (record.confirm_until or record.entered_at) - record.entered_at
+    return Failure(
+        kind=FailureClass.DEPENDANT,
+        code="not-confirmed",
+        message=f"Generation {record.generation} was not confirmed within {duration(within)}.",
+        remedy="Look into the application that was to confirm it; `iot-cert rotate` begins again.",
+        decisive=True,
+    )
 
 
 def unconfirmable(record: ChangeRecord | None) -> str:

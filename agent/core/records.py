@@ -94,6 +94,7 @@ def _record(node: Node) -> ChangeRecord:
         prove_at=node.optional_time("prove_at"),
         doubts=node.number("doubts", 0),
         refusals=node.number("refusals", 0),
+        confirm_until=node.optional_time("confirm_until"),
         confirmed_at=node.optional_time("confirmed_at"),
         good_time=node.optional_time("good_time"),
         order=node.optional_text("order", limit=128) or "",

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from agent.adapters import standing, traces
 from agent.adapters.clock import SystemClock
+from agent.adapters.confirmations import ConfirmationDirectory
 from agent.core import overview, retirement, schedule, timekeeping
 from agent.core.decide import Action, Facts, doubted, next_action, plainly, requests_of
+from agent.core.lifecycle import waits_for_word
 from agent.core.plain import to_plain
 from agent.core.records import public
 from agent.core.verbs import Situation
 from agent.daemon.archive import Archive
+from agent.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -192,6 +195,20 @@ class Outlook:
         if change is None or change.generation != generation:
             return False
         return doubted(change, self._facts(change), self.config.limits) is not None
+
+    @property
+    def listens(self) -> bool:
+        """Whether the gateway's own application is to say that it works with the set in use, and has not yet."""
+        return self.change is not None and waits_for_word(self.change)
+
+    def heard(self) -> bool:
+        """Whether it has said so, and a worker is to take that down."""
+        if self.change is None or not waits_for_word(self.change):
+            return False
+        try:
+            return ConfirmationDirectory(self.config.confirm_dir).given(self.change.generation)
+        except StoreError:
+            return False  # which the worker tells at the next proof
 
     def plan(self) -> Plan:
         """Return what is planned now."""

@@ -23,7 +23,7 @@ from agent.adapters.eventlog import EventLog
 from agent.adapters.memory import give_back
 from agent.adapters.mqtt import Connector, timeouts
 from agent.adapters.notify import Notifier
-from agent.adapters.peers import group_ids, role_of
+from agent.adapters.peers import ADMINS, READERS, group_ids, role_of
 from agent.adapters.uplink import open_uplink, routes
 from agent.adapters.wallclock import open_clock_watch
 from agent.config import load
@@ -74,6 +74,7 @@ BUSY_LOOK = 1.0  # seconds between two tries while somebody's command works on t
 ROUTES_LOOK = 5.0  # seconds between two looks at the routes while there is no connection and no announcement of them
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
 CLIMB_AGAIN = 60.0  # seconds between two climbs for want of a set; each may cost a certificate
+WORD_LOOK = 5.0  # seconds between two looks for the word of the gateway's application, while it is waited for
 _TROUBLE = Backoff(base=5, cap=300, floor=1)
 
 
@@ -86,7 +87,7 @@ class Daemon:
     _settling: Timer | None = None
     _looking: Timer | None = None
     _routes = b""
-    _busy_until = _hold_until = _climb_at = 0.0
+    _busy_until = _hold_until = _climb_at = _next_word_look = 0.0
     _troubles = 0
     _stuck = _unseen = ""
     _refused_configuration = ""
@@ -583,7 +584,7 @@ class Daemon:
         if self.outlook.blind or self._unseen:
             return Order(do=Do.LOOK, orderly=self._orderly, patient=self._hands.busy), None
         if self.outlook.change is not None:
-            if isinstance(self.outlook.following(), Wait):
+            if isinstance(self.outlook.following(), Wait) and not self._heard():
                 return None
             return Order(do=Do.GO_ON, orderly=self._orderly), None
         if self._postponed:
@@ -599,6 +600,13 @@ class Daemon:
                 self._queue.remove(item)
                 return item
         return None
+
+    def _heard(self) -> bool:
+        """Whether the word that the set in use works has come: soon on disk, where no power cut can lose it."""
+        if monotonic() < self._next_word_look:
+            return False
+        self._next_word_look = monotonic() + WORD_LOOK
+        return self.outlook.heard()
 
     def _dropped(self) -> tuple[Order, Client | None] | None:
         """Return the order to take in what an OTA pipeline has dropped."""
@@ -634,6 +642,7 @@ class Daemon:
         seconds += [again] if again is not None else []
         holds = (self._busy_until, self._hold_until, self._climb_at)
         seconds += [until - monotonic() for until in holds if until > monotonic()]
+        seconds += [WORD_LOOK] if self.outlook.listens else []
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
         seconds += [self._inbox.delay] if self._inbox.delay is not None else []
         seconds += [self._dependants.delay] if self.outlook.has_set and self.outlook.change is None else []

@@ -196,6 +196,34 @@ def test_a_confirmation_makes_a_rotation_on_probation_final(enrolled: Gateway) -
     assert enrolled.generations() == (3, 2)
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_a_rotation_waits_for_the_word_of_the_application(enrolled: Gateway, *, said: bool) -> None:
+    """It says so with a file that names the set; without it the set before is in use again, and that is told."""
+    enrolled.rotation(confirm="5m" if said else "6s")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        follower = enrolled.start("rotate", "--json")
+        daemon.until_phase("deployed")
+        assert "waits for confirmation until" in enrolled.run("status", expect=0).out
+        assert "`iot-cert confirm`" in enrolled.run("explain", expect=0).out
+        waiting = daemon.status()["change"]
+        assert (bool(waiting.get("confirm_until")), waiting.get("confirmed_at")) == (True, None)
+        if said:
+            (daemon.runtime / "confirm" / (enrolled.state / "current").readlink().name).touch()
+        ended = finished(enrolled, follower, "rotate", "--json")
+        daemon.until_up(2 if said else 1)
+    record = enrolled.history()[-1]
+    if said:
+        assert (ended.code, record.phase, record.degraded) == (0, Phase.COMMITTED, None)
+        assert record.confirmed_at is not None
+        assert record.confirm_until is not None
+        assert record.confirmed_at < record.confirm_until
+        return
+    assert (ended.code, record.phase) == (1, Phase.ROLLED_BACK)
+    assert record.failure is not None
+    assert record.failure.code == "not-confirmed"
+
+
 def test_a_rollback_gives_up_a_rotation_that_a_worker_is_busy_with(enrolled: Gateway) -> None:
     """It does not wait until the rotation is final, to go back from there."""
     enrolled.order("fault register ignore")

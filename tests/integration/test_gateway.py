@@ -183,6 +183,17 @@ def test_a_confirmation_without_a_daemon_makes_the_set_final(enrolled: Gateway) 
     assert "Nothing is on probation." in enrolled.run("confirm", expect=4).err
 
 
+def test_a_command_that_does_not_wait_says_what_is_waited_for(enrolled: Gateway) -> None:
+    """And without a daemon the next command is the word."""
+    enrolled.rotation(confirm="10m")
+    told = enrolled.run("rotate", "--no-wait", expect=0).out
+    assert "waits for confirmation until" in told
+    assert "`iot-cert confirm`" in told
+    assert "waits for confirmation until" in enrolled.run("status", expect=0).out
+    enrolled.run("confirm", expect=0)
+    assert enrolled.history()[-1].phase is Phase.COMMITTED
+
+
 def test_a_command_that_waits_for_the_end_of_probation_says_how_to_confirm(enrolled: Gateway) -> None:
     """It has the store, so the word has to wait; stopping it loses nothing."""
     enrolled.configure({"probation: 1s": "probation: 10m"})

@@ -232,6 +232,23 @@ def test_the_claim_key_is_the_agents_alone(tmp_path: Path) -> None:
     assert access(key) == (uid, gid, 0o600)
 
 
+@needs("systemd-sysusers")
+@needs("systemd-tmpfiles")
+@needs_root
+def test_only_those_who_may_order_changes_confirm_them(tmp_path: Path) -> None:
+    """The directory is the agent's, so that it can be emptied, and the admins may write to it."""
+    (tmp_path / "etc").mkdir()
+    made = run("systemd-sysusers", f"--root={tmp_path}", SYSTEMD / "iot-cert-agent.sysusers")
+    assert made.returncode == 0, made.stderr
+    tidied = run("systemd-tmpfiles", "--create", f"--root={tmp_path}", SYSTEMD / "iot-cert-agent.tmpfiles")
+    assert (tidied.returncode, tidied.stderr) == (0, "")
+    users, groups = (table(tmp_path / "etc" / name) for name in ("passwd", "group"))
+    uid, admins = int(users["iot-cert-agent"][2]), int(groups["iot-cert-admin"][2])
+    runtime = tmp_path / "run/iot-cert-agent"
+    assert access(runtime) == (uid, int(groups["iot-cert-agent"][2]), 0o755)
+    assert access(runtime / "confirm") == (uid, admins, 0o770)
+
+
 def table(path: Path) -> dict[str, list[str]]:
     """Return the lines of a file such as /etc/passwd by their names."""
     return {line.split(":")[0]: line.split(":") for line in path.read_text().splitlines()}

@@ -221,7 +221,9 @@ SUCCESSES: dict[type[decide.Action], type[Event]] = {
 
 
 def success(action: decide.Action, at: datetime = NOW) -> Event:
-    """Return the event of a step that does what it should; a `Reject` is carried out."""
+    """Return the event of a step that does what it should; a `Reject` is carried out, and a base connects."""
     if isinstance(action, decide.Reject):
         return lifecycle.Rejected(at=at, failure=action.failure)
+    if isinstance(action, decide.Unconfirmed):
+        return lifecycle.Condemned(at=at, failure=action.failure)
     return event(SUCCESSES[type(action)], at)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.adapters import keys, x509
+from agent.adapters.confirmations import ConfirmationDirectory
 from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
 from agent.core.decide import Limits
@@ -202,6 +203,7 @@ class Rig:
             limits=limits or Limits(),
         )
         self.claim_present = True
+        self.said = path.with_name("confirm")
         self.disk = Disk()
         self.programs = Programs(lambda: self.current)
         self._ids = itertools.count(1)
@@ -220,6 +222,7 @@ class Rig:
             chance=lambda: 0.5,
             new_id=lambda: f"change-{next(self._ids)}",
             dependants=self.programs,
+            confirmations=ConfirmationDirectory(self.said, admins=frozenset),
         )
         self.engine = Engine(world, self.settings)
 
@@ -403,6 +406,10 @@ class Rig:
         entry = self.cloud._register(certificate, status)
         entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
         return keys.credential_set(key_to_pem(pair), entry.pem.encode())
+
+    def say_that_it_works(self, generation: int) -> None:
+        """Be the gateway's own application, and content with a generation."""
+        (self.said / f"{generation:06d}").touch()
 
     # -- making trouble --------------------------------------------------------------------------------------------
 

@@ -120,6 +120,16 @@ def test_every_key_is_understood(tmp_path: Path) -> None:
     )
 
 
+def test_a_new_set_needs_no_word_unless_that_is_configured(tmp_path: Path) -> None:
+    """And then for as long as it says, in a directory beside the control socket."""
+    plain = config.load(write(tmp_path, MINIMUM))
+    assert (plain.rotation.confirm, plain.limits.confirm) == (None, None)
+    assert plain.confirm_dir == Path("/run/iot-cert-agent/confirm")
+    asked = config.load(write(tmp_path, MINIMUM + "rotation: {confirm: 30d}\nruntime_dir: /run/gw\n"))
+    assert asked.limits.confirm == timedelta(days=30)
+    assert asked.confirm_dir == Path("/run/gw/confirm")
+
+
 def test_nothing_holds_a_change_unless_it_is_configured(tmp_path: Path) -> None:
     """By default every hour is welcome, no file is looked for, and what was replaced by hand is taken up."""
     rotation = config.load(write(tmp_path, MINIMUM)).rotation
@@ -170,6 +180,9 @@ WINDOW_HOURS = 'from: "02:00"\n      to: "04:00"'
     [
         (3, "  grace: 7", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected, not '7'"),
         (3, "  grace: [7d]", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected"),
+        (3, "  confirm: 0s", "rotation.confirm: a duration from 1s to 30d is expected, not '0s'"),
+        (3, "  confirm: 31d", "rotation.confirm: a duration from 1s to 30d is expected, not '31d'"),
+        (3, "  confirm: yes", "rotation.confirm: a duration such as 90s, 10m, 12h or 365d is expected"),
         (3, "  inhibit_file: run/busy", "rotation.inhibit_file: an absolute path is expected, not 'run/busy'"),
         (3, "  inhibit_file: 7", "rotation.inhibit_file: an absolute path (put it in quotes) is expected, not '7'"),
         (3, "  inhibit_file: [/run/busy]", "rotation.inhibit_file: an absolute path is expected"),

@@ -8,7 +8,8 @@ sample of the others is taken all the same.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from agent.core.values import Kind
 from agent.errors import AgentError
 from agent.sandbox.faults import Effect, Fault, Operation
 from crashkit import campaign, invariants, stepper, syscalls
-from crashkit.gateway import Ending, Gateway, Mirror
+from crashkit.gateway import LIMITS, Ending, Gateway, Mirror
 from crashkit.invariants import InvariantError
 from crashkit.scenarios import Workplace
 from crashkit.stepper import HarnessError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from agent.core.decide import Limits
     from crashkit.campaign import Report
 
 
@@ -41,6 +43,7 @@ class Drill:
         fault: What the cloud does wrong at registration, or None.
         phases: How it may end.
         drops_the_root: Whether the anchors it is to install lack the one that the endpoint chains to.
+        limits: The engine's patience.
     """
 
     kind: Kind
@@ -48,6 +51,7 @@ class Drill:
     phases: frozenset[Phase]
     fault: Effect | None = None
     drops_the_root: bool = False
+    limits: Limits = LIMITS
 
 
 _REFUSED = frozenset({Phase.REJECTED, Phase.ROLLED_BACK})
@@ -58,6 +62,12 @@ DRILLS = {
     "rotation": Drill(kind=Kind.ROTATE, earlier=(Kind.ENROLL, Kind.ROTATE), phases=_DONE),
     "revoked in probation": Drill(
         kind=Kind.ROTATE, earlier=(Kind.ENROLL, Kind.ROTATE), phases=_REFUSED, fault=Effect.REVOKE
+    ),
+    "nobody confirms": Drill(
+        kind=Kind.ROTATE,
+        earlier=(Kind.ENROLL, Kind.ROTATE),
+        phases=frozenset({Phase.ROLLED_BACK}),
+        limits=replace(LIMITS, confirm=timedelta(minutes=1)),
     ),
     "never active": Drill(
         kind=Kind.ROTATE, earlier=(Kind.ENROLL,), phases=frozenset({Phase.REJECTED}), fault=Effect.NEVER_ACTIVE
@@ -109,6 +119,7 @@ def stage(name: str) -> Stage:
             gateway.carry_out(path, kind, f"change-{place}")
         if drill.fault is not None:
             gateway.cloud.faults.add(Fault(operation=Operation.REGISTER, effect=drill.fault))
+        gateway.limits = drill.limits
         base, cloud, asked = snapshot(path), gateway.state(), gateway.cloud.count(Operation.CREATE)
         change = f"change-{len(drill.earlier) + 1}"
         run = stepper.dry(lambda: partial(gateway.carry_out, path, drill.kind, change), lambda: gateway.mirror.number)
@@ -228,7 +239,8 @@ def _kill_again(workplace: Workplace, ready: Stage, wreck: Wreck, second: int) -
 
 def _check_left(path: Path, ready: Stage) -> None:
     before = frozenset[int]() if ready.current is None else frozenset({ready.current})
-    previous = ready.drill.fault is None and "previous" in ready.base
+    goes_back = ready.drill.fault is not None or Phase.ROLLED_BACK in ready.drill.phases
+    previous = not goes_back and "previous" in ready.base
     invariants.check_store(path, before=before, after=ready.allowed, previous=previous)
 
 

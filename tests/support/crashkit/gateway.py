@@ -133,6 +133,7 @@ class Gateway:
         self.clock = SimulatedClock(START)
         self._root = Authority("Endpoint root", START)
         self._other_root = Authority("Another root", START)
+        self.limits = LIMITS
         self.drops_the_root = False  # whether the anchors to be installed lack the one that the endpoint chains to
         self.cloud = Cloud(self.clock.now)
         self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self._anchors().anchors[0].sha256)
@@ -219,7 +220,7 @@ class Gateway:
                 client_id=lambda thing: f"{thing}-cert-agent",
                 claim=self._claim,
                 anchors=self._anchors,
-                limits=LIMITS,
+                limits=self.limits,
             ),
         )
 

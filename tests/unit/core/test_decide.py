@@ -862,6 +862,87 @@ def test_what_can_be_confirmed_and_why_the_rest_cannot(phase: Phase) -> None:
     assert probation.unconfirmable(None) == "Nothing is on probation."
 
 
+# -- probation, when the gateway's application is to confirm -----------------------------------------------------------
+
+
+ASKED = make.record(Phase.DEPLOYED, confirm_until=NOW + 15 * MINUTE)
+
+
+def test_a_word_that_is_waited_for_is_told_with_its_end_and_the_command() -> None:
+    """Proofs go on meanwhile, beyond the end of probation too."""
+    wait = waits(ASKED, NOW + 20 * SECOND)
+    assert (wait.code, wait.until) == ("probation", NOW + MINUTE)
+    assert wait.why.startswith(
+        "generation 7 waits for confirmation until 2027-03-01 12:15:00 UTC: `iot-cert confirm`; "
+    )
+
+    late = replace(ASKED, checked_at=NOW + 12 * MINUTE)
+    assert waits(late, NOW + 12 * MINUTE).until == NOW + 13 * MINUTE
+    assert type(act(late, NOW + 13 * MINUTE)) is decide.HoldProbation
+    assert waits(replace(late, checked_at=NOW + 14.5 * MINUTE), NOW + 14.5 * MINUTE).until == NOW + 15 * MINUTE
+
+
+@pytest.mark.parametrize("within", [3 * MINUTE, 10 * MINUTE, 15 * MINUTE, HOUR])
+def test_a_word_that_does_not_come_in_time_gives_the_set_up(within: timedelta) -> None:
+    """Before probation ends or long after it; another program has failed, and the engine looks whether to go back."""
+    record = make.record(Phase.DEPLOYED, confirm_until=NOW + within, checked_at=NOW + within - SECOND)
+    assert isinstance(act(record, NOW + within - SECOND), Wait)
+    action = act(record, NOW + within)
+
+    assert isinstance(action, decide.Unconfirmed)
+    assert (action.failure.kind, action.failure.code, action.failure.decisive) == (F.DEPENDANT, "not-confirmed", True)
+    assert action.failure.message == f"Generation 7 was not confirmed within {duration(within)}."
+    assert action.failure.remedy
+
+
+def test_a_word_that_has_come_leaves_the_end_of_probation_where_it_is() -> None:
+    """Whichever is later decides; a word after probation makes the set final with one more proof."""
+    said = advance(ASKED, Confirmed(at=NOW + MINUTE, early=False))
+    wait = waits(replace(said, checked_at=NOW + 2 * MINUTE), NOW + 2 * MINUTE)
+    assert wait.why.startswith("generation 7 is on probation until 2027-03-01 12:10:00 UTC; ")
+    assert type(act(said, NOW + 10 * MINUTE)) is decide.EndProbation
+    assert type(act(advance(ASKED, Confirmed(at=NOW + 12 * MINUTE, early=False)), NOW + 12 * MINUTE)) is (
+        decide.EndProbation
+    )
+    assert type(act(advance(ASKED, Confirmed(at=NOW + MINUTE)), NOW + MINUTE)) is decide.EndProbation
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_word_is_asked_for_by_every_change_but_a_rollback(kind: Kind) -> None:
+    """A rollback leads to what was used before, and a person or the ladder has decided so."""
+    record, limits = make.record(Phase.ACTIVE, kind=kind), replace(LIMITS, confirm=3 * MINUTE)
+    problem = make.failure(F.DEPENDANT)
+    event = decide.deployed(record, NOW, limits, problem)
+
+    assert event == Deployed(
+        at=NOW, probation=10 * MINUTE, confirm=None if kind is Kind.ROLLBACK else 3 * MINUTE, problem=problem
+    )
+    failing = replace(record, refused_since=NOW - HOUR)
+    assert after_failure(failing, problem, make.facts(), 0.5, limits) == event
+    assert decide.deployed(record, NOW, LIMITS).confirm is None
+
+
+def test_a_configuration_that_changes_meanwhile_changes_no_wait() -> None:
+    """What a set has to wait for is settled when it is put in use."""
+    asked = replace(LIMITS, confirm=HOUR)
+
+    assert next_action(ASKED, make.facts(NOW + 20 * SECOND), asked) == act(ASKED, NOW + 20 * SECOND)
+    assert type(next_action(make.record(Phase.DEPLOYED), make.facts(NOW + 10 * MINUTE), asked)) is decide.EndProbation
+
+
+def test_a_clock_that_was_set_back_far_does_not_wait_for_years_for_a_word() -> None:
+    """A small step costs nothing of the time; a large one ends it, and what connects is decided by the engine."""
+    assert isinstance(act(ASKED, NOW - 15 * MINUTE), Wait | decide.HoldProbation)
+    assert isinstance(act(ASKED, NOW - 30 * DAY), decide.Unconfirmed)
+
+
+def test_a_set_that_waits_for_its_word_may_be_refused_meanwhile() -> None:
+    """The last word is the broker's."""
+    refused = advance(ASKED, fails(ASKED, REFUSED, base_accepted=True))
+
+    assert isinstance(fails(refused, REFUSED, NOW + 3 * SECOND, base_accepted=True), Condemned)
+
+
 # -- probation, when the set is doubted --------------------------------------------------------------------------------
 
 

@@ -40,6 +40,7 @@ from agent.core.lifecycle import (
     StepFailed,
     TokenExpired,
     advance,
+    waits_for_word,
 )
 
 if TYPE_CHECKING:
@@ -478,6 +479,41 @@ def test_a_confirmation_before_the_others_are_told_ends_probation_as_it_begins()
     record = advance(record, Deployed(at=NOW + MINUTE, probation=7 * MINUTE))
 
     assert (record.phase, record.confirmed_at, record.probation_until) == (Phase.DEPLOYED, NOW, NOW + MINUTE)
+
+
+def test_the_word_of_an_application_leaves_probation_its_time() -> None:
+    """It is dated, and nothing else is moved; a person's, given later, ends probation."""
+    record = worn(Phase.DEPLOYED)
+    confirmed = advance(record, Confirmed(at=NOW + SECOND, early=False))
+    assert confirmed == replace(record, confirmed_at=NOW + SECOND)
+
+    early = advance(confirmed, Confirmed(at=NOW + MINUTE))
+    assert (early.confirmed_at, early.probation_until) == (NOW + SECOND, NOW + MINUTE)
+
+
+def test_the_word_is_waited_for_from_when_the_others_were_told() -> None:
+    """Where it is asked for, and until it has come, or the set is given up."""
+    quiet = after(make.record(Phase.ACTIVE), Deployed)
+    assert (quiet.confirm_until, waits_for_word(quiet)) == (None, False)
+
+    record = advance(make.record(Phase.ACTIVE), make.event(Deployed, confirm=3 * MINUTE))
+    assert (record.confirm_until, waits_for_word(record)) == (NOW + 3 * MINUTE, True)
+    assert not waits_for_word(after(record, Confirmed))
+    assert not waits_for_word(after(record, Condemned))
+    assert not waits_for_word(after(record, Confirmed, ProbationPassed))
+
+
+def test_a_set_without_its_word_is_final_only_with_a_word_about_that() -> None:
+    """What it is final without goes where a dependant's failure goes: into history, exit code and answers."""
+    record = make.record(Phase.DEPLOYED, confirm_until=NOW)
+    with pytest.raises(IllegalTransitionError, match="is not final without a word about that"):
+        after(record, ProbationPassed)
+
+    missing = make.failure(FailureClass.DEPENDANT, "not-confirmed")
+    final = advance(record, make.event(ProbationPassed, NOW + SECOND, problem=missing, synchronised=True))
+    assert (final.phase, final.degraded, final.confirmed_at) == (Phase.COMMITTED, missing, None)
+    assert (final.checked_at, final.good_time) == (NOW + SECOND, NOW + SECOND)
+    assert after(replace(record, confirmed_at=NOW), ProbationPassed).degraded is None
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.ACTIVE, Phase.DEPLOYED}])

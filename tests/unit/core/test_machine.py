@@ -33,8 +33,9 @@ FAILURES = st.builds(
     code=st.sampled_from(["timeout", "hung-up", "token-invalid", "no-reply", "request-refused", "damaged"]),
     decisive=st.booleans(),
 )
-# An action that may be tried again for ever stays bounded in a test; twenty proofs and waits make up a probation.
-ENOUGH = 60
+# An action that may be tried again for ever stays bounded in a test; twenty proofs and waits make up a probation, and
+# forty the time in which an application is waited for.
+ENOUGH = 80
 
 
 @dataclass
@@ -56,9 +57,13 @@ class Disk:
 class Gateway(RuleBasedStateMachine):
     """Drives changes as the engine does, against a disk, a clock and a network that do what they like."""
 
-    @initialize(kind=KINDS, steps=st.integers(0, 10))
-    def start(self, kind: Kind, steps: int) -> None:
+    @initialize(
+        kind=KINDS, steps=st.integers(0, 10), confirm=st.sampled_from([None, None, timedelta(minutes=4), HOUR / 3])
+    )
+    def start(self, kind: Kind, steps: int, confirm: timedelta | None) -> None:
         """Begin with a gateway that is on generation 6 or was never enrolled, some way into a change."""
+        self.limits = replace(LIMITS, confirm=confirm)
+        self.base_connects = True
         self.now = NOW
         self.synchronised = True
         self.floors = [NOW - 30 * DAY]
@@ -92,7 +97,15 @@ class Gateway(RuleBasedStateMachine):
         return replace(facts, **changes)
 
     def _action(self) -> decide.Action:
-        return next_action(self.record, self._facts(), LIMITS)
+        return next_action(self.record, self._facts(), self.limits)
+
+    def _success(self, action: decide.Action) -> Event:
+        """Return the event of a step that does what it should; whether the base connects may change in between."""
+        if isinstance(action, decide.Deploy):
+            return decide.deployed(self.record, self.now, self.limits)
+        if isinstance(action, decide.Unconfirmed) and not (self.base_connects and self.record.base):
+            return make.event(lifecycle.ProbationPassed, self.now, problem=replace(action.failure, decisive=False))
+        return make.success(action, self.now)
 
     def _take(self, event: Event) -> None:
         """Advance the record, by way of the disk, and keep watch over what the event means."""
@@ -155,7 +168,7 @@ class Gateway(RuleBasedStateMachine):
         action = self._action()
         if not self._idle(action):
             self._perform(action)
-            self._take(make.success(action, self.now))
+            self._take(self._success(action))
         self._check()
 
     @rule(steps=st.integers(1, 4))
@@ -177,7 +190,7 @@ class Gateway(RuleBasedStateMachine):
                 self._perform(action)
             before = self.record
             facts = self._facts(base_accepted=base_accepted)
-            self._take(after_failure(before, failure, facts, jitter, LIMITS))
+            self._take(after_failure(before, failure, facts, jitter, self.limits))
             self._judge_failure(before, failure)
             self._check()
 
@@ -241,7 +254,7 @@ class Gateway(RuleBasedStateMachine):
     def lose_the_session(self, times: int) -> None:
         """The daemon's session ends as if its certificate were refused, perhaps again and again."""
         for _ in range(times):
-            action, event = self._action(), decide.doubted(self.record, self._facts(), LIMITS)
+            action, event = self._action(), decide.doubted(self.record, self._facts(), self.limits)
             if event is None:
                 return
             assert isinstance(action, decide.Wait)
@@ -253,6 +266,21 @@ class Gateway(RuleBasedStateMachine):
                 isinstance(proof, decide.Wait) and proof.until == event.prove_at
             )
             self._check()
+
+    @precondition(lambda self: lifecycle.waits_for_word(self.record))
+    @rule()
+    def hear_the_application(self) -> None:
+        """The word that is waited for comes; probation runs its time."""
+        before = self.record
+        self._take(lifecycle.Confirmed(at=self.now, early=False))
+        assert replace(self.record, confirmed_at=None) == before
+        assert not isinstance(self._action(), decide.Unconfirmed)
+        self._check()
+
+    @rule(connects=st.booleans())
+    def change_the_base(self, *, connects: bool) -> None:
+        """What the cloud thinks of the base changes."""
+        self.base_connects = connects
 
     @precondition(lambda self: self.record.phase in {Phase.ACTIVE, Phase.DEPLOYED})
     @precondition(lambda self: self.record.condemned is None)
@@ -383,6 +411,8 @@ class Gateway(RuleBasedStateMachine):
 
     def _check_links(self) -> None:
         record = self.record
+        if record.phase is Phase.COMMITTED and record.confirm_until is not None:
+            assert record.confirmed_at is not None or record.degraded is not None
         if record.phase.activated and record.condemned is None:
             assert self.disk.current == record.generation
         if record.phase is Phase.ROLLED_BACK:
@@ -406,7 +436,7 @@ class Gateway(RuleBasedStateMachine):
                 return
             if not self._idle(action):
                 self._perform(action)
-                self._take(make.success(action, self.now))
+                self._take(self._success(action))
             self._check()
         pytest.fail(f"the change does not end: {self.record}")
 

@@ -358,6 +358,15 @@ def test_what_only_a_daemon_knows_is_shown_when_there_is_one() -> None:
     assert shown(connection=link("down", "No route."))["connection"] == "down: No route."
 
 
+def test_a_set_on_probation_is_told_with_its_next_proof() -> None:
+    """Which is not what its probation lasts until."""
+    why = "generation 7 waits for confirmation until 2027-03-01 12:10:00 UTC: `iot-cert confirm`; it is kept ready"
+    following = {"why": why, "code": "probation", "until": to_plain(NOW + MINUTE)}
+    told = shown(change=public(make.record(Phase.DEPLOYED)), next=following)
+
+    assert told["change"].endswith(f"\nnext: {why}; it is proven again at 2027-03-01 12:01:00 UTC")
+
+
 def test_a_plan_is_not_shown_next_to_a_change() -> None:
     """What is planned is what is being done."""
     assert "plan" not in shown(change=public(make.record()), connection=link("up"))

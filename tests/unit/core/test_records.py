@@ -92,6 +92,7 @@ def _records(
         prove_at=TIMES | st.none(),
         doubts=COUNTS,
         refusals=COUNTS,
+        confirm_until=TIMES | st.none(),
         confirmed_at=TIMES | st.none(),
         good_time=TIMES | st.none(),
         order=st.text(max_size=128),
@@ -135,6 +136,7 @@ FULL = make.record(
     prove_at=NOW,
     doubts=3,
     refusals=1,
+    confirm_until=NOW,
     confirmed_at=NOW,
     good_time=NOW,
     order="job:j-1:1",
@@ -229,6 +231,7 @@ def test_a_record_of_an_earlier_version_is_understood() -> None:
         "prove_at": None,
         "doubts": 0,
         "refusals": 0,
+        "confirm_until": None,
         "confirmed_at": None,
     }
     old = {name: value for name, value in plain.items() if name not in added}
@@ -289,6 +292,7 @@ def test_a_certificate_in_hand_without_a_needed_name_is_refused(name: str) -> No
         ("resumes", None),
         ("retry_at", "later"),
         ("prove_at", "soon"),
+        ("confirm_until", 0),
         ("confirmed_at", True),
         ("doubts", -1),
         ("refusals", "1"),

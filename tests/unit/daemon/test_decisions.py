@@ -595,6 +595,45 @@ def test_a_change_that_is_only_being_begun_is_not_confirmed_by_the_one_before(ho
         confirms(house)
 
 
+# -- the application's word --------------------------------------------------------------------------------------------
+
+
+def test_the_word_of_the_application_is_looked_for_every_few_seconds(house: House) -> None:
+    """And taken down by a worker at once, so that no power cut can lose it; until it comes nothing is done."""
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW, confirm_until=NOW + HOUR))
+    assert house.look() == []
+    assert house.daemon._look is not None
+    assert house.daemon._look.due - monotonic() <= 5
+    said = house.config.confirm_dir
+    said.mkdir(mode=0o700)
+    (said / "000007").touch()
+    assert house.look() == [], "it was looked for a moment ago"
+    house.daemon._next_word_look = 0.0
+    assert [order.do for order in house.look()] == [Do.GO_ON]
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW, confirm_until=NOW + HOUR, confirmed_at=NOW))
+    house.finish()
+    assert house.look() == []
+
+
+@pytest.mark.parametrize(("name", "mode"), [("000006", 0o700), ("confirmed", 0o700), ("000007", 0o777)])
+def test_a_word_about_another_set_or_of_anybody_is_none(house: House, name: str, mode: int) -> None:
+    """Only who may order changes can say it, and only about the set that is in use."""
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW, confirm_until=NOW + HOUR))
+    said = house.config.confirm_dir
+    said.mkdir()
+    said.chmod(mode)
+    (said / name).touch()
+    assert house.look() == []
+
+
+def test_a_word_that_nobody_asked_for_starts_no_worker(house: House) -> None:
+    """Where `rotation.confirm` is not set, what lies there means nothing."""
+    house.change(make.record(Phase.DEPLOYED, checked_at=NOW))
+    house.config.confirm_dir.mkdir(mode=0o700)
+    (house.config.confirm_dir / "000007").touch()
+    assert house.look() == []
+
+
 @pytest.mark.parametrize(
     ("generation", "record"),
     [
