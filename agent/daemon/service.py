@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from agent.daemon.workers import Running
     from agent.ports import Clock
 
-READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
 
 STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit allows thirty for everything
 SETTLE = 5.0  # seconds after the last worker or connection before memory is given back

@@ -234,7 +234,7 @@ def test_the_claim_key_is_the_agents_alone(tmp_path: Path) -> None:
 
 @needs("systemd-sysusers")
 @needs("systemd-tmpfiles")
-@needs_root
+@pytest.mark.root
 def test_only_those_who_may_order_changes_confirm_them(tmp_path: Path) -> None:
     """The directory is the agent's, so that it can be emptied, and the admins may write to it."""
     (tmp_path / "etc").mkdir()
