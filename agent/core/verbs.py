@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.core.failure import FailureClass
+from agent.core.failure import LOCKED_OUT, FailureClass, needs_control
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
@@ -214,12 +214,6 @@ def _give_up(situation: Situation) -> Meaning:
     raise RefusedError("No change is in flight.", hint="`iot-cert history` shows how the last one ended.")
 
 
-# A set in use that meets one of these may be one that does not work.
-_FAILS_THE_SET = frozenset({
-    FailureClass.NETWORK, FailureClass.CLOCK, FailureClass.SERVER_TRUST, FailureClass.CREDENTIAL, FailureClass.POLICY,
-})  # fmt: skip
-
-
 def gives_way(record: ChangeRecord, *, in_use: bool) -> bool:
     """Whether a change that waits gives way to a rescue by a person.
 
@@ -229,4 +223,5 @@ def gives_way(record: ChangeRecord, *, in_use: bool) -> bool:
     """
     if not (in_use or record.phase.activated):
         return True
-    return record.failure is not None and record.failure.kind in _FAILS_THE_SET
+    failure = record.failure  # a network that is down says nothing against the set, nor does a dependant
+    return failure is not None and (needs_control(failure) or failure.code == LOCKED_OUT)

@@ -219,7 +219,7 @@ def test_what_does_not_end_is_given_up_with_the_old_set_in_use(gateway: Rig, cas
 KEPT = [
     Lasting(CONNECT, Effect.THROTTLE, KEY_READY, THROTTLED, "throttled", creates=0),
     Lasting(CONNECT, Effect.UNAVAILABLE, KEY_READY, NETWORK, "cloud-unavailable", creates=0),
-    Lasting(CONNECT, Effect.HANG_UP, KEY_READY, NETWORK, "hung-up", creates=0),
+    Lasting(CONNECT, Effect.HANG_UP, KEY_READY, NETWORK, "locked-out", creates=0),
     Lasting(CONNECT, Effect.SILENCE, KEY_READY, NETWORK, "connack-timeout", creates=0),
     Lasting(CREATE, Effect.THROTTLE, KEY_READY, THROTTLED, "throttled", creates=40),
     # What may have been carried out counts, so the daily limit ends the asking, not the change.

@@ -181,7 +181,7 @@ def test_a_second_change_is_refused_while_one_is_in_flight(gateway: Rig) -> None
         assert "phase deployed" in str(refusal.value)
         assert "Run the same command again" in refusal.value.hint
 
-    assert gateway.store.change() == outcome.record
+    assert gateway.engine.change == outcome.record
     assert gateway.follow().record.phase is Phase.COMMITTED
 
 

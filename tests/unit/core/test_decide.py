@@ -687,15 +687,18 @@ def test_an_answer_that_asking_again_cannot_change_ends_the_change(phase: Phase,
 def test_every_failure_of_every_step_has_an_event_that_the_record_takes(
     kind: FailureClass, phase: Phase, since: timedelta | None, jitter: float, *, decisive: bool
 ) -> None:
-    """No failure is without an answer: the record advances, waits at most an hour, or ends with the failure told."""
+    """No failure is without an answer: the record advances, waits at most an hour, or ends, with the failure told."""
     record = make.record(phase, refused_since=None if since is None else NOW - since)
     failure = make.failure(kind, "hung-up", decisive=decisive)
-    after = advance(record, after_failure(record, failure, make.facts(), jitter, LIMITS))
+    event = after_failure(record, failure, make.facts(), jitter, LIMITS)
+    after = advance(record, event)
 
-    assert after.failure is not None
-    assert after.failure.message == failure.message
+    goes_on = isinstance(event, Deployed)  # without a dependant
+    told = after.degraded if goes_on else after.failure
+    assert told is not None
+    assert told.message == failure.message
     waiting = after.retry_at is not None
-    assert waiting != (after.phase.ended or after.condemned is not None)
+    assert waiting != (goes_on or after.phase.ended or after.condemned is not None)
     if after.retry_at is not None:
         assert NOW + SECOND <= after.retry_at <= NOW + timedelta(seconds=LONGEST_DELAY)
 
@@ -1171,7 +1174,7 @@ def test_too_many_starts_without_progress_end_a_change_before_activation(phase: 
 @pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
 def test_too_many_starts_after_activation_slow_the_change_down(phase: Phase) -> None:
     """After activation a crash says nothing against the set, so it stays and is tried after a rest."""
-    record = make.record(phase, resumes=11, resumed_at=NOW - timedelta(seconds=10))
+    record = make.record(phase, resumes=11, resumed_at=NOW - timedelta(seconds=10), checked_at=NOW - HOUR)
     wait = waits(record)
 
     assert (wait.code, wait.until) == ("crash-loop", NOW + timedelta(seconds=20))

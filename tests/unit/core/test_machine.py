@@ -496,13 +496,13 @@ def test_a_crash_loop_before_activation_ends_itself(phase: Phase) -> None:
 
 @pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
 def test_a_crash_loop_after_activation_slows_down(phase: Phase) -> None:
-    """A crash of the agent says nothing against the credential: the set stays, and is tried once a day."""
+    """A crash of the agent says nothing against the credential: the set stays, and is tried every few minutes."""
     record, starts = crash_until(make.record(phase, checked_at=NOW - HOUR), (decide.Wait,))
 
     assert starts == LIMITS.resumes + 1
     action = next_action(record, make.facts(), LIMITS)
     assert isinstance(action, decide.Wait)
-    assert (action.code, action.until) == ("crash-loop", NOW + DAY)
+    assert (action.code, action.until) == ("crash-loop", NOW + decide.CRASH_PAUSE)
     later = next_action(record, make.facts(NOW + DAY), LIMITS)
     assert isinstance(later, decide.Deploy | decide.EndProbation)
 

@@ -8,7 +8,7 @@ import pytest
 from make import MINUTE, NOW
 
 from agent.core import verbs
-from agent.core.failure import FailureClass
+from agent.core.failure import LOCKED_OUT, FailureClass
 from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.values import Kind, Origin
 from agent.core.verbs import UNTOLD, Meaning, Situation, Step, Verb, gives_way, meaning
@@ -204,14 +204,20 @@ def test_an_order_joins_the_change_it_saw_and_no_other() -> None:
 @pytest.mark.parametrize("phase", [phase for phase in Phase if not phase.ended])
 @pytest.mark.parametrize("kind", F)
 def test_a_change_gives_way_unless_its_set_is_in_use_and_works(phase: Phase, kind: FailureClass) -> None:
-    """A set on probation without a failure of its own stays; a dependant's failure says nothing against it."""
+    """A set on probation without a failure of its own stays; no network and no dependant says anything against it."""
     quiet, failing = make.record(phase), make.record(phase, failure=make.failure(kind))
-    of_the_set = kind in {F.NETWORK, F.CLOCK, F.SERVER_TRUST, F.CREDENTIAL, F.POLICY}
+    of_the_set = kind in {F.SERVER_TRUST, F.CREDENTIAL, F.POLICY}
 
     assert gives_way(quiet, in_use=phase.activated) == (not phase.activated)
     assert not gives_way(quiet, in_use=True)
     assert gives_way(failing, in_use=True) == of_the_set
     assert gives_way(failing, in_use=phase.activated) == (of_the_set or not phase.activated)
+
+
+@pytest.mark.parametrize("code", ["hung-up", LOCKED_OUT])
+def test_a_set_in_use_that_is_turned_away_gives_way(code: str) -> None:
+    """Whether it is the set or the path, a person who brings another one knows more."""
+    assert gives_way(make.record(Phase.DEPLOYED, failure=make.failure(code=code)), in_use=True)
 
 
 def test_an_hour_is_what_an_untold_end_answers_for() -> None:

@@ -81,6 +81,9 @@ class Diary:
         """Remember it."""
         self.doubts.append(failure.code)
 
+    def on_suspicion(self) -> None:
+        """What is made of it is the daemon's business."""
+
     def on_taken_over(self, why: str) -> None:
         """Remember it."""
         self.takeovers.append(why)
