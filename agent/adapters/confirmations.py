@@ -6,7 +6,7 @@ about the one set that the application has seen, and about no other.
 
 Rules:
 
-* Nobody may say it for others: what lies there is believed only while root, the agent's own user and members of
+* No other program can say it: what lies there is believed only while root, the agent's own user and members of
   `iot-cert-admin`, who may order changes anyway, are the only ones who can put it there.
 * It is emptied before a set is put in use, so that no word is older than what it is about.
 """

@@ -177,7 +177,7 @@ class EndProbation(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class Unconfirmed(Action):
-    """Give the active set up if the base connects, since nobody confirmed it; else prove it a last time."""
+    """Give the active set up if the base connects, since no word confirmed it; else prove it a last time."""
 
     failure: Failure
 
@@ -344,7 +344,7 @@ def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
     # A clock that was set back by more than a little must not turn minutes into years.
     if until is None or now >= until or until > now + 2 * whole + _SMALL_STEP:
         if asked:
-            return Unconfirmed(why="nobody confirmed the new set", failure=probation.unconfirmed(record))
+            return Unconfirmed(why="the new set was not confirmed in time", failure=probation.unconfirmed(record))
         return EndProbation(why="probation is over; one more proof makes the new set final")
     why = f"generation {record.generation} is on probation until {clock_time(until)}"
     if asked:

@@ -6,7 +6,7 @@ Rules:
   or refused, makes the next proof due now. Two such proofs are five seconds apart, and ever further while none is
   accepted: a network that flaps costs no proof a second (AWS IoT Core takes one CONNECT a second for a client id).
 * A set on probation that was accepted before needs no time to spread any more. Refused while the base is accepted over
-  the same path it is left at the second refusal: one may be a broker's stray hang-up, and going back cuts nobody off.
+  the same path it is left at the second refusal. One may be a broker's stray hang-up; going back cuts no gateway off.
 * "Not authorised" may also be an operator who is changing the policy, or a part of the cloud that does not know of it
   yet. So it has to last as long as any other refusal of a fresh certificate, though not the ten minutes of a set that
   never had a request answered: the base, under the same policy, is answered meanwhile.

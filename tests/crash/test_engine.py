@@ -12,7 +12,7 @@ LEAST = {
     "enrolment": 120,
     "rotation": 120,
     "revoked in probation": 150,
-    "nobody confirms": 120,
+    "never confirmed": 120,
     "never active": 120,
     "rollback by command": 50,
     "new anchors": 60,

@@ -202,7 +202,7 @@ def test_a_person_confirms_for_the_application(asked: Rig) -> None:
     assert asked.follow(patience=timedelta()).record.phase is Phase.COMMITTED
 
 
-def test_a_set_that_nobody_confirms_is_left_for_the_one_before(asked: Rig) -> None:
+def test_a_set_without_a_word_is_left_for_the_one_before(asked: Rig) -> None:
     """When the time is up, once the set before has connected; the other programs are told, and the reason is plain."""
     to_the_word(asked)
     outcome = asked.follow()
@@ -222,7 +222,7 @@ def test_a_set_that_nobody_confirms_is_left_for_the_one_before(asked: Rig) -> No
     assert asked.connects()
 
 
-def test_a_set_that_nobody_confirms_stays_where_the_one_before_does_not_connect(asked: Rig) -> None:
+def test_a_set_without_a_word_stays_where_the_one_before_does_not_connect(asked: Rig) -> None:
     """The base was revoked meanwhile: a gateway is never left unable to connect, and it says what it is without."""
     to_the_word(asked)
     asked.revoke(2)
@@ -239,7 +239,7 @@ def test_a_set_that_nobody_confirms_stays_where_the_one_before_does_not_connect(
     assert asked.connects()
 
 
-def test_a_first_certificate_that_nobody_confirms_stays(rig: Rig) -> None:
+def test_a_first_certificate_without_a_word_stays(rig: Rig) -> None:
     """There is nothing to go back to; a gateway that connects is worth more than one without a certificate."""
     rig.configure(limits=Limits(confirm=WITHIN))
     to_the_word(rig, Kind.ENROLL)
@@ -251,7 +251,7 @@ def test_a_first_certificate_that_nobody_confirms_stays(rig: Rig) -> None:
     assert rig.connects()
 
 
-def test_without_a_network_nothing_is_decided_about_a_set_that_nobody_confirms(asked: Rig) -> None:
+def test_without_a_network_nothing_is_decided_about_a_set_without_a_word(asked: Rig) -> None:
     """Neither set connects when the time is up; once one does, that is looked into, and a late word counts still."""
     to_the_word(asked)
     asked.endpoint.down = NO_ROUTE
@@ -266,7 +266,7 @@ def test_without_a_network_nothing_is_decided_about_a_set_that_nobody_confirms(a
     assert (record.phase, record.degraded) == (Phase.COMMITTED, None)
 
 
-def test_a_set_that_nobody_confirms_is_left_when_the_network_is_back(asked: Rig) -> None:
+def test_a_set_without_a_word_is_left_when_the_network_is_back(asked: Rig) -> None:
     """The same without a late word."""
     to_the_word(asked)
     asked.endpoint.down = NO_ROUTE
@@ -305,7 +305,7 @@ def test_a_set_that_is_refused_while_it_waits_for_its_word_is_left_for_that(aske
     assert record.failure.kind is FailureClass.CREDENTIAL
 
 
-def test_a_rollback_by_command_asks_nobody(asked: Rig) -> None:
+def test_a_rollback_by_command_needs_no_word(asked: Rig) -> None:
     """A person has decided, and the set was in use before."""
     record = asked.run(Kind.ROLLBACK).record
 
@@ -337,7 +337,7 @@ def test_a_word_from_before_is_about_nothing(asked: Rig) -> None:
 
 
 def test_a_word_that_others_could_have_said_is_none(asked: Rig) -> None:
-    """The directory is everybody's to write to; that is told, and the set before comes back."""
+    """Any user may write to the directory; that is told, and the set before comes back."""
     to_the_word(asked)
     asked.said.chmod(0o777)
     asked.say_that_it_works(3)
@@ -382,7 +382,7 @@ def test_a_word_that_comes_in_a_power_cut_within_the_activation_counts(asked: Ri
 
 
 @pytest.mark.parametrize("saved", [True, False])
-def test_a_kill_in_the_rollback_of_a_set_that_nobody_confirmed_goes_on_with_it(asked: Rig, *, saved: bool) -> None:
+def test_a_kill_in_the_rollback_of_a_set_without_a_word_goes_on_with_it(asked: Rig, *, saved: bool) -> None:
     """Or looks once more, when nothing was on disk yet."""
     to_the_word(asked)
     asked.follow(patience=timedelta(minutes=14))

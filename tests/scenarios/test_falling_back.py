@@ -306,7 +306,7 @@ def test_a_session_that_is_lost_with_the_network_speaks_against_no_set(gateway: 
 
 
 def test_a_kill_between_doubt_and_proof_loses_neither(gateway: Rig) -> None:
-    """What the session told is on disk before the proof; whoever starts next makes it."""
+    """What the session told is on disk before the proof; the next process makes it."""
     start(gateway)
     gateway.revoke(3)
     gateway.engine.doubt()
@@ -355,7 +355,7 @@ def test_a_network_that_fails_while_other_programs_are_told_does_not_keep_the_se
 
 
 def test_a_refusal_that_only_the_claim_speaks_for_has_to_last(gateway: Rig) -> None:
-    """The base is revoked as well: going back to it would help nobody, so the fresh set gets its minute."""
+    """The base is revoked as well: going back to it would not help, so the fresh set gets its minute."""
     lost = start(gateway)
     gateway.revoke(1, 2, 3)
     gateway.engine.doubt()

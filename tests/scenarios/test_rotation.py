@@ -174,6 +174,7 @@ def test_the_trust_anchors_are_carried_over(gateway: Rig) -> None:
 def test_a_second_change_is_refused_while_one_is_in_flight(gateway: Rig) -> None:
     """The refusal names the change, its phase and what to do; the change itself is not touched."""
     outcome = gateway.to_probation()
+    on_disk = gateway.store.change()
     for kind in (Kind.ROTATE, Kind.ENROLL, Kind.ROLLBACK):
         with pytest.raises(RefusedError) as refusal:
             gateway.engine.begin(kind, Origin.TECHNICIAN, "me too")
@@ -181,6 +182,11 @@ def test_a_second_change_is_refused_while_one_is_in_flight(gateway: Rig) -> None
         assert "phase deployed" in str(refusal.value)
         assert "Run the same command again" in refusal.value.hint
 
+<<<<<<< ours
+=======
+    assert on_disk is not None
+    assert gateway.store.change() == on_disk
+>>>>>>> theirs
     assert gateway.engine.change == outcome.record
     assert gateway.follow().record.phase is Phase.COMMITTED
 

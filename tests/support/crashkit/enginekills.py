@@ -63,7 +63,7 @@ DRILLS = {
     "revoked in probation": Drill(
         kind=Kind.ROTATE, earlier=(Kind.ENROLL, Kind.ROTATE), phases=_REFUSED, fault=Effect.REVOKE
     ),
-    "nobody confirms": Drill(
+    "never confirmed": Drill(
         kind=Kind.ROTATE,
         earlier=(Kind.ENROLL, Kind.ROTATE),
         phases=frozenset({Phase.ROLLED_BACK}),

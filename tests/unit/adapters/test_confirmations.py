@@ -29,7 +29,7 @@ def _place(path: Path) -> ConfirmationDirectory:
     return ConfirmationDirectory(path, admins=frozenset)
 
 
-def test_without_a_directory_nobody_has_said_anything(place: ConfirmationDirectory, path: Path) -> None:
+def test_without_a_directory_nothing_was_said(place: ConfirmationDirectory, path: Path) -> None:
     """Looking makes nothing."""
     assert not place.given(7)
     assert not path.exists()
@@ -106,7 +106,7 @@ def test_where_others_may_write_nothing_counts(place: ConfirmationDirectory, pat
 @as_root
 @pytest.mark.parametrize(("owner", "group", "counts"), [(0, 4002, True), (0, 4003, False), (4001, 4002, False)])
 def test_root_the_agent_and_the_admins_may_write(path: Path, owner: int, group: int, *, counts: bool) -> None:
-    """Another user's directory is not believed, whoever else may write there: its owner can have it as they like."""
+    """Another user's directory is not believed, though admins may write there: its owner can have it as they like."""
     place = ConfirmationDirectory(path, admins=lambda: ADMINS)
     path.mkdir()
     (path / "000007").touch()

@@ -1074,7 +1074,7 @@ ACCEPTED = make.record(Phase.DEPLOYED, checked_at=NOW - MINUTE)
 
 
 def test_a_set_that_was_accepted_before_is_left_at_the_second_refusal() -> None:
-    """No spreading explains it, and the base is accepted over the same path: nobody is cut off by going back."""
+    """No spreading explains it, and the base is accepted over the same path: going back cuts no gateway off."""
     first = fails(ACCEPTED, REFUSED, base_accepted=True)
     assert isinstance(first, StepFailed)
     assert not first.failure.decisive

@@ -616,7 +616,7 @@ def test_the_word_of_the_application_is_looked_for_every_few_seconds(house: Hous
 
 
 @pytest.mark.parametrize(("name", "mode"), [("000006", 0o700), ("confirmed", 0o700), ("000007", 0o777)])
-def test_a_word_about_another_set_or_of_anybody_is_none(house: House, name: str, mode: int) -> None:
+def test_a_word_about_another_set_or_of_any_user_is_none(house: House, name: str, mode: int) -> None:
     """Only who may order changes can say it, and only about the set that is in use."""
     house.change(make.record(Phase.DEPLOYED, checked_at=NOW, confirm_until=NOW + HOUR))
     said = house.config.confirm_dir
@@ -626,7 +626,7 @@ def test_a_word_about_another_set_or_of_anybody_is_none(house: House, name: str,
     assert house.look() == []
 
 
-def test_a_word_that_nobody_asked_for_starts_no_worker(house: House) -> None:
+def test_a_word_that_was_not_asked_for_starts_no_worker(house: House) -> None:
     """Where `rotation.confirm` is not set, what lies there means nothing."""
     house.change(make.record(Phase.DEPLOYED, checked_at=NOW))
     house.config.confirm_dir.mkdir(mode=0o700)
