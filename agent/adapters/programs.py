@@ -12,7 +12,10 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from agent.core.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 GRACE = 2.0  # seconds between being told to stop and being killed
 
+_NO_TIME = "no time was left for it, so it was ended"
 _ROUNDS = 3  # a process may start another while it is looked for
 
 
@@ -87,7 +91,7 @@ def run(
         return _ended(process.wait(max(timeout, 0.0)))
     except subprocess.TimeoutExpired:
         _end(process)
-        return f"it took longer than {timeout:.0f} s and was ended"
+        return f"it took longer than {duration(timedelta(seconds=timeout))} and was ended" if timeout > 0 else _NO_TIME
 
 
 def _stderr() -> int:

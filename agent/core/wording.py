@@ -11,11 +11,13 @@ def clock_time(at: datetime) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """Return a time span for people: ``90 s``, ``10 min``, ``5 h``, ``30 d``."""
+    """Return a time span for people: ``20 ms``, ``90 s``, ``10 min``, ``5 h``, ``30 d``."""
     seconds = span.total_seconds()
     for size, unit, least in ((86400, "d", 2 * 86400), (3600, "h", 7200), (60, "min", 120)):
         if seconds >= least:
             return f"{seconds / size:.0f} {unit}"
+    if 0 < seconds < 0.1:  # noqa: PLR2004 - a tenth is the least that the seconds tell
+        return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
 
 

@@ -245,7 +245,7 @@ def test_two_agents_with_one_client_id_do_not_fight(enrolled: Gateway) -> None:
             assert f"Another client connected as {CLIENT_ID}" in enrolled.run("status", expect=1).out
             first.reload()  # which is no reason to try, nor is anything else that passes meanwhile
             with pytest.raises(TimeoutError):
-                enrolled.service.wait_until(lambda: len(enrolled.service.front.sessions) > sessions, timeout=10)
+                enrolled.service.wait_until(lambda: len(enrolled.service.front.sessions) > sessions, timeout=60)
             assert second.connection == "up"
             assert first.connection == "taken-over"
 

@@ -449,7 +449,7 @@ def test_the_daemon_gives_up_what_is_refused(enrolled: Gateway) -> None:
     directory = stick(enrolled, issue(enrolled, status=Status.INACTIVE))
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        ran = enrolled.run("import", "--from", str(directory), "--json", expect=1, timeout=40)
+        ran = enrolled.run("import", "--from", str(directory), "--json", expect=1)
         assert ran.outcome["change"]["phase"] == "rejected"
         daemon.until_up(1)
 

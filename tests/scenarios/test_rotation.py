@@ -182,11 +182,8 @@ def test_a_second_change_is_refused_while_one_is_in_flight(gateway: Rig) -> None
         assert "phase deployed" in str(refusal.value)
         assert "Run the same command again" in refusal.value.hint
 
-<<<<<<< ours
-=======
     assert on_disk is not None
     assert gateway.store.change() == on_disk
->>>>>>> theirs
     assert gateway.engine.change == outcome.record
     assert gateway.follow().record.phase is Phase.COMMITTED
 

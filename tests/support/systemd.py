@@ -288,7 +288,7 @@ def tls_server(pair: Path, *, ask: bool = False) -> Iterator[str]:
                 except OSError:
                     return
                 with connection, suppress(OSError):
-                    connection.settimeout(5)
+                    connection.settimeout(20)
                     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
                     context.load_cert_chain(pair)
                     context.verify_mode = ssl.CERT_REQUIRED if ask else ssl.CERT_NONE
@@ -301,5 +301,5 @@ def tls_server(pair: Path, *, ask: bool = False) -> Iterator[str]:
             yield f"127.0.0.1:{listener.getsockname()[1]}"
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()

@@ -8,23 +8,24 @@ import os
 import re
 import signal
 import stat
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fleet import until
+from virtual import Time
 
 from agent.adapters import deployer as module
-from agent.adapters import durable
+from agent.adapters import durable, programs
 from agent.adapters import extract as reading
 from agent.adapters.deployer import Deployer
 from agent.adapters.programs import ENVIRONMENT
 from agent.adapters.standing import REPORT, last_report
 from agent.core.dependants import (
+    LONGEST,
     Action,
     Content,
     Copy,
@@ -43,14 +44,14 @@ from agent.errors import AgentError, CloudError, RefusedError, StoreBusyError, S
 from systemd import ME, NOBODY, THING, Systemctl, give, go_back, lay, open_place, tls_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from systemd import Laid
 
 NAME, OTHER = "mosquitto.service", "nginx.service"
 PASSWORD = "correct horse 42"  # noqa: S105 - that is what it is
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="for root alone")
+pytestmark = pytest.mark.root
 
 
 class House:
@@ -426,18 +427,19 @@ def test_too_many_hooks_are_one_problem(house: House) -> None:
 def test_a_hook_that_takes_too_long_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its own time."""
     monkeypatch.setattr("agent.adapters.programs.GRACE", 0.2)
-    house.hooks = Hooks(directory=house.hooks.directory, timeout=timedelta(seconds=0.2))
+    house.hooks = Hooks(directory=house.hooks.directory, timeout=timedelta(seconds=0.2))  # the hook need not even begin
     house.hook("10-slow", "sleep 600")
     assert "took longer" in house.problems(house.serve())["hook 10-slow"]
 
 
 def test_together_they_have_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that are not come to say so, and are served the next time."""
-    house.hook("10-slow", sleeps())
+    house.hooks = replace(house.hooks, timeout=2 * LONGEST)
+    house.hook("10-slow")
     house.hook("20-late")
     house.unit()
     with monkeypatch.context() as patched:
-        patched.setattr(module, "LONGEST", timedelta(seconds=0.2))
+        slow_programs(patched, LONGEST.total_seconds())
         problems = house.problems(house.serve(Occasion.ACTIVATED))
     assert list(problems) == ["hook 20-late", NAME]
     assert all(said.startswith("The others took more than ") for said in problems.values())
@@ -447,26 +449,40 @@ def test_together_they_have_a_time(house: House, monkeypatch: pytest.MonkeyPatch
     assert house.ran == ["10-slow", "20-late"]
 
 
+def slow_programs(monkeypatch: pytest.MonkeyPatch, seconds: float) -> tuple[Time, list[float]]:
+    """Let each program take so much time, or all that it is given if that is less; tell what each was given."""
+    time, given, really = Time(monkeypatch), list[float](), programs.run
+
+    def run(command: Sequence[str], timeout: float, **rest: Any) -> str:
+        given.append(timeout)
+        time.advance(min(seconds, timeout))
+        return really(command, 60, **rest) if seconds < timeout else "it took longer than it was given and was ended"
+
+    monkeypatch.setattr(programs, "run", run)
+    return time, given
+
+
 @pytest.mark.parametrize("who", ["hook", "unit", "health"])
 def test_the_last_one_takes_no_more_than_is_left(house: House, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
     """And a little: whatever its own time is, the agent waits for its answer, and may have to go back."""
-    monkeypatch.setattr(module, "LONGEST", timedelta(seconds=0.4))
-    monkeypatch.setattr(module, "OVERTIME", timedelta(seconds=0.1))
-    monkeypatch.setattr("agent.adapters.programs.GRACE", 0.1)
-    long = timedelta(seconds=30)
+    most = (LONGEST + module.OVERTIME).total_seconds()
+    longer = timedelta(hours=2)
     if who == "hook":
-        house.hooks = replace(house.hooks, timeout=long)
-        house.hook("10-slow", "sleep 600")
+        house.hooks = replace(house.hooks, timeout=longer)
+        house.hook("10-slow")
         house.hook("20-late")
     else:
-        house.systemctl.has(NAME, **({"hang": ""} if who == "unit" else {}))
+        house.systemctl.has(NAME)
         house.systemctl.has(OTHER)
-        slow = Unit(name=NAME, timeout=long) if who == "unit" else Unit(name=NAME, healthy=long)
+        slow = Unit(name=NAME, timeout=longer) if who == "unit" else Unit(name=NAME, healthy=longer)
         house.units = (slow, Unit(name=OTHER))
-    began = time.monotonic()
+    monkeypatch.setattr("agent.adapters.units.LOOK", most)
+    time, given = slow_programs(monkeypatch, 0 if who == "health" else longer.total_seconds())
+    began = time.now
     problems = house.problems(house.serve(Occasion.ACTIVATED))
 
-    assert time.monotonic() - began < long.total_seconds() / 2
+    assert time.now - began == pytest.approx(most)
+    assert who == "health" or given == [pytest.approx(most)]
     last = "hook 20-late" if who == "hook" else OTHER
     assert problems[last].startswith("The others took more than ")
     assert len(problems) == (1 if who == "health" else 2)

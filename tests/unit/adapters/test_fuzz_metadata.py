@@ -1,10 +1,9 @@
-"""Metadata that nobody meant, thousands of it, also with sound signatures: one kind of error comes out, soon."""
+"""Metadata that nobody meant, thousands of it, also with sound signatures: one kind of error comes out."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 CLOCK = Reading(now=NOW, state=ClockState.SYNCHRONISED, floor=NOW)
 ROUNDS = 400  # of each kind; about 5 ms each
-PATIENCE = 2.0  # seconds for one of them on a busy machine
 LONGEST = 600  # characters of a message; what is quoted of a name may be escaped
 
 ODD: list[Any] = [
@@ -87,10 +85,9 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def judged(
     seed: Seed, files: dict[str, bytes], root: bytes | None = None, memory: dict[str, bytes] | None = None
 ) -> str:
-    """Return how a mutant is judged; whatever it is, it is a sentence and it comes soon."""
+    """Return how a mutant is judged; whatever it is, it is a sentence."""
     kept = seed.memory if memory is None else memory
     reader = BundleReader(root or seed.publisher.first_root, kept, CLOCK)
-    began = time.monotonic()
     try:
         reader.read(Files(files), signing.TARGET)
     except BundleError as error:
@@ -98,7 +95,6 @@ def judged(
     else:
         code, message = "accepted", "."
     finally:
-        assert time.monotonic() - began < PATIENCE
         assert set(kept) <= set(reader.memory)
     assert is_sentence(message), message
     return code
@@ -259,7 +255,6 @@ def test_scrambled_archives_are_refused_or_files(mode: str, seed: Seed) -> None:
     random, outcomes = seeded(7), Counter[str]()
     data = signing.archive(seed.files, mode=mode)
     for _ in range(ROUNDS):
-        began = time.monotonic()
         try:
             files = read_archive(headers_scrambled(data, random) if mode == "w" else scrambled(data, random))
         except BundleError as error:
@@ -267,7 +262,6 @@ def test_scrambled_archives_are_refused_or_files(mode: str, seed: Seed) -> None:
         else:
             assert all(isinstance(content, bytes) for content in files.values())
             outcomes["files"] += 1
-        assert time.monotonic() - began < PATIENCE
     assert "refused" in outcomes
     assert set(outcomes) <= {"refused", "files"}
 

@@ -1,4 +1,4 @@
-"""Real stores and archives with a few bytes wrong: entries and errors of the modules' own, quickly, in little room.
+"""Real stores and archives with a few bytes wrong: entries and errors of the modules' own, in little room.
 
 The same mutants in each run. What a mutant breaks is chosen where it hurts: lengths, tags, dashes, line ends, headers.
 """
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 ROOTS = Path(__file__).parents[2] / "data" / "roots"
 STORES = 60_000
 ARCHIVES = 6_000
-SLOWEST = 0.5  # seconds of work for one mutant
 ROOM = 24 << 20  # bytes; three times the most that is unpacked
 
 BEGIN, END = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
@@ -227,7 +226,6 @@ def test_mutated_stores_are_entries_or_the_modules_own_error() -> None:
     points.visited(f"mutated stores read, worst {tally.worst * 1000:.1f} ms", tally.outcomes.total(), at_least=STORES)
 
     assert all(tally.outcomes[kind] > STORES // 100 for kind in ("sound", "mixed", "unreadable")), tally.outcomes
-    assert tally.worst < SLOWEST
 
 
 def test_mutated_archives_are_files_or_the_modules_own_error() -> None:
@@ -239,7 +237,6 @@ def test_mutated_archives_are_files_or_the_modules_own_error() -> None:
     points.visited(f"mutated archives read, worst {tally.worst * 1000:.1f} ms", number, at_least=ARCHIVES)
 
     assert all(tally.outcomes[kind] > ARCHIVES // 100 for kind in ("read", "archive")), tally.outcomes
-    assert tally.worst < SLOWEST
 
 
 @pytest.mark.parametrize("kind", ["stores", "archives"])

@@ -35,7 +35,7 @@ def _listener() -> Iterator[socket.socket]:
         listener.bind(str(path))
         path.chmod(0o666)
         listener.listen()
-        listener.settimeout(20)
+        listener.settimeout(60)
         yield listener
 
 

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONG = 30.0  # seconds, which none of these programs needs
-SOON = 5.0  # seconds within which whatever ends has ended
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0 and "CI" not in os.environ, reason="only root runs others' programs")
+SOON = 60.0  # seconds within which whatever ends has ended, on the busiest machine
+ENOUGH = 2.0  # seconds that a program is given that takes for ever, and for which it needs a few hundredths
 
 
 @pytest.fixture(name="place")
@@ -170,7 +169,7 @@ def all_gone(file: Path) -> bool:
 def test_a_program_that_takes_too_long_may_tidy_up(tmp_path: Path) -> None:
     """It is told to stop first."""
     script = f"trap 'echo tidy > {tmp_path}/out; exit 0' TERM; while :; do sleep 0.02; done"
-    assert shell(script, 0.2) == "it took longer than 0 s and was ended"
+    assert shell(script, ENOUGH) == "it took longer than 2 s and was ended"
     assert (tmp_path / "out").read_text() == "tidy\n"
 
 
@@ -190,7 +189,7 @@ def test_all_that_it_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.Mo
         wait
         while :; do sleep 0.1; done
     """
-    assert shell(script, 0.3).startswith("it took longer")
+    assert shell(script, ENOUGH).startswith("it took longer")
     assert len(pids.read_text().split()) == 2
     assert all_gone(pids)
 
@@ -203,15 +202,22 @@ def test_what_has_a_process_group_of_its_own_ends_too(tmp_path: Path, monkeypatc
         timeout 600 sh -c 'echo $$ >> {pids}; trap "" TERM; while :; do sleep 0.1; done' &
         wait
     """
-    assert shell(script, 0.3).startswith("it took longer")
+    assert shell(script, ENOUGH).startswith("it took longer")
     assert pids.read_text()
     assert all_gone(pids)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.02, "20 ms"), (0.3, "0.3 s"), (1.25, "1.2 s")])
+def test_a_short_time_is_told_as_it_is(seconds: float, told: str) -> None:
+    """Not as none."""
+    assert shell("sleep 600", seconds) == f"it took longer than {told} and was ended"
 
 
 def test_a_time_that_is_over_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends at once, and nothing raises."""
     monkeypatch.setattr(programs, "GRACE", 0.2)
-    assert shell(f"echo $$ > {tmp_path}/pid; sleep 600", -1.0).startswith("it took longer")
+    told = shell(f"echo $$ > {tmp_path}/pid; sleep 600", -1.0)
+    assert told == "no time was left for it, so it was ended"
     assert not (tmp_path / "pid").exists() or all_gone(tmp_path / "pid")
 
 
@@ -228,7 +234,7 @@ def test_an_account_is_looked_up_by_name() -> None:
         account("no-such-body")
 
 
-@needs_root
+@pytest.mark.root
 def test_it_runs_as_another_user_with_no_more_than_that_user_has(place: Path) -> None:
     """User, group, further groups, and no way back."""
     shared = grp.getgrgid(1).gr_gid
@@ -243,7 +249,7 @@ def test_it_runs_as_another_user_with_no_more_than_that_user_has(place: Path) ->
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
 
 
-@needs_root
+@pytest.mark.root
 def test_what_that_user_may_not_run_is_told(place: Path) -> None:
     """By the kernel, for that user."""
     command = program(place / "mine", "#!/bin/sh\n", 0o700)
@@ -253,7 +259,7 @@ def test_what_that_user_may_not_run_is_told(place: Path) -> None:
     assert run(command, LONG, account=whose) == "it could not be started: Permission denied"
 
 
-@needs_root
+@pytest.mark.root
 def test_a_program_of_another_user_that_takes_too_long_is_ended(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may."""
     monkeypatch.setattr(programs, "GRACE", 0.2)
@@ -262,5 +268,5 @@ def test_a_program_of_another_user_that_takes_too_long_is_ended(place: Path, mon
     whose = Account(name="x", uid=NOBODY, gid=NOBODY, groups=(), home="/")
     script = f"trap '' TERM; echo $$ > {place}/out/pids; while :; do sleep 0.1; done"
 
-    assert run(["/bin/sh", "-c", script], 0.3, account=whose).startswith("it took longer")
+    assert run(["/bin/sh", "-c", script], ENOUGH, account=whose).startswith("it took longer")
     assert all_gone(place / "out" / "pids")

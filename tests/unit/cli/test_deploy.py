@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PATIENCE = 20.0  # seconds, which nothing here takes
+PATIENCE = 120.0  # seconds, which nothing here takes
 COMMAND = [sys.executable, "-Ic", "import sys; from agent.cli import main; sys.exit(main())"]
 
 # What systemd does between its fork and the program: the socket becomes descriptor 3, and that is said.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rig import Rig
+from surroundings import need_root
 
 from agent.adapters.keys import generate
 from agent.cli.support import scrubbed, without_parameters
@@ -193,8 +194,7 @@ def place() -> Iterator[Place]:
     directory.chmod(0o755)
     made = Place(directory)
     yield made
-    made.rig.engine.close()
-    made.rig.store.close()
+    made.rig.close()
     shutil.rmtree(directory)
 
 
@@ -209,13 +209,6 @@ def enrolled(place: Place) -> Place:
     assert '"token":"' in (place.directory / "state" / "change.json").read_text()
     place.rig.store.close()
     return place
-
-
-def need_root() -> None:
-    """Skip on a laptop; in continuous integration a missing right is a failure."""
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
-        pytest.skip("needs root")
 
 
 def give_away(place: Place) -> None:

@@ -23,6 +23,10 @@ def test_an_instant_is_told_in_utc_to_the_second() -> None:
     ("seconds", "text"),
     [
         (0, "0 s"),
+        (0.02, "20 ms"),
+        (0.0999, "100 ms"),
+        (0.1, "0.1 s"),
+        (0.3, "0.3 s"),
         (1, "1 s"),
         (1.5, "1.5 s"),
         (90, "90 s"),
@@ -49,10 +53,10 @@ def test_a_span_is_told_in_the_unit_that_fits(seconds: float, text: str) -> None
 def test_what_is_told_of_a_span_is_no_further_off_than_half_a_unit(span: timedelta) -> None:
     """Any span can be told, and read back it is nearly the same."""
     number, unit = duration(span).split(" ")
-    size = timedelta(seconds={"s": 1, "min": 60, "h": 3600, "d": 86400}[unit])
+    size = timedelta(seconds={"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}[unit])
 
     assert abs(float(number) * size - span) <= size / 2
-    assert unit == "s" or float(number) >= 2
+    assert unit in {"ms", "s"} or float(number) >= 2
 
 
 @make.FEW

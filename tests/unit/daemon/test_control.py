@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
+from surroundings import need_root
 
 from agent.adapters.peers import Role, role_of
 from agent.daemon.control import Client, Control, Limits, Request
@@ -40,13 +41,6 @@ SMALL = Limits(request_bytes=1000, output_bytes=4096)
 
 SEED = 20270301
 HOSTILE_REQUESTS = 10_000
-
-
-def need_root() -> None:
-    """Skip on a laptop; in continuous integration a missing right is a failure."""
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "these tests run as root in continuous integration"
-        pytest.skip("needs root")
 
 
 @contextmanager
@@ -463,11 +457,11 @@ def test_a_program_that_is_just_being_started_keeps_no_client_alive(daemon: Daem
 @pytest.mark.parametrize("messages", [0, 1])
 def test_waiting_for_an_answer_has_no_limit(idle: Daemon, messages: int) -> None:
     """The time for the request is over with the request; a rotation may take long."""
-    idle.start(Limits(request_seconds=0.01, idle_output_seconds=0.01))
+    idle.start(Limits(request_seconds=1.0, idle_output_seconds=1.0))
     client, caller = idle.waiting_client()
     for _ in range(messages):
         client.send({"event": "progress"})
-    over = idle.loop.later(0.05, lambda: None)
+    over = idle.loop.later(1.2, lambda: None)
     idle.until(lambda: not over.pending)
     client.end(DONE)
     assert idle.heard(caller) == [{"event": "progress"}] * messages + [DONE]

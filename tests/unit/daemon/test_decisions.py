@@ -271,6 +271,16 @@ def test_an_order_that_fails_is_not_repeated_at_once(house: House) -> None:
     assert house.daemon._hold_until > monotonic()
 
 
+def test_an_order_of_the_fleets_that_is_refused_holds_no_other_up(house: House) -> None:
+    """Its job is told, and the next one is begun at once: only what the daemon does by itself is put off by failing."""
+    for number in range(4):
+        house.daemon.begin_for(Kind.ROLLBACK, f"job:{number}:1", "a test")
+        assert [order.order for order in house.look()] == [f"job:{number}:1"]
+        house.finish(error={"message": "There is no previous generation.", "hint": "", "exit": 4})
+    house.daemon.begin_for(Kind.ROTATE, "job:9:1", "a test")
+    assert [order.order for order in house.look()] == ["job:9:1"]
+
+
 def test_a_busy_store_keeps_the_order(house: House) -> None:
     """Somebody's command works on the store: the same order comes first once it is done."""
     house.due()

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import random
-from time import monotonic
 from typing import Any
 
 import mqtt5
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pace import cost
 
 from agent.sandbox.older import inward, outward, speaks
 from agent.sandbox.packets import MAX_PACKET, HangUpError, decode
@@ -449,22 +449,19 @@ def test_an_empty_packet_of_any_kind_is_no_defect() -> None:
 
 
 def test_mutated_packets_end_the_connection_or_are_taken(capfd: pytest.CaptureFixture[str]) -> None:
-    """No other error, not one line on any output, and no packet takes long."""
-    chance, longest = random.Random(311), 0.0  # noqa: S311 - the same mutants every time
+    """No other error, and not one line on any output."""
+    chance = random.Random(311)  # noqa: S311 - the same mutants every time
     old, new = [*OLD.values()], [*NEW.values()]
     taken = 0
     for _ in range(MUTATIONS):
         inner, outer = chance.choice(old), chance.choice(new)
-        began = monotonic()
         if chance.random() < 0.2:
             taken += come_in(mutate(chance, inner))
             go_out(mutate(chance, outer))
         else:  # with a sound length, as the front reads them
             taken += come_in(frame(inner[0], mutate(chance, body_of(inner))))
             go_out(frame(outer[0], mutate(chance, body_of(outer))))
-        longest = max(longest, monotonic() - began)
     assert MUTATIONS / 10 < taken < MUTATIONS * 9 / 10
-    assert longest < 1
     assert capfd.readouterr() == ("", "")
 
 
@@ -477,10 +474,12 @@ def test_any_bytes_end_the_connection_or_are_taken(first: int, body: bytes) -> N
 
 @pytest.mark.parametrize("filling", [b"\x00", b"\x01", b"\x7f", b"\x80", b"\xff"])
 @pytest.mark.parametrize("first", [0x10, 0x20, 0x30, 0x32, 0x40, 0x82, 0x90, 0xA2, 0xB0, 0xE0])
-def test_the_largest_packets_do_not_take_long(first: int, filling: bytes) -> None:
-    """Whatever they are full of."""
-    body = (b"\x00\x04MQTT\x04" if first == 0x10 else b"\x00\x01") + filling * (MAX_PACKET - 7)
-    began = monotonic()
-    come_in(frame(first, body))
-    go_out(frame(first, body))
-    assert monotonic() - began < 5
+def test_large_packets_do_not_take_long(first: int, filling: bytes) -> None:
+    """Whatever they are full of, ten times as much is ten times the work, and not a hundred."""
+
+    def take(size: int) -> None:
+        body = (b"\x00\x04MQTT\x04" if first == 0x10 else b"\x00\x01") + filling * size
+        come_in(frame(first, body))
+        go_out(frame(first, body))
+
+    assert cost(lambda: take(MAX_PACKET // 4)) < 60 * cost(lambda: take(MAX_PACKET // 40))
