@@ -22,6 +22,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
@@ -296,6 +297,24 @@ def rename(dir_fd: int, old: str, new: str) -> None:
     if exists(dir_fd, new):
         raise StoreError(f"Cannot rename {old} to {new}: the name is taken.")
     _move_over(dir_fd, old, new)
+
+
+def put_away(dir_fd: int, name: str, kept: str) -> str:
+    """Move what stands under a name out of the way, be it a file or a directory, and return where it is now.
+
+    Args:
+        dir_fd: The directory.
+        name: Its name.
+        kept: The name it gets; when something stands there already, a number is added.
+
+    Raises:
+        StoreInDoubtError: It was moved, but a power cut may bring it back.
+        StoreError: It could not be moved.
+    """
+    names_left = chain((kept,), (f"{kept}.{number}" for number in count(2)))
+    free = next(other for other in names_left if not exists(dir_fd, other))
+    _move_over(dir_fd, name, free)
+    return free
 
 
 def _move_over(dir_fd: int, old: str, new: str) -> None:

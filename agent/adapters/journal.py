@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHANGE = "change.json"
 DAMAGED_CHANGE = "change.json.damaged"
 HISTORY = "history.jsonl"
+DAMAGED_HISTORY = "history.jsonl.damaged"
 
 MAX_HISTORY = 4_194_304  # bytes read; about 2,000 changes
 HISTORY_KEPT = 400  # changes; at one a week, eight years
@@ -55,8 +56,26 @@ class Journal:
         Raises:
             StoreError: It could not be moved.
         """
-        durable.remove(self._root, DAMAGED_CHANGE)
-        durable.rename(self._root, CHANGE, DAMAGED_CHANGE)
+        if durable.exists(self._root, DAMAGED_CHANGE) and not durable.is_directory(self._root, DAMAGED_CHANGE):
+            durable.remove(self._root, DAMAGED_CHANGE)
+        durable.put_away(self._root, CHANGE, DAMAGED_CHANGE)
+
+    def clear_way(self) -> str:
+        """Move out of the way what is no file in the history's place, and return a note about it; empty without one.
+
+        A history that cannot be written would keep each change from its end.
+
+        Raises:
+            StoreError: It could not be moved.
+        """
+        try:
+            durable.read(self._root, HISTORY, MAX_HISTORY)
+        except FileNotFoundError:
+            return ""
+        except DamagedError as error:
+            away = durable.put_away(self._root, HISTORY, DAMAGED_HISTORY)
+            return f"{error} It was set aside as {away}; the history begins anew."
+        return ""
 
     def save(self, record: ChangeRecord) -> None:
         """Make the record of the change in flight durable.
@@ -75,8 +94,8 @@ class Journal:
         """Return the lines and what they say, read again only when the file has changed: every decision looks here."""
         try:
             data = durable.read(self._root, HISTORY, MAX_HISTORY)
-        except FileNotFoundError:
-            return ()
+        except (FileNotFoundError, DamagedError):
+            return ()  # see `clear_way`
         if self._cache is None or self._cache[0] != data:
             self._cache = (data, tuple(_parse(data)))
         return self._cache[1]

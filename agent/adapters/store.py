@@ -218,7 +218,7 @@ class Store:
         Raises:
             StoreError: The disk does not let it.
         """
-        notes: list[str] = []
+        notes = [note for note in (self._journal.clear_way(), self._clear_links()) if note]
         change = self._recover_change(notes)
         self._clear_litter(change, notes)
         self._recover_current(change, notes)
@@ -232,6 +232,19 @@ class Store:
             notes.append(f"{error} It was set aside as {DAMAGED_CHANGE}; nothing it had prepared is used.")
             self._journal.set_change_aside()
             return None
+
+    def _clear_links(self) -> str:
+        """Move out of the way what is no link in a link's place, as a restored backup leaves it; return a note.
+
+        What is in it is a copy of a generation at best, which is still there under its own name. It is kept.
+        """
+        moved = []
+        for link in (CURRENT, PREVIOUS):
+            try:
+                durable.link_target(self._root, link)
+            except DamagedError:
+                moved.append(durable.put_away(self._root, link, f"{link}.damaged"))
+        return f"What stood in place of a link was set aside as {' and '.join(moved)}." if moved else ""
 
     def _clear_litter(self, change: ChangeRecord | None, notes: list[str]) -> None:
         for name in durable.names(self._root):

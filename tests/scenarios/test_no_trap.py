@@ -338,3 +338,28 @@ def test_a_throttled_gateway_is_not_locked_out(gateway: Rig) -> None:
     done = gateway.operate(patience=timedelta(seconds=20)).order(Verb.ROTATE, "a visit")
 
     assert done.locked_out is None
+
+
+# -- the wrong kind of object ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["current", "previous", "history.jsonl", "change.json"])
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_directory_in_place_of_a_link_or_a_file_is_moved_out_of_the_way(
+    gateway: Rig, name: str, *, twice: bool
+) -> None:
+    """As a backup leaves it that followed links: the gateway goes on, and what stood there is kept."""
+    waiting(gateway, Kind.ROTATE)
+    for _ in range(2 if twice else 1):
+        path = gateway.path / name
+        path.unlink(missing_ok=True)
+        path.mkdir()
+        (path / "kept").write_text("by hand")
+        gateway.restart()
+    gateway.operations.go_on()
+    gateway.operations.order(Verb.ROTATE, "a visit")
+
+    kept = [found.parent.name for found in gateway.path.glob(f"{name}.damaged*/kept")]
+    assert sorted(kept) == [f"{name}.damaged", *([f"{name}.damaged.2"] if twice else [])]
+    assert gateway.history[-1][:2] == ("rotate", "committed")
+    assert gateway.connects()
