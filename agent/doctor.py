@@ -26,6 +26,7 @@ from agent.core.diagnosis import Line, Server, failure, ok, skipped, warning
 from agent.core.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.exits import Exit
 from agent.core.failure import TIME_CODES, FailureClass
+from agent.core.reserve import LACKING, REMEDY, Standing
 from agent.core.timekeeping import ClockState
 from agent.core.wording import clock_time, common_name, duration
 from agent.errors import AgentError, CloudError, ConfigError, MaterialError, RefusedError, StoreError
@@ -134,11 +135,21 @@ class Doctor:
         free = space.f_bavail * space.f_frsize
         if free < NEEDED_BYTES or (space.f_files and space.f_favail < NEEDED_INODES):
             text = f"{config.state_dir} has {free >> 10} KiB and {space.f_favail} inodes free, too little for a change."
+            text += self._fallback()
             return failure("disk", "no-space", text, "Free some space or inodes on this file system.")
+        if self._snapshot and self._snapshot.current and self._snapshot.reserve is Standing.NO_ROOM:
+            return warning("disk", "no-reserve", f"{LACKING}.", REMEDY)
         if kind == "overlay":
             text = f"{config.state_dir} lies on an overlay, which lasts only if its upper layer does."
             return warning("disk", "overlay", text, "Put `state_dir` on a file system of its own.")
         return ok("disk", f"{config.state_dir} has {free >> 20} MiB free on {kind or 'its file system'}.")
+
+    def _fallback(self) -> str:
+        """Return whether this gateway could fall back on a full disk, as a further sentence, where that is known."""
+        if self._snapshot is None or self._snapshot.current is None:
+            return ""
+        kept = self._snapshot.reserve is Standing.KEPT
+        return " What falling back needs is set aside." if kept else f" {LACKING}."
 
     def _files(self, config: Config) -> Line:
         if not os.access(config.state_dir, os.F_OK) and self._snapshot:

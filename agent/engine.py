@@ -7,6 +7,7 @@ Rules:
 * The record is durable before the step it announces is taken. When it cannot be made durable nothing further is done
   before it is: what has happened is kept in memory and saved again. Only what a restart can do without is left for
   later; see `agent.core.probation`.
+* A full disk stops no step that leads back to a set that works: it may use the store's reserve. No other step may.
 * A session is used for one source and dropped at the first error, so that a late reply can never be taken for the
   answer to another request.
 * It refuses to sleep: `run` returns when the next action is to wait. The caller decides how long it has.
@@ -17,7 +18,8 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from agent.core import acceptance, decide, probation, retirement, timekeeping, topics, troubles
 from agent.core.dependants import Occasion
@@ -51,6 +53,7 @@ from agent.core.lifecycle import (
     waits_for_word,
 )
 from agent.core.policy import renewal_window
+from agent.core.reserve import LACKING
 from agent.core.values import FALLBACK_NAME, Candidate, Kind, Manifest, Origin
 from agent.core.wording import clock_time
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError, StoreInDoubtError
@@ -66,11 +69,22 @@ if TYPE_CHECKING:
     from agent.world import Provisioning, Settings, World
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 MAX_REASON = 500  # characters
 
 MATERIAL = "material"  # the code of a step that lacks a file, such as the claim's
 
 _ENROL_FIRST = "Run `iot-cert enroll` or `iot-cert rotate` first."
+
+
+class _Leading(Protocol):
+    """A change, or the generation it makes: `ChangeRecord` or `Manifest`."""
+
+    @property
+    def leads_back(self) -> bool:
+        """Whether it leads back to a set that works."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +248,7 @@ class Engine:
             brings=made.brings,
         )
         try:
-            self._world.store.save_change(record)
+            self._write(record, self._world.store.save_change, record)
         except StoreInDoubtError:
             self._record, self._saved = record, False  # it is on disk, so it is known, whatever becomes of it
             raise
@@ -379,7 +393,7 @@ class Engine:
             return
         self._saved = False
         try:
-            self._world.store.save_change(record)
+            self._write(record, self._world.store.save_change, record)
         except StoreError as error:
             self._tell("trouble", f"The change record could not be saved: {error}")
         else:
@@ -389,7 +403,7 @@ class Engine:
     def _save_again(self, record: ChangeRecord) -> decide.Wait | None:
         """Return None once the record is durable, or the wait before the next try."""
         try:
-            self._world.store.save_change(record)
+            self._write(record, self._world.store.save_change, record)
         except StoreError as error:
             now = self._world.clock.now()
             failure = Failure(kind=FailureClass.STORE, code="store", message=str(error), remedy=error.hint)
@@ -400,16 +414,26 @@ class Engine:
         self._saved = True
         return None
 
+    def _write(self, what: _Leading, step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Take a step of the store's; what leads back to a set that works may use the reserve for it."""
+        if not what.leads_back:
+            return step(*args, **named)
+        return self._world.store.on_reserve(partial(self._tell, "note"), step, *args, **named)
+
     def _finish(self, record: ChangeRecord) -> Outcome:
         store = self._world.store
         self.close()
-        store.finish(record)
+        self._write(record, store.finish, record)
         self._record = None
         if record.phase is Phase.COMMITTED and self._prover.clock().believable:
             try:
                 store.prune(self._settings.keep)
             except StoreError as error:
                 self._tell("trouble", f"Old generations could not be erased: {error}")
+        try:
+            store.keep_reserve()  # what this change, or one before it, has used
+        except StoreError as error:
+            self._tell("trouble", f"{LACKING}. {error}")
         return Outcome(record=record)
 
     # -- the actions -----------------------------------------------------------------------------------------------
@@ -452,13 +476,13 @@ class Engine:
                 raise RuntimeError(f"the engine does not know the action {type(action).__name__}")
 
     def _generate_key(self, record: ChangeRecord) -> Event:
-        self._world.store.preflight()
+        self._write(record, self._world.store.preflight, back=record.leads_back)
         current = self._prover.generation_or_none(record.base)
         key_pem = self._world.materials.new_key()
         thing = current.manifest.thing_name if current else self._settings.thing_name
         current_pem = current.credential.certificate_pem if current else None
         request_pem = self._world.materials.request(key_pem, current_pem, thing or FALLBACK_NAME)
-        self._world.store.stage_key(record.generation, key_pem, request_pem)
+        self._write(record, self._world.store.stage_key, record.generation, key_pem, request_pem)
         return KeyReady(at=self._world.clock.now())
 
     def _begin_request(self, record: ChangeRecord) -> Event:
@@ -572,7 +596,7 @@ class Engine:
         now = self._world.clock.now()
         made = self._prover.generation_or_none(record.generation)
         if made is not None:  # before the record could say so; whether its name is durable nobody knows, so once more
-            self._world.store.prepare(made.manifest, made.credential, made.trust)
+            self._write(record, self._world.store.prepare, made.manifest, made.credential, made.trust)
             return GenerationPrepared(at=now)
         key_pem, _ = self._staged_key(record)
         content = self._world.materials.credential_set(key_pem, record.issued.certificate_pem.encode())
@@ -586,7 +610,7 @@ class Engine:
             created_at=now,
             **_dated(content),
         )
-        self._world.store.prepare(manifest, content, self._trust_for(record, base))
+        self._write(record, self._world.store.prepare, manifest, content, self._trust_for(record, base))
         return GenerationPrepared(at=self._world.clock.now())
 
     def _trust_for(self, record: ChangeRecord, base: Generation | None) -> TrustBundle:
@@ -602,7 +626,7 @@ class Engine:
                 self._world.confirmations.expect()
             except StoreError as error:  # then nothing that is said there is believed either
                 self._tell("trouble", f"{error} {error.hint}".rstrip())
-        self._world.store.activate(record.generation)
+        self._write(record, self._world.store.activate, record.generation)
         return Activated(at=facts.clock.now)
 
     def _prove(self, action: decide.Action, record: ChangeRecord) -> Event:
@@ -638,7 +662,7 @@ class Engine:
         if not homes:
             return Rejected(at=now, failure=record.condemned or _nothing_left())
         home = record.base if record.base in homes else homes[0]
-        store.roll_back(home, record.generation)
+        self._write(record, store.roll_back, home, record.generation)
         try:
             self._world.dependants.take_up(Occasion.ROLLED_BACK)
         except CloudError as error:  # they are tried again by themselves; the set before is in use either way
@@ -822,26 +846,24 @@ class Engine:
         replaces = current.manifest.certificate_id if current else None
         if replaces == credential.leaf.sha256:
             return None
-        self._world.store.preflight()
         return self._bring_in(_Brought(credential, thing_name, trust, replaces), reason, unproven=unproven)
 
     def _bring_in(
         self, brought: _Brought, reason: str, *, unproven: bool = False, origin: Origin = Origin.TECHNICIAN
     ) -> ChangeRecord:
-        store, change = self._world.store, self._world.new_id()
-        number = store.next_number()
         manifest = Manifest(
-            number=number,
+            number=self._world.store.next_number(),
             kind=Kind.IMPORT,
-            change=change,
+            change=self._world.new_id(),
             origin=origin,
             thing_name=brought.thing_name,
             created_at=self._world.clock.now(),
             **_dated(brought.credential),
         )
-        store.prepare(manifest, brought.credential, brought.trust)
-        goal = number, Phase.PROVEN if unproven else Phase.PREPARED
-        made = _Made(change=change, replaces=brought.replaces, brings=brought.credential.leaf.sha256)
+        self._write(manifest, self._world.store.preflight, back=manifest.leads_back)
+        self._write(manifest, self._world.store.prepare, manifest, brought.credential, brought.trust)
+        goal = manifest.number, Phase.PROVEN if unproven else Phase.PREPARED
+        made = _Made(change=manifest.change, replaces=brought.replaces, brings=brought.credential.leaf.sha256)
         return self._plan(Kind.IMPORT, origin, reason, goal, made=made)
 
     def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> ChangeRecord | None:
@@ -879,8 +901,8 @@ class Engine:
             origin=origin,
             created_at=self._world.clock.now(),
         )
-        store.preflight()
-        store.prepare(manifest, current.credential, trust)
+        self._write(manifest, store.preflight, back=manifest.leads_back)
+        self._write(manifest, store.prepare, manifest, current.credential, trust)
         made = _Made(change=change, replaces=replaces)
         return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=made)
 

@@ -18,6 +18,7 @@ Misuse of the agent's own interfaces stays `ValueError` or `RuntimeError`: it is
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,6 +47,16 @@ class RefusedError(AgentError):
 
 class StoreError(AgentError):
     """The state directory could not be read or written; what was there before is untouched."""
+
+    @property
+    def no_room(self) -> bool:
+        """Whether the disk, its inodes or a quota were used up, as the error says that is behind this one."""
+        cause = self.__cause__
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+                return True
+            cause = cause.__cause__
+        return False
 
 
 class StoreBusyError(StoreError):

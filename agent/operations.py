@@ -24,7 +24,7 @@ from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.values import ByHand, Kind, Origin
 from agent.core.verbs import Meaning, Situation, Step, Verb
 from agent.engine import MATERIAL, MAX_REASON, Outcome
-from agent.errors import MaterialError, RefusedError
+from agent.errors import MaterialError, RefusedError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +156,19 @@ class Operations:
             case Step.GO_ON:
                 return self._go_on_for(meaning, reason)
             case _:
-                return self.begin(meaning.kind or Kind.ROTATE, Origin.TECHNICIAN, reason)
+                return self._begin_for(meaning.kind or Kind.ROTATE, reason)
+
+    def _begin_for(self, kind: Kind, reason: str) -> Done:
+        """Begin what a person ordered; where a full disk leaves no room for that, there is room for the way back."""
+        try:
+            return self.begin(kind, Origin.TECHNICIAN, reason)
+        except StoreError as error:
+            if not error.no_room or self._engine.change is not None or kind is not Kind.ROTATE:
+                raise
+            done = self.climb(str(error))
+            if done.outcome is None:
+                raise
+            return done
 
     def begin(self, kind: Kind, origin: Origin, reason: str, order: str = "") -> Done:
         """Begin a change and carry it on.

@@ -7,10 +7,10 @@ the simulator against a cloud in memory.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from agent.core.dependants import Occasion
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
         Salvaged,
         TrustBundle,
     )
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -190,8 +194,14 @@ class Store(Protocol):
     def salvage(self) -> tuple[Salvaged, ...]:
         """Return what can be saved from generations that are damaged, or that the links do not stand for."""
 
-    def preflight(self) -> None:
-        """Prove that there is room and that the directory can be written."""
+    def preflight(self, *, back: bool = False) -> None:
+        """Prove that there is room, of which a change that leads `back` needs less, and that files can be written."""
+
+    def on_reserve(self, tell: Callable[[str], object], step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Take a step that leads back; when it finds no room, give up what is set aside for it and try once more."""
+
+    def keep_reserve(self) -> None:
+        """Set room aside for steps that lead back, unless that is done or there is too little."""
 
     def next_number(self) -> int:
         """Return the next generation's number."""

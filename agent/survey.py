@@ -16,6 +16,7 @@ from agent.core.decide import Facts, next_action, plainly, requests_of
 from agent.core.plain import to_plain
 from agent.core.policy import renewal_window, splay
 from agent.core.records import public
+from agent.core.reserve import Standing
 from agent.core.schedule import Subject, Wishes
 from agent.errors import ConfigError, DamagedError, MaterialError, StoreError
 
@@ -42,6 +43,7 @@ class Snapshot:
     change: ChangeRecord | None = None
     history: tuple[ChangeRecord, ...] = ()
     damage: list[tuple[int, str]] = field(default_factory=list)
+    reserve: Standing = Standing.MISSING
 
     @property
     def thing(self) -> str:
@@ -76,7 +78,7 @@ def clock_of(config: Config, floors: tuple[datetime, ...] = ()) -> timekeeping.R
 
 def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
     """Look at an open store."""
-    snapshot = Snapshot(clock=clock)
+    snapshot = Snapshot(clock=clock, reserve=store.reserve())
     snapshot.current = _generation(store, "current", snapshot)
     snapshot.previous = _generation(store, "previous", snapshot)
     try:
@@ -113,6 +115,7 @@ def document(config: Config, snapshot: Snapshot) -> dict[str, Any]:
         "last": public(snapshot.history[-1]) if snapshot.history else None,
         "damage": snapshot.damage,
         "warnings": config.concerns(snapshot.thing),
+        "reserve": snapshot.reserve,
         "warn_anchors": [span.total_seconds() for span in config.trust.warn],
         "watched": [watched(item) for item in config.watch],
         "dependants": _standing(config),

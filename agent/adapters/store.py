@@ -8,6 +8,7 @@
       previous -> generations/000006    what a rollback returns to
       change.json             the change in flight, written before each step is taken
       history.jsonl           one line for each finished change
+      reserve/                room for falling back, see agent.adapters.reserve
       lock                    held by the one writer
       daemon.lock             held by the one daemon, for its life; see agent.adapters.locks
 
@@ -20,20 +21,24 @@ Rules:
 * `recover` runs before any other write, may run any number of times, and repairs nothing in place: it goes to a
   generation that is whole. When none is left it leaves `current` as it is, unused by the agent: a program that can
   still live with the damage is better off than one whose certificate has vanished.
+* What leads back to a set that works finds room on a full disk: a reserve is made when there is plenty, given up for
+  such a step alone, and made again once nothing is in flight and there is plenty again.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
-from agent.adapters import durable, generations, locks
+from agent.adapters import durable, generations, locks, reserve
 from agent.adapters.journal import DAMAGED_CHANGE, Journal
 from agent.core.lifecycle import ChangeRecord, Phase
+from agent.core.reserve import GENERATION_BYTES, GENERATION_INODES, LACKING, SPENT, Standing
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
@@ -43,6 +48,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from agent.core.values import CredentialSet, Generation, Handmade, Manifest, Salvaged, TrustBundle
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CURRENT = "current"
 PREVIOUS = "previous"
@@ -210,6 +218,14 @@ class Store:
         """Return the finished changes, oldest first; lines that cannot be read are passed over."""
         return self._journal.history()
 
+    def reserve(self) -> Standing:
+        """Return how the room stands that is set aside for falling back.
+
+        Raises:
+            StoreError: It cannot be told.
+        """
+        return reserve.standing(self._root)
+
     # -- recovery --------------------------------------------------------------------------------------------------
 
     def recover(self) -> Recovery:
@@ -223,6 +239,7 @@ class Store:
         self._clear_litter(change, notes)
         self._recover_current(change, notes)
         self._recover_previous(change, notes)
+        self._recover_reserve(change, notes)
         return Recovery(change=change, notes=tuple(notes))
 
     def _recover_change(self, notes: list[str]) -> ChangeRecord | None:
@@ -278,7 +295,7 @@ class Store:
             return
         for candidate in self._fallbacks(change):
             if self._is_whole(candidate):
-                durable.point(self._root, CURRENT, self._target(candidate))
+                self.on_reserve(notes.append, durable.point, self._root, CURRENT, self._target(candidate))
                 notes.append(f"{damage} Generation {candidate} is whole and is current now.")
                 return
         notes.append(f"{damage} No other generation is whole; it is not used and stays as it is.")
@@ -306,10 +323,19 @@ class Store:
             damage = "There is no previous generation apart from the current one."
         except DamagedError as error:
             damage = str(error)
-        candidate = self._choose_previous({current} if current is not None else set())
+        excluded = {current} if current is not None else set[int]()
+        candidate = self.on_reserve(notes.append, self._choose_previous, excluded)
         notes.append(
             f"{damage} " + (f"Generation {candidate} is previous now." if candidate else "There is none left.")
         )
+
+    def _recover_reserve(self, change: ChangeRecord | None, notes: list[str]) -> None:
+        """Set room aside; a change in flight may be waiting for just that room, and nothing fails for want of it."""
+        try:
+            if change is None:
+                self.keep_reserve()
+        except StoreError as error:
+            notes.append(f"{LACKING}. {error}")
 
     def _fallbacks(self, change: ChangeRecord | None) -> list[int]:
         """Return what may become current, best first: only what was proven once."""
@@ -404,26 +430,60 @@ class Store:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def preflight(self) -> None:
+    def on_reserve(self, tell: Callable[[str], object], step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Take a step that leads back to a set that works; for want of room give the reserve up, and try once more.
+
+        Args:
+            tell: Takes a sentence about that.
+            step: The step, which may be taken again.
+            args: For the step.
+            named: For the step.
+
+        Raises:
+            StoreError: The step failed.
+        """
+        try:
+            return step(*args, **named)
+        except StoreError as error:
+            if not (error.no_room and reserve.give_up(self._root)):
+                raise
+        tell(SPENT)
+        return step(*args, **named)
+
+    def keep_reserve(self) -> None:
+        """Set room aside for steps that lead back, unless that is done or there is too little; only with no change.
+
+        Raises:
+            StoreError: It could not be set aside though there is room.
+        """
+        if self.reserve() is Standing.MISSING:
+            reserve.make(self._root, self.modes)
+
+    def preflight(self, *, back: bool = False) -> None:
         """Prove that there is room, and that files can be written, renamed and linked here.
+
+        Args:
+            back: Whether the change leads back to a set that works: it then needs no more than it uses.
 
         Raises:
             StoreError: Something is missing; the message says what.
         """
         with durable.explained(f"look at the file system of {self.path}"):
             space = os.fstatvfs(self._root)
-        if space.f_bavail * space.f_frsize < NEEDED_BYTES:
+        needed_bytes, needed_inodes = (GENERATION_BYTES, GENERATION_INODES) if back else (NEEDED_BYTES, NEEDED_INODES)
+        used_up = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if space.f_bavail * space.f_frsize < needed_bytes:
             raise StoreError(
                 f"{self.path} has {space.f_bavail * space.f_frsize // 1024} KiB free and a change needs "
-                f"{NEEDED_BYTES // 1024} KiB. No certificate was asked for.",
+                f"{needed_bytes // 1024} KiB. No certificate was asked for.",
                 hint="Free some space on this file system and try again.",
-            )
-        if space.f_files and space.f_favail < NEEDED_INODES:
+            ) from used_up
+        if space.f_files and space.f_favail < needed_inodes:
             raise StoreError(
-                f"{self.path} has {space.f_favail} inodes free and a change needs {NEEDED_INODES}. "
+                f"{self.path} has {space.f_favail} inodes free and a change needs {needed_inodes}. "
                 "No certificate was asked for.",
                 hint="Remove some files from this file system and try again.",
-            )
+            ) from used_up
         self._try_writing()
 
     def _try_writing(self) -> None:

@@ -28,6 +28,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.failure import OF_THE_SET, Failure, FailureClass
+from agent.core.values import leads_back
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -165,6 +166,16 @@ class ChangeRecord:
     unproven: bool = False
     degraded: Failure | None = None
     brings: str = ""
+
+    @property
+    def leads_back(self) -> bool:
+        """Whether what is written of the change may be what leads back to a set that works.
+
+        From activation on it may, whatever the change is for: a set whose refusals cannot be written down is not
+        watched, and so not left. So may the end of a change that was given up: nothing else is begun before.
+        """
+        given_up = self.phase in {Phase.REJECTED, Phase.ROLLED_BACK}
+        return self.phase.activated or given_up or leads_back(self.kind, self.origin)
 
     @property
     def committed_at(self) -> datetime | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from agent.core.reserve import LACKING, REMEDY, Standing
 from agent.core.wording import clock_time, common_name, duration
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _findings(document: Document, now: datetime) -> Iterator[Finding]:
     if believable:
         yield from _watched(document, now)
     yield from _changes(document)
+    yield from _reserve(document)
     yield from _dependants(document)
     yield from _live(document, now)
     for text in document.get("warnings") or []:  # a risk, and no harm yet
@@ -128,6 +130,18 @@ def _changes(document: Document) -> Iterator[Finding]:
     for item in document.get("retirements") or []:
         if item.get("refused"):
             yield DEGRADED, "", f"The cloud refuses to retire {item['certificate_id'][:12]}: {item['refused']}"
+
+
+def _reserve(document: Document) -> Iterator[Finding]:
+    """Return that falling back may find no room: where there is none, or where a worker of the daemon's failed."""
+    standing = document.get("reserve")
+    if document.get("current") is None:
+        return
+    if standing == Standing.NO_ROOM:
+        yield DEGRADED, "trouble-store", f"{LACKING}. {REMEDY}"
+    elif standing == Standing.MISSING and document.get("daemon") and not document.get("change"):
+        text = f"{LACKING}, though there is room: `journalctl -u iot-cert-agent` says what it failed with."
+        yield DEGRADED, "trouble-store", text
 
 
 def _dependants(document: Document) -> Iterator[Finding]:

@@ -58,6 +58,11 @@ class Origin(StrEnum):
     IMAGE = "image"
 
 
+def leads_back(kind: Kind, origin: Origin) -> bool:
+    """Whether a change is a way back to the cloud: to an older set, down the ladder, or with what a person brings."""
+    return origin is Origin.LADDER or kind in {Kind.ROLLBACK, Kind.IMPORT}
+
+
 class ByHand(StrEnum):
     """What becomes of a key and certificate that somebody put into the current generation by hand."""
 
@@ -220,6 +225,11 @@ class Manifest:
     created_at: datetime
     files: Mapping[str, str]
     trust: Provenance | None = None
+
+    @property
+    def leads_back(self) -> bool:
+        """Whether the generation is made by a change that leads back to the cloud; see `leads_back`."""
+        return leads_back(self.kind, self.origin)
 
 
 @dataclass(frozen=True, kw_only=True)

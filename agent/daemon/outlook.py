@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import standing, traces
+from agent.adapters import reserve, standing, traces
 from agent.adapters.clock import SystemClock
 from agent.adapters.confirmations import ConfirmationDirectory
 from agent.core import overview, retirement, schedule, timekeeping
@@ -94,8 +94,8 @@ class Outlook:
 
     @property
     def blind(self) -> bool:
-        """Whether a worker has to look: nothing was seen yet, or somebody touched the set in use."""
-        return self._seen is None or self._traces != self._traces_now()
+        """Whether a worker has to look: nothing was seen yet, or the set in use or the reserve is not as it was."""
+        return self._seen is None or self._traces != self._traces_now() or self._reserve_differs()
 
     @property
     def complete(self) -> bool:
@@ -104,6 +104,11 @@ class Outlook:
 
     def _traces_now(self) -> str:
         return traces.of(self.config.state_dir, self.config.foundations)
+
+    def _reserve_differs(self) -> bool:
+        """Whether there is room for what a worker could not set aside, or it is gone; the next one sets it aside."""
+        found = reserve.standing_at(self.config.state_dir)
+        return found is not None and found != (self._seen or {}).get("reserve", found)
 
     # -- what is -------------------------------------------------------------------------------------------------------
 

@@ -369,6 +369,8 @@ class Daemon:
     def on_doubt(self, failure: Failure) -> None:
         """See `agent.daemon.session.Owner`."""
         change = self.outlook.change
+        if change is None:
+            self._hold_until = 0.0  # what holds a change back, a full disk above all, does not hold the way back
         if change is None or not change.phase.activated:  # one that waits gives way to a rung that is accepted
             self.submit(Order(do=Do.CLIMB, reason=failure.message, origin=Origin.LADDER))
 

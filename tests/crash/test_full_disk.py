@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from functools import cache
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import invariants, points, scripts, smalldisk
-from crashkit.scenarios import Scenario, scenarios
+from crashkit import invariants, points, scripts, smalldisk, stepper, syscalls
+from crashkit.gateway import Gateway
+from crashkit.scenarios import Scenario, Workplace, scenarios
 from crashkit.smalldisk import CannotMountError
-from crashkit.tree import materialise
+from crashkit.tree import Tree, materialise, snapshot
 from surroundings import lacks
 
 from agent.adapters import store as store_module
+from agent.adapters.store import Store
+from agent.core.reserve import Standing
+from agent.core.values import Kind
 from agent.errors import StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
@@ -21,15 +26,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(name="mount")
-def _mount() -> Iterator[Path]:
-    disk = smalldisk.small_ext4(kibibytes=1024, inodes=96)
+@contextmanager
+def _disk(*, kibibytes: int, block: int) -> Iterator[Path]:
+    disk = smalldisk.small_ext4(kibibytes=kibibytes, inodes=96, block=block)
     try:
         path = disk.__enter__()
     except CannotMountError as error:
         lacks(f"a small disk ({error})")
     yield path
     disk.__exit__(None, None, None)
+
+
+@pytest.fixture(name="mount")
+def _mount() -> Iterator[Path]:
+    with _disk(kibibytes=1024, block=1024) as path:
+        yield path
+
+
+@pytest.fixture(name="coarse")
+def _coarse() -> Iterator[Path]:
+    """Give a disk with the blocks that most have."""
+    with _disk(kibibytes=4096, block=4096) as path:
+        yield path
 
 
 @pytest.fixture(name="no_preflight")
@@ -140,3 +158,117 @@ def test_a_read_only_disk_can_still_be_read(mount: Path) -> None:
         smalldisk.remount(mount, "rw")
     _check(path, scenario, "refused")
     points.visited("full disks", 1, at_least=1)
+
+
+# -- falling back --------------------------------------------------------------------------------------------------
+
+
+@cache
+def _third_year() -> tuple[Gateway, Tree, bytes]:
+    """Return a gateway that has two sets, its store, and its cloud."""
+    gateway = Gateway()
+    with Workplace() as workplace:
+        path = workplace.lay_out({})
+        for place, kind in enumerate((Kind.ENROLL, Kind.ROTATE), start=1):
+            gateway.carry_out(path, kind, f"change-{place}")
+        return gateway, snapshot(path), gateway.state()
+
+
+def _locked_out(mount: Path, rung: str) -> tuple[Gateway, Path]:
+    """Lay the gateway out on a disk, and let nothing but one rung of the ladder be accepted."""
+    gateway, tree, cloud = _third_year()
+    gateway.restore(cloud)
+    gateway.settle()
+    path = mount / "state"
+    if path.exists():
+        shutil.rmtree(path)
+    materialise(tree, path)
+    with Store(path) as store:
+        one, two = (store.generation(number).manifest.certificate_id for number in (1, 2))
+    match rung:
+        case "previous":
+            gateway.revoke(two)
+        case "claim":
+            gateway.revoke(one, two)
+        case _:
+            gateway.move_endpoint()
+    return gateway, path
+
+
+RUNGS = ("previous", "claim", "baked anchors")
+
+
+@contextmanager
+def _crammed(mount: Path, *, blocks: int | None = None, inodes: int | None = None) -> Iterator[None]:
+    """Leave no more than so much of a disk."""
+    with ExitStack() as stack:
+        if inodes is not None:
+            stack.enter_context(smalldisk.only_inodes(mount, inodes + (blocks is not None)))
+        if blocks is not None:
+            stack.enter_context(smalldisk.only_blocks(mount, blocks))  # which takes an inode itself
+        yield
+
+
+def _falls_back(mount: Path, rung: str, *, blocks: int | None = None, inodes: int | None = None) -> Standing:
+    """Have a gateway fall back on a crammed disk, and return what is left of its reserve."""
+    gateway, path = _locked_out(mount, rung)
+    with _crammed(mount, blocks=blocks, inodes=inodes):
+        assert gateway.fall_back(path).connects
+        with Store(path) as store:
+            left = store.reserve()
+    numbers = frozenset({1, 2, 3})
+    invariants.check_store(path, before=numbers, after=numbers, previous=True)
+    return left
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_gateway_falls_back_to_the_last_block(mount: Path, rung: str) -> None:
+    """With 0 to 30 free blocks of 1 KiB: the gateway is connected before anybody has made room."""
+    left = [_falls_back(mount, rung, blocks=blocks) for blocks in range(0, 31, 2)]
+    assert set(left) == {Standing.NO_ROOM}
+    points.visited("fallbacks on full disks", len(left), at_least=16)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_gateway_falls_back_to_the_last_block_of_an_ordinary_size(coarse: Path, rung: str) -> None:
+    """The same in blocks of 4 KiB, of which everything takes more room."""
+    left = [_falls_back(coarse, rung, blocks=blocks) for blocks in range(0, 12, 2)]
+    assert set(left) == {Standing.NO_ROOM}
+    points.visited("fallbacks on full disks", len(left), at_least=6)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_a_gateway_falls_back_to_the_last_inode(mount: Path, rung: str) -> None:
+    """With 0 to 11 free inodes and blocks enough, and with neither: each piece of the reserve holds an inode, too."""
+    left = [_falls_back(mount, rung, inodes=inodes) for inodes in range(12)]
+    left += [_falls_back(mount, rung, blocks=0, inodes=inodes) for inodes in (0, 1, 2)]
+    assert Standing.NO_ROOM in left
+    points.visited("fallbacks on full disks", len(left), at_least=15)
+
+
+@pytest.mark.parametrize(("rung", "every"), [("previous", 3), ("claim", 3), ("baked anchors", 1)])
+def test_a_fallback_on_a_full_disk_that_is_killed_goes_on(mount: Path, rung: str, every: int) -> None:
+    """Killed at calls that change the disk, with not a block and not an inode left; the next process ends it."""
+    gateway, path = _locked_out(mount, rung)
+    cloud = gateway.state()
+    with _crammed(mount, blocks=0, inodes=0):
+        calls = stepper.dry(lambda: partial(gateway.fall_back, path)).calls
+    vital = [place for place, name in enumerate(calls) if name in syscalls.CHANGING][::every]
+    for place in vital:
+        _, path = _locked_out(mount, rung)
+        gateway.restore(cloud)
+        with _crammed(mount, blocks=0, inodes=0):
+            stepper.kill(lambda path=path: partial(gateway.fall_back, path), place)  # type: ignore[misc]
+            gateway.restore(gateway.mirror.read())
+            assert gateway.fall_back(path).connects, f"killed at call {place} ({calls[place]})"
+    points.visited("kills of fallbacks on full disks", len(vital), at_least=40)
+
+
+def test_an_ordinary_rotation_leaves_the_reserve_alone(mount: Path) -> None:
+    """It is refused for want of room, and what is set aside stays there for the day when it is needed."""
+    gateway, path = _locked_out(mount, "previous")
+    with _crammed(mount, blocks=0), pytest.raises(StoreError, match="No space left"):
+        gateway.carry_out(path, Kind.ROTATE, "change-3")
+    with Store(path) as store:
+        assert store.reserve() is Standing.KEPT
+        assert (store.change(), store.current()) == (None, 2)

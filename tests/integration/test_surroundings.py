@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from daemon import RunningDaemon
 from gateway import COMMAND
 from surroundings import need_root
 
+from agent.core.values import Origin
 from agent.sandbox.faults import Operation
 
 if TYPE_CHECKING:
@@ -38,12 +40,63 @@ def small_disk(path: Path, size: str) -> Iterator[None]:
 
 
 def test_a_full_disk_is_found_before_a_certificate_is_asked_for(enrolled: Gateway) -> None:
-    """The preflight says how much is missing, and the cloud hears nothing."""
-    with small_disk(enrolled.state, "200k"):
+    """The preflight says how much is missing, and the cloud hears nothing; what is set aside is not for that."""
+    with small_disk(enrolled.state, "400k"):
         tried = enrolled.run("rotate", "--wait", "0", expect=1)
         assert "KiB free and a change needs 256 KiB. No certificate was asked for." in tried.out
         assert enrolled.generations() == (1, None)
+        assert len(list((enrolled.state / "reserve").iterdir())) == 16
     assert enrolled.cloud.count(Operation.CREATE) == 1
+
+
+def fill(path: Path) -> None:
+    """Take all that is left of a file system."""
+    with (path / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize(("verb", "kinds"), [("rotate", ["rollback", "rotate"]), ("rollback", ["rollback"])])
+def test_a_full_disk_stops_no_person_from_falling_back(enrolled: Gateway, verb: str, kinds: list[str]) -> None:
+    """The set in use is revoked and not a byte is free: the command finds a set that works, and room for that."""
+    enrolled.run("rotate", expect=0)
+    with small_disk(enrolled.state, "2m"):
+        fill(enrolled.state)
+        enrolled.order("revoke current")
+        done = enrolled.run(verb, expect=0)
+        assert "what was set aside for that is given up. Free some space on this file system." in done.out
+        assert [record.kind for record in enrolled.history()[2:]] == kinds
+        assert "Nothing is set aside for falling back" in enrolled.run("status", expect=1).out
+
+        (enrolled.state / "ballast").unlink()
+        enrolled.run("rotate", expect=0)
+        enrolled.run("status", expect=0)
+        assert len(list((enrolled.state / "reserve").iterdir())) == 16
+
+
+def test_a_rotation_on_a_full_disk_is_refused_where_the_set_in_use_works(enrolled: Gateway) -> None:
+    """There is nothing to fall back from, so only room helps, and the sentence says so."""
+    with small_disk(enrolled.state, "2m"):
+        fill(enrolled.state)
+        tried = enrolled.run("rotate", expect=1)
+        assert "No space left on device" in tried.err
+        assert "Free some space" in tried.err
+        assert len(list((enrolled.state / "reserve").iterdir())) == 16
+        assert len(enrolled.history()) == 1
+
+
+def test_a_full_disk_stops_no_daemon_from_falling_back(enrolled: Gateway) -> None:
+    """Nobody is there to make room: it is connected again by itself, with a certificate of its own."""
+    enrolled.run("rotate", expect=0)
+    with small_disk(enrolled.state, "2m"), RunningDaemon(enrolled) as daemon:
+        daemon.until_up(2)
+        fill(enrolled.state)
+        enrolled.order("revoke current")
+        daemon.until_finished(4)
+        daemon.until_up(3)
+        assert [record.origin for record in enrolled.history()[2:]] == [Origin.LADDER, Origin.LADDER]
+        assert enrolled.generations() == (3, 1)
+        assert "Nothing is set aside for falling back" in enrolled.run("status", expect=1).out
 
 
 def test_a_read_only_disk_is_said_in_a_sentence(enrolled: Gateway) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import IN_DOUBT, NO_ROOM, PowerCut, Rig
+from rig import FULL, IN_DOUBT, NO_ROOM, PowerCut, Rig
 
 from agent.core import troubles
 from agent.core.decide import Limits
@@ -133,7 +133,7 @@ class Walk:
         self.rig.endpoint.down = DOWN if self.rig.endpoint.down is None else None
 
     def _bad_disk(self) -> None:
-        error = self.chance.choice([NO_ROOM, IN_DOUBT])
+        error = self.chance.choice([NO_ROOM, IN_DOUBT, FULL])
         self.rig.disk.fail(self.chance.choice(METHODS), after=self.chance.randrange(4), times=2, error=error)
 
     def _clock(self) -> None:

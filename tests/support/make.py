@@ -158,6 +158,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "last": None,
         "damage": [],
         "warnings": [],
+        "reserve": "kept",
         "warn_anchors": [span.total_seconds() for span in WARN_ANCHORS],
         "watched": [],
         "dependants": None,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -16,6 +19,7 @@ from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
 from agent.core.decide import Limits
 from agent.core.dependants import trouble
+from agent.core.reserve import Standing
 from agent.core.values import Candidate, Kind, Origin, Provenance, TrustSource
 from agent.engine import Engine, Outcome
 from agent.errors import CloudError, MaterialError, StoreError, StoreInDoubtError
@@ -63,6 +67,8 @@ class Log:
 
 
 NO_ROOM = StoreError("Cannot write there: No space left on device.", hint="Free some space on this file system.")
+FULL = StoreError("Cannot write here: No space left on device.", hint="Free some space on this file system.")
+FULL.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 IN_DOUBT = StoreInDoubtError("In doubt: it was done, but the disk did not confirm it.", hint="Read `dmesg`.")
 
 
@@ -80,9 +86,14 @@ class _Trouble:
 
 
 class Disk:
-    """What happens to the store: calls that fail, and the power that fails around a phase. It outlives a restart."""
+    """What happens to the store: calls that fail, and the power that fails around a phase. It outlives a restart.
+
+    Attributes:
+        full: Whether there is no room but what the reserve holds.
+    """
 
     def __init__(self) -> None:
+        self.full = False
         self.calls: list[str] = []
         self._troubles: dict[str, _Trouble] = {}
         self._cut: tuple[Phase, bool] | None = None
@@ -93,6 +104,7 @@ class Disk:
 
     def heal(self) -> None:
         """Let everything work again."""
+        self.full = False
         self._troubles.clear()
         self._cut = None
 
@@ -123,29 +135,54 @@ class Disk:
             raise PowerCut
 
 
+class SmallStore(Store):
+    """The real store, on a disk that may be full."""
+
+    def __init__(self, path: Path, disk: Disk) -> None:
+        super().__init__(path)
+        self._disk = disk
+
+    def reserve(self) -> Standing:
+        """See `Store.reserve`."""
+        found = super().reserve()
+        return Standing.NO_ROOM if self._disk.full and found is Standing.MISSING else found
+
+
+# What needs room.
+WRITING = frozenset({"save_change", "stage_key", "prepare", "activate", "roll_back", "finish"})
+
+
 class TroubledStore:
     """The real store on a disk that fails when told. What is not named here goes straight through."""
 
-    def __init__(self, store: Store, disk: Disk) -> None:
+    def __init__(self, store: SmallStore, disk: Disk) -> None:
         self._store = store
         self._disk = disk
+
+    def preflight(self, *, back: bool = False) -> None:
+        """Find as much room as there is: what the reserve gave up is enough to go back, and not for anything else."""
+        if self._disk.full and (not back or self._store.reserve() is Standing.KEPT):
+            raise FULL
+        self._call("preflight", partial(self._store.preflight, back=back))
 
     def save_change(self, record: ChangeRecord) -> None:
         """Save it, unless the power fails first."""
         self._disk.watch(record, saved=False)
-        self._call("save_change", self._store.save_change, record)
+        self._call("save_change", partial(self._store.save_change, record))
         self._disk.watch(record, saved=True)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._store, name)
-        return lambda *arguments: self._call(name, method, *arguments)
+        return lambda *arguments, **named: self._call(name, partial(method, *arguments, **named))
 
-    def _call(self, name: str, method: Callable[..., Any], *arguments: Any) -> Any:
+    def _call(self, name: str, method: Callable[[], Any]) -> Any:
         error = self._disk.strike(name)
+        if self._disk.full and name in WRITING and self._store.reserve() is Standing.KEPT:
+            raise FULL
         if error is None:
-            return method(*arguments)
+            return method()
         if isinstance(error, StoreInDoubtError):
-            method(*arguments)
+            method()
         raise error
 
 
@@ -211,7 +248,7 @@ class Rig:
         self._open()
 
     def _open(self) -> None:
-        self.store = Store(self.path)
+        self.store = SmallStore(self.path, self.disk)
         self.store.lock()
         world = World(
             clock=self.clock,

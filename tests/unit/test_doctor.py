@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
 import tempfile
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rig import Rig
 
+from agent import doctor
 from agent.adapters import probes
 from agent.adapters.clock import SystemClock
+from agent.core import reserve as core_reserve
 from agent.core.diagnosis import CHECKS, Line, Verdict
 from agent.core.exits import Exit
 from agent.core.values import Kind
@@ -129,6 +132,35 @@ def test_a_set_is_judged_by_a_clock_that_is_believed(rig: Rig) -> None:
     assert (lines["clock"].verdict, lines["clock"].code) == (Verdict.FAILURE, "clock-wrong")
     assert "1970-01-01 01:00:00 UTC, which cannot be" in lines["clock"].text
     assert "timedatectl" in lines["clock"].remedy
+
+
+def test_room_for_falling_back_is_missed_on_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none to set aside; a directory of an older version, and one before enrolment, are in order."""
+    monkeypatch.setattr(doctor, "_file_system", lambda _: ("/", "ext4"))
+    rig.restart()
+    monkeypatch.setattr(core_reserve, "PLENTY", 1 << 60)
+    shutil.rmtree(rig.path / "reserve")
+    assert of_store(rig)["disk"].code == "ok"
+    rig.enroll()
+    line = of_store(rig)["disk"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "no-reserve", Exit.DEGRADED)
+    assert "falling back" in line.text
+    assert "Free 768 KiB" in line.remedy
+    monkeypatch.setattr(core_reserve, "PLENTY", 0)
+    assert of_store(rig)["disk"].code == "ok"
+
+
+def test_a_full_disk_is_told_with_what_it_means_for_falling_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Urgent it is where nothing is set aside."""
+    monkeypatch.setattr(doctor, "_file_system", lambda _: ("/", "ext4"))
+    rig.enroll()
+    monkeypatch.setattr(doctor, "NEEDED_BYTES", 1 << 60)
+    line = of_store(rig)["disk"]
+    assert (line.verdict, line.code) == (Verdict.FAILURE, "no-space")
+    assert line.text.endswith("too little for a change. What falling back needs is set aside.")
+    shutil.rmtree(rig.path / "reserve")
+    text = of_store(rig)["disk"].text
+    assert text.endswith("too little for a change. Nothing is set aside for falling back should the disk be full.")
 
 
 def test_a_clock_that_nobody_vouches_for_is_a_warning(rig: Rig) -> None:

@@ -121,6 +121,20 @@ def test_a_client_id_that_an_application_may_have_is_told(rig: Rig, client_id: s
     assert document(rig)["warnings"] == []
 
 
+def test_room_for_falling_back_is_told_of_where_it_is_lacking(rig: Rig) -> None:
+    """Kept, spent on a full disk, and to be had again: a person has to act in the second case alone."""
+    rig.enroll()
+    rig.rotate()
+    assert (document(rig)["reserve"], document(rig)["health"]) == ("kept", [])
+    rig.disk.full = True
+    rig.run(Kind.ROLLBACK)
+    found = document(rig)
+    assert (found["reserve"], found["exit"]) == ("no-room", overview.DEGRADED)
+    assert "Free 768 KiB" in found["health"][0]
+    rig.disk.full = False
+    assert (document(rig)["reserve"], document(rig)["health"]) == ("missing", [])
+
+
 def test_a_document_tells_no_secret(rig: Rig) -> None:
     """Neither the certificate in hand nor its token is in it, while a change has both."""
     rig.enroll()

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 ROOT = 0
 
+# Thousands of disks have nearly all of their files in common, so each content is kept once.
+_CONTENTS: dict[bytes, bytes] = {}
+
 
 @dataclass
 class Inode:
@@ -80,7 +83,9 @@ class Disk:
     def _collect(self, number: int, prefix: str, tree: Tree) -> None:
         for name, child in self.inodes[number].entries.items():
             inode = self.inodes[child]
-            tree[prefix + name] = (inode.kind, 0 if inode.kind == LINK else inode.mode, bytes(inode.data))
+            data = bytes(inode.data)
+            data = _CONTENTS.setdefault(data, data)
+            tree[prefix + name] = (inode.kind, 0 if inode.kind == LINK else inode.mode, data)
             if inode.kind == DIRECTORY:
                 self._collect(child, f"{prefix}{name}/", tree)
 

@@ -14,16 +14,17 @@ import struct
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agent.adapters import clock, keys, x509
 from agent.adapters.materials import SoftwareMaterials
 from agent.adapters.store import Store
 from agent.core.decide import Limits
 from agent.core.values import Candidate, Kind, Origin
-from agent.engine import Engine
-from agent.sandbox.authority import Authority
-from agent.sandbox.cloud import Cloud
+from agent.engine import Engine, Outcome
+from agent.operations import Operations
+from agent.sandbox.authority import Authority, fingerprint
+from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
 from agent.world import Provisioning, Settings, World
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from agent import ports
     from agent.core.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
     from agent.ports import CreatedCertificate, Progress
@@ -134,6 +136,7 @@ class Gateway:
         self._root = Authority("Endpoint root", START)
         self._other_root = Authority("Another root", START)
         self.limits = LIMITS
+        self.bakes_the_other = False  # whether the baked anchors have another root besides
         self.drops_the_root = False  # whether the anchors to be installed lack the one that the endpoint chains to
         self.cloud = Cloud(self.clock.now)
         self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self._anchors().anchors[0].sha256)
@@ -188,11 +191,27 @@ class Gateway:
                 engine.begin(kind, Origin.TECHNICIAN, "a crash test")
             return self._follow(store, engine)
 
+    def fall_back(self, path: Path) -> Ending:
+        """Do what a fresh process does when the set in use is refused: end the change in flight, climb the ladder."""
+        with Store(path) as store:
+            store.lock()
+            engine = self._engine(store)
+            if engine.recover() is not None:
+                self._until_over(engine)
+
+            port = cast("ports.Store", store)
+            Operations(engine, port, self.clock, lambda: self._until_over(engine)).climb("a crash test")
+            return self._ending(engine, store.history()[-1])
+
     def _follow(self, store: Store, engine: Engine) -> Ending:
+        self._until_over(engine)
+        return self._ending(engine, store.history()[-1])
+
+    def _until_over(self, engine: Engine) -> Outcome:
         for _ in range(1000):
             outcome = engine.run()
             if outcome.wait is None:
-                return self._ending(engine, store.history()[-1])
+                return outcome
             self.clock.time = max(self.clock.time, outcome.wait.until)
             self.publish()
         raise InvariantError("the change never ends")
@@ -224,8 +243,24 @@ class Gateway:
             ),
         )
 
+    def revoke(self, *certificates: str) -> None:
+        """Let the cloud refuse these certificates."""
+        for certificate in certificates:
+            self.cloud.set_status(certificate, Status.REVOKED)
+        self.publish()
+
+    def settle(self) -> None:
+        """Let the endpoint chain to the root that it began with."""
+        self.bakes_the_other = False
+        self.endpoint.root_sha256 = fingerprint(self._root.certificate)
+
+    def move_endpoint(self) -> None:
+        """Let the endpoint chain to another root, which of all anchors the baked ones alone have."""
+        self.bakes_the_other = True
+        self.endpoint.root_sha256 = fingerprint(self._other_root.certificate)
+
     def _anchors(self) -> TrustBundle:
-        return x509.read_bundle(self._root.pem)
+        return x509.read_bundle(self._root.pem + (self._other_root.pem if self.bakes_the_other else b""))
 
     def _new_anchors(self) -> TrustBundle:
         kept = b"" if self.drops_the_root else self._root.pem

@@ -10,6 +10,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from agent.adapters.store import Store
+from agent.core import reserve
+from agent.core.reserve import LACKING
 from agent.errors import AgentError
 from crashkit import campaign, invariants, stepper
 from crashkit.alice import Recorder, crash_states
@@ -68,6 +70,7 @@ _NAMES = {
     "probed": "generations/.new-preflight/file",
     "stage": "generations/.000009",
     "staged": "generations/.000009/key.pem",
+    "last_piece": f"reserve/{reserve.PIECES - 1:02}",
 }
 
 
@@ -82,6 +85,7 @@ def _trees() -> dict[str, Tree]:
         "damaged previous": _changed(previous_key=junk),
         "lost previous": _changed(previous=(LINK, 0, b"generations/000003")),
         "damaged record": _changed(change=junk, stage=folder, staged=junk),
+        "reserve given up": _changed(last_piece=None),
     }
 
 
@@ -101,7 +105,7 @@ def damages() -> dict[str, Damage]:
 
 DAMAGES = (
     *("litter", "damaged current", "lost current", "current to nowhere"),
-    *("damaged previous", "lost previous", "damaged record"),
+    *("damaged previous", "lost previous", "damaged record", "reserve given up"),
 )
 
 
@@ -202,8 +206,8 @@ def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:
         campaign.check_kind(result)
     except InvariantError as error:
         complaint = str(error)
-    # Litter that cannot be erased must not keep the agent from starting; it is said, and tried again next time.
-    said = isinstance(result, tuple) and any("left lying" in note for note in result)
+    # What cannot be erased or set aside must not keep the agent from starting; it is said, and tried again next time.
+    said = isinstance(result, tuple) and any("left lying" in note or LACKING in note for note in result)
     if judge.exact and not isinstance(result, Raised) and not said and left != damage.after:
         complaint = f"it reported success and did not do it all: {differences(damage.after, left)}"
     return complaint and f"{fault}: {complaint}"

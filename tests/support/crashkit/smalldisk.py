@@ -21,7 +21,7 @@ class CannotMountError(Exception):
 
 
 @contextlib.contextmanager
-def small_ext4(*, kibibytes: int, inodes: int) -> Iterator[Path]:
+def small_ext4(*, kibibytes: int, inodes: int, block: int = BLOCK) -> Iterator[Path]:
     """Mount a new ext4 without a journal for the length of a block.
 
     Raises:
@@ -35,7 +35,7 @@ def small_ext4(*, kibibytes: int, inodes: int) -> Iterator[Path]:
         mount.mkdir()
         with image.open("wb") as file:
             file.truncate(kibibytes * 1024)
-        layout = ("-b", str(BLOCK), "-O", "^has_journal,^resize_inode", "-m", "0", "-N", str(inodes))
+        layout = ("-b", str(block), "-O", "^has_journal,^resize_inode", "-m", "0", "-N", str(inodes))
         _run("mkfs.ext4", "-q", "-F", *layout, str(image))
         _run("mount", "-o", "loop,lazytime", str(image), str(mount))
         try:
@@ -68,14 +68,14 @@ def free_blocks(mount: Path) -> int:
 @contextlib.contextmanager
 def only_blocks(mount: Path, blocks: int) -> Iterator[None]:
     """Leave this many blocks free for the length of a block of code."""
-    ballast = mount / "ballast"
+    ballast, size = mount / "ballast", os.statvfs(mount).f_frsize
     with ballast.open("wb") as file:
-        surplus = free_blocks(mount) - blocks
-        if surplus > 0:
-            os.posix_fallocate(file.fileno(), 0, surplus * BLOCK)
-        while free_blocks(mount) > blocks:
-            file.seek(0, os.SEEK_END)
-            os.posix_fallocate(file.fileno(), file.tell(), BLOCK)
+        lot = free_blocks(mount) - blocks
+        while lot > 0 and (surplus := free_blocks(mount) - blocks) > 0:
+            try:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), min(lot, surplus) * size)
+            except OSError:
+                lot //= 2  # where what is free lies in many places, the list of them takes a block, too
     try:
         yield
     finally:

@@ -61,7 +61,11 @@ def _write(path: Path, mode: int, data: bytes) -> None:
 
 def digest(tree: Tree) -> str:
     """Return a hash of the whole tree."""
-    return hashlib.sha256(repr(sorted(tree.items())).encode()).hexdigest()
+    found = hashlib.sha256()
+    for name, (kind, mode, data) in sorted(tree.items()):
+        found.update(repr((name, kind, mode, len(data))).encode())
+        found.update(data)
+    return found.hexdigest()
 
 
 def differences(expected: Tree, found: Tree) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -22,6 +23,7 @@ from agent.adapters import clock, durable, generations, journal
 from agent.adapters import store as store_module
 from agent.adapters.store import Store
 from agent.core.lifecycle import Phase
+from agent.core.reserve import SPENT, Standing
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError
 
@@ -208,6 +210,122 @@ def test_too_few_inodes_are_said_in_numbers(store: Store, monkeypatch: pytest.Mo
     with pytest.raises(StoreError, match=r"has \d+ inodes free and a change needs \d+\. No certificate was asked") as e:
         store.preflight()
     assert "Remove some files" in e.value.hint
+
+
+# -- room for falling back -------------------------------------------------------------------------------------------
+
+
+class Steps:
+    """A step that finds no room so often, and then does what it should."""
+
+    def __init__(self, failures: int, number: int = errno.ENOSPC) -> None:
+        self.failures, self.number, self.taken = failures, number, 0
+
+    def take(self, answer: str) -> str:
+        """Take it."""
+        self.taken += 1
+        if self.taken <= self.failures:
+            raise StoreError("Cannot write here.") from OSError(self.number, os.strerror(self.number))
+        return answer
+
+
+def test_a_step_that_finds_room_leaves_the_reserve_alone(store: Store) -> None:
+    """And answers for itself."""
+    told: list[str] = []
+    assert store.on_reserve(told.append, Steps(0).take, "done") == "done"
+    assert (told, store.reserve()) == ([], Standing.KEPT)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_step_that_finds_none_is_taken_once_more_on_the_reserve(store: Store, number: int) -> None:
+    """The room is given up first, and that is told."""
+    told: list[str] = []
+    assert store.on_reserve(told.append, Steps(1, number).take, "done") == "done"
+    assert (told, store.reserve()) == ([SPENT], Standing.MISSING)
+
+
+def test_a_step_is_not_taken_a_third_time(store: Store) -> None:
+    """Nothing more is there to be given."""
+    step = Steps(9)
+    with pytest.raises(StoreError):
+        store.on_reserve(print, step.take, "done")
+    assert step.taken == 2
+    with pytest.raises(StoreError):
+        store.on_reserve(print, step.take, "done")
+    assert step.taken == 3
+
+
+def test_other_trouble_is_not_mended_by_room(store: Store) -> None:
+    """A disk with errors keeps its reserve."""
+    step = Steps(9, errno.EIO)
+    with pytest.raises(StoreError):
+        store.on_reserve(print, step.take, "done")
+    assert (step.taken, store.reserve()) == (1, Standing.KEPT)
+
+
+def test_recovery_makes_what_is_missing_and_nothing_twice(store: Store, path: Path) -> None:
+    """A state directory of an older version has none until the next start."""
+    shutil.rmtree(path / "reserve")
+    assert store.recover().notes == ()
+    made = {item.name: item.stat().st_ino for item in (path / "reserve").iterdir()}
+    assert store.recover().notes == ()
+    assert {item.name: item.stat().st_ino for item in (path / "reserve").iterdir()} == made != {}
+
+
+def test_recovery_makes_none_while_a_change_is_in_flight(store: Store, path: Path) -> None:
+    """It may be waiting for just that room."""
+    shutil.rmtree(path / "reserve")
+    store.save_change(scenarios()["rotation"].plan.first_record())
+    store.recover()
+    assert store.reserve() is Standing.MISSING
+
+
+def test_recovery_fails_for_no_reserve(store: Store, path: Path) -> None:
+    """It is said, and the agent starts."""
+    shutil.rmtree(path / "reserve")
+    (path / "reserve").write_text("in its place")
+    (note,) = store.recover().notes
+    assert note.startswith("Nothing is set aside for falling back should the disk be full. Cannot rename")
+
+
+@pytest.mark.parametrize("link", ["current", "previous"])
+def test_recovery_goes_to_a_whole_generation_on_the_reserve(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    """On a disk without inodes, of which a link takes one."""
+    (path / "generations" / ("000003" if link == "current" else "000002") / "key.pem").write_bytes(b"x")
+    real = os.symlink
+
+    def symlink(target: str, name: str, *, dir_fd: int) -> None:
+        if store.reserve() is Standing.KEPT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(target, name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    notes = store.recover().notes
+
+    assert (store.current(), store.previous()) == ((2, 1) if link == "current" else (3, 1))
+    assert SPENT in notes
+
+
+def test_pruning_and_recovery_leave_the_reserve_alone(store: Store, path: Path) -> None:
+    """It is neither litter nor an old generation."""
+    before = snapshot(path / "reserve")
+    store.prune(0)
+    store.recover()
+    assert snapshot(path / "reserve") == before
+
+
+def test_what_leads_back_needs_less_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than it uses; the error is one that the reserve may mend."""
+    monkeypatch.setattr(store_module, "GENERATION_BYTES", 1 << 60)
+    store.preflight()
+    with pytest.raises(StoreError, match="KiB free and a change needs") as error:
+        store.preflight(back=True)
+    assert error.value.no_room
+    monkeypatch.setattr(store_module, "NEEDED_BYTES", 1 << 61)
+    monkeypatch.setattr(store_module, "GENERATION_BYTES", 0)
+    store.preflight(back=True)
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------

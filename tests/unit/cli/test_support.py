@@ -237,6 +237,14 @@ def test_everything_is_in_it(enrolled: Place) -> None:
     assert files["unit.txt"] == "Id=iot-cert-agent.service\n"
 
 
+def test_what_is_set_aside_for_falling_back_is_not_in_it(enrolled: Place) -> None:
+    """Nobody is helped by it, and it is larger than all the rest."""
+    assert (enrolled.directory / "state" / "reserve" / "00").exists()
+    archive = enrolled.archive()
+    assert not [name for name in archive if "reserve" in name]
+    assert sum(map(len, archive.values())) < (enrolled.directory / "state" / "reserve" / "00").stat().st_size * 8
+
+
 def test_the_change_in_flight_is_in_it_without_what_it_holds(enrolled: Place) -> None:
     """Phase and times, but neither the token nor the certificate in hand."""
     change = json.loads(enrolled.archive()["change.json"])

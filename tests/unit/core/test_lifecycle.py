@@ -635,3 +635,13 @@ def test_a_record_shows_no_secret() -> None:
 def _ways_to(target: Phase) -> set[tuple[Phase, type[Event]]]:
     ways = {(phase, kind) for (phase, kind), end in TRANSITIONS.items() if end is target}
     return {(phase, kind) for phase, kind in ways if phase is not target}
+
+
+def test_a_change_may_lead_back_once_its_set_is_in_use_or_it_is_given_up() -> None:
+    """What is written of an ordinary change until then can wait for room on a disk, and nothing after that can."""
+    leading = {phase for phase in Phase if make.record(phase).leads_back}
+
+    assert leading == {
+        *(Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED, Phase.RETIRED),
+        *(Phase.REJECTED, Phase.ROLLED_BACK),
+    }

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import make
+import pytest
 from make import NOW
 
-from agent.core.values import CredentialSet, Generation, Kind, TrustBundle
+from agent.core.values import CredentialSet, Generation, Kind, Origin, TrustBundle
 
 KEY = b"-----BEGIN PRIVATE KEY-----\nbm9ib2R5\n-----END PRIVATE KEY-----\n"
 
@@ -38,3 +39,13 @@ def test_only_enrolment_and_rotation_ask_for_a_certificate() -> None:
 def test_only_a_rollback_makes_no_generation_of_its_own() -> None:
     """What a rollback goes back to was made before, so it is never set aside with it."""
     assert {kind for kind in Kind if not kind.makes_a_generation} == {Kind.ROLLBACK}
+
+
+@pytest.mark.parametrize("origin", Origin)
+@pytest.mark.parametrize("kind", Kind)
+def test_what_leads_back_to_the_cloud(kind: Kind, origin: Origin) -> None:
+    """An older set, the ladder, and what a person brings along; all else can wait for room on a disk."""
+    expected = kind in {Kind.ROLLBACK, Kind.IMPORT} or origin is Origin.LADDER
+
+    assert make.manifest(kind=kind, origin=origin).leads_back is expected
+    assert make.record(kind=kind, origin=origin).leads_back is expected

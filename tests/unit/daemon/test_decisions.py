@@ -12,12 +12,13 @@ import make
 import pytest
 from make import DAY, HOUR, MINUTE, NOW, SECOND
 
-from agent.adapters import traces
+from agent.adapters import durable, reserve, traces
 from agent.adapters.clock import monotonic
 from agent.adapters.peers import Role
 from agent.config import Config
 from agent.core import shadow, troubles
 from agent.core.decide import Wait
+from agent.core.failure import FailureClass
 from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.link import STEADY
 from agent.core.orders import Do, Order
@@ -89,6 +90,8 @@ class House:
         (path / "state" / "generations" / "000007").mkdir(parents=True)
         (path / "state" / "current").symlink_to("generations/000007")
         (path / "run").mkdir()
+        with durable.directory(str(path / "state")) as root:
+            reserve.make(root, durable.Modes())
         self.clock = SimulatedClock(NOW)
 
         class Worker(Recorded):
@@ -424,6 +427,29 @@ def test_a_look_that_failed_is_told_and_tried_again(house: House) -> None:
     assert [order.do for order in house.look()] == [Do.LOOK]
     house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY))
     assert (house.daemon.status()["exit"], house.look()) == (0, [])
+
+
+def test_room_for_falling_back_is_set_aside_as_soon_as_there_is_some(house: House, tmp_path: Path) -> None:
+    """A worker found the disk full; now it is not, and the next one sets aside what is lacking. Then all is as seen."""
+    house.daemon.outlook.take(_seen(NOW - 10 * DAY, timedelta(days=8000)) | {"reserve": "no-room"})
+    assert [order.do for order in house.look()] == [Do.LOOK]
+    house.finish(document=_seen(NOW - 10 * DAY, timedelta(days=8000)) | {"reserve": "kept"})
+    assert house.look() == []
+
+    shutil.rmtree(tmp_path / "state" / "reserve")
+    assert [order.do for order in house.look()] == [Do.LOOK]
+    house.finish(document=_seen(NOW - 10 * DAY, timedelta(days=8000)) | {"reserve": "missing"})
+    assert house.look() == [], "one that could not be made is not tried at every look"
+
+
+def test_trouble_with_the_disk_does_not_hold_the_ladder_back(house: House) -> None:
+    """A rotation finds no room and is held back for long; falling back has room of its own and is not."""
+    house.due()
+    house.look()
+    house.finish(error={"message": "No space left.", "hint": "", "exit": 1})
+    assert house.look() == []
+    house.daemon.on_doubt(make.failure(FailureClass.NETWORK, "hung-up"))
+    assert [(order.do, order.origin) for order in house.look()] == [(Do.CLIMB, Origin.LADDER)]
 
 
 def test_a_suggested_window_moves_the_rotation(house: House) -> None:
