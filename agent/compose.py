@@ -58,7 +58,7 @@ class Parts:
 
 def deployment(config: Config) -> Deployment:
     """Return who serves the dependants: this process when it is root, else the helper that is."""
-    from agent.adapters.standing import any_configured  # noqa: PLC0415
+    from agent.adapters.standing import any_configured, names  # noqa: PLC0415
 
     if not any_configured(config.dependants):
         return NoDependants()
@@ -68,7 +68,7 @@ def deployment(config: Config) -> Deployment:
         return Deployer(config.dependants, config.state_dir, config.deploy_dir)
     from agent.adapters.helper import Helper  # noqa: PLC0415
 
-    return Helper(config.deploy_socket)
+    return Helper(config.deploy_socket, names(config.dependants))
 
 
 def confirmations(config: Config) -> Confirmations:
@@ -143,6 +143,7 @@ def engine_settings(config: Config) -> Settings:
         limits=config.limits,
         renewal=config.renewal_policy,
         keep=rotation.keep,
+        retire=rotation.retire,
     )
 
 

@@ -104,6 +104,7 @@ class RotationConfig:
     confirm: timedelta | None = None
     daily_limit: int = 4
     keep: int = 3
+    retire: bool = True
     grace: timedelta = timedelta(days=7)
     maintenance: tuple[MaintenanceWindow, ...] = ()
     inhibit_file: Path | None = None
@@ -725,6 +726,7 @@ def _rotation(section: _Section) -> RotationConfig:
         confirm=_confirm(section),
         daily_limit=section.number("daily_limit", default.daily_limit, 1, 1000),
         keep=section.number("keep", default.keep, 0, 100),
+        retire=section.flag("retire", default=default.retire),
         grace=section.duration("grace", default.grace),
         maintenance=tuple(_maintenance(item) for item in section.sections("maintenance")),
         inhibit_file=section.path("inhibit_file", Path("/")) if section.has("inhibit_file") else None,

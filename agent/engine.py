@@ -33,6 +33,7 @@ from agent.core.lifecycle import (
     Confirmed,
     Deployed,
     Doubted,
+    Dropped,
     Event,
     GenerationPrepared,
     Hastened,
@@ -165,7 +166,7 @@ class Engine:
         Raises:
             StoreError: The disk does not let it.
         """
-        recovery = self._world.store.recover()
+        recovery = self._world.store.recover(self._world.clock.now())
         for note in recovery.notes:
             self._tell("note", note)
         self._record, self._saved = recovery.change, True
@@ -427,7 +428,8 @@ class Engine:
         self._record = None
         if record.phase is Phase.COMMITTED and self._prover.clock().believable:
             try:
-                store.prune(self._settings.keep)
+                served = retirement.last_taken_up(store.history())
+                store.prune(self._settings.keep, frozenset() if served is None else frozenset({served}))
             except StoreError as error:
                 self._tell("trouble", f"Old generations could not be erased: {error}")
         try:
@@ -915,6 +917,7 @@ class Engine:
 
         Raises:
             CloudError: It was not accepted; asking again later is safe.
+            RefusedError: It is in use, by this gateway or by a program that it waits for.
             StoreError: It was accepted and that could not be made durable; asking again is safe.
         """
         self.close()
@@ -924,6 +927,9 @@ class Engine:
         candidate = self._prover.candidate(current)
         if candidate.credential.leaf.sha256 == due.certificate_id:
             raise RefusedError("The certificate in use is never retired.")
+        held = retirement.spared([due])
+        if held is not None:
+            raise held
         with closing(self._world.cloud.connect(candidate)) as session:
             session.retire(due.certificate_id)
         self.note_retired(due.change)
@@ -939,6 +945,26 @@ class Engine:
                 self._world.store.amend(advance(record, Retired(at=self._world.clock.now())))
                 certificate_id = retirement.left_behind(record) or ""
                 self._tell("retired", f"The certificate {certificate_id[:12]} is retired: the cloud deactivates it.")
+
+    def drop(self, prefix: str) -> str:
+        """Write into the history that a certificate is not asked to be retired any more, and say so.
+
+        Args:
+            prefix: The beginning of its id.
+
+        Raises:
+            RefusedError: Not one certificate that was left behind begins so, or it is in use.
+            StoreError: It could not be made durable.
+        """
+        history, current = self._world.store.history(), self.usable()
+        in_use = retirement.resting_on(current.manifest.certificate_id if current else None, self._record)
+        record = retirement.find_dropped(history, in_use, prefix)
+        certificate_id = retirement.left_behind(record)
+        before = retirement.dropped_already(record)
+        if before:
+            return f"The certificate {certificate_id} {before}."
+        self._world.store.amend(advance(record, Dropped(at=self._world.clock.now())))
+        return f"The certificate {certificate_id} is not asked to be retired any more; it may be active in the cloud."
 
     def rehearse(self) -> str:
         """Do all of a rotation that costs nothing, and return what a real one would begin with.
@@ -971,11 +997,14 @@ class Engine:
         with closing(self._world.cloud.connect(candidate)) as session:
             session.ask()
             self._tell("note", f"{candidate.name.capitalize()} connects and its request is answered.")
-            needed = topics.needed(str(candidate.thing_name), self._settings.rotation.template)
+            needed = self._needed(str(candidate.thing_name))
             denied = session.denied(needed)
         if denied:
             raise CloudError(troubles.not_authorised(f"subscribe to {', '.join(denied)}"))
         self._tell("note", f"All {len(needed)} topics that answers come on may be subscribed to.")
+
+    def _needed(self, thing: str) -> tuple[str, ...]:
+        return topics.needed(thing, self._settings.rotation.template, retires=self._settings.retire)
 
     def examine(self) -> Examination:
         """Connect with the current set, have a request answered, and try every topic: for the doctor.
@@ -1001,7 +1030,7 @@ class Engine:
         return self._examine_topics(candidate, found)
 
     def _examine_topics(self, candidate: Candidate, found: Examination) -> Examination:
-        needed = topics.needed(found.thing, self._settings.rotation.template)
+        needed = self._needed(found.thing)
         try:
             with closing(self._world.cloud.connect(candidate)) as session:
                 return replace(found, denied=session.denied(needed))

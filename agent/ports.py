@@ -167,8 +167,8 @@ class Recovered(Protocol):
 class Store(Protocol):
     """The state directory. Every method may raise StoreError and its kinds, and only those."""
 
-    def recover(self) -> Recovered:
-        """Bring the store into a sound state."""
+    def recover(self, now: datetime) -> Recovered:
+        """Bring the store into a sound state; the time is for what has to be dated."""
 
     def current(self) -> int | None:
         """Return the current generation's number."""
@@ -230,8 +230,8 @@ class Store(Protocol):
     def amend(self, record: ChangeRecord) -> None:
         """Add what became known of a finished change."""
 
-    def prune(self, keep: int) -> tuple[int, ...]:
-        """Erase old generations and return their numbers."""
+    def prune(self, keep: int, held: frozenset[int]) -> tuple[int, ...]:
+        """Erase old generations, but none that is held, and return their numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,7 +120,8 @@ def document(config: Config, snapshot: Snapshot) -> dict[str, Any]:
         "watched": [watched(item) for item in config.watch],
         "dependants": _standing(config),
         "plan": to_plain(plan_of(config, snapshot)),
-        "retirements": to_plain(retirements(config, snapshot)),
+        "retirements": retirement.plainly(retirements(config, snapshot), retirement.Answers()),
+        "not_asked_for": 0 if config.rotation.retire else len(_left_behind(config, snapshot)),
     }
     plain["health"], plain["exit"] = overview.judge(plain, snapshot.clock.now)
     return plain
@@ -218,7 +219,18 @@ def holds(config: Config) -> Holds:
 
 
 def retirements(config: Config, snapshot: Snapshot) -> tuple[retirement.Retirement, ...]:
-    """Return the certificates that are still to be retired."""
+    """Return the certificates that are still to be retired, and what each waits for."""
+    from agent.adapters import standing  # noqa: PLC0415 - see agent.compose
+
+    found = _left_behind(config, snapshot)
+    if not found or not config.rotation.retire:
+        return ()
+    generation = snapshot.current.number if snapshot.current else None
+    behind = standing.behind(config.dependants, config.deploy_dir, generation)
+    return retirement.waiting(found, snapshot.history, behind)
+
+
+def _left_behind(config: Config, snapshot: Snapshot) -> tuple[retirement.Retirement, ...]:
     current = snapshot.current.manifest.certificate_id if snapshot.current else None
     in_use = retirement.resting_on(current, snapshot.change)
     return retirement.outstanding(snapshot.history, in_use, config.rotation.grace)

@@ -182,6 +182,8 @@ class Task:
                 self._try_out(order.do)
             case Do.NOTE_RETIRED:
                 engine.note_retired(order.change)
+            case Do.DROP_RETIREMENT:
+                self._end["dropped"] = engine.drop(order.certificate)
             case Do.TAKE_DROP | Do.DOWNLOAD:
                 self._take_in()
             case _:  # to look; what needs no store does not get here

@@ -43,6 +43,7 @@ class Settings:
         limits: Patience and budgets.
         renewal: When certificates are renewed, and when that is an emergency.
         keep: How many generations to keep besides current and previous.
+        retire: Whether the cloud is asked to deactivate certificates that were left behind.
     """
 
     enrollment: Provisioning | None
@@ -54,6 +55,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     renewal: RenewalPolicy = field(default_factory=RenewalPolicy)
     keep: int = 3
+    retire: bool = True
 
 
 class NoDependants:

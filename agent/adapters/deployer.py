@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from agent.adapters import clock, copies, durable, hooks, programs
 from agent.adapters.extract import extract
-from agent.adapters.standing import REPORT
+from agent.adapters.standing import REPORT, names
 from agent.adapters.units import Systemd
 from agent.core.dependants import (
+    HOOKS,
     LONGEST,
+    MAX_NAME,
     MAX_REPORT,
     Occasion,
     OnFailure,
@@ -28,7 +30,9 @@ from agent.core.dependants import (
     decode_report,
     encode_report,
     failure_of,
+    shown,
     trouble,
+    with_names,
 )
 from agent.core.plain import PlainError
 from agent.core.wording import duration
@@ -47,7 +51,6 @@ SWITCHING = timedelta(minutes=10)
 MAX_SWITCHES = 10  # between sets, within that time
 SPACING = timedelta(seconds=3)  # between two of them
 OVERTIME = timedelta(seconds=20)  # for whoever is at it when their time is over; the agent waits a little longer
-MAX_NAME = 500  # characters of what a dependant is called
 MAX_PROBLEM = 500  # characters of what is said about it
 _MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)  # names and outcomes alone, for `iot-cert status`
 
@@ -76,7 +79,8 @@ class Deployer:
         try:
             report = self.serve(occasion)
         except AgentError as error:
-            raise CloudError(trouble(f"The dependants could not be served: {error}", error.hint)) from error
+            unserved = trouble(f"The dependants could not be served: {error}", error.hint)
+            raise CloudError(with_names(unserved, names(self._dependants))) from error
         failure = failure_of(report)
         if failure is not None:
             raise CloudError(failure)
@@ -184,13 +188,13 @@ class _Round:
         wanted = self._dependants.hooks
         found, problem = hooks.find(wanted.directory)
         if problem:
-            yield _step("hooks", problem, wanted.on_failure)
+            yield _step(HOOKS, problem, wanted.on_failure)
         for hook in found:
-            name = _shown(f"hook {hook.name}", MAX_NAME)  # a file's name may be no text
+            name = shown(f"hook {hook.name}", MAX_NAME)  # a file's name may be no text
             if name in done:
                 yield Step(name=name)
             else:
-                yield _step(name, self._in_time(partial(self._run, hook, environment)), wanted.on_failure)
+                yield _step(name, self._in_time(name, partial(self._run, hook, environment)), wanted.on_failure)
 
     def _run(self, hook: Path, environment: Mapping[str, str]) -> str:
         wanted = self._dependants.hooks
@@ -213,7 +217,7 @@ class _Round:
     def _unit(self, unit: Unit, done: frozenset[str]) -> Step:
         if unit.name in done and self._systemd.is_served(unit, self._given):
             return Step(name=unit.name)
-        return _step(unit.name, self._in_time(partial(self._order, unit)), unit.on_failure)
+        return _step(unit.name, self._in_time(unit.name, partial(self._order, unit)), unit.on_failure)
 
     def _order(self, unit: Unit) -> str:
         most = self._left() + OVERTIME
@@ -224,19 +228,15 @@ class _Round:
         """Return how much is left of the time that they have together."""
         return timedelta(seconds=self._deadline - clock.monotonic())
 
-    def _in_time(self, serve: Callable[[], str]) -> str:
+    def _in_time(self, name: str, serve: Callable[[], str]) -> str:
         if self._left() > timedelta(0):
             return serve()
-        return f"The others took more than {duration(LONGEST)}, so this one was not come to."
+        return f"{name} was not come to: the others took more than {duration(LONGEST)}."
 
 
 def _step(name: str, problem: str, on_failure: OnFailure) -> Step:
-    name, shown = _shown(name, MAX_NAME), _shown(problem, MAX_PROBLEM)
-    return Step(name=name, problem=shown, goes_back=bool(problem) and on_failure is OnFailure.ROLL_BACK)
-
-
-def _shown(text: str, limit: int) -> str:
-    return "".join(char if char.isprintable() else " " for char in text[:limit])
+    goes_back = bool(problem) and on_failure is OnFailure.ROLL_BACK
+    return Step(name=shown(name, MAX_NAME), problem=shown(problem, MAX_PROBLEM), goes_back=goes_back)
 
 
 def _environment(given: Extract, occasion: Occasion, state_dir: Path) -> dict[str, str]:

@@ -246,6 +246,19 @@ def _owners(dir_fd: int, number: int) -> Iterator[None]:
         raise
 
 
+def manifest_of(dir_fd: int, name: str) -> Manifest | None:
+    """Return the manifest in a directory, whatever is beside it; None when it is missing or not sound.
+
+    Raises:
+        StoreError: The disk does not let it be read.
+    """
+    try:
+        with durable.directory(name, dir_fd) as fd:
+            return decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+    except (FileNotFoundError, DamagedError, PlainError):
+        return None
+
+
 def _check(dir_fd: int, number: int) -> Generation:
     manifest = _manifest(dir_fd, number)
     if set(manifest.files) != set(FILES):

@@ -26,6 +26,7 @@ from agent.core.dependants import (
     encode_report,
     failure_of,
     trouble,
+    with_names,
 )
 from agent.core.plain import PlainError, decode, encode
 from agent.errors import AgentError, CloudError
@@ -44,12 +45,23 @@ SPARE = 30.0  # seconds for the helper to start, and for whoever came before
 class Helper:
     """The helper, from the agent's side."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: tuple[str, ...] = ()) -> None:
+        """Prepare.
+
+        Args:
+            path: The helper's socket.
+            names: What the dependants are called, for when it serves none of them.
+        """
         self._path = path
+        self._names = names
 
     def take_up(self, occasion: Occasion) -> None:
         """See `agent.ports.Deployment`."""
-        failure = failure_of(self.ask(occasion))
+        try:
+            report = self.ask(occasion)
+        except CloudError as error:
+            raise CloudError(with_names(error.failure, self._names)) from error
+        failure = failure_of(report)
         if failure is not None:
             raise CloudError(failure)
 

@@ -6,6 +6,7 @@ change; a torn or foreign line never hides the others.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from agent.adapters import durable
@@ -49,6 +50,24 @@ class Journal:
             return None
         except PlainError as error:
             raise DamagedError(f"The record of the change in flight is damaged ({error}).") from error
+
+    def damaged_change(self) -> tuple[bytes, str]:
+        """Return what a damaged record holds, and a hash that tells it from any other damaged record.
+
+        When it was written counts, too: a file system that lost the content of two records left the same bytes twice.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        import hashlib  # noqa: PLC0415 - it brings the whole cryptographic library, and the daemon reads records without it
+
+        try:
+            data = durable.read(self._root, CHANGE, MAX_RECORD)
+        except DamagedError:
+            data = b""  # no file, or far too large
+        with durable.explained(f"look at {CHANGE}"):
+            written = int(os.stat(CHANGE, dir_fd=self._root, follow_symlinks=False).st_mtime)
+        return data, hashlib.sha256(b"%d " % written + data).hexdigest()
 
     def set_change_aside(self) -> None:
         """Keep a damaged record for whoever asks, out of the way.
@@ -106,14 +125,22 @@ class Journal:
         Raises:
             StoreError: Either could not be made durable; doing it again goes on.
         """
+        self.write_down(record)
+        durable.remove(self._root, CHANGE)
+        durable.sync(self._root, "the change was finished")
+
+    def write_down(self, record: ChangeRecord) -> None:
+        """Write a finished change to the history, once.
+
+        Raises:
+            StoreError: It could not be made durable; doing it again goes on.
+        """
         with durable.part_of("write the history"):
             if all(other.id != record.id for other in self.history()):
                 durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
             else:  # a process that was killed may have written the line and not synced it
                 durable.sync_file(self._root, HISTORY)
                 durable.sync(self._root, "the history was written")
-        durable.remove(self._root, CHANGE)
-        durable.sync(self._root, "the change was finished")
 
     def amend(self, record: ChangeRecord) -> None:
         """Add a later line about a change that is in the history; from now on it counts instead of the earlier one.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.adapters import durable, hooks
-from agent.core.dependants import MAX_REPORT, decode_report
+from agent.core import retirement
+from agent.core.dependants import HOOKS, MAX_REPORT, decode_report, names_of
 from agent.core.plain import PlainError
 from agent.errors import StoreError
 
@@ -20,6 +21,20 @@ REPORT = "report.json"
 def any_configured(dependants: Dependants) -> bool:
     """Whether there is anything to serve."""
     return bool(dependants.copies or dependants.units or hooks.any_in(dependants.hooks.directory))
+
+
+def names(dependants: Dependants) -> tuple[str, ...]:
+    """Return what each of them is called in a report."""
+    found, problem = hooks.find(dependants.hooks.directory)
+    unknown = (HOOKS,) if problem else ()
+    return (*names_of(dependants, (hook.name for hook in found)), *unknown)
+
+
+def behind(dependants: Dependants, directory: Path, generation: int | None) -> tuple[str, ...]:
+    """Return those that are not known to use the set of a generation; see `agent.core.retirement.behind`."""
+    if not any_configured(dependants):
+        return ()
+    return retirement.behind(names(dependants), last_report(directory), generation)
 
 
 def last_report(directory: Path) -> Report | None:

@@ -37,12 +37,13 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from agent.adapters import durable, generations, locks, reserve
 from agent.adapters.journal import DAMAGED_CHANGE, Journal
+from agent.core import salvage
 from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.reserve import GENERATION_BYTES, GENERATION_INODES, LACKING, SPENT, Standing
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
     from pathlib import Path
     from types import TracebackType
@@ -228,26 +229,82 @@ class Store:
 
     # -- recovery --------------------------------------------------------------------------------------------------
 
-    def recover(self) -> Recovery:
+    def recover(self, now: datetime) -> Recovery:
         """Bring the store into a sound state after whatever happened; needs the lock.
+
+        Args:
+            now: The wall clock, which dates the end of a change whose record is damaged.
 
         Raises:
             StoreError: The disk does not let it.
         """
         notes = [note for note in (self._journal.clear_way(), self._clear_links()) if note]
-        change = self._recover_change(notes)
-        self._clear_litter(change, notes)
+        self._clear_litter(notes)
+        change, settled = self._recover_change(now, notes)
+        if settled:
+            self._clear_stages(change, notes)
         self._recover_current(change, notes)
         self._recover_previous(change, notes)
         self._recover_reserve(change, notes)
         return Recovery(change=change, notes=tuple(notes))
 
-    def _recover_change(self, notes: list[str]) -> ChangeRecord | None:
+    def _recover_change(self, now: datetime, notes: list[str]) -> tuple[ChangeRecord | None, bool]:
+        """Return the change in flight, and whether everything is known of it that can be."""
         try:
-            return self.change()
+            return self.change(), True
         except DamagedError as error:
-            notes.append(f"{error} It was set aside as {DAMAGED_CHANGE}; nothing it had prepared is used.")
-            self._journal.set_change_aside()
+            return None, self._give_up_damaged(str(error), now, notes)
+
+    def _give_up_damaged(self, why: str, now: datetime, notes: list[str]) -> bool:
+        """Write down what a damaged record and its generation tell, set both aside, and return whether that was done.
+
+        A disk that is full must not keep the agent from starting: then it is tried again by the next recovery.
+        """
+        try:
+            data, digest = self._journal.damaged_change()
+            found = salvage.read(data)
+            record = salvage.known(self.history(), digest, found.id) or self._salvaged(found, digest, now)
+            self._journal.write_down(record)
+            self._leave(record)
+        except StoreError as error:
+            notes.append(f"{why} What it leaves behind cannot be written down, so it is left lying there. {error}")
+            return False
+        self._journal.set_change_aside()
+        notes.append(f"{why} It was set aside as {DAMAGED_CHANGE}. {salvage.told(record)}")
+        return True
+
+    def _salvaged(self, found: salvage.Legible, digest: str, now: datetime) -> ChangeRecord:
+        manifest = next(self._own_manifests(found), None)
+        current, previous = self._whole_at(self.current), self._whole_at(self.previous)
+        linked = {item.manifest.certificate_id for item in (current, previous) if item is not None}
+        prepared = None
+        if manifest is not None:
+            in_use = current is not None and current.number == manifest.number
+            others = {previous.manifest.certificate_id} - {manifest.certificate_id} if previous else set[str]()
+            prepared = salvage.Prepared(manifest=manifest, in_use=in_use, replaced=next(iter(others), None))
+        return salvage.ended(found, digest, now, prepared=prepared, kept=frozenset(linked))
+
+    def _own_manifests(self, found: salvage.Legible) -> Iterator[Manifest]:
+        """Return the manifests of what a change may have prepared whose record is damaged, the newest first.
+
+        When the record does not say which is its own, it is what no finished change has made and no link keeps for a
+        rollback.
+        """
+        listing, recorded = self.numbers(), {record.generation for record in self.history()}
+        kept = self._unless_damaged(self.previous)
+        for number in sorted({*listing.final, *listing.staged}, reverse=True):
+            name = generations.final_name(number) if number in listing.final else generations.stage_name(number)
+            manifest = generations.manifest_of(self._generations, name)
+            if manifest is None or manifest.number != number:
+                continue
+            if found.made(manifest) if found.names_itself else number not in {*recorded, kept}:
+                yield manifest
+
+    def _whole_at(self, link: Callable[[], int | None]) -> Generation | None:
+        try:
+            number = link()
+            return None if number is None else self.generation(number)
+        except DamagedError:
             return None
 
     def _clear_links(self) -> str:
@@ -263,13 +320,21 @@ class Store:
                 moved.append(durable.put_away(self._root, link, f"{link}.damaged"))
         return f"What stood in place of a link was set aside as {' and '.join(moved)}." if moved else ""
 
-    def _clear_litter(self, change: ChangeRecord | None, notes: list[str]) -> None:
+    def _leave(self, record: ChangeRecord) -> None:
+        """Set the generation of a change with a damaged record aside, unless a link points at it."""
+        number, linked = record.generation, {self._unless_damaged(self.current), self._unless_damaged(self.previous)}
+        if salvage.is_salvaged(record) and number in self.numbers().final and number not in linked:
+            durable.rename(self._generations, generations.final_name(number), generations.rejected_name(number))
+
+    def _clear_litter(self, notes: list[str]) -> None:
         for name in durable.names(self._root):
             if name.startswith(durable.TEMPORARY):
                 self._clear(self._root, name, notes)
         for name in durable.names(self._generations):
             if name.startswith(durable.TEMPORARY):
                 self._clear(self._generations, name, notes)
+
+    def _clear_stages(self, change: ChangeRecord | None, notes: list[str]) -> None:
         for number in self.numbers().staged:
             if change is None or change.generation != number:
                 notes.append(f"The unfinished generation {number} belongs to no change and was erased.")
@@ -606,15 +671,19 @@ class Store:
         if record.kind.makes_a_generation and number in listing.final and self.current() != number:
             durable.rename(self._generations, generations.final_name(number), generations.rejected_name(number))
 
-    def prune(self, keep: int) -> tuple[int, ...]:
+    def prune(self, keep: int, held: frozenset[int] = frozenset()) -> tuple[int, ...]:
         """Erase generations beyond current, previous and the `keep` newest others; return their numbers.
+
+        Args:
+            keep: How many others are kept.
+            held: Which are kept besides, since some program may read them still.
 
         Raises:
             StoreError: Something could not be erased; calling again goes on.
         """
-        held = {self.current(), self.previous()}
+        kept = {self.current(), self.previous(), *held}
         listing = self.numbers()
-        others = [number for number in reversed(listing.final) if number not in held]
+        others = [number for number in reversed(listing.final) if number not in kept]
         for number in others[keep:]:
             # A generation that is half erased must not bear the name of a whole one.
             durable.rename(self._generations, generations.final_name(number), generations.stage_name(number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,17 @@ from agent.cli.telling import Ending, tell_locked_out, tell_outcome, tell_rehear
 from agent.core.exits import Exit
 from agent.core.overview import instant
 from agent.core.wording import clock_time, duration
-from agent.errors import AgentError, RefusedError
+from agent.errors import AgentError, CloudError, RefusedError
 from agent.ports import Progress
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from agent.cli.output import Output
     from agent.config import Config
+    from agent.core.retirement import Retirement
+    from agent.engine import Engine
 
 
 def ask(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
@@ -235,25 +238,32 @@ def _say(output: Output, event: str, text: str) -> None:
         output.line(text)
 
 
-def retire(config: Config, output: Output) -> Exit:
+def retire(config: Config, output: Output, *, now: bool) -> Exit:
     """Ask for the retirement of every certificate that is left behind, now instead of after the grace.
 
+    Args:
+        config: The configuration.
+        output: Where to.
+        now: Whether also of those that other programs of this gateway may use still.
+
     Raises:
-        AgentError: It is refused.
+        AgentError: It is refused, or some are left since other programs may use them.
     """
-    told = one(config, {"verb": "retire"})
+    told = one(config, {"verb": "retire", "now": now})
     if told is None:
-        return _retire_here(config, output)
+        _retire_here(config, output, now=now)
     _say(output, "retired", "No certificate is left to be retired.")
     return Exit.DONE
 
 
-def _retire_here(config: Config, output: Output) -> Exit:
+def _retire_here(config: Config, output: Output, *, now: bool) -> None:
     from agent.compose import open_parts  # noqa: PLC0415
-    from agent.core import timekeeping  # noqa: PLC0415
+    from agent.core import retirement, timekeeping  # noqa: PLC0415
     from agent.survey import look, retirements  # noqa: PLC0415
 
     stay_out(config)
+    if not config.rotation.retire:
+        raise retirement.not_asked_for()
     with open_parts(config, output) as parts:
         found = parts.engine.recover()
         if found is not None:
@@ -263,10 +273,53 @@ def _retire_here(config: Config, output: Output) -> Exit:
         reading = timekeeping.read(
             parts.clock.now(), synchronised=parts.clock.synchronised(), floors=parts.store.floors()
         )
-        for due in retirements(config, look(parts.store, reading)):
-            parts.engine.retire(due)
-    _say(output, "retired", "No certificate is left to be retired.")
+        left = retirements(config, look(parts.store, reading))
+        _ask_for(parts.engine, [replace(due, waits_for=()) for due in left] if now else left)
+
+
+def _ask_for(engine: Engine, left: Iterable[Retirement]) -> None:
+    """Ask for one after the other; a refusal holds up no other, while no answer would be none for the next, too."""
+    from agent.core import retirement  # noqa: PLC0415
+
+    refusals = []
+    for due in left:
+        if due.waits_for:
+            continue
+        try:
+            engine.retire(due)
+        except CloudError as error:
+            told = f"{due.certificate_id[: retirement.SHOWN_ID]} is not retired: {error}"
+            if not retirement.is_refusal(error.failure):
+                raise CloudError(replace(error.failure, message=told)) from error
+            refusals.append(told)
+    if refusals:
+        raise RefusedError("\n".join(refusals), hint="`iot-cert retire --drop ID` has one not asked for any more.")
+    held = retirement.spared(left)
+    if held is not None:
+        raise held
+
+
+def drop(config: Config, certificate: str, output: Output) -> Exit:
+    """Have a certificate not asked to be retired any more, with the daemon or without.
+
+    Raises:
+        AgentError: There is not one certificate whose id begins so, or it cannot be made durable.
+    """
+    told = one(config, {"verb": "drop", "certificate": certificate})
+    text = str(told["text"]) if told is not None else _drop_here(config, certificate, output)
+    if output.as_json:
+        output.emit({"event": "dropped", "text": text, "exit": Exit.DONE})
+    else:
+        output.line(text)
     return Exit.DONE
+
+
+def _drop_here(config: Config, certificate: str, output: Output) -> str:
+    from agent.compose import open_parts  # noqa: PLC0415
+
+    with open_parts(config, output) as parts:
+        parts.engine.recover()
+        return parts.engine.drop(certificate)
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -280,5 +333,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
             return pause(config, _now() + timedelta(seconds=arguments.duration), arguments.reason, output)
         case "resume":
             return resume(config, output)
+        case _ if arguments.drop is not None:
+            return drop(config, arguments.drop, output)
         case _:
-            return retire(config, output)
+            return retire(config, output, now=arguments.now)

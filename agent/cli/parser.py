@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent import __version__
 from agent.cli import quick
 from agent.core.diagnosis import CHECKS
+from agent.core.retirement import SHORTEST_ID
 from agent.core.values import THING
 
 if TYPE_CHECKING:
@@ -133,8 +134,25 @@ def _add_holds(verbs: Verbs) -> None:
     pause.add_argument("duration", type=_span, metavar="DURATION", help="such as 90m, 12h or 7d; at most 90d")
     pause.add_argument("--reason", default="paused by a technician", metavar="TEXT", type=_reason)
     _add(verbs, "resume", "end a pause")
-    _add(verbs, "retire", "have the cloud deactivate the certificates left behind now, instead of after the grace")
+    _add_retire(verbs)
     _add(verbs, "run", "run the daemon; systemd starts it as iot-cert-agent.service")
+
+
+def _add_retire(verbs: Verbs) -> None:
+    retire = _add(
+        verbs, "retire", "have the cloud deactivate the certificates left behind now, instead of after the grace"
+    )
+    ways = retire.add_mutually_exclusive_group()
+    text = "also those that other programs of this gateway may use still; they lose their connection"
+    ways.add_argument("--now", action="store_true", help=text)
+    text = "do not ask for this one any more; at least 8 digits of its id"
+    ways.add_argument("--drop", type=_certificate, metavar="ID", help=text)
+
+
+def _certificate(text: str) -> str:
+    if not SHORTEST_ID <= len(text) <= 64 or not set(text.lower()) <= set("0123456789abcdef"):  # noqa: PLR2004 - SHA-256
+        raise argparse.ArgumentTypeError(f"{SHORTEST_ID} to 64 hexadecimal digits of a certificate's id are expected")
+    return text.lower()
 
 
 def _add_deploy(verbs: Verbs) -> None:

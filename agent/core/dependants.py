@@ -6,7 +6,7 @@ its files at its start alone is reloaded or restarted; one that wants them elsew
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from agent.core.failure import Failure, FailureClass
 from agent.core.plain import decode, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -22,6 +23,9 @@ MAX_HOOKS = 16
 LONGEST = timedelta(minutes=10)  # all of them together, so that the change is never out of sight for long
 MAX_EACH = 64  # copies, and units
 MAX_REPORT = 1024 * 1024  # bytes; more than all of them can have to say
+MAX_NAME = 500  # characters of what a dependant is called
+HOOKS = "hooks"  # what stands in a report for those that cannot be listed
+TOLD = 3  # dependants of which a failure says why; of the others it gives the names
 
 
 class Occasion(StrEnum):
@@ -208,6 +212,23 @@ class Report:
         return tuple(step for step in self.steps if step.problem)
 
 
+def shown(text: str, limit: int) -> str:
+    """Return a text that is fit for a report, a terminal and a log: bounded, printable, on one line."""
+    return "".join(char if char.isprintable() else " " for char in text[:limit])
+
+
+def names_of(dependants: Dependants, hooks: Iterable[str]) -> tuple[str, ...]:
+    """Return what each dependant is called in a report, in the order in which they are served.
+
+    Args:
+        dependants: What is configured.
+        hooks: The names of the hooks that are in its directory.
+    """
+    copies = (f"copy {copy.to}" for copy in dependants.copies)
+    named = (*copies, *(f"hook {name}" for name in hooks), *(unit.name for unit in dependants.units))
+    return tuple(shown(name, MAX_NAME) for name in named)  # a file's name may be no text
+
+
 def encode_report(report: Report) -> bytes:
     """Return the report as one line, without the newline."""
     return encode({
@@ -246,9 +267,16 @@ def failure_of(report: Report) -> Failure | None:
     problems = report.problems
     if not problems:
         return None
-    told = [step.problem for step in problems[:3]]
-    more = [f"And {len(problems) - 3} more."] if problems[3:] else []
+    told = [step.problem for step in problems[:TOLD]]
+    others = [step.name for step in problems[TOLD:]]
+    more = [f"And {len(others)} more: {', '.join(others)}."] if others else []
     return trouble(" ".join([*told, *more]), decisive=any(step.goes_back for step in problems))
+
+
+def with_names(failure: Failure, names: Iterable[str]) -> Failure:
+    """Return a failure in which no dependant was come to, with the names of all of them."""
+    told = ", ".join(names)
+    return replace(failure, message=f"{failure.message} Not served: {told}.") if told else failure
 
 
 def trouble(message: str, remedy: str = "", *, decisive: bool = False) -> Failure:

@@ -122,6 +122,7 @@ class ChangeRecord:
         order: What it was ordered by, for whoever must answer: ``job:<id>:<execution>``; empty otherwise.
         replaces: The id of the certificate that was in use when it was planned.
         retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
+        dropped_at: When a person decided that this certificate is not asked to be retired any more.
         good_time: The last proof under a synchronised clock: a floor for every later clock. It cannot be far off, since
             the endpoint's own certificate was valid then.
         anchor: SHA-256 of the trust anchor that the endpoint chained to at the last proof; empty when it is not known.
@@ -166,6 +167,7 @@ class ChangeRecord:
     unproven: bool = False
     degraded: Failure | None = None
     brings: str = ""
+    dropped_at: datetime | None = None
 
     @property
     def leads_back(self) -> bool:
@@ -349,6 +351,10 @@ class Retired(Event):
     """The cloud accepted the retirement of the certificate that was replaced, or of the new one that was given up."""
 
 
+class Dropped(Event):
+    """A person does not want the certificate that was left behind to be asked for any more."""
+
+
 class IllegalTransitionError(RuntimeError):
     """An event that cannot happen in this phase: a defect in the caller."""
 
@@ -415,11 +421,14 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.DEPLOYED, RolledBack): P.ROLLED_BACK,
     (P.DEPLOYED, Rejected): P.REJECTED,
     (P.COMMITTED, Retired): P.RETIRED,
+    (P.COMMITTED, Dropped): P.COMMITTED,
     (P.COMMITTED, Resumed): P.COMMITTED,
     (P.REJECTED, Resumed): P.REJECTED,
     (P.REJECTED, Retired): P.REJECTED,
+    (P.REJECTED, Dropped): P.REJECTED,
     (P.ROLLED_BACK, Resumed): P.ROLLED_BACK,
     (P.ROLLED_BACK, Retired): P.ROLLED_BACK,
+    (P.ROLLED_BACK, Dropped): P.ROLLED_BACK,
 }
 
 
@@ -492,6 +501,9 @@ NOTHING_ISSUED = frozenset({
     "throttled", "denied", "request-refused", "not-authorised", "not-sent", "taken-over-unsent", "key-lost",
 })  # fmt: skip
 
+# The end of a change whose record could not be read any more; see `agent.core.salvage`.
+RECORD_DAMAGED = "record-damaged"
+
 _REFUSALS = OF_THE_SET | {FailureClass.DEPENDANT}
 
 
@@ -542,10 +554,18 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
             good_time = event.at if synchronised else record.good_time
             proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)
             return _accepted(proven)
+        case _:
+            return _apply_end(record, event)
+
+
+def _apply_end(record: ChangeRecord, event: Event) -> ChangeRecord:
+    match event:
         case RolledBack():
             return replace(record, failure=record.condemned)
         case Retired():
             return replace(record, retired_at=event.at)
+        case Dropped():
+            return replace(record, dropped_at=event.at)
         case _:
             return record
 

@@ -59,6 +59,9 @@ class Event(StrEnum):
     LOCKED_OUT = "locked-out"
     RETIRED = "retired"
     RETIRE_REFUSED = "retire-refused"
+    RETIRE_UNANSWERED = "retire-unanswered"
+    RETIRE_WAITS = "retire-waits"
+    RETIRE_DROPPED = "retire-dropped"
     PAUSED = "paused"
     RESUMED = "resumed"
     JOB_ACCEPTED = "job-accepted"
@@ -128,6 +131,13 @@ CATALOGUE: dict[Event, Message] = {
     Event.LOCKED_OUT: Message("ca0948e162744c0794924c6bdeb295de", P.CRITICAL, "No set connects any more"),
     Event.RETIRED: Message("3591bef446f648a39901f8ea7661167b", P.NOTICE, "The replaced certificate is retired"),
     Event.RETIRE_REFUSED: Message("2b1cbee82c9c411abb14b1f7a5682625", P.WARNING, "A retirement was refused"),
+    Event.RETIRE_UNANSWERED: Message(
+        "8c9d93ffdd444acba1ff115885d5cb35", P.NOTICE, "A request for a retirement has no answer"
+    ),
+    Event.RETIRE_WAITS: Message(
+        "3c47db9e6b334c0789d7dc617174c987", P.WARNING, "A retirement waits for another program"
+    ),
+    Event.RETIRE_DROPPED: Message("86589e27971743afa21076b4b8f15892", P.NOTICE, "A retirement was dropped"),
     Event.PAUSED: Message("138aad38c69d494687e52c9076436ae9", P.NOTICE, "Scheduled changes are paused"),
     Event.RESUMED: Message("2fed28e43e1a40e69858e691846934a9", P.NOTICE, "Scheduled changes are resumed"),
     Event.JOB_ACCEPTED: Message("0f0050d6f749448388994d45cd44ab9d", P.NOTICE, "A job from the cloud begins"),

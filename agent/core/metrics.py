@@ -50,9 +50,23 @@ def _samples(document: Mapping[str, Any], history: tuple[ChangeRecord, ...], now
         yield "connection", "gauge", "State of the daemon's connection.", {"state": state}, link.get("state") == state
     text = "Whether another client is believed to use the agent's client id."
     yield "client_id_contested", "gauge", text, {}, bool(link.get("rival"))
-    waiting = len(document.get("retirements") or [])
-    yield "retirements", "gauge", "Certificates that are still to be retired.", {}, waiting
+    yield from _retirements(document)
     yield from _changes(history)
+
+
+def _retirements(document: Mapping[str, Any]) -> Iterator[Sample]:
+    found = document.get("retirements") or []
+    yield "retirements", "gauge", "Certificates that are still to be retired.", {}, len(found)
+    for key, text in (
+        ("refused", "Of those, the ones that the cloud refuses to retire."),
+        ("unanswered", "Of those, the ones for which the cloud gave no answer yet."),
+        ("waits_for", "Of those, the ones that another program may use still."),
+    ):
+        name = "retirements_waiting" if key == "waits_for" else f"retirements_{key}"
+        yield name, "gauge", text, {}, sum(bool(item.get(key)) for item in found)
+    for name, number in sorted(Counter(name for item in found for name in item.get("waits_for") or []).items()):
+        text = "Certificates whose retirement waits for a dependant."
+        yield "retirement_waits_for", "gauge", text, {"name": name}, number
 
 
 def _certificates(document: Mapping[str, Any], now: datetime) -> Iterator[Sample]:

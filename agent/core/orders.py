@@ -29,6 +29,7 @@ class Do(StrEnum):
     REHEARSE = "rehearse"  # all of a rotation that costs nothing
     EXAMINE = "examine"  # connect and try every permission, for the doctor
     NOTE_RETIRED = "note-retired"  # write down that the cloud accepted a retirement
+    DROP_RETIREMENT = "drop-retirement"  # write down that a certificate is not asked to be retired any more
     TAKE_DROP = "take-drop"  # take a signed bundle in from the inbox
     DOWNLOAD = "download"  # take a signed bundle in from a URL
     SERVE = "serve"  # have the dependants looked after, with neither store nor cloud
@@ -56,6 +57,7 @@ class Order:
         drop: The name of what lies in the inbox.
         url: Where a bundle is; it may be presigned, and then it is a secret.
         digest: The SHA-256 that the bundle's archive must have, or empty.
+        certificate: The beginning of a certificate's id.
         configuration: The text of the configuration in force, which the file may not be any more; empty for the file.
     """
 
@@ -76,6 +78,7 @@ class Order:
     drop: str = ""
     url: str = field(default="", repr=False)
     digest: str = ""
+    certificate: str = ""
     configuration: str = field(default="", repr=False)
 
 
@@ -109,6 +112,7 @@ def decode_order(line: bytes) -> Order:
         drop=node.optional_text("drop", limit=128) or "",
         url=node.optional_text("url", limit=MAX_URL) or "",
         digest=node.optional_text("digest", limit=64) or "",
+        certificate=node.optional_text("certificate", limit=64) or "",
         configuration=node.optional_text("configuration", limit=MAX_LINE) or "",
     )
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 DONE, DEGRADED, CRITICAL = 0, 1, 3
 
 LOCKED_OUT = "locked-out"  # the code of `agent.core.failure`, without its imports
+SHOWN_ID = 12  # hexadecimal digits of a certificate's id
+UNANSWERED = (
+    "Each replaced certificate stays active in the account until it is deactivated there, by hand or by a rule that "
+    "answers; set `rotation: {retire: false}` where this fleet retires by other means."
+)
 
 LONG_DOWN = timedelta(minutes=15)  # without a connection before it counts as a problem
 
@@ -48,7 +53,19 @@ def judge(document: Document, now: datetime) -> tuple[list[str], int]:
 
 def events(document: Document, now: datetime) -> dict[str, str]:
     """Return what the journal is to have of it once: the sentence, and its event of `agent.core.messages`."""
-    return {text: event for _, event, text in _findings(document, now) if event}
+    found = {text: event for _, event, text in _findings(document, now) if event}
+    return {**found, **dict(_notes(document, now))}
+
+
+def _notes(document: Document, now: datetime) -> Iterator[tuple[str, str]]:
+    """Return what is worth a line of the journal and is no fault: the sentence, and its event."""
+    for item in document.get("retirements") or []:
+        certificate, names = item["certificate_id"][:SHOWN_ID], ", ".join(item.get("waits_for") or [])
+        if names and instant(item["due"]) <= now:
+            yield f"The certificate {certificate} is not retired while it may be in use still: {names}.", "retire-waits"
+        if item.get("unanswered"):
+            text = f"The request to retire {certificate} has no answer: {item['unanswered']} {UNANSWERED}"
+            yield text, "retire-unanswered"
 
 
 def _findings(document: Document, now: datetime) -> Iterator[Finding]:
@@ -129,7 +146,9 @@ def _changes(document: Document) -> Iterator[Finding]:
         yield DEGRADED, "", f"The change in flight has trouble: {change['failure']['message']}"
     for item in document.get("retirements") or []:
         if item.get("refused"):
-            yield DEGRADED, "", f"The cloud refuses to retire {item['certificate_id'][:12]}: {item['refused']}"
+            certificate = item["certificate_id"][:SHOWN_ID]
+            stop = f"To have it not asked for any more: `iot-cert retire --drop {certificate}`."
+            yield DEGRADED, "", f"The cloud refuses to retire {certificate}: {item['refused']} {stop}"
 
 
 def _reserve(document: Document) -> Iterator[Finding]:
@@ -260,8 +279,19 @@ def _live_lines(document: Document) -> Iterator[tuple[str, str]]:
         yield "paused", f"until {clock_time(instant(pause['until']))}: {pause['reason']}"
     waiting = document.get("retirements") or []
     if waiting:
-        lines = [f"{item['certificate_id'][:12]} from {clock_time(instant(item['due']))}" for item in waiting]
-        yield "retiring", "\n".join(lines)
+        yield "retiring", "\n".join(_retiring_lines(waiting))
+    elif document.get("not_asked_for"):
+        yield "retiring", f"not asked for (rotation.retire is false): {document['not_asked_for']} left behind"
+
+
+def _retiring_lines(waiting: list[Document]) -> Iterator[str]:
+    for item in waiting:
+        names = ", ".join(item.get("waits_for") or [])
+        how = f", waits for {names}" if names else ""
+        how = f", refused{how}" if item.get("refused") else f", no answer yet{how}" if item.get("unanswered") else how
+        yield f"{item['certificate_id'][:SHOWN_ID]} from {clock_time(instant(item['due']))}{how}"
+    if any(item.get("unanswered") for item in waiting):
+        yield UNANSWERED
 
 
 def history_line(record: Document) -> str:

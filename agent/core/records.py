@@ -104,6 +104,7 @@ def _record(node: Node) -> ChangeRecord:
         unproven=node.flag("unproven"),
         degraded=_failure(node.optional_node("degraded")),
         brings=node.optional_text("brings", limit=64) or "",
+        dropped_at=node.optional_time("dropped_at"),
     )
 
 

@@ -88,6 +88,8 @@ def report(status: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
     anchors = current.get("anchors") or []
     failure = change.get("failure") or last.get("failure") or {}
     contested = bool((status.get("connection") or {}).get("rival"))
+    retiring = status.get("retirements") or []
+    waits_for = dict.fromkeys(name for item in retiring for name in item.get("waits_for") or [])
     told = {
         "agent": status.get("version"),
         "health": status.get("exit"),
@@ -106,7 +108,9 @@ def report(status: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
         "anchors": len(anchors) or None,
         "trustBundle": (current.get("trust") or {}).get("version"),
         "anchorsNotAfter": min((item.get("not_after") for item in anchors), default=None),
-        "retiring": len(status.get("retirements") or []),
+        "retiring": len(retiring),
+        "retiringWaitsFor": ", ".join(waits_for),
+        "retiringUnanswered": sum(bool(item.get("unanswered")) for item in retiring) or None,
         "clientIdContested": contested or None,
         WISH: wish.raw,
         "wishRefused": wish.refused,

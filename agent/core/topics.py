@@ -9,15 +9,21 @@ from __future__ import annotations
 from agent.core.shadow import NAME
 
 
-def needed(thing: str, template: str) -> tuple[str, ...]:
-    """Return every topic that a gateway must be allowed to subscribe to; a missing one shows before it hurts."""
+def needed(thing: str, template: str, *, retires: bool = True) -> tuple[str, ...]:
+    """Return every topic that a gateway must be allowed to subscribe to; a missing one shows before it hurts.
+
+    Args:
+        thing: The thing.
+        template: The template that registers its certificates.
+        retires: Whether it asks for what it left behind to be deactivated.
+    """
     requests = (
         "$aws/certificates/create-from-csr/json",
         f"$aws/provisioning-templates/{template}/provision/json",
         jobs_pending(thing),
         shadow_get(thing),
         shadow_update(thing),
-        retire(thing),
+        *([retire(thing)] if retires else []),
     )
     heard = (jobs_changed(thing), shadow_documents(thing))
     return (*(topic for request in requests for topic in answers(request)), *heard)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.adapters.peers import Role
-from agent.core import probation, verbs
+from agent.core import probation, retirement, verbs
 from agent.core.exits import Exit, of_error, of_outcome
 from agent.core.orders import Do, Order
 from agent.core.plain import PlainError, to_plain
@@ -68,8 +68,15 @@ class Daemon(Protocol):
     def set_pause(self, pause: Pause | None) -> None:
         """Pause, or end the pause; raises StoreError."""
 
-    def retire_now(self) -> int:
-        """Ask for the retirement of everything left behind, now; return how much that is."""
+    def retire_now(self, *, over: bool) -> int:
+        """Ask for the retirement of everything left behind, now; return how much that is.
+
+        Args:
+            over: Whether also that is asked for which other programs may use still.
+
+        Raises:
+            AgentError: It cannot be asked for.
+        """
 
 
 class Desk:
@@ -101,6 +108,7 @@ class Desk:
             "examine": self._examine,
             "go-on": self._go_on,
             "retire": self._retire,
+            "drop": self._drop_retirement,
             "pause": self._pause,
             "resume": self._resume,
         }
@@ -311,26 +319,45 @@ class Desk:
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
-    def _retire(self, client: Client, _request: Request) -> None:
-        count = self._daemon.retire_now()
+    def _retire(self, client: Client, request: Request) -> None:
+        count = self._daemon.retire_now(over=request.node.flag("now"))
+        self._retiring.append(client)
         if count == 0:
-            client.end({"event": "retired", "left": 0, "exit": int(Exit.DONE)})
+            self.retired()
             return
         client.send({"event": "accepted"})
-        self._retiring.append(client)
         client.on_gone(lambda: self._drop(client))
 
-    def retirement(self, left: int, refusal: str = "") -> None:
-        """Tell how far the retirements are."""
-        if left and not refusal:
+    def retired(self) -> None:
+        """Tell that all is retired that is not held back by another program, and what is."""
+        if not self._retiring:
             return
+        held = retirement.spared(self._daemon.outlook.retirements())
         waiting, self._retiring = self._retiring, []
         for client in waiting:
-            if refusal:
-                hint = "It is asked for again by itself; `iot-cert status` shows what is left."
-                client.refuse(refusal, hint, Exit.UNAVAILABLE)
+            if held is not None:
+                client.refuse(str(held), held.hint, Exit.REFUSED)
             else:
-                client.end({"event": "retired", "left": left, "exit": int(Exit.DONE)})
+                client.end({"event": "retired", "left": 0, "exit": int(Exit.DONE)})
+
+    def not_retired(self, why: str, code: Exit) -> None:
+        """Tell that a retirement was refused, or not answered."""
+        hint = "It is asked for again by itself; `iot-cert status` shows what is left."
+        if code is Exit.REFUSED:
+            hint += " `iot-cert retire --drop ID` stops that."
+        waiting, self._retiring = self._retiring, []
+        for client in waiting:
+            client.refuse(why, hint, code)
+
+    def _drop_retirement(self, client: Client, request: Request) -> None:
+        order = Order(do=Do.DROP_RETIREMENT, certificate=request.node.text("certificate", limit=64), orderly=True)
+        self._follow(client, request, at_once=False)
+        self._daemon.submit(order, client)
+
+    def answer(self, client: Client, message: dict[str, Any]) -> None:
+        """Tell the client that asked for something what came of it."""
+        self._drop(client)
+        client.end(message)
 
     def _pause(self, client: Client, request: Request) -> None:
         until = request.node.time("until")

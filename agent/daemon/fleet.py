@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent.adapters.clock import monotonic
-from agent.core import jobs, shadow, topics, troubles
+from agent.core import jobs, retirement, shadow, topics, troubles
 from agent.core.failure import FailureClass
 from agent.core.plain import PlainError
 from agent.core.replies import RETIRE, check_accepted
@@ -69,8 +69,8 @@ class Gateway(Protocol):
     def retired(self, due: Retirement) -> None:
         """The cloud accepted a retirement."""
 
-    def retire_refused(self, text: str) -> None:
-        """A retirement was not accepted."""
+    def not_retired(self, due: Retirement, text: str, *, refused: bool) -> None:
+        """A retirement was refused, or not answered."""
 
     def tell(self, event: str, text: str, **fields: Any) -> None:
         """Write to the log."""
@@ -109,9 +109,10 @@ class Fleet:
         self._shadow_again: Timer | None = None
         self._under_way: set[str] = set()
         self._news = False
-        self._retiring: str | None = None
+        self._retiring: str | None = None  # the certificate that is asked for
         self._retire_tries: dict[str, tuple[int, float]] = {}
         self.refused: dict[str, str] = {}
+        self.unanswered: dict[str, str] = {}
 
     # -- the link --------------------------------------------------------------------------------------------------
 
@@ -131,6 +132,10 @@ class Fleet:
     def disconnected(self) -> None:
         """Nothing can be said or heard."""
         self._link = None
+        if self._retiring is not None:  # where that is what costs the connection, it must not cost every one
+            tries, _ = self._retire_tries.get(self._retiring, (0, 0.0))
+            self._retire_tries[self._retiring] = (tries + 1, self._not_before(tries) if tries else 0.0)
+            self._retiring = None
 
     def _request(self, operation: str, topic: str, body: dict[str, Any], done: Callable[[bytes], None],
                  failed: Callable[[Failure], None] | None = None) -> None:  # fmt: skip
@@ -391,7 +396,8 @@ class Fleet:
 
         def accepted(_payload: bytes) -> None:
             self._retiring = None
-            self.refused.pop(due.certificate_id, None)
+            for told in (self.refused, self.unanswered):
+                told.pop(due.certificate_id, None)
             self._gateway.retired(due)
 
         body = {"certificateId": due.certificate_id}
@@ -407,11 +413,18 @@ class Fleet:
     def _not_retired(self, due: Retirement, failure: Failure) -> None:
         self._retiring = None
         tries = self._retire_tries.get(due.certificate_id, (0, 0.0))[0] + 1
-        delay = _RETIRE_AGAIN.delay(tries, 0.5 + 0.5 * self._chance())
-        self._retire_tries[due.certificate_id] = (tries, monotonic() + delay)
-        self.refused[due.certificate_id] = failure.message
-        self._gateway.tell("retire-refused", f"{due.certificate_id[:12]} is not retired yet: {failure.message}")
-        self._gateway.retire_refused(failure.message)
+        self._retire_tries[due.certificate_id] = (tries, self._not_before(tries))
+        refused = retirement.is_refusal(failure)
+        last, before = (self.refused, self.unanswered) if refused else (self.unanswered, self.refused)
+        last[due.certificate_id] = failure.message
+        before.pop(due.certificate_id, None)
+        if refused:
+            self._gateway.tell("retire-refused", f"{due.certificate_id[:12]} is not retired: {failure.message}")
+        self._gateway.not_retired(due, failure.message, refused=refused)
+
+    def _not_before(self, tries: int) -> float:
+        """Return when a retirement may be asked for again, by the monotonic clock."""
+        return monotonic() + _RETIRE_AGAIN.delay(tries, 0.5 + 0.5 * self._chance())
 
     def next_retirement(self) -> float | None:
         """Return the seconds until a retirement that failed may be asked for again."""

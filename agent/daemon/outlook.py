@@ -22,7 +22,6 @@ from agent.daemon.archive import Archive
 from agent.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -241,7 +240,14 @@ class Outlook:
         return schedule.Subject(not_before=not_before, not_after=not_after, splay=self._set["splay"])
 
     def retirements(self) -> tuple[retirement.Retirement, ...]:
-        """Return the certificates that are still to be retired."""
+        """Return the certificates that are still to be retired, and what each waits for."""
+        found = self._left_behind()
+        if not found or not self.config.rotation.retire:
+            return ()
+        behind = standing.behind(self.config.dependants, self.config.deploy_dir, self.generation)
+        return retirement.waiting(found, self.history, behind)
+
+    def _left_behind(self) -> tuple[retirement.Retirement, ...]:
         in_use = retirement.resting_on(self._set["certificate"]["sha256"] if self._set else None, self.change)
         return retirement.outstanding(self.history, in_use, self.config.rotation.grace)
 
@@ -254,7 +260,7 @@ class Outlook:
         stuck: str,
         unseen: str,
         configuration_refused: str,
-        refusals: Mapping[str, str],
+        answers: retirement.Answers,
         unserved: str,
     ) -> dict[str, Any]:
         """Return the status document as of now; the arguments are what only the daemon knows."""
@@ -269,9 +275,8 @@ class Outlook:
             "last": self._archive.last,
             "plan": to_plain(self.plan()),
             "pause": to_plain(pause) if pause else None,
-            "retirements": [
-                {**to_plain(item), "refused": refusals.get(item.certificate_id, "")} for item in self.retirements()
-            ],
+            "retirements": retirement.plainly(self.retirements(), answers),
+            "not_asked_for": 0 if self.config.rotation.retire else len(self._left_behind()),
             "dependants": standing.document(self.config.dependants, self.config.deploy_dir, unserved),
             "connection": connection,
             "stuck": stuck,

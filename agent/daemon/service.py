@@ -118,7 +118,8 @@ class Daemon:
         self._dependants = Dependants(self.loop, start_worker, self._chance, self.consider)
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
-        self._told, self._climbed, self._hurried = set[str](), set[str](), set[str]()
+        self._told, self._climbed = set[str](), set[str]()
+        self._hurried: dict[str, bool] = {}
         self._publisher = Publisher(config.runtime_dir)
         self._state_lock = locks.LifeLock(config.state_dir / locks.DAEMON)
         self._unlocked = ""
@@ -354,7 +355,7 @@ class Daemon:
             self.loop.later(0.05, self.loop.stop)  # the goodbye is said
             return
         if self.session.state in {"down", "taken-over"}:
-            self.desk.retirement(len(self.outlook.retirements()), why)
+            self.desk.not_retired(why, Exit.UNAVAILABLE)
         self._watch_routes()
         if self._down_since is None:
             self._down_since = self.outlook.now()
@@ -449,6 +450,7 @@ class Daemon:
             self._on_error(order, client, error)
         self._follow_up(order, client, end)
         self._tell_bundle(order, end.get("bundle"))
+        self._tell_dropped(client, end.get("dropped"))
         self._tell_end(order, end)
         if not (error and error.get("busy")):  # whoever has the store connects with the client id, too
             self.session.use(self.outlook.current())
@@ -519,13 +521,21 @@ class Daemon:
         else:
             self.fleet.refuse(order.order, str(told["code"]), str(told["message"]))
 
+    def _tell_dropped(self, client: Client | None, text: str | None) -> None:
+        """Tell who asked for it that a certificate is not asked to be retired any more."""
+        if text is None:
+            return
+        self._tell(messages.Event.RETIRE_DROPPED, text)
+        if client is not None:
+            self.desk.answer(client, {"event": "dropped", "text": text, "exit": int(Exit.DONE)})
+
     def _tell_end(self, order: Order, end: dict[str, Any]) -> None:
         if "rehearsal" in end:
             self.desk.ended({"event": "rehearsal", "text": end["rehearsal"], "exit": int(Exit.DONE)})
         elif "examination" in end:
             self.desk.ended({"event": "examination", "lines": end["examination"], "exit": int(Exit.DONE)})
         elif order.do is Do.NOTE_RETIRED:
-            self.desk.retirement(len(self.outlook.retirements()))
+            self._conclude_retiring()
         elif end.get("repeats"):
             has = {"change": end["repeats"], "current": self.outlook.generation, "repeated": True}
             self.desk.ended({"event": "outcome", **has, "exit": int(Exit.DONE)})
@@ -721,27 +731,49 @@ class Daemon:
         if not settled or self.session.link is None:
             return
         for due in self.outlook.retirements():
-            if (due.certificate_id in self._hurried or due.due <= self.outlook.now()) and self.fleet.retire(due):
+            if self._may_be_retired(due) and self.fleet.retire(due):
                 return
+        self._conclude_retiring()
 
-    def retire_now(self) -> int:
+    def _may_be_retired(self, due: retirement.Retirement) -> bool:
+        """Whether it is time for one, and nothing uses it; a person's word goes over the grace, or over both."""
+        hurried, over = due.certificate_id in self._hurried, self._hurried.get(due.certificate_id, False)
+        return (hurried or due.due <= self.outlook.now()) and (over or not due.waits_for)
+
+    def retire_now(self, *, over: bool) -> int:
         """See `agent.daemon.desk.Daemon`."""
-        left = len(self.outlook.retirements())
-        if left and self.session.link is None and self.session.state in {"down", "taken-over"}:
+        if not self.outlook.config.rotation.retire:
+            raise retirement.not_asked_for()
+        found = [item for item in self.outlook.retirements() if over or not item.waits_for]
+        if found and self.session.link is None and self.session.state in {"down", "taken-over"}:
             raise AgentError(f"There is no connection to ask over: {self.session.why}", hint="Try again later.")
-        self._hurried = {item.certificate_id for item in self.outlook.retirements()}
+        self._hurried |= {item.certificate_id: over for item in found}
         self.fleet.forgive()
         self.loop.post(self.consider)
-        return left
+        return len(found)
+
+    def _conclude_retiring(self) -> None:
+        """Tell who waits for it when nothing is left that is to be retired at once."""
+        if self._hurried:
+            left = {item.certificate_id for item in self.outlook.retirements() if self._may_be_retired(item)}
+            self._hurried = {name: over for name, over in self._hurried.items() if name in left}
+        if not self._hurried:
+            self.desk.retired()
 
     def retired(self, due: retirement.Retirement) -> None:
         """See `agent.daemon.fleet.Gateway`."""
         self.submit(Order(do=Do.NOTE_RETIRED, change=due.change, orderly=True))
 
-    def retire_refused(self, text: str) -> None:
+    def not_retired(self, due: retirement.Retirement, text: str, *, refused: bool) -> None:
         """See `agent.daemon.fleet.Gateway`."""
-        self._hurried.clear()
-        self.desk.retirement(len(self.outlook.retirements()), text)
+        if refused:
+            self._hurried.pop(due.certificate_id, None)
+        else:
+            self._hurried.clear()  # the next one would have to wait as long, and for the same
+        self.desk.not_retired(
+            f"{due.certificate_id[: retirement.SHOWN_ID]} is not retired: {text}",
+            Exit.REFUSED if refused else Exit.UNAVAILABLE,
+        )
         self.consider()
 
     # -- telling ---------------------------------------------------------------------------------------------------
@@ -773,7 +805,7 @@ class Daemon:
             stuck=self._stuck,
             unseen=self._unseen,
             configuration_refused=self._refused_configuration,
-            refusals=self.fleet.refused,
+            answers=retirement.Answers(refused=self.fleet.refused, unanswered=self.fleet.unanswered),
             unserved=self._dependants.problem,
         )
 

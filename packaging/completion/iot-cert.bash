@@ -7,7 +7,7 @@ _iot_cert() {
     case $before in
         --config | --anchors | --archive | --public-key | --from | --password-file | --output) COMPREPLY=($(compgen -f -- "$word")); return ;;
         --dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
-        --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible) return ;;
+        --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible | --drop) return ;;
         --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing) return ;;
     esac
     for item in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -28,6 +28,7 @@ _iot_cert() {
         deploy) words="--json --afresh --serve" ;;
         support-bundle) words="--json --output" ;;
         pause) words="--json --reason" ;;
+        retire) words="--json --now --drop" ;;
         check) words="--json configuration disk files clock set anchors watched endpoint dns tcp tls server connect"
             words="$words permissions daemon dependants" ;;
         "trust check") words="--json --any $(compgen -f -- "$word")" ;;

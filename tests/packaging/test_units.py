@@ -22,7 +22,9 @@ SERVICE = SYSTEMD / "iot-cert-agent.service"
 SOCKET = SYSTEMD / "iot-cert-agent.socket"
 CATALOGUE = SYSTEMD / "iot-cert-agent.catalog"
 
-VERBS = {"status", "check", "explain", "history", "rotate", "rollback", "retire", "pause", "resume"}
+VERBS = {"status", "check", "explain", "history", "rotate", "rollback", "pause", "resume"} | {
+    f"retire{option}" for option in ("", " --now", " --drop ID")
+}
 FIELDS = {"CHANGE", "PHASE", "GENERATION", "FAILURE_CLASS", "FAILURE_CODE"}
 COLUMNS = 76  # `journalctl -x` indents by three, and a serial console has eighty
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from rig import THING
 
 from agent.core import troubles
 from agent.core.lifecycle import Phase
@@ -30,6 +32,24 @@ def files(path: Path) -> dict[str, bytes]:
 
 
 # -- a rehearsal ---------------------------------------------------------------------------------------------------
+
+
+def test_where_nothing_is_to_be_retired_its_topics_are_not_needed(gateway: Rig) -> None:
+    """A policy without them is sound there; anywhere else the rehearsal and the doctor name them."""
+    policy = gateway.entry(2).policy
+    assert policy is not None
+    own = "iot-cert-agent/"
+    gateway.entry(2).policy = replace(
+        policy, subscribe=tuple(item for item in policy.subscribe if not item.startswith(own))
+    )
+    topics = tuple(f"{own}{THING}/retire/{verdict}" for verdict in ("accepted", "rejected"))
+
+    assert gateway.engine.examine().denied == topics
+    with pytest.raises(CloudError, match=rf"subscribe to {topics[0]}, {topics[1]}"):
+        gateway.engine.rehearse()
+    gateway.configure(retire=False)
+    assert gateway.engine.examine().denied == ()
+    assert gateway.engine.rehearse() == SENTENCE
 
 
 def test_a_rehearsal_does_all_that_costs_nothing(gateway: Rig) -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from agent.core import troubles
+from agent.cli.telling import tell_outcome
+from agent.core import retirement, troubles
+from agent.core.exits import Exit
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
+from agent.core.overview import history_line
+from agent.core.records import public
 from agent.core.retirement import Retirement, outstanding
 from agent.core.values import Kind, Origin
+from agent.core.wording import clock_time
 from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import TOKEN_MARK, Effect, Operation
 
 if TYPE_CHECKING:
     from rig import Rig
+
+    from agent.cli.output import Output
 
 DAY = timedelta(days=1)
 GRACE = 7 * DAY
@@ -290,3 +299,248 @@ def test_a_rotation_after_a_retirement_goes_back_within_probation(gateway: Rig) 
     assert outcome.record.phase is Phase.ROLLED_BACK
     assert gateway.store.current() == 2
     assert gateway.connects()
+
+
+# -- what other programs use still ---------------------------------------------------------------------------------
+
+
+def test_what_another_program_may_use_is_not_asked_for(gateway: Rig) -> None:
+    """Not even by a caller that has forgotten to look; a person's word is that nothing is waited for."""
+    due = replace(only(gateway), waits_for=("bridge.service", "copy /etc/app.pem"))
+    with pytest.raises(RefusedError, match=r"may use still: bridge\.service, copy /etc/app\.pem") as refusal:
+        gateway.engine.retire(due)
+
+    assert gateway.asked(Operation.RETIRE) == 0
+    assert gateway.entry(1).status is Status.ACTIVE
+    assert "iot-cert retire --now" in refusal.value.hint
+    gateway.engine.retire(replace(due, waits_for=()))
+    assert gateway.entry(1).status is Status.INACTIVE
+
+
+def test_the_set_that_a_program_took_up_last_is_kept_on_disk(gateway: Rig) -> None:
+    """However many rotations it fails at: what it reads by its number must not vanish; nor is all kept for ever."""
+    gateway.configure(keep=0)
+    gateway.programs.stubborn = True
+    for _ in range(4):
+        gateway.clock.advance(days=2)
+        assert gateway.rotate().record.degraded is not None
+    assert gateway.programs.uses == 2
+    assert gateway.generations == ["000002", "000005", "000006"]
+    gateway.programs.stubborn = False
+    gateway.clock.advance(days=2)
+    assert gateway.rotate().record.degraded is None
+    assert gateway.generations == ["000006", "000007"]
+
+
+def test_a_change_that_goes_on_without_a_program_names_it(gateway: Rig) -> None:
+    """In the history, in the status and in what the command says at the end."""
+    gateway.programs.stubborn = True
+    outcome = gateway.rotate()
+    record = public(gateway.store.history()[-1])
+
+    assert outcome.record.degraded is not None
+    assert "bridge.service" in outcome.record.degraded.message
+    assert "(without this: bridge.service is failed" in history_line(record)
+    assert "without this: bridge.service is failed" in told(record)
+    gateway.programs.stubborn = False
+    gateway.clock.advance(days=2)
+    gateway.rotate()
+    assert "without" not in told(public(gateway.store.history()[-1]))
+
+
+def told(record: dict[str, Any]) -> str:
+    """Return what the command says of a change that has ended."""
+    output = Listener()
+    tell_outcome(cast("Output", output), record, None, 3, Exit.DEGRADED)
+    return "\n".join(output.lines)
+
+
+class Listener:
+    """An output that keeps what it is told."""
+
+    as_json = False
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        """Keep it."""
+        self.lines.append(text)
+
+
+# -- what is not asked for any more --------------------------------------------------------------------------------
+
+
+def test_a_certificate_that_the_cloud_will_never_retire_can_be_dropped(gateway: Rig) -> None:
+    """It was given to another thing, say. Written down once, it is not asked for again, ever."""
+    due = only(gateway)
+    gateway.entry(1).thing_name = "gw-0043"
+    with pytest.raises(CloudError, match="no such certificate"):
+        gateway.engine.retire(due)
+    said = gateway.engine.drop(due.certificate_id[:8])
+
+    assert said == (
+        f"The certificate {due.certificate_id} is not asked to be retired any more; it may be active in the cloud."
+    )
+    assert waiting(gateway) == ()
+    record = gateway.store.history()[-1]
+    assert (record.phase, record.dropped_at, record.retired_at) == (Phase.COMMITTED, gateway.clock.now(), None)
+    gateway.restart()
+    assert waiting(gateway) == ()
+    gateway.clock.advance(days=2)
+    gateway.rotate()
+    assert only(gateway).certificate_id == gateway.certificate(2)
+
+
+def test_to_drop_it_again_says_so_and_writes_nothing(gateway: Rig) -> None:
+    """A second request learns that it is done; so does one for what was retired."""
+    due = only(gateway)
+    gateway.engine.drop(due.certificate_id)
+    size, at = (gateway.path / "history.jsonl").stat().st_size, gateway.clock.now()
+    gateway.clock.advance(days=1)
+
+    assert gateway.engine.drop(due.certificate_id[:12]) == (
+        f"The certificate {due.certificate_id} was dropped at {clock_time(at)} already."
+    )
+    assert (gateway.path / "history.jsonl").stat().st_size == size
+    gateway.rotate()
+    last = only(gateway)
+    gateway.engine.retire(last)
+    assert "was retired at" in gateway.engine.drop(last.certificate_id)
+    assert gateway.store.history()[-1].dropped_at is None
+
+
+def test_neither_an_unknown_certificate_nor_the_one_in_use_can_be_dropped(gateway: Rig) -> None:
+    """Nor what a change in flight rests on; nothing is written down."""
+    for prefix in ("f" * 8, gateway.certificate(2)[:10]):
+        with pytest.raises(RefusedError):
+            gateway.engine.drop(prefix)
+    gateway.run(Kind.ROLLBACK)
+    gateway.to_probation()
+    with pytest.raises(RefusedError, match="is in use"):
+        gateway.engine.drop(gateway.certificate(1))
+    assert all(record.dropped_at is None for record in gateway.store.history())
+
+
+def test_a_retirement_that_was_under_way_when_it_was_dropped_is_noted_all_the_same(gateway: Rig) -> None:
+    """The cloud's word counts, too."""
+    due = only(gateway)
+    gateway.engine.drop(due.certificate_id)
+    gateway.engine.note_retired(due.change)
+
+    assert gateway.store.history()[-1].phase is Phase.RETIRED
+    assert waiting(gateway) == ()
+
+
+# -- what a damaged record leaves behind ---------------------------------------------------------------------------
+
+
+def lose_record(rig: Rig, data: bytes = bytes(400)) -> None:
+    """Let the record of the change in flight be damaged while the gateway is off, and start it again."""
+    (rig.path / "change.json").write_bytes(data)
+    assert rig.restart() is None
+    assert rig.at_rest
+
+
+def half(rig: Rig) -> bytes:
+    """Return the record of the change in flight as a write that was cut off leaves it: its end is zeros."""
+    data = (rig.path / "change.json").read_bytes()
+    return data[:-40] + bytes(40)
+
+
+LEFT_BEHIND = [Phase.PREPARED, Phase.PROVEN]
+
+
+@pytest.mark.parametrize("phase", LEFT_BEHIND)
+@pytest.mark.parametrize("legible", [False, True])
+def test_the_certificate_of_a_change_whose_record_was_damaged_is_retired(
+    gateway: Rig, phase: Phase, *, legible: bool
+) -> None:
+    """Nothing of the record need be legible, since its generation says which certificate that is."""
+    change = gateway.run_to(Kind.ROTATE, phase)
+    orphan = gateway.certificate(3)
+    assert gateway.cloud.registry[orphan].status is Status.ACTIVE
+    lose_record(gateway, half(gateway) if legible else bytes(400))
+
+    record = gateway.store.history()[-1]
+    assert (record.id, record.generation, record.phase) == (change.id, 3, Phase.REJECTED)
+    assert f"The certificate {orphan} that it had got is left behind" in gateway.log.text
+    assert [item.certificate_id for item in waiting(gateway)] == [gateway.certificate(1), orphan]
+    gateway.engine.retire(waiting(gateway)[-1])
+    assert gateway.cloud.registry[orphan].status is Status.INACTIVE
+    assert gateway.in_use() == (2, 1)
+    assert gateway.connects()
+    assert gateway.rotate().record.generation == 4
+
+
+def test_a_certificate_that_had_just_been_registered_is_known_by_the_text(gateway: Rig) -> None:
+    """There is no generation yet; what is legible of the record names it."""
+    gateway.run_to(Kind.ROTATE, Phase.REGISTERED)
+    record = gateway.store.change()
+    assert record is not None
+    assert record.issued is not None
+    lose_record(gateway, half(gateway))
+
+    found = waiting(gateway)[-1]
+    assert found.certificate_id == record.issued.certificate_id
+    assert found.change == record.id
+    gateway.engine.retire(found)
+    assert gateway.cloud.registry[found.certificate_id].status is Status.INACTIVE
+    assert gateway.generations == ["000001", "000002"]
+
+
+@pytest.mark.parametrize("legible", [False, True])
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_set_in_use_stays_in_use_when_the_record_that_put_it_there_is_damaged(
+    gateway: Rig, phase: Phase, *, legible: bool
+) -> None:
+    """What it replaced is left behind, and retired over the connection of what is in use."""
+    gateway.run_to(Kind.ROTATE, phase)
+    lose_record(gateway, half(gateway) if legible else bytes(400))
+
+    assert gateway.in_use() == (3, 2)
+    assert [item.certificate_id for item in waiting(gateway)] == [gateway.certificate(1), gateway.certificate(2)]
+    assert "Generation 3, which it had put in use, stays in use." in gateway.log.text
+    for due in waiting(gateway):
+        gateway.engine.retire(due)
+    assert gateway.entry(3).status is Status.ACTIVE
+    assert gateway.connects()
+    gateway.clock.advance(days=2)
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+    assert only(gateway).certificate_id == gateway.certificate(3)
+
+
+def test_what_was_gone_back_to_is_in_use_whatever_a_damaged_record_left_behind(gateway: Rig) -> None:
+    """A person goes back to the set that was replaced: now that one is spared, and the other is left behind."""
+    gateway.run_to(Kind.ROTATE, Phase.DEPLOYED)
+    lose_record(gateway)
+    gateway.run(Kind.ROLLBACK)
+
+    assert gateway.store.current() == 2
+    assert [item.certificate_id for item in waiting(gateway)] == [gateway.certificate(1), gateway.certificate(3)]
+
+
+def test_the_requests_of_a_change_whose_record_was_damaged_count(gateway: Rig) -> None:
+    """A gateway that loses its record each time asks for no more than its daily limit all the same."""
+    limit = gateway.settings.limits.daily_limit
+    for number in range(limit):
+        gateway.run_to(Kind.ROTATE, Phase.PREPARED)
+        lost = gateway.path / "change.json"
+        lost.write_bytes(bytes(400))
+        os.utime(lost, (number, number))  # all of them were written at another time
+        assert gateway.restart() is None
+    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    outcome = gateway.follow(patience=timedelta(minutes=5))
+
+    assert outcome.wait is not None
+    assert outcome.wait.code == "budget"
+    assert gateway.asked(Operation.CREATE, "200") == 2 + limit
+
+
+def test_what_a_damaged_record_left_behind_may_be_with_other_programs(gateway: Rig) -> None:
+    """Whether it was in use for a while is not known, so it waits for them."""
+    gateway.run_to(Kind.ROTATE, Phase.PREPARED)
+    lose_record(gateway)
+    found = retirement.waiting(waiting(gateway), gateway.store.history(), ("bridge.service",))
+
+    assert [item.waits_for for item in found] == [("bridge.service",)] * 2

@@ -293,7 +293,13 @@ class Asked:
 
 
 class ListLink:
-    """A link whose answers the test gives. As with the real one, each request is answered once at most."""
+    """A link whose answers the test gives. As with the real one, each request is answered once at most.
+
+    Attributes:
+        up: As the session's owner looks at it.
+    """
+
+    up = True
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -367,6 +373,7 @@ class ListGateway:
     suggested: list[Suggestion | None] = field(default_factory=list)
     retirements: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    silences: list[str] = field(default_factory=list)
     told: list[tuple[Event, str]] = field(default_factory=list)
 
     def record_for(self, order: str) -> ChangeRecord | None:
@@ -405,9 +412,9 @@ class ListGateway:
         """Note it."""
         self.retirements.append(due.certificate_id)
 
-    def retire_refused(self, text: str) -> None:
+    def not_retired(self, due: Retirement, text: str, *, refused: bool) -> None:
         """Note it."""
-        self.refusals.append(text)
+        (self.refusals if refused else self.silences).append(f"{due.certificate_id}: {text}")
 
     def tell(self, event: str, text: str, **fields: Any) -> None:
         """Note it under its name in the catalogue."""

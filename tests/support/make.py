@@ -164,6 +164,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "dependants": None,
         "plan": {"due": False, "why": "its turn has not come", "code": "scheduled", "at": at, "kind": "rotate"},
         "retirements": [],
+        "not_asked_for": 0,
         "health": [],
         "exit": 0,
     }

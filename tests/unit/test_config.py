@@ -61,6 +61,7 @@ rotation:
   probation: 10m
   daily_limit: 4
   keep: 0
+  retire: false
   grace: 14d
   inhibit_file: /run/gateway/busy
   replaced_by_hand: restore
@@ -110,6 +111,7 @@ def test_every_key_is_understood(tmp_path: Path) -> None:
     assert loaded.enrollment.parameters["Board"] == config.FileValue(path=Path("/sys/class/dmi/id/product_serial"))
     assert loaded.rotation.keep == 0
     assert loaded.rotation.grace == timedelta(days=14)
+    assert loaded.rotation.retire is False
     assert loaded.rotation.inhibit_file == Path("/run/gateway/busy")
     assert loaded.rotation.by_hand is ByHand.RESTORE
     assert loaded.rotation.maintenance == (
@@ -135,7 +137,7 @@ def test_nothing_holds_a_change_unless_it_is_configured(tmp_path: Path) -> None:
     rotation = config.load(write(tmp_path, MINIMUM)).rotation
 
     assert (rotation.maintenance, rotation.inhibit_file) == ((), None)
-    assert (rotation.grace, rotation.by_hand) == (timedelta(days=7), ByHand.ADOPT)
+    assert (rotation.grace, rotation.by_hand, rotation.retire) == (timedelta(days=7), ByHand.ADOPT, True)
     empty = config.load(write(tmp_path, MINIMUM + "rotation: {maintenance: [], inhibit_file: }\n")).rotation
     assert empty == rotation
 
@@ -178,6 +180,7 @@ WINDOW_HOURS = 'from: "02:00"\n      to: "04:00"'
 @pytest.mark.parametrize(
     ("line", "text", "expected"),
     [
+        (3, "  retire: never", "rotation.retire: true or false is expected, not 'never'"),
         (3, "  grace: 7", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected, not '7'"),
         (3, "  grace: [7d]", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected"),
         (3, "  confirm: 0s", "rotation.confirm: a duration from 1s to 30d is expected, not '0s'"),

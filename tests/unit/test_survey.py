@@ -15,8 +15,10 @@ from rig import THING, Rig
 
 from agent import survey
 from agent.adapters import pauses
+from agent.adapters.standing import REPORT
 from agent.config import Config, EnrollmentConfig, load
 from agent.core import overview, timekeeping
+from agent.core.dependants import Report, Step, encode_report
 from agent.core.lifecycle import Phase
 from agent.core.plain import encode
 from agent.core.policy import renewal_window, splay
@@ -316,6 +318,50 @@ def test_a_replaced_certificate_waits_for_its_retirement(rig: Rig) -> None:
     assert last.committed_at is not None
     assert found.due == last.committed_at + 2 * DAY
     assert document(rig)["retirements"][0]["certificate_id"] == old
+
+
+DEPENDANTS = "dependants: [{unit: nginx.service}, {unit: bridge.service}]\n"
+
+
+def served(rig: Rig, generation: int, **problems: str) -> None:
+    """Write down how the two dependants stand."""
+    steps = tuple(Step(name=f"{name}.service", problem=problems.get(name, "")) for name in ("nginx", "bridge"))
+    report = Report(at=rig.clock.now(), generation=generation, set="ab" * 32, steps=steps)
+    (rig.path.parent / REPORT).write_bytes(encode_report(report))
+
+
+def test_a_replaced_certificate_waits_for_programs_that_may_use_it(rig: Rig) -> None:
+    """Before anything is known of them, while one of them fails, and while they have the set before."""
+    more = f"{DEPENDANTS}deploy_dir: {rig.path.parent}\n"
+    rig.enroll()
+    rig.rotate()
+
+    def waits_for() -> list[str]:
+        (found,) = document(rig, more)["retirements"]
+        names: list[str] = found["waits_for"]
+        return names
+
+    assert waits_for() == ["nginx.service", "bridge.service"]
+    served(rig, 1)
+    assert waits_for() == ["nginx.service", "bridge.service"]
+    served(rig, 2, bridge="bridge.service is failed.")
+    assert waits_for() == ["bridge.service"]
+    served(rig, 2)
+    assert waits_for() == []
+    assert document(rig)["retirements"][0]["waits_for"] == []
+
+
+def test_where_nothing_is_to_be_asked_for_nothing_is_listed(rig: Rig) -> None:
+    """What was left behind is counted all the same, and is no fault."""
+    rig.enroll()
+    rig.rotate()
+    rig.clock.advance(days=30)
+    found = document(rig, "rotation: {retire: false}\n")
+
+    assert (found["retirements"], found["not_asked_for"]) == ([], 1)
+    assert (found["exit"], found["health"]) == (overview.DONE, [])
+    assert survey.retirements(config(rig, "rotation: {retire: false}\n"), look(rig)) == ()
+    assert document(rig)["not_asked_for"] == 0
 
 
 def test_what_a_change_in_flight_replaces_is_in_use(rig: Rig) -> None:

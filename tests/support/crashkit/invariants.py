@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agent.adapters import generations, keys
 from agent.adapters.store import Recovery, Store
 from agent.errors import AgentError
+from crashkit.material import NOW
 from crashkit.tree import differences, snapshot
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def recover(path: Path) -> Recovery:
     try:
         with Store(path) as store:
             store.lock()
-            return store.recover()
+            return store.recover(NOW)
     except AgentError as error:
         raise InvariantError(f"the store cannot be recovered: {error}") from error
 

@@ -13,6 +13,7 @@ from agent.adapters.reserve import NAME
 from agent.adapters.store import Store
 from agent.core.values import Kind
 from crashkit import scripts
+from crashkit.material import NOW
 from crashkit.scripts import Plan, Verdict
 from crashkit.tree import Tree, materialise, snapshot
 
@@ -85,7 +86,7 @@ def only_the_reserve() -> Tree:
         path = workplace.lay_out({})
         with Store(path) as store:
             store.lock()
-            store.recover()
+            store.recover(NOW)
         return {name: entry for name, entry in snapshot(path).items() if name.startswith(NAME)}
 
 

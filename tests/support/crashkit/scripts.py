@@ -222,7 +222,7 @@ def carry_out(path: Path, plan: Plan) -> None:
     """Begin the change, or go on with it, and bring it to its end; then prune."""
     with Store(path) as store:
         store.lock()
-        found = store.recover().change
+        found = store.recover(NOW).change
         if found is not None or all(record.id != plan.change for record in store.history()):
             record = plan.first_record() if found is None else advance(found, Resumed(at=NOW))
             driver = Driver(store=store, plan=plan, record=record)

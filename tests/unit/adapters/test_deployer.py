@@ -442,7 +442,7 @@ def test_together_they_have_a_time(house: House, monkeypatch: pytest.MonkeyPatch
         slow_programs(patched, LONGEST.total_seconds())
         problems = house.problems(house.serve(Occasion.ACTIVATED))
     assert list(problems) == ["hook 20-late", NAME]
-    assert all(said.startswith("The others took more than ") for said in problems.values())
+    assert all(said.startswith(f"{name} was not come to: ") for name, said in problems.items())
     assert house.systemctl.calls == []
 
     assert house.serve().problems == ()
@@ -484,7 +484,7 @@ def test_the_last_one_takes_no_more_than_is_left(house: House, monkeypatch: pyte
     assert time.now - began == pytest.approx(most)
     assert who == "health" or given == [pytest.approx(most)]
     last = "hook 20-late" if who == "hook" else OTHER
-    assert problems[last].startswith("The others took more than ")
+    assert problems[last].startswith(f"{last} was not come to: the others took more than ")
     assert len(problems) == (1 if who == "health" else 2)
 
 
@@ -505,6 +505,19 @@ def test_who_takes_a_change_back_is_configured_for_each(house: House, who: str, 
 
     assert caught.value.failure.kind is FailureClass.DEPENDANT
     assert caught.value.failure.decisive == (on_failure is OnFailure.ROLL_BACK)
+
+
+def test_where_there_is_no_set_to_serve_all_are_named(house: House) -> None:
+    """What the change goes on without is told with the names."""
+    house.copies = (Copy(to=house.place / "copy", content=Content.CHAIN),)
+    house.hook("10-good")
+    house.unit()
+    (house.state / "current").unlink()
+    with pytest.raises(CloudError) as caught:
+        house.deployer.take_up(Occasion.ACTIVATED)
+
+    assert str(caught.value).startswith("The dependants could not be served: ")
+    assert str(caught.value).endswith(f" Not served: copy {house.place / 'copy'}, hook 10-good, {NAME}.")
 
 
 def test_when_all_use_the_set_nothing_is_raised(house: House) -> None:

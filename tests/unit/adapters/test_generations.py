@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit.material import THING, material
+from crashkit.material import NOW, THING, material
 from crashkit.scenarios import rotated
 from crashkit.tree import materialise
 
@@ -283,7 +283,7 @@ def test_a_damaged_generation_never_becomes_current(tmp_path: Path, file: str) -
         for move in (store.activate, lambda number: store.roll_back(number, 2)):
             with pytest.raises(StoreError):
                 move(3)
-        assert "Generation 2 is whole and is current now." in store.recover().notes[0]
+        assert "Generation 2 is whole and is current now." in store.recover(NOW).notes[0]
         assert (store.current(), store.previous()) == (2, 1)
 
 

@@ -336,6 +336,15 @@ def test_a_problem_is_a_failure_and_decides_as_it_is_configured(desk: Desk, repo
     assert Helper(desk.path).ask(Occasion.ACTIVATED) == report
 
 
+def test_where_nothing_answers_all_dependants_are_named(tmp_path: Path) -> None:
+    """None of them was served, and an operator has to look after each."""
+    with pytest.raises(CloudError) as caught:
+        Helper(tmp_path / "gone", ("copy /etc/app.pem", "nginx.service")).take_up(Occasion.ACTIVATED)
+
+    assert caught.value.failure.message.startswith("The dependants are not served: ")
+    assert caught.value.failure.message.endswith(" Not served: copy /etc/app.pem, nginx.service.")
+
+
 def refusal(path: Path) -> str:
     """Ask in vain, and return why; whatever it is, it decides nothing."""
     with pytest.raises(CloudError) as caught:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from make import NOW
 
-from agent.adapters.standing import REPORT, any_configured, document, last_report
+from agent.adapters.standing import REPORT, any_configured, behind, document, last_report, names
 from agent.core.dependants import (
+    HOOKS,
     MAX_REPORT,
     Content,
     Copy,
@@ -109,6 +110,39 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, kind: str) -> None:
         place.rmdir()
         place.symlink_to(written(tmp_path, GOOD))
     assert last_report(place) is None
+
+
+# -- which set they use ------------------------------------------------------------------------------------------------
+
+
+def test_each_is_called_as_it_is_in_a_report(tmp_path: Path) -> None:
+    """Copies, hooks, units; and one word for hooks that cannot be listed."""
+    (tmp_path / "hooks.d").mkdir()
+    (tmp_path / "hooks.d" / "10-x").touch()
+    found = replace(somebody(tmp_path), copies=(Copy(to=tmp_path / "x", content=Content.KEY),))
+
+    assert names(found) == (f"copy {tmp_path / 'x'}", "hook 10-x", "a.service")
+    assert names(nobody(tmp_path)) == ("hook 10-x",)
+    assert names(replace(nobody(tmp_path), hooks=Hooks(directory=tmp_path / "hooks.d" / "10-x"))) == (HOOKS,)
+
+
+def test_who_is_behind_is_read_from_the_report(tmp_path: Path) -> None:
+    """One that fails, one that was not served yet, and all of them as long as nothing is known."""
+    (tmp_path / "hooks.d").mkdir()
+    (tmp_path / "hooks.d" / "10-x").touch()
+    found = replace(somebody(tmp_path), units=(Unit(name="a.service"), Unit(name="b.service")))
+    all_of_them = ("hook 10-x", "a.service", "b.service")
+
+    assert behind(found, tmp_path, 7) == all_of_them
+    assert behind(found, written(tmp_path, GOOD), 7) == ("b.service",)
+    assert behind(somebody(tmp_path), tmp_path, 7) == ()
+    assert behind(found, written(tmp_path, BAD), 7) == ("hook 10-x", "b.service")
+    assert behind(found, tmp_path, 8) == all_of_them
+
+
+def test_without_dependants_none_is_behind(tmp_path: Path) -> None:
+    """Whatever an old report says."""
+    assert behind(nobody(tmp_path), written(tmp_path, BAD), 7) == ()
 
 
 # -- the document ------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import shutil
 import stat
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from crashkit import invariants, scripts
@@ -22,8 +23,11 @@ from crashkit.tree import materialise, snapshot
 from agent.adapters import clock, durable, generations, journal
 from agent.adapters import store as store_module
 from agent.adapters.store import Store
-from agent.core.lifecycle import Phase
+from agent.core import salvage
+from agent.core.lifecycle import Issued, Phase
+from agent.core.records import encode_record
 from agent.core.reserve import SPENT, Standing
+from agent.core.retirement import outstanding
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError
 
@@ -266,9 +270,9 @@ def test_other_trouble_is_not_mended_by_room(store: Store) -> None:
 def test_recovery_makes_what_is_missing_and_nothing_twice(store: Store, path: Path) -> None:
     """A state directory of an older version has none until the next start."""
     shutil.rmtree(path / "reserve")
-    assert store.recover().notes == ()
+    assert store.recover(NOW).notes == ()
     made = {item.name: item.stat().st_ino for item in (path / "reserve").iterdir()}
-    assert store.recover().notes == ()
+    assert store.recover(NOW).notes == ()
     assert {item.name: item.stat().st_ino for item in (path / "reserve").iterdir()} == made != {}
 
 
@@ -276,7 +280,7 @@ def test_recovery_makes_none_while_a_change_is_in_flight(store: Store, path: Pat
     """It may be waiting for just that room."""
     shutil.rmtree(path / "reserve")
     store.save_change(scenarios()["rotation"].plan.first_record())
-    store.recover()
+    store.recover(NOW)
     assert store.reserve() is Standing.MISSING
 
 
@@ -284,7 +288,7 @@ def test_recovery_fails_for_no_reserve(store: Store, path: Path) -> None:
     """It is said, and the agent starts."""
     shutil.rmtree(path / "reserve")
     (path / "reserve").write_text("in its place")
-    (note,) = store.recover().notes
+    (note,) = store.recover(NOW).notes
     assert note.startswith("Nothing is set aside for falling back should the disk be full. Cannot rename")
 
 
@@ -302,7 +306,7 @@ def test_recovery_goes_to_a_whole_generation_on_the_reserve(
         real(target, name, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "symlink", symlink)
-    notes = store.recover().notes
+    notes = store.recover(NOW).notes
 
     assert (store.current(), store.previous()) == ((2, 1) if link == "current" else (3, 1))
     assert SPENT in notes
@@ -312,7 +316,7 @@ def test_pruning_and_recovery_leave_the_reserve_alone(store: Store, path: Path) 
     """It is neither litter nor an old generation."""
     before = snapshot(path / "reserve")
     store.prune(0)
-    store.recover()
+    store.recover(NOW)
     assert snapshot(path / "reserve") == before
 
 
@@ -380,9 +384,174 @@ def test_a_damaged_change_is_set_aside_and_kept(store: Store, path: Path) -> Non
     (path / "change.json").write_bytes(b"{")
     with pytest.raises(DamagedError):
         store.change()
-    assert "set aside as change.json.damaged" in store.recover().notes[0]
+    assert "set aside as change.json.damaged" in store.recover(NOW).notes[0]
     assert (path / "change.json.damaged").read_bytes() == b"{"
-    assert store.recover().notes == ()
+    assert store.recover(NOW).notes == ()
+
+
+ZEROS = bytes(400)
+
+
+def certificate_of(store: Store, number: int) -> str:
+    """Return the certificate of a whole generation."""
+    return store.generation(number).manifest.certificate_id
+
+
+def left(store: Store) -> list[str]:
+    """Return what is to be retired of what damaged records left behind."""
+    current = store.current()
+    in_use = () if current is None else (certificate_of(store, current),)
+    salvaged = [record for record in store.history() if salvage.is_salvaged(record)]
+    return [item.certificate_id for item in outstanding(salvaged, in_use, timedelta())]
+
+
+def legible(**changes: Any) -> bytes:
+    """Return a record of generation 4 that lacks what makes it one, as half of it."""
+    record = replace(scenarios()["rotation"].plan.first_record(), id="c4", **changes)
+    return encode_record(record).replace(b'"format":1', b'"form', 1)
+
+
+@pytest.mark.parametrize("data", [ZEROS, b"", legible()], ids=["zeros", "empty", "legible"])
+@pytest.mark.parametrize("stage", [False, True], ids=["final", "staged"])
+def test_a_certificate_whose_record_is_damaged_is_left_behind(
+    store: Store, path: Path, data: bytes, *, stage: bool
+) -> None:
+    """Its generation tells of it, whole or still without its name; what is in use is not touched."""
+    ours = material(4)
+    store.prepare(ours.manifest("c4"), ours.content, ours.trust)
+    if stage:
+        (path / "generations" / "000004").rename(path / "generations" / ".000004")
+    (path / "change.json").write_bytes(data)
+    recovery = store.recover(NOW)
+
+    assert recovery.change is None
+    assert ours.content.leaf.sha256 in recovery.notes[0]
+    record = store.history()[-1]
+    assert (record.id, record.generation, record.phase, record.entered_at) == ("c4", 4, Phase.REJECTED, NOW)
+    assert left(store) == [ours.content.leaf.sha256]
+    assert (store.current(), store.previous(), store.next_number()) == (3, 2, 5)
+    assert store.numbers().final == (1, 2, 3)
+    assert store.numbers().rejected == (() if stage else (4,))
+    assert store.recover(NOW).notes == ()
+
+
+@pytest.mark.parametrize("data", [ZEROS, legible()], ids=["zeros", "legible"])
+def test_the_certificate_in_use_is_not_left_behind_by_a_damaged_record(store: Store, path: Path, data: bytes) -> None:
+    """It was put in use before that; what it replaced is, since `previous` says which that was."""
+    ours = material(4)
+    store.prepare(ours.manifest("c4"), ours.content, ours.trust)
+    store.activate(4)
+    (path / "change.json").write_bytes(data)
+    (note,) = store.recover(NOW).notes
+
+    assert "Generation 4, which it had put in use, stays in use." in note
+    assert (store.current(), store.previous()) == (4, 3)
+    assert left(store) == [certificate_of(store, 3)]
+    assert store.generation(4).manifest.certificate_id == ours.content.leaf.sha256
+
+
+def test_what_the_set_in_use_replaced_is_not_listed_where_that_is_not_certain(store: Store, path: Path) -> None:
+    """`previous` is gone or damaged: nothing is guessed."""
+    ours = material(4)
+    store.prepare(ours.manifest("c4"), ours.content, ours.trust)
+    store.activate(4)
+    (path / "previous").unlink()
+    (path / "change.json").write_bytes(ZEROS)
+    store.recover(NOW)
+
+    assert store.current() == 4
+    assert left(store) == []
+
+
+def test_a_certificate_is_left_behind_when_the_power_failed_before_it_was_in_use(store: Store, path: Path) -> None:
+    """`previous` points where `current` does, which is between the two moves of an activation."""
+    ours = material(4)
+    store.prepare(ours.manifest("c4"), ours.content, ours.trust)
+    (path / "previous").unlink()
+    (path / "previous").symlink_to("generations/000003")
+    (path / "change.json").write_bytes(ZEROS)
+    store.recover(NOW)
+
+    assert (store.current(), store.previous()) == (3, 2)
+    assert left(store) == [ours.content.leaf.sha256]
+
+
+def test_a_damaged_record_without_a_generation_tells_what_it_still_says(store: Store, path: Path) -> None:
+    """The certificate had come and perhaps been registered; its key lay in the stage."""
+    ours = material(4)
+    store.stage_key(4, ours.key_pem, ours.request_pem)
+    issued = Issued(certificate_pem="x", certificate_id=ours.content.leaf.sha256, token="y", at=NOW)  # noqa: S106
+    (path / "change.json").write_bytes(legible(phase=Phase.REGISTERED, issued=issued, requests=(NOW,)))
+    store.recover(NOW)
+
+    record = store.history()[-1]
+    assert (record.id, record.generation, record.requests) == ("c4", 0, (NOW,))
+    assert left(store) == [ours.content.leaf.sha256]
+    assert store.numbers().staged == ()
+
+
+@pytest.mark.parametrize("kind", [Kind.TRUST, Kind.IMPORT])
+def test_a_damaged_change_that_asked_for_no_certificate_leaves_none(store: Store, path: Path, kind: Kind) -> None:
+    """Its generation has the certificate in use, or one that a person brought."""
+    ours = material(3) if kind is Kind.TRUST else material(4)
+    manifest = replace(ours.manifest("c4", kind), number=4)
+    store.prepare(manifest, ours.content, ours.trust)
+    (path / "change.json").write_bytes(ZEROS)
+    store.recover(NOW)
+
+    assert left(store) == []
+    assert store.history()[-1].requests == ()
+    assert store.numbers().rejected == (4,)
+
+
+def test_two_records_that_were_lost_in_the_same_way_are_two(store: Store, path: Path) -> None:
+    """A file system may leave zeros each time; each counts as a request."""
+    for written in (1_800_000_000, 1_800_000_100):
+        (path / "change.json").write_bytes(ZEROS)
+        os.utime(path / "change.json", (written, written))
+        store.recover(NOW)
+    (path / "change.json.damaged").rename(path / "change.json")  # the process was killed before it could move it
+    store.recover(NOW)
+
+    salvaged = [record for record in store.history() if salvage.is_salvaged(record)]
+    assert [record.requests for record in salvaged] == [(NOW,)] * 2
+    assert len({record.id for record in salvaged}) == 2
+
+
+def test_the_end_of_a_change_that_had_ended_is_not_written_again(store: Store, path: Path) -> None:
+    """It was in the history, and only its own file was left and damaged meanwhile."""
+    finished = store.history()[-1]
+    (path / "change.json").write_bytes(encode_record(finished).replace(b'"format":1', b'"form', 1))
+    (note,) = store.recover(NOW).notes
+
+    assert f"Change {finished.id} had ended already, as committed." in note
+    assert store.history()[-1] == finished
+    assert (store.current(), store.numbers().final) == (3, (1, 2, 3))
+
+
+def test_a_disk_that_takes_no_line_keeps_no_agent_from_starting(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The damaged record and what it had prepared stay for the next start, which has them both."""
+    ours = material(4)
+    store.prepare(ours.manifest("c4"), ours.content, ours.trust)
+    (path / "generations" / "000004").rename(path / "generations" / ".000004")
+    (path / "change.json").write_bytes(ZEROS)
+    with monkeypatch.context() as full:
+        full.setattr("agent.adapters.durable.append", refuse)
+        recovery = store.recover(NOW)
+
+    assert recovery.change is None
+    assert "left lying there" in recovery.notes[0]
+    assert (path / "change.json").read_bytes() == ZEROS
+    assert left(store) == []
+    store.recover(NOW)
+    assert left(store) == [ours.content.leaf.sha256]
+
+
+def refuse(*_: object) -> None:
+    """Have no room."""
+    raise StoreError("Cannot write there: No space left on device.")
 
 
 def test_a_stage_of_the_change_in_flight_survives_recovery_and_others_do_not(store: Store) -> None:
@@ -391,7 +560,7 @@ def test_a_stage_of_the_change_in_flight_survives_recovery_and_others_do_not(sto
     store.save_change(scenarios()["rotation"].plan.first_record())
     for number in (4, 9):
         store.stage_key(number, ours.key_pem, ours.request_pem)
-    notes = store.recover().notes
+    notes = store.recover(NOW).notes
     assert notes == ("The unfinished generation 9 belongs to no change and was erased.",)
     assert store.numbers().staged == (4,)
 
@@ -403,7 +572,7 @@ def test_an_unproven_generation_never_becomes_current_by_recovery(store: Store, 
     store.save_change(record)
     store.prepare(ours.manifest(record.id), ours.content, ours.trust)
     (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
-    store.recover()
+    store.recover(NOW)
     assert store.current() == 2
 
 
@@ -414,7 +583,7 @@ def test_a_proven_generation_in_flight_is_the_first_to_go_to(store: Store, path:
     store.save_change(record)
     store.prepare(ours.manifest(record.id), ours.content, ours.trust)
     (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
-    store.recover()
+    store.recover(NOW)
     assert store.current() == 4
 
 
@@ -422,7 +591,7 @@ def test_without_any_whole_generation_current_stays_as_it_is(store: Store, path:
     """A program that can live with the damage is better off than one whose certificate has vanished."""
     for number in (1, 2, 3):
         (path / "generations" / f"00000{number}" / "trust.pem").write_bytes(b"x")
-    notes = store.recover().notes
+    notes = store.recover(NOW).notes
     assert any("No other generation is whole" in note for note in notes)
     assert store.current() == 3
 
@@ -519,7 +688,7 @@ def test_a_directory_inside_an_old_generation_is_erased_with_it(path: Path) -> N
     with Store(path) as store:
         store.lock()
         assert store.prune(0) == (1,)
-        assert store.recover().notes == ()
+        assert store.recover(NOW).notes == ()
         assert _finals(store) == (2, 3)
 
 
@@ -707,7 +876,7 @@ def test_recovery_sees_what_rotted_unseen(store: Store, rot: Callable[[int], Non
     """The current generation, and then the one it would go to first."""
     rot(3)
     rot(2)
-    notes = store.recover().notes
+    notes = store.recover(NOW).notes
     assert "Generation 1 is whole and is current now." in notes[0]
     assert (store.current(), store.previous()) == (1, None)
 
@@ -716,7 +885,7 @@ def test_recovery_sees_that_the_way_back_rotted_unseen(store: Store, rot: Callab
     """Also where nothing is wrong with the current generation."""
     rot(2)
     damage = "Generation 2 is damaged: key.pem changed since it was written."
-    assert store.recover().notes == (f"{damage} Generation 1 is previous now.",)
+    assert store.recover(NOW).notes == (f"{damage} Generation 1 is previous now.",)
     assert (store.current(), store.previous()) == (3, 1)
 
 

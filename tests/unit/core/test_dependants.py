@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +18,20 @@ from agent.core.dependants import (
     MAX_REPORT,
     Action,
     Content,
+    Copy,
+    Dependants,
     Format,
+    Hooks,
     Occasion,
     Report,
     Step,
+    Unit,
     decode_report,
     encode_report,
     failure_of,
+    names_of,
     trouble,
+    with_names,
 )
 from agent.core.failure import FailureClass
 from agent.core.plain import PlainError
@@ -165,13 +172,40 @@ def test_one_that_goes_back_decides(place: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 20])
-def test_three_problems_are_told_and_the_others_counted(count: int) -> None:
-    """A sentence each."""
+def test_three_problems_are_told_and_the_others_named(count: int) -> None:
+    """A sentence each; and none is lost, however many there are."""
     found = failure_of(report(*(failed(number) for number in range(count))))
 
     assert found is not None
     told = [f"Unit {number} does not." for number in range(min(count, 3))]
-    assert found.message == " ".join([*told, *([f"And {count - 3} more."] if count > 3 else [])])
+    others = ", ".join(f"unit-{number}.service" for number in range(3, count))
+    assert found.message == " ".join([*told, *([f"And {count - 3} more: {others}."] if others else [])])
+
+
+def test_all_are_named_where_none_was_come_to() -> None:
+    """An operator learns which programs have to be looked after."""
+    failure = trouble("The helper does not answer.", "Enable it.")
+
+    told = with_names(failure, ("copy /etc/app.pem", "nginx.service"))
+    assert told == replace(failure, message="The helper does not answer. Not served: copy /etc/app.pem, nginx.service.")
+    assert with_names(failure, ()) == failure
+
+
+def test_names_are_those_of_a_report_in_its_order() -> None:
+    """A hook's name may be any bytes, and a report is one line."""
+    dependants = Dependants(
+        copies=(Copy(to=Path("/etc/app.pem"), content=Content.CHAIN),),
+        hooks=Hooks(directory=Path("/etc/hooks.d")),
+        units=(Unit(name="nginx.service"), Unit(name="bridge.service")),
+    )
+
+    assert names_of(dependants, ["10-app", "20\n" + "x" * 600]) == (
+        "copy /etc/app.pem",
+        "hook 10-app",
+        f"hook 20 {'x' * 492}",
+        "nginx.service",
+        "bridge.service",
+    )
 
 
 def test_trouble_has_the_remedy_that_it_is_given() -> None:

@@ -20,6 +20,7 @@ from agent.core.lifecycle import (
     Confirmed,
     Deployed,
     Doubted,
+    Dropped,
     Event,
     GenerationPrepared,
     Hastened,
@@ -604,6 +605,20 @@ def test_a_retirement_is_dated_and_takes_nothing_else_away(phase: Phase) -> None
     assert (retired.failure, retired.committed_at) == (failure, record.committed_at)
     assert (retired.replaces, retired.order, retired.issued) == (record.replaces, record.order, record.issued)
     assert retired.phase.succeeded == record.phase.succeeded
+
+
+@pytest.mark.parametrize("phase", [Phase.COMMITTED, Phase.REJECTED, Phase.ROLLED_BACK])
+def test_what_is_not_asked_for_any_more_is_dated_and_changes_nothing_else(phase: Phase) -> None:
+    """A change that succeeded is not said to have retired anything."""
+    record = make.finished(phase, replaces="cd" * 32, failure=None if phase is Phase.COMMITTED else make.failure())
+
+    assert advance(record, Dropped(at=NOW + DAY)) == replace(record, dropped_at=NOW + DAY)
+
+
+def test_what_was_retired_is_not_dropped() -> None:
+    """There is nothing left to be asked for."""
+    with pytest.raises(IllegalTransitionError):
+        after(make.finished(), Retired, Dropped)
 
 
 def test_a_certificate_is_retired_once() -> None:

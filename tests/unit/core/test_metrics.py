@@ -95,7 +95,7 @@ def read(*history: ChangeRecord, **changes: Any) -> Reader:
     return Reader(render(make.document(**changes), history, NOW))
 
 
-def value(reader: Reader, name: str, **labels: str) -> float:
+def value(reader: Reader, name: str, /, **labels: str) -> float:
     """Return the one sample of a metric that has these labels, among others."""
     samples = reader.families[f"{PREFIX}_{name}"].samples
     (found,) = [number for own, number in samples.items() if labels.items() <= dict(own).items()]
@@ -108,7 +108,8 @@ def names(reader: Reader) -> set[str]:
     return {name.removeprefix(f"{PREFIX}_") for name in reader.families}
 
 
-ALWAYS = {"health", "connection", "client_id_contested", "change_in_flight", "retirements", "rollbacks_total"}
+RETIREMENTS = {"retirements", "retirements_refused", "retirements_unanswered", "retirements_waiting"}
+ALWAYS = {"health", "connection", "client_id_contested", "change_in_flight", "rollbacks_total"} | RETIREMENTS
 WITH_A_SET = {
     "generation",
     "certificate_not_after_seconds",
@@ -205,6 +206,24 @@ def test_the_next_attempt_is_the_changes_own_if_there_is_one() -> None:
     assert value(flying, "next_attempt_seconds") == (NOW + HOUR).timestamp()
     assert value(flying, "change_in_flight") == 1
     assert "next_attempt_seconds" not in names(read(plan={"due": False, "why": "never", "code": "inhibited"}))
+
+
+def test_what_retirements_wait_for_is_counted_by_name() -> None:
+    """And apart from it, what was refused and what was not answered."""
+    found = read(
+        retirements=[
+            {"certificate_id": "01" * 32, "waits_for": ["nginx.service", 'copy "/a"'], "refused": "", "unanswered": ""},
+            {"certificate_id": "02" * 32, "waits_for": ["nginx.service"], "refused": "", "unanswered": "Late."},
+            {"certificate_id": "03" * 32, "waits_for": [], "refused": "No.", "unanswered": ""},
+            {"certificate_id": "04" * 32},
+        ]
+    )
+
+    told = {name: value(found, f"retirements_{name}") for name in ("waiting", "refused", "unanswered")}
+    assert told == {"waiting": 2, "refused": 1, "unanswered": 1}
+    assert value(found, "retirements") == 4
+    assert value(found, "retirement_waits_for", name="nginx.service") == 2
+    assert value(found, "retirement_waits_for", name='copy "/a"') == 1
 
 
 def test_retirements_are_counted() -> None:

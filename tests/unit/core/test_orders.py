@@ -33,6 +33,7 @@ FULL = Order(
     drop="bundle-7.tar",
     url="https://depot.example/bundle.tar?X-Amz-Signature=secret",
     digest="ab" * 32,
+    certificate="cd" * 32,
     configuration="endpoint: x.example\n",
 )
 ORDERS = st.builds(
@@ -54,6 +55,7 @@ ORDERS = st.builds(
     drop=st.text(max_size=128),
     url=st.text(max_size=MAX_URL),
     digest=st.text(max_size=64),
+    certificate=st.text(max_size=64),
 )
 
 

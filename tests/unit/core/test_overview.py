@@ -158,7 +158,10 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int, str]] = {
     "a retirement is refused": (
         {"retirements": [{"certificate_id": "01" * 32, "due": to_plain(NOW), "refused": "Not yours."}]},
         DEGRADED,
-        "The cloud refuses to retire 010101010101: Not yours.",
+        (
+            "The cloud refuses to retire 010101010101: Not yours. "
+            "To have it not asked for any more: `iot-cert retire --drop 010101010101`."
+        ),
     ),
     "taken over": ({"connection": link("taken-over", "Another client.")}, DEGRADED, "Another client."),
     "not for long": ({"connection": {"state": "up", "rival": "Another client."}}, DEGRADED, "Another client."),
@@ -397,6 +400,65 @@ def test_a_set_on_probation_is_told_with_its_next_proof() -> None:
     told = shown(change=public(make.record(Phase.DEPLOYED)), next=following)
 
     assert told["change"].endswith(f"\nnext: {why}; it is proven again at 2027-03-01 12:01:00 UTC")
+
+
+WAITS = {"certificate_id": "02" * 32, "due": to_plain(NOW), "waits_for": ["nginx.service", "copy /etc/app.pem"]}
+UNANSWERED = {"certificate_id": "03" * 32, "due": to_plain(NOW), "unanswered": "retire was not answered in time."}
+REFUSED = {"certificate_id": "04" * 32, "due": to_plain(NOW), "refused": "Not yours."}
+
+
+def test_what_a_retirement_waits_for_is_shown_by_name() -> None:
+    """A fault is not made of it: that a program does not use the set is one already."""
+    found = make.document(retirements=[WAITS])
+
+    assert judge(found, NOW) == ([], DONE)
+    assert shown(retirements=[WAITS])["retiring"] == (
+        "020202020202 from 2027-03-01 12:00:00 UTC, waits for nginx.service, copy /etc/app.pem"
+    )
+
+
+def test_that_no_answer_came_is_a_note_and_no_fault() -> None:
+    """It says what it costs, and which switch ends it."""
+    found = make.document(retirements=[UNANSWERED])
+    line, note = shown(retirements=[UNANSWERED])["retiring"].splitlines()
+
+    assert judge(found, NOW) == ([], DONE)
+    assert line == "030303030303 from 2027-03-01 12:00:00 UTC, no answer yet"
+    assert "stays active in the account until it is deactivated" in note
+    assert "rotation: {retire: false}" in note
+
+
+def test_a_refusal_among_others_is_the_only_fault() -> None:
+    """Each is told apart from the others."""
+    lines = shown(retirements=[WAITS, UNANSWERED, {**REFUSED, "waits_for": ["a.service"]}])["retiring"].splitlines()
+
+    assert [line.partition(" UTC, ")[2] for line in lines[:3]] == [
+        "waits for nginx.service, copy /etc/app.pem",
+        "no answer yet",
+        "refused, waits for a.service",
+    ]
+    assert judge(make.document(retirements=[WAITS, UNANSWERED, REFUSED]), NOW)[1] == DEGRADED
+
+
+def test_where_nothing_is_asked_for_that_is_said_once_something_was_left_behind() -> None:
+    """Before that there is nothing to say."""
+    assert shown(not_asked_for=2)["retiring"] == "not asked for (rotation.retire is false): 2 left behind"
+    assert "retiring" not in shown(not_asked_for=0)
+
+
+def test_the_journal_hears_what_a_retirement_waits_for_once_it_is_due() -> None:
+    """And that no answer came; with the names, and with an event for each."""
+    found = make.document(retirements=[WAITS, UNANSWERED])
+    early, due = events(found, NOW - HOUR), events(found, NOW)
+
+    assert list(early.values()) == ["retire-unanswered"]
+    assert list(due.values()) == ["retire-waits", "retire-unanswered"]
+    waits, unanswered = due
+    assert "020202020202" in waits
+    assert "nginx.service, copy /etc/app.pem" in waits
+    assert unanswered.startswith("The request to retire 030303030303 has no answer: retire was not answered in time.")
+    assert "rotation: {retire: false}" in unanswered
+    assert events(make.document(retirements=[{**WAITS, "waits_for": []}]), NOW) == {}
 
 
 def test_a_plan_is_not_shown_next_to_a_change() -> None:

@@ -99,6 +99,7 @@ def _records(
         replaces=st.text(max_size=64) | st.none(),
         retired_at=TIMES | st.none(),
         anchor=st.text(max_size=64),
+        dropped_at=TIMES | st.none(),
     )
 
 
@@ -143,6 +144,7 @@ FULL = make.record(
     replaces="cd" * 32,
     retired_at=NOW,
     anchor="ef" * 32,
+    dropped_at=NOW,
 )
 CONDEMNED = replace(FULL, phase=Phase.DEPLOYED, condemned=make.failure(FailureClass.CREDENTIAL, decisive=True))
 
@@ -228,6 +230,7 @@ def test_a_record_of_an_earlier_version_is_understood() -> None:
         "order": "",
         "replaces": None,
         "retired_at": None,
+        "dropped_at": None,
         "prove_at": None,
         "doubts": 0,
         "refusals": 0,
@@ -307,6 +310,7 @@ def test_a_certificate_in_hand_without_a_needed_name_is_refused(name: str) -> No
         ("replaces", "x" * 65),
         ("retired_at", "2027-03-01"),
         ("retired_at", 1_800_000_000),
+        ("dropped_at", True),
     ],
 )
 def test_a_record_with_a_wrong_value_is_refused(name: str, value: object) -> None:

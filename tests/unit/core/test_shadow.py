@@ -273,6 +273,24 @@ def test_a_report_has_the_same_names_whatever_happened() -> None:
     assert NAME == "certificate"
 
 
+def test_what_retirements_wait_for_is_reported_by_name() -> None:
+    """Each once; and how many were not answered. Nothing of it stands there when there is nothing to say."""
+    told = report(
+        make.document(
+            retirements=[
+                {"certificate_id": "01" * 32, "waits_for": ["nginx.service", "copy /etc/app.pem"], "unanswered": ""},
+                {"certificate_id": "02" * 32, "waits_for": ["nginx.service"], "unanswered": "Late."},
+            ]
+        ),
+        Wish(),
+    )
+    without = report(make.document(retirements=[{"certificate_id": "01" * 32}]), Wish())
+
+    assert (told["retiring"], told["retiringUnanswered"]) == (2, 1)
+    assert told["retiringWaitsFor"] == "nginx.service, copy /etc/app.pem"
+    assert (without["retiring"], without["retiringWaitsFor"], without["retiringUnanswered"]) == (1, None, None)
+
+
 def test_long_texts_are_cut() -> None:
     """A report is a digest."""
     told = report(make.document(health=["x" * 5000]), Wish())
@@ -292,7 +310,10 @@ def worst(text: str) -> dict[str, Any]:
         health=[text] * 20,
         exit=3,
         current={**make.document()["current"], "anchors": anchors},
-        retirements=[{"certificate_id": "01" * 32, "due": "", "change": ""}] * 400,
+        retirements=[
+            {"certificate_id": "01" * 32, "due": "", "change": "", "waits_for": [text] * 5, "unanswered": text}
+        ]
+        * 400,
     )
 
 

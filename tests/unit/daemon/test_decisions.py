@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import make
 import pytest
+from fleet import ListLink
 from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.adapters import durable, reserve, traces
 from agent.adapters.clock import monotonic
 from agent.adapters.peers import Role
-from agent.config import Config
+from agent.adapters.standing import REPORT
+from agent.config import Config, RotationConfig
 from agent.core import shadow, troubles
 from agent.core.decide import Wait
+from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
+from agent.core.exits import Exit
 from agent.core.failure import FailureClass
-from agent.core.lifecycle import ChangeRecord, Phase
+from agent.core.lifecycle import ChangeRecord, Dropped, Phase, Retired, advance
 from agent.core.link import STEADY
 from agent.core.orders import Do, Order
-from agent.core.plain import decode, to_plain
+from agent.core.plain import Node, decode, to_plain
 from agent.core.records import encode_outcome, encode_record, public
+from agent.core.retirement import left_behind
 from agent.core.schedule import LOOK_EVERY, Suggestion
 from agent.core.values import Kind, Origin
 from agent.daemon.control import Client, Request
@@ -35,6 +40,9 @@ from agent.sandbox.simulator import SimulatedClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from agent.adapters.link import Link
+    from agent.daemon.control import Client
 
 BOOT_1970 = datetime(1970, 1, 1, 0, 2, tzinfo=UTC)
 
@@ -699,6 +707,261 @@ def test_repeated_doubts_hasten_no_proof_on_probation(house: House) -> None:
     house.change(make.record(Phase.PREPARED, retry_at=NOW + HOUR, failure=failure))
     house.daemon.on_doubt(failure)
     assert [order.do for order in house.look()] == [Do.CLIMB]
+
+
+# -- retirement --------------------------------------------------------------------------------------------------------
+
+OLD, OLDER, NEVER_USED = "01" * 32, "02" * 32, "03" * 32
+NGINX, BRIDGE = Unit(name="nginx.service"), Unit(name="bridge.service")
+
+
+class Ordering:
+    """A client at the desk, which keeps what is said."""
+
+    role = Role.ADMIN
+
+    def __init__(self, house: House, verb: str, **arguments: Any) -> None:
+        self.said: list[dict[str, Any]] = []
+        house.daemon.desk.handle(cast("Client", self), Request(verb=verb, node=Node(arguments, "the request")))
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The last word; empty before it."""
+        return self.said[-1] if self.said and "exit" in self.said[-1] else {}
+
+    def send(self, message: dict[str, Any]) -> bool:
+        """Keep it."""
+        self.said.append(message)
+        return True
+
+    def end(self, message: dict[str, Any]) -> None:
+        """Keep it."""
+        self.send(message)
+
+    def refuse(self, message: str, hint: str, code: int) -> None:
+        """Keep it."""
+        self.send({"event": "error", "message": message, "hint": hint, "exit": code})
+
+    def on_gone(self, call: Callable[[], None]) -> None:
+        """It stays."""
+
+
+class Cottage(House):
+    """A daemon that is connected, with certificates that were left behind; the test answers in the cloud's place."""
+
+    def __init__(self, path: Path, *units: Unit, grace: timedelta = 7 * DAY, retire: bool = True) -> None:
+        dependants = Dependants(hooks=Hooks(directory=path / "hooks.d"), units=units)
+        rotation = RotationConfig(grace=grace, retire=retire)
+        super().__init__(path, dependants=dependants, deploy_dir=path / "deploy", rotation=rotation)
+        (path / "deploy").mkdir()
+        self.link = ListLink()
+        self.daemon._dependants._due = 1e12  # they are not this story's
+        self.daemon.session._link = cast("Link", self.link)
+        self.daemon.session.generation, self.daemon.session.state = 7, "up"
+        self.daemon.fleet.connected(cast("Link", self.link), make.THING)
+
+    def leave_behind(self, *records: ChangeRecord) -> None:
+        """Write finished changes into the history, and look."""
+        with (self.config.state_dir / "history.jsonl").open("ab") as file:
+            file.writelines(encode_outcome(record) for record in records)
+        self.see()
+        self.daemon.session._identity = self.daemon.outlook.current()
+
+    def serve(self, *failing: str, generation: int = 7) -> None:
+        """Write down how the dependants stand."""
+        steps = tuple(
+            Step(name=unit.name, problem=f"{unit.name} is failed." if unit.name in failing else "")
+            for unit in self.config.dependants.units
+        )
+        report = Report(at=NOW, generation=generation, set="ab" * 32, steps=steps)
+        (self.config.deploy_dir / REPORT).write_bytes(encode_report(report))
+
+    def asks_for(self) -> list[str]:
+        """Consider, and return the certificates that are asked for and not answered yet."""
+        self.daemon.consider()
+        return [str(asked.body["certificateId"]) for asked in self.link.open("/retire")]
+
+    def accept(self) -> None:
+        """Have the cloud accept the oldest request, and a worker write that down."""
+        wanted = self.link.answer("/retire", {})["certificateId"]
+        self.look()
+        (record,) = [item for item in self.daemon.outlook.history if left_behind(item) == wanted]
+        self.leave_behind(advance(record, Retired(at=NOW)))
+        self.finish(document=_seen(NOW - DAY * 10, DAY * 8000))
+
+    def retirement(self, certificate_id: str = OLD) -> dict[str, Any]:
+        """Return what the status says of one."""
+        (found,) = [item for item in self.status()["retirements"] if item["certificate_id"] == certificate_id]
+        return dict(found)
+
+    def status(self) -> dict[str, Any]:
+        """Return the status document."""
+        return self.daemon.status()
+
+
+def left(certificate_id: str = OLD, at: datetime = NOW - 8 * DAY, **changes: Any) -> ChangeRecord:
+    """Return a rotation that left a certificate behind, so that its grace is over."""
+    return make.finished(Phase.COMMITTED, at, replaces=certificate_id, **changes)
+
+
+def gave_up(at: datetime = NOW - 9 * DAY) -> ChangeRecord:
+    """Return a rotation whose certificate was registered and never used."""
+    passed = ((Phase.REGISTERED, at), (Phase.REJECTED, at))
+    return make.finished(Phase.REJECTED, at, issued=replace(make.issued(at), certificate_id=NEVER_USED), passed=passed)
+
+
+@pytest.fixture
+def cottage(tmp_path: Path) -> Iterator[Cottage]:
+    """Give a connected daemon with two dependants and one certificate whose grace is over."""
+    made = Cottage(tmp_path, NGINX, BRIDGE)
+    made.leave_behind(left())
+    yield made
+    made.close()
+
+
+def test_what_is_due_is_asked_for_once_all_programs_use_the_new_set(cottage: Cottage) -> None:
+    """Not before they were served, not while one of them fails, and not while they have another set."""
+    assert cottage.asks_for() == []
+    assert cottage.retirement()["waits_for"] == ["nginx.service", "bridge.service"]
+    cottage.serve(generation=6)
+    assert cottage.asks_for() == []
+    cottage.serve("bridge.service")
+    assert cottage.asks_for() == []
+    assert cottage.retirement()["waits_for"] == ["bridge.service"]
+    cottage.serve()
+    assert cottage.asks_for() == [OLD]
+    assert cottage.retirement()["waits_for"] == []
+
+
+def test_what_no_program_ever_had_waits_for_none(cottage: Cottage) -> None:
+    """It was given up before it was in use."""
+    cottage.leave_behind(gave_up())
+    assert cottage.asks_for() == [NEVER_USED]
+
+
+def test_without_dependants_nothing_waits(tmp_path: Path) -> None:
+    """As it was before there were any."""
+    cottage = Cottage(tmp_path)
+    cottage.leave_behind(left())
+    assert cottage.asks_for() == [OLD]
+    cottage.close()
+
+
+def test_the_command_spares_what_a_program_may_use_and_names_it(cottage: Cottage) -> None:
+    """What can be retired is, and then it says what was not, and why."""
+    cottage.serve("nginx.service")
+    cottage.leave_behind(gave_up(NOW - HOUR))
+    caller = Ordering(cottage, "retire")
+    assert cottage.asks_for() == [NEVER_USED]
+    assert caller.told == {}
+    cottage.accept()
+    cottage.look()
+    assert cottage.asks_for() == []
+    assert caller.told["exit"] == Exit.REFUSED
+    assert caller.told["message"] == (
+        "Not retired: 010101010101, which other programs of this gateway may use still: nginx.service."
+    )
+    assert "--now" in caller.told["hint"]
+
+
+def test_the_command_that_can_retire_nothing_says_so_at_once(cottage: Cottage) -> None:
+    """Nothing is asked of the cloud."""
+    caller = Ordering(cottage, "retire")
+    assert caller.told["exit"] == Exit.REFUSED
+    assert "nginx.service, bridge.service" in caller.told["message"]
+    assert cottage.asks_for() == []
+
+
+def test_a_persons_word_goes_over_the_programs(cottage: Cottage) -> None:
+    """And over the grace, as ever; only once."""
+    cottage.leave_behind(left(OLDER, NOW - HOUR))
+    caller = Ordering(cottage, "retire", now=True)
+    assert cottage.asks_for() == [OLD]
+    cottage.accept()
+    assert cottage.asks_for() == [OLDER]
+    cottage.accept()
+    cottage.look()
+    assert caller.told == {"event": "retired", "left": 0, "exit": Exit.DONE}
+    cottage.leave_behind(left("05" * 32, NOW - 8 * DAY))
+    assert cottage.asks_for() == []
+
+
+def test_a_program_that_fails_meanwhile_ends_the_command(cottage: Cottage) -> None:
+    """It would wait for ever for what is not asked for any more."""
+    cottage.serve()
+    cottage.leave_behind(left(OLDER, NOW - HOUR))
+    caller = Ordering(cottage, "retire")
+    assert cottage.asks_for() == [OLD]
+    cottage.serve("nginx.service")
+    cottage.accept()
+    cottage.look()
+    assert "020202020202" in caller.told["message"]
+    assert caller.told["exit"] == Exit.REFUSED
+
+
+def test_a_request_without_an_answer_is_a_note(cottage: Cottage) -> None:
+    """The gateway is as well as before; the command that asked is told, and everything is asked for again later."""
+    cottage.serve()
+    cottage.leave_behind(left(OLDER, NOW - HOUR))
+    caller = Ordering(cottage, "retire")
+    assert cottage.asks_for() == [OLD]
+    cottage.link.lose("/retire")
+    assert caller.told["exit"] == Exit.UNAVAILABLE
+    assert caller.told["message"] == "010101010101 is not retired: retire was not answered in time."
+    assert cottage.asks_for() == []
+    found = cottage.retirement()
+    assert (found["refused"], found["unanswered"]) == ("", "retire was not answered in time.")
+    assert (cottage.status()["exit"], cottage.status()["health"]) == (0, [])
+
+
+def test_a_refusal_is_a_fault_and_holds_up_no_other(cottage: Cottage) -> None:
+    """The command is told, the status says so, and what else was asked for goes on."""
+    cottage.serve()
+    cottage.leave_behind(left(OLDER, NOW - HOUR))
+    caller = Ordering(cottage, "retire")
+    assert cottage.asks_for() == [OLD]
+    cottage.link.refuse("/retire", 403, "gw-0042 has no such certificate.")
+    assert caller.told["exit"] == Exit.REFUSED
+    assert "has no such certificate" in caller.told["message"]
+    assert "--drop" in caller.told["hint"]
+    assert cottage.asks_for() == [OLDER]
+    found = cottage.retirement()
+    assert ("has no such certificate" in found["refused"], found["unanswered"]) == (True, "")
+    assert cottage.status()["exit"] == Exit.DEGRADED
+
+
+def test_where_the_fleet_retires_by_other_means_nothing_is_asked(tmp_path: Path) -> None:
+    """The command says so, and the status counts what was left behind."""
+    cottage = Cottage(tmp_path, retire=False)
+    cottage.leave_behind(left())
+    assert cottage.asks_for() == []
+    found = cottage.status()
+    assert (found["retirements"], found["not_asked_for"], found["exit"]) == ([], 1, 0)
+    for over in (False, True):
+        with pytest.raises(RefusedError, match=r"`rotation\.retire` is false"):
+            Ordering(cottage, "retire", now=over)
+    cottage.close()
+
+
+def test_a_dropped_retirement_is_a_workers_to_write_down(cottage: Cottage) -> None:
+    """The client that asked for it is told what the worker says."""
+    caller = Ordering(cottage, "drop", certificate=OLD[:8])
+    (order,) = cottage.look()
+    assert (order.do, order.certificate) == (Do.DROP_RETIREMENT, OLD[:8])
+    cottage.leave_behind(advance(left(), Dropped(at=NOW)))
+    cottage.finish(document=_seen(NOW - DAY * 10, DAY * 8000), dropped="It is dropped.")
+    assert caller.told == {"event": "dropped", "text": "It is dropped.", "exit": Exit.DONE}
+    cottage.serve()
+    assert cottage.asks_for() == []
+    assert cottage.status()["retirements"] == []
+
+
+def test_what_cannot_be_dropped_is_told(cottage: Cottage) -> None:
+    """With the code that the worker gives it."""
+    caller = Ordering(cottage, "drop", certificate="ff" * 4)
+    cottage.look()
+    cottage.finish(error={"message": "There is none.", "hint": "Look.", "exit": 4})
+    assert caller.told == {"event": "error", "message": "There is none.", "hint": "Look.", "exit": 4}
 
 
 def test_nothing_is_begun_while_stopping(house: House) -> None:

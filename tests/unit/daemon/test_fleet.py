@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fleet import DELTA, DOCUMENTS, NOTIFY, THING, HandClock, Malformed, Office, change, described, listed
 
-from agent.core import shadow
+from agent.core import shadow, troubles
 from agent.core.failure import Failure, FailureClass
 from agent.core.jobs import Download
 from agent.core.lifecycle import Phase
@@ -21,7 +21,7 @@ from agent.core.values import Kind
 from agent.daemon.fleet import POSTPONED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from agent.core.schedule import Suggestion
 
@@ -690,6 +690,59 @@ def test_a_refused_retirement_is_asked_for_again_ever_more_seldom(office: Office
     office.link.answer(RETIRE, {"certificateId": DUE.certificate_id})
     assert not office.fleet.refused
     assert office.gateway.retirements == [DUE.certificate_id]
+
+
+UNANSWERED: dict[str, Callable[[Office], object]] = {
+    "no reply": lambda office: office.link.lose(RETIRE),
+    "throttled": lambda office: office.link.refuse(RETIRE, 429, "Slow down"),
+    "unavailable": lambda office: office.link.refuse(RETIRE, 503, "Not now"),
+    "garbled": lambda office: office.link.answer(RETIRE, b"[]"),
+}
+
+
+@pytest.mark.parametrize("case", UNANSWERED)
+def test_a_retirement_that_was_not_answered_is_not_called_refused(office: Office, case: str) -> None:
+    """It is told as what it is, asked for again, and forgotten with the answer."""
+    office.fleet.retire(DUE)
+    UNANSWERED[case](office)
+
+    assert not office.fleet.refused
+    assert office.fleet.unanswered[DUE.certificate_id].endswith(".")
+    assert (office.gateway.refusals, len(office.gateway.silences)) == ([], 1)
+    assert Event.RETIRE_REFUSED not in {event for event, _ in office.gateway.told}
+    office.clock.now += 100_000
+    office.fleet.retire(DUE)
+    office.link.answer(RETIRE, {"certificateId": DUE.certificate_id})
+    assert not office.fleet.unanswered
+
+
+def test_the_last_word_counts(office: Office) -> None:
+    """A policy was put right and now no rule answers, or a rule that was missing refuses."""
+    policy = troubles.not_authorised("ask for retire")
+    for refused in (True, False, True):
+        office.fleet.retire(DUE)
+        asked = office.link.take(RETIRE)
+        asked.failed(policy if refused else troubles.no_reply("retire"))
+
+        assert bool(office.fleet.refused) == refused
+        assert bool(office.fleet.unanswered) != refused
+        office.clock.now += 100_000
+
+
+def test_a_request_that_costs_the_connection_each_time_is_made_ever_more_seldom(office: Office) -> None:
+    """Else a broker that hangs up on it would never be connected to for long."""
+    waits = []
+    for _ in range(6):
+        assert office.fleet.retire(DUE)
+        office.fleet.disconnected()
+        office.fleet.disconnected()  # each attempt that fails says so, too
+        office.connect()
+        waits.append(office.fleet.next_retirement() or 0.0)
+        office.clock.now += waits[-1] + 1
+    assert waits[0] == 0.0
+    assert waits[1:] == sorted(waits[1:])
+    assert waits[1] >= 30
+    assert waits[-1] > 4 * waits[1]
 
 
 def test_one_refused_retirement_does_not_hold_up_another(office: Office) -> None:

@@ -1,0 +1,109 @@
+"""Retirements by the command alone, where no daemon runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.core.lifecycle import RECORD_DAMAGED, Phase
+from agent.sandbox.cloud import Status
+from agent.sandbox.faults import Effect, Fault, Operation
+
+if TYPE_CHECKING:
+    from gateway import Gateway
+
+
+@pytest.fixture
+def rotated(enrolled: Gateway) -> Gateway:
+    """Return a gateway that has left its first certificate behind."""
+    enrolled.run("rotate", expect=0)
+    return enrolled
+
+
+def old(gateway: Gateway) -> str:
+    """Return the certificate that the last change replaced."""
+    return gateway.history()[-1].replaces or ""
+
+
+def status_of(gateway: Gateway, certificate_id: str) -> Status:
+    """Return what the cloud says of a certificate."""
+    return gateway.cloud.registry[certificate_id].status
+
+
+def fault(gateway: Gateway, effect: Effect) -> None:
+    """Let the next retirement go wrong."""
+    gateway.cloud.faults.add(Fault(operation=Operation.RETIRE, effect=effect))
+
+
+def test_what_another_program_may_use_is_spared_and_named(rotated: Gateway) -> None:
+    """Nothing is known of the program, so the certificate is not asked for; a person's word goes over that."""
+    text = f"dependants: [{{unit: nginx.service}}]\ndeploy_dir: {rotated.directory}/deploy\n"
+    rotated.config.write_text(text + rotated.config.read_text())
+    assert "waits for nginx.service" in rotated.run("status").out
+    refused = rotated.run("retire", expect=4)
+    assert f"Not retired: {old(rotated)[:12]}" in refused.err
+    assert "nginx.service" in refused.err
+    assert status_of(rotated, old(rotated)) is Status.ACTIVE
+    assert rotated.cloud.count(Operation.RETIRE) == 0
+    assert rotated.run("retire", "--now", "--json", expect=0).outcome == {"event": "retired", "exit": 0}
+    assert status_of(rotated, old(rotated)) is Status.INACTIVE
+
+
+def test_no_answer_and_a_refusal_have_codes_of_their_own(rotated: Gateway) -> None:
+    """Neither is written down, and the certificate is named in both."""
+    for effect, code in ((Effect.IGNORE, 5), (Effect.THROTTLE, 5), (Effect.UNAUTHORISED, 4), (Effect.REJECT, 4)):
+        fault(rotated, effect)
+        assert f"{old(rotated)[:12]} is not retired: " in rotated.run("retire", expect=code).err
+    assert rotated.history()[-1].phase is Phase.COMMITTED
+    rotated.run("retire", expect=0)
+    assert rotated.history()[-1].phase is Phase.RETIRED
+
+
+def test_a_refusal_holds_up_no_other(rotated: Gateway) -> None:
+    """What can be retired is, and then the command says what was not."""
+    first = old(rotated)
+    rotated.run("rotate", expect=0)
+    fault(rotated, Effect.REJECT)
+    assert first[:12] in rotated.run("retire", expect=4).err
+    assert status_of(rotated, first) is Status.ACTIVE
+    assert status_of(rotated, old(rotated)) is Status.INACTIVE
+
+
+def test_a_certificate_is_dropped_without_a_daemon(rotated: Gateway) -> None:
+    """Once, and then it says that it is done."""
+    first = old(rotated)
+    rotated.run("retire", "--drop", "f" * 64, expect=4)
+    assert f"{first} is not asked to be retired any more" in rotated.run("retire", "--drop", first[:9], expect=0).out
+    assert "already" in rotated.run("retire", "--drop", first, expect=0).out
+    assert "No certificate is left" in rotated.run("retire", expect=0).out
+    assert "retiring" not in rotated.run("status").out
+    assert rotated.cloud.count(Operation.RETIRE) == 0
+    assert status_of(rotated, first) is Status.ACTIVE
+
+
+def test_nothing_is_asked_for_where_the_configuration_says_so(rotated: Gateway) -> None:
+    """Nor need the policy allow the topics that it would be asked on; what was left behind is counted."""
+    rotated.rotation(retire="false")
+    assert "not asked for (rotation.retire is false): 1 left behind" in rotated.run("status").out
+    for arguments in (["retire"], ["retire", "--now"]):
+        assert "`rotation.retire` is false" in rotated.run(*arguments, expect=4).err
+    assert rotated.cloud.count(Operation.RETIRE) == 0
+
+
+def test_the_certificate_of_a_change_whose_record_was_lost_is_retired(rotated: Gateway) -> None:
+    """The file system left zeros of it; the generation that was prepared tells what is to be taken back."""
+    fault_at_proof = Fault(operation=Operation.ASK, effect=Effect.THROTTLE, times=None)
+    rotated.cloud.faults.add(fault_at_proof)
+    rotated.run("rotate", "--wait", "0", expect=5)
+    rotated.cloud.faults.clear()
+    orphan = next(name for name, entry in reversed(rotated.cloud.registry.items()) if entry.thing_name)
+    (rotated.state / "change.json").write_bytes(bytes(400))
+    shown = rotated.run("retire", expect=0).out
+    assert "set aside as change.json.damaged" in shown
+    assert orphan in shown
+    assert status_of(rotated, orphan) is Status.INACTIVE
+    failures = [record.failure for record in rotated.history() if record.failure]
+    assert [failure.code for failure in failures] == [RECORD_DAMAGED]
+    assert rotated.generations() == (2, 1)
+    rotated.run("rotate", expect=0)
