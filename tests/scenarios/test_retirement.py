@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from agent.cli.telling import tell_outcome
+from agent.cli.telling import Ending, tell_outcome
 from agent.core import retirement, troubles
 from agent.core.exits import Exit
 from agent.core.failure import FailureClass
@@ -351,7 +351,7 @@ def test_a_change_that_goes_on_without_a_program_names_it(gateway: Rig) -> None:
 def told(record: dict[str, Any]) -> str:
     """Return what the command says of a change that has ended."""
     output = Listener()
-    tell_outcome(cast("Output", output), record, None, 3, Exit.DEGRADED)
+    tell_outcome(cast("Output", output), Ending(change=record, current=3, code=Exit.DEGRADED))
     return "\n".join(output.lines)
 
 
