@@ -107,7 +107,7 @@ class ChangeWatch:
         return any(self._counts(*event) for event in _events(self._fd))
 
     def _counts(self, number: int, mask: int, name: str) -> bool:
-        if mask & (_GONE | _OVERFLOW) or not name:  # the directory itself, or nobody knows what
+        if mask & (_GONE | _OVERFLOW) or not name:  # the directory itself, or more than was kept
             return True
         names = self._names.get(number)
         return names is None or name in names

@@ -231,7 +231,7 @@ def _manifest(dir_fd: int, number: int) -> Manifest:
 
 @contextmanager
 def _owners(dir_fd: int, number: int) -> Iterator[None]:
-    """Call it damage when not even the owner may read a generation: nobody will, before a person has acted.
+    """Call it damage when not even the owner may read a generation: no program can use it before a person has acted.
 
     That another user may not is no news.
     """
@@ -344,7 +344,7 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
             content = keys.credential_set(durable.read(fd, KEY, MAX_FILE), durable.read(fd, CERTIFICATE, MAX_FILE))
             trust_pem = durable.read(fd, TRUST, MAX_FILE)
     except (FileNotFoundError, MaterialError, PlainError, DamagedError):
-        return None  # damage, and nothing that anybody could have meant
+        return None  # damage, and nothing that a person could have meant
     if content.leaf.sha256 == manifest.certificate_id:
         return None
     untouched = hashlib.sha256(trust_pem).hexdigest() == manifest.files.get(TRUST)

@@ -1,7 +1,7 @@
 """Locks in files, which the kernel lets go of when their process ends, however it ends.
 
-One that is held for the life of a process says that it is there. Whoever only wants to know takes it for a moment, as
-one of many; the process itself does not mistake that for another of its kind, since it tries again.
+One that is held for the life of a process says that it is there. A command that only wants to know takes it for a
+moment, as one of many; the process itself does not mistake that for another of its kind, since it tries again.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class LifeLock:
         try:
             there, here = os.lstat(self._path), os.fstat(self._fd)
         except OSError:
-            return not os.access(self._path.parent, os.X_OK)  # then nobody else finds a lock there either
+            return not os.access(self._path.parent, os.X_OK)  # then no other process finds a lock there either
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class LifeLock:
 
 
 def held(path: Path) -> HeldError | None:
-    """Return who holds the lock in a file, or None where nobody does, or this user may not know."""
+    """Return who holds the lock in a file; None where no process does, or this user may not know."""
     try:
         fd = os.open(path, os.O_RDONLY | _FLAGS)
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether anybody has touched the files that the gateway rests on, told from what the file system keeps of each.
+"""Whether the files that the gateway rests on were touched, told from what the file system keeps of each.
 
 It is cheap, reads no file, and proves nothing: that something has changed is a reason to look.
 """
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LINKS = ("current", "previous")
-# What a set consists of, by way of the link that everybody uses.
+# What a set consists of, by way of the link that applications use.
 FILES = ("key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json")
 
 

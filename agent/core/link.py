@@ -3,7 +3,7 @@
 Rules:
 
 * Delays are exponential and capped, half fixed and half chance: a fleet that lost the broker together comes back
-  spread out, and nobody hammers. The cap is four minutes, so that a gateway is back within five of the moment at which
+  spread out and never hammers. The cap is four minutes, so that a gateway is back within five of the moment at which
   anything it has would be accepted. A broker that has no room for so many says so, and is left alone for up to an hour.
 * One hang-up proves nothing (AWS IoT Core hangs up without a word on a revoked certificate, and so does a bad path).
   Two in a row that a refused certificate could explain raise the suspicion, and the ladder's control connections

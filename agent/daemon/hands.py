@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.daemon.loop import Loop, Timer
 
 SETTLE = 1.0  # seconds after the first sign: a copy is seldom one system call
-HALF = 30.0  # seconds in which whoever has replaced one file of a pair may replace the other
+HALF = 30.0  # seconds in which a person who has replaced one file of a pair may replace the other
 
 _CURRENT, _GENERATIONS = "current", "generations"
 _OWN = frozenset({_CURRENT, "previous", _GENERATIONS})

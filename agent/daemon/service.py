@@ -318,7 +318,7 @@ class Daemon:
             self._looking = self.loop.later(ROUTES_LOOK, self._look_at_routes)
 
     def _look_at_routes(self) -> None:
-        if self.session.state != "down" or self._stopping:
+        if not self.session.waits_for_network or self._stopping:
             return
         if routes() != self._routes:
             self.session.hurry()

@@ -8,8 +8,8 @@ Rules:
   When the worker has ended it connects again, with whatever is current then.
 * A refusal is never concluded from here; after repeated doubts it asks for the ladder. What is made of a first
   suspicion is the owner's business.
-* Where another client uses the same id, each of our connections costs that one its own. So whoever would connect can
-  ask first; see `Session.contested`.
+* Where another client uses the same id, each of our connections costs that one its own. So what would connect can be
+  asked about first; see `Session.contested`.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Session:
         self._lent = False
         self._stopped = False
         self._rival = ""
+        self._guessed = False
         self._client_id = ""
         self.connected_at: float | None = None
         self.generation: int | None = None
@@ -144,9 +145,17 @@ class Session:
                 self.state, self.why = "connecting", ""
             self._try_soon()
 
+    @property
+    def waits_for_network(self) -> bool:
+        """Whether news of the network is a reason to try.
+
+        Also where another client was only concluded: a path that comes and goes may look the same.
+        """
+        return self.state == "down" or (self.state == "taken-over" and self._guessed)
+
     def hurry(self) -> None:
         """The network may be back: try soon, unless there is another reason to wait."""
-        if self.state == "down" and self._retry is not None and not self._lent:
+        if self.waits_for_network and self._retry is not None and not self._lent:
             self._cancel()
             self._schedule(1.0 + 2.0 * self._chance())  # every gateway of a site sees its uplink come back at once
 
@@ -221,13 +230,14 @@ class Session:
                 self._try_soon()
         elif taken_over:
             told = f"Another client connected as {self._client_id}"
-            self._lost_to_another(after_takeover(self._standing, lasted, self._chance()), told)
+            self._lost_to_another(after_takeover(self._standing, lasted, self._chance()), told, guessed=False)
         elif came_up:
             self._judge(after_loss(self._standing, failure, lasted, self._chance()), failure)
         else:
             self._judge(after_failure(self._standing, failure, self._chance()), failure)
 
-    def _lost_to_another(self, verdict: Verdict, told: str) -> None:
+    def _lost_to_another(self, verdict: Verdict, told: str, *, guessed: bool) -> None:
+        self._guessed = guessed
         self._standing, self._rival = verdict.standing, f"{told}; every client needs an id of its own."
         why = f"{told}, so this one keeps away for {_delay(verdict.delay)}; every client needs an id of its own."
         self._down(why, state="taken-over")
@@ -240,7 +250,7 @@ class Session:
                 f"{verdict.standing.brief} connections in a row came up as {self._client_id} and were hung up on "
                 "within seconds, as when another client connects with the same id"
             )
-            self._lost_to_another(verdict, told)
+            self._lost_to_another(verdict, told, guessed=True)
         else:
             self._standing, self._rival = verdict.standing, ""
             self.outage = self.outage or failure.kind is FailureClass.NETWORK

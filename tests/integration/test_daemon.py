@@ -444,7 +444,7 @@ def test_no_command_acts_behind_the_back_of_a_daemon_that_it_does_not_reach(enro
 
 
 def test_of_two_daemons_that_wait_for_a_state_directory_one_is_left(gateway: Gateway) -> None:
-    """Neither can tell before there is one. Once it is made, by whoever it is, one has it and the other ends."""
+    """Neither can tell before there is one. Once it is made, by any program, one has it and the other ends."""
     text = gateway.config.read_text()
     gateway.config.write_text(text[: text.index("enrollment:")] + text[text.index("rotation:") :])
     log = gateway.directory / "other.log"

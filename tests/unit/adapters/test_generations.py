@@ -311,7 +311,7 @@ def test_a_generation_keeps_where_its_anchors_came_from(folder: int, provenance:
 
 # -- what the owner may not read ---------------------------------------------------------------------------------------
 
-OWNER, OTHER = 4101, 4102  # nobody's
+OWNER, OTHER = 4101, 4102  # which no account has
 
 
 @contextmanager
@@ -369,7 +369,7 @@ def _put(path: Path, *names: str, of: int = 2) -> None:
 
 @pytest.mark.parametrize("name", ["key.pem", "certificate.pem"])
 def test_half_of_a_pair_is_told_from_damage(tmp_path: Path, folder: int, name: str) -> None:
-    """One file is another sound one, and the other still the generation's own: somebody is at work."""
+    """One file is another sound one, and the other still the generation's own: a person is at work."""
     _prepare(folder)
     assert not generations.half_replaced(folder, 1)
     _put(tmp_path, name)
@@ -383,7 +383,7 @@ def test_half_of_a_pair_is_told_from_damage(tmp_path: Path, folder: int, name: s
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])
 @pytest.mark.parametrize("name", ["key.pem", "certificate.pem"])
 def test_damage_is_not_taken_for_half_of_a_pair(tmp_path: Path, folder: int, name: str, content: bytes | None) -> None:
-    """What is no key or no certificate, or is gone, is waited for by nobody."""
+    """What is no key or no certificate, or is gone, is not waited for."""
     _prepare(folder)
     path = tmp_path / "000001" / name
     path.unlink()

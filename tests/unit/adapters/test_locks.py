@@ -89,7 +89,7 @@ def test_it_is_held_as_soon_as_there_is_a_place_for_it(place: Path, lock: LifeLo
 
 @pytest.mark.parametrize("way", ["the file", "the directory"])
 def test_another_in_its_place_is_held_instead(place: Path, lock: LifeLock, way: str) -> None:
-    """A file that was removed locks nothing, whoever still has it open."""
+    """A file that was removed locks nothing, although a process has it open."""
     lock.hold()
     if way == "the file":
         (place / NAME).unlink()
@@ -113,7 +113,7 @@ def test_another_who_was_first_in_the_new_place_is_met(place: Path, lock: LifeLo
 
 
 def test_a_directory_that_cannot_be_written_is_said(place: Path, lock: LifeLock) -> None:
-    """It keeps nobody from going on; a file from an earlier life can be locked nevertheless."""
+    """It keeps no daemon from going on; a file from an earlier life can be locked nevertheless."""
     (place / NAME).symlink_to("elsewhere")
     assert lock.hold() == f"{place / NAME}: Too many levels of symbolic links"
     (place / NAME).unlink()
@@ -125,7 +125,7 @@ def test_a_directory_that_cannot_be_written_is_said(place: Path, lock: LifeLock)
     assert lock.hold() == ""
 
 
-def test_who_only_asks_hinders_nobody(place: Path, lock: LifeLock) -> None:
+def test_a_command_that_only_asks_hinders_no_daemon(place: Path, lock: LifeLock) -> None:
     """And is told nothing where there is nothing to be told."""
     assert held(place / NAME) is None
     (place / NAME).touch()
@@ -134,7 +134,7 @@ def test_who_only_asks_hinders_nobody(place: Path, lock: LifeLock) -> None:
 
 
 def test_a_process_that_the_kernel_does_not_name_is_left_out(place: Path, lock: LifeLock) -> None:
-    """The file of nobody has no holder, and the words for it are none."""
+    """A file that no process has locked has no holder, and the words for it are none."""
     (place / NAME).touch()
     with (place / NAME).open() as file:
         assert holder(file.fileno()) is None

@@ -222,7 +222,7 @@ def test_whoever_may_only_look_learns_what_the_daemon_shows(
     assert lines[1].text == "Not looked at: Only root may. Use sudo."
 
 
-def test_whoever_may_only_look_learns_of_another_client_with_the_same_id(tmp_path: Path) -> None:
+def test_a_user_who_may_only_look_learns_of_another_client_with_the_same_id(tmp_path: Path) -> None:
     """A connection that is up may be ended in the next second, so it is not called sound."""
     link = {"state": "up", "rival": "Another client connected as gw-0042."}
     status = {"event": "status", "document": {"connection": link}, "exit": 1}

@@ -319,7 +319,7 @@ def test_three_brief_connections_in_a_row_are_taken_for_another_client(name: str
     assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == doubts
 
 
-def test_whoever_is_taken_for_a_rival_is_left_alone_like_one() -> None:
+def test_what_is_taken_for_a_rival_is_left_alone_like_one() -> None:
     """The delays are those after a takeover that the broker tells of, and grow with each."""
     delays = [verdict.delay for verdict in story([BRIEFLY] * 12) if verdict.taken_over]
 

@@ -150,13 +150,13 @@ class House:
         self.daemon.loop.close()
 
     def ask(self, order: Order) -> Person:
-        """Have somebody ask for something."""
+        """Have a person ask for something."""
         person = Person()
         self.daemon.submit(order, person)  # type: ignore[arg-type] # as much of a client as is needed
         return person
 
     def say(self, verb: str) -> Person:
-        """Have somebody ask for something at the desk."""
+        """Have a person ask for something at the desk."""
         person, node = Person(), decode(b'{"no_wait": false}', "the request", limit=100)
         self.daemon.desk.handle(person, Request(verb, node))  # type: ignore[arg-type] # as above
         return person
@@ -319,7 +319,7 @@ def test_what_a_person_asks_for_is_done_although_the_last_order_failed(house: Ho
 
 
 def test_what_a_person_asks_for_waits_for_a_busy_store(house: House) -> None:
-    """Two processes cannot work on it, whoever wants it."""
+    """Two processes cannot work on it, not even for a person."""
     house.ask(Order(do=Do.EXAMINE))
     house.look()
     house.finish(error={"message": "Process 7 is working.", "hint": "", "exit": 4, "busy": True})
@@ -340,7 +340,7 @@ def test_trouble_that_lasts_is_tried_again_within_five_minutes(house: House) -> 
 
 
 def test_a_reload_ends_the_wait_after_trouble(house: House) -> None:
-    """Whoever reloads has put something right."""
+    """An operator who reloads has put something right."""
     house.due()
     house.look()
     house.finish(error=TROUBLE)
@@ -402,7 +402,7 @@ def test_what_is_touched_while_a_worker_looks_is_looked_at_again(house: House) -
 
 
 def test_a_hand_on_the_set_is_noticed_without_anything_else_happening(house: House) -> None:
-    """A second later, by the kernel's word; and the look is patient with whoever has done half of it."""
+    """A second later, by the kernel's word; and the look is patient with a person who has done half of it."""
     assert house.look() == []
     (house.config.state_dir / "current" / "key.pem").write_text("by hand")
     deadline = monotonic() + 60
@@ -412,7 +412,7 @@ def test_a_hand_on_the_set_is_noticed_without_anything_else_happening(house: Hou
 
 
 def test_half_of_a_pair_is_given_half_a_minute_before_the_ladder(house: House) -> None:
-    """Whoever copies the other half ends that wait; whoever does not finds the gateway on a set that works."""
+    """The other half ends that wait; where it does not come, the gateway is put on a set that works."""
     seen = _seen(NOW - DAY, 90 * DAY) | {"current": None, "damage": [(3, "The key is another one.")]}
     (house.config.state_dir / "current" / "key.pem").write_text("by hand")
     assert [order.do for order in house.look()] == [Do.LOOK]
@@ -1041,7 +1041,7 @@ def test_a_rehearsal_is_refused_while_it_would_end_another_clients_connection(co
 
 @pytest.mark.parametrize("verb", ["rotate", "rollback"])
 def test_a_change_that_a_person_orders_is_made_after_a_warning(contested: House, verb: str) -> None:
-    """It has to connect; whoever ordered it knows beforehand what that costs."""
+    """It has to connect; the person who ordered it knows beforehand what that costs."""
     person = contested.say(verb)
     assert [event["event"] for event in person.told] == ["accepted", "progress"]
     assert person.told[1]["text"] == f"{RIVAL} This change connects nevertheless, and ends that one's connection."
@@ -1049,7 +1049,7 @@ def test_a_change_that_a_person_orders_is_made_after_a_warning(contested: House,
 
 
 @pytest.mark.parametrize("verb", ["examine", "rehearse", "rotate"])
-def test_without_a_rival_everything_connects_and_nobody_is_warned(house: House, verb: str) -> None:
+def test_without_a_rival_everything_connects_without_a_warning(house: House, verb: str) -> None:
     """As ever."""
     person = house.say(verb)
     assert [event["event"] for event in person.told] == ["accepted"]

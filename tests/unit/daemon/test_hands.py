@@ -130,7 +130,7 @@ def test_another_directory_under_the_same_name_is_watched(desk: Desk) -> None:
 
 
 def test_the_coming_of_a_state_directory_is_news(desk: Desk) -> None:
-    """Whoever makes it: the daemon has a lock to take there, and something to look at."""
+    """Any program may make it: the daemon has a lock to take there, and something to look at."""
     desk.state.rename(desk.state.parent / "aside")
     assert desk.after(2 * SETTLE) == 1
     (desk.state.parent / "something else").touch()
@@ -139,7 +139,7 @@ def test_the_coming_of_a_state_directory_is_news(desk: Desk) -> None:
     assert desk.after(2 * SETTLE) == 2
 
 
-def test_whoever_has_touched_something_may_go_on_for_half_a_minute(desk: Desk) -> None:
+def test_a_person_who_has_touched_something_may_go_on_for_half_a_minute(desk: Desk) -> None:
     """A key and a certificate are two files, and a person types two commands."""
     busy = [desk.hands.busy]
     desk.key(1).write_text("another")

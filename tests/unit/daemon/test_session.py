@@ -66,7 +66,7 @@ class Set:
 
 @dataclass
 class Diary:
-    """Whoever the session belongs to, and what it heard."""
+    """The owner of the session, and what it heard."""
 
     takeovers: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -197,6 +197,18 @@ def test_a_takeover_that_the_broker_tells_of_is_believed_at_once(scene: Scene) -
     assert scene.session.state == "taken-over"
     assert scene.session.contested == "Another client connected as gw-0042; every client needs an id of its own."
     assert scene.diary.doubts == []
+
+
+def test_news_of_the_network_ends_a_wait_for_a_rival_that_was_only_concluded(scene: Scene) -> None:
+    """A path that comes and goes looks the same; what the broker has told stands, whatever the network does."""
+    for _ in range(3):
+        scene.brief()
+    scene.session.hurry()
+    assert scene.until_tried() < 4
+    scene.made[-1].come_up()
+    scene.made[-1].end(troubles.lost("SESSION_TAKEN_OVER"), taken_over=True)
+    scene.session.hurry()
+    assert scene.until_tried() >= 30
 
 
 def test_a_refusal_after_a_takeover_is_looked_into(scene: Scene) -> None:
