@@ -1,10 +1,11 @@
-"""The whole suite: its surroundings, and the figures before its last line."""
+"""The whole suite: its surroundings, how much of its campaigns it takes, and the figures before its last line."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+import campaigns
 import pytest
 import surroundings
 from crashkit import points
@@ -12,6 +13,24 @@ from crashkit import points
 surroundings.settle()  # here, before anything is started, the other processes of a run included
 
 _GATHERED: Counter[str] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say which part of each campaign is wanted."""
+    parser.addoption("--campaign", default="sample", help="sample, sample:NUMBER, whole or case:NUMBER of campaigns")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose that part, before any test is collected: some have a parameter for each case."""
+    try:
+        campaigns.choose(config.getoption("--campaign"))
+    except ValueError as error:
+        raise pytest.UsageError(f"--campaign: {error}") from None
+
+
+def pytest_report_header() -> str:
+    """Tell it, since a run of another part may end otherwise."""
+    return f"campaigns: {campaigns.chosen()}"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -40,6 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts = _GATHERED + points.COUNTS
     if counts:
         terminalreporter.section("points visited")
+        terminalreporter.write_line(f"--campaign={campaigns.chosen()}")
         for method, number in sorted(counts.items()):
             terminalreporter.write_line(f"{number:>8} {method}")
 

@@ -8,6 +8,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import campaigns
 import pytest
 
 from agent.core.lifecycle import Phase
@@ -128,7 +129,7 @@ def test_a_small_client_hello_works(enrolled: Gateway) -> None:
     enrolled.run("rotate", expect=0)
 
 
-@pytest.mark.parametrize("phase", [*HAPPY, "wait"])
+@pytest.mark.parametrize("phase", campaigns.take([*HAPPY, "wait"], 2))
 def test_a_rotation_killed_in_any_phase_goes_on(enrolled: Gateway, phase: str) -> None:
     """After kill -9 the same command finishes the change, and asks again only when the answer was lost."""
     process = enrolled.start("rotate")
@@ -203,7 +204,10 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "code", "kind", "name"), FAULTS, ids=[item[0] for item in FAULTS])
+@pytest.mark.parametrize(
+    ("fault", "code", "kind", "name"),
+    [pytest.param(*item, id=item[0]) for item in campaigns.one_of_each(FAULTS, lambda item: item[3])],
+)
 def test_every_fault_has_its_class_and_sentence(enrolled: Gateway, fault: str, code: int, kind: str, name: str) -> None:
     """A fault is told by class, code and sentence; the set in use still connects, and the next try succeeds."""
     enrolled.configure(

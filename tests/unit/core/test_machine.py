@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+import campaigns
 import make
 import pytest
 from hypothesis import settings
@@ -375,7 +376,7 @@ class Gateway(RuleBasedStateMachine):
 
 
 TestGateway = Gateway.TestCase
-TestGateway.settings = settings(make.FEW, max_examples=200, stateful_step_count=40)
+TestGateway.settings = settings(make.FEW, max_examples=len(campaigns.places(200, 5)), stateful_step_count=40)
 
 
 def drive(record: ChangeRecord, now: datetime = NOW) -> tuple[ChangeRecord, list[str]]:
