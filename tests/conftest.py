@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -34,7 +35,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave out what only root can do, where that is allowed."""
+    """Begin with the umask of all tests, whatever one before has left; leave out what only root can do."""
+    os.umask(surroundings.UMASK)
     if item.get_closest_marker("root"):
         surroundings.need_root()
 
