@@ -40,7 +40,7 @@ TOPICS = (
 def _site(gateway: Gateway) -> Iterator[Site]:
     """Give a gateway that has a certificate to be retired, so that it asks for everything it ever asks for."""
     gateway.configure({"  template: gateway-rotation\n": "  template: gateway-rotation\n  grace: 0s\n"})
-    gateway.run("enroll", expect=0)
+    gateway.enroll()
     gateway.run("rotate", expect=0)
     with Site(gateway) as site:
         yield site
