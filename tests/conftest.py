@@ -10,6 +10,7 @@ import campaigns
 import pytest
 import surroundings
 from crashkit import points
+from hypothesis import settings
 
 surroundings.settle()  # here, before anything is started, the other processes of a run included
 
@@ -27,6 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
         campaigns.choose(config.getoption("--campaign"))
     except ValueError as error:
         raise pytest.UsageError(f"--campaign: {error}") from None
+    # The same examples in each run, and no deadline, since the machine may be busy.
+    examples = len(campaigns.places(campaigns.EXAMPLES, 2))
+    settings.register_profile("suite", max_examples=examples, derandomize=True, deadline=None, database=None)
+    settings.load_profile("suite")
 
 
 def pytest_report_header() -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+EXAMPLES = 100  # of each property, in the whole
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
