@@ -139,9 +139,13 @@ class Gateway:
         return ran
 
     def enroll(self) -> None:
-        """Get the first certificate as `iot-cert enroll` does, but in this process, and with no time on probation."""
+        """Get the first certificate as `iot-cert enroll` does, but in this process, and with no time on probation.
+
+        A busy machine is given time: what an answer that comes late leads to is not the question here.
+        """
         config = load(self.config)
-        config = replace(config, rotation=replace(config.rotation, probation=timedelta(0)))
+        rotation, minute = replace(config.rotation, probation=timedelta(0)), timedelta(minutes=1)
+        config = replace(config, rotation=rotation, connect_timeout=minute, request_timeout=minute)
         with open_parts(config, _Unheard(), create=True) as parts:
             parts.engine.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")
             outcome = parts.engine.run()
