@@ -1,21 +1,47 @@
-"""The whole suite: its surroundings, and the figures before its last line."""
+"""The whole suite: its surroundings, how much of its campaigns it takes, and the figures before its last line."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
+import campaigns
 import pytest
 import surroundings
 from crashkit import points
+from hypothesis import settings
 
 surroundings.settle()  # here, before anything is started, the other processes of a run included
 
 _GATHERED: Counter[str] = Counter()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say which part of each campaign is wanted."""
+    parser.addoption("--campaign", default="sample", help="sample, sample:NUMBER, whole or case:NUMBER of campaigns")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose that part, before any test is collected: some have a parameter for each case."""
+    try:
+        campaigns.choose(config.getoption("--campaign"))
+    except ValueError as error:
+        raise pytest.UsageError(f"--campaign: {error}") from None
+    # The same examples in each run, and no deadline, since the machine may be busy.
+    examples = len(campaigns.places(campaigns.EXAMPLES, 2))
+    settings.register_profile("suite", max_examples=examples, derandomize=True, deadline=None, database=None)
+    settings.load_profile("suite")
+
+
+def pytest_report_header() -> str:
+    """Tell it, since a run of another part may end otherwise."""
+    return f"campaigns: {campaigns.chosen()}"
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave out what only root can do, where that is allowed."""
+    """Begin with the umask of all tests, whatever one before has left; leave out what only root can do."""
+    os.umask(surroundings.UMASK)
     if item.get_closest_marker("root"):
         surroundings.need_root()
 
@@ -40,6 +66,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts = _GATHERED + points.COUNTS
     if counts:
         terminalreporter.section("points visited")
+        terminalreporter.write_line(f"--campaign={campaigns.chosen()}")
         for method, number in sorted(counts.items()):
             terminalreporter.write_line(f"{number:>8} {method}")
 

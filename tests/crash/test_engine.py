@@ -6,8 +6,10 @@ The cloud lives on with what the dead process told it: see `crashkit.gateway`.
 from __future__ import annotations
 
 import pytest
+from campaigns import least
 from crashkit import enginekills, points
 
+ONE_IN = 5
 LEAST = {
     "enrolment": 120,
     "rotation": 120,
@@ -27,15 +29,15 @@ def test_a_killed_change_goes_on_to_a_proper_end(name: str) -> None:
     Kills come at every call that changes the disk, after each request to the cloud, and at twenty others (seed 4711).
     """
     chosen = enginekills.places(enginekills.stage(name), others=20, seed=4711)
-    report = enginekills.kill_at(name, chosen)
-    points.visited("kills of the engine", report.points, at_least=LEAST[name])
-    assert report.complaints == ()
+    report = enginekills.kill_at(name, chosen, one_in=ONE_IN)
+    points.visited("kills of the engine", report.points, at_least=least(LEAST[name], ONE_IN))
+    assert report.complaints == (), report.shown
 
 
 @pytest.mark.parametrize("name", ["enrolment", "rotation"])
 def test_a_second_kill_does_not_keep_it_from_a_proper_end(name: str) -> None:
     """Six calls that matter are taken, evenly; each fresh engine is killed at eight calls of its own run."""
     vital = enginekills.places(enginekills.stage(name), others=0, seed=0)
-    report = enginekills.kill_twice(name, vital[:: len(vital) // 6 + 1], seconds=8)
-    points.visited("double kills of the engine", report.points, at_least=30)
-    assert report.complaints == ()
+    report = enginekills.kill_twice(name, vital[:: len(vital) // 6 + 1], seconds=8, one_in=3)
+    points.visited("double kills of the engine", report.points, at_least=least(30, 3))
+    assert report.complaints == (), report.shown

@@ -26,5 +26,5 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 @pytest.fixture
 def enrolled(gateway: Gateway) -> Gateway:
     """Give a gateway that has its first certificate."""
-    gateway.run("enroll", expect=0)
+    gateway.enroll()
     return gateway

@@ -296,7 +296,7 @@ def test_a_certificate_that_was_made_in_the_window_is_what_was_wished_for_whoeve
 def test_the_shadow_wishes_for_a_window_and_the_gateway_rotates_in_it_once(gateway: Gateway) -> None:
     """Nonsense is answered with the reason; a window is echoed, so that the delta ends; and it is fulfilled once."""
     gateway.cloud.lifetime = QUICK
-    gateway.run("enroll", expect=0)
+    gateway.enroll()
     gateway.cloud.desire(THING, "certificate", {"renew": {"opens_at": "soon"}, "colour": "red"})
     with daemon(gateway) as site:
         until(lambda: site.reported.get("wishRefused"), "the nonsense is answered")
@@ -316,7 +316,7 @@ def test_the_shadow_wishes_for_a_window_and_the_gateway_rotates_in_it_once(gatew
 
 def test_a_wish_may_be_moved_and_withdrawn_while_the_daemon_runs(gateway: Gateway) -> None:
     """When only the end is moved, the cloud tells only the end; when it is withdrawn, the ordinary plan is back."""
-    gateway.run("enroll", expect=0)
+    gateway.enroll()
     wish = window(10 * DAY, 11 * DAY)
     gateway.cloud.desire(THING, "certificate", {"renew": wish})
     with daemon(gateway) as site:

@@ -8,6 +8,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import campaigns
 import pytest
 
 from agent.core.lifecycle import Phase
@@ -128,7 +129,7 @@ def test_a_small_client_hello_works(enrolled: Gateway) -> None:
     enrolled.run("rotate", expect=0)
 
 
-@pytest.mark.parametrize("phase", [*HAPPY, "wait"])
+@pytest.mark.parametrize("phase", campaigns.take([*HAPPY, "wait"], 2))
 def test_a_rotation_killed_in_any_phase_goes_on(enrolled: Gateway, phase: str) -> None:
     """After kill -9 the same command finishes the change, and asks again only when the answer was lost."""
     process = enrolled.start("rotate")
@@ -246,7 +247,10 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "code", "kind", "name"), FAULTS, ids=[item[0] for item in FAULTS])
+@pytest.mark.parametrize(
+    ("fault", "code", "kind", "name"),
+    [pytest.param(*item, id=item[0]) for item in campaigns.one_of_each(FAULTS, lambda item: item[3])],
+)
 def test_every_fault_has_its_class_and_sentence(enrolled: Gateway, fault: str, code: int, kind: str, name: str) -> None:
     """A fault is told by class, code and sentence; the set in use still connects, and the next try succeeds."""
     enrolled.configure(
@@ -362,29 +366,28 @@ def test_a_policy_that_takes_its_time_is_waited_for(enrolled: Gateway) -> None:
     assert enrolled.generations() == (2, 1)
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"[" * 200_000,
-        b'{"certificateId": ' + b"9" * 5_000_000 + b"}",
-        b'{"certificateId": NaN, "certificatePem": NaN, "certificateOwnershipToken": NaN}',
-        b'{"certificateId": "a", "certificateId": "b"}',
-        b'{"certificatePem": "\\ud800", "certificateId": "x", "certificateOwnershipToken": "y"}',
-        b'{"certificatePem": {"a": 1}, "certificateId": [], "certificateOwnershipToken": 7}',
-        b"null",
-        b"[]",
-        b'"text"',
-        b"",
-        b"\x00\x01\x02",
-        b"\xff" * 1000,
-    ],
-    ids=["brackets", "digits", "nan", "twice", "surrogate", "types", "null", "list", "text", "empty", "zeros", "bytes"],
-)
-def test_a_hostile_reply_is_a_sentence(enrolled: Gateway, payload: bytes) -> None:
+HOSTILE = {
+    "brackets": b"[" * 200_000,
+    "digits": b'{"certificateId": ' + b"9" * 5_000_000 + b"}",
+    "nan": b'{"certificateId": NaN, "certificatePem": NaN, "certificateOwnershipToken": NaN}',
+    "twice": b'{"certificateId": "a", "certificateId": "b"}',
+    "surrogate": b'{"certificatePem": "\\ud800", "certificateId": "x", "certificateOwnershipToken": "y"}',
+    "types": b'{"certificatePem": {"a": 1}, "certificateId": [], "certificateOwnershipToken": 7}',
+    "null": b"null",
+    "list": b"[]",
+    "text": b'"text"',
+    "empty": b"",
+    "zeros": b"\x00\x01\x02",
+    "bytes": b"\xff" * 1000,
+}
+
+
+@pytest.mark.parametrize("kind", campaigns.take(list(HOSTILE), 3))
+def test_a_hostile_reply_is_a_sentence(enrolled: Gateway, kind: str) -> None:
     """Whatever the broker sends in place of a reply: class protocol, a sentence, and the next try succeeds."""
     from agent.sandbox.faults import Effect, Fault  # noqa: PLC0415 - beside the one use
 
-    enrolled.cloud.faults.add(Fault(operation=Operation.CREATE, effect=Effect.HOSTILE, payload=payload))
+    enrolled.cloud.faults.add(Fault(operation=Operation.CREATE, effect=Effect.HOSTILE, payload=HOSTILE[kind]))
     failure = enrolled.run("rotate", "--json", "--wait", "0", expect=5).outcome["change"]["failure"]
     assert (failure["kind"], failure["code"]) == ("protocol", "garbled")
     enrolled.run("rotate", expect=0)

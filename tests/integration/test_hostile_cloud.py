@@ -7,6 +7,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import campaigns
 import pytest
 from fleet import DELTA, DOCUMENTS, NOTIFY, PATIENCE, SHADOW, THING, Malformed, Site, until
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 SEED = 20270302
 GROWTH = 2048.0  # KiB
-WARM_UP, MESSAGES = 1_000, 10_000
+WARM_UP, MESSAGES = 1_000, 1_000 + len(campaigns.places(9_000, 4))
 ANSWERS = 80  # of them are answers to requests, before and after the warm-up
 AGAIN = 150.0  # seconds: what was answered badly is asked for again within two minutes
 BATCH, BYTES = 200, 600_000  # messages between two looks at whether the daemon keeps up: the front lets 1 MiB wait
@@ -39,7 +40,7 @@ TOPICS = (
 def _site(gateway: Gateway) -> Iterator[Site]:
     """Give a gateway that has a certificate to be retired, so that it asks for everything it ever asks for."""
     gateway.configure({"  template: gateway-rotation\n": "  template: gateway-rotation\n  grace: 0s\n"})
-    gateway.run("enroll", expect=0)
+    gateway.enroll()
     gateway.run("rotate", expect=0)
     with Site(gateway) as site:
         yield site
@@ -118,7 +119,7 @@ def carries_out_an_order(site: Site) -> None:
     assert "\x1b" not in site.log
 
 
-def test_ten_thousand_malformed_messages_cost_nothing(site: Site) -> None:
+def test_thousands_of_malformed_messages_cost_nothing(site: Site) -> None:
     """Said and answered: no traceback, hardly any memory, the same process and the same connection throughout."""
     payloads, pid, connects = iter(Malformed(SEED)), site.pid, site.cloud.count(Operation.CONNECT)
     until(lambda: site.status.get("retirements") == [], "the replaced certificate is retired")
@@ -144,7 +145,10 @@ def test_a_hostile_answer_to_any_request_is_got_over(site: Site) -> None:
     for _ in range(3):
         site.restart()
         keep_up(site)
-    until(lambda: site.cloud.count(Operation.SHADOW), "the shadow is written")
-    outcomes = {request.operation for request in site.cloud.requests if request.outcome == "hostile"}
-    assert outcomes == {Operation.ASK, Operation.SHADOW, Operation.RETIRE, Operation.JOBS}
+    wanted = {Operation.ASK, Operation.SHADOW, Operation.RETIRE, Operation.JOBS}
+
+    def answered() -> set[str]:
+        return {request.operation for request in list(site.cloud.requests) if request.outcome == "hostile"}
+
+    until(lambda: answered() == wanted, "each kind of request is answered so", AGAIN)
     carries_out_an_order(site)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import tarfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,9 +66,18 @@ class Old:
         return self.key.private_bytes(Encoding.PEM, form, NoEncryption())
 
 
+_KEYS = itertools.cycle(range(4))  # more than any test has certificates; to make one takes as long as the test
+
+
+@cache
+def rsa_key(_number: int) -> rsa.RSAPrivateKey:
+    """Return one of a few keys, as AWS makes them."""
+    return rsa.generate_private_key(65537, 2048)
+
+
 def issue(gateway: Gateway, *, status: Status = Status.ACTIVE, ends: timedelta = 3650 * DAY) -> Old:
     """Have the cloud know a certificate of this thing's."""
-    key = rsa.generate_private_key(65537, 2048)
+    key = rsa_key(next(_KEYS))
     now = datetime.now(UTC)
     certificate = gateway.cloud.authority.issue_client(
         name("AWS IoT Certificate"), key.public_key(), now - DAY, now + ends

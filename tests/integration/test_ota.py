@@ -110,7 +110,7 @@ WAYS: dict[str, Callable[[Pipeline, Path], str]] = {
 def pipeline(directory: Path) -> Iterator[Pipeline]:
     """Run a gateway that trusts a pipeline, its daemon, and the pipeline's server."""
     with Gateway(directory) as gateway:
-        gateway.run("enroll", expect=0)
+        gateway.enroll()
         place = directory / "pipeline"
         (place / "depot").mkdir(parents=True)
         root = f"trust:\n  root: {place}/repository/metadata/1.root.json\n"

@@ -1,4 +1,4 @@
-"""The suite itself: what starts it decides nothing."""
+"""The suite itself: what starts it decides nothing, and what it found can be repeated."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import campaigns
 import pytest
 import surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from random import Random
 
 SUPPORT = Path(__file__).parents[1] / "support"
 LOOK = """
@@ -63,3 +69,82 @@ def test_in_continuous_integration_nothing_is_skipped_for_lack_of_a_right(
     outcome = pytest.fail.Exception if so else pytest.skip.Exception
     with pytest.raises(outcome, match="needs root"):
         surroundings.need_root()
+
+
+# -- campaigns ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="choose")
+def _choose() -> Iterator[Callable[[str], campaigns.Choice]]:
+    """Choose another part for the length of a test."""
+    before = campaigns.chosen()
+    yield campaigns.choose
+    campaigns.choose(str(before))
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("whole", list(range(10))),
+        ("sample", [0, 4, 8]),
+        ("sample:0", [0, 4, 8]),
+        ("sample:3", [3, 7]),
+        ("sample:5", [1, 5, 9]),
+        ("case:7", [7]),
+    ],
+)
+def test_a_part_of_a_campaign_is_chosen(choose: Callable[[str], campaigns.Choice], text: str, taken: list[int]) -> None:
+    """Of ten cases, where a sample is one in four; what was chosen is told so that it can be chosen again."""
+    chosen = choose(text)
+    assert list(campaigns.places(10, 4)) == taken
+    assert choose(str(chosen)) == chosen
+
+
+def test_the_samples_together_are_the_whole(choose: Callable[[str], campaigns.Choice]) -> None:
+    """No case is in none of them."""
+    taken: list[int] = []
+    for phase in range(7):
+        choose(f"sample:{phase}")
+        taken += campaigns.places(100, 7)
+    assert sorted(taken) == list(range(100))
+
+
+@pytest.mark.parametrize("text", ["", "all", "case", "case:", "case:x", "whole:1", "sample:", "sample:-1", "1"])
+def test_what_is_no_part_is_refused(choose: Callable[[str], campaigns.Choice], text: str) -> None:
+    """A run of something else than was meant would look like success."""
+    with pytest.raises(ValueError, match="is none of sample"):
+        choose(text)
+
+
+def test_a_case_is_the_same_alone_and_among_others(choose: Callable[[str], campaigns.Choice]) -> None:
+    """So a failure is repeated without what was before it."""
+    seen: list[float] = []
+    choose("whole")
+    campaigns.each(20, lambda chance: seen.append(chance.random()), one_in=5, seed=7)
+    choose("case:13")
+    campaigns.each(20, lambda chance: seen.append(chance.random()), one_in=5, seed=7)
+    assert seen[20:] == [seen[13]]
+
+
+def test_one_of_each_kind_is_in_every_sample(choose: Callable[[str], campaigns.Choice]) -> None:
+    """Another one in the next sample, and all of them in the whole."""
+    cases = ["a1", "b1", "a2", "a3"]
+    for text, taken in (("sample", ["a1", "b1"]), ("sample:1", ["a2", "b1"]), ("whole", cases)):
+        choose(text)
+        assert campaigns.one_of_each(cases, lambda case: case[0]) == taken
+
+
+def test_a_case_that_fails_says_how_it_is_repeated(choose: Callable[[str], campaigns.Choice]) -> None:
+    """With one command, for this test and this case."""
+    choose("sample:2")
+
+    def fail(chance: Random) -> None:
+        assert chance.random() < 0
+
+    with pytest.raises(AssertionError) as caught:
+        campaigns.each(20, fail, one_in=5, seed=7)
+    name = "tests/packaging/test_suite.py::test_a_case_that_fails_says_how_it_is_repeated"
+    command = f".venv/bin/pytest --campaign=case:2 '{name}'"
+    assert caught.value.__notes__ == [f"To repeat it: {command}"]
+    assert campaigns.told(2, "It broke.") == f"It broke.\n    to repeat it: {command}"
+    assert campaigns.told(2, "") == ""

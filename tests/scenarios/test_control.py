@@ -14,6 +14,9 @@ from agent.sandbox.faults import Effect, Operation
 if TYPE_CHECKING:
     from rig import Rig
 
+# Beyond every patience that the agent has with a refusal. It tries again each minute: twelve hours would tell no more.
+OUTAGE = timedelta(hours=2)
+
 
 @pytest.mark.parametrize("effect", [Effect.HANG_UP, Effect.UNAUTHORISED])
 @pytest.mark.parametrize("phase", [Phase.PREPARED, Phase.DEPLOYED])
@@ -23,7 +26,7 @@ def test_a_request_that_no_set_gets_answered_speaks_against_none(gateway: Rig, p
     gateway.clock.advance(minutes=2)
     in_use = gateway.in_use()
     gateway.fault(Operation.ASK, effect, times=None)
-    outcome = gateway.follow(patience=timedelta(hours=12))
+    outcome = gateway.follow(patience=OUTAGE)
 
     assert outcome.record.phase is phase
     assert gateway.in_use() == in_use
@@ -39,7 +42,7 @@ def test_a_policy_that_fails_all_devices_speaks_against_no_certificate(gateway: 
     in_use, policies = gateway.in_use(), {}
     for entry in gateway.cloud.certificates_of("gw-0042"):
         policies[entry.certificate_id], entry.policy = entry.policy, None
-    outcome = gateway.follow(patience=timedelta(hours=12))
+    outcome = gateway.follow(patience=OUTAGE)
 
     assert outcome.record.phase is phase
     assert gateway.in_use() == in_use

@@ -10,18 +10,23 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from agent.adapters.store import Store
+from agent.compose import open_parts
+from agent.config import load
+from agent.core.lifecycle import Phase
+from agent.core.values import Kind, Origin
 from agent.sandbox.cloud import Cloud
 from agent.sandbox.console import Console, write_configuration
 from agent.sandbox.service import LocalCloud
 
 if TYPE_CHECKING:
     from agent.core.lifecycle import ChangeRecord
+    from agent.ports import Progress
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 
@@ -49,6 +54,11 @@ class Ran:
     def phases(self) -> list[str]:
         """The phases it reported."""
         return [event["code"] for event in self.events if event["event"] == "progress"]
+
+
+class _Unheard:
+    def report(self, progress: Progress) -> None:
+        """See `agent.ports.Reporter`."""
 
 
 @dataclass
@@ -128,9 +138,26 @@ class Gateway:
             assert ran.code == expect, ran.out + ran.err
         return ran
 
+    def enroll(self) -> None:
+        """Get the first certificate as `iot-cert enroll` does, but in this process, and with no time on probation.
+
+        A busy machine is given time: what an answer that comes late leads to is not the question here.
+        """
+        config = load(self.config)
+        rotation, minute = replace(config.rotation, probation=timedelta(0)), timedelta(minutes=1)
+        config = replace(config, rotation=rotation, connect_timeout=minute, request_timeout=minute)
+        with open_parts(config, _Unheard(), create=True) as parts:
+            parts.engine.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")
+            outcome = parts.engine.run()
+        assert outcome.record.phase is Phase.COMMITTED, outcome.record.failure
+        self._note_tokens()
+
     def remember(self, ran: Ran) -> None:
         """Keep what was said, and the tokens that must not be in it."""
         self.ran.append(ran)
+        self._note_tokens()
+
+    def _note_tokens(self) -> None:
         self._tokens |= {entry.token for entry in self.cloud.registry.values() if entry.token}
 
     def start(self, *arguments: str, log: Path | None = None, **environment: str) -> subprocess.Popen[str]:

@@ -31,9 +31,8 @@ THING = "gw-0042"
 TOKEN = "token-that-nobody-may-see"  # noqa: S105 - looked for in output
 PEM = "-----BEGIN CERTIFICATE-----\nbm9ib2R5IG1heSBzZWUgdGhpcw==\n-----END CERTIFICATE-----\n"
 
-# The same examples in each run, and no deadline, since the machine may be busy.
-FEW = settings(max_examples=100, derandomize=True, deadline=None, database=None)
-MANY = settings(FEW, max_examples=200)
+FEW = settings()  # those of the whole suite: see tests/conftest.py
+MANY = settings(FEW, max_examples=2 * FEW.max_examples)
 
 UNFINISHED = tuple(phase for phase in Phase if not phase.ended)
 BEFORE_ACTIVATION = tuple(phase for phase in UNFINISHED if not phase.activated)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
+import campaigns
+
 from agent.adapters.store import Store
 from agent.core.plain import PlainError
 from agent.core.records import decode_record
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 Told = dict[Mark, int]
 Bug = Callable[[], AbstractContextManager[None]]
 T = TypeVar("T")
+Case = tuple[int, T]  # with its number, by which it is repeated
 
 ERRNOS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENOMEM, errno.EINTR)
 
@@ -119,28 +122,44 @@ class Report:
     points: int
     complaints: tuple[str, ...]
 
+    @property
+    def shown(self) -> str:
+        """The first of them, for a test that fails."""
+        first = "\n".join(self.complaints[:_SHOWN])
+        return f"{len(self.complaints)} of {self.points} cases do not hold, of which these are the first:\n{first}"
+
 
 def report(found: Sequence[str]) -> Report:
     """Return one complaint, or an empty text, for each point as a report."""
     return Report(points=len(found), complaints=tuple(filter(None, found)))
 
 
-def spread(function: Callable[[Sequence[T]], list[str]], items: Sequence[T]) -> Report:
-    """Share the items out in a few lots, so that each worker keeps what it has judged already."""
-    lots = [items[place::_LOTS] for place in range(_LOTS)]
+def spread(function: Callable[[Sequence[Case[T]]], list[str]], items: Sequence[T], *, one_in: int = 1) -> Report:
+    """Try the cases that are taken, in a few lots, so that each worker keeps what it has judged already.
+
+    Args:
+        function: Tries the cases of a lot, and returns a complaint or an empty text for each; see `campaigns.told`.
+        items: All of them.
+        one_in: One in so many is taken for a sample.
+    """
+    taken = [(place, items[place]) for place in campaigns.places(len(items), one_in)]
+    lots = [taken[place::_LOTS] for place in range(_LOTS)]
     return report([complaint for part in fork_map(function, lots) for complaint in part])
 
 
+_SHOWN = 5
 _LOTS = len(os.sched_getaffinity(0))
 
 
 # -- kills ---------------------------------------------------------------------------------------------------------
 
 
-def kill_everywhere(scenario: Scenario, *, umask: int = 0o022, every: int = 1, bug: Bug = nullcontext) -> Report:
+def kill_everywhere(
+    scenario: Scenario, *, umask: int = 0o022, every: int = 1, one_in: int = 1, bug: Bug = nullcontext
+) -> Report:
     """Kill the change at every call, judge what is left, and let it go on."""
     total = len(_calls(scenario, bug))
-    return spread(partial(_kill_at_each, scenario, umask, bug), range(0, total, every))
+    return spread(partial(_kill_at_each, scenario, umask, bug), range(0, total, every), one_in=one_in)
 
 
 def _carry_out(path: Path, scenario: Scenario, bug: Bug) -> None:
@@ -157,11 +176,11 @@ def _calls(scenario: Scenario, bug: Bug = nullcontext) -> list[str]:
         return run.calls
 
 
-def _kill_at_each(scenario: Scenario, umask: int, bug: Bug, points: Sequence[int]) -> list[str]:
+def _kill_at_each(scenario: Scenario, umask: int, bug: Bug, points: Sequence[Case[int]]) -> list[str]:
     os.umask(umask)
     with Workplace() as workplace:
         judge = Judge(workplace, scenario, bug)
-        return [_kill_once(judge, scenario.base, {}, point)[0] for point in points]
+        return [campaigns.told(case, _kill_once(judge, scenario.base, {}, point)[0]) for case, point in points]
 
 
 def _kill_once(judge: Judge, tree: Tree, told: Told, at: int) -> tuple[str, Tree, Told]:
@@ -173,22 +192,22 @@ def _kill_once(judge: Judge, tree: Tree, told: Told, at: int) -> tuple[str, Tree
     return (complaint and f"killed at call {at}: {complaint}"), left, later
 
 
-def kill_twice(scenario: Scenario, *, first: int, every: int, seed: int) -> Report:
+def kill_twice(scenario: Scenario, *, first: int, every: int, seed: int, one_in: int) -> Report:
     """Kill at `first` sampled calls, then kill each following start at every `every`-th call of it."""
     total = len(_calls(scenario))
     points = random.Random(seed).sample(range(total), min(first, total))  # noqa: S311 - a sample, not a secret
-    return spread(partial(_kill_twice_each, scenario, every), points)
+    return spread(partial(_kill_twice_each, scenario, every), points, one_in=one_in)
 
 
-def _kill_twice_each(scenario: Scenario, every: int, points: Sequence[int]) -> list[str]:
+def _kill_twice_each(scenario: Scenario, every: int, points: Sequence[Case[int]]) -> list[str]:
     found: list[str] = []
     with Workplace() as workplace:
         judge = Judge(workplace, scenario)
-        for point in points:
+        for case, point in points:
             _, tree, told = _kill_once(judge, scenario.base, {}, point)
             for second in range(point % every, _calls_from(workplace, scenario, tree), every):
                 complaint, _, _ = _kill_once(judge, tree, told, second)
-                found.append(complaint and f"killed at call {point}, then {complaint}")
+                found.append(campaigns.told(case, complaint and f"killed at call {point}, then {complaint}"))
     return found
 
 
@@ -200,17 +219,17 @@ def _calls_from(workplace: Workplace, scenario: Scenario, tree: Tree) -> int:
 # -- power cuts ----------------------------------------------------------------------------------------------------
 
 
-def cut_power_everywhere(scenario: Scenario, *, umask: int = 0o022, bug: Bug = nullcontext) -> Report:
+def cut_power_everywhere(scenario: Scenario, *, umask: int = 0o022, one_in: int = 1, bug: Bug = nullcontext) -> Report:
     """Judge every disk that a power cut during the change may leave."""
-    return _judge_states(scenario, _states(scenario, None, umask, bug))
+    return _judge_states(scenario, _states(scenario, None, umask, bug), one_in)
 
 
-def kill_then_cut(scenario: Scenario, *, every: int) -> Report:
+def kill_then_cut(scenario: Scenario, *, every: int, one_in: int) -> Report:
     """Kill the change at every `every`-th operation, start it again, and cut the power during that."""
     with Workplace() as workplace:
         total = len(_record(workplace, scenario, None, nullcontext).operations)
     lots = fork_map(lambda point: _states(scenario, point), range(0, total, every))
-    return _judge_states(scenario, [state for lot in lots for state in lot])
+    return _judge_states(scenario, [state for lot in lots for state in lot], one_in)
 
 
 def _states(scenario: Scenario, die_at: int | None, umask: int = 0o022, bug: Bug = nullcontext) -> list[CrashState]:
@@ -234,15 +253,15 @@ def _record(workplace: Workplace, scenario: Scenario, die_at: int | None, bug: B
     return recorder
 
 
-def _judge_states(scenario: Scenario, states: Sequence[CrashState]) -> Report:
-    return spread(partial(_judge_each, scenario), states)
+def _judge_states(scenario: Scenario, states: Sequence[CrashState], one_in: int) -> Report:
+    return spread(partial(_judge_each, scenario), states, one_in=one_in)
 
 
-def _judge_each(scenario: Scenario, states: Sequence[CrashState]) -> list[str]:
+def _judge_each(scenario: Scenario, states: Sequence[Case[CrashState]]) -> list[str]:
     with Workplace() as workplace:
         judge = Judge(workplace, scenario)
-        found = [(state, judge(state.tree, state.told)) for state in states]
-    return [complaint and f"{state.how}: {complaint}" for state, complaint in found]
+        found = [(case, state, judge(state.tree, state.told)) for case, state in states]
+    return [campaigns.told(case, complaint and f"{state.how}: {complaint}") for case, state, complaint in found]
 
 
 # -- failing calls -------------------------------------------------------------------------------------------------
@@ -315,9 +334,9 @@ def _nothing(_result: object) -> None:
     """Drop a result, which need not cross the pipe."""
 
 
-def fail_everywhere(segment: Segment) -> Report:
+def fail_everywhere(segment: Segment, *, one_in: int) -> Report:
     """Let every file call of a step fail with every errno, once and from there on; judge the outcome and a retry."""
-    return spread(partial(_fail_each, segment), faults_of(segment.calls))
+    return spread(partial(_fail_each, segment), faults_of(segment.calls), one_in=one_in)
 
 
 def says_nothing_about_data(fault: Failing, call: str) -> bool:
@@ -340,11 +359,11 @@ def faults_of(calls: Sequence[str]) -> list[Failing]:
     ]
 
 
-def _fail_each(segment: Segment, faults: Sequence[Failing]) -> list[str]:
+def _fail_each(segment: Segment, faults: Sequence[Case[Failing]]) -> list[str]:
     verdicts: dict[tuple[str, str, bool], str] = {}
     found = []
     with Workplace() as workplace:
-        for fault in faults:
+        for case, fault in faults:
             path = workplace.lay_out(segment.before)
             result = stepper.fail(_work(path, segment.step), fault).result
             outcome = result.kinds[0] if isinstance(result, Raised) else "success"
@@ -353,7 +372,8 @@ def _fail_each(segment: Segment, faults: Sequence[Failing]) -> list[str]:
             if key not in verdicts:
                 verdicts[key] = _judge_failure(workplace, segment, path, result, exact=exact)
             complaint = verdicts[key]
-            found.append(complaint and f"{segment.kind}, {fault} ({segment.calls[fault.at]}): {complaint}")
+            where = f"{segment.kind}, {fault} ({segment.calls[fault.at]})"
+            found.append(campaigns.told(case, complaint and f"{where}: {complaint}"))
     return found
 
 

@@ -13,6 +13,8 @@ from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+import campaigns
+
 from agent.adapters.store import Store
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.decide import Limits
-    from crashkit.campaign import Report
+    from crashkit.campaign import Case, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,17 +151,17 @@ def places(ready: Stage, *, others: int, seed: int) -> list[int]:
     return sorted([*vital, *drawn])
 
 
-def kill_at(name: str, points: Sequence[int]) -> Report:
+def kill_at(name: str, points: Sequence[int], *, one_in: int) -> Report:
     """Kill the engine at these calls, each in a run of its own, and let a fresh one go on."""
     stage(name)  # made before the workers are forked
-    return campaign.spread(partial(_kill_each, name), points)
+    return campaign.spread(partial(_kill_each, name), points, one_in=one_in)
 
 
-def _kill_each(name: str, points: Sequence[int]) -> list[str]:
+def _kill_each(name: str, points: Sequence[Case[int]]) -> list[str]:
     ready = stage(name)
     ready.gateway.mirror = Mirror()  # one that no other worker writes to
     with Workplace() as workplace:
-        return [_kill_once(workplace, ready, point) for point in points]
+        return [campaigns.told(case, _kill_once(workplace, ready, point)) for case, point in points]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,22 +212,22 @@ def _kill_once(workplace: Workplace, ready: Stage, point: int) -> str:
     return ""
 
 
-def kill_twice(name: str, points: Sequence[int], *, seconds: int) -> Report:
+def kill_twice(name: str, points: Sequence[int], *, seconds: int, one_in: int) -> Report:
     """Kill the engine at these calls, and each fresh one at so many calls spread over its own run."""
     stage(name)  # made before the workers are forked
-    return campaign.spread(partial(_kill_twice_each, name, seconds), points)
+    return campaign.spread(partial(_kill_twice_each, name, seconds), points, one_in=one_in)
 
 
-def _kill_twice_each(name: str, seconds: int, points: Sequence[int]) -> list[str]:
+def _kill_twice_each(name: str, seconds: int, points: Sequence[Case[int]]) -> list[str]:
     ready = stage(name)
     ready.gateway.mirror = Mirror()  # one that no other worker writes to
     found: list[str] = []
     with Workplace() as workplace:
-        for point in points:
+        for case, point in points:
             wreck = _crash(workplace, ready, Wreck(tree=ready.base, cloud=ready.cloud), point)
             total = len(stepper.dry(_work(ready, workplace.lay_out(wreck.tree), wreck)).calls)
             spread = [place * total // seconds for place in range(seconds)]
-            found.extend(_kill_again(workplace, ready, wreck, second) for second in spread)
+            found.extend(campaigns.told(case, _kill_again(workplace, ready, wreck, second)) for second in spread)
     return found
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+import campaigns
+
 from agent.adapters.store import Store
 from agent.core import reserve
 from agent.core.plain import PlainError
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from crashkit.campaign import Report
+    from crashkit.campaign import Case, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,24 +177,24 @@ def _calls(damage: Damage) -> list[str]:
         return stepper.dry(lambda: partial(open_and_recover, path)).calls
 
 
-def kill_everywhere(damage: Damage) -> Report:
+def kill_everywhere(damage: Damage, *, one_in: int) -> Report:
     """Kill the recovery at every call."""
-    return campaign.spread(partial(_kill_each, damage), range(len(_calls(damage))))
+    return campaign.spread(partial(_kill_each, damage), range(len(_calls(damage))), one_in=one_in)
 
 
-def _kill_each(damage: Damage, points: Sequence[int]) -> list[str]:
+def _kill_each(damage: Damage, points: Sequence[Case[int]]) -> list[str]:
     found = []
     with Workplace() as workplace:
         judge = _Judge(workplace, damage)
-        for point in points:
+        for case, point in points:
             path = workplace.lay_out(damage.before)
             stepper.kill(lambda path=path: partial(open_and_recover, path), point)  # type: ignore[misc]
             complaint = judge(snapshot(path))
-            found.append(complaint and f"killed at call {point}: {complaint}")
+            found.append(campaigns.told(case, complaint and f"killed at call {point}: {complaint}"))
     return found
 
 
-def fail_everywhere(damage: Damage, *, every: int = 1) -> Report:
+def fail_everywhere(damage: Damage, *, every: int, one_in: int) -> Report:
     """Let file calls of locking and recovering fail with every errno, once and sticky; every so many faults only.
 
     Success must mean that all was done, and a later recovery must come to the end of an undisturbed one. Where a block
@@ -200,7 +202,7 @@ def fail_everywhere(damage: Damage, *, every: int = 1) -> Report:
     """
     with Workplace() as workplace:
         calls = stepper.dry(_work(workplace.lay_out(damage.before))).calls
-    return campaign.spread(partial(_fail_each, damage, calls), campaign.faults_of(calls)[::every])
+    return campaign.spread(partial(_fail_each, damage, calls), campaign.faults_of(calls)[::every], one_in=one_in)
 
 
 def _work(path: Path) -> Callable[[], Callable[[], object]]:
@@ -216,13 +218,14 @@ def _recover(store: Store) -> tuple[str, ...]:
     return store.recover(NOW).notes
 
 
-def _fail_each(damage: Damage, calls: Sequence[str], faults: Sequence[Failing]) -> list[str]:
+def _fail_each(damage: Damage, calls: Sequence[str], faults: Sequence[Case[Failing]]) -> list[str]:
+    found = []
     with Workplace() as workplace:
         judges = {exact: _Judge(workplace, damage, exact=exact) for exact in (False, True)}
-        return [
-            _fail_once(workplace, judges[campaign.says_nothing_about_data(fault, calls[fault.at])], fault)
-            for fault in faults
-        ]
+        for case, fault in faults:
+            judge = judges[campaign.says_nothing_about_data(fault, calls[fault.at])]
+            found.append(campaigns.told(case, _fail_once(workplace, judge, fault)))
+    return found
 
 
 def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import campaigns
 import pytest
 import signing
 from securesystemslib.exceptions import FormatError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 CLOCK = Reading(now=NOW, state=ClockState.SYNCHRONISED, floor=NOW)
-ROUNDS = 400  # of each kind; about 5 ms each
+ROUNDS = len(campaigns.places(400, 4))  # of each kind; about 5 ms each
 LONGEST = 600  # characters of a message; what is quoted of a name may be escaped
 
 ODD: list[Any] = [

@@ -9,16 +9,14 @@ import gzip
 import io
 import random
 import tarfile
-import time
 import tracemalloc
 from base64 import b64decode, b64encode
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import campaigns
 import pytest
 from crashkit import points
 
@@ -29,11 +27,12 @@ from agent.core.updates import MAX_ARCHIVE
 from agent.errors import BundleError, MaterialError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOTS = Path(__file__).parents[2] / "data" / "roots"
 STORES = 60_000
 ARCHIVES = 6_000
+ONE_IN = 10
 ROOM = 24 << 20  # bytes; three times the most that is unpacked
 
 BEGIN, END = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
@@ -124,21 +123,6 @@ def inside(block: bytes, chance: random.Random) -> bytes:
 # -- judging -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Tally:
-    """What became of the mutants, and what they cost."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    worst: float = 0.0
-
-    def time(self, look: Callable[[], str]) -> None:
-        """Judge one mutant."""
-        start = time.process_time()
-        outcome = look()
-        self.worst = max(self.worst, time.process_time() - start)
-        self.outcomes[outcome] += 1
-
-
 def look_at_store(data: bytes) -> str:
     """Read a store and lint what is in it, and return what came of it."""
     try:
@@ -160,22 +144,31 @@ def _kind(sound: int, total: int) -> str:
     return "sound" if sound == total else ("mixed" if sound else "unreadable")
 
 
-def stores(number: int, seed: int) -> Iterator[bytes]:
-    """Return mutants of small stores: every fourth has its DER changed within sound text."""
-    chance = random.Random(seed)  # noqa: S311 - the same mutants in each run
+def stores() -> Callable[[random.Random], bytes]:
+    """Return what makes mutants of small stores: every fourth has its DER changed within sound text."""
     blocks = certificates()
-    small = pieces(chance, blocks)
-    for place in range(number):
-        yield inside(chance.choice(blocks), chance) if place % 4 == 0 else mutant(chance.choice(small), chance)
+    small = pieces(seeded(), blocks)
+
+    def make(chance: random.Random) -> bytes:
+        return mutant(chance.choice(small), chance) if chance.randrange(4) else inside(chance.choice(blocks), chance)
+
+    return make
 
 
-def archives(number: int, seed: int) -> Iterator[bytes]:
-    """Return mutants of archives as several programs make them, and half of them with the sum of a header put right."""
-    chance = random.Random(seed)  # noqa: S311 - the same mutants in each run
-    sound = sound_archives(chance)
-    for place in range(number):
+def archives() -> Callable[[random.Random], bytes]:
+    """Return what makes mutants of archives of several programs, and puts the sum of a header right in half of them."""
+    sound = sound_archives(seeded())
+
+    def make(chance: random.Random) -> bytes:
         data = mutant(chance.choice(sound), chance)
-        yield summed(data) if place % 2 else data
+        return summed(data) if chance.randrange(2) else data
+
+    return make
+
+
+def seeded() -> random.Random:
+    """Return chance that is the same in each run."""
+    return random.Random(20261122)  # noqa: S311 - it picks mutations, not keys
 
 
 def sound_archives(chance: random.Random) -> list[bytes]:
@@ -218,32 +211,33 @@ def look_at_archive(data: bytes) -> str:
     return "read"
 
 
+def judged(total: int, make: Callable[[random.Random], bytes], look: Callable[[bytes], str], seed: int) -> Counter[str]:
+    """Return what became of the mutants that are taken of so many."""
+    outcomes: Counter[str] = Counter()
+    campaigns.each(total, lambda chance: outcomes.update([look(make(chance))]), one_in=ONE_IN, seed=seed)
+    return outcomes
+
+
 def test_mutated_stores_are_entries_or_the_modules_own_error() -> None:
     """Sixty thousand, in text, in DER and in the DER within the text; each kind of outcome is met."""
-    tally = Tally()
-    for data in stores(STORES, seed=20261122):
-        tally.time(partial(look_at_store, data))
-    points.visited(f"mutated stores read, worst {tally.worst * 1000:.1f} ms", tally.outcomes.total(), at_least=STORES)
-
-    assert all(tally.outcomes[kind] > STORES // 100 for kind in ("sound", "mixed", "unreadable")), tally.outcomes
+    outcomes = judged(STORES, stores(), look_at_store, seed=20261122)
+    points.visited("mutated stores read", outcomes.total(), at_least=(enough := campaigns.least(STORES, ONE_IN)))
+    assert all(outcomes[kind] > enough // 100 for kind in ("sound", "mixed", "unreadable")) or enough == 1, outcomes
 
 
 def test_mutated_archives_are_files_or_the_modules_own_error() -> None:
     """Six thousand, plain and gzipped, with headers whose sum is right again."""
-    tally = Tally()
-    for data in archives(ARCHIVES, seed=20261123):
-        tally.time(partial(look_at_archive, data))
-    number = tally.outcomes.total()
-    points.visited(f"mutated archives read, worst {tally.worst * 1000:.1f} ms", number, at_least=ARCHIVES)
-
-    assert all(tally.outcomes[kind] > ARCHIVES // 100 for kind in ("read", "archive")), tally.outcomes
+    outcomes = judged(ARCHIVES, archives(), look_at_archive, seed=20261123)
+    points.visited("mutated archives read", outcomes.total(), at_least=(enough := campaigns.least(ARCHIVES, ONE_IN)))
+    assert all(outcomes[kind] > enough // 100 for kind in ("read", "archive")) or enough == 1, outcomes
 
 
 @pytest.mark.parametrize("kind", ["stores", "archives"])
 def test_no_mutant_needs_much_room(kind: str) -> None:
     """Whatever sizes it claims: a few times its own, and what the library keeps."""
-    mutants = list(stores(1_000, seed=3) if kind == "stores" else archives(500, seed=4))
-    look = look_at_store if kind == "stores" else look_at_archive
+    make, look, number = (stores(), look_at_store, 1_000) if kind == "stores" else (archives(), look_at_archive, 500)
+    chance = seeded()
+    mutants = [make(chance) for _ in range(number)]
     tracemalloc.start()
     try:
         for data in mutants:

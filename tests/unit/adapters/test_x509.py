@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import random
-import time
 import tracemalloc
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
+import campaigns
 import pytest
 from crashkit import points
 from cryptography import x509 as library
@@ -18,6 +18,9 @@ from agent.core.failure import FailureClass
 from agent.core.values import KeyAlgorithm
 from agent.errors import MaterialError
 from agent.sandbox.authority import Authority, name
+
+if TYPE_CHECKING:
+    import random
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
 AUTHORITY = Authority("test root", NOW)
@@ -59,32 +62,36 @@ def judge(text: bytes) -> str:
 
 
 def test_a_certificate_mutated_anywhere_is_refused_with_a_sentence() -> None:
-    """A hundred thousand mutants: each ends in a numbered refusal, no other exception, in bounded time and memory."""
-    chance = random.Random(20270301)  # noqa: S311 - the same mutants every time
+    """A hundred thousand mutants: each ends in a numbered refusal, no other exception, in bounded memory."""
     seeds = [device_certificate().public_bytes(Encoding.DER), AUTHORITY.certificate.public_bytes(Encoding.DER)]
-    worst, numbers = 0.0, set[str]()
-    tracemalloc.start()
-    for number in range(MUTANTS):
-        der = bytearray(seeds[number % 2])
+    numbers: set[str] = set()
+
+    def refuse(chance: random.Random) -> None:
+        der = bytearray(chance.choice(seeds))
         for _ in range(chance.randint(1, 3)):
-            match chance.randrange(4):
-                case 0:
-                    der[chance.randrange(len(der))] = chance.randrange(256)
-                case 1:
-                    der[chance.randrange(len(der))] ^= 1 << chance.randrange(8)
-                case 2:
-                    del der[chance.randrange(len(der))]
-                case _:
-                    der.insert(chance.randrange(len(der)), chance.randrange(256))
-        start = time.perf_counter()
-        said = judge(pem(bytes(der)))
-        worst = max(worst, time.perf_counter() - start)
-        numbers.add(said.split("check ")[1][0])
+            mutate(der, chance)
+        numbers.add(judge(pem(bytes(der))).split("check ")[1][0])
+
+    tracemalloc.start()
+    number = campaigns.each(MUTANTS, refuse, one_in=10, seed=20270301)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    points.visited(f"mutated certificates refused, worst {worst * 1000:.1f} ms", MUTANTS, at_least=100_000)
-    assert numbers >= {"2", "4"}
+    points.visited("mutated certificates refused", number, at_least=campaigns.least(MUTANTS, 10))
+    assert numbers >= {"2", "4"} or campaigns.chosen().case is not None
     assert peak < 32 * 1024 * 1024
+
+
+def mutate(der: bytearray, chance: random.Random) -> None:
+    """Change, flip, take away or put in one byte."""
+    match chance.randrange(4):
+        case 0:
+            der[chance.randrange(len(der))] = chance.randrange(256)
+        case 1:
+            der[chance.randrange(len(der))] ^= 1 << chance.randrange(8)
+        case 2:
+            del der[chance.randrange(len(der))]
+        case _:
+            der.insert(chance.randrange(len(der)), chance.randrange(256))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import campaigns
 import make
 import pytest
 from hypothesis import settings
@@ -442,7 +443,7 @@ class Gateway(RuleBasedStateMachine):
 
 
 TestGateway = Gateway.TestCase
-TestGateway.settings = settings(make.FEW, max_examples=200, stateful_step_count=40)
+TestGateway.settings = settings(make.FEW, max_examples=len(campaigns.places(200, 5)), stateful_step_count=40)
 
 
 def drive(record: ChangeRecord, now: datetime = NOW) -> tuple[ChangeRecord, list[str]]:
