@@ -1,0 +1,135 @@
+"""Gateways as they leave a factory or have lived for years: made by the real engine in this process, in no time."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+
+import signing
+
+from agent.adapters import x509
+from agent.adapters.clock import SystemClock
+from agent.adapters.materials import SoftwareMaterials
+from agent.adapters.store import Store
+from agent.compose import engine_settings
+from agent.config import load
+from agent.core.decide import Limits
+from agent.core.values import Kind, Origin, Provenance, TrustSource
+from agent.engine import Engine
+from agent.sandbox.authority import fingerprint
+from agent.sandbox.simulator import SimulatedEndpoint
+from agent.world import World
+
+if TYPE_CHECKING:
+    from gateway import Gateway
+
+    from agent import ports
+    from agent.ports import Progress
+
+SECOND_ROOT = "b"  # what the endpoint may move to, by its name at the sandbox's console
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a gateway is at the beginning of a story.
+
+    Attributes:
+        lived: What has become final so far, oldest first: ``enroll``, ``rotate``, ``union`` (anchors with the second
+            root) and ``baked`` (those without it).
+        names_thing: Whether the configuration names the thing.
+        retires_at_once: Whether certificates left behind are retired without any grace.
+        small_disk: Whether the state directory is on a disk of its own, which may be full.
+        settings: More keys of the section `rotation`.
+    """
+
+    lived: tuple[str, ...] = ("enroll", "rotate")
+    names_thing: bool = True
+    retires_at_once: bool = False
+    small_disk: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        words = [" ".join(self.lived) or "never enrolled", *(f"{key}={value}" for key, value in self.settings)]
+        words += ["the configuration names the thing"] if self.names_thing else []
+        words += ["no grace"] if self.retires_at_once else []
+        words += ["small disk"] if self.small_disk else []
+        return "; ".join(words)
+
+
+def furnish(gateway: Gateway, start: Start) -> None:
+    """Configure a gateway for a story, and let it have lived."""
+    signer = signing.Publisher(datetime.now(UTC))
+    place = gateway.directory / "signer"
+    place.mkdir()
+    (place / "root.json").write_bytes(signer.first_root)
+    gateway.order(f"root new {SECOND_ROOT}")
+    union = union_pem(gateway)
+    (place / "bundle.tar").write_bytes(signing.archive(signer.publish(union)))
+    thing = "thing_name: gw-0042\n" if start.names_thing else ""
+    gateway.configure(
+        {
+            "trust:\n": f"{thing}trust:\n  root: {place}/root.json\n",
+            "connect: 20s": "connect: 8s",
+        }
+    )
+    gateway.rotation(
+        **{"policy_patience": "3s", "daily_limit": str(BUDGET)}
+        | ({"grace": "0s"} if start.retires_at_once else {})
+        | dict(start.settings)
+    )
+    if start.lived:
+        _live(gateway, start.lived, union)
+
+
+BUDGET = 30  # certificates a day; more than any sound story needs
+
+
+def union_pem(gateway: Gateway) -> bytes:
+    """Return both roots."""
+    return b"".join(gateway.console.roots[root].pem for root in ("a", SECOND_ROOT))
+
+
+class _Quiet:
+    def report(self, progress: Progress) -> None:
+        """See `agent.ports.Reporter`."""
+
+
+def _live(gateway: Gateway, lived: tuple[str, ...], union: bytes) -> None:
+    gateway.state.mkdir(mode=0o700, exist_ok=True)
+    endpoint = SimulatedEndpoint(
+        cloud=gateway.cloud, root_sha256=fingerprint(gateway.service.endpoint_authority.certificate)
+    )
+    settings = replace(engine_settings(load(gateway.config)), limits=Limits(probation=timedelta(), daily_limit=1000))
+    with Store(gateway.state) as store:
+        store.lock()
+        world = World(
+            clock=SystemClock(vouched=True),
+            store=store,
+            cloud=cast("ports.Cloud", endpoint),
+            materials=SoftwareMaterials(),
+            reporter=_Quiet(),
+            chance=lambda: 0.5,
+            new_id=lambda: secrets.token_hex(4),
+        )
+        with closing(Engine(world, settings)) as engine:
+            engine.recover()
+            for what in lived:
+                _change(engine, what, union)
+    gateway.cloud.detach(endpoint)
+
+
+def _change(engine: Engine, what: str, union: bytes) -> None:
+    if what in {"enroll", "rotate"}:
+        engine.begin(Kind(what), Origin.SCHEDULE, "years ago")
+    elif what == "union":
+        provenance = Provenance(source=TrustSource.BUNDLE, version=1)
+        engine.install(replace(x509.read_bundle(union), provenance=provenance), Origin.INBOX, "years ago")
+    else:
+        engine.install(engine._settings.anchors(), Origin.IMAGE, "years ago")
+    outcome = engine.run()
+    assert outcome.wait is None, outcome
+    assert outcome.record.phase.succeeded, outcome
