@@ -1,12 +1,18 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test bench deb check prepare prepare-tests lock clean
+.PHONY: demo test walks bench deb check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
 
 test: check
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) .venv/bin/pytest -q -n 4 --dist worksteal
+
+# Random stories of one gateway: WALKS of them from SEED on, or those of the table that KNOWN names (or all).
+# OPTIONS=--help shows more.
+walks: prepare-tests
+	@PYTHONPATH=tests/support .venv/bin/python -m walkkit $(if $(KNOWN),--known $(KNOWN)) \
+		--stories $(or $(WALKS),1) --seed $(or $(SEED),0) $(OPTIONS)
 
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare
