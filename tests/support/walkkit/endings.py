@@ -184,7 +184,7 @@ def activate_again() -> tuple[Step, ...]:
             steps.carry_out([steps.claim_files(there=True)], scene)
         chosen = whole[0].certificate_id if whole else certificates(scene, Whose.CLAIM)[-1]
         _accept(scene, chosen)
-        scene.accepted.add(chosen)
+        scene.accepted = {chosen}
         return chosen[:12]
 
     return (steps.Step("an operator activates the certificate again", do),)

@@ -16,6 +16,7 @@ REPEAT = "make walks KNOWN={name}"
 ONE, TWO = ("enroll",), ("enroll", "rotate")
 YOUNG, SETTLED = Start(lived=ONE), Start(lived=TWO)
 ON_TRIAL = Start(lived=TWO, settings=(("probation", "5s"),))
+LONG_PROBATION = Start(lived=TWO, settings=(("probation", "20s"),))
 SMALL_DISK = Start(lived=TWO, small_disk=True)
 
 CONNECTED = (steps.until_connected(),)
@@ -70,6 +71,15 @@ KNOWN = (
         ending=accept(Rung.OTHER_ANCHORS),
         connected_with="accepted",
         asked=0,
+    ),
+    Story(
+        name="root-moved-on-probation",
+        start=LONG_PROBATION,
+        steps=ON_PROBATION,
+        ending=accept(Rung.OTHER_ANCHORS),
+        connected_with="accepted",
+        asked=0,
+        pending="It goes back to a set with the same anchors, untried, instead of changing the anchors.",
     ),
     # -- a change that waits
     Story(

@@ -113,21 +113,28 @@ class Scene:
     def remember(self, ran: Ran) -> None:
         """Keep what was said, and the secrets that must not be in it."""
         self.gateway.remember(ran)
-        for trace in TRACES:
-            if trace in ran.out + ran.err:
-                self.breach("no traceback", f"{' '.join(ran.arguments)}: {ran.out + ran.err}")
+        self._look_for_traces(" ".join(ran.arguments), ran.out + ran.err)
         self.keep_secrets()
+
+    def _look_for_traces(self, who: str, said: str) -> None:
+        for trace in TRACES:
+            found = said[said.index(trace) :][:4000] if trace in said else ""
+            if found and not _of_starting_python(found):
+                self.breach("no traceback", f"{who}: {found}")
 
     def keep_secrets(self) -> None:
         """Remember the keys that are on the gateway now, since they may be gone at the end."""
         with suppress(OSError):
             self._secrets |= self.gateway.secrets()
 
-    def leaked(self) -> list[str]:
-        """Return the beginnings of the secrets that were said anywhere."""
+    def check_words(self) -> None:
+        """Note what was said that must not be: secrets anywhere, and traces of a defect in the daemon's log."""
         self.keep_secrets()
         said = self.gateway.everything_said()
-        return [secret[:6] for secret in self._secrets if secret in said]
+        leaked = [secret[:6] for secret in self._secrets if secret in said]
+        if leaked:
+            self.breach("no secret", f"secrets that begin with {leaked} were printed, logged or recorded")
+        self._look_for_traces("the daemon", self.daemon.said())
 
     # -- the daemon ------------------------------------------------------------------------------------------------
 
@@ -296,3 +303,8 @@ class Scene:
     def rest(self, seconds: float) -> None:
         """Let time pass."""
         sleep(seconds)
+
+
+def _of_starting_python(trace: str) -> bool:
+    """Whether Ctrl-C came before there was anything of the program that could take it."""
+    return trace.rstrip().endswith("KeyboardInterrupt") and "/agent/" not in trace
