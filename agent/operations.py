@@ -346,5 +346,5 @@ def _leads_elsewhere(record: ChangeRecord, rung: Rung | None, *, in_use: bool) -
             return record.kind is not Kind.ENROLL and not in_use
         case Rung.SALVAGED:
             return True
-        case _:
-            return rung in OTHER_ANCHORS and not in_use
+        case _:  # the certificate is kept; a change of anchors on probation goes back by its own rules
+            return rung in OTHER_ANCHORS and not (in_use and record.kind is Kind.TRUST)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from agent.core import ladder, timekeeping
 from agent.core.failure import Control, Failure, FailureClass, in_the_light_of, judge, needs_control
-from agent.core.values import Candidate
+from agent.core.values import Candidate, Kind
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ class Prover:
         base, previous = record.base, behind.number if behind else None
         numbers = [number for number in dict.fromkeys((base, previous)) if number is not None]
         found = [(_named(number), partial(self.candidate, number)) for number in numbers]
-        if failure.kind is FailureClass.SERVER_TRUST:  # whatever else there is that may know this server
+        # Other anchors speak against a change of anchors. For any other they say that its certificate is not to blame.
+        if failure.kind is FailureClass.SERVER_TRUST and record.kind is Kind.TRUST:
             rung = ladder.Rung.BAKED_ANCHORS
             found.append((f"the current certificate with the {rung}", partial(self._with_other_anchors, rung)))
         return [*found, ("the claim certificate", self._settings.claim)]

@@ -79,7 +79,6 @@ KNOWN = (
         ending=accept(Rung.OTHER_ANCHORS),
         connected_with="accepted",
         asked=0,
-        pending="It goes back to a set with the same anchors, untried, instead of changing the anchors.",
     ),
     # -- a change that waits
     Story(

@@ -42,7 +42,6 @@ class Story:
         repeat: The command that tells it again.
         connected_with: What it is connected with at the end, if that is known: see `Report.connected_with`.
         asked: The certificates that the ending may cost, if that is known.
-        pending: What the program does instead, as long as it does not keep the promise in this story.
     """
 
     name: str
@@ -52,7 +51,6 @@ class Story:
     repeat: str = ""
     connected_with: str = ""
     asked: int | None = None
-    pending: str = ""
 
 
 @dataclass(kw_only=True)
