@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.core.lifecycle import RECORD_DAMAGED, Phase
+from agent.core.orders import Do, Order, encode_order
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Fault, Operation
 
@@ -80,6 +84,24 @@ def test_a_certificate_is_dropped_without_a_daemon(rotated: Gateway) -> None:
     assert "retiring" not in rotated.run("status").out
     assert rotated.cloud.count(Operation.RETIRE) == 0
     assert status_of(rotated, first) is Status.ACTIVE
+
+
+def test_a_drop_is_written_down_before_files_that_were_replaced_by_hand_are_looked_into(rotated: Gateway) -> None:
+    """The daemon's worker has one order at a time, and the client waits for this one."""
+    first, generations = old(rotated), rotated.state / "generations"
+    rotated.run("rotate", expect=0)
+    for name in ("key.pem", "certificate.pem"):
+        (generations / "000003" / name).write_bytes((generations / "000002" / name).read_bytes())
+    order = encode_order(Order(do=Do.DROP_RETIREMENT, certificate=first[:8], orderly=True))
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.worker", "--config", rotated.config],
+        input=order,
+        capture_output=True,
+        check=True,
+    )
+    end = json.loads(done.stdout.splitlines()[-1])
+    assert end["dropped"].startswith(f"The certificate {first} is not asked to be retired any more")
+    assert [record.replaces for record in rotated.history() if record.dropped_at] == [first]
 
 
 def test_nothing_is_asked_for_where_the_configuration_says_so(rotated: Gateway) -> None:

@@ -504,6 +504,20 @@ def test_a_damaged_change_that_asked_for_no_certificate_leaves_none(store: Store
     assert store.numbers().rejected == (4,)
 
 
+def test_what_a_link_keeps_for_a_rollback_is_not_taken_for_the_lost_changes_own(store: Store, path: Path) -> None:
+    """A history that was lost, too, knows neither of the sets; the newer one was gone back from."""
+    store.roll_back(2, 99)
+    (path / "previous").unlink()
+    (path / "previous").symlink_to("generations/000003")
+    (path / "history.jsonl").unlink()
+    (path / "change.json").write_bytes(ZEROS)
+    store.recover(NOW)
+
+    (record,) = store.history()
+    assert (record.generation, record.issued) == (2, None)
+    assert (store.current(), store.previous(), store.numbers().final) == (2, 3, (1, 2, 3))
+
+
 def test_two_records_that_were_lost_in_the_same_way_are_two(store: Store, path: Path) -> None:
     """A file system may leave zeros each time; each counts as a request."""
     for written in (1_800_000_000, 1_800_000_100):
