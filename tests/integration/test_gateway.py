@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import campaigns
 import pytest
+from daemon import RunningDaemon
 
 from agent.core.lifecycle import Phase
 from agent.sandbox.cloud import Status
@@ -391,3 +392,42 @@ def test_a_hostile_reply_is_a_sentence(enrolled: Gateway, kind: str) -> None:
     failure = enrolled.run("rotate", "--json", "--wait", "0", expect=5).outcome["change"]["failure"]
     assert (failure["kind"], failure["code"]) == ("protocol", "garbled")
     enrolled.run("rotate", expect=0)
+
+
+@pytest.mark.parametrize("through_a_daemon", [False, True])
+def test_an_order_whose_end_was_not_told_is_answered_with_it(enrolled: Gateway, *, through_a_daemon: bool) -> None:
+    """The command was killed after the last step; given again it says how that ended, and then means another one."""
+    with RunningDaemon(enrolled) if through_a_daemon else nullcontext():
+        enrolled.run("rotate", expect=0)
+        asked = len(enrolled.cloud.registry)
+        (enrolled.state / "told").unlink()
+        again = enrolled.run("rotate", "--json", expect=0)
+        assert again.outcome["repeated"] is True
+        assert again.outcome["change"]["phase"] == "committed"
+        assert (enrolled.generations(), len(enrolled.cloud.registry)) == ((2, 1), asked)
+
+        assert "repeated" not in enrolled.run("rotate", "--json", expect=0).outcome
+        assert enrolled.generations() == (3, 2)
+
+
+def test_a_rollback_goes_back_once_however_often_it_is_typed(enrolled: Gateway) -> None:
+    """Stopped by a missing network and typed again it goes on; and once more it says that it was done."""
+    enrolled.run("rotate", expect=0)
+    enrolled.order("down")
+    first = enrolled.run("rollback", "--json", "--wait", "0", expect=5)
+    again = enrolled.run("rollback", "--json", "--wait", "0", expect=5)
+    assert again.outcome["change"]["id"] == first.outcome["change"]["id"]
+    enrolled.order("up")
+    change = enrolled.run("rollback", "--json", expect=0).outcome["change"]
+    assert (change["id"], change["phase"]) == (first.outcome["change"]["id"], "committed")
+    assert enrolled.generations()[0] == 1
+
+
+def test_a_rollback_that_waits_is_given_up_by_a_word_of_its_own(enrolled: Gateway) -> None:
+    """The set in use stays; said again it is done already."""
+    enrolled.run("rotate", expect=0)
+    enrolled.order("down")
+    enrolled.run("rollback", "--wait", "0", expect=5)
+    assert "was given up" in enrolled.run("rollback", "--give-up", expect=0).out
+    assert enrolled.run("rollback", "--give-up", "--json", expect=0).outcome["repeated"] is True
+    assert enrolled.generations() == (2, 1)
