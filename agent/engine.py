@@ -306,7 +306,8 @@ class Engine:
         """Carry the change on until it has ended or has to wait.
 
         Args:
-            stop: Asked before each step; when it says so, the run ends there, with nothing cut off.
+            stop: Asked before each step; when it says so, the run ends there, with nothing cut off. To write down how a
+                change ended is no step: an order that stops a change which has just ended wants what comes after it.
 
         Raises:
             RuntimeError: There is no change.
@@ -323,10 +324,10 @@ class Engine:
             action = decide.next_action(record, facts, self._settings.limits)
             if isinstance(action, decide.Wait):
                 return Outcome(record=record, wait=action)
-            if stop():
-                return Outcome(record=record, wait=decide.stopped(facts.clock.now))
             if isinstance(action, decide.Finish):
                 return self._finish(record)
+            if stop():
+                return Outcome(record=record, wait=decide.stopped(facts.clock.now))
             self._take(self._attempt(action, record, facts))
 
     def _hear(self, record: ChangeRecord) -> ChangeRecord:

@@ -296,6 +296,16 @@ def test_a_failure_that_was_noted_is_no_crash(gateway: Rig) -> None:
     assert gateway.follow().record.phase is Phase.COMMITTED
 
 
+def test_a_run_that_is_told_to_stop_still_writes_down_how_the_change_ended(gateway: Rig) -> None:
+    """A rollback that comes as a rotation is committed stops its worker, and must find nothing in flight."""
+    gateway.to_probation()
+    gateway.engine.confirm()
+    outcome = gateway.engine.run(lambda: gateway.engine.change is not None and gateway.engine.change.phase.ended)
+
+    assert (outcome.record.phase, outcome.wait) == (Phase.COMMITTED, None)
+    assert gateway.at_rest
+
+
 # -- a quiet probation -------------------------------------------------------------------------------------------------
 
 
