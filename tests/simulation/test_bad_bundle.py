@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import campaigns
 import pytest
 from rig import Rig
 from securesystemslib.signer import CryptoSigner
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from agent.engine import Engine
     from agent.sandbox.simulator import SimulatedClock
 
-FLEET = 200
+FLEET = len(campaigns.places(200, 4))
 DROP = "fleet-2027-03.tar"
 
 
