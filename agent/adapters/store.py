@@ -303,7 +303,7 @@ class Store:
     def _whole_at(self, link: Callable[[], int | None]) -> Generation | None:
         try:
             number = link()
-            return None if number is None else self.generation(number)
+            return None if number is None else self._read(number)
         except DamagedError:
             return None
 
