@@ -109,7 +109,7 @@ class Changer:
             locked_out=(shut.why, shut.remedy) if shut else None,
         )
         tell_outcome(self._output, end)
-        if wait is None:
+        if wait is None or wait.code == "probation":  # that it is active was told, and the rest needs no person
             self._note(outcome.record.id)
         return end.code
 

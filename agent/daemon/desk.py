@@ -249,6 +249,7 @@ class Desk:
         brief, change = request.node.flag("no_wait"), self._daemon.outlook.change
         if at_once and brief and change is not None:
             client.end(_begun(change.id))
+            self._daemon.note_told(change.id)
         elif at_once:
             (self._brief if brief else self._followers).append(client)
         else:
@@ -277,6 +278,8 @@ class Desk:
         for client in [*self._followers, *self._patient]:
             client.send(message)
         if message.get("change"):
+            if self._brief:
+                self._daemon.note_told(str(message["change"]))  # that it goes on is all they wanted to hear
             for client in self._brief:
                 client.end(_begun(message["change"]))
             self._brief.clear()

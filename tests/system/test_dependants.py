@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import mqtt5
 from installed import CONFIG, THING
-from machine import PATIENCE, SERVICE, STATE, Machine, until
+from machine import PATIENCE, SERVICE, STATE, Machine, listens_to_inbox, until
 
 from agent.sandbox.authority import Authority
 
@@ -418,13 +418,8 @@ def drop(gateway: Installed, anchors: bytes) -> None:
     assert line in text
     machine.write(CONFIG, text.replace(line, f"  root: /etc/iot-cert-agent/trust/root.json\n{line}"))
     machine.run("systemctl", "reload", SERVICE)
-    until(lambda: listens(machine), "the daemon listens to the inbox")
+    until(lambda: listens_to_inbox(machine), "the daemon listens to the inbox")
     machine.run("cp", "/root/b.tar", f"{STATE}/inbox/")
-
-
-def listens(machine: Machine) -> bool:
-    """Whether the daemon listens to a folder."""
-    return any("inotify wd" in path.read_text() for path in machine.path(f"/proc/{machine.pid}/fdinfo").iterdir())
 
 
 # -- attacks -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from installed import CONFIG
-from machine import SERVICE, STATE, Machine, until
+from machine import SERVICE, STATE, Machine, listens_to_inbox, until
 
 from agent.sandbox.authority import Authority
 
@@ -124,7 +124,7 @@ def test_a_bundle_of_anchors_is_installed_from_the_inbox(gateway: Installed) -> 
     other = Authority("Sandbox endpoint root B", gateway.cloud.now)
     gateway.sign(gateway.service.root_pem + other.pem)
     gateway.reconfigure(root="/etc/iot-cert-agent/trust/root.json")
-    until(lambda: watches(machine), "the daemon has made the inbox, and listens to it")
+    until(lambda: listens_to_inbox(machine), "the daemon has made the inbox, and listens to it")
     machine.run("cp", "/root/b.tar", f"{STATE}/inbox/")
     told = until(lambda: outcome(machine, "b.tar"), "the drop has an outcome")
     assert (told["outcome"], told["generation"]) == ("installed", 2)
@@ -132,13 +132,6 @@ def test_a_bundle_of_anchors_is_installed_from_the_inbox(gateway: Installed) -> 
     gateway.service.use_root(other, intermediate=True)
     machine.run("iot-cert", "rotate")
     assert gateway.until_up() == 3
-
-
-def watches(machine: Machine) -> bool:
-    """Whether the daemon listens to a folder."""
-    folder = f"/proc/{machine.pid}/fdinfo"
-    found = [path.name for path in machine.path(folder).iterdir()]
-    return any("inotify wd" in machine.read(f"{folder}/{name}") for name in found)  # some are closed meanwhile
 
 
 def outcome(machine: Machine, name: str) -> dict[str, Any] | None:

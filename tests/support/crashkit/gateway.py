@@ -193,7 +193,7 @@ class Gateway:
 
     def fall_back(self, path: Path) -> Ending:
         """Do what a fresh process does when the set in use is refused: end the change in flight, climb the ladder."""
-        with Store(path) as store:
+        with replaced(clock, "stamp", lambda: time.time_ns() + _HOUR), Store(path) as store:
             store.lock()
             engine = self._engine(store)
             if engine.recover() is not None:

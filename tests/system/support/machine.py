@@ -296,3 +296,13 @@ def _groups(name: str) -> list[Path]:
 
 def _assignments() -> list[str]:
     return [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
+
+
+def listens_to_inbox(machine: Machine) -> bool:
+    """Whether the daemon has made the inbox and listens to it, as it does to other folders."""
+    inbox, folder = machine.path(f"{STATE}/inbox"), f"/proc/{machine.pid}/fdinfo"
+    if not inbox.is_dir():
+        return False
+    watch = f"ino:{inbox.stat().st_ino:x} "
+    found = [path.name for path in machine.path(folder).iterdir()]
+    return any(watch in machine.read(f"{folder}/{name}") for name in found)  # some are closed meanwhile

@@ -210,7 +210,7 @@ def test_bent_metadata_with_a_sound_signature_is_one_sentence(seed: Seed) -> Non
         data = signed_again(seed, name, bent(json.loads(seed.files[name])["signed"], random))
         if data is not None:
             codes[judged(seed, seed.files | {name: data})] += 1
-    assert len(codes) > 4, codes
+    assert len(codes) > 3, codes
 
 
 def test_bent_custom_data_with_sound_signatures_is_one_sentence() -> None:
