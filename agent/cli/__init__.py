@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:  # before the command was known, while its modules were read
+        os.write(sys.stderr.fileno(), b"error: Stopped before anything was begun.\n")
+        return 130  # `agent.core.exits.Exit.INTERRUPTED`, whose module may not be read yet
+
+
+def _run(argv: Sequence[str] | None) -> int:
     from agent.cli import quick  # noqa: PLC0415 - see the module's docstring
 
     os.umask(0o077)

@@ -101,3 +101,17 @@ def test_status_does_not_load_the_sdk(tmp_path: Path) -> None:
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "3 []"
+
+
+def test_ctrl_c_before_the_command_is_known_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """While its modules are read there is nothing that could be lost, and a traceback helps no technician."""
+
+    def stopped(_argv: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", stopped)
+
+    assert cli.main(["status"]) == 130
+    assert capfd.readouterr().err == "error: Stopped before anything was begun.\n"
