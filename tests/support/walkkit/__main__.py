@@ -12,6 +12,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -141,7 +142,7 @@ def _sum_up(reports: list[Report]) -> None:
         ordered = sorted(seconds)
         print(
             f"{len(ordered):>5} x {rung}: median {statistics.median(ordered):.1f} s, "
-            f"nine of ten within {ordered[int(len(ordered) * 0.9) - 1]:.1f} s, longest {ordered[-1]:.1f} s"
+            f"nine of ten within {ordered[ceil(len(ordered) * 0.9) - 1]:.1f} s, longest {ordered[-1]:.1f} s"
         )
     broken: dict[str, int] = {}
     for report in reports:
