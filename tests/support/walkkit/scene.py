@@ -80,6 +80,8 @@ class Scene:
 
     def __enter__(self) -> Self:
         (self.directory / "typed").mkdir()
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in the background
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with ExitStack() as stack:
             self.gateway = stack.enter_context(Gateway(self.directory))
             self.disk = SmallDisk(self.gateway.state)
