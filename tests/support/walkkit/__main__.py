@@ -110,7 +110,8 @@ class Company:
             self._running.discard(process)
         if path.exists():
             return Report.from_json(path.read_text())
-        return Report(name=name, breaches=[Breach(promise="the story can be told", text=said)])
+        text = f"its process ended with {process.returncode}: {said}"
+        return Report(name=name, breaches=[Breach(promise="the story can be told", text=text)])
 
 
 def _take(report: Report, keep: str | None) -> Report:

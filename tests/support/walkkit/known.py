@@ -97,6 +97,21 @@ KNOWN = (
         connected_with="new",
         asked=1,
     ),
+    Story(
+        name="all-refused-and-current-damaged-while-a-rollback-waits",
+        start=SETTLED,
+        steps=(
+            *CONNECTED,
+            steps.status(Whose.ALL, Status.INACTIVE),
+            steps.order("rollback", "--no-wait"),
+            steps.until_waiting("locked-out"),
+            steps.kill(Victim.DAEMON),
+            steps.damage("current", "manifest.json", Harm.DELETE),
+        ),
+        ending=accept(Rung.CLAIM),
+        connected_with="new",
+        asked=1,
+    ),
     # -- something that is no file any more
     *(
         Story(
