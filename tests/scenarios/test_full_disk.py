@@ -184,6 +184,23 @@ def test_a_rotation_whose_source_is_refused_ends_and_the_ladder_has_its_turn(gat
     assert gateway.connects()
 
 
+@pytest.mark.parametrize("phase", ANEW)
+def test_no_change_that_the_disk_cut_short_keeps_the_ladder_away(gateway: Rig, phase: Phase) -> None:
+    """Its own set and the one that it began with are refused while it waits for room: there is room to leave both."""
+    gateway.run_to(Kind.ROTATE, phase)
+    fill(gateway)
+    gateway.follow(patience=timedelta(hours=1))
+    gateway.revoke(2, *([3] if phase in BACK else []))
+    if gateway.engine.change is not None:
+        gateway.follow(patience=timedelta(hours=3))
+    if not gateway.connects():
+        healed(gateway)
+
+    assert gateway.connects()
+    assert gateway.at_rest
+    assert uses_the_reserve(gateway)
+
+
 # -- who may not -----------------------------------------------------------------------------------------------------
 
 
