@@ -129,6 +129,7 @@ class Engine:
         self._record: ChangeRecord | None = None
         self._saved = True
         self._session: Session | None = None
+        self._base_accepted = False
         self._prover = Prover(world, settings, self._tell)
 
     def close(self) -> None:
@@ -368,7 +369,8 @@ class Engine:
             return self._perform(action, record, facts)
         except CloudError as error:
             failure = error.failure
-            facts = replace(facts, base_accepted=isinstance(error, ComparedError) and error.base_accepted)
+            self._base_accepted = isinstance(error, ComparedError) and error.base_accepted
+            facts = replace(facts, base_accepted=self._base_accepted)
         except StoreError as error:
             failure = self._store_failure(error, record)
         except (MaterialError, RefusedError) as error:
@@ -775,8 +777,17 @@ class Engine:
             self._take(Rejected(at=now, failure=failure))
 
     def is_in_use(self) -> bool:
-        """Whether the set in use is the one that the change in flight is about."""
-        return self._require().generation == self._current()
+        """Whether the change in flight has put its set in use, also when a power cut kept that from the record.
+
+        A recovery may have moved `current` to a set that a rollback is still to prove: that is not the change's doing.
+        """
+        record = self._require()
+        return record.phase.activated or (record.phase is Phase.PROVEN and record.generation == self._current())
+
+    @property
+    def base_accepted(self) -> bool:
+        """Whether the last failure was met where the base of its change got through; then the set in use works."""
+        return self._base_accepted
 
     def is_about(self, credential: CredentialSet | None, trust: TrustBundle) -> bool:
         """Whether the change in flight brings just this certificate, if one is named, and these anchors."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.core import verbs
-from agent.core.failure import LOCKED_OUT, FailureClass, needs_control
+from agent.core.failure import LOCKED_OUT, OF_THE_SET, FailureClass, needs_control
 from agent.core.ladder import OTHER_ANCHORS, Climb, Rung
 from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.values import ByHand, Kind, Origin
@@ -196,6 +196,8 @@ class Operations:
         outcome = self._carry()
         if locked_out(outcome.record):
             return self.climb(str(outcome.record.failure))
+        if outcome.wait is None and self._may_be_cut_off(outcome.record):
+            return self._after_refusal(outcome)
         return self._unstick(outcome)
 
     def confirm(self) -> Done:
@@ -219,7 +221,10 @@ class Operations:
         """
         if self._engine.change is not None:
             outcome = self._carry()
-            return self._unstick(outcome, doubted=True) if outcome.wait else Done(outcome=outcome)
+            if outcome.wait is not None:
+                return self._unstick(outcome, doubted=True)
+            if outcome.record.phase.succeeded:
+                return Done(outcome=outcome)
         if not self._engine.has_ever_enrolled():
             raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
         return self._use(self._engine.find_footing(), why, rotate=rotate)
@@ -274,6 +279,20 @@ class Operations:
         if done.climb is not None or not (ended.phase.succeeded or ended.condemned is not None):
             return done
         return self.begin(meaning.kind, Origin.TECHNICIAN, reason)
+
+    def _may_be_cut_off(self, record: ChangeRecord) -> bool:
+        """Whether a change ended because its set is refused, and nothing says that the set in use now is not."""
+        failure = record.failure
+        refused = failure is not None and failure.kind in OF_THE_SET
+        return refused and not record.phase.succeeded and not self._engine.base_accepted
+
+    def _after_refusal(self, outcome: Outcome) -> Done:
+        """Climb after a change that ended in a refusal; where the set in use works that end is all there is to tell."""
+        climb = self._engine.find_footing()
+        if climb.use in {None, Rung.CURRENT}:
+            return Done(outcome=outcome)
+        done = self._use(climb, str(outcome.record.failure))
+        return done if done.outcome is not None else replace(done, outcome=outcome)
 
     def _unstick(self, outcome: Outcome, *, doubted: bool = False) -> Done:
         """Have a change that waits give way to a rung that is accepted, when nothing in use seems to work.

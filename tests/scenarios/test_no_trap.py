@@ -363,3 +363,62 @@ def test_a_directory_in_place_of_a_link_or_a_file_is_moved_out_of_the_way(
     assert sorted(kept) == [f"{name}.damaged", *([f"{name}.damaged.2"] if twice else [])]
     assert gateway.history[-1][:2] == ("rotate", "committed")
     assert gateway.connects()
+
+
+# -- a change that ends in a refusal -----------------------------------------------------------------------------------
+
+
+def waiting_rollback(gateway: Rig) -> None:
+    """Let a rollback wait for a network, and then have the set in use damaged, so that its goal becomes current."""
+    gateway.endpoint.down = NO_ROUTE
+    gateway.run(Kind.ROLLBACK, patience=timedelta(minutes=1))
+    gateway.damage(2, "manifest.json")
+    gateway.restart()
+    gateway.endpoint.down = None
+    assert gateway.current == 1
+    assert gateway.engine.change is not None
+
+
+def test_a_rollback_whose_goal_became_current_gives_way_to_the_claim(gateway: Rig) -> None:
+    """It was a recovery that moved `current` there; the rollback has put nothing in use and waits for nothing more."""
+    waiting_rollback(gateway)
+    gateway.revoke(1)
+    for entry in gateway.cloud.certificates_of(THING):
+        entry.status = Status.INACTIVE
+    start = gateway.clock.now()
+    done = gateway.operate(patience=timedelta(0)).go_on(hasten=True)
+    gateway.operations.go_on()
+
+    assert done.rung is Rung.CLAIM
+    assert gateway.clock.now() - start < MINUTES + gateway.settings.limits.probation
+    assert [end[:2] for end in gateway.history[-2:]] == [("rollback", "rejected"), ("enroll", "committed")]
+    assert gateway.connects()
+
+
+@pytest.mark.parametrize("by", ["go on", "climb"])
+def test_the_ladder_is_climbed_after_a_rejected_change_when_the_set_in_use_is_refused_too(
+    gateway: Rig, by: str
+) -> None:
+    """The claim alone spoke against it, so nothing says that what is in use works; no later doubt is waited for."""
+    gateway.run_to(Kind.ROTATE, Phase.PREPARED)
+    gateway.claim_present = True
+    for entry in gateway.cloud.certificates_of(THING):
+        entry.status = Status.INACTIVE
+    operations = gateway.operations
+    done = operations.go_on() if by == "go on" else operations.climb("the session was refused")
+    gateway.operations.go_on()
+
+    assert done.rung is Rung.CLAIM
+    assert [end[:2] for end in gateway.history[-2:]] == [("rotate", "rejected"), ("enroll", "committed")]
+    assert gateway.connects()
+
+
+def test_a_rejected_change_whose_base_works_costs_no_climb(gateway: Rig) -> None:
+    """The set in use was the witness against it."""
+    gateway.run_to(Kind.ROTATE, Phase.PREPARED)
+    gateway.revoke(3)
+    done = gateway.operations.go_on()
+
+    assert done.climb is None
+    assert "current set is tried first" not in gateway.log.text
+    assert gateway.history[-1][:2] == ("rotate", "rejected")
