@@ -223,9 +223,10 @@ def test_a_gateway_with_nothing_left_says_so(enrolled: Gateway) -> None:
     key = enrolled.state / "current" / "key.pem"
     sound = key.read_bytes()
     key.write_bytes(b"")
+    (enrolled.state / "current" / "credential.pem").unlink()  # which has the key as well
     claim = enrolled.directory / "claim" / "key.pem"
     claim.rename(claim.with_name("kept"))
-    assert "Restore the claim certificate and rotate again." in enrolled.run("rotate", expect=3).out
+    assert "put a claim certificate that is accepted in place" in enrolled.run("rotate", expect=3).out
     told = enrolled.run("rotate", "--json", expect=3).outcome
     assert (told["event"], told["exit"], told["change"]) == ("outcome", 3, None)
     assert enrolled.cloud.count(Operation.CREATE) == 1

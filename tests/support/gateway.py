@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from agent.adapters import told
 from agent.adapters.store import Store
 from agent.compose import open_parts
 from agent.config import load
@@ -150,6 +151,7 @@ class Gateway:
             parts.engine.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")
             outcome = parts.engine.run()
         assert outcome.record.phase is Phase.COMMITTED, outcome.record.failure
+        told.write(self.state, outcome.record.id)  # as the command does once it has said how it ended
         self._note_tokens()
 
     def remember(self, ran: Ran) -> None:
