@@ -19,12 +19,12 @@ test-all: test
 # Random stories of one gateway: WALKS of them from SEED on, or those of the table that KNOWN names (or all).
 # OPTIONS=--help shows more.
 walks: prepare-tests
-	@PYTHONPATH=tests/support .venv/bin/python -m walkkit $(if $(KNOWN),--known $(KNOWN)) \
+	@PYTHONPATH=tests .venv/bin/python -m support.walkkit $(if $(KNOWN),--known $(KNOWN)) \
 		--stories $(or $(WALKS),1) --seed $(or $(SEED),0) $(OPTIONS)
 
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare
-	@PYTHONPATH=tests/support .venv/bin/python -m tests.bench.run $(BENCH)
+	@PYTHONPATH=tests .venv/bin/python -m bench.run $(BENCH)
 
 # The Debian package, into dist/; ARCH=arm64 makes one for another machine.
 deb: prepare

@@ -6,11 +6,11 @@ import os
 from collections import Counter
 from typing import Any
 
-import campaigns
 import pytest
-import surroundings
-from crashkit import points
 from hypothesis import settings
+
+from support import campaigns, surroundings
+from support.crashkit import points
 
 surroundings.settle()  # here, before anything is started, the other processes of a run included
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.installed import ROOT
-from tests.bench.place import BenchError
+from bench.installed import ROOT
+from bench.place import BenchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def ask(module: str, seconds: float, *, before: Sequence[str] = ()) -> dict[str,
     Raises:
         BenchError: It failed, or took too long.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "support")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
     command = [*before, sys.executable, "-m", module]
     try:
         done = subprocess.run(

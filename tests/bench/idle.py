@@ -8,17 +8,16 @@ from statistics import median
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
-import gateway
-
-from tests.bench import place, procfs
-from tests.bench.place import BenchError
+from bench import place, procfs
+from bench.place import BenchError
+from support import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.bench.place import Effort, Place
-    from tests.bench.procfs import Memory
-    from tests.bench.rows import Results
+    from bench.place import Effort, Place
+    from bench.procfs import Memory
+    from bench.rows import Results
 
 _LOOKS = 3  # at the memory, since who else runs on this machine changes what is shared
 _APART = 0.5  # seconds

@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import gateway
+from support import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

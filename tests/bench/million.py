@@ -1,7 +1,7 @@
 """What a million gateways ask of the account at once, simulated from the agent's own parts.
 
 The simulation is `fleetyear.peaks`; added here are the busiest hour, since the fleet's mean is less than one rotation a
-second, and the same fleet with turns that are drawn by lot. `python -m tests.bench.million` prints it as JSON.
+second, and the same fleet with turns that are drawn by lot. `python -m bench.million` prints it as JSON.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from agent.core.policy import RenewalPolicy, splay
-from tests.bench import child
-from tests.bench.place import BenchError
+from bench import child
+from bench.place import BenchError
 
 if TYPE_CHECKING:
-    from tests.bench.rows import Results
+    from bench.rows import Results
 
 DEVICES, SEED = 1_000_000, 1
 NAMES = ("even", "turns", "due", "connects", "again", "requests", "refused", "back")
@@ -38,7 +38,7 @@ def measure(results: Results) -> None:
     Raises:
         BenchError: There is none, or it says something else.
     """
-    found = child.ask("tests.bench.million", PATIENCE)
+    found = child.ask("bench.million", PATIENCE)
     missing = [name for name in NAMES if name not in found]
     if missing:
         raise BenchError(f"not available: {found.get('why') or 'fleetyear.peaks() has no ' + ', '.join(missing)}")
@@ -64,7 +64,7 @@ def busiest(length: float) -> dict[str, float]:
 def main() -> None:
     """Print what the simulation says, or why there is none."""
     try:
-        fleetyear = importlib.import_module("fleetyear")
+        fleetyear = importlib.import_module("support.fleetyear")
     except ModuleNotFoundError:
         json.dump({"why": "tests/support/fleetyear.py is missing"}, sys.stdout)
         return

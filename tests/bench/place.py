@@ -17,12 +17,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from daemon import CLIENT_ID, RunningDaemon
-from gateway import Gateway
-
 from agent.sandbox.sessions import gaps
-from tests.bench import procfs
-from tests.bench.installed import install
+from bench import procfs
+from bench.installed import install
+from support.daemon import CLIENT_ID, RunningDaemon
+from support.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

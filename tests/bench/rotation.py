@@ -10,22 +10,20 @@ from statistics import median
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-import gateway
-from daemon import CLIENT_ID
-
 from agent.adapters.mqtt import CONNECT_SPACING
 from agent.cli.client import call
-from tests.bench import place, procfs
-from tests.bench.place import FLOORS, PROBATION, THING, BenchError, Watch
-from tests.bench.rows import middle
+from bench import place, procfs
+from bench.place import FLOORS, PROBATION, THING, BenchError, Watch
+from bench.rows import middle
+from support import gateway
+from support.daemon import CLIENT_ID
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from daemon import RunningDaemon
-
-    from tests.bench.place import Place
-    from tests.bench.rows import Results
+    from bench.place import Place
+    from bench.rows import Results
+    from support.daemon import RunningDaemon
 
 Steps = list[tuple[str, float]]
 

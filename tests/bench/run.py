@@ -17,9 +17,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import child, idle, million, procfs, rotation
-from tests.bench.place import QUICK, Effort, open_place
-from tests.bench.rows import KIB, MIB, MS, Results, Row, facts, profile
+from bench import child, idle, million, procfs, rotation
+from bench.place import QUICK, Effort, open_place
+from bench.rows import KIB, MIB, MS, Results, Row, facts, profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +145,7 @@ def _weigh(results: Results) -> None:
     What it mounts, no other process sees, and it is gone when that one is.
     """
     apart = ("unshare", "--mount") if os.geteuid() == 0 else ()
-    _put_weights(results, child.ask("tests.bench.traces", 120, before=apart))
+    _put_weights(results, child.ask("bench.traces", 120, before=apart))
 
 
 def _put_weights(results: Results, told: dict[str, Any]) -> None:

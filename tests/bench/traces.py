@@ -1,7 +1,7 @@
 """Every byte that one rotation writes, and every sync: the real engine and store, stopped at each system call.
 
 It uses the stepper of the crash tests, which needs a process with one thread: the cloud is the simulator, with the same
-engine, the same store and the same number of steps. `python -m tests.bench.traces` prints it as JSON.
+engine, the same store and the same number of steps. `python -m bench.traces` prints it as JSON.
 
 What reaches the flash is more, since each sync makes the file system write to its journal. That is counted on a small
 ext4 of its own, where nobody else writes; making one needs root.
@@ -22,11 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crashkit import gateway, stepper, syscalls
-
 from agent.adapters.store import Store
 from agent.core.decide import Limits
 from agent.core.values import Kind
+from support.crashkit import gateway, stepper, syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import signing
-from signing import Habits, Publisher
+
+from support import signing
+from support.signing import Habits, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from crashkit import syscalls
+
+from support.crashkit import syscalls
 
 
 @pytest.fixture(autouse=True)

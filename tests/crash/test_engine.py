@@ -1,13 +1,14 @@
 """The real engine, killed while it changes a gateway's certificate, and a fresh one that goes on.
 
-The cloud lives on with what the dead process told it: see `crashkit.gateway`.
+The cloud lives on with what the dead process told it: see `support.crashkit.gateway`.
 """
 
 from __future__ import annotations
 
 import pytest
-from campaigns import least
-from crashkit import enginekills, points
+
+from support.campaigns import least
+from support.crashkit import enginekills, points
 
 ONE_IN = 5
 LEAST = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from campaigns import least
-from crashkit import campaign, points, recoveries
+
+from support.campaigns import least
+from support.crashkit import campaign, points, recoveries
 
 if TYPE_CHECKING:
-    from crashkit.campaign import Segment
+    from support.crashkit.campaign import Segment
 
 ONE_IN = 5  # which no number of errors or of ways to fail has in it, so that a sample has all of them
 STEPS = (

@@ -8,18 +8,18 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import invariants, points, scripts, smalldisk, stepper, syscalls
-from crashkit.gateway import Gateway
-from crashkit.scenarios import Scenario, Workplace, scenarios
-from crashkit.smalldisk import CannotMountError
-from crashkit.tree import Tree, materialise, snapshot
-from surroundings import lacks
 
 from agent.adapters import store as store_module
 from agent.adapters.store import Store
 from agent.core.reserve import Standing
 from agent.core.values import Kind
 from agent.errors import StoreError, StoreInDoubtError
+from support.crashkit import invariants, points, scripts, smalldisk, stepper, syscalls
+from support.crashkit.gateway import Gateway
+from support.crashkit.scenarios import Scenario, Workplace, scenarios
+from support.crashkit.smalldisk import CannotMountError
+from support.crashkit.tree import Tree, materialise, snapshot
+from support.surroundings import lacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from campaigns import least
-from crashkit import campaign, points, recoveries
-from crashkit.scenarios import NAMES, scenarios
+
+from support.campaigns import least
+from support.crashkit import campaign, points, recoveries
+from support.crashkit.scenarios import NAMES, scenarios
 
 ONE_IN = 5
 LEAST = {

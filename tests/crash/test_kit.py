@@ -8,12 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import alice, marks, points, stepper, syscalls
-from crashkit.alice import Recorder, crash_states
-from crashkit.marks import Mark
-from crashkit.pool import fork_map
-from crashkit.stepper import Failing, HarnessError, Raised
-from crashkit.tree import snapshot
+
+from support.crashkit import alice, marks, points, stepper, syscalls
+from support.crashkit.alice import Recorder, crash_states
+from support.crashkit.marks import Mark
+from support.crashkit.pool import fork_map
+from support.crashkit.stepper import Failing, HarnessError, Raised
+from support.crashkit.tree import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,19 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from campaigns import least, told
-from crashkit import campaign, points, stepper
-from crashkit.scenarios import Workplace, scenarios
-from crashkit.scripts import carry_out
-from crashkit.stepper import Raised
 
 from agent.adapters.privileges import become_owner
+from support.campaigns import least, told
+from support.crashkit import campaign, points, stepper
+from support.crashkit.scenarios import Workplace, scenarios
+from support.crashkit.scripts import carry_out
+from support.crashkit.stepper import Raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from crashkit.campaign import Case
+    from support.crashkit.campaign import Case
 
 NOBODY = 65534
 

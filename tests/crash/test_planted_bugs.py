@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import bugs, campaign, points
-from crashkit.scenarios import Scenario, scenarios
+
+from support.crashkit import bugs, campaign, points
+from support.crashkit.scenarios import Scenario, scenarios
 
 if TYPE_CHECKING:
-    from crashkit.campaign import Bug
+    from support.crashkit.campaign import Bug
 
 
 # The shortest change that moves both links: two changes of phase, activation, probation, the history.

@@ -1,11 +1,12 @@
-"""Every disk that a power cut may leave, by the ALICE model: see `crashkit.alice`."""
+"""Every disk that a power cut may leave, by the ALICE model: see `support.crashkit.alice`."""
 
 from __future__ import annotations
 
 import pytest
-from campaigns import least
-from crashkit import campaign, points, recoveries
-from crashkit.scenarios import NAMES, scenarios
+
+from support.campaigns import least
+from support.crashkit import campaign, points, recoveries
+from support.crashkit.scenarios import NAMES, scenarios
 
 ONE_IN = 4
 LEAST = {

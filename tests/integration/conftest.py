@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway import Gateway
+
+from support.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,22 +14,22 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-import campaigns
 import pytest
-from daemon import CLIENT_ID, LOOK, PATIENCE, RunningDaemon, ServiceManager
-from gateway import COMMAND, Ran
 
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.sessions import gaps
+from support import campaigns
+from support.daemon import CLIENT_ID, LOOK, PATIENCE, RunningDaemon, ServiceManager
+from support.gateway import COMMAND, Ran
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 
 @pytest.fixture

@@ -7,11 +7,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import campaigns
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from daemon import CLIENT_ID, RunningDaemon
 
 from agent.adapters.broker import Broker
 from agent.adapters.store import Store
@@ -22,11 +20,13 @@ from agent.sandbox.authority import AWS_NOT_AFTER, KeyPair, fingerprint, key_to_
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.sessions import End
+from support import campaigns
+from support.daemon import CLIENT_ID, RunningDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 THING = "gw-0042"
 

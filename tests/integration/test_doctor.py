@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import smalldisk
-from daemon import RunningDaemon
-from gateway import COMMAND, Gateway, Ran
-from surroundings import lacks, need_root
 
 from agent.core.endpoints import ALPN_MQTT
 from agent.sandbox.authority import Authority
 from agent.sandbox.cloud import Status
+from support.crashkit import smalldisk
+from support.daemon import RunningDaemon
+from support.gateway import COMMAND, Gateway, Ran
+from support.surroundings import lacks, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

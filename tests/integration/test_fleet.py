@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleet import NOTIFY, THING, Site, instant, until, window
-from gateway import Gateway
 
 from agent.core.dependants import Report, Step, encode_report
 from agent.core.lifecycle import Phase
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 from agent.sandbox.jobs import JobStatus
+from support.fleet import NOTIFY, THING, Site, instant, until, window
+from support.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

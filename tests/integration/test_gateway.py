@@ -8,18 +8,18 @@ import threading
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-import campaigns
 import pytest
-from daemon import RunningDaemon
 
 from agent.core.lifecycle import Phase
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
+from support import campaigns
+from support.daemon import RunningDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 HAPPY = ["planned", "key-ready", "requested", "issued", "registered", "prepared", "proven", "active", "deployed"]
 

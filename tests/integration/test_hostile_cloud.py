@@ -7,17 +7,17 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import campaigns
 import pytest
-from fleet import DELTA, DOCUMENTS, NOTIFY, PATIENCE, SHADOW, THING, Malformed, Site, until
 
 from agent.sandbox.faults import TOKEN_MARK, Effect, Operation
 from agent.sandbox.jobs import JobStatus
+from support import campaigns
+from support.fleet import DELTA, DOCUMENTS, NOTIFY, PATIENCE, SHADOW, THING, Malformed, Site, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 SEED = 20270302
 GROWTH = 2048.0  # KiB

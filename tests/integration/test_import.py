@@ -23,15 +23,15 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     pkcs12,
 )
-from daemon import RunningDaemon
-from gateway import COMMAND, Gateway, Ran
-from surroundings import need_root
 
 from agent.adapters.store import Store
 from agent.sandbox.authority import Authority, fingerprint, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.policies import device_policy
+from support.daemon import RunningDaemon
+from support.gateway import COMMAND, Gateway, Ran
+from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable

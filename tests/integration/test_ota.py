@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import campaigns
 import pytest
-from fleet import THING, Site, until
-from gateway import Gateway
 
 from agent.adapters.store import Store
 from agent.sandbox.authority import Authority
 from agent.sandbox.depot import Depot
 from agent.sandbox.jobs import JobStatus
+from support import campaigns
+from support.fleet import THING, Site, until
+from support.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Fault, Operation
 
 if TYPE_CHECKING:
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from application import Application
-from daemon import RunningDaemon
+
+from support.application import Application
+from support.daemon import RunningDaemon
 
 if TYPE_CHECKING:
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 THING = "gw-0042"
 QUIET = 12.0  # seconds, well within the shortest time for which the agent keeps away

@@ -8,18 +8,18 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from daemon import RunningDaemon
-from gateway import COMMAND
-from surroundings import need_root
 
 from agent.core.values import Origin
 from agent.sandbox.faults import Operation
+from support.daemon import RunningDaemon
+from support.gateway import COMMAND
+from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 NOBODY = 65534
 

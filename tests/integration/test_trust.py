@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from daemon import RunningDaemon
 from securesystemslib.signer import CryptoSigner
 
 from agent.adapters.store import Store
 from agent.sandbox.authority import Authority
+from support.daemon import RunningDaemon
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 
 @dataclass

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import Rig
 
 from agent.core.decide import Limits
+from support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

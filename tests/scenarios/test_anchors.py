@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import START
 
 from agent.core import troubles
 from agent.core.failure import Failure, FailureClass
@@ -23,12 +22,12 @@ from agent.operations import Done, locked_out
 from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.faults import Effect, Operation
 from agent.survey import subject_of
+from support.rig import START
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.core.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
+    from support.rig import Rig
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 TRUST_PHASES = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED)

@@ -17,9 +17,8 @@ from agent.core.wording import clock_time
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.core.decide import Wait
+    from support.rig import Rig
 
 DAY = timedelta(days=1)
 CREATE, REGISTER = Operation.CREATE, Operation.REGISTER

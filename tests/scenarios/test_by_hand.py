@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from rig import THING, PowerCut
 
 from agent.core.ladder import Rung
 from agent.core.lifecycle import Phase
@@ -17,11 +16,11 @@ from agent.errors import RefusedError, StoreError
 from agent.sandbox.authority import key_to_pem
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
+from support.rig import THING, PowerCut
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.core.values import Handmade
+    from support.rig import Rig
 
 DAY = timedelta(days=1)
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import START
 
 from agent.core import troubles
 from agent.core.failure import FailureClass
@@ -14,9 +13,10 @@ from agent.core.lifecycle import Phase
 from agent.core.timekeeping import BUILD_TIME
 from agent.core.values import Kind, Origin
 from agent.sandbox.faults import Effect, Operation
+from support.rig import START
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

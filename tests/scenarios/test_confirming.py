@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import PowerCut, is_told
 
 from agent.core import troubles
 from agent.core.decide import Limits
@@ -18,11 +17,11 @@ from agent.core.policy import RenewalPolicy
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.faults import Effect, Operation
+from support.rig import PowerCut, is_told
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.engine import Outcome
+    from support.rig import Rig
 
 NO_ROUTE = troubles.unreachable("sandbox", 8883, "no route to host")
 

@@ -12,7 +12,7 @@ from agent.core.values import Kind
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 # Beyond every patience that the agent has with a refusal. It tries again each minute: twelve hours would tell no more.
 OUTAGE = timedelta(hours=2)

@@ -19,7 +19,7 @@ from agent.core.wording import clock_time
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 PATIENCE = timedelta(minutes=2)
 LIFETIME = timedelta(days=10)

@@ -6,18 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import is_told
 
 from agent.core import troubles
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind
 from agent.sandbox.faults import Effect, Operation
+from support.rig import is_told
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.core.failure import Failure
+    from support.rig import Rig
 
 DAY = timedelta(days=1)
 HOST = "sandbox-ats.iot.eu-west-1.amazonaws.com"

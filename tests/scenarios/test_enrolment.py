@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import START, THING, is_told
 
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
@@ -14,9 +13,10 @@ from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
+from support.rig import START, THING, is_told
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 CLAIM_ID = "iot-cert-agent-0042"
 OWN_ID = "gw-0042-cert-agent"

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import THING, is_told
 
 from agent.core import troubles
 from agent.core.failure import LOCKED_OUT, FailureClass
@@ -15,11 +14,12 @@ from agent.core.values import Kind, Origin
 from agent.errors import DamagedError, RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
+from support.rig import THING, is_told
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from rig import Rig
+    from support.rig import Rig
 
 DAY = timedelta(days=1)
 NO_ROUTE = troubles.unreachable("sandbox", 8883, "no route to host")

@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import Rig, is_told
 
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
+from support.rig import Rig, is_told
 
 if TYPE_CHECKING:
     from agent.core.failure import Failure

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from rig import DECADE, START, THING, PowerCut
 
 from agent.adapters import keys
 from agent.core.ladder import Rung
@@ -21,13 +20,13 @@ from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.policies import device_policy
+from support.rig import DECADE, START, THING, PowerCut
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.core.values import CredentialSet
     from agent.engine import Outcome
     from agent.operations import Done
+    from support.rig import Rig
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 BACK = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED)

@@ -12,7 +12,7 @@ from agent.errors import RefusedError
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 DAY = timedelta(days=1)
 

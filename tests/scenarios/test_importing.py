@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from rig import DECADE, IN_DOUBT, THING, PowerCut, Rig
 
 from agent.adapters import keys
 from agent.core import troubles
@@ -24,6 +23,7 @@ from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.policies import device_policy
+from support.rig import DECADE, IN_DOUBT, THING, PowerCut, Rig
 
 if TYPE_CHECKING:
     from agent.core.lifecycle import ChangeRecord

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import THING
 
 from agent.core import troubles
 from agent.core.ladder import Rung
@@ -14,11 +13,11 @@ from agent.core.lifecycle import Phase
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
+from support.rig import THING
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.core.failure import Failure
+    from support.rig import Rig
 
 NO_ROUTE = troubles.unreachable("sandbox", 8883, "no route to host")
 FILES = ["key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json"]

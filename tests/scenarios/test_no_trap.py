@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import THING
 
 from agent.core import troubles
 from agent.core.failure import LOCKED_OUT
@@ -17,11 +16,11 @@ from agent.core.verbs import Verb
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
+from support.rig import THING
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.core.lifecycle import ChangeRecord
+    from support.rig import Rig
 
 MINUTES = timedelta(minutes=5)
 NO_ROUTE = troubles.unreachable("sandbox", 8883, "no route to host")

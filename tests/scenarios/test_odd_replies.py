@@ -10,7 +10,7 @@ from agent.core.lifecycle import Phase
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ import random
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import campaigns
 import pytest
-from rig import FULL, IN_DOUBT, NO_ROOM, PowerCut, Rig
 
 from agent.core import troubles
 from agent.core.decide import Limits
@@ -22,6 +20,8 @@ from agent.core.values import Kind, Origin
 from agent.errors import AgentError, StoreInDoubtError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
+from support import campaigns
+from support.rig import FULL, IN_DOUBT, NO_ROOM, PowerCut, Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,19 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import THING
 
 from agent.core import troubles
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.faults import Effect, Operation
+from support.rig import THING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rig import Rig
+    from support.rig import Rig
 
 SENTENCE = (
     "A rotation would make generation 3 with a new key, ask for one certificate and register it by the template "

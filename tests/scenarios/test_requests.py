@@ -12,7 +12,7 @@ from agent.core.values import Kind
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 
 @pytest.mark.parametrize("effect", [Effect.REJECT, Effect.DENY, Effect.UNAUTHORISED])

@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import PowerCut, is_told
 
 from agent.core import troubles
 from agent.core.decide import CRASH_PAUSE
@@ -14,11 +13,11 @@ from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.sandbox.faults import Effect, Operation
+from support.rig import PowerCut, is_told
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.core.lifecycle import ChangeRecord
+    from support.rig import Rig
 
 DAY = timedelta(days=1)
 CREATE, REGISTER = Operation.CREATE, Operation.REGISTER

@@ -24,9 +24,8 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.faults import TOKEN_MARK, Effect, Operation
 
 if TYPE_CHECKING:
-    from rig import Rig
-
     from agent.cli.output import Output
+    from support.rig import Rig
 
 DAY = timedelta(days=1)
 GRACE = 7 * DAY

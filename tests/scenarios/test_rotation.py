@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import THING, Rig
 
 from agent.adapters import clock, generations
 from agent.core.decide import Limits
@@ -19,6 +18,7 @@ from agent.errors import RefusedError
 from agent.sandbox.authority import AWS_NOT_AFTER
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
+from support.rig import THING, Rig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,19 +7,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import PowerCut
 
 from agent.core.ladder import Rung
 from agent.core.lifecycle import Phase
 from agent.core.retirement import outstanding
 from agent.core.values import Kind, Origin
 from agent.sandbox.faults import Operation
+from support.rig import PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rig import Rig
+    from support.rig import Rig
 
 
 def locked_out_but_for(gateway: Rig, number: int) -> None:

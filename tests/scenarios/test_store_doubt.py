@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import IN_DOUBT
 
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.errors import StoreInDoubtError
+from support.rig import IN_DOUBT
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 
 def test_a_generation_whose_last_sync_failed_is_synced_before_it_is_used(gateway: Rig) -> None:

@@ -6,16 +6,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import IN_DOUBT, NO_ROOM, is_told
 
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.errors import StoreError
 from agent.sandbox.faults import Effect, Operation
+from support.rig import IN_DOUBT, NO_ROOM, is_told
 
 if TYPE_CHECKING:
-    from rig import Rig
+    from support.rig import Rig
 
 CREATE, REGISTER = Operation.CREATE, Operation.REGISTER
 EVER = float("inf")

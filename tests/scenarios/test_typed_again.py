@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import THING, PowerCut, Rig
 
 from agent.cli import parser
 from agent.core.lifecycle import Phase
@@ -20,6 +19,7 @@ from agent.core.values import Kind, Origin
 from agent.core.verbs import Verb
 from agent.errors import RefusedError
 from agent.sandbox.faults import Operation
+from support.rig import THING, PowerCut, Rig
 
 if TYPE_CHECKING:
     from collections.abc import Callable

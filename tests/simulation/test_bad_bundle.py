@@ -7,9 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import campaigns
 import pytest
-from rig import Rig
 from securesystemslib.signer import CryptoSigner
 
 from agent.adapters import inbox
@@ -18,6 +16,8 @@ from agent.adapters.signing import ROLES, Publication, publish
 from agent.config import parse
 from agent.delivery import Receiver, conclude
 from agent.sandbox.authority import Authority
+from support import campaigns
+from support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

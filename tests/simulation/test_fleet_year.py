@@ -8,7 +8,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pytest
-from fleetyear import (
+
+from agent.core.calendar import MaintenanceWindow
+from agent.core.decide import Limits
+from agent.core.policy import RenewalPolicy, renewal_window
+from support.fleetyear import (
     CONNECTIONS,
     CONNECTS_PER_SECOND,
     DAY,
@@ -23,10 +27,6 @@ from fleetyear import (
     most_in_a_day,
     peaks,
 )
-
-from agent.core.calendar import MaintenanceWindow
-from agent.core.decide import Limits
-from agent.core.policy import RenewalPolicy, renewal_window
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -12,7 +12,7 @@ from agent.adapters.store import Store
 from agent.config import load
 
 if TYPE_CHECKING:
-    from gateway import Gateway
+    from support.gateway import Gateway
 
 PATIENCE = 30.0  # seconds
 BACK_AFTER = 1_000  # milliseconds, which is how long the SDKs wait before they connect again

@@ -18,17 +18,15 @@ from subprocess import TimeoutExpired
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Self
 
-from gateway import Ran
-
 from agent.cli.client import call
+from support.gateway import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from subprocess import Popen
 
-    from gateway import Gateway
-
     from agent.core.lifecycle import ChangeRecord
+    from support.gateway import Gateway
 
 PATIENCE = 60.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
 LOOK = 0.03  # seconds between two looks

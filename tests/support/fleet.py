@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from gateway import COMMAND, Ran
-
 from agent.core import troubles
 from agent.core.lifecycle import ChangeRecord, Issued, Phase
 from agent.core.messages import Event
@@ -22,11 +20,10 @@ from agent.daemon.fleet import Fleet
 from agent.daemon.loop import Loop
 from agent.errors import CloudError
 from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
+from support.gateway import COMMAND, Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from gateway import Gateway
 
     from agent.adapters.link import Link
     from agent.core.failure import Failure
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from agent.sandbox.answers import Answer
     from agent.sandbox.cloud import Cloud, Entry, Request
     from agent.sandbox.jobs import Execution, JobStatus
+    from support.gateway import Gateway
 
 T = TypeVar("T")
 

@@ -21,8 +21,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import make
-
 from agent.core import decide, troubles
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import NOTHING_ISSUED, Activated, ChangeRecord, Event, Hastened, Phase, advance
@@ -32,6 +30,7 @@ from agent.core.retry import retry_delay
 from agent.core.schedule import AFTER_FAILURE, LOOK_EVERY, Holds, Subject, Wishes, past_of, plan_rotation
 from agent.core.timekeeping import ClockState, Reading
 from agent.core.values import Kind, Origin
+from support import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

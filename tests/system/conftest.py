@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import images
 import pytest
-from installed import Installed
-from machine import Machine
-from surroundings import in_ci
+
+from support.boot import images
+from support.boot.installed import Installed
+from support.boot.machine import Machine
+from support.surroundings import in_ci
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import mqtt5
-from installed import CONFIG, THING
-from machine import PATIENCE, SERVICE, STATE, Machine, listens_to_inbox, until
 
 from agent.sandbox.authority import Authority
+from support.boot.installed import CONFIG, THING
+from support.boot.machine import PATIENCE, SERVICE, STATE, Machine, listens_to_inbox, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from installed import Installed
+    from support.boot.installed import Installed
 
 HELPER = "iot-cert-agent-deploy.service"
 DOOR = "/run/iot-cert-agent-deploy.sock"

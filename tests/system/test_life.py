@@ -6,15 +6,14 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from installed import CONFIG
-from machine import SERVICE, STATE, Machine, listens_to_inbox, until
-
 from agent.sandbox.authority import Authority
+from support.boot.installed import CONFIG
+from support.boot.machine import SERVICE, STATE, Machine, listens_to_inbox, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from installed import Installed
+    from support.boot.installed import Installed
 
 EXPOSURE = 12  # ten times what `systemd-analyze security` may say at most
 MIB = 1024

@@ -8,16 +8,15 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-import images
-from machine import SERVICE, STATE, until
-
 from agent.sandbox.faults import Effect, Fault, Operation
+from support.boot import images
+from support.boot.machine import SERVICE, STATE, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from installed import Installed
+    from support.boot.installed import Installed
 
 UNITS = ("iot-cert-agent.service", "iot-cert-agent.socket")
 INSTALL = ("apt-get", "install", "--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "/package.deb")

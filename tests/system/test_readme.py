@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from images import ROOT
-from installed import THING
-from machine import STATE, Machine, until
 
 from agent.sandbox.authority import Authority, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import device_policy
+from support.boot.images import ROOT
+from support.boot.installed import THING
+from support.boot.machine import STATE, Machine, until
 
 if TYPE_CHECKING:
-    from installed import Installed
+    from support.boot.installed import Installed
 
 README = (ROOT / "README.md").read_text()
 

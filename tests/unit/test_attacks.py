@@ -25,14 +25,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-import signing
 from cryptography import x509 as library
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from pace import cost
-from rig import START, PowerCut, Rig
-from signing import Habits, Publisher
 
 from agent import delivery
 from agent.adapters.x509 import read_bundle
@@ -42,6 +38,10 @@ from agent.core.troubles import silent
 from agent.delivery import Receiver
 from agent.errors import BundleError, RefusedError, StoreError
 from agent.sandbox.authority import Authority, name
+from support import signing
+from support.pace import cost
+from support.rig import START, PowerCut, Rig
+from support.signing import Habits, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

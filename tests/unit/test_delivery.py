@@ -11,10 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-import signing
 from cryptography.hazmat.primitives.serialization import Encoding
-from rig import START, Rig
-from signing import Publisher
 
 from agent import delivery
 from agent.adapters import trustdir
@@ -29,6 +26,9 @@ from agent.delivery import Receiver, files_at, make_inbox, remote_at
 from agent.errors import BundleError, DamagedError, RefusedError, StoreError
 from agent.sandbox.authority import Authority
 from agent.sandbox.depot import Depot
+from support import signing
+from support.rig import START, Rig
+from support.signing import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import Rig
 
 from agent import doctor
 from agent.adapters import probes
@@ -26,6 +25,7 @@ from agent.core.values import Kind
 from agent.doctor import Doctor
 from agent.sandbox.authority import Authority
 from agent.sandbox.depot import Depot
+from support.rig import Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

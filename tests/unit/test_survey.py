@@ -9,9 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import make
 import pytest
-from rig import THING, Rig
 
 from agent import survey
 from agent.adapters import pauses
@@ -27,6 +25,8 @@ from agent.core.values import Kind
 from agent.errors import StoreError
 from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.faults import Effect, Operation
+from support import make
+from support.rig import THING, Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

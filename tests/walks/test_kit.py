@@ -7,15 +7,15 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway import Ran
-from walkkit import pairs, steps
-from walkkit.endings import Ending, Rung
-from walkkit.factory import BUDGET, Start
-from walkkit.scene import Scene
-from walkkit.steps import Brought, Harm, Whose
-from walkkit.telling import Report, check_always
 
 from agent.sandbox.cloud import Request, Status
+from support.gateway import Ran
+from support.walkkit import pairs, steps
+from support.walkkit.endings import Ending, Rung
+from support.walkkit.factory import BUDGET, Start
+from support.walkkit.scene import Scene
+from support.walkkit.steps import Brought, Harm, Whose
+from support.walkkit.telling import Report, check_always
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from walkkit import known
-from walkkit.telling import tell
+
+from support.walkkit import known
+from support.walkkit.telling import tell
 
 if TYPE_CHECKING:
     from pathlib import Path

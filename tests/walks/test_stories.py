@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from walkkit import chance
-from walkkit.chance import FILES, LIVES
-from walkkit.endings import Rung
-from walkkit.orders import Victim
-from walkkit.steps import Brought, Harm, Whose
-from walkkit.telling import tell
+
+from support.walkkit import chance
+from support.walkkit.chance import FILES, LIVES
+from support.walkkit.endings import Rung
+from support.walkkit.orders import Victim
+from support.walkkit.steps import Brought, Harm, Whose
+from support.walkkit.telling import tell
 
 if TYPE_CHECKING:
     from pathlib import Path

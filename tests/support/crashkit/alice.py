@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from crashkit import marks
-from crashkit.tree import DIRECTORY, FILE, LINK, Tree, digest
+from support.crashkit import marks
+from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from crashkit.marks import Mark
+    from support.crashkit.marks import Mark
 
 ROOT = 0
 

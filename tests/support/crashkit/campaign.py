@@ -14,27 +14,26 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
-import campaigns
-
 from agent.adapters.store import Store
 from agent.core.plain import PlainError
 from agent.core.records import decode_record
 from agent.errors import AgentError
-from crashkit import invariants, scripts, stepper, syscalls
-from crashkit.alice import CrashState, DeathError, Recorder, crash_states
-from crashkit.invariants import InvariantError
-from crashkit.marks import Mark
-from crashkit.pool import fork_map
-from crashkit.scenarios import NAMES, Scenario, Workplace, scenarios
-from crashkit.scripts import Verdict
-from crashkit.stepper import Failing, HarnessError, Raised
-from crashkit.tree import FILE, Tree, differences, digest, snapshot
+from support import campaigns
+from support.crashkit import invariants, scripts, stepper, syscalls
+from support.crashkit.alice import CrashState, DeathError, Recorder, crash_states
+from support.crashkit.invariants import InvariantError
+from support.crashkit.marks import Mark
+from support.crashkit.pool import fork_map
+from support.crashkit.scenarios import NAMES, Scenario, Workplace, scenarios
+from support.crashkit.scripts import Verdict
+from support.crashkit.stepper import Failing, HarnessError, Raised
+from support.crashkit.tree import FILE, Tree, differences, digest, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from crashkit.scripts import StepTaken
+    from support.crashkit.scripts import StepTaken
 
 Told = dict[Mark, int]
 Bug = Callable[[], AbstractContextManager[None]]

@@ -13,26 +13,25 @@ from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-import campaigns
-
 from agent.adapters.store import Store
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind
 from agent.errors import AgentError
 from agent.sandbox.faults import Effect, Fault, Operation
-from crashkit import campaign, invariants, stepper, syscalls
-from crashkit.gateway import LIMITS, Ending, Gateway, Mirror
-from crashkit.invariants import InvariantError
-from crashkit.scenarios import Workplace
-from crashkit.stepper import HarnessError
-from crashkit.tree import Tree, snapshot
+from support import campaigns
+from support.crashkit import campaign, invariants, stepper, syscalls
+from support.crashkit.gateway import LIMITS, Ending, Gateway, Mirror
+from support.crashkit.invariants import InvariantError
+from support.crashkit.scenarios import Workplace
+from support.crashkit.stepper import HarnessError
+from support.crashkit.tree import Tree, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from agent.core.decide import Limits
-    from crashkit.campaign import Case, Report
+    from support.crashkit.campaign import Case, Report
 
 
 @dataclass(frozen=True, kw_only=True)

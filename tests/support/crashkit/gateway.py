@@ -28,8 +28,8 @@ from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
 from agent.world import Provisioning, Settings, World
-from crashkit.bugs import replaced
-from crashkit.invariants import InvariantError
+from support.crashkit.bugs import replaced
+from support.crashkit.invariants import InvariantError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from agent.adapters import generations, keys
 from agent.adapters.store import Recovery, Store
 from agent.errors import AgentError
-from crashkit.material import NOW
-from crashkit.tree import differences, snapshot
+from support.crashkit.material import NOW
+from support.crashkit.tree import differences, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path

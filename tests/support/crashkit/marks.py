@@ -1,7 +1,7 @@
 """What a script tells whoever breaks it: that it ends, and what it acknowledged to the world.
 
 A mark is a system call whose number no kernel knows. It does nothing, and a tracer sees it with its argument. The
-recorder of `crashkit.alice` listens in the same process instead.
+recorder of `support.crashkit.alice` listens in the same process instead.
 """
 
 from __future__ import annotations

@@ -9,27 +9,26 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-import campaigns
-
 from agent.adapters.store import Store
 from agent.core import reserve
 from agent.core.plain import PlainError
 from agent.core.records import decode_record
 from agent.core.reserve import LACKING
 from agent.errors import AgentError
-from crashkit import campaign, invariants, stepper
-from crashkit.alice import Recorder, crash_states
-from crashkit.invariants import InvariantError
-from crashkit.material import NOW
-from crashkit.scenarios import Workplace, rotated
-from crashkit.stepper import Failing, Raised
-from crashkit.tree import DIRECTORY, FILE, LINK, Tree, differences, digest, snapshot
+from support import campaigns
+from support.crashkit import campaign, invariants, stepper
+from support.crashkit.alice import Recorder, crash_states
+from support.crashkit.invariants import InvariantError
+from support.crashkit.material import NOW
+from support.crashkit.scenarios import Workplace, rotated
+from support.crashkit.stepper import Failing, Raised
+from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, differences, digest, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from crashkit.campaign import Case, Report
+    from support.crashkit.campaign import Case, Report
 
 
 @dataclass(frozen=True, kw_only=True)

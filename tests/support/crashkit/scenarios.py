@@ -12,10 +12,10 @@ from typing import Self
 from agent.adapters.reserve import NAME
 from agent.adapters.store import Store
 from agent.core.values import Kind
-from crashkit import scripts
-from crashkit.material import NOW
-from crashkit.scripts import Plan, Verdict
-from crashkit.tree import Tree, materialise, snapshot
+from support.crashkit import scripts
+from support.crashkit.material import NOW
+from support.crashkit.scripts import Plan, Verdict
+from support.crashkit.tree import Tree, materialise, snapshot
 
 # In memory where there is such a place: these tests write the same few files thousands of times.
 SCRATCH = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108 - a private directory is made in it
@@ -80,7 +80,7 @@ def run_undisturbed(base: Tree, plan: Plan) -> Tree:
 def only_the_reserve() -> Tree:
     """Return an empty store in which room is set aside, so that no change is broken while that is done.
 
-    What breaks there is a story of its own, in `crashkit.recoveries`: it takes as many calls as all the rest.
+    What breaks there is a story of its own, in `support.crashkit.recoveries`: it takes as many calls as all the rest.
     """
     with Workplace() as workplace:
         path = workplace.lay_out({})

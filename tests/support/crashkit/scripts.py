@@ -38,9 +38,9 @@ from agent.core.lifecycle import (
 from agent.core.records import encode_record
 from agent.core.values import Kind, Origin
 from agent.errors import AgentError
-from crashkit import marks
-from crashkit.marks import Mark
-from crashkit.material import NOW, THING, material
+from support.crashkit import marks
+from support.crashkit.marks import Mark
+from support.crashkit.material import NOW, THING, material
 
 if TYPE_CHECKING:
     from pathlib import Path

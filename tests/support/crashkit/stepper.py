@@ -1,7 +1,7 @@
 """Run a callable in a forked child, stop it at every system call, and kill it there or make the call fail.
 
 The child is a fork of this process, so everything is imported and warm. It gives itself a seccomp filter that hands
-every call but a few (see `crashkit.syscalls.UNCOUNTED`) to this process, so nothing before counts. It must
+every call but a few (see `support.crashkit.syscalls.UNCOUNTED`) to this process, so nothing before counts. It must
 have one thread. A stop comes at the *entry* of a call: a child that is killed there has not made it. Whether the
 child really died of it is part of the result, and `kill` insists on it, since a harness that kills nothing is green
 for ever. (strace with --seccomp-bpf is such a harness.)
@@ -21,8 +21,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
-from crashkit import marks, syscalls
-from crashkit.marks import Mark
+from support.crashkit import marks, syscalls
+from support.crashkit.marks import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ class Failing:
     """A call that fails without being carried out.
 
     Attributes:
-        at: Which of the counted calls, from 0; it must be one of `crashkit.syscalls.FILES`.
+        at: Which of the counted calls, from 0; it must be one of `support.crashkit.syscalls.FILES`.
         number: The errno.
         sticky: Every later file call fails as well.
     """

@@ -5,5 +5,5 @@ gateway is connected within minutes and within its budget, without a person; and
 
 `steps` is the language: what may happen to a gateway, a value each. `endings` are the rungs of which exactly one is
 accepted at the end. `chance` draws a story from a seed; `known` is a table of stories with names. `telling` tells one
-and says what was not kept. ``python -m walkkit`` tells many, in processes of their own.
+and says what was not kept. ``python -m support.walkkit`` tells many, in processes of their own.
 """

@@ -1,4 +1,4 @@
-"""Tells many stories, each in a process of its own, and says what was not kept: ``python -m walkkit --help``."""
+"""Tells many stories, each in a process of its own, and says what broke: ``python -m support.walkkit --help``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from walkkit import chance, known
-from walkkit.scene import Breach
-from walkkit.telling import MINUTES, Report, tell
+from support.walkkit import chance, known
+from support.walkkit.scene import Breach
+from support.walkkit.telling import MINUTES, Report, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m walkkit", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m support.walkkit", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--stories", type=int, default=1, help="how many")
     parser.add_argument("--known", nargs="+", help="stories of the table, or `all`, instead of random ones")
@@ -103,7 +103,7 @@ class Company:
 
     def _tell(self, name: str) -> Report:
         path = self._place / f"{name}.json"
-        command = [sys.executable, "-m", "walkkit", "--one", name, "--report", str(path), *self._options]
+        command = [sys.executable, "-m", "support.walkkit", "--one", name, "--report", str(path), *self._options]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             self._running.add(process)
             said, _ = process.communicate()

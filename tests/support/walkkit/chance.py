@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
-from walkkit import endings, steps
-from walkkit.endings import Ending, Rung
-from walkkit.factory import Start
-from walkkit.orders import Blow, Victim
-from walkkit.pairs import THING
-from walkkit.steps import STICK, Brought, Harm, Step, Whose
-from walkkit.telling import Story
+from support.walkkit import endings, steps
+from support.walkkit.endings import Ending, Rung
+from support.walkkit.factory import Start
+from support.walkkit.orders import Blow, Victim
+from support.walkkit.pairs import THING
+from support.walkkit.steps import STICK, Brought, Harm, Step, Whose
+from support.walkkit.telling import Story
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

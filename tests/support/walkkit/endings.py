@@ -10,17 +10,17 @@ from agent.core.lifecycle import Phase
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import device_policy
-from walkkit import pairs, steps
-from walkkit.factory import SECOND_ROOT, union_pem
-from walkkit.pairs import THING
-from walkkit.steps import Brought, Harm, Whose, certificates
+from support.walkkit import pairs, steps
+from support.walkkit.factory import SECOND_ROOT, union_pem
+from support.walkkit.pairs import THING
+from support.walkkit.steps import Brought, Harm, Whose, certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from walkkit.pairs import Found
-    from walkkit.scene import Scene
-    from walkkit.steps import Step
+    from support.walkkit.pairs import Found
+    from support.walkkit.scene import Scene
+    from support.walkkit.steps import Step
 
 
 class Rung(StrEnum):

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-import signing
-
 from agent.adapters import x509
 from agent.adapters.clock import SystemClock
 from agent.adapters.materials import SoftwareMaterials
@@ -22,12 +20,12 @@ from agent.engine import Engine
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.simulator import SimulatedEndpoint
 from agent.world import World
+from support import signing
 
 if TYPE_CHECKING:
-    from gateway import Gateway
-
     from agent import ports
     from agent.ports import Progress
+    from support.gateway import Gateway
 
 SECOND_ROOT = "b"  # what the endpoint may move to, by its name at the sandbox's console
 

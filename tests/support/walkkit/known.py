@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.sandbox.cloud import Status
-from walkkit import endings, steps
-from walkkit.endings import Ending, Rung
-from walkkit.factory import Start
-from walkkit.orders import Victim
-from walkkit.steps import Brought, Harm, Whose
-from walkkit.telling import Story
+from support.walkkit import endings, steps
+from support.walkkit.endings import Ending, Rung
+from support.walkkit.factory import Start
+from support.walkkit.orders import Victim
+from support.walkkit.steps import Brought, Harm, Whose
+from support.walkkit.telling import Story
 
 REPEAT = "make walks KNOWN={name}"
 ONE, TWO = ("enroll",), ("enroll", "rotate")

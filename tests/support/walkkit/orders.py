@@ -10,15 +10,14 @@ from subprocess import TimeoutExpired
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from gateway import Ran
-
 from agent.adapters.dirwatch import open_directory_watch
+from support.gateway import Ran
 
 if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import Popen
 
-    from walkkit.scene import Scene
+    from support.walkkit.scene import Scene
 
 LOSES_PATIENCE = 20.0  # seconds before the person at the console presses Ctrl-C
 ENDS = 180.0  # seconds for a command to end after that; the SDK may need one to let go of a connection

@@ -10,25 +10,24 @@ from subprocess import TimeoutExpired
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
 
-from daemon import CLIENT_ID, RunningDaemon
-from gateway import Gateway, Ran
-
 from agent.adapters.store import Store
 from agent.errors import StoreError
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.cloud import Status
-from walkkit import pairs
-from walkkit.factory import furnish
-from walkkit.pairs import THING
-from walkkit.surroundings import SmallDisk, StandIn
+from support.daemon import CLIENT_ID, RunningDaemon
+from support.gateway import Gateway, Ran
+from support.walkkit import pairs
+from support.walkkit.factory import furnish
+from support.walkkit.pairs import THING
+from support.walkkit.surroundings import SmallDisk, StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from agent.core.lifecycle import Phase
-    from walkkit.factory import Start
-    from walkkit.pairs import Found
+    from support.walkkit.factory import Start
+    from support.walkkit.pairs import Found
 
 AGAIN = 2.0  # seconds between two starts of a daemon that ended by itself; systemd waits for ten
 TRACES = ("Traceback (most recent call last)", "This is a defect in iot-cert")

@@ -9,15 +9,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.sandbox.cloud import Status
-from walkkit import pairs
-from walkkit.orders import Blow, Victim, await_record, type_in
+from support.walkkit import pairs
+from support.walkkit.orders import Blow, Victim, await_record, type_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from walkkit.pairs import Pair
-    from walkkit.scene import Scene
+    from support.walkkit.pairs import Pair
+    from support.walkkit.scene import Scene
 
 STICK = "STICK"  # in an order: the directory of the stick
 

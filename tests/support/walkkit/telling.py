@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Self
 
 from agent.adapters.store import Store
 from agent.errors import StoreError
-from walkkit import pairs, steps
-from walkkit.endings import Rung
-from walkkit.factory import BUDGET
-from walkkit.scene import Breach, Scene
+from support.walkkit import pairs, steps
+from support.walkkit.endings import Rung
+from support.walkkit.factory import BUDGET
+from support.walkkit.scene import Breach, Scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.lifecycle import ChangeRecord
-    from walkkit.endings import Ending
-    from walkkit.factory import Start
-    from walkkit.steps import Step
+    from support.walkkit.endings import Ending
+    from support.walkkit.factory import Start
+    from support.walkkit.steps import Step
 
 MINUTES = 300.0  # seconds within which the gateway must be connected: the promise's own
 SAYS_OK = 60.0  # seconds for which it may go on saying ok

@@ -12,11 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pace import cost
 
 from agent.adapters.archives import MAX_DEPTH, MAX_FILES, pack, read_archive, read_directory, read_file
 from agent.core.updates import MAX_ARCHIVE
 from agent.errors import BundleError
+from support.pace import cost
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import signing
-from signing import Habits, Publisher
 from tuf.api import exceptions
 from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.ngclient.fetcher import FetcherInterface
@@ -21,6 +19,8 @@ from agent.adapters.bundles import LIMITS, MAX_TARGET, MAX_VERSION, BundleReader
 from agent.adapters.download import MissingError
 from agent.core.timekeeping import ClockState, Reading
 from agent.errors import BundleError
+from support import signing
+from support.signing import Habits, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

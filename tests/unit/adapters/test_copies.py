@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import stepper
 
 from agent.adapters import durable
 from agent.adapters.copies import LABEL, MAX_COPY, MAX_PASSWORD, Written, passwords, write
 from agent.core.dependants import Content, Copy, Format
 from agent.errors import StoreError, StoreInDoubtError
-from systemd import ME, NOBODY, open_place
+from support.crashkit import stepper
+from support.systemd import ME, NOBODY, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

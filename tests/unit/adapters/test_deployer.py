@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleet import until
-from virtual import Time
 
 from agent.adapters import deployer as module
 from agent.adapters import durable, programs
@@ -41,12 +39,14 @@ from agent.core.dependants import (
 )
 from agent.core.failure import FailureClass
 from agent.errors import AgentError, CloudError, RefusedError, StoreBusyError, StoreError
-from systemd import ME, NOBODY, THING, Systemctl, give, go_back, lay, open_place, tls_server
+from support.fleet import until
+from support.systemd import ME, NOBODY, THING, Systemctl, give, go_back, lay, open_place, tls_server
+from support.virtual import Time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from systemd import Laid
+    from support.systemd import Laid
 
 NAME, OTHER = "mosquitto.service", "nginx.service"
 PASSWORD = "correct horse 42"  # noqa: S105 - that is what it is

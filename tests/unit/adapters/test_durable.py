@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import stepper
-from crashkit.stepper import Failing
 
 from agent.adapters import durable
 from agent.adapters.durable import Modes
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
+from support.crashkit import stepper
+from support.crashkit.stepper import Failing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

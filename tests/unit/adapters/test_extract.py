@@ -25,14 +25,14 @@ from agent.adapters import extract as module
 from agent.adapters.extract import Extract, extract
 from agent.core.dependants import Content, Copy, Format
 from agent.errors import AgentError, DamagedError, MaterialError, RefusedError, StoreError
-from systemd import NOBODY, THING, authorities, give, go_back, lay, open_place
+from support.systemd import NOBODY, THING, authorities, give, go_back, lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-    from systemd import Laid
+    from support.systemd import Laid
 
 PASSWORD = b"correct horse 42"
 STORE_PASSWORD = Path("/etc/app/store.password")

@@ -11,16 +11,15 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import campaigns
 import pytest
-import signing
 from securesystemslib.exceptions import FormatError
-from signing import Habits, Publisher
 
 from agent.adapters.archives import read_archive
 from agent.adapters.bundles import BundleReader, Files
 from agent.core.timekeeping import ClockState, Reading
 from agent.errors import BundleError
+from support import campaigns, signing
+from support.signing import Habits, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

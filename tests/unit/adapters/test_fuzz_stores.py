@@ -16,15 +16,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import campaigns
 import pytest
-from crashkit import points
 
 from agent.adapters import x509
 from agent.adapters.archives import pack, read_archive
 from agent.core.lint import Known, lint
 from agent.core.updates import MAX_ARCHIVE
 from agent.errors import BundleError, MaterialError
+from support import campaigns
+from support.crashkit import points
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit.material import NOW, THING, material
-from crashkit.scenarios import rotated
-from crashkit.tree import materialise
 
 from agent.adapters import durable, generations
 from agent.adapters.durable import Modes
@@ -20,6 +17,9 @@ from agent.adapters.store import Store
 from agent.core.records import decode_manifest, encode_manifest
 from agent.core.values import Generation, Provenance, TrustBundle, TrustSource
 from agent.errors import DamagedError, StoreError
+from support.crashkit.material import NOW, THING, material
+from support.crashkit.scenarios import rotated
+from support.crashkit.tree import materialise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

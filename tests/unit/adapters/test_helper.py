@@ -13,7 +13,6 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 import pytest
-from make import NOW
 
 from agent.adapters import helper as module
 from agent.adapters.deployer import Deployer
@@ -31,7 +30,8 @@ from agent.core.dependants import (
 from agent.core.failure import FailureClass
 from agent.core.plain import encode
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError
-from systemd import NOBODY, Systemctl, lay, open_place
+from support.make import NOW
+from support.systemd import NOBODY, Systemctl, lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

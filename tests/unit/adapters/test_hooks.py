@@ -10,7 +10,7 @@ import pytest
 
 from agent.adapters import hooks
 from agent.core.dependants import MAX_HOOKS
-from systemd import NOBODY, open_place
+from support.systemd import NOBODY, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,12 +3,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import make
 import pytest
 
 from agent.adapters import x509
 from agent.adapters.known import known
 from agent.core.lint import organisation
+from support import make
 
 ROOT = Path(__file__).parents[3]
 ROOTS = ROOT / "tests" / "data" / "roots"

@@ -9,15 +9,15 @@ import stat
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-import make
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from make import DAY, HOUR, NOW
 
 from agent.adapters import pauses
 from agent.core.schedule import Pause
 from agent.errors import DamagedError, StoreError
+from support import make
+from support.make import DAY, HOUR, NOW
 
 if TYPE_CHECKING:
     from pathlib import Path

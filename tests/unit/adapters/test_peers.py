@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from surroundings import need_root
 
 from agent.adapters.peers import Peer, Role, group_ids, peer_of, role_of
+from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.adapters.privileges import changeable_by_others
-from systemd import NOBODY, open_place
+from support.systemd import NOBODY, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

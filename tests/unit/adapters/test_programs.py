@@ -13,7 +13,7 @@ import pytest
 
 from agent.adapters import programs
 from agent.adapters.programs import ENVIRONMENT, Account, account, run
-from systemd import ME, NOBODY, open_place
+from support.systemd import ME, NOBODY, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

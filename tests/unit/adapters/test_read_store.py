@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from pace import cost
 
 from agent.adapters import x509
 from agent.errors import MaterialError
 from agent.sandbox.authority import Authority, key_to_pem
+from support.pace import cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable

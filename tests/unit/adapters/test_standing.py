@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from make import NOW
 
 from agent.adapters.standing import REPORT, any_configured, behind, document, last_report, names
 from agent.core.dependants import (
@@ -22,6 +21,7 @@ from agent.core.dependants import (
     Unit,
     encode_report,
 )
+from support.make import NOW
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from crashkit import invariants, scripts
-from crashkit.material import NOW, material
-from crashkit.pool import fork_map
-from crashkit.scenarios import rotated, run_undisturbed, scenarios
-from crashkit.scripts import Plan, Verdict
-from crashkit.tree import materialise, snapshot
 
 from agent.adapters import clock, durable, generations, journal
 from agent.adapters import store as store_module
@@ -30,6 +24,12 @@ from agent.core.reserve import SPENT, Standing
 from agent.core.retirement import outstanding
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError
+from support.crashkit import invariants, scripts
+from support.crashkit.material import NOW, material
+from support.crashkit.pool import fork_map
+from support.crashkit.scenarios import rotated, run_undisturbed, scenarios
+from support.crashkit.scripts import Plan, Verdict
+from support.crashkit.tree import materialise, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from crashkit import stepper
-from crashkit.stepper import Failing
 
 from agent.adapters import trustdir
 from agent.errors import DamagedError, StoreError
+from support.crashkit import stepper
+from support.crashkit.stepper import Failing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

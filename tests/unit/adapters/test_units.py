@@ -9,18 +9,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from virtual import Time
 
 from agent.adapters import units
 from agent.adapters.extract import Extract
 from agent.adapters.units import Systemd
 from agent.core.dependants import Action, Unit, Verification
-from systemd import Systemctl, lay, tls_server
+from support.systemd import Systemctl, lay, tls_server
+from support.virtual import Time
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from systemd import Laid
+    from support.systemd import Laid
 
 NAME = "mosquitto.service"
 GIVEN = Extract(generation=7, thing_name="gw-0042", certificate_id="ab" * 32, set="cd" * 32)

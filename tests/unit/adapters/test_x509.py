@@ -5,9 +5,7 @@ from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import campaigns
 import pytest
-from crashkit import points
 from cryptography import x509 as library
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -18,6 +16,8 @@ from agent.core.failure import FailureClass
 from agent.core.values import KeyAlgorithm
 from agent.errors import MaterialError
 from agent.sandbox.authority import Authority, name
+from support import campaigns
+from support.crashkit import points
 
 if TYPE_CHECKING:
     import random

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from surroundings import need_root
 
 from agent.adapters.peers import Role
 from agent.cli.client import LONGEST_LINE, call
 from agent.daemon.control import Client, Control, Request
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
+from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from surroundings import need_root
 
 from agent import cli
 from agent.adapters.helper import Helper
 from agent.cli import deploy
 from agent.core.dependants import Occasion
 from agent.errors import CloudError
-from systemd import NOBODY, give, lay, open_place
+from support.surroundings import need_root
+from support.systemd import NOBODY, give, lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

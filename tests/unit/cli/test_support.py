@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from rig import Rig
-from surroundings import need_root
 
 from agent import cli
 from agent.adapters.keys import generate
@@ -30,6 +28,8 @@ from agent.config import parse
 from agent.core.diagnosis import CHECKS
 from agent.core.lifecycle import Phase
 from agent.core.values import KeyAlgorithm, Kind
+from support.rig import Rig
+from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

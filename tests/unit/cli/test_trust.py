@@ -13,12 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import make
 import pytest
-import signing
-from rig import Rig
-from signing import Publisher
-from surroundings import need_root
 
 from agent import cli
 from agent.adapters.store import Store
@@ -26,6 +21,10 @@ from agent.adapters.x509 import read_bundle
 from agent.core.lifecycle import Phase
 from agent.core.values import Kind
 from agent.sandbox.authority import Authority, fingerprint
+from support import make, signing
+from support.rig import Rig
+from support.signing import Publisher
+from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,9 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import make
 import pytest
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.core.acceptance import (
     ALLOWED_SIGNATURES,
@@ -19,6 +17,8 @@ from agent.core.acceptance import (
 )
 from agent.core.failure import FailureClass
 from agent.core.timekeeping import TOLERANCE, ClockState
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 if TYPE_CHECKING:
     from agent.core.timekeeping import Reading

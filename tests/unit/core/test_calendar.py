@@ -3,13 +3,13 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, HOUR, MINUTE, SECOND
 
 from agent.core.calendar import DAYS, MaintenanceWindow, next_opening
+from support import make
+from support.make import DAY, HOUR, MINUTE, SECOND
 
 TICK = timedelta(microseconds=1)
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")

@@ -5,11 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.core import decide, probation
 from agent.core.decide import FINAL_CODES, TOKEN_LIFETIME, Limits, Wait, after_failure, next_action, requests_of
@@ -38,6 +36,8 @@ from agent.core.retry import BACKOFFS, LONGEST_DELAY
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind
 from agent.core.wording import clock_time, duration
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 F = FailureClass
 LIMITS = Limits()

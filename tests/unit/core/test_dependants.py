@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import FEW, NOW
 
 from agent.core.dependants import (
     FORMATS,
@@ -35,6 +34,7 @@ from agent.core.dependants import (
 )
 from agent.core.failure import FailureClass
 from agent.core.plain import PlainError
+from support.make import FEW, NOW
 
 SET = "ab" * 32
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)

@@ -5,9 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import make
 import pytest
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.adapters.known import known
 from agent.core import diagnosis, topics, troubles
@@ -16,6 +14,8 @@ from agent.core.exits import Exit
 from agent.core.failure import FailureClass
 from agent.core.ladder import Climb, Rung
 from agent.core.timekeeping import BUILD_TIME, ClockState
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 if TYPE_CHECKING:
     from agent.core.timekeeping import Reading

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import errno
 
-import make
 import pytest
-from make import MINUTE, NOW
 
 from agent.core import overview
 from agent.core.decide import Wait, stopped
@@ -23,6 +21,8 @@ from agent.errors import (
     StoreError,
     StoreInDoubtError,
 )
+from support import make
+from support.make import MINUTE, NOW
 
 F = FailureClass
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from agent.core.failure import (
     needs_control,
 )
 from agent.core.timekeeping import ClockState
+from support import make
 
 F = FailureClass
 ACCEPTED = Control(name="the current set")

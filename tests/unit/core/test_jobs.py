@@ -7,11 +7,9 @@ import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, HOUR, NOW
 
 from agent import engine
 from agent.core.failure import Failure, FailureClass
@@ -44,6 +42,8 @@ from agent.core.orders import MAX_URL
 from agent.core.plain import Node, PlainError
 from agent.core.schedule import Suggestion
 from agent.core.shadow import Wish, report
+from support import make
+from support.make import DAY, HOUR, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable

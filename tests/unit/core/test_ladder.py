@@ -3,11 +3,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import make
 import pytest
 
 from agent.core.failure import AMBIGUOUS, LOCKED_OUT_REMEDY, TURNED_AWAY, Failure, FailureClass
 from agent.core.ladder import OTHER_ANCHORS, OTHER_ANCHORS_MAY_VERIFY, Attempt, Climb, Rung, climb, missing
+from support import make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

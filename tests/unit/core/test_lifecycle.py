@@ -4,9 +4,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
-import make
 import pytest
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import (
@@ -43,6 +41,8 @@ from agent.core.lifecycle import (
     advance,
     waits_for_word,
 )
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -4,7 +4,6 @@ import inspect
 from collections import Counter
 from dataclasses import replace
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +23,7 @@ from agent.core.link import (
     after_takeover,
     heals_with_network,
 )
+from support import make
 
 F = FailureClass
 ALMOST_ONE = 1 - 2**-53

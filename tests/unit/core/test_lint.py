@@ -7,17 +7,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import make
 import pytest
 from cryptography import x509 as library
 from cryptography.hazmat.primitives import hashes
 from cryptography.utils import CryptographyDeprecationWarning
-from make import DAY, NOW
 
 from agent.adapters import x509
 from agent.adapters.known import known
 from agent.core.lint import Entry, Finding, Known, KnownRoot, Severity, lint, organisation, worst
 from agent.core.wording import common_name
+from support import make
+from support.make import DAY, NOW
 
 if TYPE_CHECKING:
     from agent.core.values import CertificateFacts

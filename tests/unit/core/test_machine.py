@@ -6,13 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import campaigns
-import make
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from make import DAY, HOUR, NOW
 
 from agent.core import decide, lifecycle
 from agent.core.decide import Facts, Limits, after_failure, next_action
@@ -21,6 +18,8 @@ from agent.core.lifecycle import ChangeRecord, Event, Phase, advance
 from agent.core.records import decode_record, encode_outcome, encode_record
 from agent.core.timekeeping import read
 from agent.core.values import Kind
+from support import campaigns, make
+from support.make import DAY, HOUR, NOW
 
 LIMITS = Limits()
 PREPARED = {Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED}

@@ -6,11 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, HOUR, NOW
 
 from agent.core.failure import FailureClass
 from agent.core.lifecycle import ChangeRecord, Phase, Retired, advance
@@ -18,6 +16,8 @@ from agent.core.metrics import PREFIX, STATES, render
 from agent.core.plain import to_plain
 from agent.core.records import public
 from agent.core.values import Kind
+from support import make
+from support.make import DAY, HOUR, NOW
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"')

@@ -5,7 +5,6 @@ import random
 from dataclasses import fields
 from typing import Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from agent.core.orders import MAX_LINE, MAX_URL, Do, Order, decode_order, encode
 from agent.core.plain import PlainError
 from agent.core.values import Kind, Origin
 from agent.core.verbs import Verb
+from support import make
 
 FULL = Order(
     do=Do.BEGIN,

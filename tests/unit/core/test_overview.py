@@ -6,9 +6,7 @@ import sys
 from datetime import datetime, timedelta
 from typing import Any
 
-import make
 import pytest
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.core import overview
 from agent.core.failure import FailureClass
@@ -19,6 +17,8 @@ from agent.core.plain import encode, to_plain
 from agent.core.records import public
 from agent.core.timekeeping import ClockState
 from agent.core.wording import clock_time
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 IMPLAUSIBLE = to_plain(make.reading(state=ClockState.IMPLAUSIBLE))
 TROUBLE = make.failure(message="The name cannot be resolved.")

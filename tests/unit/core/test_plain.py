@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import NOW
 
 from agent.core.plain import Node, PlainError, decode, encode, to_plain
+from support import make
+from support.make import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,13 +4,13 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.core.policy import RenewalPolicy, RenewalWindow, renewal_window, splay
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 YEAR = 365 * DAY
 

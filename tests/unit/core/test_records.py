@@ -6,11 +6,9 @@ from dataclasses import fields, replace
 from datetime import UTC
 from typing import Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import HOUR, MINUTE, NOW
 
 from agent.core.failure import Failure, FailureClass
 from agent.core.lifecycle import MAX_PASSED, MAX_REQUESTS, ChangeRecord, Issued, Phase
@@ -27,6 +25,8 @@ from agent.core.records import (
     public,
 )
 from agent.core.values import Kind, Manifest, Origin, Provenance, TrustSource
+from support import make
+from support.make import HOUR, MINUTE, NOW
 
 TIMES = st.datetimes(timezones=st.just(UTC))
 COUNTS = st.integers(0, 10**9)

@@ -4,11 +4,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, HOUR, MINUTE, NOW
 
 from agent.core import troubles
 from agent.core.dependants import HOOKS, Report, Step
@@ -31,6 +29,8 @@ from agent.core.retirement import (
 from agent.core.values import Kind
 from agent.core.wording import clock_time
 from agent.errors import RefusedError
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW
 
 GRACE = 7 * DAY
 OLD, NEW, NEXT = "01" * 32, "02" * 32, "03" * 32

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.failure import FailureClass
 from agent.core.retry import BACKOFFS, LONGEST_DELAY, Backoff, retry_delay
+from support import make
 
 JITTER = st.floats(0, 1, exclude_max=True)
 ALMOST_ONE = 1 - 2**-53

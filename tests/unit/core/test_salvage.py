@@ -6,11 +6,9 @@ import random
 from dataclasses import replace
 from typing import Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, HOUR, MINUTE, NOW
 
 from agent.core import salvage
 from agent.core.failure import FailureClass
@@ -19,6 +17,8 @@ from agent.core.records import decode_record, encode_outcome, encode_record
 from agent.core.retirement import outstanding
 from agent.core.salvage import Legible, Prepared, ended, known, read, told
 from agent.core.values import Kind, Origin
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW
 
 CERTIFICATE, OLD = "ab" * 32, "01" * 32
 DIGEST = "5e" * 32

@@ -5,11 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-import make
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.core.calendar import MaintenanceWindow
 from agent.core.decide import Limits
@@ -41,6 +39,8 @@ from agent.core.schedule import (
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind, Origin
 from agent.core.wording import clock_time
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 TICK = timedelta(microseconds=1)
 YEAR = 365 * DAY

@@ -4,17 +4,17 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, NOW
 
 from agent.core.jobs import MAX_PAYLOAD
 from agent.core.plain import PlainError, encode, to_plain
 from agent.core.records import public
 from agent.core.schedule import Suggestion
 from agent.core.shadow import MAX_REPORT, MAX_TEXT, NAME, WISH, Wish, differs, read_documents, read_shadow, report
+from support import make
+from support.make import DAY, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import DAY, MINUTE, NOW, SECOND
 
 from agent.core.timekeeping import BUILD_TIME, TOLERANCE, ClockState, read
+from support import make
+from support.make import DAY, MINUTE, NOW, SECOND
 
 INSTANTS = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - see timezones
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +10,7 @@ import agent
 from agent.core import decide, lifecycle, troubles
 from agent.core.failure import AMBIGUOUS, TIME_CODES, Failure, FailureClass, needs_control
 from agent.core.troubles import MAX_QUOTED
+from support import make
 
 F = FailureClass
 HOST = "abc-ats.iot.eu-west-1.amazonaws.com"

@@ -7,9 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import permutations
 
-import make
 import pytest
-from make import DAY, HOUR, NOW
 
 from agent.core import updates
 from agent.core.failure import Failure, FailureClass
@@ -18,6 +16,8 @@ from agent.core.plain import encode
 from agent.core.updates import baked_order, baked_provenance, differences, is_newer, outcome_of, refusal, unchanged
 from agent.core.values import CertificateFacts, Kind, Origin, Provenance, TrustBundle, TrustSource
 from agent.errors import BundleError, RefusedError
+from support import make
+from support.make import DAY, HOUR, NOW
 
 ROOTS = tuple(make.anchor(subject=f"CN=Root {number}", sha256=f"{number:02x}" * 32) for number in (1, 2, 4))
 FIRST, SECOND, THIRD = ROOTS

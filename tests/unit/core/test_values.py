@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import make
 import pytest
-from make import NOW
 
 from agent.core.values import CredentialSet, Generation, Kind, Origin, TrustBundle
+from support import make
+from support.make import NOW
 
 KEY = b"-----BEGIN PRIVATE KEY-----\nbm9ib2R5\n-----END PRIVATE KEY-----\n"
 

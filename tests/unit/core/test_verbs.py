@@ -3,9 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-import make
 import pytest
-from make import MINUTE, NOW
 
 from agent.core import verbs
 from agent.core.failure import LOCKED_OUT, FailureClass
@@ -13,6 +11,8 @@ from agent.core.lifecycle import ChangeRecord, Phase
 from agent.core.values import Kind, Origin
 from agent.core.verbs import UNTOLD, Meaning, Situation, Step, Verb, gives_way, meaning
 from agent.errors import RefusedError
+from support import make
+from support.make import MINUTE, NOW
 
 F = FailureClass
 GIVEN_UP = make.failure(F.OPERATOR, verbs.GIVEN_UP, decisive=True)

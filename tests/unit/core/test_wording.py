@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
-import make
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import NOW
 
 from agent.core.wording import clock_time, duration
+from support import make
+from support.make import NOW
 
 
 def test_an_instant_is_told_in_utc_to_the_second() -> None:

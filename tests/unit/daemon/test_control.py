@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import campaigns
 import pytest
-from surroundings import need_root
 
 from agent.adapters.peers import Role, role_of
 from agent.daemon.control import Client, Control, Limits, Request
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
+from support import campaigns
+from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,10 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import make
 import pytest
-from fleet import ListLink
-from make import DAY, HOUR, MINUTE, NOW, SECOND
 
 from agent.adapters import durable, reserve, traces
 from agent.adapters.clock import monotonic
@@ -36,6 +33,9 @@ from agent.daemon.hands import HALF
 from agent.daemon.service import Daemon
 from agent.errors import RefusedError
 from agent.sandbox.simulator import SimulatedClock
+from support import make
+from support.fleet import ListLink
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from fleet import HandClock
-from make import NOW
 
 from agent.adapters.standing import REPORT
 from agent.config import Config
@@ -15,6 +13,8 @@ from agent.core.dependants import Dependants as Configured
 from agent.core.dependants import Hooks, Report, Step, Unit, encode_report
 from agent.core.orders import Do, Order
 from agent.daemon.dependants import EVERY, Dependants
+from support.fleet import HandClock
+from support.make import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable

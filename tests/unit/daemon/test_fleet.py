@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import campaigns
 import pytest
-from fleet import DELTA, DOCUMENTS, NOTIFY, THING, HandClock, Malformed, Office, change, described, listed
 
 from agent.core import shadow, troubles
 from agent.core.failure import Failure, FailureClass
@@ -20,6 +18,8 @@ from agent.core.messages import Event
 from agent.core.retirement import Retirement
 from agent.core.values import Kind
 from agent.daemon.fleet import POSTPONED
+from support import campaigns
+from support.fleet import DELTA, DOCUMENTS, NOTIFY, THING, HandClock, Malformed, Office, change, described, listed
 
 if TYPE_CHECKING:
     import random

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import HandClock
 
 from agent.daemon.hands import HALF, SETTLE, Hands
 from agent.daemon.loop import Loop
+from support.fleet import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

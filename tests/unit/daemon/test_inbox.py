@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from fleet import HandClock
 
 from agent.daemon.inbox import AGAIN, QUIET, Inbox
 from agent.daemon.loop import Loop
+from support.fleet import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

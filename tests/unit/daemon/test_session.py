@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-from fleet import HandClock
 
 from agent.core import troubles
 from agent.core.link import STEADY
 from agent.daemon.loop import Loop
 from agent.daemon.session import Session
+from support.fleet import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

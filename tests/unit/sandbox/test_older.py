@@ -7,10 +7,10 @@ import mqtt5
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pace import cost
 
 from agent.sandbox.older import inward, outward, speaks
 from agent.sandbox.packets import MAX_PACKET, HangUpError, decode
+from support.pace import cost
 
 MUTATIONS = 20_000
 NEVER = 0xFFFFFFFF  # when a session of MQTT 5 ends that is not clean in 3.1.1

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import campaigns
-from machine import Machine
+from support import campaigns
+from support.boot.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

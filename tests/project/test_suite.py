@@ -10,17 +10,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import campaigns
 import pytest
-import surroundings
+
+from support import campaigns, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
 
-SUPPORT = Path(__file__).parents[1] / "support"
+TESTS = Path(__file__).parents[1]
 LOOK = """
-import json, os, resource, signal, surroundings
+import json, os, resource, signal
+from support import surroundings
 surroundings.settle()
 ignored = [name.name for name in signal.Signals if signal.getsignal(name) is signal.SIG_IGN]
 blocked = [name.name for name in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
@@ -35,7 +36,7 @@ def test_nothing_is_inherited_from_what_starts_it() -> None:
     """A background job of a shell ignores Ctrl-C, under `nohup` a hang-up; a umask, a language and variables are so."""
     started = 'trap "" INT HUP QUIT TERM USR1 USR2; umask 0; ulimit -Sn 256; exec "$@"'
     odd = {"LANG": "de_DE", "LC_ALL": "tr_TR", "TZ": "Asia/Kathmandu", "COLUMNS": "20", "https_proxy": "http://x:1"}
-    odd |= {"NOTIFY_SOCKET": "@x", "LISTEN_FDS": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(SUPPORT)}
+    odd |= {"NOTIFY_SOCKET": "@x", "LISTEN_FDS": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(TESTS)}
     done = subprocess.run(
         ["/bin/sh", "-c", started, "sh", sys.executable, "-c", LOOK], env=odd, capture_output=True, check=True
     )
@@ -143,7 +144,7 @@ def test_a_case_that_fails_says_how_it_is_repeated(choose: Callable[[str], campa
 
     with pytest.raises(AssertionError) as caught:
         campaigns.each(20, fail, one_in=5, seed=7)
-    name = "tests/packaging/test_suite.py::test_a_case_that_fails_says_how_it_is_repeated"
+    name = "tests/project/test_suite.py::test_a_case_that_fails_says_how_it_is_repeated"
     command = f".venv/bin/pytest --campaign=case:2 '{name}'"
     assert caught.value.__notes__ == [f"To repeat it: {command}"]
     assert campaigns.told(2, "It broke.") == f"It broke.\n    to repeat it: {command}"

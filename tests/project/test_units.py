@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from surroundings import in_ci
 
 from agent.cli.parser import parse
 from agent.core.messages import Event
+from support.surroundings import in_ci
 
 ROOT = Path(__file__).parents[2]
 SYSTEMD = ROOT / "systemd"

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
-from machine import PATIENCE, SERVICE, STATE, Machine, until
 
 from agent.sandbox.cloud import Cloud
 from agent.sandbox.service import LocalCloud
+from support.boot.machine import PATIENCE, SERVICE, STATE, Machine, until
 
 if TYPE_CHECKING:
     from agent.sandbox.cloud import Entry
