@@ -22,7 +22,7 @@ import errno
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agent.core.failure import Failure
+    from agent.core.failure.failure import Failure
 
 
 class AgentError(Exception):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.dependants import Occasion
-    from agent.core.lifecycle import ChangeRecord
     from agent.core.values import (
         Candidate,
         CertificateFacts,

@@ -22,19 +22,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
     except KeyboardInterrupt:  # before the command was known, while its modules were read
         os.write(sys.stderr.fileno(), b"error: Stopped before anything was begun.\n")
-        return 130  # `agent.core.exits.Exit.INTERRUPTED`, whose module may not be read yet
+        return 130  # `agent.core.exit_codes.Exit.INTERRUPTED`, whose module may not be read yet
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    from agent.cli import quick  # noqa: PLC0415 - see the module's docstring
+    from agent.cli import fast_path  # noqa: PLC0415 - see the module's docstring
 
     os.umask(0o077)
     given = sys.argv[1:] if argv is None else list(argv)
-    path = quick.daemon(given)
+    path = fast_path.daemon(given)
     if path is not None:
         return _run_daemon(path)
     try:
-        code = quick.status(given)
+        code = fast_path.status(given)
     except BrokenPipeError:
         return _nobody_reads()
     return _main(given) if code is None else code
@@ -45,12 +45,12 @@ def _run_daemon(path: str) -> int:
 
     from agent.cli.output import Output  # noqa: PLC0415
     from agent.config import load  # noqa: PLC0415
-    from agent.core.exits import of_error  # noqa: PLC0415
-    from agent.daemon import service  # noqa: PLC0415
+    from agent.core.exit_codes import of_error  # noqa: PLC0415
+    from agent.daemon import app  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
 
     try:
-        return service.run(load(Path(path)))
+        return app.run(load(Path(path)))
     except AgentError as error:
         code = of_error(error)
         Output(as_json=False).error(error, code)
@@ -65,7 +65,7 @@ def _nobody_reads() -> int:
 def _main(argv: list[str]) -> int:
     from agent.cli.output import Output  # noqa: PLC0415
     from agent.cli.parser import parse  # noqa: PLC0415
-    from agent.core.exits import Exit, of_error  # noqa: PLC0415
+    from agent.core.exit_codes import Exit, of_error  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
 
     arguments = parse(argv)
@@ -88,7 +88,7 @@ def _main(argv: list[str]) -> int:
 
 def _defect(error: Exception, output: Output) -> int:
     """Say that the program is wrong. The text of an unexpected error may hold anything, so only its type is shown."""
-    from agent.core.exits import Exit  # noqa: PLC0415
+    from agent.core.exit_codes import Exit  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
 
     if os.environ.get("IOT_CERT_TRACEBACK"):
@@ -105,9 +105,9 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
 
             return sandbox.run(arguments, output)
         case "trust" if arguments.action == "publish" or getattr(arguments, "files", None):
-            from agent.cli import pipeline  # noqa: PLC0415
+            from agent.cli import publish  # noqa: PLC0415
 
-            return pipeline.carry_out(arguments, output)  # on a machine that is no gateway
+            return publish.carry_out(arguments, output)  # on a machine that is no gateway
         case "check":
             from agent.cli import check  # noqa: PLC0415
 
@@ -144,9 +144,9 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
 
             return changes.run(config, arguments, output)
         case "pause" | "resume" | "retire":
-            from agent.cli import conversation  # noqa: PLC0415
+            from agent.cli import via_daemon  # noqa: PLC0415
 
-            return conversation.carry_out(config, arguments, output)
+            return via_daemon.carry_out(config, arguments, output)
         case _:
             from agent.cli import status  # noqa: PLC0415
 

@@ -5,34 +5,34 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.adapters import told
-from agent.cli import conversation
+from agent.cli import via_daemon
 from agent.cli.follow import Follower
-from agent.cli.telling import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
-from agent.compose import load_claim, open_parts
-from agent.core import exits
-from agent.core.exits import Exit
-from agent.core.ladder import Rung
-from agent.core.plain import to_plain
-from agent.core.records import public
-from agent.core.verbs import Verb
+from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
+from agent.core import exit_codes
+from agent.core.change.ladder import Rung
+from agent.core.change.records import public
+from agent.core.change.verbs import Verb
+from agent.core.exit_codes import Exit
+from agent.core.jsonio import to_plain
 from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyError
-from agent.operations import Done, Operations
+from agent.operations.execute import Done, Operations
+from agent.operations.wiring import load_claim, open_parts
+from agent.store import reported
 
 if TYPE_CHECKING:
     import argparse
 
+    from agent.change.engine import Outcome
     from agent.cli.output import Output
-    from agent.compose import Parts
     from agent.config import Config
-    from agent.engine import Outcome
+    from agent.operations.wiring import Parts
 
 
 class Changer:
     """One order on one gateway, in this process."""
 
     def __init__(self, config: Config, parts: Parts, arguments: argparse.Namespace, output: Output) -> None:
-        from agent.adapters.clock import SystemClock, sleep  # noqa: PLC0415 - only the verbs that act need it
+        from agent.system.clock import SystemClock, sleep  # noqa: PLC0415 - only the verbs that act need it
 
         self._config = config
         self._engine = parts.engine
@@ -52,7 +52,7 @@ class Changer:
             parts.clock,
             follower.follow,
             by_hand=config.rotation.by_hand,
-            told=lambda: told.read(config.state_dir),
+            told=lambda: reported.read(config.state_dir),
         )
 
     def order(self, verb: Verb) -> Exit:
@@ -81,7 +81,7 @@ class Changer:
         """Say how it ended and what is in use now, and note that it was said."""
         current = self._current()
         if done.repeats is not None:
-            code = exits.of_outcome(done.repeats, None, has_set=current is not None)
+            code = exit_codes.of_outcome(done.repeats, None, has_set=current is not None)
             tell_repeated(self._output, Ending(change=public(done.repeats), current=current, code=code))
             self._note(done.repeats.id)
             return code
@@ -98,7 +98,7 @@ class Changer:
         return self.conclude(self.operations.confirm())
 
     def _conclude(self, done: Done, outcome: Outcome, current: int | None) -> Exit:
-        code = exits.of_outcome(outcome.record, outcome.wait, has_set=current is not None)
+        code = exit_codes.of_outcome(outcome.record, outcome.wait, has_set=current is not None)
         wait, shut = outcome.wait, done.locked_out
         end = Ending(
             change=public(outcome.record),
@@ -129,7 +129,7 @@ class Changer:
         return usable.number if usable else None
 
     def _note(self, change: str) -> None:
-        told.write(self._config.state_dir, change)
+        reported.write(self._config.state_dir, change)
 
 
 def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -138,10 +138,10 @@ def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     Raises:
         AgentError: It could not be begun, or its end could not be made durable.
     """
-    code = conversation.change(config, arguments, output)
+    code = via_daemon.change(config, arguments, output)
     if code is not None:
         return code
-    conversation.stay_out(config)
+    via_daemon.stay_out(config)
     try:
         return _here(config, arguments, output)
     except StoreBusyError as error:

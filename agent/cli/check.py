@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.cli import conversation
-from agent.core import diagnosis
-from agent.core.diagnosis import Line, Verdict
-from agent.core.exits import Exit
-from agent.core.plain import to_plain
-from agent.doctor import Doctor
+from agent.cli import via_daemon
+from agent.core.exit_codes import Exit
+from agent.core.jsonio import to_plain
+from agent.core.report import checks
+from agent.core.report.checks import Line, Verdict
+from agent.doctor.examination import Doctor
 from agent.errors import AgentError, RefusedError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _Quiet:
 def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
     """Visit the gateway and show what was found."""
     lines = _wanted(Doctor(arguments.config, live).visit(), arguments.names or CHECKED)
-    code = diagnosis.exit_of(lines)
+    code = checks.exit_of(lines)
     for line in lines:
         _show(line, output)
     failed = [line for line in lines if line.verdict is Verdict.FAILURE]
@@ -44,7 +44,7 @@ def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
     return code
 
 
-CHECKED = diagnosis.CHECKS
+CHECKED = checks.CHECKS
 
 
 def _wanted(lines: Sequence[Line], names: Sequence[str]) -> list[Line]:
@@ -66,13 +66,13 @@ def _show(line: Line, output: Output) -> None:
 def live(config: Config) -> tuple[list[Line], bool | None]:
     """Look at what needs the key: through the daemon where one runs, since the connection is its own, else here."""
     try:
-        told = conversation.one(config, {"verb": "examine", "no_wait": False})
-    except conversation.Told as error:
+        told = via_daemon.one(config, {"verb": "examine", "no_wait": False})
+    except via_daemon.Told as error:
         return [*_as_the_daemon_says(config, error)], True
     except AgentError as error:
         why = f"{error} {error.hint}".rstrip(".")
         runs = None if isinstance(error, RefusedError) else True
-        return [diagnosis.skipped(check, why) for check in ("connect", "permissions")], runs
+        return [checks.skipped(check, why) for check in ("connect", "permissions")], runs
     if told is None:
         return _here(config), False
     return [_line(item) for item in told["lines"]], True
@@ -92,29 +92,29 @@ def _line(item: dict[str, str]) -> Line:
 def _as_the_daemon_says(config: Config, error: AgentError) -> list[Line]:
     """Return what whoever may only look learns."""
     try:
-        status = conversation.one(config, {"verb": "status"}) or {}
+        status = via_daemon.one(config, {"verb": "status"}) or {}
     except AgentError:
         status = {}
     link = (status.get("document") or {}).get("connection") or {}
     if link.get("rival"):
-        return list(diagnosis.of_rival(link["rival"]))
+        return list(checks.of_rival(link["rival"]))
     why = f"{error} {error.hint}".strip().rstrip(".")
-    connect = diagnosis.skipped("connect", why)
+    connect = checks.skipped("connect", why)
     if link.get("state") == "up":
-        connect = diagnosis.ok("connect", "The daemon is connected.")
-    return [connect, diagnosis.skipped("permissions", why)]
+        connect = checks.ok("connect", "The daemon is connected.")
+    return [connect, checks.skipped("permissions", why)]
 
 
 def _here(config: Config) -> list[Line]:
-    from agent.compose import open_parts  # noqa: PLC0415 - it brings the SDK along
+    from agent.operations.wiring import open_parts  # noqa: PLC0415 - it brings the SDK along
 
     try:
-        conversation.stay_out(config)
+        via_daemon.stay_out(config)
         with open_parts(config, _Quiet()) as parts:
             found = parts.engine.examine()
     except AgentError as error:
         why = str(error).rstrip(".") or _SUDO
-        return [diagnosis.skipped(check, why) for check in ("connect", "permissions")]
+        return [checks.skipped(check, why) for check in ("connect", "permissions")]
     if found.connected is not None:
-        return [diagnosis.of_connection(found)]
-    return [diagnosis.of_connection(found), diagnosis.of_permissions(found)]
+        return [checks.of_connection(found)]
+    return [checks.of_connection(found), checks.of_permissions(found)]

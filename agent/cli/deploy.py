@@ -7,15 +7,15 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from agent.adapters.deployer import Deployer
-from agent.adapters.durable import explained
-from agent.adapters.privileges import changeable_by_others, keep_memory_private
-from agent.adapters.standing import any_configured
 from agent.config import load
 from agent.core.dependants import Occasion
-from agent.core.exits import Exit
-from agent.core.plain import to_plain
+from agent.core.exit_codes import Exit
+from agent.core.jsonio import to_plain
+from agent.dependants.deployer import Deployer
+from agent.dependants.report_file import any_configured
 from agent.errors import ConfigError, RefusedError
+from agent.store.durable import explained
+from agent.store.ownership import changeable_by_others, keep_memory_private
 
 if TYPE_CHECKING:
     import argparse
@@ -74,8 +74,8 @@ def _show(report: Report | None, output: Output) -> Exit:
 
 
 def _be_helper(path: Path) -> Exit:
-    from agent.adapters.helper import serve  # noqa: PLC0415 - the helper's alone
-    from agent.adapters.notify import Notifier  # noqa: PLC0415
+    from agent.dependants.helper import serve  # noqa: PLC0415 - the helper's alone
+    from agent.system.service_manager import Notifier  # noqa: PLC0415
 
     descriptors = Notifier().listen_fds()
     if not descriptors:

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.failure import LOCKED_OUT, FailureClass
-from agent.core.wording import duration
+from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.core.text import duration
 from agent.ports import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from agent.core.decide import Wait
-    from agent.core.lifecycle import Phase
-    from agent.engine import Engine, Outcome
+    from agent.change.engine import Engine, Outcome
+    from agent.core.change.decide import Wait
+    from agent.core.change.lifecycle import Phase
     from agent.ports import Clock, Reporter
 
 LONGEST_SLEEP = 1.0  # seconds; the wall clock may be set while somebody waits for it
@@ -40,7 +40,7 @@ def worth_waiting(
     """Whether to stay for the end of a wait.
 
     Args:
-        code: What is waited for; see `agent.core.decide.Wait`.
+        code: What is waited for; see `agent.core.change.decide.Wait`.
         failure: Class and code of the failure that is waited out, or None for both.
         span: From the last phase that was passed to the end of the wait.
         patience: What was asked for, or None for the default of what it is.

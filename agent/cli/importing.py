@@ -10,25 +10,25 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.adapters import imports, x509
-from agent.cli import planned
-from agent.compose import load_anchors
+from agent.cli import submit
 from agent.config import MAX_MATERIAL, read_bounded
 from agent.core.values import Origin, TrustBundle
-from agent.delivery import Receipt, Receiver
+from agent.crypto import import_files, x509
 from agent.errors import MaterialError, RefusedError
+from agent.operations.wiring import load_anchors
+from agent.trust.install import Receipt, Receiver
 
 if TYPE_CHECKING:
     import argparse
 
-    from agent.adapters.imports import Brought
     from agent.cli.output import Output
-    from agent.compose import Parts
     from agent.config import Config
-    from agent.core.exits import Exit
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.exit_codes import Exit
     from agent.core.values import CredentialSet
-    from agent.operations import Operations
+    from agent.crypto.import_files import Brought
+    from agent.operations.execute import Operations
+    from agent.operations.wiring import Parts
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -55,7 +55,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
                 return Receipt(change=None, told=told)
         return Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
 
-    return planned.carry_out(config, arguments, output, begin, create=brought.credential is not None)
+    return submit.carry_out(config, arguments, output, begin, create=brought.credential is not None)
 
 
 def _bring(arguments: argparse.Namespace) -> Brought:
@@ -63,7 +63,7 @@ def _bring(arguments: argparse.Namespace) -> Brought:
     if arguments.password_file is not None:
         password = read_bounded(arguments.password_file, MAX_MATERIAL, "password file").partition(b"\n")[0].strip(b"\r")
     try:
-        return imports.bring(arguments.source, password)
+        return import_files.bring(arguments.source, password)
     except MaterialError as error:
         raise RefusedError(f"What was brought cannot be used: {error}.", hint=error.hint) from None
 

@@ -25,7 +25,7 @@ class Output:
     def report(self, progress: Progress) -> None:
         """Show one step of a change; see `agent.ports.Reporter`."""
         if self.as_json:
-            from agent.core.plain import to_plain  # noqa: PLC0415 - `iot-cert status` is quick without it
+            from agent.core.jsonio import to_plain  # noqa: PLC0415 - `iot-cert status` is quick without it
 
             self.emit({"event": "progress", **to_plain(progress)})
         else:

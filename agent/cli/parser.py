@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.cli import quick
-from agent.core.diagnosis import CHECKS
-from agent.core.retirement import SHORTEST_ID
+from agent.cli import fast_path
+from agent.core.report.checks import CHECKS
 from agent.core.values import THING
+from agent.core.when.retirement import SHORTEST_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LONGEST_PAUSE = 90 * 86400  # seconds; a pause that is forgotten must end by itself
 
-DEFAULT_CONFIG = Path(quick.DEFAULT_CONFIG)
+DEFAULT_CONFIG = Path(fast_path.DEFAULT_CONFIG)
 
 _EXIT_CODES = """\
 exit codes:

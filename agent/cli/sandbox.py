@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.exits import Exit
+from agent.core.exit_codes import Exit
 from agent.errors import AgentError
 
 if TYPE_CHECKING:

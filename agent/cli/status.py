@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from agent import survey
-from agent.cli import conversation
-from agent.compose import engine_settings, load_anchors, load_claim, open_store
-from agent.core import clientids, overview
-from agent.core.exits import Exit
-from agent.core.records import public
+from agent.cli import via_daemon
+from agent.core.aws import client_ids
+from agent.core.change.records import public
+from agent.core.exit_codes import Exit
+from agent.core.report.status import explain as explanation
+from agent.core.report.status import history_line, instant, screen
 from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
+from agent.operations import snapshot
+from agent.operations.wiring import engine_settings, load_anchors, load_claim, open_store
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +29,7 @@ def document(config: Config) -> dict[str, Any]:
         AgentError: Neither can be had.
     """
     try:
-        told = conversation.one(config, {"verb": "status"})
+        told = via_daemon.one(config, {"verb": "status"})
     except AgentError:
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             raise
@@ -35,7 +37,7 @@ def document(config: Config) -> dict[str, Any]:
     if told is not None:
         found: dict[str, Any] = told["document"]
         return found
-    return survey.document(config, survey.take(config))
+    return snapshot.document(config, snapshot.take(config))
 
 
 def status(config: Config, output: Output) -> Exit:
@@ -48,7 +50,7 @@ def show(found: dict[str, Any], output: Output) -> Exit:
     if output.as_json:
         output.emit(found)
     else:
-        for name, text in overview.screen(found, overview.instant(found["clock"]["now"])):
+        for name, text in screen(found, instant(found["clock"]["now"])):
             output.field(name, text)
     return Exit(found["exit"])
 
@@ -56,7 +58,7 @@ def show(found: dict[str, Any], output: Output) -> Exit:
 def explain(config: Config, output: Output) -> Exit:
     """Say why nothing is being rotated now, or what is being done."""
     found = document(config)
-    lines = overview.explain(found, overview.instant(found["clock"]["now"]))
+    lines = explanation(found, instant(found["clock"]["now"]))
     if output.as_json:
         output.emit({"event": "explain", "why": lines, "plan": found.get("plan"), "exit": Exit.DONE})
     else:
@@ -71,7 +73,7 @@ def history(config: Config, output: Output) -> Exit:
         if output.as_json:
             output.emit(record)
         else:
-            output.line(overview.history_line(record))
+            output.line(history_line(record))
     if not found and not output.as_json:
         output.line("Nothing has been changed yet.")
     return Exit.DONE
@@ -87,7 +89,7 @@ def records(config: Config) -> list[dict[str, Any]]:
         with open_store(config) as store:
             return [public(record) for record in store.history()]
     except StoreError:
-        told = conversation.one(config, {"verb": "history"})  # whoever may not read the files may ask the daemon
+        told = via_daemon.one(config, {"verb": "history"})  # whoever may not read the files may ask the daemon
         if told is None:
             raise
         found: list[dict[str, Any]] = told["records"]
@@ -103,7 +105,7 @@ def check_config(config: Config, output: Output) -> Exit:
     complaints = [*_check_files(config), *_check_state_dir(config)]
     if complaints:
         raise ConfigError("\n".join(complaints))
-    warnings = [f"{concern} {clientids.REMEDY}" for concern in config.concerns(_thing(config))]
+    warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(_thing(config))]
     if output.as_json:
         output.emit({"config": str(config.path), "warnings": warnings, "exit": Exit.DONE})
         return Exit.DONE
@@ -116,7 +118,7 @@ def check_config(config: Config, output: Output) -> Exit:
 def _thing(config: Config) -> str:
     """Return the name of the thing that the current set is for, as far as this user may know it."""
     try:
-        return survey.take(config).thing
+        return snapshot.take(config).thing
     except StoreError:
         return ""
 

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from agent import __version__
-from agent.adapters import copies, durable
-from agent.adapters.archives import pack
-from agent.adapters.journal import CHANGE, DAMAGED_CHANGE
 from agent.cli import status
-from agent.compose import open_store
-from agent.core.exits import Exit
-from agent.core.records import public
+from agent.core.change.records import public
+from agent.core.exit_codes import Exit
+from agent.dependants import copies
 from agent.errors import AgentError
+from agent.operations.wiring import open_store
+from agent.store import durable
+from agent.store.change_log import CHANGE, DAMAGED_CHANGE
+from agent.trust.archives import pack
 
 if TYPE_CHECKING:
     import argparse

@@ -9,25 +9,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.cli import pipeline, planned
+from agent.cli import publish, submit
 from agent.cli.status import document
-from agent.compose import load_anchors
-from agent.core import lint, overview
-from agent.core.endpoints import chains_to_amazon
-from agent.core.exits import Exit
-from agent.core.plain import to_plain
+from agent.core.aws.endpoints import chains_to_amazon
+from agent.core.exit_codes import Exit
+from agent.core.jsonio import to_plain
+from agent.core.report import status
+from agent.core.trust import anchor_lint
 from agent.core.values import Origin, TrustBundle
-from agent.delivery import Receipt, Receiver, files_at, remote_at
 from agent.errors import MaterialError, RefusedError, StoreError
-from agent.survey import take
+from agent.operations.snapshot import take
+from agent.operations.wiring import load_anchors
+from agent.trust.install import Receipt, Receiver, files_at, remote_at
 
 if TYPE_CHECKING:
     import argparse
 
     from agent.cli.output import Output
-    from agent.compose import Parts
     from agent.config import Config
-    from agent.operations import Operations
+    from agent.operations.execute import Operations
+    from agent.operations.wiring import Parts
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -58,12 +59,14 @@ def _in_use(config: Config) -> tuple[str, TrustBundle]:
     return str(config.anchors), load_anchors(config)
 
 
-def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[lint.Finding, ...]:
-    from agent.adapters.known import known  # noqa: PLC0415 - only here
+def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[anchor_lint.Finding, ...]:
+    from agent.trust.root_lists import known  # noqa: PLC0415 - only here
 
     clock = take(config).clock
     now = clock.now if clock.believable else None
-    return lint.lint(lint.entries_of(trust.anchors), known(), now, soon=config.trust.warn[0], amazon=amazon)
+    return anchor_lint.lint(
+        anchor_lint.entries_of(trust.anchors), known(), now, soon=config.trust.warn[0], amazon=amazon
+    )
 
 
 def show_list(config: Config, output: Output) -> Exit:
@@ -74,12 +77,12 @@ def show_list(config: Config, output: Output) -> Exit:
     except StoreError:
         return _list_as_told(found, output)
     findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint))
-    code = pipeline.exit_of(findings)
+    code = publish.exit_of(findings)
     if output.as_json:
         output.emit({**_told(found), "findings": to_plain(findings), "exit": code})
         return code
     _show_screen(found, output)
-    pipeline.show(output, name, findings, len(trust.anchors))
+    publish.show(output, name, findings, len(trust.anchors))
     return code
 
 
@@ -99,7 +102,7 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_screen(found: dict[str, Any], output: Output) -> None:
-    for field, text in overview.screen(found, overview.instant(found["clock"]["now"])):
+    for field, text in status.screen(found, status.instant(found["clock"]["now"])):
         if field in {"generation", "anchors", "watched"}:
             output.field(field, text)
 
@@ -108,8 +111,8 @@ def check(config: Config, arguments: argparse.Namespace, output: Output) -> Exit
     """Check the anchors in use, as `trust check FILE` checks any store."""
     name, trust = _in_use(config)
     findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint) and not arguments.any)
-    pipeline.show(output, name, findings, len(trust.anchors))
-    return pipeline.exit_of(findings)
+    publish.show(output, name, findings, len(trust.anchors))
+    return publish.exit_of(findings)
 
 
 # -- changing ------------------------------------------------------------------------------------------------------
@@ -131,7 +134,7 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
             return Receipt(change=parts.engine.change, told=receiver.differences(trust))
         return receiver.install(trust, Origin.TECHNICIAN, f"{arguments.reason}: {trust.provenance}")
 
-    return planned.carry_out(config, arguments, output, begin)
+    return submit.carry_out(config, arguments, output, begin)
 
 
 def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -147,4 +150,4 @@ def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
         reason = f"{arguments.reason}: {baked.provenance}"
         return Receiver(config, parts).install(baked, Origin.TECHNICIAN, reason)
 
-    return planned.carry_out(config, arguments, output, begin)
+    return submit.carry_out(config, arguments, output, begin)

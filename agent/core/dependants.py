@@ -11,8 +11,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.core.failure import Failure, FailureClass
-from agent.core.plain import decode, encode
+from agent.core.failure.failure import Failure, FailureClass
+from agent.core.jsonio import decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -188,7 +188,7 @@ class Report:
     Attributes:
         at: When they were served.
         generation: The set's generation.
-        set: What tells two sets apart, or empty when there is none; see `agent.adapters.extract`.
+        set: What tells two sets apart, or empty when there is none; see `agent.dependants.export`.
         steps: Each dependant that was come to, in order.
         written: What tells that a copy is right, by its path, where its content alone does not.
         switched: When they were last given another set, oldest first.

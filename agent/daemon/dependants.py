@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import standing
-from agent.adapters.clock import monotonic
-from agent.core.orders import Do, Order
-from agent.core.retry import Backoff
+from agent.core.failure.retry import Backoff
+from agent.core.worker_protocol import Do, Order
+from agent.dependants import report_file
+from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class Dependants:
         if monotonic() < self._due:
             return
         self._due, self._served = monotonic() + EVERY, generation
-        if not standing.any_configured(config.dependants):
+        if not report_file.any_configured(config.dependants):
             self.problem = ""
             return
         self._directory = config.deploy_dir
@@ -94,7 +94,7 @@ class Dependants:
 
     def _just_served(self, config: Config, generation: int) -> bool:
         """Whether the change that put this generation in use has seen to them already."""
-        report = standing.last_report(config.deploy_dir)
+        report = report_file.last_report(config.deploy_dir)
         # One that names nobody was begun and cut off.
         whole = report is not None and bool(report.steps) and not report.problems
         served = report is not None and report.generation == generation and whole
@@ -108,7 +108,7 @@ class Dependants:
         if error is None:
             self.problem, self._failures = "", 0
         else:
-            report = standing.last_report(self._directory) if self._directory else None
+            report = report_file.last_report(self._directory) if self._directory else None
             in_report = report is not None and report.problems
             self.problem = "" if in_report else f"{error['message']} {error.get('hint', '')}".rstrip()
             self._failures = min(self._failures + 1, 12)

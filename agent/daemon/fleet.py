@@ -12,24 +12,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent.adapters.clock import monotonic
-from agent.core import jobs, retirement, shadow, topics, troubles
-from agent.core.failure import FailureClass
-from agent.core.plain import PlainError
-from agent.core.replies import RETIRE, check_accepted
-from agent.core.retry import Backoff
+from agent.core.aws import topics
+from agent.core.aws.replies import RETIRE, check_accepted
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
+from agent.core.failure.retry import Backoff
+from agent.core.jsonio import PlainError
+from agent.core.report import jobs, shadow
 from agent.core.values import Kind
+from agent.core.when import retirement
 from agent.errors import CloudError
+from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent.adapters.link import Link
-    from agent.core.failure import Failure
-    from agent.core.lifecycle import ChangeRecord
-    from agent.core.retirement import Retirement
-    from agent.core.schedule import Suggestion
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.failure.failure import Failure
+    from agent.core.when.retirement import Retirement
+    from agent.core.when.schedule import Suggestion
     from agent.daemon.loop import Loop, Timer
+    from agent.iotcore.async_client import Link
 
 REPORT_EVERY = 60.0  # seconds between two reports to the shadow, at least
 MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
@@ -152,7 +155,7 @@ class Fleet:
             except CloudError as error:
                 trouble(error.failure)
             except PlainError as error:
-                trouble(troubles.garbled(operation, str(error)))
+                trouble(failures.garbled(operation, str(error)))
 
         if self._link is not None:
             self._link.request(operation, topic, body, answered, trouble)

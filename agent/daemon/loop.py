@@ -13,7 +13,7 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING
 
-from agent.adapters.clock import monotonic
+from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,20 +18,20 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from agent.adapters import durable
-from agent.adapters.clock import monotonic
-from agent.adapters.link import Link
-from agent.adapters.mqtt import Connector, spacing
-from agent.core.failure import FailureClass
-from agent.core.link import STEADY, Standing, Verdict, after_failure, after_loss, after_takeover
-from agent.core.wording import duration
+from agent.core.failure.failure import FailureClass
+from agent.core.text import duration
+from agent.core.when.reconnect import STEADY, Standing, Verdict, after_failure, after_loss, after_takeover
 from agent.errors import CloudError, StoreError
+from agent.iotcore.async_client import Link
+from agent.iotcore.client_options import Connector, spacing
+from agent.store import durable
+from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.core.failure import Failure
+    from agent.core.failure.failure import Failure
     from agent.daemon.loop import Loop, Timer
 
 _MAX_FILE = 1_048_576  # bytes
@@ -209,13 +209,13 @@ class Session:
             self.state = "connecting"
 
     def on_up(self, up: Link) -> None:
-        """See `agent.adapters.link.Listener`."""
+        """See `agent.iotcore.async_client.Listener`."""
         self.state, self.why = "up", ""
         self._up_since = monotonic()
         self._owner.on_connected(up)
 
     def on_over(self, over: Link, failure: Failure | None, *, taken_over: bool) -> None:
-        """See `agent.adapters.link.Listener`."""
+        """See `agent.iotcore.async_client.Listener`."""
         if over is not self._link:
             return
         self._link = None

@@ -15,8 +15,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent.core.orders import MAX_LINE, Order, encode_order
-from agent.core.plain import PlainError, decode
+from agent.core.jsonio import PlainError, decode
+from agent.core.worker_protocol import MAX_LINE, Order, encode_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +135,7 @@ def _spawn(config: Path, order: bytes) -> tuple[int, int]:
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-m", "agent.worker", "--config", str(config)],
+            [sys.executable, "-I", "-m", "agent.worker.main", "--config", str(config)],
             environment,
             file_actions=[(os.POSIX_SPAWN_DUP2, order_read, 0), (os.POSIX_SPAWN_DUP2, output_write, 1)],
             setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE],

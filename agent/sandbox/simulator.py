@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.core import troubles
-from agent.core.acceptance import MAX_CERTIFICATE_PEM, MAX_THING_NAME, MAX_TOKEN
-from agent.core.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refuse, text
+from agent.core.aws.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refuse, text
+from agent.core.change.acceptance import MAX_CERTIFICATE_PEM, MAX_THING_NAME, MAX_TOKEN
+from agent.core.failure import failures
 from agent.errors import CloudError
 from agent.ports import CreatedCertificate
 from agent.sandbox.answers import token_of
@@ -25,7 +25,7 @@ from agent.sandbox.faults import Effect
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from agent.core.failure import Failure
+    from agent.core.failure.failure import Failure
     from agent.core.values import Candidate
     from agent.sandbox.answers import Reply
 
@@ -105,7 +105,7 @@ class SimulatedEndpoint:
             )
         )
         if failure is not None or entry is None:
-            raise CloudError(failure or troubles.hung_up())
+            raise CloudError(failure or failures.hung_up())
         taken_over = self._live.pop(candidate.client_id, None)
         if taken_over is not None:
             taken_over.taken_over = True
@@ -118,17 +118,17 @@ class SimulatedEndpoint:
         if self.down is not None:
             return self.down, None
         if all(anchor.sha256 != self.root_sha256 for anchor in candidate.trust.anchors):
-            return troubles.server_certificate(self.host, "unknown-root", "no anchor of the set signs its chain"), None
+            return failures.server_certificate(self.host, "unknown-root", "no anchor of the set signs its chain"), None
         if self.server_trouble is not None:
             return self.server_trouble, None
         entry = self.cloud.authenticate(candidate.credential.leaf.sha256)
         if entry is None:
-            return troubles.hung_up(), None
+            return failures.hung_up(), None
         fault = self.cloud.connecting(entry, candidate.client_id)
         if fault is not None and fault.effect in _AT_CONNECT:
             return _AT_CONNECT[fault.effect], None
         if not self.cloud.may_connect(entry, candidate.client_id):
-            return troubles.not_authorised(f"connect as {candidate.client_id}"), None
+            return failures.not_authorised(f"connect as {candidate.client_id}"), None
         return None, entry
 
     def release(self, session: SimulatedSession) -> None:
@@ -148,11 +148,11 @@ class SimulatedEndpoint:
 
 
 _AT_CONNECT = {
-    Effect.THROTTLE: troubles.connect_throttled("quota exceeded"),
-    Effect.UNAVAILABLE: troubles.broker_unavailable("server unavailable"),
-    Effect.HANG_UP: troubles.hung_up(),
-    Effect.SILENCE: troubles.silent(),
-    Effect.UNAUTHORISED: troubles.not_authorised("connect"),
+    Effect.THROTTLE: failures.connect_throttled("quota exceeded"),
+    Effect.UNAVAILABLE: failures.broker_unavailable("server unavailable"),
+    Effect.HANG_UP: failures.hung_up(),
+    Effect.SILENCE: failures.silent(),
+    Effect.UNAUTHORISED: failures.not_authorised("connect"),
 }
 
 
@@ -204,7 +204,7 @@ class SimulatedSession:
         token = secrets.token_hex(16)
         reply = self._exchange(RETIRE, topic, {"certificateId": certificate_id, "clientToken": token})
         if token_of(reply.payload) != token:  # the SDK takes no answer for its own without the token
-            raise CloudError(troubles.no_reply(RETIRE))
+            raise CloudError(failures.no_reply(RETIRE))
         check_accepted(RETIRE, reply.topic, reply.payload)
 
     def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
@@ -221,27 +221,27 @@ class SimulatedSession:
         try:
             body = json.loads(reply.payload)
         except (ValueError, RecursionError) as error:
-            raise CloudError(troubles.garbled(operation, type(error).__name__)) from None
+            raise CloudError(failures.garbled(operation, type(error).__name__)) from None
         if not isinstance(body, dict):
-            raise CloudError(troubles.garbled(operation, "it is not an object"))
+            raise CloudError(failures.garbled(operation, "it is not an object"))
         if reply.topic.endswith("/rejected"):
             refuse(operation, body.get("statusCode", body.get("code")), body.get("errorCode"), body.get("errorMessage"))
         return body
 
     def _exchange(self, operation: str, topic: str, request: dict[str, Any]) -> Reply:
         if self.taken_over:
-            raise CloudError(troubles.taken_over(self.candidate.client_id))
+            raise CloudError(failures.taken_over(self.candidate.client_id))
         if self.lost or self._endpoint.down is not None:
-            raise CloudError(troubles.session_lost(self.lost or "no path"))
+            raise CloudError(failures.session_lost(self.lost or "no path"))
         answer = self._endpoint.cloud.publish(
             self._entry, self.candidate.client_id, topic, json.dumps(request).encode()
         )
         replies = (*self._held, *answer.replies)
         self._held = answer.held
         if answer.hang_up:
-            raise CloudError(troubles.session_lost("the broker hung up"))
+            raise CloudError(failures.session_lost("the broker hung up"))
         if not answer.authorised:
-            raise CloudError(troubles.not_authorised(f"publish to {topic}"))
+            raise CloudError(failures.not_authorised(f"publish to {topic}"))
         if not replies:
-            raise CloudError(troubles.no_reply(operation))
+            raise CloudError(failures.no_reply(operation))
         return replies[0]

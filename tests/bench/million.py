@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from agent.core.policy import RenewalPolicy, splay
+from agent.core.when.renewal import RenewalPolicy, splay
 from bench import child
 from bench.place import BenchError
 

@@ -10,8 +10,8 @@ from statistics import median
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters.mqtt import CONNECT_SPACING
 from agent.cli.client import call
+from agent.iotcore.client_options import CONNECT_SPACING
 from bench import place, procfs
 from bench.place import FLOORS, PROBATION, THING, BenchError, Watch
 from bench.rows import middle

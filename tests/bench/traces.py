@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters.store import Store
-from agent.core.decide import Limits
+from agent.core.change.decide import Limits
 from agent.core.values import Kind
+from agent.store.store import Store
 from support.crashkit import gateway, stepper, syscalls
 
 if TYPE_CHECKING:

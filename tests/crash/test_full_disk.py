@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.adapters import store as store_module
-from agent.adapters.store import Store
-from agent.core.reserve import Standing
+from agent.core.change.reserve import Standing
 from agent.core.values import Kind
 from agent.errors import StoreError, StoreInDoubtError
+from agent.store import store as store_module
+from agent.store.store import Store
 from support.crashkit import invariants, points, scripts, smalldisk, stepper, syscalls
 from support.crashkit.gateway import Gateway
 from support.crashkit.scenarios import Scenario, Workplace, scenarios

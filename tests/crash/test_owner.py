@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.adapters.privileges import become_owner
+from agent.store.ownership import become_owner
 from support.campaigns import least, told
 from support.crashkit import campaign, points, stepper
 from support.crashkit.scenarios import Workplace, scenarios

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
@@ -664,7 +664,7 @@ def test_no_secret_is_in_anything_that_others_may_see(enrolled: Gateway) -> None
         daemon.until_up(2)
         seen += [daemon.said(), *published(daemon)]
     said, secrets = "\n".join(seen), enrolled.secrets()
-    assert "agent.worker" in said
+    assert "agent.worker.main" in said
     assert "iot_cert_health" in said
     assert len(secrets) > 6
     assert [secret[:6] for secret in secrets if secret in said] == []

@@ -11,15 +11,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.adapters.broker import Broker
-from agent.adapters.store import Store
 from agent.config import load
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Candidate, Kind, Origin
+from agent.iotcore.sync_client import Broker
 from agent.sandbox.authority import AWS_NOT_AFTER, KeyPair, fingerprint, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.sessions import End
+from agent.store.store import Store
 from support import campaigns
 from support.daemon import CLIENT_ID, RunningDaemon
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.endpoints import ALPN_MQTT
+from agent.core.aws.endpoints import ALPN_MQTT
 from agent.sandbox.authority import Authority
 from agent.sandbox.cloud import Status
 from support.crashkit import smalldisk

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Report, Step, encode_report
-from agent.core.lifecycle import Phase
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 from agent.sandbox.jobs import JobStatus

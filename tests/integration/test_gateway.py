@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from support import campaigns

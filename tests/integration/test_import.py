@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from agent.adapters.store import Store
 from agent.sandbox.authority import Authority, fingerprint, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.policies import device_policy
+from agent.store.store import Store
 from support.daemon import RunningDaemon
 from support.gateway import COMMAND, Gateway, Ran
 from support.surroundings import need_root

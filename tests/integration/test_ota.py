@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.adapters.store import Store
 from agent.sandbox.authority import Authority
 from agent.sandbox.depot import Depot
 from agent.sandbox.jobs import JobStatus
+from agent.store.store import Store
 from support import campaigns
 from support.fleet import THING, Site, until
 from support.gateway import Gateway

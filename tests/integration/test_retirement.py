@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.lifecycle import RECORD_DAMAGED, Phase
-from agent.core.orders import Do, Order, encode_order
+from agent.core.change.lifecycle import RECORD_DAMAGED, Phase
+from agent.core.worker_protocol import Do, Order, encode_order
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Fault, Operation
 
@@ -94,7 +94,7 @@ def test_a_drop_is_written_down_before_files_that_were_replaced_by_hand_are_look
         (generations / "000003" / name).write_bytes((generations / "000002" / name).read_bytes())
     order = encode_order(Order(do=Do.DROP_RETIREMENT, certificate=first[:8], orderly=True))
     done = subprocess.run(
-        [sys.executable, "-m", "agent.worker", "--config", rotated.config],
+        [sys.executable, "-m", "agent.worker.main", "--config", rotated.config],
         input=order,
         capture_output=True,
         check=True,

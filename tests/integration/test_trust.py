@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from agent.adapters.store import Store
 from agent.sandbox.authority import Authority
+from agent.store.store import Store
 from support.daemon import RunningDaemon
 
 if TYPE_CHECKING:

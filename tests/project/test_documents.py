@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.cli.parser import parse
-from agent.core.diagnosis import CHECKS
-from agent.core.exits import Exit
+from agent.core.exit_codes import Exit
+from agent.core.report.checks import CHECKS
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from agent import config
-from agent.adapters import x509
 from agent.cli.parser import parse
-from agent.core.exits import Exit
+from agent.core.exit_codes import Exit
+from agent.crypto import x509
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +75,7 @@ def test_the_example_configuration_is_sound_and_complete() -> None:
     assert loaded.rotation == config.RotationConfig()
     text = re.sub(r"^(\s*)# (\w+:)", r"\1\2", path.read_text(), flags=re.MULTILINE)
     named = set(yaml.safe_load(text)) | {"alpn", "proxy", "thing_name"}
-    program = set(re.findall(r'root\.\w+\(\s*"(\w+)"', (ROOT / "agent" / "config.py").read_text()))
+    program = set(re.findall(r'root\.\w+\(\s*"(\w+)"', (ROOT / "agent" / "config" / "__init__.py").read_text()))
     assert program <= named
 
 

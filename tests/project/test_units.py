@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.parser import parse
-from agent.core.messages import Event
+from agent.core.report.journal_events import Event
 from support.surroundings import in_ci
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.decide import Limits
+from agent.core.change.decide import Limits
 from support.rig import Rig
 
 if TYPE_CHECKING:

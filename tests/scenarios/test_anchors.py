@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.failure import Failure, FailureClass
-from agent.core.ladder import Rung
-from agent.core.lifecycle import Phase
-from agent.core.policy import RenewalPolicy
-from agent.core.retirement import outstanding
-from agent.core.schedule import Past, Plan, Wishes, past_of, plan
+from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
+from agent.core.failure.failure import Failure, FailureClass
 from agent.core.timekeeping import read
-from agent.core.updates import outcome_of
+from agent.core.trust.updates import outcome_of
 from agent.core.values import Kind, Origin, Provenance, TrustSource
+from agent.core.when.renewal import RenewalPolicy
+from agent.core.when.retirement import outstanding
+from agent.core.when.schedule import Past, Plan, Wishes, past_of, plan
 from agent.errors import RefusedError
-from agent.operations import Done, locked_out
+from agent.operations.execute import Done, locked_out
+from agent.operations.snapshot import subject_of
 from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.faults import Effect, Operation
-from agent.survey import subject_of
 from support.rig import START
 
 if TYPE_CHECKING:
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
     from support.rig import Rig
 
@@ -222,7 +222,7 @@ def test_a_server_that_changes_its_chain_in_probation_leads_back(gateway: Rig) -
 
 @pytest.mark.parametrize(
     "trouble",
-    [troubles.unreachable("sandbox", 8883, "no route to host"), troubles.name_not_found("sandbox"), troubles.silent()],
+    [failures.unreachable("sandbox", 8883, "no route to host"), failures.name_not_found("sandbox"), failures.silent()],
     ids=lambda failure: failure.code,
 )
 def test_without_a_network_the_change_is_kept(gateway: Rig, trouble: Failure) -> None:
@@ -241,7 +241,7 @@ def test_without_a_network_the_change_is_kept(gateway: Rig, trouble: Failure) ->
 def test_an_outage_in_probation_condemns_nothing(gateway: Rig) -> None:
     """No network is not a refusal, whatever it was that changed last."""
     to_probation(gateway, both(gateway))
-    gateway.endpoint.down = troubles.unreachable("sandbox", 8883, "no route to host")
+    gateway.endpoint.down = failures.unreachable("sandbox", 8883, "no route to host")
     assert gateway.follow(patience=2 * DAY).record.phase is Phase.DEPLOYED
     gateway.endpoint.down = None
 
@@ -446,7 +446,7 @@ def test_an_expired_server_is_judged_under_a_synchronised_clock_alone(gateway: R
     """A wrong clock makes any server look expired, so no anchors are exchanged for it."""
     move_on(gateway)
     gateway.move_endpoint(gateway.root)
-    gateway.endpoint.server_trouble = troubles.server_certificate("sandbox", "server-certificate-expired", "it ended")
+    gateway.endpoint.server_trouble = failures.server_certificate("sandbox", "server-certificate-expired", "it ended")
     gateway.clock.is_synchronised = False
     since = len(gateway.endpoint.connections)
     climb = gateway.engine.find_footing()

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.decide import Limits
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
+from agent.core.change.decide import Limits
+from agent.core.change.lifecycle import Phase
+from agent.core.failure.failure import FailureClass
+from agent.core.text import clock_time
 from agent.core.values import Kind, Origin
-from agent.core.wording import clock_time
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
-    from agent.core.decide import Wait
+    from agent.core.change.decide import Wait
     from support.rig import Rig
 
 DAY = timedelta(days=1)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.core.ladder import Rung
-from agent.core.lifecycle import Phase
-from agent.core.retirement import outstanding
+from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
+from agent.core.when.retirement import outstanding
 from agent.errors import RefusedError, StoreError
 from agent.sandbox.authority import key_to_pem
 from agent.sandbox.cloud import Status

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
 from agent.core.timekeeping import BUILD_TIME
 from agent.core.values import Kind, Origin
 from agent.sandbox.faults import Effect, Operation
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DOWN = troubles.unreachable("sandbox", 8883, "no route to host")
+DOWN = failures.unreachable("sandbox", 8883, "no route to host")
 PHASES = [
     Phase.PLANNED,
     Phase.KEY_READY,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.decide import Limits
+from agent.core.change.decide import Limits
+from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Occasion
-from agent.core.exits import Exit, of_outcome
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
-from agent.core.policy import RenewalPolicy
+from agent.core.exit_codes import Exit, of_outcome
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
+from agent.core.text import clock_time
 from agent.core.values import Kind
-from agent.core.wording import clock_time
+from agent.core.when.renewal import RenewalPolicy
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def test_without_a_network_a_dependant_takes_nothing_back(gateway: Rig) -> None:
     gateway.programs.refused = {3}
 
     def cut() -> None:
-        gateway.endpoint.down = troubles.unreachable("localhost", 8883, "No route to host")
+        gateway.endpoint.down = failures.unreachable("localhost", 8883, "No route to host")
 
     gateway.programs.meanwhile = cut
     gateway.rotate(patience=timedelta(minutes=30))

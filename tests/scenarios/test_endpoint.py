@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind
 from agent.sandbox.faults import Effect, Operation
 from support.rig import is_told
 
 if TYPE_CHECKING:
-    from agent.core.failure import Failure
+    from agent.core.failure.failure import Failure
     from support.rig import Rig
 
 DAY = timedelta(days=1)
 HOST = "sandbox-ats.iot.eu-west-1.amazonaws.com"
 DOWN = {
-    "no route": troubles.unreachable(HOST, 8883, "no route to host"),
-    "no name": troubles.name_not_found(HOST),
-    "a firewall": troubles.tls_interrupted(HOST, "connection reset"),
+    "no route": failures.unreachable(HOST, 8883, "no route to host"),
+    "no name": failures.name_not_found(HOST),
+    "a firewall": failures.tls_interrupted(HOST, "connection reset"),
 }
 UNTRUSTED = {
-    "another's certificate": troubles.server_certificate(HOST, "wrong-host", "its certificate is for example.com"),
-    "an unknown root": troubles.server_certificate(HOST, "unknown-root", "no anchor of the set signs its chain"),
-    "an old TLS version": troubles.tls_version(HOST, "protocol version"),
+    "another's certificate": failures.server_certificate(HOST, "wrong-host", "its certificate is for example.com"),
+    "an unknown root": failures.server_certificate(HOST, "unknown-root", "no anchor of the set signs its chain"),
+    "an old TLS version": failures.tls_version(HOST, "protocol version"),
 }
-EXPIRED = troubles.server_certificate(HOST, "server-certificate-expired", "its certificate ended yesterday")
-NOT_YET = troubles.server_certificate(HOST, "server-certificate-not-yet-valid", "its certificate begins tomorrow")
+EXPIRED = failures.server_certificate(HOST, "server-certificate-expired", "its certificate ended yesterday")
+NOT_YET = failures.server_certificate(HOST, "server-certificate-not-yet-valid", "its certificate begins tomorrow")
 PHASES = [
     Phase.PLANNED,
     Phase.KEY_READY,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.failure import LOCKED_OUT, FailureClass
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
+from agent.core.failure.failure import LOCKED_OUT, FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import DamagedError, RefusedError
 from agent.sandbox.cloud import Status
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from support.rig import Rig
 
 DAY = timedelta(days=1)
-NO_ROUTE = troubles.unreachable("sandbox", 8883, "no route to host")
+NO_ROUTE = failures.unreachable("sandbox", 8883, "no route to host")
 
 
 # -- a person wants it -------------------------------------------------------------------------------------------------

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 from support.rig import Rig, is_told
 
 if TYPE_CHECKING:
-    from agent.core.failure import Failure
+    from agent.core.failure.failure import Failure
 
 DAY = timedelta(days=1)
 CONNECT, CREATE, REGISTER, ASK = (Operation(name) for name in ("connect", "create", "register", "ask"))

@@ -10,11 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.adapters import keys
-from agent.core.ladder import Rung
-from agent.core.lifecycle import Phase
-from agent.core.reserve import SPENT, Standing
+from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import Phase
+from agent.core.change.reserve import SPENT, Standing
 from agent.core.values import Kind, Origin
+from agent.crypto import keys
 from agent.errors import StoreError
 from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
@@ -23,9 +23,9 @@ from agent.sandbox.policies import device_policy
 from support.rig import DECADE, START, THING, PowerCut
 
 if TYPE_CHECKING:
+    from agent.change.engine import Outcome
     from agent.core.values import CredentialSet
-    from agent.engine import Outcome
-    from agent.operations import Done
+    from agent.operations.execute import Done
     from support.rig import Rig
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)

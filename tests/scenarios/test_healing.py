@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.failure import FailureClass
-from agent.core.ladder import Rung
-from agent.core.lifecycle import Phase
-from agent.core.retirement import outstanding
-from agent.core.schedule import past_of
+from agent.change.engine import MAX_REASON
+from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
-from agent.engine import MAX_REASON
+from agent.core.when.retirement import outstanding
+from agent.core.when.schedule import past_of
 from agent.errors import RefusedError
-from agent.operations import Done, locked_out
+from agent.operations.execute import Done, locked_out
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 
@@ -112,7 +112,7 @@ def test_with_every_set_hung_up_on_nothing_is_begun(gateway: Rig) -> None:
 def test_without_a_network_nothing_is_concluded(gateway: Rig) -> None:
     """No rung is left for want of a path, and nothing is begun."""
     gateway.revoke(2)
-    gateway.endpoint.down = troubles.unreachable("sandbox", 8883, "no route to host")
+    gateway.endpoint.down = failures.unreachable("sandbox", 8883, "no route to host")
     before = len(gateway.endpoint.connections)
     found = healed(gateway)
 

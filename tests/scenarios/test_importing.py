@@ -9,16 +9,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.adapters import keys
-from agent.core import troubles
-from agent.core.ladder import Rung
-from agent.core.lifecycle import Phase
-from agent.core.overview import history_line
-from agent.core.records import public
-from agent.core.retirement import outstanding
+from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import Phase
+from agent.core.change.records import public
+from agent.core.failure import failures
+from agent.core.report.status import history_line
 from agent.core.values import Kind, Origin
+from agent.core.when.retirement import outstanding
+from agent.crypto import keys
 from agent.errors import CloudError, RefusedError, StoreError, StoreInDoubtError
-from agent.operations import locked_out
+from agent.operations.execute import locked_out
 from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
@@ -26,13 +26,13 @@ from agent.sandbox.policies import device_policy
 from support.rig import DECADE, IN_DOUBT, THING, PowerCut, Rig
 
 if TYPE_CHECKING:
-    from agent.core.lifecycle import ChangeRecord
+    from agent.change.engine import Outcome
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import CredentialSet, TrustBundle
-    from agent.engine import Outcome
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 PHASES = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED)
-NO_NETWORK = troubles.unreachable("the endpoint", 8883, "Network is unreachable")
+NO_NETWORK = failures.unreachable("the endpoint", 8883, "Network is unreachable")
 
 
 def brought(rig: Rig, *, status: Status = Status.ACTIVE, thing: str = THING, registered: bool = True) -> CredentialSet:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.ladder import Rung
-from agent.core.lifecycle import Phase
+from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 from support.rig import THING
 
 if TYPE_CHECKING:
-    from agent.core.failure import Failure
+    from agent.core.failure.failure import Failure
     from support.rig import Rig
 
-NO_ROUTE = troubles.unreachable("sandbox", 8883, "no route to host")
+NO_ROUTE = failures.unreachable("sandbox", 8883, "no route to host")
 FILES = ["key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.json"]
 
 
@@ -128,7 +128,7 @@ def test_a_broker_that_hangs_up_on_everything_calls_a_technician_and_is_waited_f
     assert gateway.connects()
 
 
-@pytest.mark.parametrize("trouble", [NO_ROUTE, troubles.name_not_found("sandbox")], ids=lambda failure: failure.code)
+@pytest.mark.parametrize("trouble", [NO_ROUTE, failures.name_not_found("sandbox")], ids=lambda failure: failure.code)
 def test_without_a_network_nobody_moves_down_the_ladder(gateway: Rig, trouble: Failure) -> None:
     """What every set would meet just the same is met once; nothing is asked for and nothing changes."""
     gateway.revoke(2)
@@ -147,9 +147,9 @@ def test_without_a_network_nobody_moves_down_the_ladder(gateway: Rig, trouble: F
 @pytest.mark.parametrize(
     "trouble",
     [
-        troubles.server_certificate("sandbox", "wrong-host", "its certificate is for example.com"),
-        troubles.server_certificate("sandbox", "unknown-root", "no anchor of the set signs its chain"),
-        troubles.server_certificate("sandbox", "server-certificate-expired", "it ended yesterday"),
+        failures.server_certificate("sandbox", "wrong-host", "its certificate is for example.com"),
+        failures.server_certificate("sandbox", "unknown-root", "no anchor of the set signs its chain"),
+        failures.server_certificate("sandbox", "server-certificate-expired", "it ended yesterday"),
     ],
     ids=lambda failure: failure.code,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.ladder import Rung
+from agent.core.change.ladder import Rung
 from agent.core.values import Kind
 from agent.sandbox.faults import Effect, Operation
 

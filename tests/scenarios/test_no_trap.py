@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.failure import LOCKED_OUT
-from agent.core.ladder import Rung
-from agent.core.lifecycle import Phase
+from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import Phase
+from agent.core.change.verbs import Verb
+from agent.core.failure import failures
+from agent.core.failure.failure import LOCKED_OUT
 from agent.core.values import Kind, Origin
-from agent.core.verbs import Verb
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
 from support.rig import THING
 
 if TYPE_CHECKING:
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
     from support.rig import Rig
 
 MINUTES = timedelta(minutes=5)
-NO_ROUTE = troubles.unreachable("sandbox", 8883, "no route to host")
+NO_ROUTE = failures.unreachable("sandbox", 8883, "no route to host")
 
 
 def alone(rig: Rig) -> Rig:

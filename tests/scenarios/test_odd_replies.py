@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:

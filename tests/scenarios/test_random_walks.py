@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.decide import Limits
-from agent.core.lifecycle import Phase
+from agent.core.change.decide import Limits
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
 from agent.core.values import Kind, Origin
 from agent.errors import AgentError, StoreInDoubtError
 from agent.sandbox.cloud import Status
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WALKS, IN_A_BATCH, STEPS = 200, 10, 26
-DOWN = troubles.unreachable("sandbox", 8883, "no route to host")
+DOWN = failures.unreachable("sandbox", 8883, "no route to host")
 METHODS = ["save_change", "preflight", "stage_key", "prepare", "activate", "roll_back", "finish", "prune"]
 # A short probation leaves more time for accidents.
 SHORT = Limits(probation=timedelta(minutes=3), check_every=timedelta(minutes=2))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
 from agent.core.values import Kind, Origin
 from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.faults import Effect, Operation
@@ -123,7 +123,7 @@ def test_a_set_that_does_not_get_through_fails_the_rehearsal(gateway: Rig, troub
         case "unauthorised":
             gateway.fault(Operation.CONNECT, Effect.UNAUTHORISED)
         case "no network":
-            gateway.endpoint.down = troubles.unreachable("sandbox", 8883, "no route to host")
+            gateway.endpoint.down = failures.unreachable("sandbox", 8883, "no route to host")
         case _:
             gateway.fault(Operation.ASK, Effect.SILENCE)
     with pytest.raises(CloudError):

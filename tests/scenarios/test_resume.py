@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core import troubles
-from agent.core.decide import CRASH_PAUSE
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
+from agent.core.change.decide import CRASH_PAUSE
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.sandbox.faults import Effect, Operation
 from support.rig import PowerCut, is_told
 
 if TYPE_CHECKING:
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
     from support.rig import Rig
 
 DAY = timedelta(days=1)
@@ -272,7 +272,7 @@ def test_an_activated_change_that_crash_loops_slows_down_and_stays(gateway: Rig)
 
 def test_starts_in_an_ordinary_wait_are_no_crashes(gateway: Rig) -> None:
     """A gateway that is switched off every evening does not crash-loop."""
-    gateway.endpoint.down = troubles.unreachable("sandbox", 8883, "no route to host")
+    gateway.endpoint.down = failures.unreachable("sandbox", 8883, "no route to host")
     gateway.rotate(patience=timedelta(minutes=1))
     assert _crash(gateway, 20).resumes == 0
 

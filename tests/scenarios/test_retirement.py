@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from agent.cli.telling import Ending, tell_outcome
-from agent.core import retirement, troubles
-from agent.core.exits import Exit
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import Phase
-from agent.core.overview import history_line
-from agent.core.records import public
-from agent.core.retirement import Retirement, outstanding
+from agent.cli.outcomes import Ending, tell_outcome
+from agent.core.change.lifecycle import Phase
+from agent.core.change.records import public
+from agent.core.exit_codes import Exit
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
+from agent.core.report.status import history_line
+from agent.core.text import clock_time
 from agent.core.values import Kind, Origin
-from agent.core.wording import clock_time
+from agent.core.when import retirement
+from agent.core.when.retirement import Retirement, outstanding
 from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import TOKEN_MARK, Effect, Operation
@@ -196,7 +197,7 @@ def test_no_answer_but_an_acceptance_retires_anything(gateway: Rig, payload: byt
 
 def test_without_a_network_nothing_is_retired(gateway: Rig) -> None:
     """Not even asked for."""
-    gateway.endpoint.down = troubles.unreachable("sandbox", 8883, "no route to host")
+    gateway.endpoint.down = failures.unreachable("sandbox", 8883, "no route to host")
     with pytest.raises(CloudError, match="does not take connections"):
         gateway.engine.retire(only(gateway))
 

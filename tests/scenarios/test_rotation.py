@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.adapters import clock, generations
-from agent.core.decide import Limits
-from agent.core.lifecycle import Phase
+from agent.core.change.decide import Limits
+from agent.core.change.lifecycle import Phase
 from agent.core.values import KeyAlgorithm, Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.authority import AWS_NOT_AFTER
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
+from agent.store import generations
+from agent.system import clock
 from support.rig import THING, Rig
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.errors import StoreInDoubtError
 from support.rig import IN_DOUBT

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.cli import parser
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.change.verbs import Verb
 from agent.core.values import Kind, Origin
-from agent.core.verbs import Verb
 from agent.errors import RefusedError
 from agent.sandbox.faults import Operation
 from support.rig import THING, PowerCut, Rig

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from agent.adapters import inbox
-from agent.adapters.archives import pack
-from agent.adapters.signing import ROLES, Publication, publish
 from agent.config import parse
-from agent.delivery import Receiver, conclude
 from agent.sandbox.authority import Authority
+from agent.trust import inbox
+from agent.trust.archives import pack
+from agent.trust.install import Receiver, conclude
+from agent.trust.tuf_publisher import ROLES, Publication, publish
 from support import campaigns
 from support.rig import Rig
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agent.adapters.store import Store
-    from agent.compose import Parts
+    from agent.change.engine import Engine
     from agent.config import Config
-    from agent.engine import Engine
+    from agent.operations.wiring import Parts
     from agent.sandbox.simulator import SimulatedClock
+    from agent.store.store import Store
 
 FLEET = len(campaigns.places(200, 4))
 DROP = "fleet-2027-03.tar"

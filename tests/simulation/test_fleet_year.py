@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.calendar import MaintenanceWindow
-from agent.core.decide import Limits
-from agent.core.policy import RenewalPolicy, renewal_window
+from agent.core.change.decide import Limits
+from agent.core.when.maintenance import MaintenanceWindow
+from agent.core.when.renewal import RenewalPolicy, renewal_window
 from support.fleetyear import (
     CONNECTIONS,
     CONNECTS_PER_SECOND,

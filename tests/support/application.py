@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 from awscrt import mqtt5
 
-from agent.adapters.mqtt import Connector, Timeouts
-from agent.adapters.store import Store
 from agent.config import load
+from agent.iotcore.client_options import Connector, Timeouts
+from agent.store.store import Store
 
 if TYPE_CHECKING:
     from support.gateway import Gateway

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from subprocess import Popen
 
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
     from support.gateway import Gateway
 
 PATIENCE = 60.0  # seconds; a deadline for a machine with much else to do, and no measure of anything

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from agent.core import troubles
-from agent.core.lifecycle import ChangeRecord, Issued, Phase
-from agent.core.messages import Event
+from agent.core.change.lifecycle import ChangeRecord, Issued, Phase
+from agent.core.failure import failures
+from agent.core.report.journal_events import Event
 from agent.core.values import Kind, Origin
 from agent.daemon.fleet import Fleet
 from agent.daemon.loop import Loop
@@ -25,11 +25,11 @@ from support.gateway import COMMAND, Ran
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from agent.adapters.link import Link
-    from agent.core.failure import Failure
-    from agent.core.jobs import Download
-    from agent.core.retirement import Retirement
-    from agent.core.schedule import Suggestion
+    from agent.core.failure.failure import Failure
+    from agent.core.report.jobs import Download
+    from agent.core.when.retirement import Retirement
+    from agent.core.when.schedule import Suggestion
+    from agent.iotcore.async_client import Link
     from agent.sandbox.answers import Answer
     from agent.sandbox.cloud import Cloud, Entry, Request
     from agent.sandbox.jobs import Execution, JobStatus
@@ -350,7 +350,7 @@ class ListLink:
     def lose(self, end: str) -> None:
         """Let the oldest open request to such a topic time out."""
         asked = self.take(end)
-        asked.failed(troubles.no_reply(asked.operation))
+        asked.failed(failures.no_reply(asked.operation))
 
     def say(self, topic: str, payload: Mapping[str, Any] | bytes) -> None:
         """Have the cloud say something."""

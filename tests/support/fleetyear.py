@@ -21,21 +21,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from agent.core import decide, troubles
-from agent.core.failure import Failure, FailureClass
-from agent.core.lifecycle import NOTHING_ISSUED, Activated, ChangeRecord, Event, Hastened, Phase, advance
-from agent.core.link import Standing, after_failure, after_loss, heals_with_network
-from agent.core.policy import RenewalPolicy, renewal_window, splay
-from agent.core.retry import retry_delay
-from agent.core.schedule import AFTER_FAILURE, LOOK_EVERY, Holds, Subject, Wishes, past_of, plan_rotation
+from agent.core.change import decide
+from agent.core.change.lifecycle import NOTHING_ISSUED, Activated, ChangeRecord, Event, Hastened, Phase, advance
+from agent.core.failure import failures
+from agent.core.failure.failure import Failure, FailureClass
+from agent.core.failure.retry import retry_delay
 from agent.core.timekeeping import ClockState, Reading
 from agent.core.values import Kind, Origin
+from agent.core.when.reconnect import Standing, after_failure, after_loss, heals_with_network
+from agent.core.when.renewal import RenewalPolicy, renewal_window, splay
+from agent.core.when.schedule import AFTER_FAILURE, LOOK_EVERY, Holds, Subject, Wishes, past_of, plan_rotation
 from support import make
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from agent.core.calendar import MaintenanceWindow
+    from agent.core.when.maintenance import MaintenanceWindow
 
 # What AWS IoT Core grants an account by default ("AWS IoT Core endpoints and quotas"); both can be raised.
 CONNECTS_PER_SECOND = 500
@@ -47,8 +48,8 @@ YEAR = 365 * DAY
 STEP = timedelta(seconds=1)  # what each step of a change takes
 HISTORY = 40  # changes that a simulated gateway remembers; a real one has ten times as many
 
-UNREACHABLE = troubles.unreachable("abc-ats.iot.eu-west-1.amazonaws.com", 8883, "no route to host")
-NO_ROOM = troubles.connect_throttled("QUOTA_EXCEEDED")
+UNREACHABLE = failures.unreachable("abc-ats.iot.eu-west-1.amazonaws.com", 8883, "no route to host")
+NO_ROOM = failures.connect_throttled("QUOTA_EXCEEDED")
 ALMOST_ONE = 1 - 2**-53
 
 # -- a year, event by event ----------------------------------------------------------------------------------------
@@ -57,21 +58,21 @@ Interval = tuple[datetime, datetime]
 
 # What may go wrong with a step that needs the cloud, when it is reached.
 MISHAPS: dict[type[decide.Action], tuple[Failure, ...]] = {
-    decide.BeginRequest: (troubles.connect_throttled("QUOTA_EXCEEDED"),),
+    decide.BeginRequest: (failures.connect_throttled("QUOTA_EXCEEDED"),),
     decide.RequestCertificate: (
-        troubles.no_reply("CreateCertificateFromCsr"),
-        troubles.garbled("CreateCertificateFromCsr", "it is not sound JSON"),
-        troubles.refused("CreateCertificateFromCsr", 429, "TooManyRequestsException", "slow down"),
-        troubles.refused("CreateCertificateFromCsr", 500, "InternalError", "sorry"),
-        troubles.refused("CreateCertificateFromCsr", 400, "InvalidRequest", "not today"),
+        failures.no_reply("CreateCertificateFromCsr"),
+        failures.garbled("CreateCertificateFromCsr", "it is not sound JSON"),
+        failures.refused("CreateCertificateFromCsr", 429, "TooManyRequestsException", "slow down"),
+        failures.refused("CreateCertificateFromCsr", 500, "InternalError", "sorry"),
+        failures.refused("CreateCertificateFromCsr", 400, "InvalidRequest", "not today"),
     ),
     decide.RegisterThing: (
-        troubles.no_reply("RegisterThing"),
-        troubles.refused("RegisterThing", 429, "x", "slow down"),
+        failures.no_reply("RegisterThing"),
+        failures.refused("RegisterThing", 429, "x", "slow down"),
     ),
-    decide.Prove: (troubles.silent(), troubles.hung_up()),
-    decide.HoldProbation: (troubles.silent(),),
-    decide.EndProbation: (troubles.silent(),),
+    decide.Prove: (failures.silent(), failures.hung_up()),
+    decide.HoldProbation: (failures.silent(),),
+    decide.EndProbation: (failures.silent(),),
 }
 _UNDER_WAY = (decide.RequestCertificate, decide.RegisterThing)
 
@@ -289,7 +290,7 @@ class Gateway:
         if not possible:
             return None
         if not self._reaches(now):
-            return troubles.session_lost("no route to host") if isinstance(action, _UNDER_WAY) else UNREACHABLE
+            return failures.session_lost("no route to host") if isinstance(action, _UNDER_WAY) else UNREACHABLE
         return self._chance.choice(possible) if self._chance.random() < self._year.story.mishaps else None
 
     def _finish(self, record: ChangeRecord) -> None:

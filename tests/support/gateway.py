@@ -15,18 +15,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agent.adapters import told
-from agent.adapters.store import Store
-from agent.compose import open_parts
 from agent.config import load
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
+from agent.operations.wiring import open_parts
 from agent.sandbox.cloud import Cloud
 from agent.sandbox.console import Console, write_configuration
 from agent.sandbox.service import LocalCloud
+from agent.store import reported
+from agent.store.store import Store
 
 if TYPE_CHECKING:
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.ports import Progress
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
@@ -151,7 +151,7 @@ class Gateway:
             parts.engine.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")
             outcome = parts.engine.run()
         assert outcome.record.phase is Phase.COMMITTED, outcome.record.failure
-        told.write(self.state, outcome.record.id)  # as the command does once it has said how it ended
+        reported.write(self.state, outcome.record.id)  # as the command does once it has said how it ended
         self._note_tokens()
 
     def remember(self, ran: Ran) -> None:

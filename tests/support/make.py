@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 
-from agent.core import decide, lifecycle
-from agent.core.failure import Failure, FailureClass
-from agent.core.lifecycle import ChangeRecord, Event, Issued, Phase
-from agent.core.plain import to_plain
-from agent.core.policy import RenewalPolicy, renewal_window
+from agent.core.change import decide, lifecycle
+from agent.core.change.lifecycle import ChangeRecord, Event, Issued, Phase
+from agent.core.failure.failure import Failure, FailureClass
+from agent.core.jsonio import to_plain
 from agent.core.timekeeping import BUILD_TIME, ClockState, Reading
 from agent.core.values import CertificateFacts, Kind, Manifest, Origin
+from agent.core.when.renewal import RenewalPolicy, renewal_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable

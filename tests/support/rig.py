@@ -13,33 +13,33 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.adapters import keys, x509
-from agent.adapters.confirmations import ConfirmationDirectory
-from agent.adapters.materials import SoftwareMaterials
-from agent.adapters.store import Store
-from agent.core.decide import Limits
+from agent.change.engine import Engine, Outcome
+from agent.change.world import Provisioning, Settings, World
+from agent.core.change.decide import Limits
+from agent.core.change.reserve import Standing
 from agent.core.dependants import trouble
-from agent.core.reserve import Standing
 from agent.core.values import Candidate, Kind, Origin, Provenance, TrustSource
-from agent.engine import Engine, Outcome
+from agent.crypto import keys, x509
+from agent.crypto.materials import SoftwareMaterials
 from agent.errors import CloudError, MaterialError, StoreError, StoreInDoubtError
-from agent.operations import Operations
+from agent.operations.execute import Operations
 from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.policies import device_policy
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
-from agent.world import Provisioning, Settings, World
+from agent.store.confirmations import ConfirmationDirectory
+from agent.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent import ports
+    from agent.core.change.ladder import Climb
+    from agent.core.change.lifecycle import ChangeRecord, Phase
     from agent.core.dependants import Occasion
-    from agent.core.failure import Failure
-    from agent.core.ladder import Climb
-    from agent.core.lifecycle import ChangeRecord, Phase
+    from agent.core.failure.failure import Failure
     from agent.core.values import CredentialSet, KeyAlgorithm, TrustBundle
     from agent.ports import Progress
     from agent.sandbox.cloud import Entry

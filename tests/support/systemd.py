@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.adapters import keys, x509
-from agent.adapters.store import Store
-from agent.adapters.units import Systemd
 from agent.core.values import Kind, Manifest, Origin
+from agent.crypto import keys, x509
+from agent.dependants.units import Systemd
 from agent.sandbox.authority import Authority, key_to_pem, name
+from agent.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

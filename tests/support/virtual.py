@@ -1,4 +1,4 @@
-"""Time that passes when a test says so: for adapters that take theirs from `agent.adapters.clock`.
+"""Time that passes when a test says so: for adapters that take theirs from `agent.system.clock`.
 
 What waits on the kernel, as for a process or a socket, still waits in real time.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.adapters import clock
+from agent.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -30,14 +30,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent import delivery
-from agent.adapters.x509 import read_bundle
 from agent.config import parse
-from agent.core.lifecycle import Phase
-from agent.core.troubles import silent
-from agent.delivery import Receiver
+from agent.core.change.lifecycle import Phase
+from agent.core.failure.failures import silent
+from agent.crypto.x509 import read_bundle
 from agent.errors import BundleError, RefusedError, StoreError
 from agent.sandbox.authority import Authority, name
+from agent.trust import install
+from agent.trust.install import Receiver
 from support import signing
 from support.pace import cost
 from support.rig import START, PowerCut, Rig
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from agent.compose import Parts
     from agent.config import Config
+    from agent.operations.wiring import Parts
 
 DAY = timedelta(days=1)
 DROP = "bundle.tar"
@@ -99,7 +99,7 @@ class Target:
     def follow(self) -> dict[str, Any]:
         """Carry the change on to its end, and return what the pipeline is told of that."""
         self.rig.follow(patience=timedelta(days=3))
-        delivery.conclude(self.config, self.rig.store.history())
+        install.conclude(self.config, self.rig.store.history())
         return self.outcome()
 
     @property
@@ -705,7 +705,7 @@ def test_b19_a_network_that_is_cut(target: Target) -> None:
     target.rig.endpoint.down = silent()
     target.drop(files)
     target.rig.follow(patience=DAY)
-    delivery.conclude(target.config, target.rig.store.history())
+    install.conclude(target.config, target.rig.store.history())
     assert target.outcome()["outcome"] == "in-progress"
     assert target.in_use == read_bundle(target.rig.root.pem).fingerprints
     target.rig.endpoint.down = None

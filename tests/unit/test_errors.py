@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from agent.adapters import durable
 from agent.errors import StoreError, StoreInDoubtError
+from agent.store import durable
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from agent.adapters import durable
 from agent.errors import StoreError
+from agent.store import durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.adapters.store import Store
-from agent.core.plain import PlainError
-from agent.core.records import decode_record
+from agent.core.change.records import decode_record
+from agent.core.jsonio import PlainError
 from agent.errors import AgentError
+from agent.store.store import Store
 from support import campaigns
 from support.crashkit import invariants, scripts, stepper, syscalls
 from support.crashkit.alice import CrashState, DeathError, Recorder, crash_states

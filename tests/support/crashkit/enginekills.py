@@ -13,11 +13,11 @@ from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from agent.adapters.store import Store
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
 from agent.errors import AgentError
 from agent.sandbox.faults import Effect, Fault, Operation
+from agent.store.store import Store
 from support import campaigns
 from support.crashkit import campaign, invariants, stepper, syscalls
 from support.crashkit.gateway import LIMITS, Ending, Gateway, Mirror
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from agent.core.decide import Limits
+    from agent.core.change.decide import Limits
     from support.crashkit.campaign import Case, Report
 
 

@@ -16,18 +16,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from agent.adapters import clock, keys, x509
-from agent.adapters.materials import SoftwareMaterials
-from agent.adapters.store import Store
-from agent.core.decide import Limits
+from agent.change.engine import Engine, Outcome
+from agent.change.world import Provisioning, Settings, World
+from agent.core.change.decide import Limits
 from agent.core.values import Candidate, Kind, Origin
-from agent.engine import Engine, Outcome
-from agent.operations import Operations
+from agent.crypto import keys, x509
+from agent.crypto.materials import SoftwareMaterials
+from agent.operations.execute import Operations
 from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
-from agent.world import Provisioning, Settings, World
+from agent.store.store import Store
+from agent.system import clock
 from support.crashkit.bugs import replaced
 from support.crashkit.invariants import InvariantError
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent import ports
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
     from agent.ports import CreatedCertificate, Progress
     from agent.sandbox.simulator import SimulatedSession

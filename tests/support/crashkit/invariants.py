@@ -6,16 +6,17 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.adapters import generations, keys
-from agent.adapters.store import Recovery, Store
+from agent.crypto import keys
 from agent.errors import AgentError
+from agent.store import generations
+from agent.store.store import Recovery, Store
 from support.crashkit.material import NOW
 from support.crashkit.tree import differences, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
 
 OTHERS = 0o077
 

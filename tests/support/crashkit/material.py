@@ -8,8 +8,8 @@ from functools import cache
 
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from agent.adapters import keys, x509
 from agent.core.values import CredentialSet, KeyAlgorithm, Kind, Manifest, Origin, TrustBundle
+from agent.crypto import keys, x509
 from agent.sandbox.authority import Authority, name
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

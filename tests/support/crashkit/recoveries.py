@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from agent.adapters.store import Store
-from agent.core import reserve
-from agent.core.plain import PlainError
-from agent.core.records import decode_record
-from agent.core.reserve import LACKING
+from agent.core.change import reserve
+from agent.core.change.records import decode_record
+from agent.core.change.reserve import LACKING
+from agent.core.jsonio import PlainError
 from agent.errors import AgentError
+from agent.store.store import Store
 from support import campaigns
 from support.crashkit import campaign, invariants, stepper
 from support.crashkit.alice import Recorder, crash_states

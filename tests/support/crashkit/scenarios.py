@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from agent.adapters.reserve import NAME
-from agent.adapters.store import Store
 from agent.core.values import Kind
+from agent.store.reserve import NAME
+from agent.store.store import Store
 from support.crashkit import scripts
 from support.crashkit.material import NOW
 from support.crashkit.scripts import Plan, Verdict

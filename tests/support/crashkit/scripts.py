@@ -13,9 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.adapters.store import Store
-from agent.core.failure import Failure, FailureClass
-from agent.core.lifecycle import (
+from agent.core.change.lifecycle import (
     Activated,
     CertificateIssued,
     ChangeRecord,
@@ -35,9 +33,11 @@ from agent.core.lifecycle import (
     RolledBack,
     advance,
 )
-from agent.core.records import encode_record
+from agent.core.change.records import encode_record
+from agent.core.failure.failure import Failure, FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import AgentError
+from agent.store.store import Store
 from support.crashkit import marks
 from support.crashkit.marks import Mark
 from support.crashkit.material import NOW, THING, material

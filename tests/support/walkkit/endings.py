@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import device_policy

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from agent.adapters import x509
-from agent.adapters.clock import SystemClock
-from agent.adapters.materials import SoftwareMaterials
-from agent.adapters.store import Store
-from agent.compose import engine_settings
+from agent.change.engine import Engine
+from agent.change.world import World
 from agent.config import load
-from agent.core.decide import Limits
+from agent.core.change.decide import Limits
 from agent.core.values import Kind, Origin, Provenance, TrustSource
-from agent.engine import Engine
+from agent.crypto import x509
+from agent.crypto.materials import SoftwareMaterials
+from agent.operations.wiring import engine_settings
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.simulator import SimulatedEndpoint
-from agent.world import World
+from agent.store.store import Store
+from agent.system.clock import SystemClock
 from support import signing
 
 if TYPE_CHECKING:

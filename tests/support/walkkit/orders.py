@@ -10,7 +10,7 @@ from subprocess import TimeoutExpired
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from agent.adapters.dirwatch import open_directory_watch
+from agent.system.inotify import open_directory_watch
 from support.gateway import Ran
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from agent.adapters.store import Store
 from agent.errors import StoreError
 from agent.sandbox.authority import AWS_NOT_AFTER, fingerprint, key_to_pem, name
 from agent.sandbox.policies import device_policy
+from agent.store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

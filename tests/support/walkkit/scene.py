@@ -10,10 +10,10 @@ from subprocess import TimeoutExpired
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
 
-from agent.adapters.store import Store
 from agent.errors import StoreError
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.cloud import Status
+from agent.store.store import Store
 from support.daemon import CLIENT_ID, RunningDaemon
 from support.gateway import Gateway, Ran
 from support.walkkit import pairs
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agent.core.lifecycle import Phase
+    from agent.core.change.lifecycle import Phase
     from support.walkkit.factory import Start
     from support.walkkit.pairs import Found
 

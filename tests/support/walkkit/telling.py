@@ -8,8 +8,8 @@ from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 
-from agent.adapters.store import Store
 from agent.errors import StoreError
+from agent.store.store import Store
 from support.walkkit import pairs, steps
 from support.walkkit.endings import Rung
 from support.walkkit.factory import BUDGET
@@ -18,7 +18,7 @@ from support.walkkit.scene import Breach, Scene
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
     from support.walkkit.endings import Ending
     from support.walkkit.factory import Start
     from support.walkkit.steps import Step

@@ -16,20 +16,20 @@ from agent.cli import check
 from agent.cli.output import Output
 from agent.cli.parser import parse
 from agent.config import Config, load
-from agent.core import diagnosis
-from agent.core.diagnosis import CHECKS, Line, Verdict
-from agent.core.exits import Exit
-from agent.core.plain import to_plain
+from agent.core.exit_codes import Exit
+from agent.core.jsonio import to_plain
+from agent.core.report import checks
+from agent.core.report.checks import CHECKS, Line, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FINE = {name: diagnosis.ok(name, "Fine.") for name in CHECKS}
-BROKEN = diagnosis.failure("tcp", "unreachable", "No way.", "Find one.", Exit.UNAVAILABLE)
-IDLE = diagnosis.failure("daemon", "no-daemon", "None runs.", "Start it.")
-ODD = diagnosis.warning("tls", "tls-1.3-only", "Only one.", "Choose two.")
-UNSEEN = diagnosis.skipped("server", "something before it has failed")
+FINE = {name: checks.ok(name, "Fine.") for name in CHECKS}
+BROKEN = checks.failure("tcp", "unreachable", "No way.", "Find one.", Exit.UNAVAILABLE)
+IDLE = checks.failure("daemon", "no-daemon", "None runs.", "Start it.")
+ODD = checks.warning("tls", "tls-1.3-only", "Only one.", "Choose two.")
+UNSEEN = checks.skipped("server", "something before it has failed")
 
 
 def carried_out(
@@ -117,7 +117,7 @@ def test_nothing_from_outside_steers_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A name in a stranger's certificate is shown, not obeyed."""
-    carried_out(monkeypatch, diagnosis.failure("server", "wrong-host", "For \x1b[2J\n\x07.", "Check.\x1b]0;"))
+    carried_out(monkeypatch, checks.failure("server", "wrong-host", "For \x1b[2J\n\x07.", "Check.\x1b]0;"))
     said = capsys.readouterr().out
     assert not {"\x1b", "\x07"} & set(said)
 
@@ -195,7 +195,7 @@ REFUSAL = {"event": "error", "message": "Only root may.", "hint": "Use sudo.", "
 
 def test_the_daemon_looks_for_whoever_may_change_things(tmp_path: Path) -> None:
     """Its lines are taken as they are."""
-    told = [diagnosis.ok("connect", "Yes."), diagnosis.failure("permissions", "x", "No.", "Add it.")]
+    told = [checks.ok("connect", "Yes."), checks.failure("permissions", "x", "No.", "Add it.")]
     answer = {"event": "examined", "lines": [to_plain(line) for line in told], "exit": 0}
     with daemon(tmp_path, {"examine": answer}):
         assert check.live(config_of(tmp_path)) == (told, True)

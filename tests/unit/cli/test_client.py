@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.adapters.peers import Role
 from agent.cli.client import LONGEST_LINE, call
-from agent.daemon.control import Client, Control, Request
+from agent.daemon.control_socket import Client, Control, Request
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
+from agent.system.peers import Role
 from support.surroundings import need_root
 
 if TYPE_CHECKING:
@@ -345,7 +345,7 @@ def test_no_descriptor_is_left_open(daemon: Listener, folder: Path) -> None:
 def test_asking_the_daemon_loads_next_to_nothing() -> None:
     """It is what `status` does on a slow gateway, every time."""
     script = (
-        "import sys\nimport agent.cli, agent.core.plain, agent.errors\nbefore = set(sys.modules)\n"
+        "import sys\nimport agent.cli, agent.core.jsonio, agent.errors\nbefore = set(sys.modules)\n"
         "import agent.cli.client\nprint(sorted(set(sys.modules) - before))"
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout

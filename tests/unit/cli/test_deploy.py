@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent import cli
-from agent.adapters.helper import Helper
 from agent.cli import deploy
 from agent.core.dependants import Occasion
+from agent.dependants.helper import Helper
 from agent.errors import CloudError
 from support.surroundings import need_root
 from support.systemd import NOBODY, give, lay, open_place

@@ -11,20 +11,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from agent import cli
-from agent.adapters import imports, x509
-from agent.adapters.store import Store
-from agent.cli import importing, planned
+from agent.cli import importing, submit
 from agent.cli.output import Output
 from agent.cli.parser import parse
-from agent.compose import open_parts
 from agent.config import load
 from agent.core.values import Provenance, TrustSource
+from agent.crypto import import_files, x509
+from agent.operations.wiring import open_parts
 from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
+from agent.store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.core.lifecycle import ChangeRecord
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
 
 NOW = datetime.now(UTC)
@@ -84,7 +84,7 @@ class Desk:
 
     def trust(self, *roots: Authority, replaces: bool = False) -> TrustBundle:
         """Return the anchors that would go with a set."""
-        brought = imports.Brought(credential=None, anchors_pem=b"".join(root.pem for root in roots))
+        brought = import_files.Brought(credential=None, anchors_pem=b"".join(root.pem for root in roots))
         config = load(self.config)
         with open_parts(config, Output(as_json=True), create=True) as parts:
             return importing._trust(config, parts, brought, replaces=replaces)
@@ -249,7 +249,7 @@ def test_a_store_that_stays_busy_is_told(
     """After some patience with a worker of the daemon's, which soon lets go."""
     desk.lay()
     assert desk.run("--thing", "gw-1", "--wait", "0") == 5
-    monkeypatch.setattr(planned, "PATIENCE", 0.3)
+    monkeypatch.setattr(submit, "PATIENCE", 0.3)
     with Store(desk.path / "state") as store:
         store.lock()
         assert desk.run("--thing", "gw-1") == 4

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent import cli
-from agent.adapters.keys import generate
 from agent.cli import support
 from agent.cli.support import scrubbed, without_parameters
 from agent.config import parse
-from agent.core.diagnosis import CHECKS
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.report.checks import CHECKS
 from agent.core.values import KeyAlgorithm, Kind
+from agent.crypto.keys import generate
 from support.rig import Rig
 from support.surroundings import need_root
 

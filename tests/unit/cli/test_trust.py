@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent import cli
-from agent.adapters.store import Store
-from agent.adapters.x509 import read_bundle
-from agent.core.lifecycle import Phase
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
+from agent.crypto.x509 import read_bundle
 from agent.sandbox.authority import Authority, fingerprint
+from agent.store.store import Store
 from support import make, signing
 from support.rig import Rig
 from support.signing import Publisher

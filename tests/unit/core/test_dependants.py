@@ -32,8 +32,8 @@ from agent.core.dependants import (
     trouble,
     with_names,
 )
-from agent.core.failure import FailureClass
-from agent.core.plain import PlainError
+from agent.core.failure.failure import FailureClass
+from agent.core.jsonio import PlainError
 from support.make import FEW, NOW
 
 SET = "ab" * 32

@@ -10,29 +10,30 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 
-from agent.adapters import durable, reserve, traces
-from agent.adapters.clock import monotonic
-from agent.adapters.peers import Role
-from agent.adapters.standing import REPORT
 from agent.config import Config, RotationConfig
-from agent.core import shadow, troubles
-from agent.core.decide import Wait
+from agent.core.change.decide import Wait
+from agent.core.change.lifecycle import ChangeRecord, Dropped, Phase, Retired, advance
+from agent.core.change.records import encode_outcome, encode_record, public
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
-from agent.core.exits import Exit
-from agent.core.failure import FailureClass
-from agent.core.lifecycle import ChangeRecord, Dropped, Phase, Retired, advance
-from agent.core.link import STEADY
-from agent.core.orders import Do, Order
-from agent.core.plain import Node, decode, to_plain
-from agent.core.records import encode_outcome, encode_record, public
-from agent.core.retirement import left_behind
-from agent.core.schedule import LOOK_EVERY, Suggestion
+from agent.core.exit_codes import Exit
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
+from agent.core.jsonio import Node, decode, to_plain
+from agent.core.report import shadow
 from agent.core.values import Kind, Origin
-from agent.daemon.control import Client, Request
-from agent.daemon.hands import HALF
-from agent.daemon.service import Daemon
+from agent.core.when.reconnect import STEADY
+from agent.core.when.retirement import left_behind
+from agent.core.when.schedule import LOOK_EVERY, Suggestion
+from agent.core.worker_protocol import Do, Order
+from agent.daemon.app import Daemon
+from agent.daemon.control_socket import Client, Request
+from agent.daemon.credential_watch import HALF
+from agent.dependants.report_file import REPORT
 from agent.errors import RefusedError
 from agent.sandbox.simulator import SimulatedClock
+from agent.store import durable, fingerprints, reserve
+from agent.system.clock import monotonic
+from agent.system.peers import Role
 from support import make
 from support.fleet import ListLink
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from agent.adapters.link import Link
-    from agent.daemon.control import Client
+    from agent.daemon.control_socket import Client
+    from agent.iotcore.async_client import Link
 
 BOOT_1970 = datetime(1970, 1, 1, 0, 2, tzinfo=UTC)
 
@@ -391,12 +392,13 @@ def test_what_is_touched_while_a_worker_looks_is_looked_at_again(house: House) -
     key = house.config.state_dir / "current" / "key.pem"
     key.write_text("by hand")
     assert [order.do for order in house.look()] == [Do.LOOK]
-    before = traces.of(house.config.state_dir, house.config.foundations)
+    before = fingerprints.of(house.config.state_dir, house.config.foundations)
     key.write_text("by hand, again")
     house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY), traces=before)
     assert [order.do for order in house.orders] == [Do.LOOK] * 2
     house.finish(
-        document=_seen(NOW - 10 * DAY, 8000 * DAY), traces=traces.of(house.config.state_dir, house.config.foundations)
+        document=_seen(NOW - 10 * DAY, 8000 * DAY),
+        traces=fingerprints.of(house.config.state_dir, house.config.foundations),
     )
     assert house.look() == []
 
@@ -700,7 +702,7 @@ def test_a_session_that_is_lost_orders_no_proof_otherwise(
 
 def test_repeated_doubts_hasten_no_proof_on_probation(house: House) -> None:
     """The first suspicion has brought it forward. A change that has put nothing in use may give way to another rung."""
-    failure = troubles.hung_up()
+    failure = failures.hung_up()
     house.change(make.record(Phase.DEPLOYED, prove_at=NOW, retry_at=NOW + 3 * SECOND, failure=failure))
     house.daemon.on_doubt(failure)
     assert house.look() == []

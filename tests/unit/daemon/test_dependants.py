@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from agent.adapters.standing import REPORT
 from agent.config import Config
 from agent.core.dependants import Dependants as Configured
 from agent.core.dependants import Hooks, Report, Step, Unit, encode_report
-from agent.core.orders import Do, Order
+from agent.core.worker_protocol import Do, Order
 from agent.daemon.dependants import EVERY, Dependants
+from agent.dependants.report_file import REPORT
 from support.fleet import HandClock
 from support.make import NOW
 

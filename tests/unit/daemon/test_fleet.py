@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.core import shadow, troubles
-from agent.core.failure import Failure, FailureClass
-from agent.core.jobs import Download
-from agent.core.lifecycle import Phase
-from agent.core.messages import Event
-from agent.core.retirement import Retirement
+from agent.core.change.lifecycle import Phase
+from agent.core.failure import failures
+from agent.core.failure.failure import Failure, FailureClass
+from agent.core.report import shadow
+from agent.core.report.jobs import Download
+from agent.core.report.journal_events import Event
 from agent.core.values import Kind
+from agent.core.when.retirement import Retirement
 from agent.daemon.fleet import POSTPONED
 from support import campaigns
 from support.fleet import DELTA, DOCUMENTS, NOTIFY, THING, HandClock, Malformed, Office, change, described, listed
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator, Mapping
 
-    from agent.core.schedule import Suggestion
+    from agent.core.when.schedule import Suggestion
 
 SEED = 20270301
 GET_JOBS, GET_SHADOW, PUT_SHADOW, RETIRE = "/jobs/get", "/certificate/get", "/certificate/update", "/retire"
@@ -720,11 +721,11 @@ def test_a_retirement_that_was_not_answered_is_not_called_refused(office: Office
 
 def test_the_last_word_counts(office: Office) -> None:
     """A policy was put right and now no rule answers, or a rule that was missing refuses."""
-    policy = troubles.not_authorised("ask for retire")
+    policy = failures.not_authorised("ask for retire")
     for refused in (True, False, True):
         office.fleet.retire(DUE)
         asked = office.link.take(RETIRE)
-        asked.failed(policy if refused else troubles.no_reply("retire"))
+        asked.failed(policy if refused else failures.no_reply("retire"))
 
         assert bool(office.fleet.refused) == refused
         assert bool(office.fleet.unanswered) != refused

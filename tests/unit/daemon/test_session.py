@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from agent.core import troubles
-from agent.core.link import STEADY
+from agent.core.failure import failures
+from agent.core.when.reconnect import STEADY
 from agent.daemon.loop import Loop
 from agent.daemon.session import Session
 from support.fleet import HandClock
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agent.core.failure import Failure
+    from agent.core.failure.failure import Failure
 
 MODULE = "agent.daemon.session"
 
@@ -129,7 +129,7 @@ class Scene:
         self.until_tried()
         self.made[-1].come_up()
         self.pass_time(lasted)
-        self.made[-1].end(troubles.hung_up())
+        self.made[-1].end(failures.hung_up())
 
 
 class Connector:
@@ -192,7 +192,7 @@ def test_a_takeover_that_the_broker_tells_of_is_believed_at_once(scene: Scene) -
     """No ladder is asked: the certificate was accepted."""
     scene.until_tried()
     scene.made[-1].come_up()
-    scene.made[-1].end(troubles.lost("SESSION_TAKEN_OVER"), taken_over=True)
+    scene.made[-1].end(failures.lost("SESSION_TAKEN_OVER"), taken_over=True)
 
     assert scene.session.state == "taken-over"
     assert scene.session.contested == "Another client connected as gw-0042; every client needs an id of its own."
@@ -206,7 +206,7 @@ def test_news_of_the_network_ends_a_wait_for_a_rival_that_was_only_concluded(sce
     scene.session.hurry()
     assert scene.until_tried() < 4
     scene.made[-1].come_up()
-    scene.made[-1].end(troubles.lost("SESSION_TAKEN_OVER"), taken_over=True)
+    scene.made[-1].end(failures.lost("SESSION_TAKEN_OVER"), taken_over=True)
     scene.session.hurry()
     assert scene.until_tried() >= 30
 
@@ -216,7 +216,7 @@ def test_a_refusal_after_a_takeover_is_looked_into(scene: Scene) -> None:
     for _ in range(3):
         scene.brief()
     scene.until_tried()
-    scene.made[-1].end(troubles.hung_up())
+    scene.made[-1].end(failures.hung_up())
 
     assert (scene.session.state, scene.session.contested) == ("down", "")
     assert scene.diary.doubts == ["hung-up"] * 2  # after the second and the fourth in a row
@@ -231,7 +231,7 @@ def test_under_another_client_id_the_rival_is_forgotten(scene: Scene) -> None:
     assert (scene.session.state, scene.session.contested) == ("down", "")
     assert scene.until_tried() < 3
     assert scene.made[-1].client_id == "gw-0042-cert-agent"
-    scene.made[-1].end(troubles.hung_up())
+    scene.made[-1].end(failures.hung_up())
     assert scene.until_tried() < 5, "the delays begin anew"
 
 

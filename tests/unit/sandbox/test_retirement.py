@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.adapters import keys, x509
-from agent.core.failure import FailureClass
+from agent.core.failure.failure import FailureClass
 from agent.core.values import Candidate
+from agent.crypto import keys, x509
 from agent.errors import CloudError
 from agent.sandbox.authority import AWS_NOT_AFTER, Authority, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Entry, Status

@@ -1,0 +1,91 @@
+"""What the engine is given: what the operator wants, and the ports to the world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.core.change.decide import Limits
+from agent.core.when.renewal import RenewalPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agent.core.dependants import Occasion
+    from agent.core.values import Candidate, TrustBundle
+    from agent.ports import Clock, Cloud, Confirmations, Deployment, Materials, Reporter, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provisioning:
+    """How certificates are registered.
+
+    Attributes:
+        template: The fleet provisioning template.
+        parameters: What it is given.
+    """
+
+    template: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator configured, as far as the engine is concerned.
+
+    Attributes:
+        enrollment: For the first certificate; None when this gateway is never to enrol itself.
+        rotation: For the next ones.
+        client_id: The MQTT client id for a thing name.
+        claim: Returns what to connect with before there is a certificate; raises MaterialError or RefusedError.
+        anchors: Returns the trust anchors of a first generation; raises MaterialError.
+        thing_name: The thing this gateway is meant to be, or None to take the cloud's word.
+        limits: Patience and budgets.
+        renewal: When certificates are renewed, and when that is an emergency.
+        keep: How many generations to keep besides current and previous.
+        retire: Whether the cloud is asked to deactivate certificates that were left behind.
+    """
+
+    enrollment: Provisioning | None
+    rotation: Provisioning
+    client_id: Callable[[str], str]
+    claim: Callable[[], Candidate]
+    anchors: Callable[[], TrustBundle]
+    thing_name: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    renewal: RenewalPolicy = field(default_factory=RenewalPolicy)
+    keep: int = 3
+    retire: bool = True
+
+
+class NoDependants:
+    """The dependants of a gateway on which no other program needs to be told."""
+
+    def take_up(self, occasion: Occasion) -> None:
+        """See `agent.ports.Deployment`."""
+
+
+class NoConfirmations:
+    """A gateway whose application says nothing."""
+
+    def expect(self) -> None:
+        """See `agent.ports.Confirmations`."""
+
+    def given(self, _generation: int) -> bool:
+        """See `agent.ports.Confirmations`."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The ports, and chance."""
+
+    clock: Clock
+    store: Store
+    cloud: Cloud
+    materials: Materials
+    reporter: Reporter
+    chance: Callable[[], float]
+    new_id: Callable[[], str]
+    dependants: Deployment = field(default_factory=NoDependants)
+    confirmations: Confirmations = field(default_factory=NoConfirmations)

@@ -1,0 +1,120 @@
+"""How the end of a change is told, by whoever carried it out: the command itself or the daemon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.core.change.lifecycle import Phase
+from agent.core.exit_codes import Exit
+from agent.core.report.status import instant
+from agent.core.text import clock_time
+
+if TYPE_CHECKING:
+    from agent.cli.output import Output
+
+
+def tell_rehearsal(output: Output, text: str) -> None:
+    """Say what a real rotation would do."""
+    if output.as_json:
+        output.emit({"event": "rehearsal", "text": text, "exit": Exit.DONE})
+    else:
+        output.line(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How an order ended, or what it waits for.
+
+    Attributes:
+        change: The change, as `agent.core.change.records.public` has it.
+        current: The generation in use, or None.
+        code: The exit code.
+        wait: Code and end of the wait, or None when it has ended.
+        postponed: Whether what was ordered is begun only once this change has ended.
+        locked_out: Why no set of this gateway is accepted, and what helps; None when that is not so.
+    """
+
+    change: dict[str, Any]
+    current: int | None
+    code: Exit
+    wait: dict[str, Any] | None = None
+    postponed: bool = False
+    locked_out: tuple[str, str] | None = None
+
+
+def tell_outcome(output: Output, end: Ending) -> None:
+    """Say how an order ended, or what it waits for, and what is in use now."""
+    if output.as_json:
+        told = {"event": "outcome", "change": end.change, "wait": end.wait, "current": end.current, "exit": end.code}
+        told |= {"postponed": True} if end.postponed else {}
+        told |= dict(zip(("why", "remedy"), end.locked_out, strict=True)) if end.locked_out else {}
+        output.emit(told)
+        return
+    if end.locked_out is not None:
+        output.line(sentence(*end.locked_out))
+    after = " Nothing else was begun yet: run the command again once it has ended." if end.postponed else ""
+    output.line(f"{_summary(end.change, end.wait)} {_in_use(end.current)}{after}")
+
+
+def tell_repeated(output: Output, end: Ending) -> None:
+    """Say that the order was carried out before, and how it ended: its end had not been told."""
+    if output.as_json:
+        told = {"event": "outcome", "change": end.change, "wait": None, "current": end.current}
+        output.emit({**told, "repeated": True, "exit": end.code})
+        return
+    at = clock_time(instant(end.change["entered_at"]))
+    output.line(
+        f"{_summary(end.change, None)} {_in_use(end.current)} That was the end of the earlier order, at {at}; nothing "
+        "more was begun. Give the order again if you want another one."
+    )
+
+
+def tell_locked_out(output: Output, why: str, remedy: str, code: Exit) -> None:
+    """Say that no set of this gateway is accepted, and what a person can do."""
+    if output.as_json:
+        output.emit({"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code})
+    else:
+        output.line(f"Nothing was changed. {sentence(why, remedy)}")
+
+
+def sentence(why: str, remedy: str) -> str:
+    """Return a reason and what helps as sentences."""
+    return f"{why[:1].upper()}{why[1:]}. {remedy}".rstrip()
+
+
+def _in_use(current: int | None) -> str:
+    return f"Generation {current} is in use." if current else "There is no usable set on this gateway."
+
+
+def _summary(change: dict[str, Any], wait: dict[str, Any] | None) -> str:
+    if wait is not None:
+        return _waiting(wait["code"], change, clock_time(instant(wait["until"])))
+    failure = change.get("failure")
+    why = f" {failure['message']} {failure.get('remedy', '')}".rstrip() if failure else ""
+    name = f"{change['kind']} {change['id']}"
+    match change["phase"]:
+        case Phase.COMMITTED:
+            without = (change.get("degraded") or {}).get("message", "")
+            return f"Done: {name} is committed{f', without this: {without}' if without else '.'}"
+        case Phase.ROLLED_BACK:
+            return f"Rolled back: {name}.{why}"
+        case _:
+            return f"Not done: {name} was given up.{why}"
+
+
+def _waiting(code: str, change: dict[str, Any], until: str) -> str:
+    name = f"{change['kind']} {change['id']}"
+    match code:
+        case "probation" if change.get("confirm_until") and not change.get("confirmed_at"):
+            asked = clock_time(instant(change["confirm_until"]))
+            return f"Active: {name} waits for confirmation until {asked}: `iot-cert confirm`."
+        case "probation":
+            return f"Active: {name} is on probation; the daemon or the next command ends it."
+        case "budget":
+            return f"Refused: {name} waits until {until}, since the daily limit is used up."
+        case _:
+            return (
+                f"Not yet: {name} is kept in phase {change['phase']} and may be tried again from {until}; "
+                "run the command again to go on."
+            )

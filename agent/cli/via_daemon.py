@@ -1,0 +1,340 @@
+"""The verbs through the daemon: the request, what it says meanwhile, and the exit code. None where no daemon runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.client import call, listens
+from agent.cli.follow import worth_waiting
+from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
+from agent.core.exit_codes import Exit
+from agent.core.report.status import instant
+from agent.core.text import clock_time, duration
+from agent.errors import AgentError, CloudError, RefusedError
+from agent.ports import Progress
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator
+
+    from agent.change.engine import Engine
+    from agent.cli.output import Output
+    from agent.config import Config
+    from agent.core.when.retirement import Retirement
+
+
+def ask(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
+    """Send a request to the daemon of this configuration; None when none runs.
+
+    Raises:
+        AgentError: There is one, and it cannot be talked to.
+    """
+    return call(str(config.control_socket), request)
+
+
+def stay_out(config: Config) -> None:
+    """Refuse to work on the state directory behind the back of a daemon that this configuration does not reach.
+
+    For the verbs that do a thing themselves where no daemon runs. What they change would be news to that daemon, and
+    what they connect with would end its connection.
+
+    Raises:
+        RefusedError: There is such a daemon.
+    """
+    from agent.system import locks  # noqa: PLC0415 - only the verbs that act need it
+
+    held = locks.held(config.state_dir / locks.DAEMON)
+    if held is None or listens(str(config.control_socket)):
+        return
+    raise RefusedError(
+        f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}.",
+        hint="Give the configuration that it runs with (--config), or stop it; if it is just starting, try again.",
+    )
+
+
+def one(config: Config, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the daemon's last word to a request; None when no daemon runs.
+
+    Raises:
+        Told: It refused.
+    """
+    messages = ask(config, request)
+    if messages is None:
+        return None
+    *_, last = messages
+    if last["event"] == "error":
+        raise Told(last)
+    return last
+
+
+class Told(AgentError):  # noqa: N818 - it is what was told
+    """An error that the daemon told, with its exit code."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        super().__init__(str(message.get("message", "")), hint=str(message.get("hint", "")))
+        self.exit = int(message.get("exit", 1))
+
+
+def change(config: Config, arguments: argparse.Namespace, output: Output) -> Exit | None:
+    """Have the daemon make a change and follow it.
+
+    Raises:
+        AgentError: The daemon refuses it, or cannot be talked to.
+    """
+    rehearse = getattr(arguments, "dry_run", False)
+    request = {
+        "verb": "rehearse" if rehearse else arguments.verb,
+        "reason": getattr(arguments, "reason", ""),
+        "no_wait": arguments.no_wait and not rehearse,
+        "give_up": getattr(arguments, "give_up", False),
+    }
+    messages = ask(config, request)
+    return None if messages is None else _Follow(arguments, output).through(messages)
+
+
+def go_on(config: Config, arguments: argparse.Namespace, output: Output) -> Exit | None:
+    """Have the daemon carry on the change that was just planned, and follow it; None when no daemon runs.
+
+    Raises:
+        AgentError: The daemon refuses it, or cannot be talked to.
+    """
+    messages = ask(config, {"verb": "go-on", "no_wait": arguments.no_wait})
+    return None if messages is None else _Follow(arguments, output).through(messages)
+
+
+class _Follow:
+    """Tells what comes, and leaves when patience is used up; the daemon goes on by itself."""
+
+    def __init__(self, arguments: argparse.Namespace, output: Output) -> None:
+        self._patience = None if arguments.wait is None else timedelta(seconds=arguments.wait)
+        self._output = output
+        self._since: tuple[str, datetime] | None = None
+
+    def through(self, messages: Iterator[dict[str, Any]]) -> Exit:
+        for message in messages:
+            code = self._meet(message)
+            if code is not None:
+                return code
+        raise AgentError("The daemon said nothing about how it ended.", hint="`iot-cert status` shows how things are.")
+
+    def _meet(self, message: dict[str, Any]) -> Exit | None:
+        match message["event"]:
+            case "progress":
+                self._output.report(_progress(message))
+            case "waiting":
+                return self._wait(message)
+            case "begun":
+                self._begun(message)
+                return Exit.DONE
+            case "rehearsal":
+                tell_rehearsal(self._output, message["text"])
+                return Exit(message["exit"])
+            case "outcome":
+                code = Exit(message["exit"])
+                tell = tell_repeated if message.get("repeated") else tell_outcome
+                tell(self._output, Ending(change=message["change"], current=message.get("current"), code=code))
+                return code
+            case "locked-out":
+                code = Exit(message["exit"])
+                tell_locked_out(self._output, message["why"], message["remedy"], code)
+                return code
+            case "nothing":
+                self._output.emit(message) if self._output.as_json else self._output.line(message["text"])
+                return Exit(message["exit"])
+            case "error":
+                raise Told(message)
+            case _:
+                pass
+        return None
+
+    def _begun(self, message: dict[str, Any]) -> None:
+        if self._output.as_json:
+            self._output.emit(message)
+        else:
+            self._output.line(f"Change {message['change']} goes on in the daemon; `iot-cert status` shows it.")
+
+    def _wait(self, message: dict[str, Any]) -> Exit | None:
+        wait, now = message["wait"], _now()
+        phase = message["change"]["phase"]
+        if self._since is None or self._since[0] != phase:
+            self._since = (phase, now)
+        until, failure = instant(wait["until"]), wait.get("failure") or {}
+        if worth_waiting(wait["code"], _shown(failure), until - self._since[1], self._patience):
+            left = duration(max(until - now, timedelta()))
+            text = f"Trying again in {left}." if failure else f"{wait['why'][:1].upper()}{wait['why'][1:]} ({left})."
+            self._output.report(Progress(at=now, code="wait", text=text))
+            return None
+        code = Exit(message["would_exit"])
+        waits = {"code": wait["code"], "until": wait["until"]}
+        shut = message.get("locked_out")
+        end = Ending(
+            change=message["change"],
+            current=message.get("current"),
+            code=code,
+            wait=waits,
+            postponed=bool(message.get("postponed")),
+            locked_out=(shut["why"], shut["remedy"]) if shut else None,
+        )
+        tell_outcome(self._output, end)
+        return code
+
+
+def _shown(failure: dict[str, Any]) -> tuple[str | None, str | None]:
+    return failure.get("kind"), failure.get("code")
+
+
+def _progress(message: dict[str, Any]) -> Progress:
+    return Progress(
+        at=instant(message["at"]), code=message["code"], text=message["text"], change=message.get("change", "")
+    )
+
+
+def _now() -> datetime:
+    from agent.system.clock import SystemClock  # noqa: PLC0415 - only here
+
+    return SystemClock().now()
+
+
+def pause(config: Config, until: datetime, reason: str, output: Output) -> Exit:
+    """Pause scheduled changes, with the daemon or without.
+
+    Raises:
+        AgentError: It is refused, or cannot be made durable.
+    """
+    from agent.core.when.schedule import Pause  # noqa: PLC0415
+    from agent.store import ownership, pauses  # noqa: PLC0415
+
+    told = one(config, {"verb": "pause", "until": until.astimezone(UTC).isoformat(), "reason": reason})
+    if told is None:
+        stay_out(config)
+        ownership.become_owner(config.state_dir)
+        pauses.write(config.state_dir, Pause(until=until, reason=reason))
+    _say(output, "paused", f"Scheduled changes are held until {clock_time(until)}; `iot-cert resume` ends that.")
+    return Exit.DONE
+
+
+def resume(config: Config, output: Output) -> Exit:
+    """End a pause, with the daemon or without.
+
+    Raises:
+        AgentError: It is refused, or cannot be made durable.
+    """
+    from agent.store import ownership, pauses  # noqa: PLC0415
+
+    if one(config, {"verb": "resume"}) is None:
+        stay_out(config)
+        ownership.become_owner(config.state_dir)
+        pauses.clear(config.state_dir)
+    _say(output, "resumed", "Scheduled changes are not held any more.")
+    return Exit.DONE
+
+
+def _say(output: Output, event: str, text: str) -> None:
+    if output.as_json:
+        output.emit({"event": event, "exit": Exit.DONE})
+    else:
+        output.line(text)
+
+
+def retire(config: Config, output: Output, *, now: bool) -> Exit:
+    """Ask for the retirement of every certificate that is left behind, now instead of after the grace.
+
+    Args:
+        config: The configuration.
+        output: Where to.
+        now: Whether also of those that other programs of this gateway may use still.
+
+    Raises:
+        AgentError: It is refused, or some are left since other programs may use them.
+    """
+    told = one(config, {"verb": "retire", "now": now})
+    if told is None:
+        _retire_here(config, output, now=now)
+    _say(output, "retired", "No certificate is left to be retired.")
+    return Exit.DONE
+
+
+def _retire_here(config: Config, output: Output, *, now: bool) -> None:
+    from agent.core import timekeeping  # noqa: PLC0415
+    from agent.core.when import retirement  # noqa: PLC0415
+    from agent.operations.snapshot import look, retirements  # noqa: PLC0415
+    from agent.operations.wiring import open_parts  # noqa: PLC0415
+
+    stay_out(config)
+    if not config.rotation.retire:
+        raise retirement.not_asked_for()
+    with open_parts(config, output) as parts:
+        found = parts.engine.recover()
+        if found is not None:
+            raise AgentError(
+                f"Change {found.id} is in flight; it comes first.", hint="`iot-cert rotate` goes on with it."
+            )
+        reading = timekeeping.read(
+            parts.clock.now(), synchronised=parts.clock.synchronised(), floors=parts.store.floors()
+        )
+        left = retirements(config, look(parts.store, reading))
+        _ask_for(parts.engine, [replace(due, waits_for=()) for due in left] if now else left)
+
+
+def _ask_for(engine: Engine, left: Iterable[Retirement]) -> None:
+    """Ask for one after the other; a refusal holds up no other, while no answer would be none for the next, too."""
+    from agent.core.when import retirement  # noqa: PLC0415
+
+    refusals = []
+    for due in left:
+        if due.waits_for:
+            continue
+        try:
+            engine.retire(due)
+        except CloudError as error:
+            told = f"{due.certificate_id[: retirement.SHOWN_ID]} is not retired: {error}"
+            if not retirement.is_refusal(error.failure):
+                raise CloudError(replace(error.failure, message=told)) from error
+            refusals.append(told)
+    if refusals:
+        raise RefusedError("\n".join(refusals), hint="`iot-cert retire --drop ID` has one not asked for any more.")
+    held = retirement.spared(left)
+    if held is not None:
+        raise held
+
+
+def drop(config: Config, certificate: str, output: Output) -> Exit:
+    """Have a certificate not asked to be retired any more, with the daemon or without.
+
+    Raises:
+        AgentError: There is not one certificate whose id begins so, or it cannot be made durable.
+    """
+    told = one(config, {"verb": "drop", "certificate": certificate})
+    text = str(told["text"]) if told is not None else _drop_here(config, certificate, output)
+    if output.as_json:
+        output.emit({"event": "dropped", "text": text, "exit": Exit.DONE})
+    else:
+        output.line(text)
+    return Exit.DONE
+
+
+def _drop_here(config: Config, certificate: str, output: Output) -> str:
+    from agent.operations.wiring import open_parts  # noqa: PLC0415
+
+    with open_parts(config, output) as parts:
+        parts.engine.recover()
+        return parts.engine.drop(certificate)
+
+
+def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+    """Carry out pause, resume or retire.
+
+    Raises:
+        AgentError: It is refused.
+    """
+    match arguments.verb:
+        case "pause":
+            return pause(config, _now() + timedelta(seconds=arguments.duration), arguments.reason, output)
+        case "resume":
+            return resume(config, output)
+        case _ if arguments.drop is not None:
+            return drop(config, arguments.drop, output)
+        case _:
+            return retire(config, output, now=arguments.now)

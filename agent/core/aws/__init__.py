@@ -1,0 +1,1 @@
+"""Names and limits of AWS IoT Core: endpoints, topics, client ids, what a reply may hold."""

@@ -1,0 +1,548 @@
+"""What a change does next, and what a failure means for it. Pure decisions; the sentences for people live here too.
+
+`next_action` looks at the record and the facts and names one action. `after_failure` turns a failure of that action
+into the event that records it. Between them they hold every rule about patience, budgets and giving up:
+
+* A failure that is not decisive ends nothing that has been prepared: the change is kept and tried again.
+* Before a generation exists, refusals end the change once patience is used up: nothing was activated, nothing is lost.
+* A refusal of a fresh credential is believed only after `Limits.refusal_patience`, "not authorised" only after
+  `Limits.policy_patience`, because activation and policies need time to spread (developer guide, "AWS IoT Core
+  policies": six to eight minutes). A set on probation that was accepted before is left sooner; see
+  `agent.core.change.probation`.
+* A change that crash-loops stops itself: before activation it is rejected and its generation set aside. After
+  activation it slows down, since a crash of the agent says nothing against the credential, but only to a try every few
+  minutes: the set in use may be one that does not work, and no guard keeps such a set.
+* A rotation ends when the set that it starts from is not whole any more: from there it can never ask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent.core.change import probation
+from agent.core.change.lifecycle import (
+    NOTHING_ISSUED,
+    ChangeRecord,
+    Condemned,
+    Deployed,
+    Doubted,
+    Event,
+    KeyLost,
+    Phase,
+    Registered,
+    Rejected,
+    RequestFailed,
+    StepFailed,
+    TokenExpired,
+    waits_for_word,
+)
+from agent.core.failure.failure import OF_THE_SET, POLICY_PATIENCE, Failure, FailureClass
+from agent.core.failure.retry import LONGEST_DELAY, retry_delay
+from agent.core.jsonio import to_plain
+from agent.core.text import clock_time, duration
+from agent.core.values import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.core.timekeeping import Reading
+
+# AWS deletes a certificate that was not registered within an hour (developer guide, "Device provisioning MQTT
+# API"). Five minutes are left for the registration itself and for two clocks that differ.
+TOKEN_LIFETIME = timedelta(minutes=55)
+
+DAY = timedelta(days=1)
+
+# How long anchors that do not verify the endpoint are tried again while no others verify it either: a captive portal's
+# log-in may take that long.
+ANCHORS_PATIENCE = timedelta(minutes=10)
+
+# After a first request that may have been carried out unheard; each further one waits four times as long.
+LOST_REQUEST = timedelta(seconds=15)
+
+_SMALL_STEP = timedelta(minutes=1)
+
+# How long a change whose set is in use rests after a start without progress, once there were too many of them: longer
+# each time, and never so long that a set which is refused keeps the gateway cut off.
+CRASH_PAUSE = timedelta(seconds=30)
+LONGEST_CRASH_PAUSE = timedelta(minutes=3)
+
+SOURCE_LOST = "source-lost"  # the code of a rotation whose base is damaged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The patience and the budgets of a change.
+
+    Attributes:
+        daily_limit: Certificates asked for in 24 hours, over all changes.
+        requests_per_change: Certificates asked for by one change before it is given up.
+        resumes: Starts without progress before a change counts as crash-looping.
+        policy_patience: How long "not authorised" may be the spreading of policies.
+        refusal_patience: How long a refusal may be the spreading of an activation.
+        probation: The trial period after activation.
+        check_every: The longest time between two proofs in probation.
+        dependants_patience: How long a dependant that fails is tried again before that counts.
+        confirm: How long the word is waited for that a new set works; None where none is asked for.
+    """
+
+    daily_limit: int = 4
+    requests_per_change: int = 3
+    resumes: int = 10
+    policy_patience: timedelta = timedelta(seconds=POLICY_PATIENCE)
+    refusal_patience: timedelta = timedelta(minutes=1)
+    probation: timedelta = timedelta(minutes=10)
+    check_every: timedelta = timedelta(minutes=1)
+    dependants_patience: timedelta = timedelta(minutes=2)
+    confirm: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a decision rests on besides the record.
+
+    Attributes:
+        clock: The wall clock and whether to believe it.
+        current: The generation `current` points at, or None.
+        expected_thing: The thing this gateway is, from the current set or the configuration; None when unknown.
+        requests: When certificates were asked for by earlier changes, as far as the history tells.
+        base_whole: Whether the generation that the change starts from is whole.
+        base_accepted: Whether the base got through where the change's own set has just failed.
+    """
+
+    clock: Reading
+    current: int | None = None
+    expected_thing: str | None = None
+    requests: tuple[datetime, ...] = ()
+    base_whole: bool = True
+    base_accepted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """What to do next. `why` is a sentence for people."""
+
+    why: str
+
+
+class GenerateKey(Action):
+    """Prove that the store has room, then make key and request durable."""
+
+
+class BeginRequest(Action):
+    """Record that a certificate is about to be asked for."""
+
+
+class RequestCertificate(Action):
+    """Ask for a certificate and accept or refuse what comes back."""
+
+
+class RegisterThing(Action):
+    """Register the certificate in hand."""
+
+
+class AssumeRegistered(Action):
+    """Registration was sent, its answer was lost and the token is spent: go on, and let the proof decide."""
+
+
+class DropCertificate(Action):
+    """The certificate in hand was not registered in time; begin again with a new key."""
+
+
+class PrepareGeneration(Action):
+    """Write the generation."""
+
+
+class Prove(Action):
+    """Connect with the prepared set and have an authorised request answered."""
+
+
+class Activate(Action):
+    """Point `current` at the generation."""
+
+
+class Deploy(Action):
+    """Make the dependants use the new set."""
+
+
+class HoldProbation(Action):
+    """Prove the active set again; the trial period goes on."""
+
+
+class EndProbation(Action):
+    """Prove the active set a last time; then it is final."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unconfirmed(Action):
+    """Give the active set up if the base connects, since no word confirmed it; else prove it a last time."""
+
+    failure: Failure
+
+
+class RollBack(Action):
+    """Point `current` at the base generation again."""
+
+
+class Finish(Action):
+    """Write the outcome to the history and clear the change away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject(Action):
+    """Give the change up before it activates anything."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait(Action):
+    """Do nothing before `until`.
+
+    Attributes:
+        until: When to look again, at the latest.
+        failure: The failure that is being waited out, or None in an ordinary wait.
+        code: A short stable name of the reason: ``retry``, ``clock``, ``budget``, ``probation``, ``crash-loop``.
+    """
+
+    until: datetime
+    code: str
+    failure: Failure | None = None
+
+
+def next_action(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
+    """Return the one thing to do next for the change."""
+    if record.phase.ended:
+        return Finish(why=f"the change is {record.phase}")
+    if record.condemned is not None and not _still_waiting(record, facts.clock.now):
+        return RollBack(why=f"the new set was refused ({record.condemned.message}), the previous one is put back")
+    if record.kind is Kind.ROTATE and record.phase in ASKS_WITH_THE_BASE and not facts.base_whole:
+        return Reject(why="the set that it starts from is damaged", failure=source_lost(record))
+    return _hold_back(record, facts, limits) or _next_step(record, facts, limits)
+
+
+def source_lost(record: ChangeRecord) -> Failure:
+    """Return the failure of a rotation that has no whole set to ask with any more."""
+    return Failure(
+        kind=FailureClass.CREDENTIAL,
+        code=SOURCE_LOST,
+        message=f"Generation {record.base}, which this rotation starts from, is damaged, so it cannot ask for more.",
+        remedy="Another way to a set that works is looked for.",
+        decisive=True,
+    )
+
+
+def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | None:
+    now = facts.clock.now
+    if not facts.clock.believable:
+        return Wait(
+            why=f"the clock shows {now:%Y-%m-%d}, which cannot be; nothing is judged before it is set",
+            until=now + timedelta(seconds=30),
+            code="clock",
+        )
+    if _still_waiting(record, now):
+        assert record.retry_at is not None  # noqa: S101 - _still_waiting implies it
+        why = record.failure.message if record.failure else "the last try failed"
+        return Wait(why=f"{why} Next try at {clock_time(record.retry_at)}.", until=record.retry_at,
+                    code="retry", failure=record.failure)  # fmt: skip
+    if record.resumes > limits.resumes:
+        return _crash_loop(record, facts, limits)
+    return None
+
+
+def _still_waiting(record: ChangeRecord, now: datetime) -> bool:
+    if record.retry_at is None:
+        return False
+    # A clock that was set back must not turn a short delay into years.
+    return now < record.retry_at <= now + timedelta(seconds=LONGEST_DELAY)
+
+
+def _crash_loop(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | None:
+    now = facts.clock.now
+    stops = f"The agent stopped {record.resumes} times in phase {record.phase} without getting any further."
+    if not _in_use(record, facts):
+        remedy = "The change was given up and its generation set aside; read the journal before the next one."
+        failure = Failure(kind=FailureClass.STORE, code="crash-loop", message=stops, remedy=remedy)
+        return Reject(why="the change crash-loops", failure=failure)
+    pause = min(CRASH_PAUSE * (record.resumes - limits.resumes), LONGEST_CRASH_PAUSE)
+    until = (record.resumed_at or now) + pause
+    if now < until <= now + pause:  # a clock that was set back must not turn minutes into years
+        return Wait(why=f"{stops} Next try at {clock_time(until)}.", until=until, code="crash-loop")
+    return None
+
+
+def _next_step(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
+    match record.phase:
+        case Phase.PLANNED:
+            return GenerateKey(why="a new private key is made on this device")
+        case Phase.KEY_READY:
+            return _ask(record, facts, limits)
+        case Phase.REQUESTED:
+            return RequestCertificate(why="the cloud is asked for a certificate for the new key")
+        case Phase.ISSUED:
+            return _register(record, facts)
+        case Phase.REGISTERED:
+            return PrepareGeneration(why=f"generation {record.generation} is written")
+        case Phase.PREPARED:
+            return Prove(why=f"generation {record.generation} must connect before it is used")
+        case Phase.PROVEN:
+            return Activate(why=f"generation {record.generation} is proven and becomes current")
+        case Phase.ACTIVE if probation.is_doubted(record, facts.clock.now):
+            return HoldProbation(why="the new set is proven again, since it may be refused")
+        case Phase.ACTIVE:
+            return Deploy(why="dependants take up the new set")
+        case _:
+            return _probation(record, facts, limits)
+
+
+def _ask(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
+    wait = budget_wait((*facts.requests, *record.requests), facts.clock.now, limits)
+    return wait or BeginRequest(why="key and request are durable")
+
+
+def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> Wait | None:
+    """Return the wait that the daily limit imposes after these requests, or None when one more may be made now."""
+    recent = sorted(at for at in requests if abs(now - at) < DAY)
+    if len(recent) < limits.daily_limit:
+        return None
+    until = recent[-limits.daily_limit] + DAY
+    why = (
+        f"{len(recent)} certificates were asked for within 24 hours and the limit is {limits.daily_limit}; "
+        f"the next may be asked for at {clock_time(until)}"
+    )
+    return Wait(why=why, until=until, code="budget")
+
+
+def plainly(action: Action) -> dict[str, Any]:
+    """Return an action for the status document."""
+    if isinstance(action, Wait):
+        return {"why": action.why, "code": action.code, "until": to_plain(action.until)}
+    return {"why": action.why, "code": "step"}
+
+
+def stopped(now: datetime) -> Wait:
+    """Return the wait of a change that was told to stop between two steps."""
+    return Wait(why="the agent was told to stop; the change goes on when it starts again", until=now, code="stopped")
+
+
+def _register(record: ChangeRecord, facts: Facts) -> Action:
+    assert record.issued is not None  # noqa: S101 - CertificateIssued is the only way here
+    if abs(facts.clock.now - record.issued.at) < TOKEN_LIFETIME:
+        return RegisterThing(why="the certificate is registered while its ownership token lives")
+    if record.unanswered and facts.expected_thing is not None:
+        # No second certificate is asked for while this one may be good. If it is not, the proof ends the change.
+        return AssumeRegistered(why="registration was sent and never answered; the proof will tell")
+    return DropCertificate(why="the certificate was not registered within the hour; a new key is made")
+
+
+def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
+    now, asked = facts.clock.now, waits_for_word(record)
+    until = record.confirm_until if asked else record.probation_until
+    whole = until - record.entered_at if asked and until else limits.probation
+    # A clock that was set back by more than a little must not turn minutes into years.
+    if until is None or now >= until or until > now + 2 * whole + _SMALL_STEP:
+        if asked:
+            return Unconfirmed(why="the new set was not confirmed in time", failure=probation.unconfirmed(record))
+        return EndProbation(why="probation is over; one more proof makes the new set final")
+    why = f"generation {record.generation} is on probation until {clock_time(until)}"
+    if asked:
+        why = f"generation {record.generation} waits for confirmation until {clock_time(until)}: `iot-cert confirm`"
+    due = min(until, probation.next_proof(record, limits.check_every))
+    if now >= due or due > now + 2 * limits.check_every + _SMALL_STEP:
+        return HoldProbation(why=f"{why}; it is proven again now")
+    return Wait(why=f"{why}; the previous set is kept ready", until=due, code="probation")
+
+
+def deployed(record: ChangeRecord, now: datetime, limits: Limits, problem: Failure | None = None) -> Deployed:
+    """Return the event of dependants that use the new set, as far as they can: probation begins."""
+    confirm = probation.word_within(record, limits)
+    return Deployed(at=now, probation=limits.probation, confirm=confirm, problem=problem)
+
+
+def doubted(record: ChangeRecord, facts: Facts, limits: Limits) -> Doubted | None:
+    """Return the event of a doubt about the set on probation, or None when that brings no proof forward.
+
+    The daemon's session was lost, or refused, in a way that a refused certificate could explain.
+    """
+    action, now = next_action(record, facts, limits), facts.clock.now
+    if not isinstance(action, Wait) or not record.phase.activated or record.condemned is not None:
+        return None
+    elsewhere = action.failure is not None and action.failure.kind in _NOT_THE_PATH
+    if action.code not in {"probation", "retry"} or elsewhere:
+        return None
+    prove_at = probation.proof_on_doubt(record, now)
+    return Doubted(at=now, prove_at=prove_at) if prove_at < action.until else None
+
+
+def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits) -> Event:
+    """Return the event that records `failure` of the present step.
+
+    Args:
+        record: The change.
+        failure: What went wrong, already judged against a control where one was needed.
+        facts: The same facts that chose the step.
+        jitter: A number in [0, 1) for the retry delay.
+        limits: Patience and budgets.
+    """
+    now = facts.clock.now
+    if not facts.clock.believable:
+        failure = _blame_clock(failure)
+    if failure.code == "token-invalid" and record.phase is Phase.ISSUED:
+        return _token_refused(record, facts)
+    if failure.code == "key-lost":
+        retry_at = now + timedelta(seconds=retry_delay(failure.kind, 1, jitter))
+        return KeyLost(at=now, failure=failure, retry_at=retry_at)
+    lasted = has_lasted(record, failure, facts, limits)
+    if lasted and failure.kind is FailureClass.DEPENDANT and record.phase is Phase.ACTIVE and record.condemned is None:
+        return _without_dependant(record, failure, now, limits)
+    if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
+        goes_back = record.phase.activated and record.base is not None
+        return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
+    if failure.decisive:
+        failure = _not_yet(record, failure, facts, limits)
+    retry_at = now + timedelta(seconds=retry_delay(failure.kind, _failed(record, failure) + 1, jitter))
+    if record.phase is Phase.REQUESTED and failure.code not in NOTHING_ISSUED:
+        retry_at = max(retry_at, now + _spaced(record))
+    if record.phase is Phase.REQUESTED:
+        return RequestFailed(at=now, failure=failure, retry_at=retry_at)
+    return StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+def _failed(record: ChangeRecord, failure: Failure) -> int:
+    """Return how often the step failed so far; in use a refusal counts alone, so that it is confirmed soon."""
+    return record.refusals if record.phase.activated and failure.kind in OF_THE_SET else record.attempts
+
+
+def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> Event:
+    """Go back when the dependant's owner wants that and there is something to go back to; else go on and say so."""
+    if failure.decisive and record.base is not None:
+        return Condemned(at=now, failure=failure)
+    return deployed(record, now, limits, replace(failure, decisive=False))
+
+
+def _spaced(record: ChangeRecord) -> timedelta:
+    """Space requests that may each have cost a certificate, so that a bad minute does not use up the day's budget."""
+    factor: int = 4 ** min(max(len(record.requests) - 1, 0), 3)
+    return LOST_REQUEST * factor
+
+
+def _blame_clock(failure: Failure) -> Failure:
+    """An unbelievable clock judges nothing: whatever failed under it is tried again once the clock is set."""
+    remedy = "The agent goes on as soon as the clock is set."
+    return replace(failure, kind=FailureClass.CLOCK, remedy=remedy, decisive=False)
+
+
+def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
+    """A token is refused when it is dead, or when an earlier registration with it got through unanswered."""
+    if record.unanswered and facts.expected_thing is not None:
+        return Registered(at=facts.clock.now, thing_name=facts.expected_thing)
+    return TokenExpired(at=facts.clock.now)
+
+
+def has_lasted(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
+    """Whether there was time enough: for a fresh certificate or policy to spread, for a dependant to come up."""
+    if record.phase.activated and failure.kind in OF_THE_SET and not record.refusals:
+        return False  # one refusal may be a stray; and the patience may have begun with a dependant
+    since = min(record.refused_since or facts.clock.now, facts.clock.now)
+    # A clock that was set back begins the wait anew.
+    return facts.clock.now - since >= _patience(record, failure, facts, limits)
+
+
+def _is_withdrawn(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
+    """Whether a set in use that was accepted before is refused where the base is accepted: no spreading explains it."""
+    return failure.kind in OF_THE_SET and facts.base_accepted and probation.was_accepted(record)
+
+
+def _patience(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> timedelta:
+    if _is_withdrawn(record, failure, facts):
+        return probation.patience(failure, limits)
+    match failure.kind:
+        case FailureClass.POLICY:
+            return limits.policy_patience
+        case FailureClass.CREDENTIAL:
+            return limits.refusal_patience
+        case FailureClass.DEPENDANT:
+            return limits.dependants_patience
+        case _:
+            return timedelta()
+
+
+def _not_yet(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> Failure:
+    patience = _patience(record, failure, facts, limits)
+    if _is_withdrawn(record, failure, facts):
+        lasts = f" after {duration(patience)}" if patience else ""
+        remedy = f"It was accepted before; refused again{lasts}, it is left for generation {record.base}."
+        return replace(failure, decisive=False, remedy=remedy)
+    if not patience:
+        return replace(failure, decisive=False)
+    if failure.kind is FailureClass.DEPENDANT:
+        remedy = f"It is tried again; after {duration(patience)} the change goes back."
+        return replace(failure, decisive=False, remedy=remedy)
+    lasts = duration(patience)
+    remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {lasts}."
+    return replace(failure, decisive=False, remedy=remedy)
+
+
+def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
+    """Whether a failure that has lasted ends the change, or condemns the activated set."""
+    if _unproven(record, failure, facts):
+        return True
+    if record.phase in _BEFORE_A_GENERATION:
+        lasting = failure.decisive or failure.kind is FailureClass.POLICY
+        return lasting or _gives_up_at_once(record, failure, limits)
+    if record.phase.activated:
+        # What is condemned already goes back, however long that takes.
+        return failure.decisive and record.condemned is None
+    # A power cut may have come between moving the link and saying so: what is in use is not rejected.
+    return failure.decisive and not _in_use(record, facts)
+
+
+def _unproven(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
+    """Whether no anchors have verified the endpoint for so long that other changes should have their turn.
+
+    Nothing is refused by that; but a change that waits for ever would keep the ladder, and the bundle that mends it,
+    away.
+    """
+    patience = ANCHORS_PATIENCE if record.kind is Kind.TRUST else DAY
+    waited = facts.clock.now - record.entered_at
+    return failure.kind is FailureClass.SERVER_TRUST and waited >= patience and not _in_use(record, facts)
+
+
+def _gives_up_at_once(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
+    """Whether a failure ends the change however new it is: the source is refused, or the answer is final.
+
+    Only a fresh certificate needs time to spread; the one a change starts from does not.
+    """
+    if record.phase not in _BEFORE_A_GENERATION:
+        return False
+    if failure.kind is FailureClass.PROTOCOL:
+        return _asked_enough(record, failure, limits)
+    return failure.decisive and failure.kind is not FailureClass.POLICY
+
+
+def _in_use(record: ChangeRecord, facts: Facts) -> bool:
+    return record.phase.activated or (record.phase is Phase.PROVEN and facts.current == record.generation)
+
+
+def _asked_enough(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
+    return failure.code in FINAL_CODES or len(record.requests) >= limits.requests_per_change
+
+
+# Phases in which nothing was asked for yet, and the next connection is made with the base's own certificate. Later ones
+# may have a session open, which the disk does not matter to.
+ASKS_WITH_THE_BASE = {Phase.PLANNED, Phase.KEY_READY}
+
+_BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
+
+# What a proof waits for that a session which is lost says nothing about.
+_NOT_THE_PATH = {FailureClass.THROTTLED, FailureClass.CLOCK, FailureClass.STORE}
+
+# Answers of the service that asking again cannot change.
+FINAL_CODES = frozenset({"request-refused", "wrong-thing"})
+
+
+def requests_of(records: Iterable[ChangeRecord]) -> tuple[datetime, ...]:
+    """Return when certificates were asked for, over several changes."""
+    return tuple(at for record in records for at in record.requests)

@@ -1,0 +1,72 @@
+"""The exit codes, and which one an outcome or an error has."""
+
+from __future__ import annotations
+
+import errno
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.errors import AgentError, BundleError, CloudError, ConfigError, RefusedError, StoreBusyError
+
+if TYPE_CHECKING:
+    from agent.core.change.decide import Wait
+    from agent.core.change.lifecycle import ChangeRecord
+
+
+class Exit(IntEnum):
+    """What a program that calls this command learns."""
+
+    DONE = 0  # done, or healthy
+    DEGRADED = 1  # the change failed and the previous set is in use, or something needs attention
+    USAGE = 2  # the command line or the configuration is wrong
+    CRITICAL = 3  # there is no usable set, or it has expired
+    REFUSED = 4  # not now or not you: permission, another change, a used-up budget
+    UNAVAILABLE = 5  # no network or no answer from the cloud; the change is kept
+    INTERRUPTED = 130  # by Ctrl-C; the change is kept
+
+
+def of_error(error: AgentError) -> Exit:
+    """Return the exit code of an error."""
+    match error:
+        case ConfigError():
+            return Exit.USAGE
+        case RefusedError() | StoreBusyError():
+            return Exit.REFUSED
+        case CloudError() | BundleError(passing=True):
+            return Exit.UNAVAILABLE
+        case _:
+            denied = getattr(error.__cause__, "errno", None) in {errno.EACCES, errno.EPERM}
+            return Exit.REFUSED if denied else Exit.DEGRADED
+
+
+def of_outcome(record: ChangeRecord, wait: Wait | None, *, has_set: bool) -> Exit:
+    """Return the exit code of a change.
+
+    Args:
+        record: How far it came.
+        wait: What it waits for, or None when it has ended.
+        has_set: Whether the gateway has a usable set now.
+    """
+    if wait is not None and wait.failure is not None and wait.failure.code == LOCKED_OUT:
+        return Exit.CRITICAL
+    if wait is not None:
+        return _of_wait(wait.code, wait.failure.kind if wait.failure else None)
+    if record.phase.succeeded:
+        return Exit.DEGRADED if record.degraded else Exit.DONE
+    if record.failure is not None and record.failure.kind is FailureClass.OPERATOR:
+        return Exit.DONE
+    return Exit.DEGRADED if has_set else Exit.CRITICAL
+
+
+def _of_wait(code: str, kind: FailureClass | None) -> Exit:
+    match code:
+        case "probation":
+            return Exit.DONE
+        case "budget":
+            return Exit.REFUSED
+        case "crash-loop":
+            return Exit.DEGRADED
+        case _:
+            here = kind in {FailureClass.STORE, FailureClass.DEPENDANT}
+            return Exit.DEGRADED if here else Exit.UNAVAILABLE

@@ -1,0 +1,1 @@
+"""What can go wrong, what each failure says about the set, and when to try again."""

@@ -1,0 +1,251 @@
+"""The failures of the cloud by name: one constructor each, so that class, code and sentence are the same everywhere.
+
+The adapters meet these on the wire, the simulator makes them up; the machine cannot tell the difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.core.failure.failure import Failure, FailureClass
+
+TOO_MANY_REQUESTS = 429
+UNAUTHORISED = frozenset({401, 403})
+NOT_FOUND = 404
+SERVER_ERRORS = 500
+
+MAX_QUOTED = 200  # characters of a service's own message that are repeated
+
+
+def name_not_found(host: str) -> Failure:
+    """DNS does not know the endpoint."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="dns",
+        message=f"The name {host} cannot be resolved.",
+        remedy="Check the gateway's DNS and the spelling of `endpoint`; the agent retries.",
+    )
+
+
+def unreachable(host: str, port: int, why: str) -> Failure:
+    """There is no TCP connection."""
+    hint = " If 8883 is blocked here, set `port: 443`." if port == MQTT_PORT else ""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="unreachable",
+        message=f"{host} does not take connections on port {port} ({why}).",
+        remedy=f"Check the uplink and the firewall; the agent retries.{hint}",
+    )
+
+
+MQTT_PORT = 8883
+
+
+def tls_interrupted(host: str, why: str) -> Failure:
+    """The connection broke before the server had shown who it is."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="tls-interrupted",
+        message=f"The TLS handshake with {host} was cut off ({why}).",
+        remedy="A firewall or proxy in between may be the cause; the agent retries.",
+    )
+
+
+def server_certificate(host: str, code: str, why: str) -> Failure:
+    """The server's certificate does not verify; `code` names the reason."""
+    remedies = {
+        "unknown-root": "Check `iot-cert status` for the anchors in use; "
+        "an endpoint that is not the account's ATS endpoint, or a proxy that opens TLS, shows itself so.",
+        "wrong-host": "Check the spelling of `endpoint`.",
+        "server-certificate-expired": "Check the gateway's clock; if it is right, the endpoint's owner must act.",
+        "server-certificate-not-yet-valid": "Check the gateway's clock; if it is right, the endpoint's owner must act.",
+    }
+    return Failure(
+        kind=FailureClass.SERVER_TRUST,
+        code=code,
+        message=f"The server at {host} is not trusted: {why}.",
+        remedy=remedies.get(code, "The agent never connects unverified; it retries."),
+    )
+
+
+def tls_version(host: str, why: str) -> Failure:
+    """No TLS version or cipher in common."""
+    return Failure(
+        kind=FailureClass.SERVER_TRUST,
+        code="tls-version",
+        message=f"{host} and this gateway have no TLS version or cipher in common ({why}).",
+        remedy="The agent speaks TLS 1.2 and 1.3; check the endpoint's security policy.",
+    )
+
+
+def certificate_alert(why: str) -> Failure:
+    """The server refused the client certificate with a TLS alert, which a proxy may send as well."""
+    return Failure(
+        kind=FailureClass.CREDENTIAL,
+        code="tls-alert",
+        message=f"The TLS handshake ended with an alert after the server had been verified ({why}).",
+        remedy="The certificate may be unknown, inactive or expired at the broker.",
+    )
+
+
+def hung_up() -> Failure:
+    """The connection was closed before the broker answered."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="hung-up",
+        message="The broker hung up without an answer.",
+        remedy="AWS IoT Core does so when a certificate is inactive or unknown; a bad path does so too.",
+    )
+
+
+def silent() -> Failure:
+    """The broker took the connection and never answered."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="connack-timeout",
+        message="The broker did not answer the MQTT connect in time.",
+        remedy="The agent retries.",
+    )
+
+
+def not_authorised(what: str) -> Failure:
+    """The broker says that the policy does not allow it."""
+    return Failure(
+        kind=FailureClass.POLICY,
+        code="not-authorised",
+        message=f"The broker does not authorise this certificate to {what}.",
+        remedy="Check the IoT policy attached to the certificate; a new policy takes minutes to spread.",
+    )
+
+
+def connect_throttled(why: str) -> Failure:
+    """The broker is too busy for this client."""
+    return Failure(
+        kind=FailureClass.THROTTLED,
+        code="throttled",
+        message=f"The broker has no room for this connection now ({why}).",
+        remedy="The agent waits and retries.",
+    )
+
+
+def broker_unavailable(why: str) -> Failure:
+    """The broker answers, but not now."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="cloud-unavailable",
+        message=f"The broker cannot serve this connection now ({why}).",
+        remedy="The agent retries.",
+    )
+
+
+def session_lost(why: str) -> Failure:
+    """The session broke while a request was under way."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="session-lost",
+        message=f"The connection broke while an answer was awaited ({why}).",
+        remedy="The agent asks again over a new connection.",
+    )
+
+
+def lost(reason: str) -> Failure:
+    """The connection ended by itself; a hang-up without a reason may be a refused certificate."""
+    if not reason:
+        return hung_up()
+    return Failure(
+        kind=FailureClass.THROTTLED if reason in {"QUOTA_EXCEEDED", "SERVER_BUSY"} else FailureClass.NETWORK,
+        code="disconnected",
+        message=f"The broker ended the connection ({reason}).",
+        remedy="The agent connects again.",
+    )
+
+
+def not_sent(why: str) -> Failure:
+    """The session broke before the request had left."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="not-sent",
+        message=f"The connection broke before the request had left ({why}).",
+        remedy="The agent asks again over a new connection.",
+    )
+
+
+def taken_over(client_id: str, *, sent: bool = True) -> Failure:
+    """Another client with the same id came while a request was under way, which says nothing against the set."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="taken-over" if sent else "taken-over-unsent",
+        message=f"Another client connected as {client_id} and ended this connection.",
+        remedy="Every client needs an id of its own: see `client_id` in the configuration; the agent retries.",
+    )
+
+
+def no_reply(operation: str) -> Failure:
+    """A request was not answered in time, so nobody knows whether it was carried out."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code="no-reply",
+        message=f"{operation} was not answered in time.",
+        remedy="A late answer would be taken for the next one's, so a new connection is used.",
+    )
+
+
+def garbled(operation: str, why: str) -> Failure:
+    """The reply is not what the service's API says."""
+    return Failure(
+        kind=FailureClass.PROTOCOL,
+        code="garbled",
+        message=f"The reply to {operation} cannot be read: {why}.",
+        remedy="It was not used; the agent asks again over a new connection.",
+    )
+
+
+def refused(operation: str, status: int, code: str, text: str) -> Failure:
+    """The service answered with a refusal; its status decides the class."""
+    quoted = _quoted(text)
+    if status == TOO_MANY_REQUESTS:
+        return Failure(
+            kind=FailureClass.THROTTLED,
+            code="throttled",
+            message=f"{operation} was throttled: {quoted}.",
+            remedy="The account's quota is used up for now; the agent waits and retries.",
+        )
+    if status in UNAUTHORISED:
+        return Failure(
+            kind=FailureClass.POLICY,
+            code="denied",
+            message=f"{operation} was denied ({status} {_quoted(code)}): {quoted}.",
+            remedy="Check the template's provisioning hook and the IoT policy.",
+        )
+    if status >= SERVER_ERRORS:
+        return Failure(
+            kind=FailureClass.NETWORK,
+            code="cloud-unavailable",
+            message=f"{operation} failed in the cloud ({status} {_quoted(code)}): {quoted}.",
+            remedy="The agent retries.",
+        )
+    token = code == "InvalidCertificateOwnershipToken"
+    return Failure(
+        kind=FailureClass.PROTOCOL,
+        code="token-invalid" if token else "request-refused",
+        message=f"{operation} was refused ({status} {_quoted(code)}): {quoted}.",
+        remedy="" if token else "Check the template's name and parameters, and the key algorithm.",
+    )
+
+
+_SERVICE_STATUS = {"RequestThrottled": TOO_MANY_REQUESTS, "InternalError": SERVER_ERRORS}
+
+
+def declined(operation: str, code: object, text: str) -> Failure:
+    """A request to jobs, shadows or for retirement was rejected; shadows give a number, jobs a name."""
+    status = code if isinstance(code, int) and not isinstance(code, bool) else _SERVICE_STATUS.get(str(code), 400)
+    failure = refused(operation, status, code[:64] if isinstance(code, str) else "", text)
+    if failure.code != "request-refused":
+        return failure
+    return replace(failure, remedy="", code="missing" if status == NOT_FOUND else "request-refused")
+
+
+def _quoted(text: str) -> str:
+    """Return a remote text fit for a terminal and a log: bounded, printable, on one line."""
+    clean = "".join(char if char.isprintable() else " " for char in text[:MAX_QUOTED])
+    return clean.strip().rstrip(".") or "no reason given"

@@ -1,0 +1,59 @@
+"""How long to wait before a step is tried again.
+
+Exponential, capped, with full jitter (the AWS Architecture Blog's "Exponential Backoff and Jitter"): a fleet
+that failed together must not come back together. Chance is an argument; the result is persisted by the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.core.failure.failure import FailureClass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """Limits of a retry delay.
+
+    Attributes:
+        base: Upper bound of the first delay, seconds.
+        cap: Upper bound of any delay, seconds.
+        floor: Lower bound of any delay, seconds.
+    """
+
+    base: float
+    cap: float
+    floor: float = 1.0  # AWS IoT Core takes one CONNECT a second for a client id
+
+    def delay(self, attempt: int, jitter: float) -> float:
+        """Return the delay in seconds before try `attempt` + 1.
+
+        Args:
+            attempt: How many tries have failed, from 1.
+            jitter: A number in [0, 1), drawn by the caller.
+        """
+        exponent = min(max(attempt - 1, 0), 32)  # beyond this only the cap counts, and floats stay exact
+        return max(self.floor, min(self.cap, self.base * 2.0**exponent) * jitter)
+
+
+# What only the network, the server or the disk held up goes on within minutes of their being well again. What cost the
+# cloud something, or was asked to be patient, waits longer.
+BACKOFFS: dict[FailureClass, Backoff] = {
+    FailureClass.NETWORK: Backoff(base=4, cap=300),
+    FailureClass.CLOCK: Backoff(base=10, cap=600, floor=5),  # a clock is usually set within minutes of a boot
+    FailureClass.SERVER_TRUST: Backoff(base=30, cap=300, floor=5),
+    FailureClass.CREDENTIAL: Backoff(base=4, cap=300, floor=2),
+    FailureClass.POLICY: Backoff(base=15, cap=120, floor=5),
+    FailureClass.THROTTLED: Backoff(base=30, cap=3600, floor=10),
+    FailureClass.STORE: Backoff(base=30, cap=300, floor=10),
+    FailureClass.PROTOCOL: Backoff(base=10, cap=600, floor=2),
+    FailureClass.DEPENDANT: Backoff(base=4, cap=30, floor=1),
+    FailureClass.OPERATOR: Backoff(base=1, cap=1),
+}
+
+LONGEST_DELAY = max(backoff.cap for backoff in BACKOFFS.values())
+
+
+def retry_delay(kind: FailureClass, attempt: int, jitter: float) -> float:
+    """Return the seconds to wait after the `attempt`-th failure of class `kind`."""
+    return BACKOFFS[kind].delay(attempt, jitter)

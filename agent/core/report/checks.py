@@ -1,0 +1,406 @@
+"""The doctor's judgement: what was seen of a gateway, and the one line about it that names the cause and the remedy.
+
+Rules:
+
+* The lines come in the order of cause before effect, so that the first failure is the reason of the later ones.
+* A line is ok, a warning, a failure, or says what could not be looked at and why.
+* What a broken clock, a stranger in between and a missing root look like is told apart here, from evidence that was
+  gathered without trusting it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from agent.core.aws import topics
+from agent.core.aws.endpoints import EndpointKind, chains_to_amazon, classify, misspelling
+from agent.core.change.ladder import Rung
+from agent.core.exit_codes import Exit
+from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.core.text import clock_time, common_name, duration
+from agent.core.timekeeping import ClockState
+from agent.core.trust import anchor_lint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from agent.core.change.ladder import Climb
+    from agent.core.failure.failure import Failure
+    from agent.core.timekeeping import Reading
+    from agent.core.values import CertificateFacts
+
+# In the order of cause before effect.
+CHECKS = (
+    "configuration", "disk", "files", "clock", "set", "anchors", "watched", "endpoint", "dns", "tcp", "tls", "server",
+    "connect", "permissions", "daemon", "dependants",
+)  # fmt: skip
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
+
+class Verdict(StrEnum):
+    """What a check comes to."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "failure"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What one check came to.
+
+    Attributes:
+        check: Its name, of `CHECKS`.
+        verdict: What it came to.
+        code: A short stable name for machines; ``ok`` when there is nothing to say.
+        text: A sentence.
+        remedy: What to do, or empty.
+        exit: The exit code that it stands for.
+    """
+
+    check: str
+    verdict: Verdict
+    code: str
+    text: str
+    remedy: str = ""
+    exit: Exit = Exit.DONE
+
+
+def ok(check: str, text: str) -> Line:
+    """Return the line of a check that found nothing wrong."""
+    return Line(check=check, verdict=Verdict.OK, code="ok", text=text)
+
+
+def skipped(check: str, why: str) -> Line:
+    """Return the line of a check that could not be made."""
+    return Line(check=check, verdict=Verdict.SKIPPED, code="not-looked-at", text=f"Not looked at: {why}.")
+
+
+def warning(check: str, code: str, text: str, remedy: str = "") -> Line:
+    """Return a line about what needs attention."""
+    return Line(check=check, verdict=Verdict.WARNING, code=code, text=text, remedy=remedy, exit=Exit.DEGRADED)
+
+
+def failure(check: str, code: str, text: str, remedy: str, code_out: Exit = Exit.DEGRADED) -> Line:
+    """Return a line about what keeps the gateway from working."""
+    return Line(check=check, verdict=Verdict.FAILURE, code=code, text=text, remedy=remedy, exit=code_out)
+
+
+def exit_of(lines: Iterable[Line]) -> Exit:
+    """Return the exit code of it all: that of the first failure, which is the cause, else of a warning."""
+    lines = tuple(lines)
+    failed = [line for line in lines if line.verdict is Verdict.FAILURE]
+    if failed:
+        return failed[0].exit
+    return max((line.exit for line in lines), default=Exit.DONE)
+
+
+# -- the clock -----------------------------------------------------------------------------------------------------
+
+
+def of_clock(reading: Reading, leaf: CertificateFacts | None, told: datetime | None) -> Line:
+    """Judge the clock, by how much it is wrong where anything tells.
+
+    Args:
+        reading: The clock.
+        leaf: The server's certificate, verified or not.
+        told: The time by the endpoint's web server.
+    """
+    now, shown = reading.now, f"The clock shows {clock_time(reading.now)}"
+    remedy = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then look again."
+    off = None if told is None else told - now
+    if off is not None and abs(off) > CLOCK_TOLERANCE:
+        return failure("clock", "clock-wrong", f"{shown}; by the endpoint's own time it is {_direction(off)}.", remedy)
+    if not reading.believable:
+        text = f"{shown}, which cannot be: it was certainly later than {clock_time(reading.floor)} already."
+        return failure("clock", "clock-wrong", text, remedy)
+    if reading.state is ClockState.SYNCHRONISED or off is not None:
+        return ok("clock", f"{shown} and is {reading.state}.")
+    gap = None if leaf is None else _outside(leaf, now)
+    if gap:
+        text = f"{shown} and nobody vouches for it; by the server's certificate it is at least {_direction(gap)}."
+        return failure("clock", "clock-wrong", text, remedy)
+    text = f"{shown} and nobody vouches for it."
+    remedy = "Enable time synchronisation, or set `vouched_clock: true` where the time comes from elsewhere."
+    return warning("clock", "clock-unsynchronised", text, remedy)
+
+
+def _outside(leaf: CertificateFacts, now: datetime) -> timedelta | None:
+    """Return how far the clock is outside the server certificate's life, or None."""
+    if now < leaf.not_before:
+        return leaf.not_before - now
+    return leaf.not_after - now if now > leaf.not_after else None
+
+
+def _direction(off: timedelta) -> str:
+    return f"{duration(abs(off))} {'behind' if off > timedelta() else 'ahead'}"
+
+
+# -- the endpoint --------------------------------------------------------------------------------------------------
+
+
+def of_endpoint(host: str) -> Line:
+    """Judge the endpoint by its name alone."""
+    name = classify(host)
+    if name.kind is EndpointKind.LEGACY:
+        text = f"{host} is the legacy endpoint, whose chain ends in a VeriSign root that root stores no longer trust."
+        return failure("endpoint", "legacy-endpoint", text, f"Set `endpoint: {name.instead}`.", Exit.USAGE)
+    wrong = misspelling(host)
+    if wrong:
+        remedy = "Ask for it: `aws iot describe-endpoint --endpoint-type iot:Data-ATS`."
+        return failure("endpoint", "misspelt-endpoint", wrong, remedy, Exit.USAGE)
+    texts = {
+        EndpointKind.ATS: "an ATS endpoint of AWS IoT Core",
+        EndpointKind.FIPS: "a FIPS endpoint of AWS IoT Core",
+        EndpointKind.DUAL_STACK: "a dual-stack endpoint of AWS IoT Core",
+        EndpointKind.CUSTOM: "a custom domain, which must chain to one of the anchors in use",
+    }
+    return ok("endpoint", f"{host} is {texts[name.kind]}.")
+
+
+# -- the server ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """What is known of the server that answers.
+
+    Attributes:
+        host: The endpoint's name.
+        refusal: Why it is not trusted, or None when it is verified.
+        chain: What it showed, its own certificate first.
+        names: The names in its certificate.
+        anchors: The anchors in use.
+        elsewhere: Other anchors on this gateway, by a name for people.
+        version: The TLS version agreed on.
+        takes: Which versions it takes at all, as far as they were tried.
+        not_tls: Whether what answers does not speak TLS.
+    """
+
+    host: str
+    refusal: Failure | None = None
+    chain: tuple[CertificateFacts, ...] = ()
+    names: tuple[str, ...] = ()
+    anchors: tuple[CertificateFacts, ...] = ()
+    elsewhere: Mapping[str, tuple[CertificateFacts, ...]] = field(default_factory=dict)
+    version: str = ""
+    takes: tuple[str, ...] = ()
+    not_tls: bool = False
+
+
+def of_tls(server: Server) -> Line:
+    """Judge whether gateway and server have a TLS version in common, and whom it leaves out."""
+    if server.not_tls:
+        text = f"What answers as {server.host} does not speak TLS: a captive portal, or another service on this port."
+        return failure("tls", "not-tls", text, "Check `port`, and log this network in if it wants that.", _NETWORK)
+    old = [version for version in server.takes if version in {"TLSv1", "TLSv1.1"}]
+    if server.refusal is not None and server.refusal.code == "tls-version":
+        if old:
+            text = f"The server speaks nothing newer than {_version(old[-1])}, and this gateway needs TLS 1.2."
+            return failure("tls", "tls-too-old", text, "Have TLS 1.2 enabled at the endpoint.")
+        return failure("tls", "tls-version", server.refusal.message, "Check the endpoint's security policy.")
+    if server.refusal is not None and server.refusal.kind is FailureClass.NETWORK:
+        return failure("tls", server.refusal.code, server.refusal.message, server.refusal.remedy, _NETWORK)
+    if server.takes == ("TLSv1.3",):
+        text = "The server takes TLS 1.3 only; a program on this gateway that speaks TLS 1.2 at most cannot connect."
+        return warning("tls", "tls-1.3-only", text, "Update that program, or choose a security policy with TLS 1.2.")
+    return ok("tls", f"{_version(server.version) if server.version else 'TLS'} is agreed on.")
+
+
+_NETWORK = Exit.UNAVAILABLE
+
+
+def _version(name: str) -> str:
+    return {"TLSv1": "TLS 1.0"}.get(name, name.replace("TLSv", "TLS "))
+
+
+def of_server(server: Server, known: anchor_lint.Known, reading: Reading) -> Line:
+    """Judge who the server is, and why it is not trusted if it is not."""
+    refusal = server.refusal
+    if refusal is None:
+        return _trusted(server, known)
+    match refusal.code:
+        case "wrong-host":
+            shown = ", ".join(server.names[:5]) or "no name at all"
+            text = f"The server's certificate is for {shown}, and not for {server.host}."
+            remedy = (
+                "Check the spelling of `endpoint`; a captive portal or a proxy that opens TLS shows itself so, too."
+            )
+            return failure("server", "wrong-host", text, remedy)
+        case "server-certificate-expired" | "server-certificate-not-yet-valid":
+            return _out_of_date(server, reading)
+        case "unknown-root":
+            return _unknown_root(server, known, reading)
+        case _:
+            return failure("server", refusal.code, refusal.message, refusal.remedy)
+
+
+def _trusted(server: Server, known: anchor_lint.Known) -> Line:
+    anchor = server.chain[-1] if server.chain else None
+    name = common_name(anchor.subject) if anchor else "one of the anchors in use"
+    why = known.distrust_of(anchor) if anchor else ""
+    if why:
+        text = f"The server is verified, but its chain ends in {name}, which is distrusted: {why}."
+        return warning("server", "distrusted-root", text, _legacy_remedy(server.host))
+    return ok("server", f"The server is verified; its chain ends in {name}.")
+
+
+def _out_of_date(server: Server, reading: Reading) -> Line:
+    if not reading.believable or reading.state is not ClockState.SYNCHRONISED:
+        text = f"By the clock, which nobody vouches for, {server.host}'s certificate is not valid now."
+        return failure("server", "clock-wrong", text, "Set the clock first; see the line about it.")
+    for facts in server.chain:
+        if facts.not_after < reading.now:
+            text = f"The server's certificate {common_name(facts.subject)} expired at {clock_time(facts.not_after)}."
+            return failure("server", "server-expired", text, "The endpoint's owner must renew it.")
+    expired = _held(server, reading)
+    if expired is not None:
+        return expired
+    text = f"The certificate that {server.host} shows is not valid yet."
+    return failure("server", "server-not-yet-valid", text, "The endpoint's owner must act.")
+
+
+def _held(server: Server, reading: Reading) -> Line | None:
+    """Return the line about an anchor of ours that would verify the server had it not expired."""
+    wanted = {facts.issuer for facts in server.chain} | {facts.subject for facts in server.chain}
+    for anchor in server.anchors:
+        if anchor.subject in wanted and anchor.not_after < reading.now:
+            name = common_name(anchor.subject)
+            text = f"The server's chain ends in {name}, and the copy among the anchors expired on"
+            remedy = "Install a bundle with its successor: `iot-cert trust install`, or `iot-cert trust restore`."
+            return failure("server", "anchor-expired", f"{text} {anchor.not_after:%Y-%m-%d}.", remedy)
+    return None
+
+
+def _unknown_root(server: Server, known: anchor_lint.Known, reading: Reading) -> Line:
+    expired = _held(server, reading)
+    if expired is not None:
+        return expired
+    if not server.chain:
+        return failure("server", "unknown-root", f"{server.host} showed no certificate to look at.", _INSTALL)
+    root = server.chain[-1].issuer
+    name = common_name(root)
+    why = _distrust(server.chain[-1], known)
+    if why:
+        text = f"The server's chain ends in {name}, which nobody should trust any more: {why}."
+        return failure("server", "distrusted-root", text, _legacy_remedy(server.host))
+    for where, anchors in server.elsewhere.items():
+        if any(anchor.subject == root for anchor in anchors):
+            text = f"The server's chain ends in {name}, which the anchors in use lack and {where} has."
+            return failure("server", "anchor-missing", text, "Put it back: `iot-cert trust restore`, or a new bundle.")
+    if chains_to_amazon(server.host) and anchor_lint.organisation(root) not in _AMAZON:
+        shown = (anchor_lint.organisation(root) or name).rstrip(".")
+        text = f"Somebody between here and AWS opens TLS: the certificate for {server.host} was issued by {shown}."
+        remedy = "Log in at a captive portal, or have the proxy let this host through unopened."
+        return failure("server", "intercepted", text, remedy)
+    text = f"The server's chain ends in {name}, which is not among the anchors in use."
+    return failure("server", "unknown-root", text, _INSTALL)
+
+
+_INSTALL = "Install a signed bundle with that root: `iot-cert trust install`; never connect unverified."
+_AMAZON = frozenset({"Amazon", "Starfield Technologies, Inc.", "Starfield Technologies\\, Inc."})
+
+
+def _distrust(top: CertificateFacts, known: anchor_lint.Known) -> str:
+    """Return why the root above a chain is distrusted; it need not be sent, so its name has to do."""
+    by_name = {root.name: root.why for root in known.distrusted}
+    return (
+        known.distrust_of(top)
+        or by_name.get(common_name(top.issuer), "")
+        or known.organisations.get(anchor_lint.organisation(top.issuer), "")
+    )
+
+
+def _legacy_remedy(host: str) -> str:
+    ats = classify(host).instead
+    if ats:
+        return f"This is the legacy endpoint; set `endpoint: {ats}`."
+    return "Have the endpoint moved to a chain that ends in one of Amazon's roots; on AWS that is the ATS endpoint."
+
+
+# -- the broker ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What became of connecting and asking with the current set.
+
+    Attributes:
+        thing: The thing's name.
+        client_id: The client id that was used.
+        connected: Why there is no connection, or None.
+        asked: Why the request was not answered, or None.
+        denied: Topics that may not be subscribed to.
+        climb: What the ladder found after the current set was turned away; None when it was not climbed.
+    """
+
+    thing: str
+    client_id: str
+    connected: Failure | None = None
+    asked: Failure | None = None
+    denied: tuple[str, ...] = ()
+    climb: Climb | None = None
+
+
+def of_connection(found: Examination) -> Line:
+    """Judge the connection with the current set."""
+    refusal = found.connected
+    if refusal is None:
+        return ok("connect", f"The broker accepts the current set as {found.client_id}.")
+    if found.climb is not None and found.climb.use is Rung.TECHNICIAN:
+        text = f"{found.climb.why[:1].upper()}{found.climb.why[1:]}."
+        return failure("connect", LOCKED_OUT, text, found.climb.remedy, Exit.CRITICAL)
+    if refusal.kind is FailureClass.POLICY:
+        remedy = f"Allow it: {statement('iot:Connect', f'client/{found.client_id}')}"
+        return failure("connect", "connect-denied", refusal.message, remedy)
+    if refusal.code in {"hung-up", "tls-alert"}:
+        text = "The broker hangs up on this certificate, as AWS IoT Core does when one is unknown or not active."
+        remedy = "Look it up by the id that `iot-cert status` shows."
+        if found.climb is not None and found.climb.use is not None:
+            remedy = f"`iot-cert rotate` leads out: {found.climb.why}. The daemon does so by itself."
+        return failure("connect", "certificate-refused", text, remedy)
+    return failure("connect", refusal.code, refusal.message, refusal.remedy, _NETWORK)
+
+
+def of_rival(rival: str) -> tuple[Line, Line]:
+    """Return the lines of a connection that is not made, since it would cost another client its own.
+
+    Args:
+        rival: What speaks for another client, as a sentence.
+    """
+    text = f"{rival} No connection was made to look further: it would end the other client's."
+    remedy = (
+        "Give the agent a `client_id` of its own, or take the other client off this one. If there is no other, stop "
+        "the daemon and run this again: then it connects."
+    )
+    return (
+        failure("connect", "taken-over", text, remedy),
+        skipped("permissions", "another client uses the agent's client id"),
+    )
+
+
+def of_permissions(found: Examination) -> Line:
+    """Judge what the current certificate's policy lets it do, and say what to add."""
+    asking = topics.shadow_get(found.thing)
+    needed = [("iot:Subscribe", f"topicfilter/{topic}") for topic in found.denied]
+    refused = found.asked is not None and found.asked.kind is FailureClass.POLICY
+    if refused and not set(topics.answers(asking)) & set(found.denied):  # else it was never published
+        needed.insert(0, ("iot:Publish", f"topic/{asking}"))
+    if needed:
+        first = f"{needed[0][0]} on {needed[0][1]}"
+        more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
+        text = f"The policy lacks {first}{more}."
+        return failure("permissions", "permission-missing", text, "Add: " + " ".join(statement(*n) for n in needed))
+    if found.asked is not None:
+        return failure("permissions", found.asked.code, found.asked.message, found.asked.remedy, _NETWORK)
+    return ok("permissions", "The policy allows every topic that answers come on; publishing is only seen when used.")
+
+
+def statement(action: str, resource: str) -> str:
+    """Return the policy statement that allows an action; region and account are the reader's."""
+    return f'{{"Effect":"Allow","Action":"{action}","Resource":"arn:aws:iot:REGION:ACCOUNT:{resource}"}}'

@@ -1,0 +1,279 @@
+"""Orders from AWS IoT Jobs: which are ours, what they want, and what is answered.
+
+The queue of a thing is shared with other programs ("AWS IoT Jobs MQTT API"), so start-next is never called and only
+documents of our own are touched::
+
+    {"operation": "rotate-certificate", "reason": "...", "window": {"opens_at": "...", "closes_at": "..."}}
+    {"operation": "rollback", "reason": "..."}
+    {"operation": "install-trust-bundle", "url": "https://...", "sha256": "...", "reason": "..."}
+    {"operation": "report"}
+
+The URL is that of an archive, presigned or not, or of a repository when it ends with a slash; the hash is optional.
+
+``"agent": "iot-cert-agent"`` may mark a document as ours; one that is marked and cannot be understood is rejected with
+the reason. Nothing is remembered apart from the history: a change carries the job and its execution number, so a job
+that is delivered twice, or found in progress after a restart, is answered from there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.failure.failure import FailureClass
+from agent.core.jsonio import Node, PlainError, decode
+from agent.core.text import clock_time
+from agent.core.when.schedule import Suggestion
+from agent.core.worker_protocol import MAX_URL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+MARK = "iot-cert-agent"
+MAX_PAYLOAD = 131_072  # bytes; AWS IoT Core's largest message
+MAX_LISTED = 100  # executions looked at in one pending list
+MAX_DETAIL = 1_000  # characters; AWS takes 1024
+MAX_DETAILS = 10  # pairs of name and value
+MAX_REASON = 300  # characters of an operator's reason that are kept
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+class Operation(StrEnum):
+    """What a job may ask for."""
+
+    ROTATE = "rotate-certificate"
+    ROLLBACK = "rollback"
+    INSTALL = "install-trust-bundle"
+    REPORT = "report"
+
+
+class Status(StrEnum):
+    """The states of a job execution that the agent sets."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One job execution on this thing.
+
+    Attributes:
+        job_id: The job.
+        number: The execution number; a job redone has a new one.
+        version: Grows with each update; an update names the one it rests on.
+        document: The job document, or None when it was not asked for or is no object.
+    """
+
+    job_id: str
+    number: int
+    version: int
+    document: Node | None = None
+
+    @property
+    def order(self) -> str:
+        """How a change names the execution it was ordered by."""
+        return f"job:{self.job_id}:{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """Where a signed bundle is.
+
+    Attributes:
+        url: It may be presigned, and then it is a secret.
+        digest: The SHA-256 that its archive must have, or empty.
+    """
+
+    url: str = field(repr=False)
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a document of ours wants.
+
+    Attributes:
+        operation: What to do.
+        reason: Why, in the words of whoever made the job.
+        window: When to do it; None means now.
+        download: What to install, for that operation.
+    """
+
+    operation: Operation
+    reason: str
+    window: Suggestion | None = None
+    download: Download | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the cloud is told about an execution.
+
+    Attributes:
+        status: Its new state.
+        details: The ``statusDetails``.
+    """
+
+    status: Status
+    details: dict[str, str] = field(default_factory=dict)
+
+
+def read_pending(payload: bytes) -> tuple[Execution, ...]:
+    """Return the executions that wait or are in progress, from the reply to GetPendingJobExecutions.
+
+    Raises:
+        PlainError: The reply is not what the service's API says.
+    """
+    node = decode(payload, "the list of jobs", limit=MAX_PAYLOAD)
+    listed = (*node.nodes("inProgressJobs"), *node.nodes("queuedJobs"))
+    return tuple(_execution(item) for item in listed[:MAX_LISTED])
+
+
+def read_execution(payload: bytes) -> Execution | None:
+    """Return one execution with its document, from the reply to DescribeJobExecution; None when there is none.
+
+    Raises:
+        PlainError: The reply is not what the service's API says.
+    """
+    node = decode(payload, "the job", limit=MAX_PAYLOAD)
+    inner = node.optional_node("execution")
+    return None if inner is None else _execution(inner)
+
+
+def _execution(node: Node) -> Execution:
+    job_id = node.text("jobId", limit=64)
+    if _JOB_ID.fullmatch(job_id) is None:
+        raise PlainError(f"{node.path}: jobId: letters, digits, - and _ are expected")
+    try:
+        document = node.optional_node("jobDocument")
+    except PlainError:
+        document = None  # another program's document may be anything
+    return Execution(
+        job_id=job_id,
+        number=node.number("executionNumber", 1),
+        version=node.number("versionNumber", 1),
+        document=document,
+    )
+
+
+def updated(execution: Execution) -> Execution:
+    """Return the execution after an update of ours was accepted."""
+    return replace(execution, version=execution.version + 1)
+
+
+def read_order(execution: Execution) -> Order | Answer | None:
+    """Return what the document wants; an answer when it is ours and cannot be carried out; None when it is not ours."""
+    node = execution.document
+    if node is None:
+        return None
+    operation, agent = node.plain().get("operation"), node.plain().get("agent")
+    if agent not in (None, MARK):
+        return None
+    if not isinstance(operation, str) or operation not in set(Operation):
+        known = ", ".join(Operation)
+        return rejected("unknown-operation", f"The operations are {known}.") if agent == MARK else None
+    try:
+        reason = node.optional_text("reason", limit=MAX_REASON) or "no reason given"
+        window = read_window(node.optional_node("window"), f"job {execution.job_id}", execution.order)
+        if window is not None and operation != Operation.ROTATE:
+            return rejected("malformed-document", f"Only {Operation.ROTATE} takes a window.")
+        download = _download(node) if operation == Operation.INSTALL else None
+        return Order(operation=Operation(operation), reason=reason, window=window, download=download)
+    except PlainError as error:
+        return rejected("malformed-document", f"{error}.")
+
+
+def _download(node: Node) -> Download:
+    url, digest = node.text("url", limit=MAX_URL), node.optional_text("sha256", limit=64) or ""
+    if not url.startswith("https://"):
+        raise PlainError(f"{node.path}: url: one that begins with https:// is expected")
+    if digest and _SHA256.fullmatch(digest) is None:
+        raise PlainError(f"{node.path}: sha256: 64 hexadecimal digits are expected")
+    return Download(url=url, digest=digest.lower())
+
+
+def read_window(node: Node | None, source: str, order: str = "") -> Suggestion | None:
+    """Return a suggested renewal window.
+
+    Raises:
+        PlainError: It is not one.
+    """
+    if node is None:
+        return None
+    opens_at, closes_at = node.time("opens_at"), node.time("closes_at")
+    if closes_at < opens_at:
+        raise PlainError(f"{node.path}: it closes before it opens")
+    return Suggestion(opens_at=opens_at, closes_at=closes_at, source=source, order=order)
+
+
+def rejected(code: str, message: str) -> Answer:
+    """Return the answer to a document that cannot be carried out, on any gateway or at any time."""
+    return Answer(status=Status.REJECTED, details=details(code=code, message=message))
+
+
+def failed(code: str, message: str) -> Answer:
+    """Return the answer to an order that this gateway refuses in its present state."""
+    return Answer(status=Status.FAILED, details=details(code=code, message=message))
+
+
+def waiting(message: str) -> Answer:
+    """Return the answer to an order that is accepted and not begun yet."""
+    return Answer(status=Status.IN_PROGRESS, details=details(phase="waiting", message=message))
+
+
+def details(**values: Any) -> dict[str, str]:
+    """Return ``statusDetails`` within the service's limits: the empty goes, the long is cut, lines are joined."""
+    told = [(name, _detail(str(value))) for name, value in values.items() if value not in (None, "")]
+    return dict(told[:MAX_DETAILS])
+
+
+def _detail(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:MAX_DETAIL])
+
+
+def answer_of(record: ChangeRecord, why: str = "", until: datetime | None = None) -> Answer:
+    """Return what to tell about the change that an execution ordered.
+
+    Args:
+        record: The change.
+        why: What it waits for now, if it waits.
+        until: Until when.
+    """
+    failure = record.failure or record.degraded
+    told = details(
+        phase=record.phase,
+        change=record.id,
+        generation=record.generation,
+        certificateId=record.issued.certificate_id if record.issued else None,
+        failureClass=failure.kind if failure else None,
+        failureCode=failure.code if failure else None,
+        message=failure.message if failure else why,
+        remedy=failure.remedy if failure else None,
+        nextTry=clock_time(until) if until else None,
+    )
+    return Answer(status=_status(record), details=told)
+
+
+def _status(record: ChangeRecord) -> Status:
+    if record.phase.succeeded:
+        return Status.SUCCEEDED
+    if record.phase not in {Phase.REJECTED, Phase.ROLLED_BACK}:
+        return Status.IN_PROGRESS
+    given_up = record.failure is not None and record.failure.kind is FailureClass.OPERATOR
+    return Status.REJECTED if given_up else Status.FAILED  # a rejected job is not redone by itself
+
+
+def find(order: str, change: ChangeRecord | None, history: Iterable[ChangeRecord]) -> ChangeRecord | None:
+    """Return the change that an execution ordered, in flight or finished."""
+    if change is not None and change.order == order:
+        return change
+    return next((record for record in history if record.order == order), None)

@@ -1,0 +1,151 @@
+"""When other trust anchors are worth a change, and what whoever shipped them is told. Pure; the doing is elsewhere."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.failure.failure import FailureClass
+from agent.core.jsonio import to_plain
+from agent.core.text import common_name
+from agent.core.values import Provenance, TrustBundle, TrustSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.core.values import CertificateFacts
+    from agent.errors import AgentError
+
+_ISSUED = re.compile(rb"^#\s*Issued:\s*(\d{4}-\d{2}-\d{2})\s*$", re.MULTILINE)
+_SEARCHED = 4_096  # bytes at the beginning of a baked copy
+
+MAX_ARCHIVE = 8_388_608  # bytes, packed or not; a bundle of every public root has a tenth of it
+
+INBOX, BAKED = "inbox:", "baked:"
+
+
+def baked_provenance(data: bytes) -> Provenance:
+    """Return the provenance of a baked copy; a comment ``# Issued: 2026-11-01`` says how old it is."""
+    found = _ISSUED.search(data[:_SEARCHED])
+    try:
+        issued = datetime.fromisoformat(found[1].decode()).replace(tzinfo=UTC) if found else None
+    except ValueError:
+        issued = None
+    return Provenance(source=TrustSource.BAKED, issued_at=issued)
+
+
+def inbox_order(name: str, digest: str) -> str:
+    """Return how a change names the drop that it came from."""
+    return f"{INBOX}{name}:{digest[:16]}"
+
+
+def drop_of(order: str) -> str:
+    """Return the name of the drop that a change came from, or nothing."""
+    return order.removeprefix(INBOX).rpartition(":")[0] if order.startswith(INBOX) else ""
+
+
+def baked_order(baked: TrustBundle) -> str:
+    """Return how a change names the baked copy that it takes up."""
+    digest = 0
+    for fingerprint in baked.fingerprints:
+        digest ^= int(fingerprint, 16)  # the order of the anchors does not matter
+    return f"{BAKED}{digest:064x}"
+
+
+def is_newer(baked: TrustBundle, current: TrustBundle, history: Iterable[ChangeRecord]) -> bool:
+    """Whether a baked copy is newer than the anchors in use, so that an OS image can ship anchors.
+
+    * A copy that was tried once is not tried again, whatever became of it.
+    * Where both say when they were issued, that decides: an image that was rolled back brings nothing old with it.
+    * A signed bundle is only replaced by a copy that says that it is newer.
+    """
+    if baked.fingerprints == current.fingerprints or _was_tried(baked, history):
+        return False
+    theirs = current.provenance
+    mine = baked.provenance.issued_at if baked.provenance else None
+    if mine is not None and theirs is not None and theirs.issued_at is not None:
+        return mine > theirs.issued_at
+    return theirs is None or theirs.source is TrustSource.BAKED
+
+
+def _was_tried(baked: TrustBundle, history: Iterable[ChangeRecord]) -> bool:
+    order = baked_order(baked)
+    return any(record.order == order for record in history)
+
+
+def differences(before: TrustBundle, after: TrustBundle) -> dict[str, Any]:
+    """Return which anchors come and which go, for whoever shipped them."""
+    return {
+        "added": [_named(anchor) for anchor in after.anchors if anchor.sha256 not in before.fingerprints],
+        "removed": [_named(anchor) for anchor in before.anchors if anchor.sha256 not in after.fingerprints],
+    }
+
+
+def _named(anchor: CertificateFacts) -> dict[str, str]:
+    return {"name": common_name(anchor.subject), "sha256": anchor.sha256, "not_after": to_plain(anchor.not_after)}
+
+
+def outcome_of(record: ChangeRecord) -> dict[str, Any]:
+    """Return what a pipeline is told about the change that its bundle became."""
+    failure = record.failure
+    told = {
+        "outcome": _outcome(record),
+        "change": record.id,
+        "generation": record.generation,
+        "phase": record.phase.value,
+        "class": failure.kind.value if failure else None,
+        "code": failure.code if failure else None,
+        "message": failure.message if failure else _SENTENCES[_outcome(record)],
+        "remedy": failure.remedy if failure else None,
+        "at": to_plain(record.entered_at),
+    }
+    return {name: value for name, value in told.items() if value not in (None, "")}
+
+
+_SENTENCES = {
+    "installed": "The anchors are in use, and held through probation.",
+    "in-progress": "The bundle is accepted; its anchors are proven against the live endpoint before they are used.",
+    "refused": "The anchors were not used.",
+    "rolled-back": "The anchors before are in use again.",
+    "given-up": "A person gave the change up; the anchors before are in use.",
+}
+
+
+def _outcome(record: ChangeRecord) -> str:
+    if record.failure is not None and record.failure.kind is FailureClass.OPERATOR and record.phase.ended:
+        return "given-up"
+    match record.phase:
+        case Phase.COMMITTED | Phase.RETIRED:
+            return "installed"
+        case Phase.REJECTED:
+            return "refused"
+        case Phase.ROLLED_BACK:
+            return "rolled-back"
+        case _:
+            return "in-progress"
+
+
+def unchanged(at: datetime) -> dict[str, Any]:
+    """Return what a pipeline is told when these very anchors are in use already."""
+    return {"outcome": "unchanged", "message": "These anchors are in use already.", "at": to_plain(at)}
+
+
+def refusal(code: str, error: AgentError, at: datetime, *, passing: bool) -> dict[str, Any]:
+    """Return what a pipeline is told when its bundle became no change.
+
+    Args:
+        code: A short stable name of the reason.
+        error: Why, for people.
+        at: When.
+        passing: Whether the bundle is kept and judged again.
+    """
+    told = {
+        "outcome": "waiting" if passing else "refused",
+        "code": code,
+        "message": str(error),
+        "remedy": error.hint,
+        "at": to_plain(at),
+    }
+    return {name: value for name, value in told.items() if value}

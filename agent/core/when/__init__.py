@@ -1,0 +1,1 @@
+"""When something is due: the schedule and the reconnects, of given instants and given chance."""

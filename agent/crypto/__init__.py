@@ -1,0 +1,1 @@
+"""Keys and certificates. Nothing else on a gateway imports `cryptography`."""

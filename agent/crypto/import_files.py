@@ -1,0 +1,215 @@
+"""Keys, certificates and anchors that a person brings along, in whatever files: PEM, DER, PKCS #12.
+
+Everything that is found is sorted by what it is, not by its name. Exactly one private key may be among it, with the
+certificate that belongs to it; certificates of authorities that signed themselves are anchors, other authorities the
+chain. What is returned is canonical: the agent's own spelling of what was read.
+
+It refuses to guess: two keys, a key without its certificate and a file that is nothing of this are said to be so.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+    load_pem_private_key,
+    pkcs12,
+)
+
+from agent.crypto import keys, x509
+from agent.errors import MaterialError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+    from agent.core.values import CertificateFacts, CredentialSet
+
+MAX_FILES = 64
+MAX_FILE = 1_048_576  # bytes
+
+_CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+_PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----")  # which lie beside the others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought:
+    """What was brought along.
+
+    Attributes:
+        credential: Key and certificate, or None when there is no key among it.
+        anchors_pem: Self-signed authorities; empty without any.
+    """
+
+    credential: CredentialSet | None
+    anchors_pem: bytes
+
+
+@dataclass
+class _Pile:
+    """What was found so far."""
+
+    keys: list[bytes] = field(default_factory=list)
+    certificates: dict[str, tuple[CertificateFacts, bytes]] = field(default_factory=dict)
+
+    def add_key(self, key: PrivateKeyTypes) -> None:
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        if pem not in self.keys:
+            self.keys.append(pem)
+
+    def add_certificate(self, data: bytes) -> None:
+        facts, pem = x509.read_certificate(data)
+        self.certificates[facts.sha256] = (facts, pem)
+
+
+def bring(paths: Iterable[Path], password: bytes | None) -> Brought:
+    """Read files, and the files directly in directories, and sort what is in them.
+
+    Args:
+        paths: Where to look.
+        password: What a PKCS #12 file or a key is encrypted with, or None.
+
+    Raises:
+        MaterialError: Something cannot be read, or does not make a set.
+    """
+    pile = _Pile()
+    for path, data in _contents(paths):
+        try:
+            _sort(pile, data, password)
+        except MaterialError as error:
+            raise MaterialError(f"{path}: {error}", hint=error.hint) from None
+    return _brought(pile)
+
+
+def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
+    files = [file for path in paths for file in _files(path)]
+    if len(files) > MAX_FILES:
+        raise MaterialError(f"there are {len(files)} files and {MAX_FILES} are looked at; name the right ones")
+    for file in files:
+        try:
+            data = _read(file)
+        except OSError as error:
+            raise MaterialError(f"{file}: it cannot be read: {error.strerror}") from None
+        yield file, data
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the file, or the files directly in the directory, without hidden ones and directories."""
+    try:
+        if not path.is_dir():
+            return [path]
+        return sorted(item for item in path.iterdir() if not item.name.startswith(".") and not item.is_dir())
+    except OSError as error:
+        raise MaterialError(f"{path}: it cannot be read: {error.strerror}") from None
+
+
+def _read(path: Path) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:  # `fdopen` refuses a directory, and leaves it open then
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise MaterialError(f"{path}: it is no plain file; name the files themselves")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
+    finally:
+        os.close(fd)
+    if len(data) > MAX_FILE:
+        raise MaterialError(f"{path}: it is larger than the {MAX_FILE >> 10} KiB that are looked at")
+    return data
+
+
+def _sort(pile: _Pile, data: bytes, password: bytes | None) -> None:
+    if _CERTIFICATE in data or _KEY in data:
+        _sort_pem(pile, data, password)
+    elif data.lstrip().startswith(_PASSED_OVER):
+        return
+    elif not (_sort_certificate(pile, data) or _sort_key(pile, data, password) or _sort_pkcs12(pile, data, password)):
+        raise MaterialError("it is no key, certificate or PKCS #12 file, or another password is needed",
+                            hint="Name the files themselves; --password-file FILE holds a password.")  # fmt: skip
+
+
+def _sort_pem(pile: _Pile, data: bytes, password: bytes | None) -> None:
+    for block in _blocks(data):
+        if block.startswith(_CERTIFICATE):
+            pile.add_certificate(block)
+        elif _KEY in block[:60]:
+            encrypted = b"ENCRYPTED" in block
+            try:
+                pile.add_key(load_pem_private_key(block, password if encrypted else None))
+            except Exception:  # noqa: BLE001 - several unrelated types, and their texts may quote the key
+                why = "needs its password" if encrypted and password is None else "cannot be used"
+                raise MaterialError(f"the private key in it {why}", hint="--password-file FILE.") from None
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    start = data.find(b"-----BEGIN ")
+    while start >= 0:
+        following = data.find(b"-----BEGIN ", start + 1)
+        yield data[start : following if following >= 0 else len(data)].strip() + b"\n"
+        start = following
+
+
+def _sort_certificate(pile: _Pile, data: bytes) -> bool:
+    with suppress(MaterialError):
+        pile.add_certificate(data)
+        return True
+    return False
+
+
+def _sort_key(pile: _Pile, data: bytes, password: bytes | None) -> bool:
+    for secret in dict.fromkeys((None, password)):
+        with suppress(Exception):  # several unrelated types say that it is none, or that the password is wrong
+            pile.add_key(load_der_private_key(data, secret))
+            return True
+    return False
+
+
+def _sort_pkcs12(pile: _Pile, data: bytes, password: bytes | None) -> bool:
+    try:
+        key, leaf, others = pkcs12.load_key_and_certificates(data, password)
+    except Exception:  # noqa: BLE001 - several unrelated types say that it is none, or that the password is wrong
+        return False
+    if key is not None:
+        pile.add_key(key)
+    for certificate in [*([leaf] if leaf else []), *others]:
+        pile.add_certificate(certificate.public_bytes(Encoding.DER))
+    return True
+
+
+def _brought(pile: _Pile) -> Brought:
+    roots = [pem for facts, pem in pile.certificates.values() if facts.is_ca and facts.subject == facts.issuer]
+    if not pile.keys:
+        if any(not facts.is_ca for facts, _ in pile.certificates.values()):
+            raise MaterialError("there is a certificate among it without its private key")
+        if not roots:
+            raise MaterialError("there is neither a private key nor an anchor among it")
+        return Brought(credential=None, anchors_pem=b"".join(roots))
+    if len(pile.keys) > 1:
+        raise MaterialError("there are several private keys among it; name the files of one set")
+    owner = keys.public_key_sha256(pile.keys[0])
+    leaves = [(facts, pem) for facts, pem in pile.certificates.values() if facts.spki_sha256 == owner]
+    if not leaves:
+        raise MaterialError("the certificate that belongs to the private key is not among it")
+    leaf = max(leaves, key=lambda item: item[0].not_before)
+    chain = b"".join(_chain(leaf[0], pile))
+    return Brought(credential=keys.credential_set(pile.keys[0], leaf[1] + chain), anchors_pem=b"".join(roots))
+
+
+def _chain(leaf: CertificateFacts, pile: _Pile) -> Iterator[bytes]:
+    """Return the authorities between a certificate and its root, in order."""
+    between = {facts.subject: (facts, pem) for facts, pem in pile.certificates.values()
+               if facts.is_ca and facts.subject != facts.issuer}  # fmt: skip
+    issuer = leaf.issuer
+    while issuer in between:
+        facts, pem = between.pop(issuer)
+        yield pem
+        issuer = facts.issuer

@@ -1,0 +1,114 @@
+"""Private keys and certificate requests. Keys leave this module as PEM bytes for the store, never as text.
+
+Keys are PKCS#8, unencrypted: the SDK takes no others, and the mode of the file is what protects them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from agent.core.values import FALLBACK_NAME, CredentialSet, KeyAlgorithm
+from agent.crypto.x509 import read_certificate, read_chain, spki_sha256, split
+from agent.errors import MaterialError
+
+if TYPE_CHECKING:
+    PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+# Subjects that say nothing about the gateway and are not worth keeping: AWS's own, and this agent's makeshift.
+MEANINGLESS_SUBJECTS = frozenset({"CN=AWS IoT Certificate", f"CN={FALLBACK_NAME}"})
+
+MAX_COMMON_NAME = 64  # characters; X.520's upper bound, which some certificate authorities enforce
+
+
+def generate(algorithm: KeyAlgorithm) -> bytes:
+    """Make a private key and return it as PEM."""
+    key: PrivateKey
+    match algorithm:
+        case KeyAlgorithm.EC_P256:
+            key = ec.generate_private_key(ec.SECP256R1())
+        case KeyAlgorithm.EC_P384:
+            key = ec.generate_private_key(ec.SECP384R1())
+        case _:
+            key = rsa.generate_private_key(65537, int(algorithm.removeprefix("rsa-")))
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _load(key_pem: bytes) -> PrivateKey:
+    try:
+        key = load_pem_private_key(key_pem, password=None)
+    except TypeError:
+        raise MaterialError("the private key is encrypted, which the agent cannot use unattended") from None
+    except Exception:  # noqa: BLE001 - several unrelated types, and their texts may quote the key
+        raise MaterialError("the private key cannot be parsed") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise MaterialError("the private key is neither RSA nor elliptic-curve, and AWS IoT Core takes no others")
+    return key
+
+
+def public_key_sha256(key_pem: bytes) -> str:
+    """Return the SHA-256 of the public key info that belongs to a private key.
+
+    Raises:
+        MaterialError: The key cannot be used.
+    """
+    return spki_sha256(_load(key_pem).public_key())
+
+
+def credential_set(key_pem: bytes, certificate_pem: bytes) -> CredentialSet:
+    """Return key and chain as one, after checking that they belong together.
+
+    Raises:
+        MaterialError: Either cannot be parsed, or the key is not the certificate's.
+    """
+    facts, canonical = read_chain(certificate_pem)
+    if public_key_sha256(key_pem) != facts[0].spki_sha256:
+        raise MaterialError("the private key does not belong to the certificate")
+    return CredentialSet(key_pem=key_pem, certificate_pem=canonical, leaf=facts[0])
+
+
+def make_request(key_pem: bytes, subject: x509.Name) -> bytes:
+    """Return a certificate signing request as PEM.
+
+    Raises:
+        MaterialError: The key cannot be used.
+    """
+    key = _load(key_pem)
+    strong = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP384R1)
+    digest = hashes.SHA384() if strong else hashes.SHA256()
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, digest)
+    return request.public_bytes(Encoding.PEM)
+
+
+def request_subject(configured: str | None, current_pem: bytes | None, fallback: str) -> x509.Name:
+    """Return the subject for a request.
+
+    Args:
+        configured: What the operator wants, RFC 4514 text, or None.
+        current_pem: The current certificate, whose subject policies may rely on, or None.
+        fallback: The common name when there is nothing to keep.
+
+    Raises:
+        MaterialError: The configured subject cannot be parsed.
+    """
+    if configured is not None:
+        try:
+            return x509.Name.from_rfc4514_string(configured)
+        except ValueError as error:
+            raise MaterialError(f"the configured subject {configured!r} is no RFC 4514 name ({error})") from None
+    if current_pem is not None:
+        block = split(current_pem)[0]
+        facts, _ = read_certificate(block)
+        if facts.subject and facts.subject not in MEANINGLESS_SUBJECTS:
+            return x509.load_pem_x509_certificate(block).subject
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, fallback[:MAX_COMMON_NAME])])

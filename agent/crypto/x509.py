@@ -1,0 +1,289 @@
+"""Certificates and trust bundles: from PEM or DER bytes to facts, and back to one canonical form.
+
+What is read may be hostile. Every complaint is a `MaterialError`; the parser's own errors, of which there are many
+unrelated kinds and some only when a field is first touched, all end here.
+
+`read_store` reads what others made, certificate by certificate, and reports what it cannot read. `read_chain` and
+`read_bundle` read what is to be used, and refuse all of it for one bad block.
+
+What is written is canonical: one PEM block after another and nothing else, made from the DER that was checked, so the
+bytes that were verified are the bytes that the TLS library loads.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
+
+from agent.core.trust.anchor_lint import Entry
+from agent.core.values import CertificateFacts, TrustBundle
+from agent.errors import MaterialError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+MAX_BUNDLE = 1_048_576  # bytes; the whole Mozilla store has a quarter of it
+MAX_ANCHORS = 1_000
+
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,200000}?-----END CERTIFICATE-----")
+_BEGIN = b"-----BEGIN "
+
+_SIGNATURES = {
+    SignatureAlgorithmOID.RSA_WITH_SHA256: "rsa-sha256",
+    SignatureAlgorithmOID.RSA_WITH_SHA384: "rsa-sha384",
+    SignatureAlgorithmOID.RSA_WITH_SHA512: "rsa-sha512",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA256: "ecdsa-sha256",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA384: "ecdsa-sha384",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA512: "ecdsa-sha512",
+}
+
+
+def read_certificate(data: bytes) -> tuple[CertificateFacts, bytes]:
+    """Return what one certificate, PEM block or DER, says, and its canonical PEM.
+
+    Raises:
+        MaterialError: It cannot be parsed.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Starfield Services Root CA - G2, one of the five that AWS asks for, has the serial number 0.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            is_pem = data.lstrip().startswith(_BEGIN)
+            certificate = x509.load_pem_x509_certificate(data) if is_pem else x509.load_der_x509_certificate(data)
+            return _facts(certificate), certificate.public_bytes(Encoding.PEM)
+    except Exception as error:  # noqa: BLE001 - at least seven unrelated types come out of hostile input
+        reason = str(error).split("\n", maxsplit=1)[0][:120] or type(error).__name__
+        raise MaterialError(f"a certificate cannot be parsed ({reason})") from None
+
+
+def _facts(certificate: x509.Certificate) -> CertificateFacts:
+    public_key = certificate.public_key()
+    extensions = certificate.extensions
+    return CertificateFacts(
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        serial=f"{certificate.serial_number:x}",
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        sha256=hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
+        spki_sha256=spki_sha256(public_key),
+        is_ca=_is_ca(extensions),
+        key=_describe_key(public_key),
+        signature=_signature(certificate),
+        digital_signature=_digital_signature(extensions),
+        client_auth=_client_auth(extensions),
+        version=certificate.version.value + 1,
+    )
+
+
+def spki_sha256(public_key: CertificatePublicKeyTypes) -> str:
+    """Return the SHA-256 of a public key's subject public key info."""
+    der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()
+
+
+def server_names(der: bytes) -> tuple[str, ...]:
+    """Return the DNS names and addresses that a server's certificate is for.
+
+    Raises:
+        MaterialError: It cannot be parsed.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return (
+            *names.get_values_for_type(x509.DNSName),
+            *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+        )
+    except x509.ExtensionNotFound:
+        return ()
+    except Exception as error:  # noqa: BLE001 - as in `read_certificate`
+        raise MaterialError(f"the server's certificate cannot be parsed ({type(error).__name__})") from None
+
+
+def _is_ca(extensions: x509.Extensions) -> bool:
+    try:
+        return extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _digital_signature(extensions: x509.Extensions) -> bool | None:
+    try:
+        return extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _client_auth(extensions: x509.Extensions) -> bool | None:
+    try:
+        usages = set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return None
+    return bool(usages & {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
+
+
+def _describe_key(public_key: CertificatePublicKeyTypes) -> str:
+    match public_key:
+        case ec.EllipticCurvePublicKey():
+            return {"secp256r1": "EC P-256", "secp384r1": "EC P-384", "secp521r1": "EC P-521"}.get(
+                public_key.curve.name, f"EC {public_key.curve.name}"
+            )
+        case rsa.RSAPublicKey():
+            return f"RSA {public_key.key_size}"
+        case _:
+            return type(public_key).__name__.removesuffix("PublicKey")
+
+
+def _signature(certificate: x509.Certificate) -> str:
+    oid = certificate.signature_algorithm_oid
+    if oid == SignatureAlgorithmOID.RSASSA_PSS:
+        algorithm = certificate.signature_hash_algorithm
+        return f"rsa-pss-{algorithm.name}" if algorithm else "rsa-pss"
+    return _SIGNATURES.get(oid, oid.dotted_string)
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the certificate blocks of a PEM file, which may have text between them.
+
+    Raises:
+        MaterialError: A block of another kind, a private key above all, or one that is not well-formed.
+    """
+    blocks = _BLOCK.findall(data)
+    if data.count(_BEGIN) != len(blocks):
+        if b"PRIVATE KEY-----" in data:
+            raise MaterialError("there is a private key among the certificates")
+        raise MaterialError("a PEM block is not a well-formed certificate")
+    return blocks
+
+
+def read_chain(data: bytes) -> tuple[tuple[CertificateFacts, ...], bytes]:
+    """Return the facts of a chain, in order, and its canonical PEM.
+
+    Raises:
+        MaterialError: Any block cannot be parsed, or there is none.
+    """
+    certificates = [read_certificate(block) for block in split(data)]
+    if not certificates:
+        raise MaterialError("there is no PEM certificate in it")
+    return tuple(facts for facts, _ in certificates), b"".join(pem for _, pem in certificates)
+
+
+def read_bundle(data: bytes) -> TrustBundle:
+    """Return the trust anchors in `data`.
+
+    Raises:
+        MaterialError: It is too large, holds no certificate, or one that cannot be parsed. The SDK takes an empty
+            bundle for "trust what the system trusts", so an empty one must never get through.
+    """
+    if len(data) > MAX_BUNDLE:
+        raise MaterialError(f"the trust bundle has {len(data)} bytes and {MAX_BUNDLE} are allowed")
+    facts, pem = read_chain(data)
+    if len(facts) > MAX_ANCHORS:
+        raise MaterialError(f"the trust bundle has {len(facts)} anchors and {MAX_ANCHORS} are allowed")
+    return TrustBundle(pem=pem, anchors=facts)
+
+
+MAX_STORE = 8_388_608  # bytes; the largest public store has a twentieth of it
+MAX_ENTRIES = 5_000
+
+_SEQUENCE = 0x30  # how every DER certificate begins
+_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
+_PROBLEMS = {
+    b"TRUSTED CERTIFICATE": "it is in OpenSSL's own format, which only OpenSSL reads",
+    b"PKCS7": "it is a PKCS #7 container, not a certificate",
+}
+
+
+def read_store(data: bytes) -> tuple[Entry, ...]:
+    """Return what is in a store of any origin, PEM with whatever stands between the blocks, or DER.
+
+    Raises:
+        MaterialError: It is too large to be looked at.
+    """
+    if len(data) > MAX_STORE:
+        raise MaterialError(f"the store has {len(data)} bytes and {MAX_STORE} are looked at")
+    entries = _der_entries(data) if _is_der(data) else _pem_entries(data)
+    if len(entries) > MAX_ENTRIES:
+        raise MaterialError(f"the store has more than the {MAX_ENTRIES} entries that are looked at")
+    return tuple(entries)
+
+
+def _is_der(data: bytes) -> bool:
+    """A text may begin with a nought as well; no certificate is so short that a character could follow it in DER."""
+    return data[:1] == bytes([_SEQUENCE]) and (data[1:2] >= b"\x80" or _BEGIN not in data.upper())
+
+
+def _pem_entries(data: bytes) -> list[Entry]:
+    entries: list[Entry] = []
+    position, line, marks = 0, 1, data.upper()  # a header in small letters is malformed, and must not be passed over
+    while len(entries) <= MAX_ENTRIES and (found := marks.find(_BEGIN, position)) >= 0:
+        line += data.count(b"\n", position, found)
+        following = marks.find(_BEGIN, found + len(_BEGIN))
+        end = len(data) if following < 0 else following
+        entries.append(_pem_entry(data[found:end], line))
+        position, line = end, line + data.count(b"\n", found, end)
+    return entries
+
+
+def _pem_entry(block: bytes, line: int) -> Entry:
+    label = _LABEL.match(block)
+    if label is None:
+        return Entry(line=line, problem="its first line is malformed")
+    if label[1] != b"CERTIFICATE":
+        if label[1].endswith(b"PRIVATE KEY"):
+            return Entry(line=line, problem="it is a private key, which has no place among certificates")
+        return Entry(line=line, problem=_PROBLEMS.get(label[1], "it is no certificate"))
+    body, end, _ = block[label.end() :].partition(b"-----END CERTIFICATE-----")
+    if not end:
+        return Entry(line=line, problem="it has no end")
+    try:
+        der = base64.b64decode(b"".join(body.split()), validate=True)
+    except ValueError:
+        return Entry(line=line, problem="it is not base64 text")
+    return _entry(der, line)
+
+
+def _entry(der: bytes, line: int) -> Entry:
+    if der[:1] != bytes([_SEQUENCE]):  # PEM within PEM, which no TLS library reads
+        return Entry(line=line, problem="a certificate cannot be parsed (it is not DER)")
+    try:
+        facts, _ = read_certificate(der)
+    except MaterialError as error:
+        return Entry(line=line, problem=str(error))
+    return Entry(line=line, facts=facts)
+
+
+def _der_entries(data: bytes) -> list[Entry]:
+    """Return the certificates that stand one after the other in a binary file."""
+    entries: list[Entry] = []
+    position = 0
+    while position < len(data) and len(entries) <= MAX_ENTRIES:
+        length = _der_length(data[position : position + 6])
+        if not length or position + length > len(data):
+            entries.append(Entry(line=1, problem=f"what follows byte {position} is no DER certificate"))
+            break
+        entries.append(_entry(data[position : position + length], 1))
+        position += length
+    return entries
+
+
+def _der_length(head: bytes) -> int:
+    """Return how long a DER sequence is, its header included (X.690, section 8.1.3), or 0 when it is none."""
+    if len(head) < 2 or head[0] != _SEQUENCE:  # noqa: PLR2004 - tag and length
+        return 0
+    if head[1] < 0x80:  # noqa: PLR2004 - the short form
+        return 2 + head[1]
+    size = head[1] & 0x7F
+    if not 1 <= size <= len(head) - 2:
+        return 0
+    return 2 + size + int.from_bytes(head[2 : 2 + size])

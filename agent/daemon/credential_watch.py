@@ -1,0 +1,93 @@
+"""Hears of hands on the set in use, and has it looked at a second later. It reads no file and judges nothing.
+
+What is watched: the links in the state directory, the directory of generations, and the files of the current one. It
+moves with `current`. Before there is a state directory, its coming is waited for. What a worker does there is heard as
+well, and harmless: the daemon compares what it finds with what the worker has seen, and a look changes nothing that is
+heard of here. Where the kernel does not tell, the daemon notices at its next look of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.system.clock import monotonic
+from agent.system.inotify import ChangeWatch, Place, open_change_watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agent.daemon.loop import Loop, Timer
+
+SETTLE = 1.0  # seconds after the first sign: a copy is seldom one system call
+HALF = 30.0  # seconds in which a person who has replaced one file of a pair may replace the other
+
+_CURRENT, _GENERATIONS = "current", "generations"
+_OWN = frozenset({_CURRENT, "previous", _GENERATIONS})
+
+
+class Hands:
+    """One state directory."""
+
+    def __init__(self, loop: Loop, news: Callable[[], None]) -> None:
+        """Watch nothing yet.
+
+        Args:
+            loop: Where to listen.
+            news: Called when something was touched and a moment has passed.
+        """
+        self._loop = loop
+        self._news = news
+        self._watch: ChangeWatch | None = None
+        self._watched: tuple[object, ...] = ()
+        self._settling: Timer | None = None
+        self._last: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something was touched so lately that more may follow."""
+        return self._last is not None and monotonic() - self._last < HALF
+
+    def listen(self, state_dir: Path) -> None:
+        """Watch what is in use now; cheap when that is watched already."""
+        places = tuple(_places(state_dir))
+        wanted = tuple((place, _identity(place.path)) for place in places)
+        if self._watch is not None and wanted == self._watched:
+            return
+        self.close()
+        self._watch, self._watched = open_change_watch(places), wanted
+        if self._watch is not None:
+            self._loop.watch(self._watch.fileno(), self._hear)
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watch is not None:
+            self._loop.unwatch(self._watch.fileno())
+            self._watch.close()
+            self._watch = None
+
+    def _hear(self) -> None:
+        if self._watch is None or not self._watch.read():
+            return
+        self._last = monotonic()
+        if self._settling is None or not self._settling.pending:
+            self._settling = self._loop.later(SETTLE, self._news)
+
+
+def _places(state_dir: Path) -> Iterable[Place]:
+    if not os.path.isdir(state_dir):  # noqa: PTH112 - Path.is_dir() raises where this one says no
+        yield Place(state_dir.parent, frozenset({state_dir.name}))
+        return
+    yield Place(state_dir, _OWN)
+    current = Path(os.path.realpath(state_dir / _CURRENT))
+    yield Place(state_dir / _GENERATIONS, frozenset({current.name}))
+    yield Place(current)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

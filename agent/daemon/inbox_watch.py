@@ -1,0 +1,123 @@
+"""Which drop in the inbox is complete, and when to look again. It reads no drop: a worker does.
+
+A drop is complete when it was renamed into place, or closed after writing, while this daemon watched. One that was
+there before, or where the kernel tells nothing, is complete when nothing about it changed for `QUIET`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.errors import StoreError
+from agent.system.clock import monotonic
+from agent.system.inotify import DirectoryWatch, open_directory_watch
+from agent.trust import inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.daemon.loop import Loop
+
+QUIET = 30.0  # seconds without a change
+AGAIN = 600.0  # seconds before a drop that had to wait is looked at again
+
+
+class Inbox:
+    """One inbox."""
+
+    def __init__(self, loop: Loop, news: Callable[[], None]) -> None:
+        """Watch nothing yet.
+
+        Args:
+            loop: Where to listen.
+            news: Called when something may be ready.
+        """
+        self._loop = loop
+        self._news = news
+        self._path: Path | None = None
+        self._watch: DirectoryWatch | None = None
+        self._closed: set[str] = set()
+        self._complete: dict[str, inbox.Drop] = {}
+        self._given: inbox.Drop | None = None
+        self._first_seen: dict[str, tuple[inbox.Drop, float]] = {}
+        self._held: dict[str, tuple[inbox.Drop, float]] = {}
+        self.delay: float | None = None
+
+    def next(self, path: Path) -> str | None:
+        """Return a drop that is complete and need not wait, the oldest first; `delay` says when to ask again.
+
+        Args:
+            path: Where the inbox is.
+        """
+        self._listen(path)
+        found, now = self._drops(path), monotonic()
+        self._forget({drop.name for drop in found})
+        waits = []
+        for drop in found:
+            until = self._ready_at(drop, now)
+            if until <= now:
+                self._given = drop
+                return drop.name
+            waits.append(until - now)
+        self.delay = min(waits, default=None)
+        return None
+
+    @staticmethod
+    def _drops(path: Path) -> list[inbox.Drop]:
+        try:
+            return inbox.drops(path)
+        except StoreError:
+            return []  # `check` says so
+
+    def _ready_at(self, drop: inbox.Drop, now: float) -> float:
+        """Return when a drop may be taken, by the monotonic clock."""
+        held = self._held.get(drop.name)
+        if held is not None and held[0] == drop:
+            self._closed.discard(drop.name)
+            return held[1]
+        if drop.name in self._closed:  # as it is now; written to again it is complete once that is closed
+            self._closed.remove(drop.name)
+            self._complete[drop.name] = drop
+        if self._complete.get(drop.name) == drop:
+            return now
+        before = self._first_seen.get(drop.name)
+        if before is None or before[0] != drop:
+            before = self._first_seen[drop.name] = (drop, now)
+        return before[1] + QUIET
+
+    def _forget(self, names: set[str]) -> None:
+        self._closed &= names
+        for known in (self._first_seen, self._held, self._complete):
+            for name in known.keys() - names:
+                del known[name]
+
+    def taken(self, name: str, path: Path) -> None:
+        """A worker has looked at a drop; if it is still there it has to wait."""
+        drop, self._given = self._given, None
+        if drop is not None and drop.name == name and drop in self._drops(path):
+            self._held[name] = (drop, monotonic() + AGAIN)
+
+    def hurry(self) -> None:
+        """What drops wait for may have come: the clock was set."""
+        self._held.clear()
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watch is not None:
+            self._loop.unwatch(self._watch.fileno())
+            self._watch.close()
+            self._watch = None
+
+    def _listen(self, path: Path) -> None:
+        if self._watch is not None and (self._path != path or self._watch.gone):
+            self.close()
+        if self._watch is None:
+            self._path, self._watch = path, open_directory_watch(path)
+            if self._watch is not None:
+                self._loop.watch(self._watch.fileno(), self._hear)
+
+    def _hear(self) -> None:
+        if self._watch is not None:
+            self._closed |= self._watch.read()
+            self._news()

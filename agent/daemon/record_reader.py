@@ -1,0 +1,52 @@
+"""The records on disk, as the daemon reads them: the change in flight and the history. It never writes there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agent.core.change.records import public
+from agent.errors import DamagedError, StoreError
+from agent.store import durable
+from agent.store.change_log import Journal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from agent.core.change.lifecycle import ChangeRecord
+
+
+class Archive:
+    """What the workers left on disk, as of the last `refresh`."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = state_dir
+        self.change: ChangeRecord | None = None
+        self.history: tuple[ChangeRecord, ...] = ()
+
+    def refresh(self) -> None:
+        """Read again; what cannot be read is not there, and the worker's own look says why."""
+        try:
+            with durable.directory(os.fspath(self._path)) as root:
+                journal = Journal(root, durable.Modes())
+                self.history = journal.history()
+                self.change = journal.change()
+        except DamagedError:
+            self.change = None
+        except StoreError:
+            self.change, self.history = None, ()
+
+    def find(self, change: str) -> ChangeRecord | None:
+        """Return a change by its id, in flight or finished."""
+        known = (*self.history, *([self.change] if self.change else []))
+        return next((record for record in reversed(known) if record.id == change), None)
+
+    @property
+    def last(self) -> dict[str, Any] | None:
+        """The last finished change, for the status document."""
+        return public(self.history[-1]) if self.history else None
+
+    def directory_of(self, generation: int) -> Path:
+        """Return where a generation's files are."""
+        return self._path / "generations" / f"{generation:06d}"

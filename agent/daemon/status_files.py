@@ -1,0 +1,58 @@
+"""What others may read without asking: ``status.json`` and ``metrics.prom`` in the runtime directory.
+
+The runtime directory is in memory on every gateway that runs systemd, so an idle day writes nothing to flash; and what
+has not changed is not written again. A reader meets each whole at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from agent.core.jsonio import encode
+from agent.core.report import metrics
+from agent.errors import StoreError
+from agent.store import durable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from pathlib import Path
+
+    from agent.core.change.lifecycle import ChangeRecord
+
+STATUS = "status.json"
+METRICS = "metrics.prom"
+
+_MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)
+
+
+class Publisher:
+    """Writes both, when they differ from what is there."""
+
+    def __init__(self, runtime_dir: Path) -> None:
+        self._path = runtime_dir
+        self._last: dict[str, Any] = {}
+
+    def publish(self, document: dict[str, Any], history: Iterable[ChangeRecord], now: datetime) -> str:
+        """Write both; return why it could not be done, or an empty text."""
+        compared = {name: value for name, value in document.items() if name != "clock"}
+        if compared == self._last:
+            return ""
+        try:
+            with durable.directory(os.fspath(self._path)) as fd:
+                durable.replace(fd, STATUS, encode(document) + b"\n", _MODES)
+                durable.replace(fd, METRICS, metrics.render(document, history, now).encode(), _MODES)
+        except StoreError as error:
+            return str(error)
+        self._last = compared
+        return ""
+
+    def withdraw(self) -> None:
+        """Remove both: nobody vouches for them any more."""
+        try:
+            with durable.directory(os.fspath(self._path)) as fd:
+                for name in (STATUS, METRICS):
+                    durable.remove(fd, name)
+        except StoreError:
+            pass  # the next start writes them anew

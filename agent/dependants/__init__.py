@@ -1,0 +1,1 @@
+"""Serves the programs that use the set. It may run as root, so it talks to no network."""

@@ -1,0 +1,254 @@
+"""Copies of the set for programs that cannot follow the links: looked at, written beside, and put in place together.
+
+The directories they lie in may belong to the program's user, so every step of a path is opened from the one above it.
+No step may be a link, nor belong to anybody but root and the copy's owner, nor be anybody else's to write: else whoever
+owns it could have root write where it should not.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.core.dependants import Format
+from agent.errors import DamagedError, StoreError, StoreInDoubtError
+from agent.store import durable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from agent.core.dependants import Copy
+
+MAX_COPY = 4 * 1024 * 1024  # bytes; larger than any set of anchors
+MAX_PASSWORD = 4096
+LABEL = "security.selinux"
+SELINUX = "/sys/fs/selinux/enforce"  # there while SELinux is at work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What became of the copies.
+
+    Attributes:
+        tried: Whether any had to be written.
+        changed: Whether any was, as far as is known.
+        problems: Why a copy is not as it should be, by its path.
+        digests: What tells later that they are right, by path, of those whose content alone does not.
+    """
+
+    tried: bool
+    changed: bool
+    problems: Mapping[Path, str]
+    digests: Mapping[str, str]
+
+
+def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
+    """Return the content of the password files that only their owner may read; where one is missing, a copy says so."""
+    found = {}
+    for copy in copies:
+        if copy.password_file is None:
+            continue
+        # Step by step, too: through a link, its owner would have root use a password that is another's.
+        with suppress(OSError, StoreError, KeyError), _directory(copy, copy.password_file) as directory:
+            fd = os.open(copy.password_file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                         dir_fd=directory)  # fmt: skip
+            try:  # `fdopen` refuses a directory, and leaves it open then
+                status = os.fstat(fd)
+                if stat.S_ISREG(status.st_mode) and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                    with os.fdopen(fd, "rb", closefd=False) as file:
+                        found[copy.password_file] = file.read(MAX_PASSWORD)
+            finally:
+                os.close(fd)
+    return found
+
+
+def write(
+    copies: Sequence[Copy],
+    contents: Sequence[bytes],
+    known: Mapping[str, str],
+    unmade: Mapping[int, str] | None = None,
+    *,
+    beforehand: Callable[[], object] = lambda: None,
+) -> Written:
+    """Put every copy in place that is not as it should be.
+
+    All are written beside their places before the first is moved, so that a key and its certificate in two files are
+    apart for a moment only. One that cannot be written keeps no other away.
+
+    Args:
+        copies: Which.
+        contents: What each holds.
+        known: What `Written.digests` was when this set was served last; empty for another set.
+        unmade: Why one of them could not be made, by its place.
+        beforehand: Called before the first is moved, if any is to be.
+    """
+    problems = {copies[place].to: _problem(copies[place], StoreError(why)) for place, why in (unmade or {}).items()}
+    digests: dict[str, str] = {}
+    ready: list[tuple[int, Copy]] = []
+    with ExitStack() as stack:
+        for copy, content in zip(copies, contents, strict=True):
+            if copy.to in problems:
+                continue
+            try:
+                directory = stack.enter_context(_directory(copy, copy.to))
+                if _is_right(directory, copy, content, known):
+                    digests |= {path: known[path] for path in _mark(copy, b"")}
+                    continue
+                _put_beside(directory, copy, content)
+            except (StoreError, KeyError) as error:
+                problems[copy.to] = _problem(copy, error)
+            else:
+                ready.append((directory, copy))
+                digests |= _mark(copy, content)
+        if ready:
+            beforehand()
+        unmoved, changed = _move_in(ready)
+    for copy in copies:
+        if copy.to in unmoved:
+            digests.pop(str(copy.to), None)
+    return Written(tried=bool(ready), changed=changed, problems=problems | unmoved, digests=digests)
+
+
+def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
+    """Put what is ready in place; return why some is not surely there, and whether anything has changed."""
+    problems, changed = {}, False
+    for directory, copy in ready:
+        try:
+            durable.move_in(directory, copy.to.name)
+            changed = True
+        except StoreError as error:
+            problems[copy.to] = _problem(copy, error)
+            changed |= isinstance(error, StoreInDoubtError)
+            with suppress(StoreError):  # it may hold the key
+                durable.remove(directory, durable.TEMPORARY + copy.to.name)
+    return problems, changed
+
+
+def _mark(copy: Copy, content: bytes) -> dict[str, str]:
+    """Return what tells later that a copy is as it was wanted, by its path, where its content alone does not.
+
+    With another content, format or password it is another copy; the password itself is nobody's to guess from this.
+    """
+    if copy.heal and copy.format is not Format.PKCS12:
+        return {}
+    stamp = 0
+    if copy.password_file is not None:
+        with suppress(OSError):
+            stamp = copy.password_file.stat().st_mtime_ns
+    wanted = f"{copy.content} {copy.format} {stamp}\n".encode()
+    return {str(copy.to): hashlib.sha256(wanted + content if copy.heal else wanted).hexdigest()}
+
+
+def _problem(copy: Copy, error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"{copy.to} is not written: there is no user {copy.owner} or no group {copy.group}."
+    return f"{copy.to} is not written: {error} {getattr(error, 'hint', '')}".rstrip()
+
+
+def _ids(copy: Copy) -> tuple[int, int]:
+    return pwd.getpwnam(copy.owner).pw_uid, grp.getgrnam(copy.group).gr_gid
+
+
+@contextmanager
+def _directory(copy: Copy, file: Path) -> Iterator[int]:
+    """Open the directory of a copy's file, step by step, each step checked on what was opened.
+
+    Raises:
+        StoreError: A step is missing, a link, or somebody else's.
+        KeyError: The owner is unknown.
+    """
+    trusted = {0, os.geteuid(), _ids(copy)[0]}
+    fd = durable.open_directory("/")
+    try:
+        path = "/"
+        for step in file.parent.parts[1:]:
+            path = os.path.join(path, step)  # noqa: PTH118 - names, not paths, are opened
+            below = _step(fd, step, path)
+            os.close(fd)
+            fd = below
+            _check(fd, path, trusted)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _step(above: int, name: str, path: str) -> int:
+    with durable.explained(f"go through {path}"):
+        if stat.S_ISLNK(os.lstat(name, dir_fd=above).st_mode):
+            raise StoreError(f"{path} is a link.", hint="Give the path without links under `copies:`.")
+    return durable.open_directory(name, above)
+
+
+def _check(fd: int, path: str, trusted: set[int]) -> None:
+    status = os.fstat(fd)
+    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    if status.st_uid not in trusted or shared:
+        whose = "may be written by others" if shared else f"belongs to user {status.st_uid}"
+        hint = "It and all above it must be root's or the copy's owner's, and nobody else's to write."
+        raise StoreError(f"{path} {whose}.", hint=hint)
+
+
+def _is_right(directory: int, copy: Copy, content: bytes, known: Mapping[str, str]) -> bool:
+    try:
+        status = os.lstat(copy.to.name, dir_fd=directory)
+        # Once for each set; what became of it since, however large, is its program's business.
+        if not copy.heal and stat.S_ISREG(status.st_mode):
+            return known.get(str(copy.to)) == _mark(copy, b"")[str(copy.to)]
+        found = durable.read(directory, copy.to.name, MAX_COPY)
+    except (OSError, DamagedError):
+        return False
+    if not copy.heal:
+        return False  # no file any more
+    dressed = _is_dressed(status, copy)
+    if copy.format is Format.PKCS12:
+        return dressed and known.get(str(copy.to)) == _mark(copy, found)[str(copy.to)]
+    return dressed and found == content
+
+
+def _is_dressed(status: os.stat_result, copy: Copy) -> bool:
+    return (status.st_uid, status.st_gid) == _ids(copy) and stat.S_IMODE(status.st_mode) == copy.mode
+
+
+def _put_beside(directory: int, copy: Copy, content: bytes) -> None:
+    uid, gid = _ids(copy)
+    label = _label(directory, copy.to.name)
+
+    def dress(fd: int) -> None:
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, copy.mode)
+        if not _is_dressed(os.fstat(fd), copy):  # as on vfat, which says nothing
+            hint = "A key there may be anybody's to read: put it on another file system."
+            raise StoreError("The file system keeps no owner or mode.", hint=hint)
+        if label:
+            _set_label(fd, label)
+
+    durable.put_beside(directory, copy.to.name, content, dress)
+
+
+def _set_label(fd: int, label: bytes) -> None:
+    try:
+        os.setxattr(fd, LABEL, label)
+    except OSError:
+        if os.access(SELINUX, os.F_OK):
+            raise  # where nothing heeds labels, one that a former system left behind must not keep a copy away
+
+
+def _label(directory: int, name: str) -> bytes:
+    """Return the SELinux label of the file that is replaced, or nothing: a new file then gets its directory's."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return b""
+    try:
+        return os.getxattr(fd, LABEL)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

@@ -1,0 +1,281 @@
+"""Serves the dependants: copies, then hooks, then units, each once for each set, and says what came of it.
+
+The set that it is about to serve is on disk before anybody is given it: a crash or a rollback in between can leave
+nobody on a set that the report does not name. Serving again does only what is left, so a flood reloads nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from agent.core.dependants import (
+    HOOKS,
+    LONGEST,
+    MAX_NAME,
+    MAX_REPORT,
+    Occasion,
+    OnFailure,
+    Report,
+    Step,
+    decode_report,
+    encode_report,
+    failure_of,
+    shown,
+    trouble,
+    with_names,
+)
+from agent.core.jsonio import PlainError
+from agent.core.text import duration
+from agent.dependants import copies, hooks
+from agent.dependants.export import extract
+from agent.dependants.report_file import REPORT, names
+from agent.dependants.units import Systemd
+from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
+from agent.store import durable
+from agent.system import clock, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from agent.core.dependants import Dependants, Unit
+    from agent.dependants.export import Extract
+
+LOCK = "lock"
+TURN = 60.0  # seconds to wait for somebody else who serves them
+SWITCHING = timedelta(minutes=10)
+MAX_SWITCHES = 10  # between sets, within that time
+SPACING = timedelta(seconds=3)  # between two of them
+OVERTIME = timedelta(seconds=20)  # for whoever is at it when their time is over; the agent waits a little longer
+MAX_PROBLEM = 500  # characters of what is said about it
+_MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)  # names and outcomes alone, for `iot-cert status`
+
+
+class Deployer:
+    """Serves dependants in this process; see `agent.dependants.helper` for how an unprivileged agent has it done."""
+
+    def __init__(
+        self, dependants: Dependants, state_dir: Path, directory: Path, *, systemd: Systemd | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            dependants: Who.
+            state_dir: Where the set is.
+            directory: Where the report lies, which belongs to whoever runs this; made when it is missing.
+            systemd: The service manager; None for the machine's.
+        """
+        self._dependants = dependants
+        self._state_dir = state_dir
+        self._directory = directory
+        self._systemd = systemd or Systemd()
+
+    def take_up(self, occasion: Occasion) -> None:
+        """See `agent.ports.Deployment`."""
+        try:
+            report = self.serve(occasion)
+        except AgentError as error:
+            unserved = trouble(f"The dependants could not be served: {error}", error.hint)
+            raise CloudError(with_names(unserved, names(self._dependants))) from error
+        failure = failure_of(report)
+        if failure is not None:
+            raise CloudError(failure)
+
+    def serve(self, occasion: Occasion, *, afresh: bool = False) -> Report:
+        """Serve whoever does not use the set yet, and return how all of them stand.
+
+        Args:
+            occasion: Why, for hooks.
+            afresh: Whether also those are served that use the set already.
+
+        Raises:
+            AgentError: There is no whole set to serve, or the report cannot be written.
+        """
+        with durable.explained(f"create {self._directory}"):
+            self._directory.mkdir(mode=_MODES.directory_mode, parents=True, exist_ok=True)
+        with durable.directory(str(self._directory)) as fd, _locked(fd):
+            durable.set_mode(fd, _MODES.directory_mode, str(self._directory))  # whatever the umask made of it
+            wanted = self._dependants.copies
+            given = extract(self._state_dir, wanted, copies.passwords(wanted))
+            record = _Record(fd)
+            if afresh:
+                durable.remove(fd, REPORT)
+            return _Round(self._dependants, given, record, self._systemd).serve(occasion, self._state_dir)
+
+
+class _Record:
+    """The report on disk."""
+
+    def __init__(self, directory: int) -> None:
+        self._directory = directory
+
+    def last(self) -> Report | None:
+        """Return the last report, if it can be read."""
+        try:
+            return decode_report(durable.read(self._directory, REPORT, MAX_REPORT), REPORT)
+        except (FileNotFoundError, DamagedError, PlainError):
+            return None  # everybody is served again, which costs a reload
+
+    def write(self, report: Report) -> Report:
+        durable.replace(self._directory, REPORT, encode_report(report) + b"\n", _MODES)
+        return report
+
+
+class _Round:
+    """One time of serving them all."""
+
+    def __init__(self, dependants: Dependants, given: Extract, record: _Record, systemd: Systemd) -> None:
+        self._dependants = dependants
+        self._given = given
+        self._record = record
+        self._systemd = systemd
+        self._deadline = clock.monotonic() + LONGEST.total_seconds()
+        self._last = record.last()
+        self._switched = self._last.switched if self._last else ()
+
+    def serve(self, occasion: Occasion, state_dir: Path) -> Report:
+        before = self._last if self._last and self._last.set == self._given.set else self._begin()
+        wanted = self._dependants.copies
+        done = before.done
+
+        def beforehand() -> None:  # whoever read a copy that was damaged has to read it again, even after a crash
+            if done:
+                self._record.write(self._report(()))
+
+        written = copies.write(
+            wanted, self._given.copies, dict(before.written), self._given.problems, beforehand=beforehand
+        )
+        done = frozenset() if written.changed else done
+        steps = [_step(f"copy {copy.to}", written.problems.get(copy.to, ""), copy.on_failure) for copy in wanted]
+        steps += self._hooks(done, _environment(self._given, occasion, state_dir))
+        steps += [self._unit(unit, done) for unit in self._dependants.units]
+        report = self._report(tuple(steps), tuple(written.digests.items()))
+        if occasion is Occasion.AGAIN and replace(before, at=report.at) == report and not written.tried:
+            return report  # nothing is new, and flash wears out
+        return self._record.write(report)
+
+    def _begin(self) -> Report:
+        """Note the set before anybody is given it, unless sets come and go faster than any change makes them."""
+        now = clock.SystemClock().now()
+        recent = [at for at in self._switched if timedelta(0) <= now - at < SWITCHING]
+        if len(recent) >= MAX_SWITCHES:
+            raise RefusedError(
+                f"The set in use has changed {len(recent)} times within {duration(SWITCHING)}, which no rotation does; "
+                "other programs are left alone meanwhile.",
+                hint="See `iot-cert history` for who does that.",
+            )
+        if recent:  # systemd lets nobody start a unit five times within ten seconds
+            clock.sleep(max((recent[-1] + SPACING - now).total_seconds(), 0.0))
+        self._switched = (*recent, clock.SystemClock().now())
+        return self._record.write(self._report(()))
+
+    def _report(self, steps: tuple[Step, ...], written: tuple[tuple[str, str], ...] = ()) -> Report:
+        now = clock.SystemClock().now()
+        return Report(
+            at=now,
+            generation=self._given.generation,
+            set=self._given.set,
+            steps=steps,
+            written=written,
+            switched=self._switched,
+        )
+
+    def _hooks(self, done: frozenset[str], environment: Mapping[str, str]) -> Iterator[Step]:
+        wanted = self._dependants.hooks
+        found, problem = hooks.find(wanted.directory)
+        if problem:
+            yield _step(HOOKS, problem, wanted.on_failure)
+        for hook in found:
+            name = shown(f"hook {hook.name}", MAX_NAME)  # a file's name may be no text
+            if name in done:
+                yield Step(name=name)
+            else:
+                yield _step(name, self._in_time(name, partial(self._run, hook, environment)), wanted.on_failure)
+
+    def _run(self, hook: Path, environment: Mapping[str, str]) -> str:
+        wanted = self._dependants.hooks
+        problem = hooks.unsafe(hook)
+        if problem:
+            return problem
+        try:
+            account = programs.account(wanted.user)
+        except KeyError:
+            return f"{hook} is not run: there is no user {wanted.user}."
+        mine = account.uid == os.geteuid()
+        problem = programs.run(
+            [str(hook)],
+            min(wanted.timeout, self._left() + OVERTIME).total_seconds(),
+            environment={**environment, "HOME": account.home, "USER": account.name},
+            account=None if mine else account,
+        )
+        return f"The hook {hook.name} failed: {problem}." if problem else ""
+
+    def _unit(self, unit: Unit, done: frozenset[str]) -> Step:
+        if unit.name in done and self._systemd.is_served(unit, self._given):
+            return Step(name=unit.name)
+        return _step(unit.name, self._in_time(unit.name, partial(self._order, unit)), unit.on_failure)
+
+    def _order(self, unit: Unit) -> str:
+        most = self._left() + OVERTIME
+        in_time = replace(unit, timeout=min(unit.timeout, most), healthy=min(unit.healthy, most))
+        return self._systemd.serve(in_time, self._given)
+
+    def _left(self) -> timedelta:
+        """Return how much is left of the time that they have together."""
+        return timedelta(seconds=self._deadline - clock.monotonic())
+
+    def _in_time(self, name: str, serve: Callable[[], str]) -> str:
+        if self._left() > timedelta(0):
+            return serve()
+        return f"{name} was not come to: the others took more than {duration(LONGEST)}."
+
+
+def _step(name: str, problem: str, on_failure: OnFailure) -> Step:
+    goes_back = bool(problem) and on_failure is OnFailure.ROLL_BACK
+    return Step(name=shown(name, MAX_NAME), problem=shown(problem, MAX_PROBLEM), goes_back=goes_back)
+
+
+def _environment(given: Extract, occasion: Occasion, state_dir: Path) -> dict[str, str]:
+    """Return what a hook is told: where things are and why it runs, and nothing secret."""
+    current = state_dir / "current"
+    return {
+        "IOT_CERT_PHASE": occasion.value,
+        "IOT_CERT_GENERATION": str(given.generation),
+        "IOT_CERT_THING": given.thing_name,
+        "IOT_CERT_CERTIFICATE_ID": given.certificate_id,
+        "IOT_CERT_KEY": str(current / "key.pem"),
+        "IOT_CERT_CERTIFICATE": str(current / "certificate.pem"),
+        "IOT_CERT_ANCHORS": str(current / "trust.pem"),
+    }
+
+
+@contextmanager
+def _locked(directory: int) -> Iterator[None]:
+    """Be the only one who serves; another waits for its turn."""
+    with durable.explained(f"lock {LOCK}"):
+        fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    try:
+        _wait_for(fd)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _wait_for(fd: int) -> None:
+    end = clock.monotonic() + TURN
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic() > end:
+                hint = "`sudo iot-cert deploy` in another terminal, perhaps stopped?"
+                raise StoreBusyError("Somebody else is serving the dependants.", hint=hint) from None
+            clock.sleep(0.05)
+        else:
+            return

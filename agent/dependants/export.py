@@ -1,0 +1,263 @@
+"""What is given away of the set in use: read and rendered by the owner of the state directory, never by root.
+
+The helper that serves dependants runs as root, and the state directory belongs to a user who is not. A link planted
+there would have root read any file, and a file written there would have root parse anything. So a child gives up root's
+privileges for good, reads and checks the generation as the agent itself does, renders each copy, and hands bytes over a
+pipe. The parent takes them as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import select
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agent.core.dependants import Content, Format
+from agent.core.jsonio import PlainError, decode, encode
+from agent.core.values import THING
+from agent.errors import AgentError, MaterialError, RefusedError
+from agent.store.durable import explained
+from agent.system.clock import monotonic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from agent.core.dependants import Copy
+    from agent.core.values import Generation
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+MAX_EXTRACT = 8 * 1024 * 1024  # bytes of everything together
+_FIRST_FD = 3  # after the three that every process has
+PATIENCE = 60.0  # seconds for the child, which the owner of the state directory may stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extract:
+    """What dependants are given.
+
+    Attributes:
+        generation: The generation in use.
+        thing_name: The thing's name.
+        certificate_id: SHA-256 of the certificate's DER, which a TLS server must show.
+        set: Tells two sets apart: certificate, chain and anchors.
+        copies: The content of each copy, in the order they were asked for.
+        problems: Why one of them could not be made, by its place.
+    """
+
+    generation: int
+    thing_name: str
+    certificate_id: str
+    set: str
+    copies: tuple[bytes, ...] = field(default=(), repr=False)
+    problems: Mapping[int, str] = field(default_factory=dict)
+
+
+def extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> Extract:
+    """Return what dependants are given of the set in use.
+
+    Args:
+        state_dir: The state directory.
+        copies: What is to be copied.
+        passwords: The content of the password files, by their path.
+
+    Raises:
+        AgentError: There is no whole set.
+    """
+    with explained(f"look at {state_dir}"):
+        owner = state_dir.stat().st_uid
+    if os.geteuid() != 0 or owner == 0:
+        return _extract(state_dir, copies, passwords)
+    return _as_owner(state_dir, copies, passwords)
+
+
+def _extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> Extract:
+    from agent.store.store import Store  # noqa: PLC0415 - the parent of a child needs none of it
+
+    with Store(state_dir) as store:
+        number = store.current()
+        if number is None:
+            raise RefusedError("This gateway has no certificate yet, so there is nothing to serve.")
+        generation = store.generation(number)
+    digest = hashlib.sha256(generation.credential.certificate_pem + generation.trust.pem)
+    return Extract(
+        generation=number,
+        thing_name=generation.manifest.thing_name,
+        certificate_id=generation.credential.leaf.sha256,
+        set=digest.hexdigest(),
+        **_rendered(generation, copies, passwords),
+    )
+
+
+def _rendered(generation: Generation, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> dict[str, Any]:
+    contents, problems = [], {}
+    for place, copy in enumerate(copies):
+        try:
+            contents.append(render(generation, copy, passwords))
+        except MaterialError as error:
+            contents.append(b"")
+            problems[place] = str(error)
+    return {"copies": tuple(contents), "problems": problems}
+
+
+def render(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) -> bytes:
+    """Return what a copy holds.
+
+    Raises:
+        MaterialError: It cannot be made, as a PKCS #12 file without a password.
+    """
+    from agent.crypto import x509  # noqa: PLC0415
+
+    credential = generation.credential
+    leaf = x509.split(credential.certificate_pem)[0]
+    if copy.format is Format.PKCS12:
+        return _pkcs12(generation, copy, passwords)
+    match copy.content:
+        case Content.KEY:
+            return _der(credential.key_pem) if copy.format is Format.DER else credential.key_pem
+        case Content.CERTIFICATE:
+            return _der(leaf) if copy.format is Format.DER else leaf
+        case Content.CHAIN:
+            return credential.certificate_pem
+        case Content.PAIR:
+            return credential.key_pem.rstrip(b"\n") + b"\n" + credential.certificate_pem
+        case Content.ANCHORS:
+            return generation.trust.pem
+
+
+def _der(pem: bytes) -> bytes:
+    return base64.b64decode(b"".join(line for line in pem.splitlines() if not line.startswith(b"-----")))
+
+
+def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) -> bytes:
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        BestAvailableEncryption,
+        load_pem_private_key,
+        pkcs12,
+    )
+
+    lines = (passwords.get(copy.password_file, b"") if copy.password_file else b"").splitlines()
+    if not lines or not lines[0]:
+        message = f"{copy.password_file} must hold a password in its first line, and be readable for its owner alone"
+        raise MaterialError(f"{message} (mode 0600).")
+    if not _is_text(lines[0]):  # which would keep every other copy away
+        raise MaterialError(f"The password in {copy.password_file} must be UTF-8 text.")
+    lock, name = BestAvailableEncryption(lines[0]), generation.manifest.thing_name.encode()
+    if copy.content is Content.ANCHORS:
+        anchors = x509.load_pem_x509_certificates(generation.trust.pem)
+        entries = [pkcs12.PKCS12Certificate(anchor, None) for anchor in anchors]
+        return pkcs12.serialize_java_truststore(entries, lock)
+    leaf, *others = x509.load_pem_x509_certificates(generation.credential.certificate_pem)
+    key = load_pem_private_key(generation.credential.key_pem, None)
+    return pkcs12.serialize_key_and_certificates(name, key, leaf, others, lock)  # type: ignore[arg-type]
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
+
+
+# -- the child ---------------------------------------------------------------------------------------------------------
+
+
+def _as_owner(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> Extract:
+    with explained("start a process as the owner of the state directory"):
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        child = os.fork()
+    if child == 0:
+        try:
+            os.close(read_end)
+            _child(write_end, state_dir, copies, passwords)
+        finally:
+            os._exit(0)  # whatever happened: no frame of the parent's may run twice
+    os.close(write_end)
+    try:
+        data = _read(read_end)
+    finally:
+        os.close(read_end)
+        os.kill(child, signal.SIGKILL)  # it is done, has said too much, or was stopped
+        os.waitpid(child, 0)
+    return _received(data, len(copies))
+
+
+def _read(pipe: int) -> bytes:
+    data, deadline = bytearray(), monotonic() + PATIENCE
+    while len(data) <= MAX_EXTRACT:
+        ready, _, _ = select.select([pipe], [], [], max(deadline - monotonic(), 0.0))
+        if not ready:
+            raise MaterialError("The set in use could not be read in time.")
+        part = os.read(pipe, 65_536)
+        if not part:
+            break
+        data += part
+    return bytes(data)
+
+
+def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> None:
+    from agent.store.ownership import become_owner, keep_memory_private  # noqa: PLC0415
+
+    # Nothing stays open, the lock above all: whoever stops this process would hold it beyond its parent's end.
+    os.closerange(_FIRST_FD, pipe)
+    os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
+    try:
+        become_owner(state_dir)
+        keep_memory_private()
+        found = _extract(state_dir, copies, passwords)
+        answer = {
+            "generation": found.generation,
+            "thing_name": found.thing_name,
+            "certificate_id": found.certificate_id,
+            "set": found.set,
+            "copies": [base64.b64encode(data).decode() for data in found.copies],
+            "problems": found.problems,
+        }
+    except AgentError as error:
+        answer = {"error": str(error), "hint": error.hint}
+    except Exception as error:  # noqa: BLE001 - its text may hold anything
+        answer = {"error": f"The set could not be read ({type(error).__name__})."}
+    with os.fdopen(pipe, "wb") as file:
+        file.write(encode(answer))
+
+
+def _received(data: bytes, copies: int) -> Extract:
+    """Take the child's answer; it is as little trusted as the user it ran as."""
+    found = _understood(data)
+    named = THING.fullmatch(found.thing_name) and _HASH.fullmatch(found.certificate_id) and _HASH.fullmatch(found.set)
+    if not named:  # hooks are told these
+        raise MaterialError("The set in use could not be read: its names are none.")
+    if len(found.copies) != copies or not set(found.problems) <= set(range(copies)):
+        raise MaterialError("The set in use could not be read: a copy is missing.")
+    return found
+
+
+def _understood(data: bytes) -> Extract:
+    try:
+        node = decode(data, "the set in use", limit=MAX_EXTRACT)
+        if node.has("error"):
+            raise MaterialError(node.text("error", limit=4096), hint=node.optional_text("hint") or "")
+        copies = _decoded(node.plain().get("copies"))
+        problems = node.optional_node("problems")
+        return Extract(
+            generation=node.number("generation"),
+            thing_name=node.text("thing_name", limit=128),
+            certificate_id=node.text("certificate_id", limit=64),
+            set=node.text("set", limit=64),
+            copies=copies,
+            problems={int(place): problems.text(place) for place in problems.names()} if problems else {},
+        )
+    except ValueError as error:
+        raise MaterialError(f"The set in use could not be read ({str(error)[:200] or type(error).__name__}).") from None
+
+
+def _decoded(copies: object) -> tuple[bytes, ...]:
+    if not isinstance(copies, list) or not all(isinstance(item, str) for item in copies):
+        raise PlainError("copies: a list of texts is expected")
+    return tuple(base64.b64decode(item, validate=True) for item in copies)

@@ -1,0 +1,52 @@
+"""Hooks: the executables in a directory of root's, run in the order of their names.
+
+Who may write to a hook decides what root runs, so that is looked at each time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+from agent.core.dependants import MAX_HOOKS
+from agent.store.ownership import changeable_by_others
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What package managers and editors leave beside a file; run-parts passes over the same.
+_LEFTOVER = re.compile(r"\..*|.*~|.*\.(dpkg-[a-z]+|ucf-[a-z]+|rpm(new|save|orig)|bak|orig|old|swp|disabled)")
+
+
+def find(directory: Path) -> tuple[list[Path], str]:
+    """Return the hooks in order, and why they are not all that are there, or an empty text."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(directory) if not _LEFTOVER.fullmatch(entry.name))
+    except FileNotFoundError:
+        return [], ""
+    except OSError as error:
+        return [], f"{directory} cannot be read: {os.strerror(error.errno or 0)}."
+    if len(names) > MAX_HOOKS:
+        return [], f"{directory} has {len(names)} hooks, and at most {MAX_HOOKS} are run: none was."
+    return [directory / name for name in names], ""
+
+
+def any_in(directory: Path) -> bool:
+    """Whether there is a hook to be run or complained about."""
+    found, problem = find(directory)
+    return bool(found or problem)
+
+
+def unsafe(hook: Path) -> str:
+    """Return why a hook must not be run, or an empty text."""
+    try:
+        if not stat.S_ISREG(hook.lstat().st_mode):
+            return f"{hook} is no regular file, so it is not run."
+        others = changeable_by_others(hook)
+    except OSError as error:
+        return f"{hook} cannot be looked at: {os.strerror(error.errno or 0)}."
+    if others:
+        return f"{others}, so {hook.name} is not run."
+    return "" if os.access(hook, os.X_OK) else f"{hook} is not executable: `chmod +x` it, or take it away."

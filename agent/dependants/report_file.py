@@ -1,0 +1,67 @@
+"""How the dependants stand: what whoever serves them wrote down, which anybody may read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.core.dependants import HOOKS, MAX_REPORT, decode_report, names_of
+from agent.core.jsonio import PlainError
+from agent.core.when import retirement
+from agent.dependants import hooks
+from agent.errors import StoreError
+from agent.store import durable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.core.dependants import Dependants, Report
+
+REPORT = "report.json"
+
+
+def any_configured(dependants: Dependants) -> bool:
+    """Whether there is anything to serve."""
+    return bool(dependants.copies or dependants.units or hooks.any_in(dependants.hooks.directory))
+
+
+def names(dependants: Dependants) -> tuple[str, ...]:
+    """Return what each of them is called in a report."""
+    found, problem = hooks.find(dependants.hooks.directory)
+    unknown = (HOOKS,) if problem else ()
+    return (*names_of(dependants, (hook.name for hook in found)), *unknown)
+
+
+def behind(dependants: Dependants, directory: Path, generation: int | None) -> tuple[str, ...]:
+    """Return those that are not known to use the set of a generation; see `agent.core.when.retirement.behind`."""
+    if not any_configured(dependants):
+        return ()
+    return retirement.behind(names(dependants), last_report(directory), generation)
+
+
+def last_report(directory: Path) -> Report | None:
+    """Return how the dependants stood when they were served last; None where nobody can tell."""
+    try:
+        with durable.directory(str(directory)) as fd:
+            return decode_report(durable.read(fd, REPORT, MAX_REPORT), REPORT)
+    except (StoreError, PlainError, FileNotFoundError):
+        return None
+
+
+def document(dependants: Dependants, directory: Path, unserved: str = "") -> dict[str, Any] | None:
+    """Return how they stand for the status document; None where nothing is configured.
+
+    Args:
+        dependants: What is configured.
+        directory: Where the report is.
+        unserved: Why they could not be served, as far as the daemon knows.
+    """
+    if not any_configured(dependants):
+        return None
+    report = last_report(directory)
+    steps = [{"name": step.name, "problem": step.problem} for step in report.steps] if report else []
+    known = any(step["problem"] for step in steps)
+    return {
+        "generation": report.generation if report else None,
+        "steps": steps,
+        "problem": "" if known else unserved,
+    }

@@ -1,0 +1,180 @@
+"""Units of systemd's that use the set: reloaded or restarted with a fixed command line, then looked at.
+
+Only what root configured is ever named to `systemctl`. A unit that nobody runs is left alone; one that failed, or that
+waited for a certificate which was not there yet, is started.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from agent.core.dependants import Action, Unit
+from agent.system import clock, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.dependants.export import Extract
+
+SYSTEMCTL = "/usr/bin/systemctl"
+LOOK = 0.25  # seconds between two looks at a unit or a server
+HANDSHAKE = 5.0  # seconds for one connection
+QUERY = 10.0  # seconds for systemd to say how a unit is
+
+_PROPERTIES = (
+    "LoadState", "ActiveState", "MainPID", "NRestarts", "InvocationID", "CanReload", "ConditionResult",
+    "ConditionTimestampMonotonic",
+)  # fmt: skip
+_UP = frozenset({"active", "reloading", "refreshing"})
+_VERBS = {Action.RELOAD: "reload", Action.RESTART: "try-restart", Action.EITHER: "try-reload-or-restart"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """How systemd has a unit.
+
+    Attributes:
+        loaded: ``loaded``, ``not-found``, ``masked`` and others.
+        active: ``active``, ``failed``, ``inactive`` and others.
+        process: The main process, 0 without one.
+        restarts: How often systemd started it again by itself.
+        invocation: Another one after each start.
+        reloads: Whether it can be reloaded.
+        held_back: Whether a condition, as for a missing certificate, kept it from starting.
+    """
+
+    loaded: str
+    active: str
+    process: str
+    restarts: str
+    invocation: str
+    reloads: bool
+    held_back: bool
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it runs, or would if it could."""
+        return self.active not in {"inactive", "deactivating"} or self.held_back
+
+
+class Systemd:
+    """The service manager, by its command."""
+
+    def __init__(self, systemctl: str = SYSTEMCTL) -> None:
+        self._systemctl = systemctl
+
+    def state(self, name: str) -> State | None:
+        """Return how a unit is, or None when systemd does not say."""
+        import subprocess  # noqa: PLC0415 - only where there are units
+
+        command = [self._systemctl, "show", "--no-pager", f"--property={','.join(_PROPERTIES)}", "--", name]
+        try:
+            found = subprocess.run(  # noqa: S603 - fixed, but for a name from root's configuration
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=QUERY, env=programs.ENVIRONMENT,
+                check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        values = dict(line.partition("=")[::2] for line in found.stdout.decode(errors="replace").splitlines())
+        return _state(values) if found.returncode == 0 and "LoadState" in values else None
+
+    def order(self, verb: str, name: str, timeout: float) -> str:
+        """Have systemd do something with a unit, and return how that failed, or nothing."""
+        return programs.run([self._systemctl, "--no-ask-password", "--quiet", verb, "--", name], timeout)
+
+    def serve(self, unit: Unit, extract: Extract) -> str:
+        """Have a unit take the set up, and return why it does not, or nothing."""
+        before = self.state(unit.name)
+        if before is None:
+            return f"{unit.name}: systemd does not answer, so nothing was done to it."
+        if before.loaded != "loaded":
+            return f"{unit.name} is {before.loaded}: see the name under `dependants:`."
+        if not before.wanted:
+            return ""
+        if unit.action is Action.RELOAD and not before.reloads and before.active in _UP:
+            return f"{unit.name} cannot be reloaded: set `action: reload-or-restart` for it."
+        deadline = clock.monotonic() + unit.timeout.total_seconds()
+        verb = _VERBS[unit.action] if before.active in _UP | {"activating"} else "restart"
+        problem = self.order(verb, unit.name, unit.timeout.total_seconds())
+        if problem:
+            return f"{unit.name} does not {verb.removeprefix('try-')}: {problem}. `systemctl status {unit.name}`."
+        return self._stays_up(unit, before, verb) or verified(unit, extract, deadline)
+
+    def is_served(self, unit: Unit, extract: Extract) -> bool:
+        """Whether a unit that has taken the set up still shows it, as far as it shows anything."""
+        if not unit.verify.tls:
+            return True
+        state = self.state(unit.name)
+        return state is None or state.active not in _UP or not _shows(unit.verify.tls, extract.certificate_id)
+
+    def _stays_up(self, unit: Unit, before: State, verb: str) -> str:
+        until = clock.monotonic() + unit.healthy.total_seconds()
+        first = state = self.state(unit.name)
+        while state is not None and first is not None:
+            if state.active not in _UP:
+                return f"{unit.name} is {state.active} after its {verb.removeprefix('try-')}."
+            if (state.restarts, state.process) != (first.restarts, first.process):
+                return f"{unit.name} died and was started again after its {verb.removeprefix('try-')}."
+            if clock.monotonic() >= until:
+                same = state.invocation == before.invocation
+                renewed = unit.action is Action.RESTART or unit.verify.new_process
+                return f"{unit.name} still runs the process from before." if same and renewed else ""
+            clock.sleep(LOOK)
+            state = self.state(unit.name)
+        return f"{unit.name}: systemd does not answer, so nobody knows how it is."
+
+
+def verified(unit: Unit, extract: Extract, deadline: float) -> str:
+    """Return why a unit does not show that it uses the set, or nothing; it has until `deadline`, monotonic."""
+    problem = _until(deadline, lambda: _shows(unit.verify.tls, extract.certificate_id)) if unit.verify.tls else ""
+    if problem:
+        return f"{unit.name} does not use the new certificate: {problem}."
+    if unit.verify.command:
+        problem = _until(deadline, lambda: programs.run(unit.verify.command, max(deadline - clock.monotonic(), 1.0)))
+    return f"{unit.name}: {unit.verify.command[0]} does not confirm the new set: {problem}." if problem else ""
+
+
+def _until(deadline: float, look: Callable[[], str]) -> str:
+    problem = look()
+    while problem and clock.monotonic() < deadline:
+        clock.sleep(LOOK)
+        problem = look()
+    return problem
+
+
+def _shows(address: str, certificate_id: str) -> str:
+    """Return why a server does not show a certificate, or nothing. Nothing is sent, and nothing it says is believed."""
+    import ssl  # noqa: PLC0415 - only where a server is to be looked at
+
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # only what it shows counts, which is compared
+    try:
+        with (
+            socket.create_connection((host, int(port)), HANDSHAKE) as connection,
+            context.wrap_socket(connection, server_hostname=host) as channel,
+        ):
+            shown = channel.getpeercert(binary_form=True) or b""
+    except (OSError, ValueError, OverflowError) as error:
+        return f"{address} cannot be asked ({str(error)[:120] or type(error).__name__})"
+    if sha256(shown).hexdigest() != certificate_id:
+        return f"{address} shows another certificate, {sha256(shown).hexdigest()[:12]}"
+    return ""
+
+
+def _state(values: dict[str, str]) -> State:
+    tried = values.get("ConditionTimestampMonotonic", "0") != "0"
+    return State(
+        loaded=values.get("LoadState", ""),
+        active=values.get("ActiveState", ""),
+        process=values.get("MainPID", "0"),
+        restarts=values.get("NRestarts", "0"),
+        invocation=values.get("InvocationID", ""),
+        reloads=values.get("CanReload") == "yes",
+        held_back=values.get("ActiveState") == "inactive" and tried and values.get("ConditionResult") == "no",
+    )

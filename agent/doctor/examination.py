@@ -1,0 +1,480 @@
+"""The doctor: looks at everything that a working gateway rests on, cause before effect, and says what is wrong first.
+
+It changes nothing. Without root it looks at what it may and says what it could not look at. What it sees of the
+network before anything is verified is evidence for `agent.core.report.checks` and nothing else. On a dead network it is
+done in less than 20 seconds: each look has its own end, and what rests on a failed one is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from ssl import TLSVersion
+from typing import TYPE_CHECKING
+
+from agent.config import load
+from agent.core.aws import client_ids
+from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
+from agent.core.change.reserve import LACKING, REMEDY, Standing
+from agent.core.exit_codes import Exit
+from agent.core.failure.failure import TIME_CODES, FailureClass
+from agent.core.report import checks
+from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
+from agent.core.text import clock_time, common_name, duration
+from agent.core.timekeeping import ClockState
+from agent.core.trust import anchor_lint
+from agent.crypto import x509
+from agent.dependants import report_file
+from agent.doctor import probes
+from agent.errors import AgentError, CloudError, ConfigError, MaterialError, RefusedError, StoreError
+from agent.iotcore import tls
+from agent.operations import snapshot
+from agent.operations.wiring import load_anchors, load_claim
+from agent.store.store import NEEDED_BYTES, NEEDED_INODES
+from agent.system import locks
+from agent.trust.root_lists import known
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from agent.config import Config
+    from agent.core.failure.failure import Failure
+    from agent.core.timekeeping import Reading
+    from agent.core.values import CertificateFacts, TrustBundle
+    from agent.operations.snapshot import Snapshot
+
+_VOLATILE = frozenset({"tmpfs", "ramfs"})
+_OLD_VERSIONS = (TLSVersion.TLSv1, TLSVersion.TLSv1_1)
+
+
+class Doctor:
+    """One visit."""
+
+    def __init__(self, path: Path, live: Callable[[Config], tuple[list[Line], bool | None]]) -> None:
+        """Prepare a visit.
+
+        Args:
+            path: The configuration file.
+            live: Looks at what needs the key: returns the lines `connect` and `permissions`, as far as it may look, and
+                whether a daemon runs, or None where this user may not know.
+        """
+        self._path = path
+        self._live = live
+        self._lines: dict[str, Line] = {}
+        self._config: Config | None = None
+        self._snapshot: Snapshot | None = None
+        self._clock: Reading
+        self._denied = ""
+
+    def visit(self) -> tuple[Line, ...]:
+        """Look at everything, and return a line for each check, in order."""
+        self._note(self._configuration())
+        config = self._config
+        if config is None:
+            return self._in_order("the configuration cannot be used")
+        self._look_at_store(config)
+        self._judge_client_ids(config)
+        server, told = self._look_at_network(config)
+        self._judge_clock(server, told)
+        self._judge_server(server, told)
+        for line in (self._disk(config), self._files(config), self._set(config), self._anchors(config),
+                     self._watched(config)):  # fmt: skip
+            self._note(line)
+        self._look_at_broker(config)
+        self._note(self._dependants(config))
+        return self._in_order("something before it has failed")
+
+    def _note(self, line: Line) -> None:
+        self._lines[line.check] = line
+
+    def _in_order(self, why: str) -> tuple[Line, ...]:
+        return tuple(self._lines.get(check) or skipped(check, why) for check in checks.CHECKS)
+
+    # -- this gateway ----------------------------------------------------------------------------------------------
+
+    def _configuration(self) -> Line:
+        problem = ""
+        try:
+            self._config = load(self._path)
+        except ConfigError as error:
+            problem = str(error)
+            with suppress(ConfigError):
+                self._config = load(self._path, allow_legacy=True)
+        if self._config is None:
+            first, _, rest = problem.partition("\n")
+            more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
+            remedy = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
+            return failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
+        return ok("configuration", f"{self._path} is sound." if not problem else f"{self._path} is readable.")
+
+    def _judge_client_ids(self, config: Config) -> None:
+        concerns = config.concerns(self._snapshot.thing if self._snapshot else "")
+        if concerns and self._lines["configuration"].verdict is checks.Verdict.OK:
+            self._note(warning("configuration", "client-id-shared", " ".join(concerns), client_ids.REMEDY))
+
+    def _look_at_store(self, config: Config) -> None:
+        self._clock = snapshot.clock_of(config)
+        try:
+            self._snapshot = snapshot.take(config)
+            self._clock = self._snapshot.clock
+        except StoreError as error:
+            self._denied = f"{error} {error.hint}".strip().rstrip(".")
+
+    def _disk(self, config: Config) -> Line:
+        path = next(path for path in (config.state_dir, *config.state_dir.parents) if _is_there(path))
+        place, kind = _file_system(path)
+        if kind in _VOLATILE:
+            text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."
+            return failure("disk", "volatile", text, "Put `state_dir` on a file system that lasts.")
+        try:
+            space = os.statvfs(path)
+        except OSError as error:
+            return skipped("disk", f"{path}: {error.strerror}")
+        if space.f_flag & os.ST_RDONLY:
+            text = f"The file system of {config.state_dir} is mounted read-only."
+            remedy = f"Remount it: `mount -o remount,rw {place or path}`; read `dmesg` for why."
+            return failure("disk", "read-only", text, remedy)
+        free = space.f_bavail * space.f_frsize
+        if free < NEEDED_BYTES or (space.f_files and space.f_favail < NEEDED_INODES):
+            text = f"{config.state_dir} has {free >> 10} KiB and {space.f_favail} inodes free, too little for a change."
+            text += self._fallback()
+            return failure("disk", "no-space", text, "Free some space or inodes on this file system.")
+        if self._snapshot and self._snapshot.current and self._snapshot.reserve is Standing.NO_ROOM:
+            return warning("disk", "no-reserve", f"{LACKING}.", REMEDY)
+        if kind == "overlay":
+            text = f"{config.state_dir} lies on an overlay, which lasts only if its upper layer does."
+            return warning("disk", "overlay", text, "Put `state_dir` on a file system of its own.")
+        return ok("disk", f"{config.state_dir} has {free >> 20} MiB free on {kind or 'its file system'}.")
+
+    def _fallback(self) -> str:
+        """Return whether this gateway could fall back on a full disk, as a further sentence, where that is known."""
+        if self._snapshot is None or self._snapshot.current is None:
+            return ""
+        kept = self._snapshot.reserve is Standing.KEPT
+        return " What falling back needs is set aside." if kept else f" {LACKING}."
+
+    def _files(self, config: Config) -> Line:
+        if not os.access(config.state_dir, os.F_OK) and self._snapshot:
+            return ok("files", f"{config.state_dir} does not exist yet; the first enrolment makes it.")
+        if not os.access(config.state_dir, os.R_OK | os.X_OK):
+            return skipped("files", f"this user may not look into {config.state_dir}; run it with sudo")
+        try:
+            owner = config.state_dir.stat().st_uid
+            wrong = list(_wrong_files(config.state_dir, owner))
+            if self._snapshot and self._snapshot.current:  # before that, the line about the set says it
+                wrong += _open_claim(config)
+        except OSError as error:
+            return skipped("files", f"{error.filename}: {error.strerror}; run it with sudo")
+        if wrong:
+            code, text, remedy = wrong[0]
+            more = f" And {len(wrong) - 1} more." if wrong[1:] else ""
+            return failure("files", code, text + more, remedy)
+        return ok("files", "Modes and owners are as they should be.")
+
+    def _set(self, config: Config) -> Line:
+        if self._snapshot is None:
+            return skipped("set", self._denied)
+        found, now = self._snapshot, self._snapshot.clock.now
+        level, damage = max(found.damage, default=(0, ""))
+        if level == snapshot.CRITICAL:
+            return failure("set", "damaged", damage, "Run `iot-cert rotate`.", Exit.CRITICAL)
+        if found.current is None:
+            return _not_enrolled(config)
+        leaf, number = found.current.credential.leaf, found.current.number
+        name = f"Generation {number}: key and certificate belong together"
+        if found.clock.believable and leaf.not_after <= now:
+            text = f"The certificate of generation {number} expired at {clock_time(leaf.not_after)}."
+            return failure("set", "certificate-expired", text, "Run `iot-cert rotate`.", Exit.CRITICAL)
+        if found.clock.believable and leaf.not_after - now < config.rotation.before_expiry / 2:
+            text = f"The certificate expires in {duration(leaf.not_after - now)} and is not replaced yet."
+            return warning("set", "certificate-expiring", text, "`iot-cert explain` says why; `iot-cert rotate`.")
+        if damage:
+            return warning("set", "damaged", damage, "The current set is whole; `iot-cert rotate` puts this right.")
+        return ok("set", f"{name}, and it is valid until {leaf.not_after:%Y-%m-%d}.")
+
+    def _anchors(self, config: Config) -> Line:
+        try:
+            trust = self._trust(config)
+        except (MaterialError, RefusedError) as error:
+            enrolled = self._snapshot is None or self._snapshot.current is not None
+            exit_code = Exit.DEGRADED if enrolled else Exit.CRITICAL
+            text = f"{str(error).rstrip('.')}."
+            return failure("anchors", "anchors-unusable", text, error.hint or "Put the baked copy back.", exit_code)
+        believed = self._clock.now if self._clock.believable else None
+        amazon = chains_to_amazon(config.endpoint)
+        findings = anchor_lint.lint(
+            anchor_lint.entries_of(trust.anchors), known(), believed, soon=config.trust.warn[0], amazon=amazon
+        )
+        telling = [item for item in findings if item.severity is not anchor_lint.Severity.INFORMATION]
+        if not telling:
+            return ok("anchors", f"Nothing is to be said against the anchors, of which there are {len(trust.anchors)}.")
+        first = telling[0]
+        more = f" And {len(telling) - 1} more: `iot-cert trust check`." if telling[1:] else ""
+        judge = failure if first.severity is anchor_lint.Severity.ERROR else warning
+        return judge("anchors", first.code, f"{first.message}{more}", first.remedy)
+
+    def _trust(self, config: Config) -> TrustBundle:
+        current = self._snapshot.current if self._snapshot else None
+        return current.trust if current else load_anchors(config)
+
+    def _watched(self, config: Config) -> Line:
+        now = self._clock.now if self._clock.believable else None
+        if not config.watch:
+            return ok("watched", "No further files are watched.")
+        for item in config.watch:
+            seen = snapshot.watched(item)
+            if seen.get("problem"):
+                return warning("watched", "watched-unusable", f"{seen['problem']}.", "Check the path under `watch:`.")
+            with suppress(MaterialError, OSError):
+                for facts in _readable(item.path):
+                    if now is not None and facts.not_after - now < item.warn:
+                        text = f"{common_name(facts.subject)} in {item.path} ends at {clock_time(facts.not_after)}."
+                        return warning("watched", "watched-expiring", text, "Whoever that file belongs to must act.")
+        return ok("watched", f"{len(config.watch)} watched files are in order.")
+
+    def _dependants(self, config: Config) -> Line:
+        found = report_file.document(config.dependants, config.deploy_dir)
+        current = self._snapshot.current if self._snapshot else None
+        if found is None:
+            return ok("dependants", "No dependants are configured.")
+        if current is None:
+            return skipped("dependants", "there is no set that they could use")
+        remedy = "When that is put right, `sudo iot-cert deploy` tries at once."
+        problems = [step["problem"] for step in found["steps"] if step["problem"]]
+        if problems:
+            more = f" And {len(problems) - 1} more: `iot-cert status`." if problems[1:] else ""
+            return failure("dependants", "dependant", f"{problems[0]}{more}", remedy)
+        if found["generation"] != current.number or not found["steps"]:
+            text = f"The dependants were not served generation {current.number} yet."
+            remedy = "`systemctl enable --now iot-cert-agent-deploy.socket`; then `sudo iot-cert deploy`."
+            return warning("dependants", "dependants-unserved", text, remedy)
+        return ok("dependants", f"All {len(found['steps'])} dependants use generation {current.number}.")
+
+    # -- the network -----------------------------------------------------------------------------------------------
+
+    def _judge_clock(self, server: Server | None, told: datetime | None) -> None:
+        leaf = server.chain[0] if server and server.chain else None
+        self._note(checks.of_clock(self._clock, leaf, told))
+
+    def _judge_server(self, server: Server | None, told: datetime | None) -> None:
+        """Judge who the server is, by a clock that the endpoint's own time has confirmed or by what it is."""
+        if server is None or self._lines["tls"].verdict is checks.Verdict.FAILURE:
+            return
+        confirmed = told is not None and self._lines["clock"].verdict is checks.Verdict.OK
+        clock = replace(self._clock, state=ClockState.SYNCHRONISED) if confirmed else self._clock
+        self._note(checks.of_server(server, known(), clock))
+
+    def _look_at_network(self, config: Config) -> tuple[Server | None, datetime | None]:
+        self._note(checks.of_endpoint(config.endpoint))
+        if not (self._name(config) and self._port(config)):
+            return None, None
+        server = self._meet(config)
+        self._note(checks.of_tls(server))
+        out_of_date = server.refusal is not None and server.refusal.code in TIME_CODES
+        doubtful = out_of_date or self._clock.state is not ClockState.SYNCHRONISED
+        return server, probes.date_of(config.target) if doubtful and server.chain else None
+
+    def _name(self, config: Config) -> bool:
+        host = config.proxy.host if config.proxy else config.endpoint
+        try:
+            addresses = probes.resolve(host)
+        except CloudError as error:
+            self._note(failure("dns", "dns", str(error), error.hint, Exit.UNAVAILABLE))
+            return False
+        self._note(ok("dns", f"{host} is {', '.join(addresses[:3])}."))
+        return True
+
+    def _port(self, config: Config) -> bool:
+        target = replace(config.target, timeout=probes.PATIENCE)
+        try:
+            tls.connect(target).close()
+        except CloudError as error:
+            open_443 = target.port == MQTT_PORT and probes.reaches(target, probes.HTTPS_PORT)
+            remedy = "Port 443 is open: set `port: 443`, which negotiates MQTT with ALPN." if open_443 else error.hint
+            self._note(failure("tcp", "port-blocked" if open_443 else "unreachable", str(error), remedy,
+                               Exit.UNAVAILABLE))  # fmt: skip
+            return False
+        self._note(ok("tcp", f"{target.host} takes connections on port {target.port}."))
+        return True
+
+    def _meet(self, config: Config) -> Server:
+        """Shake hands with the server, verifying it, and look at what it shows either way."""
+        look = probes.look(config.target)
+        refusal, version = self._verify(config)
+        anchors, elsewhere = self._anchors_known(config)
+        chain = list(_facts(look.chain))
+        if refusal is None and chain:
+            chain += [anchor for anchor in anchors if anchor.subject == chain[-1].issuer][:1]
+        return Server(
+            host=config.endpoint,
+            refusal=refusal,
+            chain=tuple(chain),
+            names=_names(look.chain),
+            anchors=anchors,
+            elsewhere=elsewhere,
+            version=version or look.version,
+            takes=tuple(_versions(config, look, refusal)),
+            not_tls=any(word in look.problem for word in ("wrong version", "http request", "record layer")),
+        )
+
+    def _verify(self, config: Config) -> tuple[Failure | None, str]:
+        try:
+            target = replace(config.target, timeout=probes.PATIENCE)
+            return None, tls.preflight(target, self._trust(config)).version
+        except CloudError as error:
+            return error.failure, ""
+        except (MaterialError, RefusedError) as error:
+            return tls.no_anchors(config.endpoint, str(error)), ""
+
+    def _anchors_known(
+        self, config: Config
+    ) -> tuple[tuple[CertificateFacts, ...], dict[str, tuple[CertificateFacts, ...]]]:
+        elsewhere = {}
+        with suppress(MaterialError):
+            elsewhere["the baked copy"] = load_anchors(config).anchors
+        if self._snapshot and self._snapshot.previous:
+            elsewhere[f"generation {self._snapshot.previous.number}"] = self._snapshot.previous.trust.anchors
+        with suppress(MaterialError, RefusedError):
+            return self._trust(config).anchors, elsewhere
+        return (), elsewhere
+
+    # -- the broker ------------------------------------------------------------------------------------------------
+
+    def _look_at_broker(self, config: Config) -> None:
+        ready = self._lines.get("server")
+        verified = ready is not None and ready.verdict is not checks.Verdict.FAILURE
+        has_set = self._lines["set"].verdict is not checks.Verdict.FAILURE  # or whoever looks may not know
+        lines, runs = self._live(config) if verified and has_set else ([], _daemon_runs(config))
+        for line in lines:
+            self._note(line)
+        remedy = "`systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
+        other = None if runs else locks.held(config.state_dir / locks.DAEMON)
+        if other is not None:
+            text = f"A daemon{other.who} works on {config.state_dir} with another runtime_dir."
+            self._note(failure("daemon", "other-daemon", text, "Stop it, or use the configuration that it runs with."))
+        elif runs is None:
+            self._note(skipped("daemon", "this user may not talk to it; run it with sudo"))
+        elif runs:
+            self._note(ok("daemon", "The daemon runs."))
+        else:
+            text = "No daemon runs, so nothing is renewed by itself."
+            self._note(failure("daemon", "no-daemon", text, remedy))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a directory that this user may not enter
+        return False
+
+
+def _daemon_runs(config: Config) -> bool | None:
+    """Return whether a daemon listens; None where this user may not know."""
+    import socket  # noqa: PLC0415 - only here
+
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.settimeout(probes.PATIENCE)
+        try:
+            probe.connect(str(config.control_socket))
+        except PermissionError:
+            return None
+        return True
+    return False
+
+
+def _not_enrolled(config: Config) -> Line:
+    try:
+        load_anchors(config)
+    except MaterialError:
+        return skipped("set", "there is no certificate yet, and the trust anchors come first")
+    try:
+        load_claim(config)
+    except RefusedError as error:
+        return failure("set", "not-enrolled", "This gateway has no certificate yet. " + str(error), error.hint,
+                       Exit.CRITICAL)  # fmt: skip
+    except AgentError as error:
+        hint = error.hint or "Put the claim certificate and its key in place."
+        return failure("set", "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
+    text = "This gateway has no certificate yet; the claim certificate is ready."
+    return failure("set", "not-enrolled", text, "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL)
+
+
+def _file_system(path: Path) -> tuple[str, str]:
+    """Return where the file system that a path lies on is mounted, and its type; nothing where nobody says."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "", ""
+    real, best = path.resolve(), ("", "")
+    for line in lines:
+        _, where, kind, *_ = line.split(" ")
+        where = where.replace("\\040", " ")
+        if real.is_relative_to(where) and len(where) >= len(best[0]):
+            best = (where, kind)
+    return best
+
+
+def _wrong_files(state_dir: Path, owner: int) -> Iterator[tuple[str, str, str]]:
+    """Return what is wrong with modes and owners: code, sentence, and the exact command that mends it."""
+    mode = stat.S_IMODE(state_dir.stat().st_mode)
+    if mode & 0o027:
+        yield "mode", f"{state_dir} is open to others (mode {mode:04o}).", f"chmod 750 {state_dir}"
+    for path in sorted(state_dir.glob("generations/*/*")):
+        status = path.lstat()
+        mode = stat.S_IMODE(status.st_mode)
+        if path.name in {"key.pem", "credential.pem"} and mode & 0o027:
+            yield "mode", f"{path} may be read by others (mode {mode:04o}).", f"chmod 600 {path}"
+        if status.st_uid != owner:
+            text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
+            yield "owner", text, f"chown --reference={state_dir} {path}"
+
+
+def _open_claim(config: Config) -> list[tuple[str, str, str]]:
+    """Return what is wrong with the claim key: it opens the whole fleet's door, also on a gateway that is in."""
+    if config.enrollment is None or not os.access(config.enrollment.claim.key, os.F_OK):
+        return []
+    key = config.enrollment.claim.key
+    mode = stat.S_IMODE(key.stat().st_mode)
+    return [("mode", f"{key} may be read by others (mode {mode:04o}).", f"chmod 600 {key}")] if mode & 0o077 else []
+
+
+def _readable(path: Path) -> Iterator[CertificateFacts]:
+    for entry in x509.read_store(path.read_bytes()):
+        if entry.facts is not None:
+            yield entry.facts
+
+
+def _facts(chain: Iterable[bytes]) -> Iterator[CertificateFacts]:
+    for der in chain:
+        try:
+            yield x509.read_certificate(der)[0]
+        except MaterialError:
+            return  # what follows an unreadable one cannot be placed
+
+
+def _names(chain: tuple[bytes, ...]) -> tuple[str, ...]:
+    try:
+        return x509.server_names(chain[0]) if chain else ()
+    except MaterialError:
+        return ()
+
+
+def _versions(config: Config, look: probes.Look, refusal: Failure | None) -> Iterator[str]:
+    """Return the TLS versions that the server takes, as far as that tells anything."""
+    if not look.version:
+        if refusal is None or refusal.code != "tls-version":
+            return
+        for version in _OLD_VERSIONS:
+            if probes.look(config.target, version, version).version:
+                yield version.name.replace("_", ".")
+        return
+    if refusal is not None and refusal.kind is FailureClass.NETWORK:
+        return
+    if probes.look(config.target, maximum=TLSVersion.TLSv1_2).version:
+        yield "TLSv1.2"
+    if look.version == "TLSv1.3":
+        yield "TLSv1.3"

@@ -1,0 +1,175 @@
+"""MQTT 5 over mutual TLS with the AWS SDK, for the engine: one attempt, one session, a clean stop. It waits.
+
+Rules, besides those of `agent.iotcore.client_options`:
+
+* The first failure ends the attempt.
+* Callbacks run on the SDK's thread and do nothing but set events: blocking there deadlocks.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from awscrt import mqtt5
+
+from agent.core.failure import failures
+from agent.errors import CloudError
+from agent.iotcore import tls
+from agent.iotcore.client_options import STOP_TIMEOUT, Connector, Timeouts, connect_failure, spacing
+from agent.iotcore.requests import Requests
+from agent.system import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from agent.core.aws.endpoints import Endpoint
+    from agent.core.failure.failure import Failure
+    from agent.core.values import Candidate
+    from agent.ports import CreatedCertificate
+
+
+_BROKEN_OFF = {"session-lost": True, "not-sent": False}  # what a request that was cut off meets: had it left?
+
+
+class Broker:
+    """The endpoint, as `agent.ports.Cloud`."""
+
+    def __init__(
+        self, endpoint: Endpoint, timeouts: Timeouts | None = None, *, small_client_hello: bool = False
+    ) -> None:
+        """Describe the endpoint; nothing is connected yet. Arguments as for `Connector`."""
+        self._connector = Connector(endpoint, timeouts or Timeouts(), small_client_hello=small_client_hello)
+        self._last_connect: dict[str, float] = {}
+
+    def connect(self, candidate: Candidate) -> BrokerSession:
+        """Connect with nothing but the candidate's own key, certificate and anchors.
+
+        Raises:
+            CloudError: There is no connection; the failure says why.
+        """
+        credential = candidate.credential
+        context = self._connector.tls_context(
+            candidate.name, credential.key_pem, credential.certificate_pem, candidate.trust.pem
+        )
+        handshake = tls.preflight(self._connector.endpoint, candidate.trust)
+        self._keep_distance(candidate.client_id)
+        session = BrokerSession(candidate, self._connector.endpoint, self._connector.timeouts, handshake.anchor)
+        session.start(self._connector.options(candidate.client_id, context))
+        return session
+
+    def note_connect(self, client_id: str, at: float) -> None:
+        """Take into account that another process connected with this client id, at a monotonic time."""
+        self._last_connect[client_id] = at
+
+    def last_connect(self, client_id: str) -> float | None:
+        """Return when this client id was connected with last, by the monotonic clock."""
+        return self._last_connect.get(client_id)
+
+    def _keep_distance(self, client_id: str) -> None:
+        clock.sleep(spacing(self.last_connect(client_id), clock.monotonic()))
+        self._last_connect[client_id] = clock.monotonic()
+
+
+class BrokerSession:
+    """One MQTT 5 connection, as `agent.ports.Session`."""
+
+    def __init__(self, candidate: Candidate, endpoint: Endpoint, timeouts: Timeouts, anchor: str = "") -> None:
+        self.anchor = anchor  # see `agent.ports.Session`
+        self._candidate = candidate
+        self._endpoint = endpoint
+        self._timeouts = timeouts
+        self._settled = threading.Event()
+        self._lost = threading.Event()
+        self._taken_over = False
+        self._stopped = threading.Event()
+        self._failure: Failure | None = None
+        self._client: mqtt5.Client | None = None
+        self._requests: Requests | None = None
+
+    def start(self, options: mqtt5.ClientOptions) -> None:
+        """Connect, once.
+
+        Raises:
+            CloudError: There is no connection.
+        """
+        options.on_lifecycle_event_connection_success_fn = self._on_success
+        options.on_lifecycle_event_connection_failure_fn = self._on_failure
+        options.on_lifecycle_event_disconnection_fn = self._on_disconnection
+        options.on_lifecycle_event_stopped_fn = self._on_stopped
+        self._client = mqtt5.Client(options)
+        self._client.start()
+        if not self._settled.wait(self._timeouts.connect):
+            self._failure = failures.silent()
+        if self._failure is not None:
+            self.close()
+            raise CloudError(self._failure)
+        self._requests = Requests(self._client, self._timeouts.request, self._lost)
+
+    def _on_success(self, _data: mqtt5.LifecycleConnectSuccessData) -> None:
+        self._settled.set()
+
+    def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
+        if not self._settled.is_set():
+            self._failure = connect_failure(data, self._candidate.client_id, self._endpoint)
+            self._settled.set()
+
+    def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
+        packet = data.disconnect_packet
+        reason = packet.reason_code if packet is not None else None
+        self._taken_over = reason == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
+        self._lost.set()
+
+    def _on_stopped(self, _data: mqtt5.LifecycleStoppedData) -> None:
+        self._stopped.set()
+
+    def create_certificate(self, request_pem: bytes) -> CreatedCertificate:
+        """See `agent.ports.Session`."""
+        with self._usable() as requests:
+            return requests.create_certificate(request_pem)
+
+    def register_thing(self, template: str, token: str, parameters: Mapping[str, str]) -> str:
+        """See `agent.ports.Session`."""
+        with self._usable() as requests:
+            return requests.register_thing(template, token, parameters)
+
+    def ask(self) -> None:
+        """See `agent.ports.Session`."""
+        if self._candidate.thing_name is None:
+            raise ValueError("a claim has no thing to ask about")
+        with self._usable() as requests:
+            requests.ask(self._candidate.thing_name)
+
+    def retire(self, certificate_id: str) -> None:
+        """See `agent.ports.Session`."""
+        if self._candidate.thing_name is None:
+            raise ValueError("a claim has nothing to retire")
+        with self._usable() as requests:
+            requests.retire(self._candidate.thing_name, certificate_id)
+
+    def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
+        """See `agent.ports.Session`."""
+        with self._usable() as requests:
+            return requests.denied(topics)
+
+    @contextmanager
+    def _usable(self) -> Iterator[Requests]:
+        """Give what can be asked; a connection that another client took over is no connection that was refused."""
+        if self._requests is None:
+            raise RuntimeError("the session was closed")
+        try:
+            yield self._requests
+        except CloudError as error:
+            code = error.failure.code
+            if not self._taken_over or code not in _BROKEN_OFF:
+                raise
+            raise CloudError(failures.taken_over(self._candidate.client_id, sent=_BROKEN_OFF[code])) from error
+
+    def close(self) -> None:
+        """Disconnect and wait until the SDK has let go of the socket."""
+        self._requests = None
+        if self._client is not None:
+            self._client.stop(mqtt5.DisconnectPacket())
+            self._stopped.wait(STOP_TIMEOUT)
+            self._client = None

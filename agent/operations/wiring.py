@@ -1,0 +1,216 @@
+"""Puts the parts together for one process: configuration, store, engine and the real world's ports.
+
+The SDK and the cryptography library are imported here, when a verb needs them, and not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import secrets
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from agent.change.engine import Engine
+from agent.change.world import NoDependants, Provisioning, Settings, World
+from agent.config import MAX_MATERIAL, Config, read_bounded, read_secret, resolve
+from agent.core.trust.updates import baked_provenance
+from agent.core.values import Candidate
+from agent.errors import ConfigError, MaterialError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.core.values import TrustBundle
+    from agent.iotcore.sync_client import Broker
+    from agent.ports import Confirmations, Deployment, Reporter
+    from agent.store.store import Store
+    from agent.system.clock import SystemClock
+
+T = TypeVar("T")
+
+MACHINE_ID = Path("/etc/machine-id")
+
+
+def open_store(config: Config) -> Store:
+    """Open the state directory.
+
+    Raises:
+        StoreError: It is missing, or not permitted.
+    """
+    from agent.store.store import Store  # noqa: PLC0415 - see the module's docstring
+
+    return Store(config.state_dir)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The engine, and what it was made of."""
+
+    engine: Engine
+    store: Store
+    broker: Broker
+    clock: SystemClock
+
+
+def deployment(config: Config) -> Deployment:
+    """Return who serves the dependants: this process when it is root, else the helper that is."""
+    from agent.dependants.report_file import any_configured, names  # noqa: PLC0415
+
+    if not any_configured(config.dependants):
+        return NoDependants()
+    if os.geteuid() == 0:
+        from agent.dependants.deployer import Deployer  # noqa: PLC0415
+
+        return Deployer(config.dependants, config.state_dir, config.deploy_dir)
+    from agent.dependants.helper import Helper  # noqa: PLC0415
+
+    return Helper(config.deploy_socket, names(config.dependants))
+
+
+def confirmations(config: Config) -> Confirmations:
+    """Return where the gateway's own application says that it works with a new set."""
+    from agent.store.confirmations import ConfirmationDirectory  # noqa: PLC0415
+
+    return ConfirmationDirectory(config.confirm_dir)
+
+
+@contextmanager
+def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> Iterator[Parts]:
+    """Open the store, become its writer, and build the engine on it.
+
+    Raises:
+        StoreError: The store cannot be had, StoreBusyError above all.
+        ConfigError: A file that the configuration names cannot be used.
+    """
+    from agent.crypto.materials import SoftwareMaterials  # noqa: PLC0415
+    from agent.iotcore.client_options import timeouts  # noqa: PLC0415
+    from agent.iotcore.sync_client import Broker  # noqa: PLC0415
+    from agent.store.durable import create_path, explained  # noqa: PLC0415
+    from agent.store.ownership import become_owner  # noqa: PLC0415
+    from agent.system.clock import SystemClock  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        if create:
+            create_path(config.state_dir)
+        with explained(f"look for {config.state_dir}"):
+            found = config.state_dir.exists()
+        if not found:
+            message = f"This gateway has no certificate yet: {config.state_dir} does not exist."
+            raise RefusedError(message, hint="Run `iot-cert enroll`.")
+        become_owner(config.state_dir)
+        store = stack.enter_context(open_store(config))
+        store.lock()
+        clock = SystemClock(vouched=config.vouched_clock)
+        waits = timeouts(config.connect_timeout, config.request_timeout)
+        broker = Broker(config.target, waits, small_client_hello=config.small_client_hello)
+        world = World(
+            clock=clock,
+            store=store,
+            cloud=broker,
+            materials=SoftwareMaterials(algorithm=config.key_algorithm, subject=config.subject),
+            reporter=reporter,
+            chance=random.SystemRandom().random,
+            new_id=lambda: secrets.token_hex(4),
+            dependants=deployment(config),
+            confirmations=confirmations(config),
+        )
+        engine = Engine(world, engine_settings(config))
+        stack.callback(engine.close)
+        yield Parts(engine=engine, store=store, broker=broker, clock=clock)
+
+
+def engine_settings(config: Config) -> Settings:
+    """Return what the configuration means to the engine.
+
+    Raises:
+        ConfigError: A parameter's file cannot be read.
+    """
+    enrollment, rotation = config.enrollment, config.rotation
+    provisioning = None
+    if enrollment is not None:
+        provisioning = Provisioning(template=enrollment.template, parameters=resolve(enrollment.parameters))
+    return Settings(
+        enrollment=provisioning,
+        rotation=Provisioning(template=rotation.template, parameters=resolve(rotation.parameters)),
+        client_id=lambda thing: config.client_id.replace("{thing}", thing),
+        claim=lambda: load_claim(config),
+        anchors=lambda: load_anchors(config),
+        thing_name=config.thing_name,
+        limits=config.limits,
+        renewal=config.renewal_policy,
+        keep=rotation.keep,
+        retire=rotation.retire,
+    )
+
+
+def load_anchors(config: Config) -> TrustBundle:
+    """Return the trust anchors that the configuration names.
+
+    Raises:
+        MaterialError: They cannot be read or used.
+    """
+    from agent.crypto import x509  # noqa: PLC0415
+
+    data = _read(config.anchors, "trust anchors file")
+    bundle = _usable(str(config.anchors), lambda: x509.read_bundle(data))
+    return replace(bundle, provenance=baked_provenance(data))
+
+
+def load_claim(config: Config) -> Candidate:
+    """Return the claim certificate as something to connect with.
+
+    Raises:
+        MaterialError: It cannot be read or used.
+        RefusedError: None is configured.
+    """
+    from agent.crypto import keys  # noqa: PLC0415
+
+    if config.enrollment is None:
+        raise RefusedError("No claim certificate is configured.", hint="Add `enrollment:` to the configuration.")
+    claim = config.enrollment.claim
+    key_pem = _material(lambda: read_secret(claim.key, "claim key"))
+    certificate_pem = _read(claim.certificate, "claim certificate")
+    return Candidate(
+        name="the claim certificate",
+        credential=_usable(
+            f"{claim.certificate} and {claim.key}", lambda: keys.credential_set(key_pem, certificate_pem)
+        ),
+        trust=load_anchors(config),
+        client_id=config.enrollment.client_id or _enrollment_client_id(config),
+        thing_name=None,
+    )
+
+
+def _enrollment_client_id(config: Config) -> str:
+    """Return a client id for before there is a thing: stable, and different on every machine."""
+    if config.thing_name is not None:
+        return config.client_id.replace("{thing}", config.thing_name)
+    try:
+        machine = MACHINE_ID.read_bytes()
+    except OSError:
+        machine = secrets.token_bytes(16)
+    return "iot-cert-agent-" + hashlib.sha256(b"iot-cert-agent " + machine).hexdigest()[:16]
+
+
+def _read(path: Path, what: str) -> bytes:
+    return _material(lambda: read_bounded(path, MAX_MATERIAL, what))
+
+
+def _material(read: Callable[[], T]) -> T:
+    """The engine asks for material in the middle of a change, where a bad file is no configuration error any more."""
+    try:
+        return read()
+    except ConfigError as error:
+        raise MaterialError(str(error), hint=error.hint) from error
+
+
+def _usable(source: str, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except MaterialError as error:
+        message = str(error) if source in str(error) else f"{source}: {error}"
+        raise MaterialError(message, hint=error.hint) from error

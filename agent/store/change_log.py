@@ -1,0 +1,174 @@
+"""The journal: the change in flight and the history of finished ones.
+
+``change.json`` is one record, replaced whole before each step. ``history.jsonl`` gets one line for each finished
+change; a torn or foreign line never hides the others.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agent.core.change.records import MAX_RECORD, decode_record, encode_outcome, encode_record
+from agent.core.jsonio import PlainError
+from agent.errors import DamagedError
+from agent.store import durable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.core.change.lifecycle import ChangeRecord
+
+CHANGE = "change.json"
+DAMAGED_CHANGE = "change.json.damaged"
+HISTORY = "history.jsonl"
+DAMAGED_HISTORY = "history.jsonl.damaged"
+
+MAX_HISTORY = 4_194_304  # bytes read; about 2,000 changes
+HISTORY_KEPT = 400  # changes; at one a week, eight years
+HISTORY_SLACK = 100  # the history is rewritten only when it is this much longer
+
+
+class Journal:
+    """The two files in one state directory."""
+
+    def __init__(self, root: int, modes: durable.Modes) -> None:
+        self._root = root
+        self._cache: tuple[bytes, tuple[tuple[bytes, ChangeRecord], ...]] | None = None
+        self._modes = modes
+
+    def change(self) -> ChangeRecord | None:
+        """Return the change in flight, or None.
+
+        Raises:
+            DamagedError: There is one and it cannot be read as such.
+        """
+        try:
+            data = durable.read(self._root, CHANGE, MAX_RECORD)
+            return decode_record(data, CHANGE)
+        except FileNotFoundError:
+            return None
+        except PlainError as error:
+            raise DamagedError(f"The record of the change in flight is damaged ({error}).") from error
+
+    def damaged_change(self) -> tuple[bytes, str]:
+        """Return what a damaged record holds, and a hash that tells it from any other damaged record.
+
+        When it was written counts, too: a file system that lost the content of two records left the same bytes twice.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        import hashlib  # noqa: PLC0415 - it brings the whole cryptographic library, and the daemon reads records without it
+
+        try:
+            data = durable.read(self._root, CHANGE, MAX_RECORD)
+        except DamagedError:
+            data = b""  # no file, or far too large
+        with durable.explained(f"look at {CHANGE}"):
+            written = int(os.stat(CHANGE, dir_fd=self._root, follow_symlinks=False).st_mtime)
+        return data, hashlib.sha256(b"%d " % written + data).hexdigest()
+
+    def set_change_aside(self) -> None:
+        """Keep a damaged record for whoever asks, out of the way.
+
+        Raises:
+            StoreError: It could not be moved.
+        """
+        if durable.exists(self._root, DAMAGED_CHANGE) and not durable.is_directory(self._root, DAMAGED_CHANGE):
+            durable.remove(self._root, DAMAGED_CHANGE)
+        durable.put_away(self._root, CHANGE, DAMAGED_CHANGE)
+
+    def clear_way(self) -> str:
+        """Move out of the way what is no file in the history's place, and return a note about it; empty without one.
+
+        A history that cannot be written would keep each change from its end.
+
+        Raises:
+            StoreError: It could not be moved.
+        """
+        try:
+            durable.read(self._root, HISTORY, MAX_HISTORY)
+        except FileNotFoundError:
+            return ""
+        except DamagedError as error:
+            away = durable.put_away(self._root, HISTORY, DAMAGED_HISTORY)
+            return f"{error} It was set aside as {away}; the history begins anew."
+        return ""
+
+    def save(self, record: ChangeRecord) -> None:
+        """Make the record of the change in flight durable.
+
+        Raises:
+            StoreInDoubtError: It is there, but a power cut may bring the one before back.
+            StoreError: It is not there.
+        """
+        durable.replace(self._root, CHANGE, encode_record(record), self._modes, secret=True)
+
+    def history(self) -> tuple[ChangeRecord, ...]:
+        """Return the finished changes, oldest first; lines that cannot be read are passed over."""
+        return tuple(record for _, record in self._lines())
+
+    def _lines(self) -> tuple[tuple[bytes, ChangeRecord], ...]:
+        """Return the lines and what they say, read again only when the file has changed: every decision looks here."""
+        try:
+            data = durable.read(self._root, HISTORY, MAX_HISTORY)
+        except (FileNotFoundError, DamagedError):
+            return ()  # see `clear_way`
+        if self._cache is None or self._cache[0] != data:
+            self._cache = (data, tuple(_parse(data)))
+        return self._cache[1]
+
+    def finish(self, record: ChangeRecord) -> None:
+        """Write a finished change to the history, once, and clear it away.
+
+        Raises:
+            StoreError: Either could not be made durable; doing it again goes on.
+        """
+        self.write_down(record)
+        durable.remove(self._root, CHANGE)
+        durable.sync(self._root, "the change was finished")
+
+    def write_down(self, record: ChangeRecord) -> None:
+        """Write a finished change to the history, once.
+
+        Raises:
+            StoreError: It could not be made durable; doing it again goes on.
+        """
+        with durable.part_of("write the history"):
+            if all(other.id != record.id for other in self.history()):
+                durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
+            else:  # a process that was killed may have written the line and not synced it
+                durable.sync_file(self._root, HISTORY)
+                durable.sync(self._root, "the history was written")
+
+    def amend(self, record: ChangeRecord) -> None:
+        """Add a later line about a change that is in the history; from now on it counts instead of the earlier one.
+
+        Raises:
+            StoreError: It could not be made durable; doing it again is harmless.
+        """
+        with durable.part_of("write the history"):
+            durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
+
+    def shorten(self) -> None:
+        """Drop the oldest changes once there are many more than are worth keeping.
+
+        Raises:
+            StoreError: It could not be rewritten; it is as it was.
+        """
+        lines = list(self._lines())
+        if len(lines) > HISTORY_KEPT + HISTORY_SLACK:
+            data = b"".join(line + b"\n" for line, _ in lines[-HISTORY_KEPT:])
+            durable.replace(self._root, HISTORY, data, self._modes)
+
+
+def _parse(data: bytes) -> Iterable[tuple[bytes, ChangeRecord]]:
+    found: dict[str, tuple[bytes, ChangeRecord]] = {}
+    for line in data.split(b"\n"):
+        try:
+            record = decode_record(line, HISTORY)
+        except PlainError:
+            continue  # a torn line after a power cut, or a newer agent's: neither may hide the others
+        found[record.id] = (line, record)  # where the first line about a change stood, with what the last one says
+    return found.values()

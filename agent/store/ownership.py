@@ -1,0 +1,110 @@
+"""Acting as the owner of the state directory.
+
+When root runs a command on a store that belongs to the agent's user, everything it makes must be that user's from the
+first byte, or the daemon cannot go on with it. Giving files away afterwards leaves a gap in which the command may be
+killed; acting as the owner leaves none. It also keeps the whole change, the network above all, away from root.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import pwd
+import signal
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.store.durable import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MAX_LINKS = 40  # path_resolution(7)
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_PR_SET_DUMPABLE = 4
+
+
+def become_owner(path: Path) -> None:
+    """Let root give up its privileges for good and become the owner of `path`; others stay who they are.
+
+    Raises:
+        StoreError: The owner cannot be told, or cannot be become.
+    """
+    if os.geteuid() != 0:
+        return
+    with explained(f"act as the owner of {path}"):
+        status = path.stat()
+        if status.st_uid == 0:
+            return
+        try:
+            os.initgroups(pwd.getpwuid(status.st_uid).pw_name, status.st_gid)
+        except KeyError:
+            os.setgroups([])  # an owner without a name has no further groups
+        os.setresgid(status.st_gid, status.st_gid, status.st_gid)
+        os.setresuid(status.st_uid, status.st_uid, status.st_uid)
+
+
+def changeable_by_others(path: Path) -> str:
+    """Return who but root could change what is at a path, it and all that leads to it, or an empty text.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    for step in reversed(list(_way(path))):
+        status = step.lstat()
+        if status.st_uid != 0:
+            return f"{step} belongs to {_name_of(status.st_uid)} and not to root"
+        if stat.S_ISLNK(status.st_mode):
+            continue  # its mode says nothing; the directory that it is in does
+        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # where nobody may rename another's
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+            return f"{step} may be written by others than root (`chmod go-w {step}`)"
+    return ""
+
+
+def _way(path: Path) -> Iterator[Path]:
+    """Yield whatever leads to a path: directories, links, and what these go through.
+
+    Only where a path ends up is not enough: whoever may move a link has it end up elsewhere after the look.
+
+    Raises:
+        OSError: It cannot be looked at, or it goes in circles.
+    """
+    here, links = path.absolute().anchor, 0
+    left = list(path.absolute().parts[1:])
+    yield Path(here)
+    while left:
+        name = left.pop(0)
+        if name == os.pardir:
+            here = os.path.dirname(here)  # noqa: PTH120 - no link is left in it
+            continue
+        found = Path(here, name)
+        yield found
+        if not stat.S_ISLNK(found.lstat().st_mode):
+            here = str(found)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        target = found.readlink()
+        here = target.anchor or here
+        left[:0] = target.parts[1:] if target.anchor else target.parts
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def keep_memory_private() -> None:
+    """Let neither a core dump nor another process of the same user show this one's memory; it may hold a key."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def stop_with_parent() -> None:
+    """Be told to stop when the parent dies, so that no worker outlives its daemon for long."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

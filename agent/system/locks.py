@@ -1,0 +1,145 @@
+"""Locks in files, which the kernel lets go of when their process ends, however it ends.
+
+One that is held for the life of a process says that it is there. A command that only wants to know takes it for a
+moment, as one of many; the process itself does not mistake that for another of its kind, since it tries again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from agent.system.clock import sleep
+
+DAEMON = "daemon.lock"  # the daemon's, in its runtime directory and in its state directory
+
+_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
+_TRIES = 5
+_AGAIN = 0.02  # seconds
+
+
+class HeldError(Exception):
+    """Another process holds the lock.
+
+    Attributes:
+        pid: Which, or None where the kernel does not tell.
+    """
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__(pid)
+        self.pid = pid
+
+    @property
+    def who(self) -> str:
+        """The process in brackets, to follow a noun, or an empty text."""
+        return f" (process {self.pid})" if self.pid else ""
+
+
+class LifeLock:
+    """A lock that is held for as long as the process lives, from the moment on at which there is a place for it."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; nothing is opened yet. Its directory may come later, and may be replaced by another."""
+        self._path = path
+        self._fd = -1
+
+    def hold(self) -> str:
+        """Hold the lock, or go on holding it; cheap when it is held.
+
+        Returns:
+            Why it is not held, or an empty text: also where its directory does not exist yet.
+
+        Raises:
+            HeldError: Another process holds it.
+        """
+        if self._holds():
+            return ""
+        self.close()
+        try:
+            fd = _open(self._path)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"{self._path}: {os.strerror(error.errno or 0)}"
+        try:
+            _lock(fd)
+        except OSError as error:
+            os.close(fd)
+            return f"{self._path}: {os.strerror(error.errno or 0)}"
+        except HeldError:
+            os.close(fd)
+            raise
+        self._fd = fd
+        return ""
+
+    def _holds(self) -> bool:
+        if self._fd < 0:
+            return False
+        try:
+            there, here = os.lstat(self._path), os.fstat(self._fd)
+        except OSError:
+            return not os.access(self._path.parent, os.X_OK)  # then no other process finds a lock there either
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def held(path: Path) -> HeldError | None:
+    """Return who holds the lock in a file; None where no process does, or this user may not know."""
+    try:
+        fd = os.open(path, os.O_RDONLY | _FLAGS)
+    except OSError:
+        return None
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+        return HeldError(holder(fd))
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(fd)
+
+
+def holder(fd: int) -> int | None:
+    """Return the process that holds the lock on an open file, as far as the kernel tells."""
+    status = os.fstat(fd)
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    try:
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if inode in fields and "->" not in fields and int(fields[4]) > 0:
+                return int(fields[4])
+    except (OSError, ValueError, IndexError):
+        pass  # a sandboxed process does not see the locks; the answer is only a courtesy
+    return None
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        try:
+            return os.open(path, os.O_RDONLY | _FLAGS)  # what an earlier life has left can be locked, if not written
+        except OSError:
+            raise error from None
+
+
+def _lock(fd: int) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if left == 0:
+                raise HeldError(holder(fd)) from None
+            sleep(_AGAIN)
+        else:
+            return

@@ -1,0 +1,174 @@
+"""The inbox: a directory in which an OTA pipeline drops signed bundles, and in which it finds what became of them.
+
+Whoever may write here is not trusted: the signature is the gate, not the permission. Rules:
+
+* Names are taken relative to the open directory, and no link is followed, so nothing leads anywhere else.
+* A drop is read once, with a bound, and those bytes are what is verified. One that changed meanwhile is left for later.
+* Links, devices, pipes and sockets are removed unread; a directory is left alone and said to be no bundle.
+* Beside the drop `NAME` stands `NAME.outcome.json`, replaced whole at each news.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.core.jsonio import PlainError, decode, encode
+from agent.core.trust.updates import MAX_ARCHIVE
+from agent.errors import BundleError, DamagedError, StoreError
+from agent.store import durable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUTCOME = ".outcome.json"
+MAX_LISTED = 1_000  # names; an inbox that is flooded keeps nobody busy for longer
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload")
+_MAX_OUTCOME = 65_536  # bytes
+
+# Drops and outcomes are for the pipeline to read and remove.
+_MODES = durable.Modes(public_mode=0o640)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """Something in the inbox.
+
+    Attributes:
+        name: Its name.
+        stamp: What changes when somebody writes to it or puts another in its place.
+        changed_at: When that was, Unix seconds.
+    """
+
+    name: str
+    stamp: tuple[int, ...]
+    changed_at: float
+
+
+def drops(inbox: Path) -> list[Drop]:
+    """Return what has been dropped, the oldest first; empty where there is no inbox.
+
+    Raises:
+        StoreError: It cannot be listed.
+    """
+    if not inbox.exists():
+        return []
+    with durable.directory(str(inbox)) as fd:
+        names = durable.names(fd)
+        found = [_drop(fd, name) for name in [name for name in names if _may_be_drop(name)][:MAX_LISTED]]
+        left_alone = {name.removesuffix(OUTCOME) for name in names if name.endswith(OUTCOME)}
+        waiting = [drop for drop in found if drop and not (drop.name in left_alone and _is_directory(fd, drop.name))]
+    return sorted(waiting, key=lambda drop: (drop.changed_at, drop.name))
+
+
+def _may_be_drop(name: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and not name.endswith((OUTCOME, *_UNFINISHED))
+
+
+def _drop(dir_fd: int, name: str) -> Drop | None:
+    try:
+        status = os.lstat(name, dir_fd=dir_fd)
+    except OSError:
+        return None  # it was taken away again
+    stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return Drop(name=name, stamp=stamp, changed_at=max(status.st_mtime, status.st_ctime))
+
+
+def _is_directory(dir_fd: int, name: str) -> bool:
+    try:
+        return durable.is_directory(dir_fd, name)
+    except StoreError:
+        return False
+
+
+def read(inbox: Path, name: str) -> bytes:
+    """Return a drop's content.
+
+    Raises:
+        BundleError: It is no plain file, too large, or was changed while it was read.
+        FileNotFoundError: It is not there any more.
+        StoreError: The inbox cannot be opened.
+    """
+    with durable.directory(str(inbox)) as fd:
+        before = _drop(fd, name)
+        if before is None:
+            raise FileNotFoundError(name)
+        mode = os.lstat(name, dir_fd=fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise BundleError("not-a-file", f"{name} is no plain file, and only plain files are taken from the inbox.")
+        if before.stamp[1] > MAX_ARCHIVE:
+            raise BundleError("too-large", f"{name} is larger than the {MAX_ARCHIVE >> 20} MiB that are looked at.")
+        try:
+            data = durable.read(fd, name, MAX_ARCHIVE)
+        except DamagedError as error:
+            raise BundleError("not-a-file", str(error)) from None
+        except StoreError as error:
+            hint = "Drop it with a mode that lets the agent's user read it."
+            raise BundleError("unreadable", str(error), hint=hint) from None
+        if _drop(fd, name) != before:
+            hint = "Rename it into the inbox when it is complete."
+            raise BundleError("changing", f"{name} changed while it was read.", hint=hint, passing=True)
+    return data
+
+
+def look(inbox: Path, name: str) -> Drop | None:
+    """Return a drop as it is now, or None when it is gone.
+
+    Raises:
+        StoreError: The inbox cannot be opened.
+    """
+    with durable.directory(str(inbox)) as fd:
+        return _drop(fd, name)
+
+
+def remove(inbox: Path, name: str, seen: Drop | None = None) -> None:
+    """Remove a drop; a directory is left where it is.
+
+    Args:
+        inbox: Where.
+        name: Its name.
+        seen: The drop that was looked at; another that has come in its place since is left there.
+
+    Raises:
+        StoreError: It could not be removed.
+    """
+    with durable.directory(str(inbox)) as fd:
+        if not _is_directory(fd, name) and seen in (None, _drop(fd, name)):
+            durable.remove(fd, name)
+
+
+def write_outcome(inbox: Path, name: str, told: dict[str, Any]) -> None:
+    """Say what became of a drop, in place of what was said before.
+
+    Raises:
+        StoreError: It could not be written.
+    """
+    with durable.directory(str(inbox)) as fd:
+        durable.replace(fd, f"{name}{OUTCOME}", encode(told) + b"\n", _MODES)
+
+
+def read_outcome(inbox: Path, name: str) -> dict[str, Any]:
+    """Return what was said last of a drop; empty when nothing was.
+
+    Raises:
+        StoreError: The inbox cannot be opened.
+    """
+    with durable.directory(str(inbox)) as fd:
+        try:
+            return decode(durable.read(fd, f"{name}{OUTCOME}", _MAX_OUTCOME), OUTCOME, limit=_MAX_OUTCOME).plain()
+        except (FileNotFoundError, PlainError, DamagedError):
+            return {}
+
+
+def told_of(inbox: Path) -> list[str]:
+    """Return the names of drops that something was said of."""
+    if not inbox.exists():
+        return []
+    with durable.directory(str(inbox)) as fd:
+        told = [name.removesuffix(OUTCOME) for name in durable.names(fd) if name.endswith(OUTCOME)]
+        return told[:MAX_LISTED]

@@ -1,0 +1,1 @@
+"""The process that carries one order out for the daemon, so that the idle daemon stays small."""

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+
+from agent.core.aws.client_ids import REMEDY, concerns, is_own
+
+THING = "gw-0042"
+
+
+@pytest.mark.parametrize(
+    ("template", "own"),
+    [
+        ("{thing}-cert-agent", True),
+        ("cert-agent-{thing}", True),
+        ("agent:{thing}", True),
+        ("{thing}-01", True),
+        ("{thing}-ä1", True),
+        ("a{thing}b", True),
+        ("site7-agent", True),
+        ("{thing}", False),
+        ("{thing}-", False),
+        ("{thing}-1", False),
+        ("{thing}a", False),
+        ("-{thing}:_", False),
+        ("{thing}{thing}", False),
+        ("gw-0042", False),
+        ("gw-0042-", False),
+        ("gw-0042x", False),
+        ("gw-0042-cert-agent", True),
+        ("gw-004", True),  # another id than the thing's name
+        ("x", False),
+        ("--", False),
+    ],
+)
+def test_a_client_id_is_the_agents_own_by_two_letters_or_digits(template: str, *, own: bool) -> None:
+    """Besides the thing's name, as `{thing}` or spelt out."""
+    assert is_own(template, THING) is own
+
+
+@pytest.mark.parametrize(("template", "own"), [("{thing}", False), ("gw-0042", True), ("{thing}-cert-agent", True)])
+def test_without_a_name_only_the_place_for_it_counts(template: str, *, own: bool) -> None:
+    """Before the first enrolment the thing's name may not be known."""
+    assert is_own(template) is own
+
+
+@pytest.mark.parametrize("thing", ["cert-agent", "a", "ag"])
+def test_a_thing_whose_name_is_part_of_the_agents_own_is_no_reason(thing: str) -> None:
+    """Where `{thing}` stands for the name, nothing else is taken for it."""
+    assert is_own("{thing}-cert-agent", thing)
+
+
+def test_each_client_id_is_named_with_its_risk() -> None:
+    """The agent's and the enrolment's, each by its key, and what becomes of an application."""
+    agents, enrolments = concerns("{thing}", "gw-0042", THING)
+
+    assert agents.startswith("`client_id: {thing}` has no part of the agent's own")
+    assert enrolments.startswith("`enrollment.client_id: gw-0042` has no part of the agent's own")
+    assert all("application" in text and "cut off" in text and text.endswith(".") for text in (agents, enrolments))
+    assert all(word in REMEDY for word in ("{thing}-cert-agent", "EXCLUSIVE_THING", "keep every application off"))
+
+
+@pytest.mark.parametrize("enrolment", [None, "factory-0042"])
+def test_of_ids_of_its_own_nothing_is_said(enrolment: str | None) -> None:
+    """The defaults are fine."""
+    assert list(concerns("{thing}-cert-agent", enrolment, THING)) == []

@@ -1,0 +1,555 @@
+"""The change as a whole: whatever happens, in whatever order, the promises of the design hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from agent.core.change import decide, lifecycle
+from agent.core.change.decide import Facts, Limits, after_failure, next_action
+from agent.core.change.lifecycle import ChangeRecord, Event, Phase, advance
+from agent.core.change.records import decode_record, encode_outcome, encode_record
+from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
+from agent.core.timekeeping import read
+from agent.core.values import Kind
+from support import campaigns, make
+from support.make import DAY, HOUR, NOW
+
+LIMITS = Limits()
+PREPARED = {Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED}
+YEAR_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+WITH_A_KEY = {Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
+ASKS = (decide.GenerateKey, decide.BeginRequest, decide.RequestCertificate)
+KINDS = st.sampled_from([Kind.ENROLL, Kind.ROTATE, Kind.ROTATE, Kind.ROLLBACK])
+FAILURES = st.builds(
+    make.failure,
+    kind=st.sampled_from(FailureClass),
+    code=st.sampled_from(["timeout", "hung-up", "token-invalid", "no-reply", "request-refused", "damaged"]),
+    decisive=st.booleans(),
+)
+# An action that may be tried again for ever stays bounded in a test; twenty proofs and waits make up a probation, and
+# forty the time in which an application is waited for.
+ENOUGH = 80
+
+
+@dataclass
+class Disk:
+    """What the links point at, and which generations have been proven within the present change."""
+
+    current: int | None = 6
+    previous: int | None = 5
+    newest: int = 6
+    proven: set[int] = field(default_factory=set)
+
+    def activate(self, number: int) -> None:
+        """Move `current`, which is allowed to a proven generation only; doing it again changes nothing."""
+        assert number in self.proven
+        if self.current != number:
+            self.previous, self.current = self.current, number
+
+
+class Gateway(RuleBasedStateMachine):
+    """Drives changes as the engine does, against a disk, a clock and a network that do what they like."""
+
+    @initialize(
+        kind=KINDS, steps=st.integers(0, 10), confirm=st.sampled_from([None, None, timedelta(minutes=4), HOUR / 3])
+    )
+    def start(self, kind: Kind, steps: int, confirm: timedelta | None) -> None:
+        """Begin with a gateway that is on generation 6 or was never enrolled, some way into a change."""
+        self.limits = replace(LIMITS, confirm=confirm)
+        self.base_connects = True
+        self.now = NOW
+        self.synchronised = True
+        self.floors = [NOW - 30 * DAY]
+        self.disk = Disk(current=None, previous=None) if kind is Kind.ENROLL else Disk()
+        self.history: list[datetime] = []
+        self.requests_since_jump: list[datetime] = []
+        self.in_hand = False
+        self.may_ask = False
+        self._plan(kind)
+        for _ in range(steps):
+            self._succeed()
+
+    def _plan(self, kind: Kind) -> None:
+        disk = self.disk
+        rollback = kind is Kind.ROLLBACK and disk.previous is not None
+        disk.newest += not rollback
+        disk.proven.clear()
+        self.record = replace(
+            make.record(Phase.PREPARED if rollback else Phase.PLANNED),
+            kind=Kind.ROTATE if kind is Kind.ROLLBACK and not rollback else kind,
+            generation=disk.previous if rollback and disk.previous is not None else disk.newest,
+            base=disk.current,
+            planned_at=self.now,
+            entered_at=self.now,
+        )
+
+    def _facts(self, **changes: Any) -> Facts:
+        clock = read(self.now, synchronised=self.synchronised, floors=tuple(self.floors))
+        thing = None if self.disk.current is None else make.THING
+        facts = Facts(clock=clock, current=self.disk.current, expected_thing=thing, requests=tuple(self.history))
+        return replace(facts, **changes)
+
+    def _action(self) -> decide.Action:
+        return next_action(self.record, self._facts(), self.limits)
+
+    def _success(self, action: decide.Action) -> Event:
+        """Return the event of a step that does what it should; whether the base connects may change in between."""
+        if isinstance(action, decide.Deploy):
+            return decide.deployed(self.record, self.now, self.limits)
+        if isinstance(action, decide.Unconfirmed) and not (self.base_connects and self.record.base):
+            return make.event(lifecycle.ProbationPassed, self.now, problem=replace(action.failure, decisive=False))
+        return make.success(action, self.now)
+
+    def _take(self, event: Event) -> None:
+        """Advance the record, by way of the disk, and keep watch over what the event means."""
+        before = self.record
+        after = advance(before, event)
+        self.record = decode_record(encode_record(after), "change.json")
+        assert self.record == after
+        if isinstance(event, lifecycle.RequestFailed | lifecycle.Rejected | lifecycle.KeyLost):
+            nothing = before.phase is Phase.REQUESTED and event.failure.code in lifecycle.NOTHING_ISSUED
+            assert after.requests == (before.requests[:-1] if nothing else before.requests)
+            del self.requests_since_jump[len(self.requests_since_jump) - nothing :]
+        match event:
+            case lifecycle.RequestBegun():
+                self.may_ask = True
+                self.requests_since_jump.append(event.at)
+            case lifecycle.CertificateIssued():
+                self.in_hand = True
+            case lifecycle.KeyLost() | lifecycle.TokenExpired():
+                self.in_hand = self.may_ask = False
+            case lifecycle.Proven():
+                self.disk.proven.add(before.generation)
+                self.floors += [self.record.good_time] if self.record.good_time else []
+            case lifecycle.RolledBack():
+                assert before.condemned is not None
+                assert before.condemned.decisive
+            case _:
+                pass
+
+    def _perform(self, action: decide.Action) -> None:
+        """Do to the world what the action does to it."""
+        if isinstance(action, decide.RequestCertificate):
+            assert self.may_ask, "a certificate is asked for that was not counted"
+            self.may_ask = False
+        if isinstance(action, decide.Activate):
+            self.disk.activate(self.record.generation)
+        if isinstance(action, decide.RollBack):
+            self.disk.current = self.record.base
+
+    def _idle(self, action: decide.Action) -> bool:
+        """Carry out what is no step: wait as long as it says, or begin the next change."""
+        if isinstance(action, decide.Wait):
+            self.now = action.until
+        elif isinstance(action, decide.Finish):
+            self.history += decide.requests_of([decode_record(encode_outcome(self.record), "history.jsonl")])
+            self.in_hand = False
+            self._plan(Kind.ROTATE if self.disk.current else Kind.ENROLL)
+        return isinstance(action, decide.Wait | decide.Finish)
+
+    def _step(self) -> decide.Action | None:
+        """Return the next action that can fail, after waiting out what comes before it; None when there is none."""
+        for _ in range(3):
+            action = self._action()
+            if isinstance(action, decide.Finish | decide.Reject | decide.DropCertificate | decide.AssumeRegistered):
+                return None
+            if not self._idle(action):
+                return action
+        return None
+
+    def _succeed(self) -> None:
+        action = self._action()
+        if not self._idle(action):
+            self._perform(action)
+            self._take(self._success(action))
+        self._check()
+
+    @rule(steps=st.integers(1, 4))
+    def go_on_without_trouble(self, steps: int) -> None:
+        """Some steps succeed, and waits are waited out."""
+        for _ in range(steps):
+            self._succeed()
+
+    @rule(
+        failure=FAILURES, jitter=st.floats(0, 1, exclude_max=True), again=st.integers(1, 6), base_accepted=st.booleans()
+    )
+    def fail(self, failure: Failure, jitter: float, again: int, *, base_accepted: bool) -> None:
+        """The step fails in any way, some times in a row; only what is decisive may end what was prepared."""
+        for _ in range(again):
+            action = self._step()
+            if action is None:
+                return
+            if isinstance(action, decide.RequestCertificate):
+                self._perform(action)
+            before = self.record
+            facts = self._facts(base_accepted=base_accepted)
+            self._take(after_failure(before, failure, facts, jitter, self.limits))
+            self._judge_failure(before, failure)
+            self._check()
+
+    def _judge_failure(self, before: ChangeRecord, failure: Failure) -> None:
+        after = self.record
+        assert after.condemned is None or after.condemned.decisive
+        if before.phase.activated and failure.kind in OF_THE_SET and not before.refusals:  # one may be a stray
+            assert (after.condemned, after.phase) == (before.condemned, before.phase)
+        if failure.decisive:
+            if before.phase.activated:  # with something to go back to it goes back, otherwise the ladder goes on
+                assert not after.phase.ended or (after.phase is Phase.REJECTED and before.base is None)
+            return
+        assert after.condemned == before.condemned
+        if failure.kind is FailureClass.SERVER_TRUST and self.now - before.entered_at >= DAY:
+            assert not after.phase.ended or not before.phase.activated  # others have their turn; nothing in use goes
+            return
+        if before.phase in PREPARED:
+            goes_on = before.phase is Phase.ACTIVE and failure.kind is FailureClass.DEPENDANT
+            assert after.phase is before.phase or (goes_on and after.degraded == failure)
+        if failure.kind not in {FailureClass.POLICY, FailureClass.PROTOCOL}:
+            assert not after.phase.ended
+
+    @precondition(lambda self: self.record.phase in {Phase.KEY_READY, Phase.REQUESTED})
+    @rule(
+        kind=st.sampled_from(FailureClass),
+        code=st.sampled_from(["no-reply", "throttled", "not-sent"]),
+        times=st.integers(1, 6),
+        wait=st.booleans(),
+    )
+    def ask_in_vain(self, kind: FailureClass, code: str, times: int, *, wait: bool) -> None:
+        """Request after request brings nothing, by a failure or by a crash."""
+        for _ in range(times * 2):
+            action = self._step() if wait else self._action()
+            if isinstance(action, decide.BeginRequest):
+                self._take(make.success(action, self.now))
+            elif isinstance(action, decide.RequestCertificate):
+                self._perform(action)
+                failure = make.failure(kind, code)
+                lost = lifecycle.Resumed(at=self.now)
+                self._take(after_failure(self.record, failure, self._facts(), 0.5, LIMITS) if wait else lost)
+            self._check()
+
+    @rule(done=st.booleans(), starts=st.sampled_from([1, 1, 1, 2, 3, 12]))
+    def crash(self, starts: int, *, done: bool) -> None:
+        """The power fails, with or without the step having reached the disk, and the agent starts some times."""
+        action = self._action()
+        if done:
+            self._perform(action)
+        for _ in range(starts):
+            self._take(lifecycle.Resumed(at=self.now))
+            self._check()
+
+    @precondition(lambda self: (self.record.phase, lifecycle.Hastened) in lifecycle.TRANSITIONS)
+    @rule()
+    def hasten(self) -> None:
+        """A person wants the step tried now."""
+        self._take(lifecycle.Hastened(at=self.now))
+
+    @precondition(lambda self: not self.record.phase.ended)
+    @rule(times=st.integers(1, 5))
+    def lose_the_session(self, times: int) -> None:
+        """The daemon's session ends as if its certificate were refused, perhaps again and again."""
+        for _ in range(times):
+            action, event = self._action(), decide.doubted(self.record, self._facts(), self.limits)
+            if event is None:
+                return
+            assert isinstance(action, decide.Wait)
+            assert self.record.phase.activated
+            assert self.now <= event.prove_at < action.until
+            self._take(event)
+            proof = self._action()
+            assert isinstance(proof, decide.HoldProbation) or (
+                isinstance(proof, decide.Wait) and proof.until == event.prove_at
+            )
+            self._check()
+
+    @precondition(lambda self: lifecycle.waits_for_word(self.record))
+    @rule()
+    def hear_the_application(self) -> None:
+        """The word that is waited for comes; probation runs its time."""
+        before = self.record
+        self._take(lifecycle.Confirmed(at=self.now, early=False))
+        assert replace(self.record, confirmed_at=None) == before
+        assert not isinstance(self._action(), decide.Unconfirmed)
+        self._check()
+
+    @rule(connects=st.booleans())
+    def change_the_base(self, *, connects: bool) -> None:
+        """What the cloud thinks of the base changes."""
+        self.base_connects = connects
+
+    @precondition(lambda self: self.record.phase in {Phase.ACTIVE, Phase.DEPLOYED})
+    @precondition(lambda self: self.record.condemned is None)
+    @rule()
+    def confirm(self) -> None:
+        """A person says that the set works; only a proof makes it final."""
+        before = self.record
+        self._take(lifecycle.Confirmed(at=self.now))
+        assert (self.record.phase, self.record.failure) == (before.phase, before.failure)
+        if self._facts().clock.believable and before.resumes <= LIMITS.resumes and before.phase is Phase.DEPLOYED:
+            assert isinstance(self._action(), decide.EndProbation)
+        self._check()
+
+    @rule(failure=FAILURES)
+    def fail_while_the_clock_is_lost(self, failure: Failure) -> None:
+        """The clock falls back to 1970 within a step that then fails; nothing is concluded from that."""
+        action = self._step()
+        if action is None:
+            return
+        self._perform(action)
+        before, self.now = self.record, YEAR_1970
+        self._take(after_failure(before, failure, self._facts(), 0.5, LIMITS))
+        if before.phase is Phase.ISSUED and failure.code == "token-invalid":
+            assert self.record.phase in {Phase.PLANNED, Phase.REGISTERED}
+        else:
+            self._judge_failure_without_a_clock(before, failure)
+        self._check()
+        self.learn_the_time()
+
+    def _judge_failure_without_a_clock(self, before: ChangeRecord, failure: Failure) -> None:
+        after = self.record
+        assert after.failure is not None
+        found = (after.failure.kind, after.failure.code, after.failure.decisive)
+        assert found == (FailureClass.CLOCK, failure.code, False)
+        assert (after.condemned, after.refused_since) == (before.condemned, before.refused_since)
+        assert after.phase is (Phase.KEY_READY if before.phase is Phase.REQUESTED else before.phase)
+        unanswered = before.phase is Phase.ISSUED and failure.code in lifecycle.UNANSWERED
+        assert after.unanswered == before.unanswered + unanswered
+
+    @precondition(lambda self: self.record.condemned is not None and self.disk.current == self.record.generation)
+    @rule()
+    def find_nothing_to_go_back_to(self) -> None:
+        """No other set on the disk is whole, so what was condemned stays where it is and the change ends."""
+        if isinstance(self._action(), decide.RollBack):
+            assert self.record.condemned is not None
+            self._take(lifecycle.Rejected(at=self.now, failure=self.record.condemned))
+
+    @precondition(lambda self: self.record.phase in WITH_A_KEY)
+    @rule(jitter=st.floats(0, 1, exclude_max=True), times=st.integers(1, 4))
+    def lose_the_key(self, jitter: float, times: int) -> None:
+        """The staged key is damaged, and perhaps the next ones too; each time there is a delay."""
+        failure = make.failure(FailureClass.STORE, "key-lost")
+        for _ in range(times):
+            if self.record.phase not in WITH_A_KEY:
+                return
+            self._take(after_failure(self.record, failure, self._facts(), jitter, LIMITS))
+            assert isinstance(self._action(), decide.Wait)
+            self._succeed()
+            self._succeed()
+
+    @rule(span=st.timedeltas(timedelta(), 3 * HOUR))
+    def let_time_pass(self, span: timedelta) -> None:
+        """The clock runs."""
+        self.now += span
+
+    @rule(span=st.timedeltas(-HOUR, HOUR) | st.timedeltas(-2 * DAY, 2 * DAY) | st.timedeltas(-40 * DAY, 400 * DAY))
+    def set_the_clock(self, span: timedelta) -> None:
+        """The clock is set, forward or backward."""
+        self.now = max(self.now + span, YEAR_1970)
+        self.requests_since_jump.clear()
+
+    @rule(starts=st.integers(0, 2))
+    def forget_the_time(self, starts: int) -> None:
+        """The gateway starts in 1970 and later learns the time."""
+        self.now = YEAR_1970
+        for _ in range(starts):
+            self._take(lifecycle.Resumed(at=self.now))
+            self._succeed()
+        self.learn_the_time()
+
+    @rule()
+    def learn_the_time(self) -> None:
+        """The time service sets the clock to a time that can be."""
+        self.synchronised = True
+        if self.now < max(self.floors):
+            self.now = max(self.floors)
+            self.requests_since_jump.clear()
+
+    @rule()
+    def lose_synchronisation(self) -> None:
+        """Nobody vouches for the clock any more."""
+        self.synchronised = False
+
+    @precondition(lambda self: self.record.phase.ended)
+    @rule(kind=KINDS)
+    def begin_another_change(self, kind: Kind) -> None:
+        """A finished change is archived and the next one planned, for which its requests count."""
+        self._idle(self._action())
+        self._plan(kind)
+
+    @invariant()
+    def promises_hold(self) -> None:
+        """What the design promises of every state."""
+        self._check()
+
+    def _check(self) -> None:
+        action = self._action()
+        self._check_action(action)
+        self._check_links()
+        recent = [at for at in self.requests_since_jump if at > max(self.requests_since_jump) - DAY]
+        assert len(recent) <= LIMITS.daily_limit
+        assert "BEGIN CERTIFICATE" not in repr(self.record)
+
+    def _check_action(self, action: decide.Action) -> None:
+        assert action.why
+        if self.record.phase.ended:
+            assert isinstance(action, decide.Finish)
+            return
+        assert not isinstance(action, decide.Finish)
+        if isinstance(action, decide.Wait):
+            assert self.now < action.until <= self.now + 2 * DAY
+        if isinstance(action, decide.RollBack):
+            assert self.record.condemned is not None
+        if self.in_hand:
+            assert not isinstance(action, ASKS)
+        if not self._facts().clock.believable:
+            assert isinstance(action, decide.Wait | decide.RollBack)
+
+    def _check_links(self) -> None:
+        record = self.record
+        if record.phase is Phase.COMMITTED and record.confirm_until is not None:
+            assert record.confirmed_at is not None or record.degraded is not None
+        if record.phase.activated and record.condemned is None:
+            assert self.disk.current == record.generation
+        if record.phase is Phase.ROLLED_BACK:
+            assert self.disk.current == record.base
+        if record.phase is Phase.PROVEN:  # an activation that took effect may not have been recorded
+            assert self.disk.current in {record.base, record.generation}
+        elif record.phase is Phase.REJECTED and Phase.ACTIVE in dict(record.passed):
+            assert record.base is None or record.condemned is not None
+            assert self.disk.current == record.generation
+        elif not record.phase.activated:
+            assert self.disk.current == record.base
+
+    def teardown(self) -> None:
+        """Once nothing goes wrong any more, the change ends after a bounded number of actions."""
+        if not hasattr(self, "record"):
+            return
+        self.learn_the_time()
+        for _ in range(ENOUGH):
+            action = self._action()
+            if isinstance(action, decide.Finish):
+                return
+            if not self._idle(action):
+                self._perform(action)
+                self._take(self._success(action))
+            self._check()
+        pytest.fail(f"the change does not end: {self.record}")
+
+
+TestGateway = Gateway.TestCase
+TestGateway.settings = settings(make.FEW, max_examples=len(campaigns.places(200, 5)), stateful_step_count=40)
+
+
+def drive(record: ChangeRecord, now: datetime = NOW) -> tuple[ChangeRecord, list[str]]:
+    """Return the record after nothing but successes, and the names of the actions that led there."""
+    taken: list[str] = []
+    while not record.phase.ended and len(taken) < ENOUGH:
+        action = next_action(record, make.facts(now), LIMITS)
+        taken.append(type(action).__name__)
+        if isinstance(action, decide.Wait):
+            now = action.until
+        else:
+            record = advance(record, make.success(action, now))
+    return record, taken
+
+
+def test_a_rotation_without_trouble_takes_each_step_once() -> None:
+    """With only successes a rotation is committed, by the steps of the design and a proof each minute of probation."""
+    record, taken = drive(make.record())
+
+    assert record.phase is Phase.COMMITTED
+    assert taken[:9] == [
+        "GenerateKey", "BeginRequest", "RequestCertificate", "RegisterThing", "PrepareGeneration",
+        "Prove", "Activate", "Deploy", "Wait",
+    ]  # fmt: skip
+    assert taken[9:] == ["HoldProbation", "Wait"] * 9 + ["EndProbation"]
+
+
+@pytest.mark.parametrize("phase", make.UNFINISHED)
+@pytest.mark.parametrize("kind", Kind)
+def test_every_phase_leads_to_committed(phase: Phase, kind: Kind) -> None:
+    """From any phase a change of any kind is committed when nothing goes wrong."""
+    record, _ = drive(make.record(phase, kind=kind))
+
+    assert record.phase is Phase.COMMITTED
+
+
+@pytest.mark.parametrize("phase", make.BEFORE_ACTIVATION)
+def test_a_crash_loop_before_activation_ends_itself(phase: Phase) -> None:
+    """An agent that only ever starts again gives up what it has not activated, after a bounded number of starts."""
+    record, starts = crash_until(make.record(phase), (decide.Reject,))
+
+    assert starts == LIMITS.resumes + 1
+    action = next_action(record, make.facts(), LIMITS)
+    assert isinstance(action, decide.Reject)
+    rejected = advance(record, make.success(action))
+    assert rejected.phase is Phase.REJECTED
+    assert rejected.failure is not None
+    assert rejected.failure.code == "crash-loop"
+    assert phase in (rejected.failure.message if phase is not Phase.REQUESTED else phase)
+
+
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_crash_loop_after_activation_slows_down(phase: Phase) -> None:
+    """A crash of the agent says nothing against the credential: the set stays, and is tried every few minutes."""
+    record, starts = crash_until(make.record(phase, checked_at=NOW - HOUR), (decide.Wait,))
+
+    assert starts == LIMITS.resumes + 1
+    action = next_action(record, make.facts(), LIMITS)
+    assert isinstance(action, decide.Wait)
+    assert (action.code, action.until) == ("crash-loop", NOW + decide.CRASH_PAUSE)
+    later = next_action(record, make.facts(NOW + DAY), LIMITS)
+    assert isinstance(later, decide.Deploy | decide.EndProbation)
+
+
+def crash_until(record: ChangeRecord, ends: tuple[type[decide.Action], ...]) -> tuple[ChangeRecord, int]:
+    """Start the agent again and again, with no outcome ever, until the next action is one of `ends`."""
+    starts = 0
+    while not isinstance(next_action(record, make.facts(), LIMITS), ends) and starts < ENOUGH:
+        record = advance(record, lifecycle.Resumed(at=NOW))
+        starts += 1
+    return record, starts
+
+
+def test_a_crash_loop_while_asking_is_bounded_by_the_budget_and_by_itself() -> None:
+    """Crashing in every request uses the day's budget at most, and over days ends the change."""
+    record, now = make.record(Phase.KEY_READY), NOW
+    for _ in range(ENOUGH):
+        action = next_action(record, make.facts(now), LIMITS)
+        if isinstance(action, decide.Reject):
+            break
+        if isinstance(action, decide.Wait):
+            now = action.until
+        elif isinstance(action, decide.BeginRequest):
+            record = advance(record, lifecycle.RequestBegun(at=now))
+        else:
+            record = advance(record, lifecycle.Resumed(at=now))
+    else:
+        pytest.fail("the change does not end")
+
+    assert len(record.requests) == LIMITS.resumes + 1
+    assert all(later - at >= DAY for at, later in zip(record.requests, record.requests[4:], strict=False))
+
+
+def test_one_change_after_another_shares_the_budget() -> None:
+    """However many changes are made in a row, no day sees more requests than the limit."""
+    history: tuple[datetime, ...] = ()
+    now = NOW
+    for _ in range(10):
+        record = make.record(planned_at=now)
+        while not record.phase.ended:
+            action = next_action(record, make.facts(now, requests=history), LIMITS)
+            if isinstance(action, decide.Wait):
+                now = action.until
+            else:
+                record = advance(record, make.success(action, now))
+        history += decide.requests_of([decode_record(encode_outcome(record), "history.jsonl")])
+
+    assert len(history) == 10
+    assert all(later - at >= DAY for at, later in zip(history, history[4:], strict=False))
+    assert history[8] - history[0] < 3 * DAY

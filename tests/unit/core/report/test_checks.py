@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.core.aws import topics
+from agent.core.change.ladder import Climb, Rung
+from agent.core.exit_codes import Exit
+from agent.core.failure import failures
+from agent.core.failure.failure import FailureClass
+from agent.core.report import checks
+from agent.core.report.checks import CHECKS, CLOCK_TOLERANCE, Examination, Line, Server, Verdict, exit_of
+from agent.core.timekeeping import BUILD_TIME, ClockState
+from agent.trust.root_lists import known
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
+
+if TYPE_CHECKING:
+    from agent.core.timekeeping import Reading
+    from agent.core.values import CertificateFacts
+
+HOST = "abc123-ats.iot.eu-west-1.amazonaws.com"
+LEGACY = "abc123.iot.eu-west-1.amazonaws.com"
+OWN = "gateways.example"
+AMAZON = "CN=Amazon Root CA 1,O=Amazon,C=US"
+VERISIGN = "CN=VeriSign Class 3 Public Primary Certification Authority - G5,O=VeriSign\\, Inc.,C=US"
+
+UNSYNCHRONISED = make.reading(state=ClockState.UNSYNCHRONISED)
+IN_1970 = make.reading(datetime.fromtimestamp(3600, tz=NOW.tzinfo), ClockState.IMPLAUSIBLE)
+
+
+def said(line: Line) -> tuple[str, str, str]:
+    """Return what a line comes to."""
+    return line.check, line.verdict, line.code
+
+
+def leaf(**changes: Any) -> CertificateFacts:
+    """Return what a server's certificate says."""
+    return make.certificate(**{"subject": f"CN={HOST}", "issuer": AMAZON, **changes})
+
+
+# -- lines and exit codes ----------------------------------------------------------------------------------------------
+
+
+def test_every_check_has_a_name_of_its_own() -> None:
+    """They come in the order of cause before effect."""
+    assert len(set(CHECKS)) == len(CHECKS)
+    order = ["configuration", "clock", "set", "endpoint", "dns", "tcp", "tls", "server", "connect", "permissions"]
+    assert [check for check in CHECKS if check in order] == order
+
+
+def test_a_line_that_was_not_looked_at_says_why_and_counts_for_nothing() -> None:
+    """Skipping is neither success nor failure."""
+    line = checks.skipped("tls", "the network is down")
+    assert said(line) == ("tls", "skipped", "not-looked-at")
+    assert line.text == "Not looked at: the network is down."
+    assert exit_of([line]) is Exit.DONE
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        ([], Exit.DONE),
+        ([checks.ok("dns", "")], Exit.DONE),
+        ([checks.ok("dns", ""), checks.warning("tls", "x", "")], Exit.DEGRADED),
+        ([checks.failure("set", "x", "", "", Exit.CRITICAL)], Exit.CRITICAL),
+        ([checks.failure("tcp", "x", "", "", Exit.UNAVAILABLE), checks.failure("daemon", "x", "", "")],
+         Exit.UNAVAILABLE),
+        ([checks.failure("files", "x", "", ""), checks.failure("tcp", "x", "", "", Exit.UNAVAILABLE)],
+         Exit.DEGRADED),
+        ([checks.warning("disk", "x", ""), checks.failure("endpoint", "x", "", "", Exit.USAGE)], Exit.USAGE),
+    ],
+)  # fmt: skip
+def test_the_exit_code_is_that_of_the_cause(lines: list[Line], code: Exit) -> None:
+    """The first failure decides, whatever comes after it; a warning alone is exit code 1."""
+    assert exit_of(lines) is code
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+AHEAD = make.reading(NOW + 9 * 365 * DAY, ClockState.UNSYNCHRONISED)
+
+
+@pytest.mark.parametrize(
+    ("reading", "served", "told", "expected", "words"),
+    [
+        (make.reading(), None, None, "ok", "and is synchronised."),
+        (make.reading(), leaf(), NOW, "ok", "and is synchronised."),
+        (make.reading(), leaf(), NOW + 3 * HOUR, "clock-wrong", "by the endpoint's own time it is 3 h behind."),
+        (UNSYNCHRONISED, leaf(), NOW + 2 * MINUTE, "ok", "and is unsynchronised."),
+        (UNSYNCHRONISED, leaf(), NOW - 2 * DAY, "clock-wrong", "by the endpoint's own time it is 2 d ahead."),
+        (UNSYNCHRONISED, leaf(), None, "clock-unsynchronised", "and nobody vouches for it."),
+        (UNSYNCHRONISED, None, None, "clock-unsynchronised", "and nobody vouches for it."),
+        (UNSYNCHRONISED, leaf(not_before=NOW + 10 * DAY, not_after=NOW + 20 * DAY), None, "clock-wrong",
+         "by the server's certificate it is at least 10 d behind."),
+        (AHEAD, leaf(), None, "clock-wrong", "by the server's certificate it is at least 2921 d ahead."),
+        (IN_1970, None, None, "clock-wrong", "which cannot be: it was certainly later than"),
+        (IN_1970, leaf(), None, "clock-wrong", "which cannot be"),
+        (IN_1970, leaf(), NOW, "clock-wrong", "by the endpoint's own time it is 20878 d behind."),
+    ],
+)  # fmt: skip
+def test_the_clock_is_judged_by_whoever_tells_the_time(
+    reading: Reading, served: CertificateFacts | None, told: datetime | None, expected: str, words: str
+) -> None:
+    """The endpoint's own time says how wrong it is; without it the floor, then the server's certificate."""
+    line = checks.of_clock(reading, served, told)
+    assert line.check == "clock"
+    assert line.code == expected
+    assert words in line.text
+    assert f"{reading.now:%Y-%m-%d %H:%M:%S} UTC" in line.text
+    verdicts = {"ok": Verdict.OK, "clock-wrong": Verdict.FAILURE, "clock-unsynchronised": Verdict.WARNING}
+    assert line.verdict is verdicts[expected]
+    assert bool(line.remedy) is (expected != "ok")
+
+
+def test_a_few_minutes_are_forgiven() -> None:
+    """TLS forgives them, too."""
+    for sign in (1, -1):
+        at = NOW + sign * CLOCK_TOLERANCE
+        assert checks.of_clock(UNSYNCHRONISED, None, at).verdict is Verdict.OK
+        assert checks.of_clock(UNSYNCHRONISED, None, at + sign * SECOND).verdict is Verdict.FAILURE
+
+
+def test_a_clock_before_the_floor_says_which_floor() -> None:
+    """The reader learns what is known to be past."""
+    reading = make.reading(BUILD_TIME - DAY, ClockState.IMPLAUSIBLE)
+    assert f"{BUILD_TIME:%Y-%m-%d %H:%M:%S}" in checks.of_clock(reading, None, None).text
+
+
+# -- the endpoint ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "words"),
+    [
+        (HOST, "ok", "an ATS endpoint of AWS IoT Core"),
+        ("data.iot-fips.us-east-1.amazonaws.com", "ok", "a FIPS endpoint"),
+        ("data-ats.iot.eu-west-1.api.aws", "ok", "a dual-stack endpoint"),
+        (OWN, "ok", "a custom domain, which must chain to one of the anchors in use"),
+        (LEGACY, "legacy-endpoint", f"Set `endpoint: {HOST}`."),
+        ("abc123-ats.iot.eu-wset-1.amazonaws.com", "misspelt-endpoint", "aws iot describe-endpoint"),
+    ],
+)
+def test_an_endpoint_is_judged_by_its_name(host: str, code: str, words: str) -> None:
+    """A legacy or a misspelt name is a mistake in the configuration; the remedy is the name, or how to learn it."""
+    line = checks.of_endpoint(host)
+    assert line.code == code
+    assert words in line.text + line.remedy
+    assert host in line.text or code == "misspelt-endpoint"
+    assert line.exit is (Exit.DONE if code == "ok" else Exit.USAGE)
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+TOO_OLD = failures.tls_version(HOST, "unsupported protocol")
+
+
+@pytest.mark.parametrize(
+    ("server", "verdict", "code", "words"),
+    [
+        (Server(host=HOST, version="TLSv1.3", takes=("TLSv1.2", "TLSv1.3")), "ok", "ok", "TLS 1.3 is agreed on."),
+        (Server(host=HOST, version="TLSv1.2", takes=("TLSv1.2",)), "ok", "ok", "TLS 1.2 is agreed on."),
+        (Server(host=HOST), "ok", "ok", "TLS is agreed on."),
+        (Server(host=HOST, version="TLSv1.3", takes=("TLSv1.3",)), "warning", "tls-1.3-only", "TLS 1.3 only"),
+        (Server(host=HOST, refusal=TOO_OLD, takes=("TLSv1",)), "failure", "tls-too-old", "newer than TLS 1.0"),
+        (Server(host=HOST, refusal=TOO_OLD, takes=("TLSv1", "TLSv1.1")), "failure", "tls-too-old", "than TLS 1.1"),
+        (Server(host=HOST, refusal=TOO_OLD), "failure", "tls-version", "no TLS version or cipher in common"),
+        (Server(host=HOST, refusal=TOO_OLD, not_tls=True), "failure", "not-tls", "does not speak TLS"),
+        (Server(host=HOST, refusal=failures.tls_interrupted(HOST, "no answer in time")), "failure", "tls-interrupted",
+         "was cut off (no answer in time)"),
+        (Server(host=HOST, refusal=failures.unreachable(HOST, 8883, "refused")), "failure", "unreachable", "refused"),
+        (Server(host=HOST, refusal=failures.server_certificate(HOST, "unknown-root", "x"), takes=("TLSv1.2",)),
+         "ok", "ok", "TLS is agreed on."),
+    ],
+)  # fmt: skip
+def test_tls_is_judged_apart_from_trust(server: Server, verdict: str, code: str, words: str) -> None:
+    """No TLS, none in common, one that leaves others out; a server that is not trusted speaks TLS all the same."""
+    line = checks.of_tls(server)
+    assert said(line) == ("tls", verdict, code)
+    assert words in line.text
+    assert bool(line.remedy) is (verdict != "ok")
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+ROOT = make.anchor(subject=AMAZON, issuer=AMAZON)
+STALE = make.anchor(subject=AMAZON, issuer=AMAZON, not_after=NOW - DAY)
+
+
+def judged(code: str, reading: Reading | None = None, **changes: Any) -> Line:
+    """Return what is said of a server that is refused for some reason."""
+    refusal = failures.server_certificate(HOST, code, "it is") if code else None
+    server = Server(**{"host": HOST, "refusal": refusal, "chain": (leaf(),), "anchors": (ROOT,), **changes})
+    return checks.of_server(server, known(), reading or make.reading())
+
+
+def test_a_verified_server_names_the_root() -> None:
+    """What an endpoint chains to is worth knowing before it moves."""
+    line = judged("", chain=(leaf(), ROOT))
+    assert (line.verdict, line.text) == (Verdict.OK, "The server is verified; its chain ends in Amazon Root CA 1.")
+    assert "one of the anchors in use" in judged("", chain=()).text
+
+
+def test_a_verified_server_under_a_distrusted_root_is_a_warning() -> None:
+    """It works today; the remedy is the ATS name where the endpoint is the legacy one."""
+    root = make.anchor(subject=VERISIGN, issuer=VERISIGN)
+    line = judged("", host=LEGACY, chain=(leaf(issuer=VERISIGN), root))
+    assert said(line) == ("server", "warning", "distrusted-root")
+    assert HOST in line.remedy
+    assert "the ATS endpoint" in judged("", host=OWN, chain=(root,)).remedy
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("login.example", "portal.example"), f"is for login.example, portal.example, and not for {HOST}."),
+        ((), f"is for no name at all, and not for {HOST}."),
+        (tuple(f"{number}.example" for number in range(9)), "4.example, and not for"),
+    ],
+)
+def test_a_certificate_for_another_name_says_for_which(names: tuple[str, ...], words: str) -> None:
+    """At most five of them."""
+    line = judged("wrong-host", names=names)
+    assert said(line) == ("server", "failure", "wrong-host")
+    assert words in line.text
+    assert "`endpoint`" in line.remedy
+
+
+@pytest.mark.parametrize("code", ["server-certificate-expired", "server-certificate-not-yet-valid"])
+@pytest.mark.parametrize("reading", [UNSYNCHRONISED, IN_1970], ids=["unsynchronised", "1970"])
+def test_a_clock_that_nobody_vouches_for_convicts_no_server(code: str, reading: Reading) -> None:
+    """The clock comes first."""
+    line = judged(code, reading, chain=(leaf(not_after=NOW - DAY),))
+    assert line.code == "clock-wrong"
+    assert "Set the clock first" in line.remedy
+
+
+def test_what_has_expired_is_named() -> None:
+    """The server's own certificate, the one above it, or our copy of the root: three different people must act."""
+    expired = "server-certificate-expired"
+    own = judged(expired, chain=(leaf(not_after=NOW - DAY), make.anchor()))
+    assert own.code == "server-expired"
+    assert HOST in own.text
+    above = judged(expired, chain=(leaf(), make.anchor(subject="CN=Issuing CA", not_after=NOW - DAY)))
+    assert above.code == "server-expired"
+    assert "Issuing CA" in above.text
+    ours = judged(expired, anchors=(make.anchor(subject="CN=Another"), STALE))
+    assert ours.code == "anchor-expired"
+    assert "Amazon Root CA 1" in ours.text
+    assert "`iot-cert trust restore`" in ours.remedy
+    assert judged(expired).code == "server-not-yet-valid"
+    assert (
+        judged("server-certificate-not-yet-valid", chain=(leaf(not_before=NOW + DAY),)).code == "server-not-yet-valid"
+    )
+
+
+def test_a_root_nobody_has_is_told_from_one_that_is_elsewhere() -> None:
+    """Every story of a missing root has its own remedy; that we hold it and it has expired comes first."""
+    unknown = "unknown-root"
+    assert judged(unknown, anchors=(STALE,)).code == "anchor-expired"
+    assert "showed no certificate" in judged(unknown, chain=()).text
+    nobody = judged(unknown, host=OWN, chain=(leaf(issuer="CN=Root B"),), anchors=())
+    assert (nobody.code, "chain ends in Root B" in nobody.text) == (unknown, True)
+    assert "never connect unverified" in nobody.remedy
+    elsewhere = {"generation 6": (make.anchor(subject="CN=X"),), "the baked copy": (ROOT,)}
+    missing = judged(unknown, anchors=(), elsewhere=elsewhere)
+    assert missing.code == "anchor-missing"
+    assert "the baked copy has" in missing.text
+    assert "`iot-cert trust restore`" in missing.remedy
+
+
+@pytest.mark.parametrize(
+    ("issuer", "shown"),
+    [("CN=Inspection CA,O=Corporate Proxy Inc.", "Corporate Proxy Inc."), ("CN=fw-7", "fw-7")],
+)
+def test_a_stranger_before_an_endpoint_of_aws_is_an_interception(issuer: str, shown: str) -> None:
+    """AWS's names chain to Amazon and nobody else; on a custom domain it may be the owner's own root."""
+    line = judged("unknown-root", chain=(leaf(issuer=issuer),), anchors=())
+    assert line.code == "intercepted"
+    assert line.text.endswith(f"was issued by {shown.rstrip('.')}.")
+    assert "unopened" in line.remedy
+    assert judged("unknown-root", host=OWN, chain=(leaf(issuer=issuer),), anchors=()).code == "unknown-root"
+
+
+@pytest.mark.parametrize(
+    "issuer", [AMAZON, "CN=Starfield Services Root Certificate Authority - G2,O=Starfield Technologies\\, Inc.,C=US"]
+)
+def test_amazons_own_roots_are_no_interception(issuer: str) -> None:
+    """A root of theirs that is missing here is missing here."""
+    assert judged("unknown-root", chain=(leaf(issuer=issuer),), anchors=()).code == "unknown-root"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [VERISIGN, "CN=GeoTrust Global CA,O=Renamed", "CN=Whatever,O=Symantec Corporation,C=US"],
+    ids=["verisign", "by name", "by organisation"],
+)
+def test_a_root_that_nobody_trusts_is_known_by_its_name(issuer: str) -> None:
+    """A server need not send its root, so the name has to do; an interception it is not."""
+    line = judged("unknown-root", host=LEGACY, chain=(leaf(issuer=issuer),), anchors=())
+    assert line.code == "distrusted-root"
+    assert "withdrew trust from Symantec's CAs" in line.text
+    assert line.remedy == f"This is the legacy endpoint; set `endpoint: {HOST}`."
+
+
+def test_a_reason_without_a_story_keeps_its_own_words() -> None:
+    """No anchors at all, for one."""
+    line = judged("no-anchors")
+    assert said(line) == ("server", "failure", "no-anchors")
+    assert line.text == "The server at abc123-ats.iot.eu-west-1.amazonaws.com is not trusted: it is."
+    assert line.remedy
+
+
+# -- the broker --------------------------------------------------------------------------------------------------------
+
+SHUT = Climb(use=Rung.TECHNICIAN, why="the endpoint accepts no set of this gateway", remedy="Help it.")
+FOUND = Examination(thing="gw-7", client_id="gw-7-cert-agent")
+GET = topics.shadow_get("gw-7")
+DENIED = make.failure(FailureClass.POLICY, "not-authorised")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code", "words", "exit_code"),
+    [
+        (None, "ok", "accepts the current set as gw-7-cert-agent", Exit.DONE),
+        (DENIED, "connect-denied", '"Action":"iot:Connect"', Exit.DEGRADED),
+        (failures.hung_up(), "certificate-refused", "unknown or not active", Exit.DEGRADED),
+        (failures.certificate_alert("bad"), "certificate-refused", "unknown or not active", Exit.DEGRADED),
+        (failures.silent(), "connack-timeout", "did not answer the MQTT connect in time", Exit.UNAVAILABLE),
+    ],
+)
+def test_a_connection_is_judged_by_how_it_ended(refusal: Any, code: str, words: str, exit_code: Exit) -> None:
+    """A policy, a certificate and a bad network have different remedies."""
+    line = checks.of_connection(replace(FOUND, connected=refusal))
+    assert (line.check, line.code, line.exit) == ("connect", code, exit_code)
+    assert words in f"{line.text} {line.remedy}"
+
+
+def test_another_client_with_the_same_id_is_a_failure_with_two_ways_out() -> None:
+    """Either it is there, or what looks like it is looked into with the daemon stopped."""
+    connect, permissions = checks.of_rival("Another client connected as gw-0042.")
+    assert (connect.check, connect.verdict, connect.code, connect.exit) == (
+        "connect", Verdict.FAILURE, "taken-over", Exit.DEGRADED,
+    )  # fmt: skip
+    assert connect.text.startswith("Another client connected as gw-0042. No connection was made")
+    assert all(words in connect.remedy for words in ("`client_id` of its own", "stop the daemon"))
+    assert (permissions.check, permissions.verdict) == ("permissions", Verdict.SKIPPED)
+
+
+def statements(line: Line) -> list[tuple[str, str]]:
+    """Return what a remedy would add to a policy."""
+    decoder, text, found = json.JSONDecoder(), line.remedy[line.remedy.index("{") :], []
+    while text:
+        value, end = decoder.raw_decode(text)
+        assert value["Effect"] == "Allow"
+        found.append((value["Action"], value["Resource"].split(":", 5)[5]))
+        text = text[end:].strip()
+    return found
+
+
+def test_a_policy_that_suffices_is_told_so() -> None:
+    """With what cannot be seen."""
+    assert checks.of_permissions(FOUND).verdict is Verdict.OK
+
+
+def test_a_missing_subscription_is_the_statement_to_add() -> None:
+    """Each topic that was refused, as a topic filter."""
+    line = checks.of_permissions(replace(FOUND, denied=("a/b", "c/d")))
+    assert said(line) == ("permissions", "failure", "permission-missing")
+    assert line.text == "The policy lacks iot:Subscribe on topicfilter/a/b and 1 more."
+    assert statements(line) == [("iot:Subscribe", "topicfilter/a/b"), ("iot:Subscribe", "topicfilter/c/d")]
+
+
+def test_a_question_that_may_not_be_asked_is_the_statement_to_add() -> None:
+    """Publishing is seen with the one request that harms nothing."""
+    line = checks.of_permissions(replace(FOUND, asked=DENIED))
+    assert line.text == f"The policy lacks iot:Publish on topic/{GET}."
+    assert statements(line) == [("iot:Publish", f"topic/{GET}")]
+
+
+def test_a_question_whose_answer_may_not_be_heard_proves_nothing_about_asking() -> None:
+    """It was refused before it was published, so nothing is said of publishing."""
+    line = checks.of_permissions(replace(FOUND, asked=DENIED, denied=topics.answers(GET)))
+    assert {action for action, _ in statements(line)} == {"iot:Subscribe"}
+    other = checks.of_permissions(replace(FOUND, asked=DENIED, denied=("a/b",)))
+    assert statements(other) == [("iot:Publish", f"topic/{GET}"), ("iot:Subscribe", "topicfilter/a/b")]
+
+
+def test_a_question_that_was_lost_is_a_matter_of_the_network() -> None:
+    """It says nothing about a policy."""
+    line = checks.of_permissions(replace(FOUND, asked=failures.no_reply("GetThingShadow")))
+    assert (line.code, line.exit) == ("no-reply", Exit.UNAVAILABLE)
+
+
+def test_the_words_of_a_line_end_in_a_full_stop() -> None:
+    """They are sentences, whoever worded them."""
+    spans = (timedelta(), 2 * DAY)
+    lines = [checks.of_clock(UNSYNCHRONISED, None, NOW + span) for span in spans]
+    lines += [checks.of_endpoint(host) for host in (HOST, LEGACY, OWN)]
+    lines += [judged(code) for code in ("", "wrong-host", "unknown-root", "server-certificate-expired")]
+    assert [line.text for line in lines if not line.text.endswith(".")] == []
+
+
+def test_a_gateway_that_is_locked_out_is_not_told_to_rotate() -> None:
+    """No rung of the ladder is accepted, so the remedy is what a person can do."""
+    line = checks.of_connection(replace(FOUND, connected=make.failure(code="hung-up"), climb=SHUT))
+
+    assert (line.code, line.exit) == ("locked-out", Exit.CRITICAL)
+    assert line.text == "The endpoint accepts no set of this gateway."
+    assert line.remedy == "Help it."
+
+
+def test_a_refused_certificate_is_left_where_another_rung_is_accepted() -> None:
+    """Then `rotate` leads out, and the line says how."""
+    climb = Climb(use=Rung.CLAIM, why="the claim set is accepted")
+    line = checks.of_connection(replace(FOUND, connected=make.failure(code="hung-up"), climb=climb))
+
+    assert line.code == "certificate-refused"
+    assert line.remedy == "`iot-cert rotate` leads out: the claim set is accepted. The daemon does so by itself."

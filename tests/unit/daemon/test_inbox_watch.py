@@ -1,0 +1,266 @@
+"""Which drop is complete, and when to look again: by the kernel's word, or after a time without a change."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.daemon.inbox_watch import AGAIN, QUIET, Inbox
+from agent.daemon.loop import Loop
+from support.fleet import HandClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FUTURE = 4_000_000_000  # later than any change that a test makes
+
+
+class Desk:
+    """An inbox with the real loop and the real kernel, and a clock that the test moves."""
+
+    def __init__(self, place: Path, clock: HandClock) -> None:
+        self.place = place
+        self.clock = clock
+        self.loop = Loop()
+        self.news = 0
+        self.inbox = Inbox(self.loop, self._heard)
+
+    def _heard(self) -> None:
+        self.news += 1
+
+    def next(self) -> str | None:
+        """Hear what there is to hear, and ask."""
+        self.loop.post(lambda: None)
+        self.loop.turn()
+        return self.inbox.next(self.place)
+
+    def later(self, seconds: float) -> str | None:
+        """Let time pass, and ask."""
+        self.clock.now += seconds
+        return self.next()
+
+    def drop(self, name: str, content: bytes = b"x") -> None:
+        """Write a file and rename it into place, as a pipeline should."""
+        (self.place.parent / name).write_bytes(content)
+        (self.place.parent / name).rename(self.place / name)
+
+
+@pytest.fixture(name="desk")
+def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    clock = HandClock()
+    monkeypatch.setattr("agent.daemon.inbox_watch.monotonic", clock)
+    monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
+    (tmp_path / "inbox").mkdir()
+    desk = Desk(tmp_path / "inbox", clock)
+    yield desk
+    desk.inbox.close()
+    desk.loop.close()
+
+
+@pytest.fixture(name="deaf")
+def _deaf(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setattr("agent.daemon.inbox_watch.open_directory_watch", lambda _: None)
+    return desk
+
+
+def test_an_empty_inbox_has_nothing_and_needs_no_look(desk: Desk) -> None:
+    """The kernel will tell."""
+    assert desk.next() is None
+    assert desk.inbox.delay is None
+
+
+def test_a_missing_inbox_has_nothing_until_it_is_made(desk: Desk) -> None:
+    """The pipeline may make it at any time; it is looked for whenever the daemon looks."""
+    desk.place.rmdir()
+    assert desk.next() is None
+    assert desk.inbox.delay is None
+    desk.place.mkdir()
+    assert desk.next() is None
+    desk.drop("b.tar")
+
+    assert desk.next() == "b.tar"
+
+
+@pytest.mark.parametrize("way", ["renamed", "written"])
+def test_a_drop_that_the_kernel_calls_complete_is_taken_at_once(desk: Desk, way: str) -> None:
+    """And the daemon hears of it without looking."""
+    desk.next()
+    if way == "renamed":
+        desk.drop("b.tar")
+    else:
+        (desk.place / "b.tar").write_bytes(b"x")
+    assert desk.next() == "b.tar"
+    assert desk.news == 1
+
+
+def test_a_drop_that_is_still_written_is_left_alone(desk: Desk) -> None:
+    """However long it takes, as long as it grows."""
+    desk.next()
+    with (desk.place / "b.tar").open("wb", buffering=0) as file:
+        for _ in range(10):
+            file.write(b"x")
+            assert desk.later(QUIET - 1) is None
+            assert desk.inbox.delay is not None
+    assert desk.next() == "b.tar"
+
+
+def test_what_was_there_before_is_taken_after_a_time_without_a_change(desk: Desk) -> None:
+    """Nobody heard when it was closed; it is looked at again just then."""
+    (desk.place / "b.tar").touch()
+    assert desk.next() is None
+    assert desk.inbox.delay == QUIET
+    assert desk.later(QUIET - 0.5) is None
+    assert desk.inbox.delay == 0.5
+
+    assert desk.later(0.5) == "b.tar"
+
+
+def test_a_change_begins_the_wait_anew(deaf: Desk) -> None:
+    """Where the kernel tells nothing."""
+    (deaf.place / "b.tar").touch()
+    deaf.next()
+    deaf.clock.now += QUIET - 1
+    (deaf.place / "b.tar").write_bytes(b"more")
+    assert deaf.next() is None
+    assert deaf.later(QUIET - 1) is None
+
+    assert deaf.later(1) == "b.tar"
+
+
+def test_without_the_kernels_word_every_drop_waits(deaf: Desk) -> None:
+    """Renamed into place or not."""
+    deaf.drop("b.tar")
+    assert deaf.next() is None
+    assert deaf.inbox.delay == QUIET
+
+    assert deaf.later(QUIET) == "b.tar"
+
+
+def test_the_oldest_comes_first(desk: Desk) -> None:
+    """So that what was shipped last is what stays."""
+    desk.next()
+    for place, name in enumerate(("c", "a", "b")):
+        desk.drop(name)
+        os.utime(desk.place / name, (FUTURE + place, FUTURE + place))
+    order: list[str | None] = []
+    while (found := desk.next()) is not None:
+        order.append(found)
+        (desk.place / found).unlink()
+
+    assert order == ["c", "a", "b"]
+
+
+def test_a_drop_that_has_to_wait_is_looked_at_again_after_a_while(desk: Desk) -> None:
+    """It is still there after a worker looked at it."""
+    desk.next()
+    desk.drop("b.tar")
+    assert desk.next() == "b.tar"
+    desk.inbox.taken("b.tar", desk.place)
+    assert desk.next() is None
+    assert desk.inbox.delay == AGAIN
+    assert desk.later(AGAIN - 1) is None
+
+    assert desk.later(1) == "b.tar"
+
+
+def test_a_drop_that_waits_keeps_no_other_from_being_taken(desk: Desk) -> None:
+    """Each for itself."""
+    desk.next()
+    desk.drop("a.tar")
+    assert desk.next() == "a.tar"
+    desk.inbox.taken("a.tar", desk.place)
+    desk.drop("b.tar")
+
+    assert desk.next() == "b.tar"
+
+
+def test_another_in_place_of_one_that_waits_is_taken_at_once(desk: Desk) -> None:
+    """It is another bundle."""
+    desk.next()
+    desk.drop("b.tar")
+    desk.next()
+    desk.inbox.taken("b.tar", desk.place)
+    desk.drop("b.tar", b"another")
+
+    assert desk.next() == "b.tar"
+
+
+def test_a_drop_that_is_written_over_is_not_complete_any_more(desk: Desk) -> None:
+    """It was, and waits; now somebody copies a new one over it and is not done yet."""
+    desk.next()
+    desk.drop("b.tar")
+    assert desk.next() == "b.tar"
+    desk.inbox.taken("b.tar", desk.place)
+    with (desk.place / "b.tar").open("wb", buffering=0) as file:
+        file.write(b"half")
+        assert desk.next() is None
+    assert desk.next() == "b.tar"
+
+
+def test_a_clock_that_was_set_ends_the_waiting(desk: Desk) -> None:
+    """Without it a bundle's dates could not be judged."""
+    desk.next()
+    desk.drop("b.tar")
+    desk.next()
+    desk.inbox.taken("b.tar", desk.place)
+    assert desk.next() is None
+    desk.inbox.hurry()
+
+    assert desk.next() == "b.tar"
+
+
+def test_a_drop_that_was_taken_and_removed_is_forgotten(desk: Desk) -> None:
+    """The next of its name is a new one, and is not taken for complete on its predecessor's account."""
+    desk.next()
+    desk.drop("b.tar")
+    assert desk.next() == "b.tar"
+    (desk.place / "b.tar").unlink()
+    desk.inbox.taken("b.tar", desk.place)
+    assert desk.next() is None
+    with (desk.place / "b.tar").open("wb", buffering=0) as file:
+        file.write(b"half")
+        assert desk.next() is None
+        assert desk.inbox.delay == QUIET
+
+
+def test_an_inbox_that_was_replaced_is_watched_anew(desk: Desk) -> None:
+    """Removed and made again, or another by configuration."""
+    desk.next()
+    desk.place.rmdir()
+    desk.next()
+    desk.place.mkdir()
+    desk.next()
+    desk.drop("b.tar")
+    assert desk.next() == "b.tar"
+    other = desk.place.parent / "other"
+    other.mkdir()
+    desk.place = other
+    assert desk.next() is None
+    desk.drop("c.tar")
+
+    assert desk.next() == "c.tar"
+
+
+def test_an_inbox_that_cannot_be_listed_has_nothing(desk: Desk) -> None:
+    """The check says so; the daemon goes on."""
+    desk.place.rmdir()
+    desk.place.symlink_to(desk.place.parent)
+
+    assert desk.next() is None
+
+
+def test_a_closed_inbox_watches_nothing(desk: Desk) -> None:
+    """And may be closed again."""
+    desk.next()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    desk.inbox.close()
+    desk.inbox.close()
+
+    assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
+    desk.drop("b.tar")
+    desk.loop.post(lambda: None)
+    desk.loop.turn()
+    assert desk.news == 0

@@ -1,0 +1,208 @@
+"""Hooks: which are run, in which order, and which must not be, because somebody else could have written them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.core.dependants import MAX_HOOKS
+from agent.dependants import hooks
+from support.systemd import NOBODY, open_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+LEFTOVERS = [
+    ".hidden", ".50-mine.swp", "50-mine~", "50-mine.dpkg-old", "50-mine.dpkg-dist", "50-mine.dpkg-new",
+    "50-mine.ucf-dist", "50-mine.rpmnew", "50-mine.rpmsave", "50-mine.rpmorig", "50-mine.bak", "50-mine.orig",
+    "50-mine.old", "50-mine.swp", "50-mine.disabled",
+]  # fmt: skip
+
+
+@pytest.fixture(name="directory")
+def _directory() -> Iterator[Path]:
+    """A directory for hooks, below directories of root's."""
+    with open_place() as place:
+        (place / "hooks.d").mkdir()
+        yield place / "hooks.d"
+
+
+def hook(directory: Path, name: str = "50-mine", mode: int = 0o755) -> Path:
+    """Lay a hook down."""
+    path = directory / name
+    path.write_text("#!/bin/sh\n")
+    path.chmod(mode)
+    return path
+
+
+# -- which -------------------------------------------------------------------------------------------------------------
+
+
+def test_hooks_come_in_the_order_of_their_names(directory: Path) -> None:
+    """By their characters, as everywhere, whatever the language and in whichever order they were made."""
+    wanted = ["09-b", "10-a", "10-a.sh", "9-c", "B", "a", "zum-Schluß"]
+    for name in reversed(wanted):
+        hook(directory, name)
+    assert hooks.find(directory) == ([directory / name for name in wanted], "")
+
+
+@pytest.mark.parametrize("name", LEFTOVERS)
+def test_what_package_managers_and_editors_leave_is_passed_over(directory: Path, name: str) -> None:
+    """It was a hook once, or is none yet; nobody meant it to run beside the other."""
+    hook(directory, name)
+    hook(directory)
+
+    assert hooks.find(directory) == ([directory / "50-mine"], "")
+
+
+@pytest.mark.parametrize("name", ["50-old", "50.sh", "swp", "bak", "50-dpkg-old", "50-mine.older", "50-mine.newold"])
+def test_a_name_that_only_looks_like_a_leftover_is_a_hook(directory: Path, name: str) -> None:
+    """A hook that is silently not run is worse than one too many."""
+    assert hooks.find(hook(directory, name).parent) == ([directory / name], "")
+
+
+def test_a_missing_directory_has_no_hooks(directory: Path) -> None:
+    """Most gateways have none."""
+    assert hooks.find(directory / "gone") == ([], "")
+    assert not hooks.any_in(directory / "gone")
+
+
+def test_an_empty_directory_has_no_hooks(directory: Path) -> None:
+    """Nor has one with leftovers only."""
+    (directory / ".keep").touch()
+    assert hooks.find(directory) == ([], "")
+    assert not hooks.any_in(directory)
+
+
+def test_a_file_in_place_of_the_directory_is_a_problem(directory: Path) -> None:
+    """It is told, and there is something to complain about."""
+    assert hooks.find(hook(directory)) == ([], f"{directory}/50-mine cannot be read: Not a directory.")
+    assert hooks.any_in(directory / "50-mine")
+
+
+def test_as_many_as_are_allowed_are_run(directory: Path) -> None:
+    """Leftovers do not count."""
+    for number in range(MAX_HOOKS):
+        hook(directory, f"{number:02d}")
+        hook(directory, f"{number:02d}~")
+
+    found, problem = hooks.find(directory)
+    assert (len(found), problem) == (MAX_HOOKS, "")
+    assert hooks.any_in(directory)
+
+
+def test_of_too_many_none_is_run(directory: Path) -> None:
+    """Which of them nobody needs, the agent does not guess."""
+    for number in range(MAX_HOOKS + 1):
+        hook(directory, f"{number:02d}")
+
+    assert hooks.find(directory) == ([], f"{directory} has 17 hooks, and at most 16 are run: none was.")
+    assert hooks.any_in(directory)
+
+
+# -- which must not be run ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o500, 0o555, 0o100, 0o751])
+def test_a_hook_of_roots_that_nobody_else_may_write_is_run(directory: Path, mode: int) -> None:
+    """Who may read it does not matter."""
+    assert hooks.unsafe(hook(directory, mode=mode)) == ""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o722, 0o702])
+def test_a_hook_that_others_may_write_is_not_run(directory: Path, mode: int) -> None:
+    """The sentence has the command that mends it."""
+    path = hook(directory, mode=mode)
+    assert (
+        hooks.unsafe(path) == f"{path} may be written by others than root (`chmod go-w {path}`), so 50-mine is not run."
+    )
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
+def test_a_hook_in_a_directory_that_others_may_write_is_not_run(directory: Path, mode: int) -> None:
+    """They could put another in its place, or another directory."""
+    path = hook(directory)
+    for step in (directory, directory.parent):
+        before = stat.S_IMODE(step.stat().st_mode)
+        step.chmod(mode)
+        assert hooks.unsafe(path).startswith(f"{step} may be written by others than root")
+        step.chmod(before)
+    assert hooks.unsafe(path) == ""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", ["hook", "directory", "above"])
+def test_a_hook_that_is_not_roots_is_not_run(directory: Path, what: str) -> None:
+    """Nor one whose way is not."""
+    path = hook(directory)
+    whose = {"hook": path, "directory": directory, "above": directory.parent}[what]
+    os.chown(whose, NOBODY, NOBODY)
+
+    said = hooks.unsafe(path)
+    assert said.startswith(f"{whose} belongs to ")
+    assert said.endswith(" and not to root, so 50-mine is not run.")
+
+
+@pytest.mark.root
+def test_a_link_is_not_run(directory: Path) -> None:
+    """Not even one to a sound hook: what is run is what lies here."""
+    (directory / "10-link").symlink_to(hook(directory))
+    assert hooks.unsafe(directory / "10-link") == f"{directory}/10-link is no regular file, so it is not run."
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("above", [False, True])
+def test_a_hook_behind_somebodys_link_is_not_run(directory: Path, *, above: bool) -> None:
+    """Although it leads to root's: after the look it may lead elsewhere. One of root's own is followed."""
+    hook(directory)
+    link = directory.parent / "link"
+    link.symlink_to(directory.parent if above else directory)
+    way = link / "hooks.d" / "50-mine" if above else link / "50-mine"
+    assert hooks.unsafe(way) == ""
+
+    os.lchown(link, NOBODY, NOBODY)
+    assert hooks.unsafe(way) == f"{link} belongs to nobody and not to root, so 50-mine is not run."
+
+
+@pytest.mark.root
+def test_a_hook_behind_a_link_in_somebodys_directory_is_not_run(directory: Path) -> None:
+    """Its owner may put another link in the place of root's."""
+    hook(directory)
+    home = directory.parent / "home"
+    home.mkdir()
+    (home / "link").symlink_to(directory)
+    os.chown(home, NOBODY, NOBODY)
+
+    said = hooks.unsafe(home / "link" / "50-mine")
+    assert said == f"{home} belongs to nobody and not to root, so 50-mine is not run."
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("kind", ["directory", "pipe"])
+def test_what_is_no_file_is_not_run(directory: Path, kind: str) -> None:
+    """It is complained about, since somebody put it there."""
+    path = directory / "50-mine"
+    path.mkdir() if kind == "directory" else os.mkfifo(path)
+    assert hooks.unsafe(path) == f"{path} is no regular file, so it is not run."
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o000])
+def test_a_hook_that_cannot_be_run_is_complained_about(directory: Path, mode: int) -> None:
+    """Forgetting `chmod +x` is the usual mistake."""
+    path = hook(directory, mode=mode)
+    assert hooks.unsafe(path) == f"{path} is not executable: `chmod +x` it, or take it away."
+
+
+@pytest.mark.root
+def test_a_hook_that_has_gone_meanwhile_is_complained_about(directory: Path) -> None:
+    """And never raises."""
+    assert hooks.unsafe(directory / "gone") == f"{directory}/gone cannot be looked at: No such file or directory."

@@ -1,0 +1,448 @@
+"""Units: what systemd is told, when nothing is done, and what counts as having taken a set up."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.core.dependants import Action, Unit, Verification
+from agent.dependants import units
+from agent.dependants.export import Extract
+from agent.dependants.units import Systemd
+from support.systemd import Systemctl, lay, tls_server
+from support.virtual import Time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.systemd import Laid
+
+NAME = "mosquitto.service"
+GIVEN = Extract(generation=7, thing_name="gw-0042", certificate_id="ab" * 32, set="cd" * 32)
+LONG = timedelta(seconds=30)  # which systemd's stand-in does not need; what is looked at again and again ends by it
+
+
+@pytest.fixture(name="systemctl")
+def _systemctl(tmp_path: Path) -> Systemctl:
+    return Systemctl(tmp_path)
+
+
+@pytest.fixture(name="time", autouse=True)
+def _time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Nothing is waited for between two looks, of which there are few."""
+    monkeypatch.setattr(units, "LOOK", 10.0)
+    return Time(monkeypatch)
+
+
+def unit(action: Action = Action.EITHER, healthy: float = 0.0, **changes: Any) -> Unit:
+    """Return a unit that is not watched for long."""
+    return replace(Unit(name=NAME, action=action, healthy=timedelta(seconds=healthy)), **changes)
+
+
+def verifying(**changes: Any) -> Unit:
+    """Return a unit that has to show something, and is looked at four times at most."""
+    return unit(timeout=LONG, verify=Verification(**changes))
+
+
+# -- what systemd is told ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "verb"),
+    [(Action.RELOAD, "reload"), (Action.RESTART, "try-restart"), (Action.EITHER, "try-reload-or-restart")],
+)
+def test_a_unit_that_runs_is_told_what_is_configured(systemctl: Systemctl, action: Action, verb: str) -> None:
+    """With exactly this command line: nobody is asked for a password, and no name is taken for an option."""
+    systemctl.has(NAME)
+
+    assert systemctl.systemd.serve(unit(action), GIVEN) == ""
+    assert [call for call in systemctl.calls if "show" not in call] == [
+        ["--no-ask-password", "--quiet", verb, "--", NAME]
+    ]
+
+
+def test_a_unit_is_looked_at_before_and_after(systemctl: Systemctl) -> None:
+    """With exactly this command line."""
+    systemctl.has(NAME)
+    systemctl.systemd.serve(unit(), GIVEN)
+    first, _, second = systemctl.calls
+
+    assert first == second
+    assert first[:2] == ["show", "--no-pager"]
+    assert first[-2:] == ["--", NAME]
+    assert len(first) == 5
+    properties = first[2].removeprefix("--property=").split(",")
+    assert {"LoadState", "ActiveState", "MainPID", "InvocationID", "NRestarts"} <= set(properties)
+
+
+def test_systemctl_is_found_by_its_place_and_told_nothing_else(
+    systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not looked for, and what this process was told does not steer it."""
+    assert units.SYSTEMCTL == "/usr/bin/systemctl"
+    monkeypatch.setenv("SYSTEMD_LOG_LEVEL", "debug")
+    systemctl.has(NAME)
+    systemctl.systemd.serve(unit(), GIVEN)
+    assert systemctl.told == {"PATH", "LANG"}
+
+
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"ActiveState": "failed"},
+        {"ActiveState": "inactive", "ConditionResult": "no"},
+    ],
+    ids=["failed", "held back"],
+)
+def test_a_unit_that_would_run_if_it_could_is_started(
+    systemctl: Systemctl, action: Action, state: dict[str, str]
+) -> None:
+    """One that failed, and one that a condition kept from starting, as for a missing certificate."""
+    systemctl.has(NAME, **state, MainPID="0")
+
+    assert systemctl.systemd.serve(unit(action), GIVEN) == ""
+    assert systemctl.orders == [("restart", NAME)]
+    assert systemctl.now(NAME)["ActiveState"] == "active"
+
+
+def test_a_unit_that_is_starting_is_not_started_by_other_means(systemctl: Systemctl) -> None:
+    """It is told as one that runs: `restart` would start one that somebody stops in that moment."""
+    systemctl.has(NAME, ActiveState="activating", later="ActiveState:active")
+    systemctl.systemd.serve(unit(Action.RESTART), GIVEN)
+    assert systemctl.orders == [("try-restart", NAME)]
+
+
+# -- when nothing is done ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"ActiveState": "inactive"},
+        {"ActiveState": "deactivating"},
+        {"ActiveState": "inactive", "ConditionResult": "no", "ConditionTimestampMonotonic": "0"},
+    ],
+    ids=["stopped", "stopping", "never tried"],
+)
+def test_a_unit_that_nobody_runs_is_left_alone(systemctl: Systemctl, action: Action, state: dict[str, str]) -> None:
+    """Whoever starts it has it read the new files. That nothing was tried yet is no condition that failed."""
+    systemctl.has(NAME, **state, MainPID="0")
+
+    assert systemctl.systemd.serve(unit(action, verify=Verification(tls="127.0.0.1:1")), GIVEN) == ""
+    assert systemctl.orders == []
+
+
+@pytest.mark.parametrize("loaded", ["not-found", "masked", "bad-setting", "error"])
+def test_a_unit_that_is_none_is_a_problem(systemctl: Systemctl, loaded: str) -> None:
+    """A name misspelt must not look like success."""
+    if loaded != "not-found":
+        systemctl.has(NAME, LoadState=loaded)
+
+    said = systemctl.systemd.serve(unit(), GIVEN)
+    assert said == f"{NAME} is {loaded}: see the name under `dependants:`."
+    assert systemctl.orders == []
+
+
+def test_a_unit_that_cannot_be_reloaded_is_not(systemctl: Systemctl) -> None:
+    """The sentence has what to configure; one that has failed is started all the same."""
+    systemctl.has(NAME, CanReload="no")
+    said = systemctl.systemd.serve(unit(Action.RELOAD), GIVEN)
+    assert said == f"{NAME} cannot be reloaded: set `action: reload-or-restart` for it."
+    assert systemctl.orders == []
+
+    systemctl.has(NAME, ActiveState="failed")
+    assert systemctl.systemd.serve(unit(Action.RELOAD), GIVEN) == ""
+    assert systemctl.orders == [("restart", NAME)]
+
+
+# -- when it does not work ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "word"), [(Action.RELOAD, "reload"), (Action.RESTART, "restart"), (Action.EITHER, "reload-or-restart")]
+)
+def test_an_order_that_fails_is_a_problem(systemctl: Systemctl, action: Action, word: str) -> None:
+    """It says what to look at."""
+    systemctl.has(NAME, exit="4")
+
+    said = systemctl.systemd.serve(unit(action), GIVEN)
+    assert said == f"{NAME} does not {word}: it ended with exit code 4. `systemctl status {NAME}`."
+
+
+def test_an_order_that_hangs_is_ended(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the unit's own time."""
+    monkeypatch.setattr("agent.system.programs.GRACE", 0.2)
+    systemctl.has(NAME, hang="yes")
+    said = systemctl.systemd.serve(unit(timeout=timedelta(seconds=1)), GIVEN)
+
+    assert said.startswith(f"{NAME} does not reload-or-restart: it took longer than 1 s and was ended.")
+
+
+@pytest.mark.parametrize("how", ["missing", "not executable", "broken", "mute"])
+def test_when_systemd_does_not_answer_nothing_is_done(
+    systemctl: Systemctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """And nobody waits for it for ever."""
+    monkeypatch.setattr(units, "QUERY", 0.3)
+    systemctl.has(NAME)
+    systemd = systemctl.systemd
+    if how == "missing":
+        systemd = Systemd(str(tmp_path / "gone"))
+    elif how == "not executable":
+        (tmp_path / "systemctl.d" / "systemctl").chmod(0o644)
+    else:
+        systemctl.be(how)
+
+    assert systemd.serve(unit(), GIVEN) == f"{NAME}: systemd does not answer, so nothing was done to it."
+    assert systemd.state(NAME) is None
+    assert systemctl.orders == []
+
+
+def test_when_systemd_falls_silent_that_is_told(systemctl: Systemctl, tmp_path: Path) -> None:
+    """It was done, and nobody knows what came of it."""
+    systemctl.has(NAME, run=f"touch {tmp_path}/systemctl.d/broken")
+
+    assert systemctl.systemd.serve(unit(), GIVEN) == f"{NAME}: systemd does not answer, so nobody knows how it is."
+    assert len(systemctl.orders) == 1
+
+
+def test_what_systemd_says_besides_is_passed_over(systemctl: Systemctl) -> None:
+    """Lines without a value, and values with an equals sign."""
+    systemctl.has(NAME, InvocationID="a=b=c")
+    state = systemctl.systemd.state(NAME)
+
+    assert state is not None
+    assert (state.invocation, state.active, state.reloads, state.held_back) == ("a=b=c", "active", True, False)
+
+
+# -- whether it stays up -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", [0, 1, 2])
+@pytest.mark.parametrize("state", ["failed", "inactive", "activating", "deactivating"])
+def test_a_unit_that_dies_after_is_a_problem(systemctl: Systemctl, look: int, state: str) -> None:
+    """At once or while it is watched; systemd may be about to start it again."""
+    systemctl.has(NAME, later=";" * look + f"ActiveState:{state}")
+    said = systemctl.systemd.serve(unit(Action.RELOAD, healthy=20), GIVEN)
+    assert said == f"{NAME} is {state} after its reload."
+
+
+@pytest.mark.parametrize("what", ["NRestarts:1", "MainPID:977", "NRestarts:1,MainPID:977"])
+def test_a_unit_that_is_started_again_meanwhile_is_a_problem(systemctl: Systemctl, what: str) -> None:
+    """It died of the new set, and systemd has brought it up again, as often as it may."""
+    systemctl.has(NAME, later=f";{what}")
+    said = systemctl.systemd.serve(unit(Action.RESTART, healthy=20), GIVEN)
+    assert said == f"{NAME} died and was started again after its restart."
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(30, ""), (31, f"{NAME} is failed after its reload-or-restart.")])
+def test_a_unit_is_watched_for_its_time(systemctl: Systemctl, seconds: float, said: str) -> None:
+    """What happens after that is not its reload's; what happens before is."""
+    systemctl.has(NAME, later=";" * 4 + "ActiveState:failed")
+    assert systemctl.systemd.serve(unit(healthy=seconds), GIVEN) == said
+
+
+@pytest.mark.parametrize("state", ["reloading", "refreshing"])
+def test_a_unit_that_still_reloads_is_up(systemctl: Systemctl, state: str) -> None:
+    """Before, so that it is told like any other, and after."""
+    systemctl.has(NAME, ActiveState=state)
+    assert systemctl.systemd.serve(unit(Action.RELOAD, healthy=10), GIVEN) == ""
+    assert systemctl.orders == [("reload", NAME)]
+
+
+# -- whether it was started anew ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "new_process", "stale", "enough"),
+    [
+        (Action.RESTART, False, False, True),
+        (Action.RESTART, False, True, False),
+        (Action.RELOAD, False, False, True),
+        (Action.RELOAD, True, False, False),
+        (Action.EITHER, True, False, False),
+        (Action.EITHER, False, False, True),
+    ],
+)
+def test_a_process_from_before_is_a_problem_where_a_new_one_is_needed(
+    systemctl: Systemctl, action: Action, *, new_process: bool, stale: bool, enough: bool
+) -> None:
+    """After each restart, and after a reload if it is configured so."""
+    systemctl.has(NAME, **({"stale": "yes"} if stale else {}))
+    said = systemctl.systemd.serve(unit(action, verify=Verification(new_process=new_process)), GIVEN)
+    assert said == ("" if enough else f"{NAME} still runs the process from before.")
+
+
+def test_a_unit_that_can_only_be_restarted_is_a_new_process(systemctl: Systemctl) -> None:
+    """`reload-or-restart` did the one or the other, and which is seen."""
+    systemctl.has(NAME, CanReload="no")
+    assert systemctl.systemd.serve(verifying(new_process=True), GIVEN) == ""
+
+
+# -- what it shows -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="sets")
+def _sets(tmp_path: Path) -> tuple[Laid, Laid]:
+    """Two sets, the first of which is what a server has."""
+    first, second = lay(tmp_path / "state", 1), lay(tmp_path / "state", 2)
+    for laid in (first, second):
+        (tmp_path / f"pair-{laid.number}.pem").write_bytes(laid.key_pem + laid.chain_pem)
+    (tmp_path / "pair.pem").write_bytes(first.key_pem + first.chain_pem)
+    return first, second
+
+
+def of(laid: Laid) -> Extract:
+    """Return what is given of a set."""
+    return replace(GIVEN, certificate_id=laid.certificate_id)
+
+
+@pytest.mark.parametrize("ask", [False, True])
+def test_a_server_that_shows_the_new_certificate_uses_it(
+    systemctl: Systemctl, tmp_path: Path, sets: tuple[Laid, Laid], *, ask: bool
+) -> None:
+    """It is the leaf that counts, and not who signed it; also where clients must have a certificate."""
+    systemctl.has(NAME, run=f"cp {tmp_path}/pair-2.pem {tmp_path}/pair.pem")
+    with tls_server(tmp_path / "pair.pem", ask=ask) as address:
+        assert systemctl.systemd.serve(verifying(tls=address), of(sets[1])) == ""
+        assert systemctl.systemd.is_served(verifying(tls=address), of(sets[1]))
+        assert not systemctl.systemd.is_served(verifying(tls=address), of(sets[0]))
+
+
+def test_a_server_that_shows_another_certificate_does_not(
+    systemctl: Systemctl, tmp_path: Path, sets: tuple[Laid, Laid]
+) -> None:
+    """The sentence says which, by the beginning of its fingerprint."""
+    systemctl.has(NAME)
+    with tls_server(tmp_path / "pair.pem") as address:
+        said = systemctl.systemd.serve(verifying(tls=address), of(sets[1]))
+    shown = sets[0].certificate_id[:12]
+    assert said == f"{NAME} does not use the new certificate: {address} shows another certificate, {shown}."
+
+
+@pytest.mark.parametrize(("seconds", "in_time"), [(30, True), (31, False)])
+def test_a_server_may_take_its_time_to_show_it(
+    systemctl: Systemctl, time: Time, tmp_path: Path, sets: tuple[Laid, Laid], *, seconds: float, in_time: bool
+) -> None:
+    """It is asked again until the unit's time is over."""
+    systemctl.has(NAME)
+    time.after(seconds, lambda: (tmp_path / "pair-2.pem").replace(tmp_path / "pair.pem"))
+    with tls_server(tmp_path / "pair.pem") as address:
+        assert (systemctl.systemd.serve(verifying(tls=address), of(sets[1])) == "") is in_time
+
+
+@pytest.mark.parametrize("kind", ["nobody", "silent", "plain"])
+def test_what_is_no_server_is_a_problem(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Nobody listens, somebody never speaks, or speaks something else; none is waited for beyond the unit's time."""
+    monkeypatch.setattr(units, "HANDSHAKE", 0.2)
+    systemctl.has(NAME)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        if kind == "nobody":
+            listener.close()
+        elif kind == "plain":
+            _greet(listener)
+        said = systemctl.systemd.serve(verifying(tls=address), GIVEN)
+        if kind == "plain":
+            listener.shutdown(socket.SHUT_RDWR)
+
+    assert said.startswith(f"{NAME} does not use the new certificate: {address} cannot be asked (")
+    assert said.endswith(").")
+
+
+def _greet(listener: socket.socket) -> None:
+    def greet() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(b"220 mail.example ESMTP\r\n")
+
+    threading.Thread(target=greet, daemon=True).start()
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:0", "127.0.0.1:99999", ".example:1", "a..b:1", "[::1]:1", "no-such-host.invalid:1"]
+)
+def test_an_address_that_leads_nowhere_is_a_problem(systemctl: Systemctl, address: str) -> None:
+    """The configuration lets some through that no host can have; none of them raises."""
+    systemctl.has(NAME)
+    said = systemctl.systemd.serve(verifying(tls=address), GIVEN)
+    assert said.startswith(f"{NAME} does not use the new certificate: {address} cannot be asked (")
+
+
+def test_a_unit_without_a_server_is_served_as_far_as_anybody_knows(systemctl: Systemctl) -> None:
+    """And systemd is not asked for it."""
+    systemctl.has(NAME)
+    assert systemctl.systemd.is_served(unit(), GIVEN)
+    assert systemctl.calls == []
+
+
+@pytest.mark.parametrize("state", ["inactive", "failed", "activating"])
+def test_a_unit_that_does_not_run_shows_nothing_and_is_served(systemctl: Systemctl, state: str) -> None:
+    """It reads the files when it starts."""
+    systemctl.has(NAME, ActiveState=state)
+    assert systemctl.systemd.is_served(verifying(tls="127.0.0.1:1"), GIVEN)
+    systemctl.be("broken")
+    assert systemctl.systemd.is_served(verifying(tls="127.0.0.1:1"), GIVEN)
+
+
+# -- what a command says -----------------------------------------------------------------------------------------------
+
+
+def test_a_command_confirms_by_ending_with_success(systemctl: Systemctl, tmp_path: Path) -> None:
+    """Its arguments are what is configured, whatever stands in them."""
+    systemctl.has(NAME)
+    out = tmp_path / "a b; c"
+    assert systemctl.systemd.serve(verifying(command=("/usr/bin/touch", str(out))), GIVEN) == ""
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("/bin/false",), "/bin/false does not confirm the new set: it ended with exit code 1."),
+        (("/no/such",), "/no/such does not confirm the new set: it could not be started: No such file or directory."),
+    ],
+)
+def test_a_command_that_fails_does_not_confirm(systemctl: Systemctl, command: tuple[str, ...], said: str) -> None:
+    """Whether it says no or cannot be asked."""
+    systemctl.has(NAME)
+    assert systemctl.systemd.serve(verifying(command=command), GIVEN) == f"{NAME}: {said}"
+
+
+def test_a_command_is_asked_again_until_the_time_is_over(systemctl: Systemctl, tmp_path: Path) -> None:
+    """As a server is: a program may need a moment."""
+    systemctl.has(NAME)
+    script = f"echo >> {tmp_path}/asked; [ $(wc -l < {tmp_path}/asked) -ge 3 ]"
+    assert systemctl.systemd.serve(verifying(command=("/bin/sh", "-c", script)), GIVEN) == ""
+    assert (tmp_path / "asked").read_text() == "\n\n\n"
+
+
+def test_a_command_that_hangs_is_ended(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the unit's time is over, and a second is left in any case."""
+    monkeypatch.setattr("agent.system.programs.GRACE", 0.2)
+    systemctl.has(NAME)
+    wanted = replace(verifying(command=("/bin/sleep", "600")), healthy=LONG - timedelta(seconds=0.1))
+    said = systemctl.systemd.serve(wanted, GIVEN)
+    assert said == f"{NAME}: /bin/sleep does not confirm the new set: it took longer than 1 s and was ended."
+
+
+def test_both_must_be_shown(systemctl: Systemctl, tmp_path: Path, sets: tuple[Laid, Laid]) -> None:
+    """The server first; without it the command is not asked."""
+    systemctl.has(NAME)
+    command = ("/usr/bin/touch", str(tmp_path / "asked"))
+    with tls_server(tmp_path / "pair.pem") as address:
+        assert systemctl.systemd.serve(verifying(tls=address, command=command), of(sets[1]))
+        assert not (tmp_path / "asked").exists()
+        assert systemctl.systemd.serve(verifying(tls=address, command=command), of(sets[0])) == ""
+        assert (tmp_path / "asked").exists()

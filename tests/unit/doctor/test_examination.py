@@ -1,0 +1,398 @@
+"""What the doctor says of a store at any time of its life, and which evidence it follows; the command is elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import tempfile
+import threading
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.core.change import reserve as core_reserve
+from agent.core.exit_codes import Exit
+from agent.core.report.checks import CHECKS, Line, Verdict
+from agent.core.values import Kind
+from agent.doctor import examination, probes
+from agent.doctor.examination import Doctor
+from agent.sandbox.authority import Authority
+from agent.sandbox.depot import Depot
+from agent.system.clock import SystemClock
+from support.rig import Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent.config import Config
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+ROOT = Authority("Root A", NOW)
+IN_1970 = datetime(1970, 1, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """Give a gateway whose clock moves when told."""
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name,
+        closing(Rig(Path(name) / "state", lifetime=100 * DAY)) as made,
+    ):
+        monkeypatch.setattr(SystemClock, "now", lambda _: made.clock.now())
+        monkeypatch.setattr(SystemClock, "synchronised", lambda _: made.clock.synchronised())
+        yield made
+
+
+@pytest.fixture
+def unsynchronised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody vouch for the clock."""
+    monkeypatch.setattr(SystemClock, "synchronised", lambda _: False)
+
+
+def closed_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def write(folder: Path, port: int, more: str = "", roots: bytes = ROOT.pem) -> Path:
+    """Write a configuration and its anchors."""
+    (folder / "roots.pem").write_bytes(roots)
+    path = folder / "config.yaml"
+    path.write_text(
+        f"endpoint: localhost\nport: {port}\nstate_dir: {folder}/state\nruntime_dir: {folder}/run\n"
+        f"trust: {{anchors: {folder}/roots.pem}}\n{more}"
+    )
+    return path
+
+
+def visit(path: Path, *told: Line, runs: bool = False) -> dict[str, Line]:
+    """Return the lines of a visit by check; all are there, in order."""
+    lines = Doctor(path, lambda _: (list(told), runs)).visit()
+    assert tuple(line.check for line in lines) == CHECKS
+    return {line.check: line for line in lines}
+
+
+def of_store(rig: Rig, more: str = "") -> dict[str, Line]:
+    """Return the lines about a gateway without a network."""
+    return visit(write(rig.path.parent, closed_port(), more))
+
+
+# -- the configuration -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client_id", ["{thing}", "gw-0042"])
+def test_a_client_id_that_an_application_may_have_is_a_warning(rig: Rig, client_id: str) -> None:
+    """Also where it is the thing's name spelt out, which the set tells; one of its own is sound."""
+    rig.enroll()
+    line = of_store(rig, f'client_id: "{client_id}"\n')["configuration"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "client-id-shared", Exit.DEGRADED)
+    assert f"`client_id: {client_id}` has no part of the agent's own" in line.text
+    assert "EXCLUSIVE_THING" in line.remedy
+    assert of_store(rig, 'client_id: "{thing}-cert-agent"\n')["configuration"].code == "ok"
+
+
+def test_the_enrolments_client_id_is_judged_as_well(rig: Rig) -> None:
+    """An application that connects as the thing is cut off when its gateway enrols anew."""
+    more = (
+        "thing_name: gw-0042\nenrollment:\n  template: t\n  client_id: gw-0042\n  claim: {certificate: /c, key: /k}\n"
+    )
+    line = of_store(rig, more)["configuration"]
+    assert (line.verdict, line.code) == (Verdict.WARNING, "client-id-shared")
+    assert "`enrollment.client_id: gw-0042`" in line.text
+
+
+# -- the set -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_set_is_judged_by_a_clock_that_is_believed(rig: Rig) -> None:
+    """Sound, then about to end, then over; in 1970 nothing is concluded from its dates."""
+    rig.enroll()
+    assert (of_store(rig)["set"].code, of_store(rig)["clock"].code) == ("ok", "ok")
+    rig.clock.advance(days=90)
+    line = of_store(rig)["set"]
+    assert (line.verdict, line.code) == (Verdict.WARNING, "certificate-expiring")
+    assert "10 d" in line.text
+    rig.clock.advance(days=20)
+    line = of_store(rig)["set"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.FAILURE, "certificate-expired", Exit.CRITICAL)
+    assert "`iot-cert rotate`" in line.remedy
+    rig.clock.time = IN_1970
+    lines = of_store(rig)
+    assert lines["set"].code == "ok"
+    assert (lines["clock"].verdict, lines["clock"].code) == (Verdict.FAILURE, "clock-wrong")
+    assert "1970-01-01 01:00:00 UTC, which cannot be" in lines["clock"].text
+    assert "timedatectl" in lines["clock"].remedy
+
+
+def test_room_for_falling_back_is_missed_on_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none to set aside; a directory of an older version, and one before enrolment, are in order."""
+    monkeypatch.setattr(examination, "_file_system", lambda _: ("/", "ext4"))
+    rig.restart()
+    monkeypatch.setattr(core_reserve, "PLENTY", 1 << 60)
+    shutil.rmtree(rig.path / "reserve")
+    assert of_store(rig)["disk"].code == "ok"
+    rig.enroll()
+    line = of_store(rig)["disk"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "no-reserve", Exit.DEGRADED)
+    assert "falling back" in line.text
+    assert "Free 768 KiB" in line.remedy
+    monkeypatch.setattr(core_reserve, "PLENTY", 0)
+    assert of_store(rig)["disk"].code == "ok"
+
+
+def test_a_full_disk_is_told_with_what_it_means_for_falling_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Urgent it is where nothing is set aside."""
+    monkeypatch.setattr(examination, "_file_system", lambda _: ("/", "ext4"))
+    rig.enroll()
+    monkeypatch.setattr(examination, "NEEDED_BYTES", 1 << 60)
+    line = of_store(rig)["disk"]
+    assert (line.verdict, line.code) == (Verdict.FAILURE, "no-space")
+    assert line.text.endswith("too little for a change. What falling back needs is set aside.")
+    shutil.rmtree(rig.path / "reserve")
+    text = of_store(rig)["disk"].text
+    assert text.endswith("too little for a change. Nothing is set aside for falling back should the disk be full.")
+
+
+def test_a_clock_that_nobody_vouches_for_is_a_warning(rig: Rig) -> None:
+    """As long as nothing speaks against it."""
+    rig.enroll()
+    rig.clock.is_synchronised = False
+    line = of_store(rig)["clock"]
+    assert (line.verdict, line.code) == (Verdict.WARNING, "clock-unsynchronised")
+    assert "vouched_clock" in line.remedy
+
+
+def test_damage_counts_by_what_rests_on_it(rig: Rig) -> None:
+    """The current set is needed; the one before it and the record of a change are not."""
+    rig.enroll()
+    rig.rotate()
+    rig.damage(1)
+    line = of_store(rig)["set"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "damaged", Exit.DEGRADED)
+    assert "The previous set is not usable" in line.text
+    rig.damage(2)
+    line = of_store(rig)["set"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.FAILURE, "damaged", Exit.CRITICAL)
+    assert "The current set is not usable" in line.text
+
+
+def test_a_record_of_a_change_that_cannot_be_read_is_a_warning(rig: Rig) -> None:
+    """The set in use is whole."""
+    rig.enroll()
+    (rig.path / "change.json").write_bytes(b"{")
+    (rig.path / "change.json").chmod(0o600)
+    line = of_store(rig)["set"]
+    assert (line.verdict, line.code) == (Verdict.WARNING, "damaged")
+
+
+def test_before_the_first_enrolment_there_is_nothing_to_be_wrong(tmp_path: Path) -> None:
+    """No state directory is a state of its own."""
+    lines = visit(write(tmp_path, closed_port()))
+    assert "does not exist yet" in lines["files"].text
+    assert (lines["set"].code, lines["set"].exit) == ("not-enrolled", Exit.CRITICAL)
+    assert "Add `enrollment:`" in lines["set"].remedy
+
+
+@pytest.mark.parametrize(("mode", "verdict"), [(0o600, "ok"), (0o640, "ok"), (0o644, "failure"), (0o620, "failure")])
+def test_a_key_is_for_its_owner_and_perhaps_a_group(rig: Rig, mode: int, verdict: str) -> None:
+    """A consumer may be let in by its group, to read and no more."""
+    rig.enroll()
+    key = rig.path / "generations" / "000001" / "key.pem"
+    key.chmod(mode)
+    line = of_store(rig)["files"]
+    assert line.verdict == verdict
+    assert line.remedy == ("" if verdict == "ok" else f"chmod 600 {key}")
+
+
+def test_several_wrong_files_are_counted(rig: Rig) -> None:
+    """One is named, with the command that mends it."""
+    rig.enroll()
+    rig.rotate()
+    keys = sorted(rig.path.glob("generations/*/key.pem"))
+    for key in keys:
+        key.chmod(0o644)
+    line = of_store(rig)["files"]
+    assert str(keys[0]) in line.text
+    assert line.text.endswith(" And 1 more.")
+
+
+# -- what rests on what ------------------------------------------------------------------------------------------------
+
+
+def test_without_a_configuration_nothing_else_is_looked_at(tmp_path: Path) -> None:
+    """All other lines say why."""
+    lines = visit(tmp_path / "config.yaml")
+    assert (lines["configuration"].verdict, lines["configuration"].exit) == (Verdict.FAILURE, Exit.USAGE)
+    others = [line for name, line in lines.items() if name != "configuration"]
+    assert {line.text for line in others} == {"Not looked at: the configuration cannot be used."}
+
+
+def test_a_legacy_endpoint_is_no_reason_to_stop_unless_more_is_wrong(tmp_path: Path) -> None:
+    """The rest of the gateway is looked at; a second mistake in the file comes first."""
+    legacy = "endpoint: abc123.iot.eu-west-1.amazonaws.com\n"
+    proxied = f"proxy: {{host: localhost, port: {closed_port()}}}\n"
+    path = write(tmp_path, 8883, proxied)
+    path.write_text(path.read_text().replace("endpoint: localhost\n", legacy))
+    lines = visit(path)
+    assert (lines["configuration"].verdict, lines["endpoint"].code) == (Verdict.OK, "legacy-endpoint")
+    assert lines["dns"].text.startswith("localhost is ")
+    path.write_text(path.read_text() + "endpiont: x\n")
+    assert visit(path)["configuration"].verdict is Verdict.FAILURE
+
+
+def test_a_blocked_port_is_told_from_a_dead_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When 443 is open, the way out is one line of configuration; on another port than 8883 it is not offered."""
+    with socket.create_server(("127.0.0.1", 0)) as https:
+        monkeypatch.setattr(probes, "HTTPS_PORT", https.getsockname()[1])
+        blocked = visit(write(tmp_path, 8883))["tcp"]
+        other = visit(write(tmp_path, closed_port()))["tcp"]
+    assert (blocked.code, blocked.exit) == ("port-blocked", Exit.UNAVAILABLE)
+    assert "set `port: 443`" in blocked.remedy
+    assert other.code == "unreachable"
+    assert visit(write(tmp_path, 8883))["tcp"].code == "unreachable"
+
+
+@contextmanager
+def tls_server(issuer: Authority = ROOT, *, until: timedelta = DAY, host: str = "localhost") -> Iterator[int]:
+    """Run a server whose certificate ends some time from now, and give its port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issuer.issue_server(host, NOW - 30 * DAY, NOW + until).load_into(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        connection.settimeout(5)
+                        context.wrap_socket(connection, server_side=True).close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:
+    """Without a usable set, and without a verified server, there is nothing to connect with or to."""
+    asked: list[Config] = []
+
+    def live(config: Config) -> tuple[list[Line], bool]:
+        asked.append(config)
+        return [], True
+
+    with tls_server() as port:
+        lines = {line.check: line for line in Doctor(write(rig.path.parent, port), live).visit()}
+        assert (lines["server"].verdict, lines["set"].code) == (Verdict.OK, "not-enrolled")
+    rig.enroll()
+    lines = {line.check: line for line in Doctor(write(rig.path.parent, closed_port()), live).visit()}
+    assert lines["set"].verdict is Verdict.OK
+    assert lines["connect"].text == "Not looked at: something before it has failed."
+    assert lines["daemon"].code == "no-daemon"
+    assert asked == []
+
+
+def test_a_daemon_that_listens_is_seen_without_asking_it(tmp_path: Path) -> None:
+    """Where the network is down there is nothing to ask it."""
+    path = write(tmp_path, closed_port())
+    (tmp_path / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(tmp_path / "run" / "control.sock"))
+        assert visit(path)["daemon"].code == "no-daemon"
+        daemon.listen()
+        assert visit(path)["daemon"].verdict is Verdict.OK
+
+
+# -- evidence about the clock ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def depot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depot]:
+    """Put a web server that tells the time where the endpoint's port 443 would be."""
+    with Depot(tmp_path, ROOT) as made:
+        port = int(made.url.rpartition(":")[2].rstrip("/"))
+        monkeypatch.setattr(probes, "date_of", partial(probes.date_of, port=port))
+        yield made
+
+
+@pytest.mark.usefixtures("unsynchronised")
+@pytest.mark.parametrize(
+    ("offset", "verdict", "words"),
+    [
+        (timedelta(), "ok", "and is unsynchronised."),
+        (timedelta(hours=6), "failure", "by the endpoint's own time it is 6 h behind."),
+        (timedelta(days=-40), "failure", "by the endpoint's own time it is 40 d ahead."),
+    ],
+)
+def test_the_endpoints_own_time_judges_the_clock(
+    tmp_path: Path, depot: Depot, offset: timedelta, verdict: str, words: str
+) -> None:
+    """Where nobody vouches for it, the web server on 443 says how wrong it is."""
+    depot.date_offset = offset
+    with tls_server() as port:
+        line = visit(write(tmp_path, port))["clock"]
+    assert (line.verdict, words in line.text) == (verdict, True), line
+
+
+@pytest.mark.usefixtures("unsynchronised")
+def test_a_clock_that_the_endpoint_confirms_is_not_blamed(tmp_path: Path, depot: Depot) -> None:
+    """What has expired then is the server's certificate, and its owner must act."""
+    with tls_server(until=-DAY) as port:
+        lines = visit(write(tmp_path, port))
+    assert lines["clock"].verdict is Verdict.OK
+    assert lines["server"].code == "server-expired"
+    depot.date_offset = -3 * DAY
+    with tls_server(until=-DAY) as port:
+        lines = visit(write(tmp_path, port))
+    assert lines["clock"].code == "clock-wrong"
+    assert lines["server"].code == "clock-wrong"
+
+
+def test_a_certificate_out_of_date_makes_every_clock_doubtful(tmp_path: Path, depot: Depot) -> None:
+    """Somebody vouches for the clock and is wrong: the endpoint's own time says so, and the clock is the cause."""
+    depot.date_offset = -3 * DAY
+    with tls_server(until=-DAY) as port:
+        lines = visit(write(tmp_path, port, "vouched_clock: true\n"))
+    assert (lines["clock"].verdict, lines["clock"].code) == (Verdict.FAILURE, "clock-wrong")
+    assert "3 d ahead" in lines["clock"].text
+
+
+# -- anchors -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_anchors_of_the_set_in_use_are_the_ones_looked_at(rig: Rig) -> None:
+    """The baked copy does not matter to a gateway that has others."""
+    rig.enroll()
+    path = write(rig.path.parent, closed_port(), roots=b"garbage")
+    assert visit(path)["anchors"].verdict is Verdict.OK
+    fresh = rig.path.parent / "fresh"
+    fresh.mkdir()
+    assert visit(write(fresh, closed_port(), roots=b"garbage"))["anchors"].code == "anchors-unusable"
+
+
+def test_an_anchor_that_soon_ends_is_a_warning(tmp_path: Path) -> None:
+    """A successor has to be shipped before."""
+    root = Authority("Root Z", NOW, not_after=NOW + 20 * DAY)
+    line = visit(write(tmp_path, closed_port(), roots=root.pem))["anchors"]
+    assert (line.verdict, line.code) == (Verdict.WARNING, "expiring")
+    both = visit(write(tmp_path, closed_port(), roots=root.pem + root.pem))["anchors"]
+    assert "And 2 more: `iot-cert trust check`." in both.text
+
+
+def test_a_change_in_flight_is_no_damage(rig: Rig) -> None:
+    """The doctor looks at what is in use."""
+    rig.enroll()
+    rig.to_probation(Kind.ROTATE)
+    assert of_store(rig)["set"].verdict is Verdict.OK

@@ -1,0 +1,311 @@
+"""Servers that are not what they should be: each is refused, at once, with its own reason."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography import x509 as library
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from agent.core.aws.endpoints import ALPN_MQTT, Endpoint, Proxy
+from agent.core.failure.failure import FailureClass
+from agent.crypto import x509
+from agent.errors import CloudError
+from agent.iotcore import tls
+from agent.sandbox.authority import Authority, KeyPair, fingerprint, key_to_pem, name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from agent.core.failure.failure import Failure
+
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+ROOT = Authority("root A", NOW)
+OTHER = Authority("root B", NOW)
+TRUST = x509.read_bundle(ROOT.pem)
+HOST = "localhost"
+
+
+@contextmanager
+def server(talk: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Listen on loopback, let `talk` deal with one connection, and give the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection, suppress(OSError, ssl.SSLError):
+                    connection.settimeout(20)
+                    talk(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def context(pair: KeyPair, tmp_path: Path) -> ssl.SSLContext:
+    """Return a server's context with a key and a certificate."""
+    (tmp_path / "pair.pem").write_bytes(pair.key_pem + pair.certificate_pem)
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(tmp_path / "pair.pem")
+    return made
+
+
+def speaks(made: ssl.SSLContext) -> Callable[[socket.socket], None]:
+    """Return what a TLS server does: shake hands, then read until the client leaves."""
+
+    def talk(connection: socket.socket) -> None:
+        with made.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(1)
+
+    return talk
+
+
+def good() -> KeyPair:
+    """Return the key and certificate that the endpoint should have."""
+    return ROOT.issue_server(HOST, NOW - DAY, NOW + DAY)
+
+
+def refusal(talk: Callable[[socket.socket], None], *, timeout: float = 5.0) -> Failure:
+    """Return why the handshake was refused."""
+    with server(talk) as port, pytest.raises(CloudError) as caught:
+        tls.preflight(Endpoint(host=HOST, port=port, timeout=timeout), TRUST)
+    return caught.value.failure
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("wants_client", [False, True])
+def test_a_sound_server_passes(tmp_path: Path, version: ssl.TLSVersion, *, wants_client: bool) -> None:
+    """Either version will do, and a server that insists on a client certificate is verified without one."""
+    made = context(good(), tmp_path)
+    made.minimum_version = made.maximum_version = version
+    if wants_client:
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(cadata=ROOT.pem.decode())
+    with server(speaks(made)) as port:
+        shaken = tls.preflight(Endpoint(host=HOST, port=port), TRUST)
+    assert shaken.version == version.name.replace("_", ".")
+
+
+def test_alpn_is_offered_on_port_443_only(tmp_path: Path) -> None:
+    """AWS tells MQTT from HTTPS on 443 by ALPN."""
+    made = context(good(), tmp_path)
+    made.set_alpn_protocols([ALPN_MQTT])
+    for alpn, expected in ((True, ALPN_MQTT), (False, None)):
+        with server(speaks(made)) as port:
+            assert tls.preflight(Endpoint(host=HOST, port=port, alpn=alpn), TRUST).alpn == expected
+
+
+@pytest.mark.parametrize(
+    ("pair", "code", "words"),
+    [
+        (lambda: ROOT.issue_server(HOST, NOW - 30 * DAY, NOW - DAY), "server-certificate-expired", "has expired"),
+        (
+            lambda: ROOT.issue_server(HOST, NOW + DAY, NOW + 30 * DAY),
+            "server-certificate-not-yet-valid",
+            "not valid yet",
+        ),
+        (lambda: ROOT.issue_server("other.example", NOW - DAY, NOW + DAY), "wrong-host", "for another name"),
+        (lambda: OTHER.issue_server(HOST, NOW - DAY, NOW + DAY), "unknown-root", "no anchor of this set"),
+        ("self_signed", "unknown-root", "no anchor of this set"),
+        ("common_name_only", "wrong-host", "for another name"),
+    ],
+)
+def test_a_server_that_is_not_who_it_should_be_is_named(
+    tmp_path: Path, pair: Callable[[], KeyPair] | str, code: str, words: str
+) -> None:
+    """Each reason not to trust a server has its own code and sentence."""
+    made: KeyPair = globals()[pair]() if isinstance(pair, str) else pair()
+    failure = refusal(speaks(context(made, tmp_path)))
+    assert (failure.kind, failure.code) == (FailureClass.SERVER_TRUST, code)
+    assert words in failure.message
+    assert failure.remedy
+
+
+def self_signed() -> KeyPair:
+    """Return a certificate that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        library.CertificateBuilder()
+        .subject_name(name(HOST))
+        .issuer_name(name(HOST))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(NOW + DAY)
+        .add_extension(library.SubjectAlternativeName([library.DNSName(HOST)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return KeyPair(key_pem=key_to_pem(key), certificate_pem=certificate.public_bytes(Encoding.PEM))
+
+
+def common_name_only() -> KeyPair:
+    """Return a certificate that bears the host's name in its subject alone (RFC 6125 forbids to go by that)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = ROOT.issue_client(name(HOST), key.public_key(), NOW - DAY, NOW + DAY)
+    return KeyPair(key_pem=key_to_pem(key), certificate_pem=certificate.public_bytes(Encoding.PEM))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_old_tls_version_is_refused_as_such(tmp_path: Path) -> None:
+    """A server that only speaks TLS 1.1 is told from one that is not trusted."""
+    made = context(good(), tmp_path)
+    made.minimum_version = ssl.TLSVersion.TLSv1
+    made.maximum_version = ssl.TLSVersion.TLSv1_1
+    made.set_ciphers("ALL:@SECLEVEL=0")
+    failure = refusal(speaks(made))
+    assert (failure.kind, failure.code) == (FailureClass.SERVER_TRUST, "tls-version")
+
+
+def leave(_connection: socket.socket) -> None:
+    """Close at once."""
+
+
+def leave_after_hello(connection: socket.socket) -> None:
+    """Take the first message and close."""
+    connection.recv(4096)
+
+
+def reset(connection: socket.socket) -> None:
+    """Take the first message and reset the connection."""
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def flood(connection: socket.socket) -> None:
+    """Send handshake records without end."""
+    connection.recv(1)
+    record = b"\x16\x03\x03\x40\x00" + b"\x0b\xff\xff\xff" + b"x" * (0x4000 - 4)
+    while True:
+        connection.sendall(record)
+
+
+@pytest.mark.parametrize(
+    ("talk", "code"),
+    [
+        (leave, "tls-interrupted"),
+        (reset, "tls-interrupted"),
+        (leave_after_hello, "tls-interrupted"),
+        (lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "tls-version"),
+        (lambda connection: connection.sendall(b"\x00" * 4096), "tls-version"),
+        (flood, "tls-version"),
+    ],
+    ids=["closes", "resets", "closes after hello", "speaks http", "zeros", "floods"],
+)
+def test_a_server_that_speaks_no_tls_is_refused(talk: Callable[[socket.socket], None], code: str) -> None:
+    """Whatever comes in place of a handshake, the end is a failure with a code, soon."""
+    assert refusal(talk).code == code
+
+
+def read_on(connection: socket.socket) -> None:
+    """Read until the client leaves, and say nothing."""
+    while connection.recv(4096):
+        pass
+
+
+def test_a_silent_server_is_given_up_in_time() -> None:
+    """A server that takes the connection and says nothing costs the time limit and no more."""
+    failure = refusal(read_on, timeout=2.0)
+    assert (failure.kind, failure.code) == (FailureClass.NETWORK, "tls-interrupted")
+    assert "no answer in time" in failure.message
+
+
+def test_a_closed_port_and_an_unknown_name_are_network() -> None:
+    """No path is not a refusal."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for host, code in ((HOST, "unreachable"), ("does-not-exist.invalid", "dns")):
+        with pytest.raises(CloudError) as caught:
+            tls.preflight(Endpoint(host=host, port=port, timeout=5), TRUST)
+        assert (caught.value.failure.kind, caught.value.failure.code) == (FailureClass.NETWORK, code)
+
+
+def test_the_environment_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a key log nor another trust store can be slipped in by a variable."""
+    (tmp_path / "other.pem").write_bytes(OTHER.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "other.pem"))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
+    pair = OTHER.issue_server(HOST, NOW - DAY, NOW + DAY)
+    assert refusal(speaks(context(pair, tmp_path))).code == "unknown-root"
+    assert not (tmp_path / "keys.log").exists()
+
+
+def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:
+    """With a proxy configured the handshake goes through its tunnel, and a refusal is a matter of the network."""
+    asked: list[bytes] = []
+    made = context(good(), tmp_path)
+
+    def tunnel(connection: socket.socket) -> None:
+        asked.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        speaks(made)(connection)
+
+    with server(tunnel) as port:
+        endpoint = Endpoint(host=HOST, port=8883, proxy=Proxy(host="127.0.0.1", port=port))
+        assert tls.preflight(endpoint, TRUST).version.startswith("TLS")
+    assert asked[0].startswith(b"CONNECT localhost:8883 ")
+
+    def deny(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+    with server(deny) as port, pytest.raises(CloudError) as caught:
+        tls.preflight(Endpoint(host=HOST, proxy=Proxy(host="127.0.0.1", port=port)), TRUST)
+    assert caught.value.failure.code == "unreachable"
+    assert "403" in caught.value.failure.message
+
+
+# -- the anchor that was met -------------------------------------------------------------------------------------------
+
+
+def met(tmp_path: Path, pair: KeyPair, trust: bytes, version: ssl.TLSVersion, *, wants_client: bool = False) -> str:
+    """Return the anchor that a server's chain ended in."""
+    made = context(pair, tmp_path)
+    made.minimum_version = made.maximum_version = version
+    if wants_client:
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(cadata=ROOT.pem.decode())
+    with server(speaks(made)) as port:
+        return tls.preflight(Endpoint(host=HOST, port=port), x509.read_bundle(trust)).anchor
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("wants_client", [False, True])
+def test_the_anchor_that_the_chain_ended_in_is_told(
+    tmp_path: Path, version: ssl.TLSVersion, *, wants_client: bool
+) -> None:
+    """Of several, with an intermediate in between, whether or not the server wants a certificate."""
+    middle = ROOT.intermediate("issuing A", NOW)
+    below = middle.issue_server(HOST, NOW - DAY, NOW + DAY)
+    for pair in (good(), below):
+        found = met(tmp_path, pair, OTHER.pem + ROOT.pem, version, wants_client=wants_client)
+        assert found == fingerprint(ROOT.certificate)
+
+
+def test_a_cross_signed_root_ends_where_the_gateways_anchor_is(tmp_path: Path) -> None:
+    """In the new root where the gateway has it, else in the old one that signed for it."""
+    pair = ROOT.issue_server(HOST, NOW - DAY, NOW + DAY)
+    crossed = OTHER.cross_sign(ROOT, NOW).public_bytes(Encoding.PEM)
+    sent = KeyPair(key_pem=pair.key_pem, certificate_pem=pair.certificate_pem + crossed)
+    version = ssl.TLSVersion.TLSv1_3
+
+    assert met(tmp_path, sent, OTHER.pem, version) == fingerprint(OTHER.certificate)
+    assert met(tmp_path, sent, OTHER.pem + ROOT.pem, version) == fingerprint(ROOT.certificate)
+    assert met(tmp_path, sent, ROOT.pem, version) == fingerprint(ROOT.certificate)

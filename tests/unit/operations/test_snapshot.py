@@ -1,0 +1,482 @@
+"""What is seen on a real store without a daemon: the document, the plan, what holds it, and what is to be retired."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.config import Config, EnrollmentConfig, load
+from agent.core import timekeeping
+from agent.core.change.lifecycle import Phase
+from agent.core.dependants import Report, Step, encode_report
+from agent.core.jsonio import encode
+from agent.core.report import status
+from agent.core.values import Kind
+from agent.core.when.renewal import renewal_window, splay
+from agent.core.when.schedule import Pause, Plan
+from agent.dependants.report_file import REPORT
+from agent.errors import StoreError
+from agent.operations import snapshot
+from agent.sandbox.authority import Authority, fingerprint
+from agent.sandbox.faults import Effect, Operation
+from agent.store import pauses
+from support import make
+from support.rig import THING, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+ENROLMENT = (
+    "enrollment: {template: gateway, claim: {certificate: /etc/claim/certificate.pem, key: /etc/claim/key.pem}}\n"
+)
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    """Return a gateway fresh from the factory."""
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name,
+        closing(Rig(Path(name) / "state")) as made,
+    ):
+        yield made
+
+
+def config(rig: Rig, more: str = ENROLMENT) -> Config:
+    """Return the configuration of the gateway."""
+    path = rig.path.parent / "config.yaml"
+    path.write_text(f"endpoint: {rig.endpoint.host}\nstate_dir: {rig.path}\n{more}", encoding="utf-8")
+    return load(path)
+
+
+def look(rig: Rig) -> snapshot.Snapshot:
+    """Look at the store by the gateway's own clock."""
+    reading = timekeeping.read(rig.clock.now(), synchronised=rig.clock.synchronised(), floors=rig.store.floors())
+    return snapshot.look(rig.store, reading)
+
+
+def document(rig: Rig, more: str = ENROLMENT) -> dict[str, Any]:
+    """Return the document, as it is once it has been a file."""
+    found = snapshot.document(config(rig, more), look(rig))
+    plain: dict[str, Any] = json.loads(encode(found))
+    return plain
+
+
+def plan(rig: Rig, more: str = ENROLMENT) -> Plan:
+    """Return the plan."""
+    return snapshot.plan_of(config(rig, more), look(rig))
+
+
+# -- the document ------------------------------------------------------------------------------------------------------
+
+
+def test_the_document_of_a_gateway_tells_all_of_it(rig: Rig) -> None:
+    """Set, ends, turn, last change: what a screen, a shadow and a metric are made of."""
+    rig.enroll()
+    rig.rotate()
+    found = document(rig)
+    leaf = rig.store.generation(2).credential.leaf
+    place = splay(THING, leaf.sha256)
+    turn = renewal_window(leaf.not_before, leaf.not_after, config(rig).renewal_policy).renew_at(place)
+
+    assert (found["exit"], found["health"], found["damage"]) == (0, [], [])
+    assert (found["current"]["generation"], found["previous"], found["change"]) == (2, 1, None)
+    assert found["current"]["certificate"]["sha256"] == leaf.sha256
+    assert found["current"]["splay"] == place
+    assert status.instant(found["current"]["renewal"]["at"]) == turn == status.instant(found["plan"]["at"])
+    assert (found["last"]["kind"], found["last"]["phase"]) == ("rotate", "committed")
+    assert (found["plan"]["code"], found["plan"]["due"]) == ("scheduled", False)
+    assert found["thing_name"] is None
+    assert found["config"] == str(rig.path.parent / "config.yaml")
+
+
+def test_the_tests_speak_of_documents_that_exist(rig: Rig) -> None:
+    """The builder of the other tests has the names that a real document has, in every part."""
+    rig.enroll()
+    found, built = document(rig), make.document()
+
+    assert set(found) == set(built)
+    for part in ("current", "clock"):
+        assert set(found[part]) == set(built[part])
+    assert set(found["current"]["renewal"]) == set(built["current"]["renewal"])
+    assert set(found["current"]["certificate"]) <= set(built["current"]["certificate"])  # what is unknown is left out
+    assert set(found["current"]["anchors"][0]) <= set(built["current"]["anchors"][0])
+    assert set(built["plan"]) <= set(found["plan"])
+
+
+@pytest.mark.parametrize("client_id", ["{thing}", THING])
+def test_a_client_id_that_an_application_may_have_is_told(rig: Rig, client_id: str) -> None:
+    """It is no trouble yet: the gateway is healthy, and what may become of it stands below that."""
+    rig.enroll()
+    found = document(rig, f'client_id: "{client_id}"\n')
+
+    assert found["warnings"] == config(rig, f'client_id: "{client_id}"\n').concerns(THING) != []
+    assert found["health"] == [f"{found['warnings'][0]} `iot-cert check configuration` says what to do."]
+    assert found["exit"] == 0
+    assert document(rig)["warnings"] == []
+
+
+def test_room_for_falling_back_is_told_of_where_it_is_lacking(rig: Rig) -> None:
+    """Kept, spent on a full disk, and to be had again: a person has to act in the second case alone."""
+    rig.enroll()
+    rig.rotate()
+    assert (document(rig)["reserve"], document(rig)["health"]) == ("kept", [])
+    rig.disk.full = True
+    rig.run(Kind.ROLLBACK)
+    found = document(rig)
+    assert (found["reserve"], found["exit"]) == ("no-room", status.DEGRADED)
+    assert "Free 768 KiB" in found["health"][0]
+    rig.disk.full = False
+    assert (document(rig)["reserve"], document(rig)["health"]) == ("missing", [])
+
+
+def test_a_document_tells_no_secret(rig: Rig) -> None:
+    """Neither the certificate in hand nor its token is in it, while a change has both."""
+    rig.enroll()
+    rig.run_to(Kind.ROTATE, Phase.ISSUED)
+    found = json.dumps(document(rig))
+    issued = rig.store.change()
+
+    assert issued is not None
+    assert issued.issued is not None
+    assert issued.issued.token not in found
+    assert "-----BEGIN" not in found
+
+
+def test_every_stage_of_a_gateways_life_can_be_shown(rig: Rig) -> None:
+    """Before enrolment, in the middle of it, afterwards and with damage: the screen is drawn and explained."""
+    stages = [document(rig)]
+    rig.run_to(Kind.ENROLL, Phase.ISSUED)
+    stages.append(document(rig))
+    rig.follow()
+    stages.append(document(rig))
+    rig.to_probation()
+    stages.append(document(rig))
+    rig.damage(2)
+    stages.append(document(rig))
+
+    now = rig.clock.now()
+    assert [found["exit"] for found in stages] == [3, 3, 0, 0, 3]
+    for found in stages:
+        names = [name for name, _ in status.screen(found, now)]
+        assert names[0] == "gateway"
+        assert names[-1] == "health"
+        assert status.explain(found, now)
+
+
+def test_a_change_in_flight_is_told_with_what_it_waits_for(rig: Rig) -> None:
+    """By the same decision that the engine makes."""
+    rig.enroll()
+    wait = rig.run(Kind.ROTATE, patience=timedelta()).wait
+    assert wait is not None
+    found = document(rig)
+
+    assert found["change"]["phase"] == "deployed"
+    assert found["next"] == {"why": wait.why, "code": "probation", "until": wait.until.isoformat()}
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_set_is_told_and_not_shown(rig: Rig) -> None:
+    """The current one is critical, the previous one is not."""
+    rig.enroll()
+    rig.rotate()
+    rig.damage(1)
+    previous = document(rig)
+    rig.damage(2)
+    both = document(rig)
+
+    assert (previous["exit"], previous["current"]["generation"], previous["previous"]) == (1, 2, None)
+    assert previous["health"][0].startswith("The previous set is not usable. Generation 1 is damaged:")
+    assert (both["exit"], both["current"], len(both["damage"])) == (3, None, 2)
+    assert both["plan"]["why"] == "there is no usable set, so the ladder is climbed"
+
+
+def test_a_damaged_record_is_told(rig: Rig) -> None:
+    """The set in use does not suffer from it."""
+    rig.enroll()
+    (rig.path / "change.json").write_bytes(b"{")
+    found = document(rig)
+
+    assert (found["exit"], found["change"], found["current"]["generation"]) == (1, None, 1)
+    assert "The record of the change in flight is damaged" in found["health"][0]
+
+
+# -- the plan ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_gateway_is_to_enrol_if_it_may(rig: Rig) -> None:
+    """Without `enrollment:` it waits for its owner."""
+    assert (plan(rig).code, plan(rig).kind) == ("due", Kind.ENROLL)
+    assert plan(rig, "").code == "not-configured"
+
+
+def test_a_first_enrolment_that_failed_is_tried_again_after_a_delay(rig: Rig) -> None:
+    """A gateway that never had a certificate has no ladder to climb: it enrols, as with a daemon."""
+    rig.fault(Operation.CREATE, Effect.REJECT)
+    assert rig.enroll().record.phase is Phase.REJECTED
+    found = plan(rig)
+
+    assert (found.kind, found.code) == (Kind.ENROLL, "back-off")
+    rig.clock.advance(hours=1)
+    assert (plan(rig).kind, plan(rig).code) == (Kind.ENROLL, "due")
+
+
+def test_a_gateway_whose_set_is_gone_climbs_the_ladder(rig: Rig) -> None:
+    """It had a certificate, so it does not simply enrol."""
+    rig.enroll()
+    (rig.path / "current").unlink()
+    found = plan(rig)
+
+    assert (found.due, found.kind) == (True, Kind.ROTATE)
+    assert "ladder" in found.why
+
+
+def test_a_rotation_is_due_when_the_turn_comes_and_not_before(rig: Rig) -> None:
+    """The certificate's own dates and this device's place decide."""
+    rig.enroll()
+    at = plan(rig).at
+    assert at is not None
+    rig.clock.time = at - timedelta(seconds=1)
+    assert plan(rig).code == "scheduled"
+    rig.clock.time = at
+    assert plan(rig).due
+
+
+@pytest.fixture
+def due(rig: Rig) -> Rig:
+    """Return a gateway whose turn came a minute ago, on a Monday at noon."""
+    rig.enroll()
+    at = plan(rig).at
+    assert at is not None
+    monday = at + timedelta(days=7 - at.weekday())
+    rig.clock.time = monday.replace(hour=12, minute=0, second=0, microsecond=0)
+    assert plan(rig).due
+    return rig
+
+
+def test_a_pause_on_disk_holds_a_rotation_until_it_is_over(due: Rig) -> None:
+    """It is read at each look."""
+    until = due.clock.now() + HOUR
+    pauses.write(due.path, Pause(until=until, reason="harvest"))
+    assert (plan(due).code, plan(due).at) == ("paused", until)
+    due.clock.advance(hours=1)
+
+    assert plan(due).due
+
+
+def test_a_pause_that_cannot_be_read_holds_nothing(due: Rig) -> None:
+    """Whatever lies in its place."""
+    (due.path / pauses.PAUSE).mkdir()
+
+    assert plan(due).due
+
+
+def test_an_inhibit_file_holds_a_rotation_while_it_exists(due: Rig) -> None:
+    """It need not hold anything itself."""
+    busy = due.path.parent / "busy"
+    more = f"rotation: {{inhibit_file: {busy}}}\n"
+    assert plan(due, more).due
+    busy.touch()
+    found = plan(due, more)
+
+    assert (found.code, found.at) == ("inhibited", None)
+    assert found.why.startswith(f"{busy} exists")
+
+
+def test_a_maintenance_window_holds_a_rotation_until_it_opens(due: Rig) -> None:
+    """By the configured zone: two in the morning in Berlin is no later than one in London."""
+    more = 'rotation: {maintenance: [{from: "02:00", to: "04:00", time_zone: Europe/Berlin}]}\n'
+    found = plan(due, more)
+
+    assert found.code == "window"
+    assert found.at is not None
+    assert found.at.hour in {0, 1, 2}  # and at this gateway's own place in it
+    assert found.at - due.clock.now() < DAY
+
+
+# -- retirements -------------------------------------------------------------------------------------------------------
+
+
+def test_a_replaced_certificate_waits_for_its_retirement(rig: Rig) -> None:
+    """It is due when the configured grace is over."""
+    rig.enroll()
+    old = rig.certificate(1)
+    rig.rotate()
+    (found,) = snapshot.retirements(config(rig, "rotation: {grace: 2d}\n"), look(rig))
+    last = rig.store.history()[-1]
+
+    assert (found.certificate_id, found.change) == (old, last.id)
+    assert last.committed_at is not None
+    assert found.due == last.committed_at + 2 * DAY
+    assert document(rig)["retirements"][0]["certificate_id"] == old
+
+
+DEPENDANTS = "dependants: [{unit: nginx.service}, {unit: bridge.service}]\n"
+
+
+def served(rig: Rig, generation: int, **problems: str) -> None:
+    """Write down how the two dependants stand."""
+    steps = tuple(Step(name=f"{name}.service", problem=problems.get(name, "")) for name in ("nginx", "bridge"))
+    report = Report(at=rig.clock.now(), generation=generation, set="ab" * 32, steps=steps)
+    (rig.path.parent / REPORT).write_bytes(encode_report(report))
+
+
+def test_a_replaced_certificate_waits_for_programs_that_may_use_it(rig: Rig) -> None:
+    """Before anything is known of them, while one of them fails, and while they have the set before."""
+    more = f"{DEPENDANTS}deploy_dir: {rig.path.parent}\n"
+    rig.enroll()
+    rig.rotate()
+
+    def waits_for() -> list[str]:
+        (found,) = document(rig, more)["retirements"]
+        names: list[str] = found["waits_for"]
+        return names
+
+    assert waits_for() == ["nginx.service", "bridge.service"]
+    served(rig, 1)
+    assert waits_for() == ["nginx.service", "bridge.service"]
+    served(rig, 2, bridge="bridge.service is failed.")
+    assert waits_for() == ["bridge.service"]
+    served(rig, 2)
+    assert waits_for() == []
+    assert document(rig)["retirements"][0]["waits_for"] == []
+
+
+def test_where_nothing_is_to_be_asked_for_nothing_is_listed(rig: Rig) -> None:
+    """What was left behind is counted all the same, and is no fault."""
+    rig.enroll()
+    rig.rotate()
+    rig.clock.advance(days=30)
+    found = document(rig, "rotation: {retire: false}\n")
+
+    assert (found["retirements"], found["not_asked_for"]) == ([], 1)
+    assert (found["exit"], found["health"]) == (status.DONE, [])
+    assert snapshot.retirements(config(rig, "rotation: {retire: false}\n"), look(rig)) == ()
+    assert document(rig)["not_asked_for"] == 0
+
+
+def test_what_a_change_in_flight_replaces_is_in_use(rig: Rig) -> None:
+    """Until it is final, neither the old certificate nor the new one may be retired."""
+    rig.enroll()
+    old = rig.certificate(1)
+    rig.rotate()
+    rig.run(Kind.ROLLBACK)
+    rig.clock.advance(days=30)
+    rig.to_probation()
+    found = snapshot.retirements(config(rig), look(rig))
+
+    assert old not in {item.certificate_id for item in found}
+    assert {item.certificate_id for item in found} == {rig.certificate(2)}
+
+
+# -- taking a look at the machine --------------------------------------------------------------------------------------
+
+
+def test_before_the_first_enrolment_there_is_nothing_to_see(tmp_path: Path) -> None:
+    """The state directory is made by the enrolment; looking makes nothing."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"endpoint: x.example\nstate_dir: {tmp_path / 'state'}\n", encoding="utf-8")
+    taken = snapshot.take(load(path))
+
+    assert (taken.current, taken.history, taken.damage) == (None, (), [])
+    assert snapshot.document(load(path), taken)["exit"] == status.CRITICAL
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_look_changes_nothing_and_needs_no_lock(rig: Rig) -> None:
+    """The one writer, which is this test's gateway, holds it all the while."""
+    rig.enroll()
+    before = {path: path.read_bytes() for path in rig.path.rglob("*") if path.is_file()}
+    taken = snapshot.take(config(rig))
+
+    assert taken.current is not None
+    assert snapshot.document(config(rig), taken)["current"]["generation"] == 1
+    assert {path: path.read_bytes() for path in rig.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_state_directory_that_is_none_is_the_stores_own_error(tmp_path: Path) -> None:
+    """A file in its place is told, and nothing is made up."""
+    (tmp_path / "state").write_bytes(b"")
+    path = tmp_path / "config.yaml"
+    path.write_text(f"endpoint: x.example\nstate_dir: {tmp_path / 'state'}\n", encoding="utf-8")
+
+    with pytest.raises(StoreError, match="state"):
+        snapshot.take(load(path))
+
+
+def test_enrolment_is_read_from_the_configuration(rig: Rig) -> None:
+    """The example of these tests is a whole one."""
+    assert isinstance(config(rig).enrollment, EnrollmentConfig)
+    assert config(rig, "").enrollment is None
+
+
+# -- trust anchors and watched files -----------------------------------------------------------------------------------
+
+
+def test_the_document_says_which_anchor_is_used_and_where_they_came_from(rig: Rig) -> None:
+    """As the last proof of the set in use met it; a change that is under way says nothing about it yet."""
+    rig.enroll()
+    first, second = (fingerprint(root.certificate) for root in (rig.root, rig.second_root))
+    assert (document(rig)["current"]["anchor_in_use"], document(rig)["current"]["trust"]) == (first, None)
+    rig.move_endpoint(rig.second_root)
+    rig.baked = rig.bundle(rig.second_root)
+    rig.install(rig.bundle(rig.root, rig.second_root, version=7))
+    found = document(rig)["current"]
+
+    assert found["anchor_in_use"] == second
+    assert (found["trust"]["source"], found["trust"]["version"]) == ("bundle", 7)
+    assert {anchor["sha256"] for anchor in found["anchors"]} == {first, second}
+
+
+def test_the_distances_of_the_configuration_stand_in_the_document(rig: Rig) -> None:
+    """The longest first, in seconds."""
+    rig.enroll()
+
+    assert document(rig, "trust: {warn: [1d, 2d]}\n")["warn_anchors"] == [172_800, 86_400]
+
+
+def test_a_watched_store_is_told_by_what_ends_first(rig: Rig) -> None:
+    """Without a set as well; some of its certificates may be unreadable."""
+    place = rig.path.parent
+    late = Authority("Late", rig.clock.now())
+    early = Authority("Early", rig.clock.now(), not_after=rig.clock.now() + DAY)
+    (place / "store.pem").write_bytes(late.pem + b"-----BEGIN CERTIFICATE-----\nx\n" + early.pem)
+    (found,) = document(rig, f"watch: [{{path: {place}/store.pem, warn: 2d}}]\n")["watched"]
+
+    assert (found["certificates"], found["unreadable"], found["warn"]) == (2, 1, 172_800)
+    assert [one["subject"] for one in found["ends"]] == ["CN=Early", "CN=Late"]
+
+
+def test_only_the_first_ends_of_a_large_store_are_told(rig: Rig) -> None:
+    """The document is read by everybody, all the time."""
+    place = rig.path.parent
+    roots = [Authority(f"Root {number}", rig.clock.now()) for number in range(snapshot.MAX_WATCHED + 5)]
+    (place / "store.pem").write_bytes(b"".join(root.pem for root in roots))
+    (found,) = document(rig, f"watch: [{{path: {place}/store.pem}}]\n")["watched"]
+
+    assert (found["certificates"], len(found["ends"])) == (snapshot.MAX_WATCHED + 5, snapshot.MAX_WATCHED)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"#" * 9_000_000])
+def test_a_watched_file_that_says_nothing_is_a_problem(rig: Rig, content: bytes | None) -> None:
+    """Missing, empty, no store or too large: a clause that names the file, and the rest of the document as ever."""
+    rig.enroll()
+    path = rig.path.parent / "store.pem"
+    if content is not None:
+        path.write_bytes(content)
+    found = document(rig, f"watch: [{{path: {path}}}]\n")
+
+    assert found["watched"][0]["problem"].startswith(f"{path}: ")
+    assert not found["watched"][0]["problem"].endswith(".")
+    assert found["exit"] == 1
+    assert found["health"] == [f"A watched file cannot be used. {found['watched'][0]['problem']}."]

@@ -1,0 +1,341 @@
+"""Files, links and directories that are durable, private from the first byte, and never a way to somewhere else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.errors import DamagedError, StoreError, StoreInDoubtError
+from agent.store import durable
+from agent.store.durable import Modes
+from support.crashkit import stepper
+from support.crashkit.stepper import Failing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MODES = Modes()
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Iterator[int]:
+    with durable.directory(str(tmp_path)) as fd:
+        yield fd
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], name="umask")
+def _umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def test_a_regular_file_is_read_whole(tmp_path: Path, folder: int) -> None:
+    """A file of just the allowed size is fine."""
+    (tmp_path / "a").write_bytes(b"12345")
+    assert durable.read(folder, "a", 5) == b"12345"
+
+
+def test_an_oversize_file_is_refused(tmp_path: Path, folder: int) -> None:
+    """One byte too many is damage, and no more than that is read."""
+    (tmp_path / "a").write_bytes(b"123456")
+    with pytest.raises(DamagedError, match="larger than the 5 bytes"):
+        durable.read(folder, "a", 5)
+
+
+def test_a_link_is_not_followed(tmp_path: Path, folder: int) -> None:
+    """A link is refused even when it leads to a sound file."""
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(DamagedError, match="b is a symbolic link"):
+        durable.read(folder, "b", 10)
+
+
+def test_a_fifo_is_refused_without_waiting(tmp_path: Path, folder: int) -> None:
+    """Nobody writes to it, and reading it does not hang."""
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(DamagedError, match="not a regular file"):
+        durable.read(folder, "a", 10)
+
+
+def test_a_missing_file_is_told_apart_from_a_damaged_one(folder: int) -> None:
+    """Callers treat absence in their own way."""
+    with pytest.raises(FileNotFoundError):
+        durable.read(folder, "a", 10)
+
+
+def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    """Not even the last part of a path may lead elsewhere."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with pytest.raises(StoreError, match="Not a directory"):
+        durable.open_directory(str(tmp_path / "link"))
+
+
+def test_a_missing_directory_is_an_explained_error(tmp_path: Path) -> None:
+    """The sentence names the directory."""
+    with pytest.raises(StoreError, match=r"Cannot open the directory .*gone: No such file"):
+        durable.open_directory(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "Free some space"), (errno.EROFS, "remount"), (errno.EACCES, "as root"), (errno.EIO, "dmesg")],
+)
+def test_an_error_says_what_to_do(number: int, hint: str) -> None:
+    """Each errno a person can act on has a remedy."""
+    with pytest.raises(StoreError, match="Cannot try") as caught, durable.explained("try"):
+        raise OSError(number, "x")
+    assert hint in caught.value.hint
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_file_has_its_mode_whatever_the_umask(tmp_path: Path, folder: int, umask: int) -> None:
+    """Private by default; a public mode is reached as well, also under a tight umask."""
+    durable.write_new(folder, "key", b"k", MODES, secret=True)
+    durable.write_new(folder, "open", b"o", Modes(public_mode=0o644))
+    assert (_mode(tmp_path / "key"), _mode(tmp_path / "open")) == (0o600, 0o644), f"umask {umask:o}"
+
+
+def test_a_new_directory_has_its_mode_whatever_the_umask(tmp_path: Path, folder: int, umask: int) -> None:
+    """Private by default, wider when asked for."""
+    durable.make_directory(folder, "private", MODES)
+    durable.make_directory(folder, "wide", Modes(directory_mode=0o750))
+    assert (_mode(tmp_path / "private"), _mode(tmp_path / "wide")) == (0o700, 0o750), f"umask {umask:o}"
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_a_secret_is_never_readable_by_others_not_even_for_a_moment(tmp_path: Path, mask: int) -> None:
+    """Killed at any call of writing a key, what is there is private."""
+    write = partial(_write_key, tmp_path, mask)
+    for at in range(len(stepper.dry(lambda: write).calls)):
+        (tmp_path / "key").unlink(missing_ok=True)
+        stepper.kill(lambda: write, at)
+        assert not any(_mode(path) & 0o077 for path in tmp_path.iterdir()), f"killed at call {at}"
+
+
+def _write_key(path: Path, mask: int) -> None:
+    os.umask(mask)
+    with durable.directory(str(path)) as fd:
+        durable.write_new(fd, "key", b"k" * 300, MODES, secret=True)
+
+
+def test_an_existing_file_is_not_written_over(tmp_path: Path, folder: int) -> None:
+    """A new file is new."""
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(StoreError, match="File exists"):
+        durable.write_new(folder, "a", b"new", MODES)
+    assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_file_is_not_written_through_a_link(tmp_path: Path, folder: int) -> None:
+    """A link in the way is refused, and its target stays absent."""
+    (tmp_path / "a").symlink_to("elsewhere")
+    with pytest.raises(StoreError):
+        durable.write_new(folder, "a", b"new", MODES)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_file_that_could_not_be_written_is_removed_again(tmp_path: Path, call: str) -> None:
+    """Half a file is worse than none."""
+    run = _failing(tmp_path, lambda fd: durable.write_new(fd, "a", b"data", MODES), call, errno.ENOSPC)
+    assert "StoreError" in run.kinds
+    assert list(tmp_path.iterdir()) == []
+
+
+def _failing(path: Path, act: Callable[[int], None], call: str, number: int, nth: int = 0) -> stepper.Raised:
+    """Run `act` in a child whose `nth` call of that name fails, and return what came out of it."""
+
+    def prepare() -> Callable[[], object]:
+        return partial(act, os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+
+    calls = _calls_without_trace(path, prepare)
+    at = [place for place, name in enumerate(calls) if name == call][nth]
+    result = stepper.fail(prepare, Failing(at=at, number=number)).result
+    assert isinstance(result, stepper.Raised)
+    return result
+
+
+def _calls_without_trace(path: Path, prepare: Callable[[], Callable[[], object]]) -> list[str]:
+    """Return the calls of a first run, whose new files are taken away again."""
+    before = {item.name: item.read_bytes() for item in path.iterdir()}
+    calls = stepper.dry(prepare).calls
+    for item in path.iterdir():
+        item.unlink()
+    for name, data in before.items():
+        (path / name).write_bytes(data)
+    return calls
+
+
+# -- replacing -----------------------------------------------------------------------------------------------------
+
+
+def test_replacing_is_atomic(tmp_path: Path) -> None:
+    """Killed at any call, the file holds the old bytes or the new, all of them."""
+    act = partial(_replace, tmp_path)
+    seen = set()
+    (tmp_path / "a").write_bytes(b"old")
+    total = len(stepper.dry(lambda: act).calls)
+    for at in range(total):
+        (tmp_path / "a").write_bytes(b"old")
+        stepper.kill(lambda: act, at)
+        seen.add((tmp_path / "a").read_bytes())
+    assert seen == {b"old", b"new"}
+
+
+def _replace(path: Path) -> None:
+    with durable.directory(str(path)) as fd:
+        durable.replace(fd, "a", b"new", MODES)
+
+
+def test_replacing_clears_an_earlier_try_away(tmp_path: Path, folder: int) -> None:
+    """What a crash left does not stand in the way."""
+    (tmp_path / ".new-a").write_bytes(b"junk")
+    durable.replace(folder, "a", b"new", MODES)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_replacement_is_in_doubt_when_only_its_last_sync_failed(tmp_path: Path) -> None:
+    """It is there, and a power cut may undo it: neither success nor failure."""
+    (tmp_path / "a").write_bytes(b"old")
+    raised = _failing(tmp_path, lambda fd: durable.replace(fd, "a", b"new", MODES), "fsync", errno.EIO, nth=1)
+    assert raised.kinds[0] == StoreInDoubtError.__name__
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_replacement_that_failed_leaves_the_old_file(tmp_path: Path) -> None:
+    """A sync of the data that fails is an ordinary failure."""
+    (tmp_path / "a").write_bytes(b"old")
+    raised = _failing(tmp_path, lambda fd: durable.replace(fd, "a", b"new", MODES), "fsync", errno.EIO)
+    assert raised.kinds[0] == StoreError.__name__
+    assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_link_moves_in_one_step(tmp_path: Path) -> None:
+    """Killed at any call, the link leads to the old target or the new one."""
+    act = partial(_point, tmp_path)
+    (tmp_path / "l").symlink_to("old")
+    seen = set()
+    for at in range(len(stepper.dry(lambda: act).calls)):
+        (tmp_path / "l").unlink()
+        (tmp_path / "l").symlink_to("old")
+        stepper.kill(lambda: act, at)
+        seen.add(str((tmp_path / "l").readlink()))
+    assert seen == {"old", "new"}
+
+
+def _point(path: Path) -> None:
+    with durable.directory(str(path)) as fd:
+        durable.point(fd, "l", "new")
+
+
+def test_renaming_needs_a_free_name(tmp_path: Path, folder: int) -> None:
+    """A directory never takes another's place."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(StoreError, match="the name is taken"):
+        durable.rename(folder, "a", "b")
+
+
+# -- appending -----------------------------------------------------------------------------------------------------
+
+
+def test_lines_are_appended_in_order(tmp_path: Path, folder: int) -> None:
+    """The file is made with the first line, private."""
+    durable.append(folder, "log", b"one\n", MODES)
+    durable.append(folder, "log", b"two\n", MODES)
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+    assert _mode(tmp_path / "log") == 0o600
+
+
+def test_a_torn_line_is_ended_first(tmp_path: Path, folder: int) -> None:
+    """The new line never becomes part of what a power cut left."""
+    (tmp_path / "log").write_bytes(b"one\ntw")
+    durable.append(folder, "log", b"three\n", MODES)
+    assert (tmp_path / "log").read_bytes() == b"one\ntw\nthree\n"
+
+
+def test_a_line_that_could_not_be_written_is_cut_off_again(tmp_path: Path) -> None:
+    """A full disk leaves the file as it was."""
+    (tmp_path / "log").write_bytes(b"one\n")
+    (tmp_path / "log").chmod(0o600)
+    raised = _failing(tmp_path, lambda fd: durable.append(fd, "log", b"two\n", MODES), "write", errno.ENOSPC)
+    assert "StoreError" in raised.kinds
+    assert (tmp_path / "log").read_bytes() == b"one\n"
+
+
+def test_nothing_is_appended_through_a_link(tmp_path: Path, folder: int) -> None:
+    """A link is refused."""
+    (tmp_path / "log").symlink_to("elsewhere")
+    with pytest.raises(StoreError):
+        durable.append(folder, "log", b"x\n", MODES)
+
+
+def test_nothing_is_appended_to_a_fifo(tmp_path: Path, folder: int) -> None:
+    """It is refused at once."""
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(StoreError, match="Illegal seek"):
+        durable.append(folder, "log", b"x\n", MODES)
+
+
+# -- looking and removing ------------------------------------------------------------------------------------------
+
+
+def test_a_dangling_link_exists(tmp_path: Path, folder: int) -> None:
+    """A name is taken whatever it leads to."""
+    (tmp_path / "l").symlink_to("nowhere")
+    assert durable.exists(folder, "l")
+    assert not durable.exists(folder, "m")
+
+
+def test_a_link_is_read_and_a_file_in_its_place_is_damage(tmp_path: Path, folder: int) -> None:
+    """Absence is None, a file is refused."""
+    (tmp_path / "l").symlink_to("there")
+    (tmp_path / "f").write_bytes(b"")
+    assert durable.link_target(folder, "l") == "there"
+    assert durable.link_target(folder, "m") is None
+    with pytest.raises(DamagedError, match="f is not a symbolic link"):
+        durable.link_target(folder, "f")
+
+
+def test_removing_what_is_gone_is_no_error(tmp_path: Path, folder: int) -> None:
+    """A directory, which is not asked for, is an error."""
+    durable.remove(folder, "a")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(StoreError, match="Cannot remove d"):
+        durable.remove(folder, "d")
+
+
+def test_erasing_overwrites_before_it_removes(tmp_path: Path, folder: int) -> None:
+    """Another name of the same file shows zeros afterwards."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "key").write_bytes(b"secret")
+    os.link(tmp_path / "d" / "key", tmp_path / "witness")
+    durable.erase_directory(folder, "d")
+    assert (tmp_path / "witness").read_bytes() == bytes(6)
+    assert not (tmp_path / "d").exists()
+
+
+def test_erasing_does_not_write_through_a_link(tmp_path: Path, folder: int) -> None:
+    """A link in the directory is removed and its target stays as it is."""
+    (tmp_path / "precious").write_bytes(b"data")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "l").symlink_to("../precious")
+    durable.erase_directory(folder, "d")
+    assert (tmp_path / "precious").read_bytes() == b"data"

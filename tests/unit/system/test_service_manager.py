@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.system import service_manager
+from agent.system.service_manager import Notifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Manager:
+    """The service manager's end: a real datagram socket."""
+
+    def __init__(self, address: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.socket.bind(address)
+
+    def heard(self) -> list[str]:
+        """Return the assignments of the oldest datagram."""
+        return self.socket.recv(65536).decode().split("\n")
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """Give a manager that listens at a path."""
+    listening = Manager(str(tmp_path / "notify"))
+    with listening.socket:
+        yield listening
+
+
+@pytest.fixture
+def notifier(manager: Manager) -> Iterator[Notifier]:
+    """Give a notifier that the manager started."""
+    speaking = Notifier({"NOTIFY_SOCKET": manager.socket.getsockname()})
+    yield speaking
+    speaking.close()
+
+
+def test_readiness_comes_with_the_status(manager: Manager, notifier: Notifier) -> None:
+    """One datagram says both, so that nobody sees one without the other."""
+    notifier.ready("Generation 7 is connected.")
+    assert manager.heard() == ["READY=1", "STATUS=Generation 7 is connected."]
+
+
+def test_a_reload_is_announced_with_its_time(manager: Manager, notifier: Notifier) -> None:
+    """Systemd wants CLOCK_MONOTONIC in microseconds, to tell this reload from an earlier one."""
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    notifier.reloading()
+    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    first, second = manager.heard()
+    assert first == "RELOADING=1"
+    name, _, value = second.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before - 1 <= int(value) <= after + 1
+
+
+def test_the_other_words_are_systemds(manager: Manager, notifier: Notifier) -> None:
+    """Each call sends the assignments of sd_notify(3) and nothing else."""
+    notifier.stopping("Going down.")
+    notifier.watchdog()
+    notifier.status("Waits for the clock.")
+    notifier.extend_timeout(2.5)
+    notifier.extend_timeout(-1)
+    assert manager.heard() == ["STOPPING=1", "STATUS=Going down."]
+    assert manager.heard() == ["WATCHDOG=1"]
+    assert manager.heard() == ["STATUS=Waits for the clock."]
+    assert manager.heard() == ["EXTEND_TIMEOUT_USEC=2500000"]
+    assert manager.heard() == ["EXTEND_TIMEOUT_USEC=0"]
+
+
+def test_a_status_cannot_forge_an_assignment(manager: Manager, notifier: Notifier) -> None:
+    """A broker's reason string is one line to systemd, whatever it holds, and small enough to be taken."""
+    notifier.status("refused\nMAINPID=1\0\ud800\x1b[2J" + "世" * 5000)
+    assert len(said := manager.heard()) == 1
+    assert said[0].startswith("STATUS=refused MAINPID=1 ? [2J世世")
+    assert said[0].isprintable()
+    assert len(said[0].encode()) < 4096
+
+
+def test_an_abstract_socket_is_spoken_to_as_well() -> None:
+    """Containers may name a socket that is no file."""
+    name = f"iot-cert-test-{os.getpid()}"
+    listening = Manager("\0" + name)
+    with listening.socket:
+        speaking = Notifier({"NOTIFY_SOCKET": "@" + name})
+        speaking.watchdog()
+        speaking.close()
+        assert listening.heard() == ["WATCHDOG=1"]
+
+
+@pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}])
+def test_without_a_manager_nothing_happens(environment: dict[str, str]) -> None:
+    """A daemon in a terminal is watched by nobody, and no socket is opened for it."""
+    speaking = Notifier(environment)
+    assert speaking._socket is None
+    speaking.ready("Up.")
+    speaking.watchdog()
+    assert speaking.watchdog_interval() is None
+    assert speaking.listen_fds() == []
+    speaking.close()
+
+
+def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path) -> None:
+    """Nobody listens there: the words are lost and the daemon goes on."""
+    speaking = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    speaking.ready("Up.")
+    speaking.stopping("Down.")
+    speaking.close()
+    speaking.status("Said after the end.")
+
+
+def test_a_manager_that_does_not_listen_holds_nothing_up(
+    manager: Manager, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its queue full, a status is dropped at once and readiness is given up after a bounded time."""
+    monkeypatch.setattr(service_manager, "PATIENCE", 0.01)
+    for number in range(5000):
+        notifier.status(str(number))
+    notifier.ready("Up.")
+    number = 0
+    while True:
+        try:
+            assert manager.heard() == [f"STATUS={number}"]
+        except BlockingIOError:
+            break
+        number += 1
+    assert 0 < number < 5000
+
+
+READER = """\
+import socket
+manager = socket.socket(fileno=0)
+while b"READY=1" not in manager.recv(4096):
+    pass
+"""
+
+
+def test_a_word_that_is_said_once_waits_for_room(
+    manager: Manager, notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readiness that was lost would have the unit killed, so it is not dropped while systemd is merely busy."""
+    monkeypatch.setattr(service_manager, "PATIENCE", 60.0)
+    for number in range(5000):
+        notifier.status(str(number))
+    manager.socket.setblocking(True)  # noqa: FBT003 - its only argument
+    reader = subprocess.Popen([sys.executable, "-I", "-c", READER], stdin=manager.socket.fileno())
+    notifier.ready("Up.")
+    assert reader.wait(60) == 0
+
+
+def test_children_do_not_inherit_what_systemd_said(manager: Manager) -> None:
+    """A child that spoke to systemd would be taken for the agent."""
+    said = {
+        "NOTIFY_SOCKET": manager.socket.getsockname(),
+        "WATCHDOG_USEC": "1000000",
+        "WATCHDOG_PID": str(os.getpid()),
+        "LISTEN_PID": str(os.getpid()),
+        "LISTEN_FDS": "0",
+        "LISTEN_FDNAMES": "control",
+        "PATH": "/usr/bin",
+    }
+    speaking = Notifier(said)
+    speaking.listen_fds()
+    speaking.close()
+    assert said == {"PATH": "/usr/bin"}
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "pid", "seconds"),
+    [
+        ("180000000", None, 90.0),
+        ("180000000", "ours", 90.0),
+        ("180000000", "1", None),
+        ("180000000", "", None),
+        ("0", None, None),
+        ("", None, None),
+        ("-5", None, None),
+        ("soon", None, None),
+        ("٣", None, None),
+        ("9" * 5000, None, None),
+    ],
+)
+def test_the_watchdog_is_fed_twice_in_its_interval(microseconds: str, pid: str | None, seconds: float | None) -> None:
+    """Half of what systemd allows, as sd_watchdog_enabled(3) advises, and only by the process that is watched."""
+    environment = {"WATCHDOG_USEC": microseconds}
+    if pid is not None:
+        environment["WATCHDOG_PID"] = str(os.getpid()) if pid == "ours" else pid
+    assert Notifier(environment).watchdog_interval() == seconds
+
+
+# Run with descriptors 3 and 4 open and inheritable; prints what is found, and whether a child has descriptor 3.
+ACTIVATED = """\
+import os, subprocess
+from agent.system.service_manager import Notifier
+notifier = Notifier()
+print(notifier.listen_fds(), notifier.listen_fds(), "LISTEN_PID" in os.environ)
+print([os.get_inheritable(fd) for fd in (3, 4)])
+"""
+
+
+def activated(variables: str) -> list[str]:
+    """Return what a process prints that was started the way systemd does, with its own id in LISTEN_PID."""
+    script = f'{variables} exec "$0" -I -c "$1" 3</dev/null 4</dev/null'
+    run = ["sh", "-c", script, sys.executable, ACTIVATED]
+    return subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_sockets_are_taken_over_once_and_kept_from_children() -> None:
+    """The announced descriptors are returned, marked to be closed in children, and not announced again."""
+    assert activated("LISTEN_PID=$$ LISTEN_FDS=2") == ["[3, 4] [] False", "[False, False]"]
+
+
+def test_a_socket_that_was_announced_and_is_not_there_is_left_out() -> None:
+    """Only what is open can be listened on."""
+    assert activated("LISTEN_PID=$$ LISTEN_FDS=60")[0] == "[3, 4] [] False"
+
+
+@pytest.mark.parametrize("variables", ["LISTEN_PID=1 LISTEN_FDS=2", "LISTEN_FDS=2", "LISTEN_PID=$$ LISTEN_FDS=x"])
+def test_sockets_for_somebody_else_are_left_alone(variables: str) -> None:
+    """Descriptors of another process's number are none of ours."""
+    assert activated(variables) == ["[] [] False", "[True, True]"]
