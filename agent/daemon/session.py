@@ -211,7 +211,7 @@ class Session:
     def on_up(self, up: Link) -> None:
         """See `agent.iotcore.async_client.Listener`."""
         self.state, self.why = "up", ""
-        self._up_since = monotonic()
+        self._up_since = self.connected_at = monotonic()
         self._owner.on_connected(up)
 
     def on_over(self, over: Link, failure: Failure | None, *, taken_over: bool) -> None:
@@ -222,6 +222,8 @@ class Session:
         came_up = self.state == "up"
         lasted = monotonic() - self._up_since if came_up else 0.0
         self._up_since = monotonic()
+        if not came_up:  # the broker has got the CONNECT by now, if ever
+            self.connected_at = self._up_since
         if self._lent:
             self._down("a change is using the connection", state="lent")
         elif failure is None:

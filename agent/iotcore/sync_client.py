@@ -56,7 +56,10 @@ class Broker:
         handshake = tls.preflight(self._connector.endpoint, candidate.trust)
         self._keep_distance(candidate.client_id)
         session = BrokerSession(candidate, self._connector.endpoint, self._connector.timeouts, handshake.anchor)
-        session.start(self._connector.options(candidate.client_id, context))
+        try:
+            session.start(self._connector.options(candidate.client_id, context))
+        finally:  # the broker has got the CONNECT by now, if ever
+            self.note_connect(candidate.client_id, clock.monotonic())
         return session
 
     def note_connect(self, client_id: str, at: float) -> None:
@@ -64,12 +67,12 @@ class Broker:
         self._last_connect[client_id] = at
 
     def last_connect(self, client_id: str) -> float | None:
-        """Return when this client id was connected with last, by the monotonic clock."""
+        """Return when this client id was connected with last, by the monotonic clock; see `spacing`."""
         return self._last_connect.get(client_id)
 
     def _keep_distance(self, client_id: str) -> None:
         clock.sleep(spacing(self.last_connect(client_id), clock.monotonic()))
-        self._last_connect[client_id] = clock.monotonic()
+        self.note_connect(client_id, clock.monotonic())
 
 
 class BrokerSession:

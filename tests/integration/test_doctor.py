@@ -30,6 +30,7 @@ from support.crashkit import smalldisk
 from support.daemon import RunningDaemon
 from support.gateway import COMMAND, Gateway, Ran
 from support.surroundings import lacks, need_root
+from support.tunnels import pour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,15 +237,6 @@ def proxy_to(port: int) -> Iterator[int]:
 
     with serving(talk) as own:
         yield own
-
-
-def pour(source: socket.socket, drain: socket.socket) -> None:
-    """Carry bytes one way until their end."""
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            drain.sendall(data)
-    with suppress(OSError):
-        drain.shutdown(socket.SHUT_WR)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------

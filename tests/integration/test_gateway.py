@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import socket
-import threading
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,61 +13,12 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from support import campaigns
 from support.daemon import RunningDaemon
+from support.tunnels import tunnelling_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.gateway import Gateway
 
 HAPPY = ["planned", "key-ready", "requested", "issued", "registered", "prepared", "proven", "active", "deployed"]
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-    with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
-
-
-def _tunnel(client: socket.socket, asked: list[str]) -> None:
-    with client, suppress(OSError, ValueError):
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += client.recv(4096)
-        line = head.split(b"\r\n")[0].decode()
-        asked.append(line.rsplit(" ", 1)[0])  # the standard library says HTTP/1.0, the SDK 1.1
-        host, port = line.split()[1].rsplit(":", 1)
-        with socket.create_connection((host, int(port))) as server:
-            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            back = threading.Thread(target=_copy, args=(server, client))
-            back.start()
-            _copy(client, server)
-            back.join(20)
-
-
-@contextmanager
-def tunnelling_proxy() -> Iterator[tuple[int, list[str]]]:
-    """Run an HTTP proxy that tunnels, and give its port and what it was asked."""
-    asked: list[str] = []
-    tunnels: list[threading.Thread] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    client, _ = listener.accept()
-                    tunnels.append(threading.Thread(target=_tunnel, args=(client, asked)))
-                    tunnels[-1].start()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1], asked
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            for running in (thread, *tunnels):
-                running.join(20)
 
 
 def test_a_gateway_enrols_rotates_and_goes_back(gateway: Gateway) -> None:

@@ -1,0 +1,67 @@
+"""An HTTP proxy that tunnels, as a site's way out does, and may take its time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def pour(source: socket.socket, drain: socket.socket) -> None:
+    """Carry bytes one way until their end."""
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            drain.sendall(data)
+    with suppress(OSError):
+        drain.shutdown(socket.SHUT_WR)
+
+
+def _tunnel(client: socket.socket, asked: list[str], delay: float) -> None:
+    with client, suppress(OSError, ValueError):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        line = head.split(b"\r\n")[0].decode()
+        asked.append(line.rsplit(" ", 1)[0])  # the standard library says HTTP/1.0, the SDK 1.1
+        host, port = line.split()[1].rsplit(":", 1)
+        time.sleep(delay)
+        with socket.create_connection((host, int(port))) as server:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=pour, args=(server, client))
+            back.start()
+            pour(client, server)
+            back.join(20)
+
+
+@contextmanager
+def tunnelling_proxy(delays: Sequence[float] = ()) -> Iterator[tuple[int, list[str]]]:
+    """Run an HTTP proxy that tunnels, and give its port and what it was asked.
+
+    Args:
+        delays: Seconds for which each connection in turn is held up; further ones are not.
+    """
+    asked: list[str] = []
+    tunnels: list[threading.Thread] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    delay = delays[len(tunnels)] if len(tunnels) < len(delays) else 0.0
+                    tunnels.append(threading.Thread(target=_tunnel, args=(client, asked, delay)))
+                    tunnels[-1].start()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], asked
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for running in (thread, *tunnels):
+                running.join(20)
