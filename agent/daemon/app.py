@@ -38,7 +38,7 @@ from agent.daemon.facts import Outlook
 from agent.daemon.fleet import Fleet
 from agent.daemon.inbox_watch import Inbox
 from agent.daemon.loop import Loop
-from agent.daemon.session import Session
+from agent.daemon.session import Session, SessionCalls, SessionState
 from agent.daemon.status_files import Publisher
 from agent.daemon.workers import WorkerProcess
 from agent.errors import AgentError, ConfigError, RefusedError, StoreError
@@ -114,7 +114,7 @@ class Daemon:
         self.desk = Desk(self)
         self.control = Control(self.loop, self.desk.handle, self._role, exit_of=lambda error: int(of_error(error)))
         self._chance = chance
-        self.session = Session(self.loop, self._connector(), self, self._chance)
+        self.session = Session(self.loop, self._connector(), self._session_calls(), self._chance)
         self.fleet = Fleet(self.loop, self, self._chance)
         self._inbox = Inbox(self.loop, self.consider)
         self._hands = Hands(self.loop, self.consider)
@@ -130,6 +130,16 @@ class Daemon:
         self._queue: deque[tuple[Order, Client | None]] = deque()
         self._postponed: deque[tuple[Order, Client | None]] = deque()
         self._fleet_orders: dict[str, Order] = {}
+
+    def _session_calls(self) -> SessionCalls:
+        return SessionCalls(
+            recovered=self._on_recovered,
+            connected=self._on_connected,
+            disconnected=self._on_disconnected,
+            doubted=self._on_doubt,
+            suspected=self._on_suspicion,
+            taken_over=lambda why: self._tell(journal_events.Event.TAKEN_OVER, why),
+        )
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -283,7 +293,7 @@ class Daemon:
         else:
             self._refused_configuration = ""
             self._hold_until = self._climb_at = 0.0  # what is waited for may just have been put right
-            self.session.hurry()
+            self.session.retry_soon()
             self._dependants.hurry()
             self._tell(journal_events.Event.RELOADED, "The configuration was read again.")
             self.submit(Order(do=Do.LOOK, orderly=True))
@@ -297,7 +307,7 @@ class Daemon:
             raise ConfigError("state_dir and runtime_dir take effect at a restart: `systemctl restart iot-cert-agent`.")
         moved = config.target != self.outlook.config.target or config.client_id != self.outlook.config.client_id
         self.outlook.configure(config)
-        self.session.connector = self._connector()
+        self.session.configure(self._connector())
         if moved:
             self.session.use(None)
 
@@ -312,7 +322,7 @@ class Daemon:
 
     def _on_uplink(self) -> None:
         if self._uplink is not None and self._uplink.read():
-            self.session.hurry()
+            self.session.retry_soon()
 
     def _watch_routes(self) -> None:
         """Look at the routes while there is no connection; it needs no socket that a sandbox would have to allow."""
@@ -324,7 +334,7 @@ class Daemon:
         if not self.session.waits_for_network or self._stopping:
             return
         if routes() != self._routes:
-            self.session.hurry()
+            self.session.retry_soon()
         self._looking = None
         self._watch_routes()
 
@@ -337,51 +347,44 @@ class Daemon:
             )
         self.consider()
 
-    def on_connected(self, link: Link) -> None:
-        """See `agent.daemon.session.Owner`."""
+    def _on_recovered(self) -> None:
+        change = self.outlook.change
+        if change is not None and change.retry_at is not None and heals_with_network(change.failure):
+            self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+
+    def _on_connected(self, link: Link) -> None:
         self._down_since, self._stuck = None, ""
         self._climbed.clear()
         self._settle()
-        self._tell(journal_events.Event.CONNECTED, f"Connected with generation {self.session.generation}.")
+        self._tell(journal_events.Event.CONNECTED, f"Connected with generation {self.session.status.generation}.")
         if self.session.contested:
             self.loop.later(STEADY, self.consider)  # by then it is known whether it lasts
         self.fleet.connected(link, self.outlook.thing)
-        change, outage = self.outlook.change, self.session.outage
-        self.session.outage = False
-        if outage and change is not None and change.retry_at is not None and heals_with_network(change.failure):
-            self.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
         self.consider()
 
-    def on_disconnected(self, why: str) -> None:
-        """See `agent.daemon.session.Owner`."""
+    def _on_disconnected(self, why: str) -> None:
         self.fleet.disconnected()
         if self._stopping:
             self.loop.later(0.05, self.loop.stop)  # the goodbye is said
             return
-        if self.session.state in {"down", "taken-over"}:
+        if self.session.status.state in {SessionState.DOWN, SessionState.TAKEN_OVER}:
             self.desk.not_retired(why, Exit.UNAVAILABLE)
         self._watch_routes()
         if self._down_since is None:
             self._down_since = self.outlook.now()
-            if self.session.state == "down":
+            if self.session.status.state is SessionState.DOWN:
                 self._tell(journal_events.Event.DISCONNECTED, f"Not connected: {why}")
         self._publish()
 
-    def on_taken_over(self, why: str) -> None:
-        """See `agent.daemon.session.Owner`."""
-        self._tell(journal_events.Event.TAKEN_OVER, why)
-
-    def on_doubt(self, failure: Failure) -> None:
-        """See `agent.daemon.session.Owner`."""
+    def _on_doubt(self, failure: Failure) -> None:
         change = self.outlook.change
         if change is None:
             self._hold_until = 0.0  # what holds a change back, a full disk above all, does not hold the way back
         if change is None or not change.phase.activated:  # one that waits gives way to a rung that is accepted
             self.submit(Order(do=Do.CLIMB, reason=failure.message, origin=Origin.LADDER))
 
-    def on_suspicion(self) -> None:
-        """See `agent.daemon.session.Owner`."""
-        if self.outlook.doubts(self.session.generation):
+    def _on_suspicion(self) -> None:
+        if self.outlook.doubts(self.session.status.generation):
             self.submit(Order(do=Do.GO_ON, doubt=True, orderly=True))
 
     # -- workers ---------------------------------------------------------------------------------------------------
@@ -423,7 +426,7 @@ class Daemon:
         self._asker = client
         if client is not None:
             self.desk.started(client)
-        self.session.lend()
+        self.session.suspend()
         config = self.outlook.config
         order = replace(order, connected_at=self.session.connected_at, configuration=config.source)
         self._worker = self._start_worker(self.loop, config.path, order, self._on_progress, self._on_end)
@@ -460,7 +463,7 @@ class Daemon:
         self._tell_end(order, end)
         if not (error and error.get("busy")):  # whoever has the store connects with the client id, too
             self.session.use(self.outlook.current())
-            self.session.take_back(end.get("connected_at"))
+            self.session.resume(end.get("connected_at"))
         self.fleet.review()
         if self._stopping:
             self._say_goodbye()
@@ -500,7 +503,7 @@ class Daemon:
     def _conclude_climb(self, climb: dict[str, Any]) -> None:
         use, why = climb.get("use"), str(climb["why"])
         if use is None:
-            self.session.why = why  # the worker sees more of it than the session does
+            self.session.explain(why)  # the worker sees more of it than the session does
             return
         before, self._stuck = self._stuck, ""
         if use == Rung.TECHNICIAN:
@@ -737,10 +740,10 @@ class Daemon:
         """Ask for retirements, over the current set's own session and with nothing else in flight."""
         settled = (
             self.outlook.change is None
-            and self.session.generation == self.outlook.generation
+            and self.session.status.generation == self.outlook.generation
             and self.outlook.reading().believable
         )
-        if not settled or self.session.link is None:
+        if not settled or self.session.status.state is not SessionState.UP:
             return
         for due in self.outlook.retirements():
             if self._may_be_retired(due) and self.fleet.retire(due):
@@ -757,8 +760,8 @@ class Daemon:
         if not self.outlook.config.rotation.retire:
             raise retirement.not_asked_for()
         found = [item for item in self.outlook.retirements() if over or not item.waits_for]
-        if found and self.session.link is None and self.session.state in {"down", "taken-over"}:
-            raise AgentError(f"There is no connection to ask over: {self.session.why}", hint="Try again later.")
+        if found and self.session.status.state in {SessionState.DOWN, SessionState.TAKEN_OVER}:
+            raise AgentError(f"There is no connection to ask over: {self.session.status.why}", hint="Try again later.")
         self._hurried |= {item.certificate_id: over for item in found}
         self.fleet.forgive()
         self.loop.post(self.consider)
@@ -807,8 +810,8 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """See `agent.daemon.control_verbs.Daemon`."""
         link = {
-            "state": self.session.state,
-            "why": self.session.why,
+            "state": self.session.status.state.value,
+            "why": self.session.status.why,
             "since": self._down_since.isoformat() if self._down_since else None,
             "rival": self.contested,
         }
@@ -845,7 +848,7 @@ class Daemon:
         if change is not None:
             return f"{change.kind} {change.id} is in flight, in phase {change.phase}"
         set_text = f"generation {self.outlook.generation}" if self.outlook.has_set else "no certificate"
-        return f"{set_text}, connection {self.session.state}; {self.outlook.plan().why}"
+        return f"{set_text}, connection {self.session.status.state}; {self.outlook.plan().why}"
 
 
 def _begins(order: Order) -> Kind | None:

@@ -7,7 +7,7 @@ Rules:
 * While a worker runs it stays as it is and does not fight for the client id: the worker's connection takes it over.
   When the worker has ended it connects again, with whatever is current then.
 * A refusal is never concluded from here; after repeated doubts it asks for the ladder. What is made of a first
-  suspicion is the owner's business.
+  suspicion is for the caller to decide.
 * Where another client uses the same id, each of our connections costs that one its own. So what would connect can be
   asked about first; see `Session.contested`.
 """
@@ -15,7 +15,9 @@ Rules:
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from agent.core.failure.failure import FailureClass
@@ -53,97 +55,113 @@ class Identity(Protocol):
         """Where its files are."""
 
 
-class Owner(Protocol):
-    """Whoever the session belongs to."""
+class SessionState(StrEnum):
+    """How the session stands."""
 
-    def on_connected(self, link: Link) -> None:
-        """The session is up."""
+    DOWN = "down"
+    CONNECTING = "connecting"
+    UP = "up"
+    LENT = "lent"  # a worker has the client id
+    TAKEN_OVER = "taken-over"  # another client has it
 
-    def on_disconnected(self, why: str) -> None:
-        """It is not any more."""
 
-    def on_doubt(self, failure: Failure) -> None:
-        """Refusals pile up that the ladder should look into."""
+@dataclass(frozen=True, kw_only=True)
+class SessionStatus:
+    """What is told of the session.
 
-    def on_suspicion(self) -> None:
-        """It ended, or could not be made, in a way that a refused certificate could explain."""
+    Attributes:
+        state: How it stands.
+        why: Why it is not up, as a sentence, or empty.
+        generation: The set of the last attempt that got as far as the network.
+        since: When the connection came up or ended last, by the monotonic clock.
+    """
 
-    def on_taken_over(self, why: str) -> None:
-        """Another client uses the same id."""
+    state: SessionState = SessionState.DOWN
+    why: str = "nothing was tried yet"
+    generation: int | None = None
+    since: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionCalls:
+    """What is called when something happens.
+
+    Attributes:
+        recovered: The network was what kept it down, and it is up; `connected` follows.
+        connected: It is up. Takes the link.
+        disconnected: It is not up any more, or an attempt failed. Takes the reason.
+        doubted: Refusals pile up that the ladder should look into. Takes the last one.
+        suspected: It ended, or could not be made, in a way that a refused certificate could explain.
+        taken_over: Another client uses the same id. Takes the reason.
+    """
+
+    recovered: Callable[[], None]
+    connected: Callable[[Link], None]
+    disconnected: Callable[[str], None]
+    doubted: Callable[[Failure], None]
+    suspected: Callable[[], None]
+    taken_over: Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Memory:
+    """What is remembered between attempts.
+
+    Attributes:
+        client_id: The client id that the rest was met under.
+        standing: What the next delay follows from.
+        rival: Why another client is believed to use the same id, as a sentence, or empty.
+        guessed: Whether that was only concluded; the broker has not said so.
+        outage: Whether the network kept it down since it was up.
+    """
+
+    client_id: str = ""
+    standing: Standing = field(default_factory=Standing)
+    rival: str = ""
+    guessed: bool = False
+    outage: bool = False
 
 
 class Session:
     """Keeps the connection."""
 
-    def __init__(self, loop: Loop, connector: Connector, owner: Owner, chance: Callable[[], float]) -> None:
+    def __init__(self, loop: Loop, connector: Connector, calls: SessionCalls, chance: Callable[[], float]) -> None:
+        """Connect with nothing yet.
+
+        Args:
+            loop: Where to wait.
+            connector: How to connect.
+            calls: What is called when something happens.
+            chance: Draws a number in [0, 1).
+        """
         self._loop = loop
-        self.connector = connector
-        self._owner = owner
+        self._connector = connector
+        self._calls = calls
         self._chance = chance
-        self._standing = Standing()
+        self._status = SessionStatus()
+        self._memory = _Memory()
         self._identity: Identity | None = None
         self._link: Link | None = None
         self._retry: Timer | None = None
-        self._up_since = 0.0
-        self._lent = False
-        self._stopped = False
-        self._rival = ""
-        self._guessed = False
-        self._client_id = ""
-        self.connected_at: float | None = None
-        self.generation: int | None = None
-        self.state, self.why = "down", "nothing was tried yet"
-        self.outage = False
+        self._suspended = self._stopped = False
+        self._connected_at: float | None = None
+
+    # -- what is told ----------------------------------------------------------------------------------------------
 
     @property
-    def link(self) -> Link | None:
-        """The link, while it is up."""
-        return self._link if self._link is not None and self._link.up else None
+    def status(self) -> SessionStatus:
+        """How it stands."""
+        return self._status
 
     @property
-    def contested(self) -> str:
-        """Why another client is believed to use the same id, as a sentence; empty once nothing speaks for it any more.
+    def connected_at(self) -> float | None:
+        """When this gateway connected last, by the monotonic clock: the session, or the worker that had its id."""
+        return self._connected_at
 
-        That is when a connection has lasted, or when one could not even be made: then something else is wrong.
-        """
-        lasts = self.state == "up" and monotonic() - self._up_since >= STEADY
-        return "" if lasts else self._rival
-
-    # -- orders ----------------------------------------------------------------------------------------------------
-
-    def use(self, identity: Identity | None) -> None:
-        """Connect with this set from now on; with the same one, go on as before."""
-        before, self._identity = self._identity, identity
-        if identity is not None and identity.client_id != self._client_id:
-            self._be_another(identity.client_id)
-        changed = identity is None or before is None or before.generation != identity.generation
-        if changed and self._link is not None:
-            self._link.close()
-        elif self._link is None and not self._lent and (changed or self._retry is None):
-            self._try_soon()
-
-    def _be_another(self, client_id: str) -> None:
-        """Forget what was met under another client id: its rival is not ours any more."""
-        self._client_id, self._rival, self._standing = client_id, "", Standing()
-        if self.state == "taken-over":
-            self.state, self.why = "down", "it is being made under another client id"
-
-    def lend(self) -> None:
-        """Let a worker have the client id."""
-        self._lent = True
-
-    def take_back(self, connected_at: float | None) -> None:
-        """Have it back; `connected_at` is when the worker connected last."""
-        self._lent = False
-        used = connected_at is not None and connected_at > (self.connected_at or 0.0)
-        if connected_at is not None and used:
-            self.connected_at = connected_at
-        if self._link is not None:
-            return
-        if self.state == "lent" or self._retry is None or (used and self.state != "taken-over"):
-            if self.state == "lent":
-                self.state, self.why = "connecting", ""
-            self._try_soon()
+    @property
+    def open(self) -> bool:
+        """Whether the SDK still holds a connection."""
+        return self._link is not None
 
     @property
     def waits_for_network(self) -> bool:
@@ -151,11 +169,67 @@ class Session:
 
         Also where another client was only concluded: a path that comes and goes may look the same.
         """
-        return self.state == "down" or (self.state == "taken-over" and self._guessed)
+        state = self._status.state
+        return state is SessionState.DOWN or (state is SessionState.TAKEN_OVER and self._memory.guessed)
 
-    def hurry(self) -> None:
+    @property
+    def contested(self) -> str:
+        """Why another client is believed to use the same id, as a sentence; empty once nothing speaks for it any more.
+
+        That is when a connection has lasted, or when one could not even be made: then something else is wrong.
+        """
+        lasts = self._status.state is SessionState.UP and monotonic() - self._status.since >= STEADY
+        return "" if lasts else self._memory.rival
+
+    # -- what it is to do ------------------------------------------------------------------------------------------
+
+    def configure(self, connector: Connector) -> None:
+        """Connect in another way from the next attempt on."""
+        self._connector = connector
+
+    def use(self, identity: Identity | None) -> None:
+        """Connect with this set from now on; with the same one, go on as before."""
+        before, self._identity = self._identity, identity
+        if identity is not None and identity.client_id != self._memory.client_id:
+            self._be_another(identity.client_id)
+        changed = identity is None or before is None or before.generation != identity.generation
+        if changed and self._link is not None:
+            self._link.close()
+        elif self._link is None and not self._suspended and (changed or self._retry is None):
+            self._try_soon()
+
+    def _be_another(self, client_id: str) -> None:
+        """Forget what was met under another client id: its rival is not ours any more."""
+        self._memory = replace(self._memory, client_id=client_id, rival="", standing=Standing())
+        if self._status.state is SessionState.TAKEN_OVER:
+            self._become(SessionState.DOWN, "it is being made under another client id")
+
+    def suspend(self) -> None:
+        """Let a worker have the client id."""
+        self._suspended = True
+
+    def resume(self, connected_at: float | None) -> None:
+        """Have the client id back; `connected_at` is when the worker connected last."""
+        self._suspended = False
+        used = connected_at is not None and connected_at > (self._connected_at or 0.0)
+        if connected_at is not None and used:
+            self._connected_at = connected_at
+        if self._link is not None:
+            return
+        state = self._status.state
+        # An attempt that is scheduled stands, unless the worker has connected meanwhile: then one may succeed at once.
+        if state is SessionState.LENT or self._retry is None or (used and state is not SessionState.TAKEN_OVER):
+            if state is SessionState.LENT:
+                self._become(SessionState.CONNECTING)
+            self._try_soon()
+
+    def explain(self, why: str) -> None:
+        """Take down why there is no connection: a worker may have seen more of it."""
+        self._status = replace(self._status, why=why)
+
+    def retry_soon(self) -> None:
         """The network may be back: try soon, unless there is another reason to wait."""
-        if self.waits_for_network and self._retry is not None and not self._lent:
+        if self.waits_for_network and self._retry is not None and not self._suspended:
             self._cancel()
             self._schedule(1.0 + 2.0 * self._chance())  # every gateway of a site sees its uplink come back at once
 
@@ -166,16 +240,11 @@ class Session:
         if self._link is not None:
             self._link.close()
 
-    @property
-    def open(self) -> bool:
-        """Whether the SDK still holds a connection."""
-        return self._link is not None
-
     # -- attempts --------------------------------------------------------------------------------------------------
 
     def _try_soon(self) -> None:
         self._cancel()
-        self._schedule(spacing(self.connected_at, monotonic()))
+        self._schedule(spacing(self._connected_at, monotonic()))
 
     def _schedule(self, delay: float) -> None:
         if not self._stopped:
@@ -188,84 +257,91 @@ class Session:
 
     def _attempt(self) -> None:
         self._retry = None
-        if self._identity is None or self._lent or self._link is not None or self._stopped:
+        if self._identity is None or self._suspended or self._link is not None or self._stopped:
             return
         identity = self._identity
-        attempt = Link(self.connector, self._loop.post, self)
+        attempt = Link(self._connector, self._loop.post, self)
         try:
             credential, trust = _read(identity.directory)
-            self.connected_at = monotonic()
+            self._connected_at = monotonic()
             attempt.open(f"generation {identity.generation}", identity.client_id, credential, trust)
         except CloudError as error:
-            self._judge(after_failure(self._standing, error.failure, self._chance()), error.failure)
+            self._judge(after_failure(self._memory.standing, error.failure, self._chance()), error.failure)
             return
         except StoreError as error:
             self._down(str(error))
             self._schedule(60.0)
             return
-        self._link, self.generation = attempt, identity.generation
-        self._loop.later(self.connector.timeouts.connect, attempt.expire)
-        if self.state != "taken-over":
-            self.state = "connecting"
+        self._link, self._status = attempt, replace(self._status, generation=identity.generation)
+        self._loop.later(self._connector.timeouts.connect, attempt.expire)
+        if self._status.state is not SessionState.TAKEN_OVER:
+            self._become(SessionState.CONNECTING, self._status.why)
 
     def on_up(self, up: Link) -> None:
         """See `agent.iotcore.async_client.Listener`."""
-        self.state, self.why = "up", ""
-        self._up_since = self.connected_at = monotonic()
-        self._owner.on_connected(up)
+        self._connected_at = monotonic()
+        self._become(SessionState.UP, since=self._connected_at)
+        outage, self._memory = self._memory.outage, replace(self._memory, outage=False)
+        if outage:
+            self._calls.recovered()
+        self._calls.connected(up)
 
     def on_over(self, over: Link, failure: Failure | None, *, taken_over: bool) -> None:
         """See `agent.iotcore.async_client.Listener`."""
         if over is not self._link:
             return
         self._link = None
-        came_up = self.state == "up"
-        lasted = monotonic() - self._up_since if came_up else 0.0
-        self._up_since = monotonic()
+        came_up, now, chance = self._status.state is SessionState.UP, monotonic(), self._chance
+        lasted = now - self._status.since if came_up else 0.0
+        self._status = replace(self._status, since=now)
         if not came_up:  # the broker has got the CONNECT by now, if ever
-            self.connected_at = self._up_since
-        if self._lent:
-            self._down("a change is using the connection", state="lent")
+            self._connected_at = now
+        if self._suspended:
+            self._down("a change is using the connection", SessionState.LENT)
         elif failure is None:
             self._down("it is being made again")
             if self._identity is not None:
                 self._try_soon()
         elif taken_over:
-            told = f"Another client connected as {self._client_id}"
-            self._lost_to_another(after_takeover(self._standing, lasted, self._chance()), told, guessed=False)
+            told = f"Another client connected as {self._memory.client_id}"
+            self._lost_to_another(after_takeover(self._memory.standing, lasted, chance()), told, guessed=False)
         elif came_up:
-            self._judge(after_loss(self._standing, failure, lasted, self._chance()), failure)
+            self._judge(after_loss(self._memory.standing, failure, lasted, chance()), failure)
         else:
-            self._judge(after_failure(self._standing, failure, self._chance()), failure)
-
-    def _lost_to_another(self, verdict: Verdict, told: str, *, guessed: bool) -> None:
-        self._guessed = guessed
-        self._standing, self._rival = verdict.standing, f"{told}; every client needs an id of its own."
-        why = f"{told}, so this one keeps away for {_delay(verdict.delay)}; every client needs an id of its own."
-        self._down(why, state="taken-over")
-        self._schedule(verdict.delay)
-        self._owner.on_taken_over(why)
+            self._judge(after_failure(self._memory.standing, failure, chance()), failure)
 
     def _judge(self, verdict: Verdict, failure: Failure) -> None:
         if verdict.taken_over:
             told = (
-                f"{verdict.standing.brief} connections in a row came up as {self._client_id} and were hung up on "
-                "within seconds, as when another client connects with the same id"
+                f"{verdict.standing.brief} connections in a row came up as {self._memory.client_id} and were hung up "
+                "on within seconds, as when another client connects with the same id"
             )
             self._lost_to_another(verdict, told, guessed=True)
         else:
-            self._standing, self._rival = verdict.standing, ""
-            self.outage = self.outage or failure.kind is FailureClass.NETWORK
+            outage = self._memory.outage or failure.kind is FailureClass.NETWORK
+            self._memory = replace(self._memory, standing=verdict.standing, rival="", outage=outage)
             self._down(f"{failure.message} Next try in {_delay(verdict.delay)}.")
             self._schedule(verdict.delay)
         if verdict.suspicion:
-            self._owner.on_suspicion()
+            self._calls.suspected()
         if verdict.doubt:
-            self._owner.on_doubt(failure)
+            self._calls.doubted(failure)
 
-    def _down(self, why: str, state: str = "down") -> None:
-        self.state, self.why = state, why
-        self._owner.on_disconnected(why)
+    def _lost_to_another(self, verdict: Verdict, told: str, *, guessed: bool) -> None:
+        rival = f"{told}; every client needs an id of its own."
+        self._memory = replace(self._memory, standing=verdict.standing, rival=rival, guessed=guessed)
+        why = f"{told}, so this one keeps away for {_delay(verdict.delay)}; every client needs an id of its own."
+        self._down(why, SessionState.TAKEN_OVER)
+        self._schedule(verdict.delay)
+        self._calls.taken_over(why)
+
+    def _down(self, why: str, state: SessionState = SessionState.DOWN) -> None:
+        self._become(state, why)
+        self._calls.disconnected(why)
+
+    def _become(self, state: SessionState, why: str = "", since: float | None = None) -> None:
+        since = self._status.since if since is None else since
+        self._status = replace(self._status, state=state, why=why, since=since)
 
 
 def _delay(seconds: float) -> str:

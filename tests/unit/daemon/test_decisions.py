@@ -28,6 +28,7 @@ from agent.core.worker_protocol import Do, Order
 from agent.daemon.app import Daemon
 from agent.daemon.control_socket import Client, Request
 from agent.daemon.credential_watch import HALF
+from agent.daemon.session import SessionState, SessionStatus
 from agent.dependants.report_file import REPORT
 from agent.errors import RefusedError
 from agent.sandbox.simulator import SimulatedClock
@@ -144,6 +145,11 @@ class House:
         before = len(self.orders)
         self.daemon.consider()
         return self.orders[before:]
+
+    def stand(self, *, rival: str = "", **status: Any) -> None:
+        """Let the session stand like this."""
+        self.daemon.session._status = SessionStatus(**status)
+        self.daemon.session._memory = replace(self.daemon.session._memory, rival=rival)
 
     def close(self) -> None:
         """Let go of what it holds."""
@@ -458,7 +464,7 @@ def test_trouble_with_the_disk_does_not_hold_the_ladder_back(house: House) -> No
     house.look()
     house.finish(error={"message": "No space left.", "hint": "", "exit": 1})
     assert house.look() == []
-    house.daemon.on_doubt(make.failure(FailureClass.NETWORK, "hung-up"))
+    house.daemon._on_doubt(make.failure(FailureClass.NETWORK, "hung-up"))
     assert [(order.do, order.origin) for order in house.look()] == [(Do.CLIMB, Origin.LADDER)]
 
 
@@ -495,7 +501,7 @@ def test_a_ladder_that_is_climbed_for_days_says_the_same_once(house: House, capf
     """The journal is not filled by a gateway that waits for its certificate to be activated again."""
     capfd.readouterr()
     for met in ("hung up", "hung up", "not authorised"):
-        house.daemon.on_doubt(make.failure(message="The broker hung up."))
+        house.daemon._on_doubt(make.failure(message="The broker hung up."))
         house.look()
         assert house.orders[-1].do is Do.CLIMB
         house.daemon._on_progress({"code": "ladder", "text": f"The current set is not accepted: {met}."})
@@ -530,9 +536,9 @@ def test_a_session_that_is_lost_on_probation_has_the_set_proven_once(house: Hous
     """Long before its turn; while that is ordered a second loss orders nothing more."""
     house.change(make.record(Phase.DEPLOYED, checked_at=NOW - 30 * SECOND))
     assert house.look() == []
-    house.daemon.session.generation = 7
-    house.daemon.on_suspicion()
-    house.daemon.on_suspicion()
+    house.stand(generation=7)
+    house.daemon._on_suspicion()
+    house.daemon._on_suspicion()
     assert [(order.do, order.doubt, order.hasten) for order in house.look()] == [(Do.GO_ON, True, False)]
     house.finish()
     assert house.look() == []
@@ -695,8 +701,8 @@ def test_a_session_that_is_lost_orders_no_proof_otherwise(
     """Of another set, or of one that is proven in a moment, or with nothing on probation: two doubts are needed."""
     if record is not None:
         house.change(record)
-    house.daemon.session.generation = generation
-    house.daemon.on_suspicion()
+    house.stand(generation=generation)
+    house.daemon._on_suspicion()
     assert house.look() == []
 
 
@@ -704,10 +710,10 @@ def test_repeated_doubts_hasten_no_proof_on_probation(house: House) -> None:
     """The first suspicion has brought it forward. A change that has put nothing in use may give way to another rung."""
     failure = failures.hung_up()
     house.change(make.record(Phase.DEPLOYED, prove_at=NOW, retry_at=NOW + 3 * SECOND, failure=failure))
-    house.daemon.on_doubt(failure)
+    house.daemon._on_doubt(failure)
     assert house.look() == []
     house.change(make.record(Phase.PREPARED, retry_at=NOW + HOUR, failure=failure))
-    house.daemon.on_doubt(failure)
+    house.daemon._on_doubt(failure)
     assert [order.do for order in house.look()] == [Do.CLIMB]
 
 
@@ -759,7 +765,7 @@ class Cottage(House):
         self.link = ListLink()
         self.daemon._dependants._due = 1e12  # they are not this story's
         self.daemon.session._link = cast("Link", self.link)
-        self.daemon.session.generation, self.daemon.session.state = 7, "up"
+        self.stand(generation=7, state=SessionState.UP)
         self.daemon.fleet.connected(cast("Link", self.link), make.THING)
 
     def leave_behind(self, *records: ChangeRecord) -> None:
@@ -1015,8 +1021,7 @@ RIVAL = "Another client connected as gw-0042; every client needs an id of its ow
 @pytest.fixture
 def contested(house: House) -> House:
     """Give a daemon that was cut off by another client with its id, and keeps away."""
-    house.daemon.session._rival, house.daemon.session.state = RIVAL, "taken-over"
-    house.daemon.session.why = f"{RIVAL} It keeps away."
+    house.stand(rival=RIVAL, state=SessionState.TAKEN_OVER, why=f"{RIVAL} It keeps away.")
     return house
 
 
@@ -1068,7 +1073,7 @@ def test_probation_makes_one_proof_instead_of_one_a_minute(contested: House) -> 
     assert isinstance(house.daemon.outlook.following(), Wait)
     house.clock.advance(minutes=5)
     assert [order.do for order in house.look()] == [Do.GO_ON]
-    house.daemon.session._rival = ""
+    house.stand(rival="")
     house.clock.advance(minutes=-5)
     before = len(house.orders)
     house.finish()
@@ -1081,9 +1086,9 @@ def test_a_rival_is_told_everywhere(contested: House, tmp_path: Path) -> None:
     contested.look()
     assert (daemon.status()["exit"], daemon.status()["health"]) == (1, [f"{RIVAL} It keeps away."])
     assert "iot_cert_client_id_contested 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
-    daemon.session.state, daemon.session._up_since = "up", monotonic()
+    contested.stand(rival=RIVAL, state=SessionState.UP, since=monotonic())
     assert (daemon.status()["exit"], daemon.status()["health"]) == (1, [RIVAL])
     assert shadow.report(daemon.status(), shadow.Wish())["clientIdContested"] is True
-    daemon.session._up_since -= STEADY
+    contested.stand(rival=RIVAL, state=SessionState.UP, since=monotonic() - STEADY)
     assert (daemon.status()["exit"], daemon.status()["health"]) == (0, [])
     assert shadow.report(daemon.status(), shadow.Wish())["clientIdContested"] is None

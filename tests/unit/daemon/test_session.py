@@ -10,7 +10,7 @@ import pytest
 from agent.core.failure import failures
 from agent.core.when.reconnect import STEADY
 from agent.daemon.loop import Loop
-from agent.daemon.session import Session
+from agent.daemon.session import Session, SessionCalls
 from support.fleet import HandClock
 
 if TYPE_CHECKING:
@@ -66,27 +66,23 @@ class Set:
 
 @dataclass
 class Diary:
-    """The owner of the session, and what it heard."""
+    """What the session told; of what its own status says only that it was told."""
 
     takeovers: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
 
-    def on_connected(self, _link: object) -> None:
-        """The session's own state says so, too."""
-
-    def on_disconnected(self, _why: str) -> None:
-        """The session's own state says so, too."""
-
-    def on_doubt(self, failure: Failure) -> None:
-        """Remember it."""
-        self.doubts.append(failure.code)
-
-    def on_suspicion(self) -> None:
-        """What is made of it is the daemon's business."""
-
-    def on_taken_over(self, why: str) -> None:
-        """Remember it."""
-        self.takeovers.append(why)
+    @property
+    def calls(self) -> SessionCalls:
+        """What the session calls."""
+        return SessionCalls(
+            recovered=lambda: self.events.append("recovered"),
+            connected=lambda _link: self.events.append("connected"),
+            disconnected=lambda _why: self.events.append("disconnected"),
+            doubted=lambda failure: self.doubts.append(failure.code),
+            suspected=lambda: self.events.append("suspected"),
+            taken_over=self.takeovers.append,
+        )
 
 
 class Scene:
@@ -98,7 +94,7 @@ class Scene:
         self.diary = Diary()
         self._link = link
         self.loop = Loop()
-        self.session = Session(self.loop, Connector(), self.diary, lambda: 0.5)  # type: ignore[arg-type]
+        self.session = Session(self.loop, Connector(), self.diary.calls, lambda: 0.5)  # type: ignore[arg-type]
         self.use("gw-0042")
 
     def use(self, client_id: str, generation: int = 1) -> None:
@@ -163,13 +159,15 @@ def test_three_brief_connections_make_it_keep_away(scene: Scene) -> None:
     """The broker gave no reason; the sentence says what was seen and what is needed, and the ladder was asked once."""
     for _ in range(2):
         scene.brief()
-        assert (scene.session.state, scene.session.contested) == ("down", "")
+        assert (scene.session.status.state, scene.session.contested) == ("down", "")
     scene.brief()
 
-    assert scene.session.state == "taken-over"
-    assert scene.diary.takeovers == [scene.session.why]
-    assert scene.session.why.startswith("3 connections in a row came up as gw-0042 and were hung up on within seconds")
-    assert "keeps away for" in scene.session.why
+    assert scene.session.status.state == "taken-over"
+    assert scene.diary.takeovers == [scene.session.status.why]
+    assert scene.session.status.why.startswith(
+        "3 connections in a row came up as gw-0042 and were hung up on within seconds"
+    )
+    assert "keeps away for" in scene.session.status.why
     assert scene.diary.doubts == ["hung-up"]
     assert scene.until_tried() >= 30
 
@@ -179,10 +177,10 @@ def test_it_stays_contested_until_a_connection_lasts(scene: Scene) -> None:
     for _ in range(3):
         scene.brief()
     scene.until_tried()
-    assert scene.session.state == "taken-over"
+    assert scene.session.status.state == "taken-over"
     scene.made[-1].come_up()
 
-    assert scene.session.state == "up"
+    assert scene.session.status.state == "up"
     assert scene.session.contested.endswith("every client needs an id of its own.")
     scene.pass_time(STEADY)
     assert scene.session.contested == ""
@@ -194,7 +192,7 @@ def test_a_takeover_that_the_broker_tells_of_is_believed_at_once(scene: Scene) -
     scene.made[-1].come_up()
     scene.made[-1].end(failures.lost("SESSION_TAKEN_OVER"), taken_over=True)
 
-    assert scene.session.state == "taken-over"
+    assert scene.session.status.state == "taken-over"
     assert scene.session.contested == "Another client connected as gw-0042; every client needs an id of its own."
     assert scene.diary.doubts == []
 
@@ -203,11 +201,11 @@ def test_news_of_the_network_ends_a_wait_for_a_rival_that_was_only_concluded(sce
     """A path that comes and goes looks the same; what the broker has told stands, whatever the network does."""
     for _ in range(3):
         scene.brief()
-    scene.session.hurry()
+    scene.session.retry_soon()
     assert scene.until_tried() < 4
     scene.made[-1].come_up()
     scene.made[-1].end(failures.lost("SESSION_TAKEN_OVER"), taken_over=True)
-    scene.session.hurry()
+    scene.session.retry_soon()
     assert scene.until_tried() >= 30
 
 
@@ -218,7 +216,7 @@ def test_a_refusal_after_a_takeover_is_looked_into(scene: Scene) -> None:
     scene.until_tried()
     scene.made[-1].end(failures.hung_up())
 
-    assert (scene.session.state, scene.session.contested) == ("down", "")
+    assert (scene.session.status.state, scene.session.contested) == ("down", "")
     assert scene.diary.doubts == ["hung-up"] * 2  # after the second and the fourth in a row
 
 
@@ -228,7 +226,7 @@ def test_under_another_client_id_the_rival_is_forgotten(scene: Scene) -> None:
         scene.brief()
     scene.session.use(None)
     scene.use("gw-0042-cert-agent")
-    assert (scene.session.state, scene.session.contested) == ("down", "")
+    assert (scene.session.status.state, scene.session.contested) == ("down", "")
     assert scene.until_tried() < 3
     assert scene.made[-1].client_id == "gw-0042-cert-agent"
     scene.made[-1].end(failures.hung_up())
@@ -244,3 +242,34 @@ def test_another_set_under_the_same_client_id_has_the_same_rival(scene: Scene) -
     scene.made[-1].come_up()
 
     assert scene.session.contested
+
+
+def test_a_network_that_is_back_is_told_once_and_before_the_connection(scene: Scene) -> None:
+    """What waits for the network is tried at once then; a refusal, or a second connection, is no such news."""
+    scene.until_tried()
+    scene.made[-1].end(failures.unreachable("127.0.0.1", 9, "no route to host"))
+    scene.until_tried()
+    scene.diary.events.clear()
+    scene.made[-1].come_up()
+    assert scene.diary.events == ["recovered", "connected"]
+    scene.pass_time(STEADY)
+    scene.made[-1].end(failures.connect_throttled("no room"))
+    scene.until_tried()
+    scene.diary.events.clear()
+    scene.made[-1].come_up()
+    assert scene.diary.events == ["connected"]
+
+
+def test_an_attempt_made_for_a_worker_that_connected_comes_sooner(scene: Scene) -> None:
+    """It was let in, so the wait after our own failures is over; one that did not connect changes nothing."""
+    for _ in range(6):
+        scene.until_tried()
+        scene.made[-1].end(failures.hung_up())
+    scene.session.suspend()
+    scene.session.resume(None)
+    scene.pass_time(5)
+    attempts = len(scene.made)
+    scene.session.suspend()
+    scene.session.resume(scene.clock.now)
+    scene.until_tried()
+    assert len(scene.made) == attempts + 1
