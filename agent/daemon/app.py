@@ -24,10 +24,10 @@ from agent.core.change.lifecycle import Phase
 from agent.core.change.verbs import Verb
 from agent.core.exit_codes import Exit, of_error
 from agent.core.failure.retry import Backoff
-from agent.core.report import jobs, journal_events
+from agent.core.report import journal_events
 from agent.core.report.status import events
 from agent.core.values import Kind, Origin
-from agent.core.when import retirement, schedule
+from agent.core.when import schedule
 from agent.core.when.reconnect import STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.control_socket import Control
@@ -35,7 +35,7 @@ from agent.daemon.control_verbs import Desk
 from agent.daemon.credential_watch import HALF, Hands
 from agent.daemon.dependants import Dependants
 from agent.daemon.facts import Outlook
-from agent.daemon.fleet import Fleet
+from agent.daemon.fleet import Fleet, FleetCalls
 from agent.daemon.inbox_watch import Inbox
 from agent.daemon.loop import Loop
 from agent.daemon.session import Session, SessionCalls, SessionState
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.config import Config
-    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.failure.failure import Failure
     from agent.core.when.schedule import Pause, Suggestion
     from agent.daemon.control_socket import Client
@@ -115,14 +114,13 @@ class Daemon:
         self.control = Control(self.loop, self.desk.handle, self._role, exit_of=lambda error: int(of_error(error)))
         self._chance = chance
         self.session = Session(self.loop, self._connector(), self._session_calls(), self._chance)
-        self.fleet = Fleet(self.loop, self, self._chance)
+        self.fleet = Fleet(self.loop, self.outlook, self._fleet_calls(), self._chance)
         self._inbox = Inbox(self.loop, self.consider)
         self._hands = Hands(self.loop, self.consider)
         self._dependants = Dependants(self.loop, start_worker, self._chance, self.consider)
         self._clock_watch = open_clock_watch()
         self._uplink = open_uplink()
         self._told, self._climbed = set[str](), set[str]()
-        self._hurried: dict[str, bool] = {}
         self._publisher = Publisher(config.runtime_dir)
         self._state_lock = locks.LifeLock(config.state_dir / locks.DAEMON)
         self._unlocked = ""
@@ -139,6 +137,19 @@ class Daemon:
             doubted=self._on_doubt,
             suspected=self._on_suspicion,
             taken_over=lambda why: self._tell(journal_events.Event.TAKEN_OVER, why),
+        )
+
+    def _fleet_calls(self) -> FleetCalls:
+        return FleetCalls(
+            session=lambda: self.session.status,
+            status=self.status,
+            begin=self._begin_for_job,
+            withdraw=self._withdraw,
+            suggest=self._on_suggestion,
+            retired=lambda due: self.submit(Order(do=Do.NOTE_RETIRED, change=due.change, orderly=True)),
+            not_retired=self._on_not_retired,
+            all_retired=self.desk.retired,
+            log=self._tell,
         )
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -464,7 +475,7 @@ class Daemon:
         if not (error and error.get("busy")):  # whoever has the store connects with the client id, too
             self.session.use(self.outlook.current())
             self.session.resume(end.get("connected_at"))
-        self.fleet.review()
+        self.fleet.jobs.review()
         if self._stopping:
             self._say_goodbye()
             return
@@ -487,7 +498,7 @@ class Daemon:
         self._tell(event, str(error["message"]))
         if order.order:
             self._fleet_orders.pop(order.order, None)
-            self.fleet.refuse(order.order, "refused", str(error["message"]))
+            self.fleet.jobs.refuse(order.order, "refused", str(error["message"]))
         if client is not None:
             self.desk.failed(client, error)
 
@@ -528,11 +539,11 @@ class Daemon:
         if order.do is not Do.DOWNLOAD:
             return
         if not refused:
-            self.fleet.done(order.order, str(told["message"]))
+            self.fleet.jobs.done(order.order, str(told["message"]))
         elif told.get("passing"):
-            self.fleet.postpone(order.order, str(told["message"]))
+            self.fleet.jobs.postpone(order.order, str(told["message"]))
         else:
-            self.fleet.refuse(order.order, str(told["code"]), str(told["message"]))
+            self.fleet.jobs.refuse(order.order, str(told["code"]), str(told["message"]))
 
     def _tell_dropped(self, client: Client | None, text: str | None) -> None:
         """Tell who asked for it that a certificate is not asked to be retired any more."""
@@ -548,7 +559,7 @@ class Daemon:
         elif "examination" in end:
             self.desk.ended({"event": "examination", "lines": end["examination"], "exit": int(Exit.DONE)})
         elif order.do is Do.NOTE_RETIRED:
-            self._conclude_retiring()
+            self.fleet.retirements.conclude()
         elif end.get("repeats"):
             has = {"change": end["repeats"], "current": self.outlook.generation, "repeated": True}
             self.desk.ended({"event": "outcome", **has, "exit": int(Exit.DONE)})
@@ -590,7 +601,7 @@ class Daemon:
             if chosen is not None:
                 self._start(*chosen)
             else:
-                self._retire_due()
+                self.fleet.retirements.consider()
                 self._look_after_dependants()
                 self._sleep()
         self._publish()
@@ -664,7 +675,7 @@ class Daemon:
             instants.append(plan.at)
         instants += [item.due for item in self.outlook.retirements()]
         seconds = [(at - now).total_seconds() for at in instants if at > now]
-        again = self.fleet.next_retirement()
+        again = self.fleet.retirements.next_try()
         seconds += [again] if again is not None else []
         holds = (self._busy_until, self._hold_until, self._climb_at)
         seconds += [until - monotonic() for until in holds if until > monotonic()]
@@ -700,102 +711,29 @@ class Daemon:
 
     # -- the fleet -------------------------------------------------------------------------------------------------
 
-    def record_for(self, order: str) -> ChangeRecord | None:
-        """See `agent.daemon.fleet.Gateway`."""
-        return jobs.find(order, self.outlook.change, self.outlook.history)
-
-    def waits_for(self, record: ChangeRecord) -> tuple[str, datetime | None]:
-        """See `agent.daemon.fleet.Gateway`."""
-        action = self.outlook.following() if record is self.outlook.change else None
-        return (action.why, action.until) if isinstance(action, Wait) else ("", None)
-
-    def begin_for(self, kind: Kind, order: str, reason: str) -> None:
-        """See `agent.daemon.fleet.Gateway`."""
-        self._fleet_orders[order] = Order(do=Do.BEGIN, kind=kind, origin=Origin.JOB, reason=reason, order=order)
+    def _begin_for_job(self, order: Order) -> None:
+        self._fleet_orders[order.order] = order
         self.loop.post(self.consider)
 
-    def download_for(self, wanted: jobs.Download, order: str, reason: str) -> None:
-        """See `agent.daemon.fleet.Gateway`."""
-        self._fleet_orders[order] = Order(
-            do=Do.DOWNLOAD, origin=Origin.JOB, reason=reason, order=order, url=wanted.url, digest=wanted.digest
-        )
-        self.loop.post(self.consider)
-
-    def withdraw(self, order: str) -> None:
-        """See `agent.daemon.fleet.Gateway`."""
+    def _withdraw(self, order: str) -> None:
         self._fleet_orders.pop(order, None)
 
-    def suggestion_applies(self, suggestion: Suggestion) -> bool:
-        """See `agent.daemon.fleet.Gateway`."""
-        subject = self.outlook.subject()
-        return subject is None or schedule.applies(suggestion, subject, schedule.past_of(self.outlook.history))
-
-    def suggest(self, suggestion: Suggestion | None) -> None:
-        """See `agent.daemon.fleet.Gateway`."""
+    def _on_suggestion(self, suggestion: Suggestion | None) -> None:
         if suggestion != self.outlook.suggestion:
             self.outlook.suggestion = suggestion
             self.loop.post(self.consider)
 
-    def _retire_due(self) -> None:
-        """Ask for retirements, over the current set's own session and with nothing else in flight."""
-        settled = (
-            self.outlook.change is None
-            and self.session.status.generation == self.outlook.generation
-            and self.outlook.reading().believable
-        )
-        if not settled or self.session.status.state is not SessionState.UP:
-            return
-        for due in self.outlook.retirements():
-            if self._may_be_retired(due) and self.fleet.retire(due):
-                return
-        self._conclude_retiring()
-
-    def _may_be_retired(self, due: retirement.Retirement) -> bool:
-        """Whether it is time for one, and nothing uses it; a person's word goes over the grace, or over both."""
-        hurried, over = due.certificate_id in self._hurried, self._hurried.get(due.certificate_id, False)
-        return (hurried or due.due <= self.outlook.now()) and (over or not due.waits_for)
-
     def retire_now(self, *, over: bool) -> int:
         """See `agent.daemon.control_verbs.Daemon`."""
-        if not self.outlook.config.rotation.retire:
-            raise retirement.not_asked_for()
-        found = [item for item in self.outlook.retirements() if over or not item.waits_for]
-        if found and self.session.status.state in {SessionState.DOWN, SessionState.TAKEN_OVER}:
-            raise AgentError(f"There is no connection to ask over: {self.session.status.why}", hint="Try again later.")
-        self._hurried |= {item.certificate_id: over for item in found}
-        self.fleet.forgive()
+        found = self.fleet.retirements.order_all(over=over)
         self.loop.post(self.consider)
-        return len(found)
+        return found
 
-    def _conclude_retiring(self) -> None:
-        """Tell who waits for it when nothing is left that is to be retired at once."""
-        if self._hurried:
-            left = {item.certificate_id for item in self.outlook.retirements() if self._may_be_retired(item)}
-            self._hurried = {name: over for name, over in self._hurried.items() if name in left}
-        if not self._hurried:
-            self.desk.retired()
-
-    def retired(self, due: retirement.Retirement) -> None:
-        """See `agent.daemon.fleet.Gateway`."""
-        self.submit(Order(do=Do.NOTE_RETIRED, change=due.change, orderly=True))
-
-    def not_retired(self, due: retirement.Retirement, text: str, *, refused: bool) -> None:
-        """See `agent.daemon.fleet.Gateway`."""
-        if refused:
-            self._hurried.pop(due.certificate_id, None)
-        else:
-            self._hurried.clear()  # the next one would have to wait as long, and for the same
-        self.desk.not_retired(
-            f"{due.certificate_id[: retirement.SHOWN_ID]} is not retired: {text}",
-            Exit.REFUSED if refused else Exit.UNAVAILABLE,
-        )
+    def _on_not_retired(self, text: str, code: Exit) -> None:
+        self.desk.not_retired(text, code)
         self.consider()
 
     # -- telling ---------------------------------------------------------------------------------------------------
-
-    def tell(self, event: str, text: str, **fields: Any) -> None:
-        """See `agent.daemon.fleet.Gateway`."""
-        self._tell(journal_events.Event(event), text, **fields)
 
     def _tell(self, event: journal_events.Event, text: str, **fields: Any) -> None:
         change = self.outlook.change
@@ -820,7 +758,7 @@ class Daemon:
             stuck=self._stuck,
             unseen=self._unseen,
             configuration_refused=self._refused_configuration,
-            answers=retirement.Answers(refused=self.fleet.refused, unanswered=self.fleet.unanswered),
+            answers=self.fleet.retirements.answers,
             unserved=self._dependants.problem,
         )
 

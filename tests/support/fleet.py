@@ -1,4 +1,4 @@
-"""The fleet's side: a daemon as the cloud sees it, a link and a gateway made of lists, and malformed messages."""
+"""The fleet's side: a daemon as the cloud sees it, and malformed messages."""
 
 from __future__ import annotations
 
@@ -8,28 +8,15 @@ import re
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from agent.core.change.lifecycle import ChangeRecord, Issued, Phase
-from agent.core.failure import failures
-from agent.core.report.journal_events import Event
-from agent.core.values import Kind, Origin
-from agent.daemon.fleet import Fleet
-from agent.daemon.loop import Loop
-from agent.errors import CloudError
 from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
 from support.gateway import COMMAND, Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from agent.core.failure.failure import Failure
-    from agent.core.report.jobs import Download
-    from agent.core.when.retirement import Retirement
-    from agent.core.when.schedule import Suggestion
-    from agent.iotcore.async_client import Link
     from agent.sandbox.answers import Answer
     from agent.sandbox.cloud import Cloud, Entry, Request
     from agent.sandbox.jobs import Execution, JobStatus
@@ -264,193 +251,6 @@ class Site:
         return reported
 
 
-# -- a link, a gateway and a clock -------------------------------------------------------------------------------------
-
-
-class HandClock:
-    """Monotonic time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now
-
-
-@dataclass
-class Asked:
-    """One request over the link."""
-
-    operation: str
-    topic: str
-    body: Mapping[str, Any]
-    done: Callable[[str, bytes], None]
-    failed: Callable[[Failure], None]
-    open: bool = True
-
-
-class ListLink:
-    """A link whose answers the test gives. As with the real one, each request is answered once at most.
-
-    Attributes:
-        up: As the session's owner looks at it.
-    """
-
-    up = True
-
-    def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        self.heard: dict[str, Callable[[bytes], None]] = {}
-
-    def request(
-        self,
-        operation: str,
-        topic: str,
-        body: Mapping[str, Any],
-        done: Callable[[str, bytes], None],
-        failed: Callable[[Failure], None],
-    ) -> None:
-        """Keep a request; what cannot be encoded cannot be sent."""
-        json.dumps(body, allow_nan=False).encode()
-        self.asked.append(Asked(operation, topic, body, done, failed))
-
-    def listen(self, topic: str, heard: Callable[[bytes], None]) -> None:
-        """Keep whoever listens."""
-        self.heard[topic] = heard
-
-    def open(self, end: str = "") -> list[Asked]:
-        """Return the requests to topics with this end that are not answered yet."""
-        return [asked for asked in self.asked if asked.open and asked.topic.endswith(end)]
-
-    def all(self, end: str) -> list[Asked]:
-        """Return all requests to topics with this end."""
-        return [asked for asked in self.asked if asked.topic.endswith(end)]
-
-    def take(self, end: str) -> Asked:
-        """Return the oldest open request to such a topic; nobody answers it any more."""
-        asked = self.open(end)[0]
-        asked.open = False
-        return asked
-
-    def answer(self, end: str, payload: Mapping[str, Any] | bytes, verdict: str = "accepted") -> Mapping[str, Any]:
-        """Answer the oldest open request to such a topic and return what it had asked."""
-        asked = self.take(end)
-        data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        try:
-            asked.done(f"{asked.topic}/{verdict}", data)
-        except CloudError as error:
-            asked.failed(error.failure)
-        return asked.body
-
-    def refuse(self, end: str, code: str | int, message: str = "no") -> None:
-        """Refuse the oldest open request to such a topic."""
-        self.answer(end, {"code": code, "message": message}, "rejected")
-
-    def lose(self, end: str) -> None:
-        """Let the oldest open request to such a topic time out."""
-        asked = self.take(end)
-        asked.failed(failures.no_reply(asked.operation))
-
-    def say(self, topic: str, payload: Mapping[str, Any] | bytes) -> None:
-        """Have the cloud say something."""
-        self.heard[topic](payload if isinstance(payload, bytes) else json.dumps(payload).encode())
-
-
-@dataclass
-class ListGateway:
-    """A gateway that notes what it is to do, and knows what the test tells it."""
-
-    document: dict[str, Any] = field(default_factory=lambda: {"version": "1", "exit": 0, "health": []})
-    records: dict[str, ChangeRecord] = field(default_factory=dict)
-    waits: tuple[str, Any] = ("", None)
-    not_before: datetime = datetime(2027, 1, 1, tzinfo=UTC)
-    begun: list[tuple[Kind, str, str]] = field(default_factory=list)
-    downloads: list[tuple[Download, str, str]] = field(default_factory=list)
-    withdrawn: list[str] = field(default_factory=list)
-    suggested: list[Suggestion | None] = field(default_factory=list)
-    retirements: list[str] = field(default_factory=list)
-    refusals: list[str] = field(default_factory=list)
-    silences: list[str] = field(default_factory=list)
-    told: list[tuple[Event, str]] = field(default_factory=list)
-
-    def record_for(self, order: str) -> ChangeRecord | None:
-        """See `agent.daemon.fleet.Gateway`, also for the others."""
-        return self.records.get(order)
-
-    def waits_for(self, record: ChangeRecord) -> tuple[str, Any]:
-        """Return what the test has set."""
-        return ("", None) if record.phase.ended else self.waits
-
-    def begin_for(self, kind: Kind, order: str, reason: str) -> None:
-        """Note it."""
-        self.begun.append((kind, order, reason))
-
-    def download_for(self, wanted: Download, order: str, reason: str) -> None:
-        """Note it."""
-        self.downloads.append((wanted, order, reason))
-
-    def withdraw(self, order: str) -> None:
-        """Note it."""
-        self.withdrawn.append(order)
-
-    def suggestion_applies(self, suggestion: Suggestion) -> bool:
-        """Compare with the certificate's beginning."""
-        return self.not_before < suggestion.opens_at
-
-    def suggest(self, suggestion: Suggestion | None) -> None:
-        """Note it."""
-        self.suggested.append(suggestion)
-
-    def status(self) -> Mapping[str, Any]:
-        """Return what the test has set."""
-        return self.document
-
-    def retired(self, due: Retirement) -> None:
-        """Note it."""
-        self.retirements.append(due.certificate_id)
-
-    def not_retired(self, due: Retirement, text: str, *, refused: bool) -> None:
-        """Note it."""
-        (self.refusals if refused else self.silences).append(f"{due.certificate_id}: {text}")
-
-    def tell(self, event: str, text: str, **fields: Any) -> None:
-        """Note it under its name in the catalogue."""
-        assert not fields
-        self.told.append((Event(event), text))
-
-
-class Office:
-    """A `Fleet` with all that it needs: the real loop, which the test turns, and lists for the rest."""
-
-    def __init__(self, clock: HandClock) -> None:
-        self.clock = clock
-        self.loop = Loop()
-        self.gateway = ListGateway()
-        self.link = ListLink()
-        self.fleet = Fleet(self.loop, self.gateway, lambda: 0.5)
-
-    def connect(self) -> None:
-        """Give it a new link."""
-        self.link = ListLink()
-        self.fleet.connected(cast("Link", self.link), THING)
-
-    def turn(self) -> None:
-        """Let the loop see to what is due, without waiting for more."""
-        self.loop.post(lambda: None)
-        self.loop.turn()
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        self.clock.now += seconds
-        self.turn()
-
-    def begin(self, job_id: str, document: object, *, number: int = 1, version: int = 1) -> None:
-        """Have the cloud queue a job and describe it; the list must have been asked for."""
-        self.link.answer("/jobs/get", listed((job_id, number, version)))
-        self.link.answer(f"/{job_id}/get", described(job_id, document, number=number, version=version))
-
-
 def listed(*executions: tuple[str, int, int]) -> dict[str, Any]:
     """Return a list of pending executions, each by job, number and version."""
     return {"inProgressJobs": [], "queuedJobs": [_summary(*execution) for execution in executions], "timestamp": 1}
@@ -465,26 +265,6 @@ def described(job_id: str, document: object, *, number: int = 1, version: int = 
 def _summary(job_id: str, number: int, version: int) -> dict[str, Any]:
     times = {"queuedAt": 1, "lastUpdatedAt": 1}
     return {"jobId": job_id, "executionNumber": number, "versionNumber": version, **times}
-
-
-def change(order: str, phase: Phase, failure: Failure | None = None) -> ChangeRecord:
-    """Return the record of a rotation that an execution ordered."""
-    at = datetime(2027, 3, 1, tzinfo=UTC)
-    issued = Issued(certificate_pem="", certificate_id="c" * 64, token="", at=at)
-    return ChangeRecord(
-        id="abc123",
-        kind=Kind.ROTATE,
-        origin=Origin.JOB,
-        reason="job",
-        generation=7,
-        base=6,
-        phase=phase,
-        planned_at=at,
-        entered_at=at,
-        issued=issued,
-        failure=failure,
-        order=order,
-    )
 
 
 # -- malformed messages ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from agent.daemon.credential_watch import HALF, SETTLE, Hands
 from agent.daemon.loop import Loop
-from support.fleet import HandClock
+from support.office import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -36,8 +36,8 @@ from agent.store import durable, fingerprints, reserve
 from agent.system.clock import monotonic
 from agent.system.peers import Role
 from support import make
-from support.fleet import ListLink
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
+from support.office import ListLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,6 +145,10 @@ class House:
         before = len(self.orders)
         self.daemon.consider()
         return self.orders[before:]
+
+    def job(self, order: str, kind: Kind = Kind.ROTATE) -> None:
+        """Let an execution order a change."""
+        self.daemon._begin_for_job(Order(do=Do.BEGIN, kind=kind, origin=Origin.JOB, reason="a test", order=order))
 
     def stand(self, *, rival: str = "", **status: Any) -> None:
         """Let the session stand like this."""
@@ -292,10 +296,10 @@ def test_an_order_that_fails_is_not_repeated_at_once(house: House) -> None:
 def test_an_order_of_the_fleets_that_is_refused_holds_no_other_up(house: House) -> None:
     """Its job is told, and the next one is begun at once: only what the daemon does by itself is put off by failing."""
     for number in range(4):
-        house.daemon.begin_for(Kind.ROLLBACK, f"job:{number}:1", "a test")
+        house.job(f"job:{number}:1", Kind.ROLLBACK)
         assert [order.order for order in house.look()] == [f"job:{number}:1"]
         house.finish(error={"message": "There is no previous generation.", "hint": "", "exit": 4})
-    house.daemon.begin_for(Kind.ROTATE, "job:9:1", "a test")
+    house.job("job:9:1")
     assert [order.order for order in house.look()] == ["job:9:1"]
 
 
@@ -470,7 +474,9 @@ def test_trouble_with_the_disk_does_not_hold_the_ladder_back(house: House) -> No
 
 def test_a_suggested_window_moves_the_rotation(house: House) -> None:
     """And the change answers to whoever suggested it."""
-    house.daemon.suggest(Suggestion(opens_at=NOW - HOUR, closes_at=NOW + HOUR / 2, source="job 7", order="job:7:1"))
+    house.daemon._on_suggestion(
+        Suggestion(opens_at=NOW - HOUR, closes_at=NOW + HOUR / 2, source="job 7", order="job:7:1")
+    )
     begun = house.look()
     assert [(order.origin, order.order) for order in begun] == [(Origin.JOB, "job:7:1")]
 

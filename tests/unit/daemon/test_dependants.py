@@ -13,8 +13,8 @@ from agent.core.dependants import Hooks, Report, Step, Unit, encode_report
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.dependants import EVERY, Dependants
 from agent.dependants.report_file import REPORT
-from support.fleet import HandClock
 from support.make import NOW
+from support.office import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 
 from agent.daemon.inbox_watch import AGAIN, QUIET, Inbox
 from agent.daemon.loop import Loop
-from support.fleet import HandClock
+from support.office import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from agent.core.failure import failures
 from agent.core.when.reconnect import STEADY
 from agent.daemon.loop import Loop
 from agent.daemon.session import Session, SessionCalls
-from support.fleet import HandClock
+from support.office import HandClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,135 @@
+"""Asks AWS IoT Core over whatever link is up, and listens there.
+
+What is answered is checked before it is handed on, and what is not answered is told to the log once. It refuses to ask
+the same question twice at a time: a flood of messages to a gateway must not become a flood of requests to the cloud.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.core.aws.replies import check_accepted
+from agent.core.failure import failures
+from agent.core.jsonio import PlainError
+from agent.core.report.journal_events import Event
+from agent.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.core.failure.failure import Failure
+    from agent.iotcore.async_client import Link
+
+    Log = Callable[[Event, str], None]
+
+ASK_AGAIN = 30.0  # seconds, at least, before what was not answered is asked for again
+_SPREAD = 3.0  # times that, at most, on top of it: the cloud may be throttling a whole fleet
+
+
+def again_after(chance: float) -> float:
+    """Return the seconds before what was not answered is asked for again; `chance` is a number in [0, 1)."""
+    return ASK_AGAIN * (1 + _SPREAD * chance)
+
+
+def is_missing(failure: Failure) -> bool:
+    """Whether what was asked for does not exist: an answer, and no trouble."""
+    return failure.code == "missing"
+
+
+class CloudRequests:
+    """Requests over the link that is up, if one is."""
+
+    def __init__(self, log: Log) -> None:
+        """Ask for nothing yet.
+
+        Args:
+            log: Takes what is to stand in the journal.
+        """
+        self._log = log
+        self._link: Link | None = None
+        self._thing = ""
+        self._under_way: set[str] = set()
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a link to ask over."""
+        return self._link is not None
+
+    @property
+    def thing(self) -> str:
+        """The name of the thing that the link speaks for."""
+        return self._thing
+
+    def connected(self, link: Link, thing: str) -> None:
+        """Ask over this link from now on; what was asked over another one is not answered any more."""
+        self._link, self._thing = link, thing
+        self._under_way.clear()
+
+    def disconnected(self) -> None:
+        """Ask for nothing before there is another link."""
+        self._link = None
+
+    def listen(self, topic: str, heard: Callable[[bytes], None]) -> None:
+        """Have the messages of a topic handed over for as long as the link lasts."""
+        if self._link is not None:
+            self._link.listen(topic, heard)
+
+    def ask(
+        self,
+        operation: str,
+        topic: str,
+        body: dict[str, Any],
+        done: Callable[[bytes], None],
+        failed: Callable[[Failure], None],
+    ) -> None:
+        """Ask for something; one of the two is called once, unless the link is over before or there is none.
+
+        Args:
+            operation: What is asked for, for people.
+            topic: Where to.
+            body: The request.
+            done: Takes the payload of an answer that accepts; a `PlainError` of its own counts as a failure.
+            failed: Takes the failure, which was told to the log.
+        """
+
+        def trouble(failure: Failure) -> None:
+            if not is_missing(failure):
+                self._log(Event.PROGRESS, failure.message)
+            failed(failure)
+
+        def answered(topic: str, payload: bytes) -> None:
+            try:
+                check_accepted(operation, topic, payload)
+                done(payload)
+            except CloudError as error:
+                trouble(error.failure)
+            except PlainError as error:
+                trouble(failures.garbled(operation, str(error)))
+
+        if self._link is not None:
+            self._link.request(operation, topic, body, answered, trouble)
+
+    def ask_once(
+        self,
+        operation: str,
+        topic: str,
+        body: dict[str, Any],
+        done: Callable[[bytes], None],
+        failed: Callable[[Failure], None],
+    ) -> bool:
+        """Ask as `ask` does, unless the same question is under way; return whether it was asked."""
+        key = f"{topic} {body.get('executionNumber', '')}"  # a job redone is another question
+        if key in self._under_way or self._link is None:
+            return False
+
+        def answered(payload: bytes) -> None:
+            self._under_way.discard(key)
+            done(payload)
+
+        def trouble(failure: Failure) -> None:
+            self._under_way.discard(key)
+            failed(failure)
+
+        self._under_way.add(key)
+        self.ask(operation, topic, body, answered, trouble)
+        return True

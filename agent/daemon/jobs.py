@@ -1,0 +1,291 @@
+"""The executions of AWS IoT Jobs that are this agent's: asked for, taken, handed over, and answered.
+
+Everything that comes is hostile until parsed. Nothing is kept on disk: after each connect the cloud is asked again, and
+what became of an execution is in the history.
+
+Rules: an execution is acted on only after the cloud took our word that it is in progress, so that a job which was
+cancelled, or which another process of this thing took, is left alone. An answer is repeated until it is accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.core.aws import topics
+from agent.core.change.decide import Wait
+from agent.core.failure.failure import FailureClass
+from agent.core.report import jobs
+from agent.core.report.journal_events import Event
+from agent.core.values import Kind, Origin
+from agent.core.when import schedule
+from agent.core.worker_protocol import Do, Order
+from agent.daemon.cloud_requests import again_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.failure.failure import Failure
+    from agent.core.when.schedule import Suggestion
+    from agent.daemon.cloud_requests import CloudRequests
+    from agent.daemon.facts import Outlook
+    from agent.daemon.loop import Loop, Timer
+
+MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
+POSTPONED = 300.0  # seconds, at least, before what an execution waits for is looked at again
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCalls:
+    """What jobs have done, and whom they ask.
+
+    Attributes:
+        begin: Have a worker carry out what an execution orders, as soon as no change is in flight; `Jobs.review`
+            follows.
+        withdraw: An execution is gone: what it ordered is not begun any more. Takes `Execution.order`.
+        suggest: Take the window of an accepted execution into account; None when there is none.
+        digest: Return the digest of the status that a report answers with.
+        log: Write to the journal.
+    """
+
+    begin: Callable[[Order], None]
+    withdraw: Callable[[str], None]
+    suggest: Callable[[Suggestion | None], None]
+    digest: Callable[[], Mapping[str, Any]]
+    log: Callable[[Event, str], None]
+
+
+@dataclass
+class _Entry:
+    """One execution of ours.
+
+    Attributes:
+        execution: As it was described, with the version that the next update rests on.
+        order: What it wants.
+        sent: The last answer that was accepted.
+        accepted: Whether the cloud took our word that it is in progress.
+        begun: Whether it was handed over.
+        refusal: What ends it without a change.
+        waits: What it waits for, in words, or empty.
+        asking: Whether an update is under way.
+    """
+
+    execution: jobs.Execution
+    order: jobs.Order
+    sent: jobs.Answer | None = None
+    accepted: bool = False
+    begun: bool = False
+    refusal: jobs.Answer | None = None
+    waits: str = ""
+    asking: bool = False
+
+
+class Jobs:
+    """The executions of one thing."""
+
+    def __init__(
+        self, loop: Loop, requests: CloudRequests, facts: Outlook, calls: JobCalls, chance: Callable[[], float]
+    ) -> None:
+        """Know of no execution yet.
+
+        Args:
+            loop: Where to wait.
+            requests: How the cloud is asked.
+            facts: What is known of the gateway and its changes.
+            calls: What jobs have done.
+            chance: Draws a number in [0, 1).
+        """
+        self._loop = loop
+        self._requests = requests
+        self._facts = facts
+        self._calls = calls
+        self._chance = chance
+        self._known: dict[str, _Entry] = {}
+        self._foreign: dict[str, None] = {}
+        self._announced = False  # something new since the list was asked for
+        self._again: Timer | None = None
+
+    def connected(self) -> None:
+        """Ask for everything anew."""
+        self._announced = False
+        for entry in self._known.values():
+            entry.asking = False
+        self._requests.listen(topics.jobs_changed(self._requests.thing), lambda _: self._ask_pending())
+        self._ask_pending()
+
+    # -- what became of an execution, as a worker tells it ---------------------------------------------------------
+
+    def refuse(self, order: str, code: str, message: str) -> None:
+        """Tell the cloud that a change could not be begun."""
+        self._conclude(order, jobs.failed(code, message))
+
+    def done(self, order: str, message: str) -> None:
+        """Tell the cloud that there was nothing to change."""
+        self._conclude(order, jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(message=message)))
+
+    def _conclude(self, order: str, answer: jobs.Answer) -> None:
+        entry = self._known.get(order)
+        if entry is not None:
+            entry.refusal = answer
+            self.review()
+
+    def postpone(self, order: str, message: str) -> None:
+        """Tell the cloud what an execution waits for, and try it again after a while."""
+        entry = self._known.get(order)
+        if entry is not None:
+            entry.waits = message
+            self._loop.later(POSTPONED * (1 + self._chance()), lambda: self._begin_again(entry))
+            self.review()
+
+    def _begin_again(self, entry: _Entry) -> None:
+        if self._known.get(entry.execution.order) is entry:
+            entry.begun = False
+            self.review()
+
+    # -- which executions there are --------------------------------------------------------------------------------
+
+    def _ask_pending(self) -> None:
+        topic = topics.jobs_pending(self._requests.thing)
+        asked = self._requests.ask_once("GetPendingJobExecutions", topic, {}, self._on_pending, self._later)
+        self._announced = not asked
+
+    def _later(self, failure: Failure) -> None:
+        """What was not answered is asked for again; the cloud may be throttling a whole fleet."""
+        if self._announced and failure.kind is not FailureClass.THROTTLED:
+            self._ask_pending()
+            return
+        self._announced = False
+        if self._again is None or not self._again.pending:
+            self._again = self._loop.later(again_after(self._chance()), self._ask_pending)
+
+    def _on_pending(self, payload: bytes) -> None:
+        pending = jobs.read_pending(payload)
+        if self._announced:
+            self._ask_pending()
+        orders = {execution.order for execution in pending}
+        for order in [order for order in self._known if order not in orders]:
+            del self._known[order]  # it was cancelled, or it is done
+            self._calls.withdraw(order)
+        for execution in pending:
+            if execution.order in self._known or execution.order in self._foreign:
+                continue
+            topic = topics.job(self._requests.thing, execution.job_id)
+            body = {"executionNumber": execution.number, "includeJobDocument": True}
+            self._requests.ask_once("DescribeJobExecution", topic, body, self._on_execution, self._later)
+        self.review()
+
+    def _on_execution(self, payload: bytes) -> None:
+        execution = jobs.read_execution(payload)
+        if execution is None or execution.order in self._known:
+            return
+        order = jobs.read_order(execution)
+        if order is None:
+            self._foreign[execution.order] = None
+            if len(self._foreign) > MAX_FOREIGN:
+                del self._foreign[next(iter(self._foreign))]
+            return
+        if isinstance(order, jobs.Answer):
+            self._calls.log(Event.JOB_REJECTED, f"Job {execution.job_id}: {order.details['message']}")
+            entry = _Entry(execution, jobs.Order(operation=jobs.Operation.REPORT, reason=""), refusal=order)
+        else:
+            asks = f"Job {execution.job_id} asks to {order.operation}: {order.reason}."
+            self._calls.log(Event.JOB_ACCEPTED, asks)
+            entry = _Entry(execution, order)
+        self._known[execution.order] = entry
+        self.review()
+
+    # -- what is answered, and begun -------------------------------------------------------------------------------
+
+    def review(self) -> None:
+        """Bring the cloud up to date about every execution of ours, and begin what may be begun."""
+        for entry in list(self._known.values()):
+            self._review(entry)
+        windows = (entry.order.window for entry in self._known.values() if entry.accepted and self._is_ahead(entry))
+        self._calls.suggest(next(windows, None))
+
+    def _is_ahead(self, entry: _Entry) -> bool:
+        """Whether an execution's window is still to be used."""
+        return entry.order.window is not None and self._record(entry) is None
+
+    def _record(self, entry: _Entry) -> ChangeRecord | None:
+        """Return the change that an execution ordered, in flight or finished."""
+        return jobs.find(entry.execution.order, self._facts.change, self._facts.history)
+
+    def _review(self, entry: _Entry) -> None:
+        answer = self._answer(entry)
+        if answer != entry.sent or not entry.accepted:
+            self._update(entry, answer)
+        elif not entry.begun and entry.order.window is None and answer.status is jobs.Status.IN_PROGRESS:
+            entry.begun = True
+            self._calls.begin(_worker_order(entry))
+
+    def _answer(self, entry: _Entry) -> jobs.Answer:
+        record = self._record(entry)
+        if record is not None:
+            entry.begun = True
+            return jobs.answer_of(record, *self._waits_for(record))
+        if entry.refusal is not None:
+            return entry.refusal
+        if entry.order.operation is jobs.Operation.REPORT:
+            return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(**self._calls.digest()))
+        window = entry.order.window
+        if window is None:
+            return jobs.waiting(entry.waits or "The order is accepted and is carried out next.")
+        if self._applies(window):
+            return jobs.waiting(
+                f"Rotates between {window.opens_at:%Y-%m-%dT%H:%MZ} and {window.closes_at:%Y-%m-%dT%H:%MZ}."
+            )
+        message = "The certificate in use is newer than the window that was asked for."
+        return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(message=message))
+
+    def _waits_for(self, record: ChangeRecord) -> tuple[str, datetime | None]:
+        """Return why a change waits, and until when."""
+        action = self._facts.following() if record is self._facts.change else None
+        return (action.why, action.until) if isinstance(action, Wait) else ("", None)
+
+    def _applies(self, window: Suggestion) -> bool:
+        """Whether the certificate in use is older than a window."""
+        subject = self._facts.subject()
+        return subject is None or schedule.applies(window, subject, schedule.past_of(self._facts.history))
+
+    def _update(self, entry: _Entry, answer: jobs.Answer) -> None:
+        if entry.asking or not self._requests.up:
+            return
+        entry.asking = True
+        body = {
+            "status": answer.status,
+            "statusDetails": answer.details,
+            "expectedVersion": entry.execution.version,
+            "executionNumber": entry.execution.number,
+            "includeJobExecutionState": True,
+        }
+        topic = topics.job_update(self._requests.thing, entry.execution.job_id)
+        self._requests.ask("UpdateJobExecution", topic, body, lambda _: self._on_updated(entry, answer),
+                           lambda failure: self._on_not_updated(entry, failure))  # fmt: skip
+
+    def _on_updated(self, entry: _Entry, answer: jobs.Answer) -> None:
+        entry.asking, entry.accepted, entry.sent = False, True, answer
+        entry.execution = jobs.updated(entry.execution)
+        if answer.status is not jobs.Status.IN_PROGRESS:
+            self._calls.log(Event.JOB_DONE, f"Job {entry.execution.job_id} is {answer.status}.")
+            self._known.pop(entry.execution.order, None)
+        self.review()
+
+    def _on_not_updated(self, entry: _Entry, failure: Failure) -> None:
+        """Another process changed it, or the answer was lost: what is true is asked for again."""
+        self._known.pop(entry.execution.order, None)
+        self._later(failure)
+
+
+def _worker_order(entry: _Entry) -> Order:
+    """Return what a worker is to do for an execution."""
+    order, reason = entry.execution.order, f"job {entry.execution.job_id}: {entry.order.reason}"
+    wanted = entry.order.download
+    if wanted is not None:
+        return Order(
+            do=Do.DOWNLOAD, origin=Origin.JOB, reason=reason, order=order, url=wanted.url, digest=wanted.digest
+        )
+    kind = Kind.ROLLBACK if entry.order.operation is jobs.Operation.ROLLBACK else Kind.ROTATE
+    return Order(do=Do.BEGIN, kind=kind, origin=Origin.JOB, reason=reason, order=order)

@@ -1,0 +1,206 @@
+"""Asks the cloud to deactivate the certificates that were left behind, each once nothing rests on it any more.
+
+Rules:
+
+* One is asked for at a time, over the session of the current set, and with no change in flight.
+* A request that is refused, or not answered, is made again ever more seldom; so is one that costs the connection.
+* The order of a person goes over the grace, and over what other programs may use still if it says so.
+
+It owns the requests and what came of them. Which certificates were left behind `agent.core.when.retirement` says, and
+what was accepted a worker writes down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.core.aws import topics
+from agent.core.aws.replies import RETIRE
+from agent.core.exit_codes import Exit
+from agent.core.failure.retry import Backoff
+from agent.core.report.journal_events import Event
+from agent.core.when import retirement
+from agent.daemon.session import SessionState
+from agent.errors import AgentError
+from agent.system.clock import monotonic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.core.failure.failure import Failure
+    from agent.core.when.retirement import Answers, Retirement
+    from agent.daemon.cloud_requests import CloudRequests
+    from agent.daemon.facts import Outlook
+    from agent.daemon.session import SessionStatus
+
+_AGAIN = Backoff(base=60, cap=86_400, floor=30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetirementCalls:
+    """What is called when something happens.
+
+    Attributes:
+        accepted: The cloud deactivated a certificate, and a worker is to write that down; `Retirements.conclude`
+            follows.
+        failed: A request was refused, or not answered. Takes a sentence, and the exit code for a client that waits.
+        finished: Nothing is left that a person wanted retired.
+        log: Write to the journal.
+    """
+
+    accepted: Callable[[Retirement], None]
+    failed: Callable[[str, Exit], None]
+    finished: Callable[[], None]
+    log: Callable[[Event, str], None]
+
+
+@dataclass(frozen=True)
+class _Delay:
+    """How often the request for one certificate failed, and before when it is not made again (monotonic)."""
+
+    tries: int = 0
+    not_before: float = 0.0
+
+
+class Retirements:
+    """The retirements of one gateway."""
+
+    def __init__(
+        self,
+        requests: CloudRequests,
+        facts: Outlook,
+        session: Callable[[], SessionStatus],
+        calls: RetirementCalls,
+        chance: Callable[[], float],
+    ) -> None:
+        """Ask for none yet.
+
+        Args:
+            requests: How the cloud is asked.
+            facts: What is known of the gateway.
+            session: Returns how the session stands.
+            calls: What is called when something happens.
+            chance: Draws a number in [0, 1).
+        """
+        self._requests = requests
+        self._facts = facts
+        self._session = session
+        self._calls = calls
+        self._chance = chance
+        self._asked: str | None = None  # the certificate whose request is under way
+        self._delays: dict[str, _Delay] = {}
+        self._ordered: dict[str, bool] = {}  # by a person; whether also while other programs may use it
+        self._refused: dict[str, str] = {}
+        self._unanswered: dict[str, str] = {}
+
+    @property
+    def answers(self) -> Answers:
+        """What came of the requests so far."""
+        return retirement.Answers(refused=self._refused, unanswered=self._unanswered)
+
+    def connected(self) -> None:
+        """What was asked over another link is not answered any more."""
+        self._asked = None
+
+    def disconnected(self) -> None:
+        """Nothing can be asked for."""
+        if self._asked is not None:  # where that is what costs the connection, it must not cost every one
+            before = self._delays.get(self._asked, _Delay())
+            not_before = self._not_before(before.tries) if before.tries else 0.0
+            self._delays[self._asked] = _Delay(before.tries + 1, not_before)
+            self._asked = None
+
+    # -- what is due -----------------------------------------------------------------------------------------------
+
+    def consider(self) -> None:
+        """Ask for the next one that is due, with nothing else in flight."""
+        session = self._session()
+        if (
+            self._facts.change is not None
+            or session.generation != self._facts.generation
+            or not self._facts.reading().believable
+            or session.state is not SessionState.UP
+        ):
+            return
+        for item in self._facts.retirements():
+            if self._is_due(item) and self.ask(item):
+                return
+        self.conclude()
+
+    def _is_due(self, item: Retirement) -> bool:
+        """Whether it is time for one, and nothing uses it; a person's order goes over the grace, or over both."""
+        ordered, over = item.certificate_id in self._ordered, self._ordered.get(item.certificate_id, False)
+        return (ordered or item.due <= self._facts.now()) and (over or not item.waits_for)
+
+    def order_all(self, *, over: bool) -> int:
+        """Ask for the retirement of everything left behind, now; return how much that is.
+
+        Args:
+            over: Whether also that is asked for which other programs may use still.
+
+        Raises:
+            AgentError: It cannot be asked for.
+        """
+        if not self._facts.config.rotation.retire:
+            raise retirement.not_asked_for()
+        found = [item for item in self._facts.retirements() if over or not item.waits_for]
+        session = self._session()
+        if found and session.state in {SessionState.DOWN, SessionState.TAKEN_OVER}:
+            raise AgentError(f"There is no connection to ask over: {session.why}", hint="Try again later.")
+        self._ordered |= {item.certificate_id: over for item in found}
+        self._delays = {name: _Delay(delay.tries) for name, delay in self._delays.items()}
+        return len(found)
+
+    def conclude(self) -> None:
+        """Tell the person who waits for it when nothing is left that is to be retired at once."""
+        if self._ordered:
+            left = {item.certificate_id for item in self._facts.retirements() if self._is_due(item)}
+            self._ordered = {name: over for name, over in self._ordered.items() if name in left}
+        if not self._ordered:
+            self._calls.finished()
+
+    # -- one request -----------------------------------------------------------------------------------------------
+
+    def ask(self, item: Retirement) -> bool:
+        """Ask for a certificate to be deactivated, unless that was done a moment ago; return whether it was asked."""
+        delay = self._delays.get(item.certificate_id, _Delay())
+        if not self._requests.up or self._asked is not None or monotonic() < delay.not_before:
+            return False
+        self._asked = item.certificate_id
+        topic, body = topics.retire(self._requests.thing), {"certificateId": item.certificate_id}
+        self._requests.ask(
+            RETIRE, topic, body, lambda _: self._accepted(item), lambda failure: self._not_accepted(item, failure)
+        )
+        return True
+
+    def _accepted(self, item: Retirement) -> None:
+        self._asked = None
+        for told in (self._refused, self._unanswered):
+            told.pop(item.certificate_id, None)
+        self._calls.accepted(item)
+
+    def _not_accepted(self, item: Retirement, failure: Failure) -> None:
+        self._asked = None
+        name, shown, text = item.certificate_id, item.certificate_id[: retirement.SHOWN_ID], failure.message
+        tries = self._delays.get(name, _Delay()).tries + 1
+        self._delays[name] = _Delay(tries, self._not_before(tries))
+        refused = retirement.is_refusal(failure)
+        last, before = (self._refused, self._unanswered) if refused else (self._unanswered, self._refused)
+        last[name] = text
+        before.pop(name, None)
+        if refused:
+            self._calls.log(Event.RETIRE_REFUSED, f"{shown} is not retired: {text}")
+            self._ordered.pop(name, None)
+        else:
+            self._ordered.clear()  # the next one would have to wait as long, and for the same
+        self._calls.failed(f"{shown} is not retired: {text}", Exit.REFUSED if refused else Exit.UNAVAILABLE)
+
+    def _not_before(self, tries: int) -> float:
+        """Return when a retirement may be asked for again, by the monotonic clock."""
+        return monotonic() + _AGAIN.delay(tries, 0.5 + 0.5 * self._chance())
+
+    def next_try(self) -> float | None:
+        """Return the seconds until a request that failed may be made again."""
+        now = monotonic()
+        return min((delay.not_before - now for delay in self._delays.values() if delay.not_before > now), default=None)

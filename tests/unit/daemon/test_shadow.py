@@ -1,0 +1,134 @@
+"""The shadow: when it is written, and which wish of it is heard."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.core.report import shadow
+from support.fleet import DELTA, DOCUMENTS
+from support.office import (
+    GET_SHADOW,
+    PUT_SHADOW,
+    WINDOW,
+    Office,
+    suggested,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def wish(office: Office, delta: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Have the cloud tell of a new wish in each way that is listened to, and give the whole shadow if it is asked."""
+    messages: dict[str, Mapping[str, Any]] = {DELTA: {"state": delta}, DOCUMENTS: {"current": {"state": state}}}
+    for topic in set(messages) & set(office.link.heard):
+        office.link.say(topic, messages[topic])
+    office.wait(61)
+    for asked in office.link.open(GET_SHADOW):
+        office.link.answer(asked.topic, {"state": state, "version": 9})
+
+
+def test_the_shadow_is_written_when_it_differs_and_only_then(office: Office) -> None:
+    """What the cloud has already is not sent again, not even after another connect."""
+    office.gateway.document["current"] = {"generation": 3}
+    office.link.answer(GET_SHADOW, {"state": {}})
+    told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
+    assert told["generation"] == 3
+    office.connect()
+    stored = {name: value for name, value in told.items() if value is not None}
+    office.link.answer(GET_SHADOW, {"state": {"reported": {**stored, "somebody's": "else"}}})
+    office.wait(1_000)
+    assert not office.link.all(PUT_SHADOW)
+    office.gateway.document["current"] = {"generation": 4}
+    office.fleet.report()
+    assert len(office.link.open(PUT_SHADOW)) == 1
+
+
+def test_a_shadow_that_does_not_exist_is_made(office: Office) -> None:
+    """That there is none is an answer, and no trouble to tell of."""
+    office.link.refuse(GET_SHADOW, 404, "No shadow exists")
+    assert office.link.open(PUT_SHADOW)
+    assert not office.gateway.told
+
+
+def test_nothing_is_reported_before_the_cloud_has_said_what_it_has(office: Office) -> None:
+    """A reboot of the whole fleet must not be a write of the whole fleet."""
+    office.fleet.report()
+    assert not office.link.all(PUT_SHADOW)
+
+
+def test_the_shadow_is_written_once_a_minute_at_most_and_ends_up_right(office: Office) -> None:
+    """Ten changes in ten seconds are one report a minute later, with the last of them."""
+    office.link.answer(GET_SHADOW, {"state": {}})
+    office.link.answer(PUT_SHADOW, {"version": 1})
+    for number in range(10):
+        office.gateway.document["current"] = {"generation": number}
+        office.fleet.report()
+        office.wait(1)
+    assert len(office.link.all(PUT_SHADOW)) == 1
+    office.wait(49.0)
+    assert len(office.link.all(PUT_SHADOW)) == 1
+    office.wait(1.5)
+    assert office.link.answer(PUT_SHADOW, {"version": 2})["state"]["reported"]["generation"] == 9
+    office.wait(3_000)
+    office.fleet.report()
+    assert len(office.link.all(PUT_SHADOW)) == 2
+
+
+def test_a_report_that_was_lost_is_made_again_at_the_next_look(office: Office) -> None:
+    """A minute later at the earliest."""
+    office.link.answer(GET_SHADOW, {"state": {}})
+    office.link.lose(PUT_SHADOW)
+    office.fleet.report()
+    assert not office.link.open(PUT_SHADOW)
+    office.wait(61)
+    office.fleet.report()
+    assert office.link.open(PUT_SHADOW)
+
+
+def test_a_wish_is_echoed_and_nonsense_is_answered_with_the_reason(office: Office) -> None:
+    """The echo ends the delta; the reason stays until the wish makes sense."""
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}}})
+    told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
+    assert (told["renew"], told["wishRefused"]) == (WINDOW, None)
+    found = suggested(office)
+    assert found is not None
+    assert found.closes_at == datetime(2027, 5, 2, tzinfo=UTC)
+    wish(office, {"renew": "tonight"}, {"desired": {"renew": "tonight"}, "reported": {"renew": WINDOW}})
+    told = office.link.answer(PUT_SHADOW, {"version": 2})["state"]["reported"]
+    assert told["renew"] is None
+    assert "object" in told["wishRefused"]
+    assert suggested(office) is None
+
+
+def test_a_delta_about_something_else_is_nobodys_business(office: Office) -> None:
+    """The wish that is in force stays in force."""
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}}})
+    wish(office, {"colour": "red"}, {"desired": {"renew": WINDOW, "colour": "red"}, "reported": {"renew": WINDOW}})
+    assert suggested(office) is not None
+
+
+def test_a_delta_holds_only_what_differs_and_is_read_so(office: Office) -> None:
+    """When only the end of a reported window is moved, the delta names the end alone."""
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}, "reported": {"renew": WINDOW}}})
+    moved = {**WINDOW, "closes_at": "2027-05-03T00:00:00+00:00"}
+    state = {"desired": {"renew": moved}, "reported": {"renew": WINDOW}}
+    wish(office, {"renew": {"closes_at": moved["closes_at"]}}, state)
+    found = suggested(office)
+    assert found is not None
+    assert found.opens_at == datetime(2027, 5, 1, tzinfo=UTC)
+    assert found.closes_at == datetime(2027, 5, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("size", [100, 1_000, 3_000, 3_900, 8_000])
+def test_the_report_stays_small_whatever_is_wished_for(office: Office, size: int) -> None:
+    """A shadow has 8 KiB for desired and reported together: an echo without bound would end all reports."""
+    long = "ä" * 3_000
+    office.gateway.document |= {"health": [long] * 5, "last": {"failure": {"kind": "network", "message": long}}}
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": {**WINDOW, "note": "x" * size}}}})
+    told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
+    assert len(json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()) <= shadow.MAX_REPORT
