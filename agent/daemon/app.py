@@ -22,7 +22,7 @@ from agent.core.change.decide import Wait
 from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.change.verbs import Verb
-from agent.core.exit_codes import Exit, of_error
+from agent.core.exit_codes import Exit
 from agent.core.failure.retry import Backoff
 from agent.core.report import journal_events
 from agent.core.report.status import events
@@ -30,7 +30,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when import schedule
 from agent.core.when.reconnect import STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.control_socket import Control
+from agent.daemon.control_socket import ControlSocket
 from agent.daemon.control_verbs import Desk
 from agent.daemon.credential_watch import HALF, Hands
 from agent.daemon.dependants import Dependants
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.core.failure.failure import Failure
     from agent.core.when.schedule import Pause, Suggestion
-    from agent.daemon.control_socket import Client
+    from agent.daemon.control_client import Client
     from agent.daemon.loop import Timer
     from agent.daemon.workers import Running
     from agent.iotcore.async_client import Link
@@ -111,7 +111,7 @@ class Daemon:
         self.log = EventLog(self.outlook.clock)
         self.notifier = Notifier()
         self.desk = Desk(self)
-        self.control = Control(self.loop, self.desk.handle, self._role, exit_of=lambda error: int(of_error(error)))
+        self.control = ControlSocket(self.loop, self.desk.handle, self._role)
         self._chance = chance
         self.session = Session(self.loop, self._connector(), self._session_calls(), self._chance)
         self.fleet = Fleet(self.loop, self.outlook, self._fleet_calls(), self._chance)

@@ -6,7 +6,7 @@
     < {"event": "progress", ...}
     < {"event": "outcome", ..., "exit": 0}
 
-Anybody may connect; who it is, the kernel says, and what that allows is told by `agent.system.peers`. Nothing that a
+Any process may connect; the kernel says which it is, and `agent.system.peers` what that allows. Nothing that a
 client does, or leaves undone, stops or slows the daemon: it never waits for one, and time, bytes and clients have
 `Limits`. What breaks the rules gets one line that says so, as long as that costs nothing, and is then dropped.
 
@@ -21,12 +21,13 @@ import select
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import PlainError, decode, encode
+from agent.daemon.control_client import Client, ControlRequest, Limits, ServerContext, error_line
 from agent.errors import AgentError
 from agent.store.durable import TEMPORARY
 from agent.system.peers import Peer, Role, peer_of
@@ -34,13 +35,7 @@ from agent.system.peers import Peer, Role, peer_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.core.jsonio import Node
     from agent.daemon.loop import Loop
-
-    Call = Callable[[], None]
-
-# What programs that call the command learn; see `agent.core.exit_codes`.
-_USAGE, _REFUSED = 2, 4
 
 _BACKLOG = 128  # connections that the kernel keeps until they are accepted
 _ACCEPTED = 16  # a turn, so that a flood of them leaves time for the rest
@@ -57,208 +52,10 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What clients may cost.
-
-    Attributes:
-        clients: Connections at the same time.
-        reserved: How many of them only root and the daemon's own user get, so that nobody can lock them out.
-        per_uid: Connections of one user; root and the daemon's own user may use all.
-        request_bytes: The longest request, and the most that may come after it.
-        output_bytes: The most that may wait for a client to read it.
-        request_seconds: The time for the whole request, from the connection on.
-        idle_output_seconds: How long a client may read nothing while something waits for it.
-        pause_seconds: How long no connection is accepted after the system was out of descriptors.
-    """
-
-    clients: int = 32
-    reserved: int = 4
-    per_uid: int = 16
-    request_bytes: int = 16_384
-    output_bytes: int = 262_144
-    request_seconds: float = 5.0
-    idle_output_seconds: float = 30.0
-    pause_seconds: float = 1.0
-
-
 DEFAULT_LIMITS = Limits()
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a client wants.
-
-    Attributes:
-        verb: What to do.
-        node: The whole object, for the verb's arguments.
-    """
-
-    verb: str
-    node: Node
-
-
-@dataclass(frozen=True, kw_only=True)
-class _House:
-    """What all clients share. `take` is given a request's line; `left` the descriptor of a client that is gone."""
-
-    loop: Loop
-    limits: Limits
-    take: Callable[[Client, bytes], None]
-    left: Callable[[int], None]
-    hangups: select.epoll
-
-
-class Client:
-    """One connection.
-
-    Attributes:
-        peer: Who it is.
-        role: What they may do.
-    """
-
-    def __init__(self, house: _House, connection: socket.socket, peer: Peer, role: Role) -> None:
-        self.peer = peer
-        self.role = role
-        self._house = house
-        self._connection = connection
-        self._fd = connection.fileno()
-        self._input = bytearray()
-        self._strays: int | None = None  # bytes that came after the request; None before its end
-        self._output = bytearray()
-        self._deaf = False  # it has said that it will send nothing more
-        self._ending = False
-        self._open = True
-        self._gone: list[Call] = []
-        self._deadline = house.loop.later(house.limits.request_seconds, self._late)
-        house.loop.watch(self._fd, self._readable)
-
-    def send(self, message: dict[str, Any]) -> bool:
-        """Queue one line; false when the client is gone, which it also is once it has more waiting than the limit.
-
-        Neither this nor `end` makes the calls given to `on_gone` itself.
-        """
-        if self._ending or not self._open:
-            return False
-        line = encode(message) + b"\n"
-        if len(self._output) + len(line) > self._house.limits.output_bytes:
-            self.drop()
-        else:
-            self._queue(line)
-        return self._open
-
-    def end(self, message: dict[str, Any]) -> None:
-        """Queue the last line, and close once it is on its way; harmless when the client is gone."""
-        self._ending = self.send(message) or self._ending
-
-    def refuse(self, message: str, hint: str, code: int) -> None:
-        """Say why not, and close."""
-        self.end(_error(message, hint, code))
-
-    def on_gone(self, call: Call) -> None:
-        """Call soon after the connection is over, whichever side ended it, and also when it is over already."""
-        if self._open:
-            self._gone.append(call)
-        else:
-            self._house.loop.post(call)
-
-    def drop(self) -> None:
-        """Close at once; what was not sent is lost."""
-        if not self._open:
-            return
-        self._open = False
-        self._deadline.cancel()
-        self._house.loop.unwatch(self._fd)
-        if self._deaf:
-            self._house.hangups.unregister(self._fd)
-        self._connection.close()
-        self._house.left(self._fd)
-        self._input.clear()
-        self._output.clear()
-        while self._gone:
-            self._house.loop.post(self._gone.pop(0))
-
-    def flush(self) -> None:
-        """Send what the kernel takes without waiting."""
-        try:
-            sent = self._connection.send(self._output)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.drop()
-            return
-        del self._output[:sent]
-        self._deadline.cancel()
-        if self._output:
-            self._deadline = self._house.loop.later(self._house.limits.idle_output_seconds, self.drop)
-        elif self._ending:
-            self.drop()
-        else:
-            self._rest()
-
-    def _queue(self, line: bytes) -> None:
-        if not self._output:
-            self._deadline.cancel()
-            self._deadline = self._house.loop.later(self._house.limits.idle_output_seconds, self.drop)
-            self._house.loop.watch(self._fd, self.flush, write=True)
-        self._output += line
-
-    def _rest(self) -> None:
-        if self._deaf:  # it stays readable for ever and brings nothing: only its hanging up is news
-            self._house.loop.unwatch(self._fd)
-        else:
-            self._house.loop.watch(self._fd, self._readable)
-
-    def _late(self) -> None:
-        seconds = self._house.limits.request_seconds
-        self.refuse(f"No whole request came within {seconds:g} s.", "", _USAGE)
-
-    def _readable(self) -> None:
-        try:
-            data = self._connection.recv(self._house.limits.request_bytes + 1)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.drop()
-            return
-        if not data:
-            self._input_ended()
-        elif self._strays is None:
-            self._gather(data)
-        else:  # what comes after the request is ignored, within reason
-            self._strays += len(data)
-            if self._strays > self._house.limits.request_bytes:
-                self.drop()
-
-    def _gather(self, data: bytes) -> None:
-        limit = self._house.limits.request_bytes
-        known = len(self._input)
-        self._input += data
-        end = self._input.find(b"\n", known)
-        if end < 0 and len(self._input) <= limit:
-            return
-        self._deadline.cancel()
-        line = bytes(self._input[: max(0, end)])
-        self._strays = len(self._input) - len(line) - 1
-        self._input = bytearray()
-        if 0 <= end <= limit:
-            self._house.take(self, line)
-        else:
-            self.refuse(f"The request is longer than the {limit} bytes allowed.", "", _USAGE)
-
-    def _input_ended(self) -> None:
-        """It will send nothing more, but may still read."""
-        if self._strays is not None:
-            self._deaf = True
-            self._house.hangups.register(self._fd, 0)
-            self._rest()
-        elif self._input:
-            self.refuse("The request ended before its newline.", "", _USAGE)
-        else:
-            self.drop()
-
-
-class Control:
+class ControlSocket:
     """Meets the clients and hands their requests to `handle`.
 
     An `AgentError` from `handle`, or the `PlainError` of a wrong argument, becomes the client's last line. Any other
@@ -268,22 +65,29 @@ class Control:
     def __init__(
         self,
         loop: Loop,
-        handle: Callable[[Client, Request], None],
+        handle: Callable[[Client, ControlRequest], None],
         roles: Callable[[Peer], Role],
         limits: Limits = DEFAULT_LIMITS,
-        *,
-        exit_of: Callable[[AgentError], int],
     ) -> None:
+        """Listen nowhere yet.
+
+        Args:
+            loop: Where to wait.
+            handle: Takes a client and its request.
+            roles: Says what a process may do.
+            limits: What clients may cost.
+        """
         self._loop = loop
         self._handle = handle
         self._roles = roles
         self._limits = limits
-        self._exit_of = exit_of
         self._clients: dict[int, Client] = {}
         self._listeners: list[socket.socket] = []
         self._names: list[tuple[str, tuple[int, int]]] = []
         self._hangups = select.epoll()
-        self._house = _House(loop=loop, limits=limits, take=self._take, left=self._forget, hangups=self._hangups)
+        self._context = ServerContext(
+            loop=loop, limits=limits, take=self._take, left=self._forget, hangups=self._hangups
+        )
         loop.watch(self._hangups.fileno(), self._hung_up)
 
     @property
@@ -376,7 +180,7 @@ class Control:
         elif self._full_for(peer):
             _turn_away(connection, "The agent is talking to too many others.", "Try again in a few seconds.")
         else:
-            self._clients[connection.fileno()] = Client(self._house, connection, peer, role)
+            self._clients[connection.fileno()] = Client(self._context, connection, peer, role)
 
     def _full_for(self, peer: Peer) -> bool:
         limits, count = self._limits, len(self._clients)
@@ -388,11 +192,11 @@ class Control:
     def _take(self, client: Client, line: bytes) -> None:
         try:
             node = decode(line, "The request", limit=self._limits.request_bytes)
-            self._handle(client, Request(node.text("verb", limit=64), node))
+            self._handle(client, ControlRequest(node.text("verb", limit=64), node))
         except PlainError as error:
-            client.refuse(f"{error}.", "", _USAGE)
+            client.refuse(f"{error}.", "", Exit.USAGE)
         except AgentError as error:
-            client.refuse(str(error), error.hint, self._exit_of(error))
+            client.refuse(str(error), error.hint, of_error(error))
 
     def _forget(self, fd: int) -> None:
         del self._clients[fd]
@@ -402,13 +206,9 @@ class Control:
             self._clients[fd].drop()
 
 
-def _error(message: str, hint: str, code: int) -> dict[str, Any]:
-    return {"event": "error", "message": message, "hint": hint, "exit": code}
-
-
 def _turn_away(connection: socket.socket, message: str, hint: str) -> None:
     with connection, suppress(OSError):
-        connection.send(encode(_error(message, hint, _REFUSED)) + b"\n")
+        connection.send(encode(error_line(message, hint, Exit.REFUSED)) + b"\n")
 
 
 def _not_ours(fd: int) -> AgentError:

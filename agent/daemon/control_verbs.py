@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.change.lifecycle import ChangeRecord
-    from agent.daemon.control_socket import Client, Request
+    from agent.daemon.control_client import Client, ControlRequest
     from agent.daemon.facts import Outlook
 
 LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
@@ -85,20 +85,20 @@ class Desk:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._early: list[tuple[Client, Request]] = []
+        self._early: list[tuple[Client, ControlRequest]] = []
         self._waiting: list[tuple[Client, bool]] = []
         self._followers: list[Client] = []
         self._brief: list[Client] = []
         self._retiring: list[Client] = []
         self._patient: list[Client] = []
 
-    def handle(self, client: Client, request: Request) -> None:
+    def handle(self, client: Client, request: ControlRequest) -> None:
         """Do what a request asks for.
 
         Raises:
             AgentError: It is refused, or cannot be done.
         """
-        verbs: dict[str, Callable[[Client, Request], None]] = {
+        verbs: dict[str, Callable[[Client, ControlRequest], None]] = {
             "status": self._status,
             "history": self._history,
             "rotate": self._order,
@@ -127,7 +127,7 @@ class Desk:
             self._carry_out(verb, client, request)
 
     @staticmethod
-    def _carry_out(verb: Callable[[Client, Request], None], client: Client, request: Request) -> None:
+    def _carry_out(verb: Callable[[Client, ControlRequest], None], client: Client, request: ControlRequest) -> None:
         try:
             verb(client, request)
         except PlainError as error:
@@ -144,17 +144,17 @@ class Desk:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    def _status(self, client: Client, _request: Request) -> None:
+    def _status(self, client: Client, _request: ControlRequest) -> None:
         document = self._daemon.status()
         client.end({"event": "status", "document": document, "exit": document["exit"]})
 
-    def _history(self, client: Client, _request: Request) -> None:
+    def _history(self, client: Client, _request: ControlRequest) -> None:
         records = [public(record) for record in self._daemon.outlook.history[-100:]]
         client.end({"event": "history", "records": records, "exit": int(Exit.DONE)})
 
     # -- changing --------------------------------------------------------------------------------------------------
 
-    def _order(self, client: Client, request: Request) -> None:
+    def _order(self, client: Client, request: ControlRequest) -> None:
         """Have a person's order carried out; what it means `agent.core.change.verbs` says, here and in the worker."""
         daemon = self._daemon
         verb = Verb.GIVE_UP if request.node.flag("give_up") else Verb(request.verb)
@@ -199,7 +199,7 @@ class Desk:
         )
         self._daemon.note_told(record.id)
 
-    def _confirm(self, client: Client, request: Request) -> None:
+    def _confirm(self, client: Client, request: ControlRequest) -> None:
         """Take the word that the set on probation works; said again of a change that is final, it is true still."""
         outlook = self._daemon.outlook
         last = outlook.history[-1] if outlook.history else None
@@ -214,7 +214,7 @@ class Desk:
         self._follow(client, request, at_once=True)
         self._daemon.submit(Order(do=Do.CONFIRM, origin=Origin.TECHNICIAN, orderly=True), client)
 
-    def _examine(self, client: Client, request: Request) -> None:
+    def _examine(self, client: Client, request: ControlRequest) -> None:
         if self._daemon.contested:
             client.send({"event": "accepted"})
             client.end(_not_examined(self._daemon.contested))
@@ -222,7 +222,7 @@ class Desk:
         self._follow(client, request, at_once=False)
         self._daemon.submit(Order(do=Do.EXAMINE, orderly=True), client)
 
-    def _go_on(self, client: Client, request: Request) -> None:
+    def _go_on(self, client: Client, request: ControlRequest) -> None:
         """Carry on what a command has planned."""
         self._daemon.outlook.refresh()
         if self._daemon.outlook.change is None:
@@ -230,7 +230,7 @@ class Desk:
         self._follow(client, request, at_once=True)
         self._daemon.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
 
-    def _rehearse(self, client: Client, request: Request) -> None:
+    def _rehearse(self, client: Client, request: ControlRequest) -> None:
         if self._daemon.outlook.change is not None:
             raise RefusedError(f"Change {self._daemon.outlook.change.id} is in flight.", hint="`iot-cert status`.")
         if self._daemon.contested:
@@ -239,7 +239,7 @@ class Desk:
         self._follow(client, request, at_once=False)
         self._daemon.submit(Order(do=Do.REHEARSE), client)
 
-    def _follow(self, client: Client, request: Request, *, at_once: bool) -> None:
+    def _follow(self, client: Client, request: ControlRequest, *, at_once: bool) -> None:
         """Have a client hear of the change under way, or of the one it asked for, once that is begun."""
         client.send({"event": "accepted"})
         client.on_gone(lambda: self._drop(client))
@@ -323,7 +323,7 @@ class Desk:
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
-    def _retire(self, client: Client, request: Request) -> None:
+    def _retire(self, client: Client, request: ControlRequest) -> None:
         count = self._daemon.retire_now(over=request.node.flag("now"))
         self._retiring.append(client)
         if count == 0:
@@ -353,7 +353,7 @@ class Desk:
         for client in waiting:
             client.refuse(why, hint, code)
 
-    def _drop_retirement(self, client: Client, request: Request) -> None:
+    def _drop_retirement(self, client: Client, request: ControlRequest) -> None:
         order = Order(do=Do.DROP_RETIREMENT, certificate=request.node.text("certificate", limit=64), orderly=True)
         self._follow(client, request, at_once=False)
         self._daemon.submit(order, client)
@@ -363,19 +363,19 @@ class Desk:
         self._drop(client)
         client.end(message)
 
-    def _pause(self, client: Client, request: Request) -> None:
+    def _pause(self, client: Client, request: ControlRequest) -> None:
         until = request.node.time("until")
         if not self._daemon.outlook.now() < until <= self._daemon.outlook.now() + LONGEST_PAUSE:
             raise RefusedError("A pause ends in the future, within 90 days.")
         self._daemon.set_pause(Pause(until=until, reason=_reason(request)))
         client.end({"event": "paused", "until": until.isoformat(), "exit": int(Exit.DONE)})
 
-    def _resume(self, client: Client, _request: Request) -> None:
+    def _resume(self, client: Client, _request: ControlRequest) -> None:
         self._daemon.set_pause(None)
         client.end({"event": "resumed", "exit": int(Exit.DONE)})
 
 
-def _reason(request: Request) -> str:
+def _reason(request: ControlRequest) -> str:
     return request.node.optional_text("reason", limit=500) or "asked for by a technician"
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.cli.client import LONGEST_LINE, call
-from agent.daemon.control_socket import Client, Control, Request
+from agent.daemon.control_socket import ControlSocket
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
 from agent.system.peers import Role
@@ -24,6 +24,8 @@ from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    from agent.daemon.control_client import Client, ControlRequest
 
 NOBODY = 65534
 REQUEST = {"verb": "status"}
@@ -174,7 +176,7 @@ def test_a_deep_directory_is_no_obstacle(folder: Path, monkeypatch: pytest.Monke
 def test_the_command_and_the_daemon_understand_each_other(folder: Path) -> None:
     """Both ends of the product: progress, the end, and a refusal with its hint."""
 
-    def handle(client: Client, request: Request) -> None:
+    def handle(client: Client, request: ControlRequest) -> None:
         if request.verb == "rotate":
             raise RefusedError("Not now.", hint="Later.")
         client.send({"event": "progress"})
@@ -183,7 +185,7 @@ def test_the_command_and_the_daemon_understand_each_other(folder: Path) -> None:
     path = str(folder / "control.sock")
     with ExitStack() as stack:
         loop = stack.enter_context(closing(Loop()))
-        control = stack.enter_context(closing(Control(loop, handle, lambda _: Role.ADMIN, exit_of=lambda _: 4)))
+        control = stack.enter_context(closing(ControlSocket(loop, handle, lambda _: Role.ADMIN)))
         control.listen(path)
         thread = threading.Thread(target=loop.run)
         stack.callback(thread.join)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
-from agent.daemon.control_socket import Client, Control, Limits, Request
+from agent.daemon.control_client import Client, ControlRequest, Limits
+from agent.daemon.control_socket import ControlSocket
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
 from agent.system.peers import Role, role_of
@@ -81,25 +82,25 @@ class Daemon:
     def __init__(self, folder: Path) -> None:
         self.loop = Loop()
         self.path = folder / "control.sock"
-        self.asked: list[tuple[Client, Request]] = []
-        self.answer: Callable[[Client, Request], None] = self.say_done
-        self.control: Control
+        self.asked: list[tuple[Client, ControlRequest]] = []
+        self.answer: Callable[[Client, ControlRequest], None] = self.say_done
+        self.control: ControlSocket
 
-    def start(self, limits: Limits = LIMITS) -> Control:
+    def start(self, limits: Limits = LIMITS) -> ControlSocket:
         """Make the control socket and listen."""
-        self.control = Control(self.loop, self._handle, who_may, limits, exit_of=_exit_of)
+        self.control = ControlSocket(self.loop, self._handle, who_may, limits)
         self.control.listen(str(self.path))
         return self.control
 
-    def _handle(self, client: Client, request: Request) -> None:
+    def _handle(self, client: Client, request: ControlRequest) -> None:
         self.asked.append((client, request))
         self.answer(client, request)
 
-    def say_done(self, client: Client, request: Request) -> None:
+    def say_done(self, client: Client, request: ControlRequest) -> None:
         """Answer with one line."""
         client.end({"event": "done", "verb": request.verb, "exit": 0})
 
-    def say_nothing(self, client: Client, request: Request) -> None:
+    def say_nothing(self, client: Client, request: ControlRequest) -> None:
         """Let the client wait."""
 
     def turn(self) -> None:
@@ -307,7 +308,7 @@ def test_closing_gives_back_every_descriptor(folder: Path) -> None:
 
 def test_an_inherited_socket_is_served_and_its_name_stays(idle: Daemon) -> None:
     """The name is systemd's, which may start the daemon again through it."""
-    idle.control = Control(idle.loop, idle._handle, who_may, exit_of=_exit_of)
+    idle.control = ControlSocket(idle.loop, idle._handle, who_may)
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(idle.path))
         made.listen()
@@ -505,7 +506,7 @@ def test_closing_sends_what_is_still_to_be_sent(daemon: Daemon) -> None:
 def test_an_error_is_the_last_line(daemon: Daemon) -> None:
     """With the exit code that the command would have ended with."""
 
-    def refuse(_client: Client, _request: Request) -> None:
+    def refuse(_client: Client, _request: ControlRequest) -> None:
         raise RefusedError("Not now.", hint="Later.")
 
     daemon.answer = refuse
@@ -523,7 +524,7 @@ def test_a_wrong_argument_is_the_last_line(daemon: Daemon) -> None:
 def test_a_defect_in_the_handler_comes_out(daemon: Daemon) -> None:
     """It is not hidden behind an answer."""
 
-    def burst(_client: Client, _request: Request) -> None:
+    def burst(_client: Client, _request: ControlRequest) -> None:
         raise ZeroDivisionError
 
     daemon.answer = burst

@@ -26,7 +26,7 @@ from agent.core.when.retirement import left_behind
 from agent.core.when.schedule import LOOK_EVERY, Suggestion
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.app import Daemon
-from agent.daemon.control_socket import Client, Request
+from agent.daemon.control_client import Client, ControlRequest
 from agent.daemon.credential_watch import HALF
 from agent.daemon.session import SessionState, SessionStatus
 from agent.dependants.report_file import REPORT
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from agent.daemon.control_socket import Client
     from agent.iotcore.async_client import Link
 
 BOOT_1970 = datetime(1970, 1, 1, 0, 2, tzinfo=UTC)
@@ -169,7 +168,7 @@ class House:
     def say(self, verb: str) -> Person:
         """Have a person ask for something at the desk."""
         person, node = Person(), decode(b'{"no_wait": false}', "the request", limit=100)
-        self.daemon.desk.handle(person, Request(verb, node))  # type: ignore[arg-type] # as above
+        self.daemon.desk.handle(person, ControlRequest(verb, node))  # type: ignore[arg-type] # as above
         return person
 
     def finish(self, **end: Any) -> None:
@@ -599,7 +598,7 @@ def confirms(house: House) -> list[dict[str, Any]]:
     """Return what a person is told at once who says that the set works."""
     caller = Caller()
     node = decode(b'{"verb": "confirm"}', "the request", limit=100)
-    house.daemon.desk.handle(cast("Client", caller), Request("confirm", node))
+    house.daemon.desk.handle(cast("Client", caller), ControlRequest("confirm", node))
     return caller.told
 
 
@@ -736,7 +735,7 @@ class Ordering:
 
     def __init__(self, house: House, verb: str, **arguments: Any) -> None:
         self.said: list[dict[str, Any]] = []
-        house.daemon.desk.handle(cast("Client", self), Request(verb=verb, node=Node(arguments, "the request")))
+        house.daemon.desk.handle(cast("Client", self), ControlRequest(verb=verb, node=Node(arguments, "the request")))
 
     @property
     def told(self) -> dict[str, Any]:
