@@ -24,11 +24,11 @@ def status(argv: list[str]) -> int | None:
     runtime = path and _runtime_dir(path)
     if not path or not runtime:
         return None
-    document = _ask(f"{runtime}/control.sock")
-    if document is None or document.get("config") != os.path.abspath(path):  # noqa: PTH100 - see above
+    told = _ask(f"{runtime}/control.sock")
+    if told is None or told["document"].get("config") != os.path.abspath(path):  # noqa: PTH100 - see above
         return None
-    _show(document, as_json=as_json)
-    return int(document["exit"])
+    _show(told, as_json=as_json)
+    return int(told["exit"])
 
 
 def daemon(argv: list[str]) -> str | None:
@@ -76,18 +76,16 @@ def _ask(socket_path: str) -> dict[str, Any] | None:
         message = next(messages) if messages is not None else {}
     except AgentError:
         return None
-    document = message.get("document")
-    return document if isinstance(document, dict) and "exit" in message else None
+    return message if isinstance(message.get("document"), dict) and {"exit", "screen"} <= message.keys() else None
 
 
-def _show(document: dict[str, Any], *, as_json: bool) -> None:
+def _show(told: dict[str, Any], *, as_json: bool) -> None:
     from agent.cli.output import Output  # noqa: PLC0415
-    from agent.core.report.status import instant, screen  # noqa: PLC0415
 
     output = Output(as_json=as_json)
     if as_json:
-        output.emit(document)
+        output.emit(told["document"])
         return
-    for name, text in screen(document, instant(document["clock"]["now"])):
+    for name, text in told["screen"]:
         output.field(name, text)
     sys.stdout.flush()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
-from agent.core.report.status import instant
-from agent.core.text import clock_time
+from agent.core.text import clock_time, instant
 
 if TYPE_CHECKING:
     from agent.cli.output import Output

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.cli import via_daemon
 from agent.core.aws import client_ids
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
-from agent.core.report.status import explain as explanation
-from agent.core.report.status import history_line, instant, screen
+from agent.core.report.document import document, trust
+from agent.core.report.findings import judge
+from agent.core.report.screen import explain as explanation
+from agent.core.report.screen import history_line, screen
 from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
 from agent.operations.wiring import engine_settings, load_anchors, load_claim, open_store
@@ -20,10 +23,30 @@ if TYPE_CHECKING:
 
     from agent.cli.output import Output
     from agent.config import Config
+    from agent.core.report.status import Status
 
 
-def document(config: Config) -> dict[str, Any]:
-    """Return the status document: the daemon's where one runs and answers, else what is on disk.
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """How the gateway stands, ready to be shown: told by its daemon, or found here.
+
+    Attributes:
+        document: For machines; nothing is read out of it.
+        trust: The part of it that is about the anchors in use.
+        screen: For people: names and texts.
+        why: Why nothing happens, or what is being done, a sentence each.
+        exit: The exit code.
+    """
+
+    document: dict[str, Any]
+    trust: dict[str, Any]
+    screen: list[tuple[str, str]]
+    why: list[str]
+    exit: Exit
+
+
+def look(config: Config) -> Told:
+    """Return how the gateway stands: the daemon's word where one runs and answers, else what is on disk.
 
     Raises:
         AgentError: Neither can be had.
@@ -34,66 +57,83 @@ def document(config: Config) -> dict[str, Any]:
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             raise
         told = None  # a daemon that does not answer must not hide what is on disk
-    if told is not None:
-        found: dict[str, Any] = told["document"]
-        return found
-    return snapshot.document(config, snapshot.take(config))
+    if told is not None and "screen" in told:  # one of an older version says less
+        return _as_told(told)
+    return _as_found(snapshot.status(config, snapshot.take(config)))
+
+
+def _as_told(told: dict[str, Any]) -> Told:
+    return Told(
+        document=told["document"],
+        trust=told["trust"],
+        screen=[(str(name), str(text)) for name, text in told["screen"]],
+        why=told["why"],
+        exit=Exit(told["exit"]),
+    )
+
+
+def _as_found(found: Status) -> Told:
+    return Told(
+        document=document(found),
+        trust=trust(found),
+        screen=list(screen(found)),
+        why=explanation(found),
+        exit=judge(found).exit,
+    )
 
 
 def status(config: Config, output: Output) -> Exit:
     """Show one screen: who, what, until when, what is under way, what is wrong."""
-    return show(document(config), output)
-
-
-def show(found: dict[str, Any], output: Output) -> Exit:
-    """Show a status document."""
+    told = look(config)
     if output.as_json:
-        output.emit(found)
+        output.emit(told.document)
     else:
-        for name, text in screen(found, instant(found["clock"]["now"])):
+        for name, text in told.screen:
             output.field(name, text)
-    return Exit(found["exit"])
+    return told.exit
 
 
 def explain(config: Config, output: Output) -> Exit:
     """Say why nothing is being rotated now, or what is being done."""
-    found = document(config)
-    lines = explanation(found, instant(found["clock"]["now"]))
+    told = look(config)
     if output.as_json:
-        output.emit({"event": "explain", "why": lines, "plan": found.get("plan"), "exit": Exit.DONE})
+        output.emit({"event": "explain", "why": told.why, "plan": told.document.get("plan"), "exit": Exit.DONE})
     else:
-        for line in lines:
+        for line in told.why:
             output.line(line)
     return Exit.DONE
 
 
 def history(config: Config, output: Output) -> Exit:
     """Show the finished changes, oldest first."""
-    for record in (found := records(config)):
+    found, lines = records(config)
+    for record, line in zip(found, lines, strict=True):
         if output.as_json:
             output.emit(record)
         else:
-            output.line(history_line(record))
+            output.line(line)
     if not found and not output.as_json:
         output.line("Nothing has been changed yet.")
     return Exit.DONE
 
 
-def records(config: Config) -> list[dict[str, Any]]:
-    """Return the finished changes, oldest first: from the disk, or from the daemon for whoever may not read that.
+def records(config: Config) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the finished changes, oldest first, for machines and for people.
+
+    They are read from the disk, or told by the daemon where this user may not read that.
 
     Raises:
         AgentError: Neither can be had.
     """
     try:
         with open_store(config) as store:
-            return [public(record) for record in store.history()]
+            found = store.history()
     except StoreError:
-        told = via_daemon.one(config, {"verb": "history"})  # whoever may not read the files may ask the daemon
-        if told is None:
+        told = via_daemon.one(config, {"verb": "history"})
+        if told is None or "lines" not in told:
             raise
-        found: list[dict[str, Any]] = told["records"]
-        return found
+        return told["records"], told["lines"]
+    return [public(record) for record in found], [history_line(record) for record in found]
 
 
 def check_config(config: Config, output: Output) -> Exit:

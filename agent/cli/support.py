@@ -79,9 +79,9 @@ def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
     sources: dict[str, Callable[[], bytes]] = {
         "versions.json": _versions,
         "configuration.yaml": lambda: without_parameters(config.source).encode(),
-        "status.json": lambda: _json(status.document(config)),
+        "status.json": lambda: _json(status.look(config).document),
         "check.jsonl": lambda: _check(config),
-        "history.jsonl": lambda: _lines(status.records(config)),
+        "history.jsonl": lambda: _lines(status.records(config)[0]),
         "change.json": lambda: _change(config),
         "certificate.pem": lambda: _public_file(config, "certificate.pem"),
         "trust.pem": lambda: _public_file(config, "trust.pem"),

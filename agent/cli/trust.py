@@ -7,14 +7,13 @@ runs, else its own.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.cli import publish, submit
-from agent.cli.status import document
+from agent.cli.status import Told, look
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
-from agent.core.report import status
 from agent.core.trust import anchor_lint
 from agent.core.values import Origin, TrustBundle
 from agent.errors import MaterialError, RefusedError, StoreError
@@ -71,7 +70,7 @@ def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[anch
 
 def show_list(config: Config, output: Output) -> Exit:
     """Show the anchors in use, where they came from, and what is to be said about them."""
-    found = document(config)
+    found = look(config)
     try:
         name, trust = _in_use(config)
     except StoreError:
@@ -79,30 +78,25 @@ def show_list(config: Config, output: Output) -> Exit:
     findings = _findings(config, trust, amazon=chains_to_amazon(config.endpoint))
     code = publish.exit_of(findings)
     if output.as_json:
-        output.emit({**_told(found), "findings": to_plain(findings), "exit": code})
+        output.emit({"event": "trust", **found.trust, "findings": to_plain(findings), "exit": code})
         return code
     _show_screen(found, output)
     publish.show(output, name, findings, len(trust.anchors))
     return code
 
 
-def _list_as_told(found: dict[str, Any], output: Output) -> Exit:
+def _list_as_told(found: Told, output: Output) -> Exit:
     """Show what the daemon tells whoever may not read the store; what is to be said about it takes the store."""
     if output.as_json:
-        output.emit({**_told(found), "exit": Exit.DONE})
+        output.emit({"event": "trust", **found.trust, "exit": Exit.DONE})
         return Exit.DONE
     _show_screen(found, output)
     output.line("Run it with sudo to have the anchors checked, too.")
     return Exit.DONE
 
 
-def _told(found: dict[str, Any]) -> dict[str, Any]:
-    current = found.get("current") or {}
-    return {"event": "trust", **{key: current.get(key) for key in ("generation", "anchors", "anchor_in_use", "trust")}}
-
-
-def _show_screen(found: dict[str, Any], output: Output) -> None:
-    for field, text in status.screen(found, status.instant(found["clock"]["now"])):
+def _show_screen(found: Told, output: Output) -> None:
+    for field, text in found.screen:
         if field in {"generation", "anchors", "watched"}:
             output.field(field, text)
 

@@ -10,8 +10,7 @@ from agent.cli.client import call, listens
 from agent.cli.follow import worth_waiting
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.exit_codes import Exit
-from agent.core.report.status import instant
-from agent.core.text import clock_time, duration
+from agent.core.text import clock_time, duration, instant
 from agent.errors import AgentError, CloudError, RefusedError
 from agent.ports import Progress
 
@@ -259,7 +258,7 @@ def retire(config: Config, output: Output, *, now: bool) -> Exit:
 def _retire_here(config: Config, output: Output, *, now: bool) -> None:
     from agent.core import timekeeping  # noqa: PLC0415
     from agent.core.when import retirement  # noqa: PLC0415
-    from agent.operations.snapshot import look, retirements  # noqa: PLC0415
+    from agent.operations.snapshot import known, look  # noqa: PLC0415
     from agent.operations.wiring import open_parts  # noqa: PLC0415
 
     stay_out(config)
@@ -274,7 +273,7 @@ def _retire_here(config: Config, output: Output, *, now: bool) -> None:
         reading = timekeeping.read(
             parts.clock.now(), synchronised=parts.clock.synchronised(), floors=parts.store.floors()
         )
-        left = retirements(config, look(parts.store, reading))
+        left = known(config, look(parts.store, reading)).retirements()
         _ask_for(parts.engine, [replace(due, waits_for=()) for due in left] if now else left)
 
 

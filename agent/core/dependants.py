@@ -212,6 +212,21 @@ class Report:
         return tuple(step for step in self.steps if step.problem)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """How the dependants stand, as it is told.
+
+    Attributes:
+        generation: The set that they were served last; None when that is not known.
+        steps: Each dependant that was come to, in order.
+        problem: Why they could not be served, where no step says it, or empty.
+    """
+
+    generation: int | None = None
+    steps: tuple[Step, ...] = ()
+    problem: str = ""
+
+
 def shown(text: str, limit: int) -> str:
     """Return a text that is fit for a report, a terminal and a log: bounded, printable, on one line."""
     return "".join(char if char.isprintable() else " " for char in text[:limit])

@@ -25,7 +25,8 @@ from agent.core.change.verbs import Verb
 from agent.core.exit_codes import Exit
 from agent.core.failure.retry import Backoff
 from agent.core.report import journal_events
-from agent.core.report.status import events
+from agent.core.report.findings import events
+from agent.core.report.known import Connection, ConnectionState, Live
 from agent.core.values import Kind, Origin
 from agent.core.when import schedule
 from agent.core.when.reconnect import STEADY, heals_with_network
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.core.failure.failure import Failure
+    from agent.core.report.status import Status
     from agent.core.when.schedule import Pause, Suggestion
     from agent.daemon.control_client import Client
     from agent.daemon.loop import Timer
@@ -458,7 +460,7 @@ class Daemon:
     def _on_end(self, end: dict[str, Any]) -> None:
         order, client = self._worker.order if self._worker else Order(do=Do.LOOK), self._asker
         self._worker = self._asker = None
-        self.outlook.take(end.get("document"), end.get("change"), end.get("traces"))
+        self.outlook.take(end.get("seen"), end.get("change"), end.get("traces"))
         self.desk.look_back()
         error = end.get("error")
         self._orderly = error is None
@@ -745,40 +747,40 @@ class Daemon:
                 fields.setdefault("failure_code", change.failure.code)
         self.log.log(event, text, generation=self.outlook.generation, **fields)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """See `agent.daemon.control_verbs.Daemon`."""
-        link = {
-            "state": self.session.status.state.value,
-            "why": self.session.status.why,
-            "since": self._down_since.isoformat() if self._down_since else None,
-            "rival": self.contested,
-        }
-        return self.outlook.document(
+        link = Connection(
+            state=ConnectionState(self.session.status.state),
+            why=self.session.status.why,
+            since=self._down_since,
+            rival=self.contested,
+        )
+        live = Live(
+            pid=os.getpid(),
             connection=link,
             stuck=self._stuck,
             unseen=self._unseen,
             configuration_refused=self._refused_configuration,
-            answers=self.fleet.retirements.answers,
-            unserved=self._dependants.problem,
         )
+        return self.outlook.status(live, self.fleet.retirements.answers, self._dependants.problem)
 
     def _publish(self) -> None:
         if not self.outlook.complete:
             return
-        document = self.status()
-        problem = self._publisher.publish(document, self.outlook.history, self.outlook.now())
+        status = self.status()
+        problem = self._publisher.publish(status, self.outlook.history)
         if problem:
             self._tell(journal_events.Event.TROUBLE_STORE, problem)
-        self._tell_news(events(document, self.outlook.now()))
+        self._tell_news(events(status))
         self.fleet.report()
         if self._ready:
             self.notifier.status(self._summary())
 
-    def _tell_news(self, events: dict[str, str]) -> None:
+    def _tell_news(self, events: dict[str, journal_events.Event]) -> None:
         """Write each finding to the log when it appears, and not again while it lasts."""
         for text, event in events.items():
             if text not in self._told:
-                self._tell(journal_events.Event(event), text)
+                self._tell(event, text)
         self._told = set(events)
 
     def _summary(self) -> str:

@@ -14,6 +14,8 @@ from agent.core.change.records import public
 from agent.core.change.verbs import Verb
 from agent.core.exit_codes import Exit, of_error, of_outcome
 from agent.core.jsonio import PlainError, to_plain
+from agent.core.report.document import document, trust
+from agent.core.report.screen import explain, history_line, screen
 from agent.core.values import Kind, Origin
 from agent.core.when import retirement
 from agent.core.when.schedule import Pause
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.report.status import Status
     from agent.daemon.control_client import Client, ControlRequest
     from agent.daemon.facts import Outlook
 
@@ -43,8 +46,8 @@ class Daemon(Protocol):
     def outlook(self) -> Outlook:
         """What is known of the gateway."""
 
-    def status(self) -> dict[str, Any]:
-        """The status document."""
+    def status(self) -> Status:
+        """How the gateway stands."""
 
     def submit(self, order: Order, client: Client | None = None) -> None:
         """Have a worker do something as soon as none is busy."""
@@ -145,12 +148,21 @@ class Desk:
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def _status(self, client: Client, _request: ControlRequest) -> None:
-        document = self._daemon.status()
-        client.end({"event": "status", "document": document, "exit": document["exit"]})
+        status = self._daemon.status()
+        told = document(status)
+        client.end({
+            "event": "status",
+            "document": told,
+            "trust": trust(status),
+            "screen": list(screen(status)),
+            "why": explain(status),
+            "exit": told["exit"],
+        })  # fmt: skip
 
     def _history(self, client: Client, _request: ControlRequest) -> None:
-        records = [public(record) for record in self._daemon.outlook.history[-100:]]
-        client.end({"event": "history", "records": records, "exit": int(Exit.DONE)})
+        found = self._daemon.outlook.history[-100:]
+        records, lines = [public(record) for record in found], [history_line(record) for record in found]
+        client.end({"event": "history", "records": records, "lines": lines, "exit": int(Exit.DONE)})
 
     # -- changing --------------------------------------------------------------------------------------------------
 

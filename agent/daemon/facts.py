@@ -5,18 +5,19 @@ It is fed by what workers saw and reads the records itself. It decides nothing o
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
+from agent import __version__
+from agent.config.asked import asked_of
 from agent.core import timekeeping
-from agent.core.change.decide import Action, Facts, doubted, next_action, plainly, requests_of
+from agent.core.change.decide import doubted
 from agent.core.change.lifecycle import waits_for_word
-from agent.core.change.records import public
 from agent.core.change.verbs import Situation
-from agent.core.jsonio import to_plain
-from agent.core.report import status
-from agent.core.when import retirement, schedule
+from agent.core.report.known import Known
+from agent.core.report.seen import seen_of
+from agent.core.report.status import status_of
 from agent.daemon.record_reader import Archive
 from agent.dependants import report_file
 from agent.errors import StoreError
@@ -25,11 +26,15 @@ from agent.store.confirmations import ConfirmationDirectory
 from agent.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     from agent.config import Config
+    from agent.core.change.decide import Action, Limits
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.report.known import Live
+    from agent.core.report.seen import Seen
+    from agent.core.report.status import Status
+    from agent.core.when import retirement, schedule
     from agent.core.when.schedule import Pause, Plan, Suggestion
     from agent.ports import Clock
 
@@ -64,7 +69,7 @@ class Outlook:
         self._archive = Archive(config.state_dir)
         self._change: ChangeRecord | None = None
         self._proven: tuple[str, datetime] | None = None
-        self._seen: dict[str, Any] | None = None
+        self._seen: Seen | None = None
         self._traces = ""
 
     def configure(self, config: Config) -> None:
@@ -76,15 +81,16 @@ class Outlook:
         """Take what a worker saw, and read the records again.
 
         Args:
-            seen: The document, or None when the worker could not look.
+            seen: What it found on disk, see `agent.core.report.seen`; None when it could not look.
             change: How the worker left the change in flight.
             found: The traces of the files just before it looked: what is touched while it does is noticed after it.
         """
         if isinstance(change, dict) and change.get("checked_at"):
-            self._proven = str(change.get("id")), status.instant(change["checked_at"])
+            self._proven = str(change.get("id")), datetime.fromisoformat(change["checked_at"])
         self.refresh()
-        if isinstance(seen, dict):
-            self._seen = seen
+        understood = seen_of(seen) if seen is not None else None
+        if understood is not None:
+            self._seen = understood
             self._traces = found if isinstance(found, str) else self._traces_now()
 
     def refresh(self) -> None:
@@ -110,7 +116,7 @@ class Outlook:
     def _reserve_differs(self) -> bool:
         """Whether there is room for what a worker could not set aside, or it is gone; the next one sets it aside."""
         found = reserve.standing_at(self.config.state_dir)
-        return found is not None and found != (self._seen or {}).get("reserve", found)
+        return found is not None and self._seen is not None and found != self._seen.reserve
 
     # -- what is -------------------------------------------------------------------------------------------------------
 
@@ -122,7 +128,7 @@ class Outlook:
         """Return the clock, judged by what is known to lie in the past."""
         floors = [record.good_time for record in self.history[-20:] if record.good_time is not None]
         if self._seen is not None:
-            floors.append(status.instant(self._seen["clock"]["floor"]))
+            floors.append(self._seen.floor)
         return timekeeping.read(self.now(), synchronised=self.clock.synchronised(), floors=tuple(floors))
 
     @property
@@ -135,30 +141,35 @@ class Outlook:
         """The finished changes."""
         return self._archive.history
 
-    @property
-    def _set(self) -> dict[str, Any] | None:
-        return (self._seen or {}).get("current")
+    def _known(self) -> Known:
+        return Known(
+            version=__version__,
+            asked=asked_of(self.config, self.thing, self.pause, self.suggestion),
+            clock=self.reading(),
+            seen=self._seen,
+            change=self.change,
+            history=self.history,
+        )
 
     @property
     def generation(self) -> int | None:
         """The current generation, if it is whole."""
-        return int(self._set["generation"]) if self._set else None
+        return self._seen.current.generation if self._seen and self._seen.current else None
 
     @property
     def thing(self) -> str:
         """The thing's name, or empty."""
-        return str(self._set["thing_name"]) if self._set else ""
+        return self._seen.current.thing_name if self._seen and self._seen.current else ""
 
     @property
     def has_set(self) -> bool:
         """Whether there is a usable set."""
-        return self._set is not None
+        return self.generation is not None
 
     @property
     def has_enrolled(self) -> bool:
         """Whether there is, or was, a set of this gateway's own."""
-        damaged = bool((self._seen or {}).get("damage"))
-        return self.has_set or damaged or any(record.phase.succeeded for record in self.history)
+        return self._known().has_enrolled
 
     def current(self) -> Current | None:
         """Return the set in use."""
@@ -172,23 +183,11 @@ class Outlook:
 
     def following(self) -> Action | None:
         """Return what the change in flight does next, or None without one."""
-        change = self.change
-        if change is None:
-            return None
-        limits = self.config.limits
-        if self.contested:  # the proof that ends probation has to do
-            limits = replace(limits, check_every=limits.probation)
-        return next_action(change, self._facts(change), limits)
+        return self._known().following(self._limits())
 
-    def _facts(self, change: ChangeRecord) -> Facts:
-        earlier = requests_of(record for record in self.history if record.id != change.id)
-        return Facts(
-            clock=self.reading(),
-            current=self.generation,
-            expected_thing=self.thing,
-            requests=earlier,
-            base_whole=change.base is None or change.base in {self.generation, (self._seen or {}).get("previous")},
-        )
+    def _limits(self) -> Limits:
+        limits = self.config.limits
+        return replace(limits, check_every=limits.probation) if self.contested else limits  # the last proof has to do
 
     def situation(self, told: str) -> Situation:
         """Return what the meaning of a person's order depends on."""
@@ -201,7 +200,7 @@ class Outlook:
         change = self.change
         if change is None or change.generation != generation:
             return False
-        return doubted(change, self._facts(change), self.config.limits) is not None
+        return doubted(change, self._known().facts(change), self.config.limits) is not None
 
     @property
     def listens(self) -> bool:
@@ -219,81 +218,32 @@ class Outlook:
 
     def plan(self) -> Plan:
         """Return what is planned now."""
-        wishes = schedule.Wishes(
-            policy=self.config.renewal_policy,
-            limits=self.config.limits,
-            holds=self.config.rotation.holds(self.pause),
-            suggestion=self.suggestion,
-        )
-        return schedule.plan(
-            self.subject(),
-            wishes,
-            schedule.past_of(self.history),
-            self.reading(),
-            enrolled=self.has_enrolled,
-            configured=self.config.enrollment is not None,
-        )
+        return self._known().plan()
 
     def subject(self) -> schedule.Subject | None:
         """Return what is to be kept fresh."""
-        if self._set is None:
-            return None
-        leaf = self._set["certificate"]
-        not_before, not_after = status.instant(leaf["not_before"]), status.instant(leaf["not_after"])
-        return schedule.Subject(not_before=not_before, not_after=not_after, splay=self._set["splay"])
+        return self._known().subject()
 
     def retirements(self) -> tuple[retirement.Retirement, ...]:
         """Return the certificates that are still to be retired, and what each waits for."""
-        found = self._left_behind()
-        if not found or not self.config.rotation.retire:
+        known = self._known()
+        if not known.left_behind():
             return ()
-        behind = report_file.behind(self.config.dependants, self.config.deploy_dir, self.generation)
-        return retirement.waiting(found, self.history, behind)
+        return replace(known, behind=self._behind()).retirements()
 
-    def _left_behind(self) -> tuple[retirement.Retirement, ...]:
-        in_use = retirement.resting_on(self._set["certificate"]["sha256"] if self._set else None, self.change)
-        return retirement.outstanding(self.history, in_use, self.config.rotation.grace)
+    def _behind(self) -> tuple[str, ...]:
+        return report_file.behind(self.config.dependants, self.config.deploy_dir, self.generation)
 
-    # -- the document --------------------------------------------------------------------------------------------------
+    # -- the status ----------------------------------------------------------------------------------------------------
 
-    def document(
-        self,
-        *,
-        connection: dict[str, Any],
-        stuck: str,
-        unseen: str,
-        configuration_refused: str,
-        answers: retirement.Answers,
-        unserved: str,
-    ) -> dict[str, Any]:
-        """Return the status document as of now; the arguments are what only the daemon knows."""
-        pause = self.pause if self.pause and self.pause.until > self.now() else None
-        action = self.following()
-        document = {
-            **(self._seen or self._nothing_seen()),
-            "clock": to_plain(self.reading()),
-            "warnings": self.config.concerns(self.thing),
-            "change": public(self.change) if self.change else None,
-            "next": plainly(action) if action else None,
-            "last": self._archive.last,
-            "plan": to_plain(self.plan()),
-            "pause": to_plain(pause) if pause else None,
-            "retirements": retirement.plainly(self.retirements(), answers),
-            "not_asked_for": 0 if self.config.rotation.retire else len(self._left_behind()),
-            "dependants": report_file.document(self.config.dependants, self.config.deploy_dir, unserved),
-            "connection": connection,
-            "stuck": stuck,
-            "unseen": unseen,
-            "configuration_refused": configuration_refused,
-            "daemon": os.getpid(),
-        }
-        document["health"], document["exit"] = status.judge(document, self.now())
-        return document
+    def status(self, live: Live, answers: retirement.Answers, unserved: str) -> Status:
+        """Return how the gateway stands now.
 
-    def _nothing_seen(self) -> dict[str, Any]:
-        return {
-            "config": str(self.config.path.absolute()),
-            "endpoint": self.config.endpoint,
-            "port": self.config.port,
-            "damage": [(status.DEGRADED, "The state directory was not looked at yet.")],
-        }
+        Args:
+            live: What only the daemon knows.
+            answers: What the cloud said to requests for retirement.
+            unserved: Why the dependants could not be served, or empty.
+        """
+        served = report_file.served(self.config.dependants, self.config.deploy_dir, unserved)
+        known = replace(self._known(), served=served, behind=self._behind(), answers=answers, live=live)
+        return status_of(known, self._limits())

@@ -6,7 +6,7 @@ It connects the three to one another and to the link that is up; each has a modu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.daemon.cloud_requests import CloudRequests
 from agent.daemon.jobs import JobCalls, Jobs
@@ -14,10 +14,11 @@ from agent.daemon.retirement import RetirementCalls, Retirements
 from agent.daemon.shadow import Shadow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from agent.core.exit_codes import Exit
     from agent.core.report.journal_events import Event
+    from agent.core.report.status import Status
     from agent.core.when.retirement import Retirement
     from agent.core.when.schedule import Suggestion
     from agent.core.worker_protocol import Order
@@ -33,7 +34,7 @@ class FleetCalls:
 
     Attributes:
         session: Returns how the session stands.
-        status: Returns the status document.
+        status: Returns how the gateway stands.
         begin: See `JobCalls.begin`.
         withdraw: See `JobCalls.withdraw`.
         suggest: Take the renewal window that the fleet suggests into account; None when it suggests none.
@@ -44,7 +45,7 @@ class FleetCalls:
     """
 
     session: Callable[[], SessionStatus]
-    status: Callable[[], Mapping[str, Any]]
+    status: Callable[[], Status]
     begin: Callable[[Order], None]
     withdraw: Callable[[str], None]
     suggest: Callable[[Suggestion | None], None]

@@ -16,9 +16,10 @@ from agent.daemon.cloud_requests import again_after, is_missing
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from agent.core.failure.failure import Failure
+    from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion
     from agent.daemon.cloud_requests import CloudRequests
     from agent.daemon.loop import Loop, Timer
@@ -34,7 +35,7 @@ class Shadow:
         loop: Loop,
         requests: CloudRequests,
         *,
-        status: Callable[[], Mapping[str, Any]],
+        status: Callable[[], Status],
         wished: Callable[[], None],
         log: Callable[[Event, str], None],
         chance: Callable[[], float],
@@ -44,7 +45,7 @@ class Shadow:
         Args:
             loop: Where to wait.
             requests: How the cloud is asked.
-            status: Returns the status document.
+            status: Returns how the gateway stands.
             wished: Called when the shadow wishes for something else than before; `window` says what.
             log: Writes to the journal.
             chance: Draws a number in [0, 1).

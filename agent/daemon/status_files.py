@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.jsonio import encode
 from agent.core.report import metrics
+from agent.core.report.document import document
 from agent.errors import StoreError
 from agent.store import durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
     from pathlib import Path
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.report.status import Status
 
 STATUS = "status.json"
 METRICS = "metrics.prom"
@@ -34,15 +35,16 @@ class Publisher:
         self._path = runtime_dir
         self._last: dict[str, Any] = {}
 
-    def publish(self, document: dict[str, Any], history: Iterable[ChangeRecord], now: datetime) -> str:
+    def publish(self, status: Status, history: Iterable[ChangeRecord]) -> str:
         """Write both; return why it could not be done, or an empty text."""
-        compared = {name: value for name, value in document.items() if name != "clock"}
+        told = document(status)
+        compared = {name: value for name, value in told.items() if name != "clock"}
         if compared == self._last:
             return ""
         try:
             with durable.directory(os.fspath(self._path)) as fd:
-                durable.replace(fd, STATUS, encode(document) + b"\n", _MODES)
-                durable.replace(fd, METRICS, metrics.render(document, history, now).encode(), _MODES)
+                durable.replace(fd, STATUS, encode(told) + b"\n", _MODES)
+                durable.replace(fd, METRICS, metrics.render(status, history).encode(), _MODES)
         except StoreError as error:
             return str(error)
         self._last = compared

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agent.core.dependants import HOOKS, MAX_REPORT, decode_report, names_of
+from agent.core.dependants import HOOKS, MAX_REPORT, Served, decode_report, names_of
 from agent.core.jsonio import PlainError
 from agent.core.when import retirement
 from agent.dependants import hooks
@@ -47,8 +47,8 @@ def last_report(directory: Path) -> Report | None:
         return None
 
 
-def document(dependants: Dependants, directory: Path, unserved: str = "") -> dict[str, Any] | None:
-    """Return how they stand for the status document; None where nothing is configured.
+def served(dependants: Dependants, directory: Path, unserved: str = "") -> Served | None:
+    """Return how they stand; None where nothing is configured.
 
     Args:
         dependants: What is configured.
@@ -58,10 +58,6 @@ def document(dependants: Dependants, directory: Path, unserved: str = "") -> dic
     if not any_configured(dependants):
         return None
     report = last_report(directory)
-    steps = [{"name": step.name, "problem": step.problem} for step in report.steps] if report else []
-    known = any(step["problem"] for step in steps)
-    return {
-        "generation": report.generation if report else None,
-        "steps": steps,
-        "problem": "" if known else unserved,
-    }
+    if report is None:
+        return Served(problem=unserved)
+    return Served(generation=report.generation, steps=report.steps, problem="" if report.problems else unserved)

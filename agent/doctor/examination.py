@@ -179,9 +179,9 @@ class Doctor:
         if self._snapshot is None:
             return skipped("set", self._denied)
         found, now = self._snapshot, self._snapshot.clock.now
-        level, damage = max(found.damage, default=(0, ""))
-        if level == snapshot.CRITICAL:
-            return failure("set", "damaged", damage, "Run `iot-cert rotate`.", Exit.CRITICAL)
+        critical = [item.text for item in found.damage if item.severity is Exit.CRITICAL]
+        if critical:
+            return failure("set", "damaged", max(critical), "Run `iot-cert rotate`.", Exit.CRITICAL)
         if found.current is None:
             return _not_enrolled(config)
         leaf, number = found.current.credential.leaf, found.current.number
@@ -192,7 +192,8 @@ class Doctor:
         if found.clock.believable and leaf.not_after - now < config.rotation.before_expiry / 2:
             text = f"The certificate expires in {duration(leaf.not_after - now)} and is not replaced yet."
             return warning("set", "certificate-expiring", text, "`iot-cert explain` says why; `iot-cert rotate`.")
-        if damage:
+        if found.damage:
+            damage = max(item.text for item in found.damage)
             return warning("set", "damaged", damage, "The current set is whole; `iot-cert rotate` puts this right.")
         return ok("set", f"{name}, and it is valid until {leaf.not_after:%Y-%m-%d}.")
 
@@ -227,8 +228,8 @@ class Doctor:
             return ok("watched", "No further files are watched.")
         for item in config.watch:
             seen = snapshot.watched(item)
-            if seen.get("problem"):
-                return warning("watched", "watched-unusable", f"{seen['problem']}.", "Check the path under `watch:`.")
+            if seen.problem:
+                return warning("watched", "watched-unusable", f"{seen.problem}.", "Check the path under `watch:`.")
             with suppress(MaterialError, OSError):
                 for facts in _readable(item.path):
                     if now is not None and facts.not_after - now < item.warn:
@@ -237,22 +238,22 @@ class Doctor:
         return ok("watched", f"{len(config.watch)} watched files are in order.")
 
     def _dependants(self, config: Config) -> Line:
-        found = report_file.document(config.dependants, config.deploy_dir)
+        found = report_file.served(config.dependants, config.deploy_dir)
         current = self._snapshot.current if self._snapshot else None
         if found is None:
             return ok("dependants", "No dependants are configured.")
         if current is None:
             return skipped("dependants", "there is no set that they could use")
         remedy = "When that is put right, `sudo iot-cert deploy` tries at once."
-        problems = [step["problem"] for step in found["steps"] if step["problem"]]
+        problems = [step.problem for step in found.steps if step.problem]
         if problems:
             more = f" And {len(problems) - 1} more: `iot-cert status`." if problems[1:] else ""
             return failure("dependants", "dependant", f"{problems[0]}{more}", remedy)
-        if found["generation"] != current.number or not found["steps"]:
+        if found.generation != current.number or not found.steps:
             text = f"The dependants were not served generation {current.number} yet."
             remedy = "`systemctl enable --now iot-cert-agent-deploy.socket`; then `sudo iot-cert deploy`."
             return warning("dependants", "dependants-unserved", text, remedy)
-        return ok("dependants", f"All {len(found['steps'])} dependants use generation {current.number}.")
+        return ok("dependants", f"All {len(found.steps)} dependants use generation {current.number}.")
 
     # -- the network -----------------------------------------------------------------------------------------------
 

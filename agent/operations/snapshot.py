@@ -1,38 +1,35 @@
-"""Looking at everything on disk once: the status document as far as it does not need the daemon.
+"""Looking at everything on disk once: the status as far as it does not need the daemon.
 
-It takes no lock, changes nothing and works offline. What the daemon knows besides (connection, plan in force, jobs) it
-adds itself; where none runs, the plan is computed here from the same facts by the same rules.
+It takes no lock, changes nothing and works offline. A worker tells the daemon what it saw; where no daemon runs, the
+status is made here, of the same facts by the same rules.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.config import read_bounded
+from agent.config.asked import asked_of
 from agent.core import timekeeping
-from agent.core.change.decide import Facts, next_action, plainly, requests_of
-from agent.core.change.records import public
 from agent.core.change.reserve import Standing
-from agent.core.jsonio import to_plain
-from agent.core.report import status
-from agent.core.when import retirement, schedule
-from agent.core.when.renewal import renewal_window, splay
-from agent.core.when.schedule import Subject, Wishes
+from agent.core.exit_codes import Exit
+from agent.core.report.known import Known
+from agent.core.report.seen import MAX_WATCHED, Damage, Seen, SetInUse, WatchedEnd, WatchedFile
+from agent.core.report.status import status_of
+from agent.core.when.renewal import splay
 from agent.errors import ConfigError, DamagedError, MaterialError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from datetime import datetime
 
     from agent.config import Config, WatchConfig
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.report.status import Status
     from agent.core.values import Generation
-    from agent.core.when.schedule import Holds
+    from agent.core.when.schedule import Pause
     from agent.store.store import Store
-
-DEGRADED, CRITICAL = status.DEGRADED, status.CRITICAL
 
 
 @dataclass(kw_only=True)
@@ -44,7 +41,7 @@ class Snapshot:
     previous: Generation | None = None
     change: ChangeRecord | None = None
     history: tuple[ChangeRecord, ...] = ()
-    damage: list[tuple[int, str]] = field(default_factory=list)
+    damage: list[Damage] = field(default_factory=list)
     reserve: Standing = Standing.MISSING
 
     @property
@@ -86,7 +83,7 @@ def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
     try:
         snapshot.change = store.change()
     except DamagedError as error:
-        snapshot.damage.append((DEGRADED, str(error)))
+        snapshot.damage.append(Damage(severity=Exit.DEGRADED, text=str(error)))
     snapshot.history = store.history()
     return snapshot
 
@@ -97,142 +94,88 @@ def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | Non
         return None if number is None else store.generation(number)
     except DamagedError as error:
         text = f"The {link} set is not usable. {error} It is not used; `iot-cert rotate` puts this right."
-        snapshot.damage.append((CRITICAL if link == "current" else DEGRADED, text))
+        severity = Exit.CRITICAL if link == "current" else Exit.DEGRADED
+        snapshot.damage.append(Damage(severity=severity, text=text))
         return None
 
 
-def document(config: Config, snapshot: Snapshot) -> dict[str, Any]:
-    """Return the status document."""
-    plain: dict[str, Any] = {
-        "version": __version__,
-        "config": str(config.path.absolute()),
-        "endpoint": config.endpoint,
-        "port": config.port,
-        "thing_name": config.thing_name,
-        "clock": to_plain(snapshot.clock),
-        "current": _current(config, snapshot),
-        "previous": snapshot.previous and snapshot.previous.number,
-        "change": snapshot.change and public(snapshot.change),
-        "next": _following(config, snapshot),
-        "last": public(snapshot.history[-1]) if snapshot.history else None,
-        "damage": snapshot.damage,
-        "warnings": config.concerns(snapshot.thing),
-        "reserve": snapshot.reserve,
-        "warn_anchors": [span.total_seconds() for span in config.trust.warn],
-        "watched": [watched(item) for item in config.watch],
-        "dependants": _standing(config),
-        "plan": to_plain(plan_of(config, snapshot)),
-        "retirements": retirement.plainly(retirements(config, snapshot), retirement.Answers()),
-        "not_asked_for": 0 if config.rotation.retire else len(_left_behind(config, snapshot)),
-    }
-    plain["health"], plain["exit"] = status.judge(plain, snapshot.clock.now)
-    return plain
-
-
-def _standing(config: Config) -> dict[str, Any] | None:
-    from agent.dependants import report_file  # noqa: PLC0415 - see agent.operations.wiring
-
-    return report_file.document(config.dependants, config.deploy_dir)
-
-
-MAX_WATCHED = 20  # certificates of one watched file that the document names: those that end first
-
-
-def watched(item: WatchConfig) -> dict[str, Any]:
-    """Return what a watched file holds, as far as somebody may have to act on it."""
-    from agent.crypto import x509  # noqa: PLC0415 - see agent.operations.wiring
-
-    found: dict[str, Any] = {"path": str(item.path), "warn": item.warn.total_seconds()}
-    try:
-        entries = x509.read_store(read_bounded(item.path, x509.MAX_STORE, "watched file"))
-    except (ConfigError, MaterialError) as error:
-        return {**found, "problem": str(error)}
-    facts = sorted((entry.facts for entry in entries if entry.facts), key=lambda facts: facts.not_after)
-    if not facts:
-        return {**found, "problem": f"{item.path}: there is no certificate in it that can be read"}
-    ends = [{"subject": one.subject, "sha256": one.sha256, "not_after": to_plain(one.not_after)} for one in facts]
-    return {**found, "certificates": len(facts), "unreadable": len(entries) - len(facts), "ends": ends[:MAX_WATCHED]}
-
-
-def _anchor_in_use(generation: int, records: Iterable[ChangeRecord]) -> str:
-    """Return the anchor that the endpoint chained to when this generation was proven last, or nothing."""
-    return next((item.anchor for item in records if item.generation == generation and item.anchor), "")
-
-
-def _current(config: Config, snapshot: Snapshot) -> dict[str, Any] | None:
-    generation = snapshot.current
-    if generation is None:
-        return None
-    newest_first = [*([snapshot.change] if snapshot.change else []), *reversed(snapshot.history)]
-    manifest, leaf = generation.manifest, generation.credential.leaf
-    window = renewal_window(leaf.not_before, leaf.not_after, config.renewal_policy)
-    place = splay(manifest.thing_name, leaf.sha256)
-    return {
-        "generation": manifest.number,
-        "kind": manifest.kind,
-        "thing_name": manifest.thing_name,
-        "created_at": to_plain(manifest.created_at),
-        "certificate": to_plain(leaf),
-        "anchors": to_plain(generation.trust.anchors),
-        "anchor_in_use": _anchor_in_use(manifest.number, newest_first),
-        "trust": to_plain(manifest.trust) if manifest.trust else None,
-        "splay": place,
-        "renewal": {"at": to_plain(window.renew_at(place)), **to_plain(window)},
-    }
-
-
-def _following(config: Config, snapshot: Snapshot) -> dict[str, Any] | None:
-    if snapshot.change is None:
-        return None
-    earlier = requests_of(record for record in snapshot.history if record.id != snapshot.change.id)
-    facts = Facts(clock=snapshot.clock, requests=earlier)
-    return plainly(next_action(snapshot.change, facts, config.limits))
-
-
-def subject_of(generation: Generation) -> Subject:
-    """Return what the schedule needs to know of a generation."""
-    leaf = generation.credential.leaf
-    place = splay(generation.manifest.thing_name, leaf.sha256)
-    return Subject(not_before=leaf.not_before, not_after=leaf.not_after, splay=place)
-
-
-def plan_of(config: Config, snapshot: Snapshot) -> schedule.Plan:
-    """Return the plan as a daemon would make it, without what it hears from the fleet."""
-    wishes = Wishes(policy=config.renewal_policy, limits=config.limits, holds=holds(config))
-    return schedule.plan(
-        subject_of(snapshot.current) if snapshot.current else None,
-        wishes,
-        schedule.past_of(snapshot.history),
-        snapshot.clock,
-        enrolled=bool(snapshot.damage) or any(record.phase.succeeded for record in snapshot.history),
-        configured=config.enrollment is not None,
+def seen(config: Config, snapshot: Snapshot) -> Seen:
+    """Return what was found, as a worker tells it and as the status has it."""
+    return Seen(
+        floor=snapshot.clock.floor,
+        current=_in_use(snapshot.current) if snapshot.current else None,
+        previous=snapshot.previous.number if snapshot.previous else None,
+        damage=tuple(snapshot.damage),
+        reserve=snapshot.reserve,
+        watched=tuple(watched(item) for item in config.watch),
     )
 
 
-def holds(config: Config) -> Holds:
-    """Return what may hold a change, from the disk."""
+def status(config: Config, snapshot: Snapshot) -> Status:
+    """Return how the gateway stands, as far as that can be known without its daemon."""
+    return status_of(known(config, snapshot))
+
+
+def known(config: Config, snapshot: Snapshot) -> Known:
+    """Return what is known of the gateway without its daemon."""
+    from agent.dependants import report_file  # noqa: PLC0415 - see agent.operations.wiring
+
+    found = seen(config, snapshot)
+    number = found.current.generation if found.current else None
+    return Known(
+        version=__version__,
+        asked=asked_of(config, snapshot.thing, pause_of(config)),
+        clock=snapshot.clock,
+        seen=found,
+        change=snapshot.change,
+        history=snapshot.history,
+        served=report_file.served(config.dependants, config.deploy_dir),
+        behind=report_file.behind(config.dependants, config.deploy_dir, number),
+    )
+
+
+def pause_of(config: Config) -> Pause | None:
+    """Return the pause on disk."""
     from agent.store import pauses  # noqa: PLC0415 - see agent.operations.wiring
 
     try:
-        pause = pauses.read(config.state_dir)
+        return pauses.read(config.state_dir)
     except StoreError:
-        pause = None  # what cannot be read holds nothing
-    return config.rotation.holds(pause)
+        return None  # what cannot be read holds nothing
 
 
-def retirements(config: Config, snapshot: Snapshot) -> tuple[retirement.Retirement, ...]:
-    """Return the certificates that are still to be retired, and what each waits for."""
-    from agent.dependants import report_file  # noqa: PLC0415 - see agent.operations.wiring
+def watched(item: WatchConfig) -> WatchedFile:
+    """Return what a watched file holds, as far as a person may have to act on it."""
+    from agent.crypto import x509  # noqa: PLC0415 - see agent.operations.wiring
 
-    found = _left_behind(config, snapshot)
-    if not found or not config.rotation.retire:
-        return ()
-    generation = snapshot.current.number if snapshot.current else None
-    behind = report_file.behind(config.dependants, config.deploy_dir, generation)
-    return retirement.waiting(found, snapshot.history, behind)
+    path = str(item.path)
+    try:
+        entries = x509.read_store(read_bounded(item.path, x509.MAX_STORE, "watched file"))
+    except (ConfigError, MaterialError) as error:
+        return WatchedFile(path=path, warn=item.warn, problem=str(error))
+    facts = sorted((entry.facts for entry in entries if entry.facts), key=lambda facts: facts.not_after)
+    if not facts:
+        problem = f"{item.path}: there is no certificate in it that can be read"
+        return WatchedFile(path=path, warn=item.warn, problem=problem)
+    ends = (WatchedEnd(subject=one.subject, sha256=one.sha256, not_after=one.not_after) for one in facts[:MAX_WATCHED])
+    return WatchedFile(
+        path=path,
+        warn=item.warn,
+        certificates=len(facts),
+        unreadable=len(entries) - len(facts),
+        ends=tuple(ends),
+    )
 
 
-def _left_behind(config: Config, snapshot: Snapshot) -> tuple[retirement.Retirement, ...]:
-    current = snapshot.current.manifest.certificate_id if snapshot.current else None
-    in_use = retirement.resting_on(current, snapshot.change)
-    return retirement.outstanding(snapshot.history, in_use, config.rotation.grace)
+def _in_use(generation: Generation) -> SetInUse:
+    manifest = generation.manifest
+    return SetInUse(
+        generation=manifest.number,
+        kind=manifest.kind,
+        thing_name=manifest.thing_name,
+        created_at=manifest.created_at,
+        certificate=generation.credential.leaf,
+        anchors=generation.trust.anchors,
+        splay=splay(manifest.thing_name, generation.credential.leaf.sha256),
+        trust=manifest.trust,
+    )

@@ -26,7 +26,7 @@ from agent.core.change.verbs import Verb
 from agent.core.dependants import Occasion
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import PlainError, encode, to_plain
-from agent.core.report import checks
+from agent.core.report import checks, seen
 from agent.core.values import ByHand, Kind
 from agent.core.when import schedule
 from agent.core.worker_protocol import MAX_LINE, Do, Order, decode_order
@@ -96,7 +96,8 @@ class Worker:
             return
         try:
             self._end["traces"] = fingerprints.of(self._config.state_dir, self._config.foundations)
-            self._end["document"] = snapshot.document(self._config, snapshot.take(self._config))
+            found = snapshot.seen(self._config, snapshot.take(self._config))
+            self._end["seen"] = seen.plainly(found)
         except AgentError as error:
             if "error" not in self._end:
                 self._fail(error)
@@ -226,7 +227,7 @@ class Task:
         install.make_inbox(self._config)
         self._note(self._operations.go_on())
         if self._engine.change is not None or not schedule.is_free(
-            snapshot.holds(self._config), self._parts.clock.now()
+            self._config.rotation.holds(snapshot.pause_of(self._config)), self._parts.clock.now()
         ):
             return
         if install.Receiver(self._config, self._parts).take_baked() is not None:

@@ -14,15 +14,14 @@ from agent.core.failure.failure import Failure, FailureClass
 from agent.core.timekeeping import read
 from agent.core.trust.updates import outcome_of
 from agent.core.values import Kind, Origin, Provenance, TrustSource
-from agent.core.when.renewal import RenewalPolicy
+from agent.core.when.renewal import RenewalPolicy, splay
 from agent.core.when.retirement import outstanding
-from agent.core.when.schedule import Past, Plan, Wishes, past_of, plan
+from agent.core.when.schedule import Past, Plan, Subject, Wishes, past_of, plan
 from agent.errors import RefusedError
 from agent.operations.execute import Done, locked_out
-from agent.operations.snapshot import subject_of
 from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.faults import Effect, Operation
-from support.rig import START
+from support.rig import START, THING
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
@@ -300,8 +299,14 @@ def plan_of(rig: Rig) -> Plan:
     generation = rig.engine.usable()
     assert generation is not None
     reading = read(rig.clock.now(), synchronised=True, floors=rig.store.floors())
+    leaf = generation.credential.leaf
     return plan(
-        subject_of(generation), Wishes(policy=RenewalPolicy()), past(rig), reading, enrolled=True, configured=True
+        Subject(not_before=leaf.not_before, not_after=leaf.not_after, splay=splay(THING, leaf.sha256)),
+        Wishes(policy=RenewalPolicy()),
+        past(rig),
+        reading,
+        enrolled=True,
+        configured=True,
     )
 
 

@@ -11,9 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
-from agent.core.change.records import public
 from agent.core.failure import failures
-from agent.core.report.status import history_line
+from agent.core.report.screen import history_line
 from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
 from agent.crypto import keys
@@ -223,7 +222,7 @@ def test_an_unproven_set_is_used_at_once_and_marked_for_ever(gateway: Rig) -> No
     assert len(gateway.endpoint.connections) > since
     assert uses(gateway, credential)
     assert last(gateway).unproven
-    assert "(activated unproven)" in history_line(public(last(gateway)))
+    assert "(activated unproven)" in history_line(last(gateway))
 
 
 def test_what_was_proven_is_never_marked(gateway: Rig) -> None:
@@ -232,7 +231,7 @@ def test_what_was_proven_is_never_marked(gateway: Rig) -> None:
     gateway.run(Kind.ROLLBACK)
     gateway.rotate()
     assert not any(record.unproven for record in gateway.store.history())
-    assert "unproven" not in history_line(public(last(gateway)))
+    assert "unproven" not in history_line(last(gateway))
 
 
 def test_an_unproven_set_that_is_refused_is_rolled_back(gateway: Rig) -> None:
@@ -240,7 +239,7 @@ def test_an_unproven_set_that_is_refused_is_rolled_back(gateway: Rig) -> None:
     outcome = bring_in(gateway, brought(gateway, status=Status.REVOKED), unproven=True)
     assert outcome.record.phase is Phase.ROLLED_BACK
     assert last(gateway).unproven
-    assert "(activated unproven): " in history_line(public(last(gateway)))
+    assert "(activated unproven): " in history_line(last(gateway))
     assert gateway.in_use()[0] == 2
     assert gateway.connects()
     due = outstanding(gateway.store.history()[2:], [gateway.certificate(2)], timedelta())

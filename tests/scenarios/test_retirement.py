@@ -15,7 +15,7 @@ from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.failure import failures
 from agent.core.failure.failure import FailureClass
-from agent.core.report.status import history_line
+from agent.core.report.screen import history_line
 from agent.core.text import clock_time
 from agent.core.values import Kind, Origin
 from agent.core.when import retirement
@@ -340,7 +340,7 @@ def test_a_change_that_goes_on_without_a_program_names_it(gateway: Rig) -> None:
 
     assert outcome.record.degraded is not None
     assert "bridge.service" in outcome.record.degraded.message
-    assert "(without this: bridge.service is failed" in history_line(record)
+    assert "(without this: bridge.service is failed" in history_line(gateway.store.history()[-1])
     assert "without this: bridge.service is failed" in told(record)
     gateway.programs.stubborn = False
     gateway.clock.advance(days=2)

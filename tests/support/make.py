@@ -10,11 +10,15 @@ from hypothesis import settings
 
 from agent.core.change import decide, lifecycle
 from agent.core.change.lifecycle import ChangeRecord, Event, Issued, Phase
+from agent.core.change.reserve import Standing
 from agent.core.failure.failure import Failure, FailureClass
-from agent.core.jsonio import to_plain
+from agent.core.report.known import Asked, Connection, ConnectionState, Known, Live
+from agent.core.report.seen import Seen, SetInUse
+from agent.core.report.status import Renewal, Status
 from agent.core.timekeeping import BUILD_TIME, ClockState, Reading
 from agent.core.values import CertificateFacts, Kind, Manifest, Origin
 from agent.core.when.renewal import RenewalPolicy, renewal_window
+from agent.core.when.schedule import Plan, Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,47 +131,74 @@ def anchor(**changes: Any) -> CertificateFacts:
     return replace(base, **changes)
 
 
-def document(**changes: Any) -> dict[str, Any]:
-    """Return the status document of a healthy gateway without a daemon; with the names given, of another one."""
-    leaf = certificate()
-    window = renewal_window(leaf.not_before, leaf.not_after, RenewalPolicy())
-    at = to_plain(window.renew_at(0.5))
-    base: dict[str, Any] = {
-        "version": "1.2.3",
-        "config": "/etc/iot-cert-agent/config.yaml",
-        "endpoint": "abc-ats.iot.eu-west-1.amazonaws.com",
-        "port": 8883,
-        "thing_name": None,
-        "clock": to_plain(reading()),
-        "current": {
-            "generation": 7,
-            "kind": "rotate",
-            "thing_name": THING,
-            "created_at": to_plain(NOW - DAY),
-            "certificate": to_plain(leaf),
-            "anchors": to_plain((anchor(),)),
-            "anchor_in_use": "",
-            "trust": None,
-            "splay": 0.5,
-            "renewal": {"at": at, **to_plain(window)},
-        },
-        "previous": 6,
-        "change": None,
-        "next": None,
-        "last": None,
-        "damage": [],
-        "warnings": [],
-        "reserve": "kept",
-        "warn_anchors": [span.total_seconds() for span in WARN_ANCHORS],
-        "watched": [],
-        "dependants": None,
-        "plan": {"due": False, "why": "its turn has not come", "code": "scheduled", "at": at, "kind": "rotate"},
-        "retirements": [],
-        "not_asked_for": 0,
-        "health": [],
-        "exit": 0,
-    }
-    return {**base, **changes}
+def asked(**changes: Any) -> Asked:
+    """Return what an operator asks for who leaves everything as it is."""
+    base = Asked(
+        config="/etc/iot-cert-agent/config.yaml",
+        endpoint="abc-ats.iot.eu-west-1.amazonaws.com",
+        port=8883,
+        thing_name=None,
+        concerns=(),
+        warn_anchors=WARN_ANCHORS,
+        wishes=Wishes(),
+        grace=7 * DAY,
+        retires=True,
+        enrols=True,
+    )
+    return replace(base, **changes)
+
+
+def in_use(**changes: Any) -> SetInUse:
+    """Return the set in use of generation 7."""
+    base = SetInUse(
+        generation=7,
+        kind=Kind.ROTATE,
+        thing_name=THING,
+        created_at=NOW - DAY,
+        certificate=certificate(),
+        anchors=(anchor(),),
+        splay=0.5,
+    )
+    return replace(base, **changes)
+
+
+def seen(**changes: Any) -> Seen:
+    """Return what a worker finds on a sound gateway."""
+    return replace(Seen(floor=BUILD_TIME, current=in_use(), previous=6, reserve=Standing.KEPT), **changes)
+
+
+def known(**changes: Any) -> Known:
+    """Return what is known of a sound gateway without a daemon."""
+    return replace(Known(version="1.2.3", asked=asked(), clock=reading(), seen=seen()), **changes)
+
+
+def live(state: str = "up", why: str = "", since: datetime | None = None, rival: str = "", **changes: Any) -> Live:
+    """Return what a daemon knows whose connection stands so."""
+    link = Connection(state=ConnectionState(state), why=why, since=since, rival=rival)
+    return replace(Live(pid=17, connection=link), **changes)
+
+
+def status(now: datetime = NOW, **changes: Any) -> Status:
+    """Return the status of a healthy gateway without a daemon; with the fields given, of another one.
+
+    Args:
+        now: The wall clock.
+        changes: Fields of the status, of what was asked for, or of what is live.
+    """
+    current = changes.pop("current", in_use())
+    wanted = {name: changes.pop(name) for name in list(changes) if name in Asked.__dataclass_fields__}
+    window = renewal_window(NOW - DAY, NOW + 364 * DAY, RenewalPolicy())
+    base = Status(
+        version="1.2.3",
+        asked=asked(**wanted),
+        clock=reading(now),
+        plan=Plan(due=False, why="it is scheduled for later", code="scheduled", at=window.renew_at(0.5)),
+        current=current,
+        renewal=Renewal(splay=0.5, window=window) if current else None,
+        previous=6,
+        reserve=Standing.KEPT,
+    )
+    return replace(base, **changes)
 
 
 def manifest(**changes: Any) -> Manifest:

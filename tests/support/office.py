@@ -20,6 +20,7 @@ from agent.daemon.fleet import Fleet, FleetCalls
 from agent.daemon.loop import Loop
 from agent.daemon.session import SessionStatus
 from agent.errors import CloudError
+from support import make
 from support.fleet import THING, described, listed
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from agent.core.failure.failure import Failure
     from agent.core.report.journal_events import Event
+    from agent.core.report.status import Status
     from agent.daemon.facts import Outlook
     from agent.iotcore.async_client import Link
 
@@ -133,7 +135,7 @@ class ListLink:
 class ListGateway:
     """What is known of a gateway and what it is to do: the test says the one, and this keeps the other."""
 
-    document: dict[str, Any] = field(default_factory=lambda: {"version": "1", "exit": 0, "health": []})
+    status: Status = field(default_factory=make.status)
     records: dict[str, ChangeRecord] = field(default_factory=dict)
     waits: tuple[str, datetime] | None = None
     not_before: datetime = datetime(2027, 1, 1, tzinfo=UTC)
@@ -174,7 +176,7 @@ class ListGateway:
         """What the fleet's parts call."""
         return FleetCalls(
             session=SessionStatus,
-            status=lambda: self.document,
+            status=lambda: self.status,
             begin=self._begin,
             withdraw=self.withdrawn.append,
             suggest=self.suggested.append,

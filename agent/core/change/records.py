@@ -182,11 +182,16 @@ def decode_manifest(data: bytes, what: str) -> Manifest:
         not_after=node.time("not_after"),
         created_at=node.time("created_at"),
         files={name: files.text(name, limit=64) for name in files.names()},
-        trust=_provenance(node.optional_node("trust")),
+        trust=decode_provenance(node.optional_node("trust")),
     )
 
 
-def _provenance(node: Node | None) -> Provenance | None:
+def decode_provenance(node: Node | None) -> Provenance | None:
+    """Return where trust anchors came from; None when that is not told.
+
+    Raises:
+        PlainError: It is no such thing.
+    """
     if node is None:
         return None
     return Provenance(

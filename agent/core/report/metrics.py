@@ -1,4 +1,4 @@
-"""The status document as Prometheus text, for the textfile collector of the node exporter.
+"""The status as Prometheus text, for the textfile collector of the node exporter.
 
 Instants are Unix seconds, as Prometheus has them: ``iot_cert_certificate_not_after_seconds - time()`` is what is left
 at any moment, while a number of days would be stale as soon as it is written. The days are there too, for people who
@@ -8,23 +8,33 @@ look.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.core.change.decide import Wait
+from agent.core.report.findings import judge
+from agent.core.report.known import ConnectionState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.report.status import Retiring, Status
+    from agent.core.values import CertificateFacts
 
 PREFIX = "iot_cert"
-STATES = ("up", "connecting", "down", "lent", "taken-over")
 
 
-def render(document: Mapping[str, Any], history: Iterable[ChangeRecord], now: datetime) -> str:
-    """Return the whole text."""
+def render(status: Status, history: Iterable[ChangeRecord]) -> str:
+    """Return the whole text.
+
+    Args:
+        status: How the gateway stands.
+        history: The finished changes.
+    """
     lines: list[str] = []
     seen: set[str] = set()
-    for name, kind, text, labels, value in _samples(document, tuple(history), now):
+    for name, kind, text, labels, value in _samples(status, tuple(history)):
         if name not in seen:
             seen.add(name)
             lines += [f"# HELP {PREFIX}_{name} {text}", f"# TYPE {PREFIX}_{name} {kind}"]
@@ -36,78 +46,75 @@ def render(document: Mapping[str, Any], history: Iterable[ChangeRecord], now: da
 Sample = tuple[str, str, str, dict[str, str], float]
 
 
-def _samples(document: Mapping[str, Any], history: tuple[ChangeRecord, ...], now: datetime) -> Iterator[Sample]:
-    yield "health", "gauge", "Exit code of `iot-cert status`: 0 healthy, 1 degraded, 3 critical.", {}, document["exit"]
-    yield from _certificates(document, now)
-    yield from _watched(document)
-    steps = {step["name"]: step for step in (document.get("dependants") or {}).get("steps") or []}
+def _samples(status: Status, history: tuple[ChangeRecord, ...]) -> Iterator[Sample]:
+    text = "Exit code of `iot-cert status`: 0 healthy, 1 degraded, 3 critical."
+    yield "health", "gauge", text, {}, judge(status).exit
+    yield from _certificates(status)
+    yield from _watched(status)
+    steps = {step.name: step for step in status.served.steps} if status.served else {}
     for name, step in steps.items():
         text = "Whether a dependant uses the set that it was served last."
-        yield "dependant_served", "gauge", text, {"name": name}, not step["problem"]
-    yield from _plan(document)
-    link = document.get("connection") or {}
-    for state in STATES:
-        yield "connection", "gauge", "State of the daemon's connection.", {"state": state}, link.get("state") == state
+        yield "dependant_served", "gauge", text, {"name": name}, not step.problem
+    yield from _plan(status)
+    link = status.live.connection if status.live else None
+    for state in ConnectionState:
+        at = link is not None and link.state is state
+        yield "connection", "gauge", "State of the daemon's connection.", {"state": state.value}, at
     text = "Whether another client is believed to use the agent's client id."
-    yield "client_id_contested", "gauge", text, {}, bool(link.get("rival"))
-    yield from _retirements(document)
+    yield "client_id_contested", "gauge", text, {}, link is not None and bool(link.rival)
+    yield from _retirements(status.retiring)
     yield from _changes(history)
 
 
-def _retirements(document: Mapping[str, Any]) -> Iterator[Sample]:
-    found = document.get("retirements") or []
+def _retirements(found: tuple[Retiring, ...]) -> Iterator[Sample]:
     yield "retirements", "gauge", "Certificates that are still to be retired.", {}, len(found)
-    for key, text in (
-        ("refused", "Of those, the ones that the cloud refuses to retire."),
-        ("unanswered", "Of those, the ones for which the cloud gave no answer yet."),
-        ("waits_for", "Of those, the ones that another program may use still."),
+    for name, text, number in (
+        ("refused", "the ones that the cloud refuses to retire", sum(bool(item.refused) for item in found)),
+        ("unanswered", "the ones for which the cloud gave no answer yet", sum(bool(item.unanswered) for item in found)),
+        ("waiting", "the ones that another program may use still", sum(bool(item.waits_for) for item in found)),
     ):
-        name = "retirements_waiting" if key == "waits_for" else f"retirements_{key}"
-        yield name, "gauge", text, {}, sum(bool(item.get(key)) for item in found)
-    for name, number in sorted(Counter(name for item in found for name in item.get("waits_for") or []).items()):
+        yield f"retirements_{name}", "gauge", f"Of those, {text}.", {}, number
+    for name, number in sorted(Counter(name for item in found for name in item.waits_for).items()):
         text = "Certificates whose retirement waits for a dependant."
         yield "retirement_waits_for", "gauge", text, {"name": name}, number
 
 
-def _certificates(document: Mapping[str, Any], now: datetime) -> Iterator[Sample]:
-    current = document.get("current")
+def _certificates(status: Status) -> Iterator[Sample]:
+    current = status.current
     if current is None:
         return
-    yield "generation", "gauge", "The current generation.", {}, current["generation"]
-    leaf = current["certificate"]
-    anchors = {anchor["sha256"]: anchor for anchor in current["anchors"]}  # one may stand in the bundle twice
-    named = [("certificate", leaf), *(("anchor", anchor) for anchor in anchors.values())]
+    yield "generation", "gauge", "The current generation.", {}, current.generation
+    anchors = {anchor.sha256: anchor for anchor in current.anchors}  # one may stand in the bundle twice
+    named = [("certificate", current.certificate), *(("anchor", anchor) for anchor in anchors.values())]
     for kind, facts in named:
-        at = datetime.fromisoformat(facts["not_after"]).timestamp()
+        at = facts.not_after.timestamp()
         yield f"{kind}_not_after_seconds", "gauge", f"End of the {kind}, Unix seconds.", _labels(facts), at
     for kind, facts in named:
-        left = (datetime.fromisoformat(facts["not_after"]) - now) / timedelta(days=1)
+        left = (facts.not_after - status.now) / timedelta(days=1)
         yield f"{kind}_days_left", "gauge", f"Days left of the {kind} when this was written.", _labels(facts), left
 
 
-def _watched(document: Mapping[str, Any]) -> Iterator[Sample]:
-    files = {item["path"]: item for item in document.get("watched") or []}  # one may be listed twice
+def _watched(status: Status) -> Iterator[Sample]:
+    files = {item.path: item for item in status.watched}  # one may be listed twice
     for path, item in files.items():
         text = "Whether a watched file can be read."
-        yield "watched_usable", "gauge", text, {"path": path}, not item.get("problem")
+        yield "watched_usable", "gauge", text, {"path": path}, not item.problem
     for path, item in files.items():
-        for one in (item.get("ends") or [])[:1]:
-            at = datetime.fromisoformat(one["not_after"]).timestamp()
+        for end in item.ends[:1]:
             text = "End of the first certificate to expire in a watched file, Unix seconds."
-            yield "watched_not_after_seconds", "gauge", text, {"path": path}, at
+            yield "watched_not_after_seconds", "gauge", text, {"path": path}, end.not_after.timestamp()
 
 
-def _labels(facts: Mapping[str, Any]) -> dict[str, str]:
-    return {"subject": facts["subject"], "sha256": facts["sha256"][:12]}  # two anchors may share a subject
+def _labels(facts: CertificateFacts) -> dict[str, str]:
+    return {"subject": facts.subject, "sha256": facts.sha256[:12]}  # two anchors may share a subject
 
 
-def _plan(document: Mapping[str, Any]) -> Iterator[Sample]:
-    plan, following = document.get("plan") or {}, document.get("next") or {}
-    at = following.get("until") or plan.get("at")
+def _plan(status: Status) -> Iterator[Sample]:
+    following = status.following.until if isinstance(status.following, Wait) else None
+    at = following or status.plan.at
     if at:
-        instant = datetime.fromisoformat(at).timestamp()
-        yield "next_attempt_seconds", "gauge", "When something is planned to happen, Unix seconds.", {}, instant
-    in_flight = bool(document.get("change"))
+        yield "next_attempt_seconds", "gauge", "When something is planned to happen, Unix seconds.", {}, at.timestamp()
+    in_flight = status.change is not None
     yield "change_in_flight", "gauge", "Whether a change is in flight.", {}, in_flight
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.core.jsonio import PlainError, decode, encode
+from agent.core.jsonio import PlainError, decode, encode, to_plain
+from agent.core.report.findings import judge
 from agent.core.report.jobs import MAX_PAYLOAD, read_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion
 
 MAX_REPORT = 4_096  # bytes
@@ -75,46 +77,55 @@ def _wish(desired: dict[str, Any]) -> Wish:
         return Wish(refused=str(error)[:MAX_TEXT])
 
 
-def report(status: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
+def report(status: Status, wish: Wish) -> dict[str, Any]:
     """Return the reported state; null deletes what is not so any more.
 
     Args:
-        status: The status document, see `agent.core.report.status`.
+        status: How the gateway stands.
         wish: What the shadow wishes for.
     """
-    current, change = status.get("current") or {}, status.get("change") or {}
-    last, plan = status.get("last") or {}, status.get("plan") or {}
-    anchors = current.get("anchors") or []
-    failure = change.get("failure") or last.get("failure") or {}
-    contested = bool((status.get("connection") or {}).get("rival"))
-    retiring = status.get("retirements") or []
-    waits_for = dict.fromkeys(name for item in retiring for name in item.get("waits_for") or [])
+    judged = judge(status)
     told = {
-        "agent": status.get("version"),
-        "health": status.get("exit"),
-        "problem": "; ".join(status.get("health") or []),
-        "generation": current.get("generation"),
-        "certificateId": (current.get("certificate") or {}).get("sha256"),
-        "notAfter": (current.get("certificate") or {}).get("not_after"),
-        "renewAt": plan.get("at"),
-        "waitsFor": plan.get("code"),
-        "changeId": change.get("id"),
-        "phase": change.get("phase"),
-        "lastChange": last.get("id"),
-        "lastOutcome": last.get("phase"),
-        "failureClass": failure.get("kind"),
-        "failure": failure.get("message"),
-        "anchors": len(anchors) or None,
-        "trustBundle": (current.get("trust") or {}).get("version"),
-        "anchorsNotAfter": min((item.get("not_after") for item in anchors), default=None),
-        "retiring": len(retiring),
-        "retiringWaitsFor": ", ".join(waits_for),
-        "retiringUnanswered": sum(bool(item.get("unanswered")) for item in retiring) or None,
-        "clientIdContested": contested or None,
+        "agent": status.version,
+        "health": int(judged.exit),
+        "problem": "; ".join(judged.health),
+        **_of_set(status),
+        "renewAt": to_plain(status.plan.at),
+        "waitsFor": status.plan.code,
+        **_of_changes(status),
+        "retiring": len(status.retiring),
+        "retiringWaitsFor": ", ".join(dict.fromkeys(name for item in status.retiring for name in item.waits_for)),
+        "retiringUnanswered": sum(bool(item.unanswered) for item in status.retiring) or None,
+        "clientIdContested": bool(status.live and status.live.connection.rival) or None,
         WISH: wish.raw,
         "wishRefused": wish.refused,
     }
     return {name: _cut(value) for name, value in told.items()}
+
+
+def _of_set(status: Status) -> dict[str, Any]:
+    current = status.current
+    return {
+        "generation": current.generation if current else None,
+        "certificateId": current.certificate.sha256 if current else None,
+        "notAfter": to_plain(current.certificate.not_after) if current else None,
+        "anchors": len(current.anchors) if current else None,
+        "trustBundle": current.trust.version if current and current.trust else None,
+        "anchorsNotAfter": to_plain(min(item.not_after for item in current.anchors)) if current else None,
+    }
+
+
+def _of_changes(status: Status) -> dict[str, Any]:
+    change, last = status.change, status.last
+    failure = (change.failure if change else None) or (last.failure if last else None)
+    return {
+        "changeId": change.id if change else None,
+        "phase": change.phase if change else None,
+        "lastChange": last.id if last else None,
+        "lastOutcome": last.phase if last else None,
+        "failureClass": failure.kind if failure else None,
+        "failure": failure.message if failure else None,
+    }
 
 
 def _cut(value: Any) -> Any:

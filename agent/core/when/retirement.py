@@ -18,13 +18,12 @@ whose certificate is not asked for any more (`ChangeRecord.dropped_at`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.change.damaged_records import is_salvaged
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import HOOKS
 from agent.core.failure.failure import Failure, FailureClass
-from agent.core.jsonio import to_plain
 from agent.core.text import clock_time
 from agent.core.values import Kind
 from agent.errors import RefusedError
@@ -190,19 +189,6 @@ class Answers:
 
     refused: Mapping[str, str] = field(default_factory=dict)
     unanswered: Mapping[str, str] = field(default_factory=dict)
-
-
-def plainly(found: Iterable[Retirement], answers: Answers) -> list[dict[str, Any]]:
-    """Return what is to be retired for the status document."""
-    return [
-        {
-            **to_plain(item),
-            "waits_for": list(item.waits_for),
-            "refused": answers.refused.get(item.certificate_id, ""),
-            "unanswered": answers.unanswered.get(item.certificate_id, ""),
-        }
-        for item in found
-    ]
 
 
 # -- what a person does not want to be asked for any more --------------------------------------------------------------

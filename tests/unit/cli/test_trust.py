@@ -17,6 +17,8 @@ import pytest
 
 from agent import cli
 from agent.core.change.lifecycle import Phase
+from agent.core.report.document import document, trust
+from agent.core.report.screen import explain, screen
 from agent.core.values import Kind
 from agent.crypto.x509 import read_bundle
 from agent.sandbox.authority import Authority, fingerprint
@@ -233,7 +235,15 @@ def daemon(path: Path) -> Iterator[None]:
 
 
 def _answer(listener: socket.socket) -> None:
-    told = {"event": "status", "document": make.document(), "exit": 0}
+    status = make.status()
+    told = {
+        "event": "status",
+        "document": document(status),
+        "trust": trust(status),
+        "screen": list(screen(status)),
+        "why": explain(status),
+        "exit": 0,
+    }
     while True:
         try:
             connection, _ = listener.accept()

@@ -9,7 +9,6 @@ from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit, of_error, of_outcome
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.failures import hung_up
-from agent.core.report import status
 from agent.errors import (
     AgentError,
     CloudError,
@@ -136,4 +135,3 @@ def test_the_numbers_never_change() -> None:
         "UNAVAILABLE": 5,
         "INTERRUPTED": 130,
     }
-    assert (status.DONE, status.DEGRADED, status.CRITICAL) == (Exit.DONE, Exit.DEGRADED, Exit.CRITICAL)

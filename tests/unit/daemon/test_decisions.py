@@ -14,12 +14,15 @@ from agent.config import Config, RotationConfig
 from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import ChangeRecord, Dropped, Phase, Retired, advance
 from agent.core.change.records import encode_outcome, encode_record, public
+from agent.core.change.reserve import Standing
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
 from agent.core.exit_codes import Exit
 from agent.core.failure import failures
 from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import Node, decode, to_plain
 from agent.core.report import shadow
+from agent.core.report.findings import Judgement, judge
+from agent.core.report.seen import Damage, plainly
 from agent.core.values import Kind, Origin
 from agent.core.when.reconnect import STEADY
 from agent.core.when.retirement import left_behind
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from agent.core.report.status import Retiring
     from agent.iotcore.async_client import Link
 
 BOOT_1970 = datetime(1970, 1, 1, 0, 2, tzinfo=UTC)
@@ -178,21 +182,10 @@ class House:
         worker.finish(**end)
 
 
-def _seen(not_before: datetime, lifetime: timedelta) -> dict[str, Any]:
+def _seen(not_before: datetime, lifetime: timedelta, **changes: Any) -> dict[str, Any]:
     leaf = make.certificate(not_before=not_before, not_after=not_before + lifetime)
-    document = make.document()
-    document["clock"] = {
-        "now": NOW.isoformat(),
-        "state": "synchronised",
-        "floor": datetime(2026, 11, 1, tzinfo=UTC).isoformat(),
-    }
-    document["current"] |= {
-        "generation": 7,
-        "splay": 0.5,
-        "certificate": document["current"]["certificate"]
-        | {"not_before": leaf.not_before.isoformat(), "not_after": leaf.not_after.isoformat()},
-    }
-    return document
+    found = make.seen(floor=datetime(2026, 11, 1, tzinfo=UTC), current=make.in_use(certificate=leaf))
+    return plainly(replace(found, **changes))
 
 
 @pytest.fixture
@@ -369,7 +362,7 @@ def test_a_client_id_that_an_application_may_have_is_told_once(
     house.see()
     house.look()
     house.look()
-    health = house.daemon.status()["health"]
+    health = judge(house.daemon.status()).health
     house.close()
     assert [text.partition(" has")[0] for text in health] == ["`client_id: {thing}`"]
     said = capfd.readouterr().err
@@ -388,11 +381,11 @@ def test_a_link_that_another_program_moved_is_looked_at(house: House) -> None:
     state = house.config.state_dir
     (state / "previous").symlink_to("generations/000007")
     assert [order.do for order in house.look()] == [Do.LOOK]
-    house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY))
+    house.finish(seen=_seen(NOW - 10 * DAY, 8000 * DAY))
     for name in ("previous", "current"):
         (state / name).unlink()
         assert [order.do for order in house.look()] == [Do.LOOK], name
-        house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY))
+        house.finish(seen=_seen(NOW - 10 * DAY, 8000 * DAY))
     assert house.look() == []
 
 
@@ -403,10 +396,10 @@ def test_what_is_touched_while_a_worker_looks_is_looked_at_again(house: House) -
     assert [order.do for order in house.look()] == [Do.LOOK]
     before = fingerprints.of(house.config.state_dir, house.config.foundations)
     key.write_text("by hand, again")
-    house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY), traces=before)
+    house.finish(seen=_seen(NOW - 10 * DAY, 8000 * DAY), traces=before)
     assert [order.do for order in house.orders] == [Do.LOOK] * 2
     house.finish(
-        document=_seen(NOW - 10 * DAY, 8000 * DAY),
+        seen=_seen(NOW - 10 * DAY, 8000 * DAY),
         traces=fingerprints.of(house.config.state_dir, house.config.foundations),
     )
     assert house.look() == []
@@ -424,12 +417,14 @@ def test_a_hand_on_the_set_is_noticed_without_anything_else_happening(house: Hou
 
 def test_half_of_a_pair_is_given_half_a_minute_before_the_ladder(house: House) -> None:
     """The other half ends that wait; where it does not come, the gateway is put on a set that works."""
-    seen = _seen(NOW - DAY, 90 * DAY) | {"current": None, "damage": [(3, "The key is another one.")]}
+    seen = _seen(
+        NOW - DAY, 90 * DAY, current=None, damage=(Damage(severity=Exit.CRITICAL, text="The key is another one."),)
+    )
     (house.config.state_dir / "current" / "key.pem").write_text("by hand")
     assert [order.do for order in house.look()] == [Do.LOOK]
-    house.finish(document=seen, half=True)
+    house.finish(seen=seen, half=True)
     assert house.look() == []
-    assert house.daemon.status()["exit"] == 3
+    assert judge(house.daemon.status()).exit == 3
     assert HALF - 5 < house.daemon._climb_at - monotonic() <= HALF
     house.daemon._climb_at = 0.0
     assert [(order.do, order.patient) for order in house.look()] == [(Do.CLIMB, False)]
@@ -440,24 +435,24 @@ def test_a_look_that_failed_is_told_and_tried_again(house: House) -> None:
     house.daemon.submit(Order(do=Do.LOOK))
     house.look()
     house.finish(error={"message": "Cannot lock it.", "hint": "", "exit": 1})
-    assert (house.daemon.status()["exit"], "Cannot lock it." in house.daemon.status()["health"][0]) == (1, True)
+    assert (judge(house.daemon.status()).exit, "Cannot lock it." in judge(house.daemon.status()).health[0]) == (1, True)
     assert house.look() == []
     house.daemon._hold_until = 0.0
     assert [order.do for order in house.look()] == [Do.LOOK]
-    house.finish(document=_seen(NOW - 10 * DAY, 8000 * DAY))
-    assert (house.daemon.status()["exit"], house.look()) == (0, [])
+    house.finish(seen=_seen(NOW - 10 * DAY, 8000 * DAY))
+    assert (judge(house.daemon.status()).exit, house.look()) == (0, [])
 
 
 def test_room_for_falling_back_is_set_aside_as_soon_as_there_is_some(house: House, tmp_path: Path) -> None:
     """A worker found the disk full; now it is not, and the next one sets aside what is lacking. Then all is as seen."""
-    house.daemon.outlook.take(_seen(NOW - 10 * DAY, timedelta(days=8000)) | {"reserve": "no-room"})
+    house.daemon.outlook.take(_seen(NOW - 10 * DAY, timedelta(days=8000), reserve=Standing.NO_ROOM))
     assert [order.do for order in house.look()] == [Do.LOOK]
-    house.finish(document=_seen(NOW - 10 * DAY, timedelta(days=8000)) | {"reserve": "kept"})
+    house.finish(seen=_seen(NOW - 10 * DAY, timedelta(days=8000), reserve=Standing.KEPT))
     assert house.look() == []
 
     shutil.rmtree(tmp_path / "state" / "reserve")
     assert [order.do for order in house.look()] == [Do.LOOK]
-    house.finish(document=_seen(NOW - 10 * DAY, timedelta(days=8000)) | {"reserve": "missing"})
+    house.finish(seen=_seen(NOW - 10 * DAY, timedelta(days=8000), reserve=Standing.MISSING))
     assert house.look() == [], "one that could not be made is not tried at every look"
 
 
@@ -483,20 +478,20 @@ def test_a_suggested_window_moves_the_rotation(house: House) -> None:
 def test_without_a_set_the_ladder_is_climbed(blind: House) -> None:
     """The set is damaged and there is none to go back to."""
     house = blind
-    seen = _seen(NOW - DAY, 90 * DAY) | {"current": None, "damage": [(3, "It is damaged.")]}
+    seen = _seen(NOW - DAY, 90 * DAY, current=None, damage=(Damage(severity=Exit.CRITICAL, text="It is damaged."),))
     house.daemon.outlook.take(seen)
     assert [(order.do, order.origin) for order in house.look()] == [(Do.CLIMB, Origin.LADDER)]
-    house.finish(document=seen, climb={"use": "technician", "why": "there is no set left"})
+    house.finish(seen=seen, climb={"use": "technician", "why": "there is no set left"})
     assert house.look() == [], "climbing again waits"
-    assert "There is no set left." in house.daemon.status()["health"]
+    assert "There is no set left." in judge(house.daemon.status()).health
 
 
 def test_a_wait_between_two_climbs_holds_nothing_else(blind: House) -> None:
     """What may have mended the set is looked at, and what was noted is written down."""
-    seen = _seen(NOW - DAY, 90 * DAY) | {"current": None, "damage": [(3, "It is damaged.")]}
+    seen = _seen(NOW - DAY, 90 * DAY, current=None, damage=(Damage(severity=Exit.CRITICAL, text="It is damaged."),))
     blind.daemon.outlook.take(seen)
     blind.look()
-    blind.finish(document=seen, climb={"use": None, "why": "nothing gets through"})
+    blind.finish(seen=seen, climb={"use": None, "why": "nothing gets through"})
     assert blind.look() == []
     blind.daemon.submit(Order(do=Do.LOOK))
     assert [order.do for order in blind.look()] == [Do.LOOK]
@@ -523,18 +518,18 @@ def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(house: Hou
         climb={"use": "technician", "why": "the endpoint accepts no set of this gateway", "remedy": "Help it."}
     )
     said = "The endpoint accepts no set of this gateway. Help it."
-    assert said in house.daemon.status()["health"]
-    assert house.daemon.status()["exit"] == 3
+    assert said in judge(house.daemon.status()).health
+    assert judge(house.daemon.status()).exit == 3
 
     house.daemon.submit(Order(do=Do.CLIMB))
     house.look()
     house.finish(climb={"use": None, "why": "no route to host", "remedy": ""})
-    assert said in house.daemon.status()["health"]
+    assert said in judge(house.daemon.status()).health
 
     house.daemon.submit(Order(do=Do.CLIMB))
     house.look()
     house.finish(climb={"use": "current", "why": "the current set is accepted", "remedy": ""})
-    assert said not in house.daemon.status()["health"]
+    assert said not in judge(house.daemon.status()).health
 
 
 def test_a_session_that_is_lost_on_probation_has_the_set_proven_once(house: House) -> None:
@@ -556,7 +551,8 @@ def test_a_proof_that_was_not_written_down_is_known_from_the_worker_that_made_it
     wait = {"why": "on probation", "until": to_plain(NOW + MINUTE), "code": "probation", "failure": None}
     house.finish(change=public(make.record(Phase.DEPLOYED, checked_at=NOW)), wait=wait, exit=0)
     assert house.look() == []
-    assert house.daemon.status()["change"]["checked_at"] == to_plain(NOW)
+    assert house.daemon.outlook.change is not None
+    assert house.daemon.outlook.change.checked_at == NOW
     house.daemon.outlook.refresh()
     assert house.look() == []
     house.clock.advance(seconds=60)
@@ -800,16 +796,12 @@ class Cottage(House):
         self.look()
         (record,) = [item for item in self.daemon.outlook.history if left_behind(item) == wanted]
         self.leave_behind(advance(record, Retired(at=NOW)))
-        self.finish(document=_seen(NOW - DAY * 10, DAY * 8000))
+        self.finish(seen=_seen(NOW - DAY * 10, DAY * 8000))
 
-    def retirement(self, certificate_id: str = OLD) -> dict[str, Any]:
+    def retirement(self, certificate_id: str = OLD) -> Retiring:
         """Return what the status says of one."""
-        (found,) = [item for item in self.status()["retirements"] if item["certificate_id"] == certificate_id]
-        return dict(found)
-
-    def status(self) -> dict[str, Any]:
-        """Return the status document."""
-        return self.daemon.status()
+        (found,) = [item for item in self.daemon.status().retiring if item.certificate_id == certificate_id]
+        return found
 
 
 def left(certificate_id: str = OLD, at: datetime = NOW - 8 * DAY, **changes: Any) -> ChangeRecord:
@@ -835,15 +827,15 @@ def cottage(tmp_path: Path) -> Iterator[Cottage]:
 def test_what_is_due_is_asked_for_once_all_programs_use_the_new_set(cottage: Cottage) -> None:
     """Not before they were served, not while one of them fails, and not while they have another set."""
     assert cottage.asks_for() == []
-    assert cottage.retirement()["waits_for"] == ["nginx.service", "bridge.service"]
+    assert cottage.retirement().waits_for == ("nginx.service", "bridge.service")
     cottage.serve(generation=6)
     assert cottage.asks_for() == []
     cottage.serve("bridge.service")
     assert cottage.asks_for() == []
-    assert cottage.retirement()["waits_for"] == ["bridge.service"]
+    assert cottage.retirement().waits_for == ("bridge.service",)
     cottage.serve()
     assert cottage.asks_for() == [OLD]
-    assert cottage.retirement()["waits_for"] == []
+    assert cottage.retirement().waits_for == ()
 
 
 def test_what_no_program_ever_had_waits_for_none(cottage: Cottage) -> None:
@@ -923,8 +915,8 @@ def test_a_request_without_an_answer_is_a_note(cottage: Cottage) -> None:
     assert caller.told["message"] == "010101010101 is not retired: retire was not answered in time."
     assert cottage.asks_for() == []
     found = cottage.retirement()
-    assert (found["refused"], found["unanswered"]) == ("", "retire was not answered in time.")
-    assert (cottage.status()["exit"], cottage.status()["health"]) == (0, [])
+    assert (found.refused, found.unanswered) == ("", "retire was not answered in time.")
+    assert judge(cottage.daemon.status()) == Judgement(health=(), exit=Exit.DONE)
 
 
 def test_a_refusal_is_a_fault_and_holds_up_no_other(cottage: Cottage) -> None:
@@ -939,8 +931,8 @@ def test_a_refusal_is_a_fault_and_holds_up_no_other(cottage: Cottage) -> None:
     assert "--drop" in caller.told["hint"]
     assert cottage.asks_for() == [OLDER]
     found = cottage.retirement()
-    assert ("has no such certificate" in found["refused"], found["unanswered"]) == (True, "")
-    assert cottage.status()["exit"] == Exit.DEGRADED
+    assert ("has no such certificate" in found.refused, found.unanswered) == (True, "")
+    assert judge(cottage.daemon.status()).exit is Exit.DEGRADED
 
 
 def test_where_the_fleet_retires_by_other_means_nothing_is_asked(tmp_path: Path) -> None:
@@ -948,8 +940,8 @@ def test_where_the_fleet_retires_by_other_means_nothing_is_asked(tmp_path: Path)
     cottage = Cottage(tmp_path, retire=False)
     cottage.leave_behind(left())
     assert cottage.asks_for() == []
-    found = cottage.status()
-    assert (found["retirements"], found["not_asked_for"], found["exit"]) == ([], 1, 0)
+    found = cottage.daemon.status()
+    assert (found.retiring, found.not_asked_for, judge(found).exit) == ((), 1, Exit.DONE)
     for over in (False, True):
         with pytest.raises(RefusedError, match=r"`rotation\.retire` is false"):
             Ordering(cottage, "retire", now=over)
@@ -962,11 +954,11 @@ def test_a_dropped_retirement_is_a_workers_to_write_down(cottage: Cottage) -> No
     (order,) = cottage.look()
     assert (order.do, order.certificate) == (Do.DROP_RETIREMENT, OLD[:8])
     cottage.leave_behind(advance(left(), Dropped(at=NOW)))
-    cottage.finish(document=_seen(NOW - DAY * 10, DAY * 8000), dropped="It is dropped.")
+    cottage.finish(seen=_seen(NOW - DAY * 10, DAY * 8000), dropped="It is dropped.")
     assert caller.told == {"event": "dropped", "text": "It is dropped.", "exit": Exit.DONE}
     cottage.serve()
     assert cottage.asks_for() == []
-    assert cottage.status()["retirements"] == []
+    assert cottage.daemon.status().retiring == ()
 
 
 def test_what_cannot_be_dropped_is_told(cottage: Cottage) -> None:
@@ -1089,11 +1081,11 @@ def test_a_rival_is_told_everywhere(contested: House, tmp_path: Path) -> None:
     """Status, metrics and shadow; and still while a connection is up that may be ended in the next second."""
     daemon = contested.daemon
     contested.look()
-    assert (daemon.status()["exit"], daemon.status()["health"]) == (1, [f"{RIVAL} It keeps away."])
+    assert judge(daemon.status()) == Judgement(health=(f"{RIVAL} It keeps away.",), exit=Exit.DEGRADED)
     assert "iot_cert_client_id_contested 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
     contested.stand(rival=RIVAL, state=SessionState.UP, since=monotonic())
-    assert (daemon.status()["exit"], daemon.status()["health"]) == (1, [RIVAL])
+    assert judge(daemon.status()) == Judgement(health=(RIVAL,), exit=Exit.DEGRADED)
     assert shadow.report(daemon.status(), shadow.Wish())["clientIdContested"] is True
     contested.stand(rival=RIVAL, state=SessionState.UP, since=monotonic() - STEADY)
-    assert (daemon.status()["exit"], daemon.status()["health"]) == (0, [])
+    assert judge(daemon.status()) == Judgement(health=(), exit=Exit.DONE)
     assert shadow.report(daemon.status(), shadow.Wish())["clientIdContested"] is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change.lifecycle import Phase
-from support import campaigns
+from support import campaigns, make
 from support.fleet import DELTA, DOCUMENTS, NOTIFY, THING, Malformed, described, listed
 from support.office import DUE, GET_JOBS, GET_SHADOW, JOB, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change
 
@@ -94,7 +94,7 @@ def test_a_job_comes_before_the_shadows_wish(office: Office) -> None:
 def ask_everything(office: Office, number: int) -> None:
     """Bring a fleet into the state in which it waits for one answer of each kind."""
     office.wait(100_000)
-    office.gateway.document["current"] = {"generation": number}
+    office.gateway.status = make.status(current=make.in_use(generation=number))
     office.connect()
     office.clock.now += 61
     if number % 2 == 0:

@@ -13,6 +13,7 @@ from agent.core.report.jobs import Download
 from agent.core.report.journal_events import Event
 from agent.core.values import Kind
 from agent.daemon.jobs import POSTPONED
+from support import make
 from support.fleet import NOTIFY, described, listed
 from support.office import GET_JOBS, JOB, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change, details, suggested
 
@@ -47,7 +48,7 @@ def test_a_rollback_is_begun_as_one(office: Office) -> None:
 
 def test_a_report_is_answered_at_once_and_begins_nothing(office: Office) -> None:
     """A report is the digest that the shadow has, as text."""
-    office.gateway.document["current"] = {"generation": 7}
+    office.gateway.status = make.status(current=make.in_use(generation=7))
     office.begin("job-1", {"operation": "report"})
     body = accept(office)
     assert body["status"] == "SUCCEEDED"
@@ -307,10 +308,10 @@ def test_another_programs_job_is_left_alone_and_asked_for_once(office: Office, d
 
 def test_no_answer_breaks_the_rules_of_the_service(office: Office) -> None:
     """AWS takes values of 1 to 1024 characters without control characters; one that breaks this is never answered."""
-    office.gateway.document |= {
-        "health": ["The changed configuration is not in force: c.yaml:1: first\nc.yaml:2: second\x1b[31m\u202e", ""],
-        "current": {"certificate": {"sha256": "a" * 5000}},
-    }
+    office.gateway.status = make.status(
+        live=make.live(configuration_refused="c.yaml:1: first\nc.yaml:2: second\x1b[31m\u202e"),
+        current=make.in_use(certificate=make.certificate(sha256="a" * 5000)),
+    )
     office.begin("job-1", {"operation": "report"})
     told = details(accept(office))
     assert "first" in told["problem"]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.core.change.lifecycle import Phase
 from agent.core.report import shadow
+from support import make
 from support.fleet import DELTA, DOCUMENTS
 from support.office import (
     GET_SHADOW,
@@ -34,7 +36,7 @@ def wish(office: Office, delta: Mapping[str, Any], state: Mapping[str, Any]) -> 
 
 def test_the_shadow_is_written_when_it_differs_and_only_then(office: Office) -> None:
     """What the cloud has already is not sent again, not even after another connect."""
-    office.gateway.document["current"] = {"generation": 3}
+    office.gateway.status = make.status(current=make.in_use(generation=3))
     office.link.answer(GET_SHADOW, {"state": {}})
     told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
     assert told["generation"] == 3
@@ -43,7 +45,7 @@ def test_the_shadow_is_written_when_it_differs_and_only_then(office: Office) -> 
     office.link.answer(GET_SHADOW, {"state": {"reported": {**stored, "somebody's": "else"}}})
     office.wait(1_000)
     assert not office.link.all(PUT_SHADOW)
-    office.gateway.document["current"] = {"generation": 4}
+    office.gateway.status = make.status(current=make.in_use(generation=4))
     office.fleet.report()
     assert len(office.link.open(PUT_SHADOW)) == 1
 
@@ -66,7 +68,7 @@ def test_the_shadow_is_written_once_a_minute_at_most_and_ends_up_right(office: O
     office.link.answer(GET_SHADOW, {"state": {}})
     office.link.answer(PUT_SHADOW, {"version": 1})
     for number in range(10):
-        office.gateway.document["current"] = {"generation": number}
+        office.gateway.status = make.status(current=make.in_use(generation=number))
         office.fleet.report()
         office.wait(1)
     assert len(office.link.all(PUT_SHADOW)) == 1
@@ -128,7 +130,9 @@ def test_a_delta_holds_only_what_differs_and_is_read_so(office: Office) -> None:
 def test_the_report_stays_small_whatever_is_wished_for(office: Office, size: int) -> None:
     """A shadow has 8 KiB for desired and reported together: an echo without bound would end all reports."""
     long = "ä" * 3_000
-    office.gateway.document |= {"health": [long] * 5, "last": {"failure": {"kind": "network", "message": long}}}
+    office.gateway.status = make.status(
+        concerns=(long,) * 5, last=make.finished(Phase.REJECTED, failure=make.failure(message=long))
+    )
     office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": {**WINDOW, "note": "x" * size}}}})
     told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
     assert len(json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()) <= shadow.MAX_REPORT

@@ -1,4 +1,4 @@
-"""How the dependants stand, as anybody may read it, and what of that the status document has."""
+"""How the dependants stand, as anybody may read it, and what of that the status has."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from agent.core.dependants import (
     Dependants,
     Hooks,
     Report,
+    Served,
     Step,
     Unit,
     encode_report,
 )
-from agent.dependants.report_file import REPORT, any_configured, behind, document, last_report, names
+from agent.dependants.report_file import REPORT, any_configured, behind, last_report, names, served
 from support.make import NOW
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def test_a_gateway_without_dependants_has_nobody_to_serve(tmp_path: Path) -> Non
     (tmp_path / "hooks.d").mkdir()
     (tmp_path / "hooks.d" / "README.bak").touch()
     assert not any_configured(nobody(tmp_path))
-    assert document(nobody(tmp_path), written(tmp_path, GOOD), "It is not served.") is None
+    assert served(nobody(tmp_path), written(tmp_path, GOOD), "It is not served.") is None
 
 
 @pytest.mark.parametrize("who", ["copy", "unit", "hook", "complaint"])
@@ -145,23 +146,19 @@ def test_without_dependants_none_is_behind(tmp_path: Path) -> None:
     assert behind(nobody(tmp_path), written(tmp_path, BAD), 7) == ()
 
 
-# -- the document ------------------------------------------------------------------------------------------------------
+# -- the status --------------------------------------------------------------------------------------------------------
 
 
-def test_the_document_says_who_uses_which_generation(tmp_path: Path) -> None:
+def test_the_status_says_who_uses_which_generation(tmp_path: Path) -> None:
     """Each by name, with the problem if there is one."""
-    assert document(somebody(tmp_path), written(tmp_path, BAD)) == {
-        "generation": 7,
-        "steps": [{"name": "a.service", "problem": ""}, {"name": "b.service", "problem": "It does not."}],
-        "problem": "",
-    }
+    assert served(somebody(tmp_path), written(tmp_path, BAD)) == Served(generation=7, steps=BAD.steps)
 
 
-def test_before_the_first_report_the_document_has_nobody(tmp_path: Path) -> None:
+def test_before_the_first_report_the_status_has_no_steps(tmp_path: Path) -> None:
     """But why they could not be served, if the daemon knows."""
     for said in ("", "It cannot be reached."):
-        found = document(somebody(tmp_path), tmp_path, said)
-        assert found == {"generation": None, "steps": [], "problem": said}
+        found = served(somebody(tmp_path), tmp_path, said)
+        assert found == Served(problem=said)
 
 
 @pytest.mark.parametrize(("report", "said"), [(GOOD, "It cannot be reached."), (BAD, "")])
@@ -169,6 +166,6 @@ def test_why_they_were_not_served_is_said_where_the_report_does_not_say_it(
     tmp_path: Path, report: Report, said: str
 ) -> None:
     """The daemon knows of a problem what the report says, and that would stand there twice."""
-    found = document(somebody(tmp_path), written(tmp_path, report), "It cannot be reached.")
+    found = served(somebody(tmp_path), written(tmp_path, report), "It cannot be reached.")
     assert found is not None
-    assert found["problem"] == said
+    assert found.problem == said

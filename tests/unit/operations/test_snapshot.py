@@ -15,8 +15,13 @@ from agent.config import Config, EnrollmentConfig, load
 from agent.core import timekeeping
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Report, Step, encode_report
+from agent.core.exit_codes import Exit
 from agent.core.jsonio import encode
-from agent.core.report import status
+from agent.core.report.document import document as told
+from agent.core.report.findings import judge
+from agent.core.report.screen import explain, screen
+from agent.core.report.seen import MAX_WATCHED
+from agent.core.text import instant
 from agent.core.values import Kind
 from agent.core.when.renewal import renewal_window, splay
 from agent.core.when.schedule import Pause, Plan
@@ -31,6 +36,9 @@ from support.rig import THING, Rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from agent.core.report.status import Status
+    from agent.core.when.retirement import Retirement
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -65,14 +73,24 @@ def look(rig: Rig) -> snapshot.Snapshot:
 
 def document(rig: Rig, more: str = ENROLMENT) -> dict[str, Any]:
     """Return the document, as it is once it has been a file."""
-    found = snapshot.document(config(rig, more), look(rig))
+    found = told(snapshot.status(config(rig, more), look(rig)))
     plain: dict[str, Any] = json.loads(encode(found))
     return plain
 
 
+def status_of(rig: Rig, more: str = ENROLMENT) -> Status:
+    """Return how the gateway stands."""
+    return snapshot.status(config(rig, more), look(rig))
+
+
+def left(rig: Rig, more: str = ENROLMENT) -> tuple[Retirement, ...]:
+    """Return what is to be retired."""
+    return snapshot.known(config(rig, more), look(rig)).retirements()
+
+
 def plan(rig: Rig, more: str = ENROLMENT) -> Plan:
     """Return the plan."""
-    return snapshot.plan_of(config(rig, more), look(rig))
+    return snapshot.known(config(rig, more), look(rig)).plan()
 
 
 # -- the document ------------------------------------------------------------------------------------------------------
@@ -91,7 +109,7 @@ def test_the_document_of_a_gateway_tells_all_of_it(rig: Rig) -> None:
     assert (found["current"]["generation"], found["previous"], found["change"]) == (2, 1, None)
     assert found["current"]["certificate"]["sha256"] == leaf.sha256
     assert found["current"]["splay"] == place
-    assert status.instant(found["current"]["renewal"]["at"]) == turn == status.instant(found["plan"]["at"])
+    assert instant(found["current"]["renewal"]["at"]) == turn == instant(found["plan"]["at"])
     assert (found["last"]["kind"], found["last"]["phase"]) == ("rotate", "committed")
     assert (found["plan"]["code"], found["plan"]["due"]) == ("scheduled", False)
     assert found["thing_name"] is None
@@ -101,7 +119,7 @@ def test_the_document_of_a_gateway_tells_all_of_it(rig: Rig) -> None:
 def test_the_tests_speak_of_documents_that_exist(rig: Rig) -> None:
     """The builder of the other tests has the names that a real document has, in every part."""
     rig.enroll()
-    found, built = document(rig), make.document()
+    found, built = document(rig), told(make.status())
 
     assert set(found) == set(built)
     for part in ("current", "clock"):
@@ -132,7 +150,7 @@ def test_room_for_falling_back_is_told_of_where_it_is_lacking(rig: Rig) -> None:
     rig.disk.full = True
     rig.run(Kind.ROLLBACK)
     found = document(rig)
-    assert (found["reserve"], found["exit"]) == ("no-room", status.DEGRADED)
+    assert (found["reserve"], found["exit"]) == ("no-room", Exit.DEGRADED)
     assert "Free 768 KiB" in found["health"][0]
     rig.disk.full = False
     assert (document(rig)["reserve"], document(rig)["health"]) == ("missing", [])
@@ -153,23 +171,22 @@ def test_a_document_tells_no_secret(rig: Rig) -> None:
 
 def test_every_stage_of_a_gateways_life_can_be_shown(rig: Rig) -> None:
     """Before enrolment, in the middle of it, afterwards and with damage: the screen is drawn and explained."""
-    stages = [document(rig)]
+    stages = [status_of(rig)]
     rig.run_to(Kind.ENROLL, Phase.ISSUED)
-    stages.append(document(rig))
+    stages.append(status_of(rig))
     rig.follow()
-    stages.append(document(rig))
+    stages.append(status_of(rig))
     rig.to_probation()
-    stages.append(document(rig))
+    stages.append(status_of(rig))
     rig.damage(2)
-    stages.append(document(rig))
+    stages.append(status_of(rig))
 
-    now = rig.clock.now()
-    assert [found["exit"] for found in stages] == [3, 3, 0, 0, 3]
+    assert [judge(found).exit for found in stages] == [3, 3, 0, 0, 3]
     for found in stages:
-        names = [name for name, _ in status.screen(found, now)]
+        names = [name for name, _ in screen(found)]
         assert names[0] == "gateway"
         assert names[-1] == "health"
-        assert status.explain(found, now)
+        assert explain(found)
 
 
 def test_a_change_in_flight_is_told_with_what_it_waits_for(rig: Rig) -> None:
@@ -312,7 +329,7 @@ def test_a_replaced_certificate_waits_for_its_retirement(rig: Rig) -> None:
     rig.enroll()
     old = rig.certificate(1)
     rig.rotate()
-    (found,) = snapshot.retirements(config(rig, "rotation: {grace: 2d}\n"), look(rig))
+    (found,) = left(rig, "rotation: {grace: 2d}\n")
     last = rig.store.history()[-1]
 
     assert (found.certificate_id, found.change) == (old, last.id)
@@ -360,8 +377,8 @@ def test_where_nothing_is_to_be_asked_for_nothing_is_listed(rig: Rig) -> None:
     found = document(rig, "rotation: {retire: false}\n")
 
     assert (found["retirements"], found["not_asked_for"]) == ([], 1)
-    assert (found["exit"], found["health"]) == (status.DONE, [])
-    assert snapshot.retirements(config(rig, "rotation: {retire: false}\n"), look(rig)) == ()
+    assert (found["exit"], found["health"]) == (Exit.DONE, [])
+    assert left(rig, "rotation: {retire: false}\n") == ()
     assert document(rig)["not_asked_for"] == 0
 
 
@@ -373,7 +390,7 @@ def test_what_a_change_in_flight_replaces_is_in_use(rig: Rig) -> None:
     rig.run(Kind.ROLLBACK)
     rig.clock.advance(days=30)
     rig.to_probation()
-    found = snapshot.retirements(config(rig), look(rig))
+    found = left(rig)
 
     assert old not in {item.certificate_id for item in found}
     assert {item.certificate_id for item in found} == {rig.certificate(2)}
@@ -389,7 +406,7 @@ def test_before_the_first_enrolment_there_is_nothing_to_see(tmp_path: Path) -> N
     taken = snapshot.take(load(path))
 
     assert (taken.current, taken.history, taken.damage) == (None, (), [])
-    assert snapshot.document(load(path), taken)["exit"] == status.CRITICAL
+    assert judge(snapshot.status(load(path), taken)).exit is Exit.CRITICAL
     assert not (tmp_path / "state").exists()
 
 
@@ -400,7 +417,7 @@ def test_a_look_changes_nothing_and_needs_no_lock(rig: Rig) -> None:
     taken = snapshot.take(config(rig))
 
     assert taken.current is not None
-    assert snapshot.document(config(rig), taken)["current"]["generation"] == 1
+    assert snapshot.seen(config(rig), taken).current == snapshot.status(config(rig), taken).current
     assert {path: path.read_bytes() for path in rig.path.rglob("*") if path.is_file()} == before
 
 
@@ -460,11 +477,11 @@ def test_a_watched_store_is_told_by_what_ends_first(rig: Rig) -> None:
 def test_only_the_first_ends_of_a_large_store_are_told(rig: Rig) -> None:
     """The document is read by everybody, all the time."""
     place = rig.path.parent
-    roots = [Authority(f"Root {number}", rig.clock.now()) for number in range(snapshot.MAX_WATCHED + 5)]
+    roots = [Authority(f"Root {number}", rig.clock.now()) for number in range(MAX_WATCHED + 5)]
     (place / "store.pem").write_bytes(b"".join(root.pem for root in roots))
     (found,) = document(rig, f"watch: [{{path: {place}/store.pem}}]\n")["watched"]
 
-    assert (found["certificates"], len(found["ends"])) == (snapshot.MAX_WATCHED + 5, snapshot.MAX_WATCHED)
+    assert (found["certificates"], len(found["ends"])) == (MAX_WATCHED + 5, MAX_WATCHED)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate", b"#" * 9_000_000])

@@ -40,6 +40,7 @@ from agent.core.report.jobs import (
     waiting,
 )
 from agent.core.report.shadow import Wish, report
+from agent.core.report.status import Retiring
 from agent.core.when.schedule import Suggestion
 from agent.core.worker_protocol import MAX_URL
 from support import make
@@ -466,13 +467,13 @@ def test_any_answer_keeps_within_the_limits_of_aws(phase: Phase, failure: Failur
 def test_a_report_as_an_answer_keeps_within_the_limits_of_aws() -> None:
     """A gateway with trouble of every kind has more to tell than a job's details take, so the rest is left out."""
     failure = make.failure(message="It\ndid not work.")
-    document = make.document(
-        change={"id": "c-9", "phase": "issued", "failure": {"kind": "network", "message": failure.message}},
-        last={"id": "c-8", "phase": "rejected"},
-        health=["The changed configuration is not in force: c.yaml:2: port: no\nc.yaml:3: prot: no"],
-        retirements=[{"certificate_id": "01" * 32}],
+    status = make.status(
+        change=make.record(Phase.ISSUED, id="c-9", failure=failure),
+        last=make.finished(Phase.REJECTED, id="c-8"),
+        live=make.live(configuration_refused="c.yaml:2: port: no\nc.yaml:3: prot: no"),
+        retiring=(Retiring(change="c-8", certificate_id="01" * 32, due=NOW),),
     )
-    told = report(document, Wish(raw=WINDOW, refused="no"))
+    told = report(status, Wish(raw=WINDOW, refused="no"))
 
     assert is_allowed(Answer(status=Status.SUCCEEDED, details=details(**told)))
 

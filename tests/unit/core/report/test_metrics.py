@@ -10,12 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import ChangeRecord, Phase, Retired, advance
-from agent.core.change.records import public
+from agent.core.dependants import Served, Step
 from agent.core.failure.failure import FailureClass
-from agent.core.jsonio import to_plain
-from agent.core.report.metrics import PREFIX, STATES, render
+from agent.core.report.known import ConnectionState
+from agent.core.report.metrics import PREFIX, render
+from agent.core.report.seen import WatchedEnd, WatchedFile
+from agent.core.report.status import Retiring
 from agent.core.values import Kind
+from agent.core.when.schedule import Plan
 from support import make
 from support.make import DAY, HOUR, NOW
 
@@ -91,8 +95,8 @@ class Reader:
 
 
 def read(*history: ChangeRecord, **changes: Any) -> Reader:
-    """Render a document and read it back."""
-    return Reader(render(make.document(**changes), history, NOW))
+    """Render a status and read it back."""
+    return Reader(render(make.status(**changes), history))
 
 
 def value(reader: Reader, name: str, /, **labels: str) -> float:
@@ -136,7 +140,7 @@ def test_a_healthy_gateway_has_every_metric() -> None:
 
 def test_a_gateway_without_a_certificate_has_metrics_nevertheless() -> None:
     """What cannot be told is missing, and is not a zero that means something."""
-    reader = read(current=None, plan=None, exit=3)
+    reader = read(current=None, plan=Plan(due=False, why="there is nothing", code="not-configured", at=None))
 
     assert names(reader) == ALWAYS
     assert value(reader, "health") == 3
@@ -155,17 +159,15 @@ def test_instants_are_unix_seconds_to_the_second() -> None:
 
 def test_a_certificate_that_has_ended_has_less_than_no_days_left() -> None:
     """An alert on a small number catches it, too."""
-    current = make.document()["current"]
-    current["certificate"]["not_after"] = to_plain(NOW - 36 * HOUR)
+    current = make.in_use(certificate=make.certificate(not_after=NOW - 36 * HOUR))
 
     assert value(read(current=current), "certificate_days_left") == -1.5
 
 
 def test_anchors_of_one_name_are_told_apart() -> None:
     """A cross-signed root has the name of the self-signed one; two equal samples make the exporter drop the file."""
-    current = make.document()["current"]
-    anchors = [make.anchor(sha256="01" * 32), make.anchor(sha256="02" * 32, not_after=NOW + 90 * DAY)]
-    current["anchors"] = [to_plain(item) for item in anchors]
+    anchors = (make.anchor(sha256="01" * 32), make.anchor(sha256="02" * 32, not_after=NOW + 90 * DAY))
+    current = make.in_use(anchors=anchors)
     samples = read(current=current).families[f"{PREFIX}_anchor_not_after_seconds"].samples
 
     assert (NOW + 90 * DAY).timestamp() in samples.values()
@@ -173,20 +175,19 @@ def test_anchors_of_one_name_are_told_apart() -> None:
 
 def test_an_anchor_that_stands_twice_in_a_bundle_is_told_once() -> None:
     """It is the same one."""
-    current = make.document()["current"]
-    current["anchors"] = [to_plain(make.anchor())] * 2
+    current = make.in_use(anchors=(make.anchor(), make.anchor()))
 
     assert len(read(current=current).families[f"{PREFIX}_anchor_days_left"].samples) == 1
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", ConnectionState)
 def test_the_connection_is_in_one_state(state: str) -> None:
     """One sample is 1 and the others are 0, so that each state can be counted over a fleet."""
-    reader = read(connection={"state": state})
+    reader = read(live=make.live(state))
     samples = reader.families[f"{PREFIX}_connection"].samples
 
     assert {dict(labels)["state"]: number for labels, number in samples.items()} == {
-        name: float(name == state) for name in STATES
+        name: float(name == state) for name in ConnectionState
     }
 
 
@@ -197,26 +198,31 @@ def test_without_a_daemon_the_connection_is_in_no_state() -> None:
 
 def test_the_next_attempt_is_the_changes_own_if_there_is_one() -> None:
     """Else it is the plan's; without an instant there is no sample."""
-    plan = {"due": False, "why": "later", "code": "scheduled", "at": to_plain(NOW + DAY)}
-    following = {"why": "it waits", "code": "retry", "until": to_plain(NOW + HOUR)}
-    change = public(make.record())
+    plan = Plan(due=False, why="later", code="scheduled", at=NOW + DAY)
+    following = Wait(why="it waits", code="retry", until=NOW + HOUR)
+    change = make.record()
 
     assert value(read(plan=plan), "next_attempt_seconds") == (NOW + DAY).timestamp()
-    flying = read(plan=plan, change=change, next=following)
+    flying = read(plan=plan, change=change, following=following)
     assert value(flying, "next_attempt_seconds") == (NOW + HOUR).timestamp()
     assert value(flying, "change_in_flight") == 1
-    assert "next_attempt_seconds" not in names(read(plan={"due": False, "why": "never", "code": "inhibited"}))
+    assert "next_attempt_seconds" not in names(read(plan=Plan(due=False, why="never", code="inhibited", at=None)))
+
+
+def retiring(number: int, **changes: Any) -> Retiring:
+    """Return a certificate that is to be retired."""
+    return Retiring(change=f"c-{number}", certificate_id=f"{number:02}" * 32, due=NOW, **changes)
 
 
 def test_what_retirements_wait_for_is_counted_by_name() -> None:
     """And apart from it, what was refused and what was not answered."""
     found = read(
-        retirements=[
-            {"certificate_id": "01" * 32, "waits_for": ["nginx.service", 'copy "/a"'], "refused": "", "unanswered": ""},
-            {"certificate_id": "02" * 32, "waits_for": ["nginx.service"], "refused": "", "unanswered": "Late."},
-            {"certificate_id": "03" * 32, "waits_for": [], "refused": "No.", "unanswered": ""},
-            {"certificate_id": "04" * 32},
-        ]
+        retiring=(
+            retiring(1, waits_for=("nginx.service", 'copy "/a"')),
+            retiring(2, waits_for=("nginx.service",), unanswered="Late."),
+            retiring(3, refused="No."),
+            retiring(4),
+        )
     )
 
     told = {name: value(found, f"retirements_{name}") for name in ("waiting", "refused", "unanswered")}
@@ -228,7 +234,7 @@ def test_what_retirements_wait_for_is_counted_by_name() -> None:
 
 def test_retirements_are_counted() -> None:
     """Each waiting certificate is one."""
-    assert value(read(retirements=[{"certificate_id": "01" * 32}] * 3), "retirements") == 3
+    assert value(read(retiring=tuple(retiring(number) for number in range(3))), "retirements") == 3
 
 
 def test_changes_are_counted_by_kind_outcome_and_class() -> None:
@@ -272,9 +278,7 @@ HOSTILE = ['CN="x"', "CN=a\\b", "CN=a\\", "CN=a\nb", 'CN=\\"\n{},=', "CN=ä😀"
 @pytest.mark.parametrize("subject", HOSTILE, ids=repr)
 def test_no_name_breaks_the_text(subject: str) -> None:
     """What a certificate says is escaped, and reads back as it was but for its line breaks."""
-    current = make.document()["current"]
-    current["certificate"]["subject"] = subject
-    reader = read(current=current)
+    reader = read(current=make.in_use(certificate=make.certificate(subject=subject)))
     ((labels, _),) = reader.families[f"{PREFIX}_certificate_days_left"].samples.items()
 
     assert dict(labels)["subject"].replace("\n", " ") == subject.replace("\n", " ")
@@ -293,16 +297,17 @@ RECORDS = st.builds(
 @make.MANY
 @given(
     subject=SUBJECTS, anchors=st.lists(SUBJECTS, max_size=4, unique=True), history=st.lists(RECORDS, max_size=8),
-    state=st.sampled_from([*STATES, "", "odd"]),
+    state=st.sampled_from(ConnectionState),
 )  # fmt: skip
 def test_whatever_there_is_to_tell_the_text_is_sound(
     subject: str, anchors: list[str], history: list[ChangeRecord], state: str
 ) -> None:
     """No name, no history and no state makes a text that a strict reader refuses."""
-    current = make.document()["current"]
-    current["certificate"]["subject"] = subject
-    current["anchors"] = [to_plain(make.anchor(subject=name)) for name in {name.replace("\n", " ") for name in anchors}]
-    reader = read(*history, current=current, connection={"state": state})
+    named = {name.replace("\n", " ") for name in anchors}
+    current = make.in_use(
+        certificate=make.certificate(subject=subject), anchors=tuple(make.anchor(subject=name) for name in named)
+    )
+    reader = read(*history, current=current, live=make.live(state))
 
     total = sum(reader.families[f"{PREFIX}_changes_total"].samples.values()) if history else 0
     assert total == len(history)
@@ -312,17 +317,15 @@ def test_whatever_there_is_to_tell_the_text_is_sound(
 # -- watched files -----------------------------------------------------------------------------------------------------
 
 
-def watched(path: str, *days: float, problem: str = "") -> dict[str, Any]:
-    """Return a watched file as the document has it."""
-    if problem:
-        return {"path": path, "warn": 1.0, "problem": problem}
-    ends = [{"subject": "CN=x", "sha256": "01" * 32, "not_after": to_plain(NOW + day * DAY)} for day in days]
-    return {"path": path, "warn": 1.0, "certificates": len(days), "unreadable": 0, "ends": ends}
+def watched(path: str, *days: float, problem: str = "") -> WatchedFile:
+    """Return a watched file whose certificates end in so many days."""
+    ends = tuple(WatchedEnd(subject="CN=x", sha256="01" * 32, not_after=NOW + day * DAY) for day in days)
+    return WatchedFile(path=path, warn=DAY, problem=problem, certificates=len(days), ends=ends)
 
 
 def test_a_watched_file_tells_its_first_end() -> None:
     """And whether it can be read at all; each file for itself."""
-    items = [watched("/etc/a.pem", 3, 90), watched('/etc/"b\\\n.pem', problem="It is gone"), watched("/etc/c.pem", -1)]
+    items = (watched("/etc/a.pem", 3, 90), watched('/etc/"b\\\n.pem', problem="It is gone"), watched("/etc/c.pem", -1))
     families = read(watched=items).families
     usable, ends = (families[f"{PREFIX}_watched_{name}"] for name in ("usable", "not_after_seconds"))
 
@@ -334,7 +337,7 @@ def test_a_watched_file_tells_its_first_end() -> None:
 
 def test_a_file_that_is_watched_twice_is_told_once() -> None:
     """With two distances, say; two equal samples make the exporter drop all of them."""
-    families = read(watched=[watched("/etc/a.pem", 3), watched("/etc/a.pem", 3)]).families
+    families = read(watched=(watched("/etc/a.pem", 3), watched("/etc/a.pem", 3))).families
 
     assert len(families[f"{PREFIX}_watched_usable"].samples) == 1
 
@@ -346,10 +349,9 @@ def test_without_watched_files_there_are_no_samples_of_them() -> None:
 
 def test_a_dependant_tells_whether_it_uses_the_set() -> None:
     """Each once, though it may be listed twice."""
-    steps = [
-        {"name": name, "problem": why} for name, why in (("nginx.service", ""), ("b", "It failed."), ("b", "Again."))
-    ]
-    families = read(dependants={"generation": 7, "steps": steps, "problem": ""}).families
+    told = (("nginx.service", ""), ("b", "It failed."), ("b", "Again."))
+    steps = tuple(Step(name=name, problem=problem) for name, problem in told)
+    families = read(served=Served(generation=7, steps=steps)).families
 
     assert sorted(families[f"{PREFIX}_dependant_served"].samples.values()) == [0, 1]
     assert not [name for name in read().families if "dependant" in name]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.aws.topics import SHADOW
-from agent.core.change.records import public
+from agent.core.change.lifecycle import Phase
+from agent.core.exit_codes import Exit
+from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import PlainError, encode, to_plain
 from agent.core.report.jobs import MAX_PAYLOAD
+from agent.core.report.seen import Damage
 from agent.core.report.shadow import (
     MAX_REPORT,
     MAX_TEXT,
@@ -22,15 +26,20 @@ from agent.core.report.shadow import (
     read_shadow,
     report,
 )
-from agent.core.when.schedule import Suggestion
+from agent.core.report.status import Retiring
+from agent.core.values import Provenance, TrustSource
+from agent.core.when.schedule import Plan, Suggestion
 from support import make
 from support.make import DAY, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.report.status import Status
+
 WINDOW = {"opens_at": "2027-03-02T12:00:00+00:00", "closes_at": "2027-03-04T12:00:00+00:00"}
 SUGGESTION = Suggestion(opens_at=NOW + DAY, closes_at=NOW + 3 * DAY, source="the shadow")
+NOTHING_PLANNED = Plan(due=False, why="there is nothing", code="not-configured", at=None)
 UNDERSTOOD = Wish(raw=WINDOW, window=SUGGESTION)
 
 # What the service's own quota allows for the reported and the desired state together.
@@ -113,7 +122,7 @@ def test_a_wish_that_cannot_be_understood_is_refused_with_its_place(raw: object,
     assert (wish.raw, wish.window) == (None, None)
     assert why in wish.refused
     assert len(wish.refused) <= MAX_TEXT
-    told = report(make.document(), wish)
+    told = report(make.status(), wish)
     assert told[WISH] is None
     assert why in told["wishRefused"]
 
@@ -199,7 +208,7 @@ def test_no_message_of_the_cloud_raises_anything_but_a_complaint(
             continue
         understood += 1
         wish = found[0] if isinstance(found, tuple) else found
-        assert not isinstance(wish, Wish) or size(report(make.document(), wish)) <= MAX_REPORT
+        assert not isinstance(wish, Wish) or size(report(make.status(), wish)) <= MAX_REPORT
 
     assert min(understood, complaints) > 500
 
@@ -209,7 +218,7 @@ def test_no_message_of_the_cloud_raises_anything_but_a_complaint(
 
 def test_a_healthy_gateway_reports_what_it_has() -> None:
     """Certificate, ends, turn, health: a small digest, fit for fleet indexing; what is not so is deleted."""
-    told = report(make.document(), Wish())
+    told = report(make.status(), Wish())
     present = {name: value for name, value in told.items() if value is not None}
 
     assert present == {
@@ -218,7 +227,7 @@ def test_a_healthy_gateway_reports_what_it_has() -> None:
         "generation": 7,
         "certificateId": "ab" * 32,
         "notAfter": to_plain(make.certificate().not_after),
-        "renewAt": make.document()["plan"]["at"],
+        "renewAt": to_plain(make.status().plan.at),
         "waitsFor": "scheduled",
         "anchors": 1,
         "anchorsNotAfter": to_plain(make.anchor().not_after),
@@ -230,20 +239,21 @@ def test_a_healthy_gateway_reports_what_it_has() -> None:
 def test_a_gateway_in_trouble_reports_the_trouble() -> None:
     """The change in flight, its phase and its failure; else the last one's."""
     failure = make.failure(message="No route.", code="unreachable")
-    flying = public(make.record(failure=failure))
-    last = public(make.finished(failure=make.failure(message="Old.")))
-    told = report(make.document(change=flying, last=last, health=["One.", "Two."], exit=1), Wish())
+    flying = make.record(failure=failure)
+    last = make.finished(failure=make.failure(message="Old."))
+    damage = Damage(severity=Exit.DEGRADED, text="One.")
+    told = report(make.status(change=flying, last=last, damage=(damage,)), Wish())
 
-    assert (told["health"], told["problem"]) == (1, "One.; Two.")
+    assert (told["health"], told["problem"]) == (1, "One.; The change in flight has trouble: No route.")
     assert (told["changeId"], told["phase"]) == ("c-1", "planned")
-    assert (told["lastChange"], told["lastOutcome"]) == (last["id"], "committed")
+    assert (told["lastChange"], told["lastOutcome"]) == (last.id, "committed")
     assert (told["failureClass"], told["failure"]) == ("network", "No route.")
-    assert report(make.document(last=last), Wish())["failure"] == "Old."
+    assert report(make.status(last=last), Wish())["failure"] == "Old."
 
 
 def test_a_gateway_without_a_set_reports_nevertheless() -> None:
     """Names without a value are null, which deletes what an earlier report said."""
-    told = report({"version": "1.2.3", "exit": 3, "current": None, "plan": None}, Wish())
+    told = report(make.status(current=None, plan=NOTHING_PLANNED), Wish())
 
     assert (told["agent"], told["health"]) == ("1.2.3", 3)
     assert told["certificateId"] is told["notAfter"] is told["anchors"] is told["renewAt"] is None
@@ -251,50 +261,46 @@ def test_a_gateway_without_a_set_reports_nevertheless() -> None:
 
 def test_the_first_anchor_to_end_is_reported() -> None:
     """It is what an operator must act on."""
-    current = make.document()["current"]
-    anchors = [to_plain(make.anchor(not_after=NOW + days * DAY)) for days in (900, 300, 600)]
-    told = report(make.document(current={**current, "anchors": anchors}), Wish())
+    anchors = tuple(make.anchor(not_after=NOW + days * DAY) for days in (900, 300, 600))
+    told = report(make.status(current=make.in_use(anchors=anchors)), Wish())
 
     assert (told["anchors"], told["anchorsNotAfter"]) == (3, to_plain(NOW + 300 * DAY))
 
 
 @pytest.mark.parametrize(
     ("trust", "version"),
-    [(None, None), ({"source": "baked", "version": 0}, 0), ({"source": "bundle", "version": 7}, 7)],
+    [
+        (None, None),
+        (Provenance(source=TrustSource.BAKED), 0),
+        (Provenance(source=TrustSource.BUNDLE, version=7), 7),
+    ],
 )
-def test_the_version_of_the_signed_bundle_is_reported(trust: dict[str, Any] | None, version: int | None) -> None:
+def test_the_version_of_the_signed_bundle_is_reported(trust: Provenance | None, version: int | None) -> None:
     """So that a fleet can be asked who has it; a baked copy is version 0, and who knows of none says nothing."""
-    current = {**make.document()["current"], "trust": trust}
-
-    assert report(make.document(current=current), Wish())["trustBundle"] == version
-    assert report(make.document(current=None), Wish())["trustBundle"] is None
+    assert report(make.status(current=make.in_use(trust=trust)), Wish())["trustBundle"] == version
+    assert report(make.status(current=None), Wish())["trustBundle"] is None
 
 
 def test_a_wish_is_echoed_once_it_is_understood() -> None:
     """To the byte, or the delta would never end."""
-    assert report(make.document(), UNDERSTOOD)[WISH] == WINDOW
+    assert report(make.status(), UNDERSTOOD)[WISH] == WINDOW
 
 
 def test_a_report_has_the_same_names_whatever_happened() -> None:
     """What vanishes from the gateway vanishes from the shadow only if it is named."""
-    names = set(report(make.document(), Wish()))
+    names = set(report(make.status(), Wish()))
+    bare = make.status(current=None, plan=NOTHING_PLANNED)
 
-    assert names == set(report({}, Wish())) == set(report(make.document(change={"id": "c"}), UNDERSTOOD))
+    assert names == set(report(bare, Wish())) == set(report(make.status(change=make.record()), UNDERSTOOD))
     assert SHADOW == "certificate"
 
 
 def test_what_retirements_wait_for_is_reported_by_name() -> None:
     """Each once; and how many were not answered. Nothing of it stands there when there is nothing to say."""
-    told = report(
-        make.document(
-            retirements=[
-                {"certificate_id": "01" * 32, "waits_for": ["nginx.service", "copy /etc/app.pem"], "unanswered": ""},
-                {"certificate_id": "02" * 32, "waits_for": ["nginx.service"], "unanswered": "Late."},
-            ]
-        ),
-        Wish(),
-    )
-    without = report(make.document(retirements=[{"certificate_id": "01" * 32}]), Wish())
+    first = Retiring(change="c-1", certificate_id="01" * 32, due=NOW, waits_for=("nginx.service", "copy /etc/app.pem"))
+    second = Retiring(change="c-2", certificate_id="02" * 32, due=NOW, waits_for=("nginx.service",), unanswered="Late.")
+    told = report(make.status(retiring=(first, second)), Wish())
+    without = report(make.status(retiring=(replace(first, waits_for=()),)), Wish())
 
     assert (told["retiring"], told["retiringUnanswered"]) == (2, 1)
     assert told["retiringWaitsFor"] == "nginx.service, copy /etc/app.pem"
@@ -303,27 +309,22 @@ def test_what_retirements_wait_for_is_reported_by_name() -> None:
 
 def test_long_texts_are_cut() -> None:
     """A report is a digest."""
-    told = report(make.document(health=["x" * 5000]), Wish())
+    told = report(make.status(concerns=("x" * 5000,)), Wish())
 
     assert told["problem"] == "x" * MAX_TEXT
 
 
-def worst(text: str) -> dict[str, Any]:
+def worst(text: str) -> Status:
     """Return the status of a gateway on which everything is wrong, at length."""
-    failure = {"kind": "server-trust", "code": text, "message": text, "remedy": text}
-    change = {"id": "c" * 64, "phase": "rolled-back", "failure": failure}
-    anchors = [to_plain(make.anchor()) for _ in range(200)]
-    return make.document(
+    failure = make.failure(FailureClass.SERVER_TRUST, text, message=text, remedy=text)
+    retiring = Retiring(change="", certificate_id="01" * 32, due=NOW, waits_for=(text,) * 5, unanswered=text)
+    return make.status(
         version="v" * 40,
-        change=change,
-        last={**change, "id": "d" * 64},
-        health=[text] * 20,
-        exit=3,
-        current={**make.document()["current"], "anchors": anchors},
-        retirements=[
-            {"certificate_id": "01" * 32, "due": "", "change": "", "waits_for": [text] * 5, "unanswered": text}
-        ]
-        * 400,
+        change=make.record(id="c" * 64, failure=failure),
+        last=make.finished(Phase.ROLLED_BACK, id="d" * 64, failure=failure),
+        damage=(Damage(severity=Exit.CRITICAL, text=text),) * 20,
+        current=make.in_use(anchors=(make.anchor(),) * 200),
+        retiring=(retiring,) * 400,
     )
 
 
@@ -333,7 +334,7 @@ def test_the_longest_report_fits(char: str) -> None:
     told = report(worst(char * 5000), Wish(refused=char * 5000))
 
     assert size(told) <= MAX_REPORT
-    assert told["failure"].startswith(char * 20)
+    assert told["failure"].startswith(make.failure(message=char * 20).message)  # a failure is printable
     assert size({"state": {"reported": told}}) < AWS_LIMIT
 
 
@@ -349,8 +350,8 @@ def test_the_longest_wish_that_is_echoed_fits_too() -> None:
 @given(health=st.lists(st.text(st.characters(), max_size=600), max_size=5), message=st.text(st.characters()))
 def test_any_report_can_be_sent(health: list[str], message: str) -> None:
     """It is JSON whatever stands in it, and reads back as it was."""
-    change = {"id": "c-1", "phase": "planned", "failure": {"kind": "network", "message": message}}
-    told = report(make.document(health=health, change=change), UNDERSTOOD)
+    change = make.record(failure=make.failure(message=message))
+    told = report(make.status(concerns=tuple(health), change=change), UNDERSTOOD)
 
     assert json.loads(encode({"state": {"reported": told}}))["state"]["reported"] == told
 
@@ -360,7 +361,7 @@ def test_any_report_can_be_sent(health: list[str], message: str) -> None:
 
 def test_a_report_is_sent_when_the_cloud_lacks_any_of_it() -> None:
     """What others keep there does not count, and null is as good as missing."""
-    told = report(make.document(), Wish())
+    told = report(make.status(), Wish())
     kept = {name: value for name, value in told.items() if value is not None}
 
     assert not differs(kept, told)
@@ -373,6 +374,6 @@ def test_a_report_is_sent_when_the_cloud_lacks_any_of_it() -> None:
 
 def test_the_passing_of_time_alone_sends_nothing() -> None:
     """A fleet that reported every minute that nothing had changed would cost its owner a fortune."""
-    later = make.document(clock=to_plain(make.reading(NOW + DAY)))
+    later = make.status(NOW + DAY)
 
-    assert report(make.document(), Wish()) == report(later, Wish())
+    assert report(make.status(), Wish()) == report(later, Wish())

@@ -15,7 +15,6 @@ from agent.core.failure.failure import Failure, FailureClass
 from agent.core.text import clock_time
 from agent.core.values import Kind
 from agent.core.when.retirement import (
-    Answers,
     Retirement,
     behind,
     dropped_already,
@@ -24,7 +23,6 @@ from agent.core.when.retirement import (
     last_taken_up,
     left_behind,
     outstanding,
-    plainly,
     spared,
     waiting,
 )
@@ -403,21 +401,6 @@ ANSWERS: list[tuple[Failure, bool]] = [
 def test_only_a_policy_and_an_answer_refuse(failure: Failure, *, refused: bool) -> None:
     """That no answer came, none that can be read, or one that asks for patience, is no refusal."""
     assert is_refusal(failure) == refused
-
-
-def test_a_document_tells_apart_what_was_refused_and_what_was_not_answered() -> None:
-    """By certificate, with empty texts for the others, and the names of what it waits for."""
-    found = (
-        Retirement(change="c-1", certificate_id=OLD, due=NOW),
-        Retirement(change="c-2", certificate_id=NEW, due=NOW, waits_for=(NGINX,)),
-        Retirement(change="c-3", certificate_id=NEXT, due=NOW),
-    )
-    plain = plainly(found, Answers(refused={OLD: "Not yours."}, unanswered={NEXT: "Late."}))
-
-    assert [item["certificate_id"] for item in plain] == [OLD, NEW, NEXT]
-    assert [item["refused"] for item in plain] == ["Not yours.", "", ""]
-    assert [item["unanswered"] for item in plain] == ["", "", "Late."]
-    assert [item["waits_for"] for item in plain] == [[], [NGINX], []]
 
 
 # -- what is not asked for any more ------------------------------------------------------------------------------------

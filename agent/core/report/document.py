@@ -1,0 +1,108 @@
+"""The status as a document: ``status.json``, and what ``iot-cert status --json`` prints. It alone knows the keys.
+
+Times are RFC 3339, spans seconds. Keys are added, never renamed or given another meaning; a reader ignores what it does
+not know. What only a daemon knows is there only while one runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agent.core.change.decide import plainly
+from agent.core.change.records import public
+from agent.core.jsonio import to_plain
+from agent.core.report.findings import judge
+
+if TYPE_CHECKING:
+    from agent.core.dependants import Served
+    from agent.core.report.known import Live
+    from agent.core.report.seen import SetInUse, WatchedFile
+    from agent.core.report.status import Retiring, Status
+    from agent.core.when.schedule import Pause
+
+
+def document(status: Status) -> dict[str, Any]:
+    """Return the whole document."""
+    asked, judged = status.asked, judge(status)
+    return {
+        "version": status.version,
+        "config": asked.config,
+        "endpoint": asked.endpoint,
+        "port": asked.port,
+        "thing_name": asked.thing_name,
+        "clock": to_plain(status.clock),
+        "current": _current(status, status.current) if status.current else None,
+        "previous": status.previous,
+        "change": public(status.change) if status.change else None,
+        "next": plainly(status.following) if status.following else None,
+        "last": public(status.last) if status.last else None,
+        "damage": [[int(item.severity), item.text] for item in status.damage],
+        "warnings": list(asked.concerns),
+        "reserve": status.reserve,
+        "warn_anchors": [span.total_seconds() for span in asked.warn_anchors],
+        "watched": [_watched(item) for item in status.watched],
+        "dependants": _served(status.served) if status.served else None,
+        "plan": to_plain(status.plan),
+        "retirements": [_retiring(item) for item in status.retiring],
+        "not_asked_for": status.not_asked_for,
+        **(_live(status.live, status.pause) if status.live else {}),
+        "health": list(judged.health),
+        "exit": int(judged.exit),
+    }
+
+
+def trust(status: Status) -> dict[str, Any]:
+    """Return the anchors in use, as ``iot-cert trust list --json`` tells them."""
+    current = _current(status, status.current) if status.current else {}
+    return {key: current.get(key) for key in ("generation", "anchors", "anchor_in_use", "trust")}
+
+
+def _current(status: Status, current: SetInUse) -> dict[str, Any]:
+    renewal = status.renewal
+    assert renewal is not None  # noqa: S101 - a set in use has one
+    return {
+        "generation": current.generation,
+        "kind": current.kind,
+        "thing_name": current.thing_name,
+        "created_at": to_plain(current.created_at),
+        "certificate": to_plain(current.certificate),
+        "anchors": to_plain(current.anchors),
+        "anchor_in_use": status.anchor_in_use,
+        "trust": to_plain(current.trust) if current.trust else None,
+        "splay": renewal.splay,
+        "renewal": {"at": to_plain(renewal.at), **to_plain(renewal.window)},
+    }
+
+
+def _watched(item: WatchedFile) -> dict[str, Any]:
+    found: dict[str, Any] = {"path": item.path, "warn": item.warn.total_seconds()}
+    if item.problem:
+        return {**found, "problem": item.problem}
+    return {**found, "certificates": item.certificates, "unreadable": item.unreadable, "ends": to_plain(item.ends)}
+
+
+def _served(served: Served) -> dict[str, Any]:
+    steps = [{"name": step.name, "problem": step.problem} for step in served.steps]
+    return {"generation": served.generation, "steps": steps, "problem": served.problem}
+
+
+def _retiring(item: Retiring) -> dict[str, Any]:
+    told = {"waits_for": list(item.waits_for), "refused": item.refused, "unanswered": item.unanswered}
+    return {**to_plain(item), **told}
+
+
+def _live(live: Live, pause: Pause | None) -> dict[str, Any]:
+    link = live.connection
+    return {
+        "pause": to_plain(pause) if pause else None,
+        "connection": {
+            "state": link.state,
+            "why": link.why,
+            "since": link.since.isoformat() if link.since else None,
+            "rival": link.rival,
+        },
+        "stuck": live.stuck,
+        "unseen": live.unseen,
+        "configuration_refused": live.configuration_refused,
+        "daemon": live.pid,
+    }

@@ -1,0 +1,198 @@
+"""What is known of a gateway at one moment, and what the rules make of it: plan, next step, what is to be retired.
+
+The command without a daemon and the daemon make a `Known` each. The status is made of it, and the daemon acts by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from agent.core.change.decide import Action, Facts, next_action, requests_of
+from agent.core.when import retirement, schedule
+from agent.core.when.retirement import Answers
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from agent.core.change.decide import Limits
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.dependants import Served
+    from agent.core.report.seen import Seen, SetInUse
+    from agent.core.timekeeping import Reading
+    from agent.core.when.retirement import Retirement
+    from agent.core.when.schedule import Plan, Subject, Wishes
+
+
+class ConnectionState(StrEnum):
+    """How the daemon's connection stands."""
+
+    UP = "up"
+    CONNECTING = "connecting"
+    DOWN = "down"
+    LENT = "lent"  # a change is using it
+    TAKEN_OVER = "taken-over"  # another client uses the client id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """The daemon's connection.
+
+    Attributes:
+        state: How it stands.
+        why: Why it is not up, or what is awaited.
+        since: Since when it is not up.
+        rival: What speaks for another client under the same client id, or empty.
+    """
+
+    state: ConnectionState
+    why: str = ""
+    since: datetime | None = None
+    rival: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """What only a running daemon knows.
+
+    Attributes:
+        pid: Its process.
+        connection: Its connection.
+        stuck: Why no set of this gateway is accepted and what helps, or empty.
+        unseen: Why a worker could not look at the state directory, or empty.
+        configuration_refused: Why the changed configuration is not in force, or empty.
+    """
+
+    pid: int
+    connection: Connection
+    stuck: str = ""
+    unseen: str = ""
+    configuration_refused: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the operator asks for, as far as the status rests on it.
+
+    Attributes:
+        config: The configuration file.
+        endpoint: The endpoint's name.
+        port: Its port.
+        thing_name: The name of the thing that the configuration gives, if it gives one.
+        concerns: What speaks against the client ids, a sentence each.
+        warn_anchors: How long before an anchor's end it is warned of, the longest first.
+        wishes: When to rotate, the budget, and what may hold a change.
+        grace: How long a replaced certificate is kept before it is retired.
+        retires: Whether it is retired at all.
+        enrols: Whether this gateway can enrol.
+    """
+
+    config: str
+    endpoint: str
+    port: int
+    thing_name: str | None
+    concerns: tuple[str, ...]
+    warn_anchors: tuple[timedelta, ...]
+    wishes: Wishes
+    grace: timedelta
+    retires: bool
+    enrols: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """All that is known of a gateway at one moment.
+
+    Attributes:
+        version: The agent's.
+        asked: What the operator asks for.
+        clock: One look at the clock.
+        seen: What was found on disk; None before anything looked.
+        change: The change in flight.
+        history: The finished changes, oldest first.
+        served: How the dependants stand; None where none are configured.
+        behind: The dependants that are not known to use the set in use.
+        answers: What the cloud said to requests for retirement.
+        live: What the daemon knows besides; None where none runs.
+    """
+
+    version: str
+    asked: Asked
+    clock: Reading
+    seen: Seen | None = None
+    change: ChangeRecord | None = None
+    history: tuple[ChangeRecord, ...] = ()
+    served: Served | None = None
+    behind: tuple[str, ...] = ()
+    answers: Answers = field(default_factory=Answers)
+    live: Live | None = None
+
+    @property
+    def current(self) -> SetInUse | None:
+        """The set in use, if it is whole."""
+        return self.seen.current if self.seen else None
+
+    @property
+    def thing(self) -> str:
+        """The name of the thing that the set in use is for, or empty."""
+        return self.current.thing_name if self.current else ""
+
+    @property
+    def has_enrolled(self) -> bool:
+        """Whether there is, or was, a set of this gateway's own."""
+        damaged = bool(self.seen and self.seen.damage)
+        return self.current is not None or damaged or any(record.phase.succeeded for record in self.history)
+
+    def subject(self) -> Subject | None:
+        """Return what is to be kept fresh."""
+        current = self.current
+        if current is None:
+            return None
+        leaf = current.certificate
+        return schedule.Subject(not_before=leaf.not_before, not_after=leaf.not_after, splay=current.splay)
+
+    def plan(self) -> Plan:
+        """Return what is planned."""
+        past = schedule.past_of(self.history)
+        return schedule.plan(
+            self.subject(),
+            self.asked.wishes,
+            past,
+            self.clock,
+            enrolled=self.has_enrolled,
+            configured=self.asked.enrols,
+        )
+
+    def facts(self, change: ChangeRecord) -> Facts:
+        """Return what decides how a change in flight goes on."""
+        number = self.current.generation if self.current else None
+        previous = self.seen.previous if self.seen else None
+        return Facts(
+            clock=self.clock,
+            current=number,
+            expected_thing=self.thing,
+            requests=requests_of(record for record in self.history if record.id != change.id),
+            base_whole=change.base is None or change.base in {number, previous},
+        )
+
+    def following(self, limits: Limits | None = None) -> Action | None:
+        """Return what the change in flight does next; None without one.
+
+        Args:
+            limits: The limits in force, where they are not the operator's.
+        """
+        if self.change is None:
+            return None
+        return next_action(self.change, self.facts(self.change), limits or self.asked.wishes.limits)
+
+    def left_behind(self) -> tuple[Retirement, ...]:
+        """Return the certificates that nothing rests on any more, whether they are asked for or not."""
+        in_use = retirement.resting_on(self.current.certificate.sha256 if self.current else None, self.change)
+        return retirement.outstanding(self.history, in_use, self.asked.grace)
+
+    def retirements(self) -> tuple[Retirement, ...]:
+        """Return the certificates that are still to be retired, and what each waits for."""
+        if not self.asked.retires:
+            return ()
+        return retirement.waiting(self.left_behind(), self.history, self.behind)

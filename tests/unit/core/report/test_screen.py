@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from agent.core.change.decide import RegisterThing, Wait
+from agent.core.change.lifecycle import Phase
+from agent.core.dependants import Served, Step
+from agent.core.failure.failure import FailureClass
+from agent.core.report.screen import explain, history_line, screen
+from agent.core.report.seen import WatchedEnd, WatchedFile
+from agent.core.report.status import Retiring
+from agent.core.values import Provenance, TrustSource
+from agent.core.when.schedule import Pause, Plan
+from support import make
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
+
+TROUBLE = make.failure(message="The name cannot be resolved.")
+
+
+def shown(now: datetime = NOW, **changes: Any) -> dict[str, str]:
+    """Return the screen of a status by name."""
+    lines = list(screen(make.status(now, **changes)))
+    assert len(dict(lines)) == len(lines)
+    return dict(lines)
+
+
+def test_the_screen_of_a_healthy_gateway_fits_on_one() -> None:
+    """Who, when, what, until when, what is under way, what is wrong."""
+    found = shown()
+
+    assert list(found) == ["gateway", "clock", "generation", "certificate", "renewal", "anchors", "change", "health"]
+    assert found["gateway"] == "gw-0042 at abc-ats.iot.eu-west-1.amazonaws.com:8883"
+    assert found["clock"] == "2027-03-01 12:00:00 UTC, synchronised"
+    assert found["generation"] == "7 since 2027-02-28 12:00:00 UTC (rotate), previous is 6"
+    assert found["certificate"] == (f"CN=gw-0042, EC P-256, until 2028-02-28 12:00 UTC (364 days left)\nid {'ab' * 32}")
+    assert found["renewal"].startswith("due 2027-11-")
+    assert found["renewal"].endswith(" UTC")
+    assert found["anchors"] == "Amazon Root CA 1, until 2038-02-11 12:00 UTC (4000 days left)"
+    assert (found["change"], found["health"]) == ("none in flight", "ok")
+
+
+def test_a_gateway_without_a_certificate_has_a_short_screen() -> None:
+    """The configured name, if there is one."""
+    found = shown(current=None)
+
+    assert list(found) == ["gateway", "clock", "change", "health"]
+    assert found["gateway"].startswith("not enrolled at ")
+    assert found["health"] == "This gateway has no certificate yet: run `iot-cert enroll`."
+    assert shown(current=None, thing_name="gw-9")["gateway"].startswith("gw-9 at ")
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        (30 * DAY, "30 days left"),
+        (2 * DAY, "2 days left"),
+        (2 * DAY - MINUTE, "48.0 h left"),
+        (HOUR, "1.0 h left"),
+        (SECOND, "0.0 h left"),
+        (timedelta(), "EXPIRED"),
+        (-DAY, "EXPIRED"),
+    ],
+)
+def test_what_is_left_is_told_in_the_unit_that_matters(left: timedelta, text: str) -> None:
+    """Days while there are days, hours after that, and at the end one word."""
+    current = make.in_use(certificate=make.certificate(not_after=NOW + left))
+
+    assert shown(current=current)["certificate"].split("\n")[0].endswith(f"UTC ({text})")
+
+
+def test_a_change_in_flight_is_told_with_its_next_step() -> None:
+    """And with the instant, when it waits."""
+    change = make.record(Phase.PREPARED)
+    waits = shown(change=change, following=Wait(why="it waits", code="retry", until=NOW + HOUR))
+    goes_on = shown(change=change, following=RegisterThing(why="it must connect"))
+
+    first, second = waits["change"].split("\n")
+    assert first == ("rotate c-1 (the renewal window is open), in phase prepared since 2027-03-01 12:00:00 UTC")
+    assert second == "next: it waits until 2027-03-01 13:00:00 UTC"
+    assert goes_on["change"].endswith("\nnext: it must connect")
+    assert shown(change=change)["change"].endswith("\nnext: unknown")
+
+
+def test_a_set_on_probation_is_told_with_its_next_proof() -> None:
+    """Which is not what its probation lasts until."""
+    why = "generation 7 waits for confirmation until 2027-03-01 12:10:00 UTC: `iot-cert confirm`; it is kept ready"
+    following = Wait(why=why, code="probation", until=NOW + MINUTE)
+    told = shown(change=make.record(Phase.DEPLOYED), following=following)
+
+    assert told["change"].endswith(f"\nnext: {why}; it is proven again at 2027-03-01 12:01:00 UTC")
+
+
+def test_what_only_a_daemon_knows_is_shown_when_there_is_one() -> None:
+    """Connection, plan, pause and retirements, before the last change."""
+    found = shown(
+        live=make.live(),
+        pause=Pause(until=NOW + DAY, reason="harvest"),
+        retiring=(Retiring(change="c-1", certificate_id="01" * 32, due=NOW + DAY),),
+        last=make.finished(failure=TROUBLE),
+    )
+
+    assert list(found)[7:] == ["connection", "plan", "paused", "retiring", "last", "health"]
+    assert found["connection"] == "up"
+    assert found["plan"] == "it is scheduled for later"
+    assert found["paused"] == "until 2027-03-02 12:00:00 UTC: harvest"
+    assert found["retiring"] == "010101010101 from 2027-03-02 12:00:00 UTC"
+    assert shown(live=make.live("down", "No route."))["connection"] == "down: No route."
+
+
+def test_a_plan_is_not_shown_next_to_a_change() -> None:
+    """What is planned is what is being done."""
+    assert "plan" not in shown(change=make.record(), live=make.live())
+
+
+WAITS = Retiring(change="c-2", certificate_id="02" * 32, due=NOW, waits_for=("nginx.service", "copy /etc/app.pem"))
+UNANSWERED = Retiring(change="c-3", certificate_id="03" * 32, due=NOW, unanswered="retire was not answered in time.")
+REFUSED = Retiring(change="c-4", certificate_id="04" * 32, due=NOW, refused="Not yours.")
+
+
+def test_what_a_retirement_waits_for_is_shown_by_name() -> None:
+    """The operator knows then which program to look at."""
+    assert shown(retiring=(WAITS,))["retiring"] == (
+        "020202020202 from 2027-03-01 12:00:00 UTC, waits for nginx.service, copy /etc/app.pem"
+    )
+
+
+def test_that_no_answer_came_is_told_with_what_it_costs() -> None:
+    """And which switch ends it."""
+    line, note = shown(retiring=(UNANSWERED,))["retiring"].splitlines()
+
+    assert line == "030303030303 from 2027-03-01 12:00:00 UTC, no answer yet"
+    assert "stays active in the account until it is deactivated" in note
+    assert "rotation: {retire: false}" in note
+
+
+def test_each_retirement_is_told_apart_from_the_others() -> None:
+    """A refused one may wait, too."""
+    lines = shown(retiring=(WAITS, UNANSWERED, replace(REFUSED, waits_for=("a.service",))))["retiring"].splitlines()
+
+    assert [line.partition(" UTC, ")[2] for line in lines[:3]] == [
+        "waits for nginx.service, copy /etc/app.pem",
+        "no answer yet",
+        "refused, waits for a.service",
+    ]
+
+
+def test_where_nothing_is_asked_for_that_is_said_once_something_was_left_behind() -> None:
+    """Before that there is nothing to say."""
+    assert shown(not_asked_for=2)["retiring"] == "not asked for (rotation.retire is false): 2 left behind"
+    assert "retiring" not in shown(not_asked_for=0)
+
+
+@pytest.mark.parametrize(
+    ("subject", "name"),
+    [
+        ("CN=Amazon Root CA 1,O=Amazon,C=US", "Amazon Root CA 1"),
+        ("O=Amazon,CN=Root", "Root"),
+        ("OU=Starfield Class 2,O=Starfield", "Starfield Class 2"),
+        ("O=Starfield\\, Inc.,C=US", "Starfield, Inc."),
+        ("C=US", "C=US"),
+    ],
+)
+def test_an_anchor_is_known_by_its_common_name(subject: str, name: str) -> None:
+    """Or by its unit, its organisation, or all of its name, whichever it has first."""
+    current = make.in_use(anchors=(make.anchor(subject=subject),))
+
+    assert shown(current=current)["anchors"].startswith(f"{name}, until ")
+
+
+def test_the_screen_says_where_the_anchors_came_from_and_which_is_used() -> None:
+    """A line for each, and one for the bundle."""
+    plain, used = shown()["anchors"], shown(anchor_in_use="ef" * 32)["anchors"]
+    for trust, line in (
+        (Provenance(source=TrustSource.BUNDLE, version=7, issued_at=NOW), "from signed bundle 7 of 2027-03-01"),
+        (Provenance(source=TrustSource.BUNDLE, version=7), "from signed bundle 7"),
+        (Provenance(source=TrustSource.BAKED, issued_at=NOW), "from the baked copy of 2027-03-01"),
+        (Provenance(source=TrustSource.BAKED), "from the baked copy"),
+    ):
+        assert shown(current=make.in_use(trust=trust))["anchors"] == f"{plain}\n{line}"
+
+    assert used == f"{plain}; the endpoint chains to it"
+
+
+def test_the_screen_shows_what_is_watched() -> None:
+    """How many, and the first to end; or why nothing can be said."""
+    ends = tuple(WatchedEnd(subject="CN=a", sha256="01" * 32, not_after=NOW + days * DAY) for days in (40, 90))
+    found = WatchedFile(path="/etc/app.pem", warn=30 * DAY, certificates=2, ends=ends)
+    gone = WatchedFile(path="/etc/app.pem", warn=30 * DAY, problem="/etc/app.pem: it is gone")
+
+    assert shown(watched=(found,))["watched"] == "/etc/app.pem: 2, first until 2027-04-10 12:00 UTC (40 days left)"
+    assert shown(watched=(gone,))["watched"] == "/etc/app.pem: it is gone"
+
+
+def test_the_screen_says_how_dependants_stand() -> None:
+    """How many use which generation, and each that does not; nothing where none are configured."""
+    good, other = Step(name="a"), Step(name="b")
+    bad = Step(name="bridge.service", problem="bridge.service is failed after its restart.")
+
+    assert "dependants" not in shown()
+    assert shown(served=Served())["dependants"] == "not served yet"
+    assert shown(served=Served(generation=7, steps=(good, other)))["dependants"] == "2 of 2 use generation 7"
+    found = shown(served=Served(generation=7, steps=(good, bad)))["dependants"]
+    assert found.splitlines() == ["1 of 2 use generation 7", bad.problem]
+
+
+# -- the history -------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_change_is_one_line() -> None:
+    """When, what, how it ended, who wanted it and why, and what went wrong."""
+    good = history_line(make.finished())
+    bad = history_line(make.finished(Phase.ROLLED_BACK, failure=TROUBLE))
+
+    assert good == (
+        "2027-03-01 12:00:00 UTC  rotate   committed   generation 7    schedule: the renewal window is open"
+    )
+    assert bad == (
+        "2027-03-01 12:00:00 UTC  rotate   rolled-back generation 7    schedule: the renewal window is open"
+        ": The name cannot be resolved."
+    )
+
+
+def test_the_history_says_without_whom_a_change_went_on() -> None:
+    """Success with a reservation."""
+    message = "bridge.service is failed after its restart."
+    record = make.record(Phase.COMMITTED, degraded=make.failure(FailureClass.DEPENDANT, message=message))
+
+    assert f"(without this: {message})" in history_line(record)
+
+
+# -- why nothing happens -----------------------------------------------------------------------------------------------
+
+NO_DAEMON = "No daemon runs, so nothing happens by itself: `systemctl start iot-cert-agent`, or `iot-cert rotate`."
+
+
+def why(now: datetime = NOW, **changes: Any) -> list[str]:
+    """Return the explanation of a gateway with a daemon."""
+    return explain(make.status(now, **{"live": make.live(), **changes}))
+
+
+def planned(code: str, text: str, at: datetime | None = None, *, due: bool = False) -> Plan:
+    """Return a plan."""
+    return Plan(due=due, why=text, code=code, at=at)
+
+
+def test_a_change_that_is_scheduled_is_told_with_the_time_that_is_left() -> None:
+    """The plan's own words, and how long that is."""
+    plan = planned("scheduled", "it is scheduled for next week", NOW + 7 * DAY)
+
+    assert why(plan=plan) == ["Nothing is begun now: it is scheduled for next week.", "That is in 7 d."]
+    assert why(NOW + 9 * DAY, plan=plan)[1] == "That is in 0 s."
+
+
+def test_a_hold_without_an_end_has_no_time_left() -> None:
+    """What cannot be dated is not dated."""
+    assert why(plan=planned("inhibited", "/run/busy exists")) == ["Nothing is begun now: /run/busy exists."]
+
+
+def test_a_change_that_is_due_is_told() -> None:
+    """It has no time left either."""
+    assert why(plan=planned("due", "it is due", NOW, due=True)) == ["A change is due: it is due."]
+
+
+def test_a_change_in_flight_explains_itself() -> None:
+    """The plan is of no interest then."""
+    following = Wait(why="the cloud is busy.", code="retry", until=NOW)
+    lines = why(change=make.record(Phase.ISSUED), following=following)
+
+    assert lines == ["The rotate c-1 is in flight, in phase issued.", "the cloud is busy."]
+
+
+def test_connection_and_health_belong_to_the_explanation() -> None:
+    """Often they are the explanation."""
+    plan = planned("inhibited", "/run/busy exists")
+    lines = why(live=make.live("down", "No route", stuck="No set is accepted."), plan=plan)
+
+    assert lines[1:] == ["The connection is down: No route.", "No set is accepted."]
+    assert why(plan=plan)[1:] == []
+
+
+def test_without_a_daemon_nothing_happens_by_itself() -> None:
+    """That is said even where a plan is shown."""
+    lines = explain(make.status())
+
+    assert lines[-1] == NO_DAEMON
+    assert len(lines) == 3

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.change.reserve import Standing
+from agent.core.exit_codes import Exit
+from agent.core.report.seen import Damage, Seen, WatchedEnd, WatchedFile, plainly, seen_of
+from agent.core.values import Provenance, TrustSource
+from support import make
+from support.make import DAY, NOW
+
+FULL = make.seen(
+    current=make.in_use(
+        trust=Provenance(source=TrustSource.BUNDLE, version=7, issued_at=NOW),
+        anchors=(make.anchor(digital_signature=None, client_auth=None, version=1), make.anchor(is_ca=False)),
+    ),
+    damage=(Damage(severity=Exit.CRITICAL, text="It is damaged."),),
+    reserve=Standing.NO_ROOM,
+    watched=(
+        WatchedFile(path="/etc/a.pem", warn=30 * DAY, problem="/etc/a.pem: it cannot be read"),
+        WatchedFile(
+            path="/etc/b.pem",
+            warn=DAY / 7,
+            certificates=3,
+            unreadable=1,
+            ends=(WatchedEnd(subject="CN=a", sha256="01" * 32, not_after=NOW),),
+        ),
+    ),
+)
+
+
+def on_the_wire(seen: Seen) -> dict[str, Any]:
+    """Return what was seen as the daemon gets it from its worker."""
+    plain: dict[str, Any] = json.loads(json.dumps(plainly(seen)))
+    return plain
+
+
+@pytest.mark.parametrize("seen", [FULL, make.seen(), make.seen(current=None, previous=None)])
+def test_what_a_worker_tells_is_what_it_saw(seen: Seen) -> None:
+    """To the field, whatever is there and whatever is not."""
+    assert seen_of(on_the_wire(seen)) == seen
+
+
+@given(st.text(), st.floats(0, 1, exclude_max=True), st.lists(st.text(max_size=50), max_size=5))
+def test_names_of_any_kind_come_through(subject: str, splay: float, damage: list[str]) -> None:
+    """What certificates are called is other people's choice."""
+    seen = make.seen(
+        current=make.in_use(certificate=make.certificate(subject=subject), splay=splay),
+        damage=tuple(Damage(severity=Exit.DEGRADED, text=text) for text in damage),
+    )
+    assert seen_of(on_the_wire(seen)) == seen
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """Return what a worker tells with another value in one place."""
+    told = on_the_wire(FULL)
+    place: Any = told
+    *way, name = path.split(".")
+    for step in way:
+        place = place[int(step)] if step.isdigit() else place[step]
+    place[name] = value
+    return told
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        "seen",
+        {},
+        changed("floor", "yesterday"),
+        changed("reserve", "plenty"),
+        changed("previous", -1),
+        changed("current", []),
+        changed("current.generation", "7"),
+        changed("current.splay", "0.5"),
+        changed("current.splay", -0.1),
+        changed("current.certificate.not_after", 7),
+        changed("current.anchors", {}),
+        changed("damage.0.severity", 1.5),
+        changed("watched.0.warn", None),
+        changed("watched.1.ends", [7]),
+    ],
+    ids=lambda told: str(told)[:30],
+)
+def test_what_cannot_be_understood_was_not_seen(told: object) -> None:
+    """The daemon keeps what it knows, and looks again."""
+    assert seen_of(told) is None
