@@ -29,7 +29,7 @@ from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import PlainError, decode, encode
 from agent.daemon.control_client import Client, ControlRequest, Limits, ServerContext, error_line
 from agent.errors import AgentError
-from agent.store.durable import TEMPORARY
+from agent.store.durable import TEMPORARY, move_unsynced
 from agent.system.peers import Peer, Role, peer_of
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _bind(path: str) -> tuple[socket.socket, tuple[int, int]]:
         os.chmod(TEMPORARY + name, 0o666, dir_fd=dir_fd)  # noqa: S103 - who is served is decided by the peer
         listener.listen(_BACKLOG)
         identity = _identity(os.lstat(TEMPORARY + name, dir_fd=dir_fd))
-        os.rename(TEMPORARY + name, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)  # noqa: TID251 - nothing to sync
+        move_unsynced(dir_fd, TEMPORARY + name, name)
     except BaseException:
         listener.close()
         raise

@@ -244,7 +244,16 @@ def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
             _write_all(fd, data)
         finally:
             os.close(fd)
-        os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        move_unsynced(dir_fd, temporary, name)
+
+
+def move_unsynced(dir_fd: int, old: str, new: str) -> None:
+    """Rename over what has the new name, without syncing: for what no restart of the system outlives, as a socket.
+
+    Raises:
+        OSError: It still has the old name; the caller says what that means.
+    """
+    os.rename(old, new, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
 
 def put_beside(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]) -> None:
@@ -319,7 +328,7 @@ def put_away(dir_fd: int, name: str, kept: str) -> str:
 
 def _move_over(dir_fd: int, old: str, new: str) -> None:
     with explained(f"rename {old} to {new}"):
-        os.rename(old, new, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        move_unsynced(dir_fd, old, new)
     sync(dir_fd, f"{new} was put in place")
 
 
