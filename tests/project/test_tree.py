@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent import config
+from agent import __version__, config
 from agent.cli.parser import parse
 from agent.core.exit_codes import Exit
 from agent.crypto import x509
@@ -86,11 +86,59 @@ def test_the_readme_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture
         assert f"| {code.value} |" in readme
 
 
-def test_one_version_everywhere() -> None:
-    """The package's version is the command's."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["name"] == "iot-cert-agent"
-    assert project["scripts"] == {"iot-cert": "agent.cli:main"}
+def versions(root: Path) -> dict[str, str]:
+    """Return each version that a file of the tree states, by where it stands."""
+    headings = re.findall(r"^## \[?(\d[^\] ]*)", (root / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    packed = re.search(r"^version=(.*)$", (root / "packaging" / "build-deb").read_text(), flags=re.MULTILINE)
+    assert packed is not None
+    shell = ["/bin/sh", "-uc", f'source=$1; VERSION=; printf %s "{packed[1]}"', "sh", str(root)]
+    recipe = next((root / "packaging" / "yocto").glob("*.bb")).stem
+    stated = {
+        "the Debian package": subprocess.run(shell, capture_output=True, text=True, check=True).stdout,
+        "the recipe's name": recipe.removeprefix("iot-cert-agent_"),
+    }
+    return stated | ({"the last release of the changelog": headings[0]} if headings else {})
+
+
+def test_one_version_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands in `agent/__init__.py`; what else states one agrees, and pyproject.toml takes it from there."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    assert set(versions(ROOT).values()) == {__version__}
+    with pytest.raises(SystemExit):
+        parse(["--version"])
+    assert capsys.readouterr().out == f"iot-cert {__version__}\n"
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert settings["project"]["name"] == "iot-cert-agent"
+    assert settings["project"]["scripts"] == {"iot-cert": "agent.cli:main"}
+    assert "version" not in settings["project"]
+    assert settings["tool"]["hatch"]["version"] == {"path": "agent/__init__.py"}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "place"),
+    [
+        ("agent/__init__.py", __version__, "9.9.9", "the Debian package"),
+        (
+            "CHANGELOG.md",
+            "## Unreleased",
+            "## Unreleased\n\n## [9.9.9] - 2026-11-01",
+            "the last release of the changelog",
+        ),
+        ("packaging/yocto/iot-cert-agent_9.9.9.bb", "", "", "the recipe's name"),
+    ],
+)
+def test_another_version_is_seen(tmp_path: Path, name: str, old: str, new: str, place: str) -> None:
+    """Planted in a copy."""
+    for path in ("agent/__init__.py", "CHANGELOG.md", "packaging/build-deb"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text((ROOT / path).read_text())
+    (tmp_path / "packaging" / "yocto").mkdir()
+    if name.endswith(".bb"):
+        (tmp_path / name).touch()
+    else:
+        (tmp_path / f"packaging/yocto/iot-cert-agent_{__version__}.bb").touch()
+        (tmp_path / name).write_text((tmp_path / name).read_text().replace(old, new, 1))
+    assert {where for where, text in versions(tmp_path).items() if text != __version__} == {place}
 
 
 def test_the_wheel_holds_one_package(tmp_path: Path) -> None:
@@ -104,4 +152,5 @@ def test_the_wheel_holds_one_package(tmp_path: Path) -> None:
         name = build.build_wheel(str(tmp_path))
     with zipfile.ZipFile(tmp_path / name) as wheel:
         top = {entry.split("/")[0] for entry in wheel.namelist()}
-    assert top == {"agent", f"{name.split('-py3')[0]}.dist-info"}
+    assert name == f"iot_cert_agent-{__version__}-py3-none-any.whl"
+    assert top == {"agent", f"iot_cert_agent-{__version__}.dist-info"}
