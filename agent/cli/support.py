@@ -16,10 +16,9 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from agent import __version__
 from agent.cli import status
+from agent.config.redacted import without_parameters
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.dependants import copies
@@ -126,25 +125,6 @@ def _versions() -> bytes:
         "user": os.geteuid(),
     }
     return _json(found)
-
-
-_KEPT = {"parameters": 0, "command": 1}  # how much of these is no secret for certain
-
-
-def without_parameters(text: str) -> str:
-    """Return a configuration without what may hold a secret: parameters, arguments of commands, remarks."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    return "" if root is None else str(yaml.serialize(_emptied(root), Dumper=yaml.SafeDumper, allow_unicode=True))
-
-
-def _emptied(node: yaml.Node) -> yaml.Node:
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        if isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.CollectionNode):
-            value.value = value.value[: _KEPT.get(key.value, len(value.value))]
-        _emptied(value)
-    for value in node.value if isinstance(node, yaml.SequenceNode) else ():
-        _emptied(value)
-    return node
 
 
 def _change(config: Config) -> bytes:

@@ -135,12 +135,7 @@ def _der(pem: bytes) -> bytes:
 
 
 def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) -> bytes:
-    from cryptography import x509  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
-        BestAvailableEncryption,
-        load_pem_private_key,
-        pkcs12,
-    )
+    from agent.crypto import pkcs12  # noqa: PLC0415
 
     lines = (passwords.get(copy.password_file, b"") if copy.password_file else b"").splitlines()
     if not lines or not lines[0]:
@@ -148,14 +143,10 @@ def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes])
         raise MaterialError(f"{message} (mode 0600).")
     if not _is_text(lines[0]):  # which would keep every other copy away
         raise MaterialError(f"The password in {copy.password_file} must be UTF-8 text.")
-    lock, name = BestAvailableEncryption(lines[0]), generation.manifest.thing_name.encode()
     if copy.content is Content.ANCHORS:
-        anchors = x509.load_pem_x509_certificates(generation.trust.pem)
-        entries = [pkcs12.PKCS12Certificate(anchor, None) for anchor in anchors]
-        return pkcs12.serialize_java_truststore(entries, lock)
-    leaf, *others = x509.load_pem_x509_certificates(generation.credential.certificate_pem)
-    key = load_pem_private_key(generation.credential.key_pem, None)
-    return pkcs12.serialize_key_and_certificates(name, key, leaf, others, lock)  # type: ignore[arg-type]
+        return pkcs12.trust_store(generation.trust.pem, lines[0])
+    pair, name = generation.credential, generation.manifest.thing_name
+    return pkcs12.key_store(name, pair.key_pem, pair.certificate_pem, lines[0])
 
 
 def _is_text(data: bytes) -> bool:
