@@ -1,0 +1,127 @@
+"""The import contracts: each catches what is planted against it, and nothing new stands outside of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SETTINGS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+CONTRACTS: list[dict[str, Any]] = SETTINGS["contracts"]
+
+ROOMS = "Rooms know only what is below them"
+CORE = "The core's rooms know only what is below them"
+CYCLES = "No two modules of a room need each other"
+PURE = "The core performs no I/O, reads no clock and draws no chance"
+SDK = "Only one room meets the SDK"
+CRYPTOGRAPHY = "Only one room meets cryptography on a gateway"
+SIGNED = "Only one room meets the libraries that signed bundles need"
+YAML = "Only the configuration is YAML"
+ROOT_HELPER = "What may run as root talks to no network"
+SANDBOX = "Nothing but the command starts the sandbox"
+WIRE = "Only the sandbox speaks MQTT by itself"
+IDLE = "The idle daemon loads nothing heavy"
+
+# Of the standard library, what the core may use: a list of what it may not would forget one.
+PURE_LIBRARY = {
+    "__future__", "collections", "dataclasses", "datetime", "difflib", "enum", "errno", "functools", "hashlib", "hmac",
+    "itertools", "json", "math", "operator", "re", "types", "typing",
+}  # fmt: skip
+
+# The contract, what breaks it, and where that is planted.
+PLANTED = [
+    (ROOMS, "", "agent/novelty.py"),
+    (ROOMS, "", "agent/novelty/__init__.py"),
+    (ROOMS, "from agent.cli import status", "agent/store/novelty.py"),
+    (ROOMS, "from agent.store import durable", "agent/core/change/novelty.py"),
+    (ROOMS, "from agent.iotcore import tls", "agent/change/novelty.py"),
+    (ROOMS, "def f():\n    from agent.daemon import app", "agent/worker/novelty.py"),
+    (CORE, "", "agent/core/novelty.py"),
+    (CORE, "", "agent/core/novelty/__init__.py"),
+    (CORE, "from agent.core.report import status", "agent/core/change/novelty.py"),
+    (CYCLES, "from agent.store import novelty_b", "agent/store/novelty_a.py"),
+    (PURE, "import time", "agent/core/when/novelty.py"),
+    (PURE, "def f():\n    import socket", "agent/core/when/novelty.py"),
+    (SDK, "import awscrt.mqtt5", "agent/doctor/novelty.py"),
+    (SDK, "def f():\n    from awsiot import mqtt_connection_builder", "agent/cli/novelty.py"),
+    (CRYPTOGRAPHY, "from cryptography import x509", "agent/dependants/novelty.py"),
+    (CRYPTOGRAPHY, "from cryptography import x509", "agent/store/novelty.py"),
+    (SIGNED, "import tuf.ngclient", "agent/cli/novelty.py"),
+    (SIGNED, "from securesystemslib import signer", "agent/operations/novelty.py"),
+    (YAML, "import yaml", "agent/cli/novelty.py"),
+    (ROOT_HELPER, "import urllib.request", "agent/dependants/novelty.py"),
+    (ROOT_HELPER, "from agent.trust import download", "agent/dependants/novelty.py"),
+    (SANDBOX, "from agent.sandbox import faults", "agent/cli/novelty.py"),
+    (SANDBOX, "def f():\n    from agent.sandbox import faults", "agent/daemon/novelty.py"),
+    (WIRE, "import mqtt5", "agent/iotcore/novelty.py"),
+    (IDLE, "import ssl", "agent/daemon/novelty.py"),
+    (IDLE, "from agent.crypto import keys", "agent/daemon/novelty.py"),
+]
+
+
+def broken(tree: Path) -> set[str]:
+    """Return the contracts that a tree breaks."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, env={"COLUMNS": "200"})
+    assert "Contracts: " in done.stdout, done.stdout + done.stderr
+    return set(re.findall(r"^(.+) BROKEN$", done.stdout, flags=re.MULTILINE))
+
+
+@pytest.fixture(name="tree")
+def _tree(tmp_path: Path) -> Path:
+    """A copy of the package and of its contracts."""
+    shutil.copytree(ROOT / "agent", tmp_path / "agent", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def test_none_is_broken(tree: Path) -> None:
+    """Else what is planted would prove nothing."""
+    assert broken(tree) == set()
+
+
+@pytest.mark.parametrize(("contract", "text", "place"), PLANTED)
+def test_a_planted_import_breaks_its_contract(tree: Path, contract: str, text: str, place: str) -> None:
+    """In a module that no contract names."""
+    (tree / place).parent.mkdir(exist_ok=True)
+    (tree / place).write_text(f'"""Planted."""\n\n{text}\n')
+    if contract == CYCLES:
+        (tree / "agent/store/novelty_b.py").write_text("from agent.store import novelty_a\n")
+    assert contract in broken(tree)
+
+
+def test_each_contract_is_proven() -> None:
+    """One that is added gets a line in the table."""
+    assert {contract["name"] for contract in CONTRACTS} == {contract for contract, _, _ in PLANTED}
+
+
+def test_nothing_is_excused_but_the_sandbox() -> None:
+    """An import that a contract ignores is a hole in it."""
+    ignored = [excuse for contract in CONTRACTS for excuse in contract.get("ignore_imports", ())]
+    assert all(excuse.startswith("agent.sandbox.") for excuse in ignored)
+
+
+def test_each_package_of_others_has_one_room() -> None:
+    """A new dependency is named by a contract before it can be imported, also for type checkers alone."""
+    protected = {name for contract in CONTRACTS for name in contract.get("protected_modules", ())}
+    graph = grimp.build_graph("agent", include_external_packages=True, cache_dir=None)
+    imported = {name.partition(".")[0] for name in graph.modules} - sys.stdlib_module_names - {"agent"}
+    assert imported <= protected
+
+
+def test_the_core_uses_the_part_of_the_library_that_is_pure() -> None:
+    """Whatever the contract that forbids the rest has forgotten."""
+    graph = grimp.build_graph(
+        "agent", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+    core = {"agent.errors", "agent.ports", *graph.find_descendants("agent.core")}
+    used = {name for module in core for name in graph.find_modules_directly_imported_by(module)}
+    assert {name for name in used if not name.startswith("agent.")} <= PURE_LIBRARY
