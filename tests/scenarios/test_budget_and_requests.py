@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from support.rig import Rig
 
 DAY = timedelta(days=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CREATE, REGISTER = Operation.CREATE, Operation.REGISTER
 
 
@@ -68,6 +69,20 @@ def test_a_restart_does_not_refill_the_day(rig: Rig) -> None:
 
     _budget_wait(outcome.wait)
     assert rig.asked(CREATE) == 4
+
+
+def test_a_request_whose_reply_was_lost_counts_after_a_start_in_1970(gateway: Rig) -> None:
+    """The power fails before the reply is written down, and takes the clock along: two were asked for, two count."""
+    gateway.stop_at(Kind.ROTATE, Phase.ISSUED, saved=False)
+    now = gateway.clock.time
+    gateway.clock.time, gateway.clock.is_synchronised = EPOCH, False
+    assert gateway.restart() is not None
+    gateway.clock.time, gateway.clock.is_synchronised = now + timedelta(minutes=5), True
+    record = gateway.follow().record
+
+    assert record.phase is Phase.COMMITTED
+    assert gateway.asked(CREATE) - 2 == 2
+    assert len(record.requests) == 2
 
 
 def test_changes_that_were_given_up_count_like_others(gateway: Rig) -> None:

@@ -160,6 +160,20 @@ def test_an_endpoint_that_cannot_be_trusted_is_told_and_waited_out(
     assert gateway.connects()
 
 
+@pytest.mark.parametrize("phase", [Phase.PREPARED, Phase.DEPLOYED])
+def test_a_set_with_the_same_anchors_is_no_witness_against_the_endpoint(gateway: Rig, phase: Phase) -> None:
+    """It would meet the same certificate and judge it alike, so no connection is spent on it."""
+    gateway.run_to(Kind.ROTATE, phase)
+    gateway.clock.advance(minutes=2)
+    gateway.endpoint.server_trouble = UNTRUSTED["an unknown root"]
+    before = len(gateway.endpoint.connections)
+    gateway.follow(patience=timedelta(hours=1))
+
+    tried = {connection.candidate for connection in gateway.endpoint.connections[before:]}
+    assert tried == {"generation 3"}
+    assert "as a control" not in gateway.log.text
+
+
 @pytest.mark.parametrize("trouble", [EXPIRED, NOT_YET], ids=["expired", "not yet valid"])
 @pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.PREPARED, Phase.DEPLOYED])
 def test_with_a_clock_that_nobody_vouches_for_the_clock_is_to_blame(

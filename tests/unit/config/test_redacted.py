@@ -74,6 +74,18 @@ def test_parameters_are_cut_out_of_one_flowing_line() -> None:
     assert ONE_TIME not in without_parameters(text)
 
 
+def test_arguments_of_a_command_are_cut_out() -> None:
+    """Any of them may be a password; which program it is, is told."""
+    text = (
+        "endpoint: example-ats.iot.eu-west-1.amazonaws.com\n"
+        "dependants:\n"
+        f"  - {{unit: app.service, verify: {{command: [/usr/bin/curl, -H, {ONE_TIME}]}}}}\n"
+    )
+    assert parse(text, Path("config.yaml")).dependants.units
+    assert ONE_TIME not in without_parameters(text)
+    assert "/usr/bin/curl" in without_parameters(text)
+
+
 def test_nothing_else_is_cut_out_of_a_configuration() -> None:
     """Without parameters it says all it said."""
     text = "endpoint: example-ats.iot.eu-west-1.amazonaws.com\ntrust: {inbox: /var/inbox}\n"

@@ -66,6 +66,14 @@ def test_preparing_keeps_the_staged_key_and_drops_the_rest(tmp_path: Path, folde
     assert sorted(path.name for path in (tmp_path / "000001").iterdir()) == sorted(EVERY_FILE)
 
 
+def test_preparing_keeps_no_staged_key_that_is_another(folder: int) -> None:
+    """As one that rotted since: the certificate's own key is written, and the generation is whole."""
+    other = material(2)
+    generations.stage_key(folder, 1, other.key_pem, other.request_pem, MODES)
+    _prepare(folder)
+    assert generations.read(folder, 1).credential == material(1).content
+
+
 def test_preparing_twice_changes_nothing(tmp_path: Path, folder: int) -> None:
     """A crash after the rename is repeated without harm."""
     _prepare(folder)

@@ -151,6 +151,13 @@ def test_activating_moves_both_links(store: Store) -> None:
     assert (store.current(), store.previous()) == (4, 3)
 
 
+def test_a_damaged_generation_does_not_become_previous(store: Store, path: Path) -> None:
+    """It is nothing to go back to; the one that is, stays."""
+    (path / "generations" / "000003" / "trust.pem").write_bytes(b"x")
+    store.activate(1)
+    assert (store.current(), store.previous()) == (1, 2)
+
+
 def test_activating_again_keeps_the_previous_generation(store: Store) -> None:
     """A step that is repeated after a crash does not lose the way back."""
     store.activate(3)
@@ -187,6 +194,23 @@ def test_a_preflight_leaves_nothing_behind(store: Store, path: Path) -> None:
     """It writes, renames and links, and clears it all away."""
     before = snapshot(path)
     store.preflight()
+    assert snapshot(path) == before
+
+
+def test_a_preflight_finds_out_that_no_directory_can_be_renamed(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some overlays, where files can be: a generation could be written there, and never put in place."""
+    before, rename = snapshot(path), os.rename
+
+    def overlay(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if durable.is_directory(src_dir_fd, old):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", overlay)
+    with pytest.raises(StoreError, match=r"Cannot rename \.new-preflight .*: Invalid cross-device link"):
+        store.preflight()
     assert snapshot(path) == before
 
 
@@ -564,7 +588,7 @@ def test_a_disk_that_takes_no_line_keeps_no_agent_from_starting(
     assert left(store) == [ours.content.leaf.sha256]
 
 
-def refuse(*_: object) -> None:
+def refuse(*_: object, **__: object) -> None:
     """Have no room."""
     raise StoreError("Cannot write there: No space left on device.")
 
@@ -600,6 +624,18 @@ def test_a_proven_generation_in_flight_is_the_first_to_go_to(store: Store, path:
     (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
     store.recover(NOW)
     assert store.current() == 4
+
+
+def test_a_condemned_generation_never_becomes_current_by_recovery(store: Store, path: Path) -> None:
+    """It worked once and was refused since: on the way back from it, the one before it is put in use."""
+    ours = material(4)
+    first = scenarios()["rollback"].plan.first_record()
+    record = replace(first, generation=4, base=3, phase=Phase.DEPLOYED, condemned=scripts.REFUSED)
+    store.save_change(record)
+    store.prepare(ours.manifest(record.id), ours.content, ours.trust)
+    (path / "current").unlink()
+    store.recover(NOW)
+    assert store.current() == 3
 
 
 def test_without_any_whole_generation_current_stays_as_it_is(store: Store, path: Path) -> None:
@@ -705,6 +741,17 @@ def test_a_directory_inside_an_old_generation_is_erased_with_it(path: Path) -> N
         assert store.prune(0) == (1,)
         assert store.recover(NOW).notes == ()
         assert _finals(store) == (2, 3)
+
+
+def test_a_generation_that_is_half_erased_has_the_name_of_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a way back nor a person may take it for a set that is whole."""
+    with monkeypatch.context() as stubborn:
+        stubborn.setattr(os, "rmdir", refuse)
+        with pytest.raises(StoreError):
+            store.prune(0)
+    assert (_finals(store), store.numbers().staged) == ((2, 3), (1,))
+    store.prune(0)
+    assert store.numbers().staged == ()
 
 
 def test_pruning_again_erases_what_was_left(store: Store, path: Path) -> None:

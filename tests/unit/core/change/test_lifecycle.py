@@ -548,6 +548,19 @@ def test_only_a_proof_under_a_synchronised_clock_dates_the_past(
     assert record.good_time == (NOW + SECOND if synchronised else earlier)
 
 
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [(Phase.PREPARED, Proven), (Phase.DEPLOYED, ProbationHeld), (Phase.DEPLOYED, ProbationPassed)],
+)
+@pytest.mark.parametrize(("told", "known"), [("", "aa" * 32), ("bb" * 32, "bb" * 32)])
+def test_a_proof_that_cannot_tell_the_anchor_leaves_the_one_that_is_known(
+    phase: Phase, kind: type[Event], told: str, known: str
+) -> None:
+    """Another one takes its place."""
+    record = make.record(phase, anchor="aa" * 32)
+    assert advance(record, make.event(kind, anchor=told)).anchor == known
+
+
 def test_the_list_of_passed_phases_stays_bounded() -> None:
     """A change that is refused for ever keeps the latest phases and forgets the oldest."""
     record = make.record(Phase.KEY_READY)
