@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test test-all walks bench deb check prepare prepare-tests lock clean
+.PHONY: demo test test-all walks mutants bench deb check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -21,6 +21,10 @@ test-all: test
 walks: prepare-tests
 	@PYTHONPATH=tests .venv/bin/python -m support.walkkit $(if $(KNOWN),--known $(KNOWN)) \
 		--stories $(or $(WALKS),1) --seed $(or $(SEED),0) $(OPTIONS)
+
+# One-line mutants of the agent, and which tests let one live; MUTANTS="..." names some of the table.
+mutants: prepare-tests
+	@PYTHONPATH=tests .venv/bin/python -m support.mutantkit $(MUTANTS)
 
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare

@@ -1,0 +1,91 @@
+"""The mutants of `make mutants`: each still finds its line and its tests, and the report can tell dead from alive."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.mutantkit.copies import ROOT, Copy, Fate, Mutant, NotThereError, place_of
+from support.mutantkit.table import MUTANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_finds_its_line(mutant: Mutant) -> None:
+    """Once, in whatever file it is by now; what comes of it is a program, and another one."""
+    path, changed = place_of(mutant, ROOT / "agent")
+    assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_tests_that_kill_a_mutant_exist(mutant: Mutant) -> None:
+    """By these names."""
+    assert mutant.killers
+    for killer in mutant.killers:
+        file, _, test = killer.partition("::")
+        names = {
+            node.name for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.FunctionDef)
+        }
+        assert test in names
+
+
+def test_no_two_mutants_have_a_name() -> None:
+    """By which one of them is tried alone."""
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+# -- the report, on a small tree ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="small")
+def _small(tmp_path: Path) -> Iterator[Copy]:
+    """A copy of an agent that can do one thing, of which half is tested."""
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "__init__.py").write_text(
+        "def both(a, b):\n    if (\n        a < 0\n    ):\n        return 0\n    return a + b\n"
+    )
+    (tmp_path / "test_it.py").write_text("from agent import both\n\ndef test_sum():\n    assert both(1, 2) == 3\n")
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    with Copy(tmp_path) as copy:
+        yield copy
+
+
+def a_mutant(old: str, new: str, killer: str = "test_it.py::test_sum") -> Mutant:
+    """Return one of the small tree."""
+    return Mutant(name="m", breaks="It is broken.", old=old, new=new, killers=(killer,))
+
+
+@pytest.mark.parametrize(
+    ("mutant", "fate"),
+    [
+        (a_mutant("return a + b", "return a - b"), Fate.KILLED),
+        (a_mutant("if ( a < 0 ): return 0", "pass"), Fate.SURVIVED),
+        (a_mutant("return a + b", "return a - b", "test_it.py::test_gone"), Fate.UNFIT),
+        (a_mutant("return a + b", "return a +"), Fate.UNFIT),
+    ],
+)
+def test_what_became_of_a_mutant_is_told(small: Copy, mutant: Mutant, fate: Fate) -> None:
+    """A test that is not there kills nothing, nor does a program that is none; the copy is whole again."""
+    before = (small.path / "agent" / "__init__.py").read_text()
+    assert small.try_out(mutant)[0] is fate
+    assert (small.path / "agent" / "__init__.py").read_text() == before
+
+
+@pytest.mark.parametrize("old", ["return a * b", "return"])
+def test_a_line_that_is_not_there_once_is_an_error(small: Copy, old: str) -> None:
+    """It may have been reworded, or another be meant."""
+    with pytest.raises(NotThereError, match="this must stand once in the agent"):
+        small.try_out(a_mutant(old, "pass"))
+
+
+def test_the_copy_goes_away(small: Copy) -> None:
+    """And nothing is left of it."""
+    small.__exit__()
+    assert not small.path.exists()
+    small.path.mkdir()  # for the fixture to remove
