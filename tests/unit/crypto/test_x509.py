@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509 as library
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.core import timekeeping
@@ -148,46 +147,3 @@ def test_a_certificate_says_what_it_is_for() -> None:
     assert facts.signature == "ecdsa-sha256"
     assert facts.spki_sha256 == keys.public_key_sha256(key)
     assert (facts.is_ca, facts.digital_signature, facts.client_auth) == (False, True, None)
-
-
-@pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
-def test_every_key_makes_a_request_that_verifies(algorithm: KeyAlgorithm) -> None:
-    """A request is signed by the key it is for."""
-    key = keys.generate(algorithm)
-    request = library.load_pem_x509_csr(keys.make_request(key, name("gw-0042")))
-    assert request.is_signature_valid
-    assert x509.spki_sha256(request.public_key()) == keys.public_key_sha256(key)
-
-
-def test_the_subject_is_kept_unless_it_says_nothing() -> None:
-    """Policies may rely on a subject; AWS's own and the agent's makeshift carry no meaning."""
-    key = ec.generate_private_key(ec.SECP256R1())
-
-    def current(common_name: str) -> bytes:
-        certificate = AUTHORITY.issue_client(name(common_name), key.public_key(), NOW, NOW + timedelta(days=1))
-        return certificate.public_bytes(Encoding.PEM)
-
-    def subject(configured: str | None, current_pem: bytes | None) -> str:
-        return keys.request_subject(configured, current_pem, "gw-0042").rfc4514_string()
-
-    assert subject(None, None) == "CN=gw-0042"
-    assert subject(None, current("factory-7")) == "CN=factory-7"
-    assert subject(None, current("AWS IoT Certificate")) == "CN=gw-0042"
-    assert subject(None, current("iot-cert-agent")) == "CN=gw-0042"
-    assert subject("CN=x,O=Example", current("factory-7")) == "CN=x,O=Example"
-    with pytest.raises(MaterialError, match="no RFC 4514 name"):
-        subject("nonsense", None)
-
-
-def test_a_key_that_is_not_the_certificates_is_refused() -> None:
-    """Key and certificate are never apart, and never mixed."""
-    with pytest.raises(MaterialError, match="does not belong"):
-        keys.credential_set(keys.generate(KeyAlgorithm.EC_P256), pem(device_certificate().public_bytes(Encoding.DER)))
-
-
-@pytest.mark.parametrize("text", [b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", b"\xff" * 99])
-def test_a_bad_key_is_refused_without_quoting_it(text: bytes) -> None:
-    """What is wrong with a key is said without a byte of it."""
-    with pytest.raises(MaterialError, match="the private key cannot be parsed") as caught:
-        keys.public_key_sha256(text)
-    assert "AAAA" not in str(caught.value)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change import decide, probation
+from agent.core.change import decide
 from agent.core.change.decide import FINAL_CODES, TOKEN_LIFETIME, Limits, Wait, after_failure, next_action, requests_of
 from agent.core.change.lifecycle import (
     NOTHING_ISSUED,
@@ -806,34 +806,6 @@ def test_a_proof_within_probation_that_fails_is_tried_again_and_keeps_the_set() 
     assert type(act(record, record.retry_at)) is decide.HoldProbation
 
 
-@pytest.mark.parametrize("synchronised", [True, False])
-def test_a_proof_of_a_quiet_probation_is_nothing_that_a_restart_needs(*, synchronised: bool) -> None:
-    """It says only when, and a restart proves the set once more."""
-    record = make.record(Phase.DEPLOYED, anchor="ef" * 32)
-    event = make.event(ProbationHeld, NOW + MINUTE, synchronised=synchronised, anchor="ef" * 32)
-
-    assert probation.is_quiet(record, advance(record, event))
-
-
-@pytest.mark.parametrize(
-    ("record", "event"),
-    [
-        (make.record(Phase.DEPLOYED, anchor="ab" * 32), make.event(ProbationHeld, anchor="ef" * 32)),
-        (make.record(Phase.DEPLOYED, checked_at=None), make.event(ProbationHeld)),
-        (make.record(Phase.DEPLOYED, prove_at=NOW, doubts=1), make.event(ProbationHeld)),
-        (make.record(Phase.DEPLOYED, refusals=1), make.event(ProbationHeld)),
-        (make.record(Phase.DEPLOYED, failure=make.failure(), attempts=1), make.event(ProbationHeld)),
-        (make.record(Phase.DEPLOYED, resumes=1), make.event(ProbationHeld)),
-        (make.record(Phase.DEPLOYED), make.event(ProbationPassed)),
-        (make.record(Phase.DEPLOYED), make.event(StepFailed)),
-        (make.record(Phase.DEPLOYED), make.event(Doubted)),
-    ],
-)
-def test_whatever_else_happens_on_probation_is_durable(record: ChangeRecord, event: Event) -> None:
-    """Another anchor, the first answer ever, the end of a trouble, of probation, or the beginning of one."""
-    assert not probation.is_quiet(record, advance(record, event))
-
-
 # -- probation, when a person confirms ---------------------------------------------------------------------------------
 
 
@@ -852,17 +824,6 @@ def test_a_confirmed_set_is_proven_once_more_and_then_final() -> None:
 def test_a_confirmation_comes_after_the_others_are_told() -> None:
     """In phase active they take the set up first."""
     assert type(act(advance(make.record(Phase.ACTIVE), Confirmed(at=NOW)))) is decide.Deploy
-
-
-@pytest.mark.parametrize("phase", Phase)
-def test_what_can_be_confirmed_and_why_the_rest_cannot(phase: Phase) -> None:
-    """On probation or final already; otherwise a sentence says what it is instead."""
-    why = probation.unconfirmable(make.record(phase))
-
-    assert (not why) == phase.activated
-    assert not why or (why.startswith("The rotate c-1 is ") and why.endswith("."))
-    assert "is being given up" in probation.unconfirmable(make.record(phase, condemned=REFUSED))
-    assert probation.unconfirmable(None) == "Nothing is on probation."
 
 
 # -- probation, when the gateway's application is to confirm -----------------------------------------------------------
