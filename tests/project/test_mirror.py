@@ -1,0 +1,213 @@
+"""Unit tests mirror the agent: `agent/room/module.py` has `tests/unit/room/test_module.py`, or a line in a table here.
+
+A package's own code, in its `__init__.py`, has `tests/unit/room/test_room.py`. A module without a function or a class
+has nothing to test.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+AGENT, TESTS = ROOT / "agent", ROOT / "tests"
+UNIT = TESTS / "unit"
+
+# Where a module is tested that has no unit test of its name, and why there.
+COVERED_BY = {
+    "change/engine": ("scenarios/test_rotation.py", "each scenario is its test; this one is the plain story"),
+    "change/prover": ("scenarios/test_endpoint.py", "which sets are tried as controls, and which are not"),
+    "change/world": ("scenarios/test_rotation.py", "a record of ports, of which the scenarios fill in each"),
+    "cli/changes": ("integration/test_gateway.py", "the real command without a daemon"),
+    "cli/follow": ("integration/test_daemon.py", "the real command follows what the daemon does"),
+    "cli/outcomes": ("scenarios/test_retirement.py", "what is said at the end, in a person's words"),
+    "cli/sandbox": ("integration/test_front.py", "the verb is how the sandbox of these tests is started"),
+    "cli/status": ("integration/test_gateway.py", "the real command, without and with a change in flight"),
+    "cli/submit": ("unit/cli/test_importing.py", "an import is planned in process and then followed"),
+    "cli/via_daemon": ("integration/test_daemon.py", "the real command at the real socket"),
+    "crypto/materials": ("scenarios/test_rotation.py", "hands each call on to what has tests of its own"),
+    "daemon/app": ("unit/daemon/test_decisions.py", "what is done when, on a clock that is passed in"),
+    "daemon/control_verbs": ("integration/test_daemon.py", "each verb at the real socket"),
+    "daemon/facts": ("unit/daemon/test_decisions.py", "what the daemon decides by"),
+    "daemon/record_reader": ("unit/daemon/test_decisions.py", "records that change while the daemon runs"),
+    "daemon/status_files": ("integration/test_daemon.py", "read as other programs read them"),
+    "daemon/workers": ("integration/test_daemon_faults.py", "processes that end, hang and are killed"),
+    "iotcore/async_client": ("integration/test_fleet.py", "the real SDK against the sandbox's broker"),
+    "iotcore/client_options": ("integration/test_gateway.py", "the real SDK against the sandbox's broker"),
+    "iotcore/requests": ("integration/test_hostile_cloud.py", "answers that no cloud should give"),
+    "iotcore/sync_client": ("integration/test_gateway.py", "the real SDK against the sandbox's broker"),
+    "operations/execute": ("scenarios/test_typed_again.py", "the same order twice, in each state"),
+    "operations/wiring": ("integration/test_gateway.py", "the real parts, wired"),
+    "ports": ("scenarios/test_rotation.py", "protocols: mypy holds those who implement them to them"),
+    "sandbox/answers": ("integration/test_front.py", "over the wire"),
+    "sandbox/cloud": ("integration/test_front.py", "over the wire"),
+    "sandbox/connection": ("integration/test_front.py", "over the wire, packet by packet"),
+    "sandbox/faults": ("integration/test_gateway.py", "each fault against the real command"),
+    "sandbox/front": ("integration/test_front.py", "over the wire"),
+    "sandbox/mosquitto": ("integration/test_front.py", "the real broker behind the front"),
+    "sandbox/packets": ("integration/test_front.py", "over the wire, packet by packet"),
+    "sandbox/policies": ("integration/test_front.py", "what may be connected, published and subscribed to"),
+    "sandbox/service": ("integration/test_front.py", "over the wire"),
+    "sandbox/sessions": ("integration/test_front.py", "what is told of connections that ended"),
+    "sandbox/simulator": ("scenarios/test_odd_replies.py", "each scenario uses it, and finds what it does wrong"),
+    "sandbox/topics": ("integration/test_front.py", "filters and what they match"),
+    "store/change_log": ("unit/store/test_store.py", "a change and its end are saved through the store"),
+    "worker/main": ("integration/test_daemon.py", "the real process, as the daemon starts it"),
+}
+
+# Unit tests that do not bear the name of a module, and the one that they are about.
+ASPECTS = {
+    "core/change/test_machine.py": "core/change/lifecycle",
+    "crypto/test_x509_stores.py": "crypto/x509",
+    "daemon/test_decisions.py": "daemon/app",
+    "sandbox/test_retirement.py": "sandbox/cloud",
+    "trust/test_attacks.py": "trust/install",
+}
+
+# What a test meets that starts the real command, or a program of it.
+STARTERS = {"support.gateway"}
+STARTED = {"cli", "daemon", "worker", "operations", "iotcore", "dependants", "sandbox"}
+
+
+@cache
+def modules(agent: Path = AGENT) -> frozenset[str]:
+    """Return the modules that have anything to test; a package's own is named like the package."""
+    return frozenset(_name(path, agent) for path in agent.rglob("*.py") if _has_code(path)) - {"."}
+
+
+def _name(path: Path, agent: Path) -> str:
+    return str((path.parent if path.name == "__init__.py" else path.with_suffix("")).relative_to(agent))
+
+
+def _has_code(path: Path) -> bool:
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return any(isinstance(node, kinds) for node in ast.parse(path.read_text()).body)
+
+
+def module_of(test: str, known: frozenset[str]) -> str:
+    """Return which of the known modules a unit test is about: `core/test_text.py` about `core/text`."""
+    room, _, file = test.rpartition("/")
+    subject = file.removeprefix("test_").removesuffix(".py")
+    module = f"{room}/{subject}" if room else subject
+    return room if room.rpartition("/")[2] == subject and module not in known else module
+
+
+def unit_tests() -> set[str]:
+    """Return the files of unit tests."""
+    return {str(path.relative_to(UNIT)) for path in UNIT.rglob("test_*.py")}
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """Return what a file imports, with dots; of `from a import b` both `a` and `a.b`, since either may be a module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file of a module of the agent or of the tests' support."""
+    base = (TESTS if name.startswith("support") else ROOT) / name.replace(".", "/")
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def reached(test: Path) -> set[str]:
+    """Return what a test imports: itself, by its fixtures and support, and within a room of the agent."""
+    left = {name for path in (test, test.with_name("conftest.py")) if path.is_file() for name in imports_of(path)}
+    seen: set[str] = set()
+    while left:
+        name = left.pop()
+        path = file_of(name) if name.startswith(("agent.", "support")) else None
+        if path is None or name in seen:
+            continue
+        seen.add(name)
+        room = ".".join(name.split(".")[:2])
+        within = "" if name.startswith("support") else f"{room}."  # of an agent's module, only what its room is made of
+        left |= {other for other in imports_of(path) if other.startswith(within)}
+    return seen
+
+
+def is_reached(module: str, test: Path) -> bool:
+    """Whether a test imports a module, or starts a program of which it is a part."""
+    seen = reached(test)
+    started = bool(STARTERS & seen) and module.partition("/")[0] in STARTED
+    return started or f"agent.{module.replace('/', '.')}" in seen
+
+
+def test_each_unit_test_is_about_a_module() -> None:
+    """By its name, or by a line in the table of aspects."""
+    named = {test for test in unit_tests() - ASPECTS.keys() if module_of(test, modules()) in modules()}
+    assert sorted(unit_tests() - ASPECTS.keys() - named) == []
+
+
+def test_each_module_is_tested_somewhere() -> None:
+    """In the unit test of its name, or where the table says; never in both, so that the table stays short."""
+    named = {module_of(test, modules()) for test in unit_tests()}
+    assert sorted(modules() - named - COVERED_BY.keys()) == [], "write tests/unit/ROOM/test_MODULE.py"
+    assert sorted(named & COVERED_BY.keys()) == [], "these need no line any more"
+
+
+def test_the_tables_name_what_is_there() -> None:
+    """A line whose module or test has gone elsewhere says nothing."""
+    assert sorted((COVERED_BY.keys() | set(ASPECTS.values())) - modules()) == []
+    assert sorted(ASPECTS.keys() - unit_tests()) == []
+
+
+@pytest.mark.parametrize("module", COVERED_BY)
+def test_the_table_names_a_test_that_meets_the_module(module: str) -> None:
+    """It imports it, by way of its support if need be, or starts a program of which it is a part."""
+    file, why = COVERED_BY[module]
+    assert why
+    assert (TESTS / file).is_file()
+    assert is_reached(module, TESTS / file)
+
+
+# -- the rule itself ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("test", "module"),
+    [
+        ("test_errors.py", "errors"),
+        ("cli/test_check.py", "cli/check"),
+        ("cli/test_cli.py", "cli"),
+        ("core/change/test_change.py", "core/change"),
+        ("core/change/test_ladder.py", "core/change/ladder"),
+        ("store/test_store.py", "store/store"),
+    ],
+)
+def test_a_name_says_which_module(test: str, module: str) -> None:
+    """A package's own code has the package's name, unless a module in it has that."""
+    assert module_of(test, frozenset({"cli", "cli/check", "core/change", "store/store"})) == module
+
+
+def test_a_module_without_code_needs_no_test(tmp_path: Path) -> None:
+    """Constants and a docstring say what they are."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "__init__.py").write_text('"""The agent."""\n\n__version__ = "1"\n')
+    (tmp_path / "room" / "__init__.py").write_text("def own():\n    pass\n")
+    (tmp_path / "room" / "names.py").write_text("A = 1\n")
+    (tmp_path / "room" / "kinds.py").write_text("class Kind:\n    pass\n")
+    assert modules(tmp_path) == {"room", "room/kinds"}
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "met"),
+    [
+        ("store/durable", "unit/store/test_durable.py", True),  # imported
+        ("change/prover", "scenarios/test_endpoint.py", True),  # by the support, and by the room's own
+        ("daemon/app", "integration/test_daemon.py", True),  # started
+        ("trust/archives", "unit/core/change/test_ladder.py", False),
+        ("daemon/app", "scenarios/test_endpoint.py", False),  # no scenario starts a daemon
+    ],
+)
+def test_a_test_meets_what_it_imports_or_starts(module: str, file: str, *, met: bool) -> None:
+    """And nothing else."""
+    assert is_reached(module, TESTS / file) is met
