@@ -9,27 +9,30 @@ Rules:
 
 from __future__ import annotations
 
-import http.client
-import socket
 import ssl
-import urllib.error
-import urllib.request
+import string
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, IncompleteRead
 
 from agent.errors import BundleError
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from email.message import Message
-    from typing import IO, Any
+    from typing import Any
 
     from agent.core.aws.endpoints import Proxy
 
 PIECE = 65_536
 SILENCE = 15.0  # seconds without a byte
 WHOLE = 120.0  # seconds for everything
+
+_REDIRECTIONS = 10
+_ELSEWHERE = frozenset({301, 302, 303, 307, 308})
+_HEADERS = {"Connection": "close", "Accept-Encoding": "identity"}
 
 
 def plain_url(url: str) -> str:
@@ -51,35 +54,6 @@ def check_url(url: str) -> None:
         sound = False
     if not sound or not url.isascii() or not url.isprintable() or " " in url or "#" in url:
         raise BundleError("url", "The bundle's URL is not one that begins with https:// and names a host.")
-
-
-class _OnlyHttps(urllib.request.HTTPRedirectHandler):
-    def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> Any:
-        try:
-            return super().http_error_302(req, fp, code, msg, headers)  # type: ignore[arg-type] # as it came
-        except (ValueError, BundleError):
-            fp.close()  # the library leaves it open
-            raise
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        check_url(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type] # as it came
-
-
-class _Way(urllib.request.BaseHandler):
-    """The proxy that the configuration names; the library's own asks the environment whom to go to without it."""
-
-    handler_order = 100  # before the connection is opened
-
-    def __init__(self, proxy: Proxy) -> None:
-        self._host = f"{proxy.host}:{proxy.port}"
-
-    def https_open(self, request: urllib.request.Request) -> None:
-        request.set_proxy(self._host, "http")
 
 
 def _hurried(end: float) -> type[ssl.SSLSocket]:
@@ -116,10 +90,9 @@ class Downloader:
             context.load_verify_locations(cadata=anchors_pem.decode())
         self._end = monotonic() + whole
         context.sslsocket_class = _hurried(self._end)
-        handlers = [urllib.request.HTTPSHandler(context=context), _OnlyHttps(), *([_Way(proxy)] if proxy else [])]
-        self._opener = urllib.request.OpenerDirector()
-        for handler in (*handlers, urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()):
-            self._opener.add_handler(handler)
+        # No retries and no redirections of the library's: what may be asked again, and where, is decided here.
+        given: dict[str, Any] = {"ssl_context": context, "headers": _HEADERS, "retries": False}
+        self._pool = urllib3.ProxyManager(_way(proxy), **given) if proxy else urllib3.PoolManager(**given)
 
     def read(self, url: str, limit: int) -> bytes:
         """Return what is under a URL.
@@ -144,19 +117,31 @@ class Downloader:
         """
         check_url(url)
         try:
-            with self._opener.open(url, timeout=self._patience(url)) as response:
-                declared, got = response.headers.get("Content-Length"), 0
-                while piece := response.read1(PIECE):
-                    got += len(piece)
+            response = self._answer(url)
+            try:
+                while piece := response.read1(PIECE, decode_content=False):
                     yield piece
                     self._patience(url)
-                if declared is not None and declared.isdecimal() and got < int(declared[:12]):
-                    raise _cut_off(url)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise _refused(url, error.code) from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _unavailable(url, error) from None
+            finally:
+                response.close()
+        except (OSError, HTTPError, ValueError) as error:
+            raise _unavailable(url, _reason(error)) from None
+
+    def _answer(self, url: str) -> urllib3.BaseHTTPResponse:
+        """Return the answer that has the file, after as many redirections as it takes."""
+        place = url
+        for _ in range(_REDIRECTIONS + 1):
+            timeout = self._patience(url)
+            response = self._pool.request("GET", place, timeout=timeout, redirect=False, preload_content=False)
+            if response.status // 100 == 2:  # noqa: PLR2004 - as RFC 9110 classes them
+                return response
+            response.close()
+            target = response.headers.get("Location") if response.status in _ELSEWHERE else None
+            if target is None:
+                break
+            place = urljoin(place, quote(target, safe=string.punctuation, encoding="iso-8859-1"))  # as it was sent
+            check_url(place)
+        raise _refused(url, response.status)
 
     def _patience(self, url: str) -> float:
         left = self._end - monotonic()
@@ -175,16 +160,25 @@ def _refused(url: str, status: int) -> BundleError:
     return BundleError("unavailable", f"{plain_url(url)} answers with status {status}.", passing=True)
 
 
-def _cut_off(url: str) -> BundleError:
-    return BundleError("cut-off", f"{plain_url(url)} sent less than it announced.", passing=True)
+def _way(proxy: Proxy) -> str:
+    return f"http://[{proxy.host}]:{proxy.port}" if ":" in proxy.host else f"http://{proxy.host}:{proxy.port}"
 
 
-def _unavailable(url: str, error: BaseException) -> BundleError:
-    reason = getattr(error, "reason", error)
+def _reason(error: BaseException) -> BaseException:
+    """Return what the library's error was made from."""
+    for inner in (*error.args, error.__cause__):
+        if isinstance(inner, BaseException):
+            return _reason(inner)
+    return error
+
+
+def _unavailable(url: str, reason: BaseException) -> BundleError:
+    if isinstance(reason, IncompleteRead):
+        return BundleError("cut-off", f"{plain_url(url)} sent less than it announced.", passing=True)
     if isinstance(reason, ssl.SSLCertVerificationError):
         why = f"its certificate is not trusted: {reason.verify_message}"
         return BundleError("download-trust", f"{plain_url(url)} cannot be read, {why}.", passing=True)
-    if isinstance(reason, TimeoutError | socket.timeout):
+    if isinstance(reason, TimeoutError):
         return BundleError("slow", f"{plain_url(url)} did not answer in time.", passing=True)
     why = getattr(reason, "strerror", None) or type(reason).__name__
     return BundleError("unavailable", f"{plain_url(url)} cannot be reached ({why}).", passing=True)
