@@ -48,13 +48,17 @@ prepare:
 prepare-tests:
 	@.ci/prepare tests
 
-# Writes the lock files anew; needs pip-tools (`pipx install pip-tools`).
+# Writes the lock files anew; needs pip-tools (`pipx install pip-tools`). They are wheels alone, and systemd-python, of
+# which the index has the source only, is the distribution's.
 COMPILE = pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 lock:
+	rm -rf build/lock && mkdir -p build/lock
+	cp -r agent README.md LICENSE build/lock
+	sed '/"systemd-python/d' pyproject.toml >build/lock/pyproject.toml
 	$(COMPILE) -o requirements/build.txt requirements/build.in
-	$(COMPILE) -o requirements/run.txt pyproject.toml
-	$(COMPILE) --extra sandbox -o requirements/dev.txt pyproject.toml requirements/dev.in
+	$(COMPILE) -o requirements/run.txt build/lock/pyproject.toml
+	$(COMPILE) --extra sandbox -o requirements/dev.txt build/lock/pyproject.toml requirements/dev.in
 	sed -i '/^#/d' requirements/*.txt
 
 clean:

@@ -17,7 +17,7 @@ SRC_URI = "file://iot-cert-agent-${PV}.tar.gz file://wheels"
 inherit python3native systemd useradd
 
 FILES:${PN} += "${PRIVATE} ${nonarch_libdir}/systemd ${nonarch_libdir}/tmpfiles.d"
-RDEPENDS:${PN} += "python3-core (>= 3.11) python3-ctypes python3-modules systemd"
+RDEPENDS:${PN} += "python3-core (>= 3.11) python3-ctypes python3-modules python3-systemd systemd"
 
 PRIVATE = "${nonarch_libdir}/iot-cert-agent"
 PACKAGES_DIR = "${PRIVATE}/lib/python3.11/site-packages"
@@ -39,6 +39,7 @@ do_install() {
     for wheel in ${WORKDIR}/wheels/*.whl; do
         ${PYTHON} -m zipfile --extract $wheel ${D}${PACKAGES_DIR}
     done
+    ln -s ${PYTHON_SITEPACKAGES_DIR}/systemd ${D}${PACKAGES_DIR}/systemd
     ${PYTHON} -m compileall -q -s ${D} -p / --invalidation-mode unchecked-hash ${D}${PACKAGES_DIR}
 
     install -D -m 0755 ${S}/packaging/debian/iot-cert ${D}${bindir}/iot-cert

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_the_copyright_file_names_each_package_that_is_shipped() -> None:
     named = re.findall(r"site-packages/\*?([a-z]+)", text)
     for locked in re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / "run.txt").read_text(), flags=re.MULTILINE):
         assert any(name in locked for name in named), locked
+
+
+def test_what_is_not_locked_is_the_distributions() -> None:
+    """One library has no wheel: the package depends on Debian's, and so do the recipe and the tree itself."""
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[<>=]", requirement)[0] for requirement in needed}
+    locked = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / "run.txt").read_text(), flags=re.MULTILINE)
+    assert names - set(locked) == {"systemd-python"}
+    for place in ("packaging/debian/control", "packaging/yocto/iot-cert-agent_0.1.bb", ".ci/prepare"):
+        assert "python3-systemd" in (ROOT / place).read_text(), place
 
 
 def test_scripts_stop_at_the_first_error() -> None:

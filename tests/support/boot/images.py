@@ -31,7 +31,9 @@ ROOT = Path(__file__).parents[3]
 CACHE = Path(os.environ.get("IOT_CERT_TEST_CACHE", "/var/tmp/iot-cert-agent-tests"))  # noqa: S108 - survives a reboot
 
 SUITE = "bookworm"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "procps", "mosquitto", "nginx-light", "openssl")
+PACKAGES = (
+    "systemd", "systemd-sysv", "dbus", "python3", "python3-systemd", "procps", "mosquitto", "nginx-light", "openssl",
+)  # fmt: skip
 EARLIER = "0.0.1"
 QUICKLY = {"COMPRESSION": "-Zgzip -z1"}
 
