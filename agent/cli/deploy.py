@@ -77,9 +77,11 @@ def _be_helper(path: Path) -> Exit:
     from agent.dependants.helper import serve  # noqa: PLC0415 - the helper's alone
     from agent.system.service_manager import Notifier  # noqa: PLC0415
 
-    descriptors = Notifier().listen_fds()
+    notifier = Notifier()
+    descriptors = notifier.listen_fds()
     if not descriptors:
-        raise RefusedError("--serve is for systemd, which hands the socket over.", hint="Run `iot-cert deploy`.")
+        why = notifier.unheard() or "--serve is for systemd, which hands the socket over."
+        raise RefusedError(why, hint="Run `iot-cert deploy`.")
     with socket.socket(fileno=descriptors[0]) as listener:
         serve(listener, lambda: _owner(path), lambda occasion: _deploy(path, occasion))
     return Exit.DONE

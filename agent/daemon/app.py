@@ -168,6 +168,8 @@ class Daemon:
         self._listen()
         self._watch_world()
         self._tell(journal_events.Event.STARTED, f"Starting with {self.outlook.config.path}.")
+        if why := self.notifier.unheard():
+            self._tell(journal_events.Event.PROGRESS, why)
         self._read_pause()
         self.submit(Order(do=Do.LOOK))
         self._settle()

@@ -1,56 +1,62 @@
 """What the agent tells systemd about itself, and what systemd hands it: readiness, status, watchdog, sockets.
 
-The protocol is a datagram of assignments, so it is written here: libsystemd by way of systemd-python adds 0.76 MiB to
-the proportional set size of an idle daemon, and it waits for as long as systemd does not listen. Here nothing waits
-longer than `PATIENCE`, and nothing is waited for that will be said again anyhow.
+It is systemd-python's thin part, `systemd.daemon`. Around it:
 
-Without systemd every call does nothing. It refuses to pass systemd's words on to children, who would be taken for the
-agent: they are removed from the environment. It never raises, since a daemon works without being watched.
+* `notify` waits for as long as systemd does not listen. So the agent looks first: a word that is said only once waits
+  for room for `PATIENCE`, one that will be said again does not wait, and what finds no room is dropped.
+* The library has nothing for WATCHDOG_USEC, which is read here as sd_watchdog_enabled(3) says.
+* Sockets are taken once. The variables go then, and a worker is given none of them: a child that used them would be
+  taken for the agent. NOTIFY_SOCKET stays, since the library looks there each time.
+
+Without systemd every call does nothing. Without the library, such as under a Python for which the distribution has
+none, the same is so, and `unheard` says why. It never raises, since a daemon works without being watched.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import socket
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 from agent.core.report.journal_events import one_line
 from agent.system.clock import monotonic
+from agent.system.datagram import has_room
 
-if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+_WHY = ""
+try:
+    from systemd import daemon as systemd
+except ImportError as missing:
+    systemd, _WHY = None, str(missing)
 
 PATIENCE = 1.0  # seconds that systemd may take to make room for a word that is said only once
 MAX_STATUS = 500  # characters; systemd drops datagrams of more than 4096 bytes
 
-_FIRST_FD = 3  # sd_listen_fds(3)
-_MAX_FDS = 64
 _MICROSECONDS = 1_000_000
 
 
 class Notifier:
     """Speaks to the service manager that started this process, if one did."""
 
-    def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
-        self._environment = environment
-        self._address = _address(environment.pop("NOTIFY_SOCKET", ""))
-        self._interval = _watchdog_interval(environment)
-        self._socket: socket.socket | None = None
-        if self._address is not None:
-            with contextlib.suppress(OSError):
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    def __init__(self) -> None:
+        self._address = _address(os.environ.get("NOTIFY_SOCKET", ""))
+        self._started = self._address is not None or "LISTEN_PID" in os.environ
+        self._interval = _watchdog_interval()
 
     def close(self) -> None:
-        """Let go of the socket; nothing is sent from then on."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        """Say nothing from now on."""
+        self._address = None
+
+    def unheard(self) -> str:
+        """Return why systemd hears nothing, though it started this process; empty where it hears, or did not."""
+        if systemd is not None or not self._started:
+            return ""
+        return (
+            f"Systemd is told nothing and its sockets are not used: its library cannot be loaded ({_WHY}). "
+            "Install python3-systemd, for the Python that runs the agent."
+        )
 
     def ready(self, status: str) -> None:
         """Say that the agent is up, or that a reload has ended."""
-        self._send("READY=1", _status(status), wait=True)
+        self._send("READY=1", _status(status), patience=PATIENCE)
 
     def status(self, text: str) -> None:
         """Say in one sentence what the agent does; `systemctl status` shows it."""
@@ -58,11 +64,11 @@ class Notifier:
 
     def reloading(self) -> None:
         """Say that a reload begins; `ready` must follow."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={int(monotonic() * _MICROSECONDS)}", wait=True)
+        self._send("RELOADING=1", f"MONOTONIC_USEC={int(monotonic() * _MICROSECONDS)}", patience=PATIENCE)
 
     def stopping(self, status: str) -> None:
         """Say that the agent is going down."""
-        self._send("STOPPING=1", _status(status), wait=True)
+        self._send("STOPPING=1", _status(status), patience=PATIENCE)
 
     def watchdog(self) -> None:
         """Say that the agent gets on with its work."""
@@ -70,27 +76,30 @@ class Notifier:
 
     def extend_timeout(self, seconds: float) -> None:
         """Ask for that many seconds from now for the start, reload or stop that is under way."""
-        self._send(f"EXTEND_TIMEOUT_USEC={max(0, int(seconds * _MICROSECONDS))}", wait=True)
+        self._send(f"EXTEND_TIMEOUT_USEC={max(0, int(seconds * _MICROSECONDS))}", patience=PATIENCE)
 
     def watchdog_interval(self) -> float | None:
-        """Return how many seconds may lie between two calls of `watchdog`; None when nobody watches."""
+        """Return how many seconds may lie between two calls of `watchdog`; None when systemd does not watch."""
         return self._interval
 
     def listen_fds(self) -> list[int]:
-        """Return the descriptors that systemd opened for this process, which children do not inherit; once."""
-        for_us = self._environment.pop("LISTEN_PID", "") == str(os.getpid())
-        number = _number(self._environment.pop("LISTEN_FDS", ""))
-        self._environment.pop("LISTEN_FDNAMES", None)
-        if not for_us or number is None:
-            return []
-        return [fd for fd in range(_FIRST_FD, _FIRST_FD + min(number, _MAX_FDS)) if _keep(fd)]
+        """Return the descriptors that systemd opened for this process, which children do not inherit; once.
 
-    def _send(self, *assignments: str, wait: bool = False) -> None:
-        if self._socket is None or self._address is None:
+        An announcement that is not true, such as of a descriptor that is not open, is one of none.
+        """
+        found: list[int] = []
+        if systemd is not None:
+            with suppress(OSError):
+                found = systemd.listen_fds(unset_environment=False)
+        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            os.environ.pop(name, None)  # the library's own way leaves them in Python's copy
+        return found
+
+    def _send(self, *assignments: str, patience: float = 0.0) -> None:
+        if systemd is None or self._address is None or not has_room(self._address, patience):
             return
-        with contextlib.suppress(OSError):
-            self._socket.settimeout(PATIENCE if wait else 0.0)
-            self._socket.sendto("\n".join(assignments).encode(), self._address)
+        with suppress(OSError):
+            systemd.notify("\n".join(assignments))
 
 
 def _address(name: str) -> str | None:
@@ -103,9 +112,9 @@ def _status(text: str) -> str:
     return f"STATUS={one_line(text, MAX_STATUS)}"  # a line break would forge a further assignment
 
 
-def _watchdog_interval(environment: MutableMapping[str, str]) -> float | None:
-    pid = environment.pop("WATCHDOG_PID", None)
-    microseconds = _number(environment.pop("WATCHDOG_USEC", ""))
+def _watchdog_interval() -> float | None:
+    pid = os.environ.pop("WATCHDOG_PID", None)
+    microseconds = _number(os.environ.pop("WATCHDOG_USEC", ""))
     if pid not in {None, str(os.getpid())} or not microseconds:
         return None
     return microseconds / _MICROSECONDS / 2
@@ -113,11 +122,3 @@ def _watchdog_interval(environment: MutableMapping[str, str]) -> float | None:
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None  # noqa: PLR2004 - 64 bits
-
-
-def _keep(fd: int) -> bool:
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
-    except OSError:
-        return False  # announced, and not there
-    return True

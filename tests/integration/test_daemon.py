@@ -566,6 +566,23 @@ def test_an_order_that_came_before_the_daemon_is_judged_by_what_is_on_disk(
     assert enrolled.cloud.count(Operation.CREATE) == (2 if code == 0 else 1)
 
 
+def test_without_systemds_library_it_runs_and_says_so(enrolled: Gateway, tmp_path: Path) -> None:
+    """Under a Python for which the distribution has none: lines in the log, and no word to systemd."""
+    (tmp_path / "systemd").mkdir()
+    (tmp_path / "systemd" / "__init__.py").write_text("raise ImportError('there is none')\n")
+    with (
+        ServiceManager() as manager,
+        RunningDaemon(enrolled, NOTIFY_SOCKET=manager.address, PYTHONPATH=str(tmp_path)) as daemon,
+    ):
+        daemon.until_up(1)
+        daemon.until_said(
+            "Systemd is told nothing and its sockets are not used: its library cannot be loaded (there is none)"
+        )
+        enrolled.run("rotate", expect=0)
+        with pytest.raises(TimeoutError):
+            manager.hear("*", patience=0.01)
+
+
 @contextmanager
 def listening(gateway: Gateway) -> Iterator[socket.socket]:
     """Give a socket that listens where the daemon's control socket is to be."""

@@ -18,6 +18,7 @@ from agent.cli import deploy
 from agent.core.dependants import Occasion
 from agent.dependants.helper import Helper
 from agent.errors import CloudError
+from agent.system import service_manager
 from support.surroundings import need_root
 from support.systemd import NOBODY, give, lay, open_place
 
@@ -281,6 +282,17 @@ def test_only_systemd_makes_it_the_helper(
         monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     said = place.run("--serve", expect=4).err
     assert "--serve is for systemd, which hands the socket over." in said
+    assert place.untouched
+
+
+def test_a_helper_without_systemds_library_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no way to the socket."""
+    need_root()
+    monkeypatch.setattr(service_manager, "systemd", None)
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    said = place.run("--serve", expect=4).err
+    assert "Systemd is told nothing and its sockets are not used" in said
     assert place.untouched
 
 

@@ -32,31 +32,24 @@ class Noon:
 
 
 class Journal:
-    """The journal's end: a real datagram socket, and its native protocol."""
+    """The journal and libsystemd: a real datagram socket, and what sends to it once there is room."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.socket.bind(self.path)
 
+    def send(self, *assignments: str) -> None:
+        """Send a record as the library does, with a socket that does not wait."""
+        data = "\0".join(assignments).encode()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sending:
+            sending.sendto(data, self.path)
+
     def record(self) -> dict[str, str]:
         """Return the fields of the oldest record; no field may stand twice."""
-        data, fields = self.socket.recv(1 << 20), {}
-        while data:
-            name, separator, _ = data.partition(b"\n")
-            if b"=" in name:
-                key, _, value = name.partition(b"=")
-                data = data[len(name) + 1 :]
-            else:
-                assert separator
-                start = len(name) + 9
-                end = start + int.from_bytes(data[len(name) + 1 : start], "little")
-                key, value = name, data[start:end]
-                assert data[end : end + 1] == b"\n"
-                data = data[end + 1 :]
-            assert key.decode() not in fields
-            fields[key.decode()] = value.decode()
-        return fields
+        pairs = [item.partition("=")[::2] for item in self.socket.recv(1 << 20).decode().split("\0")]
+        assert len({name for name, _ in pairs}) == len(pairs)
+        return dict(pairs)
 
 
 @pytest.fixture
@@ -70,7 +63,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 @pytest.fixture
 def events(journal: Journal) -> Iterator[EventLog]:
     """Give an event log that writes to the journal."""
-    writing = EventLog(Noon(), native=True, path=journal.path)
+    writing = EventLog(Noon(), native=True, send=journal.send, path=journal.path)
     yield writing
     writing.close()
 
@@ -132,9 +125,12 @@ def test_a_field_of_the_callers_cannot_replace_the_agents_own(journal: Journal, 
 
 
 def test_a_missing_journal_stops_nothing_and_the_loss_is_told(tmp_path: Path) -> None:
-    """Records are dropped while nobody listens, and the next one says how many."""
-    writing = EventLog(Noon(), native=True, path=str(tmp_path / "socket"))
+    """Records are dropped while no journal listens, and the next one says how many."""
+    journal = Journal(tmp_path / "socket")
+    writing = EventLog(Noon(), native=True, send=journal.send, path=journal.path)
+    journal.socket.close()
     writing.log(Event.STARTED, "Up.")
+    (tmp_path / "socket").unlink()
     writing.log(Event.CONNECTED, "Connected.")
     journal = Journal(tmp_path / "socket")
     with journal.socket:
@@ -181,7 +177,7 @@ def test_the_journal_is_used_where_standard_error_leads_to_it(
         status = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
         for file, event in ((stream, Event.STARTED), (elsewhere, Event.STOPPING)):
-            writing = EventLog(Noon(), path=journal.path, fd=file.fileno())
+            writing = EventLog(Noon(), send=journal.send, path=journal.path, fd=file.fileno())
             writing.log(event, "Seen.")
             writing.close()
     assert journal.record()["IOT_CERT_EVENT"] == "started"
@@ -226,13 +222,149 @@ def test_after_the_end_events_are_plain_lines(
     assert capfd.readouterr().err == "12:00:07  stopping              Down.\n"
 
 
+def test_without_the_library_an_event_is_a_line_also_for_the_journal(tmp_path: Path) -> None:
+    """Systemd puts what a service writes into the journal."""
+    with (tmp_path / "stream").open("w") as stream:
+        EventLog(Noon(), native=True, send=None, path=str(tmp_path / "none"), fd=stream.fileno()).log(
+            Event.STARTED, "Up."
+        )
+    assert (tmp_path / "stream").read_text() == "12:00:07  started               Up.\n"
+
+
+# Everything that follows is the real library, which knows one address. So it is given a root directory of its own.
+REAL = """\
+import os, socket, sys
+from agent.core.report.journal_events import Event
+from agent.system.journal import JOURNAL_SOCKET, EventLog
+from datetime import UTC, datetime
+
+class Clock:
+    def now(self):
+        return datetime(2026, 5, 4, tzinfo=UTC)
+
+def listen():
+    journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    journal.bind(JOURNAL_SOCKET)
+    os.chmod(JOURNAL_SOCKET, 0o666)
+    return journal
+
+def taken(journal):
+    number = 0
+    try:
+        while journal.recv(1 << 20):
+            number += 1
+    except BlockingIOError:
+        return number
+
+def shrink():
+    "Give the library's socket, the one without a name, as small a buffer as there is."
+    for fd in range(3, 16):
+        try:
+            sending = socket.socket(fileno=os.dup(fd))
+        except OSError:
+            continue
+        if not sending.getsockname():
+            sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+os.chroot(sys.argv[1])
+os.chdir("/")
+events = EventLog(Clock(), native=True)
+"""
+
+
+def real(place: Path, script: str) -> str:
+    """Return what a script prints that has the real library and, where its journal would be, a socket of its own."""
+    (place / "run/systemd/journal").mkdir(parents=True)
+    command = [sys.executable, "-I", "-c", REAL + script, str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.root
+def test_the_library_sends_what_the_journal_reads(tmp_path: Path) -> None:
+    """By its native protocol: a value of several lines goes with its length, so that none of them is a field."""
+    script = (
+        "journal = listen()\n"
+        "events.log(Event.DEFECT, 'A\\nB', traceback='1\\nPRIORITY=0', generation=7)\n"
+        "print(journal.recv(1 << 20))\n"
+    )
+    framed = rb"IOT_CERT_TRACEBACK\n\x0c\x00\x00\x00\x00\x00\x00\x001\nPRIORITY=0\nIOT_CERT_GENERATION=7\nMESSAGE=A B\n"
+    assert framed.decode() in real(tmp_path, script)
+
+
+@pytest.mark.root
+def test_a_journal_that_is_missing_or_gone_is_counted_with_the_library_too(tmp_path: Path) -> None:
+    """It takes a socket that is not there for success."""
+    script = (
+        "events.log(Event.STARTED, 'There is no socket.')\n"
+        "listen().close()\n"
+        "events.log(Event.STARTED, 'No process listens.')\n"
+        "os.unlink(JOURNAL_SOCKET)\n"
+        "journal = listen()\n"
+        "events.log(Event.STARTED, 'Up.')\n"
+        "print(b'IOT_CERT_LOST=2\\n' in journal.recv(1 << 20))\n"
+    )
+    assert real(tmp_path, script) == "True\n"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("first", ["", "events.log(Event.PROGRESS, 'first')\n"])
+def test_the_library_does_not_wait_for_a_full_journal(first: str, tmp_path: Path) -> None:
+    """Neither for its first record nor for a later one; what is lost is told once there is room."""
+    script = (
+        f"journal = listen()\n{first}"
+        "other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)\n"
+        "try:\n"
+        "    while True:\n"
+        "        other.sendto(b'x', JOURNAL_SOCKET)\n"
+        "except BlockingIOError:\n"
+        "    events.log(Event.PROGRESS, 'lost')\n"
+        "taken(journal)\n"
+        "events.log(Event.PROGRESS, 'after')\n"
+        "print(b'IOT_CERT_LOST=1\\n' in journal.recv(1 << 20))\n"
+    )
+    assert real(tmp_path, script) == "True\n"
+
+
+@pytest.mark.root
+def test_the_library_does_not_wait_for_room_in_its_own_buffer(tmp_path: Path) -> None:
+    """Which is full of what a stuck journal has not read, long before the journal's queue is."""
+    script = (
+        "journal = listen()\n"
+        "events.log(Event.PROGRESS, 'first')\n"
+        "shrink()\n"
+        "for number in range(1000):\n"
+        "    events.log(Event.PROGRESS, 'x' * 2000)\n"
+        "lost = 1001 - taken(journal)\n"
+        "events.log(Event.PROGRESS, 'after')\n"
+        "print(b'IOT_CERT_LOST=%d\\n' % lost in journal.recv(1 << 20))\n"
+    )
+    assert real(tmp_path, script) == "True\n"
+
+
+@pytest.mark.root
+def test_a_record_that_no_datagram_holds_is_sent_all_the_same(tmp_path: Path) -> None:
+    """As a file in memory, whose descriptor the journal gets."""
+    script = (
+        "journal = listen()\n"
+        "events.log(Event.PROGRESS, 'first')\n"
+        "journal.recv(1 << 20)\n"
+        "shrink()\n"
+        "events.log(Event.PROGRESS, 'large', **{f'f{number}': 'x' * 2000 for number in range(10)})\n"
+        "data, (fd,), *_ = socket.recv_fds(journal, 1, 1)\n"
+        "print(data, b'IOT_CERT_F9=xxx' in os.pread(fd, 1 << 20, 0))\n"
+    )
+    assert real(tmp_path, script) == "b'' True\n"
+
+
 def test_nothing_heavy_is_loaded_to_speak_to_systemd() -> None:
     """An idle daemon pays for what it imports as long as it runs."""
     script = (
         "import sys\n"
         "from agent.system import clock_timer, journal, netlink, service_manager\n"
-        "heavy = {'asyncio', 'cryptography', 'hashlib', 'logging', 'ssl', 'subprocess', 'systemd', 'uuid', 'yaml'}\n"
-        "print(sorted(heavy & set(sys.modules)))\n"
+        "heavy = {'asyncio', 'cryptography', 'hashlib', 'logging', 'ssl', 'subprocess', 'uuid', 'yaml'}\n"
+        "print(sorted(heavy & set(sys.modules)), sorted(name for name in sys.modules if name.startswith('systemd')))\n"
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert shown == "[]\n"
+    assert shown == "[] ['systemd', 'systemd._daemon', 'systemd._journal', 'systemd.daemon']\n"

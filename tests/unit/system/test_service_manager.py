@@ -38,9 +38,10 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 @pytest.fixture
-def notifier(manager: Manager) -> Iterator[Notifier]:
+def notifier(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notifier]:
     """Give a notifier that the manager started."""
-    speaking = Notifier({"NOTIFY_SOCKET": manager.socket.getsockname()})
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.socket.getsockname())
+    speaking = Notifier()
     yield speaking
     speaking.close()
 
@@ -86,22 +87,24 @@ def test_a_status_cannot_forge_an_assignment(manager: Manager, notifier: Notifie
     assert len(said[0].encode()) < 4096
 
 
-def test_an_abstract_socket_is_spoken_to_as_well() -> None:
+def test_an_abstract_socket_is_spoken_to_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Containers may name a socket that is no file."""
     name = f"iot-cert-test-{os.getpid()}"
     listening = Manager("\0" + name)
     with listening.socket:
-        speaking = Notifier({"NOTIFY_SOCKET": "@" + name})
+        monkeypatch.setenv("NOTIFY_SOCKET", "@" + name)
+        speaking = Notifier()
         speaking.watchdog()
         speaking.close()
         assert listening.heard() == ["WATCHDOG=1"]
 
 
-@pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}])
-def test_without_a_manager_nothing_happens(environment: dict[str, str]) -> None:
-    """A daemon in a terminal is watched by nobody, and no socket is opened for it."""
-    speaking = Notifier(environment)
-    assert speaking._socket is None
+@pytest.mark.parametrize("address", [None, "", "vsock:2:1234"])
+def test_without_a_manager_nothing_happens(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon in a terminal is not watched."""
+    if address is not None:
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+    speaking = Notifier()
     speaking.ready("Up.")
     speaking.watchdog()
     assert speaking.watchdog_interval() is None
@@ -109,13 +112,22 @@ def test_without_a_manager_nothing_happens(environment: dict[str, str]) -> None:
     speaking.close()
 
 
-def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path) -> None:
-    """Nobody listens there: the words are lost and the daemon goes on."""
-    speaking = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process listens there: the words are lost and the daemon goes on."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nothing"))
+    speaking = Notifier()
     speaking.ready("Up.")
     speaking.stopping("Down.")
     speaking.close()
     speaking.status("Said after the end.")
+
+
+def test_after_the_end_nothing_is_said(manager: Manager, notifier: Notifier) -> None:
+    """A daemon that has let go is silent."""
+    notifier.close()
+    notifier.ready("Up.")
+    with pytest.raises(BlockingIOError):
+        manager.heard()
 
 
 def test_a_manager_that_does_not_listen_holds_nothing_up(
@@ -157,21 +169,21 @@ def test_a_word_that_is_said_once_waits_for_room(
     assert reader.wait(60) == 0
 
 
-def test_children_do_not_inherit_what_systemd_said(manager: Manager) -> None:
-    """A child that spoke to systemd would be taken for the agent."""
+def test_what_is_said_once_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that took the sockets or fed the watchdog would be taken for the agent; workers get none of it either."""
     said = {
-        "NOTIFY_SOCKET": manager.socket.getsockname(),
         "WATCHDOG_USEC": "1000000",
         "WATCHDOG_PID": str(os.getpid()),
         "LISTEN_PID": str(os.getpid()),
         "LISTEN_FDS": "0",
         "LISTEN_FDNAMES": "control",
-        "PATH": "/usr/bin",
     }
-    speaking = Notifier(said)
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    speaking = Notifier()
     speaking.listen_fds()
     speaking.close()
-    assert said == {"PATH": "/usr/bin"}
+    assert said.keys() & os.environ.keys() == set()
 
 
 @pytest.mark.parametrize(
@@ -189,12 +201,14 @@ def test_children_do_not_inherit_what_systemd_said(manager: Manager) -> None:
         ("9" * 5000, None, None),
     ],
 )
-def test_the_watchdog_is_fed_twice_in_its_interval(microseconds: str, pid: str | None, seconds: float | None) -> None:
+def test_the_watchdog_is_fed_twice_in_its_interval(
+    microseconds: str, pid: str | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of what systemd allows, as sd_watchdog_enabled(3) advises, and only by the process that is watched."""
-    environment = {"WATCHDOG_USEC": microseconds}
+    monkeypatch.setenv("WATCHDOG_USEC", microseconds)
     if pid is not None:
-        environment["WATCHDOG_PID"] = str(os.getpid()) if pid == "ours" else pid
-    assert Notifier(environment).watchdog_interval() == seconds
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "ours" else pid)
+    assert Notifier().watchdog_interval() == seconds
 
 
 # Run with descriptors 3 and 4 open and inheritable; prints what is found, and whether a child has descriptor 3.
@@ -219,12 +233,52 @@ def test_sockets_are_taken_over_once_and_kept_from_children() -> None:
     assert activated("LISTEN_PID=$$ LISTEN_FDS=2") == ["[3, 4] [] False", "[False, False]"]
 
 
-def test_a_socket_that_was_announced_and_is_not_there_is_left_out() -> None:
-    """Only what is open can be listened on."""
-    assert activated("LISTEN_PID=$$ LISTEN_FDS=60")[0] == "[3, 4] [] False"
+def test_an_announcement_of_a_socket_that_is_not_there_is_one_of_none() -> None:
+    """The library takes all or none; systemd itself announces only what is open."""
+    assert activated("LISTEN_PID=$$ LISTEN_FDS=60")[0] == "[] [] False"
 
 
 @pytest.mark.parametrize("variables", ["LISTEN_PID=1 LISTEN_FDS=2", "LISTEN_FDS=2", "LISTEN_PID=$$ LISTEN_FDS=x"])
 def test_sockets_for_somebody_else_are_left_alone(variables: str) -> None:
     """Descriptors of another process's number are none of ours."""
     assert activated(variables) == ["[] [] False", "[True, True]"]
+
+
+# Run as a process that systemd started, with a Python that has no such library.
+WITHOUT = """\
+import os, sys
+sys.modules["systemd"] = None
+from agent.system.service_manager import Notifier
+notifier = Notifier()
+notifier.ready("Up.")
+notifier.watchdog()
+print(notifier.listen_fds(), notifier.watchdog_interval(), "LISTEN_PID" in os.environ)
+print(notifier.unheard())
+"""
+
+
+def without_library(**environment: str) -> list[str]:
+    """Return what a process prints that cannot load the library."""
+    command = [sys.executable, "-I", "-c", WITHOUT]
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.splitlines()
+
+
+def test_without_the_library_nothing_is_said_and_that_is(manager: Manager) -> None:
+    """Such as under another Python than the distribution's: the daemon runs, and says what systemd does not hear."""
+    told = without_library(NOTIFY_SOCKET=manager.socket.getsockname(), WATCHDOG_USEC="1000000", LISTEN_PID="1")
+    assert told[0] == "[] 0.5 False"
+    assert told[1].startswith("Systemd is told nothing and its sockets are not used: its library cannot be loaded (")
+    assert told[1].endswith("Install python3-systemd, for the Python that runs the agent.")
+    with pytest.raises(BlockingIOError):
+        manager.heard()
+
+
+def test_without_library_and_systemd_there_is_nothing_to_say() -> None:
+    """A daemon in a terminal needs neither."""
+    assert without_library() == ["[] None False", ""]
+
+
+def test_with_the_library_systemd_hears(notifier: Notifier) -> None:
+    """So there is nothing to say of it."""
+    assert notifier.unheard() == ""
