@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test test-all walks mutants bench deb check prepare prepare-tests lock clean
+.PHONY: demo test test-all walks mutants bench deb configuration check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -33,6 +33,12 @@ bench: prepare
 # The Debian package, into dist/; ARCH=arm64 makes one for another machine.
 deb: prepare
 	@packaging/build-deb dist
+
+# What is told of the configuration's keys, from the table of keys.
+PAGE = packaging/man/iot-cert-agent.yaml.5
+configuration: prepare
+	@.venv/bin/python -m agent.config.describe schema >config/config.schema.json
+	@.venv/bin/python -m agent.config.describe manual <$(PAGE) >$(PAGE).new && mv $(PAGE).new $(PAGE)
 
 check: prepare-tests
 	@echo "==> ruff, mypy, import contracts"

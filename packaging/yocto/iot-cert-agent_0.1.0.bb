@@ -45,6 +45,7 @@ do_install() {
     install -D -m 0755 ${S}/packaging/debian/iot-cert ${D}${bindir}/iot-cert
     install -D -m 0644 ${S}/config/config.yaml ${D}${sysconfdir}/iot-cert-agent/config.yaml
     install -D -m 0644 ${S}/config/amazon-roots.pem ${D}${datadir}/iot-cert-agent/amazon-roots.pem
+    install -D -m 0644 ${S}/config/config.schema.json ${D}${datadir}/iot-cert-agent/config.schema.json
     install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/systemd/*.service ${S}/systemd/*.socket
     install -d ${D}${sysconfdir}/iot-cert-agent/hooks.d
     install -D -m 0644 ${S}/systemd/iot-cert-agent.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/iot-cert-agent.conf

@@ -8,9 +8,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
 
-from agent import __version__, config
+from agent import __version__
 from agent.cli.parser import parse
 from agent.core.exit_codes import Exit
 from agent.crypto import x509
@@ -55,17 +54,6 @@ def test_locks_name_hashes_and_no_host() -> None:
         for block in re.split(r"\n+(?=\S)", text.strip()):
             assert re.match(r"[a-z0-9._-]+==\S+ \\\n", block), block
             assert "--hash=sha256:" in block
-
-
-def test_the_example_configuration_is_sound_and_complete() -> None:
-    """Every key of the program stands in the example, and every key of the example is known to the program."""
-    path = ROOT / "config" / "config.yaml"
-    loaded = config.load(path)
-    assert loaded.rotation == config.RotationConfig()
-    text = re.sub(r"^(\s*)# (\w+:)", r"\1\2", path.read_text(), flags=re.MULTILINE)
-    named = set(yaml.safe_load(text)) | {"alpn", "proxy", "thing_name"}
-    program = set(re.findall(r'root\.\w+\(\s*"(\w+)"', (ROOT / "agent" / "config" / "__init__.py").read_text()))
-    assert program <= named
 
 
 def test_the_baked_anchors_are_amazons() -> None:

@@ -1,0 +1,72 @@
+"""The files that a configuration names: read once, bounded, and what holds a key only when it is kept from others."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from agent.config.values import FileValue
+from agent.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MAX_MATERIAL = 1_048_576  # bytes
+MAX_PARAMETER = 4_096  # bytes
+
+
+def read_bounded(path: Path, limit: int, what: str) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        ConfigError: It is missing, not permitted, no regular file or too large.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:  # `fdopen` refuses a directory, and leaves it open then
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ConfigError(f"{path}: the {what} is not a regular file")
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise ConfigError(f"{path}: the {what} cannot be read: {os.strerror(error.errno or 0)}") from None
+    if len(data) > limit:
+        raise ConfigError(f"{path}: the {what} is larger than the {limit // 1024} KiB allowed")
+    return data
+
+
+def read_secret(path: Path, what: str) -> bytes:
+    """Return the content of a file that holds a key, which nobody else may be able to read.
+
+    Raises:
+        ConfigError: As `read_bounded`, or its mode is too open; the message has the exact `chmod`.
+    """
+    data = read_bounded(path, MAX_MATERIAL, what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"chmod 600 {path}")
+    return data
+
+
+def resolve(parameters: Mapping[str, str | FileValue]) -> dict[str, str]:
+    """Return provisioning parameters with the content of the files they name.
+
+    Raises:
+        ConfigError: A file cannot be read, or holds nothing.
+    """
+    values = {}
+    for name, value in parameters.items():
+        if isinstance(value, FileValue):
+            text = (
+                read_bounded(value.path, MAX_PARAMETER, f"file for parameter {name}").decode(errors="replace").strip()
+            )
+            if not text or not text.isprintable():
+                raise ConfigError(f"{value.path}: the file for parameter {name} holds no plain text")
+            values[name] = text
+        else:
+            values[name] = value
+    return values

@@ -1,0 +1,272 @@
+"""The kinds of values in a configuration file: what each takes, what is expected instead, and what comes out.
+
+A kind knows one value and nothing of the key it stands under or of the file around it: it returns what a node of YAML
+means, or raises `UnfitError` with what is expected. `agent.config.schema` says which key has which kind.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from agent.core.aws.endpoints import EndpointKind, classify, is_host
+from agent.core.when.maintenance import DAYS
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+    from enum import StrEnum
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+DURATION = re.compile(r"(\d{1,7})([smhd])")
+MODE = re.compile(r"0?[0-7]{3}")
+HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+
+_SHOWN = 40  # characters of what was found
+
+
+class UnfitError(Exception):
+    """A value that its kind does not take.
+
+    Attributes:
+        text: What is to be said of it.
+        usable: What the value means to a reader who goes on all the same, or None.
+    """
+
+    def __init__(self, text: str, usable: object = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.usable = usable
+
+
+def unexpected(expected: str, found: yaml.Node) -> str:
+    """Return the complaint about a value in whose place something else is expected."""
+    shown = found.value[:_SHOWN] if isinstance(found, yaml.ScalarNode) else "a nested value"
+    return f"{expected} is expected, not {shown!r}"
+
+
+def _scalar(node: yaml.Node, tag: str) -> str | None:
+    """Return the text of a scalar that YAML takes for this type, or None."""
+    sound = isinstance(node, yaml.ScalarNode) and node.tag == f"tag:yaml.org,2002:{tag}"
+    return str(node.value) if sound else None
+
+
+def _items(node: yaml.Node) -> list[Any]:
+    """Return what the items of a list hold; nothing where it is no list."""
+    return [item.value for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+
+
+class Kind:
+    """One kind of value."""
+
+    expected = ""
+
+    def read(self, node: yaml.Node) -> Any:
+        """Return what a node means.
+
+        Raises:
+            UnfitError: It is nothing of this kind.
+        """
+        raise NotImplementedError
+
+    def unfit(self, node: yaml.Node) -> UnfitError:
+        """Return the complaint that something of this kind is expected."""
+        return UnfitError(unexpected(self.expected, node))
+
+
+class Text(Kind):
+    """Text that is not empty; `pattern` is what all of it must match."""
+
+    def __init__(self, expected: str = "text", pattern: re.Pattern[str] | None = None) -> None:
+        self.expected = expected
+        self.pattern = pattern
+
+    def read(self, node: yaml.Node) -> Any:
+        """See `Kind`. A number or a date of YAML's is no text, and the complaint says how it becomes one."""
+        value = _scalar(node, "str")
+        if not value:
+            quotes = " (put it in quotes)" if isinstance(node, yaml.ScalarNode) and node.value else ""
+            raise UnfitError(unexpected(f"{self.expected}{quotes}", node))
+        if self.pattern is not None and self.pattern.fullmatch(value) is None:
+            raise self.unfit(node)
+        return value
+
+
+class Host(Text):
+    """The name of an endpoint that root stores still trust."""
+
+    def read(self, node: yaml.Node) -> str:
+        """See `Kind`. Only the doctor goes on with a legacy endpoint, to see the rest."""
+        value = str(super().read(node))
+        if not is_host(value):
+            raise UnfitError(unexpected("a host name without scheme, port or path", node))
+        name = classify(value)
+        if name.kind is EndpointKind.LEGACY:
+            said = (
+                f"{value} is the legacy endpoint, whose VeriSign chain root stores no longer trust; use {name.instead}"
+            )
+            raise UnfitError(said, usable=value)
+        return value
+
+
+class AbsolutePath(Text):
+    """A path that means the same wherever a process stands."""
+
+    def __init__(self) -> None:
+        super().__init__("an absolute path")
+
+    def read(self, node: yaml.Node) -> Path:
+        """See `Kind`. YAML can spell a null byte, which the kernel cannot be given."""
+        value = super().read(node)
+        if not value.startswith("/") or "\0" in value:
+            raise self.unfit(node)
+        return Path(value)
+
+
+class Number(Kind):
+    """A whole number within bounds."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+        self.expected = f"a whole number from {low} to {high}"
+
+    def read(self, node: yaml.Node) -> int:
+        """See `Kind`. Decimal digits alone: YAML's other spellings surprise people."""
+        value = _scalar(node, "int")
+        if value is None or not value.isdecimal() or not self.low <= int(value[:12]) <= self.high:
+            raise self.unfit(node)
+        return int(value)
+
+
+class Flag(Kind):
+    """Yes or no."""
+
+    expected = "true or false"
+
+    def read(self, node: yaml.Node) -> bool:
+        """See `Kind`."""
+        value = _scalar(node, "bool")
+        if value is None:
+            raise self.unfit(node)
+        return value.lower() in {"true", "yes", "on"}
+
+
+class Duration(Kind):
+    """A span of time: a number and its unit; `low` and `high` are spelled as in the file."""
+
+    expected = "a duration such as 90s, 10m, 12h or 365d"
+
+    def __init__(self, low: str = "", high: str = "") -> None:
+        self.low, self.high = low, high
+        self._bounds = (span(low) or timedelta.min, span(high) or timedelta.max)
+
+    def read(self, node: yaml.Node) -> timedelta:
+        """See `Kind`."""
+        value = span(node.value) if isinstance(node, yaml.ScalarNode) else None
+        if value is None:
+            raise self.unfit(node)
+        if not self._bounds[0] <= value <= self._bounds[1]:
+            raise UnfitError(unexpected(f"a duration from {self.low} to {self.high}", node))
+        return value
+
+
+def span(text: object) -> timedelta | None:
+    """Return the duration that a text spells, or None."""
+    match = DURATION.fullmatch(text) if isinstance(text, str) else None
+    return timedelta(seconds=int(match[1]) * UNITS[match[2]]) if match else None
+
+
+class Durations(Kind):
+    """Several spans of time, each once and the longest first."""
+
+    expected = "a list of durations such as [180d, 30d]"
+
+    def read(self, node: yaml.Node) -> tuple[timedelta, ...]:
+        """See `Kind`."""
+        found = [span(value) for value in _items(node)]
+        if not found or None in found:
+            raise self.unfit(node)
+        return tuple(sorted({value for value in found if value is not None}, reverse=True))
+
+
+class Choice(Kind):
+    """A member of an enumeration."""
+
+    def __init__(self, enum: type[StrEnum]) -> None:
+        self.members = {str(member): member for member in enum}
+        self.expected = "one of " + ", ".join(self.members)
+
+    def read(self, node: yaml.Node) -> StrEnum:
+        """See `Kind`."""
+        if not isinstance(node, yaml.ScalarNode) or node.value not in self.members:
+            raise self.unfit(node)
+        return self.members[node.value]
+
+
+class Mode(Text):
+    """The mode of a file, in octal digits; without quotes it is a number, of which YAML makes another one."""
+
+    def __init__(self) -> None:
+        super().__init__('a file mode such as "0640", in quotes', MODE)
+
+    def read(self, node: yaml.Node) -> int:
+        """See `Kind`."""
+        return int(super().read(node), 8)
+
+
+class Command(Kind):
+    """A program with its arguments; no shell."""
+
+    expected = "a list such as [/usr/bin/test, -e, /run/x], which begins with an absolute path,"
+
+    def read(self, node: yaml.Node) -> tuple[str, ...]:
+        """See `Kind`."""
+        words = _items(node)
+        sound = all(isinstance(word, str) and word and "\0" not in word for word in words)
+        if not words or not sound or not words[0].startswith("/"):
+            raise self.unfit(node)
+        return tuple(words)
+
+
+class Days(Kind):
+    """Days of the week, as positions in `DAYS`."""
+
+    expected = f"a list of {', '.join(DAYS)}"
+
+    def read(self, node: yaml.Node) -> frozenset[int]:
+        """See `Kind`."""
+        values = _items(node)
+        if not values or not all(value in DAYS for value in values):
+            raise self.unfit(node)
+        return frozenset(DAYS.index(value) for value in values)
+
+
+class Hour(Text):
+    """A time of day."""
+
+    def __init__(self) -> None:
+        super().__init__('a time of day such as "02:30"', HOUR)
+
+    def read(self, node: yaml.Node) -> time:
+        """See `Kind`."""
+        return time.fromisoformat(super().read(node))
+
+
+class Zone(Text):
+    """A time zone by its name."""
+
+    def __init__(self) -> None:
+        super().__init__("a time zone such as Europe/Berlin")
+
+    def read(self, node: yaml.Node) -> tzinfo:
+        """See `Kind`."""
+        name = super().read(node)
+        from zoneinfo import ZoneInfo  # noqa: PLC0415 - seldom needed
+
+        try:
+            return ZoneInfo(name)
+        except (ValueError, OSError, KeyError):
+            raise self.unfit(node) from None

@@ -1,0 +1,204 @@
+"""What the configuration says, as frozen values; what the other rooms read.
+
+A default stands once. Where the core has one of its own (`Limits`, `RenewalPolicy`, `Copy`, `Unit`, ...), the core owns
+it, because it must make sense without a file, and what stands here refers to it. What only a gateway knows, such as a
+directory, is owned here. `agent.config.schema` reads defaults from these classes and states none again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.core.aws import client_ids
+from agent.core.aws.endpoints import MQTT_PORT, Endpoint, Proxy
+from agent.core.change.decide import Limits
+from agent.core.dependants import Dependants, Hooks
+from agent.core.values import ByHand, KeyAlgorithm
+from agent.core.when.renewal import RenewalPolicy
+from agent.core.when.schedule import Holds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.core.when.maintenance import MaintenanceWindow
+    from agent.core.when.schedule import Pause
+
+DEFAULT_STATE_DIR = Path("/var/lib/iot-cert-agent")
+DEFAULT_RUNTIME_DIR = Path("/run/iot-cert-agent")
+HOOKS_DIRECTORY = Path("/etc/iot-cert-agent/hooks.d")
+DEFAULT_DEPLOY_DIR = Path("/var/lib/iot-cert-agent-deploy")
+DEFAULT_DEPLOY_SOCKET = Path("/run/iot-cert-agent-deploy.sock")
+DEFAULT_ANCHORS = Path("/usr/share/iot-cert-agent/amazon-roots.pem")
+DEFAULT_HOOKS = Hooks(directory=HOOKS_DIRECTORY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileValue:
+    """A parameter whose value is what a file holds, white space at the ends removed."""
+
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimConfig:
+    """The claim credential."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollmentConfig:
+    """How the first certificate is got."""
+
+    template: str
+    claim: ClaimConfig
+    parameters: Mapping[str, str | FileValue] = field(default_factory=dict)
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotationConfig:
+    """How and when the next ones are got. Attributes as in the file."""
+
+    template: str = "gateway-rotation"
+    parameters: Mapping[str, str | FileValue] = field(default_factory=dict)
+    max_age: timedelta = RenewalPolicy.max_age
+    before_expiry: timedelta = RenewalPolicy.before_expiry
+    window: timedelta = RenewalPolicy.window
+    probation: timedelta = Limits.probation
+    policy_patience: timedelta = Limits.policy_patience
+    refusal_patience: timedelta = Limits.refusal_patience
+    dependants_patience: timedelta = Limits.dependants_patience
+    confirm: timedelta | None = Limits.confirm
+    daily_limit: int = Limits.daily_limit
+    keep: int = 3
+    retire: bool = True
+    grace: timedelta = timedelta(days=7)
+    maintenance: tuple[MaintenanceWindow, ...] = ()
+    inhibit_file: Path | None = None
+    by_hand: ByHand = ByHand.ADOPT
+
+    def holds(self, pause: Pause | None) -> Holds:
+        """Return what may hold a change that is due, with the inhibit file as it is now."""
+        inhibited = str(self.inhibit_file) if self.inhibit_file and self.inhibit_file.exists() else ""
+        return Holds(pause=pause, inhibited_by=inhibited, windows=self.maintenance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustConfig:
+    """Trust anchors, and who may ship others.
+
+    Attributes:
+        anchors: The baked copy.
+        root: The ``root.json`` that signed bundles are verified from; None when none are accepted.
+        target: The bundle's name in a signer's list of targets.
+        compatible: The product that this gateway is; a bundle for other products is refused.
+        inbox: Where an OTA pipeline drops bundles; None for ``inbox`` in the state directory.
+        warn: How long before an anchor's end an alarm is raised, the longest first.
+    """
+
+    anchors: Path = DEFAULT_ANCHORS
+    root: Path | None = None
+    target: str = "anchors.pem"
+    compatible: str | None = None
+    inbox: Path | None = None
+    warn: tuple[timedelta, ...] = (timedelta(days=180), timedelta(days=30), timedelta(days=7))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchConfig:
+    """A certificate file or store of another program that is watched.
+
+    Attributes:
+        path: The file.
+        warn: How long before the end of one of its certificates an alarm is raised.
+    """
+
+    path: Path
+    warn: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole file, as `source` has it to the letter."""
+
+    path: Path
+    endpoint: str
+    port: int = MQTT_PORT
+    alpn: bool = False
+    proxy: Proxy | None = None
+    small_client_hello: bool = False
+    thing_name: str | None = None
+    client_id: str = "{thing}-cert-agent"
+    state_dir: Path = DEFAULT_STATE_DIR
+    runtime_dir: Path = DEFAULT_RUNTIME_DIR
+    trust: TrustConfig = field(default_factory=TrustConfig)
+    watch: tuple[WatchConfig, ...] = ()
+    dependants: Dependants = field(default_factory=lambda: Dependants(hooks=DEFAULT_HOOKS))
+    deploy_dir: Path = DEFAULT_DEPLOY_DIR
+    deploy_socket: Path = DEFAULT_DEPLOY_SOCKET
+    key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
+    subject: str | None = None
+    vouched_clock: bool = False
+    connect_timeout: timedelta = timedelta(seconds=60)
+    request_timeout: timedelta = timedelta(seconds=30)
+    enrollment: EnrollmentConfig | None = None
+    rotation: RotationConfig = field(default_factory=RotationConfig)
+    source: str = field(default="", repr=False)
+
+    @property
+    def target(self) -> Endpoint:
+        """Where to connect."""
+        return Endpoint(host=self.endpoint, port=self.port, alpn=self.alpn, proxy=self.proxy)
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the daemon takes requests."""
+        return self.runtime_dir / "control.sock"
+
+    @property
+    def confirm_dir(self) -> Path:
+        """Where the gateway's own application says that it works with a new set."""
+        return self.runtime_dir / "confirm"
+
+    @property
+    def anchors(self) -> Path:
+        """The baked trust anchors."""
+        return self.trust.anchors
+
+    @property
+    def foundations(self) -> tuple[Path, ...]:
+        """The files of others that are looked into whenever they change."""
+        return (self.anchors, *(item.path for item in self.watch))
+
+    @property
+    def inbox(self) -> Path:
+        """Where an OTA pipeline drops signed bundles."""
+        return self.trust.inbox or self.state_dir / "inbox"
+
+    @property
+    def limits(self) -> Limits:
+        """The patience and the budgets of a change."""
+        return Limits(
+            daily_limit=self.rotation.daily_limit,
+            policy_patience=self.rotation.policy_patience,
+            refusal_patience=self.rotation.refusal_patience,
+            dependants_patience=self.rotation.dependants_patience,
+            probation=self.rotation.probation,
+            confirm=self.rotation.confirm,
+        )
+
+    def concerns(self, thing: str = "") -> list[str]:
+        """Return what is to be said against the client ids, a sentence each; `thing` is the thing's name, if known."""
+        enrolment = self.enrollment.client_id if self.enrollment else None
+        return list(client_ids.concerns(self.client_id, enrolment, thing or self.thing_name or ""))
+
+    @property
+    def renewal_policy(self) -> RenewalPolicy:
+        """When to rotate."""
+        rotation = self.rotation
+        return RenewalPolicy(before_expiry=rotation.before_expiry, max_age=rotation.max_age, window=rotation.window)
