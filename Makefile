@@ -40,13 +40,18 @@ configuration: prepare
 	@.venv/bin/python -m agent.config.describe schema >config/config.schema.json
 	@.venv/bin/python -m agent.config.describe manual <$(PAGE) >$(PAGE).new && mv $(PAGE).new $(PAGE)
 
+# Files that a shell runs; tests/project/test_documents.py knows when one is missing.
+SCRIPTS = .ci/prepare .ci/run packaging/build-deb packaging/completion/iot-cert.bash \
+	packaging/debian/postinst packaging/debian/postrm packaging/debian/prerm tests/demo/run
+
 check: prepare-tests
-	@echo "==> ruff, mypy, import contracts"
+	@echo "==> ruff, mypy, import contracts, shellcheck"
 	@.venv/bin/ruff check -q .
 	@.venv/bin/ruff format -q --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-cache >build-lint-imports.log || { cat build-lint-imports.log; exit 1; }
 	@rm -f build-lint-imports.log
+	@shellcheck $(SCRIPTS)
 
 prepare:
 	@.ci/prepare
