@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test test-all walks mutants bench deb configuration check prepare prepare-tests lock clean
+.PHONY: demo test test-all walks mutants bench coverage deb configuration release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -25,6 +25,13 @@ walks: prepare-tests
 # One-line mutants of the agent, and which tests let one live; MUTANTS="..." names some of the table.
 mutants: prepare-tests
 	@PYTHONPATH=tests .venv/bin/python -m support.mutantkit $(MUTANTS)
+
+# Which lines and branches of agent/ the tests visit: a report, and no threshold. TESTS=tests/unit/core narrows it. What
+# runs in a process of its own (the daemon, its workers, what is killed) is not counted.
+TESTS = tests/unit tests/scenarios
+coverage: prepare-tests
+	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) .venv/bin/pytest -q -n 4 --dist worksteal \
+		--cov=agent --cov-branch --cov-report=term-missing:skip-covered --cov-report=html:build/coverage $(TESTS)
 
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare
@@ -70,6 +77,7 @@ lock:
 	$(COMPILE) -o requirements/build.txt requirements/build.in
 	$(COMPILE) -o requirements/run.txt build/lock/pyproject.toml
 	$(COMPILE) --extra sandbox -o requirements/dev.txt build/lock/pyproject.toml requirements/dev.in
+	$(COMPILE) -o requirements/release.txt requirements/release.in
 	sed -i '/^#/d' requirements/*.txt
 
 clean:
