@@ -47,6 +47,14 @@ configuration: prepare
 	@.venv/bin/python -m agent.config.describe schema >config/config.schema.json
 	@.venv/bin/python -m agent.config.describe manual <$(PAGE) >$(PAGE).new && mv $(PAGE).new $(PAGE)
 
+# What a release consists of: the packages, what is in them (CycloneDX), and whether any of that is known to be vulnerable.
+# Where the advisory service cannot be reached that is said; AUDIT=--required makes it an error.
+release: prepare
+	@packaging/build-deb dist
+	@ARCH=arm64 packaging/build-deb dist
+	@.venv/bin/python packaging/sbom.py dist
+	@.venv/bin/python packaging/audit.py dist $(AUDIT)
+
 # Files that a shell runs; tests/project/test_documents.py knows when one is missing.
 SCRIPTS = .ci/prepare .ci/run packaging/build-deb packaging/completion/iot-cert.bash \
 	packaging/debian/postinst packaging/debian/postrm packaging/debian/prerm tests/demo/run
