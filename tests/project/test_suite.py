@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -70,6 +71,61 @@ def test_in_continuous_integration_nothing_is_skipped_for_lack_of_a_right(
     outcome = pytest.fail.Exception if so else pytest.skip.Exception
     with pytest.raises(outcome, match="needs root"):
         surroundings.need_root()
+
+
+# -- assertions --------------------------------------------------------------------------------------------------------
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def functions(source: str) -> dict[str, Function]:
+    """Return the functions and methods of a file, by name."""
+    return {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)}
+
+
+def calls(function: Function) -> set[str]:
+    """Return the names of what a function calls."""
+    return {ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(function) if isinstance(node, ast.Call)}
+
+
+def judges(function: Function) -> bool:
+    """Whether a function itself can fail for what it sees."""
+    raising = any(isinstance(node, ast.Assert | ast.Raise) for node in ast.walk(function))
+    return raising or bool(calls(function) & {"raises", "warns", "fail"})
+
+
+def judging(sources: list[str]) -> set[str]:
+    """Return the names of functions that can fail for what they see, by way of others too."""
+    known = [function for source in sources for function in functions(source).values()]
+    found = {function.name for function in known if judges(function)}
+    called = {id(function): calls(function) for function in known}
+    while more := {function.name for function in known if called[id(function)] & found} - found:
+        found |= more
+    return found
+
+
+def test_each_test_can_fail_for_what_it_sees() -> None:
+    """One that only runs something proves that it does not raise, and passes when it does nothing."""
+    files = {path: path.read_text() for path in TESTS.rglob("*.py")}
+    found = judging(list(files.values()))
+    tests = {(path.name, name) for path, text in files.items() for name in functions(text) if name.startswith("test_")}
+    assert [test for test in sorted(tests) if test[1] not in found] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "judged"),
+    [
+        ("assert made()", True),
+        ("with pytest.raises(ValueError):\n        made()", True),
+        ("helper.look()", True),
+        ("made()", False),
+        ('"""It must not raise."""\n    made()', False),
+    ],
+)
+def test_a_test_that_only_runs_something_is_seen(body: str, *, judged: bool) -> None:
+    """Also when what it calls looks for it."""
+    helpers = "def look():\n    see()\n\ndef see():\n    assert 1\n\ndef made():\n    return 1\n"
+    assert ("test_it" in judging([helpers, f"def test_it():\n    {body}\n"])) is judged
 
 
 # -- campaigns ---------------------------------------------------------------------------------------------------------

@@ -459,8 +459,9 @@ def test_the_environment_does_not_lead_around_the_proxy(depot: Depot, monkeypatc
     ],
 )
 def test_a_sound_url_passes(url: str) -> None:
-    """Nothing is looked up."""
+    """Nothing is looked up. The same with a fragment does not pass, so it was the URL that was judged."""
     check_url(url)
+    assert refusal(lambda: check_url(f"{url}#a")).code == "url"
 
 
 @pytest.mark.parametrize(

@@ -304,8 +304,10 @@ def test_a_drop_is_removed_and_a_directory_is_not(tmp_path: Path) -> None:
 
 
 def test_removing_what_was_taken_away_meanwhile_is_no_error(tmp_path: Path) -> None:
-    """The pipeline may take its drop back at any time."""
+    """The pipeline may take its drop back at any time; another drop stays."""
+    (tmp_path / "kept").touch()
     inbox.remove(tmp_path, "gone")
+    assert [item.name for item in tmp_path.iterdir()] == ["kept"]
 
 
 def test_another_drop_in_place_of_the_one_that_was_read_is_left(tmp_path: Path) -> None:
