@@ -28,6 +28,7 @@ YAML = "Only the configuration is YAML"
 ROOT_HELPER = "What may run as root talks to no network"
 SANDBOX = "Nothing but the command starts the sandbox"
 WIRE = "Only the sandbox speaks MQTT by itself"
+SYSTEMD = "Only one room meets systemd's library"
 IDLE = "The idle daemon loads nothing heavy"
 
 # Of the standard library, what the core may use: a list of what it may not would forget one.
@@ -62,6 +63,8 @@ PLANTED = [
     (SANDBOX, "from agent.sandbox import faults", "agent/cli/novelty.py"),
     (SANDBOX, "def f():\n    from agent.sandbox import faults", "agent/daemon/novelty.py"),
     (WIRE, "import mqtt5", "agent/iotcore/novelty.py"),
+    (SYSTEMD, "import systemd.journal", "agent/daemon/novelty.py"),
+    (SYSTEMD, "def f():\n    from systemd import _daemon", "agent/cli/novelty.py"),
     (IDLE, "import ssl", "agent/daemon/novelty.py"),
     (IDLE, "from agent.crypto import keys", "agent/daemon/novelty.py"),
 ]

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import Phase
-from agent.core.report.document import document
 from agent.core.report.findings import judge
 from agent.core.report.screen import screen
 from agent.core.report.status import status_of
@@ -56,39 +54,3 @@ def test_a_retirement_is_told_with_the_clouds_answer() -> None:
 
     assert (first.certificate_id, first.refused, first.unanswered) == (OLD, "Not yours.", "")
     assert (second.certificate_id, second.refused, second.unanswered) == ("02" * 32, "", "Late.")
-
-
-# -- the document ------------------------------------------------------------------------------------------------------
-
-ALWAYS = {
-    "version", "config", "endpoint", "port", "thing_name", "clock", "current", "previous", "change", "next", "last",
-    "damage", "warnings", "reserve", "warn_anchors", "watched", "dependants", "plan", "retirements", "not_asked_for",
-    "health", "exit",
-}  # fmt: skip
-WITH_A_DAEMON = {"pause", "connection", "stuck", "unseen", "configuration_refused", "daemon"}
-
-
-def test_a_document_has_the_same_keys_whatever_is_told() -> None:
-    """What only a daemon knows is there while one runs."""
-    assert set(document(make.status())) == set(document(make.status(current=None, looked=False))) == ALWAYS
-    assert set(document(make.status(live=make.live()))) == ALWAYS | WITH_A_DAEMON
-
-
-def test_a_wait_is_told_with_its_end_and_a_step_without() -> None:
-    """Scripts tell them apart by the code."""
-    wait = Wait(why="it waits", code="retry", until=NOW)
-
-    assert document(make.status(following=wait))["next"] == {
-        "why": "it waits",
-        "code": "retry",
-        "until": NOW.isoformat(),
-    }
-
-
-def test_the_documents_health_is_that_of_the_status() -> None:
-    """Sentences and exit code."""
-    status = make.status(live=make.live(stuck="No set is accepted."))
-    told = document(status)
-
-    assert (tuple(told["health"]), told["exit"]) == (judge(status).health, judge(status).exit)
-    assert (told["stuck"], told["connection"]["state"], told["daemon"]) == ("No set is accepted.", "up", 17)
