@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 CUT = b"[REMOVED]"
 
 # Not the helper's: what hooks write there may be anything.
-_JOURNAL = ("journalctl", "--unit=iot-cert-agent", "--lines=2000", "--no-pager", "--output=short-iso")
+_JOURNAL = (sys.executable, "-I", "-m", "agent.system.journal_reader")
 _UNITS = ("iot-cert-agent.service", "iot-cert-agent.socket", "iot-cert-agent-deploy.socket")
 _UNIT = ("systemctl", "show", "--no-pager", *_UNITS)
 _PATIENCE = 20.0  # seconds for each of them
@@ -141,7 +141,7 @@ def _output_of(command: tuple[str, ...]) -> bytes:
     done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)  # noqa: S603 - as written here
     if done.returncode != 0:
         why = done.stderr.decode(errors="replace").strip().partition("\n")[0]
-        raise OSError(f"{command[0]}: {why or f'it ended with {done.returncode}'}")
+        raise OSError(why or f"{command[0]}: it ended with {done.returncode}")
     return done.stdout[-_MAX_OUTPUT:]
 
 

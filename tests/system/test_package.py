@@ -102,6 +102,12 @@ def test_apt_installs_a_daemon_that_waits_for_its_configuration(bare: Installed)
     machine.run("iot-cert", "config", "check")
     machine.run("systemctl", "reload", SERVICE)
     assert bare.until_up() == 1
+    machine.run("iot-cert", "support-bundle", "--output", "/root/support.tar")
+    journal = machine.run(
+        "tar", "--extract", "--to-stdout", "--file=/root/support.tar", "iot-cert-support/journal.txt"
+    ).out
+    assert re.search(r" iot-cert-agent\[\d+\]: Starting with /etc/iot-cert-agent/config.yaml\.$", journal, re.MULTILINE)
+    assert "Systemd is told nothing" not in journal
     assert machine.run("dpkg", "--verify", "iot-cert-agent").out.split() == [
         "??5??????",
         "c",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 NOBODY = 65534
+JOURNAL = support._JOURNAL
 
 ONE_TIME = "canary-one-time-token-0123"
 IN_A_FILE = "canary-token-in-a-file-0123"
@@ -68,7 +69,7 @@ class Place:
         self.tools = directory / "tools"
         self.programs = {
             "systemctl": "echo Id=iot-cert-agent.service",
-            "journalctl": f"exec /bin/cat {directory}/journal",
+            "journal-reader": f"exec /bin/cat {directory}/journal",
         }
         self.journal = "2027-03-01T12:00:00+0000 gw iot-cert-agent[1]: Nothing is begun now.\n"
         self.parameters = f'{{SerialNumber: "0042", Token: "{ONE_TIME}", Key: {{file: {directory}/parameter}}}}'
@@ -150,8 +151,9 @@ Here = Callable[[list[str], dict[str, str]], "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(name="here")
 def _here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
-    """Return what runs the command in this process, with a check that needs no other."""
+    """Return what runs the command in this process; its check needs no other, and the place has a journal."""
     lines = [json.dumps({"event": "line", "check": name, "verdict": "skipped", "text": "Known."}) for name in CHECKS]
+    monkeypatch.setattr(support, "_JOURNAL", ("journal-reader",))
     monkeypatch.setattr(support, "_check", lambda _: "".join(f"{line}\n" for line in lines).encode())
 
     def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -257,16 +259,22 @@ def test_everything_is_in_it(enrolled: Place) -> None:
     enrolled.apart = True
     files = enrolled.archive()
     state = enrolled.directory / "state"
-    assert set(files) == NAMES
-    assert missing(files) == {}
+    assert set(files) | set(missing(files)) == NAMES
+    assert set(missing(files)) <= {"journal.txt"}  # this machine's own, which has nothing of a unit that is not here
     for name in ("certificate.pem", "trust.pem", "manifest.json"):
         assert files[name] == (state / "current" / name).read_text()
     assert [json.loads(line)["kind"] for line in files["history.jsonl"].splitlines()] == ["enroll", "rotate"]
     assert [json.loads(line)["check"] for line in files["check.jsonl"].splitlines()] == list(CHECKS)
     assert json.loads(files["status.json"])["current"]["generation"] == 2
     assert {"agent", "python", "kernel", "system"} <= set(json.loads(files["versions.json"]))
-    assert files["journal.txt"] == enrolled.journal
     assert files["unit.txt"] == "Id=iot-cert-agent.service\n"
+
+
+def test_the_journal_is_in_it(enrolled: Place) -> None:
+    """As its reader gives it."""
+    files = enrolled.archive()
+    assert (set(files), missing(files)) == (NAMES, {})
+    assert files["journal.txt"] == enrolled.journal
 
 
 def test_what_is_set_aside_for_falling_back_is_not_in_it(enrolled: Place) -> None:
@@ -308,7 +316,7 @@ def test_passwords_of_copies_are_cut_out(enrolled: Place) -> None:
 def test_people_and_programs_are_told_where_it_is(enrolled: Place) -> None:
     """With what is missing."""
     assert f"{enrolled.directory}/support.tar: {len(NAMES)} files, without keys" in enrolled.collect().stdout
-    enrolled.programs["journalctl"] = "exit 1"
+    enrolled.programs["journal-reader"] = "exit 1"
     told = json.loads(enrolled.collect("--json").stdout)
     assert told["file"] == str(enrolled.directory / "support.tar")
     assert (told["event"], told["exit"], list(told["missing"])) == ("support-bundle", 0, ["journal.txt"])
@@ -383,7 +391,7 @@ def test_the_journal_may_hold_anything(enrolled: Place) -> None:
 
 def test_a_password_in_a_url_is_cut_out(enrolled: Place) -> None:
     """A unit's environment names a proxy so."""
-    enrolled.programs["journalctl"] = f"echo proxy http://user:{PASSWORD}@proxy.example:3128/"
+    enrolled.programs["journal-reader"] = f"echo proxy http://user:{PASSWORD}@proxy.example:3128/"
     found = enrolled.archive()["journal.txt"]
     assert "proxy.example:3128" in found
 
@@ -417,13 +425,13 @@ def test_a_certificate_is_kept() -> None:
 
 
 def test_a_gateway_that_never_enrolled_says_what_it_lacks(place: Place) -> None:
-    """There is no state yet; configuration, check and journal are there."""
+    """There is no state yet; configuration and check are there."""
     place.apart = True
     place.rig.store.close()
     shutil.rmtree(place.directory / "state")
     files = place.archive()
     assert {"certificate.pem", "trust.pem", "manifest.json"} <= set(missing(files))
-    assert {"configuration.yaml", "status.json", "check.jsonl", "journal.txt", "versions.json"} <= set(files)
+    assert {"configuration.yaml", "status.json", "check.jsonl", "versions.json"} <= set(files)
     assert set(files) | set(missing(files)) == NAMES
     assert not (place.directory / "state").exists()
 
@@ -434,9 +442,21 @@ def test_programs_that_are_not_there_are_named(enrolled: Place) -> None:
     assert set(missing(enrolled.archive())) == {"journal.txt", "unit.txt"}
 
 
+def test_a_journal_that_cannot_be_read_is_named_with_who_may(enrolled: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the program that reads it, which is the real one here; this machine runs no such unit."""
+    monkeypatch.setattr(support, "_JOURNAL", JOURNAL)
+    found = missing(enrolled.archive())
+    assert found == {
+        "journal.txt": "The journal has no record of iot-cert-agent.service that this user may read. "
+        "`journalctl -u iot-cert-agent` shows it to root and to the group systemd-journal."
+    }
+
+
 def test_programs_that_fail_are_named(enrolled: Place) -> None:
     """What they say is the reason, and no journal."""
-    enrolled.programs["journalctl"] = "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1"
+    enrolled.programs["journal-reader"] = (
+        "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1"
+    )
     enrolled.programs["systemctl"] = "echo 'System has not been booted with systemd.' >&2; exit 1"
     found = missing(enrolled.archive())
     assert set(found) == {"journal.txt", "unit.txt"}
@@ -536,7 +556,8 @@ def test_it_works_for_whoever_may_read_nothing(enrolled: Place) -> None:
     assert {"certificate.pem", "trust.pem", "manifest.json", "change.json"} <= set(missing(files))
     assert {"configuration.yaml", "check.jsonl", "versions.json"} <= set(files)
     assert (drop / "support.tar").stat().st_uid == NOBODY
-    assert all("ermission" in why or "allowed" in why for why in missing(files).values()), missing(files)
+    others = {name: why for name, why in missing(files).items() if name != "journal.txt"}
+    assert all("ermission" in why or "allowed" in why for why in others.values()), others
 
 
 def test_root_keeps_its_rights_until_it_is_written(enrolled: Place) -> None:
@@ -545,10 +566,10 @@ def test_root_keeps_its_rights_until_it_is_written(enrolled: Place) -> None:
     give_away(enrolled)
     closed = enrolled.directory / "root"
     closed.mkdir(mode=0o700)
-    enrolled.programs["journalctl"] = "/usr/bin/id -u"
+    enrolled.programs["systemctl"] = "/usr/bin/id -u"
     files = enrolled.archive(target=closed / "support.tar")
-    assert files["journal.txt"] == "0\n"
-    assert missing(files) == {}
+    assert files["unit.txt"] == "0\n"
+    assert set(missing(files)) <= {"journal.txt"}  # this machine's own, which may have none
     assert (closed / "support.tar").stat().st_uid == 0
 
 
@@ -568,7 +589,7 @@ def test_a_program_that_does_not_end_is_not_waited_for(enrolled: Place, monkeypa
     """The check has its own end, and the journal one of 20 seconds."""
     assert support._PATIENCE == 20
     monkeypatch.setattr(support, "_PATIENCE", 2.0)
-    enrolled.programs["journalctl"] = "exec /bin/sleep 600"
+    enrolled.programs["journal-reader"] = "exec /bin/sleep 600"
     found = missing(enrolled.archive())
     assert list(found) == ["journal.txt"]
     assert "timed out" in found["journal.txt"]
