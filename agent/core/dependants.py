@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.jsonio import decode, encode
+from agent.core.values import Id  # noqa: TC001 - the decoder reads the types of `Report`
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -196,9 +197,9 @@ class Report:
 
     at: datetime
     generation: int
-    set: str
+    set: Id
     steps: tuple[Step, ...] = ()
-    written: tuple[tuple[str, str], ...] = ()
+    written: Mapping[str, Id] = field(default_factory=dict)
     switched: tuple[datetime, ...] = ()
 
     @property
@@ -251,7 +252,7 @@ def encode_report(report: Report) -> bytes:
         "generation": report.generation,
         "set": report.set,
         "steps": list(report.steps),
-        "written": dict(report.written),
+        "written": report.written,
         "switched": list(report.switched),
     })  # fmt: skip
 
@@ -262,19 +263,7 @@ def decode_report(data: bytes, what: str) -> Report:
     Raises:
         PlainError: It is none.
     """
-    node = decode(data, what, limit=MAX_REPORT)
-    written = node.optional_node("written")
-    return Report(
-        at=node.time("at"),
-        generation=node.number("generation"),
-        set=node.text("set", limit=64),
-        steps=tuple(
-            Step(name=step.text("name"), problem=step.optional_text("problem") or "", goes_back=step.flag("goes_back"))
-            for step in node.nodes("steps")
-        ),
-        written=tuple((name, written.text(name, limit=64)) for name in written.names()) if written else (),
-        switched=node.times("switched"),
-    )
+    return decode(data, what, limit=MAX_REPORT).record(Report)
 
 
 def failure_of(report: Report) -> Failure | None:

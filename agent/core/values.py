@@ -8,12 +8,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+
+# Texts of at most so many characters, where they are read: see `agent.core.jsonio`.
+Id = Annotated[str, 64]  # a change's, a certificate's, or a hash in hexadecimal digits
+Name = Annotated[str, 128]  # a thing's, or what a change was ordered by
 
 # What a thing may be called ("CreateThing", AWS IoT API reference).
 THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
@@ -216,14 +220,14 @@ class Manifest:
 
     number: int
     kind: Kind
-    change: str
+    change: Id
     origin: Origin
-    thing_name: str
-    certificate_id: str
+    thing_name: Name
+    certificate_id: Id
     not_before: datetime
     not_after: datetime
     created_at: datetime
-    files: Mapping[str, str]
+    files: Mapping[str, Id]
     trust: Provenance | None = None
 
     @property

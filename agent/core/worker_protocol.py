@@ -5,16 +5,16 @@ The order is the worker's one line of input. It answers with `progress` lines an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Annotated
 
 from agent.core.change.verbs import Verb
-from agent.core.jsonio import decode, encode
-from agent.core.values import Kind, Origin
+from agent.core.jsonio import SECONDS, Node, decode, encode
+from agent.core.values import Id, Kind, Name, Origin
 
 MAX_LINE = 1_048_576  # bytes
 MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth of it
-MAX_SECONDS = 10**12  # beyond any monotonic clock
 
 
 class Do(StrEnum):
@@ -64,22 +64,26 @@ class Order:
     do: Do
     kind: Kind = Kind.ROTATE
     verb: Verb = Verb.ROTATE
-    joins: str = ""
-    told: str = ""
+    joins: Id = ""
+    told: Id = ""
     origin: Origin = Origin.SCHEDULE
     reason: str = ""
-    order: str = ""
-    change: str = ""
+    order: Name = ""
+    change: Id = ""
     orderly: bool = False
     hasten: bool = False
     doubt: bool = False
     patient: bool = False
     connected_at: float | None = None
-    drop: str = ""
-    url: str = field(default="", repr=False)
-    digest: str = ""
-    certificate: str = ""
-    configuration: str = field(default="", repr=False)
+    drop: Name = ""
+    url: Annotated[str, MAX_URL] = field(default="", repr=False)
+    digest: Id = ""
+    certificate: Id = ""
+    configuration: Annotated[str, MAX_LINE] = field(default="", repr=False)
+
+
+# What an order says whatever it is: a worker does not fill in what the daemon left out.
+_NEEDED = ("kind", "verb", "joins", "told", "origin", "reason", "order", "change")
 
 
 def encode_order(order: Order) -> bytes:
@@ -94,31 +98,12 @@ def decode_order(line: bytes) -> Order:
         PlainError: It is none.
     """
     node = decode(line, "the order", limit=MAX_LINE)
-    return Order(
-        do=node.choice("do", Do),
-        kind=node.choice("kind", Kind),
-        verb=node.choice("verb", Verb),
-        joins=node.text("joins", limit=64),
-        told=node.text("told", limit=64),
-        origin=node.choice("origin", Origin),
-        reason=node.text("reason"),
-        order=node.text("order", limit=128),
-        change=node.text("change", limit=64),
-        orderly=node.flag("orderly"),
-        hasten=node.flag("hasten"),
-        doubt=node.flag("doubt"),
-        patient=node.flag("patient"),
-        connected_at=_seconds(node.plain().get("connected_at")),
-        drop=node.optional_text("drop", limit=128) or "",
-        url=node.optional_text("url", limit=MAX_URL) or "",
-        digest=node.optional_text("digest", limit=64) or "",
-        certificate=node.optional_text("certificate", limit=64) or "",
-        configuration=node.optional_text("configuration", limit=MAX_LINE) or "",
-    )
+    order = Node(node.without("connected_at"), node.path).record(Order, needed=_NEEDED)
+    return replace(order, connected_at=_seconds(node.plain().get("connected_at")))
 
 
 def _seconds(value: object) -> float | None:
-    """Return a time by the monotonic clock; what cannot be one is none."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < MAX_SECONDS:
+    """Return a time by the monotonic clock; what cannot be one is none, since it only spaces connections."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < SECONDS:
         return None
     return float(value)

@@ -148,14 +148,12 @@ class _Round:
             if done:
                 self._record.write(self._report(()))
 
-        written = copies.write(
-            wanted, self._given.copies, dict(before.written), self._given.problems, beforehand=beforehand
-        )
+        written = copies.write(wanted, self._given.copies, before.written, self._given.problems, beforehand=beforehand)
         done = frozenset() if written.changed else done
         steps = [_step(f"copy {copy.to}", written.problems.get(copy.to, ""), copy.on_failure) for copy in wanted]
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
         steps += [self._unit(unit, done) for unit in self._dependants.units]
-        report = self._report(tuple(steps), tuple(written.digests.items()))
+        report = self._report(tuple(steps), written.digests)
         if occasion is Occasion.AGAIN and replace(before, at=report.at) == report and not written.tried:
             return report  # nothing is new, and flash wears out
         return self._record.write(report)
@@ -175,14 +173,14 @@ class _Round:
         self._switched = (*recent, clock.SystemClock().now())
         return self._record.write(self._report(()))
 
-    def _report(self, steps: tuple[Step, ...], written: tuple[tuple[str, str], ...] = ()) -> Report:
+    def _report(self, steps: tuple[Step, ...], written: Mapping[str, str] | None = None) -> Report:
         now = clock.SystemClock().now()
         return Report(
             at=now,
             generation=self._given.generation,
             set=self._given.set,
             steps=steps,
-            written=written,
+            written=written or {},
             switched=self._switched,
         )
 

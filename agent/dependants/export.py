@@ -15,11 +15,11 @@ import re
 import select
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from agent.core.dependants import Content, Format
-from agent.core.jsonio import PlainError, decode, encode
-from agent.core.values import THING
+from agent.core.jsonio import decode, encode
+from agent.core.values import THING, Id, Name
 from agent.errors import AgentError, MaterialError, RefusedError
 from agent.store.durable import explained
 from agent.system.clock import monotonic
@@ -156,6 +156,18 @@ def _is_text(data: bytes) -> bool:
         return False
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """An extract as it goes over the pipe: the copies in base64, the places as texts."""
+
+    generation: int
+    thing_name: Name
+    certificate_id: Id
+    set: Id
+    copies: tuple[Annotated[str, MAX_EXTRACT], ...] = field(default=(), repr=False)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
 # -- the child ---------------------------------------------------------------------------------------------------------
 
 
@@ -202,14 +214,14 @@ def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mappin
         become_owner(state_dir)
         keep_memory_private()
         found = _extract(state_dir, copies, passwords)
-        answer = {
-            "generation": found.generation,
-            "thing_name": found.thing_name,
-            "certificate_id": found.certificate_id,
-            "set": found.set,
-            "copies": [base64.b64encode(data).decode() for data in found.copies],
-            "problems": found.problems,
-        }
+        answer: object = _Told(
+            generation=found.generation,
+            thing_name=found.thing_name,
+            certificate_id=found.certificate_id,
+            set=found.set,
+            copies=tuple(base64.b64encode(data).decode() for data in found.copies),
+            problems={str(place): text for place, text in found.problems.items()},
+        )
     except AgentError as error:
         answer = {"error": str(error), "hint": error.hint}
     except Exception as error:  # noqa: BLE001 - its text may hold anything
@@ -234,21 +246,14 @@ def _understood(data: bytes) -> Extract:
         node = decode(data, "the set in use", limit=MAX_EXTRACT)
         if node.has("error"):
             raise MaterialError(node.text("error", limit=4096), hint=node.optional_text("hint") or "")
-        copies = _decoded(node.plain().get("copies"))
-        problems = node.optional_node("problems")
+        told = node.record(_Told)
         return Extract(
-            generation=node.number("generation"),
-            thing_name=node.text("thing_name", limit=128),
-            certificate_id=node.text("certificate_id", limit=64),
-            set=node.text("set", limit=64),
-            copies=copies,
-            problems={int(place): problems.text(place) for place in problems.names()} if problems else {},
+            generation=told.generation,
+            thing_name=told.thing_name,
+            certificate_id=told.certificate_id,
+            set=told.set,
+            copies=tuple(base64.b64decode(copy, validate=True) for copy in told.copies),
+            problems={int(place): text for place, text in told.problems.items()},
         )
     except ValueError as error:
         raise MaterialError(f"The set in use could not be read ({str(error)[:200] or type(error).__name__}).") from None
-
-
-def _decoded(copies: object) -> tuple[bytes, ...]:
-    if not isinstance(copies, list) or not all(isinstance(item, str) for item in copies):
-        raise PlainError("copies: a list of texts is expected")
-    return tuple(base64.b64decode(item, validate=True) for item in copies)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode
-from agent.core.when.schedule import Pause
+from agent.core.when.schedule import MAX_REASON, Pause
 from agent.store import durable
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 PAUSE = "pause.json"
 
 _MAX = 16_384  # bytes
-_MAX_REASON = 500  # characters
 
 
 def read(state_dir: Path) -> Pause | None:
@@ -29,8 +28,7 @@ def read(state_dir: Path) -> Pause | None:
     """
     with durable.directory(str(state_dir)) as root:
         try:
-            node = decode(durable.read(root, PAUSE, _MAX), PAUSE, limit=_MAX)
-            return Pause(until=node.time("until"), reason=node.text("reason", limit=_MAX_REASON))
+            return decode(durable.read(root, PAUSE, _MAX), PAUSE, limit=_MAX).record(Pause)
         except (FileNotFoundError, PlainError):
             return None
 
@@ -41,7 +39,7 @@ def write(state_dir: Path, pause: Pause) -> None:
     Raises:
         StoreError: It is not, or in doubt.
     """
-    reason = pause.reason.encode(errors="replace").decode()[:_MAX_REASON]
+    reason = pause.reason.encode(errors="replace").decode()[:MAX_REASON]
     with durable.directory(str(state_dir)) as root:
         durable.replace(root, PAUSE, encode(replace(pause, reason=reason)) + b"\n", durable.Modes())
 

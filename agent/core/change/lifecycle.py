@@ -25,15 +25,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
-from agent.core.values import leads_back
+from agent.core.values import Id, Kind, Name, Origin, leads_back
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from agent.core.values import Kind, Origin
+
+MAX_MATERIAL = 262_144  # characters; the largest certificate AWS returns is a quarter of it
 
 
 class Phase(StrEnum):
@@ -80,9 +81,9 @@ class Issued:
         at: When it arrived.
     """
 
-    certificate_pem: str = field(repr=False)
-    certificate_id: str
-    token: str = field(repr=False)
+    certificate_pem: Annotated[str, MAX_MATERIAL] = field(repr=False)
+    certificate_id: Id
+    token: Annotated[str, MAX_MATERIAL] = field(repr=False)
     at: datetime
 
 
@@ -131,7 +132,7 @@ class ChangeRecord:
         brings: The id of the certificate that an import brings; empty for the other kinds.
     """
 
-    id: str
+    id: Id
     kind: Kind
     origin: Origin
     reason: str
@@ -144,7 +145,7 @@ class ChangeRecord:
     requests: tuple[datetime, ...] = ()
     issued: Issued | None = None
     unanswered: int = 0
-    thing_name: str | None = None
+    thing_name: Name | None = None
     attempts: int = 0
     resumes: int = 0
     resumed_at: datetime | None = None
@@ -160,13 +161,13 @@ class ChangeRecord:
     confirm_until: datetime | None = None
     confirmed_at: datetime | None = None
     good_time: datetime | None = None
-    order: str = ""
-    replaces: str | None = None
+    order: Name = ""
+    replaces: Id | None = None
     retired_at: datetime | None = None
-    anchor: str = ""
+    anchor: Id = ""
     unproven: bool = False
     degraded: Failure | None = None
-    brings: str = ""
+    brings: Id = ""
     dropped_at: datetime | None = None
 
     @property

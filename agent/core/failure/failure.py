@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from agent.core.timekeeping import ClockState
 
@@ -52,9 +52,9 @@ class Failure:
     """
 
     kind: FailureClass
-    code: str
-    message: str
-    remedy: str = ""
+    code: Annotated[str, 64]
+    message: Annotated[str, 4096]
+    remedy: Annotated[str, 4096] = ""
     decisive: bool = False
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from agent.core.change.decide import Limits, budget_wait, requests_of
 from agent.core.failure.retry import Backoff
@@ -83,6 +83,9 @@ class Suggestion:
     order: str = ""
 
 
+MAX_REASON = 500  # characters of why a person pauses
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pause:
     """Scheduled changes are held.
@@ -93,7 +96,7 @@ class Pause:
     """
 
     until: datetime
-    reason: str
+    reason: Annotated[str, MAX_REASON]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ from support.make import FEW, NOW
 SET = "ab" * 32
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 STEPS = st.lists(st.builds(Step, name=TEXT, problem=TEXT, goes_back=st.booleans()), max_size=20).map(tuple)
-WRITTEN = st.dictionaries(TEXT, TEXT.map(lambda text: text[:64]), max_size=5).map(lambda found: tuple(found.items()))
+WRITTEN = st.dictionaries(TEXT, TEXT.map(lambda text: text[:64]), max_size=5)
 
 
 def report(*steps: Step, **changes: Any) -> Report:
@@ -63,16 +63,13 @@ def plain(**changes: Any) -> dict[str, Any]:
 
 @FEW
 @given(st.integers(0, 10**9), STEPS, WRITTEN)
-def test_a_report_survives_its_line(
-    generation: int, steps: tuple[Step, ...], written: tuple[tuple[str, str], ...]
-) -> None:
+def test_a_report_survives_its_line(generation: int, steps: tuple[Step, ...], written: dict[str, str]) -> None:
     """Whatever dependants are called and whatever their problems say, in order, on one line."""
     before = Report(at=NOW, generation=generation, set=SET, steps=steps, written=written)
     line = encode_report(before)
 
     assert b"\n" not in line
-    after = decode_report(line, "a report")
-    assert replace(after, written=tuple(sorted(after.written))) == replace(before, written=tuple(sorted(written)))
+    assert decode_report(line, "a report") == before
 
 
 def test_an_empty_report_survives_its_line() -> None:

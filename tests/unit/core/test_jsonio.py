@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from hypothesis import given
@@ -96,25 +99,60 @@ def test_any_bytes_give_an_object_or_a_complaint(data: bytes) -> None:
     assert said == "f.json" or said.startswith("f.json: ")
 
 
+def of_type(kind: Any, *, default: Any = MISSING) -> Callable[[Node], Any]:
+    """Return what reads a dataclass with one field, `a`, of a type."""
+    made = make_dataclass("Probe", [("a", kind, field(default=default))], frozen=True)
+    return lambda found: found.record(made).a
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """Something that stands within something else."""
+
+    b: int
+    c: Annotated[str, 5] = ""
+
+
 READERS: list[tuple[str, Callable[[Node], object], list[object]]] = [
     ("text", lambda found: found.text("a"), [None, 1, True, [], {}, "x" * 1025, "\ud800", "a\udfffb"]),
     ("short text", lambda found: found.text("a", limit=3), ["abcd", b"abc"]),
     ("optional text", lambda found: found.optional_text("a"), [1, False, [], {}, "\udc80"]),
     ("number", lambda found: found.number("a"), [None, "1", 1.0, -1, 10**9 + 1, True, False, 1e999, [], 10**4000]),
     ("number with default", lambda found: found.number("a", 0), [None, "", 0.5, -1]),
-    ("optional number", lambda found: found.optional_number("a"), ["1", 2.5, True, -1]),
     ("flag", lambda found: found.flag("a"), [None, 0, 1, "true", []]),
     ("time", lambda found: found.time("a"), [None, 0, "", "yesterday", "2027-03-01", "2027-03-01T12:00:00", [], {}]),
     ("early time", lambda found: found.time("a"), ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"]),
     ("odd time", lambda found: found.time("a"), ["2027-13-01T00:00:00+00:00", "2027-02-30T00:00:00Z", "9" * 5000]),
     ("optional time", lambda found: found.optional_time("a"), [0, "", "soon", "2027-03-01T12:00:00"]),
-    ("times", lambda found: found.times("a"), [None, "", {}, [None], ["2027-03-01"], [["2027-03-01T12:00:00Z"]]]),
-    ("choice", lambda found: found.choice("a", Colour), [None, "", "green", "RED", 1, [], {}, ["red"]]),
-    ("steps", lambda found: found.steps("a", Colour), [None, {}, ["red"], [["red"]], [["red", 1, 2]], ["ab"]]),
-    ("wrong steps", lambda found: found.steps("a", Colour), [[["green", "2027-03-01T12:00:00Z"]], [["red", "soon"]]]),
     ("node", lambda found: found.node("a"), [None, 1, "", [], [{}]]),
     ("nodes", lambda found: found.nodes("a"), [None, 1, "", {}, "{}", {"b": {}}]),
     ("optional node", lambda found: found.optional_node("a"), [1, "", [], True]),
+    ("str", of_type(str), [None, 1, True, [], {}, "x" * 1025, "\ud800", "a\udfffb", b"a"]),
+    ("str of a size", of_type(Annotated[str, 3]), ["abcd", "\ud800", None, 3]),
+    ("str or None", of_type(str | None, default=None), [1, False, [], {}, "\udc80"]),
+    ("int", of_type(int), [None, "1", 1.0, -1, 10**9 + 1, True, False, 1e999, [], 10**4000]),
+    ("int with default", of_type(int, default=0), [None, "", 0.5, -1]),
+    ("int or None", of_type(int | None), ["1", 2.5, True, -1]),
+    ("float", of_type(float), [None, "1.5", -0.5, True, 1e12, 1e999, 10**400, [], {}]),
+    ("bool", of_type(bool), [None, 0, 1, "true", []]),
+    (
+        "datetime",
+        of_type(datetime),
+        [None, 0, "", "yesterday", "2027-03-01", "2027-03-01T12:00:00", [], {}, "9" * 5000],
+    ),
+    ("timedelta", of_type(timedelta), [None, "1s", -1, True, 1e12, []]),
+    ("StrEnum", of_type(Colour), [None, "", "green", "RED", 1, [], {}, ["red"]]),
+    (
+        "list",
+        of_type(tuple[datetime, ...], default=()),
+        [None, "", {}, [None], ["2027-03-01"], [["2027-03-01T12:00:00Z"]]],
+    ),
+    ("pair", of_type(tuple[Colour, int]), [None, {}, [], ["red"], ["red", 1, 2], ["ab", 1], ["red", "1"]]),
+    ("pairs", of_type(tuple[tuple[Colour, datetime], ...]), [None, {}, ["red"], [["red"]], [["red", 1, 2]], ["ab"]]),
+    ("mapping", of_type(Mapping[str, Annotated[str, 2]]), [None, [], "", {"x": 1}, {"x": "abc"}, {"x": None}]),
+    ("dataclass", of_type(Inner), [None, 1, "", [], [{}]]),
+    ("dataclasses", of_type(tuple[Inner, ...]), [None, 1, "", {}, [1], [None], ["{}"]]),
+    ("dataclass or None", of_type(Inner | None), [1, "", [], True]),
 ]
 
 
@@ -134,21 +172,17 @@ def test_a_missing_name_is_refused_where_it_is_needed() -> None:
         lambda: empty.text("a"),
         lambda: empty.number("a"),
         lambda: empty.time("a"),
-        lambda: empty.choice("a", Colour),
         lambda: empty.node("a"),
+        *(partial(of_type(kind), empty) for kind in (str, int, float, bool, datetime, Colour, Inner, tuple[int, ...])),
     ]
     for read in needed:
         with pytest.raises(PlainError, match=r"^f\.json: a: "):
             read()
 
-    optional = [
-        empty.optional_text("a"),
-        empty.optional_number("a"),
-        empty.optional_time("a"),
-        empty.optional_node("a"),
-    ]
-    assert optional == [None] * 4
-    assert (empty.times("a"), empty.steps("a", Colour)) == ((), ())
+    optional = [empty.optional_text("a"), empty.optional_time("a"), empty.optional_node("a")]
+    assert optional == [None] * 3
+    assert of_type(int, default=7)(empty) == 7
+    assert of_type(str | None)(empty) is None
     assert empty.flag("a") is False
     assert empty.number("a", 7) == 7
 
@@ -205,20 +239,107 @@ def test_a_complaint_names_the_whole_path() -> None:
 
 def test_sound_values_are_read() -> None:
     """What is as it should be comes out typed, and times come out as UTC."""
-    found = node(
-        text="äöü 😀", number=10**9, zero=0, flag=True, time="2027-03-01T14:00:00+02:00", colour="red",
-        times=["2027-03-01T12:00:00Z"], steps=[["blue", "2027-03-01T12:00:00+00:00"]], null=None,
-    )  # fmt: skip
+    found = node(text="äöü 😀", number=10**9, zero=0, flag=True, time="2027-03-01T14:00:00+02:00", null=None)
 
     assert found.text("text", limit=5) == "äöü 😀"
-    assert (found.number("number"), found.optional_number("zero"), found.flag("flag")) == (10**9, 0, True)
+    assert (found.number("number"), found.number("zero"), found.flag("flag")) == (10**9, 0, True)
     assert found.time("time") == NOW
     assert found.time("time").tzinfo is UTC
-    assert found.choice("colour", Colour) is Colour.RED
-    assert found.times("times") == (NOW,)
-    assert found.steps("steps", Colour) == ((Colour.BLUE, NOW),)
     assert not found.has("null")
     assert found.has("zero")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """One field of each type that can be read; two names are those of types that no module has at run time."""
+
+    text: str
+    short: Annotated[str, 5]
+    number: int
+    broken: float
+    flag: bool
+    at: datetime
+    span: timedelta
+    colour: Colour
+    inner: Inner
+    numbers: tuple[int, ...] = ()
+    steps: tuple[tuple[Colour, datetime], ...] = ()
+    inners: tuple[Inner, ...] = ()
+    names: Mapping[str, Inner] = field(default_factory=dict)
+    nothing: Annotated[str, 5] | None = None
+    perhaps: Inner | None = None
+
+
+WHOLE = Whole(
+    text="äöü 😀", short="12345", number=10**9, broken=0.25, flag=False, at=NOW, span=timedelta(minutes=1),
+    colour=Colour.BLUE, inner=Inner(b=1, c="c"), numbers=(1, 2), steps=((Colour.RED, NOW),),
+    inners=(Inner(b=2), Inner(b=3)), names={"x": Inner(b=4)}, nothing="n", perhaps=Inner(b=5),
+)  # fmt: skip
+
+
+def test_a_dataclass_is_read_by_the_types_of_its_fields() -> None:
+    """What was written comes back, with everything in it and with nothing that need not be."""
+    assert decode(encode(WHOLE), "f.json", limit=LIMIT).record(Whole) == WHOLE
+    bare = replace(WHOLE, numbers=(), steps=(), inners=(), names={}, nothing=None, perhaps=None)
+    assert decode(encode(bare), "f.json", limit=LIMIT).record(Whole) == bare
+
+
+def test_a_whole_number_is_also_one_that_may_be_broken() -> None:
+    """It comes out as what the field says."""
+    found = node(**(to_plain(WHOLE) | {"broken": 7, "span": 60})).record(Whole)
+    assert (found.broken, type(found.broken), found.span) == (7.0, float, timedelta(minutes=1))
+
+
+def test_a_name_that_the_dataclass_does_not_know_is_ignored() -> None:
+    """At any depth: within a format, names may be added."""
+    plain = to_plain(WHOLE)
+    plain["inner"]["colour"] = plain["later"] = {"anything": [None]}
+    assert node(**plain).record(Whole) == WHOLE
+
+
+def test_null_stands_for_none_alone() -> None:
+    """It is no default: what is there was meant."""
+    assert node(**(to_plain(WHOLE) | {"nothing": None, "perhaps": None})).record(Whole).perhaps is None
+    for name in ("numbers", "names", "text", "inner"):
+        with pytest.raises(PlainError, match=rf"^f\.json: {name}: .+ is expected$"):
+            node(**(to_plain(WHOLE) | {name: None})).record(Whole)
+
+
+def test_a_name_with_a_default_may_be_needed_all_the_same() -> None:
+    """By a reader of what another process writes whole."""
+    assert node(b=1).record(Inner) == Inner(b=1)
+    with pytest.raises(PlainError, match=r"^f\.json: c: text of at most 5 characters is expected$"):
+        node(b=1).record(Inner, needed=["c"])
+
+
+def test_a_complaint_about_a_field_names_the_whole_path() -> None:
+    """Through objects, lists and mappings."""
+    for name, value, said in (
+        ("inner", {"b": "x"}, "inner: b: a whole number"),
+        ("inners", [{"b": 1}, {"b": 1, "c": 7}], "inners: c: text of at most 5 characters"),
+        ("names", {"x": {}}, "names: x: b: a whole number"),
+        ("steps", [["red"]], "steps: a list of 2"),
+    ):
+        with pytest.raises(PlainError, match=rf"^f\.json: {said} is expected$"):
+            node(**(to_plain(WHOLE) | {name: value})).record(Whole)
+
+
+def test_a_type_that_no_rule_is_for_is_a_mistake_of_ours() -> None:
+    """It is found with the first value, not guessed."""
+    with pytest.raises(TypeError):
+        of_type(bytes)(node(a="x"))
+
+
+@make.MANY
+@given(plain=st.dictionaries(st.sampled_from([item.name for item in fields(Whole)]) | st.text(max_size=3), JSON))
+def test_any_object_gives_a_value_or_a_complaint(plain: dict[str, Any]) -> None:
+    """No data raises anything but the module's own error."""
+    try:
+        said = str(node(**(to_plain(WHOLE) | plain)).record(Whole))
+    except PlainError as error:
+        said = str(error)
+
+    assert said.startswith(("f.json: ", "Whole("))
 
 
 @make.MANY

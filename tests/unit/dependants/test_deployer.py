@@ -781,7 +781,7 @@ def test_a_round_that_was_cut_off_is_begun_anew(house: House) -> None:
     house.hook("10-first")
     house.unit()
     served = house.serve(Occasion.ACTIVATED)
-    (house.directory / REPORT).write_bytes(encode_report(replace(served, steps=(), written=())))
+    (house.directory / REPORT).write_bytes(encode_report(replace(served, steps=(), written={})))
     again = house.serve()
 
     assert (again.steps, again.switched) == (served.steps, served.switched)
