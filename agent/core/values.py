@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Texts of at most so many characters, where they are read: see `agent.core.jsonio`.
 Id = Annotated[str, 64]  # a change's, a certificate's, or a hash in hexadecimal digits
 Name = Annotated[str, 128]  # a thing's, or what a change was ordered by
+LongText = Annotated[str, 1_048_576]  # what others chose: names in certificates, paths, what a system said of them
 
 # What a thing may be called ("CreateThing", AWS IoT API reference).
 THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
@@ -104,8 +105,8 @@ class CertificateFacts:
         version: The X.509 version; before 3 no certificate could say whether it is an authority.
     """
 
-    subject: str
-    issuer: str
+    subject: LongText
+    issuer: LongText
     serial: str
     not_before: datetime
     not_after: datetime
@@ -113,7 +114,7 @@ class CertificateFacts:
     spki_sha256: str
     is_ca: bool
     key: str
-    signature: str
+    signature: LongText
     digital_signature: bool | None
     client_auth: bool | None
     version: int = 3

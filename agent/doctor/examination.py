@@ -179,7 +179,7 @@ class Doctor:
         if self._snapshot is None:
             return skipped("set", self._denied)
         found, now = self._snapshot, self._snapshot.clock.now
-        critical = [item.text for item in found.damage if item.severity is Exit.CRITICAL]
+        critical = [item.text for item in found.damage if item.critical]
         if critical:
             return failure("set", "damaged", max(critical), "Run `iot-cert rotate`.", Exit.CRITICAL)
         if found.current is None:

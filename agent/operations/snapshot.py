@@ -14,7 +14,6 @@ from agent.config import read_bounded
 from agent.config.asked import asked_of
 from agent.core import timekeeping
 from agent.core.change.reserve import Standing
-from agent.core.exit_codes import Exit
 from agent.core.report.known import Known
 from agent.core.report.seen import MAX_WATCHED, Damage, Seen, SetInUse, WatchedEnd, WatchedFile
 from agent.core.report.status import status_of
@@ -83,7 +82,7 @@ def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
     try:
         snapshot.change = store.change()
     except DamagedError as error:
-        snapshot.damage.append(Damage(severity=Exit.DEGRADED, text=str(error)))
+        snapshot.damage.append(Damage(critical=False, text=str(error)))
     snapshot.history = store.history()
     return snapshot
 
@@ -94,8 +93,7 @@ def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | Non
         return None if number is None else store.generation(number)
     except DamagedError as error:
         text = f"The {link} set is not usable. {error} It is not used; `iot-cert rotate` puts this right."
-        severity = Exit.CRITICAL if link == "current" else Exit.DEGRADED
-        snapshot.damage.append(Damage(severity=severity, text=text))
+        snapshot.damage.append(Damage(critical=link == "current", text=text))
         return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.change.decide import plainly
 from agent.core.change.records import public
+from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report.findings import judge
 
@@ -36,7 +37,7 @@ def document(status: Status) -> dict[str, Any]:
         "change": public(status.change) if status.change else None,
         "next": plainly(status.following) if status.following else None,
         "last": public(status.last) if status.last else None,
-        "damage": [[int(item.severity), item.text] for item in status.damage],
+        "damage": [[int(Exit.CRITICAL if item.critical else Exit.DEGRADED), item.text] for item in status.damage],
         "warnings": list(asked.concerns),
         "reserve": status.reserve,
         "warn_anchors": [span.total_seconds() for span in asked.warn_anchors],

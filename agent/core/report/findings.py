@@ -87,7 +87,10 @@ def _notes(status: Status) -> Iterator[tuple[str, Event]]:
 
 
 def _findings(status: Status) -> Iterator[Finding]:
-    yield from (Finding(item.severity, item.text, Event.TROUBLE_STORE) for item in status.damage)
+    yield from (
+        Finding(Exit.CRITICAL if item.critical else Exit.DEGRADED, item.text, Event.TROUBLE_STORE)
+        for item in status.damage
+    )
     if not status.looked:
         text = "The state directory was not looked at yet."
         yield Finding(Exit.DEGRADED, text, Event.TROUBLE_STORE)

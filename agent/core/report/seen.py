@@ -7,23 +7,16 @@ the daemon keeps what it told until there is reason to look again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.core.change.records import decode_provenance
 from agent.core.change.reserve import Standing
-from agent.core.exit_codes import Exit
 from agent.core.jsonio import Node, PlainError, to_plain
-from agent.core.values import CertificateFacts, Kind
+from agent.core.values import CertificateFacts, Kind, LongText, Provenance  # noqa: TC001 - what `Node.record` reads
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from agent.core.values import Provenance
+    from datetime import datetime, timedelta
 
 MAX_WATCHED = 20  # certificates of one watched file that are named: those that end first
-_LONGEST = 10**10  # seconds; three centuries
-_MAX_TEXT = 16_384  # characters; names in certificates may be long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +24,12 @@ class Damage:
     """Something in the state directory that is not as it should be.
 
     Attributes:
-        severity: CRITICAL for the set in use, DEGRADED for anything else.
+        critical: Whether it is the set in use.
         text: What it is, and what is done about it.
     """
 
-    severity: Exit
-    text: str
+    critical: bool
+    text: LongText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +62,7 @@ class SetInUse:
 class WatchedEnd:
     """A certificate of a watched file, and when it ends."""
 
-    subject: str
+    subject: LongText
     sha256: str
     not_after: datetime
 
@@ -87,9 +80,9 @@ class WatchedFile:
         ends: The `MAX_WATCHED` that end first.
     """
 
-    path: str
+    path: LongText
     warn: timedelta
-    problem: str = ""
+    problem: LongText = ""
     certificates: int = 0
     unreadable: int = 0
     ends: tuple[WatchedEnd, ...] = ()
@@ -119,7 +112,7 @@ class Seen:
 def seen_of(plain: object) -> Seen | None:
     """Return what a worker told; None when it told nothing that can be understood."""
     try:
-        return _seen(Node(plain, "seen"))
+        return Node(plain, "seen").record(Seen)
     except PlainError:
         return None
 
@@ -128,75 +121,3 @@ def plainly(seen: Seen) -> dict[str, Any]:
     """Return what was found as a worker tells it."""
     plain: dict[str, Any] = to_plain(seen)
     return plain
-
-
-def _seen(node: Node) -> Seen:
-    current = node.optional_node("current")
-    return Seen(
-        floor=node.time("floor"),
-        current=_set(current) if current else None,
-        previous=node.optional_number("previous"),
-        damage=tuple(_damage(item) for item in node.nodes("damage")),
-        reserve=node.choice("reserve", Standing),
-        watched=tuple(_watched(item) for item in node.nodes("watched")),
-    )
-
-
-def _damage(node: Node) -> Damage:
-    return Damage(severity=Exit(node.number("severity")), text=node.text("text", limit=_MAX_TEXT))
-
-
-def _set(node: Node) -> SetInUse:
-    return SetInUse(
-        generation=node.number("generation"),
-        kind=node.choice("kind", Kind),
-        thing_name=node.text("thing_name"),
-        created_at=node.time("created_at"),
-        certificate=_certificate(node.node("certificate")),
-        anchors=tuple(_certificate(item) for item in node.nodes("anchors")),
-        splay=_fraction(node, "splay"),
-        trust=decode_provenance(node.optional_node("trust")),
-    )
-
-
-def _certificate(node: Node) -> CertificateFacts:
-    return CertificateFacts(
-        subject=node.optional_text("subject", limit=_MAX_TEXT) or "",
-        issuer=node.optional_text("issuer", limit=_MAX_TEXT) or "",
-        serial=node.text("serial"),
-        not_before=node.time("not_before"),
-        not_after=node.time("not_after"),
-        sha256=node.text("sha256"),
-        spki_sha256=node.text("spki_sha256"),
-        is_ca=node.flag("is_ca"),
-        key=node.text("key"),
-        signature=node.text("signature"),
-        digital_signature=node.flag("digital_signature") if node.has("digital_signature") else None,
-        client_auth=node.flag("client_auth") if node.has("client_auth") else None,
-        version=node.number("version"),
-    )
-
-
-def _fraction(node: Node, name: str) -> float:
-    value = node.plain().get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _LONGEST:
-        raise PlainError(f"{node.path}: {name}: a number is expected")
-    return float(value)
-
-
-def _watched(node: Node) -> WatchedFile:
-    return WatchedFile(
-        path=node.text("path", limit=_MAX_TEXT),
-        warn=timedelta(seconds=_fraction(node, "warn")),
-        problem=node.optional_text("problem", limit=_MAX_TEXT) or "",
-        certificates=node.number("certificates"),
-        unreadable=node.number("unreadable"),
-        ends=tuple(
-            WatchedEnd(
-                subject=end.optional_text("subject", limit=_MAX_TEXT) or "",
-                sha256=end.text("sha256"),
-                not_after=end.time("not_after"),
-            )
-            for end in node.nodes("ends")
-        ),
-    )

@@ -417,9 +417,7 @@ def test_a_hand_on_the_set_is_noticed_without_anything_else_happening(house: Hou
 
 def test_half_of_a_pair_is_given_half_a_minute_before_the_ladder(house: House) -> None:
     """The other half ends that wait; where it does not come, the gateway is put on a set that works."""
-    seen = _seen(
-        NOW - DAY, 90 * DAY, current=None, damage=(Damage(severity=Exit.CRITICAL, text="The key is another one."),)
-    )
+    seen = _seen(NOW - DAY, 90 * DAY, current=None, damage=(Damage(critical=True, text="The key is another one."),))
     (house.config.state_dir / "current" / "key.pem").write_text("by hand")
     assert [order.do for order in house.look()] == [Do.LOOK]
     house.finish(seen=seen, half=True)
@@ -478,7 +476,7 @@ def test_a_suggested_window_moves_the_rotation(house: House) -> None:
 def test_without_a_set_the_ladder_is_climbed(blind: House) -> None:
     """The set is damaged and there is none to go back to."""
     house = blind
-    seen = _seen(NOW - DAY, 90 * DAY, current=None, damage=(Damage(severity=Exit.CRITICAL, text="It is damaged."),))
+    seen = _seen(NOW - DAY, 90 * DAY, current=None, damage=(Damage(critical=True, text="It is damaged."),))
     house.daemon.outlook.take(seen)
     assert [(order.do, order.origin) for order in house.look()] == [(Do.CLIMB, Origin.LADDER)]
     house.finish(seen=seen, climb={"use": "technician", "why": "there is no set left"})
@@ -488,7 +486,7 @@ def test_without_a_set_the_ladder_is_climbed(blind: House) -> None:
 
 def test_a_wait_between_two_climbs_holds_nothing_else(blind: House) -> None:
     """What may have mended the set is looked at, and what was noted is written down."""
-    seen = _seen(NOW - DAY, 90 * DAY, current=None, damage=(Damage(severity=Exit.CRITICAL, text="It is damaged."),))
+    seen = _seen(NOW - DAY, 90 * DAY, current=None, damage=(Damage(critical=True, text="It is damaged."),))
     blind.daemon.outlook.take(seen)
     blind.look()
     blind.finish(seen=seen, climb={"use": None, "why": "nothing gets through"})

@@ -61,7 +61,7 @@ def watched(*ends: datetime, warn: timedelta = 30 * DAY) -> WatchedFile:
 
 def damage(severity: Exit, text: str) -> Damage:
     """Return something that is not as it should be."""
-    return Damage(severity=severity, text=text)
+    return Damage(critical=severity is Exit.CRITICAL, text=text)
 
 
 def test_a_healthy_gateway_has_nothing_wrong() -> None:

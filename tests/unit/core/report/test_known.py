@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 
 from agent.core.change.lifecycle import Phase
-from agent.core.exit_codes import Exit
 from agent.core.report.seen import Damage
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind
@@ -21,7 +20,7 @@ LEFT_BEHIND = make.finished(at=NOW - 30 * DAY, replaces=OLD)
 def test_a_gateway_that_never_had_a_set_is_to_enrol() -> None:
     """Where it may; one whose set is damaged had one, and so has one whose history says so."""
     new = make.known(seen=make.seen(current=None))
-    damaged = make.known(seen=make.seen(current=None, damage=(Damage(severity=Exit.CRITICAL, text="It is damaged."),)))
+    damaged = make.known(seen=make.seen(current=None, damage=(Damage(critical=True, text="It is damaged."),)))
 
     assert (new.has_enrolled, new.plan().kind) == (False, Kind.ENROLL)
     assert replace(new, asked=make.asked(enrols=False)).plan().code == "not-configured"

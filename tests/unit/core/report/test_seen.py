@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.change.reserve import Standing
-from agent.core.exit_codes import Exit
 from agent.core.report.seen import Damage, Seen, WatchedEnd, WatchedFile, plainly, seen_of
 from agent.core.values import Provenance, TrustSource
 from support import make
@@ -19,7 +18,7 @@ FULL = make.seen(
         trust=Provenance(source=TrustSource.BUNDLE, version=7, issued_at=NOW),
         anchors=(make.anchor(digital_signature=None, client_auth=None, version=1), make.anchor(is_ca=False)),
     ),
-    damage=(Damage(severity=Exit.CRITICAL, text="It is damaged."),),
+    damage=(Damage(critical=True, text="It is damaged."),),
     reserve=Standing.NO_ROOM,
     watched=(
         WatchedFile(path="/etc/a.pem", warn=30 * DAY, problem="/etc/a.pem: it cannot be read"),
@@ -51,7 +50,7 @@ def test_names_of_any_kind_come_through(subject: str, splay: float, damage: list
     """What certificates are called is other people's choice."""
     seen = make.seen(
         current=make.in_use(certificate=make.certificate(subject=subject), splay=splay),
-        damage=tuple(Damage(severity=Exit.DEGRADED, text=text) for text in damage),
+        damage=tuple(Damage(critical=False, text=text) for text in damage),
     )
     assert seen_of(on_the_wire(seen)) == seen
 
@@ -83,7 +82,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         changed("current.splay", -0.1),
         changed("current.certificate.not_after", 7),
         changed("current.anchors", {}),
-        changed("damage.0.severity", 1.5),
+        changed("damage.0.critical", 1),
         changed("watched.0.warn", None),
         changed("watched.1.ends", [7]),
     ],

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from agent.core.aws.topics import SHADOW
 from agent.core.change.lifecycle import Phase
-from agent.core.exit_codes import Exit
 from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import PlainError, encode, to_plain
 from agent.core.report.jobs import MAX_PAYLOAD
@@ -241,7 +240,7 @@ def test_a_gateway_in_trouble_reports_the_trouble() -> None:
     failure = make.failure(message="No route.", code="unreachable")
     flying = make.record(failure=failure)
     last = make.finished(failure=make.failure(message="Old."))
-    damage = Damage(severity=Exit.DEGRADED, text="One.")
+    damage = Damage(critical=False, text="One.")
     told = report(make.status(change=flying, last=last, damage=(damage,)), Wish())
 
     assert (told["health"], told["problem"]) == (1, "One.; The change in flight has trouble: No route.")
@@ -322,7 +321,7 @@ def worst(text: str) -> Status:
         version="v" * 40,
         change=make.record(id="c" * 64, failure=failure),
         last=make.finished(Phase.ROLLED_BACK, id="d" * 64, failure=failure),
-        damage=(Damage(severity=Exit.CRITICAL, text=text),) * 20,
+        damage=(Damage(critical=True, text=text),) * 20,
         current=make.in_use(anchors=(make.anchor(),) * 200),
         retiring=(retiring,) * 400,
     )
