@@ -18,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
 PAGES = sorted((PACKAGING / "man").iterdir())
 COMPLETION = PACKAGING / "completion" / "iot-cert.bash"
+DOCUMENTS = sorted(
+    path for place in (ROOT, ROOT / "docs", PACKAGING, ROOT / "config" / "examples") for path in place.glob("*.md")
+)
 
 
 def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -98,6 +101,72 @@ def test_a_page_is_what_its_name_says(page: Path) -> None:
     assert page.read_text().startswith(f".TH {name.upper()} {section} ")
     assert f"\n{name} - " in plain(page)
     assert re.findall(r"^\.SH (\w+)", page.read_text(), flags=re.MULTILINE)[:3] == ["NAME", "SYNOPSIS", "DESCRIPTION"]
+
+
+def fenced(text: str, language: str) -> list[str]:
+    """Return the command lines in the fenced blocks of a language, continuations joined and comments gone."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [re.sub(r"(^| +)#.*", "", line).strip() for line in lines]
+
+
+def inline(text: str) -> list[str]:
+    """Return what stands in backticks, outside of fenced blocks."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def arguments(command: str) -> list[str] | None:
+    """Return what a command line gives `iot-cert`, with a value for each placeholder; None when it is another's."""
+    words = shlex.split(command.replace("[...]", "").replace("$USER", "user").replace("iot-cert-agent_*.deb", ""))
+    if words[:1] == ["sudo"]:
+        words = words[1:]
+    if not words or words[0] not in {"iot-cert", ".venv/bin/iot-cert"}:
+        return None
+    return ["ab" * 32 if word == "ID" else word for word in words[1:]]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_document_gives_commands_that_the_program_takes(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a block of shell each is parsed; in a sentence its verb and options are known."""
+    text = document.read_text()
+    for line in fenced(text, "sh"):
+        given = arguments(line)
+        if given is not None:
+            parse(given)
+    known = verbs(capsys)
+    for code in inline(text):
+        given = arguments(code) if code.startswith(("iot-cert ", "sudo iot-cert ")) else None
+        if given and given[0] in known:
+            words = given[:2] if given[0] in {"config", "trust"} else given[:1]
+            named = {word for word in given if word.startswith("--")}
+            assert named <= options(capsys, *words) | {"--help"}, (document.name, code)
+        elif given:
+            assert given[0] in {"--version", "VERB"}, (document.name, code)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_document_names_what_is_there(document: Path) -> None:
+    """Files and folders of the tree, targets of make, links."""
+    text = document.read_text()
+    roots = {path.name for place in (ROOT, ROOT / "agent") for path in place.iterdir()}
+    for code in inline(text):
+        if re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+/?", code) and code.split("/")[0] in roots - {
+            "build",
+            "dist",
+        }:
+            places = [ROOT / code, ROOT / "agent" / code, document.parent / code]
+            assert "VERSION" in code or any(path.exists() for path in places), (document.name, code)
+    makefile = (ROOT / "Makefile").read_text()
+    for target in [code.split()[1] for code in [*inline(text), *fenced(text, "sh")] if code.startswith("make ")]:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), (document.name, target)
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert "://" in link or (document.parent / link).exists(), (document.name, link)
+
+
+def test_no_document_says_where_packages_come_from() -> None:
+    """The operator who installs them decides that: a mirror, a cache, a folder."""
+    hosts = re.compile(r"pypi\.org|pythonhosted|piwheels|index-url", re.IGNORECASE)
+    assert [path.name for path in DOCUMENTS if hosts.search(path.read_text())] == []
 
 
 def test_the_copyright_file_names_each_package_that_is_shipped() -> None:
