@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from agent.sandbox.authority import Authority
-from agent.sandbox.depot import MAX_CONNECTIONS, Depot, DepotFault
+from support.depot import MAX_CONNECTIONS, Depot, DepotFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.sandbox.authority import Authority
-from agent.sandbox.depot import Depot
 from agent.sandbox.jobs import JobStatus
 from agent.store.store import Store
 from support import campaigns
+from support.depot import Depot
 from support.fleet import THING, Site, until
 from support.gateway import Gateway
 

@@ -58,7 +58,6 @@ COVERED_BY = {
     "sandbox/policies": ("integration/test_front.py", "what may be connected, published and subscribed to"),
     "sandbox/service": ("integration/test_front.py", "over the wire"),
     "sandbox/sessions": ("integration/test_front.py", "what is told of connections that ended"),
-    "sandbox/simulator": ("scenarios/test_odd_replies.py", "each scenario uses it, and finds what it does wrong"),
     "sandbox/topics": ("integration/test_front.py", "filters and what they match"),
     "store/change_log": ("unit/store/test_store.py", "a change and its end are saved through the store"),
     "worker/main": ("integration/test_daemon.py", "the real process, as the daemon starts it"),

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from agent.change.engine import Engine
     from agent.config import Config
     from agent.operations.wiring import Parts
-    from agent.sandbox.simulator import SimulatedClock
     from agent.store.store import Store
+    from support.simulator import SimulatedClock
 
 FLEET = len(campaigns.places(200, 4))
 DROP = "fleet-2027-03.tar"

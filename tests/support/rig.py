@@ -27,9 +27,9 @@ from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.policies import device_policy
-from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
 from agent.store.confirmations import ConfirmationDirectory
 from agent.store.store import Store
+from support.simulator import SimulatedClock, SimulatedEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from agent.core.values import CredentialSet, KeyAlgorithm, TrustBundle
     from agent.ports import Progress
     from agent.sandbox.cloud import Entry
-    from agent.sandbox.simulator import Connection
+    from support.simulator import Connection
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 THING = "gw-0042"

@@ -26,11 +26,11 @@ from agent.operations.execute import Operations
 from agent.sandbox.authority import Authority, fingerprint
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Operation
-from agent.sandbox.simulator import SimulatedClock, SimulatedEndpoint
 from agent.store.store import Store
 from agent.system import clock
 from support.crashkit.bugs import replaced
 from support.crashkit.invariants import InvariantError
+from support.simulator import SimulatedClock, SimulatedEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
     from agent.ports import CreatedCertificate, Progress
-    from agent.sandbox.simulator import SimulatedSession
+    from support.simulator import SimulatedSession
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 LIMITS = Limits(probation=timedelta(minutes=2))

@@ -17,10 +17,10 @@ from agent.crypto import x509
 from agent.crypto.materials import SoftwareMaterials
 from agent.operations.wiring import engine_settings
 from agent.sandbox.authority import fingerprint
-from agent.sandbox.simulator import SimulatedEndpoint
 from agent.store.store import Store
 from agent.system.clock import SystemClock
 from support import signing
+from support.simulator import SimulatedEndpoint
 
 if TYPE_CHECKING:
     from agent import ports

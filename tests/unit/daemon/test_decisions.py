@@ -34,13 +34,13 @@ from agent.daemon.credential_watch import HALF
 from agent.daemon.session import SessionState, SessionStatus
 from agent.dependants.report_file import REPORT
 from agent.errors import RefusedError
-from agent.sandbox.simulator import SimulatedClock
 from agent.store import durable, fingerprints, reserve
 from agent.system.clock import monotonic
 from agent.system.peers import Role
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 from support.office import ListLink
+from support.simulator import SimulatedClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,8 +22,8 @@ from agent.core.values import Kind
 from agent.doctor import examination, probes
 from agent.doctor.examination import Doctor
 from agent.sandbox.authority import Authority
-from agent.sandbox.depot import Depot
 from agent.system.clock import SystemClock
+from support.depot import Depot
 from support.rig import Rig
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from agent.doctor import probes
 from agent.errors import CloudError
 from agent.iotcore import tls
 from agent.sandbox.authority import Authority
-from agent.sandbox.depot import Depot
+from support.depot import Depot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

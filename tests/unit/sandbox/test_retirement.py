@@ -16,7 +16,7 @@ from agent.sandbox.authority import AWS_NOT_AFTER, Authority, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Entry, Status
 from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.policies import Policy, device_policy
-from agent.sandbox.simulator import SimulatedEndpoint, SimulatedSession
+from support.simulator import SimulatedEndpoint, SimulatedSession
 
 if TYPE_CHECKING:
     from agent.sandbox.answers import Reply

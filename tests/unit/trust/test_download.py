@@ -16,8 +16,8 @@ import pytest
 from agent.core.aws.endpoints import Proxy
 from agent.errors import BundleError
 from agent.sandbox.authority import Authority
-from agent.sandbox.depot import Depot, DepotFault
 from agent.trust.download import Downloader, MissingError, check_url, plain_url
+from support.depot import Depot, DepotFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

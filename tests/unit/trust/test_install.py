@@ -21,11 +21,11 @@ from agent.crypto.x509 import read_bundle
 from agent.errors import BundleError, DamagedError, RefusedError, StoreError
 from agent.operations.wiring import load_anchors
 from agent.sandbox.authority import Authority
-from agent.sandbox.depot import Depot
 from agent.trust import install, tuf_state
 from agent.trust.install import Receiver, files_at, make_inbox, remote_at
 from agent.trust.tuf_client import BundleReader
 from support import signing
+from support.depot import Depot
 from support.rig import START, Rig
 from support.signing import Publisher
 

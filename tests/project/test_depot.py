@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.sandbox.authority import Authority
-from agent.sandbox.depot import Depot, DepotFault, Kind
+from support.depot import Depot, DepotFault, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path

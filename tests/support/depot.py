@@ -162,7 +162,7 @@ class Depot:
 
 def now() -> datetime:
     """Return the real time, since TLS checks certificates by it."""
-    return datetime.now(UTC)  # noqa: TID251 - the sandbox is a world of its own, and this is its clock
+    return datetime.now(UTC)
 
 
 class _Server(ThreadingTCPServer):
