@@ -14,7 +14,9 @@ from agent.sandbox.answers import Answer
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect
 from agent.sandbox.packets import HangUpError, Kind, decode, kind_of, read
+from agent.sandbox.policies import Action
 from agent.sandbox.sessions import End, Session
+from agent.sandbox.topics import is_ours
 
 if TYPE_CHECKING:
     import ssl
@@ -146,11 +148,13 @@ class Connection:
             await self._refuse(mqtt5.ConnAckReasonCode.NOT_AUTHORIZED)
 
     def _may_connect(self, connect: mqtt5.ConnectPacket) -> bool:
-        if not (self._is_active() and self._cloud.may_connect(self.entry, connect.client_id)):
+        if not (
+            self._is_active() and self._cloud.may(self.entry, connect.client_id, Action.CONNECT, connect.client_id)
+        ):
             return False
         # The broker publishes a will by itself, so it must be judged here; the cloud's own topics take none.
         topic = connect.will.topic if connect.will else None
-        return topic is None or (not self._cloud.is_ours(topic) and self._may_publish(topic))
+        return topic is None or (not is_ours(topic) and self._may_publish(topic))
 
     async def _say_nothing(self) -> None:
         while await self._reader.read(BUFFER):
@@ -261,7 +265,7 @@ class Connection:
             await self._say_goodbye(mqtt5.DisconnectReasonCode.QOS_NOT_SUPPORTED)
         if not packet.topic or packet.topic_alias is not None:
             await self._say_goodbye(mqtt5.DisconnectReasonCode.TOPIC_ALIAS_INVALID)
-        if self._cloud.is_ours(packet.topic):
+        if is_ours(packet.topic):
             await self._ask(packet)
         elif self._may_publish(packet.topic):
             await self._forward(frame)
@@ -320,7 +324,7 @@ class Connection:
 
     async def _subscribe(self, frame: bytes, packet: mqtt5.SubscribePacket) -> None:
         patterns = {wanted.pattern for wanted in packet.topic_filters}
-        ours = {pattern for pattern in patterns if self._cloud.is_ours(pattern)}
+        ours = {pattern for pattern in patterns if is_ours(pattern)}
         refusal = self._why_not(packet, patterns)
         if refusal is not None:
             await self._answer_subscribe(packet, [refusal] * len(packet.topic_filters))
@@ -349,10 +353,10 @@ class Connection:
         return current is self.entry and current.status is Status.ACTIVE
 
     def _may_publish(self, topic: str) -> bool:
-        return self._is_active() and self._cloud.may_publish(self.entry, self.client_id, topic)
+        return self._is_active() and self._cloud.may(self.entry, self.client_id, Action.PUBLISH, topic)
 
     def _may_subscribe(self, topic_filter: str) -> bool:
-        return self._is_active() and self._cloud.may_subscribe(self.entry, self.client_id, topic_filter)
+        return self._is_active() and self._cloud.may(self.entry, self.client_id, Action.SUBSCRIBE, topic_filter)
 
 
 def _granted(wanted: mqtt5.TopicFilter) -> mqtt5.SubAckReasonCode:

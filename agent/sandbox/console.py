@@ -151,7 +151,7 @@ class Console:
 
     def _clear(self, _given: list[str]) -> str:
         self._cloud.faults.clear()
-        self._cloud.policy_delay = timedelta()
+        self._cloud.provisioning.policy_delay = timedelta()
         self._service.set_tls()
         self._service.change_server(self._service.issue_server())
         return "everything works again"
@@ -250,7 +250,7 @@ class Console:
         return f"the endpoint speaks TLS {given[0]}"
 
     def _policy_delay(self, given: list[str]) -> str:
-        self._cloud.policy_delay = timedelta(seconds=int(given[0]))
+        self._cloud.provisioning.policy_delay = timedelta(seconds=int(given[0]))
         return f"policies of new certificates take {given[0]} s to spread"
 
     def _job(self, given: list[str], text: str) -> str:

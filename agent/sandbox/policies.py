@@ -1,17 +1,28 @@
 """What each role may do: AWS IoT policies, reduced to the actions and variables that the agent meets.
 
 Patterns are as in AWS: ``*`` stands for any characters, ``${iot:ClientId}`` and ``${iot:Connection.Thing.ThingName}``
-for the connection's own. A thing name that does not resolve denies.
+for the connection's own. A thing name that does not resolve denies. On AWS it resolves for a client id that is the
+thing's name, and for every client id of a certificate that is attached to its thing exclusively ("Thing policy
+variables" in the developer guide); see `agent.sandbox.registry`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 
 CLIENT_ID = "${iot:ClientId}"
 THING_NAME = "${iot:Connection.Thing.ThingName}"
+
+
+class Action(StrEnum):
+    """What a policy allows or not."""
+
+    CONNECT = "connect"
+    PUBLISH = "publish"
+    SUBSCRIBE = "subscribe"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +39,19 @@ class Policy:
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
 
+    def of(self, action: Action) -> tuple[str, ...]:
+        """Return the patterns of an action."""
+        match action:
+            case Action.CONNECT:
+                return self.connect
+            case Action.PUBLISH:
+                return self.publish
+            case Action.SUBSCRIBE:
+                return self.subscribe
+
 
 def allows(patterns: tuple[str, ...], value: str, *, client_id: str, thing_name: str | None) -> bool:
-    """Whether one of the patterns covers `value` on this connection."""
+    """Whether one of the patterns covers `value` on a connection; `thing_name` is None where it does not resolve."""
     return any(_matches(pattern, value, client_id, thing_name) for pattern in patterns)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def short_lived(gateway: Gateway) -> Gateway:
     """Give a gateway with its first certificate, which is good for two minutes, and the next of which is due soon."""
-    gateway.cloud.lifetime = timedelta(minutes=2)
+    gateway.cloud.provisioning.lifetime = timedelta(minutes=2)
     gateway.rotation(max_age="1s", before_expiry="10s", window="1s")
     gateway.enroll()
     return gateway

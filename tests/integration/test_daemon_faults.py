@@ -207,7 +207,9 @@ def test_a_set_on_probation_that_is_refused_is_left_long_before_its_next_proof_i
 def test_a_broker_that_is_away_through_the_whole_window_costs_nothing(gateway: Gateway) -> None:
     """Nothing is asked for, nothing is undone; the same change is carried out as soon as the broker is back."""
     enrolled = gateway
-    enrolled.cloud.lifetime = timedelta(minutes=4)  # so that a rotation may follow six seconds after the enrolment
+    enrolled.cloud.provisioning.lifetime = timedelta(
+        minutes=4
+    )  # so that a rotation may follow six seconds after the enrolment
     enrolled.rotation(max_age="1s", before_expiry="10s", window="1s", daily_limit="2")
     enrolled.run("enroll", expect=0)
     enrolled.run("pause", "1h", expect=0)
@@ -259,7 +261,7 @@ def made_by_hand(gateway: Gateway) -> tuple[KeyPair, str]:
     cloud = gateway.cloud
     start = datetime.now(UTC) - timedelta(minutes=2)
     certificate = cloud.authority.issue_client(name(THING), key.public_key(), start, AWS_NOT_AFTER)
-    entry = cloud._register(certificate, Status.ACTIVE)
+    entry = cloud.registry.add(certificate, Status.ACTIVE)
     entry.thing_name, entry.policy = THING, cloud.certificates_of(THING)[0].policy
     pem = certificate.public_bytes(Encoding.PEM)
     return KeyPair(key_pem=key_to_pem(key), certificate_pem=pem), fingerprint(certificate)

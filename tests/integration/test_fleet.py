@@ -253,7 +253,7 @@ def test_a_job_waits_for_its_window_and_is_forgotten_when_it_is_cancelled(site: 
 
 def test_a_job_rotates_once_in_its_window(gateway: Gateway) -> None:
     """Neither before it opens, nor a second time before the cloud knows of the first."""
-    gateway.cloud.lifetime = QUICK
+    gateway.cloud.provisioning.lifetime = QUICK
     with daemon(gateway) as site:
         opens = datetime.now(UTC) + timedelta(seconds=6)
         job_id = site.rotation(window={"opens_at": instant(opens), "closes_at": instant(opens + timedelta(seconds=1))})
@@ -295,7 +295,7 @@ def test_a_certificate_that_was_made_in_the_window_is_what_was_wished_for_whoeve
 
 def test_the_shadow_wishes_for_a_window_and_the_gateway_rotates_in_it_once(gateway: Gateway) -> None:
     """Nonsense is answered with the reason; a window is echoed, so that the delta ends; and it is fulfilled once."""
-    gateway.cloud.lifetime = QUICK
+    gateway.cloud.provisioning.lifetime = QUICK
     gateway.enroll()
     gateway.cloud.desire(THING, "certificate", {"renew": {"opens_at": "soon"}, "colour": "red"})
     with daemon(gateway) as site:

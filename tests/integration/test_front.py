@@ -106,7 +106,7 @@ def device(
     key = ec.generate_private_key(ec.SECP256R1())
     not_before = now() - timedelta(minutes=2)
     certificate = cloud.authority.issue_client(name("x"), key.public_key(), not_before, AWS_NOT_AFTER)
-    entry = cloud._register(certificate, status)
+    entry = cloud.registry.add(certificate, status)
     entry.policy, entry.thing_name = policy or device_policy("gateway-rotation"), thing
     pair = KeyPair(key_pem=key_to_pem(key), certificate_pem=certificate.public_bytes(Encoding.PEM))
     return Identity(pair=pair, certificate_id=entry.certificate_id)

@@ -82,7 +82,7 @@ def issue(gateway: Gateway, *, status: Status = Status.ACTIVE, ends: timedelta =
     certificate = gateway.cloud.authority.issue_client(
         name("AWS IoT Certificate"), key.public_key(), now - DAY, now + ends
     )
-    entry = gateway.cloud._register(certificate, status)
+    entry = gateway.cloud.registry.add(certificate, status)
     entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
     return Old(key=key, certificate=certificate)
 

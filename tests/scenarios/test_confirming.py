@@ -278,7 +278,7 @@ def test_a_set_without_a_word_is_left_when_the_network_is_back(asked: Rig) -> No
 
 def test_a_set_before_that_ends_soon_is_not_gone_back_to(rig: Rig) -> None:
     """Going back each time would leave the gateway without a certificate in the end."""
-    rig.cloud.lifetime = timedelta(days=10)
+    rig.cloud.provisioning.lifetime = timedelta(days=10)
     rig.enroll()
     rig.configure(limits=Limits(confirm=WITHIN), renewal=RenewalPolicy(before_expiry=timedelta(days=2)))
     rig.clock.advance(days=9, hours=20)

@@ -192,7 +192,7 @@ def test_a_person_may_go_back_while_dependants_fail(gateway: Rig) -> None:
 @pytest.fixture(name="brief")
 def _brief(rig: Rig) -> Rig:
     """A gateway on generation 2, which ends in ten days, with a program that takes back whatever comes after it."""
-    rig.cloud.lifetime = LIFETIME
+    rig.cloud.provisioning.lifetime = LIFETIME
     rig.configure(limits=Limits(probation=timedelta(minutes=1)))
     rig.enroll()
     rig.rotate()
@@ -263,7 +263,7 @@ def test_the_emergency_window_is_the_configured_one(brief: Rig, fraction: float,
 def test_a_new_set_that_ends_even_sooner_is_taken_back(brief: Rig) -> None:
     """It would gain the gateway nothing."""
     wait_until_left(brief, timedelta(hours=4))
-    brief.cloud.lifetime = timedelta(hours=2)
+    brief.cloud.provisioning.lifetime = timedelta(hours=2)
 
     assert brief.rotate().record.phase is Phase.ROLLED_BACK
     assert brief.in_use()[0] == 2

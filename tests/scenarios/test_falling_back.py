@@ -377,7 +377,7 @@ def test_a_policy_that_takes_seven_minutes_to_spread_is_waited_for(rig: Rig, kin
     """AWS says six to eight minutes; "not authorised" on a fresh certificate proves nothing for ten."""
     if kind is Kind.ROTATE:
         rig.enroll()
-    rig.cloud.policy_delay = timedelta(minutes=7)
+    rig.cloud.provisioning.policy_delay = timedelta(minutes=7)
     start = rig.clock.now()
     rig.engine.begin(kind, Origin.TECHNICIAN, "test")
     outcome = rig.follow(patience=timedelta(minutes=6))
@@ -404,7 +404,7 @@ def test_a_policy_that_never_comes_is_a_refusal_after_ten_minutes_and_not_before
     if kind is Kind.ROTATE:
         rig.enroll()
     before = rig.in_use()
-    rig.cloud.policy_delay = timedelta(days=365)
+    rig.cloud.provisioning.policy_delay = timedelta(days=365)
     start = rig.clock.now()
     rig.engine.begin(kind, Origin.TECHNICIAN, "test")
     assert rig.follow(patience=timedelta(minutes=10)).record.phase is Phase.PREPARED

@@ -55,7 +55,7 @@ def brought(rig: Rig) -> CredentialSet:
     """Return a new key and certificate that the cloud knows, as a technician has them on a stick."""
     pair, now = ec.generate_private_key(ec.SECP256R1()), rig.clock.now()
     certificate = rig.cloud.authority.issue_client(name("brought"), pair.public_key(), now, now + DECADE)
-    entry = rig.cloud._register(certificate, Status.ACTIVE)
+    entry = rig.cloud.registry.add(certificate, Status.ACTIVE)
     entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
     return keys.credential_set(key_to_pem(pair), certificate.public_bytes(Encoding.PEM))
 

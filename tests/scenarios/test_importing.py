@@ -40,7 +40,7 @@ def brought(rig: Rig, *, status: Status = Status.ACTIVE, thing: str = THING, reg
     now = rig.clock.now()
     certificate = rig.cloud.authority.issue_client(name("brought"), pair.public_key(), now, now + DECADE)
     if registered:
-        entry = rig.cloud._register(certificate, status)
+        entry = rig.cloud.registry.add(certificate, status)
         entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
     return keys.credential_set(key_to_pem(pair), certificate.public_bytes(Encoding.PEM))
 

@@ -154,7 +154,7 @@ class Story:
             self.gateway.directory / "stick",
         )
         made = cloud.authority.issue_client(named("from a stick"), key.public_key(), cloud.now, cloud.now + DECADE)
-        entry = cloud._register(made, Status.ACTIVE)
+        entry = cloud.registry.add(made, Status.ACTIVE)
         entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
         stick.mkdir()
         (stick / "key.pem").write_bytes(key_to_pem(key))

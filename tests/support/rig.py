@@ -440,7 +440,7 @@ class Rig:
         """Return a key and certificate that were made outside this gateway, as the cloud knows them."""
         pair, now = ec.generate_private_key(ec.SECP256R1()), self.clock.now()
         certificate = self.cloud.authority.issue_client(name("by hand"), pair.public_key(), now, now + DECADE)
-        entry = self.cloud._register(certificate, status)
+        entry = self.cloud.registry.add(certificate, status)
         entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
         return keys.credential_set(key_to_pem(pair), entry.pem.encode())
 

@@ -95,14 +95,14 @@ def test_technicians_are_told_apart(gateway: Installed) -> None:
 
 def test_it_rotates_unattended_once_a_reload_says_so(gateway: Installed) -> None:
     """A maximum age that has passed makes it due; the certificates that were left behind are retired."""
-    gateway.cloud.lifetime = timedelta(minutes=2)
+    gateway.cloud.provisioning.lifetime = timedelta(minutes=2)
     gateway.configure(before_expiry="10s", window="1s", max_age="100s")
     machine = gateway.machine.boot()
     gateway.until_up()
     pid = machine.pid
     gateway.reconfigure(before_expiry="10s", window="1s", max_age="1s", grace="1s")
     until(lambda: len(machine.history()) >= 3, "two unattended rotations")
-    gateway.cloud.lifetime = None
+    gateway.cloud.provisioning.lifetime = None
     gateway.reconfigure(grace="1s")
     machine.run("iot-cert", "rotate")
     current = gateway.until_up()

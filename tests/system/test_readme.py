@@ -109,7 +109,7 @@ def stick(gateway: Installed) -> dict[str, bytes]:
     certificate = gateway.cloud.authority.issue_client(
         name("AWS IoT Certificate"), key.public_key(), now - timedelta(days=1), now + timedelta(days=365)
     )
-    entry = gateway.cloud._register(certificate, Status.ACTIVE)
+    entry = gateway.cloud.registry.add(certificate, Status.ACTIVE)
     entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return {"device.pem.crt": certificate.public_bytes(Encoding.PEM), "private.pem.key": private}

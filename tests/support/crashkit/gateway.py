@@ -153,12 +153,14 @@ class Gateway:
     def state(self) -> bytes:
         """Return all that can change."""
         faults = self.cloud.faults._faults
-        return pickle.dumps((self.cloud.registry, self.cloud.requests, faults, self.clock.time))
+        return pickle.dumps((dict(self.cloud.registry), self.cloud.requests, faults, self.clock.time))
 
     def restore(self, state: bytes) -> None:
         """Make the cloud what it was; connections that were open are gone."""
         registry, requests, faults, time = pickle.loads(state)  # noqa: S301 - our own
-        self.cloud.registry, self.cloud.requests, self.clock.time = registry, requests, time
+        self.cloud.registry.clear()
+        self.cloud.registry.update(registry)
+        self.cloud.requests, self.clock.time = requests, time
         self.cloud.faults._faults = faults
         self.endpoint._live.clear()
         self.publish()

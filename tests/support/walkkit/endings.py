@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.lifecycle import Phase
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.cloud import Status
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import claim_policy, device_policy
 from support.walkkit import pairs, steps
 from support.walkkit.factory import SECOND_ROOT, union_pem
 from support.walkkit.pairs import THING
@@ -82,7 +82,7 @@ def _accept(scene: Scene, certificate_id: str) -> None:
     entry.status, entry.policy_from, entry.revoke_at_connection = Status.ACTIVE, None, None
     if entry.policy is None:
         entry.policy = device_policy("gateway-rotation")
-    if entry.policy is not scene.gateway.cloud.claim_policy:
+    if entry.policy != claim_policy("gateway"):
         entry.thing_name = THING
 
 

@@ -52,7 +52,7 @@ def new_pair(cloud: Cloud, status: Status) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     start = datetime.now(UTC) - timedelta(minutes=2)
     certificate = cloud.authority.issue_client(name(THING), key.public_key(), start, AWS_NOT_AFTER)
-    entry = cloud._register(certificate, status)
+    entry = cloud.registry.add(certificate, status)
     entry.thing_name, entry.policy = THING, device_policy("gateway-rotation")
     pem = certificate.public_bytes(Encoding.PEM)
     return Pair(key_pem=key_to_pem(key), certificate_pem=pem, certificate_id=fingerprint(certificate))

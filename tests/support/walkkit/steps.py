@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.sandbox.cloud import Status
+from agent.sandbox.policies import claim_policy
 from support.walkkit import pairs
 from support.walkkit.orders import Blow, Victim, await_record, type_in
 
@@ -254,8 +255,8 @@ def status(whose: Whose, state: Status) -> Step:
 
 def certificates(scene: Scene, whose: Whose) -> list[str]:
     """Return whose certificates there are in the registry."""
-    registry, cloud = scene.gateway.cloud.registry, scene.gateway.cloud
-    claims = [item.certificate_id for item in registry.values() if item.policy is cloud.claim_policy]
+    registry = scene.gateway.cloud.registry
+    claims = [item.certificate_id for item in registry.values() if item.policy == claim_policy("gateway")]
     match whose:
         case Whose.CLAIM:
             return claims

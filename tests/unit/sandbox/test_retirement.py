@@ -16,6 +16,7 @@ from agent.sandbox.authority import AWS_NOT_AFTER, Authority, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Entry, Status
 from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.policies import Policy, device_policy
+from agent.sandbox.topics import is_ours
 from support.simulator import SimulatedEndpoint, SimulatedSession
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def register(cloud: Cloud, thing: str | None, status: Status = Status.ACTIVE) ->
     """Give a thing a certificate without asking, and return its entry and key."""
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = cloud.authority.issue_client(name("x"), key.public_key(), NOW, AWS_NOT_AFTER)
-    entry = cloud._register(certificate, status)
+    entry = cloud.registry.add(certificate, status)
     entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
     return entry, key_to_pem(key)
 
@@ -195,7 +196,7 @@ def test_a_careless_policy_does_not_open_the_rule(account: Account) -> None:
 )
 def test_the_cloud_answers_its_own_topics_only(topic: str, *, ours: bool) -> None:
     """All others are the broker's."""
-    assert Cloud.is_ours(topic) == ours
+    assert is_ours(topic) == ours
 
 
 # -- in the simulator --------------------------------------------------------------------------------------------------

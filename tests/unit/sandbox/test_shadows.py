@@ -35,7 +35,7 @@ class Gateway:
         self.cloud.attach(self)
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self.cloud.authority.issue_client(name("x"), key.public_key(), START, AWS_NOT_AFTER)
-        self.entry = self.cloud._register(certificate, Status.ACTIVE)
+        self.entry = self.cloud.registry.add(certificate, Status.ACTIVE)
         self.entry.policy, self.entry.thing_name = device_policy("gateway-rotation"), THING
 
     def deliver(self, message: Reply, to: str | None) -> None:

@@ -1,0 +1,157 @@
+"""Fleet provisioning: certificates for signing requests, and templates that register them.
+
+It owns the templates and how long certificates live. See "Device provisioning MQTT API" in the developer guide.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from agent.sandbox.answers import BAD_REQUEST, FORBIDDEN, NOT_FOUND, RefusedError
+from agent.sandbox.authority import AWS_NOT_AFTER, Authority
+from agent.sandbox.faults import Effect, Fault
+from agent.sandbox.registry import Entry, Registry, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.sandbox.policies import Policy
+
+MAX_CSR = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A provisioning template.
+
+    Attributes:
+        policy: What it attaches.
+        thing_parameter: The parameter that names the thing, with `prefix` before it.
+        prefix: Put before the parameter's value.
+        own_thing_only: The hook's rule for rotation: the caller must be attached to the thing it names.
+        exclusive: Whether it attaches certificates with `ThingPrincipalType: EXCLUSIVE_THING`.
+    """
+
+    policy: Policy
+    thing_parameter: str
+    prefix: str = ""
+    own_thing_only: bool = False
+    exclusive: bool = True
+
+
+class Provisioning:
+    """What answers requests for a certificate and for its registration.
+
+    Attributes:
+        lifetime: How long certificates live; None for AWS's own, to 2049.
+        policy_delay: How long the policy of a new certificate takes to spread.
+        templates: All templates, by name.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        *,
+        authority: Authority,
+        registry: Registry,
+        templates: dict[str, Template],
+        lifetime: timedelta | None,
+    ) -> None:
+        """Issue by an authority, into a registry."""
+        self._now = now
+        self._authority = authority
+        self._registry = registry
+        self.templates = templates
+        self.lifetime = lifetime
+        self.policy_delay = timedelta()
+
+    def create(self, body: dict[str, Any], fault: Fault | None) -> dict[str, Any]:
+        """Answer CreateCertificateFromCsr.
+
+        Raises:
+            RefusedError: The request is not acceptable.
+        """
+        pem = body.get("certificateSigningRequest")
+        try:
+            request = x509.load_pem_x509_csr(str(pem).encode())
+        except ValueError:
+            raise RefusedError(
+                BAD_REQUEST, "InvalidRequest", "The certificate signing request cannot be parsed"
+            ) from None
+        if len(str(pem)) > MAX_CSR or not request.is_signature_valid:
+            raise RefusedError(BAD_REQUEST, "InvalidRequest", "The certificate signing request is not acceptable")
+        entry = self._issue(request, fault)
+        entry.token = secrets.token_urlsafe(48)
+        reply = {
+            "certificateId": entry.certificate_id,
+            "certificatePem": entry.pem,
+            "certificateOwnershipToken": entry.token,
+        }
+        if fault and fault.effect is Effect.NO_TOKEN:
+            del reply["certificateOwnershipToken"]
+        if fault and fault.effect is Effect.EXTRA_FIELDS:
+            reply |= {"futureField": {"nested": [1, 2.5, None]}, "": "x"}  # type: ignore[dict-item]
+        return reply
+
+    def _issue(self, request: x509.CertificateSigningRequest, fault: Fault | None) -> Entry:
+        effect = fault.effect if fault else None
+        now = self._now().replace(microsecond=0)
+        not_before, not_after = now - timedelta(minutes=2), AWS_NOT_AFTER
+        if self.lifetime is not None:
+            not_before, not_after = now, now + self.lifetime
+        if effect is Effect.EXPIRED:
+            not_before, not_after = now - timedelta(days=30), now - timedelta(days=1)
+        if effect is Effect.NOT_YET_VALID:
+            not_before = now + timedelta(days=1)
+            not_after = max(not_after, not_before + timedelta(days=1))
+        public_key = request.public_key()
+        if effect is Effect.WRONG_KEY:
+            public_key = ec.generate_private_key(ec.SECP256R1()).public_key()
+        certificate = self._authority.issue_client(request.subject, public_key, not_before, not_after)
+        return self._registry.add(certificate, Status.PENDING_ACTIVATION)
+
+    def register(self, caller: Entry, template_name: str, body: dict[str, Any], fault: Fault | None) -> dict[str, Any]:
+        """Answer RegisterThing.
+
+        Raises:
+            RefusedError: The template, the token, a parameter or the hook does not allow it.
+        """
+        template = self.templates.get(template_name)
+        if template is None:
+            raise RefusedError(NOT_FOUND, "ResourceNotFound", f"Template {template_name} does not exist")
+        token = body.get("certificateOwnershipToken")
+        if not token:
+            raise RefusedError(
+                BAD_REQUEST, "InvalidCertificateOwnershipToken", "Certificate ownership token cannot be empty"
+            )
+        entry = next((item for item in self._registry.values() if item.token == token), None)
+        if entry is None:
+            raise RefusedError(
+                BAD_REQUEST, "InvalidCertificateOwnershipToken", "Certificate ownership token is not valid"
+            )
+        parameters = body.get("parameters")
+        value = parameters.get(template.thing_parameter) if isinstance(parameters, dict) else None
+        if not isinstance(value, str) or not value:
+            raise RefusedError(BAD_REQUEST, "InvalidParameter", f"Parameter {template.thing_parameter} is missing")
+        thing_name = template.prefix + value
+        if template.own_thing_only and caller.thing_name != thing_name:
+            raise RefusedError(FORBIDDEN, "ACCESS_DENIED", "Pre-provisioning hook denied the request")
+        return self._activate(entry, template, thing_name, fault)
+
+    def _activate(self, entry: Entry, template: Template, thing_name: str, fault: Fault | None) -> dict[str, Any]:
+        effect = fault.effect if fault else None
+        entry.thing_name, entry.exclusive = thing_name, template.exclusive
+        if entry.policy is None:
+            entry.policy, entry.policy_from = template.policy, self._now() + self.policy_delay
+        if entry.status is Status.PENDING_ACTIVATION:
+            entry.status = Status.INACTIVE if effect is Effect.NEVER_ACTIVE else Status.ACTIVE
+        if effect is Effect.REVOKE:
+            entry.revoke_at_connection = 2
+        shown = "someone-else" if effect is Effect.WRONG_THING else thing_name
+        return {"deviceConfiguration": {}, "thingName": shown}
