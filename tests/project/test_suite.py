@@ -38,6 +38,7 @@ def test_nothing_is_inherited_from_what_starts_it() -> None:
     started = 'trap "" INT HUP QUIT TERM USR1 USR2; umask 0; ulimit -Sn 256; exec "$@"'
     odd = {"LANG": "de_DE", "LC_ALL": "tr_TR", "TZ": "Asia/Kathmandu", "COLUMNS": "20", "https_proxy": "http://x:1"}
     odd |= {"NOTIFY_SOCKET": "@x", "LISTEN_FDS": "1", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(TESTS)}
+    odd |= {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         ["/bin/sh", "-c", started, "sh", sys.executable, "-c", LOOK], env=odd, capture_output=True, check=True
     )
@@ -48,7 +49,8 @@ def test_nothing_is_inherited_from_what_starts_it() -> None:
     assert {name: environment[name] for name in ("LANG", "TZ", "COLUMNS")} == {
         "LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": "80",
     }  # fmt: skip
-    assert {"LC_ALL", "https_proxy", "NOTIFY_SOCKET", "LISTEN_FDS"} & set(environment) == set()
+    dropped = {"LC_ALL", "https_proxy", "NOTIFY_SOCKET", "LISTEN_FDS", "PYTHONDONTWRITEBYTECODE"}
+    assert dropped & set(environment) == set()
     assert environment["PATH"] == "/usr/bin:/bin:/usr/sbin:/sbin"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
 from typing import NoReturn
 
@@ -24,6 +25,7 @@ _DROPPED = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "PAGER", "LINES", "LANGUAGE"),
     *("PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONDEVMODE", "SSLKEYLOGFILE"),
+    *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),  # each command would compile the whole agent again
     *("SOURCE_DATE_EPOCH", "IOT_CERT_TRACEBACK"),
 )
 _SET = {"LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": "80"}
@@ -42,6 +44,7 @@ def settle() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if most == resource.RLIM_INFINITY else min(FILES, most), most))
     for name in [name for name in os.environ if name in _DROPPED or name.startswith("LC_")]:
         del os.environ[name]
+    sys.dont_write_bytecode = False
     os.environ |= _SET
     time.tzset()
     folders = os.environ.get("PATH", os.defpath).split(":")
