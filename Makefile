@@ -7,10 +7,12 @@ demo: prepare
 
 # What CI calls. Very many cases of a kind (kills, mutants, walks) are sampled, the same ones each time:
 # CAMPAIGN=sample:3 takes other ones, CAMPAIGN=case:1234 with a test's name is what a failure asks for.
+# More processes than cores, since what boots a machine or runs a daemon waits for most of its time.
 CAMPAIGN = sample
+PROCESSES = $(shell n=$$(nproc); echo $$((n > 6 ? n : 6)))
 test: check
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) \
-		.venv/bin/pytest -q -n 4 --dist worksteal --campaign=$(CAMPAIGN)
+		.venv/bin/pytest -q -n $(PROCESSES) --dist worksteal --campaign=$(CAMPAIGN)
 
 # The same with every case of each campaign, for a night or a release: four to five times the work.
 test-all: CAMPAIGN = whole

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from support import campaigns, surroundings
+from support import campaigns, order, surroundings
 from support.crashkit import points
 
 surroundings.settle()  # here, before anything is started, the other processes of a run included
@@ -37,6 +37,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> str:
     """Tell it, since a run of another part may end otherwise."""
     return f"campaigns: {campaigns.chosen()}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have a run of several processes begin with the tests that take long."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        items[:] = order.dealt(items, processes, lambda item: item.nodeid)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

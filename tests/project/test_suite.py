@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns, surroundings
+from support import campaigns, order, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -207,3 +207,33 @@ def test_a_case_that_fails_says_how_it_is_repeated(choose: Callable[[str], campa
     assert caught.value.__notes__ == [f"To repeat it: {command}"]
     assert campaigns.told(2, "It broke.") == f"It broke.\n    to repeat it: {command}"
     assert campaigns.told(2, "") == ""
+
+
+# -- the order ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 6, 50])
+def test_each_process_begins_with_its_share_of_the_long_ones(processes: int) -> None:
+    """Nothing is left out, and what xdist gives to a process has its share of long ones, the longest first."""
+    long = [f"{order.LONG[0]}test_boot.py::{number}" for number in range(7)]
+    longer = [f"{order.LONG[-1]}::{number}" for number in range(5)]
+    quick = [f"tests/unit/test_x.py::{number}" for number in range(100)]
+
+    taken = order.dealt([*quick[:50], *longer, *quick[50:], *long], processes, str)
+
+    assert sorted(taken) == sorted([*long, *longer, *quick])
+    assert [name for name in taken if name in quick] == quick
+    parts: list[list[str]] = []
+    left = taken
+    for others in reversed(range(processes)):
+        size = len(left) // (others + 1)
+        parts, left = [*parts, left[:size]], left[size:]
+    for part in parts[: len(long)]:
+        assert part[0] in long
+    ranks = [[order.rank(name) for name in part] for part in parts]
+    assert all(part == sorted(part) for part in ranks)
+
+
+def test_each_long_one_exists() -> None:
+    """A file that was renamed would be taken for a quick one."""
+    assert [name for name in order.LONG if not (TESTS.parent / name).exists()] == []

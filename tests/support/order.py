@@ -1,0 +1,59 @@
+"""In which order a run of several processes takes the tests: those first that take long.
+
+xdist gives each process a part of the list, in one piece, and one that has nothing left the end of another's part
+(``--dist worksteal``). So tests that take long stand at the beginning of each part, dealt like cards, and the quick
+ones after them: otherwise one process has all that boot a machine, and works on when the others have ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+# Folders, and files where their folder is not of one kind; the longest first. They wait, boot, or kill by the hundred.
+LONG = (
+    "tests/system/",
+    "tests/integration/test_hostile_cloud.py",
+    "tests/integration/test_shared_id.py",
+    "tests/integration/test_daemon_faults.py",
+    "tests/integration/test_fleet.py",
+    "tests/crash/",
+    "tests/integration/test_daemon.py",
+    "tests/integration/test_import.py",
+    "tests/integration/test_retirement.py",
+    "tests/integration/test_gateway.py",
+    "tests/integration/test_trust.py",
+    "tests/integration/test_surroundings.py",
+    "tests/walks/",
+    "tests/scenarios/test_random_walks.py",
+    "tests/fuzz/test_trust_stores.py",
+)
+
+
+def rank(name: str) -> int:
+    """Return the place of a test among those that take long, or the number of places for a quick one."""
+    return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
+
+
+def dealt(items: Sequence[T], processes: int, name: Callable[[T], str]) -> list[T]:
+    """Return the items in the order in which so many processes end soonest.
+
+    Args:
+        items: What is to be done, in the order of the files.
+        processes: How many share it.
+        name: Returns an item's file or more, from the project's folder on.
+    """
+    long = sorted((item for item in items if rank(name(item)) < len(LONG)), key=lambda item: rank(name(item)))
+    quick = [item for item in items if rank(name(item)) == len(LONG)]
+    order: list[T] = []
+    for process in range(processes):
+        hand = long[process::processes]
+        part = (len(items) - len(order)) // (processes - process)  # what xdist gives to this one
+        rest = max(0, part - len(hand))
+        order += hand + quick[:rest]
+        quick = quick[rest:]
+    return order + quick
