@@ -22,14 +22,18 @@ def run(arguments: argparse.Namespace, output: Output) -> Exit:
         AgentError: It cannot be started, or refuses the order.
     """
     try:
-        from agent.sandbox import console  # noqa: PLC0415 - its package is not on every gateway
+        from agent.sandbox import runner  # noqa: PLC0415 - it is not part of a gateway's package
     except ImportError as error:
+        if error.name == "agent.sandbox":
+            raise AgentError(
+                "The sandbox is not part of this package: run it from the project's source, on a developer's machine."
+            ) from error
         raise AgentError(
             f"The sandbox needs the Python package {error.name}, which is not installed.",
             hint="Install iot-cert-agent with the extra `sandbox`.",
         ) from error
     if arguments.order:
-        answer = console.send(arguments.dir, " ".join(arguments.order))
+        answer = runner.send(arguments.dir, " ".join(arguments.order))
         output.emit({"answer": answer}) if output.as_json else _print(output, answer)
         return Exit.DONE
     lifetime = timedelta(seconds=arguments.lifetime) if arguments.lifetime else None
@@ -37,7 +41,7 @@ def run(arguments: argparse.Namespace, output: Output) -> Exit:
     def started(service: LocalCloud) -> None:
         _introduce(service, arguments, output)
 
-    console.run(
+    runner.run(
         arguments.dir,
         name=(arguments.host, arguments.listen),
         lifetime=lifetime,

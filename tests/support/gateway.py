@@ -20,7 +20,8 @@ from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.operations.wiring import open_parts
 from agent.sandbox.cloud import Cloud
-from agent.sandbox.console import Console, write_configuration
+from agent.sandbox.console import Console
+from agent.sandbox.folder import write_configuration
 from agent.sandbox.service import LocalCloud
 from agent.store import reported
 from agent.store.store import Store

@@ -10,7 +10,8 @@ from cryptography import x509
 
 from agent.errors import AgentError
 from agent.sandbox.cloud import Cloud
-from agent.sandbox.console import Console, OrderError, write_configuration
+from agent.sandbox.console import Console, OrderError
+from agent.sandbox.folder import write_configuration
 from agent.sandbox.service import LocalCloud
 
 if TYPE_CHECKING:

@@ -1,0 +1,117 @@
+"""The folder of a sandbox: everything an agent needs, and what tells that a sandbox runs in it.
+
+::
+
+    DIR/config.yaml      ready for the agent
+    DIR/claim/           the claim certificate and key, as a factory would put them there
+    DIR/roots.pem        the anchor of the endpoint
+    DIR/roots/NAME.pem   each root that the endpoint may move to; the first one is called a
+    DIR/state/           where the agent will keep its generations
+    DIR/control.sock     takes orders, one a connection
+    DIR/cloud/           the broker's own files
+    DIR/sandbox.lock     locked while a sandbox runs
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from agent.errors import AgentError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agent.sandbox.service import LocalCloud
+
+SERIAL = "0042"
+FIRST_ROOT = "a"
+
+
+@contextmanager
+def occupied(directory: Path) -> Iterator[None]:
+    """Make the folder and have it to oneself; the kernel ends that with the process, however it ends.
+
+    Raises:
+        RefusedError: Another sandbox runs in it.
+        AgentError: It cannot be made.
+    """
+    try:
+        (directory / "cloud").mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (directory / "sandbox.lock").open("w")
+    except OSError as error:
+        raise AgentError(f"{directory} cannot be made: {error.strerror}.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(
+                f"Another sandbox runs in {directory}.",
+                hint=f"End it with `iot-cert sandbox --dir {directory} stop`, or choose another folder.",
+            ) from None
+        yield
+
+
+def write_configuration(directory: Path, service: LocalCloud, *, probation: int) -> Path:
+    """Write what an agent needs into `directory` and return the configuration's path.
+
+    Raises:
+        AgentError: It cannot be written.
+    """
+    claim = directory / "claim"
+    path = directory / "config.yaml"
+    try:
+        claim.mkdir(mode=0o700, exist_ok=True)
+        _write(claim / "certificate.pem", service.cloud.claim.certificate_pem)
+        _write(claim / "key.pem", service.cloud.claim.key_pem)
+        _write(directory / "roots.pem", service.root_pem)
+        write_root(directory, FIRST_ROOT, service.root_pem)
+        _write(path, _configuration(directory, service, probation).encode())
+    except OSError as error:
+        raise AgentError(f"{directory} cannot be written: {error.strerror}.") from error
+    return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - with a mode
+        file.write(data)
+
+
+def write_root(directory: Path, name: str, pem: bytes) -> Path:
+    """Write a root to its place and return the path.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = directory / "roots" / f"{name}.pem"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    _write(path, pem)
+    return path
+
+
+def _configuration(directory: Path, service: LocalCloud, probation: int) -> str:
+    return f"""\
+# Written by `iot-cert sandbox` for an agent on this machine; the next start writes it again.
+endpoint: {service.host}
+port: {service.port}          # with ALPN, as on AWS's port 443: port {service.alpn_port} and `alpn: true`
+state_dir: {directory}/state
+runtime_dir: {directory}/run
+trust:
+  anchors: {directory}/roots.pem
+vouched_clock: true           # agent and cloud share this machine's clock
+timeouts: {{connect: 20s, request: 5s}}
+enrollment:
+  method: fleet-provisioning
+  template: gateway
+  parameters: {{SerialNumber: "{SERIAL}"}}
+  claim: {{certificate: {directory}/claim/certificate.pem, key: {directory}/claim/key.pem}}
+rotation:
+  template: gateway-rotation
+  probation: {probation}s
+  refusal_patience: 3s        # on AWS a minute; here nothing needs time to spread
+  daily_limit: 100
+"""
