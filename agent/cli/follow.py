@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
 from agent.core.text import duration
 from agent.ports import Progress
 
@@ -53,7 +54,7 @@ def worth_waiting(
 
 
 def _default_patience(kind: str | None, code: str | None) -> timedelta:
-    if code == LOCKED_OUT:
+    if code == Code.LOCKED_OUT:
         return LOCKED_OUT_PATIENCE
     return SPREADING_PATIENCE if kind in _SPREADING else DEFAULT_PATIENCE
 

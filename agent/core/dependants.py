@@ -11,6 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.jsonio import decode, encode
 from agent.core.values import Id  # noqa: TC001 - the decoder reads the types of `Report`
@@ -286,4 +287,4 @@ def with_names(failure: Failure, names: Iterable[str]) -> Failure:
 def trouble(message: str, remedy: str = "", *, decisive: bool = False) -> Failure:
     """Return the failure of a dependant, or of whoever serves them."""
     remedy = remedy or "It is tried again; `journalctl -u iot-cert-agent-deploy` has what it said."
-    return Failure(kind=FailureClass.DEPENDANT, code="dependant", message=message, remedy=remedy, decisive=decisive)
+    return Failure(kind=FailureClass.DEPENDANT, code=Code.DEPENDANT, message=message, remedy=remedy, decisive=decisive)

@@ -6,7 +6,8 @@ import errno
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
 from agent.errors import AgentError, BundleError, CloudError, ConfigError, RefusedError, StoreBusyError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def of_outcome(record: ChangeRecord, wait: Wait | None, *, has_set: bool) -> Exi
         wait: What it waits for, or None when it has ended.
         has_set: Whether the gateway has a usable set now.
     """
-    if wait is not None and wait.failure is not None and wait.failure.code == LOCKED_OUT:
+    if wait is not None and wait.failure is not None and wait.failure.code == Code.LOCKED_OUT:
         return Exit.CRITICAL
     if wait is not None:
         return _of_wait(wait.code, wait.failure.kind if wait.failure else None)

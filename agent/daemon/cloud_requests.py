@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.aws.replies import check_accepted
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.core.jsonio import PlainError
 from agent.core.report.journal_events import Event
 from agent.errors import CloudError
@@ -33,7 +34,7 @@ def again_after(chance: float) -> float:
 
 def is_missing(failure: Failure) -> bool:
     """Whether what was asked for does not exist: an answer, and no trouble."""
-    return failure.code == "missing"
+    return failure.code == Code.NOT_FOUND
 
 
 class CloudRequests:

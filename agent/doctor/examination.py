@@ -20,7 +20,8 @@ from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.change.reserve import LACKING, REMEDY, Standing
 from agent.core.exit_codes import Exit
-from agent.core.failure.failure import TIME_CODES, FailureClass
+from agent.core.failure.codes import Code, traits
+from agent.core.failure.failure import FailureClass
 from agent.core.report import checks
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
 from agent.core.text import clock_time, common_name, duration
@@ -275,7 +276,7 @@ class Doctor:
             return None, None
         server = self._meet(config)
         self._note(checks.of_tls(server))
-        out_of_date = server.refusal is not None and server.refusal.code in TIME_CODES
+        out_of_date = server.refusal is not None and traits(server.refusal.code).blames_the_clock
         doubtful = out_of_date or self._clock.state is not ClockState.SYNCHRONISED
         return server, probes.date_of(config.target) if doubtful and server.chain else None
 
@@ -467,7 +468,7 @@ def _names(chain: tuple[bytes, ...]) -> tuple[str, ...]:
 def _versions(config: Config, look: probes.Look, refusal: Failure | None) -> Iterator[str]:
     """Return the TLS versions that the server takes, as far as that tells anything."""
     if not look.version:
-        if refusal is None or refusal.code != "tls-version":
+        if refusal is None or refusal.code != Code.TLS_VERSION:
             return
         for version in _OLD_VERSIONS:
             if probes.look(config.target, version, version).version:

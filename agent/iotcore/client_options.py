@@ -21,6 +21,7 @@ from awscrt import exceptions, http, io, mqtt5, mqtt_request_response
 
 from agent.core.aws.endpoints import ALPN_MQTT, Endpoint
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.errors import CloudError
 
@@ -171,7 +172,7 @@ def request_failure(operation: str, error: BaseException, *, lost: bool) -> Fail
 def _unusable(name: str, error: BaseException) -> Failure:
     return Failure(
         kind=FailureClass.CREDENTIAL,
-        code="tls-context",
+        code=Code.TLS_CONTEXT,
         message=f"The TLS library refuses key, certificate or anchors of {name} ({_code(error)}).",
         remedy="The set cannot work as it is, whatever the network does.",
         decisive=True,

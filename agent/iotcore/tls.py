@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.aws.endpoints import ALPN_MQTT
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.errors import CloudError
 from agent.system import clock
 
@@ -228,15 +229,15 @@ def certificates_of(tls: ssl.SSLObject, method: str) -> list[bytes]:
 def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:
     match error.verify_code:
         case code if code == _EXPIRED:
-            return failures.server_certificate(host, "server-certificate-expired", "its certificate has expired")
+            return failures.server_certificate(host, Code.SERVER_EXPIRED, "its certificate has expired")
         case code if code == _NOT_YET_VALID:
             why = "its certificate is not valid yet"
-            return failures.server_certificate(host, "server-certificate-not-yet-valid", why)
+            return failures.server_certificate(host, Code.SERVER_NOT_YET_VALID, why)
         case code if code in _WRONG_HOST:
-            return failures.server_certificate(host, "wrong-host", "its certificate is for another name")
+            return failures.server_certificate(host, Code.WRONG_HOST, "its certificate is for another name")
         case _:
             why = f"no anchor of this set signs its certificate ({error.verify_message})"
-            return failures.server_certificate(host, "unknown-root", why)
+            return failures.server_certificate(host, Code.UNKNOWN_ROOT, why)
 
 
 def _after_alert(tls: ssl.SSLObject, endpoint: Endpoint, error: ssl.SSLError) -> Handshake:
@@ -249,4 +250,4 @@ def _after_alert(tls: ssl.SSLObject, endpoint: Endpoint, error: ssl.SSLError) ->
 
 def no_anchors(host: str, why: str) -> Failure:
     """Return the failure of a handshake that cannot be verified for lack of anchors."""
-    return failures.server_certificate(host, "no-anchors", f"there are no anchors to verify it with ({why})")
+    return failures.server_certificate(host, Code.NO_ANCHORS, f"there are no anchors to verify it with ({why})")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.change.lifecycle import RECORD_DAMAGED, Phase
+from agent.core.change.lifecycle import Phase
+from agent.core.failure.codes import Code
 from agent.core.worker_protocol import Do, Order, encode_order
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Fault, Operation
@@ -126,6 +127,6 @@ def test_the_certificate_of_a_change_whose_record_was_lost_is_retired(rotated: G
     assert orphan in shown
     assert status_of(rotated, orphan) is Status.INACTIVE
     failures = [record.failure for record in rotated.history() if record.failure]
-    assert [failure.code for failure in failures] == [RECORD_DAMAGED]
+    assert [failure.code for failure in failures] == [Code.RECORD_DAMAGED]
     assert rotated.generations() == (2, 1)
     rotated.run("rotate", expect=0)

@@ -10,6 +10,7 @@ import pytest
 from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.timekeeping import read
 from agent.core.trust.updates import outcome_of
@@ -451,13 +452,13 @@ def test_an_expired_server_is_judged_under_a_synchronised_clock_alone(gateway: R
     """A wrong clock makes any server look expired, so no anchors are exchanged for it."""
     move_on(gateway)
     gateway.move_endpoint(gateway.root)
-    gateway.endpoint.server_trouble = failures.server_certificate("sandbox", "server-certificate-expired", "it ended")
+    gateway.endpoint.server_trouble = failures.server_certificate("sandbox", Code.SERVER_EXPIRED, "it ended")
     gateway.clock.is_synchronised = False
     since = len(gateway.endpoint.connections)
     climb = gateway.engine.find_footing()
 
     assert (climb.use, climb.try_next) == (None, None)
-    assert failed(gateway, since) == [("generation 4", "server-certificate-expired")]
+    assert failed(gateway, since) == [("generation 4", Code.SERVER_EXPIRED)]
 
 
 def test_a_trust_change_that_waits_does_not_keep_the_ladder_away_for_ever(gateway: Rig) -> None:

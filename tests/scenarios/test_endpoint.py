@@ -9,6 +9,7 @@ import pytest
 
 from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind
 from agent.sandbox.faults import Effect, Operation
@@ -26,12 +27,12 @@ DOWN = {
     "a firewall": failures.tls_interrupted(HOST, "connection reset"),
 }
 UNTRUSTED = {
-    "another's certificate": failures.server_certificate(HOST, "wrong-host", "its certificate is for example.com"),
-    "an unknown root": failures.server_certificate(HOST, "unknown-root", "no anchor of the set signs its chain"),
+    "another's certificate": failures.server_certificate(HOST, Code.WRONG_HOST, "its certificate is for example.com"),
+    "an unknown root": failures.server_certificate(HOST, Code.UNKNOWN_ROOT, "no anchor of the set signs its chain"),
     "an old TLS version": failures.tls_version(HOST, "protocol version"),
 }
-EXPIRED = failures.server_certificate(HOST, "server-certificate-expired", "its certificate ended yesterday")
-NOT_YET = failures.server_certificate(HOST, "server-certificate-not-yet-valid", "its certificate begins tomorrow")
+EXPIRED = failures.server_certificate(HOST, Code.SERVER_EXPIRED, "its certificate ended yesterday")
+NOT_YET = failures.server_certificate(HOST, Code.SERVER_NOT_YET_VALID, "its certificate begins tomorrow")
 PHASES = [
     Phase.PLANNED,
     Phase.KEY_READY,

@@ -9,7 +9,8 @@ import pytest
 
 from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
-from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import DamagedError, RefusedError
 from agent.sandbox.cloud import Status
@@ -209,7 +210,7 @@ def test_when_old_and_new_meet_the_same_nothing_is_concluded(gateway: Rig, phase
     assert failure.kind is FailureClass.NETWORK
     assert not failure.decisive
     locked_out = effect is Effect.HANG_UP  # the server was verified and turned each of them away
-    assert (failure.code == LOCKED_OUT) == locked_out
+    assert (failure.code == Code.LOCKED_OUT) == locked_out
     said = "the same, so no set of this gateway" if locked_out else "the same, so nothing speaks against this set."
     assert said in failure.message
     met = {item.outcome for item in gateway.connections_of("generation 2")[-5:]}

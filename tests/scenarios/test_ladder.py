@@ -10,6 +10,7 @@ import pytest
 from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
@@ -147,9 +148,9 @@ def test_without_a_network_nobody_moves_down_the_ladder(gateway: Rig, trouble: F
 @pytest.mark.parametrize(
     "trouble",
     [
-        failures.server_certificate("sandbox", "wrong-host", "its certificate is for example.com"),
-        failures.server_certificate("sandbox", "unknown-root", "no anchor of the set signs its chain"),
-        failures.server_certificate("sandbox", "server-certificate-expired", "it ended yesterday"),
+        failures.server_certificate("sandbox", Code.WRONG_HOST, "its certificate is for example.com"),
+        failures.server_certificate("sandbox", Code.UNKNOWN_ROOT, "no anchor of the set signs its chain"),
+        failures.server_certificate("sandbox", Code.SERVER_EXPIRED, "it ended yesterday"),
     ],
     ids=lambda failure: failure.code,
 )

@@ -11,7 +11,7 @@ from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.change.verbs import Verb
 from agent.core.failure import failures
-from agent.core.failure.failure import LOCKED_OUT
+from agent.core.failure.codes import Code
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from agent.sandbox.cloud import Status
@@ -268,7 +268,7 @@ def test_when_everything_is_refused_it_is_said_with_what_helps(gateway: Rig) -> 
     assert done.locked_out is not None
     assert done.outcome is not None
     assert done.outcome.record.failure is not None
-    assert done.outcome.record.failure.code == LOCKED_OUT
+    assert done.outcome.record.failure.code == Code.LOCKED_OUT
     assert "iot-cert import" in done.outcome.record.failure.remedy
 
 

@@ -11,6 +11,7 @@ from hypothesis import settings
 from agent.core.change import decide, lifecycle
 from agent.core.change.lifecycle import ChangeRecord, Event, Issued, Phase
 from agent.core.change.reserve import Standing
+from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.report.known import Asked, Connection, ConnectionState, Known, Live
 from agent.core.report.seen import Seen, SetInUse
@@ -60,6 +61,11 @@ def failure(
     """Return a failure; a bad network unless told otherwise."""
     base = Failure(kind=kind, code=code, message="It did not work.", remedy="Look into it.", decisive=decisive)
     return replace(base, **changes)
+
+
+def codes(trait: str) -> frozenset[Code]:
+    """Return the codes of failures from which something follows; see `agent.core.failure.codes.Traits`."""
+    return frozenset(code for code in Code if getattr(traits(code), trait))
 
 
 def issued(at: datetime = NOW) -> Issued:

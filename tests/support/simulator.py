@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core.aws.replies import ASK, CREATE, REGISTER, RETIRE, check_accepted, refuse, text
 from agent.core.change.acceptance import MAX_CERTIFICATE_PEM, MAX_THING_NAME, MAX_TOKEN
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.errors import CloudError
 from agent.ports import CreatedCertificate
 from agent.sandbox.answers import token_of
@@ -119,7 +120,9 @@ class SimulatedEndpoint:
         if self.down is not None:
             return self.down, None
         if all(anchor.sha256 != self.root_sha256 for anchor in candidate.trust.anchors):
-            return failures.server_certificate(self.host, "unknown-root", "no anchor of the set signs its chain"), None
+            return failures.server_certificate(
+                self.host, Code.UNKNOWN_ROOT, "no anchor of the set signs its chain"
+            ), None
         if self.server_trouble is not None:
             return self.server_trouble, None
         entry = self.cloud.authenticate(candidate.credential.leaf.sha256)

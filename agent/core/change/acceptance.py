@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.timekeeping import TOLERANCE
 
@@ -82,7 +83,7 @@ def accept(issuance: Issuance, clock: Reading) -> tuple[Failure | None, tuple[st
 def _failure(complaint: str) -> Failure:
     return Failure(
         kind=FailureClass.PROTOCOL,
-        code="certificate-unacceptable",
+        code=Code.UNACCEPTABLE,
         message=f"The certificate that came back is not acceptable: {complaint}.",
         remedy="It was not used; another is asked for over a new connection.",
     )

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from agent.core.change.lifecycle import MAX_REQUESTS, RECORD_DAMAGED, ChangeRecord, Issued, Phase
+from agent.core.change.lifecycle import MAX_REQUESTS, ChangeRecord, Issued, Phase
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.values import Kind, Origin
 
@@ -126,7 +127,7 @@ def known(history: Iterable[ChangeRecord], digest: str, change: str) -> ChangeRe
 
 def is_salvaged(record: ChangeRecord) -> bool:
     """Whether this is the end of a change whose record was damaged."""
-    return record.failure is not None and record.failure.code == RECORD_DAMAGED
+    return record.failure is not None and record.failure.code == Code.RECORD_DAMAGED
 
 
 def told(record: ChangeRecord) -> str:
@@ -190,4 +191,4 @@ def _failure(digest: str, certificate_id: str, prepared: Prepared | None) -> Fai
     if certificate_id:
         told += f" The certificate {certificate_id} that it had got is left behind."
     remedy = "The damaged record lies in the state directory, as change.json.damaged; `dmesg` may say why."
-    return Failure(kind=FailureClass.STORE, code=RECORD_DAMAGED, message=told, remedy=remedy)
+    return Failure(kind=FailureClass.STORE, code=Code.RECORD_DAMAGED, message=told, remedy=remedy)

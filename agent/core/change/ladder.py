@@ -26,9 +26,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.core.failure.failure import AMBIGUOUS, LOCKED_OUT_REMEDY, TURNED_AWAY, Failure, FailureClass
-
-MISSING = "missing"  # the code of a rung on which there is nothing to try
+from agent.core.failure.codes import Code, traits
+from agent.core.failure.failure import LOCKED_OUT_REMEDY, Failure, FailureClass
 
 
 class Rung(StrEnum):
@@ -42,9 +41,6 @@ class Rung(StrEnum):
     SALVAGED = "salvaged"
     TECHNICIAN = "technician"
 
-
-# What other anchors may mend: a chain that ends in none of ours, or in one that has expired.
-OTHER_ANCHORS_MAY_VERIFY = frozenset({"unknown-root", "server-certificate-expired"})
 
 # Rungs that keep the certificate.
 OTHER_ANCHORS = (Rung.PREVIOUS_ANCHORS, Rung.BAKED_ANCHORS)
@@ -65,7 +61,7 @@ class Attempt:
 
 def missing(rung: Rung, why: str) -> Attempt:
     """Return the attempt at a rung on which there is nothing to try."""
-    failure = Failure(kind=FailureClass.CREDENTIAL, code=MISSING, message=why, decisive=True)
+    failure = Failure(kind=FailureClass.CREDENTIAL, code=Code.NO_SET, message=why, decisive=True)
     return Attempt(rung=rung, failure=failure)
 
 
@@ -107,7 +103,7 @@ def _name(rung: Rung) -> str:
 
 def _reason(attempts: tuple[Attempt, ...]) -> str:
     """Return what was met last; that something is missing is no reason."""
-    met = [attempt.failure for attempt in attempts if attempt.failure and attempt.failure.code != MISSING]
+    met = [attempt.failure for attempt in attempts if attempt.failure and attempt.failure.code != Code.NO_SET]
     return met[-1].message if met else "there is no set on this gateway"
 
 
@@ -118,7 +114,7 @@ def _following(attempts: tuple[Attempt, ...]) -> Rung | None:
     untrusted = (
         failure is not None
         and failure.kind is FailureClass.SERVER_TRUST  # under a wrong clock any server looks expired
-        and failure.code in OTHER_ANCHORS_MAY_VERIFY
+        and traits(failure.code).other_anchors
     )
     match last.rung:
         case Rung.CURRENT:
@@ -136,12 +132,12 @@ def _following(attempts: tuple[Attempt, ...]) -> Rung | None:
 
 
 def _is_missing(attempt: Attempt) -> bool:
-    return attempt.failure is not None and attempt.failure.code == MISSING
+    return attempt.failure is not None and attempt.failure.code == Code.NO_SET
 
 
 def _may_be_the_certificate(failure: Failure) -> bool:
     return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY} or (
-        failure.kind is FailureClass.NETWORK and failure.code in AMBIGUOUS
+        failure.kind is FailureClass.NETWORK and traits(failure.code).ambiguous
     )
 
 
@@ -167,7 +163,7 @@ def _top(attempts: tuple[Attempt, ...]) -> Climb:
 
 
 def _turned_away(failure: Failure) -> bool:
-    return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY} or failure.code in TURNED_AWAY
+    return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY} or traits(failure.code).turned_away
 
 
 def _without_stop(attempt: Attempt) -> str:

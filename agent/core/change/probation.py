@@ -24,6 +24,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.text import duration
 from agent.core.values import Kind
@@ -73,7 +74,7 @@ def unconfirmed(record: ChangeRecord) -> Failure:
     within = (record.confirm_until or record.entered_at) - record.entered_at
     return Failure(
         kind=FailureClass.DEPENDANT,
-        code="not-confirmed",
+        code=Code.NOT_CONFIRMED,
         message=f"Generation {record.generation} was not confirmed within {duration(within)}.",
         remedy="Look into the application that was to confirm it; `iot-cert rotate` begins again.",
         decisive=True,

@@ -19,7 +19,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
-from agent.core.failure.failure import LOCKED_OUT, FailureClass, needs_control
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass, needs_control
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 # For how long an end that was not told answers the same order. After that a person means another one.
 UNTOLD = timedelta(hours=1)
-
-GIVEN_UP = "given-up"  # the code of a change that a person ended
 
 
 class Verb(StrEnum):
@@ -202,7 +201,7 @@ def _untold_return(situation: Situation) -> ChangeRecord | None:
 
 def _was_given_up(record: ChangeRecord) -> bool:
     failure = record.failure
-    return failure is not None and failure.kind is FailureClass.OPERATOR and failure.code == GIVEN_UP
+    return failure is not None and failure.kind is FailureClass.OPERATOR and failure.code == Code.GIVEN_UP
 
 
 def _give_up(situation: Situation) -> Meaning:
@@ -224,4 +223,4 @@ def gives_way(record: ChangeRecord, *, in_use: bool) -> bool:
     if not (in_use or record.phase.activated):
         return True
     failure = record.failure  # a network that is down says nothing against the set, nor does a dependant
-    return failure is not None and (needs_control(failure) or failure.code == LOCKED_OUT)
+    return failure is not None and (needs_control(failure) or failure.code == Code.LOCKED_OUT)

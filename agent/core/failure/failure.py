@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
+from agent.core.failure.codes import Code, traits
 from agent.core.timekeeping import ClockState
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Failure:
 
     Attributes:
         kind: The class.
-        code: A short stable name for machines, for example ``hung-up`` or ``token-invalid``.
+        code: A `Code`, or that of another version, which was read from a record.
         message: One sentence: what happened.
         remedy: One sentence: what to do, or what the agent does by itself.
         decisive: Whether it may reject or roll back a generation.
@@ -70,14 +71,8 @@ class Failure:
 # The classes of what a broker says about the set itself, as opposed to the path, the clock or other programs.
 OF_THE_SET = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
 
-# Codes that a refused credential and a broken path share; a control must decide.
-AMBIGUOUS = frozenset({"hung-up", "tls-alert", "connack-timeout", "session-lost", "not-sent"})
-
-# Codes of a server that was reached and verified, and then turned the set away.
-TURNED_AWAY = frozenset({"hung-up", "tls-alert"})
-
-# The code of a failure that every set on this gateway meets: a person must act, or the broker itself is in trouble.
-LOCKED_OUT = "locked-out"
+LOCKED_OUT = Code.LOCKED_OUT
+TURNED_AWAY = frozenset(code for code in Code if traits(code).turned_away)
 LOCKED_OUT_REMEDY = (
     "The agent goes on trying by itself. To help it, activate a certificate of this gateway again in AWS IoT Core, put "
     "a claim certificate that is accepted in place, or bring a set with `iot-cert import --from DIR`."
@@ -109,7 +104,7 @@ class Control:
 def needs_control(failure: Failure) -> bool:
     """Whether a control connection could change the verdict on a candidate's failure."""
     return failure.kind in {FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.SERVER_TRUST} or (
-        failure.kind is FailureClass.NETWORK and failure.code in AMBIGUOUS
+        failure.kind is FailureClass.NETWORK and traits(failure.code).ambiguous
     )
 
 
@@ -122,7 +117,7 @@ def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
 
     Returns:
         The failure with its final class. It is decisive only when a control was accepted. When every set on the gateway
-        is turned away by a verified server, its code is `LOCKED_OUT`.
+        is turned away by a verified server, its code is `Code.LOCKED_OUT`.
     """
     if not needs_control(failure) or failure.decisive:  # some need no witness: key and certificate that do not match
         return failure
@@ -153,7 +148,7 @@ def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
 def _turned_away(failure: Failure | None) -> bool:
     if failure is None:
         return False
-    return failure.kind is not FailureClass.POLICY and failure.code in TURNED_AWAY
+    return failure.kind is not FailureClass.POLICY and traits(failure.code).turned_away
 
 
 def _locked_out(failure: Failure, controls: Sequence[Control]) -> Failure:
@@ -167,7 +162,7 @@ def _locked_out(failure: Failure, controls: Sequence[Control]) -> Failure:
     return replace(
         failure,
         kind=FailureClass.NETWORK,
-        code=LOCKED_OUT,
+        code=Code.LOCKED_OUT,
         decisive=False,
         message=f"{failure.message} {tried}",
         remedy=LOCKED_OUT_REMEDY,
@@ -195,13 +190,9 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-# What a wrong clock makes of a sound certificate.
-TIME_CODES = frozenset({"server-certificate-expired", "server-certificate-not-yet-valid"})
-
-
 def in_the_light_of(clock: Reading, failure: Failure) -> Failure:
     """Blame the clock, not the certificate, when nobody vouches for the clock."""
-    if failure.code not in TIME_CODES or clock.state is ClockState.SYNCHRONISED:
+    if not traits(failure.code).blames_the_clock or clock.state is ClockState.SYNCHRONISED:
         return failure
     return replace(
         failure,

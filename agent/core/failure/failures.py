@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 
 TOO_MANY_REQUESTS = 429
@@ -21,7 +22,7 @@ def name_not_found(host: str) -> Failure:
     """DNS does not know the endpoint."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="dns",
+        code=Code.DNS,
         message=f"The name {host} cannot be resolved.",
         remedy="Check the gateway's DNS and the spelling of `endpoint`; the agent retries.",
     )
@@ -32,7 +33,7 @@ def unreachable(host: str, port: int, why: str) -> Failure:
     hint = " If 8883 is blocked here, set `port: 443`." if port == MQTT_PORT else ""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="unreachable",
+        code=Code.UNREACHABLE,
         message=f"{host} does not take connections on port {port} ({why}).",
         remedy=f"Check the uplink and the firewall; the agent retries.{hint}",
     )
@@ -45,20 +46,20 @@ def tls_interrupted(host: str, why: str) -> Failure:
     """The connection broke before the server had shown who it is."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="tls-interrupted",
+        code=Code.TLS_INTERRUPTED,
         message=f"The TLS handshake with {host} was cut off ({why}).",
         remedy="A firewall or proxy in between may be the cause; the agent retries.",
     )
 
 
-def server_certificate(host: str, code: str, why: str) -> Failure:
+def server_certificate(host: str, code: Code, why: str) -> Failure:
     """The server's certificate does not verify; `code` names the reason."""
     remedies = {
-        "unknown-root": "Check `iot-cert status` for the anchors in use; "
+        Code.UNKNOWN_ROOT: "Check `iot-cert status` for the anchors in use; "
         "an endpoint that is not the account's ATS endpoint, or a proxy that opens TLS, shows itself so.",
-        "wrong-host": "Check the spelling of `endpoint`.",
-        "server-certificate-expired": "Check the gateway's clock; if it is right, the endpoint's owner must act.",
-        "server-certificate-not-yet-valid": "Check the gateway's clock; if it is right, the endpoint's owner must act.",
+        Code.WRONG_HOST: "Check the spelling of `endpoint`.",
+        Code.SERVER_EXPIRED: "Check the gateway's clock; if it is right, the endpoint's owner must act.",
+        Code.SERVER_NOT_YET_VALID: "Check the gateway's clock; if it is right, the endpoint's owner must act.",
     }
     return Failure(
         kind=FailureClass.SERVER_TRUST,
@@ -72,7 +73,7 @@ def tls_version(host: str, why: str) -> Failure:
     """No TLS version or cipher in common."""
     return Failure(
         kind=FailureClass.SERVER_TRUST,
-        code="tls-version",
+        code=Code.TLS_VERSION,
         message=f"{host} and this gateway have no TLS version or cipher in common ({why}).",
         remedy="The agent speaks TLS 1.2 and 1.3; check the endpoint's security policy.",
     )
@@ -82,7 +83,7 @@ def certificate_alert(why: str) -> Failure:
     """The server refused the client certificate with a TLS alert, which a proxy may send as well."""
     return Failure(
         kind=FailureClass.CREDENTIAL,
-        code="tls-alert",
+        code=Code.TLS_ALERT,
         message=f"The TLS handshake ended with an alert after the server had been verified ({why}).",
         remedy="The certificate may be unknown, inactive or expired at the broker.",
     )
@@ -92,7 +93,7 @@ def hung_up() -> Failure:
     """The connection was closed before the broker answered."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="hung-up",
+        code=Code.HUNG_UP,
         message="The broker hung up without an answer.",
         remedy="AWS IoT Core does so when a certificate is inactive or unknown; a bad path does so too.",
     )
@@ -102,7 +103,7 @@ def silent() -> Failure:
     """The broker took the connection and never answered."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="connack-timeout",
+        code=Code.CONNACK_TIMEOUT,
         message="The broker did not answer the MQTT connect in time.",
         remedy="The agent retries.",
     )
@@ -112,7 +113,7 @@ def not_authorised(what: str) -> Failure:
     """The broker says that the policy does not allow it."""
     return Failure(
         kind=FailureClass.POLICY,
-        code="not-authorised",
+        code=Code.NOT_AUTHORISED,
         message=f"The broker does not authorise this certificate to {what}.",
         remedy="Check the IoT policy attached to the certificate; a new policy takes minutes to spread.",
     )
@@ -122,7 +123,7 @@ def connect_throttled(why: str) -> Failure:
     """The broker is too busy for this client."""
     return Failure(
         kind=FailureClass.THROTTLED,
-        code="throttled",
+        code=Code.THROTTLED,
         message=f"The broker has no room for this connection now ({why}).",
         remedy="The agent waits and retries.",
     )
@@ -132,7 +133,7 @@ def broker_unavailable(why: str) -> Failure:
     """The broker answers, but not now."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="cloud-unavailable",
+        code=Code.CLOUD_UNAVAILABLE,
         message=f"The broker cannot serve this connection now ({why}).",
         remedy="The agent retries.",
     )
@@ -142,7 +143,7 @@ def session_lost(why: str) -> Failure:
     """The session broke while a request was under way."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="session-lost",
+        code=Code.SESSION_LOST,
         message=f"The connection broke while an answer was awaited ({why}).",
         remedy="The agent asks again over a new connection.",
     )
@@ -154,7 +155,7 @@ def lost(reason: str) -> Failure:
         return hung_up()
     return Failure(
         kind=FailureClass.THROTTLED if reason in {"QUOTA_EXCEEDED", "SERVER_BUSY"} else FailureClass.NETWORK,
-        code="disconnected",
+        code=Code.DISCONNECTED,
         message=f"The broker ended the connection ({reason}).",
         remedy="The agent connects again.",
     )
@@ -164,7 +165,7 @@ def not_sent(why: str) -> Failure:
     """The session broke before the request had left."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="not-sent",
+        code=Code.NOT_SENT,
         message=f"The connection broke before the request had left ({why}).",
         remedy="The agent asks again over a new connection.",
     )
@@ -174,7 +175,7 @@ def taken_over(client_id: str, *, sent: bool = True) -> Failure:
     """Another client with the same id came while a request was under way, which says nothing against the set."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="taken-over" if sent else "taken-over-unsent",
+        code=Code.TAKEN_OVER if sent else Code.TAKEN_OVER_UNSENT,
         message=f"Another client connected as {client_id} and ended this connection.",
         remedy="Every client needs an id of its own: see `client_id` in the configuration; the agent retries.",
     )
@@ -184,7 +185,7 @@ def no_reply(operation: str) -> Failure:
     """A request was not answered in time, so nobody knows whether it was carried out."""
     return Failure(
         kind=FailureClass.NETWORK,
-        code="no-reply",
+        code=Code.NO_REPLY,
         message=f"{operation} was not answered in time.",
         remedy="A late answer would be taken for the next one's, so a new connection is used.",
     )
@@ -194,7 +195,7 @@ def garbled(operation: str, why: str) -> Failure:
     """The reply is not what the service's API says."""
     return Failure(
         kind=FailureClass.PROTOCOL,
-        code="garbled",
+        code=Code.GARBLED,
         message=f"The reply to {operation} cannot be read: {why}.",
         remedy="It was not used; the agent asks again over a new connection.",
     )
@@ -206,28 +207,28 @@ def refused(operation: str, status: int, code: str, text: str) -> Failure:
     if status == TOO_MANY_REQUESTS:
         return Failure(
             kind=FailureClass.THROTTLED,
-            code="throttled",
+            code=Code.THROTTLED,
             message=f"{operation} was throttled: {quoted}.",
             remedy="The account's quota is used up for now; the agent waits and retries.",
         )
     if status in UNAUTHORISED:
         return Failure(
             kind=FailureClass.POLICY,
-            code="denied",
+            code=Code.DENIED,
             message=f"{operation} was denied ({status} {_quoted(code)}): {quoted}.",
             remedy="Check the template's provisioning hook and the IoT policy.",
         )
     if status >= SERVER_ERRORS:
         return Failure(
             kind=FailureClass.NETWORK,
-            code="cloud-unavailable",
+            code=Code.CLOUD_UNAVAILABLE,
             message=f"{operation} failed in the cloud ({status} {_quoted(code)}): {quoted}.",
             remedy="The agent retries.",
         )
     token = code == "InvalidCertificateOwnershipToken"
     return Failure(
         kind=FailureClass.PROTOCOL,
-        code="token-invalid" if token else "request-refused",
+        code=Code.TOKEN_INVALID if token else Code.REQUEST_REFUSED,
         message=f"{operation} was refused ({status} {_quoted(code)}): {quoted}.",
         remedy="" if token else "Check the template's name and parameters, and the key algorithm.",
     )
@@ -240,9 +241,9 @@ def declined(operation: str, code: object, text: str) -> Failure:
     """A request to jobs, shadows or for retirement was rejected; shadows give a number, jobs a name."""
     status = code if isinstance(code, int) and not isinstance(code, bool) else _SERVICE_STATUS.get(str(code), 400)
     failure = refused(operation, status, code[:64] if isinstance(code, str) else "", text)
-    if failure.code != "request-refused":
+    if failure.code != Code.REQUEST_REFUSED:
         return failure
-    return replace(failure, remedy="", code="missing" if status == NOT_FOUND else "request-refused")
+    return replace(failure, remedy="", code=Code.NOT_FOUND if status == NOT_FOUND else Code.REQUEST_REFUSED)
 
 
 def _quoted(text: str) -> str:

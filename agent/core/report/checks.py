@@ -19,7 +19,8 @@ from agent.core.aws import topics
 from agent.core.aws.endpoints import EndpointKind, chains_to_amazon, classify, misspelling
 from agent.core.change.ladder import Rung
 from agent.core.exit_codes import Exit
-from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.core.failure.codes import Code, traits
+from agent.core.failure.failure import FailureClass
 from agent.core.text import clock_time, common_name, duration
 from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
@@ -199,7 +200,7 @@ def of_tls(server: Server) -> Line:
         text = f"What answers as {server.host} does not speak TLS: a captive portal, or another service on this port."
         return failure("tls", "not-tls", text, "Check `port`, and log this network in if it wants that.", _NETWORK)
     old = [version for version in server.takes if version in {"TLSv1", "TLSv1.1"}]
-    if server.refusal is not None and server.refusal.code == "tls-version":
+    if server.refusal is not None and server.refusal.code == Code.TLS_VERSION:
         if old:
             text = f"The server speaks nothing newer than {_version(old[-1])}, and this gateway needs TLS 1.2."
             return failure("tls", "tls-too-old", text, "Have TLS 1.2 enabled at the endpoint.")
@@ -354,11 +355,11 @@ def of_connection(found: Examination) -> Line:
         return ok("connect", f"The broker accepts the current set as {found.client_id}.")
     if found.climb is not None and found.climb.use is Rung.TECHNICIAN:
         text = f"{found.climb.why[:1].upper()}{found.climb.why[1:]}."
-        return failure("connect", LOCKED_OUT, text, found.climb.remedy, Exit.CRITICAL)
+        return failure("connect", Code.LOCKED_OUT, text, found.climb.remedy, Exit.CRITICAL)
     if refusal.kind is FailureClass.POLICY:
         remedy = f"Allow it: {statement('iot:Connect', f'client/{found.client_id}')}"
         return failure("connect", "connect-denied", refusal.message, remedy)
-    if refusal.code in {"hung-up", "tls-alert"}:
+    if traits(refusal.code).turned_away:
         text = "The broker hangs up on this certificate, as AWS IoT Core does when one is unknown or not active."
         remedy = "Look it up by the id that `iot-cert status` shows."
         if found.climb is not None and found.climb.use is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import LACKING, REMEDY, Standing
 from agent.core.exit_codes import Exit
-from agent.core.failure.failure import LOCKED_OUT
+from agent.core.failure.codes import Code
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.text import clock_time, common_name, duration
@@ -161,7 +161,7 @@ def _changes(status: Status) -> Iterator[Finding]:
         yield Finding(Exit.DEGRADED, f"The last change was rolled back: {last.failure.message}")
     if change is not None and change.failure is not None:
         failure = change.failure
-        if failure.code == LOCKED_OUT:
+        if failure.code == Code.LOCKED_OUT:
             yield Finding(Exit.CRITICAL, f"{failure.message} {failure.remedy}", Event.LOCKED_OUT)
         else:
             yield Finding(Exit.DEGRADED, f"The change in flight has trouble: {failure.message}")

@@ -24,7 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.core.failure.failure import LOCKED_OUT, FailureClass, needs_control
+from agent.core.failure.codes import Code, traits
+from agent.core.failure.failure import FailureClass, needs_control
 from agent.core.failure.retry import Backoff
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ _BACKOFFS = {
     FailureClass.CLOCK: Backoff(base=10, cap=CAP, floor=5),
 }
 _TAKEN_OVER = Backoff(base=60, cap=3600, floor=30)
-HUNG_UP = "hung-up"  # the code of a connection that ended without a reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def after_loss(standing: Standing, failure: Failure, lasted: float, chance: floa
     if lasted >= STEADY:
         return after_failure(Standing(takeovers=standing.takeovers), failure, chance)
     verdict = after_failure(standing, failure, chance)
-    if lasted >= BRIEF or failure.code != HUNG_UP:
+    if lasted >= BRIEF or failure.code != Code.HUNG_UP:
         return verdict
     following = replace(verdict.standing, brief=standing.brief + 1)
     if following.brief < BRIEF_ONES:
@@ -134,12 +134,6 @@ def _spread(backoff: Backoff, attempt: int, chance: float) -> float:
     return max(backoff.floor, backoff.delay(attempt, 0.5 + 0.5 * min(max(chance, 0.0), 1.0)))
 
 
-# What keeps a connection from being made, as opposed to what may have cost a certificate: trying again is free.
-_PATH = frozenset({
-    "dns", "unreachable", "tls-interrupted", "connack-timeout", "hung-up", "disconnected", LOCKED_OUT,
-})  # fmt: skip
-
-
 def heals_with_network(failure: Failure | None) -> bool:
     """Whether a step that failed so may be tried again as soon as a connection is possible."""
-    return failure is not None and failure.kind is FailureClass.NETWORK and failure.code in _PATH
+    return failure is not None and failure.kind is FailureClass.NETWORK and traits(failure.code).of_the_path

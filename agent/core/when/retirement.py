@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.damaged_records import is_salvaged
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import HOOKS
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.text import clock_time
 from agent.core.values import Kind
@@ -175,7 +176,9 @@ def last_taken_up(history: Iterable[ChangeRecord]) -> int | None:
 
 def is_refusal(failure: Failure) -> bool:
     """Whether a request that failed was refused, by a policy or by an answer; anything else is no answer yet."""
-    return failure.kind is FailureClass.POLICY or (failure.kind is FailureClass.PROTOCOL and failure.code != "garbled")
+    return failure.kind is FailureClass.POLICY or (
+        failure.kind is FailureClass.PROTOCOL and failure.code != Code.GARBLED
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

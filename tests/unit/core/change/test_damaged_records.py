@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from agent.core.change import damaged_records
 from agent.core.change.damaged_records import Legible, Prepared, ended, known, read, told
-from agent.core.change.lifecycle import RECORD_DAMAGED, ChangeRecord, Phase
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.records import decode_record, encode_outcome, encode_record
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
@@ -129,7 +130,7 @@ def test_the_generation_tells_what_it_was_and_what_it_left_behind() -> None:
     assert (record.id, record.kind, record.origin, record.generation) == ("c0ffee00", Kind.ENROLL, Origin.SCHEDULE, 7)
     assert (record.phase, record.entered_at, record.thing_name) == (Phase.REJECTED, NOW, make.THING)
     assert record.failure is not None
-    assert (record.failure.kind, record.failure.code) == (FailureClass.STORE, RECORD_DAMAGED)
+    assert (record.failure.kind, record.failure.code) == (FailureClass.STORE, Code.RECORD_DAMAGED)
     assert is_listed(record) == [CERTIFICATE]
     assert outstanding([record], (), 7 * DAY)[0].due == NOW + 7 * DAY
 

@@ -8,14 +8,15 @@ import pytest
 from agent.core.change import verbs
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.verbs import UNTOLD, Meaning, Situation, Step, Verb, gives_way, meaning
-from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import RefusedError
 from support import make
 from support.make import MINUTE, NOW
 
 F = FailureClass
-GIVEN_UP = make.failure(F.OPERATOR, verbs.GIVEN_UP, decisive=True)
+GIVEN_UP = make.failure(F.OPERATOR, Code.GIVEN_UP, decisive=True)
 REFUSED = make.failure(F.CREDENTIAL, "hung-up", decisive=True)
 ALL = tuple(Verb)
 
@@ -214,7 +215,7 @@ def test_a_change_gives_way_unless_its_set_is_in_use_and_works(phase: Phase, kin
     assert gives_way(failing, in_use=phase.activated) == (of_the_set or not phase.activated)
 
 
-@pytest.mark.parametrize("code", ["hung-up", LOCKED_OUT])
+@pytest.mark.parametrize("code", ["hung-up", Code.LOCKED_OUT])
 def test_a_set_in_use_that_is_turned_away_gives_way(code: str) -> None:
     """Whether it is the set or the path, a person who brings another one knows more."""
     assert gives_way(make.record(Phase.DEPLOYED, failure=make.failure(code=code)), in_use=True)

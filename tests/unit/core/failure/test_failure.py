@@ -4,13 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import (
-    AMBIGUOUS,
-    LOCKED_OUT,
     LOCKED_OUT_REMEDY,
     POLICY_PATIENCE,
-    TIME_CODES,
-    TURNED_AWAY,
     Control,
     Failure,
     FailureClass,
@@ -20,6 +17,10 @@ from agent.core.failure.failure import (
 )
 from agent.core.timekeeping import ClockState
 from support import make
+
+AMBIGUOUS = make.codes("ambiguous")
+TIME_CODES = make.codes("blames_the_clock")
+TURNED_AWAY = make.codes("turned_away")
 
 F = FailureClass
 ACCEPTED = Control(name="the current set")
@@ -79,7 +80,7 @@ def test_a_control_turns_a_doubt_into_a_verdict(
 
     assert (judged.kind, "decisive" if judged.decisive else "in doubt") == verdict
     turned_away = code in TURNED_AWAY and kind in {F.NETWORK, F.CREDENTIAL} and control is not ACCEPTED
-    assert judged.code == (LOCKED_OUT if turned_away else code)
+    assert judged.code == (Code.LOCKED_OUT if turned_away else code)
 
 
 @pytest.mark.parametrize(("kind", "code"), TABLE)
@@ -138,7 +139,7 @@ def test_when_every_set_is_turned_away_the_gateway_is_locked_out() -> None:
     claim = Control(name="the claim certificate", failure=make.failure(F.CREDENTIAL, "tls-alert"))
     judged = judge(make.failure(code="hung-up", message="The broker hung up."), [FAILED, claim])
 
-    assert (judged.kind, judged.code, judged.decisive) == (F.NETWORK, LOCKED_OUT, False)
+    assert (judged.kind, judged.code, judged.decisive) == (F.NETWORK, Code.LOCKED_OUT, False)
     assert judged.message == (
         "The broker hung up. The current set and the claim certificate meet the same, so no set of this gateway is "
         "accepted now."

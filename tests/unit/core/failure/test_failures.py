@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import agent
-from agent.core.change import decide, lifecycle
+from agent.core.change import lifecycle
 from agent.core.failure import failures
-from agent.core.failure.failure import AMBIGUOUS, TIME_CODES, Failure, FailureClass, needs_control
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import Failure, FailureClass, needs_control
 from agent.core.failure.failures import MAX_QUOTED
 from support import make
+
+AMBIGUOUS = make.codes("ambiguous")
+TIME_CODES = make.codes("blames_the_clock")
 
 F = FailureClass
 HOST = "abc-ats.iot.eu-west-1.amazonaws.com"
@@ -25,13 +26,13 @@ TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (failures.name_not_found(HOST), F.NETWORK, "dns"),
     (failures.unreachable(HOST, 8883, "connection refused"), F.NETWORK, "unreachable"),
     (failures.tls_interrupted(HOST, "closed by the other side"), F.NETWORK, "tls-interrupted"),
-    (failures.server_certificate(HOST, "unknown-root", "no anchor signs it"), F.SERVER_TRUST, "unknown-root"),
-    (failures.server_certificate(HOST, "wrong-host", "it is for another name"), F.SERVER_TRUST, "wrong-host"),
+    (failures.server_certificate(HOST, Code.UNKNOWN_ROOT, "no anchor signs it"), F.SERVER_TRUST, "unknown-root"),
+    (failures.server_certificate(HOST, Code.WRONG_HOST, "it is for another name"), F.SERVER_TRUST, "wrong-host"),
     *(
         (failures.server_certificate(HOST, code, "its time is wrong"), F.SERVER_TRUST, code)
         for code in sorted(TIME_CODES)
     ),
-    (failures.server_certificate(HOST, "bad-purpose", "it is for clients"), F.SERVER_TRUST, "bad-purpose"),
+    (failures.server_certificate(HOST, Code.NO_ANCHORS, "there are none"), F.SERVER_TRUST, "no-anchors"),
     (failures.tls_version(HOST, "no protocols available"), F.SERVER_TRUST, "tls-version"),
     (failures.certificate_alert("AWS_IO_TLS_ERROR_ALERT_RECEIVED"), F.CREDENTIAL, "tls-alert"),
     (failures.hung_up(), F.NETWORK, "hung-up"),
@@ -79,23 +80,6 @@ def test_no_trouble_is_decisive_by_itself(failure: Failure, kind: FailureClass, 
     assert needs_control(failure) == (kind in {F.CREDENTIAL, F.POLICY, F.SERVER_TRUST} or code in AMBIGUOUS)
 
 
-# Codes of failures that are worded where they are met, and by whom.
-MADE_ELSEWHERE = {"key-lost": "change/engine.py", "tls-context": "iotcore/client_options.py"}
-
-
-@pytest.mark.parametrize("rule", [AMBIGUOUS, TIME_CODES, lifecycle.UNANSWERED, lifecycle.NOTHING_ISSUED])
-def test_the_codes_that_rules_rest_on_exist(rule: frozenset[str]) -> None:
-    """No rule waits for a code that nothing ever has."""
-    assert rule <= CODES | MADE_ELSEWHERE.keys()
-    assert "request-refused" in CODES & decide.FINAL_CODES
-
-
-@pytest.mark.parametrize(("code", "module"), MADE_ELSEWHERE.items())
-def test_the_codes_of_other_modules_are_made_there(code: str, module: str) -> None:
-    """What is said to come from elsewhere does."""
-    assert f'code="{code}"' in (Path(agent.__file__).parent / module).read_text(encoding="utf-8")
-
-
 def test_what_was_surely_not_carried_out_is_never_in_doubt() -> None:
     """A code says either that a request may have been carried out or that it was not."""
     assert not lifecycle.UNANSWERED & lifecycle.NOTHING_ISSUED
@@ -110,13 +94,13 @@ def test_another_port_is_recommended_where_8883_may_be_blocked(port: int, *, hin
     assert failure.message == f"{HOST} does not take connections on port {port} (no answer in time)."
 
 
-@pytest.mark.parametrize("code", ["unknown-root", "wrong-host", *sorted(TIME_CODES)])
-def test_an_untrusted_server_comes_with_advice_of_its_own(code: str) -> None:
-    """What to check depends on why the server's certificate does not verify; an unknown reason is not guessed at."""
-    unknown = failures.server_certificate(HOST, "something-else", "who knows")
+@pytest.mark.parametrize("code", [Code.UNKNOWN_ROOT, Code.WRONG_HOST, *sorted(TIME_CODES)])
+def test_an_untrusted_server_comes_with_advice_of_its_own(code: Code) -> None:
+    """What to check depends on why the server's certificate does not verify; for any other there is only the rule."""
+    other = failures.server_certificate(HOST, Code.NO_ANCHORS, "who knows")
 
-    assert failures.server_certificate(HOST, code, "it is so").remedy != unknown.remedy
-    assert unknown.remedy == "The agent never connects unverified; it retries."
+    assert failures.server_certificate(HOST, code, "it is so").remedy != other.remedy
+    assert other.remedy == "The agent never connects unverified; it retries."
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from agent.core.aws import topics
 from agent.core.change.ladder import Climb, Rung
 from agent.core.exit_codes import Exit
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report import checks
 from agent.core.report.checks import CHECKS, CLOCK_TOLERANCE, Examination, Line, Server, Verdict, exit_of
@@ -173,7 +174,7 @@ TOO_OLD = failures.tls_version(HOST, "unsupported protocol")
         (Server(host=HOST, refusal=failures.tls_interrupted(HOST, "no answer in time")), "failure", "tls-interrupted",
          "was cut off (no answer in time)"),
         (Server(host=HOST, refusal=failures.unreachable(HOST, 8883, "refused")), "failure", "unreachable", "refused"),
-        (Server(host=HOST, refusal=failures.server_certificate(HOST, "unknown-root", "x"), takes=("TLSv1.2",)),
+        (Server(host=HOST, refusal=failures.server_certificate(HOST, Code.UNKNOWN_ROOT, "x"), takes=("TLSv1.2",)),
          "ok", "ok", "TLS is agreed on."),
     ],
 )  # fmt: skip
@@ -193,7 +194,7 @@ STALE = make.anchor(subject=AMAZON, issuer=AMAZON, not_after=NOW - DAY)
 
 def judged(code: str, reading: Reading | None = None, **changes: Any) -> Line:
     """Return what is said of a server that is refused for some reason."""
-    refusal = failures.server_certificate(HOST, code, "it is") if code else None
+    refusal = failures.server_certificate(HOST, Code(code), "it is") if code else None
     server = Server(**{"host": HOST, "refusal": refusal, "chain": (leaf(),), "anchors": (ROOT,), **changes})
     return checks.of_server(server, known(), reading or make.reading())
 

@@ -10,7 +10,8 @@ from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.dependants import Served, Step
 from agent.core.exit_codes import Exit
-from agent.core.failure.failure import LOCKED_OUT, FailureClass
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
 from agent.core.report.findings import LONG_DOWN, events, judge
 from agent.core.report.journal_events import Event
 from agent.core.report.screen import explain, screen
@@ -160,7 +161,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
         "The change in flight has trouble: The name cannot be resolved.",
     ),
     "locked out": (
-        {"change": make.record(failure=make.failure(FailureClass.CREDENTIAL, LOCKED_OUT))},
+        {"change": make.record(failure=make.failure(FailureClass.CREDENTIAL, Code.LOCKED_OUT))},
         Exit.CRITICAL,
         "It did not work. Look into it.",
     ),

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change.lifecycle import RECORD_DAMAGED, ChangeRecord, Dropped, Phase, Retired, advance
+from agent.core.change.lifecycle import ChangeRecord, Dropped, Phase, Retired, advance
 from agent.core.dependants import HOOKS, Report, Step
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.text import clock_time
 from agent.core.values import Kind
@@ -327,7 +328,7 @@ GIVEN_UP: list[tuple[ChangeRecord, bool]] = [
     (gave_up(Phase.REJECTED), False),
     (gave_up(Phase.ROLLED_BACK), True),
     (gave_up(Phase.REJECTED, passed=(*REGISTERED[:1], (Phase.ACTIVE, NOW))), True),
-    (gave_up(Phase.REJECTED, failure=make.failure(FailureClass.STORE, RECORD_DAMAGED)), True),
+    (gave_up(Phase.REJECTED, failure=make.failure(FailureClass.STORE, Code.RECORD_DAMAGED)), True),
 ]
 
 

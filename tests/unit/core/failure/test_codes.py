@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import agent
+from agent.core.failure.codes import TRAITS, Code, Traits, traits
+from support import make
+
+AGENT = Path(agent.__file__).parent
+TABLE = AGENT / "core" / "failure" / "codes.py"
+SOURCE = "\n".join(path.read_text() for path in sorted(AGENT.rglob("*.py")) if path != TABLE)
+
+
+@pytest.mark.parametrize("code", Code)
+def test_each_code_is_that_of_a_failure_that_can_happen(code: Code) -> None:
+    """No rule waits for a code that nothing ever has."""
+    assert re.search(rf"\bCode\.{code.name}\b|\"{code}\"", SOURCE)
+
+
+def test_nothing_follows_from_a_code_of_another_version() -> None:
+    """It stands in a record, and its class says what to do."""
+    assert traits("made-up-in-2031") == Traits()
+    assert traits("hung-up") == TRAITS[Code.HUNG_UP]
+
+
+@pytest.mark.parametrize(
+    ("trait", "codes"),
+    [
+        ("ambiguous", {"hung-up", "tls-alert", "connack-timeout", "session-lost", "not-sent"}),
+        ("turned_away", {"hung-up", "tls-alert"}),
+        (
+            "of_the_path",
+            {"dns", "unreachable", "tls-interrupted", "connack-timeout", "hung-up", "disconnected", "locked-out"},
+        ),
+        ("blames_the_clock", {"server-certificate-expired", "server-certificate-not-yet-valid"}),
+        ("other_anchors", {"unknown-root", "server-certificate-expired"}),
+        ("unanswered", {"no-reply", "session-lost", "taken-over", "cloud-unavailable", "garbled"}),
+        (
+            "nothing_issued",
+            {
+                "throttled", "denied", "request-refused", "not-authorised", "not-sent", "taken-over-unsent", "key-lost",
+            },
+        ),
+        ("final", {"request-refused", "wrong-thing"}),
+    ],
+)  # fmt: skip
+def test_what_follows_from_which(trait: str, codes: set[str]) -> None:
+    """The rules rest on these; each is written down a second time, so that none changes by the way."""
+    assert make.codes(trait) == codes
+
+
+def test_what_may_have_been_carried_out_is_not_free() -> None:
+    """A code cannot say both that a certificate may have been issued, and that none was."""
+    assert not make.codes("unanswered") & make.codes("nothing_issued")
