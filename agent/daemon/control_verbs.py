@@ -1,13 +1,14 @@
-"""The desk: what people ask for over the control socket, and whoever follows a change.
+"""What is asked for over the control socket: the verbs, which role each needs, and what each has done.
 
-It knows the verbs and which role each needs. What is to be done it hands to the daemon; nobody at the desk waits for
-anything in the daemon's own time.
+A verb answers at once or hands an order on; what waits for the end of that is among the `Followers`. It refuses to wait
+for anything in the daemon's own time.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from agent.core.change import probation, verbs
 from agent.core.change.records import public
@@ -21,6 +22,7 @@ from agent.core.when import retirement
 from agent.core.when.schedule import Pause
 from agent.core.worker_protocol import Do, Order
 from agent.errors import AgentError, RefusedError
+from agent.store import reported
 from agent.system.peers import Role
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from agent.core.report.status import Status
     from agent.daemon.control_client import Client, ControlRequest
     from agent.daemon.facts import Outlook
+    from agent.daemon.followers import Followers
 
 LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
 
@@ -39,61 +42,45 @@ _READ = frozenset({"status", "history"})
 _BEGINS = {Verb.ENROLL: Kind.ENROLL, Verb.ROTATE: Kind.ROTATE, Verb.ROLLBACK: Kind.ROLLBACK}
 
 
-class Daemon(Protocol):
-    """What the desk needs of the daemon."""
+@dataclass(frozen=True, kw_only=True)
+class VerbCalls:
+    """What the verbs have done, and whom they ask.
 
-    @property
-    def outlook(self) -> Outlook:
-        """What is known of the gateway."""
+    Attributes:
+        status: Returns how the gateway stands.
+        submit: Have a worker do something as soon as none is busy. Takes the client that waits for it.
+        making: Returns the kind of change that was ordered and may not be on record yet.
+        interrupt: Stop the worker between two steps.
+        contested: Returns why another client is believed to use the agent's client id, as a sentence, or empty.
+        set_pause: Pause, or end the pause; raises StoreError.
+        retire: Ask for the retirement of everything left behind, now, and return how much that is. Takes whether also
+            that is asked for which other programs may use still; raises AgentError when it cannot be asked for.
+    """
 
-    def status(self) -> Status:
-        """How the gateway stands."""
+    status: Callable[[], Status]
+    submit: Callable[[Order, Client | None], None]
+    making: Callable[[], Kind | None]
+    interrupt: Callable[[], None]
+    contested: Callable[[], str]
+    set_pause: Callable[[Pause | None], None]
+    retire: Callable[[bool], int]
 
-    def submit(self, order: Order, client: Client | None = None) -> None:
-        """Have a worker do something as soon as none is busy."""
 
-    @property
-    def making(self) -> Kind | None:
-        """The kind of change that was ordered and may not be on record yet."""
+class ControlVerbs:
+    """Carries requests out."""
 
-    @property
-    def contested(self) -> str:
-        """Why another client is believed to use the agent's client id, as a sentence, or empty."""
-
-    def interrupt(self) -> None:
-        """Stop the worker between two steps."""
-
-    def told(self) -> str:
-        """The id of the last change whose end was told to the person who ordered it, or empty."""
-
-    def note_told(self, change: str) -> None:
-        """Note that the end of a change was told to the person who ordered it."""
-
-    def set_pause(self, pause: Pause | None) -> None:
-        """Pause, or end the pause; raises StoreError."""
-
-    def retire_now(self, *, over: bool) -> int:
-        """Ask for the retirement of everything left behind, now; return how much that is.
+    def __init__(self, facts: Outlook, followers: Followers, calls: VerbCalls) -> None:
+        """Carry none out yet.
 
         Args:
-            over: Whether also that is asked for which other programs may use still.
-
-        Raises:
-            AgentError: It cannot be asked for.
+            facts: What is known of the gateway.
+            followers: The clients that wait for something.
+            calls: What the verbs have done.
         """
-
-
-class Desk:
-    """Takes requests and keeps followers up to date."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+        self._facts = facts
+        self._followers = followers
+        self._calls = calls
         self._early: list[tuple[Client, ControlRequest]] = []
-        self._waiting: list[tuple[Client, bool]] = []
-        self._followers: list[Client] = []
-        self._brief: list[Client] = []
-        self._retiring: list[Client] = []
-        self._patient: list[Client] = []
 
     def handle(self, client: Client, request: ControlRequest) -> None:
         """Do what a request asks for.
@@ -122,10 +109,10 @@ class Desk:
         elif request.verb not in _READ and client.role < Role.ADMIN:
             text = "Only root and members of the group iot-cert-admin may change anything."
             client.refuse(text, "Run the command with sudo.", Exit.REFUSED)
-        elif not self._daemon.outlook.complete:
+        elif not self._facts.complete:
             if request.verb not in _READ:
                 client.send({"event": "accepted"})
-            self._early.append((client, request))  # it is judged by what is on disk, which nobody has looked at yet
+            self._early.append((client, request))  # it is judged by what is on disk, which was not looked at yet
         else:
             self._carry_out(verb, client, request)
 
@@ -145,10 +132,17 @@ class Desk:
             except AgentError as error:
                 client.refuse(str(error), error.hint, of_error(error))
 
+    def dismiss(self, message: dict[str, Any]) -> None:
+        """Tell each client that waits for anything, and let it go: the daemon stops."""
+        self._followers.dismiss(message)
+        early, self._early = self._early, []
+        for client, _ in early:
+            client.end(message)
+
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def _status(self, client: Client, _request: ControlRequest) -> None:
-        status = self._daemon.status()
+        status = self._calls.status()
         told = document(status)
         client.end({
             "event": "status",
@@ -160,7 +154,7 @@ class Desk:
         })  # fmt: skip
 
     def _history(self, client: Client, _request: ControlRequest) -> None:
-        found = self._daemon.outlook.history[-100:]
+        found = self._facts.history[-100:]
         records, lines = [public(record) for record in found], [history_line(record) for record in found]
         client.end({"event": "history", "records": records, "lines": lines, "exit": int(Exit.DONE)})
 
@@ -168,54 +162,54 @@ class Desk:
 
     def _order(self, client: Client, request: ControlRequest) -> None:
         """Have a person's order carried out; what it means `agent.core.change.verbs` says, here and in the worker."""
-        daemon = self._daemon
         verb = Verb.GIVE_UP if request.node.flag("give_up") else Verb(request.verb)
-        change, kind = daemon.outlook.change, _BEGINS.get(verb)
-        if change is None and kind is not None and daemon.making is kind:
-            self._follow(client, request, at_once=True)
+        change, kind, making = self._facts.change, _BEGINS.get(verb), self._calls.making()
+        if change is None and kind is not None and making is kind:
+            self._follow(client, request)
             return
-        told = daemon.told()
-        if change is None and daemon.making is None:
-            meaning = verbs.meaning(verb, daemon.outlook.situation(told))  # which may refuse it
+        told = reported.read(self._facts.config.state_dir)
+        if change is None and making is None:
+            meaning = verbs.meaning(verb, self._facts.situation(told))  # which may refuse it
             if meaning.done is not None:
                 self._repeat(client, meaning.done)
                 return
         ends_it = verb is Verb.GIVE_UP or (verb is Verb.ROLLBACK and not (change and verbs.goes_back(change)))
         if ends_it:
-            daemon.interrupt()
-        self._follow(client, request, at_once=change is not None and not ends_it)
-        daemon.submit(
-            Order(
-                do=Do.ORDER,
-                verb=verb,
-                origin=Origin.TECHNICIAN,
-                reason=_reason(request),
-                joins=verbs.joins(verb, change),
-                told=told,
-                orderly=True,
-            ),
-            client,
+            self._calls.interrupt()
+        if change is not None and not ends_it:
+            self._follow(client, request)
+        else:
+            self._wait(client, request)
+        order = Order(
+            do=Do.ORDER,
+            verb=verb,
+            origin=Origin.TECHNICIAN,
+            reason=_reason(request),
+            joins=verbs.joins(verb, change),
+            told=told,
+            orderly=True,
         )
+        self._calls.submit(order, client)
 
     def _repeat(self, client: Client, record: ChangeRecord) -> None:
         """Tell the end of the change that did already what is ordered."""
-        has_set = self._daemon.outlook.has_set
+        has_set = self._facts.has_set
         client.end(
             {
                 "event": "outcome",
                 "change": public(record),
-                "current": self._daemon.outlook.generation,
+                "current": self._facts.generation,
                 "repeated": True,
                 "exit": int(of_outcome(record, None, has_set=has_set)),
             }
         )
-        self._daemon.note_told(record.id)
+        reported.write(self._facts.config.state_dir, record.id)
 
     def _confirm(self, client: Client, request: ControlRequest) -> None:
         """Take the word that the set on probation works; said again of a change that is final, it is true still."""
-        outlook = self._daemon.outlook
+        outlook = self._facts
         last = outlook.history[-1] if outlook.history else None
-        if outlook.change is None and self._daemon.making is None and last is not None and last.phase.succeeded:
+        if outlook.change is None and self._calls.making() is None and last is not None and last.phase.succeeded:
             code = of_outcome(last, None, has_set=outlook.has_set)
             told = {"event": "outcome", "change": public(last), "current": outlook.generation, "exit": int(code)}
             client.end(told)
@@ -223,167 +217,79 @@ class Desk:
         refusal = probation.unconfirmable(outlook.change)
         if refusal:
             raise RefusedError(refusal, hint="`iot-cert status` shows how things are.")
-        self._follow(client, request, at_once=True)
-        self._daemon.submit(Order(do=Do.CONFIRM, origin=Origin.TECHNICIAN, orderly=True), client)
+        self._follow(client, request)
+        self._calls.submit(Order(do=Do.CONFIRM, origin=Origin.TECHNICIAN, orderly=True), client)
 
     def _examine(self, client: Client, request: ControlRequest) -> None:
-        if self._daemon.contested:
+        contested = self._calls.contested()
+        if contested:
             client.send({"event": "accepted"})
-            client.end(_not_examined(self._daemon.contested))
+            client.end(_not_examined(contested))
             return
-        self._follow(client, request, at_once=False)
-        self._daemon.submit(Order(do=Do.EXAMINE, orderly=True), client)
+        self._wait(client, request)
+        self._calls.submit(Order(do=Do.EXAMINE, orderly=True), client)
 
     def _go_on(self, client: Client, request: ControlRequest) -> None:
         """Carry on what a command has planned."""
-        self._daemon.outlook.refresh()
-        if self._daemon.outlook.change is None:
+        self._facts.refresh()
+        if self._facts.change is None:
             raise RefusedError("No change is in flight.", hint="`iot-cert history` shows how the last one ended.")
-        self._follow(client, request, at_once=True)
-        self._daemon.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
+        self._follow(client, request)
+        self._calls.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
 
     def _rehearse(self, client: Client, request: ControlRequest) -> None:
-        if self._daemon.outlook.change is not None:
-            raise RefusedError(f"Change {self._daemon.outlook.change.id} is in flight.", hint="`iot-cert status`.")
-        if self._daemon.contested:
-            text = f"{self._daemon.contested} A rehearsal would connect, and end that one's connection."
+        if self._facts.change is not None:
+            raise RefusedError(f"Change {self._facts.change.id} is in flight.", hint="`iot-cert status`.")
+        contested = self._calls.contested()
+        if contested:
+            text = f"{contested} A rehearsal would connect, and end that one's connection."
             raise RefusedError(text, hint="Give the agent a `client_id` of its own first; `iot-cert check` says more.")
-        self._follow(client, request, at_once=False)
-        self._daemon.submit(Order(do=Do.REHEARSE), client)
+        self._wait(client, request)
+        self._calls.submit(Order(do=Do.REHEARSE), client)
 
-    def _follow(self, client: Client, request: ControlRequest, *, at_once: bool) -> None:
-        """Have a client hear of the change under way, or of the one it asked for, once that is begun."""
+    def _follow(self, client: Client, request: ControlRequest) -> None:
+        """Have a client hear of the change under way, or of one that is just being begun."""
+        self._accept(client)
+        change = self._facts.change
+        self._followers.follow(client, change.id if change else None, brief=request.node.flag("no_wait"))
+
+    def _wait(self, client: Client, request: ControlRequest) -> None:
+        """Have a client hear of what it ordered, once that is begun."""
+        self._accept(client)
+        self._followers.wait(client, brief=request.node.flag("no_wait"))
+
+    def _accept(self, client: Client) -> None:
         client.send({"event": "accepted"})
-        client.on_gone(lambda: self._drop(client))
-        if self._daemon.contested:  # what only looks does not get here then
-            text = f"{self._daemon.contested} This change connects nevertheless, and ends that one's connection."
-            at = self._daemon.outlook.now().isoformat()
+        contested = self._calls.contested()
+        if contested:  # what only looks does not get here then
+            text = f"{contested} This change connects nevertheless, and ends that one's connection."
+            at = self._facts.now().isoformat()
             client.send({"event": "progress", "at": at, "code": "note", "text": text})
-        brief, change = request.node.flag("no_wait"), self._daemon.outlook.change
-        if at_once and brief and change is not None:
-            client.end(_begun(change.id))
-            self._daemon.note_told(change.id)
-        elif at_once:
-            (self._brief if brief else self._followers).append(client)
-        else:
-            self._waiting.append((client, brief))
-
-    def started(self, client: Client) -> None:
-        """What a client asked for is being done."""
-        for waiting, brief in self._waiting:
-            if waiting is client:
-                (self._brief if brief else self._followers).append(client)
-        self._waiting = [item for item in self._waiting if item[0] is not client]
-        if client in self._patient:
-            self._patient.remove(client)
-            self._followers.append(client)
-
-    def _drop(self, client: Client) -> None:
-        for group in (self._followers, self._brief, self._retiring, self._patient):
-            if client in group:
-                group.remove(client)
-        self._waiting = [item for item in self._waiting if item[0] is not client]
-
-    # -- what workers say ------------------------------------------------------------------------------------------
-
-    def progress(self, message: dict[str, Any]) -> None:
-        """Tell everybody who follows."""
-        for client in [*self._followers, *self._patient]:
-            client.send(message)
-        if message.get("change"):
-            if self._brief:
-                self._daemon.note_told(str(message["change"]))  # that it goes on is all they wanted to hear
-            for client in self._brief:
-                client.end(_begun(message["change"]))
-            self._brief.clear()
-
-    def waits(self, message: dict[str, Any]) -> None:
-        """Tell that the change waits for longer than a moment; whoever has no patience leaves."""
-        for client in [*self._followers, *self._patient]:
-            client.send({"event": "waiting", **message})
-
-    def ended(self, message: dict[str, Any]) -> None:
-        """Tell everybody the end and let them go."""
-        if self._followers and message["event"] == "outcome":
-            self._daemon.note_told(str(message["change"]["id"]))
-        everybody, self._followers, self._brief = [*self._followers, *self._brief], [], []
-        for client in everybody:
-            client.end(message)
-
-    def postponed(self, client: Client | None) -> None:
-        """What a client asked for is done once the change in flight has ended; until then it hears of that one."""
-        if client is not None and client in self._followers:
-            self._followers.remove(client)
-            self._patient.append(client)
-
-    def dismiss(self, message: dict[str, Any]) -> None:
-        """Tell everybody who waits for anything, and let them go: the daemon stops."""
-        self.ended(message)
-        left = [*(client for client, _ in (*self._waiting, *self._early)), *self._retiring, *self._patient]
-        self._waiting, self._early, self._retiring, self._patient = [], [], [], []
-        for client in left:
-            client.end(message)
-
-    def failed(self, client: Client | None, error: dict[str, Any]) -> None:
-        """Tell one client, or everybody, that it could not be done."""
-        message = {"event": "error", "message": error["message"], "hint": error["hint"], "exit": error["exit"]}
-        if client is None:
-            self.ended(message)
-            return
-        self._drop(client)
-        client.end(message)
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
     def _retire(self, client: Client, request: ControlRequest) -> None:
-        count = self._daemon.retire_now(over=request.node.flag("now"))
-        self._retiring.append(client)
+        count = self._calls.retire(request.node.flag("now"))
+        self._followers.wait_for_retirements(client)
         if count == 0:
-            self.retired()
+            self._followers.retired(retirement.spared(self._facts.retirements()))
             return
         client.send({"event": "accepted"})
-        client.on_gone(lambda: self._drop(client))
-
-    def retired(self) -> None:
-        """Tell that all is retired that is not held back by another program, and what is."""
-        if not self._retiring:
-            return
-        held = retirement.spared(self._daemon.outlook.retirements())
-        waiting, self._retiring = self._retiring, []
-        for client in waiting:
-            if held is not None:
-                client.refuse(str(held), held.hint, Exit.REFUSED)
-            else:
-                client.end({"event": "retired", "left": 0, "exit": int(Exit.DONE)})
-
-    def not_retired(self, why: str, code: Exit) -> None:
-        """Tell that a retirement was refused, or not answered."""
-        hint = "It is asked for again by itself; `iot-cert status` shows what is left."
-        if code is Exit.REFUSED:
-            hint += " `iot-cert retire --drop ID` stops that."
-        waiting, self._retiring = self._retiring, []
-        for client in waiting:
-            client.refuse(why, hint, code)
 
     def _drop_retirement(self, client: Client, request: ControlRequest) -> None:
         order = Order(do=Do.DROP_RETIREMENT, certificate=request.node.text("certificate", limit=64), orderly=True)
-        self._follow(client, request, at_once=False)
-        self._daemon.submit(order, client)
-
-    def answer(self, client: Client, message: dict[str, Any]) -> None:
-        """Tell the client that asked for something what came of it."""
-        self._drop(client)
-        client.end(message)
+        self._wait(client, request)
+        self._calls.submit(order, client)
 
     def _pause(self, client: Client, request: ControlRequest) -> None:
         until = request.node.time("until")
-        if not self._daemon.outlook.now() < until <= self._daemon.outlook.now() + LONGEST_PAUSE:
+        if not self._facts.now() < until <= self._facts.now() + LONGEST_PAUSE:
             raise RefusedError("A pause ends in the future, within 90 days.")
-        self._daemon.set_pause(Pause(until=until, reason=_reason(request)))
+        self._calls.set_pause(Pause(until=until, reason=_reason(request)))
         client.end({"event": "paused", "until": until.isoformat(), "exit": int(Exit.DONE)})
 
     def _resume(self, client: Client, _request: ControlRequest) -> None:
-        self._daemon.set_pause(None)
+        self._calls.set_pause(None)
         client.end({"event": "resumed", "exit": int(Exit.DONE)})
 
 
@@ -396,7 +302,3 @@ def _not_examined(rival: str) -> dict[str, Any]:
 
     lines = [to_plain(line) for line in checks.of_rival(rival)]
     return {"event": "examination", "lines": lines, "exit": int(Exit.DONE)}
-
-
-def _begun(change: str) -> dict[str, Any]:
-    return {"event": "begun", "change": change, "exit": int(Exit.DONE)}

@@ -77,6 +77,19 @@ class Outlook:
         self.config = config
         self.clock = self._given_clock or SystemClock(vouched=config.vouched_clock)
 
+    def hold(self, pause: Pause | None) -> None:
+        """Hold scheduled changes by a pause, or by none any more."""
+        self.pause = pause
+
+    def suggest(self, suggestion: Suggestion | None) -> bool:
+        """Take the renewal window that the fleet suggests, if any; return whether it is another one."""
+        before, self.suggestion = self.suggestion, suggestion
+        return suggestion != before
+
+    def contest(self, contested: bool) -> None:  # noqa: FBT001 - a state, and no option
+        """Take down whether another client uses the agent's client id."""
+        self.contested = contested
+
     def take(self, seen: object, change: object = None, found: object = None) -> None:
         """Take what a worker saw, and read the records again.
 

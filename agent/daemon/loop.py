@@ -46,6 +46,27 @@ class Timer:
             call()
 
 
+class Alarm:
+    """One call that is put off again and again: what is set last counts."""
+
+    def __init__(self, loop: Loop, call: Call) -> None:
+        """Set for no time yet.
+
+        Args:
+            loop: Where to wait.
+            call: What to call.
+        """
+        self._loop = loop
+        self._call = call
+        self._timer: Timer | None = None
+
+    def set(self, seconds: float) -> None:
+        """Call after this delay, and not when it was set for before."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.later(seconds, self._call)
+
+
 class Loop:
     """Waits for what happens next and calls whoever waits for it."""
 

@@ -32,12 +32,11 @@ COVERED_BY = {
     "config/sections": ("unit/config/test_schema.py", "the table that is made of them"),
     "config/values": ("unit/config/test_reader.py", "what comes out of a file"),
     "crypto/materials": ("scenarios/test_rotation.py", "hands each call on to what has tests of its own"),
-    "daemon/app": ("unit/daemon/test_decisions.py", "what is done when, on a clock that is passed in"),
     "daemon/cloud_requests": ("unit/daemon/test_fleet.py", "requests that are lost, answered twice or too late"),
     "daemon/control_client": ("unit/daemon/test_control_socket.py", "clients of the real socket"),
-    "daemon/control_verbs": ("integration/test_daemon.py", "each verb at the real socket"),
-    "daemon/facts": ("unit/daemon/test_decisions.py", "what the daemon decides by"),
-    "daemon/record_reader": ("unit/daemon/test_decisions.py", "records that change while the daemon runs"),
+    "daemon/daemon_log": ("unit/daemon/test_app.py", "lines of the journal, as the daemon writes them"),
+    "daemon/facts": ("unit/daemon/test_schedule_watch.py", "what the daemon decides by"),
+    "daemon/record_reader": ("unit/daemon/test_schedule_watch.py", "records that change while the daemon runs"),
     "daemon/status_files": ("integration/test_daemon.py", "read as other programs read them"),
     "daemon/workers": ("integration/test_daemon_faults.py", "processes that end, hang and are killed"),
     "iotcore/async_client": ("integration/test_fleet.py", "the real SDK against the sandbox's broker"),
@@ -70,7 +69,6 @@ COVERED_BY = {
 ASPECTS = {
     "core/change/test_machine.py": "core/change/lifecycle",
     "crypto/test_x509_stores.py": "crypto/x509",
-    "daemon/test_decisions.py": "daemon/app",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",
 }

@@ -1,4 +1,4 @@
-"""A fleet's side of a daemon, on a clock that the test moves."""
+"""A daemon, and a fleet's side of one, on clocks that the test moves."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.daemon_rig import DaemonRig
 from support.office import HandClock, Office
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(name="office")
@@ -21,3 +23,18 @@ def _office(monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     office.connect()
     yield office
     office.loop.close()
+
+
+@pytest.fixture
+def blind(tmp_path: Path) -> Iterator[DaemonRig]:
+    """Give a daemon that has seen nothing yet."""
+    made = DaemonRig(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rig(blind: DaemonRig) -> DaemonRig:
+    """Give a daemon that has seen a set which is not due."""
+    blind.see()
+    return blind

@@ -1,0 +1,205 @@
+"""The session, what is said over it, and what follows when it comes and goes.
+
+It owns the connection and the talk with the fleet's operator. What it wants done it puts into the queue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from agent.core.exit_codes import Exit
+from agent.core.report.journal_events import Event
+from agent.core.values import Origin
+from agent.core.when import retirement
+from agent.core.when.reconnect import STEADY, heals_with_network
+from agent.core.worker_protocol import Do, Order
+from agent.daemon.fleet import Fleet, FleetCalls
+from agent.daemon.network_watch import NetworkWatch
+from agent.daemon.session import Session, SessionCalls, SessionState
+from agent.iotcore.client_options import Connector, timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.config import Config
+    from agent.core.failure.failure import Failure
+    from agent.core.report.status import Status
+    from agent.core.when.schedule import Suggestion
+    from agent.daemon.facts import Outlook
+    from agent.daemon.followers import Followers
+    from agent.daemon.loop import Loop
+    from agent.daemon.work_queue import WorkQueue
+    from agent.iotcore.async_client import Link
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudCalls:
+    """What is called when something happens.
+
+    Attributes:
+        status: Returns how the gateway stands.
+        connected: The session is up.
+        disconnected: It is not up any more, or an attempt failed. Takes the reason.
+        doubted: The set in use may be refused, and the way back is not to wait for what failed before.
+        look: Something may be due.
+        stopping: Returns whether the daemon ends.
+        log: Write to the journal.
+    """
+
+    status: Callable[[], Status]
+    connected: Callable[[], None]
+    disconnected: Callable[[str], None]
+    doubted: Callable[[], None]
+    look: Callable[[], None]
+    stopping: Callable[[], bool]
+    log: Callable[[Event, str], None]
+
+
+class CloudSide:
+    """The cloud's side of one daemon.
+
+    Attributes:
+        session: The connection.
+        fleet: What is said over it.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        facts: Outlook,
+        queue: WorkQueue,
+        followers: Followers,
+        calls: CloudCalls,
+        chance: Callable[[], float],
+    ) -> None:
+        """Connect with nothing yet.
+
+        Args:
+            loop: Where to wait.
+            facts: What is known of the gateway.
+            queue: Takes what is to be done.
+            followers: The clients that wait for a retirement.
+            calls: What is called when something happens.
+            chance: Draws a number in [0, 1).
+        """
+        self._loop = loop
+        self._facts = facts
+        self._queue = queue
+        self._followers = followers
+        self._calls = calls
+        self.session = Session(loop, _connector(facts.config), self._session_calls(), chance)
+        self.fleet = Fleet(loop, facts, self._fleet_calls(), chance)
+        self._network = NetworkWatch(loop, self._waits_for_network, self.session.retry_soon)
+
+    def _session_calls(self) -> SessionCalls:
+        return SessionCalls(
+            recovered=self._on_recovered,
+            connected=self._on_connected,
+            disconnected=self._on_disconnected,
+            doubted=self._on_doubt,
+            suspected=self._on_suspicion,
+            taken_over=lambda why: self._calls.log(Event.TAKEN_OVER, why),
+        )
+
+    def _fleet_calls(self) -> FleetCalls:
+        return FleetCalls(
+            session=lambda: self.session.status,
+            status=self._calls.status,
+            begin=self._queue.submit_for_job,
+            withdraw=self._queue.withdraw,
+            suggest=self._on_suggestion,
+            retired=lambda item: self._queue.submit(Order(do=Do.NOTE_RETIRED, change=item.change, orderly=True)),
+            not_retired=self._on_not_retired,
+            all_retired=self._on_all_retired,
+            log=self._calls.log,
+        )
+
+    # -- what it is to do ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Hear of the network."""
+        self._network.start()
+
+    def configure(self, config: Config, *, moved: bool) -> None:
+        """Take another configuration into force; `moved` says that it connects elsewhere or as another client."""
+        self.session.configure(_connector(config))
+        if moved:
+            self.session.use(None)
+
+    def lend(self, order: Order) -> Order:
+        """Let a worker have the client id, and return its order with what it has to know for that."""
+        self.session.suspend()
+        return replace(order, connected_at=self.session.connected_at, configuration=self._facts.config.source)
+
+    def take_back(self, end: dict[str, Any]) -> None:
+        """A worker has ended: connect again with what is current now, and tell the cloud what came of its orders."""
+        error = end.get("error")
+        if not (error and error.get("busy")):  # the process that has the store connects with the client id, too
+            self.session.use(self._facts.current())
+            self.session.resume(end.get("connected_at"))
+        self.fleet.jobs.review()
+
+    def retire_all(self, over: bool) -> int:  # noqa: FBT001 - a client's word
+        """Ask for the retirement of everything left behind, now; see `Retirements.order_all`."""
+        count = self.fleet.retirements.order_all(over=over)
+        self._loop.post(self._calls.look)
+        return count
+
+    def close(self) -> None:
+        """Let go of what it watches."""
+        self._network.close()
+
+    # -- what happens ----------------------------------------------------------------------------------------------
+
+    def _waits_for_network(self) -> bool:
+        return self.session.waits_for_network and not self._calls.stopping()
+
+    def _on_recovered(self) -> None:
+        change = self._facts.change
+        if change is not None and change.retry_at is not None and heals_with_network(change.failure):
+            self._queue.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+
+    def _on_connected(self, link: Link) -> None:
+        self._calls.connected()
+        self._calls.log(Event.CONNECTED, f"Connected with generation {self.session.status.generation}.")
+        if self.session.contested:
+            self._loop.later(STEADY, self._calls.look)  # by then it is known whether it lasts
+        self.fleet.connected(link, self._facts.thing)
+        self._calls.look()
+
+    def _on_disconnected(self, why: str) -> None:
+        self.fleet.disconnected()
+        if not self._calls.stopping():
+            if self.session.status.state in {SessionState.DOWN, SessionState.TAKEN_OVER}:
+                self._followers.not_retired(why, Exit.UNAVAILABLE)
+            self._network.connection_missing()
+        self._calls.disconnected(why)
+
+    def _on_doubt(self, failure: Failure) -> None:
+        change = self._facts.change
+        if change is None:
+            self._calls.doubted()
+        if change is None or not change.phase.activated:  # one that waits gives way to a rung that is accepted
+            self._queue.submit(Order(do=Do.CLIMB, reason=failure.message, origin=Origin.LADDER))
+
+    def _on_suspicion(self) -> None:
+        if self._facts.doubts(self.session.status.generation):
+            self._queue.submit(Order(do=Do.GO_ON, doubt=True, orderly=True))
+
+    def _on_suggestion(self, suggestion: Suggestion | None) -> None:
+        if self._facts.suggest(suggestion):
+            self._loop.post(self._calls.look)
+
+    def _on_not_retired(self, text: str, code: Exit) -> None:
+        self._followers.not_retired(text, code)
+        self._calls.look()
+
+    def _on_all_retired(self) -> None:
+        if self._followers.await_retirements:
+            self._followers.retired(retirement.spared(self._facts.retirements()))
+
+
+def _connector(config: Config) -> Connector:
+    waits = timeouts(config.connect_timeout, config.request_timeout)
+    return Connector(config.target, waits, small_client_hello=config.small_client_hello)

@@ -1,0 +1,204 @@
+"""What a worker is started for next, and when to look again if for nothing.
+
+What was ordered comes from the `WorkQueue`, and what is due from the facts: a look at files that are not as they were
+seen, the next step of the change in flight, the rotation that is scheduled, what lies in the inbox. It starts nothing
+itself and keeps nothing but what no other part can tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.core.change.decide import Wait
+from agent.core.values import Origin
+from agent.core.when import schedule
+from agent.core.worker_protocol import Do, Order
+from agent.daemon.work_queue import Work
+from agent.system.clock import monotonic
+
+if TYPE_CHECKING:
+    from agent.daemon.credential_watch import Hands
+    from agent.daemon.dependants import Dependants
+    from agent.daemon.facts import Outlook
+    from agent.daemon.holds import Holds
+    from agent.daemon.inbox_watch import Inbox
+    from agent.daemon.loop import Alarm
+    from agent.daemon.work_queue import WorkQueue
+
+INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
+WORD_LOOK = 5.0  # seconds between two looks for the word of the gateway's application, while it is waited for
+SHORTEST = 0.05  # seconds between two looks, at least
+_MAX_REASON = 500  # characters of a plan's reason that go into the record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What makes something due besides the facts and what was ordered, and what wakes the daemon for it.
+
+    Attributes:
+        alarm: Makes the daemon look again.
+        hands: Whether another program is at work on the set in use.
+        inbox: What an OTA pipeline has dropped.
+        dependants: When the dependants are to be looked after.
+    """
+
+    alarm: Alarm
+    hands: Hands
+    inbox: Inbox
+    dependants: Dependants
+
+
+class ScheduleWatch:
+    """What is due on one gateway."""
+
+    def __init__(self, facts: Outlook, queue: WorkQueue, holds: Holds, inputs: Inputs) -> None:
+        """Look at nothing yet.
+
+        Args:
+            facts: What is known of the gateway.
+            queue: What was ordered.
+            holds: What keeps a worker from being started.
+            inputs: What else makes something due.
+        """
+        self._facts = facts
+        self._queue = queue
+        self._holds = holds
+        self._alarm = inputs.alarm
+        self._hands, self._inbox, self._dependants = inputs.hands, inputs.inbox, inputs.dependants
+        self._orderly = False
+        self._unseen = ""
+        self._next_word_look = 0.0
+
+    # -- what happened ---------------------------------------------------------------------------------------------
+
+    def worker_ended(self, *, orderly: bool) -> None:
+        """A worker has ended; `orderly` says that it did at a wait, so that no step was cut off."""
+        self._orderly = orderly
+        if orderly:
+            self._unseen = ""
+
+    def look_failed(self, why: str) -> None:
+        """A worker that was to look at the state directory could not."""
+        self._unseen = why
+
+    def drop_taken(self, name: str) -> None:
+        """A worker has looked at what lies in the inbox under this name."""
+        self._inbox.taken(name, self._facts.config.inbox)
+
+    def clock_was_set(self) -> None:
+        """What a drop waits for may have come."""
+        self._inbox.hurry()
+
+    def retry_soon(self) -> None:
+        """What is waited for may just have been put right."""
+        self._holds.lift()
+        self._dependants.hurry()
+
+    def forget_failures(self) -> None:
+        """What failed does not hold back what comes next."""
+        self._holds.forget_failures()
+
+    def stop(self) -> None:
+        """Have nothing more done."""
+        self._dependants.stop()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._inbox.close()
+        self._hands.close()
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+
+    @property
+    def unseen(self) -> str:
+        """Why the last look at the state directory failed; empty once a worker has done what it was to do."""
+        return self._unseen
+
+    @property
+    def unserved(self) -> str:
+        """Why the dependants could not be served the last time, or empty."""
+        return self._dependants.problem
+
+    # -- what is next ----------------------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Hear of other programs at work on the set in use; before anything is compared, so that none is missed."""
+        self._hands.listen(self._facts.config.state_dir)
+
+    def next(self) -> Work | None:
+        """Take what a worker is to be started for now, or nothing."""
+        if self._holds.busy:
+            return None
+        if self._holds.failed:
+            return self._queue.asked_for()
+        return self._queue.submitted() or self._look() or self._due()
+
+    def _look(self) -> Work | None:
+        if self._facts.blind or self._unseen:
+            return Work(Order(do=Do.LOOK, orderly=self._orderly, patient=self._hands.busy))
+        return None
+
+    def _due(self) -> Work | None:
+        if self._facts.change is None:
+            return self._queue.put_off() or self._planned() or self._dropped()
+        if isinstance(self._facts.following(), Wait) and not self._heard():
+            return None
+        return Work(Order(do=Do.GO_ON, orderly=self._orderly))
+
+    def _heard(self) -> bool:
+        """Whether the word that the set in use works has come: soon on disk, where no power cut can lose it."""
+        if monotonic() < self._next_word_look:
+            return False
+        self._next_word_look = monotonic() + WORD_LOOK
+        return self._facts.heard()
+
+    def _planned(self) -> Work | None:
+        plan = self._facts.plan()
+        if not plan.due:
+            return None
+        if not self._facts.has_set and self._facts.has_enrolled:
+            if not self._holds.may_climb:
+                return None
+            self._holds.climbed()
+            return Work(Order(do=Do.CLIMB, reason=plan.why, origin=Origin.LADDER))
+        origin = Origin.JOB if plan.order else Origin.SCHEDULE
+        reason = plan.why[:_MAX_REASON]
+        return Work(Order(do=Do.BEGIN, kind=plan.kind, origin=origin, reason=reason, order=plan.order))
+
+    def _dropped(self) -> Work | None:
+        """Return the order to take in what an OTA pipeline has dropped."""
+        if not self._facts.has_set:
+            return None
+        name = self._inbox.next(self._facts.config.inbox)
+        return Work(Order(do=Do.TAKE_DROP, origin=Origin.INBOX, drop=name, orderly=True)) if name else None
+
+    def look_after_dependants(self) -> None:
+        """Have the dependants served if it is time; a change in flight sees to them itself."""
+        self._dependants.consider(self._facts.config, self._facts.generation if self._facts.change is None else None)
+
+    # -- when to look again ----------------------------------------------------------------------------------------
+
+    def sleep(self, other: float | None) -> None:
+        """Wake the daemon when something may be due, and after ten minutes whatever happens.
+
+        Args:
+            other: The seconds until something else is to be looked at; None where there is nothing else.
+        """
+        self._alarm.set(max(min(self._delays(other)), SHORTEST))
+
+    def _delays(self, other: float | None) -> list[float]:
+        now, plan, action = self._facts.now(), self._facts.plan(), self._facts.following()
+        instants = [now + schedule.LOOK_EVERY]
+        if isinstance(action, Wait):
+            instants.append(action.until)
+        elif plan.at is not None:
+            instants.append(plan.at)
+        instants += [item.due for item in self._facts.retirements()]
+        seconds = [(at - now).total_seconds() for at in instants if at > now]
+        seconds += self._holds.delays
+        seconds += [WORD_LOOK] if self._facts.listens else []
+        seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
+        seconds += [self._dependants.delay] if self._facts.has_set and self._facts.change is None else []
+        seconds += [at for at in (self._inbox.delay, other) if at is not None]
+        return seconds

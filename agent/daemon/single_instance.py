@@ -1,0 +1,77 @@
+"""Sees to it that a gateway has one daemon: two would fight for the client id.
+
+Both its runtime directory and its state directory are held by a lock for as long as the process lives, since a second
+daemon may run with another runtime directory. A state directory may be made later; then the first to find it has it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from agent.errors import AgentError, RefusedError
+from agent.system import locks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class SingleInstance:
+    """The locks of one daemon."""
+
+    def __init__(self, runtime_dir: Path, state_dir: Path) -> None:
+        """Name the directories; nothing is locked yet."""
+        self._runtime_dir = runtime_dir
+        self._state_dir = state_dir
+        self._state_lock = locks.LifeLock(state_dir / locks.DAEMON)
+        self._unlocked = ""
+        self._refusal: RefusedError | None = None
+
+    @property
+    def refusal(self) -> RefusedError | None:
+        """Why this is not the only daemon, once that turned out."""
+        return self._refusal
+
+    def hold_runtime(self) -> None:
+        """Hold the runtime directory, which is made when there is none.
+
+        Raises:
+            RefusedError: Another daemon runs.
+            AgentError: The directory cannot be used.
+        """
+        directory = self._runtime_dir
+        try:
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            fd = os.open(directory / locks.DAEMON, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # and is let go of by the kernel
+        except BlockingIOError:
+            hint = "`systemctl status iot-cert-agent` shows it."
+            raise RefusedError(f"A daemon runs already with {directory}.", hint=hint) from None
+        except OSError as error:
+            raise AgentError(f"{directory} cannot be used: {os.strerror(error.errno or 0)}.") from error
+
+    def hold_state(self) -> str:
+        """Hold the state directory as well, once there is one; cheap when it is held.
+
+        Returns:
+            Why it is not held, as a sentence, when that is news; else an empty text.
+
+        Raises:
+            RefusedError: Another daemon holds it.
+        """
+        try:
+            why = self._state_lock.hold()
+        except locks.HeldError as held:
+            message = f"A daemon{held.who} runs already with {self._state_dir}; it has another runtime_dir."
+            hint = "Stop that one, or give this one a state_dir and a client_id of its own."
+            self._refusal = RefusedError(message, hint=hint)
+            raise self._refusal from None
+        news, self._unlocked = why != self._unlocked, why
+        if not why or not news:
+            return ""
+        return f"A second daemon could not be told from this one, since the state directory is not locked: {why}."
+
+    def close(self) -> None:
+        """Let go of the state directory."""
+        self._state_lock.close()

@@ -1,0 +1,139 @@
+"""What the daemon tells of itself: the status, and where it is published, noted and shown.
+
+It owns what only the daemon knows: since when there is no connection, which configuration was refused, which findings
+the journal has already. What the rest of the status is the facts say.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.core.report.findings import events
+from agent.core.report.journal_events import Event
+from agent.core.report.known import Connection, ConnectionState, Live
+from agent.daemon.status_files import Publisher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from agent.core.report.status import Status
+    from agent.daemon.facts import Outlook
+    from agent.daemon.fleet import Fleet
+    from agent.daemon.ladder_news import LadderNews
+    from agent.daemon.schedule_watch import ScheduleWatch
+    from agent.daemon.session import Session
+    from agent.system.service_manager import Notifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The parts that know what the facts do not."""
+
+    session: Session
+    fleet: Fleet
+    schedule: ScheduleWatch
+    ladder: LadderNews
+
+
+class StatusReport:
+    """The status of one gateway."""
+
+    def __init__(self, facts: Outlook, sources: Sources, notifier: Notifier, log: Callable[[Event, str], None]) -> None:
+        """Tell nothing yet.
+
+        Args:
+            facts: What is known of the gateway.
+            sources: The parts that know the rest.
+            notifier: The service manager.
+            log: Writes to the journal.
+        """
+        self._facts = facts
+        self._sources = sources
+        self._notifier = notifier
+        self._log = log
+        self._files = Publisher(facts.config.runtime_dir)
+        self._down_since: datetime | None = None
+        self._refused_configuration = ""
+        self._findings = set[str]()
+        self._ready = False
+
+    # -- what happened ---------------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """There is a connection, so a set is accepted."""
+        self._down_since = None
+        self._sources.ladder.accepted()
+
+    def disconnected(self) -> bool:
+        """There is no connection; return whether that is new."""
+        new = self._down_since is None
+        if new:
+            self._down_since = self._facts.now()
+        return new
+
+    def configuration_read(self, refused: str) -> None:
+        """The configuration was read again; `refused` says why it is not in force, or is empty."""
+        self._refused_configuration = refused
+
+    # -- what is told ----------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Return how the gateway stands now."""
+        session, schedule = self._sources.session, self._sources.schedule
+        live = Live(
+            pid=os.getpid(),
+            connection=Connection(
+                state=ConnectionState(session.status.state),
+                why=session.status.why,
+                since=self._down_since,
+                rival=session.contested,
+            ),
+            stuck=self._sources.ladder.stuck,
+            unseen=schedule.unseen,
+            configuration_refused=self._refused_configuration,
+        )
+        return self._facts.status(live, self._sources.fleet.retirements.answers, schedule.unserved)
+
+    def publish(self) -> None:
+        """Tell what is new to the files, the journal, the shadow and the service manager, once anything was seen."""
+        if not self._facts.complete:
+            return
+        status = self.status()
+        problem = self._files.publish(status, self._facts.history)
+        if problem:
+            self._log(Event.TROUBLE_STORE, problem)
+        self._tell_findings(events(status))
+        self._sources.fleet.report()
+        if self._ready:
+            self._notifier.status(self._summary())
+
+    def _tell_findings(self, findings: dict[str, Event]) -> None:
+        """Write each finding to the journal when it appears, and not again while it lasts."""
+        for text, event in findings.items():
+            if text not in self._findings:
+                self._log(event, text)
+        self._findings = set(findings)
+
+    def be_ready(self) -> None:
+        """Tell the service manager that the daemon is ready, unless it knows."""
+        if not self._ready:
+            self._ready = True
+            self._notifier.ready(self._summary())
+
+    def reloaded(self) -> None:
+        """Tell the service manager that a reload has ended."""
+        self._notifier.ready(self._summary())
+
+    def withdraw(self) -> None:
+        """Remove the files: what is in them is not kept up to date any more."""
+        self._files.withdraw()
+
+    def _summary(self) -> str:
+        change = self._facts.change
+        if change is not None:
+            return f"{change.kind} {change.id} is in flight, in phase {change.phase}"
+        set_text = f"generation {self._facts.generation}" if self._facts.has_set else "no certificate"
+        return f"{set_text}, connection {self._sources.session.status.state}; {self._facts.plan().why}"

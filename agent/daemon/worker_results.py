@@ -1,0 +1,208 @@
+"""What a worker said, and what follows from it: for the clients, for the job, for the journal, and for what is next.
+
+It starts nothing itself. What is to be done next is put into the queue, and what was found out is told to the part that
+it belongs to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.core.change.ladder import Rung
+from agent.core.change.lifecycle import Phase
+from agent.core.exit_codes import Exit
+from agent.core.report import journal_events
+from agent.core.report.journal_events import Event
+from agent.core.worker_protocol import Do
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.core.worker_protocol import Order
+    from agent.daemon.control_client import Client
+    from agent.daemon.facts import Outlook
+    from agent.daemon.fleet import Fleet
+    from agent.daemon.followers import Followers
+    from agent.daemon.holds import Holds
+    from agent.daemon.ladder_news import LadderNews
+    from agent.daemon.schedule_watch import ScheduleWatch
+    from agent.daemon.work_queue import Work, WorkQueue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipients:
+    """The parts that are told what a worker said."""
+
+    queue: WorkQueue
+    holds: Holds
+    schedule: ScheduleWatch
+    followers: Followers
+    fleet: Fleet
+    ladder: LadderNews
+
+
+class WorkerResults:
+    """Concludes what workers say."""
+
+    def __init__(
+        self, facts: Outlook, to: Recipients, explain: Callable[[str], None], log: Callable[..., None]
+    ) -> None:
+        """Conclude nothing yet.
+
+        Args:
+            facts: What is known of the gateway.
+            to: The parts that are told.
+            explain: Takes the reason that a worker found for there being no connection.
+            log: Writes to the journal; see `agent.daemon.daemon_log.DaemonLog.tell`.
+        """
+        self._facts = facts
+        self._to = to
+        self._explain = explain
+        self._log = log
+
+    def started(self, work: Work) -> None:
+        """A worker is about to be started."""
+        if work.client is not None:
+            self._to.followers.started(work.client)
+
+    def progress(self, message: dict[str, Any]) -> None:
+        """Tell what a worker has told of its way."""
+        code, text = str(message.get("code", "")), str(message.get("text", ""))
+        event = journal_events.of_progress(code, message.get("failure"))
+        if event is not Event.LADDER or self._to.ladder.is_new(text):
+            self._log(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
+        self._to.followers.progress(message)
+
+    def ended(self, work: Work, end: dict[str, Any]) -> None:
+        """Conclude how a worker ended.
+
+        Args:
+            work: What it was to do.
+            end: Its last line.
+        """
+        error = end.get("error")
+        self._to.schedule.worker_ended(orderly=error is None)
+        if end.get("half"):
+            self._to.holds.half_replaced()
+        if error is None:
+            self._to.holds.work_succeeded()
+        elif error.get("busy"):
+            self._to.queue.put_back(work)
+            self._to.holds.store_was_busy()
+        else:
+            self._failed(work, error)
+        if end.get("climb") is not None:
+            self._climbed(end["climb"])
+        if end.get("postponed"):
+            self._to.queue.postpone(work)
+            self._to.followers.postponed(work.client)
+        self._tell_bundle(work.order, end.get("bundle"))
+        self._tell_dropped(work.client, end.get("dropped"))
+        self._tell_end(work.order, end)
+
+    def _failed(self, work: Work, error: dict[str, Any]) -> None:
+        order, client, message = work.order, work.client, str(error["message"])
+        asked_for, died = client is not None or bool(order.order), bool(error.get("died"))
+        if not asked_for or died:  # a client, or the job, is told, and no other order waits for that
+            self._to.holds.work_failed()
+        if order.do is Do.LOOK:
+            self._to.schedule.look_failed(message)
+        event = Event.PROGRESS if asked_for else Event.TROUBLE_STORE
+        self._log(Event.WORKER_DIED if died else event, message)
+        if order.order:
+            self._to.queue.withdraw(order.order)
+            self._to.fleet.jobs.refuse(order.order, "refused", message)
+        if client is not None:
+            self._to.followers.failed(client, error)
+
+    def _climbed(self, climb: dict[str, Any]) -> None:
+        use, why = climb.get("use"), str(climb["why"])
+        if use is None:
+            self._explain(why)  # the worker sees more of it than the session does
+        elif use == Rung.TECHNICIAN:
+            self._to.ladder.locked_out(why, climb.get("remedy", ""))
+        else:
+            self._to.ladder.found_a_set()
+
+    def _tell_bundle(self, order: Order, told: dict[str, Any] | None) -> None:
+        """Tell the pipeline that shipped a bundle, or the job, that it became no change."""
+        if order.do is Do.TAKE_DROP:
+            self._to.schedule.drop_taken(order.drop)
+        if told is None:
+            return
+        refused, passing, message = told["code"] != "unchanged", bool(told.get("passing")), str(told["message"])
+        where = f"{order.drop} in the inbox" if order.do is Do.TAKE_DROP else f"The bundle of {order.order}"
+        event = Event.BUNDLE_REFUSED if refused and not passing else Event.PROGRESS
+        self._log(event, f"{where}: {message} {told['hint']}".rstrip())
+        if order.do is not Do.DOWNLOAD:
+            return
+        if not refused:
+            self._to.fleet.jobs.done(order.order, message)
+        elif passing:
+            self._to.fleet.jobs.postpone(order.order, message)
+        else:
+            self._to.fleet.jobs.refuse(order.order, str(told["code"]), message)
+
+    def _tell_dropped(self, client: Client | None, text: str | None) -> None:
+        """Tell the client that asked for it that a certificate is not asked to be retired any more."""
+        if text is None:
+            return
+        self._log(Event.RETIRE_DROPPED, text)
+        if client is not None:
+            self._to.followers.answer(client, {"event": "dropped", "text": text, "exit": int(Exit.DONE)})
+
+    def _tell_end(self, order: Order, end: dict[str, Any]) -> None:
+        tell = self._to.followers.ended
+        if "rehearsal" in end:
+            tell({"event": "rehearsal", "text": end["rehearsal"], "exit": int(Exit.DONE)})
+        elif "examination" in end:
+            tell({"event": "examination", "lines": end["examination"], "exit": int(Exit.DONE)})
+        elif order.do is Do.NOTE_RETIRED:
+            self._to.fleet.retirements.conclude()
+        elif end.get("repeats"):
+            has = {"change": end["repeats"], "current": self._facts.generation, "repeated": True}
+            tell({"event": "outcome", **has, "exit": int(Exit.DONE)})
+        elif end.get("wait"):
+            self._to.followers.waits(self._wait(end))
+        elif end.get("change"):
+            self._tell_outcome(end)
+        elif "climb" in end:
+            tell(_of_climb(end["climb"]))
+
+    def _wait(self, end: dict[str, Any]) -> dict[str, Any]:
+        """Return what clients are told of a change that waits."""
+        climb = end.get("climb") or {}
+        return {
+            "change": end.get("change"),
+            "wait": end.get("wait"),
+            "postponed": end.get("postponed"),
+            "locked_out": climb if climb.get("use") == Rung.TECHNICIAN else None,
+            "current": self._facts.generation,
+            "would_exit": end["exit"],
+        }
+
+    def _tell_outcome(self, end: dict[str, Any]) -> None:
+        change = end["change"]
+        text = f"{change['kind']} {change['id']} ended: {change['phase']}."
+        failure = (change.get("failure") or {}).get("message", "")
+        if change["phase"] != Phase.COMMITTED:  # which was told as it happened
+            event = journal_events.of_progress(change["phase"], None)
+            self._log(event, f"{text} {failure}".rstrip(), change=change["id"])
+        told = {"event": "outcome", "change": change, "current": self._facts.generation, "exit": end["exit"]}
+        self._to.followers.ended(told)
+
+
+def _of_climb(climb: dict[str, Any]) -> dict[str, Any]:
+    """Return what a client is told of a climb that led to no change."""
+    if climb.get("use") == Rung.TECHNICIAN:
+        return {
+            "event": "locked-out",
+            "why": climb["why"],
+            "remedy": climb.get("remedy", ""),
+            "exit": int(Exit.CRITICAL),
+        }
+    works = climb.get("use") == Rung.CURRENT
+    remedy = "" if works else " Run the same command again later."
+    text = f"Nothing was changed: {climb['why']}.{remedy}"
+    return {"event": "nothing", "text": text, "exit": int(Exit.DONE if works else Exit.UNAVAILABLE)}

@@ -1,0 +1,66 @@
+"""What is told of another client with the same id, and what that changes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.core.change.decide import Wait
+from agent.core.change.lifecycle import Phase
+from agent.core.exit_codes import Exit
+from agent.core.report import shadow
+from agent.core.report.findings import Judgement, judge
+from agent.core.when.reconnect import STEADY
+from agent.core.worker_protocol import Do
+from agent.daemon.session import SessionState
+from agent.system.clock import monotonic
+from support import make
+from support.make import NOW
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.daemon_rig import DaemonRig
+
+
+RIVAL = "Another client connected as gw-0042; every client needs an id of its own."
+
+
+@pytest.fixture
+def contested(rig: DaemonRig) -> DaemonRig:
+    """Give a daemon that was cut off by another client with its id, and keeps away."""
+    rig.stand(rival=RIVAL, state=SessionState.TAKEN_OVER, why=f"{RIVAL} It keeps away.")
+    return rig
+
+
+def test_probation_makes_one_proof_instead_of_one_a_minute(contested: DaemonRig) -> None:
+    """The one at its end, without which nothing becomes final."""
+    rig = contested
+    until = NOW + timedelta(minutes=10)
+    rig.change(make.record(Phase.DEPLOYED, probation_until=until, checked_at=NOW))
+    rig.clock.advance(minutes=5)
+    assert rig.look() == []
+    assert isinstance(rig.daemon.facts.following(), Wait)
+    rig.clock.advance(minutes=5)
+    assert [order.do for order in rig.look()] == [Do.GO_ON]
+    rig.stand(rival="")
+    rig.clock.advance(minutes=-5)
+    before = len(rig.orders)
+    rig.finish()
+    assert [order.do for order in rig.orders[before:]] == [Do.GO_ON], "without a rival it is proven every minute"
+
+
+def test_a_rival_is_told_everywhere(contested: DaemonRig, tmp_path: Path) -> None:
+    """Status, metrics and shadow; and still while a connection is up that may be ended in the next second."""
+    daemon = contested.daemon
+    contested.look()
+    assert judge(daemon.report.status()) == Judgement(health=(f"{RIVAL} It keeps away.",), exit=Exit.DEGRADED)
+    assert "iot_cert_client_id_contested 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
+    contested.stand(rival=RIVAL, state=SessionState.UP, since=monotonic())
+    assert judge(daemon.report.status()) == Judgement(health=(RIVAL,), exit=Exit.DEGRADED)
+    assert shadow.report(daemon.report.status(), shadow.Wish())["clientIdContested"] is True
+    contested.stand(rival=RIVAL, state=SessionState.UP, since=monotonic() - STEADY)
+    assert judge(daemon.report.status()) == Judgement(health=(), exit=Exit.DONE)
+    assert shadow.report(daemon.report.status(), shadow.Wish())["clientIdContested"] is None

@@ -1,0 +1,62 @@
+"""What is told of a worker's end, and for how long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.report.findings import judge
+from agent.core.worker_protocol import Do, Order
+from support import make
+from support.daemon_rig import DaemonRig, seen_set
+from support.make import DAY, NOW
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_a_look_that_failed_is_told_and_tried_again(rig: DaemonRig) -> None:
+    """Nothing says ok that was not looked at; what kept it from looking may pass by itself."""
+    rig.daemon.work.submit(Order(do=Do.LOOK))
+    rig.look()
+    rig.finish(error={"message": "Cannot lock it.", "hint": "", "exit": 1})
+    assert (judge(rig.status()).exit, "Cannot lock it." in judge(rig.status()).health[0]) == (1, True)
+    assert rig.look() == []
+    rig.wait(300)
+    assert [order.do for order in rig.look()] == [Do.LOOK]
+    rig.finish(seen=seen_set(NOW - 10 * DAY, 8000 * DAY))
+    assert (judge(rig.status()).exit, rig.look()) == (0, [])
+
+
+def test_a_ladder_that_is_climbed_for_days_says_the_same_once(
+    rig: DaemonRig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The journal is not filled by a gateway that waits for its certificate to be activated again."""
+    capfd.readouterr()
+    for met in ("hung up", "hung up", "not authorised"):
+        rig.daemon.cloud._on_doubt(make.failure(message="The broker hung up."))
+        rig.look()
+        assert rig.orders[-1].do is Do.CLIMB
+        rig.tell({"code": "ladder", "text": f"The current set is not accepted: {met}."})
+        rig.finish(climb={"use": "technician", "why": "there is no set left"})
+    said = capfd.readouterr().err
+    assert [said.count(text) for text in ("hung up.", "not authorised.", "There is no set left")] == [1, 1, 1]
+
+
+def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(rig: DaemonRig) -> None:
+    """With what helps, and as critical; a climb that found no path to the endpoint takes nothing of it back."""
+    rig.daemon.work.submit(Order(do=Do.CLIMB))
+    rig.look()
+    rig.finish(climb={"use": "technician", "why": "the endpoint accepts no set of this gateway", "remedy": "Help it."})
+    said = "The endpoint accepts no set of this gateway. Help it."
+    assert said in judge(rig.status()).health
+    assert judge(rig.status()).exit == 3
+
+    rig.daemon.work.submit(Order(do=Do.CLIMB))
+    rig.look()
+    rig.finish(climb={"use": None, "why": "no route to host", "remedy": ""})
+    assert said in judge(rig.status()).health
+
+    rig.daemon.work.submit(Order(do=Do.CLIMB))
+    rig.look()
+    rig.finish(climb={"use": "current", "why": "the current set is accepted", "remedy": ""})
+    assert said not in judge(rig.status()).health
