@@ -122,8 +122,15 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
 
 def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
     from agent.config import load  # noqa: PLC0415
+    from agent.errors import ConfigError  # noqa: PLC0415
 
-    config = load(arguments.config)
+    try:
+        config = load(arguments.config)
+    except ConfigError:
+        code = _status_despite(arguments) if arguments.verb == "status" else None
+        if code is None:
+            raise
+        return code
     match arguments.verb:
         case "support-bundle":
             from agent.cli import support  # noqa: PLC0415
@@ -151,3 +158,12 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
             from agent.cli import status  # noqa: PLC0415
 
             return status.carry_out(config, arguments, output)
+
+
+def _status_despite(arguments: argparse.Namespace) -> int | None:
+    """Show how the gateway is although its configuration was broken: the daemon goes on with the one it read."""
+    from agent.cli import fast_path  # noqa: PLC0415
+    from agent.config import runtime_dir  # noqa: PLC0415
+
+    found = runtime_dir(arguments.config)
+    return fast_path.despite(str(arguments.config), str(found) if found else None, as_json=arguments.json)

@@ -1,7 +1,12 @@
 """The two command lines that must be light: `status` where the daemon has the answer ready, and `run`.
 
-It is only a short cut. Whatever is not plain sailing (no daemon, another command line, a configuration it cannot read
-at a glance, a refusal) is left to the ordinary way, which knows every word about it.
+It is only a short cut. Whatever is not plain sailing (no daemon, another command line, a refusal) is left to the
+ordinary way, which knows every word about it.
+
+Where the daemon listens stands in the configuration, and reading YAML takes longer than all of this. So the daemon is
+asked at the usual place, or where the environment points to, and its answer counts only if it is about this file: it
+names the file it runs with, and the checksum of what it read there. Another file, one that was changed since, or one
+that the daemon refused, leads the ordinary way, which reads it.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from typing import Any
 
 DEFAULT_CONFIG = "/etc/iot-cert-agent/config.yaml"
 DEFAULT_RUNTIME = "/run/iot-cert-agent"
+RUNTIME = "IOT_CERT_RUNTIME_DIR"  # the environment's word where a daemon may listen
 
 PATIENCE = 5.0  # seconds for the daemon; after that the ordinary way says what is the matter
 
@@ -21,14 +27,25 @@ _MAX = 65_536
 def status(argv: list[str]) -> int | None:
     """Show the daemon's status document and return the exit code; None when it takes more than that."""
     path, as_json = _arguments(argv)
-    runtime = path and _runtime_dir(path)
-    if not path or not runtime:
+    told = path and _ask(os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path)
+    if not path or not told or told.get("configuration") != _checksum_of(path):
         return None
-    told = _ask(f"{runtime}/control.sock")
-    if told is None or told["document"].get("config") != os.path.abspath(path):  # noqa: PTH100 - see above
-        return None
-    _show(told, as_json=as_json)
-    return int(told["exit"])
+    return _show(told, as_json=as_json)
+
+
+def despite(path: str, runtime: str | None, *, as_json: bool) -> int | None:
+    """Show what the daemon says that runs with a file as it was, where the file as it is cannot be used.
+
+    Args:
+        path: The configuration file.
+        runtime: Its runtime directory as it is now, or None when not even that can be read.
+        as_json: Whether a machine reads.
+
+    Returns:
+        The exit code; None when no daemon says that it runs with this file.
+    """
+    told = _ask(runtime or os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path)
+    return _show(told, as_json=as_json) if told else None
 
 
 def daemon(argv: list[str]) -> str | None:
@@ -53,39 +70,39 @@ def _configuration(argv: list[str]) -> tuple[str, list[str]]:
     return DEFAULT_CONFIG, list(argv)
 
 
-def _runtime_dir(path: str) -> str | None:
-    """Return the directory by the one line that names it; the daemon's word that it runs with this file is checked."""
+def _checksum_of(path: str) -> str | None:
+    from agent.core.checksum import checksum  # noqa: PLC0415
+
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib alone takes longer than all of this
-            lines = file.read(_MAX).splitlines()
-    except (OSError, ValueError):
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib alone takes longer than all of this
+            return checksum(file.read(_MAX + 1))
+    except OSError:
         return None
-    for line in lines:
-        if line.startswith("runtime_dir:"):
-            value = line[12:].split(" #")[0].strip().strip("\"'")
-            return value if value.startswith("/") else None
-    return DEFAULT_RUNTIME
 
 
-def _ask(socket_path: str) -> dict[str, Any] | None:
+def _ask(runtime: str, path: str) -> dict[str, Any] | None:
+    """Return what the daemon says that listens there, if it says that it runs with this file."""
     from agent.cli.client import call  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
 
     try:
-        messages = call(socket_path, {"verb": "status"}, timeout=PATIENCE)
+        messages = call(f"{runtime}/control.sock", {"verb": "status"}, timeout=PATIENCE)
         message = next(messages) if messages is not None else {}
     except AgentError:
         return None
-    return message if isinstance(message.get("document"), dict) and {"exit", "screen"} <= message.keys() else None
+    if not isinstance(message.get("document"), dict) or not {"exit", "screen"} <= message.keys():
+        return None
+    return message if message["document"].get("config") == os.path.abspath(path) else None  # noqa: PTH100 - see above
 
 
-def _show(told: dict[str, Any], *, as_json: bool) -> None:
+def _show(told: dict[str, Any], *, as_json: bool) -> int:
     from agent.cli.output import Output  # noqa: PLC0415
 
     output = Output(as_json=as_json)
     if as_json:
         output.emit(told["document"])
-        return
-    for name, text in told["screen"]:
-        output.field(name, text)
-    sys.stdout.flush()
+    else:
+        for name, text in told["screen"]:
+            output.field(name, text)
+        sys.stdout.flush()
+    return int(told["exit"])

@@ -7,7 +7,7 @@ files that a configuration names. `describe` writes the table down for people an
 from __future__ import annotations
 
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret, resolve
-from agent.config.reader import MAX_CONFIG, load, parse
+from agent.config.reader import MAX_CONFIG, load, parse, runtime_dir
 from agent.config.schema import PRODUCT, TARGET
 from agent.config.values import (
     ClaimConfig,
@@ -36,4 +36,5 @@ __all__ = [
     "read_bounded",
     "read_secret",
     "resolve",
+    "runtime_dir",
 ]

@@ -20,6 +20,7 @@ from agent.config import schema
 from agent.config.files import read_bounded
 from agent.config.kinds import Kind, UnfitError, unexpected
 from agent.config.sections import Parameters, Section, Sections
+from agent.config.values import DEFAULT_RUNTIME_DIR
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,6 +71,17 @@ def parse(text: str, path: Path, *, allow_legacy: bool = False) -> Config:
         raise ConfigError("\n".join(walker.complaints), hint="`iot-cert config check` checks the file again.")
     config: Config = schema.FILE.made(values, path=path, source=text)
     return config
+
+
+def runtime_dir(path: Path) -> Path | None:
+    """Return the runtime directory that a file names of which the rest may be unsound; None when not even that is."""
+    try:
+        node = _compose(read_bounded(path, MAX_CONFIG, "configuration file").decode(errors="replace"), path)
+    except ConfigError:
+        return None
+    walker = _Walker(path, lenient=True)
+    found: Path | None = walker.section(schema.FILE, node, "").get("runtime_dir", DEFAULT_RUNTIME_DIR)
+    return None if any(": runtime_dir: " in line for line in walker.complaints) else found
 
 
 def _compose(text: str, path: Path) -> yaml.Node:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core.change import probation, verbs
 from agent.core.change.records import public
 from agent.core.change.verbs import Verb
+from agent.core.checksum import checksum
 from agent.core.exit_codes import Exit, of_error, of_outcome
 from agent.core.jsonio import PlainError, to_plain
 from agent.core.report.document import document, trust
@@ -150,6 +151,7 @@ class ControlVerbs:
             "trust": trust(status),
             "screen": list(screen(status)),
             "why": explain(status),
+            "configuration": checksum(self._daemon.outlook.config.source.encode()),
             "exit": told["exit"],
         })  # fmt: skip
 

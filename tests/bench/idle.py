@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import ExitStack
 from statistics import median
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
+from agent.cli import fast_path
 from bench import place, procfs
 from bench.place import BenchError
 from support import gateway
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from bench.place import Effort, Place
     from bench.procfs import Memory
@@ -109,15 +112,19 @@ def _interleaved(here: Place, times: int) -> tuple[list[float], list[float]]:
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(times):
-        ours.append(_timed(command))
-        theirs.append(_timed(floor))
+        ours.append(_timed(command, runtime=here.memory / "run"))
+        theirs.append(_timed(floor, runtime=here.memory / "run"))
     return ours, theirs
 
 
-def _timed(command: Sequence[str]) -> float:
-    """Return the milliseconds that a command takes, in which it must succeed."""
+def _timed(command: Sequence[str], runtime: Path) -> float:
+    """Return the milliseconds that a command takes, in which it must succeed.
+
+    The daemon's runtime directory is told by the environment, as the usual one needs no telling.
+    """
+    environment, nothing = os.environ | {fast_path.RUNTIME: str(runtime)}, subprocess.DEVNULL
     start = perf_counter()
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(command, stdin=nothing, stdout=nothing, env=environment, check=False)
     if done.returncode != 0:
         raise BenchError(f"{' '.join(command[-3:])} ended with {done.returncode}")
     return (perf_counter() - start) * 1000

@@ -365,6 +365,22 @@ def test_a_broken_configuration_is_not_taken_into_force(enrolled: Gateway) -> No
         assert len(enrolled.service.front.sessions) == sessions
 
 
+def test_a_changed_configuration_is_not_answered_for_by_the_daemon_before(enrolled: Gateway) -> None:
+    """Its file names another place by now, where another daemon may be; a broken one still has the daemon it had."""
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        assert enrolled.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
+        text = enrolled.config.read_text()
+        enrolled.config.write_text(text + "prot: 8883\n")
+        assert enrolled.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
+        enrolled.run("explain", expect=2)
+        enrolled.config.write_text(text)
+        enrolled.config.write_text(elsewhere(enrolled).config.read_text())
+        assert "daemon" not in enrolled.run("status", "--json", expect=0).outcome
+        enrolled.config.write_text(text)
+        assert enrolled.run("status", "--json", expect=0).outcome["daemon"] == daemon.pid
+
+
 def test_a_rotation_goes_on_by_the_configuration_in_force(short_lived: Gateway) -> None:
     """A file that somebody broke, and that was refused, keeps no certificate from being replaced in time."""
     short_lived.run("pause", "1h", expect=0)

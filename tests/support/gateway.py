@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from agent.cli import fast_path
 from agent.config import load
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
@@ -132,6 +133,7 @@ class Gateway:
             timeout=timeout,
             check=False,
             cwd=self.directory,
+            env=os.environ | {fast_path.RUNTIME: f"{self.directory}/run"},  # where a package's daemon is found at once
         )
         ran = Ran(arguments=arguments, code=done.returncode, out=done.stdout, err=done.stderr)
         self.remember(ran)
