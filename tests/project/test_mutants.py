@@ -77,6 +77,21 @@ def test_what_became_of_a_mutant_is_told(small: Copy, mutant: Mutant, fate: Fate
     assert (small.path / "agent" / "__init__.py").read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("if …a(b):", "if b:", "if b:"),
+        ("f(…x, …y)", "f(…x)", "f(c.x)"),
+        ("f(…x, …y)", "…g(…)", "c.g()"),
+    ],
+)
+def test_dots_stand_for_the_rest_of_a_name(tmp_path: Path, old: str, new: str, changed: str) -> None:
+    """Whose method it is may change; what stood there is put where the dots are again, in their order."""
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "it.py").write_text("if self.a(b):\n    f(c.x, y)\n")
+    assert changed in place_of(a_mutant(old, new), tmp_path / "agent")[1]
+
+
 @pytest.mark.parametrize("old", ["return a * b", "return"])
 def test_a_line_that_is_not_there_once_is_an_error(small: Copy, old: str) -> None:
     """It may have been reworded, or another be meant."""

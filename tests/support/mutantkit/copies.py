@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[3]
+ANY = "…"
 PATIENCE = 600  # seconds for the tests of one mutant, of which most take five
 
 
@@ -27,8 +29,9 @@ class Mutant:
     Attributes:
         name: What it is called in the report.
         breaks: The rule that it breaks, as a sentence.
-        old: The source that is changed. It stands once in `agent/`; how it is wrapped into lines does not matter.
-        new: What stands there instead.
+        old: The source that is changed. It stands once in `agent/`; how it is wrapped into lines does not matter, and
+            `…` stands for the rest of a dotted name, as which object has a method.
+        new: What stands there instead; each `…` is what the one of `old` in its place stood for.
         killers: The tests that fail for it, as pytest names them.
     """
 
@@ -57,7 +60,7 @@ def place_of(mutant: Mutant, agent: Path) -> tuple[Path, str]:
     Raises:
         NotThereError: The text is not found exactly once.
     """
-    pattern = re.compile(r"\s+".join(map(re.escape, mutant.old.split())))
+    pattern = re.compile(r"\s+".join(map(re.escape, mutant.old.split())).replace(ANY, r"([\w.]*)"))
     found = [
         (path, text, match)
         for path in sorted(agent.rglob("*.py"))
@@ -68,7 +71,9 @@ def place_of(mutant: Mutant, agent: Path) -> tuple[Path, str]:
         places = ", ".join(str(path.relative_to(agent.parent)) for path, _, _ in found) or "nowhere"
         raise NotThereError(f"{mutant.name}: this must stand once in the agent, and is found {places}: {mutant.old}")
     (path, text, match), *_ = found
-    return path, text[: match.start()] + mutant.new + text[match.end() :]
+    parts = mutant.new.split(ANY)
+    new = "".join(chain.from_iterable(zip_longest(parts, match.groups()[: len(parts) - 1], fillvalue="")))
+    return path, text[: match.start()] + new + text[match.end() :]
 
 
 class Copy:

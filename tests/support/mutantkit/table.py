@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant(
         name="damaged-set-becomes-previous",
         breaks="A damaged generation is nothing to go back to.",
-        old="before != number and self._is_whole(before):",
+        old="before != number and …is_whole(before):",
         new="before != number:",
         killers=("tests/unit/store/test_store.py::test_a_damaged_generation_does_not_become_previous",),
     ),
@@ -130,22 +130,22 @@ MUTANTS = (
     Mutant(
         name="recovery-to-a-damaged-set",
         breaks="Recovery puts only whole generations in use.",
-        old="if self._is_whole(candidate):",
+        old="if …is_whole(candidate):",
         new="if candidate:",
         killers=("tests/unit/store/test_store.py::test_recovery_sees_what_rotted_unseen",),
     ),
     Mutant(
         name="half-erased-under-a-whole-name",
         breaks="A generation that is half erased must not bear the name of a whole one.",
-        old="durable.rename(self._generations, generations.final_name(number), generations.stage_name(number))"
-        " durable.erase_directory(self._generations, generations.stage_name(number))",
-        new="durable.erase_directory(self._generations, generations.final_name(number))",
+        old="durable.rename(…, generations.final_name(number), generations.stage_name(number))"
+        " durable.erase_directory(…, generations.stage_name(number))",
+        new="durable.erase_directory(…, generations.final_name(number))",
         killers=("tests/unit/store/test_store.py::test_a_generation_that_is_half_erased_has_the_name_of_none",),
     ),
     Mutant(
         name="preflight-without-a-rename",
         breaks="A preflight finds out whether a directory can be renamed.",
-        old="durable.rename(self._generations, probe, moved)",
+        old="durable.rename(…, probe, moved)",
         new="pass",
         killers=("tests/unit/store/test_store.py::test_a_preflight_finds_out_that_no_directory_can_be_renamed",),
     ),
@@ -159,7 +159,7 @@ MUTANTS = (
     Mutant(
         name="staged-key-is-kept-unseen",
         breaks="A staged key that is not the certificate's is written anew.",
-        old="keep = {KEY} if KEY in present and durable.read(dir_fd, KEY, MAX_FILE) == files[KEY] else",
+        old="keep = {KEY} if KEY in present and …read(dir_fd, KEY, MAX_FILE) == files[KEY] else",
         new="keep = {KEY} if KEY in present else",
         killers=("tests/unit/store/test_generations.py::test_preparing_keeps_no_staged_key_that_is_another",),
     ),
@@ -173,7 +173,7 @@ MUTANTS = (
     Mutant(
         name="rename-over-a-generation",
         breaks="A directory gets its final name only when that is free.",
-        old="if exists(dir_fd, new): raise StoreError(",
+        old="if …exists(dir_fd, new): raise StoreError(",
         new="if not new: raise StoreError(",
         killers=("tests/unit/store/test_durable.py::test_renaming_needs_a_free_name",),
     ),
