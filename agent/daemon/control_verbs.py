@@ -151,7 +151,7 @@ class ControlVerbs:
             "trust": trust(status),
             "screen": list(screen(status)),
             "why": explain(status),
-            "configuration": checksum(self._daemon.outlook.config.source.encode()),
+            "configuration": checksum(self._facts.config.source.encode()),
             "exit": told["exit"],
         })  # fmt: skip
 
