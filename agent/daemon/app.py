@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config import load
 from agent.core.exit_codes import Exit
 from agent.core.report.journal_events import Event
+from agent.core.report.known import ConnectionState
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.cloud_side import CloudCalls, CloudSide
 from agent.daemon.control_socket import ControlSocket
@@ -33,7 +34,6 @@ from agent.daemon.inbox_watch import Inbox
 from agent.daemon.ladder_news import LadderNews
 from agent.daemon.loop import Alarm, Loop
 from agent.daemon.schedule_watch import Inputs, ScheduleWatch
-from agent.daemon.session import SessionState
 from agent.daemon.single_instance import SingleInstance
 from agent.daemon.status_report import Sources, StatusReport
 from agent.daemon.surroundings import OutsideCalls, Surroundings
@@ -315,7 +315,7 @@ class Daemon:
         if self._stopping:
             self.loop.later(ONE_TURN, self.loop.stop)  # the goodbye is said
             return
-        if self.report.disconnected() and self.cloud.session.status.state is SessionState.DOWN:
+        if self.report.disconnected() and self.cloud.session.status.state is ConnectionState.DOWN:
             self._log.tell(Event.DISCONNECTED, f"Not connected: {why}")
         self.report.publish()
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.exit_codes import Exit
 from agent.core.report.journal_events import Event
+from agent.core.report.known import ConnectionState
 from agent.core.values import Origin
 from agent.core.when import retirement
 from agent.core.when.reconnect import STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.fleet import Fleet, FleetCalls
 from agent.daemon.network_watch import NetworkWatch
-from agent.daemon.session import Session, SessionCalls, SessionState
+from agent.daemon.session import Session, SessionCalls
 from agent.iotcore.client_options import Connector, timeouts
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class CloudSide:
     def _on_disconnected(self, why: str) -> None:
         self.fleet.disconnected()
         if not self._calls.stopping():
-            if self.session.status.state in {SessionState.DOWN, SessionState.TAKEN_OVER}:
+            if self.session.status.state in {ConnectionState.DOWN, ConnectionState.TAKEN_OVER}:
                 self._followers.not_retired(why, Exit.UNAVAILABLE)
             self._network.connection_missing()
         self._calls.disconnected(why)

@@ -20,8 +20,8 @@ from agent.core.aws.replies import RETIRE
 from agent.core.exit_codes import Exit
 from agent.core.failure.retry import Backoff
 from agent.core.report.journal_events import Event
+from agent.core.report.known import ConnectionState
 from agent.core.when import retirement
-from agent.daemon.session import SessionState
 from agent.errors import AgentError
 from agent.system.clock import monotonic
 
@@ -120,7 +120,7 @@ class Retirements:
             self._facts.change is not None
             or session.generation != self._facts.generation
             or not self._facts.reading().believable
-            or session.state is not SessionState.UP
+            or session.state is not ConnectionState.UP
         ):
             return
         for item in self._facts.retirements():
@@ -146,7 +146,7 @@ class Retirements:
             raise retirement.not_asked_for()
         found = [item for item in self._facts.retirements() if over or not item.waits_for]
         session = self._session()
-        if found and session.state in {SessionState.DOWN, SessionState.TAKEN_OVER}:
+        if found and session.state in {ConnectionState.DOWN, ConnectionState.TAKEN_OVER}:
             raise AgentError(f"There is no connection to ask over: {session.why}", hint="Try again later.")
         self._ordered |= {item.certificate_id: over for item in found}
         self._delays = {name: _Delay(delay.tries) for name, delay in self._delays.items()}

@@ -17,10 +17,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from agent.core.failure.failure import FailureClass
+from agent.core.report.known import ConnectionState
 from agent.core.text import duration
 from agent.core.when.reconnect import STEADY, Standing, Verdict, after_failure, after_loss, after_takeover
 from agent.errors import CloudError, StoreError
@@ -55,16 +55,6 @@ class Identity(Protocol):
         """Where its files are."""
 
 
-class SessionState(StrEnum):
-    """How the session stands."""
-
-    DOWN = "down"
-    CONNECTING = "connecting"
-    UP = "up"
-    LENT = "lent"  # a worker has the client id
-    TAKEN_OVER = "taken-over"  # another client has it
-
-
 @dataclass(frozen=True, kw_only=True)
 class SessionStatus:
     """What is told of the session.
@@ -76,7 +66,7 @@ class SessionStatus:
         since: When the connection came up or ended last, by the monotonic clock.
     """
 
-    state: SessionState = SessionState.DOWN
+    state: ConnectionState = ConnectionState.DOWN
     why: str = "nothing was tried yet"
     generation: int | None = None
     since: float = 0.0
@@ -170,7 +160,7 @@ class Session:
         Also where another client was only concluded: a path that comes and goes may look the same.
         """
         state = self._status.state
-        return state is SessionState.DOWN or (state is SessionState.TAKEN_OVER and self._memory.guessed)
+        return state is ConnectionState.DOWN or (state is ConnectionState.TAKEN_OVER and self._memory.guessed)
 
     @property
     def contested(self) -> str:
@@ -178,7 +168,7 @@ class Session:
 
         That is when a connection has lasted, or when one could not even be made: then something else is wrong.
         """
-        lasts = self._status.state is SessionState.UP and monotonic() - self._status.since >= STEADY
+        lasts = self._status.state is ConnectionState.UP and monotonic() - self._status.since >= STEADY
         return "" if lasts else self._memory.rival
 
     # -- what it is to do ------------------------------------------------------------------------------------------
@@ -201,8 +191,8 @@ class Session:
     def _be_another(self, client_id: str) -> None:
         """Forget what was met under another client id: its rival is not ours any more."""
         self._memory = replace(self._memory, client_id=client_id, rival="", standing=Standing())
-        if self._status.state is SessionState.TAKEN_OVER:
-            self._become(SessionState.DOWN, "it is being made under another client id")
+        if self._status.state is ConnectionState.TAKEN_OVER:
+            self._become(ConnectionState.DOWN, "it is being made under another client id")
 
     def suspend(self) -> None:
         """Let a worker have the client id."""
@@ -218,9 +208,9 @@ class Session:
             return
         state = self._status.state
         # An attempt that is scheduled stands, unless the worker has connected meanwhile: then one may succeed at once.
-        if state is SessionState.LENT or self._retry is None or (used and state is not SessionState.TAKEN_OVER):
-            if state is SessionState.LENT:
-                self._become(SessionState.CONNECTING)
+        if state is ConnectionState.LENT or self._retry is None or (used and state is not ConnectionState.TAKEN_OVER):
+            if state is ConnectionState.LENT:
+                self._become(ConnectionState.CONNECTING)
             self._try_soon()
 
     def explain(self, why: str) -> None:
@@ -274,13 +264,13 @@ class Session:
             return
         self._link, self._status = attempt, replace(self._status, generation=identity.generation)
         self._loop.later(self._connector.timeouts.connect, attempt.expire)
-        if self._status.state is not SessionState.TAKEN_OVER:
-            self._become(SessionState.CONNECTING, self._status.why)
+        if self._status.state is not ConnectionState.TAKEN_OVER:
+            self._become(ConnectionState.CONNECTING, self._status.why)
 
     def on_up(self, up: Link) -> None:
         """See `agent.iotcore.async_client.Listener`."""
         self._connected_at = monotonic()
-        self._become(SessionState.UP, since=self._connected_at)
+        self._become(ConnectionState.UP, since=self._connected_at)
         outage, self._memory = self._memory.outage, replace(self._memory, outage=False)
         if outage:
             self._calls.recovered()
@@ -291,13 +281,13 @@ class Session:
         if over is not self._link:
             return
         self._link = None
-        came_up, now, chance = self._status.state is SessionState.UP, monotonic(), self._chance
+        came_up, now, chance = self._status.state is ConnectionState.UP, monotonic(), self._chance
         lasted = now - self._status.since if came_up else 0.0
         self._status = replace(self._status, since=now)
         if not came_up:  # the broker has got the CONNECT by now, if ever
             self._connected_at = now
         if self._suspended:
-            self._down("a change is using the connection", SessionState.LENT)
+            self._down("a change is using the connection", ConnectionState.LENT)
         elif failure is None:
             self._down("it is being made again")
             if self._identity is not None:
@@ -331,15 +321,15 @@ class Session:
         rival = f"{told}; every client needs an id of its own."
         self._memory = replace(self._memory, standing=verdict.standing, rival=rival, guessed=guessed)
         why = f"{told}, so this one keeps away for {_delay(verdict.delay)}; every client needs an id of its own."
-        self._down(why, SessionState.TAKEN_OVER)
+        self._down(why, ConnectionState.TAKEN_OVER)
         self._schedule(verdict.delay)
         self._calls.taken_over(why)
 
-    def _down(self, why: str, state: SessionState = SessionState.DOWN) -> None:
+    def _down(self, why: str, state: ConnectionState = ConnectionState.DOWN) -> None:
         self._become(state, why)
         self._calls.disconnected(why)
 
-    def _become(self, state: SessionState, why: str = "", since: float | None = None) -> None:
+    def _become(self, state: ConnectionState, why: str = "", since: float | None = None) -> None:
         since = self._status.since if since is None else since
         self._status = replace(self._status, state=state, why=why, since=since)
 

@@ -13,13 +13,14 @@ from agent.core.change.lifecycle import ChangeRecord, Retired, advance
 from agent.core.change.records import encode_outcome, encode_record, public
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
 from agent.core.jsonio import Node
+from agent.core.report.known import ConnectionState
 from agent.core.report.seen import plainly
 from agent.core.values import Kind, Origin
 from agent.core.when.retirement import left_behind
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.app import Daemon
 from agent.daemon.control_client import Client, ControlRequest
-from agent.daemon.session import SessionState, SessionStatus
+from agent.daemon.session import SessionStatus
 from agent.dependants.report_file import REPORT
 from agent.store import durable, reserve
 from agent.system.clock import monotonic
@@ -230,7 +231,7 @@ class ConnectedRig(DaemonRig):
         self.link = ListLink()
         self.daemon.work._schedule._dependants._due = 1e12  # they are not this story's
         self.daemon.cloud.session._link = cast("Link", self.link)
-        self.stand(generation=7, state=SessionState.UP)
+        self.stand(generation=7, state=ConnectionState.UP)
         self.daemon.cloud.fleet.connected(cast("Link", self.link), make.THING)
 
     def leave_behind(self, *records: ChangeRecord) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.records import public
+from agent.core.report.known import ConnectionState
 from agent.core.worker_protocol import Do
-from agent.daemon.session import SessionState
 from agent.errors import RefusedError
 from support import make
 from support.make import DAY, NOW
@@ -79,7 +79,7 @@ RIVAL = "Another client connected as gw-0042; every client needs an id of its ow
 @pytest.fixture
 def contested(rig: DaemonRig) -> DaemonRig:
     """Give a daemon that was cut off by another client with its id, and keeps away."""
-    rig.stand(rival=RIVAL, state=SessionState.TAKEN_OVER, why=f"{RIVAL} It keeps away.")
+    rig.stand(rival=RIVAL, state=ConnectionState.TAKEN_OVER, why=f"{RIVAL} It keeps away.")
     return rig
 
 

@@ -12,9 +12,9 @@ from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
 from agent.core.report import shadow
 from agent.core.report.findings import Judgement, judge
+from agent.core.report.known import ConnectionState
 from agent.core.when.reconnect import STEADY
 from agent.core.worker_protocol import Do
-from agent.daemon.session import SessionState
 from agent.system.clock import monotonic
 from support import make
 from support.make import NOW
@@ -31,7 +31,7 @@ RIVAL = "Another client connected as gw-0042; every client needs an id of its ow
 @pytest.fixture
 def contested(rig: DaemonRig) -> DaemonRig:
     """Give a daemon that was cut off by another client with its id, and keeps away."""
-    rig.stand(rival=RIVAL, state=SessionState.TAKEN_OVER, why=f"{RIVAL} It keeps away.")
+    rig.stand(rival=RIVAL, state=ConnectionState.TAKEN_OVER, why=f"{RIVAL} It keeps away.")
     return rig
 
 
@@ -58,9 +58,9 @@ def test_a_rival_is_told_everywhere(contested: DaemonRig, tmp_path: Path) -> Non
     contested.look()
     assert judge(daemon.report.status()) == Judgement(health=(f"{RIVAL} It keeps away.",), exit=Exit.DEGRADED)
     assert "iot_cert_client_id_contested 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
-    contested.stand(rival=RIVAL, state=SessionState.UP, since=monotonic())
+    contested.stand(rival=RIVAL, state=ConnectionState.UP, since=monotonic())
     assert judge(daemon.report.status()) == Judgement(health=(RIVAL,), exit=Exit.DEGRADED)
     assert shadow.report(daemon.report.status(), shadow.Wish())["clientIdContested"] is True
-    contested.stand(rival=RIVAL, state=SessionState.UP, since=monotonic() - STEADY)
+    contested.stand(rival=RIVAL, state=ConnectionState.UP, since=monotonic() - STEADY)
     assert judge(daemon.report.status()) == Judgement(health=(), exit=Exit.DONE)
     assert shadow.report(daemon.report.status(), shadow.Wish())["clientIdContested"] is None
