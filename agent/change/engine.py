@@ -1067,7 +1067,7 @@ class Engine:
             final = "one more proof makes it final" if event.early else "it is final once probation is over"
             self._tell("note", f"Generation {record.generation} is confirmed; {final}.")
         elif isinstance(event, Doubted):
-            self._tell("note", "The session was lost or refused on probation, so the set is proven before its turn.")
+            self._tell("note", "The session was lost or refused on probation, so the set is proven now.")
         elif record.failure is not None and record.failure is not before.failure:
             self._tell("trouble", f"{record.failure} {record.failure.remedy}".rstrip(), record.failure.kind)
         elif isinstance(event, Deployed) and event.problem is not None:

@@ -45,8 +45,8 @@ def call(
 
     Raises:
         RefusedError: This user may not connect.
-        AgentError: The daemon does not answer, hangs up without a last message, or speaks nonsense; this also comes out
-            of the iteration.
+        AgentError: The daemon does not answer, hangs up without a last message, or sends what is no reply; this also
+            comes out of the iteration.
     """
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
@@ -122,7 +122,7 @@ def _line(connection: _socket.socket, pending: bytearray) -> bytes:
     while (end := pending.find(b"\n", known)) < 0:
         known = len(pending)
         if known > LONGEST_LINE:
-            raise AgentError("The agent's daemon speaks nonsense: a line without an end.", hint=_RESTART)
+            raise AgentError("Invalid reply from the daemon: a line without an end.", hint=_RESTART)
         pending += _received(connection)
     line = bytes(pending[:end])
     del pending[: end + 1]
@@ -148,5 +148,5 @@ def _message(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict):
-        raise AgentError("The agent's daemon speaks nonsense: a line that is no JSON object.", hint=_RESTART)
+        raise AgentError("Invalid reply from the daemon: a line that is no JSON object.", hint=_RESTART)
     return message

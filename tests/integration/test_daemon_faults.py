@@ -195,7 +195,7 @@ def test_a_set_on_probation_that_is_refused_is_left_long_before_its_next_proof_i
     assert ended.phase is Phase.ROLLED_BACK
     assert ended.failure is not None
     assert "Generation 1 is accepted over the same path." in ended.failure.message
-    assert "the set is proven before its turn" in daemon.said()
+    assert "the set is proven now" in daemon.said()
     assert ended.refusals == 1  # and the one that condemned it; a minute's patience takes more
     assert enrolled.generations() == (1, None)
     assert enrolled.service.front.rushed == []

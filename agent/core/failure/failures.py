@@ -56,7 +56,7 @@ def server_certificate(host: str, code: Code, why: str) -> Failure:
     """The server's certificate does not verify; `code` names the reason."""
     remedies = {
         Code.UNKNOWN_ROOT: "Check `iot-cert status` for the anchors in use; "
-        "an endpoint that is not the account's ATS endpoint, or a proxy that opens TLS, shows itself so.",
+        "an endpoint that is not the account's ATS endpoint, or a TLS-intercepting proxy causes this.",
         Code.WRONG_HOST: "Check the spelling of `endpoint`.",
         Code.SERVER_EXPIRED: "Check the gateway's clock; if it is right, the endpoint's owner must act.",
         Code.SERVER_NOT_YET_VALID: "Check the gateway's clock; if it is right, the endpoint's owner must act.",

@@ -79,7 +79,7 @@ def ok(check: str, text: str) -> Line:
 
 def skipped(check: str, why: str) -> Line:
     """Return the line of a check that could not be made."""
-    return Line(check=check, verdict=Verdict.SKIPPED, code="not-looked-at", text=f"Not looked at: {why}.")
+    return Line(check=check, verdict=Verdict.SKIPPED, code="not-looked-at", text=f"Skipped: {why}.")
 
 
 def warning(check: str, code: str, text: str, remedy: str = "") -> Line:
@@ -229,9 +229,7 @@ def of_server(server: Server, known: anchor_lint.Known, reading: Reading) -> Lin
         case "wrong-host":
             shown = ", ".join(server.names[:5]) or "no name at all"
             text = f"The server's certificate is for {shown}, and not for {server.host}."
-            remedy = (
-                "Check the spelling of `endpoint`; a captive portal or a proxy that opens TLS shows itself so, too."
-            )
+            remedy = "Check the spelling of `endpoint`; a captive portal or a TLS-intercepting proxy causes this, too."
             return failure("server", "wrong-host", text, remedy)
         case "server-certificate-expired" | "server-certificate-not-yet-valid":
             return _out_of_date(server, reading)
@@ -296,7 +294,7 @@ def _unknown_root(server: Server, known: anchor_lint.Known, reading: Reading) ->
             return failure("server", "anchor-missing", text, "Put it back: `iot-cert trust restore`, or a new bundle.")
     if chains_to_amazon(server.host) and anchor_lint.organisation(root) not in _AMAZON:
         shown = (anchor_lint.organisation(root) or name).rstrip(".")
-        text = f"Somebody between here and AWS opens TLS: the certificate for {server.host} was issued by {shown}."
+        text = f"TLS to {server.host} is intercepted: its certificate was issued by {shown}."
         remedy = "Log in at a captive portal, or have the proxy let this host through unopened."
         return failure("server", "intercepted", text, remedy)
     text = f"The server's chain ends in {name}, which is not among the anchors in use."

@@ -92,7 +92,7 @@ def _findings(status: Status) -> Iterator[Finding]:
         for item in status.damage
     )
     if not status.looked:
-        text = "The state directory was not looked at yet."
+        text = "The state directory was not read yet."
         yield Finding(Exit.DEGRADED, text, Event.TROUBLE_STORE)
     if not status.clock.believable:
         text = f"The clock shows {clock_time(status.now)}, which cannot be; nothing is judged by it."

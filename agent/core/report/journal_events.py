@@ -115,7 +115,7 @@ CATALOGUE: dict[Event, Message] = {
     Event.TROUBLE_SERVER_TRUST: Message("cd15adbd8ed54bcf97e61f4e4b63903f", P.ERROR, "The endpoint is not trusted"),
     Event.TROUBLE_CREDENTIAL: Message("6c7bcd26be2140fd9e2150e385df1eaa", P.ERROR, "A certificate is refused"),
     Event.TROUBLE_POLICY: Message("6e0e549c15804c58bf27f71d81c65f94", P.WARNING, "A certificate is not authorised"),
-    Event.TROUBLE_THROTTLED: Message("e8339248436e487ebfb85f6b27250d3b", P.INFO, "The cloud asks for patience"),
+    Event.TROUBLE_THROTTLED: Message("e8339248436e487ebfb85f6b27250d3b", P.INFO, "AWS IoT Core throttles requests"),
     Event.TROUBLE_STORE: Message("5e1308da2f6e4083b0c9f8db1bf585c4", P.ERROR, "The state directory cannot be used"),
     Event.TROUBLE_PROTOCOL: Message("a4e017c72668431ebdaaaff99f48232f", P.WARNING, "A reply could not be accepted"),
     Event.TROUBLE_DEPENDANT: Message(
@@ -153,7 +153,9 @@ CATALOGUE: dict[Event, Message] = {
         "a3e99d8dc4b644a9abd41a734ddc26d5", P.WARNING, "A watched certificate expires soon"
     ),
     Event.CLOCK_IMPLAUSIBLE: Message("6c7f1c372fb7462798d55a2d93467686", P.ERROR, "The clock is certainly wrong"),
-    Event.REPLACED_BY_HAND: Message("f307010ce125419591d2d20a6016a186", P.WARNING, "Files were changed by other hands"),
+    Event.REPLACED_BY_HAND: Message(
+        "f307010ce125419591d2d20a6016a186", P.WARNING, "Credential files were modified outside the agent"
+    ),
     Event.WORKER_DIED: Message("f739253e29fe4f51a293346a8742695f", P.ERROR, "A change's process died"),
     Event.DEFECT: Message("438d0fcef6c542c9acfd2c4a4f26d83a", P.ERROR, "A defect in the agent"),
     Event.PROGRESS: Message("180c7a07191d419cbc6c6c1dde022df3", P.INFO, "A change goes on"),

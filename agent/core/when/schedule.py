@@ -226,7 +226,7 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
         why = f"the clock shows {clock_time(clock.now)}, which cannot be; nothing is planned before it is set"
         return Plan(due=False, why=why, code="clock", at=None, window=window)
     if clock.now < at and not past.unfinished:
-        why = f"the certificate's turn is at {clock_time(at)} ({source})"
+        why = f"rotation is scheduled for {clock_time(at)} ({source})"
         return Plan(due=False, why=why, code="scheduled", at=at, window=window)
     emergency = clock.now >= window.emergency_at
     held = (
@@ -241,7 +241,7 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
         if ends is not None and held.code not in _LASTING:
             ends = min(ends, window.emergency_at)  # which ends it
         return Plan(due=False, why=held.why, code=held.code, at=ends, window=window, emergency=emergency)
-    why = f"its turn was at {clock_time(at)} ({source})"
+    why = f"rotation was scheduled for {clock_time(at)} ({source})"
     if past.unfinished:
         why = "an older set was put back to find footing, and is replaced at once"
     if emergency:
@@ -378,11 +378,13 @@ def _operators_hold(holds: Holds, now: datetime, turn: datetime, subject: Subjec
         return _Hold(why="none of the maintenance windows ever opens", code="window")
     if opening > now:
         return _Hold(
-            why=f"its turn in the next maintenance window is at {clock_time(opening)}", code="window", at=opening
+            why=f"rotation is scheduled for the next maintenance window, at {clock_time(opening)}",
+            code="window",
+            at=opening,
         )
     return None
 
 
 def _shuffled(place: float) -> float:
-    """Return another place in [0, 1): gateways whose turn comes on the same day have nearly the same one."""
+    """Return another place in [0, 1): gateways that are due on the same day have nearly the same one."""
     return (place * 1_000_003) % 1.0

@@ -64,7 +64,7 @@ def test_people_read_a_line_for_each_check(monkeypatch: pytest.MonkeyPatch, caps
     assert shown[at + 2 : at + 5] == [
         "warning   tls            Only one.",
         " " * 25 + "Choose two.",
-        "skipped   server         Not looked at: something before it has failed.",
+        "skipped   server         Skipped: something before it has failed.",
     ]
     assert shown[-1] == "Begin with tcp: it may be the reason of the others."
 
@@ -219,7 +219,7 @@ def test_whoever_may_only_look_learns_what_the_daemon_shows(
     assert runs is True
     assert [line.check for line in lines] == ["connect", "permissions"]
     assert [line.verdict for line in lines] == [verdict, Verdict.SKIPPED]
-    assert lines[1].text == "Not looked at: Only root may. Use sudo."
+    assert lines[1].text == "Skipped: Only root may. Use sudo."
 
 
 def test_a_user_who_may_only_look_learns_of_another_client_with_the_same_id(tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ def test_nonsense_is_told(daemon: Listener, said: bytes) -> None:
     """Perhaps something else listens there."""
     messages = begun(daemon)
     daemon.hears_and_says(said)
-    with pytest.raises(AgentError, match="speaks nonsense: a line that is no JSON object"):
+    with pytest.raises(AgentError, match="Invalid reply from the daemon: a line that is no JSON object"):
         list(messages)
 
 
@@ -324,7 +324,7 @@ def test_a_line_without_an_end_is_told(daemon: Listener) -> None:
 
     thread = threading.Thread(target=pour)
     thread.start()
-    with pytest.raises(AgentError, match="speaks nonsense: a line without an end"):
+    with pytest.raises(AgentError, match="Invalid reply from the daemon: a line without an end"):
         list(messages)
     thread.join()
     assert poured < 3 * LONGEST_LINE

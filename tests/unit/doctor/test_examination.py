@@ -233,7 +233,7 @@ def test_without_a_configuration_nothing_else_is_looked_at(tmp_path: Path) -> No
     lines = visit(tmp_path / "config.yaml")
     assert (lines["configuration"].verdict, lines["configuration"].exit) == (Verdict.FAILURE, Exit.USAGE)
     others = [line for name, line in lines.items() if name != "configuration"]
-    assert {line.text for line in others} == {"Not looked at: the configuration cannot be used."}
+    assert {line.text for line in others} == {"Skipped: the configuration cannot be used."}
 
 
 def test_a_legacy_endpoint_is_no_reason_to_stop_unless_more_is_wrong(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:
     rig.enroll()
     lines = {line.check: line for line in Doctor(write(rig.path.parent, closed_port()), live).visit()}
     assert lines["set"].verdict is Verdict.OK
-    assert lines["connect"].text == "Not looked at: something before it has failed."
+    assert lines["connect"].text == "Skipped: something before it has failed."
     assert lines["daemon"].code == "no-daemon"
     assert asked == []
 

@@ -58,7 +58,7 @@ def test_a_line_that_was_not_looked_at_says_why_and_counts_for_nothing() -> None
     """Skipping is neither success nor failure."""
     line = checks.skipped("tls", "the network is down")
     assert said(line) == ("tls", "skipped", "not-looked-at")
-    assert line.text == "Not looked at: the network is down."
+    assert line.text == "Skipped: the network is down."
     assert exit_of([line]) is Exit.DONE
 
 

@@ -90,7 +90,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
     "not looked at": (
         {"looked": False, "current": None},
         Exit.DEGRADED,
-        "The state directory was not looked at yet.",
+        "The state directory was not read yet.",
     ),
     "no certificate": (
         {"current": None},

@@ -24,7 +24,7 @@ def test_before_anything_was_seen_that_is_all_there_is_to_say() -> None:
     status = status_of(make.known(seen=None))
 
     assert (status.looked, status.current, status.renewal, status.previous) == (False, None, None, None)
-    assert judge(status).health == ("The state directory was not looked at yet.",)
+    assert judge(status).health == ("The state directory was not read yet.",)
     assert dict(screen(status))["change"] == "none in flight"
 
 

@@ -81,7 +81,7 @@ def suggest(opens_at: datetime, closes_at: datetime, order: str = "") -> Suggest
     return Suggestion(opens_at=opens_at, closes_at=closes_at, source="job j-1", order=order)
 
 
-# -- its turn ----------------------------------------------------------------------------------------------------------
+# -- when due ----------------------------------------------------------------------------------------------------------
 
 
 def test_before_its_turn_nothing_is_begun() -> None:
@@ -91,7 +91,7 @@ def test_before_its_turn_nothing_is_begun() -> None:
     assert (found.due, found.code, found.at, found.kind) == (False, "scheduled", AT, Kind.ROTATE)
     assert (found.window, found.emergency) == (WINDOW, False)
     days = f"in the window from {clock_time(WINDOW.opens_at)} to {clock_time(WINDOW.closes_at)}"
-    assert found.why == f"the certificate's turn is at {clock_time(AT)} ({days})"
+    assert found.why == f"rotation is scheduled for {clock_time(AT)} ({days})"
 
 
 def test_when_its_turn_has_come_it_is_due_to_the_microsecond() -> None:
@@ -99,7 +99,7 @@ def test_when_its_turn_has_come_it_is_due_to_the_microsecond() -> None:
     found = plan(AT)
 
     assert (found.due, found.code, found.at, found.emergency) == (True, "due", AT, False)
-    assert found.why.startswith(f"its turn was at {clock_time(AT)} (in the window from ")
+    assert found.why.startswith(f"rotation was scheduled for {clock_time(AT)} (in the window from ")
 
 
 def test_the_place_in_the_window_is_the_devices_own() -> None:
@@ -125,7 +125,7 @@ HELD: dict[str, tuple[dict[str, Any], str, datetime | None, str]] = {
         holding(windows=(NIGHT,)),
         "window",
         datetime(2027, 11, 15, 2, 45, tzinfo=UTC),
-        "its turn in the next maintenance window is at 2027-11-15 02:45:00 UTC",
+        "rotation is scheduled for the next maintenance window, at 2027-11-15 02:45:00 UTC",
     ),
     "windows that never open": (
         holding(windows=(NEVER,)),
@@ -508,7 +508,7 @@ def test_a_suggestion_moves_the_instant_forward_or_back() -> None:
     for opens_at in (NOW + 30 * DAY, AT + 30 * DAY):
         found = plan(NOW + DAY, suggestion=suggest(opens_at, opens_at + 2 * DAY))
         assert found.at == opens_at + DAY
-        assert found.why == f"the certificate's turn is at {clock_time(opens_at + DAY)} (as job j-1 suggests)"
+        assert found.why == f"rotation is scheduled for {clock_time(opens_at + DAY)} (as job j-1 suggests)"
 
 
 def test_a_change_that_was_suggested_answers_to_its_order() -> None:

@@ -1,0 +1,85 @@
+"""The glossary's marked words are used: a synonym that was given up comes back in no text that a person reads."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
+ROWS = [row.strip("| ").split(" | ") for row in re.findall(r"^\| .*$", GLOSSARY, flags=re.MULTILINE)][2:]
+# What stands in the glossary with a star, as it would stand in a sentence.
+GIVEN_UP = {
+    "its turn": r"\b(its|whose|certificate's) turns?\b",
+    "opens TLS": r"\bopens? TLS\b",
+    "not looked at": r"\bnot looked at\b",
+    "asks for patience": r"\basks? for patience\b",
+    "other hands": r"\bother hands\b",
+}
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "systemd/iot-cert-agent.catalog")),
+    *sorted((ROOT / "packaging").rglob("*.md")),
+    *sorted((ROOT / "packaging" / "man").iterdir()),
+    *sorted((ROOT / "config").rglob("*.md")),
+    ROOT / "config" / "config.yaml",
+    *(path for path in sorted((ROOT / "docs").iterdir()) if path.name != "glossary.md"),
+    ROOT / "CHANGELOG.md",
+]
+
+
+def texts(path: Path) -> list[str]:
+    """Return the texts of a module that may be shown to a person: all but docstrings."""
+    tree = ast.parse(path.read_text())
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, holders) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+    return [node.value for node in found if isinstance(node.value, str)]
+
+
+def given_up(text: str) -> list[str]:
+    """Return the words in a text that are not used any more; a line break is a space."""
+    flat = re.sub(r"\s+", " ", text)
+    return [word for word, pattern in GIVEN_UP.items() if re.search(pattern, flat, re.IGNORECASE)]
+
+
+def test_the_marked_words_are_those_that_are_looked_for() -> None:
+    """So a star in the glossary is no decoration."""
+    marked = {word.strip() for row in ROWS for word in re.findall(r"([a-zA-Z ]+) \*", row[2])}
+    assert marked == set(GIVEN_UP)
+
+
+def test_the_glossary_has_a_term_once_and_in_order() -> None:
+    """A term, what it means, and what it is not called."""
+    assert all(len(row) == 3 and all(row) for row in ROWS), ROWS
+    terms = [row[0] for row in ROWS]
+    assert len(set(terms)) == len(terms) >= 25
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_document_uses_the_words(path: Path) -> None:
+    """Whatever line they break on."""
+    assert given_up(path.read_text()) == []
+
+
+def test_messages_use_the_words() -> None:
+    """Every text in the agent, the rehearsal's included; codes are no words and stay what they were."""
+    found = {
+        (path.relative_to(ROOT).as_posix(), text)
+        for path in sorted((ROOT / "agent").rglob("*.py"))
+        for text in texts(path)
+        if given_up(text)
+    }
+    assert found == set()
+
+
+def test_what_was_given_up_is_found() -> None:
+    """In any case and over a line's end; in a code, which has hyphens, it is not."""
+    assert given_up("It was not\n  looked at. Its turn comes.") == ["its turn", "not looked at"]
+    assert given_up("not-looked-at") == []
