@@ -80,6 +80,8 @@ def _wish(desired: dict[str, Any]) -> Wish:
 def report(status: Status, wish: Wish) -> dict[str, Any]:
     """Return the reported state; null deletes what is not so any more.
 
+    The order counts: the answer to a job has room for the first ten that have a value.
+
     Args:
         status: How the gateway stands.
         wish: What the shadow wishes for.
@@ -93,6 +95,7 @@ def report(status: Status, wish: Wish) -> dict[str, Any]:
         "renewAt": to_plain(status.plan.at),
         "waitsFor": status.plan.code,
         **_of_changes(status),
+        **_of_anchors(status),
         "retiring": len(status.retiring),
         "retiringWaitsFor": ", ".join(dict.fromkeys(name for item in status.retiring for name in item.waits_for)),
         "retiringUnanswered": sum(bool(item.unanswered) for item in status.retiring) or None,
@@ -109,6 +112,12 @@ def _of_set(status: Status) -> dict[str, Any]:
         "generation": current.generation if current else None,
         "certificateId": current.certificate.sha256 if current else None,
         "notAfter": to_plain(current.certificate.not_after) if current else None,
+    }
+
+
+def _of_anchors(status: Status) -> dict[str, Any]:
+    current = status.current
+    return {
         "anchors": len(current.anchors) if current else None,
         "trustBundle": current.trust.version if current and current.trust else None,
         "anchorsNotAfter": to_plain(min(item.not_after for item in current.anchors)) if current else None,

@@ -13,7 +13,7 @@ from agent.core.aws.topics import SHADOW
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import PlainError, encode, to_plain
-from agent.core.report.jobs import MAX_PAYLOAD
+from agent.core.report.jobs import MAX_PAYLOAD, details
 from agent.core.report.seen import Damage
 from agent.core.report.shadow import (
     MAX_REPORT,
@@ -248,6 +248,15 @@ def test_a_gateway_in_trouble_reports_the_trouble() -> None:
     assert (told["lastChange"], told["lastOutcome"]) == (last.id, "committed")
     assert (told["failureClass"], told["failure"]) == ("network", "No route.")
     assert report(make.status(last=last), Wish())["failure"] == "Old."
+
+
+def test_a_job_is_told_of_the_last_change_before_the_anchors() -> None:
+    """The answer to a `report` has room for ten details, so their order decides what is in it."""
+    told = details(**report(make.status(last=make.finished()), Wish()))
+    assert list(told) == [
+        "agent", "health", "generation", "certificateId", "notAfter", "renewAt", "waitsFor", "lastChange",
+        "lastOutcome", "anchors",
+    ]  # fmt: skip
 
 
 def test_a_gateway_without_a_set_reports_nevertheless() -> None:
