@@ -21,6 +21,7 @@ COMPLETION = PACKAGING / "completion" / "iot-cert.bash"
 DOCUMENTS = sorted(
     path for place in (ROOT, ROOT / "docs", PACKAGING, ROOT / "config" / "examples") for path in place.glob("*.md")
 )
+SHEBANG = re.compile(rb"#!/bin/(ba)?sh\n")
 
 
 def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -188,11 +189,25 @@ def test_what_is_not_locked_is_the_distributions() -> None:
         assert "python3-systemd" in place.read_text(), place
 
 
+def scripts() -> list[Path]:
+    """Return every file of the tree that a shell runs."""
+    command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    files = [ROOT / name for name in listed]
+    return [path for path in files if path.is_file() and SHEBANG.match(path.read_bytes()[:40])]
+
+
 def test_scripts_stop_at_the_first_error() -> None:
     """Each says so in its first lines, and is a script that its shell understands."""
-    scripts = [PACKAGING / "build-deb", *(PACKAGING / "debian" / name for name in ("postinst", "prerm", "postrm"))]
-    for script in scripts:
+    for script in scripts():
         head = script.read_text().splitlines()
-        assert {"set -e", "set -euo pipefail"} & set(head), script
+        assert {"set -e", "set -eu", "set -euo pipefail"} & set(head), script
         shell = head[0].removeprefix("#!")
         subprocess.run([shell, "-n", script], check=True)
+
+
+def test_shellcheck_reads_every_script() -> None:
+    """`make check` names them, since a tree without git has to be checked too."""
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    named = re.findall(r"^SCRIPTS = (.*)$", makefile, flags=re.MULTILINE)[0].split()
+    assert {path.relative_to(ROOT).as_posix() for path in (*scripts(), COMPLETION)} == set(named)
