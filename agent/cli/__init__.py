@@ -82,7 +82,7 @@ def _main(argv: list[str]) -> int:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         return _nobody_reads()
-    except Exception as error:  # noqa: BLE001 - the last line of defence: nobody is ever shown a traceback
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no user is ever shown a traceback
         return _defect(error, output)
 
 

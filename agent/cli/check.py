@@ -24,7 +24,7 @@ _SUDO = "it needs the key; run it with sudo"
 
 
 class _Quiet:
-    """Whoever examines has nothing to report on the way."""
+    """An examination has nothing to report on the way."""
 
     def report(self, progress: Progress) -> None:
         """Forget it."""
@@ -90,7 +90,7 @@ def _line(item: dict[str, str]) -> Line:
 
 
 def _as_the_daemon_says(config: Config, error: AgentError) -> list[Line]:
-    """Return what whoever may only look learns."""
+    """Return what a user who may only look learns."""
     try:
         status = via_daemon.one(config, {"verb": "status"}) or {}
     except AgentError:

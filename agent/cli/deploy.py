@@ -50,7 +50,7 @@ def _deployer(config: Config) -> Deployer:
     """Return who serves by this configuration, once it is certain that it is root's own.
 
     Raises:
-        ConfigError: Somebody else may change it.
+        ConfigError: Another user may change it.
     """
     for path in (config.path, config.state_dir.parent):
         try:

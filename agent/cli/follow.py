@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import Phase
     from agent.ports import Clock, Reporter
 
-LONGEST_SLEEP = 1.0  # seconds; the wall clock may be set while somebody waits for it
+LONGEST_SLEEP = 1.0  # seconds; the wall clock may be set while a person waits for it
 
 DEFAULT_PATIENCE = timedelta(minutes=2)
 

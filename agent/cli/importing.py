@@ -39,7 +39,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     """
     if arguments.unproven and os.geteuid() != 0:
         raise RefusedError("Only root may use a set before it is proven.", hint="Run the command with sudo.")
-    brought = _bring(arguments)  # read as whoever runs this, before anything is given up
+    brought = _bring(arguments)  # read as the calling user, before anything is given up
 
     def begin(parts: Parts, operations: Operations) -> Receipt:
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)

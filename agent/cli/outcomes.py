@@ -1,4 +1,4 @@
-"""How the end of a change is told, by whoever carried it out: the command itself or the daemon."""
+"""How the end of a change is told, by the process that carried it out: the command or the daemon."""
 
 from __future__ import annotations
 

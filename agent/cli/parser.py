@@ -156,9 +156,9 @@ def _certificate(text: str) -> str:
 
 
 def _add_deploy(verbs: Verbs) -> None:
-    verb = _add(verbs, "deploy", "have this gateway's other programs take the set up, and say which do not")
-    verb.add_argument("--afresh", action="store_true", help="also those that use it already")
-    verb.add_argument("--serve", action="store_true", help="do so for whoever asks; systemd's socket unit starts it")
+    verb = _add(verbs, "deploy", "have dependent services load the current set, and report those that do not")
+    verb.add_argument("--afresh", action="store_true", help="also reload those that use it already")
+    verb.add_argument("--serve", action="store_true", help="run as the socket-activated helper; systemd starts it")
 
 
 def _add_views(verbs: Verbs) -> None:
@@ -167,7 +167,7 @@ def _add_views(verbs: Verbs) -> None:
     _add(verbs, "history", "show what was changed, when and why")
     check = _add(verbs, "check", "look at everything a working gateway rests on, and name what is wrong and the remedy")
     check.add_argument("names", nargs="*", metavar="NAME", type=_check, help=f"of {', '.join(CHECKS)}")
-    support = _add(verbs, "support-bundle", "write one archive for whoever helps, without keys, tokens and passwords")
+    support = _add(verbs, "support-bundle", "write one archive for a support case, without keys, tokens and passwords")
     support.add_argument("--output", type=Path, default=Path("iot-cert-support.tar"), metavar="FILE", help="where to")
     config = verbs.add_parser("config", help="work with the configuration file", allow_abbrev=False)
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")

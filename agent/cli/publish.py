@@ -219,7 +219,7 @@ def _named(text: str, pattern: re.Pattern[str], what: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 50:  # noqa: PLR2004 - nobody has more key holders
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 50:  # noqa: PLR2004 - no publisher has more key holders
         raise ConfigError(f"A threshold is a number from 1 to 50, not {text!r}.")
     return int(text)
 

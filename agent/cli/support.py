@@ -1,4 +1,4 @@
-"""The verb `support-bundle`: one archive for whoever is asked for help, with nothing in it that must stay here.
+"""The verb `support-bundle`: one archive for a support case, with nothing in it that must stay here.
 
 What is collected is public by its nature: status, the doctor's lines, the history, certificates, anchors, the
 configuration without values that may be secrets, the journal. Then everything is searched once more for every key and

@@ -86,7 +86,7 @@ def show_list(config: Config, output: Output) -> Exit:
 
 
 def _list_as_told(found: Told, output: Output) -> Exit:
-    """Show what the daemon tells whoever may not read the store; what is to be said about it takes the store."""
+    """Show what the daemon tells a user who may not read the store; what is to be said about it takes the store."""
     if output.as_json:
         output.emit({"event": "trust", **found.trust, "exit": Exit.DONE})
         return Exit.DONE
@@ -116,7 +116,7 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
     """Verify a signed bundle, prove its anchors, and put them in place."""
     where = str(arguments.source)
     remote = "://" in where
-    # Read as whoever runs this, before anything is given up.
+    # Read as the calling user, before anything is given up.
     local = None if remote else files_at(Path(where), arguments.sha256)
 
     def begin(parts: Parts, operations: Operations) -> Receipt:

@@ -1,7 +1,7 @@
 """Copies of the set for programs that cannot follow the links: looked at, written beside, and put in place together.
 
 The directories they lie in may belong to the program's user, so every step of a path is opened from the one above it.
-No step may be a link, nor belong to anybody but root and the copy's owner, nor be anybody else's to write: else whoever
+No step may be a link, nor belong to a user but root and the copy's owner, nor be another user's to write: else one who
 owns it could have root write where it should not.
 """
 
@@ -134,7 +134,7 @@ def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
 def _mark(copy: Copy, content: bytes) -> dict[str, str]:
     """Return what tells later that a copy is as it was wanted, by its path, where its content alone does not.
 
-    With another content, format or password it is another copy; the password itself is nobody's to guess from this.
+    With another content, format or password it is another copy; the password itself cannot be guessed from this.
     """
     if copy.heal and copy.format is not Format.PKCS12:
         return {}
@@ -161,7 +161,7 @@ def _directory(copy: Copy, file: Path) -> Iterator[int]:
     """Open the directory of a copy's file, step by step, each step checked on what was opened.
 
     Raises:
-        StoreError: A step is missing, a link, or somebody else's.
+        StoreError: A step is missing, a link, or another user's.
         KeyError: The owner is unknown.
     """
     trusted = {0, os.geteuid(), _ids(copy)[0]}
@@ -191,7 +191,7 @@ def _check(fd: int, path: str, trusted: set[int]) -> None:
     shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
     if status.st_uid not in trusted or shared:
         whose = "may be written by others" if shared else f"belongs to user {status.st_uid}"
-        hint = "It and all above it must be root's or the copy's owner's, and nobody else's to write."
+        hint = "It and all above it must be root's or the copy's owner's, and no other user may write there."
         raise StoreError(f"{path} {whose}.", hint=hint)
 
 
@@ -224,7 +224,7 @@ def _put_beside(directory: int, copy: Copy, content: bytes) -> None:
         os.fchown(fd, uid, gid)
         os.fchmod(fd, copy.mode)
         if not _is_dressed(os.fstat(fd), copy):  # as on vfat, which says nothing
-            hint = "A key there may be anybody's to read: put it on another file system."
+            hint = "Any user may read a key there: put it on another file system."
             raise StoreError("The file system keeps no owner or mode.", hint=hint)
         if label:
             _set_label(fd, label)

@@ -1,7 +1,7 @@
 """Serves the dependants: copies, then hooks, then units, each once for each set, and says what came of it.
 
-The set that it is about to serve is on disk before anybody is given it: a crash or a rollback in between can leave
-nobody on a set that the report does not name. Serving again does only what is left, so a flood reloads nothing.
+The set that it is about to serve is on disk before a program is given it: a crash or a rollback in between can leave
+no program on a set that the report does not name. Serving again does only what is left, so a flood reloads nothing.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     from agent.dependants.export import Extract
 
 LOCK = "lock"
-TURN = 60.0  # seconds to wait for somebody else who serves them
+TURN = 60.0  # seconds to wait for another process that serves them
 SWITCHING = timedelta(minutes=10)
 MAX_SWITCHES = 10  # between sets, within that time
 SPACING = timedelta(seconds=3)  # between two of them
-OVERTIME = timedelta(seconds=20)  # for whoever is at it when their time is over; the agent waits a little longer
+OVERTIME = timedelta(seconds=20)  # for the one being served when their time is over; the agent waits a little longer
 MAX_PROBLEM = 500  # characters of what is said about it
 _MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)  # names and outcomes alone, for `iot-cert status`
 
@@ -68,7 +68,7 @@ class Deployer:
         Args:
             dependants: Who.
             state_dir: Where the set is.
-            directory: Where the report lies, which belongs to whoever runs this; made when it is missing.
+            directory: Where the report lies, which belongs to the calling user; made when it is missing.
             systemd: The service manager; None for the machine's.
         """
         self._dependants = dependants
@@ -88,7 +88,7 @@ class Deployer:
             raise CloudError(failure)
 
     def serve(self, occasion: Occasion, *, afresh: bool = False) -> Report:
-        """Serve whoever does not use the set yet, and return how all of them stand.
+        """Serve each that does not use the set yet, and return how all of them stand.
 
         Args:
             occasion: Why, for hooks.
@@ -144,7 +144,7 @@ class _Round:
         wanted = self._dependants.copies
         done = before.done
 
-        def beforehand() -> None:  # whoever read a copy that was damaged has to read it again, even after a crash
+        def beforehand() -> None:  # a program that read a damaged copy has to read it again, even after a crash
             if done:
                 self._record.write(self._report(()))
 
@@ -159,7 +159,7 @@ class _Round:
         return self._record.write(report)
 
     def _begin(self) -> Report:
-        """Note the set before anybody is given it, unless sets come and go faster than any change makes them."""
+        """Note the set before a program is given it, unless sets come and go faster than any change makes them."""
         now = clock.SystemClock().now()
         recent = [at for at in self._switched if timedelta(0) <= now - at < SWITCHING]
         if len(recent) >= MAX_SWITCHES:
@@ -168,7 +168,7 @@ class _Round:
                 "other programs are left alone meanwhile.",
                 hint="See `iot-cert history` for who does that.",
             )
-        if recent:  # systemd lets nobody start a unit five times within ten seconds
+        if recent:  # systemd refuses to start a unit five times within ten seconds
             clock.sleep(max((recent[-1] + SPACING - now).total_seconds(), 0.0))
         self._switched = (*recent, clock.SystemClock().now())
         return self._record.write(self._report(()))
@@ -273,7 +273,7 @@ def _wait_for(fd: int) -> None:
         except BlockingIOError:
             if clock.monotonic() > end:
                 hint = "`sudo iot-cert deploy` in another terminal, perhaps stopped?"
-                raise StoreBusyError("Somebody else is serving the dependants.", hint=hint) from None
+                raise StoreBusyError("Another process is serving the dependants.", hint=hint) from None
             clock.sleep(0.05)
         else:
             return

@@ -207,7 +207,7 @@ def _read(pipe: int) -> bytes:
 def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> None:
     from agent.store.ownership import become_owner, keep_memory_private  # noqa: PLC0415
 
-    # Nothing stays open, the lock above all: whoever stops this process would hold it beyond its parent's end.
+    # Nothing stays open, the lock above all: a user who stops this process would hold it beyond its parent's end.
     os.closerange(_FIRST_FD, pipe)
     os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
     try:

@@ -1,11 +1,11 @@
 """How an agent without privileges has its dependants served: a socket, one of three words, one report.
 
 ``iot-cert-agent-deploy.socket`` belongs to root and lets the agent's user alone connect; systemd starts the helper
-behind it, as root, when somebody does. Rules:
+behind it, as root, when it does. Rules:
 
 * The helper takes one word of `Occasion` and nothing else. What is served is in root's own configuration.
-* Whoever connects is looked up with the kernel, says its word within seconds, and is served after those before it.
-* It ends when nobody is waiting. A connection that comes in that instant is kept by systemd, which starts it again.
+* A peer is looked up with the kernel, says its word within seconds, and is served after those before it.
+* It ends when no peer is waiting. A connection that comes in that instant is kept by systemd, which starts it again.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 MAX_WORD = 32  # bytes
 CONNECTING = 5.0  # seconds to be let in: a listening socket takes connections at once
-SAYING = 2.0  # seconds for whoever connected to say its word, and to take the answer
+SAYING = 2.0  # seconds for a peer to say its word, and to take the answer
 IDLE = 3.0  # seconds before the helper ends
-SPARE = 30.0  # seconds for the helper to start, and for whoever came before
+SPARE = 30.0  # seconds for the helper to start, and for the peers before
 
 
 class Helper:
@@ -121,7 +121,7 @@ def _read_line(connection: socket.socket, limit: int, deadline: float) -> bytes:
 
 
 def serve(listener: socket.socket, owner: Callable[[], int], deploy: Callable[[Occasion], Report]) -> None:
-    """Serve whoever connects, one after the other, until nobody has for a while.
+    """Serve each peer, one after the other, until none has come for a while.
 
     Args:
         listener: The socket.
@@ -133,10 +133,10 @@ def serve(listener: socket.socket, owner: Callable[[], int], deploy: Callable[[O
         try:
             connection, _ = listener.accept()
         except OSError:
-            return  # nobody came; systemd starts it again for whoever does
+            return  # no peer came; systemd starts it again for the next
         with connection:
             answer = _answer(connection, owner, deploy)
-            with suppress(OSError):  # whoever it was has gone
+            with suppress(OSError):  # the peer has gone
                 connection.settimeout(SAYING)
                 connection.sendall(answer + b"\n")
 

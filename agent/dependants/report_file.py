@@ -1,4 +1,4 @@
-"""How the dependants stand: what whoever serves them wrote down, which anybody may read."""
+"""How the dependants stand: what the process that serves them wrote down, for any user to read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def behind(dependants: Dependants, directory: Path, generation: int | None) -> t
 
 
 def last_report(directory: Path) -> Report | None:
-    """Return how the dependants stood when they were served last; None where nobody can tell."""
+    """Return how the dependants stood when they were served last; None where that is unknown."""
     try:
         with durable.directory(str(directory)) as fd:
             return decode_report(durable.read(fd, REPORT, MAX_REPORT), REPORT)

@@ -1,6 +1,6 @@
 """Units of systemd's that use the set: reloaded or restarted with a fixed command line, then looked at.
 
-Only what root configured is ever named to `systemctl`. A unit that nobody runs is left alone; one that failed, or that
+Only what root configured is ever named to `systemctl`. A unit that does not run is left alone; one that failed, or that
 waited for a certificate which was not there yet, is started.
 """
 
@@ -124,7 +124,7 @@ class Systemd:
                 return f"{unit.name} still runs the process from before." if same and renewed else ""
             clock.sleep(LOOK)
             state = self.state(unit.name)
-        return f"{unit.name}: systemd does not answer, so nobody knows how it is."
+        return f"{unit.name}: systemd does not answer, so its state is unknown."
 
 
 def verified(unit: Unit, extract: Extract, deadline: float) -> str:

@@ -235,7 +235,7 @@ class Doctor:
                 for facts in _readable(item.path):
                     if now is not None and facts.not_after - now < item.warn:
                         text = f"{common_name(facts.subject)} in {item.path} ends at {clock_time(facts.not_after)}."
-                        return warning("watched", "watched-expiring", text, "Whoever that file belongs to must act.")
+                        return warning("watched", "watched-expiring", text, "Ask the owner of that file to replace it.")
         return ok("watched", f"{len(config.watch)} watched files are in order.")
 
     def _dependants(self, config: Config) -> Line:
@@ -349,7 +349,7 @@ class Doctor:
     def _look_at_broker(self, config: Config) -> None:
         ready = self._lines.get("server")
         verified = ready is not None and ready.verdict is not checks.Verdict.FAILURE
-        has_set = self._lines["set"].verdict is not checks.Verdict.FAILURE  # or whoever looks may not know
+        has_set = self._lines["set"].verdict is not checks.Verdict.FAILURE  # or this user may not know
         lines, runs = self._live(config) if verified and has_set else ([], _daemon_runs(config))
         for line in lines:
             self._note(line)
@@ -406,7 +406,7 @@ def _not_enrolled(config: Config) -> Line:
 
 
 def _file_system(path: Path) -> tuple[str, str]:
-    """Return where the file system that a path lies on is mounted, and its type; nothing where nobody says."""
+    """Return where the file system that a path lies on is mounted, and its type; nothing where that is unknown."""
     try:
         lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

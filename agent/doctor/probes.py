@@ -1,4 +1,4 @@
-"""Looks that the doctor takes at the network: a name, a server's certificates, somebody else's clock.
+"""Looks that the doctor takes at the network: a name, a server's certificates, the endpoint's clock.
 
 `look` shakes hands without verifying, to see what is there when verification fails. Nothing is sent over such a
 connection and nothing is concluded from it about trust; it shows no certificate of ours. Every look has an end.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from agent.core.aws.endpoints import Endpoint
 
-NAME_PATIENCE = 5.0  # seconds; the C library's own is longer than anybody looks at a screen
+NAME_PATIENCE = 5.0  # seconds; the C library's own is longer than a person looks at a screen
 PATIENCE = 4.0
 HTTPS_PORT = 443
 

@@ -1,6 +1,6 @@
 """The inbox: a directory in which an OTA pipeline drops signed bundles, and in which it finds what became of them.
 
-Whoever may write here is not trusted: the signature is the gate, not the permission. Rules:
+A program that may write here is not trusted for it: the signature is the gate, not the permission. Rules:
 
 * Names are taken relative to the open directory, and no link is followed, so nothing leads anywhere else.
 * A drop is read once, with a bound, and those bytes are what is verified. One that changed meanwhile is left for later.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OUTCOME = ".outcome.json"
-MAX_LISTED = 1_000  # names; an inbox that is flooded keeps nobody busy for longer
+MAX_LISTED = 1_000  # names; an inbox that is flooded keeps the agent busy no longer
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload")
@@ -41,7 +41,7 @@ class Drop:
 
     Attributes:
         name: Its name.
-        stamp: What changes when somebody writes to it or puts another in its place.
+        stamp: What changes when a program writes to it or puts another in its place.
         changed_at: When that was, Unix seconds.
     """
 

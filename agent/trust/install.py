@@ -43,7 +43,7 @@ class Receipt:
 
     Attributes:
         change: The change that was planned, or None when that very thing is in use.
-        told: What whoever brought it is told.
+        told: What the one who brought it is told.
     """
 
     change: ChangeRecord | None
@@ -87,7 +87,7 @@ def _archive(data: bytes, name: str) -> Mapping[str, bytes]:
 
     if data.lstrip()[:1] in {b"-", b"#"} and b"-----BEGIN CERTIFICATE-----" in data:
         hint = "Sign it: `iot-cert trust publish` makes a bundle of it."
-        raise BundleError("unsigned", f"{name} holds certificates that nobody has signed for.", hint=hint)
+        raise BundleError("unsigned", f"{name} holds certificates that no signer vouches for.", hint=hint)
     return read_archive(data)
 
 
@@ -306,7 +306,7 @@ class Receiver:
 
 
 def make_inbox(config: Config) -> None:
-    """Make the inbox in the state directory where bundles are accepted; one elsewhere is whoever's it is.
+    """Make the inbox in the state directory where bundles are accepted; one elsewhere is its owner's.
 
     Raises:
         StoreError: It could not be made.

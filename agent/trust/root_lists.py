@@ -1,4 +1,4 @@
-"""The lists of roots that the agent ships: what AWS IoT Core chains to, and what nobody should trust any more.
+"""The lists of roots that the agent ships: what AWS IoT Core chains to, and what is to be distrusted.
 
 They are data files with their sources, so that they can be read, checked and replaced without reading code.
 """

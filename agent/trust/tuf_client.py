@@ -9,7 +9,7 @@ Rules:
 * The library keeps its memory in a directory and does not sync it. It works on a copy in a temporary directory here,
   and `BundleReader.memory` is what the caller makes durable, also after a refusal: a version that was seen once is a
   floor for ever.
-* Metadata that is out of date by a clock that nobody vouches for is not refused; the decision waits.
+* Metadata that is out of date by a clock that is not synchronised is not refused; the decision waits.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class BundleReader:
 
     def _refusal(self, error: Exception, fetcher: _Fetcher) -> BundleError:
         if isinstance(error, exceptions.ExpiredMetadataError) and self._clock.state is not ClockState.SYNCHRONISED:
-            return _wait_for_clock(f"By the clock, which nobody vouches for, {_short(error)}")
+            return _wait_for_clock(f"By the clock, which is not synchronised, {_short(error)}")
         if isinstance(error, exceptions.BadVersionNumberError) and _ABOUT_PARTS.match(str(error)):
             return _worded(_MIXED, error)
         found = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), None)
@@ -232,7 +232,7 @@ _WORDS = {
     exceptions.ExpiredMetadataError: (
         "expired",
         "The bundle is out of date",
-        "Ship a copy that was signed again since; somebody may be holding back newer ones.",
+        "Ship a copy that was signed again since; an attacker may be holding back newer ones.",
     ),
     exceptions.UnsignedMetadataError: (
         "threshold",
@@ -338,7 +338,7 @@ def _custom(custom: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _short(error: Exception) -> str:
-    """Return a message of the library's on one line, bounded; it may quote what somebody hostile wrote."""
+    """Return a message of the library's on one line, bounded; it may quote what an attacker wrote."""
     return _printable(str(error).split("\n", maxsplit=1)[0]).rstrip(". ") or type(error).__name__
 
 

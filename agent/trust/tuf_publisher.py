@@ -314,7 +314,7 @@ class _Roles:
             return True  # its keys were replaced
         if before.signed.is_expired(self._wanted.now):
             return True
-        ends_first = before.signed.expires < self._expiry("timestamp")  # so nobody comes by in time to sign it again
+        ends_first = before.signed.expires < self._expiry("timestamp")  # so it is not signed again in time
         allowed = root.signed.roles[role].keyids
         return ends_first and any(item.public_key.keyid in allowed for item in self._wanted.signers.get(role, []))
 
@@ -356,7 +356,7 @@ class _Roles:
         return targets
 
     def _hold(self, role: str, before: Metadata[Any]) -> None:
-        """Refuse to go on from what its role's keys did not sign: whoever may write here need not have a key.
+        """Refuse to go on from what its role's keys did not sign: a process that may write here need not have a key.
 
         When keys are replaced, and an attempt before wrote the root alone, those of any root will do.
         """

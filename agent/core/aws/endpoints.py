@@ -109,7 +109,7 @@ REGIONS = (
     "us-east-1", "us-east-2", "us-gov-east-1", "us-gov-west-1", "us-west-1", "us-west-2",
 )  # fmt: skip
 
-# Custom domains such as iot.example.com and mqtt.aws.example.com are anybody's right.
+# Custom domains such as iot.example.com and mqtt.aws.example.com are any account's right.
 _LOOKS_LIKE_AWS = re.compile(r"amazonaws|\.api\.aws|[.-]ats\.iot\.|\.iot(?:-fips)?\.[a-z]{2}(?:-[a-z]+)+-?\d")
 _SHAPE = re.compile(r"[a-z0-9]+(?:-ats|\.ats)?\.iot(?:-fips)?\.([a-z0-9-]+)\.(amazonaws\.com(?:\.cn)?|api\.aws)")
 _AWS_FORM = "<prefix>-ats.iot.<region>.amazonaws.com"

@@ -1,6 +1,6 @@
 """What may be taken from a reply: the SDK checks that it is JSON and nothing more.
 
-Shared by whoever meets replies, on the wire or in the simulator, so that both refuse the same.
+Shared by all that meet replies, on the wire or in the simulator, so that both refuse the same.
 """
 
 from __future__ import annotations

@@ -124,9 +124,9 @@ def of_clock(reading: Reading, leaf: CertificateFacts | None, told: datetime | N
         return ok("clock", f"{shown} and is {reading.state}.")
     gap = None if leaf is None else _outside(leaf, now)
     if gap:
-        text = f"{shown} and nobody vouches for it; by the server's certificate it is at least {_direction(gap)}."
+        text = f"{shown} and is not synchronised; by the server's certificate it is at least {_direction(gap)}."
         return failure("clock", "clock-wrong", text, remedy)
-    text = f"{shown} and nobody vouches for it."
+    text = f"{shown} and is not synchronised."
     remedy = "Enable time synchronisation, or set `vouched_clock: true` where the time comes from elsewhere."
     return warning("clock", "clock-unsynchronised", text, remedy)
 
@@ -251,7 +251,7 @@ def _trusted(server: Server, known: anchor_lint.Known) -> Line:
 
 def _out_of_date(server: Server, reading: Reading) -> Line:
     if not reading.believable or reading.state is not ClockState.SYNCHRONISED:
-        text = f"By the clock, which nobody vouches for, {server.host}'s certificate is not valid now."
+        text = f"By the clock, which is not synchronised, {server.host}'s certificate is not valid now."
         return failure("server", "clock-wrong", text, "Set the clock first; see the line about it.")
     for facts in server.chain:
         if facts.not_after < reading.now:
@@ -286,7 +286,7 @@ def _unknown_root(server: Server, known: anchor_lint.Known, reading: Reading) ->
     name = common_name(root)
     why = _distrust(server.chain[-1], known)
     if why:
-        text = f"The server's chain ends in {name}, which nobody should trust any more: {why}."
+        text = f"The server's chain ends in {name}, which is distrusted: {why}."
         return failure("server", "distrusted-root", text, _legacy_remedy(server.host))
     for where, anchors in server.elsewhere.items():
         if any(anchor.subject == root for anchor in anchors):

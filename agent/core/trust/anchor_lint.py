@@ -114,7 +114,7 @@ MIN_RSA_BITS = 2048
 
 VERSION_3 = 3  # the first that says whether a certificate is an authority (RFC 5280, section 4.2.1.9)
 
-# Self-signatures with MD2, MD5 or SHA-1 (RFC 3279). Nobody checks a root's own signature, so they do no harm.
+# Self-signatures with MD2, MD5 or SHA-1 (RFC 3279). No client checks a root's own signature, so they do no harm.
 _OLD_SIGNATURES = frozenset({
     "1.2.840.113549.1.1.2", "1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.2.840.10045.4.1",
 })  # fmt: skip

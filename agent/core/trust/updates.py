@@ -1,4 +1,4 @@
-"""When other trust anchors are worth a change, and what whoever shipped them is told. Pure; the doing is elsewhere."""
+"""When other trust anchors are worth a change, and what their pipeline is told. Pure; the doing is elsewhere."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _was_tried(baked: TrustBundle, history: Iterable[ChangeRecord]) -> bool:
 
 
 def differences(before: TrustBundle, after: TrustBundle) -> dict[str, Any]:
-    """Return which anchors come and which go, for whoever shipped them."""
+    """Return which anchors come and which go, for the pipeline that shipped them."""
     return {
         "added": [_named(anchor) for anchor in after.anchors if anchor.sha256 not in before.fingerprints],
         "removed": [_named(anchor) for anchor in before.anchors if anchor.sha256 not in after.fingerprints],

@@ -3,7 +3,7 @@
 Nothing is remembered here. The plan follows from the current certificate, the configuration, the history and the clock,
 so a restart, a suspend or a clock step changes nothing but the moment of looking. Rules:
 
-* An unbelievable clock plans nothing. A clock that nobody vouches for may be wrong by years, so a change waits for
+* An unbelievable clock plans nothing. A clock that is not synchronised may be wrong by years, so a change waits for
   it to be synchronised, but for a day at most.
 * Pause, inhibit file and maintenance windows hold a change that is due. In the emergency window they do not.
 * The daily budget and the back-off after failures hold always. In the emergency window the back-off shrinks with the
@@ -40,7 +40,7 @@ LOOK_EVERY = timedelta(minutes=10)
 SETTLED = timedelta(hours=1)
 SETTLED_PART = 40
 
-# How long a due change waits for somebody to vouch for the clock.
+# How long a due change waits for the clock to be synchronised.
 UNSYNCHRONISED_PATIENCE = timedelta(days=1)
 
 AFTER_FAILURE = Backoff(base=3600, cap=86400, floor=60)
@@ -92,7 +92,7 @@ class Pause:
 
     Attributes:
         until: The end, at the latest.
-        reason: Why, in the words of whoever paused.
+        reason: Why, in the words of the person who paused.
     """
 
     until: datetime
@@ -104,7 +104,7 @@ class Holds:
     """What may hold a change that is due.
 
     Attributes:
-        pause: Somebody paused.
+        pause: A person paused.
         inhibited_by: The inhibit file that exists, or empty.
         windows: The maintenance windows; none means always.
     """
@@ -348,7 +348,7 @@ def _clock_hold(clock: Reading, due_at: datetime, past: Past) -> _Hold | None:
     until = since + UNSYNCHRONISED_PATIENCE
     if clock.state is ClockState.SYNCHRONISED or clock.now >= until:
         return None
-    why = "nobody vouches for the clock yet (`timedatectl`; `vouched_clock: true` where the time comes from elsewhere)"
+    why = "the clock is not synchronised yet (`timedatectl`; `vouched_clock: true` where the time comes from elsewhere)"
     return _Hold(why=f"{why}; that is waited for until {clock_time(until)}", code="clock", at=until)
 
 

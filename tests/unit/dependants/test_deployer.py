@@ -833,10 +833,10 @@ def test_nobody_waits_for_ever_for_its_turn(house: House, monkeypatch: pytest.Mo
     lay(house.state, 2)
     before = last_report(house.directory)
     with lock(house):
-        with pytest.raises(StoreBusyError, match=r"^Somebody else is serving the dependants\.$") as busy:
+        with pytest.raises(StoreBusyError, match=r"^Another process is serving the dependants\.$") as busy:
             house.serve(afresh=afresh)
         assert "iot-cert deploy" in busy.value.hint
-        with pytest.raises(CloudError, match="could not be served: Somebody else") as caught:
+        with pytest.raises(CloudError, match="could not be served: Another process") as caught:
             house.deployer.take_up(Occasion.ACTIVATED)
         assert not caught.value.failure.decisive
         assert (house.ran, last_report(house.directory)) == (["10-first"], before)

@@ -209,7 +209,7 @@ def test_when_systemd_falls_silent_that_is_told(systemctl: Systemctl, tmp_path: 
     """It was done, and nobody knows what came of it."""
     systemctl.has(NAME, run=f"touch {tmp_path}/systemctl.d/broken")
 
-    assert systemctl.systemd.serve(unit(), GIVEN) == f"{NAME}: systemd does not answer, so nobody knows how it is."
+    assert systemctl.systemd.serve(unit(), GIVEN) == f"{NAME}: systemd does not answer, so its state is unknown."
     assert len(systemctl.orders) == 1
 
 

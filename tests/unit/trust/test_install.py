@@ -166,7 +166,7 @@ def test_a_directory_is_read_as_it_stands(tmp_path: Path) -> None:
 def test_certificates_that_nobody_signed_for_are_told_from_other_garbage(content: bytes, tmp_path: Path) -> None:
     """The likeliest mistake has a sentence of its own, with what to do."""
     (tmp_path / "roots.pem").write_bytes(content)
-    with pytest.raises(BundleError, match=r"roots\.pem holds certificates that nobody has signed for\.") as caught:
+    with pytest.raises(BundleError, match=r"roots\.pem holds certificates that no signer vouches for\.") as caught:
         files_at(tmp_path / "roots.pem")
     assert caught.value.code == "unsigned"
     assert "iot-cert trust publish" in caught.value.hint

@@ -39,7 +39,7 @@ WRONG = Reading(now=datetime(1970, 1, 1, tzinfo=UTC), state=ClockState.IMPLAUSIB
 OLD_HINT = "Ship the newest one; this gateway never goes back."
 FEW_HINT = "It must be signed by keys that the root.json on this gateway leads to."
 PARTS_HINT = "Ship all files of one publication."
-LATE_HINT = "Ship a copy that was signed again since; somebody may be holding back newer ones."
+LATE_HINT = "Ship a copy that was signed again since; an attacker may be holding back newer ones."
 
 
 @dataclass
@@ -714,7 +714,7 @@ def test_what_is_out_of_date_by_a_clock_that_nobody_vouches_for_waits(role: str)
     gateway.clock = UNSURE
     error = gateway.refuses(publisher.expire(role, NOW - DAY))
     assert (error.code, error.passing) == ("clock", True)
-    assert str(error).startswith("By the clock, which nobody vouches for, ")
+    assert str(error).startswith("By the clock, which is not synchronised, ")
     assert str(error).endswith("is expired, so the bundle cannot be judged yet.")
     assert "timedatectl" in error.hint
 

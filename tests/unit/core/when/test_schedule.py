@@ -138,7 +138,7 @@ HELD: dict[str, tuple[dict[str, Any], str, datetime | None, str]] = {
         "clock",
         AT + DAY,
         (
-            "nobody vouches for the clock yet (`timedatectl`; `vouched_clock: true` where the time comes from "
+            "the clock is not synchronised yet (`timedatectl`; `vouched_clock: true` where the time comes from "
             f"elsewhere); that is waited for until {clock_time(AT + DAY)}"
         ),
     ),
