@@ -156,6 +156,7 @@ def test_a_part_of_a_campaign_is_chosen(choose: Callable[[str], campaigns.Choice
     """Of ten cases, where a sample is one in four; what was chosen is told so that it can be chosen again."""
     chosen = choose(text)
     assert list(campaigns.places(10, 4)) == taken
+    assert [case for case in range(10) if campaigns.takes(case, 4)] == taken
     assert choose(str(chosen)) == chosen
 
 

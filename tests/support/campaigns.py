@@ -80,6 +80,13 @@ def places(total: int, one_in: int) -> range:
     return range(_made.phase % one_in, total, one_in)
 
 
+def takes(case: int, one_in: int) -> bool:
+    """Whether a case is taken, where it is not known yet how many there are; see `places`."""
+    if _made.case is not None:
+        return case == _made.case
+    return _made.whole or case % one_in == _made.phase % one_in
+
+
 def take(cases: Sequence[T], one_in: int) -> list[T]:
     """Return the cases that are taken; for parameters of a test, which a failure names by itself."""
     return list(cases) if _made.case is not None else [cases[place] for place in places(len(cases), one_in)]

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from support import campaigns
 from support.crashkit import marks
 from support.crashkit.tree import DIRECTORY, FILE, LINK, Tree, digest
 
@@ -384,18 +385,28 @@ class CrashState:
 
 def crash_states(base: Disk, operations: list[Operation]) -> Iterator[CrashState]:
     """Return every distinct disk that a cut during `operations` may leave, with what had been acknowledged."""
+    return (state for _, state in numbered_states(base, operations, one_in=1))
+
+
+def numbered_states(base: Disk, operations: list[Operation], *, one_in: int) -> Iterator[tuple[int, CrashState]]:
+    """Return the distinct ones among the cases that a run takes, each with its number; the others are not made."""
     seen: set[str] = set()
+    number = 0
     for cut in range(len(operations) + 1):
         prefix = operations[:cut]
         told = {item.mark: item.value for item in prefix if isinstance(item, Told)}
-        for tree, how in _disks(base, prefix):
+        for settled, rest, how in _disks(base, prefix):
+            number += 1
+            if one_in > 1 and not campaigns.takes(number - 1, one_in):
+                continue
+            tree = _apply(settled, rest)
             key = digest(tree) + repr(sorted(told.items()))
             if key not in seen:
                 seen.add(key)
-                yield CrashState(tree=tree, told=told, how=f"cut after {cut} operations, {how}")
+                yield number - 1, CrashState(tree=tree, told=told, how=f"cut after {cut} operations, {how}")
 
 
-def _disks(base: Disk, prefix: list[Operation]) -> Iterator[tuple[Tree, str]]:
+def _disks(base: Disk, prefix: list[Operation]) -> Iterator[tuple[Disk, list[Operation], str]]:
     pending = _pending(prefix)
     first = pending[0] if pending else len(prefix)
     settled = base.copy()
@@ -407,12 +418,12 @@ def _disks(base: Disk, prefix: list[Operation]) -> Iterator[tuple[Tree, str]]:
     rest = list(enumerate(prefix))[first:]
     for dropped in _drops(pending):
         how = "; ".join(f"lost: {prefix[place]}"[:120] for place in dropped) or "nothing lost"
-        yield _apply(settled, [item for place, item in rest if place not in dropped]), how
+        yield settled, [item for place, item in rest if place not in dropped], how
     for place in pending:
         torn = prefix[place]
         for write in torn.torn() if isinstance(torn, Write) else ():
             replaced = [write if other == place else item for other, item in rest]
-            yield _apply(settled, replaced), f"torn: write {place}"
+            yield settled, replaced, f"torn: write {place}"
 
 
 def _pending(prefix: list[Operation]) -> list[int]:

@@ -141,7 +141,11 @@ def spread(function: Callable[[Sequence[Case[T]]], list[str]], items: Sequence[T
         items: All of them.
         one_in: One in so many is taken for a sample.
     """
-    taken = [(place, items[place]) for place in campaigns.places(len(items), one_in)]
+    return share(function, [(place, items[place]) for place in campaigns.places(len(items), one_in)])
+
+
+def share(function: Callable[[Sequence[Case[T]]], list[str]], taken: Sequence[Case[T]]) -> Report:
+    """Try these cases in a few lots; see `spread`."""
     lots = [taken[place::_LOTS] for place in range(_LOTS)]
     return report([complaint for part in fork_map(function, lots) for complaint in part])
 

@@ -17,7 +17,7 @@ from agent.errors import AgentError
 from agent.store.store import Store
 from support import campaigns
 from support.crashkit import campaign, invariants, stepper
-from support.crashkit.alice import Recorder, crash_states
+from support.crashkit.alice import CrashState, Recorder, numbered_states
 from support.crashkit.invariants import InvariantError
 from support.crashkit.material import NOW
 from support.crashkit.scenarios import Workplace, rotated
@@ -244,12 +244,20 @@ def _fail_once(workplace: Workplace, judge: _Judge, fault: Failing) -> str:
     return complaint and f"{fault}: {complaint}"
 
 
-def cut_power_everywhere(damage: Damage) -> Report:
+def cut_power_everywhere(damage: Damage, *, one_in: int) -> Report:
     """Judge every disk that a power cut during the recovery may leave."""
     with Workplace() as workplace:
         path = workplace.lay_out(damage.before)
         with Recorder(path, damage.before) as recorder:
             open_and_recover(path)
+    states = list(numbered_states(recorder.base, recorder.operations, one_in=one_in))
+    return campaign.share(partial(_judge_each, damage), states)
+
+
+def _judge_each(damage: Damage, states: Sequence[Case[CrashState]]) -> list[str]:
+    with Workplace() as workplace:
         judge = _Judge(workplace, damage)
-        states = crash_states(recorder.base, recorder.operations)
-        return campaign.report([(complaint := judge(state.tree)) and f"{state.how}: {complaint}" for state in states])
+        return [
+            campaigns.told(case, (complaint := judge(state.tree)) and f"{state.how}: {complaint}")
+            for case, state in states
+        ]
