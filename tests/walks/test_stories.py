@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support import campaigns
 from support.walkkit import chance
 from support.walkkit.chance import FILES, LIVES
 from support.walkkit.endings import Rung
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 SAMPLE = (115, 118, 120, 154, 155, 158)
 
 
-@pytest.mark.parametrize("seed", SAMPLE)
+@pytest.mark.parametrize("seed", campaigns.take(SAMPLE, 2))
 def test_whatever_happened_the_gateway_is_connected_within_minutes(tmp_path: Path, seed: int) -> None:
     """After random events, once everything behaves and one rung of the ladder is accepted."""
     report = tell(chance.story(seed), tmp_path)
