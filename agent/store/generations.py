@@ -302,9 +302,10 @@ class Readings:
             DamagedError: It is missing, or anything about it is wrong.
             StoreError: It cannot be read.
         """
-        states, now, kept = _states(dir_fd, number), clock.stamp(), self._kept.get(number)
-        if kept is not None and kept[0] == states:
-            return kept[1]
+        states, now = _states(dir_fd, number), clock.stamp()
+        kept = self._looks_as_it_did(number, states)
+        if kept is not None:
+            return kept
         self.forget(number)
         found = read(dir_fd, number)
         if states is not None and _settled(states, now):
@@ -312,6 +313,15 @@ class Readings:
                 del self._kept[next(iter(self._kept))]
             self._kept[number] = states, found
         return found
+
+    def manifest(self, dir_fd: int, number: int) -> Manifest:
+        """Return what a generation's manifest says; see `read_manifest` for what it raises, and what it does not."""
+        kept = self._looks_as_it_did(number, _states(dir_fd, number)) if number in self._kept else None
+        return read_manifest(dir_fd, number) if kept is None else kept.manifest
+
+    def _looks_as_it_did(self, number: int, states: tuple[durable.State, ...] | None) -> Generation | None:
+        kept = self._kept.get(number)
+        return kept[1] if kept is not None and kept[0] == states else None
 
     def forget(self, number: int) -> None:
         """Have a generation read from the disk when it is asked for next."""

@@ -706,7 +706,7 @@ class Store:
         try:
             number = self.current()
             if number is not None:
-                proofs.append(generations.read_manifest(self._existing(number), number).not_before)
+                proofs.append(self._readings.manifest(self._existing(number), number).not_before)
         except DamagedError:
             pass  # what is damaged vouches for nothing
         return tuple(proofs)

@@ -35,7 +35,7 @@ from support.crashkit.tree import materialise, snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agent.core.values import Generation
+    from agent.core.values import Generation, Manifest
 
 
 @pytest.fixture(name="path")
@@ -828,6 +828,27 @@ def test_a_generation_is_read_once_while_nothing_touches_it(store: Store, reads:
         assert (store.generation(3).number, store.generation(2).number) == (3, 2)
         store.floors()
     assert reads == [3, 2]
+
+
+def test_looking_at_the_clock_reads_no_manifest_twice(
+    store: Store, path: Path, reads: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the current generation was read; one that has changed since is read, and its manifest alone."""
+    manifests: list[int] = []
+    really = generations.read_manifest
+
+    def counted(dir_fd: int, number: int) -> Manifest:
+        manifests.append(number)
+        return really(dir_fd, number)
+
+    monkeypatch.setattr(generations, "read_manifest", counted)
+    store.generation(3)
+    for _ in range(5):
+        assert len(store.floors()) == 4
+    assert (reads, manifests) == ([3], [])
+    (path / "generations" / "000003" / "key.pem").write_bytes(b"x")
+    assert len(store.floors()) == 4
+    assert (reads, manifests) == ([3], [3])
 
 
 TOUCHES: dict[str, Callable[[Path], object]] = {
