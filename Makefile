@@ -9,7 +9,7 @@ demo: prepare
 # CAMPAIGN=sample:3 takes other ones, CAMPAIGN=case:1234 with a test's name is what a failure asks for.
 # More processes than cores, since what boots a machine or runs a daemon waits for most of its time.
 CAMPAIGN = sample
-PROCESSES = $(shell n=$$(nproc); echo $$((n > 6 ? n : 6)))
+PROCESSES = $(shell n=$$(nproc); echo $$((n > 8 ? n : 8)))
 test: check
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) \
 		.venv/bin/pytest -q -n $(PROCESSES) --dist worksteal --campaign=$(CAMPAIGN)

@@ -433,7 +433,7 @@ def test_what_another_program_may_use_is_not_retired_before_it_has_the_new_set(g
         assert f"is not retired while it may be in use still: {name}." in site.log
         assert not site.requests(Operation.RETIRE)
         take_up(site, copy)
-        gateway.run("retire", expect=0, timeout=60)
+        gateway.run("retire", expect=0)
         assert site.cloud.registry[first].status is Status.INACTIVE
         assert not retiring(site)
 
@@ -450,7 +450,7 @@ def test_a_persons_word_goes_over_a_program_that_will_never_take_the_new_set_up(
         site.reaches(site.rotation(), JobStatus.SUCCEEDED)
         assert f"copy {copy}" in gateway.run("retire", expect=4).err
         assert site.cloud.registry[first].status is Status.ACTIVE
-        gateway.run("retire", "--now", expect=0, timeout=60)
+        gateway.run("retire", "--now", expect=0)
         assert site.cloud.registry[first].status is Status.INACTIVE
         assert [request.outcome for request in site.requests(Operation.RETIRE)] == ["200"]
         assert site.up
@@ -469,7 +469,7 @@ def test_a_fleet_without_a_rule_for_retirements_stays_healthy(gateway: Gateway) 
         assert "stays active in the account until it is deactivated" in shown
         assert "rotation: {retire: false}" in shown
         assert "refuse" not in shown
-        assert gateway.run("retire", expect=5, timeout=60).err.count("not answered") == 1
+        assert gateway.run("retire", expect=5).err.count("not answered") == 1
         until(lambda: site.reported.get("retiringUnanswered") == 1, "the fleet's operator sees it", 90)
         assert site.reported["health"] == 0
         assert "iot_cert_retirements_unanswered 1" in metrics(site)
@@ -490,7 +490,7 @@ def test_a_certificate_that_the_cloud_will_never_retire_is_dropped_by_a_person(g
         first = gateway.certificate_id()
         site.reaches(site.rotation(), JobStatus.SUCCEEDED)
         site.cloud.registry[first].thing_name = "gw-0043"
-        assert "has no such certificate" in gateway.run("retire", expect=4, timeout=60).err
+        assert "has no such certificate" in gateway.run("retire", expect=4).err
         assert "has no such certificate" in retiring(site)["refused"]
         assert not retiring(site)["unanswered"]
         assert f"iot-cert retire --drop {first[:12]}" in gateway.run("status", expect=1).out

@@ -215,7 +215,7 @@ def test_a_case_that_fails_says_how_it_is_repeated(choose: Callable[[str], campa
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 6, 50])
 def test_each_process_begins_with_its_share_of_the_long_ones(processes: int) -> None:
-    """Nothing is left out, and what xdist gives to a process has its share of long ones, the longest first."""
+    """Nothing is left out, and what xdist gives to a process has its share of long ones before the quick ones."""
     long = [f"{order.LONG[0]}test_boot.py::{number}" for number in range(7)]
     longer = [f"{order.LONG[-1]}::{number}" for number in range(5)]
     quick = [f"tests/unit/test_x.py::{number}" for number in range(100)]
@@ -229,10 +229,18 @@ def test_each_process_begins_with_its_share_of_the_long_ones(processes: int) -> 
     for others in reversed(range(processes)):
         size = len(left) // (others + 1)
         parts, left = [*parts, left[:size]], left[size:]
-    for part in parts[: len(long)]:
-        assert part[0] in long
-    ranks = [[order.rank(name) for name in part] for part in parts]
-    assert all(part == sorted(part) for part in ranks)
+    for part in parts[: len(long) + len(longer)]:
+        assert part[0] in {*long, *longer}
+    for part in parts:
+        assert [name in quick for name in part] == sorted(name in quick for name in part)
+
+
+def test_every_second_process_boots_machines() -> None:
+    """The others begin with what waits."""
+    booting = [f"{order.BOOTS}test_boot.py::{number}" for number in range(6)]
+    waiting = [f"{order.LONG[1]}::{number}" for number in range(6)]
+    taken = order.dealt([*booting, *waiting], 4, str)
+    assert [name.startswith(order.BOOTS) for name in taken] == [*[True] * 3, *[False] * 3] * 2
 
 
 def test_each_long_one_exists() -> None:

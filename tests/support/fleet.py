@@ -27,7 +27,7 @@ T = TypeVar("T")
 THING = "gw-0042"
 CLIENT = f"{THING}-cert-agent"
 SHADOW = "certificate"
-PATIENCE = 60.0  # seconds; the machine may be busy with other things
+PATIENCE = 150.0  # seconds; the machine may be busy with other things
 
 NOTIFY = f"$aws/things/{THING}/jobs/notify"
 DELTA = f"$aws/things/{THING}/shadow/name/{SHADOW}/update/delta"

@@ -124,7 +124,7 @@ class Gateway:
         """Give an order to the cloud."""
         return self.console.obey(text)
 
-    def run(self, *arguments: str, expect: int | None = None, timeout: float = 90) -> Ran:
+    def run(self, *arguments: str, expect: int | None = None, timeout: float = 180) -> Ran:
         """Run the command and, if said, hold it to an exit code."""
         done = subprocess.run(
             [COMMAND, "--config", str(self.config), *arguments],

@@ -7,6 +7,7 @@ ones after them: otherwise one process has all that boot a machine, and works on
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+BOOTS = "tests/system/"  # machines, of which not all processes should boot one at the same time
 # Folders, and files where their folder is not of one kind; the longest first. They wait, boot, or kill by the hundred.
 LONG = (
-    "tests/system/",
+    BOOTS,
     "tests/integration/test_hostile_cloud.py",
     "tests/integration/test_shared_id.py",
     "tests/integration/test_daemon_faults.py",
@@ -48,6 +50,9 @@ def dealt(items: Sequence[T], processes: int, name: Callable[[T], str]) -> list[
         name: Returns an item's file or more, from the project's folder on.
     """
     long = sorted((item for item in items if rank(name(item)) < len(LONG)), key=lambda item: rank(name(item)))
+    booting = [item for item in long if name(item).startswith(BOOTS)]
+    others = [item for item in long if not name(item).startswith(BOOTS)]
+    long = [item for pair in zip_longest(booting, others) for item in pair if item is not None]
     quick = [item for item in items if rank(name(item)) == len(LONG)]
     order: list[T] = []
     for process in range(processes):

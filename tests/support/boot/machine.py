@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE = 60.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
+PATIENCE = 180.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
 LOOK = 0.02  # seconds between two looks
 
 STATE = "/var/lib/iot-cert-agent"
