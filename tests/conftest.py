@@ -44,7 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have a run of several processes begin with the tests that take long."""
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
-        items[:] = order.dealt(items, processes, lambda item: item.nodeid)
+        items[:] = order.dealt(items, processes, lambda item: item.nodeid, _shared)
+
+
+def _shared(item: pytest.Item) -> str | None:
+    """Return the file of a test with a fixture that is made once for a file, such as a gateway with its daemon."""
+    known = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    return str(item.path) if any(found.scope == "module" for made in known.values() for found in made) else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -428,7 +428,7 @@ def test_what_another_program_may_use_is_not_retired_before_it_has_the_new_set(g
         refused = gateway.run("retire", expect=4)
         assert f"Not retired: {first[:12]}, which other programs of this gateway may use still: {name}" in refused.err
         assert "iot-cert retire --now" in refused.err
-        until(lambda: site.reported.get("retiringWaitsFor") == name, "the fleet's operator sees it", 90)
+        until(lambda: site.reported.get("retiringWaitsFor") == name, "the fleet's operator sees it")
         assert f'iot_cert_retirement_waits_for{{name="{name}"}} 1' in metrics(site)
         assert f"is not retired while it may be in use still: {name}." in site.log
         assert not site.requests(Operation.RETIRE)
@@ -470,7 +470,7 @@ def test_a_fleet_without_a_rule_for_retirements_stays_healthy(gateway: Gateway) 
         assert "rotation: {retire: false}" in shown
         assert "refuse" not in shown
         assert gateway.run("retire", expect=5).err.count("not answered") == 1
-        until(lambda: site.reported.get("retiringUnanswered") == 1, "the fleet's operator sees it", 90)
+        until(lambda: site.reported.get("retiringUnanswered") == 1, "the fleet's operator sees it")
         assert site.reported["health"] == 0
         assert "iot_cert_retirements_unanswered 1" in metrics(site)
         assert "has no answer: retire was not answered in time." in site.log

@@ -243,6 +243,15 @@ def test_every_second_process_boots_machines() -> None:
     assert [name.startswith(order.BOOTS) for name in taken] == [*[True] * 3, *[False] * 3] * 2
 
 
+def test_what_shares_something_stays_together() -> None:
+    """A gateway that eight tests share is made once."""
+    names = [f"{order.LONG[1]}::{number}" for number in range(9)]
+    taken = order.dealt(names, 3, str, lambda name: "site" if int(name[-1]) % 2 else None)
+    places = [place for place, name in enumerate(taken) if int(name[-1]) % 2]
+    assert sorted(taken) == names
+    assert places == list(range(places[0], places[0] + 4))
+
+
 def test_each_long_one_exists() -> None:
     """A file that was renamed would be taken for a quick one."""
     assert [name for name in order.LONG if not (TESTS.parent / name).exists()] == []

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from support.gateway import Gateway
 
-PATIENCE = 60.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
+PATIENCE = 150.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
 LOOK = 0.03  # seconds between two looks
 CLIENT_ID = "gw-0042-cert-agent"
 

@@ -41,24 +41,35 @@ def rank(name: str) -> int:
     return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
 
 
-def dealt(items: Sequence[T], processes: int, name: Callable[[T], str]) -> list[T]:
+def dealt(
+    items: Sequence[T], processes: int, name: Callable[[T], str], shared: Callable[[T], str | None] = lambda _: None
+) -> list[T]:
     """Return the items in the order in which so many processes end soonest.
 
     Args:
         items: What is to be done, in the order of the files.
         processes: How many share it.
         name: Returns an item's file or more, from the project's folder on.
+        shared: Returns what an item shares with others, so that one process should do them all, or None.
     """
-    long = sorted((item for item in items if rank(name(item)) < len(LONG)), key=lambda item: rank(name(item)))
-    booting = [item for item in long if name(item).startswith(BOOTS)]
-    others = [item for item in long if not name(item).startswith(BOOTS)]
-    long = [item for pair in zip_longest(booting, others) for item in pair if item is not None]
+    hands = _hands([item for item in items if rank(name(item)) < len(LONG)], processes, name, shared)
     quick = [item for item in items if rank(name(item)) == len(LONG)]
     order: list[T] = []
-    for process in range(processes):
-        hand = long[process::processes]
+    for process, hand in enumerate(hands):
         part = (len(items) - len(order)) // (processes - process)  # what xdist gives to this one
         rest = max(0, part - len(hand))
         order += hand + quick[:rest]
         quick = quick[rest:]
     return order + quick
+
+
+def _hands(
+    items: Sequence[T], processes: int, name: Callable[[T], str], shared: Callable[[T], str | None]
+) -> list[list[T]]:
+    units: dict[object, list[T]] = {}
+    for item in sorted(items, key=lambda item: rank(name(item))):
+        units.setdefault(shared(item) or id(item), []).append(item)
+    booting = [unit for unit in units.values() if name(unit[0]).startswith(BOOTS)]
+    others = [unit for unit in units.values() if not name(unit[0]).startswith(BOOTS)]
+    mixed = [unit for pair in zip_longest(booting, others) for unit in pair if unit is not None]
+    return [[item for unit in mixed[process::processes] for item in unit] for process in range(processes)]
