@@ -23,19 +23,17 @@ from agent.core.worker_protocol import Do, Order
 from agent.daemon.cloud_side import CloudCalls, CloudSide
 from agent.daemon.control_socket import ControlSocket
 from agent.daemon.control_verbs import ControlVerbs, VerbCalls
-from agent.daemon.credential_watch import Hands
 from agent.daemon.daemon_log import DaemonLog
 from agent.daemon.dependants import Dependants
 from agent.daemon.dispatcher import DispatchCalls, Dispatcher
 from agent.daemon.facts import Outlook
 from agent.daemon.followers import Followers
 from agent.daemon.holds import Holds
-from agent.daemon.inbox_watch import Inbox
 from agent.daemon.ladder_news import LadderNews
-from agent.daemon.loop import Alarm, Loop
-from agent.daemon.schedule_watch import Inputs, ScheduleWatch
+from agent.daemon.loop import Loop
+from agent.daemon.schedule_watch import ScheduleWatch
 from agent.daemon.single_instance import SingleInstance
-from agent.daemon.status_report import Sources, StatusReport
+from agent.daemon.status_report import StatusReport
 from agent.daemon.surroundings import OutsideCalls, Surroundings
 from agent.daemon.work_queue import WorkQueue
 from agent.daemon.worker_results import Recipients, WorkerResults
@@ -87,28 +85,20 @@ class Daemon:
         followers = Followers(lambda change: reported.write(self.facts.config.state_dir, change))
         ladder, holds = LadderNews(self._log.tell), Holds(chance)
         self.cloud = CloudSide(self.loop, self.facts, queue, followers, self._cloud_calls(), chance)
-        schedule = ScheduleWatch(self.facts, queue, holds, self._inputs(start_worker))
+        dependants = Dependants(self.loop, start_worker, chance, self.consider)
+        schedule = ScheduleWatch(self.loop, self.facts, queue, holds, dependants, self.consider)
         to = Recipients(
             queue=queue, holds=holds, schedule=schedule, followers=followers, fleet=self.cloud.fleet, ladder=ladder
         )
         results = WorkerResults(self.facts, to, self.cloud.session.explain, self._log.tell)
         self.work = Dispatcher(self.facts, queue, schedule, results, self._dispatch_calls(start_worker))
-        sources = Sources(session=self.cloud.session, fleet=self.cloud.fleet, schedule=schedule, ladder=ladder)
-        self.report = StatusReport(self.facts, sources, self._notifier, self._log.tell)
+        self.report = StatusReport(self.facts, self.cloud, schedule, ladder, self._notifier, self._log.tell)
         self.verbs = ControlVerbs(self.facts, followers, self._verb_calls())
         self.control = ControlSocket(self.loop, self.verbs.handle, _role)
         self.instance = SingleInstance(config.runtime_dir, config.state_dir)
         self.surroundings = Surroundings(self.loop, self._outside_calls())
 
     # -- how the parts are connected -------------------------------------------------------------------------------
-
-    def _inputs(self, start_worker: StartWorker) -> Inputs:
-        return Inputs(
-            alarm=Alarm(self.loop, self.consider),
-            hands=Hands(self.loop, self.consider),
-            inbox=Inbox(self.loop, self.consider),
-            dependants=Dependants(self.loop, start_worker, chance, self.consider),
-        )
 
     def _cloud_calls(self) -> CloudCalls:
         return CloudCalls(
@@ -296,7 +286,7 @@ class Daemon:
     def _on_idle(self) -> float | None:
         """Nothing is to be done by a worker; return the seconds until something else is to be looked at."""
         self.cloud.fleet.retirements.consider()
-        self.surroundings.hear_of_steps(self.facts.now())
+        self.surroundings.hear_of_steps(self.facts.clock.now())
         return self.cloud.fleet.retirements.next_try()
 
     def _on_worker_ended(self, end: dict[str, Any]) -> None:
@@ -321,7 +311,9 @@ class Daemon:
 
     def _on_clock_set(self) -> None:
         self.work.clock_was_set()
-        self._log.tell(Event.PROGRESS, f"The clock was set; it shows {self.facts.now():%Y-%m-%d %H:%M:%S} UTC now.")
+        self._log.tell(
+            Event.PROGRESS, f"The clock was set; it shows {self.facts.clock.now():%Y-%m-%d %H:%M:%S} UTC now."
+        )
 
     # -- the pause -------------------------------------------------------------------------------------------------
 

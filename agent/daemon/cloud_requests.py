@@ -6,6 +6,7 @@ the same question twice at a time: a flood of messages to a gateway must not bec
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.core.aws.replies import check_accepted
@@ -18,7 +19,13 @@ from agent.errors import CloudError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.exit_codes import Exit
     from agent.core.failure.failure import Failure
+    from agent.core.report.status import Status
+    from agent.core.when.retirement import Retirement
+    from agent.core.when.schedule import Suggestion
+    from agent.core.worker_protocol import Order
+    from agent.daemon.session import SessionStatus
     from agent.iotcore.async_client import Link
 
     Log = Callable[[Event, str], None]
@@ -35,6 +42,36 @@ def again_after(chance: float) -> float:
 def is_missing(failure: Failure) -> bool:
     """Whether what was asked for does not exist: an answer, and no trouble."""
     return failure.code == Code.NOT_FOUND
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class FleetCalls:
+    """What the orders of the fleet's operator act on, and what is called when something happens.
+
+    Attributes:
+        session: Returns how the session stands.
+        status: Returns how the gateway stands.
+        begin: Have a worker carry out what an execution orders, as soon as no change is in flight; `Jobs.review`
+            follows.
+        withdraw: An execution is gone: what it ordered is not begun any more. Takes `Execution.order`.
+        suggest: Take the renewal window that the fleet suggests into account; None when it suggests none.
+        retired: The cloud deactivated a certificate, and a worker is to write that down; `Retirements.conclude`
+            follows.
+        not_retired: A request to do so was refused, or not answered. Takes a sentence, and the exit code for a client
+            that waits.
+        all_retired: Nothing is left that a person wanted retired.
+        log: Write to the journal.
+    """
+
+    session: Callable[[], SessionStatus]
+    status: Callable[[], Status]
+    begin: Callable[[Order], None]
+    withdraw: Callable[[str], None]
+    suggest: Callable[[Suggestion | None], None]
+    retired: Callable[[Retirement], None]
+    not_retired: Callable[[str, Exit], None]
+    all_retired: Callable[[], None]
+    log: Callable[[Event, str], None]
 
 
 class CloudRequests:

@@ -15,7 +15,8 @@ from agent.core.values import Origin
 from agent.core.when import retirement
 from agent.core.when.reconnect import STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.fleet import Fleet, FleetCalls
+from agent.daemon.cloud_requests import FleetCalls
+from agent.daemon.fleet import Fleet
 from agent.daemon.network_watch import NetworkWatch
 from agent.daemon.session import Session, SessionCalls
 from agent.iotcore.client_options import Connector, timeouts
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from agent.iotcore.async_client import Link
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CloudCalls:
     """What is called when something happens.
 
@@ -166,7 +167,8 @@ class CloudSide:
         self._calls.log(Event.CONNECTED, f"Connected with generation {self.session.status.generation}.")
         if self.session.contested:
             self._loop.later(STEADY, self._calls.look)  # by then it is known whether it lasts
-        self.fleet.connected(link, self._facts.thing)
+        current = self._facts.current()
+        self.fleet.connected(link, current.thing if current is not None else "")
         self._calls.look()
 
     def _on_disconnected(self, why: str) -> None:

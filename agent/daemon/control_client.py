@@ -62,7 +62,7 @@ class ControlRequest:
     node: Node
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ServerContext:
     """What all clients share.
 

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.change import probation, verbs
 from agent.core.change.records import public
-from agent.core.change.verbs import Verb
+from agent.core.change.verbs import Situation, Verb
 from agent.core.checksum import checksum
 from agent.core.exit_codes import Exit, of_error, of_outcome
 from agent.core.jsonio import PlainError, to_plain
 from agent.core.report.document import document, trust
-from agent.core.report.screen import explain, history_line, screen
 from agent.core.values import Kind, Origin
 from agent.core.when import retirement
 from agent.core.when.schedule import Pause
@@ -43,7 +42,7 @@ _READ = frozenset({"status", "history"})
 _BEGINS = {Verb.ENROLL: Kind.ENROLL, Verb.ROTATE: Kind.ROTATE, Verb.ROLLBACK: Kind.ROLLBACK}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class VerbCalls:
     """What the verbs have done, and whom they ask.
 
@@ -143,6 +142,8 @@ class ControlVerbs:
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def _status(self, client: Client, _request: ControlRequest) -> None:
+        from agent.core.report.screen import explain, screen  # noqa: PLC0415 - as in `_not_examined`
+
         status = self._calls.status()
         told = document(status)
         client.end({
@@ -156,6 +157,8 @@ class ControlVerbs:
         })  # fmt: skip
 
     def _history(self, client: Client, _request: ControlRequest) -> None:
+        from agent.core.report.screen import history_line  # noqa: PLC0415 - as in `_not_examined`
+
         found = self._facts.history[-100:]
         records, lines = [public(record) for record in found], [history_line(record) for record in found]
         client.end({"event": "history", "records": records, "lines": lines, "exit": int(Exit.DONE)})
@@ -171,7 +174,7 @@ class ControlVerbs:
             return
         told = reported.read(self._facts.config.state_dir)
         if change is None and making is None:
-            meaning = verbs.meaning(verb, self._facts.situation(told))  # which may refuse it
+            meaning = verbs.meaning(verb, self._situation(told))  # which may refuse it
             if meaning.done is not None:
                 self._repeat(client, meaning.done)
                 return
@@ -193,9 +196,16 @@ class ControlVerbs:
         )
         self._calls.submit(order, client)
 
+    def _situation(self, told: str) -> Situation:
+        """Return what the meaning of a person's order depends on."""
+        facts = self._facts
+        return Situation(
+            change=facts.change, history=facts.history, current=facts.generation, now=facts.clock.now(), told=told
+        )
+
     def _repeat(self, client: Client, record: ChangeRecord) -> None:
         """Tell the end of the change that did already what is ordered."""
-        has_set = self._facts.has_set
+        has_set = self._facts.generation is not None
         client.end(
             {
                 "event": "outcome",
@@ -212,7 +222,7 @@ class ControlVerbs:
         outlook = self._facts
         last = outlook.history[-1] if outlook.history else None
         if outlook.change is None and self._calls.making() is None and last is not None and last.phase.succeeded:
-            code = of_outcome(last, None, has_set=outlook.has_set)
+            code = of_outcome(last, None, has_set=outlook.generation is not None)
             told = {"event": "outcome", "change": public(last), "current": outlook.generation, "exit": int(code)}
             client.end(told)
             return
@@ -265,7 +275,7 @@ class ControlVerbs:
         contested = self._calls.contested()
         if contested:  # what only looks does not get here then
             text = f"{contested} This change connects nevertheless, and ends that one's connection."
-            at = self._facts.now().isoformat()
+            at = self._facts.clock.now().isoformat()
             client.send({"event": "progress", "at": at, "code": "note", "text": text})
 
     # -- the rest --------------------------------------------------------------------------------------------------
@@ -285,7 +295,7 @@ class ControlVerbs:
 
     def _pause(self, client: Client, request: ControlRequest) -> None:
         until = request.node.time("until")
-        if not self._facts.now() < until <= self._facts.now() + LONGEST_PAUSE:
+        if not self._facts.clock.now() < until <= self._facts.clock.now() + LONGEST_PAUSE:
             raise RefusedError("A pause ends in the future, within 90 days.")
         self._calls.set_pause(Pause(until=until, reason=_reason(request)))
         client.end({"event": "paused", "until": until.isoformat(), "exit": int(Exit.DONE)})

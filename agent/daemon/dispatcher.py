@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Told = Callable[[dict[str, Any]], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DispatchCalls:
     """What is called on a worker's way.
 

@@ -13,16 +13,12 @@ from agent import __version__
 from agent.config.asked import asked_of
 from agent.core import timekeeping
 from agent.core.change.decide import doubted
-from agent.core.change.lifecycle import waits_for_word
-from agent.core.change.verbs import Situation
 from agent.core.report.known import Known
 from agent.core.report.seen import seen_of
 from agent.core.report.status import status_of
 from agent.daemon.record_reader import Archive
 from agent.dependants import report_file
-from agent.errors import StoreError
 from agent.store import fingerprints, reserve
-from agent.store.confirmations import ConfirmationDirectory
 from agent.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -41,9 +37,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Current:
-    """The set in use, as the session needs it."""
+    """The set in use, as the session needs it.
+
+    Attributes:
+        generation: Its number.
+        thing: The thing's name.
+        client_id: The MQTT client id.
+        directory: Where its files are.
+    """
 
     generation: int
+    thing: str
     client_id: str
     directory: Path
 
@@ -54,18 +58,15 @@ class Outlook:
     Attributes:
         config: The configuration in force.
         clock: The wall clock.
-        pause: The pause on disk.
-        suggestion: The renewal window that the fleet suggests.
-        contested: Whether another client uses the agent's client id, so that each connection costs that one its own.
     """
 
     def __init__(self, config: Config, clock: Clock | None = None) -> None:
         self.config = config
         self._given_clock = clock
         self.clock = clock or SystemClock(vouched=config.vouched_clock)
-        self.pause: Pause | None = None
-        self.suggestion: Suggestion | None = None
-        self.contested = False
+        self._pause: Pause | None = None
+        self._suggestion: Suggestion | None = None
+        self._contested = False
         self._archive = Archive(config.state_dir)
         self._change: ChangeRecord | None = None
         self._proven: tuple[str, datetime] | None = None
@@ -79,16 +80,16 @@ class Outlook:
 
     def hold(self, pause: Pause | None) -> None:
         """Hold scheduled changes by a pause, or by none any more."""
-        self.pause = pause
+        self._pause = pause
 
     def suggest(self, suggestion: Suggestion | None) -> bool:
         """Take the renewal window that the fleet suggests, if any; return whether it is another one."""
-        before, self.suggestion = self.suggestion, suggestion
+        before, self._suggestion = self._suggestion, suggestion
         return suggestion != before
 
     def contest(self, contested: bool) -> None:  # noqa: FBT001 - a state, and no option
-        """Take down whether another client uses the agent's client id."""
-        self.contested = contested
+        """Take down whether another client uses the agent's client id, so that a connection costs it its own."""
+        self._contested = contested
 
     def take(self, seen: object, change: object = None, found: object = None) -> None:
         """Take what a worker saw, and read the records again.
@@ -133,16 +134,12 @@ class Outlook:
 
     # -- what is -------------------------------------------------------------------------------------------------------
 
-    def now(self) -> datetime:
-        """Return the wall clock."""
-        return self.clock.now()
-
     def reading(self) -> timekeeping.Reading:
         """Return the clock, judged by what is known to lie in the past."""
         floors = [record.good_time for record in self.history[-20:] if record.good_time is not None]
         if self._seen is not None:
             floors.append(self._seen.floor)
-        return timekeeping.read(self.now(), synchronised=self.clock.synchronised(), floors=tuple(floors))
+        return timekeeping.read(self.clock.now(), synchronised=self.clock.synchronised(), floors=tuple(floors))
 
     @property
     def change(self) -> ChangeRecord | None:
@@ -157,7 +154,7 @@ class Outlook:
     def _known(self) -> Known:
         return Known(
             version=__version__,
-            asked=asked_of(self.config, self.thing, self.pause, self.suggestion),
+            asked=asked_of(self.config, self._thing, self._pause, self._suggestion),
             clock=self.reading(),
             seen=self._seen,
             change=self.change,
@@ -170,14 +167,8 @@ class Outlook:
         return self._seen.current.generation if self._seen and self._seen.current else None
 
     @property
-    def thing(self) -> str:
-        """The thing's name, or empty."""
+    def _thing(self) -> str:
         return self._seen.current.thing_name if self._seen and self._seen.current else ""
-
-    @property
-    def has_set(self) -> bool:
-        """Whether there is a usable set."""
-        return self.generation is not None
 
     @property
     def has_enrolled(self) -> bool:
@@ -189,8 +180,10 @@ class Outlook:
         number = self.generation
         if number is None:
             return None
-        client_id = self.config.client_id.replace("{thing}", self.thing)
-        return Current(generation=number, client_id=client_id, directory=self._archive.directory_of(number))
+        client_id = self.config.client_id.replace("{thing}", self._thing)
+        return Current(
+            generation=number, thing=self._thing, client_id=client_id, directory=self._archive.directory_of(number)
+        )
 
     # -- what follows --------------------------------------------------------------------------------------------------
 
@@ -200,13 +193,7 @@ class Outlook:
 
     def _limits(self) -> Limits:
         limits = self.config.limits
-        return replace(limits, check_every=limits.probation) if self.contested else limits  # the last proof has to do
-
-    def situation(self, told: str) -> Situation:
-        """Return what the meaning of a person's order depends on."""
-        return Situation(
-            change=self.change, history=self.history, current=self.generation, now=self.now(), told=told,
-        )  # fmt: skip
+        return replace(limits, check_every=limits.probation) if self._contested else limits  # the last proof has to do
 
     def doubts(self, generation: int | None) -> bool:
         """Whether a set that is suspected is on probation, and is to be proven before its turn for that."""
@@ -214,20 +201,6 @@ class Outlook:
         if change is None or change.generation != generation:
             return False
         return doubted(change, self._known().facts(change), self.config.limits) is not None
-
-    @property
-    def listens(self) -> bool:
-        """Whether the gateway's own application is to say that it works with the set in use, and has not yet."""
-        return self.change is not None and waits_for_word(self.change)
-
-    def heard(self) -> bool:
-        """Whether it has said so, and a worker is to take that down."""
-        if self.change is None or not waits_for_word(self.change):
-            return False
-        try:
-            return ConfirmationDirectory(self.config.confirm_dir).given(self.change.generation)
-        except StoreError:
-            return False  # which the worker tells at the next proof
 
     def plan(self) -> Plan:
         """Return what is planned now."""

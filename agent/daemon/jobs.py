@@ -10,7 +10,7 @@ cancelled, or which another process of this thing took, is left alone. An answer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.aws import topics
 from agent.core.change.decide import Wait
@@ -23,38 +23,19 @@ from agent.core.worker_protocol import Do, Order
 from agent.daemon.cloud_requests import again_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.failure.failure import Failure
     from agent.core.when.schedule import Suggestion
-    from agent.daemon.cloud_requests import CloudRequests
+    from agent.daemon.cloud_requests import CloudRequests, FleetCalls
     from agent.daemon.facts import Outlook
     from agent.daemon.loop import Loop, Timer
+    from agent.daemon.shadow import Shadow
 
 MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
 POSTPONED = 300.0  # seconds, at least, before what an execution waits for is looked at again
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobCalls:
-    """What jobs have done, and whom they ask.
-
-    Attributes:
-        begin: Have a worker carry out what an execution orders, as soon as no change is in flight; `Jobs.review`
-            follows.
-        withdraw: An execution is gone: what it ordered is not begun any more. Takes `Execution.order`.
-        suggest: Take the window of an accepted execution into account; None when there is none.
-        digest: Return the digest of the status that a report answers with.
-        log: Write to the journal.
-    """
-
-    begin: Callable[[Order], None]
-    withdraw: Callable[[str], None]
-    suggest: Callable[[Suggestion | None], None]
-    digest: Callable[[], Mapping[str, Any]]
-    log: Callable[[Event, str], None]
 
 
 @dataclass
@@ -86,7 +67,13 @@ class Jobs:
     """The executions of one thing."""
 
     def __init__(
-        self, loop: Loop, requests: CloudRequests, facts: Outlook, calls: JobCalls, chance: Callable[[], float]
+        self,
+        loop: Loop,
+        requests: CloudRequests,
+        facts: Outlook,
+        shadow: Shadow,
+        calls: FleetCalls,
+        chance: Callable[[], float],
     ) -> None:
         """Know of no execution yet.
 
@@ -94,12 +81,14 @@ class Jobs:
             loop: Where to wait.
             requests: How the cloud is asked.
             facts: What is known of the gateway and its changes.
+            shadow: Gives the digest that a report answers with, and a window where no job has one.
             calls: What jobs have done.
             chance: Draws a number in [0, 1).
         """
         self._loop = loop
         self._requests = requests
         self._facts = facts
+        self._shadow = shadow
         self._calls = calls
         self._chance = chance
         self._known: dict[str, _Entry] = {}
@@ -203,7 +192,8 @@ class Jobs:
         for entry in list(self._known.values()):
             self._review(entry)
         windows = (entry.order.window for entry in self._known.values() if entry.accepted and self._is_ahead(entry))
-        self._calls.suggest(next(windows, None))
+        # A job means this gateway, and the shadow's wish any that has it.
+        self._calls.suggest(next(windows, None) or self._shadow.window)
 
     def _is_ahead(self, entry: _Entry) -> bool:
         """Whether an execution's window is still to be used."""
@@ -229,7 +219,7 @@ class Jobs:
         if entry.refusal is not None:
             return entry.refusal
         if entry.order.operation is jobs.Operation.REPORT:
-            return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(**self._calls.digest()))
+            return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(**self._shadow.digest()))
         window = entry.order.window
         if window is None:
             return jobs.waiting(entry.waits or "The order is accepted and is carried out next.")

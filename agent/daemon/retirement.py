@@ -12,7 +12,6 @@ what was accepted a worker writes down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.aws import topics
@@ -30,66 +29,33 @@ if TYPE_CHECKING:
 
     from agent.core.failure.failure import Failure
     from agent.core.when.retirement import Answers, Retirement
-    from agent.daemon.cloud_requests import CloudRequests
+    from agent.daemon.cloud_requests import CloudRequests, FleetCalls
     from agent.daemon.facts import Outlook
-    from agent.daemon.session import SessionStatus
 
 _AGAIN = Backoff(base=60, cap=86_400, floor=30)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetirementCalls:
-    """What is called when something happens.
-
-    Attributes:
-        accepted: The cloud deactivated a certificate, and a worker is to write that down; `Retirements.conclude`
-            follows.
-        failed: A request was refused, or not answered. Takes a sentence, and the exit code for a client that waits.
-        finished: Nothing is left that a person wanted retired.
-        log: Write to the journal.
-    """
-
-    accepted: Callable[[Retirement], None]
-    failed: Callable[[str, Exit], None]
-    finished: Callable[[], None]
-    log: Callable[[Event, str], None]
-
-
-@dataclass(frozen=True)
-class _Delay:
-    """How often the request for one certificate failed, and before when it is not made again (monotonic)."""
-
-    tries: int = 0
-    not_before: float = 0.0
+_NO_DELAY = (0, 0.0)
 
 
 class Retirements:
     """The retirements of one gateway."""
 
-    def __init__(
-        self,
-        requests: CloudRequests,
-        facts: Outlook,
-        session: Callable[[], SessionStatus],
-        calls: RetirementCalls,
-        chance: Callable[[], float],
-    ) -> None:
+    def __init__(self, requests: CloudRequests, facts: Outlook, calls: FleetCalls, chance: Callable[[], float]) -> None:
         """Ask for none yet.
 
         Args:
             requests: How the cloud is asked.
             facts: What is known of the gateway.
-            session: Returns how the session stands.
             calls: What is called when something happens.
             chance: Draws a number in [0, 1).
         """
         self._requests = requests
         self._facts = facts
-        self._session = session
         self._calls = calls
         self._chance = chance
         self._asked: str | None = None  # the certificate whose request is under way
-        self._delays: dict[str, _Delay] = {}
+        self._delays: dict[str, tuple[int, float]] = {}  # tries that failed, and before when there is none (monotonic)
         self._ordered: dict[str, bool] = {}  # by a person; whether also while other programs may use it
         self._refused: dict[str, str] = {}
         self._unanswered: dict[str, str] = {}
@@ -106,16 +72,15 @@ class Retirements:
     def disconnected(self) -> None:
         """Nothing can be asked for."""
         if self._asked is not None:  # where that is what costs the connection, it must not cost every one
-            before = self._delays.get(self._asked, _Delay())
-            not_before = self._not_before(before.tries) if before.tries else 0.0
-            self._delays[self._asked] = _Delay(before.tries + 1, not_before)
+            tries, _ = self._delays.get(self._asked, _NO_DELAY)
+            self._delays[self._asked] = (tries + 1, self._not_before(tries) if tries else 0.0)
             self._asked = None
 
     # -- what is due -----------------------------------------------------------------------------------------------
 
     def consider(self) -> None:
         """Ask for the next one that is due, with nothing else in flight."""
-        session = self._session()
+        session = self._calls.session()
         if (
             self._facts.change is not None
             or session.generation != self._facts.generation
@@ -131,7 +96,7 @@ class Retirements:
     def _is_due(self, item: Retirement) -> bool:
         """Whether it is time for one, and nothing uses it; a person's order goes over the grace, or over both."""
         ordered, over = item.certificate_id in self._ordered, self._ordered.get(item.certificate_id, False)
-        return (ordered or item.due <= self._facts.now()) and (over or not item.waits_for)
+        return (ordered or item.due <= self._facts.clock.now()) and (over or not item.waits_for)
 
     def order_all(self, *, over: bool) -> int:
         """Ask for the retirement of everything left behind, now; return how much that is.
@@ -145,11 +110,11 @@ class Retirements:
         if not self._facts.config.rotation.retire:
             raise retirement.not_asked_for()
         found = [item for item in self._facts.retirements() if over or not item.waits_for]
-        session = self._session()
+        session = self._calls.session()
         if found and session.state in {ConnectionState.DOWN, ConnectionState.TAKEN_OVER}:
             raise AgentError(f"There is no connection to ask over: {session.why}", hint="Try again later.")
         self._ordered |= {item.certificate_id: over for item in found}
-        self._delays = {name: _Delay(delay.tries) for name, delay in self._delays.items()}
+        self._delays = {name: (tries, 0.0) for name, (tries, _) in self._delays.items()}
         return len(found)
 
     def conclude(self) -> None:
@@ -158,14 +123,14 @@ class Retirements:
             left = {item.certificate_id for item in self._facts.retirements() if self._is_due(item)}
             self._ordered = {name: over for name, over in self._ordered.items() if name in left}
         if not self._ordered:
-            self._calls.finished()
+            self._calls.all_retired()
 
     # -- one request -----------------------------------------------------------------------------------------------
 
     def ask(self, item: Retirement) -> bool:
         """Ask for a certificate to be deactivated, unless that was done a moment ago; return whether it was asked."""
-        delay = self._delays.get(item.certificate_id, _Delay())
-        if not self._requests.up or self._asked is not None or monotonic() < delay.not_before:
+        _, not_before = self._delays.get(item.certificate_id, _NO_DELAY)
+        if not self._requests.up or self._asked is not None or monotonic() < not_before:
             return False
         self._asked = item.certificate_id
         topic, body = topics.retire(self._requests.thing), {"certificateId": item.certificate_id}
@@ -178,13 +143,13 @@ class Retirements:
         self._asked = None
         for told in (self._refused, self._unanswered):
             told.pop(item.certificate_id, None)
-        self._calls.accepted(item)
+        self._calls.retired(item)
 
     def _not_accepted(self, item: Retirement, failure: Failure) -> None:
         self._asked = None
         name, shown, text = item.certificate_id, item.certificate_id[: retirement.SHOWN_ID], failure.message
-        tries = self._delays.get(name, _Delay()).tries + 1
-        self._delays[name] = _Delay(tries, self._not_before(tries))
+        tries = self._delays.get(name, _NO_DELAY)[0] + 1
+        self._delays[name] = (tries, self._not_before(tries))
         refused = retirement.is_refusal(failure)
         last, before = (self._refused, self._unanswered) if refused else (self._unanswered, self._refused)
         last[name] = text
@@ -194,7 +159,7 @@ class Retirements:
             self._ordered.pop(name, None)
         else:
             self._ordered.clear()  # the next one would have to wait as long, and for the same
-        self._calls.failed(f"{shown} is not retired: {text}", Exit.REFUSED if refused else Exit.UNAVAILABLE)
+        self._calls.not_retired(f"{shown} is not retired: {text}", Exit.REFUSED if refused else Exit.UNAVAILABLE)
 
     def _not_before(self, tries: int) -> float:
         """Return when a retirement may be asked for again, by the monotonic clock."""
@@ -203,4 +168,4 @@ class Retirements:
     def next_try(self) -> float | None:
         """Return the seconds until a request that failed may be made again."""
         now = monotonic()
-        return min((delay.not_before - now for delay in self._delays.values() if delay.not_before > now), default=None)
+        return min((at - now for _, at in self._delays.values() if at > now), default=None)

@@ -7,23 +7,28 @@ itself and keeps nothing but what no other part can tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.change.decide import Wait
+from agent.core.change.lifecycle import waits_for_word
 from agent.core.values import Origin
 from agent.core.when import schedule
 from agent.core.worker_protocol import Do, Order
+from agent.daemon.credential_watch import Hands
+from agent.daemon.inbox_watch import Inbox
+from agent.daemon.loop import Alarm
 from agent.daemon.work_queue import Work
+from agent.errors import StoreError
+from agent.store.confirmations import ConfirmationDirectory
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
-    from agent.daemon.credential_watch import Hands
+    from collections.abc import Callable
+
     from agent.daemon.dependants import Dependants
     from agent.daemon.facts import Outlook
     from agent.daemon.holds import Holds
-    from agent.daemon.inbox_watch import Inbox
-    from agent.daemon.loop import Alarm
+    from agent.daemon.loop import Loop
     from agent.daemon.work_queue import WorkQueue
 
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
@@ -32,40 +37,33 @@ SHORTEST = 0.05  # seconds between two looks, at least
 _MAX_REASON = 500  # characters of a plan's reason that go into the record
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What makes something due besides the facts and what was ordered, and what wakes the daemon for it.
-
-    Attributes:
-        alarm: Makes the daemon look again.
-        hands: Whether another program is at work on the set in use.
-        inbox: What an OTA pipeline has dropped.
-        dependants: When the dependants are to be looked after.
-    """
-
-    alarm: Alarm
-    hands: Hands
-    inbox: Inbox
-    dependants: Dependants
-
-
 class ScheduleWatch:
     """What is due on one gateway."""
 
-    def __init__(self, facts: Outlook, queue: WorkQueue, holds: Holds, inputs: Inputs) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        facts: Outlook,
+        queue: WorkQueue,
+        holds: Holds,
+        dependants: Dependants,
+        look: Callable[[], None],
+    ) -> None:
         """Look at nothing yet.
 
         Args:
+            loop: Where to wait.
             facts: What is known of the gateway.
             queue: What was ordered.
             holds: What keeps a worker from being started.
-            inputs: What else makes something due.
+            dependants: When the dependants are to be looked after.
+            look: Called when something may be due.
         """
         self._facts = facts
         self._queue = queue
         self._holds = holds
-        self._alarm = inputs.alarm
-        self._hands, self._inbox, self._dependants = inputs.hands, inputs.inbox, inputs.dependants
+        self._dependants = dependants
+        self._alarm, self._hands, self._inbox = Alarm(loop, look), Hands(loop, look), Inbox(loop, look)
         self._orderly = False
         self._unseen = ""
         self._next_word_look = 0.0
@@ -151,13 +149,19 @@ class ScheduleWatch:
         if monotonic() < self._next_word_look:
             return False
         self._next_word_look = monotonic() + WORD_LOOK
-        return self._facts.heard()
+        change = self._facts.change
+        if change is None or not waits_for_word(change):
+            return False
+        try:
+            return ConfirmationDirectory(self._facts.config.confirm_dir).given(change.generation)
+        except StoreError:
+            return False  # which the worker tells at the next proof
 
     def _planned(self) -> Work | None:
         plan = self._facts.plan()
         if not plan.due:
             return None
-        if not self._facts.has_set and self._facts.has_enrolled:
+        if self._facts.generation is None and self._facts.has_enrolled:
             if not self._holds.may_climb:
                 return None
             self._holds.climbed()
@@ -168,7 +172,7 @@ class ScheduleWatch:
 
     def _dropped(self) -> Work | None:
         """Return the order to take in what an OTA pipeline has dropped."""
-        if not self._facts.has_set:
+        if self._facts.generation is None:
             return None
         name = self._inbox.next(self._facts.config.inbox)
         return Work(Order(do=Do.TAKE_DROP, origin=Origin.INBOX, drop=name, orderly=True)) if name else None
@@ -188,7 +192,8 @@ class ScheduleWatch:
         self._alarm.set(max(min(self._delays(other)), SHORTEST))
 
     def _delays(self, other: float | None) -> list[float]:
-        now, plan, action = self._facts.now(), self._facts.plan(), self._facts.following()
+        now, plan, action = self._facts.clock.now(), self._facts.plan(), self._facts.following()
+        change, has_set = self._facts.change, self._facts.generation is not None
         instants = [now + schedule.LOOK_EVERY]
         if isinstance(action, Wait):
             instants.append(action.until)
@@ -197,8 +202,8 @@ class ScheduleWatch:
         instants += [item.due for item in self._facts.retirements()]
         seconds = [(at - now).total_seconds() for at in instants if at > now]
         seconds += self._holds.delays
-        seconds += [WORD_LOOK] if self._facts.listens else []
+        seconds += [WORD_LOOK] if change is not None and waits_for_word(change) else []
         seconds += [INHIBIT_LOOK] if plan.code == "inhibited" else []
-        seconds += [self._dependants.delay] if self._facts.has_set and self._facts.change is None else []
+        seconds += [self._dependants.delay] if has_set and change is None else []
         seconds += [at for at in (self._inbox.delay, other) if at is not None]
         return seconds

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from agent.core.failure.failure import FailureClass
 from agent.core.report.known import ConnectionState
@@ -34,28 +34,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.failure.failure import Failure
+    from agent.daemon.facts import Current
     from agent.daemon.loop import Loop, Timer
 
 _MAX_FILE = 1_048_576  # bytes
 
 
-class Identity(Protocol):
-    """The set to connect with."""
-
-    @property
-    def generation(self) -> int:
-        """Its number."""
-
-    @property
-    def client_id(self) -> str:
-        """The MQTT client id."""
-
-    @property
-    def directory(self) -> Path:
-        """Where its files are."""
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SessionStatus:
     """What is told of the session.
 
@@ -72,7 +57,7 @@ class SessionStatus:
     since: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SessionCalls:
     """What is called when something happens.
 
@@ -93,7 +78,7 @@ class SessionCalls:
     taken_over: Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class _Memory:
     """What is remembered between attempts.
 
@@ -130,7 +115,7 @@ class Session:
         self._chance = chance
         self._status = SessionStatus()
         self._memory = _Memory()
-        self._identity: Identity | None = None
+        self._identity: Current | None = None
         self._link: Link | None = None
         self._retry: Timer | None = None
         self._suspended = self._stopped = False
@@ -177,7 +162,7 @@ class Session:
         """Connect in another way from the next attempt on."""
         self._connector = connector
 
-    def use(self, identity: Identity | None) -> None:
+    def use(self, identity: Current | None) -> None:
         """Connect with this set from now on; with the same one, go on as before."""
         before, self._identity = self._identity, identity
         if identity is not None and identity.client_id != self._memory.client_id:

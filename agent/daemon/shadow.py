@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.failure.failure import Failure
-    from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion
-    from agent.daemon.cloud_requests import CloudRequests
+    from agent.daemon.cloud_requests import CloudRequests, FleetCalls
     from agent.daemon.loop import Loop, Timer
 
 REPORT_EVERY = 60.0  # seconds between two reports, at least
@@ -34,10 +33,8 @@ class Shadow:
         self,
         loop: Loop,
         requests: CloudRequests,
-        *,
-        status: Callable[[], Status],
+        calls: FleetCalls,
         wished: Callable[[], None],
-        log: Callable[[Event, str], None],
         chance: Callable[[], float],
     ) -> None:
         """Know nothing of it yet.
@@ -45,16 +42,14 @@ class Shadow:
         Args:
             loop: Where to wait.
             requests: How the cloud is asked.
-            status: Returns how the gateway stands.
+            calls: Whom it asks how the gateway stands.
             wished: Called when the shadow wishes for something else than before; `window` says what.
-            log: Writes to the journal.
             chance: Draws a number in [0, 1).
         """
         self._loop = loop
         self._requests = requests
-        self._status = status
+        self._calls = calls
         self._wished = wished
-        self._log = log
         self._chance = chance
         self._wish = shadow.Wish()
         self._reported: dict[str, Any] | None = None
@@ -69,7 +64,7 @@ class Shadow:
 
     def digest(self) -> dict[str, Any]:
         """Return the state that is reported, as of now."""
-        return shadow.report(self._status(), self._wish)
+        return shadow.report(self._calls.status(), self._wish)
 
     def connected(self) -> None:
         """Ask for the shadow anew."""
@@ -117,7 +112,7 @@ class Shadow:
         try:
             wish = shadow.read_documents(payload)
         except PlainError as error:
-            self._log(Event.PROGRESS, f"What the cloud told of the shadow was not used: {error}.")
+            self._calls.log(Event.PROGRESS, f"What the cloud told of the shadow was not used: {error}.")
             return
         if wish != self._wish:
             self._wish = wish

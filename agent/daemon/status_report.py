@@ -7,12 +7,11 @@ the journal has already. What the rest of the status is the facts say.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.report.findings import events
 from agent.core.report.journal_events import Event
-from agent.core.report.known import Connection, ConnectionState, Live
+from agent.core.report.known import Connection, Live
 from agent.daemon.status_files import Publisher
 
 if TYPE_CHECKING:
@@ -20,38 +19,39 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.report.status import Status
+    from agent.daemon.cloud_side import CloudSide
     from agent.daemon.facts import Outlook
-    from agent.daemon.fleet import Fleet
     from agent.daemon.ladder_news import LadderNews
     from agent.daemon.schedule_watch import ScheduleWatch
-    from agent.daemon.session import Session
     from agent.system.service_manager import Notifier
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """The parts that know what the facts do not."""
-
-    session: Session
-    fleet: Fleet
-    schedule: ScheduleWatch
-    ladder: LadderNews
 
 
 class StatusReport:
     """The status of one gateway."""
 
-    def __init__(self, facts: Outlook, sources: Sources, notifier: Notifier, log: Callable[[Event, str], None]) -> None:
+    def __init__(
+        self,
+        facts: Outlook,
+        cloud: CloudSide,
+        schedule: ScheduleWatch,
+        ladder: LadderNews,
+        notifier: Notifier,
+        log: Callable[[Event, str], None],
+    ) -> None:
         """Tell nothing yet.
 
         Args:
             facts: What is known of the gateway.
-            sources: The parts that know the rest.
+            cloud: The connection, and what the cloud said.
+            schedule: What could not be looked at or looked after.
+            ladder: Whether there is a set left to try.
             notifier: The service manager.
             log: Writes to the journal.
         """
         self._facts = facts
-        self._sources = sources
+        self._cloud = cloud
+        self._schedule = schedule
+        self._ladder = ladder
         self._notifier = notifier
         self._log = log
         self._files = Publisher(facts.config.runtime_dir)
@@ -65,13 +65,13 @@ class StatusReport:
     def connected(self) -> None:
         """There is a connection, so a set is accepted."""
         self._down_since = None
-        self._sources.ladder.accepted()
+        self._ladder.accepted()
 
     def disconnected(self) -> bool:
         """There is no connection; return whether that is new."""
         new = self._down_since is None
         if new:
-            self._down_since = self._facts.now()
+            self._down_since = self._facts.clock.now()
         return new
 
     def configuration_read(self, refused: str) -> None:
@@ -82,20 +82,20 @@ class StatusReport:
 
     def status(self) -> Status:
         """Return how the gateway stands now."""
-        session, schedule = self._sources.session, self._sources.schedule
+        session, schedule = self._cloud.session, self._schedule
         live = Live(
             pid=os.getpid(),
             connection=Connection(
-                state=ConnectionState(session.status.state),
+                state=session.status.state,
                 why=session.status.why,
                 since=self._down_since,
                 rival=session.contested,
             ),
-            stuck=self._sources.ladder.stuck,
+            stuck=self._ladder.stuck,
             unseen=schedule.unseen,
             configuration_refused=self._refused_configuration,
         )
-        return self._facts.status(live, self._sources.fleet.retirements.answers, schedule.unserved)
+        return self._facts.status(live, self._cloud.fleet.retirements.answers, schedule.unserved)
 
     def publish(self) -> None:
         """Tell what is new to the files, the journal, the shadow and the service manager, once anything was seen."""
@@ -106,7 +106,7 @@ class StatusReport:
         if problem:
             self._log(Event.TROUBLE_STORE, problem)
         self._tell_findings(events(status))
-        self._sources.fleet.report()
+        self._cloud.fleet.report()
         if self._ready:
             self._notifier.status(self._summary())
 
@@ -135,5 +135,5 @@ class StatusReport:
         change = self._facts.change
         if change is not None:
             return f"{change.kind} {change.id} is in flight, in phase {change.phase}"
-        set_text = f"generation {self._facts.generation}" if self._facts.has_set else "no certificate"
-        return f"{set_text}, connection {self._sources.session.status.state}; {self._facts.plan().why}"
+        set_text = f"generation {self._facts.generation}" if self._facts.generation is not None else "no certificate"
+        return f"{set_text}, connection {self._cloud.session.status.state}; {self._facts.plan().why}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.daemon.loop import Loop
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OutsideCalls:
     """What is called.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.daemon.control_client import Client
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Work:
     """An order, and the client that waits for what comes of it."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
 from agent.core.report import journal_events
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from agent.daemon.work_queue import Work, WorkQueue
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Recipients:
     """The parts that are told what a worker said."""
 
@@ -120,7 +119,7 @@ class WorkerResults:
         use, why = climb.get("use"), str(climb["why"])
         if use is None:
             self._explain(why)  # the worker sees more of it than the session does
-        elif use == Rung.TECHNICIAN:
+        elif _locks_out(climb):
             self._to.ladder.locked_out(why, climb.get("remedy", ""))
         else:
             self._to.ladder.found_a_set()
@@ -177,7 +176,7 @@ class WorkerResults:
             "change": end.get("change"),
             "wait": end.get("wait"),
             "postponed": end.get("postponed"),
-            "locked_out": climb if climb.get("use") == Rung.TECHNICIAN else None,
+            "locked_out": climb if _locks_out(climb) else None,
             "current": self._facts.generation,
             "would_exit": end["exit"],
         }
@@ -193,9 +192,18 @@ class WorkerResults:
         self._to.followers.ended(told)
 
 
+def _locks_out(climb: dict[str, Any]) -> bool:
+    """Whether a climb found no set that is accepted, so that a technician is needed."""
+    from agent.core.change.ladder import Rung  # noqa: PLC0415 - seldom needed, and the idle daemon is small
+
+    return bool(climb.get("use") == Rung.TECHNICIAN)
+
+
 def _of_climb(climb: dict[str, Any]) -> dict[str, Any]:
     """Return what a client is told of a climb that led to no change."""
-    if climb.get("use") == Rung.TECHNICIAN:
+    from agent.core.change.ladder import Rung  # noqa: PLC0415 - as in `_locks_out`
+
+    if _locks_out(climb):
         return {
             "event": "locked-out",
             "why": climb["why"],

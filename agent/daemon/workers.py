@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from agent.core.jsonio import PlainError, decode
 from agent.core.worker_protocol import MAX_LINE, Order, encode_order
@@ -21,10 +21,25 @@ from agent.core.worker_protocol import MAX_LINE, Order, encode_order
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import Protocol
 
     from agent.daemon.loop import Loop, Timer
 
     Told = Callable[[dict[str, Any]], None]
+
+    class Running(Protocol):
+        """A worker that was started."""
+
+        @property
+        def order(self) -> Order:
+            """What it does."""
+
+        def stop(self) -> None:
+            """Have it end between two steps."""
+
+        def kill(self) -> None:
+            """End it now."""
+
 
 # The longest step connects, waits for the SDK to let go, and does so again for each control.
 PATIENCE = 900.0  # seconds without a word
@@ -34,20 +49,6 @@ _NOT_PASSED_ON = frozenset({
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "SSLKEYLOGFILE",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF",
 })  # fmt: skip
-
-
-class Running(Protocol):
-    """A worker that was started."""
-
-    @property
-    def order(self) -> Order:
-        """What it does."""
-
-    def stop(self) -> None:
-        """Have it end between two steps."""
-
-    def kill(self) -> None:
-        """End it now."""
 
 
 class WorkerProcess:

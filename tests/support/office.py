@@ -16,7 +16,8 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import Retirement
 from agent.core.when.schedule import Subject, Suggestion
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.fleet import Fleet, FleetCalls
+from agent.daemon.cloud_requests import FleetCalls
+from agent.daemon.fleet import Fleet
 from agent.daemon.loop import Loop
 from agent.daemon.session import SessionStatus
 from agent.errors import CloudError

@@ -9,6 +9,7 @@ import pytest
 
 from agent.core.failure import failures
 from agent.core.when.reconnect import STEADY
+from agent.daemon.facts import Current
 from agent.daemon.loop import Loop
 from agent.daemon.session import Session, SessionCalls
 from support.office import HandClock
@@ -55,15 +56,6 @@ class ObedientLink:
         self._listener.on_over(self, failure, taken_over=taken_over)
 
 
-@dataclass(frozen=True)
-class Set:
-    """A set to connect with."""
-
-    generation: int
-    client_id: str
-    directory: Path
-
-
 @dataclass
 class Diary:
     """What the session told; of what its own status says only that it was told."""
@@ -99,7 +91,7 @@ class Scene:
 
     def use(self, client_id: str, generation: int = 1) -> None:
         """Have it connect with a set."""
-        self.session.use(Set(generation, client_id, self.path))
+        self.session.use(Current(generation=generation, thing="gw-0042", client_id=client_id, directory=self.path))
 
     @property
     def made(self) -> list[ObedientLink]:
