@@ -20,24 +20,24 @@ from agent.core.exit_codes import Exit
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.cloud_side import CloudCalls, CloudSide
-from agent.daemon.control_socket import ControlSocket
-from agent.daemon.control_verbs import ControlVerbs, VerbCalls
+from agent.daemon.cloud.side import CloudCalls, CloudSide
+from agent.daemon.control.followers import Followers
+from agent.daemon.control.server import ControlSocket
+from agent.daemon.control.verbs import ControlVerbs, VerbCalls
 from agent.daemon.daemon_log import DaemonLog
-from agent.daemon.dependants import Dependants
-from agent.daemon.dispatcher import DispatchCalls, Dispatcher
 from agent.daemon.facts import Outlook
-from agent.daemon.followers import Followers
-from agent.daemon.holds import Holds
-from agent.daemon.ladder_news import LadderNews
 from agent.daemon.loop import Loop
-from agent.daemon.schedule_watch import ScheduleWatch
 from agent.daemon.single_instance import SingleInstance
 from agent.daemon.status_report import StatusReport
 from agent.daemon.surroundings import OutsideCalls, Surroundings
-from agent.daemon.work_queue import WorkQueue
-from agent.daemon.worker_results import Recipients, WorkerResults
-from agent.daemon.workers import WorkerProcess
+from agent.daemon.work.dependants import Dependants
+from agent.daemon.work.dispatcher import DispatchCalls, Dispatcher
+from agent.daemon.work.holds import Holds
+from agent.daemon.work.ladder_news import LadderNews
+from agent.daemon.work.queue import WorkQueue
+from agent.daemon.work.results import Recipients, WorkerResults
+from agent.daemon.work.schedule_watch import ScheduleWatch
+from agent.daemon.work.worker_process import WorkerProcess
 from agent.errors import ConfigError, RefusedError, StoreError
 from agent.store import ownership, pauses, reported
 from agent.system.clock import chance
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from agent.config import Config
     from agent.core.report.status import Status
     from agent.core.when.schedule import Pause
-    from agent.daemon.workers import Running
+    from agent.daemon.work.worker_process import Running
     from agent.ports import Clock
     from agent.system.peers import Peer, Role
 

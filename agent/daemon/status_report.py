@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.report.status import Status
-    from agent.daemon.cloud_side import CloudSide
+    from agent.daemon.cloud.side import CloudSide
     from agent.daemon.facts import Outlook
-    from agent.daemon.ladder_news import LadderNews
-    from agent.daemon.schedule_watch import ScheduleWatch
+    from agent.daemon.work.ladder_news import LadderNews
+    from agent.daemon.work.schedule_watch import ScheduleWatch
     from agent.system.service_manager import Notifier
 
 

@@ -19,8 +19,8 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import left_behind
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.app import Daemon
-from agent.daemon.control_client import Client, ControlRequest
-from agent.daemon.session import SessionStatus
+from agent.daemon.cloud.session import SessionStatus
+from agent.daemon.control.client import Client, ControlRequest
 from agent.dependants.report_file import REPORT
 from agent.store import durable, reserve
 from agent.system.clock import monotonic
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.report.status import Retiring, Status
-    from agent.daemon.holds import Holds
+    from agent.daemon.work.holds import Holds
     from agent.iotcore.async_client import Link
 
 OLD, OLDER, NEVER_USED = "01" * 32, "02" * 32, "03" * 32
@@ -109,7 +109,7 @@ class DaemonRig:
         self.clock = SimulatedClock(NOW)
         self.passed = HandClock()
         self._patch = pytest.MonkeyPatch()
-        for module in ("holds", "schedule_watch"):
+        for module in ("work.holds", "work.schedule_watch"):
             self._patch.setattr(f"agent.daemon.{module}.monotonic", self.passed)
 
         class Worker(Recorded):

@@ -16,10 +16,10 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import Retirement
 from agent.core.when.schedule import Subject, Suggestion
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.cloud_requests import FleetCalls
-from agent.daemon.fleet import Fleet
+from agent.daemon.cloud.fleet import Fleet
+from agent.daemon.cloud.requests import FleetCalls
+from agent.daemon.cloud.session import SessionStatus
 from agent.daemon.loop import Loop
-from agent.daemon.session import SessionStatus
 from agent.errors import CloudError
 from support import make
 from support.fleet import THING, described, listed

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.cli.client import LONGEST_LINE, call
-from agent.daemon.control_socket import ControlSocket
+from agent.daemon.control.server import ControlSocket
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
 from agent.system.peers import Role
@@ -25,7 +25,7 @@ from support.surroundings import need_root
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from agent.daemon.control_client import Client, ControlRequest
+    from agent.daemon.control.client import Client, ControlRequest
 
 NOBODY = 65534
 REQUEST = {"verb": "status"}

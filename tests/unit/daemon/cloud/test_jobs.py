@@ -12,7 +12,7 @@ from agent.core.failure.failure import Failure, FailureClass
 from agent.core.report.jobs import Download
 from agent.core.report.journal_events import Event
 from agent.core.values import Kind
-from agent.daemon.jobs import POSTPONED
+from agent.daemon.cloud.jobs import POSTPONED
 from support import make
 from support.fleet import NOTIFY, described, listed
 from support.office import GET_JOBS, JOB, ORDER, ROTATE, UPDATE, WINDOW, Office, accept, change, details, suggested

@@ -20,7 +20,7 @@ from agent.core.report.journal_events import Event
 from agent.core.values import Kind, Origin
 from agent.core.when import schedule
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.cloud_requests import again_after
+from agent.daemon.cloud.requests import again_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.failure.failure import Failure
     from agent.core.when.schedule import Suggestion
-    from agent.daemon.cloud_requests import CloudRequests, FleetCalls
+    from agent.daemon.cloud.requests import CloudRequests, FleetCalls
+    from agent.daemon.cloud.shadow import Shadow
     from agent.daemon.facts import Outlook
     from agent.daemon.loop import Loop, Timer
-    from agent.daemon.shadow import Shadow
 
 MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
 POSTPONED = 300.0  # seconds, at least, before what an execution waits for is looked at again

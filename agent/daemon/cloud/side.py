@@ -15,10 +15,10 @@ from agent.core.values import Origin
 from agent.core.when import retirement
 from agent.core.when.reconnect import STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.cloud_requests import FleetCalls
-from agent.daemon.fleet import Fleet
-from agent.daemon.network_watch import NetworkWatch
-from agent.daemon.session import Session, SessionCalls
+from agent.daemon.cloud.fleet import Fleet
+from agent.daemon.cloud.network_watch import NetworkWatch
+from agent.daemon.cloud.requests import FleetCalls
+from agent.daemon.cloud.session import Session, SessionCalls
 from agent.iotcore.client_options import Connector, timeouts
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
     from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion
+    from agent.daemon.control.followers import Followers
     from agent.daemon.facts import Outlook
-    from agent.daemon.followers import Followers
     from agent.daemon.loop import Loop
-    from agent.daemon.work_queue import WorkQueue
+    from agent.daemon.work.queue import WorkQueue
     from agent.iotcore.async_client import Link
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core.failure.retry import Backoff
-from agent.daemon.credential_watch import HALF
+from agent.daemon.work.credential_watch import HALF
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:

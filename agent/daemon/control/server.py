@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import PlainError, decode, encode
-from agent.daemon.control_client import Client, ControlRequest, Limits, ServerContext, error_line
+from agent.daemon.control.client import Client, ControlRequest, Limits, ServerContext, error_line
 from agent.errors import AgentError
 from agent.store.durable import TEMPORARY, move_unsynced
 from agent.system.peers import Peer, Role, peer_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.daemon.inbox_watch import AGAIN, QUIET, Inbox
 from agent.daemon.loop import Loop
+from agent.daemon.work.inbox_watch import AGAIN, QUIET, Inbox
 from support.office import HandClock
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Desk:
 @pytest.fixture(name="desk")
 def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     clock = HandClock()
-    monkeypatch.setattr("agent.daemon.inbox_watch.monotonic", clock)
+    monkeypatch.setattr("agent.daemon.work.inbox_watch.monotonic", clock)
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
     (tmp_path / "inbox").mkdir()
     desk = Desk(tmp_path / "inbox", clock)
@@ -62,7 +62,7 @@ def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 @pytest.fixture(name="deaf")
 def _deaf(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setattr("agent.daemon.inbox_watch.open_directory_watch", lambda _: None)
+    monkeypatch.setattr("agent.daemon.work.inbox_watch.open_directory_watch", lambda _: None)
     return desk
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from agent.core.exit_codes import Exit
-from agent.daemon.followers import Followers
+from agent.daemon.control.followers import Followers
 from agent.errors import RefusedError
 from support.daemon_rig import Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.daemon.control_client import Client
+    from agent.daemon.control.client import Client
 
 STEP = {"event": "progress", "change": "c-1", "text": "A step."}
 OUTCOME = {"event": "outcome", "change": {"id": "c-1"}, "exit": 0}

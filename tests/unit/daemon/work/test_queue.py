@@ -9,11 +9,11 @@ import pytest
 from agent.core.change.verbs import Verb
 from agent.core.values import Kind
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.work_queue import Work, WorkQueue
+from agent.daemon.work.queue import Work, WorkQueue
 from support.daemon_rig import Person
 
 if TYPE_CHECKING:
-    from agent.daemon.control_client import Client
+    from agent.daemon.control.client import Client
 
 LOOK, GO_ON = Order(do=Do.LOOK), Order(do=Do.GO_ON)
 

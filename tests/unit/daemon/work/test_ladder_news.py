@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core.report.journal_events import Event
-from agent.daemon.ladder_news import LadderNews
+from agent.daemon.work.ladder_news import LadderNews
 
 
 class News(LadderNews):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.daemon.credential_watch import HALF, SETTLE, Hands
 from agent.daemon.loop import Loop
+from agent.daemon.work.credential_watch import HALF, SETTLE, Hands
 from support.office import HandClock
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Desk:
 @pytest.fixture(name="desk")
 def _desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     clock = HandClock()
-    monkeypatch.setattr("agent.daemon.credential_watch.monotonic", clock)
+    monkeypatch.setattr("agent.daemon.work.credential_watch.monotonic", clock)
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
     desk = Desk(tmp_path / "state", clock)
     for number in (1, 2):
@@ -159,7 +159,7 @@ def test_listening_again_costs_nothing(desk: Desk) -> None:
 
 def test_without_inotify_nothing_is_heard_and_nothing_breaks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon looks every ten minutes, as it does anyway."""
-    monkeypatch.setattr("agent.daemon.credential_watch.open_change_watch", lambda _: None)
+    monkeypatch.setattr("agent.daemon.work.credential_watch.open_change_watch", lambda _: None)
     desk.hands.close()
     desk.hands.listen(desk.state)
     desk.key(1).unlink()

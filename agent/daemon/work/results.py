@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.worker_protocol import Order
-    from agent.daemon.control_client import Client
+    from agent.daemon.cloud.fleet import Fleet
+    from agent.daemon.control.client import Client
+    from agent.daemon.control.followers import Followers
     from agent.daemon.facts import Outlook
-    from agent.daemon.fleet import Fleet
-    from agent.daemon.followers import Followers
-    from agent.daemon.holds import Holds
-    from agent.daemon.ladder_news import LadderNews
-    from agent.daemon.schedule_watch import ScheduleWatch
-    from agent.daemon.work_queue import Work, WorkQueue
+    from agent.daemon.work.holds import Holds
+    from agent.daemon.work.ladder_news import LadderNews
+    from agent.daemon.work.queue import Work, WorkQueue
+    from agent.daemon.work.schedule_watch import ScheduleWatch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

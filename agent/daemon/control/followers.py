@@ -15,7 +15,7 @@ from agent.core.exit_codes import Exit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.daemon.control_client import Client
+    from agent.daemon.control.client import Client
     from agent.errors import RefusedError
 
 

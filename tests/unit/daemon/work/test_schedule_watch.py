@@ -17,8 +17,8 @@ from agent.core.report.seen import Damage
 from agent.core.values import Kind, Origin
 from agent.core.when.schedule import LOOK_EVERY
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.credential_watch import HALF
-from agent.daemon.schedule_watch import WORD_LOOK
+from agent.daemon.work.credential_watch import HALF
+from agent.daemon.work.schedule_watch import WORD_LOOK
 from agent.store import fingerprints
 from support import make
 from support.daemon_rig import DaemonRig, seen_set

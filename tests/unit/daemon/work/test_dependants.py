@@ -11,7 +11,7 @@ from agent.config import Config
 from agent.core.dependants import Dependants as Configured
 from agent.core.dependants import Hooks, Report, Step, Unit, encode_report
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.dependants import EVERY, Dependants
+from agent.daemon.work.dependants import EVERY, Dependants
 from agent.dependants.report_file import REPORT
 from support.make import NOW
 from support.office import HandClock
@@ -92,7 +92,7 @@ class House:
 @pytest.fixture(name="house")
 def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     clock = HandClock()
-    monkeypatch.setattr("agent.daemon.dependants.monotonic", clock)
+    monkeypatch.setattr("agent.daemon.work.dependants.monotonic", clock)
     return House(tmp_path, clock)
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.daemon.cloud.network_watch import ROUTES_LOOK, NetworkWatch
 from agent.daemon.loop import Loop
-from agent.daemon.network_watch import ROUTES_LOOK, NetworkWatch
 from support.office import HandClock
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """Give a gateway whose sandbox allows no socket for the uplink."""
     clock = HandClock()
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
-    monkeypatch.setattr("agent.daemon.network_watch.open_uplink", lambda: None)
+    monkeypatch.setattr("agent.daemon.cloud.network_watch.open_uplink", lambda: None)
     made = Scene(clock)
-    monkeypatch.setattr("agent.daemon.network_watch.routes", made.look)
+    monkeypatch.setattr("agent.daemon.cloud.network_watch.routes", made.look)
     yield made
     made.watch.close()
     made.loop.close()

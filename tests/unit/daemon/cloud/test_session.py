@@ -9,9 +9,9 @@ import pytest
 
 from agent.core.failure import failures
 from agent.core.when.reconnect import STEADY
+from agent.daemon.cloud.session import Session, SessionCalls
 from agent.daemon.facts import Current
 from agent.daemon.loop import Loop
-from agent.daemon.session import Session, SessionCalls
 from support.office import HandClock
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.core.failure.failure import Failure
 
-MODULE = "agent.daemon.session"
+MODULE = "agent.daemon.cloud.session"
 
 
 class ObedientLink:

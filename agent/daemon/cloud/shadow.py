@@ -12,7 +12,7 @@ from agent.core.aws import topics
 from agent.core.jsonio import PlainError
 from agent.core.report import shadow
 from agent.core.report.journal_events import Event
-from agent.daemon.cloud_requests import again_after, is_missing
+from agent.daemon.cloud.requests import again_after, is_missing
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.core.failure.failure import Failure
     from agent.core.when.schedule import Suggestion
-    from agent.daemon.cloud_requests import CloudRequests, FleetCalls
+    from agent.daemon.cloud.requests import CloudRequests, FleetCalls
     from agent.daemon.loop import Loop, Timer
 
 REPORT_EVERY = 60.0  # seconds between two reports, at least

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.holds import BUSY
+from agent.daemon.work.holds import BUSY
 from support import make
 
 if TYPE_CHECKING:

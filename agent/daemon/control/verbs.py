@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Status
-    from agent.daemon.control_client import Client, ControlRequest
+    from agent.daemon.control.client import Client, ControlRequest
+    from agent.daemon.control.followers import Followers
     from agent.daemon.facts import Outlook
-    from agent.daemon.followers import Followers
 
 LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
 

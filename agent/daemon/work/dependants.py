@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.daemon.loop import Loop
-    from agent.daemon.workers import Running
+    from agent.daemon.work.worker_process import Running
 
 EVERY = 3600.0  # seconds between two looks while all is well
 _TROUBLE = Backoff(base=60, cap=3600, floor=20)

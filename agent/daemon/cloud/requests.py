@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agent.core.when.retirement import Retirement
     from agent.core.when.schedule import Suggestion
     from agent.core.worker_protocol import Order
-    from agent.daemon.session import SessionStatus
+    from agent.daemon.cloud.session import SessionStatus
     from agent.iotcore.async_client import Link
 
     Log = Callable[[Event, str], None]

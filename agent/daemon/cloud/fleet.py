@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.daemon.cloud_requests import CloudRequests
-from agent.daemon.jobs import Jobs
-from agent.daemon.retirement import Retirements
-from agent.daemon.shadow import Shadow
+from agent.daemon.cloud.jobs import Jobs
+from agent.daemon.cloud.requests import CloudRequests
+from agent.daemon.cloud.retirement import Retirements
+from agent.daemon.cloud.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.daemon.cloud_requests import FleetCalls
+    from agent.daemon.cloud.requests import FleetCalls
     from agent.daemon.facts import Outlook
     from agent.daemon.loop import Loop
     from agent.iotcore.async_client import Link

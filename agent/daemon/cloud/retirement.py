@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from agent.core.failure.failure import Failure
     from agent.core.when.retirement import Answers, Retirement
-    from agent.daemon.cloud_requests import CloudRequests, FleetCalls
+    from agent.daemon.cloud.requests import CloudRequests, FleetCalls
     from agent.daemon.facts import Outlook
 
 _AGAIN = Backoff(base=60, cap=86_400, floor=30)

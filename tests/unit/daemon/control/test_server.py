@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
-from agent.daemon.control_client import Client, ControlRequest, Limits
-from agent.daemon.control_socket import ControlSocket
+from agent.daemon.control.client import Client, ControlRequest, Limits
+from agent.daemon.control.server import ControlSocket
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
 from agent.system.peers import Role, role_of

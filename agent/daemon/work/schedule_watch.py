@@ -14,10 +14,10 @@ from agent.core.change.lifecycle import waits_for_word
 from agent.core.values import Origin
 from agent.core.when import schedule
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.credential_watch import Hands
-from agent.daemon.inbox_watch import Inbox
 from agent.daemon.loop import Alarm
-from agent.daemon.work_queue import Work
+from agent.daemon.work.credential_watch import Hands
+from agent.daemon.work.inbox_watch import Inbox
+from agent.daemon.work.queue import Work
 from agent.errors import StoreError
 from agent.store.confirmations import ConfirmationDirectory
 from agent.system.clock import monotonic
@@ -25,11 +25,11 @@ from agent.system.clock import monotonic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.daemon.dependants import Dependants
     from agent.daemon.facts import Outlook
-    from agent.daemon.holds import Holds
     from agent.daemon.loop import Loop
-    from agent.daemon.work_queue import WorkQueue
+    from agent.daemon.work.dependants import Dependants
+    from agent.daemon.work.holds import Holds
+    from agent.daemon.work.queue import WorkQueue
 
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
 WORD_LOOK = 5.0  # seconds between two looks for the word of the gateway's application, while it is waited for

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from agent.core.values import Kind
     from agent.core.worker_protocol import Order
-    from agent.daemon.control_client import Client
+    from agent.daemon.control.client import Client
     from agent.daemon.facts import Outlook
-    from agent.daemon.schedule_watch import ScheduleWatch
-    from agent.daemon.work_queue import Work, WorkQueue
-    from agent.daemon.worker_results import WorkerResults
-    from agent.daemon.workers import Running
+    from agent.daemon.work.queue import Work, WorkQueue
+    from agent.daemon.work.results import WorkerResults
+    from agent.daemon.work.schedule_watch import ScheduleWatch
+    from agent.daemon.work.worker_process import Running
 
     Told = Callable[[dict[str, Any]], None]
 

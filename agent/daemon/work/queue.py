@@ -2,7 +2,7 @@
 
 Three kinds of orders wait here, and each for something else: one that was submitted only for the worker to be free, one
 that was put off and one of a job also for the change in flight to end. It owns the orders. Whether anything is due that
-was not ordered `agent.daemon.schedule_watch` says.
+was not ordered `agent.daemon.work.schedule_watch` says.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from agent.core.worker_protocol import Do, Order
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.daemon.control_client import Client
+    from agent.daemon.control.client import Client
 
 
 @dataclass(frozen=True, repr=False)

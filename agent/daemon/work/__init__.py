@@ -1,0 +1,1 @@
+"""What workers are started for, when, and what follows from their end."""
