@@ -25,12 +25,12 @@ from agent.daemon.control.followers import Followers
 from agent.daemon.control.server import ControlSocket
 from agent.daemon.control.verbs import ControlVerbs, VerbCalls
 from agent.daemon.daemon_log import DaemonLog
-from agent.daemon.facts import Outlook
+from agent.daemon.facts import GatewayFacts
 from agent.daemon.loop import Loop
 from agent.daemon.single_instance import SingleInstance
 from agent.daemon.status_report import StatusReport
 from agent.daemon.surroundings import OutsideCalls, Surroundings
-from agent.daemon.work.dependants import Dependants
+from agent.daemon.work.dependants import DependantsWatch
 from agent.daemon.work.dispatcher import DispatchCalls, Dispatcher
 from agent.daemon.work.holds import Holds
 from agent.daemon.work.ladder_news import LadderNews
@@ -77,7 +77,7 @@ class Daemon:
             start_worker: How a worker is started.
         """
         self.loop = Loop()
-        self.facts = Outlook(config, clock)
+        self.facts = GatewayFacts(config, clock)
         self._log = DaemonLog(self.facts)
         self._notifier = Notifier()
         self._stopping = False
@@ -85,7 +85,7 @@ class Daemon:
         followers = Followers(lambda change: reported.write(self.facts.config.state_dir, change))
         ladder, holds = LadderNews(self._log.tell), Holds(chance)
         self.cloud = CloudSide(self.loop, self.facts, queue, followers, self._cloud_calls(), chance)
-        dependants = Dependants(self.loop, start_worker, chance, self.consider)
+        dependants = DependantsWatch(self.loop, start_worker, chance, self.consider)
         schedule = ScheduleWatch(self.loop, self.facts, queue, holds, dependants, self.consider)
         to = Recipients(
             queue=queue, holds=holds, schedule=schedule, followers=followers, fleet=self.cloud.fleet, ladder=ladder

@@ -8,13 +8,13 @@ from agent.system.journal import EventLog
 
 if TYPE_CHECKING:
     from agent.core.report.journal_events import Event
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
 
 
 class DaemonLog:
     """The journal of one daemon."""
 
-    def __init__(self, facts: Outlook) -> None:
+    def __init__(self, facts: GatewayFacts) -> None:
         """Write nothing yet.
 
         Args:

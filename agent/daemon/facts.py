@@ -16,7 +16,7 @@ from agent.core.change.decide import doubted
 from agent.core.report.known import Known
 from agent.core.report.seen import seen_of
 from agent.core.report.status import status_of
-from agent.daemon.record_reader import Archive
+from agent.daemon.record_reader import RecordReader
 from agent.dependants import report_file
 from agent.store import fingerprints, reserve
 from agent.system.clock import SystemClock
@@ -52,7 +52,7 @@ class Current:
     directory: Path
 
 
-class Outlook:
+class GatewayFacts:
     """The facts of one gateway.
 
     Attributes:
@@ -67,7 +67,7 @@ class Outlook:
         self._pause: Pause | None = None
         self._suggestion: Suggestion | None = None
         self._contested = False
-        self._archive = Archive(config.state_dir)
+        self._records = RecordReader(config.state_dir)
         self._change: ChangeRecord | None = None
         self._proven: tuple[str, datetime] | None = None
         self._seen: Seen | None = None
@@ -109,8 +109,8 @@ class Outlook:
 
     def refresh(self) -> None:
         """Read the records again; a worker has just told of a step."""
-        self._archive.refresh()
-        self._change = self._archive.change
+        self._records.refresh()
+        self._change = self._records.change
         if self._change is not None and self._proven is not None and self._proven[0] == self._change.id:
             self._change = replace(self._change, checked_at=self._proven[1])  # which is not written each time
 
@@ -149,7 +149,7 @@ class Outlook:
     @property
     def history(self) -> tuple[ChangeRecord, ...]:
         """The finished changes."""
-        return self._archive.history
+        return self._records.history
 
     def _known(self) -> Known:
         return Known(
@@ -182,7 +182,7 @@ class Outlook:
             return None
         client_id = self.config.client_id.replace("{thing}", self._thing)
         return Current(
-            generation=number, thing=self._thing, client_id=client_id, directory=self._archive.directory_of(number)
+            generation=number, thing=self._thing, client_id=client_id, directory=self._records.directory_of(number)
         )
 
     # -- what follows --------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class Outlook:
         return replace(limits, check_every=limits.probation) if self._contested else limits  # the last proof has to do
 
     def doubts(self, generation: int | None) -> bool:
-        """Whether a set that is suspected is on probation, and is to be proven before its turn for that."""
+        """Whether a set that is suspected is on probation, and is to be proven before that is due."""
         change = self.change
         if change is None or change.generation != generation:
             return False

@@ -68,7 +68,7 @@ class Alarm:
 
 
 class Loop:
-    """Waits for what happens next and calls whoever waits for it."""
+    """Waits for what happens next and calls the part that waits for it."""
 
     def __init__(self) -> None:
         self._selector = selectors.EpollSelector()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
 
 
-class Archive:
+class RecordReader:
     """What the workers left on disk, as of the last `refresh`."""
 
     def __init__(self, state_dir: Path) -> None:

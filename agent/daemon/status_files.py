@@ -28,7 +28,7 @@ METRICS = "metrics.prom"
 _MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)
 
 
-class Publisher:
+class StatusFiles:
     """Writes both, when they differ from what is there."""
 
     def __init__(self, runtime_dir: Path) -> None:
@@ -51,7 +51,7 @@ class Publisher:
         return ""
 
     def withdraw(self) -> None:
-        """Remove both: nobody vouches for them any more."""
+        """Remove both: they are not kept up to date any more."""
         try:
             with durable.directory(os.fspath(self._path)) as fd:
                 for name in (STATUS, METRICS):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agent.core.report.findings import events
 from agent.core.report.journal_events import Event
 from agent.core.report.known import Connection, Live
-from agent.daemon.status_files import Publisher
+from agent.daemon.status_files import StatusFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.core.report.status import Status
     from agent.daemon.cloud.side import CloudSide
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
     from agent.daemon.work.ladder_news import LadderNews
     from agent.daemon.work.schedule_watch import ScheduleWatch
     from agent.system.service_manager import Notifier
@@ -31,7 +31,7 @@ class StatusReport:
 
     def __init__(
         self,
-        facts: Outlook,
+        facts: GatewayFacts,
         cloud: CloudSide,
         schedule: ScheduleWatch,
         ladder: LadderNews,
@@ -54,7 +54,7 @@ class StatusReport:
         self._ladder = ladder
         self._notifier = notifier
         self._log = log
-        self._files = Publisher(facts.config.runtime_dir)
+        self._files = StatusFiles(facts.config.runtime_dir)
         self._down_since: datetime | None = None
         self._refused_configuration = ""
         self._findings = set[str]()

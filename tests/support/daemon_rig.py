@@ -130,7 +130,7 @@ class DaemonRig:
         self.daemon.facts.take(seen_set(NOW - age, lifetime))
 
     def due(self) -> None:
-        """Let the set's turn have come."""
+        """Let the rotation of the set be due."""
         self.see(age=timedelta(days=396))
 
     def change(self, record: ChangeRecord) -> None:

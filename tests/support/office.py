@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
     from agent.core.report.journal_events import Event
     from agent.core.report.status import Status
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
     from agent.iotcore.async_client import Link
 
 
@@ -149,7 +149,7 @@ class ListGateway:
     silences: list[str] = field(default_factory=list)
     told: list[tuple[Event, str]] = field(default_factory=list)
 
-    # -- as much of `agent.daemon.facts.Outlook` as the fleet's parts read -----------------------------------------
+    # -- as much of `agent.daemon.facts` as the fleet's parts read -------------------------------------------------
 
     @property
     def change(self) -> ChangeRecord | None:
@@ -207,7 +207,7 @@ class Office:
         self.loop = Loop()
         self.gateway = ListGateway()
         self.link = ListLink()
-        self.fleet = Fleet(self.loop, cast("Outlook", self.gateway), self.gateway.calls, lambda: 0.5)
+        self.fleet = Fleet(self.loop, cast("GatewayFacts", self.gateway), self.gateway.calls, lambda: 0.5)
         self.jobs, self.retirements = self.fleet.jobs, self.fleet.retirements
 
     def connect(self) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.daemon.cloud.requests import FleetCalls
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
     from agent.daemon.loop import Loop
     from agent.iotcore.async_client import Link
 
@@ -29,7 +29,7 @@ class Fleet:
         retirements: The certificates that were left behind.
     """
 
-    def __init__(self, loop: Loop, facts: Outlook, calls: FleetCalls, chance: Callable[[], float]) -> None:
+    def __init__(self, loop: Loop, facts: GatewayFacts, calls: FleetCalls, chance: Callable[[], float]) -> None:
         """Speak with no cloud yet.
 
         Args:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from agent.core.when.schedule import Suggestion
     from agent.daemon.cloud.requests import CloudRequests, FleetCalls
     from agent.daemon.cloud.shadow import Shadow
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
     from agent.daemon.loop import Loop, Timer
 
 MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
@@ -70,7 +70,7 @@ class Jobs:
         self,
         loop: Loop,
         requests: CloudRequests,
-        facts: Outlook,
+        facts: GatewayFacts,
         shadow: Shadow,
         calls: FleetCalls,
         chance: Callable[[], float],

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
     from agent.core.when.retirement import Answers, Retirement
     from agent.daemon.cloud.requests import CloudRequests, FleetCalls
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
 
 _AGAIN = Backoff(base=60, cap=86_400, floor=30)
 
@@ -41,7 +41,9 @@ _NO_DELAY = (0, 0.0)
 class Retirements:
     """The retirements of one gateway."""
 
-    def __init__(self, requests: CloudRequests, facts: Outlook, calls: FleetCalls, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, requests: CloudRequests, facts: GatewayFacts, calls: FleetCalls, chance: Callable[[], float]
+    ) -> None:
         """Ask for none yet.
 
         Args:

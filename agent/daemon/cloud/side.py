@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion
     from agent.daemon.control.followers import Followers
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
     from agent.daemon.loop import Loop
     from agent.daemon.work.queue import WorkQueue
     from agent.iotcore.async_client import Link
@@ -69,7 +69,7 @@ class CloudSide:
     def __init__(
         self,
         loop: Loop,
-        facts: Outlook,
+        facts: GatewayFacts,
         queue: WorkQueue,
         followers: Followers,
         calls: CloudCalls,

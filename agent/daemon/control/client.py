@@ -30,7 +30,7 @@ class Limits:
 
     Attributes:
         clients: Connections at the same time.
-        reserved: How many of them only root and the daemon's own user get, so that nobody can lock them out.
+        reserved: How many of them only root and the daemon's own user get, so that no other user can lock them out.
         per_uid: Connections of one user; root and the daemon's own user may use all.
         request_bytes: The longest request, and the most that may come after it.
         output_bytes: The most that may wait for a client to read it.

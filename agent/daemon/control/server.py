@@ -96,7 +96,7 @@ class ControlSocket:
         return len(self._clients)
 
     def listen(self, path: str) -> None:
-        """Listen under a name that appears only when somebody answers there; a stale socket is replaced.
+        """Listen under a name that appears only when it is answered; a stale socket is replaced.
 
         Raises:
             AgentError: The directory is missing or not permitted, or something else than a socket has the name.

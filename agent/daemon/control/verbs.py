@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agent.core.report.status import Status
     from agent.daemon.control.client import Client, ControlRequest
     from agent.daemon.control.followers import Followers
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
 
 LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
 
@@ -69,7 +69,7 @@ class VerbCalls:
 class ControlVerbs:
     """Carries requests out."""
 
-    def __init__(self, facts: Outlook, followers: Followers, calls: VerbCalls) -> None:
+    def __init__(self, facts: GatewayFacts, followers: Followers, calls: VerbCalls) -> None:
         """Carry none out yet.
 
         Args:

@@ -1,4 +1,4 @@
-"""Hears of hands on the set in use, and has it looked at a second later. It reads no file and judges nothing.
+"""Hears of changes to the set in use, and has it looked at a second later. It reads no file and judges nothing.
 
 What is watched: the links in the state directory, the directory of generations, and the files of the current one. It
 moves with `current`. Before there is a state directory, its coming is waited for. What a worker does there is heard as
@@ -27,8 +27,8 @@ _CURRENT, _GENERATIONS = "current", "generations"
 _OWN = frozenset({_CURRENT, "previous", _GENERATIONS})
 
 
-class Hands:
-    """One state directory."""
+class CredentialWatch:
+    """The credential files in one state directory."""
 
     def __init__(self, loop: Loop, news: Callable[[], None]) -> None:
         """Watch nothing yet.

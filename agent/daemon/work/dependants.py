@@ -1,6 +1,7 @@
 """When the dependants are looked after outside of a change: at the start, every hour, and again after a failure.
 
-It serves none itself: a worker asks whoever may. That worker needs neither store nor cloud, so the session goes on.
+It serves none itself: a worker asks the process that may. That worker needs neither store nor cloud, so the session
+goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ EVERY = 3600.0  # seconds between two looks while all is well
 _TROUBLE = Backoff(base=60, cap=3600, floor=20)
 
 
-class Dependants:
+class DependantsWatch:
     """The dependants of one gateway.
 
     Attributes:
@@ -60,7 +61,7 @@ class Dependants:
         """How many seconds there are before the next look."""
         return max(self._due - monotonic(), 0.0) if self._running is None else EVERY
 
-    def hurry(self) -> None:
+    def look_soon(self) -> None:
         """Look at once: something may have been put right."""
         self._due = 0.0
 
@@ -88,14 +89,14 @@ class Dependants:
         self._running = self._start_worker(self._loop, config.path, order, lambda _: None, self._on_end)
 
     def stop(self) -> None:
-        """Ask nobody any more; whoever serves them goes on by itself."""
+        """Ask for nothing more; a helper that serves them goes on by itself."""
         if self._running is not None:
             self._running.kill()
 
     def _just_served(self, config: Config, generation: int) -> bool:
         """Whether the change that put this generation in use has seen to them already."""
         report = report_file.last_report(config.deploy_dir)
-        # One that names nobody was begun and cut off.
+        # One that names none was begun and cut off.
         whole = report is not None and bool(report.steps) and not report.problems
         served = report is not None and report.generation == generation and whole
         if served:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent.core.values import Kind
     from agent.core.worker_protocol import Order
     from agent.daemon.control.client import Client
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
     from agent.daemon.work.queue import Work, WorkQueue
     from agent.daemon.work.results import WorkerResults
     from agent.daemon.work.schedule_watch import ScheduleWatch
@@ -47,7 +47,12 @@ class Dispatcher:
     """The worker of one daemon."""
 
     def __init__(
-        self, facts: Outlook, queue: WorkQueue, schedule: ScheduleWatch, results: WorkerResults, calls: DispatchCalls
+        self,
+        facts: GatewayFacts,
+        queue: WorkQueue,
+        schedule: ScheduleWatch,
+        results: WorkerResults,
+        calls: DispatchCalls,
     ) -> None:
         """Start none yet.
 

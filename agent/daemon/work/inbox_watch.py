@@ -23,7 +23,7 @@ QUIET = 30.0  # seconds without a change
 AGAIN = 600.0  # seconds before a drop that had to wait is looked at again
 
 
-class Inbox:
+class InboxWatch:
     """One inbox."""
 
     def __init__(self, loop: Loop, news: Callable[[], None]) -> None:
@@ -98,8 +98,8 @@ class Inbox:
         if drop is not None and drop.name == name and drop in self._drops(path):
             self._held[name] = (drop, monotonic() + AGAIN)
 
-    def hurry(self) -> None:
-        """What drops wait for may have come: the clock was set."""
+    def clock_was_set(self) -> None:
+        """What drops wait for may have come."""
         self._held.clear()
 
     def close(self) -> None:

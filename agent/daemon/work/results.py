@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent.daemon.cloud.fleet import Fleet
     from agent.daemon.control.client import Client
     from agent.daemon.control.followers import Followers
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
     from agent.daemon.work.holds import Holds
     from agent.daemon.work.ladder_news import LadderNews
     from agent.daemon.work.queue import Work, WorkQueue
@@ -45,7 +45,7 @@ class WorkerResults:
     """Concludes what workers say."""
 
     def __init__(
-        self, facts: Outlook, to: Recipients, explain: Callable[[str], None], log: Callable[..., None]
+        self, facts: GatewayFacts, to: Recipients, explain: Callable[[str], None], log: Callable[..., None]
     ) -> None:
         """Conclude nothing yet.
 

@@ -15,8 +15,8 @@ from agent.core.values import Origin
 from agent.core.when import schedule
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.loop import Alarm
-from agent.daemon.work.credential_watch import Hands
-from agent.daemon.work.inbox_watch import Inbox
+from agent.daemon.work.credential_watch import CredentialWatch
+from agent.daemon.work.inbox_watch import InboxWatch
 from agent.daemon.work.queue import Work
 from agent.errors import StoreError
 from agent.store.confirmations import ConfirmationDirectory
@@ -25,9 +25,9 @@ from agent.system.clock import monotonic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.daemon.facts import Outlook
+    from agent.daemon.facts import GatewayFacts
     from agent.daemon.loop import Loop
-    from agent.daemon.work.dependants import Dependants
+    from agent.daemon.work.dependants import DependantsWatch
     from agent.daemon.work.holds import Holds
     from agent.daemon.work.queue import WorkQueue
 
@@ -43,10 +43,10 @@ class ScheduleWatch:
     def __init__(
         self,
         loop: Loop,
-        facts: Outlook,
+        facts: GatewayFacts,
         queue: WorkQueue,
         holds: Holds,
-        dependants: Dependants,
+        dependants: DependantsWatch,
         look: Callable[[], None],
     ) -> None:
         """Look at nothing yet.
@@ -63,7 +63,8 @@ class ScheduleWatch:
         self._queue = queue
         self._holds = holds
         self._dependants = dependants
-        self._alarm, self._hands, self._inbox = Alarm(loop, look), Hands(loop, look), Inbox(loop, look)
+        self._alarm = Alarm(loop, look)
+        self._credentials, self._inbox = CredentialWatch(loop, look), InboxWatch(loop, look)
         self._orderly = False
         self._unseen = ""
         self._next_word_look = 0.0
@@ -86,12 +87,12 @@ class ScheduleWatch:
 
     def clock_was_set(self) -> None:
         """What a drop waits for may have come."""
-        self._inbox.hurry()
+        self._inbox.clock_was_set()
 
     def retry_soon(self) -> None:
         """What is waited for may just have been put right."""
         self._holds.lift()
-        self._dependants.hurry()
+        self._dependants.look_soon()
 
     def forget_failures(self) -> None:
         """What failed does not hold back what comes next."""
@@ -104,7 +105,7 @@ class ScheduleWatch:
     def close(self) -> None:
         """Stop watching."""
         self._inbox.close()
-        self._hands.close()
+        self._credentials.close()
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -122,7 +123,7 @@ class ScheduleWatch:
 
     def listen(self) -> None:
         """Hear of other programs at work on the set in use; before anything is compared, so that none is missed."""
-        self._hands.listen(self._facts.config.state_dir)
+        self._credentials.listen(self._facts.config.state_dir)
 
     def next(self) -> Work | None:
         """Take what a worker is to be started for now, or nothing."""
@@ -134,7 +135,7 @@ class ScheduleWatch:
 
     def _look(self) -> Work | None:
         if self._facts.blind or self._unseen:
-            return Work(Order(do=Do.LOOK, orderly=self._orderly, patient=self._hands.busy))
+            return Work(Order(do=Do.LOOK, orderly=self._orderly, patient=self._credentials.busy))
         return None
 
     def _due(self) -> Work | None:

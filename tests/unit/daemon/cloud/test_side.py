@@ -28,7 +28,7 @@ def test_a_suggested_window_moves_the_rotation(rig: DaemonRig) -> None:
 
 
 def test_a_session_that_is_lost_on_probation_has_the_set_proven_once(rig: DaemonRig) -> None:
-    """Long before its turn; while that is ordered a second loss orders nothing more."""
+    """Long before it is due; while that is ordered a second loss orders nothing more."""
     rig.change(make.record(Phase.DEPLOYED, checked_at=NOW - 30 * SECOND))
     assert rig.look() == []
     rig.stand(generation=7)

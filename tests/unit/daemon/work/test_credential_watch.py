@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.loop import Loop
-from agent.daemon.work.credential_watch import HALF, SETTLE, Hands
+from agent.daemon.work.credential_watch import HALF, SETTLE, CredentialWatch
 from support.office import HandClock
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Desk:
         self.clock = clock
         self.loop = Loop()
         self.news = 0
-        self.hands = Hands(self.loop, self._heard)
+        self.hands = CredentialWatch(self.loop, self._heard)
 
     def _heard(self) -> None:
         self.news += 1

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from agent.config import Config
-from agent.core.dependants import Dependants as Configured
-from agent.core.dependants import Hooks, Report, Step, Unit, encode_report
+from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.work.dependants import EVERY, Dependants
+from agent.daemon.work.dependants import EVERY, DependantsWatch
 from agent.dependants.report_file import REPORT
 from support.make import NOW
 from support.office import HandClock
@@ -58,11 +57,11 @@ class House:
         self.workers: list[Worker] = []
         self.news = 0
         self.chance = 0.5
-        configured = Configured(hooks=Hooks(directory=path / "hooks.d"), units=(Unit(name="a.service"),))
+        configured = Dependants(hooks=Hooks(directory=path / "hooks.d"), units=(Unit(name="a.service"),))
         base = Config(path=path / "config.yaml", endpoint="x.example", source="endpoint: x.example\n")
         self.config = replace(base, dependants=configured, deploy_dir=path / "deploy")
         self.config.deploy_dir.mkdir()
-        self.dependants = Dependants(LOOP, self._start, lambda: self.chance, self._hear)
+        self.dependants = DependantsWatch(LOOP, self._start, lambda: self.chance, self._hear)
 
     def _start(self, loop: object, config: Path, order: Order, _: object, end: Callable[..., None]) -> Worker:
         assert loop is LOOP
@@ -130,7 +129,7 @@ def test_they_are_served_again_after_an_hour(calm: House) -> None:
 def test_nobody_is_served_while_somebody_is(house: House) -> None:
     """However long it takes, and however much anybody hurries."""
     house.look()
-    house.dependants.hurry()
+    house.dependants.look_soon()
     assert house.look(5 * EVERY) == 1
     assert house.look(generation=8) == 1
     assert house.dependants.delay == EVERY
@@ -197,7 +196,7 @@ def test_after_success_the_waits_begin_anew(house: House) -> None:
 
 def test_somebody_may_hurry(calm: House) -> None:
     """After a reload of the configuration; then it is an hour again."""
-    calm.dependants.hurry()
+    calm.dependants.look_soon()
     assert calm.dependants.delay == 0
     assert calm.look() == 2
     calm.end()

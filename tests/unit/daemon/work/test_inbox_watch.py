@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.daemon.loop import Loop
-from agent.daemon.work.inbox_watch import AGAIN, QUIET, Inbox
+from agent.daemon.work.inbox_watch import AGAIN, QUIET, InboxWatch
 from support.office import HandClock
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Desk:
         self.clock = clock
         self.loop = Loop()
         self.news = 0
-        self.inbox = Inbox(self.loop, self._heard)
+        self.inbox = InboxWatch(self.loop, self._heard)
 
     def _heard(self) -> None:
         self.news += 1
@@ -207,7 +207,7 @@ def test_a_clock_that_was_set_ends_the_waiting(desk: Desk) -> None:
     desk.next()
     desk.inbox.taken("b.tar", desk.place)
     assert desk.next() is None
-    desk.inbox.hurry()
+    desk.inbox.clock_was_set()
 
     assert desk.next() == "b.tar"
 

@@ -1,4 +1,4 @@
-"""What was ordered: each order once, in its turn, and not before what it has to wait for has ended."""
+"""What was ordered: each order once, one after the other, and not before what it has to wait for has ended."""
 
 from __future__ import annotations
 
