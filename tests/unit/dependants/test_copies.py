@@ -99,7 +99,7 @@ def test_a_copy_belongs_to_its_owner_and_group(place: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("mode", [0o600, 0o640])
-def test_no_byte_is_ever_seen_by_anybody_else(place: Path, mode: int) -> None:
+def test_no_byte_is_ever_seen_by_another_user(place: Path, mode: int) -> None:
     """Killed at any call, under a loose umask: what has content has its owner, group and mode, and nothing is wider."""
     act = partial(_put_loosely, a_copy(place / "x", OTHER_USER, OTHER_GROUP, mode))
     seen = set()
@@ -237,7 +237,7 @@ def test_what_a_link_leads_to_is_not_written(place: Path) -> None:
 
 
 def test_a_directory_in_the_way_is_a_problem_and_loses_nothing(place: Path) -> None:
-    """It may be somebody's mistake in the configuration; no copy of a key is left beside it."""
+    """It may be a mistake in the configuration; no copy of a key is left beside it."""
     (place / "x").mkdir()
     (place / "x" / "precious").write_bytes(OLD)
 
@@ -250,7 +250,7 @@ def test_a_directory_in_the_way_is_a_problem_and_loses_nothing(place: Path) -> N
 
 
 def test_a_missing_directory_is_named_and_not_made(place: Path) -> None:
-    """Whose it should be, nobody knows."""
+    """Whose it should be is unknown."""
     assert f"go through {place}/certs: No such file or directory." in problem(a_copy(place / "certs" / "x"))
     assert names(place) == []
 
@@ -263,7 +263,7 @@ def test_a_file_on_the_way_is_a_problem(place: Path) -> None:
 
 @pytest.mark.parametrize("where", ["certs", "certs/below"])
 def test_a_link_on_the_way_is_not_followed(place: Path, where: str) -> None:
-    """Whoever may plant it chooses where it leads; the path is to be written without links."""
+    """The user who may plant it chooses where it leads; the path is to be written without links."""
     (place / "real" / "below").mkdir(parents=True)
     (place / "certs").mkdir()
     (place / where).rmdir() if (place / where).exists() else None
@@ -300,7 +300,7 @@ def test_a_step_of_a_stranger_is_refused(place: Path, where: str) -> None:
 
 @pytest.mark.root
 def test_a_step_of_the_owner_is_taken(place: Path) -> None:
-    """Most programs have a directory of their own; what they plant in it harms nobody but them."""
+    """Most programs have a directory of their own; what they plant in it harms them alone."""
     (place / "certs").mkdir()
     os.chown(place / "certs", NOBODY, NOBODY)
     done = put(a_copy(place / "certs" / "x", owner=OTHER_USER, group=OTHER_GROUP))
@@ -310,7 +310,7 @@ def test_a_step_of_the_owner_is_taken(place: Path) -> None:
 
 
 def test_a_sticky_directory_that_all_may_write_is_taken(place: Path) -> None:
-    """Nobody may rename another's there: as a step on the way, and as the place."""
+    """No user may rename another's there: as a step on the way, and as the place."""
     (place / "tmp" / "certs").mkdir(parents=True)
     (place / "tmp").chmod(0o1777)
 
@@ -320,7 +320,7 @@ def test_a_sticky_directory_that_all_may_write_is_taken(place: Path) -> None:
 
 @pytest.mark.parametrize("who", ["owner", "group"])
 def test_an_unknown_user_or_group_is_a_problem(place: Path, who: str) -> None:
-    """It is named, and nothing is written for somebody else instead."""
+    """It is named, and nothing is written for another user instead."""
     wanted = a_copy(place / "x", **{who: "no-such-body"})  # type: ignore[arg-type]
 
     assert "no-such-body" in problem(wanted)
@@ -401,7 +401,7 @@ def _leave_pipe(path: Path, _: Path) -> None:
 
 @pytest.mark.parametrize("leave", [_leave_file, _leave_link, _leave_hard_link, _leave_pipe])
 def test_what_lies_in_the_way_of_writing_is_taken_away(place: Path, leave: Callable[[Path, Path], None]) -> None:
-    """A crash may have left it, or somebody planted it: it is not written to, wherever it leads."""
+    """A crash may have left it, or an attacker planted it: it is not written to, wherever it leads."""
     (place / "victim").write_bytes(OLD)
     leave(place / ".new-x", place / "victim")
     done = put(a_copy(place / "x"))
@@ -528,7 +528,7 @@ def test_a_copy_that_is_wanted_otherwise_is_made_anew(place: Path, change: str, 
     assert box.to.read_bytes() == NEW
 
 
-def test_a_box_that_nobody_knows_is_made_anew(place: Path) -> None:
+def test_a_box_of_unknown_content_is_made_anew(place: Path) -> None:
     """With another set nothing is known; nor is a digest noted of what is the same each time."""
     copy = boxed(place)
     write([copy], [OLD], {})
@@ -601,7 +601,7 @@ def test_a_copy_that_could_not_be_put_in_place_is_not_known(place: Path, monkeyp
 
 
 def test_a_copy_in_doubt_has_changed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is in place, and a power cut may undo that: whoever reads it has to, and it is told."""
+    """It is in place, and a power cut may undo that: its reader has to, and it is told."""
     move = durable.move_in
 
     def doubt(directory: int, name: str) -> None:
@@ -726,7 +726,7 @@ def test_a_password_file_that_is_none_is_missing(tmp_path: Path, kind: str) -> N
 
 @pytest.mark.parametrize("where", ["conf", "conf/below"])
 def test_a_password_is_not_read_through_a_link(place: Path, where: str) -> None:
-    """Whoever owns the directory that it is in would have root use a password which is another's."""
+    """The owner of the directory that it is in would have root use a password which is another's."""
     (place / "real" / "below").mkdir(parents=True)
     password_file(place / "real" / "below" / "password")
     if where == "conf":
@@ -742,7 +742,7 @@ def test_a_password_is_not_read_through_a_link(place: Path, where: str) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize("how", ["a stranger's", "all may write"])
 def test_a_password_is_not_read_where_others_may_put_one(place: Path, how: str) -> None:
-    """In a directory that is neither root's nor the copy's owner's, or that anybody may write."""
+    """In a directory that is neither root's nor the copy's owner's, or that any user may write."""
     (place / "conf").mkdir()
     file = password_file(place / "conf" / "password")
     os.chown(place / "conf", NOBODY, NOBODY) if how == "a stranger's" else (place / "conf").chmod(0o777)

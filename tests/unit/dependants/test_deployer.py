@@ -1,4 +1,4 @@
-"""Serving dependants: in order, once for each set, and so that nobody is ever left on a set that nobody knows of."""
+"""Serving dependants: in order, once for each set, and so that no program is left on a set that is in no report."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def sleeps() -> str:
 
 
 def test_copies_come_before_hooks_and_hooks_before_units(house: House) -> None:
-    """Whoever is told reads files that are there; units last, since a hook may write what they read."""
+    """A program that is told reads files that are there; units last, since a hook may write what they read."""
     to = house.copy()
     house.hook("20-second", f"test -s {to} && echo copied >> {house.log}")
     house.hook("10-first")
@@ -154,7 +154,7 @@ def test_copies_come_before_hooks_and_hooks_before_units(house: House) -> None:
     assert last_report(house.directory) == report
 
 
-def test_with_nobody_to_serve_the_report_is_empty(house: House) -> None:
+def test_with_no_dependant_the_report_is_empty(house: House) -> None:
     """A missing directory of hooks is none."""
     house.hooks.directory.rmdir()
     assert house.serve().steps == ()
@@ -213,7 +213,7 @@ def test_a_directory_of_another_user_serves_as_well(house: House) -> None:
 
 
 @pytest.mark.parametrize("occasion", list(Occasion))
-def test_nobody_is_served_twice_for_one_set(house: House, occasion: Occasion) -> None:
+def test_no_dependant_is_served_twice_for_one_set(house: House, occasion: Occasion) -> None:
     """However often and why ever it is asked."""
     to = house.copy(content=Content.PAIR)
     (house.place / "password").write_text(f"{PASSWORD}\n")
@@ -274,7 +274,7 @@ def test_another_generation_of_the_same_set_is_nothing_new(house: House) -> None
     assert len(house.systemctl.orders) == 1
 
 
-def test_whoever_is_new_is_served(house: House) -> None:
+def test_a_new_dependant_is_served(house: House) -> None:
     """A hook, a unit and a copy that were configured since; the others are left alone, where no copy is new."""
     house.hook("10-first")
     house.unit()
@@ -323,7 +323,7 @@ def test_who_failed_is_tried_again_and_who_did_not_is_left_alone(house: House) -
 
 
 def test_a_copy_that_failed_is_tried_again(house: House) -> None:
-    """And once it is written, whoever may read it is served again."""
+    """And once it is written, each that may read it is served again."""
     to = house.copy("certs/copy.pem")
     house.hook("10-first")
     house.unit()
@@ -336,7 +336,7 @@ def test_a_copy_that_failed_is_tried_again(house: House) -> None:
     assert (house.ran, len(house.systemctl.orders)) == (["10-first"] * 2, 2)
 
 
-def test_a_copy_that_never_works_has_nobody_served_again_and_again(house: House) -> None:
+def test_a_copy_that_never_works_has_no_dependant_served_again_and_again(house: House) -> None:
     """A directory in its place is found only when it is to be moved there."""
     to = house.copy()
     to.mkdir()
@@ -347,7 +347,7 @@ def test_a_copy_that_never_works_has_nobody_served_again_and_again(house: House)
     assert (house.ran, len(house.systemctl.orders)) == (["10-first"], 1)
 
 
-def test_a_copy_that_cannot_be_made_keeps_nobody_else_away(house: House) -> None:
+def test_a_copy_that_cannot_be_made_keeps_no_other_away(house: House) -> None:
     """As one without a password."""
     boxed, plain = house.copy("copy.p12", Content.PAIR, Format.PKCS12), house.copy()
     house.hook("10-first")
@@ -360,7 +360,7 @@ def test_a_copy_that_cannot_be_made_keeps_nobody_else_away(house: House) -> None
 
 
 def test_a_hook_that_must_not_be_run_is_not(house: House) -> None:
-    """Nobody else's words become root's deeds."""
+    """No other user's words become root's deeds."""
     house.hook("10-open")
     (house.hooks.directory / "10-open").chmod(0o777)
     problems = house.problems(house.serve())
@@ -369,7 +369,7 @@ def test_a_hook_that_must_not_be_run_is_not(house: House) -> None:
     assert house.ran == []
 
 
-def test_hooks_behind_somebodys_link_are_not_run(house: House) -> None:
+def test_hooks_behind_another_users_link_are_not_run(house: House) -> None:
     """Its owner could have it lead to root's at the look, and to their own right after; others are served."""
     house.hook("10-first")
     house.unit()
@@ -384,8 +384,8 @@ def test_hooks_behind_somebodys_link_are_not_run(house: House) -> None:
 
 
 @pytest.mark.parametrize("owner", [os.geteuid(), NOBODY])
-def test_a_password_that_is_no_text_keeps_nobody_else_away(house: House, owner: int) -> None:
-    """Its copy alone is not written, whoever reads the set."""
+def test_a_password_that_is_no_text_keeps_no_other_away(house: House, owner: int) -> None:
+    """Its copy alone is not written, whichever user reads the set."""
     give(house.state, owner)
     (house.place / "password").write_bytes(b"caf\xe9\n")
     (house.place / "password").chmod(0o600)
@@ -399,7 +399,7 @@ def test_a_password_that_is_no_text_keeps_nobody_else_away(house: House, owner: 
     assert (boxed.exists(), plain.exists(), len(house.systemctl.orders)) == (False, True, 1)
 
 
-def test_where_modes_are_ignored_nobody_is_served_again_and_again(
+def test_where_modes_are_ignored_no_dependant_is_served_again_and_again(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on vfat: the copy is a problem, and is not there for everybody to read."""
@@ -528,7 +528,7 @@ def test_when_all_use_the_set_nothing_is_raised(house: House) -> None:
     house.deployer.take_up(Occasion.ACTIVATED)
 
 
-def test_without_a_set_nobody_is_served_and_nothing_is_decided(house: House) -> None:
+def test_without_a_set_no_dependant_is_served_and_nothing_is_decided(house: House) -> None:
     """Whatever is wrong with it, no dependant has refused it."""
     house.hooks = Hooks(directory=house.hooks.directory, on_failure=OnFailure.ROLL_BACK)
     house.hook("10-good")
@@ -573,7 +573,7 @@ def age(house: House, by: timedelta) -> Report:
 
 
 def test_sets_that_come_and_go_are_not_served_without_end(flooded: House) -> None:
-    """Whoever moves the link to and fro has nobody restarted more often than any rotation would, nor anything written.
+    """A user who moves the link to and fro has no unit restarted more often than rotations would, nor anything written.
 
     It is said, it decides nothing, and those who have the set in use are looked after as before.
     """
@@ -609,7 +609,9 @@ def test_old_switches_are_forgotten(flooded: House) -> None:
 
 
 @pytest.mark.parametrize("by", [timedelta(days=-400), timedelta(minutes=-1), timedelta(days=400)])
-def test_a_clock_that_is_set_locks_nobody_out(flooded: House, monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
+def test_a_clock_that_is_set_locks_no_dependant_out(
+    flooded: House, monkeypatch: pytest.MonkeyPatch, by: timedelta
+) -> None:
     """What was noted lies in its future, or far behind it: neither counts, nor is waited for."""
     monkeypatch.setattr(module, "SPACING", timedelta(minutes=5))
     age(flooded, by)
@@ -619,7 +621,7 @@ def test_a_clock_that_is_set_locks_nobody_out(flooded: House, monkeypatch: pytes
 
 
 def test_the_same_set_is_no_switch(flooded: House) -> None:
-    """However often it is looked at, and whoever is new or fails; another generation of it is none either."""
+    """However often it is looked at, and whichever is new or fails; another generation of it is none either."""
     before = age(flooded, timedelta(0))
     flooded.systemctl.has(OTHER, exit="1")
     flooded.units = (*flooded.units, Unit(name=OTHER, healthy=timedelta(0)))
@@ -649,7 +651,7 @@ def test_between_two_switches_there_is_time(house: House, monkeypatch: pytest.Mo
     assert waits == [pytest.approx(300, abs=60)]
 
 
-def test_that_time_is_waited_before_anybody_is_given_the_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_time_is_waited_before_a_dependant_is_given_the_set(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """From one to the next."""
     spacing = timedelta(seconds=0.3)
     monkeypatch.setattr(module, "SPACING", spacing)
@@ -665,7 +667,7 @@ def test_that_time_is_waited_before_anybody_is_given_the_set(house: House, monke
 
 
 def test_another_generation_of_the_same_set_is_noted(house: House) -> None:
-    """Else the daemon would think that nobody was served it; those who use the set are left alone."""
+    """Else the daemon would think that no dependant was served it; those who use the set are left alone."""
     house.hook("10-first")
     laid = lay(house.state, 2)
     first = house.serve(Occasion.ACTIVATED)
@@ -694,7 +696,7 @@ def _remove(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [_damage, _open_up, _remove])
 def test_when_a_copy_is_put_right_everybody_is_served_again(house: House, harm: Callable[[Path], None]) -> None:
-    """Whoever read the damaged one has to read it again; then it is quiet."""
+    """A program that read the damaged one has to read it again; then it is quiet."""
     to = house.copy()
     house.hook("10-first")
     house.unit()
@@ -709,7 +711,7 @@ def test_when_a_copy_is_put_right_everybody_is_served_again(house: House, harm: 
 
 
 def test_a_server_that_falls_back_to_the_old_certificate_is_served_again(house: House) -> None:
-    """It is asked at each look, since somebody may have restored its files."""
+    """It is asked at each look, since a person may have restored its files."""
     first = lay(house.state, 2)
     second = lay(house.state, 3)
     pair = house.place / "pair.pem"
@@ -743,7 +745,7 @@ def killed_by(house: House, occasion: Occasion) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
-def test_a_crash_leaves_nobody_on_a_set_that_nobody_knows_of(house: House) -> None:
+def test_a_crash_leaves_no_dependant_on_a_set_that_is_in_no_report(house: House) -> None:
     """After a rollback those who were given the new set get the old one again, although they had it before."""
     house.hook("10-first", f"echo $IOT_CERT_GENERATION >> {house.log}")
     house.hook("20-kill", "test $IOT_CERT_GENERATION = 1 || kill -9 $PPID; sleep 0.05")
@@ -776,7 +778,7 @@ def test_a_crash_while_units_are_served_again_is_made_up_for(house: House) -> No
 
 
 def test_a_round_that_was_cut_off_is_begun_anew(house: House) -> None:
-    """Its report names nobody, so everybody is served; there is no other set, and nothing to wait for."""
+    """Its report names none, so all are served; there is no other set, and nothing to wait for."""
     house.copy()
     house.hook("10-first")
     house.unit()
@@ -825,8 +827,8 @@ def lock(house: House) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("afresh", [True, False])
-def test_nobody_waits_for_ever_for_its_turn(house: House, monkeypatch: pytest.MonkeyPatch, *, afresh: bool) -> None:
-    """Somebody may have stopped a command in another terminal: that is said, and nobody is served meanwhile."""
+def test_no_caller_waits_for_ever_for_the_lock(house: House, monkeypatch: pytest.MonkeyPatch, *, afresh: bool) -> None:
+    """A person may have stopped a command in another terminal: that is said, and none is served meanwhile."""
     monkeypatch.setattr(module, "TURN", 0.1)
     house.hook("10-first")
     house.serve()
@@ -925,7 +927,7 @@ def test_two_at_once_that_both_have_something_to_do_do_not_meet(house: House) ->
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_anybody_may_read_how_they_stand_and_nobody_else_may_say_so(house: House, umask: int) -> None:
+def test_any_user_may_read_how_they_stand_and_no_other_may_say_so(house: House, umask: int) -> None:
     """Whatever the umask: the command has a tight one."""
     before = os.umask(umask)
     try:

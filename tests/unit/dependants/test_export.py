@@ -225,7 +225,7 @@ def test_a_missing_state_directory_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["key.pem", "certificate.pem", "trust.pem", "manifest.json"])
 @pytest.mark.parametrize("how", ["gone", "changed", "cut"])
-def test_a_damaged_generation_is_given_to_nobody(state: Path, file: str, how: str) -> None:
+def test_a_damaged_generation_is_given_to_no_dependant(state: Path, file: str, how: str) -> None:
     """Whichever file it is, and although it was not asked for; no key is in what is said."""
     path = state / "generations" / "000001" / file
     data = path.read_bytes()
@@ -242,7 +242,7 @@ def test_a_damaged_generation_is_given_to_nobody(state: Path, file: str, how: st
 
 @pytest.mark.root
 def test_root_gets_the_same_out_of_a_directory_of_another_user(foreign: Path) -> None:
-    """Whoever reads it, a set is the same; PKCS #12 differs each time, but for what it holds."""
+    """Whichever user reads it, a set is the same; PKCS #12 differs each time, but for what it holds."""
     wanted = [a_copy(content) for content in Content] + [a_copy(Content.KEY, Format.DER)]
     found = extract(foreign, wanted, {})
     boxed = one(foreign, Content.PAIR, Format.PKCS12)
@@ -254,7 +254,7 @@ def test_root_gets_the_same_out_of_a_directory_of_another_user(foreign: Path) ->
 
 
 @pytest.mark.root
-def test_why_a_copy_is_not_made_reaches_whoever_asked(foreign: Path) -> None:
+def test_why_a_copy_is_not_made_reaches_the_caller(foreign: Path) -> None:
     """By its place, and the others come all the same."""
     found = extract(foreign, [a_copy(Content.KEY), a_copy(Content.PAIR, Format.PKCS12)], {})
 
@@ -265,7 +265,7 @@ def test_why_a_copy_is_not_made_reaches_whoever_asked(foreign: Path) -> None:
 
 @pytest.mark.root
 def test_a_link_to_a_file_of_root_is_not_read(foreign: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Whoever owns the directory may plant one anywhere in it: what it leads to is in nothing that comes out."""
+    """The owner of the directory may plant one anywhere in it: what it leads to is in nothing that comes out."""
     secret = foreign.parent / "secret"
     secret.write_text(CANARY)
     secret.chmod(0o600)
@@ -286,7 +286,7 @@ def test_a_link_to_a_file_of_root_is_not_read(foreign: Path, capfd: pytest.Captu
 
 @pytest.mark.root
 def test_root_reads_nothing_that_the_owner_may_not_read(foreign: Path) -> None:
-    """A generation of root's that is whole stays closed: whoever reads it has become the owner."""
+    """A generation of root's that is whole stays closed: its reader has become the owner."""
     with open_place() as elsewhere:
         lay(elsewhere / "state", 1)
         target = elsewhere / "state" / "generations"
@@ -358,7 +358,7 @@ def test_the_reader_has_nothing_of_roots_open(foreign: Path, tmp_path: Path, mon
 @pytest.mark.parametrize(
     "error", [MaterialError("It is bad.", hint="Mend it."), RefusedError("Not now.", hint="Later.")]
 )
-def test_what_the_reader_says_reaches_whoever_asked(
+def test_what_the_reader_says_reaches_the_caller(
     foreign: Path, monkeypatch: pytest.MonkeyPatch, error: AgentError
 ) -> None:
     """Its sentence and its advice."""
@@ -386,14 +386,14 @@ def _raise(error: Exception) -> Extract:
 def test_the_reader_never_goes_on_as_its_parent(
     foreign: Path, monkeypatch: pytest.MonkeyPatch, ends: type[BaseException]
 ) -> None:
-    """However it ends: whoever asked runs once, and is told."""
+    """However it ends: the caller runs once, and is told."""
     monkeypatch.setattr(module, "_extract", lambda *_: _raise(ends()))  # type: ignore[arg-type]
     assert _ran_by(foreign, []) == [os.getpid()]
 
 
 @pytest.mark.root
 def test_an_answer_without_end_is_cut_off(foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more is taken than could be right, whoever asked runs once, and nobody is left behind."""
+    """No more is taken than could be right, the caller runs once, and no process is left behind."""
     monkeypatch.setattr(module, "MAX_EXTRACT", 200_000)
     found = replace(extract(foreign, [], {}), copies=(b"x" * 1_000_000,))
     monkeypatch.setattr(module, "_extract", lambda *_: found)

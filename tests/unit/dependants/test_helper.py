@@ -1,4 +1,4 @@
-"""The helper that runs as root: three words, one after the other, however somebody asks; and the agent's side."""
+"""The helper that runs as root: three words, one after the other, however a peer asks; and the agent's side."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ import socket, sys
 from contextlib import suppress
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect(sys.argv[1])
-    with suppress(BrokenPipeError):  # whoever is refused is not listened to
+    with suppress(BrokenPipeError):  # a peer that is refused is not listened to
         connection.sendall(b"again\\n")
     with suppress(ConnectionResetError):
         while part := connection.recv(65_536):
@@ -104,7 +104,7 @@ class Desk:
 
 
 def heard(connection: socket.socket) -> bytes:
-    """Return all that somebody says until they hang up."""
+    """Return all that a peer says until it hangs up."""
     data = b""
     with suppress(ConnectionResetError):
         while part := connection.recv(65_536):
@@ -224,7 +224,7 @@ def test_the_agents_user_and_root_are_served(desk: Desk) -> None:
 
 
 @pytest.mark.root
-def test_when_nobody_knows_whose_agent_it_is_nobody_is_served(desk: Desk) -> None:
+def test_when_the_agents_user_is_unknown_no_peer_is_served(desk: Desk) -> None:
     """As while the configuration is broken: the sentence is told."""
     desk.refusal = ConfigError("config.yaml:3: it is not sound YAML")
     assert b"not sound YAML" in said_by(NOBODY, desk.path)
@@ -261,7 +261,7 @@ def test_one_that_speaks_slowly_has_a_time_for_all_of_it(strict: Desk) -> None:
     assert strict.asked == [Occasion.AGAIN]
 
 
-def test_one_that_hangs_up_before_the_answer_harms_nobody(desk: Desk) -> None:
+def test_one_that_hangs_up_before_the_answer_harms_no_other(desk: Desk) -> None:
     """Before its word, after it, and while it is served."""
     with desk.connect():
         pass
@@ -283,8 +283,8 @@ def test_one_that_does_not_take_its_answer_is_not_waited_for(strict: Desk) -> No
     assert len(desk.asked) == 2
 
 
-def test_it_ends_when_nobody_comes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not while somebody does."""
+def test_it_ends_when_no_peer_comes(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not while one does."""
     monkeypatch.setattr(module, "IDLE", 2.0)
     desk = Desk(place / "socket")
     before = monotonic()
@@ -356,7 +356,7 @@ def refusal(path: Path) -> str:
 
 
 def test_without_a_helper_that_is_told_with_what_enables_it(place: Path) -> None:
-    """No socket at all, one at which nobody listens, and a file that is none."""
+    """No socket at all, one without a listener, and a file that is none."""
     with pytest.raises(CloudError, match="No such file or directory") as caught:
         Helper(place / "socket").ask(Occasion.AGAIN)
     assert "systemctl enable --now iot-cert-agent-deploy.socket" in caught.value.failure.remedy

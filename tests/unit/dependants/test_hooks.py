@@ -1,4 +1,4 @@
-"""Hooks: which are run, in which order, and which must not be, because somebody else could have written them."""
+"""Hooks: which are run, in which order, and which must not be, because another user could have written them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_hooks_come_in_the_order_of_their_names(directory: Path) -> None:
 
 @pytest.mark.parametrize("name", LEFTOVERS)
 def test_what_package_managers_and_editors_leave_is_passed_over(directory: Path, name: str) -> None:
-    """It was a hook once, or is none yet; nobody meant it to run beside the other."""
+    """It was a hook once, or is none yet; it was not meant to run beside the other."""
     hook(directory, name)
     hook(directory)
 
@@ -97,7 +97,7 @@ def test_as_many_as_are_allowed_are_run(directory: Path) -> None:
 
 
 def test_of_too_many_none_is_run(directory: Path) -> None:
-    """Which of them nobody needs, the agent does not guess."""
+    """Which of them are not needed, the agent does not guess."""
     for number in range(MAX_HOOKS + 1):
         hook(directory, f"{number:02d}")
 
@@ -110,7 +110,7 @@ def test_of_too_many_none_is_run(directory: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("mode", [0o755, 0o700, 0o500, 0o555, 0o100, 0o751])
-def test_a_hook_of_roots_that_nobody_else_may_write_is_run(directory: Path, mode: int) -> None:
+def test_a_hook_of_roots_that_no_other_user_may_write_is_run(directory: Path, mode: int) -> None:
     """Who may read it does not matter."""
     assert hooks.unsafe(hook(directory, mode=mode)) == ""
 
@@ -160,7 +160,7 @@ def test_a_link_is_not_run(directory: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("above", [False, True])
-def test_a_hook_behind_somebodys_link_is_not_run(directory: Path, *, above: bool) -> None:
+def test_a_hook_behind_another_users_link_is_not_run(directory: Path, *, above: bool) -> None:
     """Although it leads to root's: after the look it may lead elsewhere. One of root's own is followed."""
     hook(directory)
     link = directory.parent / "link"
@@ -173,7 +173,7 @@ def test_a_hook_behind_somebodys_link_is_not_run(directory: Path, *, above: bool
 
 
 @pytest.mark.root
-def test_a_hook_behind_a_link_in_somebodys_directory_is_not_run(directory: Path) -> None:
+def test_a_hook_behind_a_link_in_another_users_directory_is_not_run(directory: Path) -> None:
     """Its owner may put another link in the place of root's."""
     hook(directory)
     home = directory.parent / "home"
@@ -188,7 +188,7 @@ def test_a_hook_behind_a_link_in_somebodys_directory_is_not_run(directory: Path)
 @pytest.mark.root
 @pytest.mark.parametrize("kind", ["directory", "pipe"])
 def test_what_is_no_file_is_not_run(directory: Path, kind: str) -> None:
-    """It is complained about, since somebody put it there."""
+    """It is complained about, since a person put it there."""
     path = directory / "50-mine"
     path.mkdir() if kind == "directory" else os.mkfifo(path)
     assert hooks.unsafe(path) == f"{path} is no regular file, so it is not run."

@@ -57,7 +57,7 @@ def verifying(**changes: Any) -> Unit:
     [(Action.RELOAD, "reload"), (Action.RESTART, "try-restart"), (Action.EITHER, "try-reload-or-restart")],
 )
 def test_a_unit_that_runs_is_told_what_is_configured(systemctl: Systemctl, action: Action, verb: str) -> None:
-    """With exactly this command line: nobody is asked for a password, and no name is taken for an option."""
+    """With exactly this command line: no user is asked for a password, and no name is taken for an option."""
     systemctl.has(NAME)
 
     assert systemctl.systemd.serve(unit(action), GIVEN) == ""
@@ -112,7 +112,7 @@ def test_a_unit_that_would_run_if_it_could_is_started(
 
 
 def test_a_unit_that_is_starting_is_not_started_by_other_means(systemctl: Systemctl) -> None:
-    """It is told as one that runs: `restart` would start one that somebody stops in that moment."""
+    """It is told as one that runs: `restart` would start one that an operator stops in that moment."""
     systemctl.has(NAME, ActiveState="activating", later="ActiveState:active")
     systemctl.systemd.serve(unit(Action.RESTART), GIVEN)
     assert systemctl.orders == [("try-restart", NAME)]
@@ -131,8 +131,8 @@ def test_a_unit_that_is_starting_is_not_started_by_other_means(systemctl: System
     ],
     ids=["stopped", "stopping", "never tried"],
 )
-def test_a_unit_that_nobody_runs_is_left_alone(systemctl: Systemctl, action: Action, state: dict[str, str]) -> None:
-    """Whoever starts it has it read the new files. That nothing was tried yet is no condition that failed."""
+def test_a_unit_that_does_not_run_is_left_alone(systemctl: Systemctl, action: Action, state: dict[str, str]) -> None:
+    """The operator who starts it has it read the new files. That nothing was tried yet is no condition that failed."""
     systemctl.has(NAME, **state, MainPID="0")
 
     assert systemctl.systemd.serve(unit(action, verify=Verification(tls="127.0.0.1:1")), GIVEN) == ""
@@ -189,7 +189,7 @@ def test_an_order_that_hangs_is_ended(systemctl: Systemctl, monkeypatch: pytest.
 def test_when_systemd_does_not_answer_nothing_is_done(
     systemctl: Systemctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """And nobody waits for it for ever."""
+    """And no caller waits for it for ever."""
     monkeypatch.setattr(units, "QUERY", 0.3)
     systemctl.has(NAME)
     systemd = systemctl.systemd
@@ -206,7 +206,7 @@ def test_when_systemd_does_not_answer_nothing_is_done(
 
 
 def test_when_systemd_falls_silent_that_is_told(systemctl: Systemctl, tmp_path: Path) -> None:
-    """It was done, and nobody knows what came of it."""
+    """It was done, and what came of it is unknown."""
     systemctl.has(NAME, run=f"touch {tmp_path}/systemctl.d/broken")
 
     assert systemctl.systemd.serve(unit(), GIVEN) == f"{NAME}: systemd does not answer, so its state is unknown."
@@ -340,7 +340,7 @@ def test_a_server_may_take_its_time_to_show_it(
 
 @pytest.mark.parametrize("kind", ["nobody", "silent", "plain"])
 def test_what_is_no_server_is_a_problem(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Nobody listens, somebody never speaks, or speaks something else; none is waited for beyond the unit's time."""
+    """No server listens, or one never speaks, or speaks something else; none is waited for beyond the unit's time."""
     monkeypatch.setattr(units, "HANDSHAKE", 0.2)
     systemctl.has(NAME)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -380,7 +380,7 @@ def test_an_address_that_leads_nowhere_is_a_problem(systemctl: Systemctl, addres
     assert said.startswith(f"{NAME} does not use the new certificate: {address} cannot be asked (")
 
 
-def test_a_unit_without_a_server_is_served_as_far_as_anybody_knows(systemctl: Systemctl) -> None:
+def test_a_unit_without_a_server_is_served_as_far_as_is_known(systemctl: Systemctl) -> None:
     """And systemd is not asked for it."""
     systemctl.has(NAME)
     assert systemctl.systemd.is_served(unit(), GIVEN)
