@@ -204,7 +204,7 @@ def test_a_truncated_archive_is_refused() -> None:
 
 
 def test_a_truncated_gzip_is_refused() -> None:
-    """Also where all of the files are in what came: nobody knows what else would have."""
+    """Also where all of the files are in what came: what else would have is unknown."""
     data = gzip.compress(tar(FILES))
     for length in range(2, len(data), 7):
         assert refusal(data[:length]) == "archive", length
@@ -363,7 +363,7 @@ def directory_refusal(path: Path) -> str:
 
 
 def test_a_directory_is_read_like_an_archive(tmp_path: Path) -> None:
-    """The same names and bytes; what is hidden is nobody's business."""
+    """The same names and bytes; what is hidden does not count."""
     laid_out(tmp_path, {**FILES, ".git/config": b"x", "metadata/.swp": b"x"})
 
     assert read_directory(tmp_path) == FILES
@@ -388,8 +388,8 @@ def test_no_link_in_a_directory_is_followed(tmp_path: Path) -> None:
         assert directory_refusal(inside) == "unreadable"
 
 
-def test_a_pipe_in_a_directory_keeps_nobody_waiting(tmp_path: Path) -> None:
-    """Nobody writes into it."""
+def test_a_pipe_in_a_directory_keeps_no_reader_waiting(tmp_path: Path) -> None:
+    """No process writes into it."""
     os.mkfifo(tmp_path / "a.json")
 
     assert directory_refusal(tmp_path) == "unreadable"

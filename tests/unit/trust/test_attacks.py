@@ -3,7 +3,7 @@
 The ids are those of the list of attacks on root bundles. All of B1 to B20 apply, these in part only:
 
 * B1: a floor in the package is the trusted `root.json` alone, which says nothing of later versions; a state directory
-  that is put back from a backup brings its own floor with it. Whoever can do that owns the gateway.
+  that is put back from a backup brings its own floor with it. An attacker who can do that owns the gateway.
 * B5: there is no chain here, so there is no purpose to pin: a TUF key signs for the roles that the root names it for.
 * B8: there is no CMS: signatures are over canonical JSON, and a key says with which one algorithm it signs.
 * B11: a root that has expired, or that stands there twice, is told as a warning and installed; the live trial decides.
@@ -189,7 +189,7 @@ def target_names(target: Target) -> list[str]:
     ["snapshot", "targets"],
 )
 def test_b01_rollback_below_a_newer_signature(target: Target, role: str) -> None:
-    """Whoever has the online keys signs old lists anew: the versions in them have floors of their own."""
+    """An attacker with the online keys signs old lists anew: the versions in them have floors of their own."""
     target.install(target.union)
     target.publisher.signed[role].version = 1
     files = target.publisher.restamp() if role == "snapshot" else target.publisher.relist()
@@ -265,7 +265,7 @@ def test_b05_unknown_signer(target: Target) -> None:
         refused(target, mixed | {path: target.publisher.files[path]}, "threshold")
 
 
-def test_b05_metadata_that_nobody_signed(target: Target) -> None:
+def test_b05_metadata_without_a_signature(target: Target) -> None:
     """An empty list of signatures is none."""
     files = target.publisher.publish(target.union)
     for role in ("timestamp", "snapshot", "targets"):
@@ -303,7 +303,7 @@ def test_b07_forged_root(target: Target) -> None:
 
 
 def test_b07_skipped_root(target: Target) -> None:
-    """Without the root between them a later one is signed by nobody, whatever number it is given."""
+    """Without the root between them a later one is not signed, whatever number it is given."""
     publisher = target.publisher
     publisher.rotate("root")
     publisher.rotate("timestamp")
@@ -469,7 +469,7 @@ def test_b11_content_that_is_only_untidy(target: Target) -> None:
 
 
 def test_b12_a_poisoned_root_without_a_signature(target: Target) -> None:
-    """Whoever may write to the inbox cannot make anchors, and what comes and goes is told of those who can."""
+    """A program that may write to the inbox cannot make anchors, and what comes and goes is told of those who can."""
     inbox = target.config.inbox
     inbox.chmod(0o777)
     for attack, code in ((OTHER.pem, "unsigned"), (b"# roots\n" + OTHER.pem, "unsigned"), (b"roots", "archive")):
@@ -590,7 +590,7 @@ def test_b14_a_clock_set_back(target: Target) -> None:
 
 
 def test_b14_a_clock_set_forward(target: Target) -> None:
-    """A clock that nobody vouches for refuses nothing; one that is vouched for is believed, and the set stays."""
+    """A clock that is not synchronised refuses nothing; one that is is believed, and the set stays."""
     files = target.publisher.publish(target.union)
     target.rig.clock.time = datetime(2040, 1, 1, tzinfo=UTC)
     target.rig.clock.is_synchronised = False
@@ -665,7 +665,7 @@ def test_b17_cross_signed_in_a_circle(target: Target) -> None:
     assert len(told["added"]) == 132
 
 
-def test_b18_whoever_reads_during_swaps(target: Target) -> None:
+def test_b18_a_reader_during_swaps(target: Target) -> None:
     """A reader that opens the current set has all of one set, at each of 200 swaps."""
     target.install(target.union)
     new, old = target.rig.in_use()
@@ -699,7 +699,7 @@ def whole(directory: int, file: str) -> bytes:
 
 
 def test_b19_a_network_that_is_cut(target: Target) -> None:
-    """Nobody can make the gateway go back for good by blocking it: the change waits, and the floor stays."""
+    """No attacker can make the gateway go back for good by blocking it: the change waits, and the floor stays."""
     old = target.publisher.publish(THIRD.pem)
     files = target.publisher.publish(target.union)
     target.rig.endpoint.down = silent()

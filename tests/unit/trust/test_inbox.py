@@ -1,4 +1,4 @@
-"""The inbox: whoever may write there can lead nowhere, keep nobody busy, and is told what became of a drop."""
+"""The inbox: a program that may write there can lead nowhere, keep nothing busy, and is told what became of a drop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refused(path: Path, name: str) -> BundleError:
 
 
 def test_where_there_is_no_inbox_nothing_waits(tmp_path: Path) -> None:
-    """The pipeline makes it, or nobody does."""
+    """The pipeline makes it, and the agent does not."""
     assert inbox.drops(tmp_path / "inbox") == []
     assert inbox.told_of(tmp_path / "inbox") == []
 
@@ -113,7 +113,7 @@ def test_the_stamp_tells_a_drop_from_the_next_of_its_name(tmp_path: Path) -> Non
         seen = inbox.drops(tmp_path)
 
 
-def test_a_flooded_inbox_keeps_nobody_busy(tmp_path: Path) -> None:
+def test_a_flooded_inbox_does_not_keep_the_agent_busy(tmp_path: Path) -> None:
     """As many as are looked at, and no more."""
     for number in range(inbox.MAX_LISTED + 50):
         (tmp_path / f"f{number}").touch()
@@ -143,7 +143,7 @@ def test_a_drop_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_a_drop_that_is_gone_is_gone(tmp_path: Path) -> None:
-    """Somebody took it away again; there is nothing to answer."""
+    """The pipeline took it away again; there is nothing to answer."""
     with pytest.raises(FileNotFoundError):
         inbox.read(tmp_path, "bundle.tar")
     with pytest.raises(StoreError):
@@ -151,7 +151,7 @@ def test_a_drop_that_is_gone_is_gone(tmp_path: Path) -> None:
 
 
 def test_what_is_no_plain_file_is_refused_unread(tmp_path: Path) -> None:
-    """A link to a secret, a pipe that nobody writes to, a socket, a directory."""
+    """A link to a secret, a pipe without a writer, a socket, a directory."""
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "secret")
@@ -166,7 +166,7 @@ def test_what_is_no_plain_file_is_refused_unread(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_a_device_is_refused_unread(tmp_path: Path) -> None:
-    """One that never ends, and one that nobody is to touch."""
+    """One that never ends, and one that is not to be touched."""
     os.mknod(tmp_path / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
     os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(259, 1_000_000))
 

@@ -1,4 +1,4 @@
-"""One path for all bundles: where they come from, what is looked at, and what whoever shipped them is told."""
+"""One path for all bundles: where they come from, what is looked at, and what their pipeline is told."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_directory_is_read_as_it_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [OTHER.pem, b"\n# Amazon\n" + OTHER.pem, b"  " + OTHER.pem])
-def test_certificates_that_nobody_signed_for_are_told_from_other_garbage(content: bytes, tmp_path: Path) -> None:
+def test_certificates_without_a_signature_are_told_from_other_garbage(content: bytes, tmp_path: Path) -> None:
     """The likeliest mistake has a sentence of its own, with what to do."""
     (tmp_path / "roots.pem").write_bytes(content)
     with pytest.raises(BundleError, match=r"roots\.pem holds certificates that no signer vouches for\.") as caught:
@@ -219,7 +219,7 @@ def test_a_directory_that_is_too_large_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_name_twice_is_refused() -> None:
-    """Which of the two is meant would be anybody's guess."""
+    """Which of the two is meant would be a guess."""
     doubled = signing.archive({"metadata/x": b"a"})[:1024] + signing.archive({"metadata/x": b"b"})
     dotted = signing.archive({"metadata/x": b"a", "./metadata/x": b"b"})
     assert code_of(lambda: install._archive(dotted, "x"))[0] == "archive"
@@ -246,7 +246,7 @@ def trusting_server() -> Any:
     return read_bundle(SERVER.pem)
 
 
-def test_an_archive_is_downloaded_and_its_query_is_nobodys_business(site: Site) -> None:
+def test_an_archive_is_downloaded_and_its_query_is_told_nowhere(site: Site) -> None:
     """A presigned URL is asked for with its query, which stands nowhere afterwards."""
     data = signing.archive(site.publisher.publish(site.union))
     digest = hashlib.sha256(data).hexdigest()
@@ -285,7 +285,7 @@ def test_a_repository_is_read_file_by_file(site: Site) -> None:
 
 
 def test_a_repository_with_a_query_is_asked_for_with_it_or_refused(site: Site) -> None:
-    """A name that ends up within a query asks for nothing that anybody has."""
+    """A name that ends up within a query asks for nothing that a server has."""
     files = site.publisher.publish(site.union)
     with depot(site, {f"r/{name}": data for name, data in files.items()}) as running:
         try:
@@ -383,7 +383,7 @@ def test_what_was_learnt_of_a_bundle_is_on_disk_before_it_is_told_that_it_is_ref
 
 
 def test_damage_to_what_is_known_of_signers_is_not_taken_for_nothing(site: Site) -> None:
-    """Whoever must act reads which file to remove, and what that costs; the drop stays."""
+    """The operator who must act reads which file to remove, and what that costs; the drop stays."""
     (site.rig.path / "trust").mkdir()
     (site.rig.path / "trust" / "metadata.json").write_bytes(b'{"format":1,"files":{"timestamp.json":7}}')
     site.dropped()
@@ -514,7 +514,7 @@ def test_a_drop_whose_change_a_power_cut_kept_from_being_told_is_not_tried_twice
     assert len(site.rig.history) == changes
 
 
-# -- what whoever shipped it is told -----------------------------------------------------------------------------------
+# -- what its pipeline is told ----------------------------------------------------------------------------------------
 
 
 def test_a_good_drop_is_told_at_each_stage(site: Site) -> None:
@@ -638,7 +638,7 @@ def test_a_folder_in_the_inbox_is_left_alone(site: Site) -> None:
 
 
 def test_only_the_drop_that_became_a_change_is_concluded(site: Site) -> None:
-    """Another one under the same name since then has a story of its own; so has one that somebody else tells of."""
+    """Another one under the same name since then has a story of its own; so has one that another program tells of."""
     site.dropped()
     site.receiver.take_drop("x.tar")
     site.rig.follow()
@@ -746,7 +746,7 @@ def test_a_baked_copy_that_is_of_no_use_is_no_trouble(odd: str, site: Site) -> N
 
 
 def test_an_inbox_in_the_state_directory_is_made_where_bundles_are_accepted(site: Site) -> None:
-    """One elsewhere is whoever's it is, and a gateway that takes no bundles has none."""
+    """One elsewhere is its owner's, and a gateway that takes no bundles has none."""
     own = replace(site.config, trust=replace(site.config.trust, inbox=None))
     for config in (site.config, replace(own, trust=replace(own.trust, root=None))):
         make_inbox(config)

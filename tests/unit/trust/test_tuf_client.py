@@ -1,4 +1,4 @@
-"""What signers of another make publish, and what somebody makes of it who is in the way, as one gateway reads it."""
+"""What signers of another make publish, and what an attacker in the way makes of it, as one gateway reads it."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_an_older_timestamp_is_refused() -> None:
 
 
 def test_an_older_snapshot_in_a_newer_timestamp_is_refused() -> None:
-    """Also when whoever has the timestamp's key signs it anew."""
+    """Also when the holder of the timestamp's key signs it anew."""
     publisher, gateway, _ = seen(2)
     publisher.snapshot.version = 1
     message = "The bundle is older than one that was seen here: New snapshot version must be >= 2, got version 1."
@@ -226,7 +226,7 @@ def test_an_older_snapshot_in_a_newer_timestamp_is_refused() -> None:
 
 
 def test_an_older_list_of_targets_in_a_newer_snapshot_is_refused() -> None:
-    """Also when whoever has the keys of snapshot and timestamp signs them anew."""
+    """Also when the holder of the keys of snapshot and timestamp signs them anew."""
     publisher, gateway, _ = seen(2)
     publisher.targets.version = 1
     code, message, hint = told(gateway.refuses(publisher.relist()))
@@ -267,7 +267,7 @@ def test_a_gap_in_the_roots_is_refused() -> None:
 
 
 def test_beyond_a_missing_root_nothing_is_followed() -> None:
-    """What the keys of a root sign that nothing leads to is signed by nobody."""
+    """What the keys of a root sign that nothing leads to is not signed."""
     publisher, gateway, _ = seen()
     publisher.rotate("root")
     publisher.rotate("timestamp")
@@ -436,7 +436,7 @@ def test_a_target_may_have_its_limit_and_not_a_byte_more() -> None:
     assert told(gateway.refuses(without)) == ("too-large", message, "")
 
 
-def test_a_target_that_nobody_lists_is_refused() -> None:
+def test_a_target_that_is_not_listed_is_refused() -> None:
     """Though the repository be sound."""
     publisher, gateway = published()
     message = "The bundle's signers list no 'roots.pem'."
@@ -445,7 +445,7 @@ def test_a_target_that_nobody_lists_is_refused() -> None:
 
 @pytest.mark.parametrize("part", ["metadata/timestamp.json", "metadata/1.snapshot.json", "metadata/1.targets.json"])
 def test_a_part_that_is_missing_is_named(part: str) -> None:
-    """Whoever packed the bundle reads what to add."""
+    """The packer of the bundle reads what to add."""
     publisher, gateway = published()
     del publisher.files[part]
     assert told(gateway.refuses(publisher.files)) == ("missing", f"The bundle lacks {part}.", "")
@@ -517,7 +517,7 @@ def test_the_same_signature_twice_makes_it_malformed() -> None:
 
 
 @pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets"])
-def test_a_signer_that_the_root_does_not_name_is_nobody(role: str) -> None:
+def test_a_signer_that_the_root_does_not_name_does_not_count(role: str) -> None:
     """However sound its signature."""
     publisher, gateway = published()
     publisher.write(role, signers=[signing.ed25519()])
@@ -534,7 +534,7 @@ def test_the_key_of_another_role_does_not_sign_for_this_one(role: str) -> None:
 
 
 def test_a_signer_that_shares_nothing_is_refused_whole() -> None:
-    """A complete repository of somebody else's."""
+    """A complete repository of another signer's."""
     stranger, _ = published()
     _, gateway = published()
     assert gateway.refuses(stranger.files).code == "threshold"
@@ -662,7 +662,7 @@ def test_a_publisher_need_not_say_anything(custom: object) -> None:
     assert (bundle.issued_at, bundle.compatible) == (None, ())
 
 
-def test_what_somebody_wrote_is_told_on_one_printable_line() -> None:
+def test_what_an_attacker_wrote_is_told_on_one_printable_line() -> None:
     """A message may quote what a stranger wrote, so it is cut and cleaned."""
     publisher, gateway = published()
 
@@ -708,7 +708,7 @@ def test_a_trusted_root_that_does_not_sign_itself_is_said_so() -> None:
 
 
 @pytest.mark.parametrize("role", signing.ROLES)
-def test_what_is_out_of_date_by_a_clock_that_nobody_vouches_for_waits(role: str) -> None:
+def test_what_is_out_of_date_by_an_unsynchronised_clock_waits(role: str) -> None:
     """A clock that runs ahead must not refuse a good bundle."""
     publisher, gateway = published()
     gateway.clock = UNSURE
@@ -737,7 +737,7 @@ def test_an_unsure_clock_excuses_nothing_else(attack: str) -> None:
 
 
 class Untouchable:
-    """A repository that nobody may look at."""
+    """A repository that no user may look at."""
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """Fail the test."""
@@ -794,7 +794,7 @@ class FromFiles(FetcherInterface):
 
 
 def test_a_library_that_keeps_its_time_elsewhere_is_an_error_and_not_ignored() -> None:
-    """Else expiry would be judged by the system's clock without anybody noticing."""
+    """Else expiry would be judged by the system's clock unnoticed."""
 
     class Changed:
         _trusted_set = object()
@@ -829,7 +829,7 @@ def test_a_new_timestamp_counts_although_what_it_lists_is_forged(role: str) -> N
 
 
 def test_a_forgery_leaves_no_trace() -> None:
-    """Nothing is remembered of what nobody signed."""
+    """Nothing is remembered of what is not signed."""
     publisher, gateway, _ = seen()
     before = gateway.memory
     publisher.timestamp.version = 10**9
@@ -839,7 +839,7 @@ def test_a_forgery_leaves_no_trace() -> None:
 
 
 def test_a_fast_forward_ends_with_new_keys() -> None:
-    """Whoever had the keys for a day numbered far ahead; a root with other keys makes small numbers good again."""
+    """The thief of the keys numbered far ahead for a day; a root with other keys makes small numbers good again."""
     publisher, gateway, _ = seen()
     honest = {role: publisher.signed[role].version for role in ("timestamp", "snapshot", "targets")}
     for role in honest:

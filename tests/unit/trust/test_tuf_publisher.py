@@ -416,7 +416,7 @@ def test_replacing_keys_does_not_lower_a_threshold(shop: Shop) -> None:
 
 
 def test_a_threshold_for_a_role_whose_keys_stay_is_not_passed_over(shop: Shop) -> None:
-    """Whoever asks for two signatures either gets them or is told."""
+    """A publisher who asks for two signatures gets them or is told."""
     shop.first(signers=BOTH)
     with pytest.raises(RefusedError):
         shop.publish(signers=BOTH, thresholds={"root": 2})
@@ -434,7 +434,7 @@ def test_expired_roles_are_signed_again(opened: Shop) -> None:
 
 
 def test_signing_again_in_time_keeps_a_bundle_valid(opened: Shop) -> None:
-    """Whoever signs again before the timestamp ends never has gateways that refuse the bundle as out of date."""
+    """A publisher who signs again before the timestamp ends has no gateway that refuses the bundle as out of date."""
     for _ in range(10):
         opened.publish()
         opened.now += 85 * DAY
@@ -519,7 +519,7 @@ def test_what_was_there_is_accepted_whenever_publishing_ends(
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_replacing_online_keys_that_ends_early_shuts_nobody_out(
+def test_replacing_online_keys_that_ends_early_shuts_no_gateway_out(
     opened: Shop, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """A root that withdraws the key of the timestamp in force comes right before the new timestamp."""
@@ -546,7 +546,7 @@ def test_a_first_publication_that_ended_early_is_done_again(shop: Shop, monkeypa
 
 
 def test_litter_of_an_interrupted_write_is_passed_over(opened: Shop) -> None:
-    """A hidden name is nobody's version."""
+    """A hidden name is no version."""
     litter = opened.repository / "metadata" / ".new-9.root.json"
     litter.write_bytes(b"{")
     done = opened.publish(b"second")
@@ -604,9 +604,9 @@ def forged(shop: Shop, name: str, change: dict[str, Any]) -> None:
     path.write_text(json.dumps(plain))
 
 
-def test_what_somebody_else_wrote_into_the_repository_is_never_signed(opened: Shop) -> None:
-    """Whoever may write there, and has no key, gets no bundle of theirs signed by the one who signs again."""
-    evil = b"somebody else's anchors"
+def test_what_an_attacker_wrote_into_the_repository_is_never_signed(opened: Shop) -> None:
+    """An attacker who may write there, and has no key, gets no bundle signed by the one who signs again."""
+    evil = b"an attacker's anchors"
     digest = hashlib.sha256(evil).hexdigest()
     (opened.repository / "targets" / f"{digest}.{TARGET}").write_bytes(evil)
     forged(opened, "1.targets", {"targets": {TARGET: {"length": len(evil), "hashes": {"sha256": digest}}}})

@@ -56,7 +56,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_it_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """Nobody else has a say in what is trusted."""
+    """No other user has a say in what is trusted."""
     tuf_state.write(tmp_path, MEMORY)
 
     assert stat.S_IMODE((tmp_path / "trust").stat().st_mode) == 0o700
@@ -80,7 +80,7 @@ def test_what_is_damaged_is_said_to_be_so(tmp_path: Path, content: object) -> No
 
 
 def test_a_name_that_is_none_of_metadata_is_passed_over(tmp_path: Path) -> None:
-    """Somebody wrote it who is not the agent."""
+    """Another program wrote it."""
     names = ["../x.json", "/etc/x.json", "root_history/x.json", "a/b.json", "x", "", "x" * 200 + ".json"]
     files = dict.fromkeys([*names, "root.json"], "{}")
 
