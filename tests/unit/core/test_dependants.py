@@ -73,7 +73,7 @@ def test_a_report_survives_its_line(generation: int, steps: tuple[Step, ...], wr
 
 
 def test_an_empty_report_survives_its_line() -> None:
-    """It is the one that is written before anybody is served."""
+    """It is the one that is written before a dependant is served."""
     assert decode_report(encode_report(report()), "a report") == report()
 
 
@@ -143,7 +143,7 @@ def test_those_who_use_the_set_are_told_from_those_who_do_not() -> None:
 
 
 def test_when_all_use_the_set_nothing_failed() -> None:
-    """Nor when there is nobody."""
+    """Nor when there is none."""
     assert failure_of(report()) is None
     assert failure_of(report(Step(name="a"), Step(name="b", goes_back=True))) is None
 

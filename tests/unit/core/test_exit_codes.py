@@ -88,7 +88,7 @@ def test_a_wait_has_the_exit_code_of_its_reason(
 
 
 def test_a_change_that_was_told_to_stop_is_kept() -> None:
-    """It is no failure: whoever asks is told to come again."""
+    """It is no failure: the caller is told to come again."""
     told = stopped(NOW)
 
     assert (told.code, told.until, told.failure) == ("stopped", NOW, None)

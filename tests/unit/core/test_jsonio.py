@@ -205,7 +205,7 @@ def test_a_list_of_objects_is_read_in_order() -> None:
 
 
 def test_an_object_can_be_had_as_it_is() -> None:
-    """Unchecked, and a copy: whoever changes it changes nothing here."""
+    """Unchecked, and a copy: a caller who changes it changes nothing here."""
     found = node(a=[1], b=None)
     plain = found.plain()
     assert plain == {"a": [1], "b": None}

@@ -18,7 +18,7 @@ INSTANTS = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st
 )
 @pytest.mark.parametrize("synchronised", [True, False])
 def test_a_clock_before_the_build_is_implausible(now: datetime, *, synchronised: bool) -> None:
-    """A clock that shows a time before this software was made is wrong, whoever vouches for it."""
+    """A clock that shows a time before this software was made is wrong, also when it is called synchronised."""
     clock = read(now, synchronised=synchronised, floors=())
 
     assert clock.state is ClockState.IMPLAUSIBLE
@@ -48,7 +48,7 @@ def test_a_clock_that_is_a_little_slow_is_believed(slow_by: timedelta, state: Cl
     assert read(NOW - slow_by, synchronised=True, floors=(NOW,)).state is state
 
 
-def test_a_clock_that_nobody_vouches_for_judges_no_validity() -> None:
+def test_an_unsynchronised_clock_judges_no_validity() -> None:
     """An unsynchronised clock may be believed, but gives no time to judge a validity by."""
     clock = read(NOW, synchronised=False, floors=())
 

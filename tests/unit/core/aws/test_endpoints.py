@@ -123,6 +123,6 @@ def test_what_a_legacy_name_is_replaced_by_is_spelt_right() -> None:
         ("iot.example.com", False),
     ],
 )
-def test_only_a_custom_domain_may_chain_to_anybody(host: str, *, expected: bool) -> None:
-    """A certificate by anybody else before a name of AWS's is somebody in between."""
+def test_only_a_custom_domain_may_chain_to_any_root(host: str, *, expected: bool) -> None:
+    """A certificate by another authority before a name of AWS's is a proxy in between."""
     assert chains_to_amazon(host) is expected

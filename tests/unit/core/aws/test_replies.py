@@ -90,7 +90,7 @@ def test_what_was_not_allowed_to_ask_is_not_proven(status: int, kind: FailureCla
 @pytest.mark.parametrize("status", [None, "400", "403", "429", 400.0, 403.5, True, [], {}], ids=repr)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_status_that_is_no_number_is_a_garbled_reply(operation: str, status: object) -> None:
-    """A refusal of which nobody can say what it is proves nothing and refuses nothing."""
+    """A refusal of an unknown kind proves nothing and refuses nothing."""
     failure = refused(operation, status)
 
     assert (failure.kind, failure.code) == (F.PROTOCOL, "garbled")

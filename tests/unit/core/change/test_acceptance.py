@@ -140,7 +140,7 @@ def test_the_first_check_that_fails_is_the_one_that_is_named() -> None:
     [leaf(not_before=NOW + 10 * DAY), leaf(not_after=NOW - HOUR), leaf(not_after=NOW + SECOND)],
     ids=["not yet", "expired", "about to expire"],
 )
-def test_a_clock_that_nobody_vouches_for_judges_no_validity(state: ClockState, reply: Issuance) -> None:
+def test_an_unsynchronised_clock_judges_no_validity(state: ClockState, reply: Issuance) -> None:
     """What a synchronised clock refuses is accepted by one that may be wrong."""
     assert "check 5" in complaint(reply)
     assert complaint(reply, make.reading(state=state)) == ""

@@ -235,7 +235,7 @@ def test_a_rollback_that_failed_waits_before_it_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize("phase", make.UNFINISHED)
-def test_a_clock_that_nobody_vouches_for_holds_nothing_up(phase: Phase) -> None:
+def test_an_unsynchronised_clock_holds_nothing_up(phase: Phase) -> None:
     """A gateway whose clock is never synchronised still rotates."""
     record = make.record(phase)
 
@@ -277,7 +277,7 @@ def test_a_delay_without_a_reason_still_says_something() -> None:
 
 @pytest.mark.parametrize("earlier", range(5))
 def test_the_daily_limit_counts_over_changes(earlier: int) -> None:
-    """Requests of earlier changes and of this one share a budget, whoever asked when."""
+    """Requests of earlier changes and of this one share a budget, whatever asked when."""
     times = tuple(NOW - number * HOUR for number in range(1, 5))
     record = make.record(Phase.KEY_READY, requests=times[earlier:])
     wait = waits(record, requests=times[:earlier])
@@ -340,7 +340,7 @@ def test_the_budget_is_asked_for_without_a_change_too() -> None:
 
 
 def test_a_change_that_was_told_to_stop_waits_for_nothing() -> None:
-    """It goes on as soon as somebody runs it again; nothing failed."""
+    """It goes on as soon as a process runs it again; nothing failed."""
     wait = decide.stopped(NOW)
 
     assert (wait.code, wait.until, wait.failure) == ("stopped", NOW, None)

@@ -131,8 +131,8 @@ def test_anchors_that_verify_the_server_are_used_with_the_certificate(before: tu
     assert move.why == f"the {OTHER_ANCHORS[len(before)]} are accepted"
 
 
-def test_a_server_that_is_somebody_else_is_waited_for() -> None:
-    """Other anchors would not make it the right one, and nobody downgrades to find out."""
+def test_another_server_at_the_address_is_waited_for() -> None:
+    """Other anchors would not make it the right one, and no gateway downgrades to find out."""
     move = climb(story(STRANGER))
 
     assert decided(move) == (None, None)
@@ -167,7 +167,7 @@ def test_a_previous_set_that_does_not_know_a_verified_server_leads_to_the_claim(
 
 
 def test_without_any_verified_server_the_claim_is_left_alone() -> None:
-    """The current set is damaged and the previous one does not know the server: nobody has vouched for it."""
+    """The current set is damaged and the previous one does not know the server: nothing vouches for it."""
     move = climb(story(GONE, UNTRUSTED))
 
     assert decided(move) == (None, None)

@@ -371,7 +371,7 @@ class Gateway(RuleBasedStateMachine):
 
     @rule()
     def lose_synchronisation(self) -> None:
-        """Nobody vouches for the clock any more."""
+        """The clock is not synchronised any more."""
         self.synchronised = False
 
     @precondition(lambda self: self.record.phase.ended)

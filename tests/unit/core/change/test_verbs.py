@@ -161,7 +161,7 @@ def test_an_end_that_was_told_or_is_long_past_answers_nothing(case: str) -> None
     ],
 )
 def test_the_end_of_another_order_answers_nothing(verb: Verb, last: ChangeRecord) -> None:
-    """What failed is tried again, and what another origin did was nobody's order here."""
+    """What failed is tried again, and what another origin did was no person's order here."""
     assert step(verb, at(last)) is Step.BEGIN
 
 

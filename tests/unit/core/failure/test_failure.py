@@ -151,7 +151,7 @@ def test_when_every_set_is_turned_away_the_gateway_is_locked_out() -> None:
     "other", [make.failure(code="dns"), make.failure(code="connack-timeout"), make.failure(F.CLOCK)]
 )
 def test_a_set_that_never_got_to_the_server_leaves_the_question_open(other: Failure) -> None:
-    """One of the sets was not turned away, so nobody can say that all are."""
+    """One of the sets was not turned away, so it is not known that all are."""
     judged = judge(make.failure(code="hung-up"), [FAILED, Control(name="the claim certificate", failure=other)])
 
     assert judged.code == "hung-up"
@@ -178,7 +178,7 @@ def test_a_control_is_accepted_when_it_has_no_failure() -> None:
 @pytest.mark.parametrize("code", sorted(TIME_CODES))
 @pytest.mark.parametrize("state", [ClockState.UNSYNCHRONISED, ClockState.IMPLAUSIBLE])
 @pytest.mark.parametrize("decisive", [True, False])
-def test_a_clock_that_nobody_vouches_for_takes_the_blame(code: str, state: ClockState, *, decisive: bool) -> None:
+def test_an_unsynchronised_clock_takes_the_blame(code: str, state: ClockState, *, decisive: bool) -> None:
     """An expired or early server certificate under an unsynchronised clock is the clock's fault and decides nothing."""
     failure = in_the_light_of(make.reading(state=state), make.failure(F.SERVER_TRUST, code, decisive=decisive))
 

@@ -120,7 +120,7 @@ def test_a_key_that_is_strong_enough_is_not_mentioned(key: str) -> None:
 
 
 def test_an_intermediate_may_be_an_anchor() -> None:
-    """Whoever pins one knows why."""
+    """An operator who pins one knows why."""
     assert codes(root(issuer="CN=Root above it")) == []
 
 
@@ -139,7 +139,7 @@ LISTS = Known(distrusted=(LISTED,), organisations={"Careless, Inc.": "its keys w
 
 @pytest.mark.parametrize("changes", [{"sha256": "11" * 32}, {"spki_sha256": "22" * 32}])
 def test_a_distrusted_root_is_known_by_its_certificate_or_its_key(changes: dict[str, str]) -> None:
-    """A reissue keeps the key, and deserves no more trust; whoever signed it."""
+    """A reissue keeps the key, and deserves no more trust, whichever authority signed it."""
     (finding,) = found(root(issuer="CN=Another", **changes), known_roots=LISTS)
 
     assert (finding.code, finding.severity) == ("distrusted", Severity.WARNING)

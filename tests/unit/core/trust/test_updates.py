@@ -1,4 +1,4 @@
-"""When other anchors are worth a change, and what whoever shipped them is told."""
+"""When other anchors are worth a change, and what their pipeline is told."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_whose_window_has_passed_unused_waits_for_its_place_in_the_next() -> Non
 def test_every_place_lies_in_the_window_and_in_order(
     start: int, hours: int, low: float, high: float, ago: timedelta
 ) -> None:
-    """Nobody waits past three quarters of the window, and a later place is no earlier."""
+    """No gateway waits past three quarters of the window, and a later place is no earlier."""
     low, high = sorted((low, high))
     hour = MaintenanceWindow(start=time(start), end=time((start + hours) % 24))
     opens, closes = hour.occurrence(MONDAY)

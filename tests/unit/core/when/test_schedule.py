@@ -229,7 +229,7 @@ def test_the_emergency_window_begins_to_the_microsecond() -> None:
 
 @pytest.mark.parametrize("name", ["pause", "window", "clock", "settling"])
 def test_the_instant_planned_for_is_never_past_the_emergency(name: str) -> None:
-    """What the emergency ends is over by then, and whoever sleeps until that instant must not sleep through it."""
+    """What the emergency ends is over by then, and one that sleeps until that instant must not sleep through it."""
     now = EMERGENCY - SECOND
     turn = suggest(EMERGENCY - HOUR, EMERGENCY - HOUR)  # a day's patience with the clock begins here
     found = plan(now, **{"suggestion": turn, **lasting(name, now)})
@@ -355,7 +355,7 @@ def test_a_clock_set_forward_and_back_changes_nothing_but_the_moment() -> None:
 
 
 def test_a_failure_in_the_far_future_delays_nothing() -> None:
-    """A change failed while the clock was years ahead: now that it is right, nobody waits for that year."""
+    """A change failed while the clock was years ahead: now that it is right, that year is not waited for."""
     ahead = Past(failures=3, failed_at=AT + 10 * YEAR, jitter=0.9)
 
     assert plan(AT, past=ahead).due
@@ -435,7 +435,7 @@ def test_the_back_off_is_the_same_at_each_look() -> None:
 
 
 def test_several_failures_are_counted_in_the_sentence() -> None:
-    """Whoever asks learns how often it went wrong."""
+    """The reader learns how often it went wrong."""
     found = plan(AT, past=Past(failures=3, failed_at=AT, jitter=0.5))
 
     assert found.why == f"the last 3 changes failed; the next is begun at {clock_time(AT + 2 * HOUR)}"
@@ -474,7 +474,7 @@ def test_an_older_set_that_was_put_back_is_replaced_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["pause", "inhibit file", "window", "windows that never open"])
-def test_nobody_holds_the_replacement_of_an_older_set(name: str) -> None:
+def test_nothing_holds_the_replacement_of_an_older_set(name: str) -> None:
     """The gateway stands on its last leg."""
     assert plan(NOW + DAY, past=UNFINISHED, **HELD[name][0]).due
 
@@ -494,7 +494,7 @@ def test_budget_and_back_off_hold_the_replacement_of_an_older_set() -> None:
 
 
 def test_the_replacement_of_an_older_set_does_not_wait_months_for_the_clock() -> None:
-    """A clock that nobody ever vouches for costs a day, counted from when the replacement was due."""
+    """A clock that is never synchronised costs a day, counted from when the replacement was due."""
     found = plan(NOW + 2 * DAY, state=UNSYNCHRONISED, past=UNFINISHED)
 
     assert found.due
@@ -591,7 +591,7 @@ def test_a_gateway_without_enrolment_waits_for_its_owner() -> None:
     assert found.why == "this gateway has no certificate, and enrolment is not configured"
 
 
-def test_enrolment_waits_for_a_believable_clock_but_for_nobody_to_vouch_for_it() -> None:
+def test_enrolment_waits_for_a_believable_clock_but_not_for_a_synchronised_one() -> None:
     """A gateway fresh from its box has no time server before it has a network, and must get on."""
     assert enrolment(state=UNSYNCHRONISED).due
     found = enrolment(YEAR_1970, state=IMPLAUSIBLE)
@@ -606,7 +606,7 @@ def test_enrolment_keeps_the_budget() -> None:
 
 
 def test_enrolment_is_tried_again_sooner_than_a_rotation() -> None:
-    """Somebody may stand next to it; up to an hour is waited, where a rotation waits up to a day."""
+    """A technician may stand next to it; up to an hour is waited, where a rotation waits up to a day."""
     first = enrolment(past=Past(failures=1, failed_at=NOW, jitter=0.5))
     last = enrolment(past=Past(failures=99, failed_at=NOW, jitter=0.999))
 
@@ -825,7 +825,7 @@ def test_the_turn_lies_in_the_window_or_before_the_emergency(
 def test_a_plan_says_when_it_is_looked_at_again(
     gateway: tuple[Subject, Wishes, Past, datetime], state: ClockState
 ) -> None:
-    """What is due is due now; any other instant lies ahead, and only what nobody can date has none."""
+    """What is due is due now; any other instant lies ahead, and only what cannot be dated has none."""
     subject, wishes, past, now = gateway
     found = plan_rotation(subject, wishes, past, make.reading(now, state))
 
@@ -880,7 +880,7 @@ def test_nothing_is_begun_before_its_turn(gateway: tuple[Subject, Wishes, Past, 
 
 @make.MANY
 @given(gateway=gateways(), state=STATES)
-def test_whoever_follows_the_plan_rotates_before_the_end(
+def test_a_gateway_that_follows_the_plan_rotates_before_the_end(
     gateway: tuple[Subject, Wishes, Past, datetime], state: ClockState
 ) -> None:
     """Looking again when the plan says leads to a change, however many holds there are, in a few dozen looks."""
@@ -928,7 +928,7 @@ ENDS = [phase for phase in Phase if phase.ended]
 @pytest.mark.parametrize("phase", ENDS)
 @pytest.mark.parametrize("origin", Origin)
 def test_a_change_of_trust_anchors_says_nothing_about_the_certificate(phase: Phase, origin: Origin) -> None:
-    """However it ended and whoever wanted it, before, between and after what counts."""
+    """However it ended and whatever its origin, before, between and after what counts."""
     trust = make.finished(phase, NOW, kind=Kind.TRUST, origin=origin)
     history = [make.finished(at=NOW - 9 * DAY), make.finished(Phase.REJECTED, NOW - 2 * DAY)]
     mixed = [item for record in history for item in (trust, record)]
@@ -940,7 +940,7 @@ def test_a_change_of_trust_anchors_says_nothing_about_the_certificate(phase: Pha
 
 @pytest.mark.parametrize("ahead", [-SECOND, timedelta(), SECOND, DAY])
 @pytest.mark.parametrize("inhibited", ["", INHIBITED])
-def test_a_gateway_is_free_while_nobody_holds_changes(ahead: timedelta, inhibited: str) -> None:
+def test_a_gateway_is_free_while_no_operator_holds_changes(ahead: timedelta, inhibited: str) -> None:
     """A pause holds until its end, to the second, an inhibit file as long as it is there; windows hold nothing here."""
     holds = Holds(pause=Pause(until=NOW + ahead, reason="harvest"), inhibited_by=inhibited, windows=(NEVER,))
 
