@@ -193,7 +193,7 @@ def daemon(tmp_path: Path, answers: dict[str, dict[str, Any]]) -> Iterator[None]
 REFUSAL = {"event": "error", "message": "Only root may.", "hint": "Use sudo.", "exit": 4}
 
 
-def test_the_daemon_looks_for_whoever_may_change_things(tmp_path: Path) -> None:
+def test_the_daemon_looks_for_a_user_who_may_change_things(tmp_path: Path) -> None:
     """Its lines are taken as they are."""
     told = [checks.ok("connect", "Yes."), checks.failure("permissions", "x", "No.", "Add it.")]
     answer = {"event": "examined", "lines": [to_plain(line) for line in told], "exit": 0}
@@ -210,10 +210,10 @@ def test_the_daemon_looks_for_whoever_may_change_things(tmp_path: Path) -> None:
         (REFUSAL, Verdict.SKIPPED),
     ],
 )
-def test_whoever_may_only_look_learns_what_the_daemon_shows(
+def test_a_user_who_may_only_look_learns_what_the_daemon_shows(
     tmp_path: Path, status: dict[str, Any], verdict: Verdict
 ) -> None:
-    """The connection's state is no secret; what was not looked at, and how to have it looked at, is said."""
+    """The connection's state is no secret; what was skipped, and how to have it looked at, is said."""
     with daemon(tmp_path, {"examine": REFUSAL, "status": status}):
         lines, runs = check.live(config_of(tmp_path))
     assert runs is True

@@ -88,7 +88,7 @@ def lines(*messages: dict[str, Any]) -> bytes:
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """Be nobody for a while."""
+    """Be the user nobody for a while."""
     need_root()
     os.seteuid(NOBODY)
     try:
@@ -150,7 +150,7 @@ def test_a_large_message_is_taken(daemon: Listener) -> None:
     assert list(messages) == [large]
 
 
-def test_whoever_stops_listening_hangs_up(daemon: Listener) -> None:
+def test_a_caller_who_stops_listening_hangs_up(daemon: Listener) -> None:
     """Ctrl-C frees the daemon's end at once."""
     messages = begun(daemon)
     with daemon.meet() as connection:
@@ -197,7 +197,7 @@ def test_the_command_and_the_daemon_understand_each_other(folder: Path) -> None:
 
 
 def test_an_answer_that_comes_before_the_request_is_heard(daemon: Listener) -> None:
-    """Whoever may not talk to the daemon is told so at once, perhaps before they have sent anything."""
+    """A user who may not talk to the daemon is told so at once, perhaps before they have sent anything."""
     refusal = {"event": "error", "message": "No.", "exit": 4}
 
     def turn_away() -> None:
@@ -243,7 +243,7 @@ def test_a_name_that_cannot_be_an_address_is_told(folder: Path) -> None:
 
 
 def test_a_daemon_that_hangs_is_not_waited_for(daemon: Listener) -> None:
-    """It neither meets nor answers anybody."""
+    """It neither meets nor answers a peer."""
     with pytest.raises(AgentError, match=r"^The agent's daemon does not answer\.$") as caught:
         list(begun(daemon, timeout=0.05))
     assert "systemctl status" in caught.value.hint
@@ -284,7 +284,7 @@ def test_a_crowd_that_gets_smaller_is_waited_for(folder: Path) -> None:
 
 @pytest.mark.parametrize("said", [b"", b'{"event":"progress"}\n', b'{"event":"progress"}\n{"ev', b'{"exit":0}'])
 def test_a_daemon_that_dies_is_told(daemon: Listener, said: bytes) -> None:
-    """Without a last message nobody knows how it ended, and half a line is none."""
+    """Without a last message it is unknown how it ended, and half a line is none."""
     messages = begun(daemon)
     daemon.hears_and_says(said)
     with pytest.raises(AgentError, match="ended the conversation without a last word") as caught:

@@ -1,4 +1,4 @@
-"""The verb `deploy`: root's alone, by nobody else's configuration, and what a person and a program are shown of it."""
+"""The verb `deploy`: root's alone, by root's configuration, and what a person and a program are shown of it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _place(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("arguments", [(), ("--afresh",), ("--serve",), ("--json",)])
-def test_nobody_but_root_may(place: Place, arguments: tuple[str, ...]) -> None:
+def test_no_user_but_root_may(place: Place, arguments: tuple[str, ...]) -> None:
     """It is refused before anything is read."""
     need_root()
     place.config.unlink()
@@ -119,7 +119,7 @@ def test_nobody_but_root_may(place: Place, arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("how", ["all may write", "group may write", "another's", "directory", "link"])
 def test_a_configuration_that_others_may_change_is_not_acted_on(place: Place, how: str) -> None:
-    """It names what root writes and runs: whoever may write it would be root."""
+    """It names what root writes and runs: a user who may write it would be root."""
     need_root()
     place.hook("10-first")
     match how:
@@ -143,7 +143,7 @@ def test_a_configuration_that_others_may_change_is_not_acted_on(place: Place, ho
 
 @pytest.mark.parametrize("uid", [0, NOBODY])
 @pytest.mark.parametrize("what", ["config", "state"])
-def test_somebodys_link_on_the_way_is_not_followed(place: Place, what: str, uid: int) -> None:
+def test_another_users_link_on_the_way_is_not_followed(place: Place, what: str, uid: int) -> None:
     """Where it leads now is root's alone, and may be elsewhere a moment later; a link of root's own is followed."""
     need_root()
     place.hook("10-first")
@@ -165,8 +165,8 @@ def test_somebodys_link_on_the_way_is_not_followed(place: Place, what: str, uid:
 
 
 @pytest.mark.parametrize("how", ["another's", "all may write", "gone"])
-def test_above_the_state_directory_nobody_else_may_be(place: Place, how: str) -> None:
-    """Whoever may rename it chooses whose set is handed out; it itself is the agent's user's."""
+def test_above_the_state_directory_no_other_user_may_be(place: Place, how: str) -> None:
+    """A user who may rename it chooses whose set is handed out; it itself is the agent's user's."""
     need_root()
     place.hook("10-first")
     home = place.path / "home"
@@ -298,7 +298,7 @@ def test_a_helper_without_systemds_library_says_so(place: Place, monkeypatch: py
 
 @contextmanager
 def helper(place: Place) -> Iterator[subprocess.Popen[str]]:
-    """Start the helper as systemd does, with a socket as its descriptor 3; nobody else has that open."""
+    """Start the helper as systemd does, with a socket as its descriptor 3; no other process has that open."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place.path / "socket"))
         listener.listen()
@@ -362,7 +362,7 @@ def test_the_helper_does_nothing_by_a_configuration_that_others_may_change(place
     assert place.ran == ["10-first activated"]
 
 
-def test_the_helper_ends_when_nobody_asks(place: Place) -> None:
+def test_the_helper_ends_when_no_peer_asks(place: Place) -> None:
     """And is done, for systemd to start it again."""
     need_root()
     with helper(place) as process:

@@ -216,7 +216,7 @@ def test_a_private_key_in_the_bundle_is_refused(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize("missing", range(len(AMAZON)))
 def test_a_bundle_without_one_of_amazons_roots_is_refused(pipeline: Pipeline, missing: int) -> None:
-    """Unless somebody says why; that is recorded where auditors look."""
+    """Unless the publisher says why; that is recorded where auditors look."""
     pipeline.bundle(*(path.read_bytes() for number, path in enumerate(AMAZON) if number != missing))
     said = pipeline.refused()
     assert "is missing; AWS IoT Core's ATS endpoints may chain to it at any time." in said

@@ -1,4 +1,4 @@
-"""The archive for whoever helps: what is in it, what is said to be missing, and that no secret ever is."""
+"""The archive for a support case: what is in it, what is said to be missing, and that no secret ever is."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ dependants:
 
 
 def closed_port() -> int:
-    """Return a port where nobody listens."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -255,7 +255,7 @@ def give_away(place: Place) -> None:
 
 
 def test_everything_is_in_it(enrolled: Place) -> None:
-    """What whoever helps would ask for next."""
+    """What the helper would ask for next."""
     enrolled.apart = True
     files = enrolled.archive()
     state = enrolled.directory / "state"
@@ -278,7 +278,7 @@ def test_the_journal_is_in_it(enrolled: Place) -> None:
 
 
 def test_what_is_set_aside_for_falling_back_is_not_in_it(enrolled: Place) -> None:
-    """Nobody is helped by it, and it is larger than all the rest."""
+    """It helps no case, and it is larger than all the rest."""
     assert (enrolled.directory / "state" / "reserve" / "00").exists()
     archive = enrolled.archive()
     assert not [name for name in archive if "reserve" in name]
@@ -322,7 +322,7 @@ def test_people_and_programs_are_told_where_it_is(enrolled: Place) -> None:
     assert (told["event"], told["exit"], list(told["missing"])) == ("support-bundle", 0, ["journal.txt"])
 
 
-def test_nobody_else_may_read_it(enrolled: Place) -> None:
+def test_no_other_user_may_read_it(enrolled: Place) -> None:
     """Whatever the mode of one that was there before."""
     target = enrolled.directory / "support.tar"
     target.write_text("old")
@@ -397,7 +397,7 @@ def test_a_password_in_a_url_is_cut_out(enrolled: Place) -> None:
 
 
 def test_a_key_that_lies_in_the_certificates_file_is_cut_out(enrolled: Place) -> None:
-    """As somebody may have put both into one file by hand."""
+    """As a person may have put both into one file by hand."""
     path = enrolled.directory / "state" / "current" / "certificate.pem"
     key = (enrolled.directory / "state" / "current" / "key.pem").read_text()
     certificate = path.read_text()
@@ -543,7 +543,7 @@ def test_the_token_of_a_damaged_record_is_a_secret_too(enrolled: Place, aside: s
 # -- who may have it ---------------------------------------------------------------------------------------------------
 
 
-def test_it_works_for_whoever_may_read_nothing(enrolled: Place) -> None:
+def test_it_works_for_a_user_who_may_read_nothing(enrolled: Place) -> None:
     """What the files of others hold is missing, and said to be."""
     need_root()
     enrolled.apart = True
@@ -561,7 +561,7 @@ def test_it_works_for_whoever_may_read_nothing(enrolled: Place) -> None:
 
 
 def test_root_keeps_its_rights_until_it_is_written(enrolled: Place) -> None:
-    """The state belongs to the agent's user; archive and journal are for root, whose directory is nobody else's."""
+    """The state belongs to the agent's user; archive and journal are for root, whose directory is root's alone."""
     enrolled.apart = True
     give_away(enrolled)
     closed = enrolled.directory / "root"

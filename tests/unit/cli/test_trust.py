@@ -117,7 +117,7 @@ class Place:
 
 
 def closed_port() -> int:
-    """Return a port where nobody listens."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
@@ -176,7 +176,7 @@ def test_a_baked_copy_that_is_not_there_is_told(place: Place) -> None:
 
 
 def test_missing_roots_of_amazon_matter_for_aws_alone(enrolled: Place) -> None:
-    """And not when somebody says that they do not."""
+    """And not when the operator says that they do not."""
     enrolled.run("check", expect=0)
     enrolled.settings = enrolled.settings.replace("localhost", "a-ats.iot.eu-west-1.amazonaws.com")
     ran = enrolled.run("check", expect=1)
@@ -194,7 +194,7 @@ def test_checking_a_file_on_a_gateway_is_about_the_file(enrolled: Place) -> None
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """Be nobody for a while."""
+    """Be the user nobody for a while."""
     need_root()
     os.seteuid(NOBODY)
     try:
@@ -285,7 +285,7 @@ def test_another_user_without_a_daemon_is_refused(open_place: Place, verb: str) 
 
 
 def test_a_bundle_that_another_user_may_not_read_is_told(open_place: Place) -> None:
-    """In words, as whoever runs the command."""
+    """In words, as the calling user."""
     hidden = open_place.path / "hidden"
     hidden.mkdir(mode=0o700)
     ran = listed(open_place, "install", f"{hidden}/bundle.tar")
@@ -370,7 +370,7 @@ def test_a_repository_has_no_hash(enrolled: Place) -> None:
 
 
 def test_a_hash_is_never_passed_over(enrolled: Place) -> None:
-    """Whoever names one for a file wants that file and no other."""
+    """A caller who names one for a file wants that file and no other."""
     ran = enrolled.run("install", str(enrolled.shipped(NEW)), "--sha256", DIGEST, "--wait", "0")
     assert ran.code in {1, 2}
     assert enrolled.change is None
@@ -384,7 +384,7 @@ def test_a_file_that_is_no_bundle_is_told(enrolled: Place, name: str) -> None:
     assert "\x1b" not in ran.err
 
 
-def test_certificates_that_nobody_signed_for_are_refused(enrolled: Place) -> None:
+def test_certificates_without_a_signature_are_refused(enrolled: Place) -> None:
     """With the way to sign them."""
     (enrolled.path / "roots.pem").write_bytes(NEW.pem)
     ran = enrolled.run("install", f"{enrolled.path}/roots.pem", expect=1)
@@ -416,7 +416,7 @@ def test_the_baked_copy_in_use_is_nothing_to_restore(enrolled: Place) -> None:
 
 
 def test_the_baked_copy_is_planned(enrolled: Place) -> None:
-    """The reason of whoever asked is kept, with where the anchors came from."""
+    """The caller's reason is kept, with where the anchors came from."""
     (enrolled.path / "baked.pem").write_bytes(OLD.pem + NEW.pem)
     ran = enrolled.run("restore", "--reason", "as the vendor said", "--wait", "0", expect=5)
     assert ran.out.splitlines()[1].startswith("added        Root B, until ")
