@@ -19,7 +19,7 @@ def test_the_wall_clock_is_utc_and_the_machines() -> None:
 
 
 def test_the_marker_of_timesyncd_vouches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel says nothing, the time service's marker does, and without either nobody vouches."""
+    """Where the kernel says nothing, the time service's marker does, and without either it is not synchronised."""
     monkeypatch.setattr(clock, "_kernel_synchronised", lambda: False)
     monkeypatch.setattr(clock, "TIMESYNCD_MARKER", tmp_path / "synchronized")
     assert not clock.SystemClock().synchronised()

@@ -200,7 +200,7 @@ def test_where_no_timer_is_to_be_had_the_agent_goes_without() -> None:
 
 
 def test_a_closed_watch_is_closed_once(watch: ClockWatch) -> None:
-    """Closing twice must not close somebody else's descriptor."""
+    """Closing twice must not close another's descriptor."""
     fd = watch.fileno()
     watch.close()
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):

@@ -176,7 +176,7 @@ print(silent(), uplink.read(), silent())
 
 @pytest.mark.root
 def test_announcements_that_were_lost_count_as_something_that_came_up() -> None:
-    """When more happens than the socket can hold, nobody knows what it was: one look is better than none."""
+    """When more happens than the socket can hold, what it was is unknown: one look is better than none."""
     script = """
 def change():
     for _ in range(8):

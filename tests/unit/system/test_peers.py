@@ -50,7 +50,7 @@ def met(listener: socket.socket, uid: int, gid: int, groups: Sequence[int] = ())
 
 
 def peer(uid: int = 1000, *groups: int) -> Peer:
-    """Return somebody of some groups."""
+    """Return a peer of some groups."""
     return Peer(pid=1, uid=uid, gid=1000, groups=frozenset({1000, *groups}))
 
 
@@ -116,7 +116,7 @@ def test_where_no_group_exists_only_root_and_the_owner_remain() -> None:
 
 
 def test_roles_are_in_order() -> None:
-    """Whoever may change may look."""
+    """A peer who may change may look."""
     assert Role.NOBODY < Role.READER < Role.ADMIN
 
 

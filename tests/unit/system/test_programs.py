@@ -84,7 +84,7 @@ def test_it_inherits_no_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_it_writes_goes_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
-    """All of it: standard output belongs to whoever asked this process for something."""
+    """All of it: standard output belongs to the caller of this process."""
     assert shell("echo told; echo complained >&2") == ""
     out, err = capfd.readouterr()
     assert (out, err) == ("", "told\ncomplained\n")

@@ -44,7 +44,7 @@ def test_no_answer_does_not_vouch(tmp_path: Path) -> None:
     assert not ask(str(tmp_path / "timedatectl"))
 
 
-def test_a_bus_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bus_that_hangs_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is ended, and nothing is left of it: no process and no descriptor."""
     monkeypatch.setattr(timedated, "PATIENCE", 0.05)
     before = len(list(Path("/proc/self/fd").iterdir()))
