@@ -140,7 +140,7 @@ def test_a_link_in_place_of_a_file_is_seen(tmp_path: Path, folder: int, file: st
 
 @pytest.mark.parametrize("file", EVERY_FILE)
 def test_a_fifo_in_place_of_a_file_is_seen_and_does_not_hang(tmp_path: Path, folder: int, file: str) -> None:
-    """Nobody will ever write to it."""
+    """No process will ever write to it."""
     _prepare(folder)
     path = tmp_path / "000001" / file
     path.unlink()

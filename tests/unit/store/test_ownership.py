@@ -1,4 +1,4 @@
-"""Who but root could change what is at a path: whoever owns or may write anything that leads there, links included."""
+"""Who but root could change what is at a path: one who owns or may write anything that leads there, links included."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def said(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", [".", "real", "real/file", "real/../real/./file", "real/.."])
-def test_what_is_roots_alone_nobody_changes(place: Path, path: str) -> None:
+def test_what_is_roots_alone_no_user_changes(place: Path, path: str) -> None:
     """A file, a directory, and any way of writing them."""
     assert changeable_by_others(place / path) == ""
     assert changeable_by_others(Path(f"{place}/{path}")) == ""
 
 
 @pytest.mark.parametrize("what", ["", "real", "real/file"])
-def test_whoever_owns_a_step_is_named(place: Path, what: str) -> None:
+def test_the_owner_of_a_step_is_named(place: Path, what: str) -> None:
     """With the step."""
     os.chown(place / what, NOBODY, NOBODY)
     assert changeable_by_others(place / "real" / "file") == said(place / what)
@@ -74,7 +74,7 @@ def test_a_step_that_others_may_write_is_named(place: Path, what: str, mode: int
     assert changeable_by_others(place / "real" / "file") == wanted
 
 
-def test_in_a_sticky_directory_nobody_renames_anothers(place: Path) -> None:
+def test_in_a_sticky_directory_no_user_renames_anothers(place: Path) -> None:
     """So /tmp may be on the way; a sticky file is as open as any."""
     (place / "real").chmod(0o1777)
     assert changeable_by_others(place / "real" / "file") == ""
@@ -113,7 +113,7 @@ def test_links_of_roots_are_followed(place: Path, target: str) -> None:
 
 @pytest.mark.parametrize("where", ["on the way", "at the end"])
 @pytest.mark.parametrize("absolute", [True, False])
-def test_somebodys_link_is_named(place: Path, where: str, *, absolute: bool) -> None:
+def test_another_users_link_is_named(place: Path, where: str, *, absolute: bool) -> None:
     """Although all that it leads to is root's: its owner may have it lead elsewhere after the look."""
     target = Path("real" if where == "on the way" else "real/file")
     way = link(place / "way", place / target if absolute else target, NOBODY)
@@ -121,8 +121,8 @@ def test_somebodys_link_is_named(place: Path, where: str, *, absolute: bool) -> 
 
 
 @pytest.mark.parametrize("whose", ["nobody's", "all may write"])
-def test_a_link_of_roots_in_somebodys_directory_is_no_better(place: Path, whose: str) -> None:
-    """Whoever may write the directory puts another link in its place."""
+def test_a_link_of_roots_in_another_users_directory_is_no_better(place: Path, whose: str) -> None:
+    """A user who may write the directory puts another link in its place."""
     home = place / "home"
     home.mkdir()
     way = link(home / "way", place / "real") / "file"
@@ -131,7 +131,7 @@ def test_a_link_of_roots_in_somebodys_directory_is_no_better(place: Path, whose:
     assert changeable_by_others(way).startswith(f"{home} ")
 
 
-def test_somebodys_link_in_a_sticky_directory_is_named(place: Path) -> None:
+def test_another_users_link_in_a_sticky_directory_is_named(place: Path) -> None:
     """Everybody may plant one there."""
     (place / "tmp").mkdir()
     (place / "tmp").chmod(0o1777)
@@ -196,6 +196,6 @@ def test_as_many_links_are_followed_as_by_the_kernel(place: Path, more: int) -> 
 
 
 def test_a_link_to_nowhere_is_an_error(place: Path) -> None:
-    """Whoever may make what is there decides."""
+    """The user who may make what is there decides."""
     with pytest.raises(OSError, match="No such file"):
         changeable_by_others(link(place / "way", "gone"))

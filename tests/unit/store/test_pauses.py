@@ -68,7 +68,7 @@ def test_a_pause_can_be_ended_more_than_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_file_is_no_secret_and_nobody_else_writes_it(tmp_path: Path) -> None:
+def test_the_file_is_no_secret_and_no_other_user_writes_it(tmp_path: Path) -> None:
     """Others may read why nothing happens."""
     pauses.write(tmp_path, HARVEST)
     mode = stat.S_IMODE((tmp_path / pauses.PAUSE).stat().st_mode)
@@ -145,7 +145,7 @@ def test_a_torn_file_holds_nothing_or_what_was_meant(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["huge", "pipe", "link", "directory"])
 def test_a_file_of_another_kind_is_damage_and_does_not_hang(tmp_path: Path, kind: str) -> None:
-    """Whoever looks gets the store's own error, which the daemon takes for no pause."""
+    """A reader gets the store's own error, which the daemon takes for no pause."""
     path = tmp_path / pauses.PAUSE
     match kind:
         case "huge":

@@ -99,7 +99,7 @@ def test_a_reserve_that_cannot_be_given_up_whole_counts_as_none(root: int, monke
 
 
 def test_a_piece_that_was_cut_short_counts_as_none(root: int, tmp_path: Path) -> None:
-    """Somebody made room by hand."""
+    """A person made room by hand."""
     _make(root)
     os.truncate(tmp_path / "reserve" / "15", 0)
     assert reserve.standing(root) is Standing.MISSING
@@ -127,7 +127,7 @@ def test_a_try_that_fails_leaves_nothing(
 
 
 def test_something_else_of_that_name_is_left_alone(root: int, tmp_path: Path) -> None:
-    """A file there is nobody's reserve: it is not taken for one, not replaced and not removed."""
+    """A file there is no reserve: it is not taken for one, not replaced and not removed."""
     (tmp_path / "reserve").write_text("mine")
     assert reserve.standing(root) is Standing.MISSING
     assert not reserve.give_up(root)

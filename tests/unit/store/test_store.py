@@ -594,7 +594,7 @@ def refuse(*_: object, **__: object) -> None:
 
 
 def test_a_stage_of_the_change_in_flight_survives_recovery_and_others_do_not(store: Store) -> None:
-    """A key that was staged for nobody is erased."""
+    """A key that was staged for no change is erased."""
     ours = material(4)
     store.save_change(scenarios()["rotation"].plan.first_record())
     for number in (4, 9):
@@ -711,7 +711,7 @@ def test_pruning_keeps_what_is_in_use_however_old(store: Store) -> None:
 
 
 def test_only_the_newest_rejected_generation_is_kept(path: Path) -> None:
-    """For whoever asks why."""
+    """For the person who asks why."""
     for number in (4, 5, 6):
         scripts.carry_out(path, Plan(generation=number, base=3, verdict=Verdict.REJECT))
     with Store(path) as store:
@@ -733,7 +733,7 @@ def test_ten_rotations_leave_exactly_what_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_directory_inside_an_old_generation_is_erased_with_it(path: Path) -> None:
-    """Somebody's backup in there keeps neither pruning nor the next start from going on."""
+    """A person's backup in there keeps neither pruning nor the next start from going on."""
     (path / "generations" / "000001" / "backup").mkdir()
     (path / "generations" / "000001" / "backup" / "key.pem").write_bytes(b"a copy")
     with Store(path) as store:
@@ -817,7 +817,7 @@ def _rot(store: Store, path: Path, reads: list[int], monkeypatch: pytest.MonkeyP
         key = path / "generations" / f"{number:06d}" / "key.pem"
         whole = key.read_bytes()
         key.write_bytes(whole[:60] + bytes([whole[60] ^ 1]) + whole[61:])
-        assert store.generation(number).number == number, "nobody sees it"
+        assert store.generation(number).number == number, "no reader sees it"
 
     return rot
 
