@@ -217,7 +217,7 @@ def test_a_pkcs12_file_is_a_set_with_its_chain_and_its_root(stick: Stick) -> Non
 
 @pytest.mark.parametrize("password", [None, b"", b"wrong"])
 def test_a_pkcs12_file_with_another_password_is_told_from_nothing(stick: Stick, password: bytes | None) -> None:
-    """Which of the two it is nobody can see, so both are said, with the option and the file."""
+    """Which of the two it is cannot be seen, so both are said, with the option and the file."""
     told = stick.put(gw_p12=packed(EC, issued())).complaint(password=password)
     assert "another password is needed" in told
     assert "--password-file" in told
@@ -275,7 +275,7 @@ def test_directories_and_files_may_be_mixed(stick: Stick, tmp_path: Path) -> Non
 
 
 def test_hidden_files_in_a_directory_are_ignored_and_named_ones_are_not(stick: Stick) -> None:
-    """File managers leave them; whoever names one means it."""
+    """File managers leave them; a person who names one means it."""
     stick.put(key=spelt(EC), certificate=pem(issued()), _hidden=spelt(OTHER))
     assert stick.credential().key_pem == spelt(EC)
     assert "several private keys" in stick.complaint("key", "certificate", ".hidden")
@@ -333,7 +333,7 @@ def test_a_key_needs_its_own_certificate(stick: Stick, with_another: bool) -> No
 
 
 def test_a_certificate_needs_its_key(stick: Stick) -> None:
-    """Whoever forgot it must not be told that all is done because a root lay beside it."""
+    """A person who forgot it must not be told that all is done because a root lay beside it."""
     stick.put(certificate=pem(issued()))
     assert "private key" in stick.complaint()
     stick.put(root=ROOT.pem)
@@ -380,7 +380,7 @@ def test_anchors_alone_are_something(stick: Stick) -> None:
 
 
 def test_an_authority_below_a_root_is_no_anchor(stick: Stick) -> None:
-    """To trust one nobody else does would be a surprise."""
+    """To trust one that no other program does would be a surprise."""
     assert "neither a private key nor an anchor" in stick.put(a=BETWEEN.pem).complaint()
 
 
@@ -414,7 +414,7 @@ def test_a_damaged_certificate_is_named(stick: Stick) -> None:
 @pytest.mark.parametrize("label", ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"])
 def test_a_damaged_key_is_named_and_not_quoted(stick: Stick, label: str) -> None:
     """Nothing of what stands in it may reach a log."""
-    body = base64.b64encode(b"A canary that nobody may ever see again in a message").decode()
+    body = base64.b64encode(b"A canary that no reader may ever see again in a message").decode()
     stick.put(key=f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n".encode(), certificate=pem(issued()))
     for password in (None, PASSWORD):
         told = stick.complaint(password=password)
@@ -456,7 +456,7 @@ def test_files_are_counted_over_all_places(stick: Stick, tmp_path: Path) -> None
 
 
 def test_what_is_no_plain_file_is_named_and_not_waited_for(stick: Stick) -> None:
-    """A pipe that nobody writes to would be waited for until tomorrow; a device never ends."""
+    """A pipe without a writer would be waited for until tomorrow; a device never ends."""
     os.mkfifo(stick.path / "pipe")
     assert f"{stick.path}/pipe: it is no plain file" in stick.complaint("pipe")
     assert f"{stick.path}/pipe: it is no plain file" in stick.complaint()
