@@ -52,12 +52,12 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
 @pytest.fixture
 def unsynchronised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody vouch for the clock."""
+    """Let the clock be unsynchronised."""
     monkeypatch.setattr(SystemClock, "synchronised", lambda _: False)
 
 
 def closed_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
@@ -162,7 +162,7 @@ def test_a_full_disk_is_told_with_what_it_means_for_falling_back(rig: Rig, monke
     assert text.endswith("too little for a change. Nothing is set aside for falling back should the disk be full.")
 
 
-def test_a_clock_that_nobody_vouches_for_is_a_warning(rig: Rig) -> None:
+def test_an_unsynchronised_clock_is_a_warning(rig: Rig) -> None:
     """As long as nothing speaks against it."""
     rig.enroll()
     rig.clock.is_synchronised = False
@@ -339,7 +339,7 @@ def depot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depot]:
 def test_the_endpoints_own_time_judges_the_clock(
     tmp_path: Path, depot: Depot, offset: timedelta, verdict: str, words: str
 ) -> None:
-    """Where nobody vouches for it, the web server on 443 says how wrong it is."""
+    """Where it is not synchronised, the web server on 443 says how wrong it is."""
     depot.date_offset = offset
     with tls_server() as port:
         line = visit(write(tmp_path, port))["clock"]
@@ -361,7 +361,7 @@ def test_a_clock_that_the_endpoint_confirms_is_not_blamed(tmp_path: Path, depot:
 
 
 def test_a_certificate_out_of_date_makes_every_clock_doubtful(tmp_path: Path, depot: Depot) -> None:
-    """Somebody vouches for the clock and is wrong: the endpoint's own time says so, and the clock is the cause."""
+    """A time service keeps the clock and is wrong: the endpoint's own time says so, and the clock is the cause."""
     depot.date_offset = -3 * DAY
     with tls_server(until=-DAY) as port:
         lines = visit(write(tmp_path, port, "vouched_clock: true\n"))

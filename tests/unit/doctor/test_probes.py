@@ -302,7 +302,7 @@ def leave(connection: socket.socket) -> None:
     ids=["http", "ssh", "leaves", "hangs", "drips"],
 )
 def test_what_is_no_server_shows_nothing_and_says_why(talk: Callable[[socket.socket], None], problem: str) -> None:
-    """Every look ends, also before somebody who sends a byte at a time."""
+    """Every look ends, also before a server that sends a byte at a time."""
     with server(talk) as port:
         shown = probes.look(at(port))
     assert (shown.version, shown.chain) == ("", ())
@@ -331,7 +331,7 @@ def test_a_look_takes_the_proxy() -> None:
     assert asked[0].startswith(b"CONNECT localhost:8883 ")
 
 
-# -- somebody else's clock ---------------------------------------------------------------------------------------------
+# -- the endpoint's clock ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("offset", [timedelta(), timedelta(days=20_000), timedelta(days=-20_000), timedelta(hours=3)])
@@ -401,7 +401,7 @@ def test_asking_for_the_time_ends(talk: Callable[[socket.socket], None]) -> None
         assert probes.date_of(Endpoint(host=HOST), port=port) is None
 
 
-def test_nobody_there_tells_no_time() -> None:
+def test_without_a_server_there_is_no_time() -> None:
     """Most endpoints of one's own have no web server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
