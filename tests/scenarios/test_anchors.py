@@ -372,7 +372,7 @@ def move_on(rig: Rig) -> None:
 
 
 def test_lost_trust_is_found_again_in_the_previous_anchors(gateway: Rig) -> None:
-    """They are installed like any others, with the certificate that is in use; nobody unverified sees it."""
+    """They are installed like any others, with the certificate that is in use; no unverified server sees it."""
     move_on(gateway)
     certificate, before, since = gateway.certificate(4), shown(gateway), len(gateway.endpoint.connections)
     found = healed(gateway)

@@ -134,7 +134,7 @@ def test_throttling_is_met_with_patience_that_grows(gateway: Rig, operation: Ope
     assert len(gaps) > 3
 
 
-def test_lost_replies_count_since_nobody_knows(gateway: Rig) -> None:
+def test_lost_replies_count_since_what_came_of_them_is_unknown(gateway: Rig) -> None:
     """Four requests without an answer may be four certificates: the day's limit is reached, and tomorrow goes on."""
     gateway.fault(CREATE, Effect.LOSE, times=4)
     outcome = gateway.rotate()

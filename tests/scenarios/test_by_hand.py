@@ -58,7 +58,7 @@ def test_a_set_that_was_put_in_place_by_hand_is_proven_and_used(gateway: Rig) ->
 
 
 def test_while_it_is_proven_the_set_before_is_in_use(gateway: Rig) -> None:
-    """Nobody connects with an unproven set."""
+    """The agent connects with no unproven set."""
     gateway.replace_by_hand(2)
     adopt(gateway)
 
@@ -82,7 +82,7 @@ def test_the_new_set_keeps_the_anchors_of_the_old_one(gateway: Rig) -> None:
 
 
 def test_anchors_that_were_touched_as_well_are_replaced_by_the_configured_ones(gateway: Rig) -> None:
-    """What decides whom to trust is never taken from a file that somebody changed."""
+    """What decides whom to trust is never taken from a file that a person changed."""
     gateway.replace_by_hand(2)
     path = gateway.path / "generations" / "000002" / "trust.pem"
     path.write_bytes(path.read_bytes() + b"\n# mine\n")
@@ -174,7 +174,7 @@ def test_a_gateway_without_a_set_has_none_by_hand(rig: Rig) -> None:
 
 @pytest.mark.parametrize("file", ["key.pem", "certificate.pem", "trust.pem", "credential.pem", "manifest.json"])
 def test_damage_is_not_taken_for_a_replacement(gateway: Rig, file: str) -> None:
-    """One bit that flipped on flash is nothing that anybody meant."""
+    """One bit that flipped on flash is nothing that a person meant."""
     gateway.damage(2, file)
 
     assert found_at_start(gateway) is None
@@ -240,7 +240,7 @@ def test_a_full_disk_plans_nothing(gateway: Rig) -> None:
 
 @pytest.mark.parametrize("saves", [0, 1])
 def test_a_disk_that_fails_while_it_is_planned_leaves_all_of_the_plan_or_nothing(gateway: Rig, saves: int) -> None:
-    """A change that is known knows what it replaces; whoever was told of an error can try again."""
+    """A change that is known knows what it replaces; a person who was told of an error can try again."""
     replaced = gateway.certificate(2)
     gateway.replace_by_hand(2)
     found = found_at_start(gateway)

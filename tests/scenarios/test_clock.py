@@ -1,4 +1,4 @@
-"""Clocks that lie: a gateway without a battery boots in 1970, a time server is wrong, somebody sets the year back."""
+"""Clocks that lie: a gateway without a battery boots in 1970, a time server is wrong, a person sets the year back."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_a_clock_that_jumps_ten_years_ahead_ends_in_a_set_that_connects(
 
 
 def test_a_jump_ahead_and_back_under_an_unsynchronised_clock_leaves_no_mark(gateway: Rig) -> None:
-    """A proof under a clock that nobody vouches for is no floor for later ones."""
+    """A proof under a clock that is not synchronised is no floor for later ones."""
     true = gateway.true_time()
     gateway.clock.time += 3650 * DAY
     gateway.clock.is_synchronised = False

@@ -46,7 +46,7 @@ def phase_on_disk(gateway: Rig) -> Phase | None:
 
 
 def test_a_set_that_is_refused_never_reaches_them(gateway: Rig) -> None:
-    """What fails its proof is nobody's."""
+    """What fails its proof is not served."""
     gateway.programs.asked.clear()
     gateway.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
 
@@ -162,7 +162,7 @@ def test_a_rollback_does_not_wait_for_dependants(gateway: Rig) -> None:
 
 @pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED])
 def test_dependants_are_asked_again_after_a_power_cut(gateway: Rig, phase: Phase) -> None:
-    """Nobody knows how far they came, so a step that was not noted is taken again; one that was is not."""
+    """How far they came is unknown, so a step that was not noted is taken again; one that was is not."""
     gateway.stop_at(Kind.ROTATE, phase)
     before = list(gateway.programs.asked)
     gateway.programs.uses = None if phase is Phase.ACTIVE else gateway.programs.uses

@@ -177,9 +177,7 @@ def test_a_set_with_the_same_anchors_is_no_witness_against_the_endpoint(gateway:
 
 @pytest.mark.parametrize("trouble", [EXPIRED, NOT_YET], ids=["expired", "not yet valid"])
 @pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.PREPARED, Phase.DEPLOYED])
-def test_with_a_clock_that_nobody_vouches_for_the_clock_is_to_blame(
-    gateway: Rig, phase: Phase, trouble: Failure
-) -> None:
+def test_an_unsynchronised_clock_is_to_blame(gateway: Rig, phase: Phase, trouble: Failure) -> None:
     """The same answer under an unsynchronised clock names the clock, shows its time, and waits for it to be set."""
     gateway.run_to(Kind.ROTATE, phase)
     in_use = gateway.in_use()

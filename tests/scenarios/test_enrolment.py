@@ -65,7 +65,7 @@ def test_the_claim_never_enters_a_generation(rig: Rig) -> None:
 
 
 def test_progress_is_told_phase_by_phase(rig: Rig) -> None:
-    """Whoever follows an enrolment reads one sentence for each phase, in order."""
+    """A person who follows an enrolment reads one sentence for each phase, in order."""
     rig.enroll()
 
     phases = [entry.code for entry in rig.log.entries]

@@ -131,7 +131,7 @@ def test_an_activated_change_is_given_up_once_the_old_set_is_proven(gateway: Rig
 
 
 @pytest.mark.parametrize("why", ["revoked", "no network"])
-def test_nobody_goes_back_to_a_set_that_does_not_connect(gateway: Rig, why: str) -> None:
+def test_no_order_goes_back_to_a_set_that_does_not_connect(gateway: Rig, why: str) -> None:
     """In probation a rollback is refused when the old set fails its proof, for whatever reason; the new one stays."""
     gateway.to_probation()
     if why == "revoked":

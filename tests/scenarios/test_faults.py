@@ -58,7 +58,7 @@ BAD = "certificate-unacceptable"
 OVERCOME = [
     Passing(CONNECT, Effect.THROTTLE, THROTTLED, "throttled"),
     Passing(CONNECT, Effect.UNAVAILABLE, NETWORK, "cloud-unavailable"),
-    # A request that may have been carried out counts, for nobody knows; one that was refused does not.
+    # A request that may have been carried out counts, since that is unknown; one that was refused does not.
     Passing(CREATE, Effect.LOSE, NETWORK, "no-reply", creates=2),
     Passing(CREATE, Effect.IGNORE, NETWORK, "no-reply", creates=2),
     Passing(CREATE, Effect.SILENCE, NETWORK, "no-reply", creates=2),
@@ -103,7 +103,7 @@ OVERCOME = [
 
 @pytest.mark.parametrize("case", OVERCOME, ids=str)
 def test_what_strikes_once_is_overcome(gateway: Rig, case: Passing) -> None:
-    """One fault of any kind delays a rotation and costs no more than what nobody can know for sure."""
+    """One fault of any kind delays a rotation and costs no more than what cannot be known for sure."""
     told = _watch(gateway)
     gateway.fault(case.operation, case.effect)
     record = gateway.rotate().record
@@ -229,7 +229,7 @@ KEPT = [
     Lasting(CREATE, Effect.LATE, KEY_READY, NETWORK, "no-reply", creates=4),
     Lasting(CREATE, Effect.SILENCE, KEY_READY, NETWORK, "no-reply", creates=4),
     Lasting(CREATE, Effect.HANG_UP, KEY_READY, NETWORK, "session-lost", creates=4),
-    # No answer says nothing against anybody.
+    # No answer says nothing against a set.
     Lasting(ASK, Effect.LOSE, Phase.PREPARED, NETWORK, "no-reply", issued=True),
     Lasting(ASK, Effect.SILENCE, Phase.PREPARED, NETWORK, "no-reply", issued=True),
 ]
@@ -405,7 +405,7 @@ def test_a_set_revoked_in_probation_is_given_up_for_the_one_before(gateway: Rig)
 
 @pytest.mark.parametrize("effect", [Effect.THROTTLE, Effect.UNAVAILABLE, Effect.HANG_UP, Effect.SILENCE])
 def test_trouble_at_the_proof_keeps_what_was_prepared(gateway: Rig, effect: Effect) -> None:
-    """A certificate in hand is not thrown away for a bad quarter of an hour, whoever is struck by it."""
+    """A certificate in hand is not thrown away for a bad quarter of an hour, whichever step is struck by it."""
     gateway.run_to(Kind.ROTATE, Phase.PREPARED)
     gateway.fault(CONNECT, effect, times=None)
     outcome = gateway.follow(patience=timedelta(minutes=15))

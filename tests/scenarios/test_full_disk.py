@@ -123,7 +123,7 @@ def test_other_programs_that_cannot_be_served_do_not_stop_it(gateway: Rig) -> No
 
 
 def test_a_rollback_by_command_is_carried_out(gateway: Rig) -> None:
-    """It leads back, whoever wants it."""
+    """It leads back, whatever wants it."""
     fill(gateway)
     assert gateway.run(Kind.ROLLBACK).record.phase is Phase.COMMITTED
     assert gateway.in_use() == (1, 2)

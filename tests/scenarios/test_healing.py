@@ -122,7 +122,7 @@ def test_without_a_network_nothing_is_concluded(gateway: Rig) -> None:
 
 
 def test_a_gateway_that_never_had_a_certificate_has_no_ladder(rig: Rig) -> None:
-    """It enrols, when somebody says so."""
+    """It enrols, when a person says so."""
     with pytest.raises(RefusedError, match="no certificate to rotate yet") as refusal:
         healed(rig)
 

@@ -186,7 +186,7 @@ def test_nothing_that_was_refused_is_retired(gateway: Rig) -> None:
 
 
 def test_another_try_after_a_refusal_makes_another_generation(gateway: Rig) -> None:
-    """Once somebody activated the certificate, the same files work."""
+    """Once the operator activated the certificate, the same files work."""
     credential = brought(gateway, status=Status.INACTIVE)
     bring_in(gateway, credential)
     gateway.cloud.set_status(credential.leaf.sha256, Status.ACTIVE)
@@ -209,7 +209,7 @@ def test_without_network_it_waits_to_be_proven(gateway: Rig) -> None:
 
 
 def test_an_unproven_set_is_used_at_once_and_marked_for_ever(gateway: Rig) -> None:
-    """No connection is made before; probation proves it; the history and whoever reads it know."""
+    """No connection is made before; probation proves it; the history and its reader know."""
     since = len(gateway.endpoint.connections)
     record = plan(gateway, credential := brought(gateway), unproven=True)
     assert record is not None
@@ -346,7 +346,7 @@ def test_nothing_is_begun_on_a_full_disk(gateway: Rig) -> None:
 
 @pytest.mark.parametrize("method", ["prepare", "save_change"])
 def test_a_disk_that_fails_while_it_is_planned_changes_nothing(gateway: Rig, method: str) -> None:
-    """What was written is in nobody's way, and the next try works."""
+    """What was written is not in the way, and the next try works."""
     gateway.disk.fail(method)
     with pytest.raises(StoreError, match="No space left"):
         plan(gateway, credential := brought(gateway), unproven=True)
@@ -491,7 +491,7 @@ def test_power_may_fail_while_the_first_set_is_brought_in(
 
 
 def test_a_crash_before_anything_was_planned_leaves_no_trap(rig: Rig) -> None:
-    """The generation is whole and nobody's: it is not used unless it is brought in again."""
+    """The generation is whole and no change's: it is not used unless it is brought in again."""
     credential = brought(rig)
     rig.disk.cut_power(Phase.PREPARED, saved=False)
     with pytest.raises(PowerCut):

@@ -130,7 +130,7 @@ def test_a_broker_that_hangs_up_on_everything_calls_a_technician_and_is_waited_f
 
 
 @pytest.mark.parametrize("trouble", [NO_ROUTE, failures.name_not_found("sandbox")], ids=lambda failure: failure.code)
-def test_without_a_network_nobody_moves_down_the_ladder(gateway: Rig, trouble: Failure) -> None:
+def test_without_a_network_no_gateway_moves_down_the_ladder(gateway: Rig, trouble: Failure) -> None:
     """What every set would meet just the same is met once; nothing is asked for and nothing changes."""
     gateway.revoke(2)
     gateway.endpoint.down = trouble
@@ -155,7 +155,7 @@ def test_without_a_network_nobody_moves_down_the_ladder(gateway: Rig, trouble: F
     ids=lambda failure: failure.code,
 )
 def test_a_stranger_at_the_other_end_is_shown_no_claim(gateway: Rig, trouble: Failure) -> None:
-    """The gateway has no anchors but these, so the ladder waits and shows nothing to anybody."""
+    """The gateway has no anchors but these, so the ladder waits and shows no certificate to any server."""
     gateway.endpoint.server_trouble = trouble
     before, requests = len(gateway.endpoint.connections), len(gateway.cloud.requests)
     climb = gateway.heal()
@@ -186,7 +186,7 @@ def test_a_damaged_current_set_is_left_for_the_previous_one_at_the_next_start(ga
 
 
 def test_a_current_that_is_no_link_is_put_right_at_the_next_start(gateway: Rig) -> None:
-    """Somebody copied the state directory without its links: a file named `current` is replaced by one."""
+    """A person copied the state directory without its links: a file named `current` is replaced by one."""
     (gateway.path / "current").unlink()
     (gateway.path / "current").write_text("generations/000002")
     gateway.restart()
@@ -254,7 +254,7 @@ def test_damage_to_the_new_set_in_probation_leads_back(gateway: Rig) -> None:
 
 
 def test_a_staged_key_that_is_gone_is_made_again(gateway: Rig) -> None:
-    """A certificate for a key that nobody has is worthless: begin again with a new key."""
+    """A certificate for a lost key is worthless: begin again with a new key."""
     for phase in (Phase.KEY_READY, Phase.REGISTERED):
         gateway.run_to(Kind.ROTATE, phase)
         number = gateway.store.next_number() - 1

@@ -332,7 +332,7 @@ def test_a_rescue_ends_a_probation_whose_set_fails(gateway: Rig) -> None:
 
 
 def test_a_throttled_gateway_is_not_locked_out(gateway: Rig) -> None:
-    """The broker asks for patience and refuses nobody."""
+    """The broker throttles and refuses no client."""
     gateway.fault(Operation.CONNECT, Effect.THROTTLE, times=None)
     done = gateway.operate(patience=timedelta(seconds=20)).order(Verb.ROTATE, "a visit")
 

@@ -87,7 +87,7 @@ class Walk:
             self.rig.restart()
 
     def _work(self) -> None:
-        """Do what is due within the next minutes; until somebody sets the clock there is nothing to do."""
+        """Do what is due within the next minutes; until the clock is set there is nothing to do."""
         rig = self.rig
         end = rig.clock.now() + timedelta(minutes=self.chance.choice([1, 2, 5, 15]))
         while rig.engine.change is not None:

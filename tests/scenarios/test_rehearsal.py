@@ -182,7 +182,7 @@ def test_a_stop_that_was_orderly_is_no_crash_of_the_next_process(gateway: Rig, s
 
 
 @pytest.mark.parametrize("steps", range(8))
-def test_a_stop_that_nobody_vouches_for_counts_as_a_start_without_progress(gateway: Rig, steps: int) -> None:
+def test_a_stop_that_is_not_known_as_orderly_counts_as_a_start_without_progress(gateway: Rig, steps: int) -> None:
     """A kill looks the same from the next process, which must be careful with a request."""
     gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
     stopped = gateway.engine.run(after(steps)).record

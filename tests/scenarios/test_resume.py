@@ -56,11 +56,11 @@ def test_a_rotation_survives_a_power_cut_at_every_phase(gateway: Rig, phase: Pha
 
     assert outcome.record.phase is Phase.COMMITTED
     assert gateway.in_use() == (3, 2)
-    # A reply that went to a process that is gone is the one reason to ask twice: nobody has that certificate.
+    # A reply that went to a process that is gone is the one reason to ask twice: no process has that certificate.
     answer_lost = (phase, saved) == (Phase.ISSUED, False)
     assert gateway.asked(CREATE) - 2 == (2 if answer_lost else 1)
     assert len(outcome.record.requests) == (2 if answer_lost or (phase, saved) == (Phase.REQUESTED, True) else 1)
-    # A registration that nobody noted is sent again with the same token, which the cloud answers again.
+    # A registration that was not noted is sent again with the same token, which the cloud answers again.
     assert gateway.asked(REGISTER) - 2 == (2 if (phase, saved) == (Phase.REGISTERED, False) else 1)
     assert {item.outcome for item in gateway.endpoint.connections[before:]} == {"accepted"}
     assert gateway.history[-1] == ("rotate", "committed", 3)
@@ -143,7 +143,7 @@ def test_an_end_that_was_saved_and_not_yet_filed_is_filed_once(gateway: Rig, end
 
 
 def test_what_was_found_and_where_it_goes_on_is_told(gateway: Rig) -> None:
-    """Whoever reads the journal after a power cut finds the change and its phase."""
+    """The reader of the journal after a power cut finds the change and its phase."""
     record = gateway.run_to(Kind.ROTATE, Phase.PREPARED)
 
     assert f"Change {record.id} was found in phase prepared and goes on from there." in gateway.log.text
@@ -223,7 +223,7 @@ def _crash(rig: Rig, times: int) -> ChangeRecord:
 
 @pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.ISSUED, Phase.REGISTERED, Phase.PREPARED])
 def test_a_change_that_crashes_the_agent_eleven_times_is_given_up(gateway: Rig, phase: Phase) -> None:
-    """Before activation: rejected, set aside, and the reason stands in the history for whoever asks."""
+    """Before activation: rejected, set aside, and the reason stands in the history."""
     gateway.stop_at(Kind.ROTATE, phase)
     assert _crash(gateway, 11).resumes == 11
     before = len(gateway.endpoint.connections)

@@ -84,7 +84,7 @@ def test_a_retirement_survives_a_restart(gateway: Rig) -> None:
 
 
 def test_each_change_remembers_what_it_replaced_and_who_ordered_it(rig: Rig) -> None:
-    """A first certificate replaces nothing; a change without an order answers to nobody."""
+    """A first certificate replaces nothing; a change without an order answers to no job."""
     rig.enroll()
     rig.engine.begin(Kind.ROTATE, Origin.JOB, "job j-1: test", "job:j-1:1")
     rig.follow()
@@ -95,7 +95,7 @@ def test_each_change_remembers_what_it_replaced_and_who_ordered_it(rig: Rig) -> 
 
 
 def test_the_certificate_of_a_change_that_failed_is_retired_too(gateway: Rig) -> None:
-    """It was registered, never became active and is of no use to anybody; the failure stays on record."""
+    """It was registered, never became active and is of no use; the failure stays on record."""
     gateway.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
     outcome = gateway.rotate(patience=DAY)
     assert outcome.record.phase is Phase.REJECTED
@@ -235,7 +235,7 @@ def test_a_line_that_a_power_cut_tore_is_as_if_it_were_not_there(gateway: Rig) -
 
 
 def test_the_certificate_in_use_is_never_retired(gateway: Rig) -> None:
-    """Whoever asks for it: the gateway would cut itself off."""
+    """Whatever asks for it: the gateway would cut itself off."""
     due = Retirement(change="c", certificate_id=gateway.certificate(2), due=gateway.clock.now())
     with pytest.raises(RefusedError, match="in use is never retired"):
         gateway.engine.retire(due)
@@ -244,7 +244,7 @@ def test_the_certificate_in_use_is_never_retired(gateway: Rig) -> None:
     assert gateway.entry(2).status is Status.ACTIVE
 
 
-def test_without_a_current_set_there_is_nobody_to_ask(rig: Rig) -> None:
+def test_without_a_current_set_there_is_no_cloud_to_ask(rig: Rig) -> None:
     """The refusal says what helps."""
     due = Retirement(change="c", certificate_id="01" * 32, due=rig.clock.now())
     with pytest.raises(RefusedError, match="no current set") as refusal:
@@ -254,7 +254,7 @@ def test_without_a_current_set_there_is_nobody_to_ask(rig: Rig) -> None:
 
 
 def test_an_acceptance_is_noted_once(gateway: Rig) -> None:
-    """A second note, or one about a change that nobody knows, writes nothing."""
+    """A second note, or one about an unknown change, writes nothing."""
     due = only(gateway)
     gateway.engine.note_retired("nobody")
     assert len(waiting(gateway)) == 1

@@ -96,7 +96,7 @@ def test_ten_rotations_leave_current_previous_and_three_others(rig: Rig) -> None
 
 
 def test_of_the_rejected_generations_only_the_last_is_kept(gateway: Rig) -> None:
-    """Whoever asks why finds the last one; the flash does not fill up with the others."""
+    """A person who asks why finds the last one; the flash does not fill up with the others."""
     for _ in range(3):
         gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
         gateway.disk.fail("activate")

@@ -25,7 +25,7 @@ def test_a_generation_whose_last_sync_failed_is_synced_before_it_is_used(gateway
 
 
 def test_a_change_whose_beginning_was_in_doubt_is_known_or_gone(gateway: Rig) -> None:
-    """Whoever was told that a command failed must not find it carried out by the next start."""
+    """A person who was told that a command failed must not find it carried out by the next start."""
     gateway.disk.fail("save_change", error=IN_DOUBT)
     with pytest.raises(StoreInDoubtError):
         gateway.engine.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
