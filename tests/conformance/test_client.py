@@ -126,7 +126,7 @@ def suite(tmp_path: Path) -> Iterator[Suite]:
         yield made
 
 
-def test_it_initialises_without_asking_anybody(suite: Suite) -> None:
+def test_it_initialises_without_a_request(suite: Suite) -> None:
     """The trusted root is there, under the name that the suite looks for, to the byte."""
     assert suite.requests == []
     assert (suite.path / "metadata" / "root.json").read_bytes() == suite.publisher.first_root
@@ -240,7 +240,7 @@ def test_new_keys_end_a_fast_forward(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize("change", ["version", "signature"])
-def test_a_trusted_root_that_is_not_sound_asks_nobody(suite: Suite, change: str) -> None:
+def test_a_trusted_root_that_is_not_sound_makes_no_request(suite: Suite, change: str) -> None:
     """It fails at the first refresh at the latest."""
 
     def spoil(plain: dict[str, Any]) -> None:
@@ -264,7 +264,7 @@ def test_a_changed_timestamp_of_the_same_version_is_not_kept(suite: Suite) -> No
     assert (suite.path / "metadata" / "timestamp.json").read_bytes() == before
 
 
-def test_fields_that_nobody_knows_are_signed_like_all_others(suite: Suite) -> None:
+def test_unknown_fields_are_signed_like_all_others(suite: Suite) -> None:
     """And make no difference."""
     assert suite.refresh() == 0
     suite.publisher.root.unrecognized_fields["custom"] = "value"

@@ -52,7 +52,7 @@ def _coarse() -> Iterator[Path]:
 
 @pytest.fixture(name="no_preflight")
 def _no_preflight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a change begin with no room at all, as when somebody else fills the disk meanwhile."""
+    """Let a change begin with no room at all, as when another program fills the disk meanwhile."""
     monkeypatch.setattr(store_module, "NEEDED_BYTES", 0)
     monkeypatch.setattr(store_module, "NEEDED_INODES", 0)
 
@@ -223,7 +223,7 @@ def _falls_back(mount: Path, rung: str, *, blocks: int | None = None, inodes: in
 
 @pytest.mark.parametrize("rung", RUNGS)
 def test_a_gateway_falls_back_to_the_last_block(mount: Path, rung: str) -> None:
-    """With 0 to 30 free blocks of 1 KiB: the gateway is connected before anybody has made room."""
+    """With 0 to 30 free blocks of 1 KiB: the gateway is connected before a person has made room."""
     left = [_falls_back(mount, rung, blocks=blocks) for blocks in range(0, 31, 2)]
     assert set(left) == {Standing.NO_ROOM}
     points.visited("fallbacks on full disks", len(left), at_least=16)

@@ -1,4 +1,4 @@
-"""Metadata that nobody meant, thousands of it, also with sound signatures: one kind of error comes out."""
+"""Metadata gone wrong, thousands of it, also with sound signatures: one kind of error comes out."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def signed_again(seed: Seed, name: str, plain: Any) -> bytes | None:
 
 
 def test_scrambled_files_are_refused_or_make_no_difference(seed: Seed) -> None:
-    """Without a signature, any change is one that nobody signed."""
+    """Without a signature, any change is one that is not signed."""
     random, codes, names = seeded(1), Counter[str](), seed.read
     for _ in range(ROUNDS):
         name = random.choice(names)
@@ -213,7 +213,7 @@ def test_bent_metadata_with_a_sound_signature_is_one_sentence(seed: Seed) -> Non
 
 
 def test_bent_custom_data_with_sound_signatures_is_one_sentence() -> None:
-    """What is read of it was signed by whoever may sign, in whatever form."""
+    """What is read of it was signed by a key that may sign, in whatever form."""
     random, codes, publisher = seeded(4), Counter[str](), Publisher(NOW)
     files = publisher.publish(b"x", custom={"issued": "2027-03-01T00:00:00Z", "compatible": ["gw-1"]})
     seed = Seed(publisher, files, {})
@@ -227,7 +227,7 @@ def test_bent_custom_data_with_sound_signatures_is_one_sentence() -> None:
 
 
 def test_a_bent_trusted_root_is_one_sentence(seed: Seed) -> None:
-    """Signed or not; it lies on the gateway and may be anybody's mistake."""
+    """Signed or not; it lies on the gateway and may be a mistake."""
     random, codes = seeded(5), Counter[str]()
     signers = Publisher(NOW).signers["root"]
     for round_ in range(ROUNDS // 2):
@@ -251,7 +251,7 @@ def test_a_damaged_memory_is_one_sentence_or_as_good_as_none(seed: Seed) -> None
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_scrambled_archives_are_refused_or_files(mode: str, seed: Seed) -> None:
-    """Before any signature is looked at, so nothing of it is anybody's but the attacker's."""
+    """Before any signature is looked at, so all of it is the attacker's."""
     random, outcomes = seeded(7), Counter[str]()
     data = signing.archive(seed.files, mode=mode)
     for _ in range(ROUNDS):

@@ -45,7 +45,7 @@ def test_greengrass_reads_what_the_agent_writes() -> None:
 
 
 def test_the_commented_lines_of_the_configuration_are_sound(tmp_path: Path) -> None:
-    """Whoever takes the `#` away gets what is written there."""
+    """An operator who takes the `#` away gets what is written there."""
     text = SHIPPED.read_text()
     for key in ("copies", "hooks", "dependants"):
         start = text.index(f"# {key}:")

@@ -215,7 +215,7 @@ def test_the_service_starts_without_network_and_without_the_time() -> None:
 @needs("systemd-tmpfiles")
 @pytest.mark.root
 def test_the_claim_key_is_the_agents_alone(tmp_path: Path) -> None:
-    """Whoever put it there, in whatever mode: users and groups are made, and then it is the agent's to read."""
+    """Whichever user put it there, in whatever mode: users and groups are made, and then it is the agent's to read."""
     claim = tmp_path / "etc/iot-cert-agent/claim"
     claim.mkdir(parents=True)
     key = claim / "key.pem"

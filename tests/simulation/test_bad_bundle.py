@@ -1,4 +1,4 @@
-"""One bad bundle to a whole fleet: nobody loses the connection, and everybody says the same."""
+"""One bad bundle to a whole fleet: no gateway loses the connection, and all say the same."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Parts:
 
 @dataclass
 class Pipeline:
-    """Whoever ships bundles to the fleet."""
+    """The pipeline that ships bundles to the fleet."""
 
     directory: Path
 
@@ -102,7 +102,7 @@ def _fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Rig]]:
         rig.close()
 
 
-def test_a_bundle_that_drops_the_root_in_use_cuts_nobody_off(fleet: list[Rig], tmp_path: Path) -> None:
+def test_a_bundle_that_drops_the_root_in_use_cuts_no_gateway_off(fleet: list[Rig], tmp_path: Path) -> None:
     """Every gateway refuses it for the same reason, keeps its generation, and connects with it as before."""
     pipeline = Pipeline(tmp_path / "repository")
     archive = pipeline.ship(fleet[0], Authority("Another root", fleet[0].clock.now()).pem)

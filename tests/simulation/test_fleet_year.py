@@ -1,4 +1,4 @@
-"""A fleet over a year: nobody misses an expiry, nobody asks too often, and they do not all ask at once."""
+"""A fleet over a year: no gateway misses an expiry or asks too often, and they do not all ask at once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_no_gateway_misses_the_end_of_its_certificate(year: Record) -> None:
 
 
 def test_every_gateway_rotates_as_often_as_its_certificate_wants(year: Record) -> None:
-    """A year has five windows of certificates of ninety days, and nobody rotates much more often than that."""
+    """A year has five windows of certificates of ninety days, and no gateway rotates much more often than that."""
     assert len(year.rotations) == STORY.gateways
     assert set(year.rotations.values()) <= {4, 5, 6}
     assert sum(year.rotations.values()) == len(year.slack)
@@ -129,7 +129,7 @@ def test_the_closed_form_is_what_the_gateways_do(year: Record) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_quiet_year_has_no_failed_change_and_no_connection_lost(seed: int) -> None:
-    """Where nothing goes wrong every request brings a certificate, and nobody connects twice."""
+    """Where nothing goes wrong every request brings a certificate, and no gateway connects twice."""
     record = Year(Story(gateways=50, seed=seed)).run()
 
     assert (record.failed, record.connects) == (0, [])

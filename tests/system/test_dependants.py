@@ -109,7 +109,7 @@ def connected(gateway: Installed) -> set[str]:
 
 @contextmanager
 def cloud_hears(gateway: Installed) -> Iterator[Callable[[], mqtt5.PublishPacket]]:
-    """Give a function that returns what gateways publish next, as somebody behind the cloud's broker has it."""
+    """Give a function that returns what gateways publish next, as a subscriber behind the cloud's broker has it."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)
         connection.connect(str(gateway.service.broker.socket_path))
@@ -426,7 +426,7 @@ def drop(gateway: Installed, anchors: bytes) -> None:
 
 AGENT = "iot-cert-agent"
 BYSTANDER = "bystander.service"
-SECRET = "Joshua-5-silo"  # noqa: S105 - what nobody may learn
+SECRET = "Joshua-5-silo"  # noqa: S105 - what no user may learn
 
 # Says to the helper what its first argument is the name of a file with, so many times at once, and prints each answer.
 ASK = f"""\
@@ -459,7 +459,7 @@ def ask(machine: Machine, said: bytes, *, user: str = AGENT, times: int = 1, cod
     return [json.loads(line) for line in told.out.splitlines()]
 
 
-def test_whoever_has_the_agent_gets_no_more_of_root_than_three_words(
+def test_an_attacker_in_the_agent_gets_no_more_of_root_than_three_words(
     gateway: Installed, record_property: Callable[[str, object], None]
 ) -> None:
     """From the agent's user no unit, no file and no secret can be had; a damaged copy is put back; the end is clean."""
@@ -577,7 +577,7 @@ def damaged_copies(gateway: Installed) -> None:
 
 
 def the_helper_ends(machine: Machine, record_property: Callable[[str, object], None]) -> None:
-    """Nothing of it is there while nobody asks, and systemd finds nothing wrong with its units."""
+    """Nothing of it is there while no peer asks, and systemd finds nothing wrong with its units."""
     until(lambda: machine.show("ActiveState", HELPER) == "inactive", "the helper has ended by itself")
     assert (machine.show("MainPID", HELPER), machine.show("Result", HELPER)) == ("0", "success")
     assert machine.show("MemoryCurrent", HELPER) == "[not set]"

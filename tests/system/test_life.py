@@ -35,7 +35,7 @@ def memory(machine: Machine) -> int:
 def test_a_gateway_out_of_the_factory_enrols_at_its_first_boot(
     gateway: Installed, record_property: Callable[[str, object], None]
 ) -> None:
-    """Nobody types anything. The daemon is nobody in particular, holds no privilege, and its sandbox is tight."""
+    """No person types anything. The daemon is an unprivileged user, holds no privilege, and its sandbox is tight."""
     machine = gateway.machine.boot()
     assert gateway.until_up() == 1
     assert machine.run("systemctl", "list-units", "--failed", "--no-legend").out == ""

@@ -104,7 +104,7 @@ def test_the_technicians_page(gateway: Installed) -> None:
 
 
 def stick(gateway: Installed) -> dict[str, bytes]:
-    """Return what somebody downloaded from the AWS console for this thing."""
+    """Return what a person downloaded from the AWS console for this thing."""
     now, key = gateway.cloud.now, ec.generate_private_key(ec.SECP256R1())
     certificate = gateway.cloud.authority.issue_client(
         name("AWS IoT Certificate"), key.public_key(), now - timedelta(days=1), now + timedelta(days=365)
