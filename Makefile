@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test test-all walks mutants bench coverage deb configuration release check prepare prepare-tests lock clean
+.PHONY: demo test test-all walks mutants bench walk-through coverage deb configuration release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -38,6 +38,10 @@ coverage: prepare-tests
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare
 	@PYTHONPATH=tests .venv/bin/python -m bench.run $(BENCH)
+
+# One rotation through the code: files, calls, the deepest stack. OPTIONS=--stack shows that.
+walk-through: prepare-tests
+	@PYTHONPATH=tests .venv/bin/python -m bench.depth $(OPTIONS)
 
 # The Debian package, into dist/; ARCH=arm64 makes one for another machine.
 deb: prepare
