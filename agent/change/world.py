@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agent.core import timekeeping
 from agent.core.change.decide import Limits
 from agent.core.when.renewal import RenewalPolicy
 
@@ -89,3 +90,12 @@ class World:
     new_id: Callable[[], str]
     dependants: Deployment = field(default_factory=NoDependants)
     confirmations: Confirmations = field(default_factory=NoConfirmations)
+
+    def reading(self) -> timekeeping.Reading:
+        """Return a reading of the clock, judged by all that is known to lie in the past.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        clock = self.clock
+        return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self.store.floors())

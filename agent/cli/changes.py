@@ -35,11 +35,11 @@ class Changer:
         from agent.system.clock import SystemClock, sleep  # noqa: PLC0415 - only the verbs that act need it
 
         self._config = config
-        self._engine = parts.engine
+        self._change = parts.change
         self._reason = str(getattr(arguments, "reason", ""))
         self._output = output
         follower = Follower(
-            engine=parts.engine,
+            engine=parts.change.engine,
             clock=SystemClock(vouched=config.vouched_clock),
             sleep=sleep,
             reporter=output,
@@ -47,7 +47,7 @@ class Changer:
             probation=not arguments.no_wait,
         )
         self.operations = Operations(
-            parts.engine,
+            parts.change,
             parts.store,
             parts.clock,
             follower.follow,
@@ -58,7 +58,7 @@ class Changer:
     def order(self, verb: Verb) -> Exit:
         """Carry an order out and say what became of it."""
         found = self.operations.take_up()
-        if verb is Verb.ENROLL and found is None and self._engine.usable() is None:
+        if verb is Verb.ENROLL and found is None and self._change.sets.usable() is None:
             self._check_claim()
         return self.conclude(self.operations.order(verb, self._reason))
 
@@ -71,10 +71,10 @@ class Changer:
 
     def rehearse(self) -> Exit:
         """Do all of a rotation that costs nothing."""
-        found = self._engine.recover()
+        found = self._change.engine.recover()
         if found is not None:
             raise RefusedError(f"Change {found.id} ({found.kind}) is in flight.", hint="`iot-cert status` shows it.")
-        tell_rehearsal(self._output, self._engine.rehearse())
+        tell_rehearsal(self._output, self._change.rehearsal.rehearse())
         return Exit.DONE
 
     def conclude(self, done: Done) -> Exit:
@@ -125,7 +125,7 @@ class Changer:
         return code
 
     def _current(self) -> int | None:
-        usable = self._engine.usable()
+        usable = self._change.sets.usable()
         return usable.number if usable else None
 
     def _note(self, change: str) -> None:

@@ -111,7 +111,7 @@ def _here(config: Config) -> list[Line]:
     try:
         via_daemon.stay_out(config)
         with open_parts(config, _Quiet()) as parts:
-            found = parts.engine.examine()
+            found = parts.change.examiner.examine()
     except AgentError as error:
         why = str(error).rstrip(".") or _SUDO
         return [checks.skipped(check, why) for check in ("connect", "permissions")]

@@ -44,10 +44,10 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     def begin(parts: Parts, operations: Operations) -> Receipt:
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
         if not operations.make_way(brought.credential, trust):
-            return Receipt(change=parts.engine.change, told={})
+            return Receipt(change=parts.change.engine.change, told={})
         if brought.credential is not None:
             change = _bring_in(config, parts, brought.credential, trust, arguments)
-            current = parts.engine.usable()
+            current = parts.change.sets.usable()
             if change is not None:
                 return Receipt(change=change, told={})
             if current is not None and current.trust.fingerprints == trust.fingerprints:
@@ -72,7 +72,7 @@ def _trust(config: Config, parts: Parts, brought: Brought, *, replaces: bool) ->
     """Return the anchors in use, or the baked ones before there are any, with those that were found."""
     if replaces and brought.anchors_pem:
         return x509.read_bundle(brought.anchors_pem)
-    current = parts.engine.usable()
+    current = parts.change.sets.usable()
     known = current.trust if current else load_anchors(config)
     if not brought.anchors_pem:
         return known
@@ -88,7 +88,7 @@ def _trust(config: Config, parts: Parts, brought: Brought, *, replaces: bool) ->
 def _bring_in(
     config: Config, parts: Parts, credential: CredentialSet, trust: TrustBundle, arguments: argparse.Namespace
 ) -> ChangeRecord | None:
-    current = parts.engine.usable()
+    current = parts.change.sets.usable()
     thing = arguments.thing or (current.manifest.thing_name if current else config.thing_name)
     if not thing:
         hint = "Name it with --thing, or as `thing_name` in the configuration."
@@ -99,4 +99,4 @@ def _bring_in(
     if leaf.not_after <= now and not arguments.unproven:
         raise RefusedError(f"The certificate expired on {leaf.not_after:%Y-%m-%d}.", hint="Check the clock, too.")
     reason = str(arguments.reason)
-    return parts.engine.bring_in(credential, thing, trust, reason, unproven=arguments.unproven)
+    return parts.change.planner.bring_in(credential, thing, trust, reason, unproven=arguments.unproven)

@@ -120,12 +120,12 @@ def install(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
     local = None if remote else files_at(Path(where), arguments.sha256)
 
     def begin(parts: Parts, operations: Operations) -> Receipt:
-        current = parts.engine.usable()
+        current = parts.change.sets.usable()
         source = local or remote_at(where, config, current.trust if current else None, arguments.sha256)
         receiver = Receiver(config, parts)
         trust = receiver.read(source)
         if not operations.make_way(None, trust):
-            return Receipt(change=parts.engine.change, told=receiver.differences(trust))
+            return Receipt(change=parts.change.engine.change, told=receiver.differences(trust))
         return receiver.install(trust, Origin.TECHNICIAN, f"{arguments.reason}: {trust.provenance}")
 
     return submit.carry_out(config, arguments, output, begin)
@@ -140,7 +140,7 @@ def restore(config: Config, arguments: argparse.Namespace, output: Output) -> Ex
         except MaterialError as error:
             raise RefusedError(f"The baked copy cannot be used: {error}", hint=error.hint) from error
         if not operations.make_way(None, baked):
-            return Receipt(change=parts.engine.change, told=Receiver(config, parts).differences(baked))
+            return Receipt(change=parts.change.engine.change, told=Receiver(config, parts).differences(baked))
         reason = f"{arguments.reason}: {baked.provenance}"
         return Receiver(config, parts).install(baked, Origin.TECHNICIAN, reason)
 

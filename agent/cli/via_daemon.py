@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-    from agent.change.engine import Engine
+    from agent.change.retiring import Retirements
     from agent.cli.output import Output
     from agent.config import Config
     from agent.core.when.retirement import Retirement
@@ -265,7 +265,7 @@ def _retire_here(config: Config, output: Output, *, now: bool) -> None:
     if not config.rotation.retire:
         raise retirement.not_asked_for()
     with open_parts(config, output) as parts:
-        found = parts.engine.recover()
+        found = parts.change.engine.recover()
         if found is not None:
             raise AgentError(
                 f"Change {found.id} is in flight; it comes first.", hint="`iot-cert rotate` goes on with it."
@@ -274,10 +274,10 @@ def _retire_here(config: Config, output: Output, *, now: bool) -> None:
             parts.clock.now(), synchronised=parts.clock.synchronised(), floors=parts.store.floors()
         )
         left = known(config, look(parts.store, reading)).retirements()
-        _ask_for(parts.engine, [replace(due, waits_for=()) for due in left] if now else left)
+        _ask_for(parts.change.retirements, [replace(due, waits_for=()) for due in left] if now else left)
 
 
-def _ask_for(engine: Engine, left: Iterable[Retirement]) -> None:
+def _ask_for(retirements: Retirements, left: Iterable[Retirement]) -> None:
     """Ask for one after the other; a refusal holds up no other, while no answer would be none for the next, too."""
     from agent.core.when import retirement  # noqa: PLC0415
 
@@ -286,7 +286,7 @@ def _ask_for(engine: Engine, left: Iterable[Retirement]) -> None:
         if due.waits_for:
             continue
         try:
-            engine.retire(due)
+            retirements.retire(due)
         except CloudError as error:
             told = f"{due.certificate_id[: retirement.SHOWN_ID]} is not retired: {error}"
             if not retirement.is_refusal(error.failure):
@@ -318,8 +318,8 @@ def _drop_here(config: Config, certificate: str, output: Output) -> str:
     from agent.operations.wiring import open_parts  # noqa: PLC0415
 
     with open_parts(config, output) as parts:
-        parts.engine.recover()
-        return parts.engine.drop(certificate)
+        parts.change.engine.recover()
+        return parts.change.retirements.drop(certificate)
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.change.engine import MATERIAL, MAX_REASON, Outcome
+from agent.change.engine import MATERIAL, Outcome
+from agent.change.plan import MAX_REASON
 from agent.core.change import verbs
 from agent.core.change.ladder import OTHER_ANCHORS, Climb, Rung
 from agent.core.change.lifecycle import ChangeRecord, Phase
@@ -29,7 +30,7 @@ from agent.errors import MaterialError, RefusedError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.change.engine import Engine
+    from agent.change.parts import ChangeParts
     from agent.core.values import CredentialSet, TrustBundle
     from agent.ports import Clock, Store
 
@@ -78,7 +79,7 @@ class Operations:
 
     def __init__(
         self,
-        engine: Engine,
+        change: ChangeParts,
         store: Store,
         clock: Clock,
         carry: Callable[[], Outcome],
@@ -89,14 +90,17 @@ class Operations:
         """Put them together.
 
         Args:
-            engine: The engine.
+            change: What carries changes.
             store: Its store.
             clock: Its clock.
             carry: Carries the change in flight on, for as long as the caller stays with it.
             by_hand: What becomes of a set that was put in place by hand.
             told: Returns the id of the last change whose end was told to the person who ordered it.
         """
-        self._engine = engine
+        self._engine = change.engine
+        self._planner = change.planner
+        self._climber = change.climber
+        self._sets = change.sets
         self._store = store
         self._clock = clock
         self._carry = carry
@@ -119,7 +123,7 @@ class Operations:
         if found is not None and not self._gave_way(f"Generation {handmade.number} was replaced by hand meanwhile."):
             return found
         try:
-            return self._engine.adopt(handmade)
+            return self._planner.adopt(handmade)
         except MaterialError as error:
             self._engine.note(f"The set that was put in place by hand cannot be proven: {error}")
             return None
@@ -177,7 +181,7 @@ class Operations:
             RefusedError: Another is in flight, or this gateway is in no state for it.
             StoreError: It could not be planned.
         """
-        self._engine.begin(kind, origin, reason, order)
+        self._planner.begin(kind, origin, reason, order)
         return self.go_on()
 
     def go_on(self, *, hasten: bool = False, doubt: bool = False) -> Done:
@@ -225,9 +229,9 @@ class Operations:
                 return self._unstick(outcome, doubted=True)
             if outcome.record.phase.succeeded:
                 return Done(outcome=outcome)
-        if not self._engine.has_ever_enrolled():
+        if not self._sets.has_ever_enrolled():
             raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
-        return self._use(self._engine.find_footing(), why, rotate=rotate)
+        return self._use(self._climber.find_footing(), why, rotate=rotate)
 
     def make_way(self, credential: CredentialSet | None, trust: TrustBundle) -> bool:
         """Make way for a certificate or anchors that a person brings; return False when they are under way already.
@@ -237,7 +241,7 @@ class Operations:
         """
         if self._engine.change is None:
             return True
-        if self._engine.is_about(credential, trust):
+        if self._planner.is_about(credential, trust):
             self._engine.hasten()
             return False
         if not self._gave_way("A person brings another set or other anchors, which go before a change that waits."):
@@ -251,7 +255,7 @@ class Operations:
     # -- how -------------------------------------------------------------------------------------------------------
 
     def _current(self) -> int | None:
-        usable = self._engine.usable()
+        usable = self._sets.usable()
         return usable.number if usable else None
 
     def _gave_way(self, why: str) -> bool:
@@ -288,7 +292,7 @@ class Operations:
 
     def _after_refusal(self, outcome: Outcome) -> Done:
         """Climb after a change that ended in a refusal; where the set in use works that end is all there is to tell."""
-        climb = self._engine.find_footing()
+        climb = self._climber.find_footing()
         if climb.use in {None, Rung.CURRENT}:
             return Done(outcome=outcome)
         done = self._use(climb, str(outcome.record.failure))
@@ -303,7 +307,7 @@ class Operations:
         """
         if outcome.wait is None or not (doubted or self._is_stuck(outcome)):
             return Done(outcome=outcome)
-        climb = self._engine.find_footing()
+        climb = self._climber.find_footing()
         if not _leads_elsewhere(outcome.record, climb.use, in_use=self._engine.is_in_use()):
             return Done(outcome=outcome, climb=climb)
         self._engine.set_aside(f"{climb.why[:1].upper()}{climb.why[1:]}, and the set that this change rests on is not.")
@@ -322,7 +326,7 @@ class Operations:
             return True
         if failure is not None and failure.kind in _OF_ANY_PATH:
             return False
-        return not record.phase.activated and self._engine.usable() is None
+        return not record.phase.activated and self._sets.usable() is None
 
     def _use(self, climb: Climb, why: str, *, rotate: bool = False) -> Done:
         reason = f"ladder: {why}"[:MAX_REASON]
@@ -333,12 +337,12 @@ class Operations:
                     outcome = self._carried(Kind.ROTATE, reason)
                 return Done(climb=climb, outcome=outcome)
             case Rung.PREVIOUS_ANCHORS | Rung.BAKED_ANCHORS:
-                self._engine.install(self._engine.other_anchors(climb.use), Origin.LADDER, reason)
+                self._planner.install(self._sets.other_anchors(climb.use), Origin.LADDER, reason)
                 return Done(climb=climb, outcome=self._carry())
             case Rung.CLAIM:
                 return Done(climb=climb, outcome=self._carried(Kind.ENROLL, reason))
             case Rung.SALVAGED:
-                self._engine.adopt_salvaged(reason)
+                self._planner.adopt_salvaged(*self._climber.salvaged, reason)
                 return Done(climb=climb, outcome=self._carry())
             case Rung.CURRENT if rotate:
                 return Done(climb=climb, outcome=self._carried(Kind.ROTATE, reason))
@@ -346,7 +350,7 @@ class Operations:
                 return Done(climb=climb)
 
     def _carried(self, kind: Kind, reason: str) -> Outcome:
-        self._engine.begin(kind, Origin.LADDER, reason)
+        self._planner.begin(kind, Origin.LADDER, reason)
         return self._carry()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.change.engine import Engine
+from agent.change.parts import ChangeParts, put_together
 from agent.change.world import NoDependants, Provisioning, Settings, World
 from agent.config import MAX_MATERIAL, Config, read_bounded, read_secret, resolve
 from agent.core.trust.updates import baked_provenance
@@ -48,9 +48,9 @@ def open_store(config: Config) -> Store:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The engine, and what it was made of."""
+    """What carries changes, and what it was made of."""
 
-    engine: Engine
+    change: ChangeParts
     store: Store
     broker: Broker
     clock: SystemClock
@@ -118,9 +118,9 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
             dependants=deployment(config),
             confirmations=confirmations(config),
         )
-        engine = Engine(world, engine_settings(config))
-        stack.callback(engine.close)
-        yield Parts(engine=engine, store=store, broker=broker, clock=clock)
+        change = put_together(world, engine_settings(config))
+        stack.callback(change.engine.close)
+        yield Parts(change=change, store=store, broker=broker, clock=clock)
 
 
 def engine_settings(config: Config) -> Settings:

@@ -191,7 +191,7 @@ class Receiver:
             RefusedError: There is no set to put them into.
             StoreError: What was learnt of its signers could not be made durable.
         """
-        if self._parts.engine.usable() is None:
+        if self._parts.change.sets.usable() is None:
             hint = "Run `iot-cert enroll` first."
             raise RefusedError("This gateway has no usable set to give other anchors to.", hint=hint)
         clock = self._clock
@@ -216,7 +216,7 @@ class Receiver:
             StoreError: It could not be written.
         """
         differences = self.differences(trust)
-        change = self._parts.engine.install(trust, origin, reason, order)
+        change = self._parts.change.planner.install(trust, origin, reason, order)
         now = self._parts.clock.now()
         told = (updates.unchanged(now) if change is None else updates.outcome_of(change)) | differences
         if trust.provenance is not None:
@@ -230,7 +230,7 @@ class Receiver:
 
     def differences(self, trust: TrustBundle) -> dict[str, Any]:
         """Return what these anchors add to those in use, and take from them."""
-        before = self._parts.engine.usable()
+        before = self._parts.change.sets.usable()
         return {} if before is None else updates.differences(before.trust, trust)
 
     def take_drop(self, name: str) -> ChangeRecord | None:
@@ -292,7 +292,7 @@ class Receiver:
         Returns:
             The change that it became, or None.
         """
-        current = self._parts.engine.usable()
+        current = self._parts.change.sets.usable()
         if current is None:
             return None
         try:

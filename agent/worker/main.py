@@ -134,9 +134,10 @@ class Task:
         self._config = config
         self._order = order
         self._parts = parts
-        self._engine = parts.engine
+        self._change = parts.change
+        self._engine = parts.change.engine
         self._operations = Operations(
-            parts.engine,
+            parts.change,
             parts.store,
             parts.clock,
             self._carry,
@@ -166,11 +167,11 @@ class Task:
             self._parts.broker.note_connect(client_id, self._order.connected_at)
 
     def _client_id(self) -> str | None:
-        usable = self._engine.usable()
+        usable = self._change.sets.usable()
         return self._config.client_id.replace("{thing}", usable.manifest.thing_name) if usable else None
 
     def _obey(self) -> None:
-        order, engine, operations = self._order, self._engine, self._operations
+        order, operations = self._order, self._operations
         match order.do:
             case Do.BEGIN:
                 self._note(operations.begin(order.kind, order.origin, order.reason, order.order))
@@ -185,9 +186,9 @@ class Task:
             case Do.REHEARSE | Do.EXAMINE:
                 self._try_out(order.do)
             case Do.NOTE_RETIRED:
-                engine.note_retired(order.change)
+                self._change.retirements.note_retired(order.change)
             case Do.DROP_RETIREMENT:
-                self._end["dropped"] = engine.drop(order.certificate)
+                self._end["dropped"] = self._change.retirements.drop(order.certificate)
             case Do.TAKE_DROP | Do.DOWNLOAD:
                 self._take_in()
             case _:  # to look; what needs no store does not get here
@@ -195,9 +196,9 @@ class Task:
 
     def _try_out(self, what: Do) -> None:
         if what is Do.REHEARSE:
-            self._end["rehearsal"] = self._engine.rehearse()
+            self._end["rehearsal"] = self._change.rehearsal.rehearse()
             return
-        found = self._engine.examine()
+        found = self._change.examiner.examine()
         lines = (checks.of_connection(found), checks.of_permissions(found))
         self._end["examination"] = [to_plain(line) for line in lines]
 
@@ -208,7 +209,7 @@ class Task:
             if order.do is Do.TAKE_DROP:
                 change = receiver.take_drop(order.drop)
             else:
-                current = self._engine.usable()
+                current = self._change.sets.usable()
                 trust = current.trust if current else None
                 source = install.remote_at(order.url, self._config, trust, order.digest or None)
                 change = receiver.take_in(source, order.origin, order.reason, order.order).change
@@ -253,7 +254,7 @@ class Task:
         if done.outcome is None:
             return
         record, wait = done.outcome.record, done.outcome.wait
-        has_set = self._engine.usable() is not None
+        has_set = self._change.sets.usable() is not None
         self._end["change"] = public(record)
         self._end["wait"] = None if wait is None else to_plain(wait)
         code = Exit.CRITICAL if done.locked_out else exit_codes.of_outcome(record, wait, has_set=has_set)

@@ -18,8 +18,19 @@ UNIT = TESTS / "unit"
 
 # Where a module is tested that has no unit test of its name, and why there.
 COVERED_BY = {
+    "change/activating": ("scenarios/test_falling_back.py", "proofs, links and the way back, as a gateway meets them"),
+    "change/announcements": ("scenarios/test_rotation.py", "what a follower is told, phase by phase"),
+    "change/climb": ("scenarios/test_ladder.py", "each rung, and the one that is accepted"),
     "change/engine": ("scenarios/test_rotation.py", "each scenario is its test; this one is the plain story"),
+    "change/in_flight": ("scenarios/test_store_trouble.py", "a record that cannot be saved, and is saved again"),
+    "change/issuing": ("scenarios/test_odd_replies.py", "each step up to the generation, with answers of every kind"),
+    "change/parts": ("scenarios/test_rotation.py", "puts the others together, as each scenario needs them"),
+    "change/plan": ("scenarios/test_no_trap.py", "what may begin, and what may not"),
     "change/prover": ("scenarios/test_endpoint.py", "which sets are tried as controls, and which are not"),
+    "change/rehearsal": ("scenarios/test_rehearsal.py", "what costs nothing, and what the doctor asks"),
+    "change/retiring": ("scenarios/test_retirement.py", "what is asked for, written down and dropped"),
+    "change/sets": ("scenarios/test_anchors.py", "sets with the anchors of others"),
+    "change/source": ("scenarios/test_requests.py", "one session for one source"),
     "change/world": ("scenarios/test_rotation.py", "a record of ports, of which the scenarios fill in each"),
     "cli/changes": ("integration/test_gateway.py", "the real command without a daemon"),
     "cli/follow": ("integration/test_daemon.py", "the real command follows what the daemon does"),

@@ -35,7 +35,7 @@ TRUST_PHASES = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phas
 
 def anchors(rig: Rig) -> frozenset[str]:
     """Return the anchors in use."""
-    generation = rig.engine.usable()
+    generation = rig.sets.usable()
     assert generation is not None
     return generation.trust.fingerprints
 
@@ -160,7 +160,7 @@ def test_the_anchors_in_use_are_no_change(gateway: Rig) -> None:
     since, present = len(gateway.endpoint.connections), gateway.generations
     again = gateway.bundle(gateway.second_root, gateway.root, version=9)
 
-    assert gateway.engine.install(again, Origin.INBOX, "again") is None
+    assert gateway.planner.install(again, Origin.INBOX, "again") is None
     assert gateway.at_rest
     assert gateway.generations == present
     assert len(gateway.endpoint.connections) == since
@@ -170,7 +170,7 @@ def test_one_change_at_a_time(gateway: Rig) -> None:
     """A bundle waits while another change is in flight, and says so."""
     gateway.to_probation()
     with pytest.raises(RefusedError, match=r"Change \S+ \(rotate\) is in flight; it comes first\."):
-        gateway.engine.install(both(gateway), Origin.INBOX, "test")
+        gateway.planner.install(both(gateway), Origin.INBOX, "test")
     gateway.follow()
 
     assert gateway.install(both(gateway)).record.phase is Phase.COMMITTED
@@ -179,11 +179,11 @@ def test_one_change_at_a_time(gateway: Rig) -> None:
 def test_without_a_usable_set_there_is_nothing_to_give_anchors_to(rig: Rig) -> None:
     """Before the first certificate, and with a damaged one."""
     with pytest.raises(RefusedError, match="no usable set"):
-        rig.engine.install(both(rig), Origin.INBOX, "test")
+        rig.planner.install(both(rig), Origin.INBOX, "test")
     rig.enroll()
     rig.damage(1)
     with pytest.raises(RefusedError, match="no usable set"):
-        rig.engine.install(both(rig), Origin.INBOX, "test")
+        rig.planner.install(both(rig), Origin.INBOX, "test")
 
     assert rig.generations == ["000001"]
     assert rig.at_rest
@@ -297,7 +297,7 @@ def past(rig: Rig) -> Past:
 
 def plan_of(rig: Rig) -> Plan:
     """Return the plan in force."""
-    generation = rig.engine.usable()
+    generation = rig.sets.usable()
     assert generation is not None
     reading = read(rig.clock.now(), synchronised=True, floors=rig.store.floors())
     leaf = generation.credential.leaf
@@ -438,9 +438,9 @@ def test_a_server_that_no_anchors_verify_is_shown_nothing_and_waited_for(gateway
 def test_previous_anchors_that_fail_after_all_are_not_used(gateway: Rig) -> None:
     """They verified the server on the ladder, and it moved on before they were proven: the change waits or ends."""
     move_on(gateway)
-    climb = gateway.engine.find_footing()
+    climb = gateway.climber.find_footing()
     assert climb.use is Rung.PREVIOUS_ANCHORS
-    gateway.engine.install(gateway.engine.other_anchors(climb.use), Origin.LADDER, "ladder: test")
+    gateway.planner.install(gateway.sets.other_anchors(climb.use), Origin.LADDER, "ladder: test")
     gateway.move_endpoint(gateway.root)
     gateway.follow(patience=timedelta(days=3))
 
@@ -455,7 +455,7 @@ def test_an_expired_server_is_judged_under_a_synchronised_clock_alone(gateway: R
     gateway.endpoint.server_trouble = failures.server_certificate("sandbox", Code.SERVER_EXPIRED, "it ended")
     gateway.clock.is_synchronised = False
     since = len(gateway.endpoint.connections)
-    climb = gateway.engine.find_footing()
+    climb = gateway.climber.find_footing()
 
     assert (climb.use, climb.try_next) == (None, None)
     assert failed(gateway, since) == [("generation 4", Code.SERVER_EXPIRED)]

@@ -176,7 +176,7 @@ def test_what_the_template_is_given_comes_from_the_configuration(gateway: Rig) -
     """A rotation names the thing it is for, unless the operator says otherwise; another thing's name is denied."""
     rotation = gateway.settings.rotation
     gateway.configure(rotation=replace(rotation, parameters={"ThingName": "gw-0043"}))
-    gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "the renewal window is open")
+    gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "the renewal window is open")
     record = gateway.follow().record
 
     assert record.phase is Phase.REJECTED

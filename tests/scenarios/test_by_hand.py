@@ -36,7 +36,7 @@ def adopt(rig: Rig) -> None:
     """Start anew and plan to use what was found."""
     found = found_at_start(rig)
     assert found is not None
-    rig.engine.adopt(found)
+    rig.planner.adopt(found)
 
 
 def test_a_set_that_was_put_in_place_by_hand_is_proven_and_used(gateway: Rig) -> None:
@@ -220,7 +220,7 @@ def test_a_change_in_flight_comes_first(gateway: Rig) -> None:
     assert found is not None
 
     with pytest.raises(RefusedError, match="is in flight"):
-        gateway.engine.adopt(found)
+        gateway.planner.adopt(found)
     assert "000004" not in gateway.generations
 
 
@@ -231,10 +231,10 @@ def test_a_full_disk_plans_nothing(gateway: Rig) -> None:
     assert found is not None
     gateway.disk.fail("prepare")
     with pytest.raises(StoreError, match="No space left"):
-        gateway.engine.adopt(found)
+        gateway.planner.adopt(found)
 
     assert gateway.at_rest
-    gateway.engine.adopt(found)
+    gateway.planner.adopt(found)
     assert gateway.follow().record.phase is Phase.COMMITTED
 
 
@@ -247,10 +247,10 @@ def test_a_disk_that_fails_while_it_is_planned_leaves_all_of_the_plan_or_nothing
     assert found is not None
     gateway.disk.fail("save_change", after=saves)
     try:
-        gateway.engine.adopt(found)
+        gateway.planner.adopt(found)
     except StoreError:
         assert gateway.at_rest
-        gateway.engine.adopt(found)
+        gateway.planner.adopt(found)
     record = gateway.follow().record
 
     assert record.phase is Phase.COMMITTED

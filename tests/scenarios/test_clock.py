@@ -36,7 +36,7 @@ PHASES = [
 def test_a_gateway_that_boots_in_1970_enrols_once_its_clock_is_set(rig: Rig) -> None:
     """In 1970 nothing is tried; the wait says which date the clock shows and ends soon after it is right."""
     rig.clock.time, rig.clock.is_synchronised = EPOCH, False
-    rig.engine.begin(Kind.ENROLL, Origin.TECHNICIAN, "test")
+    rig.planner.begin(Kind.ENROLL, Origin.TECHNICIAN, "test")
     outcome = rig.follow(patience=5 * MINUTE)
 
     assert outcome.wait is not None

@@ -95,7 +95,7 @@ def test_a_kill_between_word_and_end_keeps_the_one_or_the_other(gateway: Rig, *,
 def test_a_word_while_other_programs_are_told_comes_after_them(gateway: Rig) -> None:
     """The application was restarted and is content, while another program is not up yet: that one has its time."""
     gateway.programs.refused = {3}
-    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     gateway.engine.run()
     assert gateway.engine.confirm().phase is Phase.ACTIVE
     gateway.programs.refused = set()
@@ -151,7 +151,7 @@ def asked(gateway: Rig) -> Rig:
 
 def to_the_word(rig: Rig, kind: Kind = Kind.ROTATE) -> Outcome:
     """Begin a change and follow it until the application's word is waited for."""
-    rig.engine.begin(kind, Origin.TECHNICIAN, "test")
+    rig.planner.begin(kind, Origin.TECHNICIAN, "test")
     outcome = rig.follow(patience=timedelta())
     assert outcome.wait is not None
     assert outcome.record.confirm_until == rig.clock.now() + WITHIN
@@ -314,7 +314,7 @@ def test_a_rollback_by_command_needs_no_word(asked: Rig) -> None:
 @pytest.mark.parametrize("said", [True, False])
 def test_new_anchors_are_confirmed_like_a_certificate(asked: Rig, *, said: bool) -> None:
     """An application may trust by them, too."""
-    asked.engine.install(asked.bundle(asked.root, asked.second_root), Origin.INBOX, "test")
+    asked.planner.install(asked.bundle(asked.root, asked.second_root), Origin.INBOX, "test")
     asked.follow(patience=timedelta())
     if said:
         asked.say_that_it_works(3)

@@ -177,7 +177,7 @@ def test_dependants_are_asked_again_after_a_power_cut(gateway: Rig, phase: Phase
 def test_a_person_may_go_back_while_dependants_fail(gateway: Rig) -> None:
     """Giving the change up works in the middle of their patience, and they are served the set before."""
     gateway.programs.refused = {3}
-    gateway.engine.begin(Kind.ROTATE, gateway.store.history()[-1].origin, "test")
+    gateway.planner.begin(Kind.ROTATE, gateway.store.history()[-1].origin, "test")
     outcome = gateway.engine.run()
     assert (outcome.record.phase, outcome.wait is not None) == (Phase.ACTIVE, True)
     gateway.engine.give_up("the bridge fails")

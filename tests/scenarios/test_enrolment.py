@@ -92,7 +92,7 @@ def test_without_a_claim_certificate_enrolment_waits_and_says_so(rig: Rig) -> No
 def test_rotation_needs_a_certificate_first(rig: Rig) -> None:
     """A gateway that was never enrolled is told to enrol."""
     with pytest.raises(RefusedError, match="no certificate to rotate") as refusal:
-        rig.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+        rig.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
 
     assert "iot-cert enroll" in refusal.value.hint
     assert rig.at_rest
@@ -102,7 +102,7 @@ def test_enrolment_that_is_not_configured_is_refused(rig: Rig) -> None:
     """Without a template there is nothing to enrol with; the refusal names the key to add."""
     rig.configure(enrollment=None)
     with pytest.raises(RefusedError, match="not configured") as refusal:
-        rig.engine.begin(Kind.ENROLL, Origin.TECHNICIAN, "test")
+        rig.planner.begin(Kind.ENROLL, Origin.TECHNICIAN, "test")
 
     assert "`enrollment:`" in refusal.value.hint
 
@@ -153,11 +153,11 @@ def test_the_cloud_decides_the_name_unless_the_gateway_is_told_who_it_is(rig: Ri
 
 def test_a_gateway_that_has_a_certificate_knows_that_it_was_enrolled(rig: Rig) -> None:
     """Once enrolled, always enrolled: also when the certificate on disk is damaged later."""
-    assert not rig.engine.has_ever_enrolled()
+    assert not rig.sets.has_ever_enrolled()
     rig.enroll()
-    assert rig.engine.has_ever_enrolled()
+    assert rig.sets.has_ever_enrolled()
 
     rig.damage(1)
     rig.restart()
-    assert rig.engine.usable() is None
-    assert rig.engine.has_ever_enrolled()
+    assert rig.sets.usable() is None
+    assert rig.sets.has_ever_enrolled()

@@ -66,7 +66,7 @@ def test_there_is_nothing_to_roll_back_to_after_the_first_enrolment(rig: Rig) ->
     """The refusal names the way that is left."""
     rig.enroll()
     with pytest.raises(RefusedError, match="no previous generation") as refusal:
-        rig.engine.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
+        rig.planner.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
 
     assert "iot-cert rotate" in refusal.value.hint
     assert rig.in_use() == (1, None)
@@ -77,7 +77,7 @@ def test_a_rollback_to_a_damaged_set_is_refused_before_it_begins(gateway: Rig) -
     """What lies on disk is read first; the message says what is wrong with it."""
     gateway.damage(1, "certificate.pem")
     with pytest.raises(DamagedError, match=r"Generation 1 is damaged: certificate\.pem changed"):
-        gateway.engine.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
+        gateway.planner.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
 
     assert gateway.at_rest
     assert gateway.connects()
@@ -323,7 +323,7 @@ def test_a_kill_between_doubt_and_proof_loses_neither(gateway: Rig) -> None:
 def test_a_set_that_is_refused_while_other_programs_fail_with_it_is_left_within_seconds(gateway: Rig) -> None:
     """A dependant fails, since the certificate is refused; its own patience of two minutes is not waited for."""
     gateway.programs.refused = {3}
-    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     outcome = gateway.follow(patience=timedelta(seconds=5))
     assert outcome.record.phase is Phase.ACTIVE
     gateway.clock.advance(seconds=6)
@@ -344,7 +344,7 @@ def test_a_set_that_is_refused_while_other_programs_fail_with_it_is_left_within_
 def test_a_network_that_fails_while_other_programs_are_told_does_not_keep_the_set_from_them(gateway: Rig) -> None:
     """The session is lost and so is the proof, for the lack of a network; they are told all the same."""
     gateway.programs.refused = {3}
-    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     gateway.follow(patience=timedelta(seconds=5))
     gateway.endpoint.down = NO_ROUTE
     gateway.engine.doubt()
@@ -380,7 +380,7 @@ def test_a_policy_that_takes_seven_minutes_to_spread_is_waited_for(rig: Rig, kin
         rig.enroll()
     rig.cloud.provisioning.policy_delay = timedelta(minutes=7)
     start = rig.clock.now()
-    rig.engine.begin(kind, Origin.TECHNICIAN, "test")
+    rig.planner.begin(kind, Origin.TECHNICIAN, "test")
     outcome = rig.follow(patience=timedelta(minutes=6))
 
     failure = outcome.record.failure
@@ -407,7 +407,7 @@ def test_a_policy_that_never_comes_is_a_refusal_after_ten_minutes_and_not_before
     before = rig.in_use()
     rig.cloud.provisioning.policy_delay = timedelta(days=365)
     start = rig.clock.now()
-    rig.engine.begin(kind, Origin.TECHNICIAN, "test")
+    rig.planner.begin(kind, Origin.TECHNICIAN, "test")
     assert rig.follow(patience=timedelta(minutes=10)).record.phase is Phase.PREPARED
 
     record = rig.follow().record

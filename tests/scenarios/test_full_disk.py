@@ -134,7 +134,7 @@ def test_what_a_person_brings_along_is_taken_in(gateway: Rig) -> None:
     """Key and certificate on a stick, with every set on the gateway refused."""
     gateway.revoke(1, 2)
     fill(gateway)
-    assert gateway.engine.bring_in(brought(gateway), THING, gateway.anchors(), "from a stick") is not None
+    assert gateway.planner.bring_in(brought(gateway), THING, gateway.anchors(), "from a stick") is not None
 
     assert gateway.follow().record.phase is Phase.COMMITTED
     assert gateway.connects()
@@ -143,7 +143,7 @@ def test_what_a_person_brings_along_is_taken_in(gateway: Rig) -> None:
 
 def test_a_change_that_waits_for_room_can_be_given_up_for_the_ladder(gateway: Rig) -> None:
     """Its end is on record although the disk is full, or it would keep the ladder away."""
-    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     fill(gateway)
     assert gateway.follow(patience=DAY).record.phase is Phase.PLANNED
     gateway.revoke(2)
@@ -207,7 +207,7 @@ def test_a_rotation_is_not_begun(gateway: Rig) -> None:
     """The reserve is there for the day when it is needed."""
     fill(gateway)
     with pytest.raises(StoreError, match="No space left"):
-        gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
+        gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
 
     assert gateway.at_rest
     assert gateway.store.reserve() is Standing.KEPT
@@ -234,7 +234,7 @@ def test_other_trouble_with_the_disk_is_not_for_the_reserve(gateway: Rig, method
     gateway.disk.fail(method, times=float("inf"), error=StoreError("Cannot write here: Input/output error."))
     gateway.revoke(1, 2)
     with pytest.raises(StoreError) if method == "save_change" else nullcontext():
-        gateway.engine.begin(Kind.ENROLL, Origin.LADDER, "test")
+        gateway.planner.begin(Kind.ENROLL, Origin.LADDER, "test")
         gateway.follow(patience=DAY)
 
     assert gateway.store.reserve() is Standing.KEPT
@@ -313,7 +313,7 @@ def test_while_a_change_is_in_flight_it_is_not_made(gateway: Rig) -> None:
     """The change may be waiting for just that room."""
     fill(gateway)
     gateway.revoke(1, 2)
-    gateway.engine.begin(Kind.ENROLL, Origin.LADDER, "test")
+    gateway.planner.begin(Kind.ENROLL, Origin.LADDER, "test")
     gateway.disk.full = False
     gateway.restart()
     assert gateway.store.reserve() is Standing.MISSING

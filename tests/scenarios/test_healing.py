@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.change.engine import MAX_REASON
+from agent.change.plan import MAX_REASON
 from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
@@ -172,7 +172,7 @@ def test_a_rotation_that_fails_leaves_the_gateway_on_the_older_set_and_unfinishe
 def test_a_ladder_that_stopped_after_the_rollback_is_unfinished(gateway: Rig) -> None:
     """The process ended between the two changes: the rotation follows by the schedule."""
     gateway.revoke(2)
-    gateway.engine.begin(Kind.ROLLBACK, Origin.LADDER, "ladder: test")
+    gateway.planner.begin(Kind.ROLLBACK, Origin.LADDER, "ladder: test")
     gateway.follow()
 
     assert past_of(gateway.store.history()).unfinished
@@ -197,7 +197,7 @@ def test_healing_keeps_the_budget(gateway: Rig) -> None:
 def test_the_ladder_goes_back_to_a_retired_set_that_is_accepted(gateway: Rig) -> None:
     """An operator made the old certificate active again to rescue the fleet: what the endpoint accepts counts."""
     (due,) = outstanding(gateway.store.history(), [gateway.certificate(2)], timedelta())
-    gateway.engine.retire(due)
+    gateway.retirements.retire(due)
     gateway.revoke(1, status=Status.ACTIVE)
     gateway.revoke(2)
     found = healed(gateway)

@@ -49,7 +49,7 @@ def plan(
     rig: Rig, credential: CredentialSet, *, unproven: bool = False, trust: TrustBundle | None = None
 ) -> ChangeRecord | None:
     """Plan to use it."""
-    return rig.engine.bring_in(credential, THING, trust or rig.anchors(), "from a stick", unproven=unproven)
+    return rig.planner.bring_in(credential, THING, trust or rig.anchors(), "from a stick", unproven=unproven)
 
 
 def bring_in(rig: Rig, credential: CredentialSet, *, unproven: bool = False, patience: timedelta = 2 * HOUR) -> Outcome:
@@ -70,7 +70,7 @@ def passed(record: ChangeRecord) -> list[Phase]:
 
 def uses(rig: Rig, credential: CredentialSet) -> bool:
     """Whether a set is the current one, whole and to the byte."""
-    current = rig.engine.usable()
+    current = rig.sets.usable()
     return current is not None and current.credential == credential
 
 
@@ -442,7 +442,7 @@ def test_what_was_there_before_the_agent_becomes_generation_one(rig: Rig, unprov
     assert uses(rig, credential)
     assert rig.asked(Operation.CREATE) == rig.asked(Operation.REGISTER) == 0
     assert outstanding(rig.store.history(), [credential.leaf.sha256], timedelta()) == ()
-    assert rig.engine.has_ever_enrolled()
+    assert rig.sets.has_ever_enrolled()
     assert rig.connects()
 
 
@@ -459,7 +459,7 @@ def test_a_first_set_that_is_refused_leaves_the_gateway_as_it_was(rig: Rig) -> N
     """The claim is the control; enrolment works as before."""
     assert bring_in(rig, brought(rig, status=Status.REVOKED)).record.phase is Phase.REJECTED
     assert rig.in_use() == (None, None)
-    assert not rig.engine.has_ever_enrolled()
+    assert not rig.sets.has_ever_enrolled()
     assert rig.enroll().record.phase is Phase.COMMITTED
     assert rig.connects()
 

@@ -31,7 +31,7 @@ def _tried(rig: Rig, since: int) -> list[tuple[str, str]]:
 def test_a_sound_gateway_stands_on_its_current_set(gateway: Rig) -> None:
     """The first rung holds, so no other is tried."""
     before = len(gateway.endpoint.connections)
-    climb = gateway.engine.find_footing()
+    climb = gateway.climber.find_footing()
 
     assert climb.use is Rung.CURRENT
     assert _tried(gateway, before) == [("generation 2", "accepted")]
@@ -42,7 +42,7 @@ def test_another_client_with_the_same_id_is_no_reason_to_leave_a_rung(gateway: R
     client_id = gateway.endpoint.connections[-1].client_id
     gateway.endpoint.rivals.add(client_id)
     before = len(gateway.endpoint.connections)
-    climb = gateway.engine.find_footing()
+    climb = gateway.climber.find_footing()
 
     assert (climb.use, climb.why) == (None, f"Another client connected as {client_id} and ended this connection.")
     assert _tried(gateway, before) == [("generation 2", "accepted")]
@@ -110,7 +110,7 @@ def test_certificates_that_the_cloud_has_deleted_are_healed_too(gateway: Rig) ->
 def test_when_nothing_is_left_a_technician_is_asked_for(rig: Rig) -> None:
     """No certificate on disk and no claim: the ladder ends, and says so in a sentence."""
     rig.claim_present = False
-    climb = rig.engine.find_footing()
+    climb = rig.climber.find_footing()
 
     assert climb.use is Rung.TECHNICIAN
     assert climb.why == "there is no set on this gateway that could be tried"
@@ -172,7 +172,7 @@ def test_a_stranger_at_the_other_end_is_shown_no_claim(gateway: Rig, trouble: Fa
 def test_a_damaged_current_set_is_left_for_the_previous_one_at_the_next_start(gateway: Rig, file: str) -> None:
     """One flipped bit in any file: the start finds it, goes to the generation that is whole, and tells."""
     gateway.damage(2, file)
-    assert gateway.engine.usable() is None
+    assert gateway.sets.usable() is None
     gateway.restart()
 
     assert gateway.store.current() == 1
@@ -210,8 +210,8 @@ def test_a_damaged_set_and_a_damaged_previous_one_leave_the_claim(gateway: Rig) 
     gateway.damage(2)
     gateway.restart()
     assert gateway.store.current() == 2
-    assert gateway.engine.usable() is None
-    assert gateway.engine.has_ever_enrolled()
+    assert gateway.sets.usable() is None
+    assert gateway.sets.has_ever_enrolled()
 
     assert gateway.heal().use is Rung.CLAIM
     assert gateway.store.current() == 3
@@ -222,7 +222,7 @@ def test_a_damaged_set_is_damaged_for_the_ladder_too(gateway: Rig) -> None:
     """A set that breaks while the agent runs is passed over for the next rung, before any restart."""
     gateway.damage(2)
     before = len(gateway.endpoint.connections)
-    climb = gateway.engine.find_footing()
+    climb = gateway.climber.find_footing()
 
     assert climb.use is Rung.PREVIOUS
     assert _tried(gateway, before) == [("generation 1", "accepted")]

@@ -19,7 +19,7 @@ def test_a_first_certificate_that_is_revoked_in_probation_is_replaced_by_the_cla
     """The only set is refused for good and the claim is accepted: the change must end, so that the ladder can enrol."""
     rig.fault(Operation.REGISTER, Effect.REVOKE)
     rig.run(Kind.ENROLL, patience=3 * DAY)
-    assert rig.engine.find_footing().use is Rung.CLAIM
+    assert rig.climber.find_footing().use is Rung.CLAIM
 
     assert rig.at_rest
     assert rig.heal().use is Rung.CLAIM
@@ -34,7 +34,7 @@ def test_a_refused_set_whose_base_is_damaged_is_replaced_by_the_claim(gateway: R
     gateway.damage(2)
     gateway.revoke(3)
     gateway.follow(patience=3 * DAY)
-    assert gateway.engine.find_footing().use is Rung.CLAIM
+    assert gateway.climber.find_footing().use is Rung.CLAIM
 
     assert gateway.at_rest
     assert gateway.heal().use is Rung.CLAIM

@@ -81,7 +81,7 @@ def test_no_rotation_is_planned_on_a_damaged_set(rig: Rig) -> None:
     gateway = alone(rig)
     gateway.damage(1)
     with pytest.raises(RefusedError, match="Generation 1 is damaged"):
-        gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "its turn")
+        gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "its turn")
 
     assert gateway.at_rest
 
@@ -286,7 +286,7 @@ def test_the_rescue_works_whatever_waits(gateway: Rig, rescue: str) -> None:
         case _:
             credential, trust = gateway.outside_set(), gateway.anchors()
             assert gateway.operations.make_way(credential, trust)
-            gateway.engine.bring_in(credential, THING, trust, "from a stick")
+            gateway.planner.bring_in(credential, THING, trust, "from a stick")
     gateway.operate(patience=MINUTES).go_on()
     gateway.operations.go_on()
 
@@ -298,7 +298,7 @@ def test_an_import_that_is_typed_again_joins_its_own_change(gateway: Rig) -> Non
     """It was killed while it waited for a network."""
     credential, trust = gateway.outside_set(), gateway.anchors()
     gateway.endpoint.down = NO_ROUTE
-    planned = gateway.engine.bring_in(credential, THING, trust, "from a stick")
+    planned = gateway.planner.bring_in(credential, THING, trust, "from a stick")
     gateway.follow(patience=timedelta(0))
     gateway.restart()
 
@@ -326,7 +326,7 @@ def test_a_rescue_ends_a_probation_whose_set_fails(gateway: Rig) -> None:
     credential, trust = gateway.outside_set(), gateway.anchors()
 
     assert gateway.operations.make_way(credential, trust)
-    gateway.engine.bring_in(credential, THING, trust, "from a stick")
+    gateway.planner.bring_in(credential, THING, trust, "from a stick")
     gateway.operations.go_on()
     assert gateway.connects()
 

@@ -97,12 +97,12 @@ class Walk:
             rig.clock.time = max(rig.clock.now(), wait.until)
 
     def _rotate(self) -> None:
-        self.rig.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "chance")
+        self.rig.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "chance")
 
     def _technician(self) -> None:
         change = self.rig.engine.change
         if change is None:
-            self.rig.engine.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "chance")
+            self.rig.planner.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "chance")
         elif not change.phase.ended:
             self.rig.engine.give_up("chance")
 

@@ -44,19 +44,19 @@ def test_where_nothing_is_to_be_retired_its_topics_are_not_needed(gateway: Rig) 
     )
     topics = tuple(f"{own}{THING}/retire/{verdict}" for verdict in ("accepted", "rejected"))
 
-    assert gateway.engine.examine().denied == topics
+    assert gateway.examiner.examine().denied == topics
     with pytest.raises(CloudError, match=rf"subscribe to {topics[0]}, {topics[1]}"):
-        gateway.engine.rehearse()
+        gateway.rehearsal.rehearse()
     gateway.configure(retire=False)
-    assert gateway.engine.examine().denied == ()
-    assert gateway.engine.rehearse() == SENTENCE
+    assert gateway.examiner.examine().denied == ()
+    assert gateway.rehearsal.rehearse() == SENTENCE
 
 
 def test_a_rehearsal_does_all_that_costs_nothing(gateway: Rig) -> None:
     """The disk is tried, the set in use connects and asks, and what a rotation would do is told."""
     before, connections = files(gateway.path), len(gateway.endpoint.connections)
     links = gateway.in_use()
-    said = gateway.engine.rehearse()
+    said = gateway.rehearsal.rehearse()
 
     assert said == SENTENCE
     assert [item.candidate for item in gateway.endpoint.connections[connections:]] == ["generation 2"]
@@ -72,7 +72,7 @@ def test_a_rehearsal_asks_for_no_certificate(gateway: Rig) -> None:
     creates, registers = gateway.asked(Operation.CREATE), gateway.asked(Operation.REGISTER)
     registry, history = set(gateway.cloud.registry), gateway.history
     for _ in range(10):
-        gateway.engine.rehearse()
+        gateway.rehearsal.rehearse()
 
     assert (gateway.asked(Operation.CREATE), gateway.asked(Operation.REGISTER)) == (creates, registers)
     assert set(gateway.cloud.registry) == registry
@@ -83,7 +83,7 @@ def test_a_rehearsal_asks_for_no_certificate(gateway: Rig) -> None:
 def test_a_rehearsal_tells_that_the_budget_is_used_up(gateway: Rig) -> None:
     """A real rotation would be begun and wait, so the rehearsal is no failure."""
     gateway.use_up_budget()
-    said = gateway.engine.rehearse()
+    said = gateway.rehearsal.rehearse()
 
     assert said.startswith("A rotation would make generation 5 ")
     assert " It would wait first: 4 certificates were asked for within 24 hours and the limit is 4; " in said
@@ -93,7 +93,7 @@ def test_a_rehearsal_tells_that_the_budget_is_used_up(gateway: Rig) -> None:
 def test_a_gateway_without_a_certificate_has_nothing_to_rehearse(rig: Rig) -> None:
     """Nothing is tried."""
     with pytest.raises(RefusedError, match="no certificate to rotate yet"):
-        rig.engine.rehearse()
+        rig.rehearsal.rehearse()
     assert rig.endpoint.connections == []
 
 
@@ -102,7 +102,7 @@ def test_a_full_disk_fails_the_rehearsal_before_anything_is_connected(gateway: R
     gateway.disk.fail("preflight")
     connections = len(gateway.endpoint.connections)
     with pytest.raises(StoreError, match="No space left"):
-        gateway.engine.rehearse()
+        gateway.rehearsal.rehearse()
     assert len(gateway.endpoint.connections) == connections
 
 
@@ -110,7 +110,7 @@ def test_a_damaged_set_fails_the_rehearsal(gateway: Rig) -> None:
     """There is nothing to rotate from."""
     gateway.damage(2)
     with pytest.raises(RefusedError, match="Generation 2 is damaged"):
-        gateway.engine.rehearse()
+        gateway.rehearsal.rehearse()
 
 
 @pytest.mark.parametrize("trouble", ["revoked", "unauthorised", "no network", "no answer"])
@@ -127,7 +127,7 @@ def test_a_set_that_does_not_get_through_fails_the_rehearsal(gateway: Rig, troub
         case _:
             gateway.fault(Operation.ASK, Effect.SILENCE)
     with pytest.raises(CloudError):
-        gateway.engine.rehearse()
+        gateway.rehearsal.rehearse()
 
     assert files(gateway.path) == before
     assert len(gateway.endpoint._live) == 0
@@ -137,7 +137,7 @@ def test_a_rehearsal_is_refused_while_a_change_is_in_flight(gateway: Rig) -> Non
     """A real rotation would be refused, and so would what the rehearsal tells of its generation be wrong."""
     gateway.to_probation()
     with pytest.raises(RefusedError, match="is in flight"):
-        gateway.engine.rehearse()
+        gateway.rehearsal.rehearse()
 
 
 # -- told to stop --------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def after(steps: int) -> Callable[[], bool]:
 @pytest.mark.parametrize("steps", range(10))
 def test_a_run_that_is_told_to_stop_ends_between_two_steps_and_goes_on_later(gateway: Rig, steps: int) -> None:
     """Whichever step it is, the record on disk is the one in memory, and nothing is done twice."""
-    gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
     outcome = gateway.engine.run(after(steps))
     if steps < 8:
         assert outcome.wait is not None
@@ -170,7 +170,7 @@ def test_a_run_that_is_told_to_stop_ends_between_two_steps_and_goes_on_later(gat
 @pytest.mark.parametrize("steps", range(8))
 def test_a_stop_that_was_orderly_is_no_crash_of_the_next_process(gateway: Rig, steps: int) -> None:
     """The next one goes on where the last one ended: no start without progress is counted, no request twice."""
-    gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
     stopped = gateway.engine.run(after(steps)).record
     found = gateway.restart(orderly=True)
 
@@ -184,7 +184,7 @@ def test_a_stop_that_was_orderly_is_no_crash_of_the_next_process(gateway: Rig, s
 @pytest.mark.parametrize("steps", range(8))
 def test_a_stop_that_is_not_known_as_orderly_counts_as_a_start_without_progress(gateway: Rig, steps: int) -> None:
     """A kill looks the same from the next process, which must be careful with a request."""
-    gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
     stopped = gateway.engine.run(after(steps)).record
     found = gateway.restart()
 
@@ -196,7 +196,7 @@ def test_a_stop_that_is_not_known_as_orderly_counts_as_a_start_without_progress(
 
 def test_a_hundred_orderly_stops_are_no_crash_loop(gateway: Rig) -> None:
     """A gateway that is switched off each evening comes to its certificate all the same."""
-    gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
     for _ in range(100):
         gateway.engine.run(after(0))
         gateway.restart(orderly=True)
@@ -208,7 +208,7 @@ def test_a_hundred_orderly_stops_are_no_crash_loop(gateway: Rig) -> None:
 
 def test_one_step_at_a_time_leads_to_the_end(gateway: Rig) -> None:
     """Stopped and restarted after each single step, the change comes to the same end."""
-    gateway.engine.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
     phases = []
     for _ in range(100):
         outcome = gateway.engine.run(after(1))

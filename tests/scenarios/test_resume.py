@@ -46,12 +46,12 @@ def test_a_rotation_survives_a_power_cut_at_every_phase(gateway: Rig, phase: Pha
         # The plan itself was not saved: there is no change, and nothing to resume.
         gateway.stop_at(Kind.ROTATE, phase, saved=saved)
         assert gateway.restart() is None
-        gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+        gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     else:
         gateway.stop_at(Kind.ROTATE, phase, saved=saved)
         record = gateway.restart()
         assert record is not None
-        assert gateway.engine.usable() is not None
+        assert gateway.sets.usable() is not None
     outcome = gateway.follow()
 
     assert outcome.record.phase is Phase.COMMITTED
@@ -86,7 +86,7 @@ def test_a_rollback_survives_a_power_cut_at_every_phase(gateway: Rig, phase: Pha
     """A rollback by command makes nothing new, so going on with it costs nothing."""
     gateway.stop_at(Kind.ROLLBACK, phase, saved=saved)
     if gateway.restart() is None:
-        gateway.engine.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
+        gateway.planner.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
 
     assert gateway.follow().record.phase is Phase.COMMITTED
     assert gateway.in_use() == (1, 2)

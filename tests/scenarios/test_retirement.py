@@ -58,7 +58,7 @@ def test_the_replaced_certificate_is_retired_over_the_new_ones_connection(gatewa
     due = only(gateway)
     assert due.certificate_id == gateway.certificate(1)
     before = len(gateway.endpoint.connections)
-    gateway.engine.retire(due)
+    gateway.retirements.retire(due)
 
     (connection,) = gateway.endpoint.connections[before:]
     assert (connection.candidate, connection.outcome) == ("generation 2", "accepted")
@@ -73,7 +73,7 @@ def test_the_replaced_certificate_is_retired_over_the_new_ones_connection(gatewa
 
 def test_a_retirement_survives_a_restart(gateway: Rig) -> None:
     """The line that was added counts, in the place of the earlier one."""
-    gateway.engine.retire(only(gateway))
+    gateway.retirements.retire(only(gateway))
     gateway.restart()
 
     assert gateway.history == [("enroll", "committed", 1), ("rotate", "retired", 2)]
@@ -86,7 +86,7 @@ def test_a_retirement_survives_a_restart(gateway: Rig) -> None:
 def test_each_change_remembers_what_it_replaced_and_who_ordered_it(rig: Rig) -> None:
     """A first certificate replaces nothing; a change without an order answers to no job."""
     rig.enroll()
-    rig.engine.begin(Kind.ROTATE, Origin.JOB, "job j-1: test", "job:j-1:1")
+    rig.planner.begin(Kind.ROTATE, Origin.JOB, "job j-1: test", "job:j-1:1")
     rig.follow()
     first, second = rig.store.history()
 
@@ -101,7 +101,7 @@ def test_the_certificate_of_a_change_that_failed_is_retired_too(gateway: Rig) ->
     assert outcome.record.phase is Phase.REJECTED
     old, refused = waiting(gateway)
     assert refused.change == outcome.record.id
-    gateway.engine.retire(refused)
+    gateway.retirements.retire(refused)
 
     assert waiting(gateway) == (old,)
     last = gateway.store.history()[-1]
@@ -114,12 +114,12 @@ def test_a_rollback_brings_a_certificate_back(gateway: Rig) -> None:
     first, second = gateway.certificate(1), gateway.certificate(2)
     gateway.run(Kind.ROLLBACK)
     assert only(gateway).certificate_id == second
-    gateway.engine.retire(only(gateway))
+    gateway.retirements.retire(only(gateway))
     assert waiting(gateway) == ()
     gateway.rotate()
 
     assert only(gateway).certificate_id == first
-    gateway.engine.retire(only(gateway))
+    gateway.retirements.retire(only(gateway))
     assert (gateway.entry(1).status, gateway.entry(2).status) == (Status.INACTIVE, Status.INACTIVE)
     assert gateway.connects()
 
@@ -127,10 +127,10 @@ def test_a_rollback_brings_a_certificate_back(gateway: Rig) -> None:
 def test_a_gateway_leaves_nothing_behind_over_the_years(gateway: Rig) -> None:
     """After five rotations, each with its retirement, one certificate of this thing is active."""
     for _ in range(5):
-        gateway.engine.retire(only(gateway))
+        gateway.retirements.retire(only(gateway))
         gateway.clock.advance(days=300)
         assert gateway.rotate().record.phase is Phase.COMMITTED
-    gateway.engine.retire(only(gateway))
+    gateway.retirements.retire(only(gateway))
 
     mine = [entry for entry in gateway.cloud.registry.values() if entry.thing_name == "gw-0042"]
     assert [entry.status for entry in mine].count(Status.ACTIVE) == 1
@@ -162,13 +162,13 @@ def test_a_retirement_that_was_not_accepted_is_asked_for_again(
     due = only(gateway)
     gateway.fault(Operation.RETIRE, effect)
     with pytest.raises(CloudError) as refusal:
-        gateway.engine.retire(due)
+        gateway.retirements.retire(due)
 
     assert refusal.value.failure.kind is kind
     assert gateway.history[-1] == ("rotate", "committed", 2)
     assert waiting(gateway) == (due,)
     assert sessions(gateway) == 0
-    gateway.engine.retire(due)
+    gateway.retirements.retire(due)
     assert gateway.entry(1).status is Status.INACTIVE
     assert waiting(gateway) == ()
 
@@ -190,7 +190,7 @@ def test_no_answer_but_an_acceptance_retires_anything(gateway: Rig, payload: byt
     """Whatever comes instead of one is a failure of the cloud, and nothing is written down."""
     gateway.fault(Operation.RETIRE, Effect.HOSTILE, payload=payload)
     with pytest.raises(CloudError):
-        gateway.engine.retire(only(gateway))
+        gateway.retirements.retire(only(gateway))
 
     assert gateway.history[-1] == ("rotate", "committed", 2)
 
@@ -199,7 +199,7 @@ def test_without_a_network_nothing_is_retired(gateway: Rig) -> None:
     """Not even asked for."""
     gateway.endpoint.down = failures.unreachable("sandbox", 8883, "no route to host")
     with pytest.raises(CloudError, match="does not take connections"):
-        gateway.engine.retire(only(gateway))
+        gateway.retirements.retire(only(gateway))
 
     assert gateway.asked(Operation.RETIRE) == 0
     assert len(waiting(gateway)) == 1
@@ -210,11 +210,11 @@ def test_an_acceptance_that_cannot_be_written_down_is_asked_for_again(gateway: R
     due = only(gateway)
     gateway.disk.fail("amend")
     with pytest.raises(StoreError, match="No space left"):
-        gateway.engine.retire(due)
+        gateway.retirements.retire(due)
 
     assert gateway.entry(1).status is Status.INACTIVE
     assert waiting(gateway) == (due,)
-    gateway.engine.retire(due)
+    gateway.retirements.retire(due)
     assert waiting(gateway) == ()
     assert gateway.asked(Operation.RETIRE, "200") == 2
 
@@ -222,14 +222,14 @@ def test_an_acceptance_that_cannot_be_written_down_is_asked_for_again(gateway: R
 def test_a_line_that_a_power_cut_tore_is_as_if_it_were_not_there(gateway: Rig) -> None:
     """The earlier line about the change counts, and the retirement is asked for again."""
     due = only(gateway)
-    gateway.engine.retire(due)
+    gateway.retirements.retire(due)
     history = gateway.path / "history.jsonl"
     history.write_bytes(history.read_bytes()[:-30])
     gateway.restart()
 
     assert gateway.history == [("enroll", "committed", 1), ("rotate", "committed", 2)]
     assert waiting(gateway) == (due,)
-    gateway.engine.retire(due)
+    gateway.retirements.retire(due)
     gateway.restart()
     assert gateway.history[-1] == ("rotate", "retired", 2)
 
@@ -238,7 +238,7 @@ def test_the_certificate_in_use_is_never_retired(gateway: Rig) -> None:
     """Whatever asks for it: the gateway would cut itself off."""
     due = Retirement(change="c", certificate_id=gateway.certificate(2), due=gateway.clock.now())
     with pytest.raises(RefusedError, match="in use is never retired"):
-        gateway.engine.retire(due)
+        gateway.retirements.retire(due)
 
     assert gateway.asked(Operation.RETIRE) == 0
     assert gateway.entry(2).status is Status.ACTIVE
@@ -248,7 +248,7 @@ def test_without_a_current_set_there_is_no_cloud_to_ask(rig: Rig) -> None:
     """The refusal says what helps."""
     due = Retirement(change="c", certificate_id="01" * 32, due=rig.clock.now())
     with pytest.raises(RefusedError, match="no current set") as refusal:
-        rig.engine.retire(due)
+        rig.retirements.retire(due)
 
     assert "iot-cert rotate" in refusal.value.hint
 
@@ -256,12 +256,12 @@ def test_without_a_current_set_there_is_no_cloud_to_ask(rig: Rig) -> None:
 def test_an_acceptance_is_noted_once(gateway: Rig) -> None:
     """A second note, or one about an unknown change, writes nothing."""
     due = only(gateway)
-    gateway.engine.note_retired("nobody")
+    gateway.retirements.note_retired("nobody")
     assert len(waiting(gateway)) == 1
-    gateway.engine.note_retired(due.change)
+    gateway.retirements.note_retired(due.change)
     size = (gateway.path / "history.jsonl").stat().st_size
     gateway.clock.advance(days=1)
-    gateway.engine.note_retired(due.change)
+    gateway.retirements.note_retired(due.change)
 
     assert (gateway.path / "history.jsonl").stat().st_size == size
     assert waiting(gateway) == ()
@@ -272,12 +272,12 @@ def test_an_acceptance_is_noted_once(gateway: Rig) -> None:
 
 def test_a_rollback_to_a_retired_set_is_refused_and_says_so(gateway: Rig) -> None:
     """Before anything is tried: when it was retired, that the current set stays, and what helps."""
-    gateway.engine.retire(only(gateway))
+    gateway.retirements.retire(only(gateway))
     retired_at = gateway.clock.now()
     gateway.clock.advance(days=3)
     before = len(gateway.endpoint.connections)
     with pytest.raises(RefusedError) as refusal:
-        gateway.engine.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
+        gateway.planner.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
 
     assert str(refusal.value) == (
         f"The certificate of generation 1 was retired at {retired_at:%Y-%m-%d %H:%M:%S} UTC, so the cloud does not "
@@ -291,7 +291,7 @@ def test_a_rollback_to_a_retired_set_is_refused_and_says_so(gateway: Rig) -> Non
 
 def test_a_rotation_after_a_retirement_goes_back_within_probation(gateway: Rig) -> None:
     """What is retired is the one before the last: the base of a change in flight is never touched."""
-    gateway.engine.retire(only(gateway))
+    gateway.retirements.retire(only(gateway))
     gateway.to_probation()
     gateway.revoke(3)
     outcome = gateway.follow(patience=DAY)
@@ -308,12 +308,12 @@ def test_what_another_program_may_use_is_not_asked_for(gateway: Rig) -> None:
     """Not even by a caller that has forgotten to look; a person's word is that nothing is waited for."""
     due = replace(only(gateway), waits_for=("bridge.service", "copy /etc/app.pem"))
     with pytest.raises(RefusedError, match=r"may use still: bridge\.service, copy /etc/app\.pem") as refusal:
-        gateway.engine.retire(due)
+        gateway.retirements.retire(due)
 
     assert gateway.asked(Operation.RETIRE) == 0
     assert gateway.entry(1).status is Status.ACTIVE
     assert "iot-cert retire --now" in refusal.value.hint
-    gateway.engine.retire(replace(due, waits_for=()))
+    gateway.retirements.retire(replace(due, waits_for=()))
     assert gateway.entry(1).status is Status.INACTIVE
 
 
@@ -376,8 +376,8 @@ def test_a_certificate_that_the_cloud_will_never_retire_can_be_dropped(gateway: 
     due = only(gateway)
     gateway.entry(1).thing_name = "gw-0043"
     with pytest.raises(CloudError, match="no such certificate"):
-        gateway.engine.retire(due)
-    said = gateway.engine.drop(due.certificate_id[:8])
+        gateway.retirements.retire(due)
+    said = gateway.retirements.drop(due.certificate_id[:8])
 
     assert said == (
         f"The certificate {due.certificate_id} is not asked to be retired any more; it may be active in the cloud."
@@ -395,18 +395,18 @@ def test_a_certificate_that_the_cloud_will_never_retire_can_be_dropped(gateway: 
 def test_to_drop_it_again_says_so_and_writes_nothing(gateway: Rig) -> None:
     """A second request learns that it is done; so does one for what was retired."""
     due = only(gateway)
-    gateway.engine.drop(due.certificate_id)
+    gateway.retirements.drop(due.certificate_id)
     size, at = (gateway.path / "history.jsonl").stat().st_size, gateway.clock.now()
     gateway.clock.advance(days=1)
 
-    assert gateway.engine.drop(due.certificate_id[:12]) == (
+    assert gateway.retirements.drop(due.certificate_id[:12]) == (
         f"The certificate {due.certificate_id} was dropped at {clock_time(at)} already."
     )
     assert (gateway.path / "history.jsonl").stat().st_size == size
     gateway.rotate()
     last = only(gateway)
-    gateway.engine.retire(last)
-    assert "was retired at" in gateway.engine.drop(last.certificate_id)
+    gateway.retirements.retire(last)
+    assert "was retired at" in gateway.retirements.drop(last.certificate_id)
     assert gateway.store.history()[-1].dropped_at is None
 
 
@@ -414,19 +414,19 @@ def test_neither_an_unknown_certificate_nor_the_one_in_use_can_be_dropped(gatewa
     """Nor what a change in flight rests on; nothing is written down."""
     for prefix in ("f" * 8, gateway.certificate(2)[:10]):
         with pytest.raises(RefusedError):
-            gateway.engine.drop(prefix)
+            gateway.retirements.drop(prefix)
     gateway.run(Kind.ROLLBACK)
     gateway.to_probation()
     with pytest.raises(RefusedError, match="is in use"):
-        gateway.engine.drop(gateway.certificate(1))
+        gateway.retirements.drop(gateway.certificate(1))
     assert all(record.dropped_at is None for record in gateway.store.history())
 
 
 def test_a_retirement_that_was_under_way_when_it_was_dropped_is_noted_all_the_same(gateway: Rig) -> None:
     """The cloud's word counts, too."""
     due = only(gateway)
-    gateway.engine.drop(due.certificate_id)
-    gateway.engine.note_retired(due.change)
+    gateway.retirements.drop(due.certificate_id)
+    gateway.retirements.note_retired(due.change)
 
     assert gateway.store.history()[-1].phase is Phase.RETIRED
     assert waiting(gateway) == ()
@@ -466,7 +466,7 @@ def test_the_certificate_of_a_change_whose_record_was_damaged_is_retired(
     assert (record.id, record.generation, record.phase) == (change.id, 3, Phase.REJECTED)
     assert f"The certificate {orphan} that it had got is left behind" in gateway.log.text
     assert [item.certificate_id for item in waiting(gateway)] == [gateway.certificate(1), orphan]
-    gateway.engine.retire(waiting(gateway)[-1])
+    gateway.retirements.retire(waiting(gateway)[-1])
     assert gateway.cloud.registry[orphan].status is Status.INACTIVE
     assert gateway.in_use() == (2, 1)
     assert gateway.connects()
@@ -484,7 +484,7 @@ def test_a_certificate_that_had_just_been_registered_is_known_by_the_text(gatewa
     found = waiting(gateway)[-1]
     assert found.certificate_id == record.issued.certificate_id
     assert found.change == record.id
-    gateway.engine.retire(found)
+    gateway.retirements.retire(found)
     assert gateway.cloud.registry[found.certificate_id].status is Status.INACTIVE
     assert gateway.generations == ["000001", "000002"]
 
@@ -502,7 +502,7 @@ def test_a_set_in_use_stays_in_use_when_the_record_that_put_it_there_is_damaged(
     assert [item.certificate_id for item in waiting(gateway)] == [gateway.certificate(1), gateway.certificate(2)]
     assert "Generation 3, which it had put in use, stays in use." in gateway.log.text
     for due in waiting(gateway):
-        gateway.engine.retire(due)
+        gateway.retirements.retire(due)
     assert gateway.entry(3).status is Status.ACTIVE
     assert gateway.connects()
     gateway.clock.advance(days=2)
@@ -529,7 +529,7 @@ def test_the_requests_of_a_change_whose_record_was_damaged_count(gateway: Rig) -
         lost.write_bytes(bytes(400))
         os.utime(lost, (number, number))  # all of them were written at another time
         assert gateway.restart() is None
-    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     outcome = gateway.follow(patience=timedelta(minutes=5))
 
     assert outcome.wait is not None

@@ -98,7 +98,7 @@ def test_ten_rotations_leave_current_previous_and_three_others(rig: Rig) -> None
 def test_of_the_rejected_generations_only_the_last_is_kept(gateway: Rig) -> None:
     """A person who asks why finds the last one; the flash does not fill up with the others."""
     for _ in range(3):
-        gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+        gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
         gateway.disk.fail("activate")
         gateway.engine.run()
         gateway.engine.give_up("changed my mind")
@@ -113,7 +113,7 @@ def test_of_the_rejected_generations_only_the_last_is_kept(gateway: Rig) -> None
 
 def test_a_number_is_never_used_again(gateway: Rig) -> None:
     """Also the number of a generation that was erased stays taken, since the history speaks of it."""
-    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     gateway.engine.give_up("changed my mind")
     gateway.follow()
     assert gateway.generations == ["000001", "000002"]
@@ -178,7 +178,7 @@ def test_a_second_change_is_refused_while_one_is_in_flight(gateway: Rig) -> None
     on_disk = gateway.store.change()
     for kind in (Kind.ROTATE, Kind.ENROLL, Kind.ROLLBACK):
         with pytest.raises(RefusedError) as refusal:
-            gateway.engine.begin(kind, Origin.TECHNICIAN, "me too")
+            gateway.planner.begin(kind, Origin.TECHNICIAN, "me too")
         assert outcome.record.id in str(refusal.value)
         assert "phase deployed" in str(refusal.value)
         assert "Run the same command again" in refusal.value.hint

@@ -28,6 +28,6 @@ def test_a_change_whose_beginning_was_in_doubt_is_known_or_gone(gateway: Rig) ->
     """A person who was told that a command failed must not find it carried out by the next start."""
     gateway.disk.fail("save_change", error=IN_DOUBT)
     with pytest.raises(StoreInDoubtError):
-        gateway.engine.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
+        gateway.planner.begin(Kind.ROLLBACK, Origin.TECHNICIAN, "test")
 
     assert gateway.engine.change is not None or gateway.store.change() is None

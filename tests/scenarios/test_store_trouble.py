@@ -93,7 +93,7 @@ def test_a_record_that_cannot_be_saved_is_saved_again_before_anything_else(
 
 def test_a_certificate_that_just_came_is_kept_in_memory_until_it_can_be_saved(gateway: Rig) -> None:
     """The disk fills up between request and reply: an hour's tries to save it, and not one to ask again."""
-    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     # The third save from here is the one that holds the certificate: key ready, requested, issued.
     gateway.disk.fail("save_change", after=2, times=EVER)
     outcome = gateway.follow(patience=timedelta(minutes=30))
@@ -118,7 +118,7 @@ def test_a_certificate_that_just_came_is_kept_in_memory_until_it_can_be_saved(ga
 
 def test_when_the_process_dies_with_it_the_request_was_counted(gateway: Rig) -> None:
     """The certificate that could not be saved is lost with the process; the next one is counted as the second."""
-    gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
     gateway.disk.fail("save_change", after=2, times=EVER)
     gateway.follow(patience=timedelta(minutes=1))
     gateway.disk.heal()
@@ -162,7 +162,7 @@ def test_a_change_that_cannot_be_written_down_does_not_begin(gateway: Rig) -> No
     """No room for the plan: an error, no change, and the same command works later."""
     gateway.disk.fail("save_change")
     with pytest.raises(StoreError):
-        gateway.engine.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+        gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
 
     assert gateway.at_rest
     assert gateway.rotate().record.phase is Phase.COMMITTED

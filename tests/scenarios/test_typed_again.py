@@ -52,7 +52,7 @@ class House:
         self.stick = self.stick or rig.outside_set()
         operations.take_up()
         if operations.make_way(self.stick, rig.anchors()):
-            rig.engine.bring_in(self.stick, THING, rig.anchors(), "from a stick")
+            rig.planner.bring_in(self.stick, THING, rig.anchors(), "from a stick")
         operations.go_on()
 
     def install(self) -> None:
@@ -61,7 +61,7 @@ class House:
         self.bundle = self.bundle or rig.bundle(rig.root, rig.second_root)
         operations.take_up()
         if operations.make_way(None, self.bundle):
-            rig.engine.install(self.bundle, Origin.TECHNICIAN, "a visit")
+            rig.planner.install(self.bundle, Origin.TECHNICIAN, "a visit")
         operations.go_on()
 
     def confirm(self) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agent.change.engine import Engine
+    from agent.change.parts import ChangeParts
     from agent.config import Config
     from agent.operations.wiring import Parts
     from agent.store.store import Store
@@ -37,7 +37,7 @@ DROP = "fleet-2027-03.tar"
 class _Parts:
     """What a receiver works on."""
 
-    engine: Engine
+    change: ChangeParts
     store: Store
     clock: SimulatedClock
 
@@ -79,7 +79,7 @@ def gateways(directory: Path) -> list[Rig]:
 
 def take(rig: Rig, config: Config) -> dict[str, Any]:
     """Take the drop in as a worker does, follow what comes of it, and return what the pipeline is told."""
-    parts = cast("Parts", _Parts(engine=rig.engine, store=rig.store, clock=rig.clock))
+    parts = cast("Parts", _Parts(change=rig.change, store=rig.store, clock=rig.clock))
     if Receiver(config, parts).take_drop(DROP) is not None:
         rig.follow()
     conclude(config, rig.store.history())

@@ -151,8 +151,8 @@ class Gateway:
         rotation, minute = replace(config.rotation, probation=timedelta(0)), timedelta(minutes=1)
         config = replace(config, rotation=rotation, connect_timeout=minute, request_timeout=minute)
         with open_parts(config, _Unheard(), create=True) as parts:
-            parts.engine.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")
-            outcome = parts.engine.run()
+            parts.change.planner.begin(Kind.ENROLL, Origin.TECHNICIAN, "asked for by a technician")
+            outcome = parts.change.engine.run()
         assert outcome.record.phase is Phase.COMMITTED, outcome.record.failure
         reported.write(self.state, outcome.record.id)  # as the command does once it has said how it ended
         self._note_tokens()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.change.engine import Engine, Outcome
+from agent.change.parts import put_together
 from agent.change.world import Provisioning, Settings, World
 from agent.core.change.decide import Limits
 from agent.core.change.reserve import Standing
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent import ports
+    from agent.change.engine import Outcome
     from agent.core.change.ladder import Climb
     from agent.core.change.lifecycle import ChangeRecord, Phase
     from agent.core.dependants import Occasion
@@ -261,7 +262,10 @@ class Rig:
             dependants=self.programs,
             confirmations=ConfirmationDirectory(self.said, admins=frozenset),
         )
-        self.engine = Engine(world, self.settings)
+        self.change = put_together(world, self.settings)
+        self.engine, self.planner, self.climber = self.change.engine, self.change.planner, self.change.climber
+        self.sets, self.retirements = self.change.sets, self.change.retirements
+        self.rehearsal, self.examiner = self.change.rehearsal, self.change.examiner
 
     def close(self) -> None:
         """End, as a process does: what it has open is given back, and what is on the disk stays."""
@@ -300,7 +304,7 @@ class Rig:
 
     def install(self, bundle: TrustBundle, *, patience: timedelta = timedelta(hours=2), order: str = "") -> Outcome:
         """Plan a change to other trust anchors and follow it."""
-        if self.engine.install(bundle, Origin.INBOX, "test", order) is None:
+        if self.planner.install(bundle, Origin.INBOX, "test", order) is None:
             raise AssertionError("these anchors are in use already")
         return self.follow(patience=patience)
 
@@ -319,7 +323,7 @@ class Rig:
 
     def run(self, kind: Kind, *, patience: timedelta = timedelta(hours=2), reason: str = "test") -> Outcome:
         """Begin a change and follow it."""
-        self.engine.begin(kind, Origin.TECHNICIAN, reason)
+        self.planner.begin(kind, Origin.TECHNICIAN, reason)
         return self.follow(patience=patience)
 
     def follow(self, *, patience: timedelta = timedelta(hours=2)) -> Outcome:
@@ -341,7 +345,7 @@ class Rig:
 
     def connects(self) -> bool:
         """Whether the current set gets through, as an application would find."""
-        return self.engine.find_footing().use == "current"
+        return self.climber.find_footing().use == "current"
 
     # -- stories ---------------------------------------------------------------------------------------------------
 
@@ -377,7 +381,7 @@ class Rig:
 
     def heal(self) -> Climb:
         """Climb the ladder and do what its top rung says, as the command does."""
-        climb = self.engine.find_footing()
+        climb = self.climber.find_footing()
         match climb.use:
             case "previous":
                 self._must(Kind.ROLLBACK)
@@ -389,7 +393,7 @@ class Rig:
         return climb
 
     def _must(self, kind: Kind) -> None:
-        self.engine.begin(kind, Origin.LADDER, "ladder")
+        self.planner.begin(kind, Origin.LADDER, "ladder")
         outcome = self.follow(patience=timedelta(days=3))
         assert outcome.record.phase == "committed", outcome
 
@@ -412,7 +416,7 @@ class Rig:
     def operate(self, *, patience: timedelta = timedelta(hours=2), told: str = "") -> Operations:
         """Return how orders are carried out, by a process that stays with a change for some time."""
         return Operations(
-            self.engine,
+            self.change,
             cast("ports.Store", TroubledStore(self.store, self.disk)),
             self.clock,
             lambda: self.follow(patience=patience),

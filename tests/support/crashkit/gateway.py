@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from agent.change.engine import Engine, Outcome
+from agent.change.parts import ChangeParts, put_together
 from agent.change.world import Provisioning, Settings, World
 from agent.core.change.decide import Limits
 from agent.core.values import Candidate, Kind, Origin
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent import ports
+    from agent.change.engine import Engine, Outcome
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
     from agent.ports import CreatedCertificate, Progress
@@ -183,32 +184,32 @@ class Gateway:
         """
         with replaced(clock, "stamp", lambda: time.time_ns() + _HOUR), Store(path) as store:
             store.lock()
-            engine = self._engine(store)
-            found = engine.recover()
+            parts = self._parts(store)
+            found = parts.engine.recover()
             over = [record for record in store.history() if record.id == change]
             if found is None and over:
-                return self._ending(engine, over[0])
+                return self._ending(parts, over[0])
             if found is None and kind is Kind.TRUST:
-                engine.install(self._new_anchors(), Origin.TECHNICIAN, "a crash test")
+                parts.planner.install(self._new_anchors(), Origin.TECHNICIAN, "a crash test")
             elif found is None:
-                engine.begin(kind, Origin.TECHNICIAN, "a crash test")
-            return self._follow(store, engine)
+                parts.planner.begin(kind, Origin.TECHNICIAN, "a crash test")
+            return self._follow(store, parts)
 
     def fall_back(self, path: Path) -> Ending:
         """Do what a fresh process does when the set in use is refused: end the change in flight, climb the ladder."""
         with replaced(clock, "stamp", lambda: time.time_ns() + _HOUR), Store(path) as store:
             store.lock()
-            engine = self._engine(store)
-            if engine.recover() is not None:
-                self._until_over(engine)
+            parts = self._parts(store)
+            if parts.engine.recover() is not None:
+                self._until_over(parts.engine)
 
             port = cast("ports.Store", store)
-            Operations(engine, port, self.clock, lambda: self._until_over(engine)).climb("a crash test")
-            return self._ending(engine, store.history()[-1])
+            Operations(parts, port, self.clock, lambda: self._until_over(parts.engine)).climb("a crash test")
+            return self._ending(parts, store.history()[-1])
 
-    def _follow(self, store: Store, engine: Engine) -> Ending:
-        self._until_over(engine)
-        return self._ending(engine, store.history()[-1])
+    def _follow(self, store: Store, parts: ChangeParts) -> Ending:
+        self._until_over(parts.engine)
+        return self._ending(parts, store.history()[-1])
 
     def _until_over(self, engine: Engine) -> Outcome:
         for _ in range(1000):
@@ -219,16 +220,16 @@ class Gateway:
             self.publish()
         raise InvariantError("the change never ends")
 
-    def _ending(self, engine: Engine, record: ChangeRecord) -> Ending:
+    def _ending(self, parts: ChangeParts, record: ChangeRecord) -> Ending:
         asked = self.cloud.count(Operation.CREATE)
-        connects = engine.find_footing().use == "current"
-        engine.close()
+        connects = parts.climber.find_footing().use == "current"
+        parts.engine.close()
         return Ending(phase=record.phase, asked=asked, connects=connects)
 
-    def _engine(self, store: Store) -> Engine:
+    def _parts(self, store: Store) -> ChangeParts:
         ids = itertools.count(len(store.history()) + 1)
         any_world: dict[str, Any] = {"cloud": self, "clock": self.clock, "store": store}
-        return Engine(
+        return put_together(
             World(
                 **any_world,
                 materials=SoftwareMaterials(),

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from agent.change.engine import Engine
-from agent.change.world import World
+from agent.change.parts import ChangeParts, put_together
+from agent.change.world import Settings, World
 from agent.config import load
 from agent.core.change.decide import Limits
 from agent.core.values import Kind, Origin, Provenance, TrustSource
@@ -113,21 +113,22 @@ def _live(gateway: Gateway, lived: tuple[str, ...], union: bytes) -> None:
             chance=lambda: 0.5,
             new_id=lambda: secrets.token_hex(4),
         )
-        with closing(Engine(world, settings)) as engine:
-            engine.recover()
+        parts = put_together(world, settings)
+        with closing(parts.engine):
+            parts.engine.recover()
             for what in lived:
-                _change(engine, what, union)
+                _change(parts, settings, what, union)
     gateway.cloud.detach(endpoint)
 
 
-def _change(engine: Engine, what: str, union: bytes) -> None:
+def _change(parts: ChangeParts, settings: Settings, what: str, union: bytes) -> None:
     if what in {"enroll", "rotate"}:
-        engine.begin(Kind(what), Origin.SCHEDULE, "years ago")
+        parts.planner.begin(Kind(what), Origin.SCHEDULE, "years ago")
     elif what == "union":
         provenance = Provenance(source=TrustSource.BUNDLE, version=1)
-        engine.install(replace(x509.read_bundle(union), provenance=provenance), Origin.INBOX, "years ago")
+        parts.planner.install(replace(x509.read_bundle(union), provenance=provenance), Origin.INBOX, "years ago")
     else:
-        engine.install(engine._settings.anchors(), Origin.IMAGE, "years ago")
-    outcome = engine.run()
+        parts.planner.install(settings.anchors(), Origin.IMAGE, "years ago")
+    outcome = parts.engine.run()
     assert outcome.wait is None, outcome
     assert outcome.record.phase.succeeded, outcome

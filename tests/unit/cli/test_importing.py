@@ -151,7 +151,7 @@ def test_the_anchors_in_use_are_added_to_and_keep_their_origin(desk: Desk) -> No
     assert [anchor.sha256 for anchor in found.anchors] == of(OTHER, third)
     config = load(desk.config)
     with open_parts(config, Output(as_json=True)) as parts:
-        current = parts.engine.usable()
+        current = parts.change.sets.usable()
     assert current is not None
     assert found.provenance == current.trust.provenance
 

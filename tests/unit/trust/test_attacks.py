@@ -105,7 +105,7 @@ class Target:
     @property
     def in_use(self) -> frozenset[str]:
         """The anchors in use."""
-        found = self.rig.engine.usable()
+        found = self.rig.sets.usable()
         assert found is not None
         return found.trust.fingerprints
 
@@ -749,7 +749,7 @@ def test_b20_confused_encoding(target: Target, change: Callable[[bytes], bytes],
         return
     assert target.drop(files)["outcome"] == "in-progress"
     target.follow()
-    found = target.rig.engine.usable()
+    found = target.rig.sets.usable()
     assert found is not None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=found.trust.pem.decode())

@@ -490,7 +490,7 @@ def test_the_anchors_remember_where_they_came_from(site: Site) -> None:
     assert change.reason == "x.tar in the inbox: signed bundle 1 of 2027-02-28"
     assert (change.kind, change.origin, drop_of(change.order)) == (Kind.TRUST, Origin.INBOX, "x.tar")
     site.rig.follow()
-    trust = site.rig.engine.usable()
+    trust = site.rig.sets.usable()
     assert trust is not None
     found = trust.trust.provenance
     assert found is not None
@@ -684,7 +684,7 @@ def test_other_baked_anchors_replace_baked_ones(issued: str | None, site: Site) 
     assert change is not None
     assert change.origin is Origin.IMAGE
     site.rig.follow()
-    assert site.rig.engine.usable().trust.fingerprints == load_anchors(site.config).fingerprints  # type: ignore[union-attr]
+    assert site.rig.sets.usable().trust.fingerprints == load_anchors(site.config).fingerprints  # type: ignore[union-attr]
     assert site.receiver.take_baked() is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.change import engine
+from agent.change import plan
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.jsonio import Node, PlainError
@@ -351,7 +351,7 @@ def test_the_longest_reason_is_kept_whole() -> None:
 
     assert isinstance(order, Order)
     assert order.reason == "x" * MAX_REASON
-    assert len(f"job {'j' * 64}: {order.reason}") <= engine.MAX_REASON
+    assert len(f"job {'j' * 64}: {order.reason}") <= plan.MAX_REASON
 
 
 def test_a_window_may_be_an_instant() -> None:

@@ -1,0 +1,129 @@
+"""The climb down the ladder: from the set in use to what else this gateway has, until the endpoint accepts one.
+
+What the rungs are, and which comes next, is `agent.core.change.ladder`'s to say; this module tries them. Nothing is
+changed here: no link, no record.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.change import ladder
+from agent.core.failure.failure import in_the_light_of
+from agent.core.values import Candidate
+from agent.errors import CloudError, MaterialError, RefusedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.change.prover import Prover
+    from agent.change.sets import Sets
+    from agent.change.source import SourceSession
+    from agent.change.world import Settings, World
+    from agent.core.values import Salvaged
+
+
+class Climber:
+    """Finds a set that gets through."""
+
+    def __init__(
+        self,
+        world: World,
+        settings: Settings,
+        sets: Sets,
+        prover: Prover,
+        source: SourceSession,
+        tell: Callable[[str, str], None],
+    ) -> None:
+        self._world = world
+        self._settings = settings
+        self._sets = sets
+        self._prover = prover
+        self._source = source
+        self._tell = tell
+        self._salvaged: tuple[Candidate, str] | None = None
+
+    def find_footing(self) -> ladder.Climb:
+        """Climb the ladder: find a set that the endpoint accepts, from the current one down to the claim."""
+        self._source.close()
+        attempts: tuple[ladder.Attempt, ...] = ()
+        while True:
+            move = ladder.climb(attempts)
+            self._tell("ladder", f"{move.why.rstrip('.')}.")
+            if move.try_next is None:
+                return move
+            attempts = (*attempts, self._try_rung(move.try_next))
+
+    @property
+    def salvaged(self) -> tuple[Candidate, str]:
+        """The salvaged set that the last climb found accepted, and where it is from.
+
+        Raises:
+            RefusedError: It found none.
+        """
+        if self._salvaged is None:
+            raise RefusedError("No salvaged set was found.")
+        return self._salvaged
+
+    def _try_rung(self, rung: ladder.Rung) -> ladder.Attempt:
+        if rung is ladder.Rung.SALVAGED:
+            return self._try_salvaged()
+        try:
+            candidate = self._rung(rung)
+        except (StoreError, MaterialError, RefusedError) as error:
+            return ladder.missing(rung, str(error))
+        try:
+            self._prover.probe(candidate)
+        except CloudError as error:
+            return ladder.Attempt(rung=rung, failure=in_the_light_of(self._world.reading(), error.failure))
+        return ladder.Attempt(rung=rung)
+
+    def _try_salvaged(self) -> ladder.Attempt:
+        """Try what can be saved from the disk, one after the other, until one is accepted."""
+        self._salvaged = None
+        attempt = ladder.missing(ladder.Rung.SALVAGED, "No other key and certificate on the disk belong together.")
+        for found in self._world.store.salvage():
+            where = found.damage or f"Generation {found.number} is kept beside the sets in use."
+            try:
+                candidate = self._left_over(found)
+                self._tell("note", f"{where} Its key and certificate belong together and are tried.")
+                self._prover.probe(candidate)
+            except CloudError as error:
+                failure = in_the_light_of(self._world.reading(), error.failure)
+                attempt = ladder.Attempt(rung=ladder.Rung.SALVAGED, failure=failure)
+            except (MaterialError, RefusedError):
+                continue  # no anchors to prove it with, or no thing to be: nothing to try
+            else:
+                self._salvaged = candidate, where
+                return ladder.Attempt(rung=ladder.Rung.SALVAGED)
+        return attempt
+
+    def _left_over(self, found: Salvaged) -> Candidate:
+        thing_name = found.thing_name or self._thing_of(found.number)
+        if not thing_name:
+            raise RefusedError(f"It is not known which thing generation {found.number} was made for.")
+        return Candidate(
+            name=f"what is left of generation {found.number}" if found.damage else f"generation {found.number}",
+            credential=found.credential,
+            trust=found.trust or self._settings.anchors(),
+            client_id=self._settings.client_id(thing_name),
+            thing_name=thing_name,
+        )
+
+    def _thing_of(self, number: int) -> str:
+        """Return the thing that a generation without a legible manifest was made for, or nothing."""
+        made = [record.thing_name for record in self._world.store.history() if record.generation == number]
+        others = (self._sets.usable(), self._sets.previous())
+        known = [generation.manifest.thing_name for generation in others if generation]
+        return next((name for name in (*made, *known, self._settings.thing_name) if name), "")
+
+    def _rung(self, rung: ladder.Rung) -> Candidate:
+        if rung is ladder.Rung.CLAIM:
+            return self._settings.claim()
+        if rung in ladder.OTHER_ANCHORS:
+            return self._sets.with_other_anchors(rung)
+        store = self._world.store
+        number = store.current() if rung is ladder.Rung.CURRENT else store.previous()
+        if number is None:
+            raise RefusedError(f"There is no {rung} set.")
+        return self._sets.candidate(number)

@@ -1,0 +1,158 @@
+"""The change in flight: the one record of it, in memory and on the disk, and what is told as it moves.
+
+Rules:
+
+* The record is durable before the step it announces is taken. When it cannot be made durable, what has happened is kept
+  in memory and saved again. Only what a restart can do without is left for later; see `agent.core.change.probation`.
+* Nothing is told of a step before it is durable: nobody hears of what a power cut may undo.
+* A full disk stops no step that leads back to a set that works: it may use the store's reserve. No other step may.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+
+from agent.change.announcements import announcement
+from agent.core.change import decide, probation
+from agent.core.change.lifecycle import advance
+from agent.core.failure.failure import Failure, FailureClass
+from agent.errors import RefusedError, StoreError, StoreInDoubtError
+from agent.ports import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.core.change.lifecycle import ChangeRecord, Event
+    from agent.ports import Clock, Reporter, Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Leading(Protocol):
+    """A change, or the generation it makes: `ChangeRecord` or `Manifest`."""
+
+    @property
+    def leads_back(self) -> bool:
+        """Whether it leads back to a set that works."""
+
+
+class InFlight:
+    """The record of at most one change."""
+
+    def __init__(self, store: Store, clock: Clock, reporter: Reporter) -> None:
+        self._store = store
+        self._clock = clock
+        self._reporter = reporter
+        self._record: ChangeRecord | None = None
+        self._saved = True
+
+    @property
+    def record(self) -> ChangeRecord | None:
+        """The change in flight."""
+        return self._record
+
+    @property
+    def saved(self) -> bool:
+        """Whether the disk knows all that a restart could not do without."""
+        return self._saved
+
+    def require(self) -> ChangeRecord:
+        """Return the change in flight.
+
+        Raises:
+            RuntimeError: There is none.
+        """
+        if self._record is None:
+            raise RuntimeError("there is no change to carry on")
+        return self._record
+
+    def refuse_a_second(self) -> None:
+        """Do nothing, unless there is a change in flight.
+
+        Raises:
+            RefusedError: There is one.
+        """
+        if self._record is not None:
+            raise RefusedError(
+                f"Change {self._record.id} ({self._record.kind}) is in flight; it comes first.",
+                hint="Try again when it has ended; `iot-cert status` shows how far it is.",
+            )
+
+    def take_over(self, record: ChangeRecord | None) -> None:
+        """Take up what a recovery found on the disk."""
+        self._record, self._saved = record, True
+
+    def begin(self, record: ChangeRecord) -> None:
+        """Make the record of a new change durable.
+
+        Raises:
+            StoreInDoubtError: It is planned, but a power cut may undo that.
+            StoreError: The disk does not let it; nothing was planned.
+        """
+        try:
+            self.write(record, self._store.save_change, record)
+        except StoreInDoubtError:
+            self._record, self._saved = record, False  # it is on disk, so it is known, whatever becomes of it
+            raise
+        self._record, self._saved = record, True
+
+    def take(self, event: Event) -> None:
+        """Move the change by an event, make that durable as far as the disk lets it, and tell of it."""
+        before = self.require()
+        record = advance(before, event)
+        self._record = record
+        if self._saved and probation.is_quiet(before, record):
+            return
+        self._saved = False
+        try:
+            self.write(record, self._store.save_change, record)
+        except StoreError as error:
+            self.tell("trouble", f"The change record could not be saved: {error}")
+        else:
+            self._saved = True
+        told = announcement(before, record, event)
+        if told is not None:
+            self.tell(told.code, told.text, told.failure)
+
+    def save_again(self) -> decide.Wait | None:
+        """Return None once the record is durable, or the wait before the next try."""
+        record = self.require()
+        try:
+            self.write(record, self._store.save_change, record)
+        except StoreError as error:
+            now = self._clock.now()
+            failure = Failure(kind=FailureClass.STORE, code="store", message=str(error), remedy=error.hint)
+            until = now + timedelta(seconds=5)
+            return decide.Wait(
+                why=f"{error} Nothing further is done before.", until=until, code="retry", failure=failure
+            )
+        self._saved = True
+        return None
+
+    def end(self) -> None:
+        """Write the end of the change to the history; from then on none is in flight.
+
+        Raises:
+            StoreError: It could not be made durable; doing it again goes on.
+        """
+        record = self.require()
+        self.write(record, self._store.finish, record)
+        self._record = None
+
+    def write(self, what: _Leading, step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Take a step of the store's; what leads back to a set that works may use the reserve for it.
+
+        Raises:
+            StoreError: The step failed.
+        """
+        if not what.leads_back:
+            return step(*args, **named)
+        return self._store.on_reserve(partial(self.tell, "note"), step, *args, **named)
+
+    def tell(self, code: str, text: str, failure: str | None = None) -> None:
+        """Tell a sentence; `code` and `failure` as in `agent.ports.Progress`."""
+        change = self._record.id if self._record else ""
+        self._reporter.report(Progress(at=self._clock.now(), code=code, text=text, change=change, failure=failure))

@@ -1,0 +1,286 @@
+"""Planning a change: whether it may begin, which generation it makes or goes back to, and its first record.
+
+A generation whose content is known beforehand, because a person brings it or anchors alone change, is written here,
+before its change is planned: what has no record yet is litter that the next start clears away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agent.change.issuing import dated
+from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.text import clock_time
+from agent.core.values import Kind, Manifest, Origin
+from agent.core.when import retirement
+from agent.errors import RefusedError
+
+if TYPE_CHECKING:
+    from agent.change.in_flight import InFlight
+    from agent.change.sets import Sets
+    from agent.change.world import Settings, World
+    from agent.core.values import Candidate, CredentialSet, Handmade, TrustBundle
+
+MAX_REASON = 500  # characters
+
+ENROL_FIRST = "Run `iot-cert enroll` or `iot-cert rotate` first."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What is known of a change before it is planned; see `ChangeRecord`."""
+
+    change: str
+    replaces: str | None
+    brings: str = ""
+
+
+@dataclass(frozen=True)
+class _Brought:
+    """A set that does not come from the cloud, and the certificate that was there before it."""
+
+    credential: CredentialSet
+    thing_name: str
+    trust: TrustBundle
+    replaces: str | None
+
+
+class Planner:
+    """Begins changes; the engine carries them on."""
+
+    def __init__(self, world: World, settings: Settings, sets: Sets, in_flight: InFlight) -> None:
+        self._world = world
+        self._settings = settings
+        self._sets = sets
+        self._in_flight = in_flight
+
+    def begin(self, kind: Kind, origin: Origin, reason: str, order: str = "") -> ChangeRecord:
+        """Plan a change and make it durable.
+
+        Args:
+            kind: What it is to do.
+            origin: Who wants it.
+            reason: Why, for people.
+            order: What ordered it, for whoever must answer; see `ChangeRecord.order`.
+
+        Raises:
+            RefusedError: Another change is in flight, or this gateway is in no state for this kind.
+            StoreInDoubtError: It is planned, but a power cut may undo that.
+            StoreError: The disk does not let it; nothing was planned.
+        """
+        other = self._in_flight.record
+        if other is not None:
+            raise RefusedError(
+                f"Change {other.id} ({other.kind}) is in flight, in phase {other.phase}.",
+                hint="Run the same command again to go on with it, or `iot-cert rollback` to give it up.",
+            )
+        if kind is Kind.ROLLBACK:
+            goal = self._way_back(origin), Phase.PREPARED
+        else:
+            self.check_start(kind, self._sets.current())
+            goal = self._world.store.next_number(), Phase.PLANNED
+        return self._plan(kind, origin, reason, goal, order=order)
+
+    def adopt(self, found: Handmade) -> ChangeRecord:
+        """Plan a change that proves and uses a key and certificate which were put in place by hand.
+
+        Raises:
+            RefusedError: Another change is in flight.
+            StoreError: The generation could not be written; nothing was planned.
+            MaterialError: There are no trust anchors to prove it with.
+        """
+        if self._in_flight.record is not None:
+            raise RefusedError(f"Change {self._in_flight.record.id} is in flight.")
+        why = f"the key and certificate of generation {found.number} were replaced by hand"
+        self._in_flight.tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
+        trust = found.trust or self._settings.anchors()
+        brought = _Brought(found.credential, found.thing_name, trust, found.replaced)
+        return self._bring_in(brought, why)
+
+    def adopt_salvaged(self, found: Candidate, where: str, why: str) -> ChangeRecord:
+        """Plan a change that uses a salvaged set which a climb found accepted.
+
+        Args:
+            found: The set.
+            where: Where it is from, as a sentence.
+            why: Why the ladder was climbed, for people.
+
+        Raises:
+            RefusedError: Another change is in flight.
+            StoreError: The generation could not be written; nothing was planned.
+        """
+        self._in_flight.refuse_a_second()
+        reason = f"{why}; {where}"[:MAX_REASON]
+        replaces = self._replaced(self._sets.current())
+        brought = _Brought(found.credential, str(found.thing_name), found.trust, replaces)
+        return self._bring_in(brought, reason, origin=Origin.LADDER)
+
+    def bring_in(
+        self, credential: CredentialSet, thing_name: str, trust: TrustBundle, reason: str, *, unproven: bool = False
+    ) -> ChangeRecord | None:
+        """Plan a change that uses a key and certificate which a person brings along.
+
+        Args:
+            credential: The key and certificate.
+            thing_name: The thing they are for.
+            trust: The anchors to go with them.
+            reason: Why, for people.
+            unproven: Activate them before they have proven themselves; probation proves them after.
+
+        Returns:
+            The planned change, or None when they are in use already.
+
+        Raises:
+            RefusedError: Another change is in flight.
+            StoreError: The generation could not be written; nothing was planned.
+        """
+        self._in_flight.refuse_a_second()
+        current = self._sets.usable()
+        replaces = current.manifest.certificate_id if current else None
+        if replaces == credential.leaf.sha256:
+            return None
+        return self._bring_in(_Brought(credential, thing_name, trust, replaces), reason, unproven=unproven)
+
+    def _bring_in(
+        self, brought: _Brought, reason: str, *, unproven: bool = False, origin: Origin = Origin.TECHNICIAN
+    ) -> ChangeRecord:
+        manifest = Manifest(
+            number=self._world.store.next_number(),
+            kind=Kind.IMPORT,
+            change=self._world.new_id(),
+            origin=origin,
+            thing_name=brought.thing_name,
+            created_at=self._world.clock.now(),
+            **dated(brought.credential),
+        )
+        self._in_flight.write(manifest, self._world.store.preflight, back=manifest.leads_back)
+        self._in_flight.write(manifest, self._world.store.prepare, manifest, brought.credential, brought.trust)
+        goal = manifest.number, Phase.PROVEN if unproven else Phase.PREPARED
+        made = _Made(change=manifest.change, replaces=brought.replaces, brings=brought.credential.leaf.sha256)
+        return self._plan(Kind.IMPORT, origin, reason, goal, made=made)
+
+    def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> ChangeRecord | None:
+        """Plan a change that gives the current certificate other trust anchors.
+
+        They are proven alone against the live endpoint before they are used, so an anchor that is still needed cannot
+        get lost: union before difference.
+
+        Args:
+            trust: The new anchors, verified and linted by the caller.
+            origin: Who wants it.
+            reason: Why, for people.
+            order: What ordered it; see `ChangeRecord.order`.
+
+        Returns:
+            The planned change, or None when these very anchors are in use.
+
+        Raises:
+            RefusedError: Another change is in flight, or there is no set to put them into.
+            StoreError: The generation could not be written; nothing was planned.
+        """
+        self._in_flight.refuse_a_second()
+        current = self._sets.usable()
+        if current is None:
+            raise RefusedError("This gateway has no usable set to give other anchors to.", hint=ENROL_FIRST)
+        if current.trust.fingerprints == trust.fingerprints:
+            return None
+        store, change = self._world.store, self._world.new_id()
+        number, replaces = store.next_number(), current.manifest.certificate_id
+        manifest = replace(
+            current.manifest,
+            number=number,
+            kind=Kind.TRUST,
+            change=change,
+            origin=origin,
+            created_at=self._world.clock.now(),
+        )
+        self._in_flight.write(manifest, store.preflight, back=manifest.leads_back)
+        self._in_flight.write(manifest, store.prepare, manifest, current.credential, trust)
+        made = _Made(change=change, replaces=replaces)
+        return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=made)
+
+    def is_about(self, credential: CredentialSet | None, trust: TrustBundle) -> bool:
+        """Whether the change in flight brings just this certificate, if one is named, and these anchors."""
+        record = self._in_flight.record
+        if record is None or record.kind is not (Kind.IMPORT if credential else Kind.TRUST):
+            return False
+        made = self._sets.whole(record.generation)
+        if made is None or made.trust.fingerprints != trust.fingerprints:
+            return False
+        return credential is None or made.manifest.certificate_id == credential.leaf.sha256
+
+    def check_start(self, kind: Kind, current: int | None) -> None:
+        """Refuse to begin what this gateway is in no state for.
+
+        Raises:
+            RefusedError: It is not enrolled, its set is damaged, or enrolment is not configured.
+        """
+        if kind is Kind.ROTATE and current is None:
+            raise RefusedError("This gateway has no certificate to rotate yet.", hint="Run `iot-cert enroll`.")
+        if kind is Kind.ROTATE and self._sets.usable() is None:
+            raise RefusedError(
+                f"Generation {current} is damaged, so there is no set to rotate from.",
+                hint="`iot-cert rotate` looks for another way to a certificate.",
+            )
+        if kind is Kind.ENROLL and self._settings.enrollment is None:
+            raise RefusedError(
+                "Enrolment is not configured.", hint="Add `enrollment:` with a template and a claim certificate."
+            )
+
+    def _way_back(self, origin: Origin) -> int:
+        previous = self._world.store.previous()
+        if previous is None or previous == self._sets.current():
+            raise RefusedError(
+                "There is no previous generation to go back to.", hint="`iot-cert rotate` makes a new one."
+            )
+        found = self._world.store.generation(previous)
+        if origin is not Origin.LADDER:  # which has just seen it accepted
+            self._refuse_retired(found.manifest.certificate_id, previous)
+        return previous
+
+    def _refuse_retired(self, certificate_id: str, number: int) -> None:
+        for record in self._world.store.history():
+            if record.retired_at is not None and retirement.left_behind(record) == certificate_id:
+                raise RefusedError(
+                    f"The certificate of generation {number} was retired at {clock_time(record.retired_at)}, so "
+                    "the cloud does not accept it any more.",
+                    hint="The current set stays in use; `iot-cert rotate` makes a new one.",
+                )
+
+    def _plan(
+        self,
+        kind: Kind,
+        origin: Origin,
+        reason: str,
+        goal: tuple[int, Phase],
+        *,
+        order: str = "",
+        made: _Made | None = None,
+    ) -> ChangeRecord:
+        (generation, phase), now = goal, self._world.clock.now()
+        current = self._sets.current()
+        made = made or _Made(change=self._world.new_id(), replaces=self._replaced(current))
+        record = ChangeRecord(
+            id=made.change,
+            kind=kind,
+            origin=origin,
+            reason=reason.encode(errors="replace").decode()[:MAX_REASON],
+            generation=generation,
+            base=current,
+            phase=phase,
+            planned_at=now,
+            entered_at=now,
+            order=order,
+            replaces=made.replaces,
+            unproven=phase is Phase.PROVEN,  # before it has proven itself
+            brings=made.brings,
+        )
+        self._in_flight.begin(record)
+        does = "makes" if kind.makes_a_generation else "goes back to"
+        self._in_flight.tell(phase, f"{kind} planned: {reason.rstrip('.')}; it {does} generation {generation}.")
+        return record
+
+    def _replaced(self, current: int | None) -> str | None:
+        generation = self._sets.whole(current)
+        return generation.manifest.certificate_id if generation else None

@@ -1,0 +1,85 @@
+"""Retirement: having the cloud deactivate a certificate that was left behind, and writing that down.
+
+Which one is due, and when, is `agent.core.when.retirement`'s to say.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from agent.core.change.lifecycle import Dropped, Retired, advance
+from agent.core.when import retirement
+from agent.errors import RefusedError
+
+if TYPE_CHECKING:
+    from agent.change.in_flight import InFlight
+    from agent.change.sets import Sets
+    from agent.change.source import SourceSession
+    from agent.change.world import World
+
+
+class Retirements:
+    """The certificates that finished changes have left behind."""
+
+    def __init__(self, world: World, sets: Sets, source: SourceSession, in_flight: InFlight) -> None:
+        self._world = world
+        self._sets = sets
+        self._source = source
+        self._in_flight = in_flight
+
+    def retire(self, due: retirement.Retirement) -> None:
+        """Ask the cloud, over the current set's connection, to deactivate a certificate that is not in use any more.
+
+        Raises:
+            CloudError: It was not accepted; asking again later is safe.
+            RefusedError: It is in use, by this gateway or by a program that it waits for.
+            StoreError: It was accepted and that could not be made durable; asking again is safe.
+        """
+        self._source.close()
+        current = self._world.store.current()
+        if current is None:
+            raise RefusedError("There is no current set to ask with.", hint="`iot-cert rotate` finds one that works.")
+        candidate = self._sets.candidate(current)
+        if candidate.credential.leaf.sha256 == due.certificate_id:
+            raise RefusedError("The certificate in use is never retired.")
+        held = retirement.spared([due])
+        if held is not None:
+            raise held
+        with closing(self._world.cloud.connect(candidate)) as session:
+            session.retire(due.certificate_id)
+        self.note_retired(due.change)
+
+    def note_retired(self, change: str) -> None:
+        """Write into the history that the cloud accepted a retirement.
+
+        Raises:
+            StoreError: It could not be made durable.
+        """
+        for record in self._world.store.history():
+            if record.id == change and record.retired_at is None:
+                self._world.store.amend(advance(record, Retired(at=self._world.clock.now())))
+                certificate_id = retirement.left_behind(record) or ""
+                self._in_flight.tell(
+                    "retired", f"The certificate {certificate_id[:12]} is retired: the cloud deactivates it."
+                )
+
+    def drop(self, prefix: str) -> str:
+        """Write into the history that a certificate is not asked to be retired any more, and say so.
+
+        Args:
+            prefix: The beginning of its id.
+
+        Raises:
+            RefusedError: Not one certificate that was left behind begins so, or it is in use.
+            StoreError: It could not be made durable.
+        """
+        history, current = self._world.store.history(), self._sets.usable()
+        in_use = retirement.resting_on(current.manifest.certificate_id if current else None, self._in_flight.record)
+        record = retirement.find_dropped(history, in_use, prefix)
+        certificate_id = retirement.left_behind(record)
+        before = retirement.dropped_already(record)
+        if before:
+            return f"The certificate {certificate_id} {before}."
+        self._world.store.amend(advance(record, Dropped(at=self._world.clock.now())))
+        return f"The certificate {certificate_id} is not asked to be retired any more; it may be active in the cloud."

@@ -1,0 +1,134 @@
+"""The sets on this gateway, as something to connect with. Nothing is connected or changed here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agent.core.change import ladder
+from agent.core.values import Candidate
+from agent.errors import DamagedError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.change.world import Settings
+    from agent.core.values import Generation, TrustBundle
+    from agent.ports import Store
+
+
+class Sets:
+    """Reads the sets of one store."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    def whole(self, number: int | None) -> Generation | None:
+        """Return a generation if it is whole.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        try:
+            return None if number is None else self._store.generation(number)
+        except DamagedError:
+            return None
+
+    def usable(self) -> Generation | None:
+        """Return the current generation if it is whole.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        return self._linked(self._store.current)
+
+    def previous(self) -> Generation | None:
+        """Return the previous generation if it is whole.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        return self._linked(self._store.previous)
+
+    def _linked(self, link: Callable[[], int | None]) -> Generation | None:
+        try:
+            number = link()
+            return None if number is None else self._store.generation(number)
+        except DamagedError:
+            return None  # damaged, or something else than a link to a generation
+
+    def current(self) -> int | None:
+        """Return what `current` points at, or None; something else in its place points at nothing.
+
+        Raises:
+            StoreError: It cannot be told.
+        """
+        try:
+            return self._store.current()
+        except DamagedError:
+            return None
+
+    def has_ever_enrolled(self) -> bool:
+        """Whether this gateway has, or had, a certificate of its own."""
+        if any(record.phase.succeeded for record in self._store.history()):
+            return True
+        try:
+            return self._store.current() is not None
+        except DamagedError:
+            return True
+
+    def candidate(self, number: int) -> Candidate:
+        """Return a generation as something to connect with.
+
+        Raises:
+            StoreError: It is damaged, or cannot be read.
+        """
+        return self.candidate_of(self._store.generation(number))
+
+    def candidate_of(self, generation: Generation) -> Candidate:
+        """Return a generation that was read as something to connect with."""
+        thing_name = generation.manifest.thing_name
+        return Candidate(
+            name=named(generation.number),
+            credential=generation.credential,
+            trust=generation.trust,
+            client_id=self._settings.client_id(thing_name),
+            thing_name=thing_name,
+        )
+
+    def with_other_anchors(self, rung: ladder.Rung) -> Candidate:
+        """Return the current certificate with anchors that this gateway has besides the current ones.
+
+        Raises:
+            StoreError: A generation is damaged or cannot be read.
+            MaterialError: The baked copy cannot be used.
+            RefusedError: There are none.
+        """
+        current = self._store.current()
+        if current is None:
+            raise RefusedError("There is no current set.")
+        candidate, trust = self.candidate(current), self.other_anchors(rung)
+        if trust.fingerprints == candidate.trust.fingerprints:
+            raise RefusedError(f"The {rung} are those of the current set.")
+        return replace(candidate, name=f"generation {current} with the {rung}", trust=trust)
+
+    def other_anchors(self, rung: ladder.Rung) -> TrustBundle:
+        """Return the anchors of a rung of the ladder that keeps the certificate.
+
+        Raises:
+            StoreError: The previous generation is damaged or cannot be read.
+            MaterialError: The baked copy cannot be used.
+            RefusedError: There is no previous generation.
+        """
+        if rung is ladder.Rung.BAKED_ANCHORS:
+            return self._settings.anchors()
+        previous = self._store.previous()
+        if previous is None:
+            raise RefusedError("There is no previous set.")
+        return self._store.generation(previous).trust
+
+
+def named(number: int | None) -> str:
+    """Return how a generation is called as a candidate."""
+    return f"generation {number}"

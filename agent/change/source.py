@@ -1,0 +1,64 @@
+"""The session over which a certificate is asked for and registered.
+
+A session is used for one source and dropped at the first error, so that a late reply can never be taken for the answer
+to another request. It ends before any other connection is made: all of them share a client id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.change import decide
+from agent.core.values import Kind
+from agent.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.change.prover import Prover
+    from agent.change.sets import Sets
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.values import Candidate
+    from agent.ports import Cloud, Session
+
+
+class SourceSession:
+    """At most one session, with the set that a change starts from."""
+
+    def __init__(self, cloud: Cloud, sets: Sets, prover: Prover, claim: Callable[[], Candidate]) -> None:
+        self._cloud = cloud
+        self._sets = sets
+        self._prover = prover
+        self._claim = claim
+        self._session: Session | None = None
+
+    def close(self) -> None:
+        """End the session, if there is one."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def connected(self, record: ChangeRecord) -> Session:
+        """Return the session, connected if it was not.
+
+        Raises:
+            CloudError: There is no connection, or nothing to connect with any more.
+            MaterialError: The claim certificate cannot be used.
+            RefusedError: There is none.
+        """
+        if self._session is None:
+            candidate = self._candidate(record)
+            try:
+                self._session = self._cloud.connect(candidate)
+            except CloudError as error:
+                raise CloudError(self._prover.judged(error, candidate, record)) from error
+        return self._session
+
+    def _candidate(self, record: ChangeRecord) -> Candidate:
+        """Return what a certificate is asked for with: the claim to enrol, the current set to rotate."""
+        if record.kind is Kind.ENROLL:
+            return self._claim()
+        base = self._sets.whole(record.base)
+        if base is None:
+            raise CloudError(decide.source_lost(record))
+        return self._sets.candidate_of(base)
