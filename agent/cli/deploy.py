@@ -14,7 +14,7 @@ from agent.core.jsonio import to_plain
 from agent.dependants.deployer import Deployer
 from agent.dependants.report_file import any_configured
 from agent.errors import ConfigError, RefusedError
-from agent.store.durable import explained
+from agent.store.disk import explained
 from agent.store.ownership import changeable_by_others, keep_memory_private
 
 if TYPE_CHECKING:

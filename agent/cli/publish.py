@@ -111,12 +111,12 @@ def _now() -> datetime:
 
 def publish(arguments: argparse.Namespace, output: Output) -> Exit:
     """Make a repository, or sign it again, once the bundle has been checked."""
-    from agent.store import durable  # noqa: PLC0415 - they bring python-tuf along
+    from agent.store import disk, durable  # noqa: PLC0415 - they bring python-tuf along
     from agent.trust import archives, tuf_publisher  # noqa: PLC0415 - they bring python-tuf along
 
     published = tuf_publisher.publish(arguments.repository, _publication(arguments, output))
     if arguments.archive is not None:
-        with durable.directory(str(arguments.archive.absolute().parent)) as fd:
+        with disk.directory(str(arguments.archive.absolute().parent)) as fd:
             packed = archives.pack(published.files)
             durable.replace(fd, arguments.archive.name, packed, durable.Modes(public_mode=0o644))
     if output.as_json:

@@ -24,7 +24,7 @@ from agent.core.exit_codes import Exit
 from agent.dependants import copies
 from agent.errors import AgentError
 from agent.operations.wiring import open_store
-from agent.store import durable
+from agent.store import disk, durable
 from agent.store.change_log import CHANGE, DAMAGED_CHANGE
 from agent.trust.archives import pack
 
@@ -63,7 +63,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     files["MISSING.txt"] = "".join(f"{name}: {why}\n" for name, why in missing).encode()
     archive = pack({f"iot-cert-support/{name}": scrubbed(data, secrets) for name, data in files.items()})
     target: Path = arguments.output.absolute()
-    with durable.directory(str(target.parent)) as fd:
+    with disk.directory(str(target.parent)) as fd:
         durable.replace(fd, target.name, archive, durable.Modes())
     if output.as_json:
         output.emit({"event": "support-bundle", "file": str(target), "missing": dict(missing), "exit": Exit.DONE})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.records import public
 from agent.errors import DamagedError, StoreError
-from agent.store import durable
+from agent.store import disk, durable
 from agent.store.change_log import Journal
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class RecordReader:
     def refresh(self) -> None:
         """Read again; what cannot be read is not there, and the worker's own look says why."""
         try:
-            with durable.directory(os.fspath(self._path)) as root:
+            with disk.directory(os.fspath(self._path)) as root:
                 journal = Journal(root, durable.Modes())
                 self.history = journal.history()
                 self.change = journal.change()

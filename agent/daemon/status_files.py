@@ -13,7 +13,7 @@ from agent.core.jsonio import encode
 from agent.core.report import metrics
 from agent.core.report.document import document
 from agent.errors import StoreError
-from agent.store import durable
+from agent.store import disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ class StatusFiles:
         if compared == self._last:
             return ""
         try:
-            with durable.directory(os.fspath(self._path)) as fd:
+            with disk.directory(os.fspath(self._path)) as fd:
                 durable.replace(fd, STATUS, encode(told) + b"\n", _MODES)
                 durable.replace(fd, METRICS, metrics.render(status, history).encode(), _MODES)
         except StoreError as error:
@@ -53,7 +53,7 @@ class StatusFiles:
     def withdraw(self) -> None:
         """Remove both: they are not kept up to date any more."""
         try:
-            with durable.directory(os.fspath(self._path)) as fd:
+            with disk.directory(os.fspath(self._path)) as fd:
                 for name in (STATUS, METRICS):
                     durable.remove(fd, name)
         except StoreError:

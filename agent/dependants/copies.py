@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.dependants import Format
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
-from agent.store import durable
+from agent.store import disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -165,7 +165,7 @@ def _directory(copy: Copy, file: Path) -> Iterator[int]:
         KeyError: The owner is unknown.
     """
     trusted = {0, os.geteuid(), _ids(copy)[0]}
-    fd = durable.open_directory("/")
+    fd = disk.open_directory("/")
     try:
         path = "/"
         for step in file.parent.parts[1:]:
@@ -180,10 +180,10 @@ def _directory(copy: Copy, file: Path) -> Iterator[int]:
 
 
 def _step(above: int, name: str, path: str) -> int:
-    with durable.explained(f"go through {path}"):
+    with disk.explained(f"go through {path}"):
         if stat.S_ISLNK(os.lstat(name, dir_fd=above).st_mode):
             raise StoreError(f"{path} is a link.", hint="Give the path without links under `copies:`.")
-    return durable.open_directory(name, above)
+    return disk.open_directory(name, above)
 
 
 def _check(fd: int, path: str, trusted: set[int]) -> None:
@@ -201,7 +201,7 @@ def _is_right(directory: int, copy: Copy, content: bytes, known: Mapping[str, st
         # Once for each set; what became of it since, however large, is its program's business.
         if not copy.heal and stat.S_ISREG(status.st_mode):
             return known.get(str(copy.to)) == _mark(copy, b"")[str(copy.to)]
-        found = durable.read(directory, copy.to.name, MAX_COPY)
+        found = disk.read(directory, copy.to.name, MAX_COPY)
     except (OSError, DamagedError):
         return False
     if not copy.heal:

@@ -37,7 +37,7 @@ from agent.dependants.export import extract
 from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
 from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
-from agent.store import durable
+from agent.store import disk, durable
 from agent.system import clock, programs
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ class Deployer:
         Raises:
             AgentError: There is no whole set to serve, or the report cannot be written.
         """
-        with durable.explained(f"create {self._directory}"):
+        with disk.explained(f"create {self._directory}"):
             self._directory.mkdir(mode=_MODES.directory_mode, parents=True, exist_ok=True)
-        with durable.directory(str(self._directory)) as fd, _locked(fd):
+        with disk.directory(str(self._directory)) as fd, _locked(fd):
             durable.set_mode(fd, _MODES.directory_mode, str(self._directory))  # whatever the umask made of it
             wanted = self._dependants.copies
             given = extract(self._state_dir, wanted, copies.passwords(wanted))
@@ -118,7 +118,7 @@ class _Record:
     def last(self) -> Report | None:
         """Return the last report, if it can be read."""
         try:
-            return decode_report(durable.read(self._directory, REPORT, MAX_REPORT), REPORT)
+            return decode_report(disk.read(self._directory, REPORT, MAX_REPORT), REPORT)
         except (FileNotFoundError, DamagedError, PlainError):
             return None  # everybody is served again, which costs a reload
 
@@ -256,7 +256,7 @@ def _environment(given: Extract, occasion: Occasion, state_dir: Path) -> dict[st
 @contextmanager
 def _locked(directory: int) -> Iterator[None]:
     """Be the only one who serves; another waits for its turn."""
-    with durable.explained(f"lock {LOCK}"):
+    with disk.explained(f"lock {LOCK}"):
         fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
         _wait_for(fd)

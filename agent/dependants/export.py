@@ -21,7 +21,7 @@ from agent.core.dependants import Content, Format
 from agent.core.jsonio import decode, encode
 from agent.core.values import THING, Id, Name
 from agent.errors import AgentError, MaterialError, RefusedError
-from agent.store.durable import explained
+from agent.store.disk import explained
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:

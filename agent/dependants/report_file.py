@@ -9,7 +9,7 @@ from agent.core.jsonio import PlainError
 from agent.core.when import retirement
 from agent.dependants import hooks
 from agent.errors import StoreError
-from agent.store import durable
+from agent.store import disk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +41,8 @@ def behind(dependants: Dependants, directory: Path, generation: int | None) -> t
 def last_report(directory: Path) -> Report | None:
     """Return how the dependants stood when they were served last; None where that is unknown."""
     try:
-        with durable.directory(str(directory)) as fd:
-            return decode_report(durable.read(fd, REPORT, MAX_REPORT), REPORT)
+        with disk.directory(str(directory)) as fd:
+            return decode_report(disk.read(fd, REPORT, MAX_REPORT), REPORT)
     except (StoreError, PlainError, FileNotFoundError):
         return None
 

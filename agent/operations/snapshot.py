@@ -56,7 +56,7 @@ def take(config: Config) -> Snapshot:
         StoreError: The state directory is not permitted.
     """
     from agent.operations.wiring import open_store  # noqa: PLC0415
-    from agent.store.durable import explained  # noqa: PLC0415 - see agent.operations.wiring
+    from agent.store.disk import explained  # noqa: PLC0415 - see agent.operations.wiring
 
     with explained(f"look for {config.state_dir}"):
         fresh = not config.state_dir.exists()  # before the first enrolment, which makes it

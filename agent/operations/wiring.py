@@ -89,18 +89,11 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
     from agent.crypto.materials import SoftwareMaterials  # noqa: PLC0415
     from agent.iotcore.client_options import timeouts  # noqa: PLC0415
     from agent.iotcore.sync_client import Broker  # noqa: PLC0415
-    from agent.store.durable import create_path, explained  # noqa: PLC0415
     from agent.store.ownership import become_owner  # noqa: PLC0415
     from agent.system.clock import SystemClock  # noqa: PLC0415
 
+    _find_state(config, create=create)
     with ExitStack() as stack:
-        if create:
-            create_path(config.state_dir)
-        with explained(f"look for {config.state_dir}"):
-            found = config.state_dir.exists()
-        if not found:
-            message = f"This gateway has no certificate yet: {config.state_dir} does not exist."
-            raise RefusedError(message, hint="Run `iot-cert enroll`.")
         become_owner(config.state_dir)
         store = stack.enter_context(open_store(config))
         store.lock()
@@ -121,6 +114,19 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
         change = put_together(world, engine_settings(config))
         stack.callback(change.engine.close)
         yield Parts(change=change, store=store, broker=broker, clock=clock)
+
+
+def _find_state(config: Config, *, create: bool) -> None:
+    from agent.store.disk import explained  # noqa: PLC0415
+    from agent.store.durable import create_path  # noqa: PLC0415
+
+    if create:
+        create_path(config.state_dir)
+    with explained(f"look for {config.state_dir}"):
+        found = config.state_dir.exists()
+    if not found:
+        message = f"This gateway has no certificate yet: {config.state_dir} does not exist."
+        raise RefusedError(message, hint="Run `iot-cert enroll`.")
 
 
 def engine_settings(config: Config) -> Settings:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.records import MAX_RECORD, decode_record, encode_outcome, encode_record
 from agent.core.jsonio import PlainError
 from agent.errors import DamagedError
-from agent.store import durable
+from agent.store import disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +44,7 @@ class Journal:
             DamagedError: There is one and it cannot be read as such.
         """
         try:
-            data = durable.read(self._root, CHANGE, MAX_RECORD)
+            data = disk.read(self._root, CHANGE, MAX_RECORD)
             return decode_record(data, CHANGE)
         except FileNotFoundError:
             return None
@@ -62,10 +62,10 @@ class Journal:
         import hashlib  # noqa: PLC0415 - it brings the whole cryptographic library, and the daemon reads records without it
 
         try:
-            data = durable.read(self._root, CHANGE, MAX_RECORD)
+            data = disk.read(self._root, CHANGE, MAX_RECORD)
         except DamagedError:
             data = b""  # no file, or far too large
-        with durable.explained(f"look at {CHANGE}"):
+        with disk.explained(f"look at {CHANGE}"):
             written = int(os.stat(CHANGE, dir_fd=self._root, follow_symlinks=False).st_mtime)
         return data, hashlib.sha256(b"%d " % written + data).hexdigest()
 
@@ -75,7 +75,7 @@ class Journal:
         Raises:
             StoreError: It could not be moved.
         """
-        if durable.exists(self._root, DAMAGED_CHANGE) and not durable.is_directory(self._root, DAMAGED_CHANGE):
+        if disk.exists(self._root, DAMAGED_CHANGE) and not disk.is_directory(self._root, DAMAGED_CHANGE):
             durable.remove(self._root, DAMAGED_CHANGE)
         durable.put_away(self._root, CHANGE, DAMAGED_CHANGE)
 
@@ -88,7 +88,7 @@ class Journal:
             StoreError: It could not be moved.
         """
         try:
-            durable.read(self._root, HISTORY, MAX_HISTORY)
+            disk.read(self._root, HISTORY, MAX_HISTORY)
         except FileNotFoundError:
             return ""
         except DamagedError as error:
@@ -112,7 +112,7 @@ class Journal:
     def _lines(self) -> tuple[tuple[bytes, ChangeRecord], ...]:
         """Return the lines and what they say, read again only when the file has changed: every decision looks here."""
         try:
-            data = durable.read(self._root, HISTORY, MAX_HISTORY)
+            data = disk.read(self._root, HISTORY, MAX_HISTORY)
         except (FileNotFoundError, DamagedError):
             return ()  # see `clear_way`
         if self._cache is None or self._cache[0] != data:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from agent.errors import StoreError
-from agent.store import durable
+from agent.store import disk, durable
 from agent.system.peers import ADMINS, group_ids
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ class ConfirmationDirectory:
         """See `agent.ports.Confirmations`."""
         self._make()
         with self._open() as fd:
-            for name in durable.names(fd):
-                if not durable.is_directory(fd, name):
+            for name in disk.names(fd):
+                if not disk.is_directory(fd, name):
                     durable.remove(fd, name)
 
     def given(self, generation: int) -> bool:
         """See `agent.ports.Confirmations`."""
         name = f"{generation:06d}"
         try:
-            with self._open() as fd, durable.explained(f"look at {self._path}/{name}"):
+            with self._open() as fd, disk.explained(f"look at {self._path}/{name}"):
                 return stat.S_ISREG(os.lstat(name, dir_fd=fd).st_mode)
         except StoreError as error:
             if isinstance(error.__cause__, FileNotFoundError):
@@ -61,7 +61,7 @@ class ConfirmationDirectory:
 
     def _make(self) -> None:
         """Make it where no package has; a user who is not root may not give it to a group of others."""
-        with durable.explained(f"make {self._path}"):
+        with disk.explained(f"make {self._path}"):
             try:
                 self._path.mkdir(mode=0o700)
             except FileExistsError:
@@ -78,8 +78,8 @@ class ConfirmationDirectory:
         Raises:
             StoreError: Others can, or it cannot be looked at.
         """
-        with durable.directory(os.fspath(self._path)) as fd:
-            with durable.explained(f"look at {self._path}"):
+        with disk.directory(os.fspath(self._path)) as fd:
+            with disk.explained(f"look at {self._path}"):
                 status = os.fstat(fd)
             ours = status.st_uid in {0, os.geteuid()}
             by_group = status.st_mode & stat.S_IWGRP and status.st_gid not in self._admins()

@@ -25,7 +25,7 @@ from agent.core.jsonio import PlainError
 from agent.core.values import CredentialSet, Generation, Handmade, Manifest, Salvaged, TrustBundle
 from agent.crypto import keys, x509
 from agent.errors import DamagedError, MaterialError, StoreError
-from agent.store import durable
+from agent.store import disk, durable
 from agent.system import clock
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def listing(dir_fd: int) -> Listing:
     staged: list[int] = []
     rejected: list[int] = []
     strange: list[str] = []
-    for name in durable.names(dir_fd):
+    for name in disk.names(dir_fd):
         match = _NAME.fullmatch(name)
         if match is None or (match[1] and match[3]):
             strange.append(name)
@@ -109,10 +109,10 @@ def stage_key(dir_fd: int, number: int, key_pem: bytes, request_pem: bytes, mode
         StoreError: It could not be done; the stage may be left half-filled and is erased by the next call.
     """
     name = stage_name(number)
-    if durable.exists(dir_fd, name):
+    if disk.exists(dir_fd, name):
         durable.erase_directory(dir_fd, name)
     durable.make_directory(dir_fd, name, modes)
-    with durable.directory(name, dir_fd) as fd, durable.part_of("stage the key"):
+    with disk.directory(name, dir_fd) as fd, durable.part_of("stage the key"):
         durable.write_new(fd, KEY, key_pem, modes, secret=True)
         durable.write_new(fd, REQUEST, request_pem, modes)
         durable.sync(fd, "the key was written")
@@ -126,12 +126,12 @@ def staged_key(dir_fd: int, number: int) -> tuple[bytes, bytes]:
         StoreError: They cannot be read.
     """
     name = stage_name(number)
-    if not durable.exists(dir_fd, name):
+    if not disk.exists(dir_fd, name):
         raise DamagedError(f"The key staged for generation {number} is missing.")
-    with durable.directory(name, dir_fd) as fd:
+    with disk.directory(name, dir_fd) as fd:
         try:
-            key_pem = durable.read(fd, KEY, MAX_FILE)
-            request_pem = durable.read(fd, REQUEST, MAX_FILE) if durable.exists(fd, REQUEST) else b""
+            key_pem = disk.read(fd, KEY, MAX_FILE)
+            request_pem = disk.read(fd, REQUEST, MAX_FILE) if disk.exists(fd, REQUEST) else b""
             keys.public_key_sha256(key_pem)
         except FileNotFoundError as error:
             raise DamagedError(f"The key staged for generation {number} is missing.") from error
@@ -155,11 +155,11 @@ def prepare(dir_fd: int, manifest: Manifest, content: CredentialSet, trust: Trus
         StoreError: It could not be written; nothing that was whole has changed.
     """
     name = stage_name(manifest.number)
-    if durable.exists(dir_fd, final_name(manifest.number)):
+    if disk.exists(dir_fd, final_name(manifest.number)):
         read(dir_fd, manifest.number)  # an earlier try got this far; what it left must be whole
         durable.sync(dir_fd, f"generation {manifest.number} was prepared")
         return
-    if not durable.exists(dir_fd, name):
+    if not disk.exists(dir_fd, name):
         durable.make_directory(dir_fd, name, modes)
     files = {
         KEY: content.key_pem,
@@ -169,17 +169,17 @@ def prepare(dir_fd: int, manifest: Manifest, content: CredentialSet, trust: Trus
     }
     hashes = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
     files[MANIFEST] = encode_manifest(replace(manifest, files=hashes, trust=trust.provenance))
-    with durable.directory(name, dir_fd) as fd, durable.part_of(f"prepare generation {manifest.number}"):
+    with disk.directory(name, dir_fd) as fd, durable.part_of(f"prepare generation {manifest.number}"):
         _fill(fd, files, modes)
         durable.sync(fd, "the generation was written")
     durable.rename(dir_fd, name, final_name(manifest.number))
 
 
 def _fill(dir_fd: int, files: dict[str, bytes], modes: durable.Modes) -> None:
-    present = set(durable.names(dir_fd))
+    present = set(disk.names(dir_fd))
     # The staged key was synced before its request left; all else is written anew, since a file whose sync failed once
     # must not be trusted again.
-    keep = {KEY} if KEY in present and durable.read(dir_fd, KEY, MAX_FILE) == files[KEY] else set[str]()
+    keep = {KEY} if KEY in present and disk.read(dir_fd, KEY, MAX_FILE) == files[KEY] else set[str]()
     for name in present - keep:
         durable.remove(dir_fd, name)
     for name, data in files.items():
@@ -213,9 +213,9 @@ def read_manifest(dir_fd: int, number: int) -> Manifest:
 def _opened(dir_fd: int, number: int) -> Iterator[int]:
     """Open a generation's directory for the length of a block, and tell what is wrong in it as damage to it."""
     name = final_name(number)
-    if not durable.exists(dir_fd, name):
+    if not disk.exists(dir_fd, name):
         raise DamagedError(f"Generation {number} is missing.")
-    with _owners(dir_fd, number), durable.directory(name, dir_fd) as fd:
+    with _owners(dir_fd, number), disk.directory(name, dir_fd) as fd:
         try:
             yield fd
         except FileNotFoundError as error:
@@ -225,7 +225,7 @@ def _opened(dir_fd: int, number: int) -> Iterator[int]:
 
 
 def _manifest(dir_fd: int, number: int) -> Manifest:
-    found = decode_manifest(durable.read(dir_fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+    found = decode_manifest(disk.read(dir_fd, MANIFEST, MAX_MANIFEST), MANIFEST)
     if found.number != number:
         raise DamagedError(f"Generation {number} is damaged: its manifest is that of generation {found.number}.")
     return found
@@ -255,8 +255,8 @@ def manifest_of(dir_fd: int, name: str) -> Manifest | None:
         StoreError: The disk does not let it be read.
     """
     try:
-        with durable.directory(name, dir_fd) as fd:
-            return decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+        with disk.directory(name, dir_fd) as fd:
+            return decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
     except (FileNotFoundError, DamagedError, PlainError):
         return None
 
@@ -265,7 +265,7 @@ def _check(dir_fd: int, number: int) -> Generation:
     manifest = _manifest(dir_fd, number)
     if set(manifest.files) != set(FILES):
         raise DamagedError(f"Generation {number} is damaged: its manifest does not name the right files.")
-    data = {file: durable.read(dir_fd, file, MAX_FILE) for file in FILES}
+    data = {file: disk.read(dir_fd, file, MAX_FILE) for file in FILES}
     wrong = [file for file in FILES if hashlib.sha256(data[file]).hexdigest() != manifest.files[file]]
     if wrong:
         raise DamagedError(f"Generation {number} is damaged: {_join(wrong)} changed since it was written.")
@@ -293,7 +293,7 @@ class Readings:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[tuple[durable.State, ...], Generation]] = {}
+        self._kept: dict[int, tuple[tuple[disk.State, ...], Generation]] = {}
 
     def get(self, dir_fd: int, number: int) -> Generation:
         """Return a generation that is whole, or was so when its files were last changed.
@@ -319,7 +319,7 @@ class Readings:
         kept = self._looks_as_it_did(number, _states(dir_fd, number)) if number in self._kept else None
         return read_manifest(dir_fd, number) if kept is None else kept.manifest
 
-    def _looks_as_it_did(self, number: int, states: tuple[durable.State, ...] | None) -> Generation | None:
+    def _looks_as_it_did(self, number: int, states: tuple[disk.State, ...] | None) -> Generation | None:
         kept = self._kept.get(number)
         return kept[1] if kept is not None and kept[0] == states else None
 
@@ -328,16 +328,16 @@ class Readings:
         self._kept.pop(number, None)
 
 
-def _states(dir_fd: int, number: int) -> tuple[durable.State, ...] | None:
+def _states(dir_fd: int, number: int) -> tuple[disk.State, ...] | None:
     """Return how a generation looks from outside, or None where that cannot be told: reading it says why."""
     try:
-        with durable.directory(final_name(number), dir_fd) as fd:
-            return (durable.state(fd), *(durable.state(fd, name) for name in (MANIFEST, *FILES)))
+        with disk.directory(final_name(number), dir_fd) as fd:
+            return (disk.state(fd), *(disk.state(fd, name) for name in (MANIFEST, *FILES)))
     except (StoreError, FileNotFoundError):
         return None
 
 
-def _settled(states: tuple[durable.State, ...], now: int) -> bool:
+def _settled(states: tuple[disk.State, ...], now: int) -> bool:
     """Whether a further change would show: the last one is not of this moment, nor of one that is still to come."""
     last = max(state.changed for state in states)
     whole_seconds = all(state.changed % _SECOND == 0 for state in states)
@@ -351,10 +351,10 @@ def handmade(dir_fd: int, number: int) -> Handmade | None:
         StoreError: It cannot be read.
     """
     try:
-        with _owners(dir_fd, number), durable.directory(final_name(number), dir_fd) as fd:
-            manifest = decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
-            content = keys.credential_set(durable.read(fd, KEY, MAX_FILE), durable.read(fd, CERTIFICATE, MAX_FILE))
-            trust_pem = durable.read(fd, TRUST, MAX_FILE)
+        with _owners(dir_fd, number), disk.directory(final_name(number), dir_fd) as fd:
+            manifest = decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+            content = keys.credential_set(disk.read(fd, KEY, MAX_FILE), disk.read(fd, CERTIFICATE, MAX_FILE))
+            trust_pem = disk.read(fd, TRUST, MAX_FILE)
     except (FileNotFoundError, MaterialError, PlainError, DamagedError):
         return None  # damage, and nothing that a person could have meant
     if content.leaf.sha256 == manifest.certificate_id:
@@ -377,9 +377,9 @@ def half_replaced(dir_fd: int, number: int) -> bool:
         StoreError: It cannot be read.
     """
     try:
-        with _owners(dir_fd, number), durable.directory(final_name(number), dir_fd) as fd:
-            manifest = decode_manifest(durable.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
-            pair = {name: durable.read(fd, name, MAX_FILE) for name in (KEY, CERTIFICATE)}
+        with _owners(dir_fd, number), disk.directory(final_name(number), dir_fd) as fd:
+            manifest = decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+            pair = {name: disk.read(fd, name, MAX_FILE) for name in (KEY, CERTIFICATE)}
             keys.public_key_sha256(pair[KEY])
             x509.read_chain(pair[CERTIFICATE])
     except (FileNotFoundError, MaterialError, PlainError, DamagedError):
@@ -408,7 +408,7 @@ def salvage(dir_fd: int, number: int) -> Salvaged | None:
 
 def _salvage(dir_fd: int, number: int, damage: str) -> Salvaged | None:
     try:
-        with durable.directory(final_name(number), dir_fd) as fd:
+        with disk.directory(final_name(number), dir_fd) as fd:
             content, sealed = _pair(fd), _sealed(fd)
             trust = _untouched_trust(fd, sealed) if sealed else None
     except StoreError:
@@ -437,7 +437,7 @@ _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 def _legible(dir_fd: int, name: str) -> bytes:
     """Return a file's content, or nothing when it is not there or cannot be read."""
     try:
-        return durable.read(dir_fd, name, MAX_FILE)
+        return disk.read(dir_fd, name, MAX_FILE)
     except (FileNotFoundError, StoreError):
         return b""
 

@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.store.durable import explained
+from agent.store.disk import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode
 from agent.core.when.schedule import MAX_REASON, Pause
-from agent.store import durable
+from agent.store import disk, durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,9 @@ def read(state_dir: Path) -> Pause | None:
     Raises:
         StoreError: The state directory cannot be read.
     """
-    with durable.directory(str(state_dir)) as root:
+    with disk.directory(str(state_dir)) as root:
         try:
-            return decode(durable.read(root, PAUSE, _MAX), PAUSE, limit=_MAX).record(Pause)
+            return decode(disk.read(root, PAUSE, _MAX), PAUSE, limit=_MAX).record(Pause)
         except (FileNotFoundError, PlainError):
             return None
 
@@ -40,7 +40,7 @@ def write(state_dir: Path, pause: Pause) -> None:
         StoreError: It is not, or in doubt.
     """
     reason = pause.reason.encode(errors="replace").decode()[:MAX_REASON]
-    with durable.directory(str(state_dir)) as root:
+    with disk.directory(str(state_dir)) as root:
         durable.replace(root, PAUSE, encode(replace(pause, reason=reason)) + b"\n", durable.Modes())
 
 
@@ -50,7 +50,7 @@ def clear(state_dir: Path) -> None:
     Raises:
         StoreError: It could not be removed.
     """
-    with durable.directory(str(state_dir)) as root:
-        if durable.exists(root, PAUSE):
+    with disk.directory(str(state_dir)) as root:
+        if disk.exists(root, PAUSE):
             durable.remove(root, PAUSE)
             durable.sync(root, "the pause was ended")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError, StoreError
-from agent.store import durable
+from agent.store import disk, durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +23,13 @@ _MAX = 256  # bytes
 def read(state_dir: Path) -> str:
     """Return the id of the change, or an empty text."""
     try:
-        with durable.directory(str(state_dir)) as root:
-            return durable.read(root, TOLD, _MAX).decode("ascii", "replace").strip()[:64]
+        with disk.directory(str(state_dir)) as root:
+            return disk.read(root, TOLD, _MAX).decode("ascii", "replace").strip()[:64]
     except (FileNotFoundError, DamagedError, StoreError):
         return ""
 
 
 def write(state_dir: Path, change: str) -> None:
     """Note a change; where that cannot be done nothing is lost."""
-    with suppress(StoreError), durable.directory(str(state_dir)) as root:
+    with suppress(StoreError), disk.directory(str(state_dir)) as root:
         durable.scribble(root, TOLD, change.encode() + b"\n", durable.Modes())

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change import reserve
 from agent.errors import StoreError
-from agent.store import durable
+from agent.store import disk, durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def standing(root: int) -> Standing:
     Raises:
         StoreError: It cannot be told.
     """
-    with durable.explained("look at the reserve"):
+    with disk.explained("look at the reserve"):
         space = os.fstatvfs(root)
         free_inodes = space.f_favail if space.f_files else None
         return reserve.standing(space.f_bavail * space.f_frsize, free_inodes, kept=_is_kept(root))
@@ -53,7 +53,7 @@ def standing(root: int) -> Standing:
 def standing_at(state_dir: Path) -> Standing | None:
     """Return how the reserve of a state directory stands; None where this user cannot tell."""
     try:
-        with durable.directory(str(state_dir)) as root:
+        with disk.directory(str(state_dir)) as root:
             return standing(root)
     except StoreError:
         return None
@@ -81,7 +81,7 @@ def make(root: int, modes: durable.Modes) -> None:
     content = memoryview(hashlib.shake_256(_SEED).digest(reserve.PIECES * reserve.PIECE_BYTES))
     try:
         durable.make_directory(root, _UNFINISHED, modes)
-        with durable.directory(_UNFINISHED, root) as fd, durable.part_of("set room aside"):
+        with disk.directory(_UNFINISHED, root) as fd, durable.part_of("set room aside"):
             for number in range(reserve.PIECES):
                 part = content[number * reserve.PIECE_BYTES :][: reserve.PIECE_BYTES]
                 durable.write_new(fd, _piece(number), bytes(part), modes)
@@ -105,13 +105,13 @@ def _remove(root: int, name: str) -> bool:
     """Remove a directory of pieces as far as that is possible; return whether anything was."""
     removed = False
     with suppress(StoreError):
-        if not durable.exists(root, name):
+        if not disk.exists(root, name):
             return False
-        with durable.directory(name, root) as fd:
-            for piece in reversed(durable.names(fd)):
+        with disk.directory(name, root) as fd:
+            for piece in reversed(disk.names(fd)):
                 durable.remove(fd, piece)
                 removed = True
-        with durable.explained(f"remove {name}"):
+        with disk.explained(f"remove {name}"):
             os.rmdir(name, dir_fd=root)
         removed = True
     return removed

@@ -39,7 +39,7 @@ from agent.core.change import damaged_records
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.reserve import GENERATION_BYTES, GENERATION_INODES, LACKING, SPENT, Standing
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
-from agent.store import durable, generations, reserve
+from agent.store import disk, durable, generations, reserve
 from agent.store.change_log import DAMAGED_CHANGE, Journal
 from agent.system import locks
 
@@ -91,7 +91,7 @@ class Store:
             StoreError: It is missing or not permitted.
         """
         self.path = state_dir
-        self._root = durable.open_directory(str(state_dir))
+        self._root = disk.open_directory(str(state_dir))
         self._lock: int | None = None
         self._generations = -1
         self._readings = generations.Readings()
@@ -99,8 +99,8 @@ class Store:
             self.modes = modes or durable.Modes()
             self._shared = modes or _shared_with_group(self._root) or self.modes
             self._journal = Journal(self._root, self.modes)
-            if durable.exists(self._root, GENERATIONS):
-                self._generations = durable.open_directory(GENERATIONS, self._root)
+            if disk.exists(self._root, GENERATIONS):
+                self._generations = disk.open_directory(GENERATIONS, self._root)
         except BaseException:
             self.close()
             raise
@@ -128,7 +128,7 @@ class Store:
             StoreBusyError: Another process is.
             StoreError: The directory cannot be written.
         """
-        with durable.explained(f"lock {self.path}"):
+        with disk.explained(f"lock {self.path}"):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(LOCK, flags, self.modes.public_mode, dir_fd=self._root)
             try:
@@ -145,9 +145,9 @@ class Store:
                 raise
         self._lock = fd
         if self._generations < 0:
-            if not durable.exists(self._root, GENERATIONS):
+            if not disk.exists(self._root, GENERATIONS):
                 durable.make_directory(self._root, GENERATIONS, self._shared)
-            self._generations = durable.open_directory(GENERATIONS, self._root)
+            self._generations = disk.open_directory(GENERATIONS, self._root)
         durable.set_mode(self._generations, self._shared.directory_mode, GENERATIONS)
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Store:
         return self._pointed_at(PREVIOUS)
 
     def _pointed_at(self, link: str) -> int | None:
-        target = durable.link_target(self._root, link)
+        target = disk.link_target(self._root, link)
         if target is None:
             return None
         match = _TARGET.fullmatch(target)
@@ -316,7 +316,7 @@ class Store:
         moved = []
         for link in (CURRENT, PREVIOUS):
             try:
-                durable.link_target(self._root, link)
+                disk.link_target(self._root, link)
             except DamagedError:
                 moved.append(durable.put_away(self._root, link, f"{link}.damaged"))
         return f"What stood in place of a link was set aside as {' and '.join(moved)}." if moved else ""
@@ -328,10 +328,10 @@ class Store:
             durable.rename(self._generations, generations.final_name(number), generations.rejected_name(number))
 
     def _clear_litter(self, notes: list[str]) -> None:
-        for name in durable.names(self._root):
+        for name in disk.names(self._root):
             if name.startswith(durable.TEMPORARY):
                 self._clear(self._root, name, notes)
-        for name in durable.names(self._generations):
+        for name in disk.names(self._generations):
             if name.startswith(durable.TEMPORARY):
                 self._clear(self._generations, name, notes)
 
@@ -534,7 +534,7 @@ class Store:
         Raises:
             StoreError: Something is missing; the message says what.
         """
-        with durable.explained(f"look at the file system of {self.path}"):
+        with disk.explained(f"look at the file system of {self.path}"):
             space = os.fstatvfs(self._root)
         needed_bytes, needed_inodes = (GENERATION_BYTES, GENERATION_INODES) if back else (NEEDED_BYTES, NEEDED_INODES)
         used_up = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -555,24 +555,24 @@ class Store:
     def _try_writing(self) -> None:
         probe, moved = durable.TEMPORARY + _PROBE, durable.TEMPORARY + _PROBE + ".moved"
         for name in (probe, moved):
-            if durable.exists(self._generations, name):
+            if disk.exists(self._generations, name):
                 durable.erase_directory(self._generations, name)
         durable.make_directory(self._generations, probe, self.modes)
         try:
-            with durable.directory(probe, self._generations) as fd:
+            with disk.directory(probe, self._generations) as fd:
                 durable.replace(fd, "file", bytes(65_536), self.modes)
                 durable.point(fd, "link", "file")
             durable.rename(self._generations, probe, moved)
         finally:
             for name in (probe, moved):
-                if durable.exists(self._generations, name):
+                if disk.exists(self._generations, name):
                     self._discard(name)
 
     def _discard(self, name: str) -> None:
-        with durable.directory(name, self._generations) as fd:
-            for file in durable.names(fd):
+        with disk.directory(name, self._generations) as fd:
+            for file in disk.names(fd):
                 durable.remove(fd, file)
-        with durable.explained(f"remove {name}"):
+        with disk.explained(f"remove {name}"):
             os.rmdir(name, dir_fd=self._generations)
 
     def next_number(self) -> int:
@@ -718,7 +718,7 @@ def _shared_with_group(root: int) -> durable.Modes | None:
     The package has it so, for the applications that use the certificate. What is not theirs, the record with its token
     above all, stays the owner's alone.
     """
-    with durable.explained("look at the state directory"):
+    with disk.explained("look at the state directory"):
         lets_in = os.fstat(root).st_mode & _GROUP_IN == _GROUP_IN
     return durable.Modes(secret_mode=0o640, public_mode=0o640, directory_mode=0o750) if lets_in else None
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError, StoreError
-from agent.store import durable
+from agent.store import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -167,7 +167,7 @@ def read_directory(path: Path) -> Mapping[str, bytes]:
     """
     files: dict[str, bytes] = {}
     try:
-        with durable.directory(str(path.resolve())) as fd:
+        with disk.directory(str(path.resolve())) as fd:
             _collect(fd, "", files, MAX_ARCHIVE)
     except StoreError as error:
         raise BundleError("unreadable", str(error), hint=error.hint) from None
@@ -175,16 +175,16 @@ def read_directory(path: Path) -> Mapping[str, bytes]:
 
 
 def _collect(dir_fd: int, prefix: str, files: dict[str, bytes], left: int) -> int:
-    for name in durable.names(dir_fd):
+    for name in disk.names(dir_fd):
         if name.startswith("."):
             continue
         if len(files) > MAX_FILES or prefix.count("/") > MAX_DEPTH:
             raise _too_large()
-        if durable.is_directory(dir_fd, name):
-            with durable.directory(name, dir_fd) as fd:
+        if disk.is_directory(dir_fd, name):
+            with disk.directory(name, dir_fd) as fd:
                 left = _collect(fd, f"{prefix}{name}/", files, left)
         else:
-            files[f"{prefix}{name}"] = content = durable.read(dir_fd, name, max(left, 0))
+            files[f"{prefix}{name}"] = content = disk.read(dir_fd, name, max(left, 0))
             left -= len(content)
     return left
 
@@ -207,8 +207,8 @@ def read_file(path: Path) -> bytes:
         BundleError: It cannot be read, is no regular file, or too large.
     """
     try:
-        with durable.directory(str(path.parent.resolve())) as fd:
-            return durable.read(fd, path.name, MAX_ARCHIVE)
+        with disk.directory(str(path.parent.resolve())) as fd:
+            return disk.read(fd, path.name, MAX_ARCHIVE)
     except FileNotFoundError:
         raise BundleError("unreadable", f"{path}: there is no such file.") from None
     except StoreError as error:

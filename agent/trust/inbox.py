@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core.jsonio import PlainError, decode, encode
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError, DamagedError, StoreError
-from agent.store import durable
+from agent.store import disk, durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,8 +58,8 @@ def drops(inbox: Path) -> list[Drop]:
     """
     if not inbox.exists():
         return []
-    with durable.directory(str(inbox)) as fd:
-        names = durable.names(fd)
+    with disk.directory(str(inbox)) as fd:
+        names = disk.names(fd)
         found = [_drop(fd, name) for name in [name for name in names if _may_be_drop(name)][:MAX_LISTED]]
         left_alone = {name.removesuffix(OUTCOME) for name in names if name.endswith(OUTCOME)}
         waiting = [drop for drop in found if drop and not (drop.name in left_alone and _is_directory(fd, drop.name))]
@@ -81,7 +81,7 @@ def _drop(dir_fd: int, name: str) -> Drop | None:
 
 def _is_directory(dir_fd: int, name: str) -> bool:
     try:
-        return durable.is_directory(dir_fd, name)
+        return disk.is_directory(dir_fd, name)
     except StoreError:
         return False
 
@@ -94,7 +94,7 @@ def read(inbox: Path, name: str) -> bytes:
         FileNotFoundError: It is not there any more.
         StoreError: The inbox cannot be opened.
     """
-    with durable.directory(str(inbox)) as fd:
+    with disk.directory(str(inbox)) as fd:
         before = _drop(fd, name)
         if before is None:
             raise FileNotFoundError(name)
@@ -104,7 +104,7 @@ def read(inbox: Path, name: str) -> bytes:
         if before.stamp[1] > MAX_ARCHIVE:
             raise BundleError("too-large", f"{name} is larger than the {MAX_ARCHIVE >> 20} MiB that are looked at.")
         try:
-            data = durable.read(fd, name, MAX_ARCHIVE)
+            data = disk.read(fd, name, MAX_ARCHIVE)
         except DamagedError as error:
             raise BundleError("not-a-file", str(error)) from None
         except StoreError as error:
@@ -122,7 +122,7 @@ def look(inbox: Path, name: str) -> Drop | None:
     Raises:
         StoreError: The inbox cannot be opened.
     """
-    with durable.directory(str(inbox)) as fd:
+    with disk.directory(str(inbox)) as fd:
         return _drop(fd, name)
 
 
@@ -137,7 +137,7 @@ def remove(inbox: Path, name: str, seen: Drop | None = None) -> None:
     Raises:
         StoreError: It could not be removed.
     """
-    with durable.directory(str(inbox)) as fd:
+    with disk.directory(str(inbox)) as fd:
         if not _is_directory(fd, name) and seen in (None, _drop(fd, name)):
             durable.remove(fd, name)
 
@@ -148,7 +148,7 @@ def write_outcome(inbox: Path, name: str, told: dict[str, Any]) -> None:
     Raises:
         StoreError: It could not be written.
     """
-    with durable.directory(str(inbox)) as fd:
+    with disk.directory(str(inbox)) as fd:
         durable.replace(fd, f"{name}{OUTCOME}", encode(told) + b"\n", _MODES)
 
 
@@ -158,9 +158,9 @@ def read_outcome(inbox: Path, name: str) -> dict[str, Any]:
     Raises:
         StoreError: The inbox cannot be opened.
     """
-    with durable.directory(str(inbox)) as fd:
+    with disk.directory(str(inbox)) as fd:
         try:
-            return decode(durable.read(fd, f"{name}{OUTCOME}", _MAX_OUTCOME), OUTCOME, limit=_MAX_OUTCOME).plain()
+            return decode(disk.read(fd, f"{name}{OUTCOME}", _MAX_OUTCOME), OUTCOME, limit=_MAX_OUTCOME).plain()
         except (FileNotFoundError, PlainError, DamagedError):
             return {}
 
@@ -169,6 +169,6 @@ def told_of(inbox: Path) -> list[str]:
     """Return the names of drops that something was said of."""
     if not inbox.exists():
         return []
-    with durable.directory(str(inbox)) as fd:
-        told = [name.removesuffix(OUTCOME) for name in durable.names(fd) if name.endswith(OUTCOME)]
+    with disk.directory(str(inbox)) as fd:
+        told = [name.removesuffix(OUTCOME) for name in disk.names(fd) if name.endswith(OUTCOME)]
         return told[:MAX_LISTED]

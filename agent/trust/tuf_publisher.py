@@ -38,7 +38,7 @@ from tuf.api.serialization.json import JSONSerializer
 from agent.core.jsonio import to_plain
 from agent.core.timekeeping import ClockState, Reading
 from agent.errors import BundleError, ConfigError, RefusedError
-from agent.store import durable
+from agent.store import disk, durable
 from agent.trust.tuf_client import LIMITS, METADATA, TARGETS, BundleReader, Files
 
 if TYPE_CHECKING:
@@ -415,7 +415,7 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> None:
     for name in sorted(files, key=_order):
         folder, _, base = name.rpartition("/")
         _make(directory / folder)
-        with durable.directory(str(directory / folder)) as fd:
+        with disk.directory(str(directory / folder)) as fd:
             durable.replace(fd, base, files[name], _MODES)
 
 
@@ -427,9 +427,9 @@ def _order(name: str) -> tuple[bool, bool, bool, str]:
 
 def _make(folder: Path) -> None:
     """Make a folder that a web server may read, whatever the umask, and those above it."""
-    with durable.explained(f"look for {folder}"):
+    with disk.explained(f"look for {folder}"):
         if folder.is_dir():
             return
     _make(folder.parent)
-    with durable.directory(str(folder.parent.resolve())) as fd:
+    with disk.directory(str(folder.parent.resolve())) as fd:
         durable.make_directory(fd, folder.name, _MODES)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode
 from agent.errors import DamagedError
-from agent.store import durable
+from agent.store import disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +30,12 @@ def read(state_dir: Path) -> dict[str, bytes]:
         DamagedError: It is there and cannot be read as such.
         StoreError: It cannot be read.
     """
-    with durable.directory(str(state_dir)) as root:
-        if not durable.exists(root, DIRECTORY):
+    with disk.directory(str(state_dir)) as root:
+        if not disk.exists(root, DIRECTORY):
             return {}
-        with durable.directory(DIRECTORY, root) as fd:
+        with disk.directory(DIRECTORY, root) as fd:
             try:
-                files = decode(durable.read(fd, FILE, MAX), FILE, limit=MAX).node("files")
+                files = decode(disk.read(fd, FILE, MAX), FILE, limit=MAX).node("files")
                 return {name: files.text(name, limit=MAX).encode() for name in files.names() if _NAME.fullmatch(name)}
             except FileNotFoundError:
                 return {}
@@ -53,8 +53,8 @@ def write(state_dir: Path, memory: Mapping[str, bytes]) -> None:
         StoreError: It is not, or in doubt.
     """
     content = {"format": 1, "files": {name: data.decode() for name, data in memory.items()}}
-    with durable.directory(str(state_dir)) as root:
-        if not durable.exists(root, DIRECTORY):
+    with disk.directory(str(state_dir)) as root:
+        if not disk.exists(root, DIRECTORY):
             durable.make_directory(root, DIRECTORY, durable.Modes())
-        with durable.directory(DIRECTORY, root) as fd:
+        with disk.directory(DIRECTORY, root) as fd:
             durable.replace(fd, FILE, encode(content) + b"\n", durable.Modes())

@@ -22,7 +22,7 @@ from agent.daemon.app import Daemon
 from agent.daemon.cloud.session import SessionStatus
 from agent.daemon.control.client import Client, ControlRequest
 from agent.dependants.report_file import REPORT
-from agent.store import durable, reserve
+from agent.store import disk, durable, reserve
 from agent.system.clock import monotonic
 from agent.system.peers import Role
 from support import make
@@ -104,7 +104,7 @@ class DaemonRig:
         (path / "state" / "generations" / "000007").mkdir(parents=True)
         (path / "state" / "current").symlink_to("generations/000007")
         (path / "run").mkdir()
-        with durable.directory(str(path / "state")) as root:
+        with disk.directory(str(path / "state")) as root:
             reserve.make(root, durable.Modes())
         self.clock = SimulatedClock(NOW)
         self.passed = HandClock()

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from agent.errors import StoreError, StoreInDoubtError
-from agent.store import durable
+from agent.store import disk
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from agent.store import durable
 )
 def test_want_of_room_is_told_from_other_trouble(number: int, *, expected: bool) -> None:
     """By the number of the call that failed, however far behind it is."""
-    with pytest.raises(StoreError) as error, durable.explained("write here"):
+    with pytest.raises(StoreError) as error, disk.explained("write here"):
         raise OSError(number, "")
     further = StoreInDoubtError("In doubt.")
     further.__cause__ = error.value

@@ -26,7 +26,7 @@ from agent.core.when.reconnect import STEADY, Standing, Verdict, after_failure, 
 from agent.errors import CloudError, StoreError
 from agent.iotcore.async_client import Link
 from agent.iotcore.client_options import Connector, spacing
-from agent.store import durable
+from agent.store import disk
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
@@ -325,9 +325,9 @@ def _delay(seconds: float) -> str:
 
 def _read(directory: Path) -> tuple[tuple[bytes, bytes], bytes]:
     try:
-        with durable.directory(os.fspath(directory)) as fd:
+        with disk.directory(os.fspath(directory)) as fd:
             key, certificate, trust = (
-                durable.read(fd, name, _MAX_FILE) for name in ("key.pem", "certificate.pem", "trust.pem")
+                disk.read(fd, name, _MAX_FILE) for name in ("key.pem", "certificate.pem", "trust.pem")
             )
     except FileNotFoundError as error:
         raise StoreError(f"{directory}/{error.filename} is missing.") from error

@@ -182,7 +182,7 @@ MUTANTS = (
         breaks="A file is read up to its limit and no further.",
         old="if len(data) > limit: raise DamagedError(",
         new="if not limit: raise DamagedError(",
-        killers=("tests/unit/store/test_durable.py::test_an_oversize_file_is_refused",),
+        killers=("tests/unit/store/test_disk.py::test_an_oversize_file_is_refused",),
     ),
     # -- trust ---------------------------------------------------------------------------------------------------------
     Mutant(

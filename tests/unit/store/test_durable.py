@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.errors import DamagedError, StoreError, StoreInDoubtError
-from agent.store import durable
+from agent.errors import StoreError, StoreInDoubtError
+from agent.store import disk, durable
 from agent.store.durable import Modes
 from support.crashkit import stepper
 from support.crashkit.stepper import Failing
@@ -25,7 +25,7 @@ MODES = Modes()
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path) -> Iterator[int]:
-    with durable.directory(str(tmp_path)) as fd:
+    with disk.directory(str(tmp_path)) as fd:
         yield fd
 
 
@@ -38,68 +38,6 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
-
-
-# -- reading -------------------------------------------------------------------------------------------------------
-
-
-def test_a_regular_file_is_read_whole(tmp_path: Path, folder: int) -> None:
-    """A file of just the allowed size is fine."""
-    (tmp_path / "a").write_bytes(b"12345")
-    assert durable.read(folder, "a", 5) == b"12345"
-
-
-def test_an_oversize_file_is_refused(tmp_path: Path, folder: int) -> None:
-    """One byte too many is damage, and no more than that is read."""
-    (tmp_path / "a").write_bytes(b"123456")
-    with pytest.raises(DamagedError, match="larger than the 5 bytes"):
-        durable.read(folder, "a", 5)
-
-
-def test_a_link_is_not_followed(tmp_path: Path, folder: int) -> None:
-    """A link is refused even when it leads to a sound file."""
-    (tmp_path / "a").write_bytes(b"x")
-    (tmp_path / "b").symlink_to("a")
-    with pytest.raises(DamagedError, match="b is a symbolic link"):
-        durable.read(folder, "b", 10)
-
-
-def test_a_fifo_is_refused_without_waiting(tmp_path: Path, folder: int) -> None:
-    """No process writes to it, and reading it does not hang."""
-    os.mkfifo(tmp_path / "a")
-    with pytest.raises(DamagedError, match="not a regular file"):
-        durable.read(folder, "a", 10)
-
-
-def test_a_missing_file_is_told_apart_from_a_damaged_one(folder: int) -> None:
-    """Callers treat absence in their own way."""
-    with pytest.raises(FileNotFoundError):
-        durable.read(folder, "a", 10)
-
-
-def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
-    """Not even the last part of a path may lead elsewhere."""
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
-    with pytest.raises(StoreError, match="Not a directory"):
-        durable.open_directory(str(tmp_path / "link"))
-
-
-def test_a_missing_directory_is_an_explained_error(tmp_path: Path) -> None:
-    """The sentence names the directory."""
-    with pytest.raises(StoreError, match=r"Cannot open the directory .*gone: No such file"):
-        durable.open_directory(str(tmp_path / "gone"))
-
-
-@pytest.mark.parametrize(
-    ("number", "hint"),
-    [(errno.ENOSPC, "Free some space"), (errno.EROFS, "remount"), (errno.EACCES, "as root"), (errno.EIO, "dmesg")],
-)
-def test_an_error_says_what_to_do(number: int, hint: str) -> None:
-    """Each errno a person can act on has a remedy."""
-    with pytest.raises(StoreError, match="Cannot try") as caught, durable.explained("try"):
-        raise OSError(number, "x")
-    assert hint in caught.value.hint
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
@@ -131,7 +69,7 @@ def test_a_secret_is_never_readable_by_others_not_even_for_a_moment(tmp_path: Pa
 
 def _write_key(path: Path, mask: int) -> None:
     os.umask(mask)
-    with durable.directory(str(path)) as fd:
+    with disk.directory(str(path)) as fd:
         durable.write_new(fd, "key", b"k" * 300, MODES, secret=True)
 
 
@@ -200,7 +138,7 @@ def test_replacing_is_atomic(tmp_path: Path) -> None:
 
 
 def _replace(path: Path) -> None:
-    with durable.directory(str(path)) as fd:
+    with disk.directory(str(path)) as fd:
         durable.replace(fd, "a", b"new", MODES)
 
 
@@ -241,7 +179,7 @@ def test_a_link_moves_in_one_step(tmp_path: Path) -> None:
 
 
 def _point(path: Path) -> None:
-    with durable.directory(str(path)) as fd:
+    with disk.directory(str(path)) as fd:
         durable.point(fd, "l", "new")
 
 
@@ -295,23 +233,6 @@ def test_nothing_is_appended_to_a_fifo(tmp_path: Path, folder: int) -> None:
 
 
 # -- looking and removing ------------------------------------------------------------------------------------------
-
-
-def test_a_dangling_link_exists(tmp_path: Path, folder: int) -> None:
-    """A name is taken whatever it leads to."""
-    (tmp_path / "l").symlink_to("nowhere")
-    assert durable.exists(folder, "l")
-    assert not durable.exists(folder, "m")
-
-
-def test_a_link_is_read_and_a_file_in_its_place_is_damage(tmp_path: Path, folder: int) -> None:
-    """Absence is None, a file is refused."""
-    (tmp_path / "l").symlink_to("there")
-    (tmp_path / "f").write_bytes(b"")
-    assert durable.link_target(folder, "l") == "there"
-    assert durable.link_target(folder, "m") is None
-    with pytest.raises(DamagedError, match="f is not a symbolic link"):
-        durable.link_target(folder, "f")
 
 
 def test_removing_what_is_gone_is_no_error(tmp_path: Path, folder: int) -> None:

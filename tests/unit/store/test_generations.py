@@ -14,7 +14,7 @@ import pytest
 from agent.core.change.records import decode_manifest, encode_manifest
 from agent.core.values import Generation, Provenance, TrustBundle, TrustSource
 from agent.errors import DamagedError, StoreError
-from agent.store import durable, generations
+from agent.store import disk, generations
 from agent.store.durable import Modes
 from agent.store.store import Store
 from support.crashkit.material import NOW, THING, material
@@ -31,7 +31,7 @@ EVERY_FILE = (*generations.FILES, generations.MANIFEST)
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path) -> Iterator[int]:
-    with durable.directory(str(tmp_path)) as fd:
+    with disk.directory(str(tmp_path)) as fd:
         yield fd
 
 

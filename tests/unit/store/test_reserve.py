@@ -11,7 +11,7 @@ import pytest
 
 from agent.core.change.reserve import BYTES, INODES, PIECES, Standing
 from agent.errors import StoreError
-from agent.store import durable, reserve
+from agent.store import disk, durable, reserve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="root")
 def _root(tmp_path: Path) -> Iterator[int]:
-    with durable.directory(str(tmp_path)) as fd:
+    with disk.directory(str(tmp_path)) as fd:
         yield fd
 
 

@@ -21,7 +21,7 @@ from agent.core.change.reserve import SPENT, Standing
 from agent.core.values import Kind
 from agent.core.when.retirement import outstanding
 from agent.errors import DamagedError, StoreBusyError, StoreError
-from agent.store import change_log, durable, generations
+from agent.store import change_log, disk, generations
 from agent.store import store as store_module
 from agent.store.store import Store
 from agent.system import clock
@@ -204,7 +204,7 @@ def test_a_preflight_finds_out_that_no_directory_can_be_renamed(
     before, rename = snapshot(path), os.rename
 
     def overlay(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
-        if durable.is_directory(src_dir_fd, old):
+        if disk.is_directory(src_dir_fd, old):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
@@ -1024,7 +1024,7 @@ def test_a_reading_of_files_that_have_just_changed_is_not_kept(
     store: Store, reads: list[int], monkeypatch: pytest.MonkeyPatch, changed: int, later: int, *, kept: bool
 ) -> None:
     """They could change again and bear the same times: for a tick, or seconds where a file system counts those."""
-    states = (durable.State(1, 1, changed, changed, 0), durable.State(2, 1, changed - HOUR, changed - HOUR, 0))
+    states = (disk.State(1, 1, changed, changed, 0), disk.State(2, 1, changed - HOUR, changed - HOUR, 0))
     monkeypatch.setattr(generations, "_states", lambda _, __: states)
     monkeypatch.setattr(clock, "stamp", lambda: changed + later)
     for _ in range(2):

@@ -15,7 +15,7 @@ import pytest
 
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError, StoreError
-from agent.store import durable
+from agent.store import disk, durable
 from agent.trust import inbox
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def test_a_drop_that_changes_while_it_is_read_is_left_for_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str
 ) -> None:
     """Neither half of the old nor half of the new is looked at."""
-    path, real = tmp_path / "b", durable.read
+    path, real = tmp_path / "b", disk.read
     path.write_bytes(b"old")
 
     def read_and_swap(fd: int, name: str, limit: int) -> bytes:
@@ -240,7 +240,7 @@ def test_a_drop_that_changes_while_it_is_read_is_left_for_later(
 
 def test_a_link_put_in_place_of_a_drop_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the look and the read."""
-    path, real = tmp_path / "b", durable.read
+    path, real = tmp_path / "b", disk.read
     path.write_bytes(b"plain")
 
     def swap_and_read(fd: int, name: str, limit: int) -> bytes:

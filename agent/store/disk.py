@@ -1,0 +1,200 @@
+"""Reading a directory: files, links and names, each with a bound and an error that says what to do.
+
+All names are relative to an open directory, none may be a symbolic link, so a path under other hands cannot lead
+anywhere else. It refuses to know what the files mean, and changes nothing; `agent.store.durable` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent.errors import DamagedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
+    errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
+    errno.EROFS: "The file system is mounted read-only: remount it read-write (`mount -o remount,rw`).",
+    errno.EACCES: "Run the command as root or as the agent's user, and check the owner of the directory.",
+    errno.EPERM: "Run the command as root or as the agent's user, and check the owner of the directory.",
+    errno.EIO: "The disk reports an error: read `dmesg`; the set in use was not touched by this step.",
+    errno.EXDEV: "Keep the whole state directory on one file system, without bind mounts inside.",
+    errno.EMFILE: "Too many open files: raise LimitNOFILE= of the unit.",
+    errno.ENOMEM: "The gateway is out of memory; the set in use is untouched.",
+}
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an `OSError` into a `StoreError` that says what failed and what to do.
+
+    Raises:
+        StoreError: Any `OSError` inside the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        hint = remedy(error.errno)
+        raise StoreError(f"Cannot {what}: {reason}.", hint=hint) from error
+
+
+def remedy(number: int | None) -> str:
+    """Return what a person should do about an error of the system, as a sentence; empty where that is not known."""
+    return _REMEDIES.get(number or 0, "")
+
+
+def open_directory(name: str, dir_fd: int | None = None) -> int:
+    """Open a directory that is no symbolic link and return its descriptor.
+
+    Raises:
+        StoreError: It is missing, no directory, a link, or not permitted.
+    """
+    with explained(f"open the directory {name}"):
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+@contextlib.contextmanager
+def directory(name: str, dir_fd: int | None = None) -> Iterator[int]:
+    """Open a directory for the length of a block."""
+    fd = open_directory(name, dir_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read(dir_fd: int, name: str, limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        DamagedError: It is no regular file, or larger.
+        StoreError: It cannot be read.
+        FileNotFoundError: It is not there.
+    """
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DamagedError(f"{name} is a symbolic link, where a regular file is expected.") from None
+        with explained(f"open {name}"):
+            raise
+    try:
+        with explained(f"read {name}"):
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise DamagedError(f"{name} is not a regular file.")
+            data = _read_all(fd, name, limit + 1)
+    finally:
+        os.close(fd)
+    if len(data) > limit:
+        raise DamagedError(f"{name} is larger than the {limit} bytes allowed.")
+    return data
+
+
+def _read_all(fd: int, name: str, limit: int) -> bytes:
+    data = bytearray()
+    try:
+        while len(data) < limit and (part := os.read(fd, limit - len(data))):
+            data += part
+    except OSError as error:
+        if error.errno == errno.EIO:  # a dead block stays dead: damage, not a passing error
+            raise DamagedError(f"{name} cannot be read from the disk.", hint=remedy(errno.EIO)) from error
+        raise
+    return bytes(data)
+
+
+def exists(dir_fd: int, name: str) -> bool:
+    """Whether there is anything under this name, a dangling link included.
+
+    Raises:
+        StoreError: It cannot be told.
+    """
+    try:
+        os.lstat(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        with explained(f"look at {name}"):
+            raise
+    return True
+
+
+class State(NamedTuple):
+    """What the file system tells of a file without reading it. Each write changes `changed`, which no program can set.
+
+    Attributes:
+        inode: Its number; another one after a file was replaced.
+        size: Bytes.
+        written: When its content was written last, nanoseconds since 1970.
+        changed: When anything about it changed last, nanoseconds since 1970.
+        mode: Its kind and who may read it.
+    """
+
+    inode: int
+    size: int
+    written: int
+    changed: int
+    mode: int
+
+
+def state(dir_fd: int, name: str = "") -> State:
+    """Return how a file looks from outside, and no link is followed; without a name, the directory itself.
+
+    Raises:
+        StoreError: It cannot be told.
+        FileNotFoundError: It is not there.
+    """
+    try:
+        found = os.lstat(name, dir_fd=dir_fd) if name else os.fstat(dir_fd)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with explained(f"look at {name}"):
+            raise
+    return State(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
+
+
+def link_target(dir_fd: int, name: str) -> str | None:
+    """Return where a symbolic link points, or None when it is not there.
+
+    Raises:
+        DamagedError: It is something else than a link.
+        StoreError: It cannot be told.
+    """
+    try:
+        return os.readlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise DamagedError(f"{name} is not a symbolic link.", hint="Move it out of the way.") from None
+        with explained(f"read the link {name}"):
+            raise
+
+
+def names(dir_fd: int) -> list[str]:
+    """Return the names in a directory, sorted.
+
+    Raises:
+        StoreError: It cannot be listed.
+    """
+    with explained("list a directory"):
+        return sorted(os.listdir(dir_fd))
+
+
+def is_directory(dir_fd: int, name: str) -> bool:
+    """Whether a name is that of a directory, and of no link to one.
+
+    Raises:
+        StoreError: It cannot be told.
+    """
+    with explained(f"look at {name}"):
+        return stat.S_ISDIR(os.lstat(name, dir_fd=dir_fd).st_mode)

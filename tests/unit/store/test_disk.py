@@ -1,0 +1,98 @@
+"""Reading a directory: bounded, through no link, and with errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.errors import DamagedError, StoreError
+from agent.store import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path) -> Iterator[int]:
+    with disk.directory(str(tmp_path)) as fd:
+        yield fd
+
+
+def test_a_regular_file_is_read_whole(tmp_path: Path, folder: int) -> None:
+    """A file of just the allowed size is fine."""
+    (tmp_path / "a").write_bytes(b"12345")
+    assert disk.read(folder, "a", 5) == b"12345"
+
+
+def test_an_oversize_file_is_refused(tmp_path: Path, folder: int) -> None:
+    """One byte too many is damage, and no more than that is read."""
+    (tmp_path / "a").write_bytes(b"123456")
+    with pytest.raises(DamagedError, match="larger than the 5 bytes"):
+        disk.read(folder, "a", 5)
+
+
+def test_a_link_is_not_followed(tmp_path: Path, folder: int) -> None:
+    """A link is refused even when it leads to a sound file."""
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(DamagedError, match="b is a symbolic link"):
+        disk.read(folder, "b", 10)
+
+
+def test_a_fifo_is_refused_without_waiting(tmp_path: Path, folder: int) -> None:
+    """Nobody writes to it, and reading it does not hang."""
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(DamagedError, match="not a regular file"):
+        disk.read(folder, "a", 10)
+
+
+def test_a_missing_file_is_told_apart_from_a_damaged_one(folder: int) -> None:
+    """Callers treat absence in their own way."""
+    with pytest.raises(FileNotFoundError):
+        disk.read(folder, "a", 10)
+
+
+def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    """Not even the last part of a path may lead elsewhere."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with pytest.raises(StoreError, match="Not a directory"):
+        disk.open_directory(str(tmp_path / "link"))
+
+
+def test_a_missing_directory_is_an_explained_error(tmp_path: Path) -> None:
+    """The sentence names the directory."""
+    with pytest.raises(StoreError, match=r"Cannot open the directory .*gone: No such file"):
+        disk.open_directory(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "Free some space"), (errno.EROFS, "remount"), (errno.EACCES, "as root"), (errno.EIO, "dmesg")],
+)
+def test_an_error_says_what_to_do(number: int, hint: str) -> None:
+    """Each errno a person can act on has a remedy."""
+    with pytest.raises(StoreError, match="Cannot try") as caught, disk.explained("try"):
+        raise OSError(number, "x")
+    assert hint in caught.value.hint
+
+
+def test_a_dangling_link_exists(tmp_path: Path, folder: int) -> None:
+    """A name is taken whatever it leads to."""
+    (tmp_path / "l").symlink_to("nowhere")
+    assert disk.exists(folder, "l")
+    assert not disk.exists(folder, "m")
+
+
+def test_a_link_is_read_and_a_file_in_its_place_is_damage(tmp_path: Path, folder: int) -> None:
+    """Absence is None, a file is refused."""
+    (tmp_path / "l").symlink_to("there")
+    (tmp_path / "f").write_bytes(b"")
+    assert disk.link_target(folder, "l") == "there"
+    assert disk.link_target(folder, "m") is None
+    with pytest.raises(DamagedError, match="f is not a symbolic link"):
+        disk.link_target(folder, "f")
