@@ -152,22 +152,57 @@ class Confirmations(Protocol):
         """Whether the word on a generation has come."""
 
 
-class Recovered(Protocol):
-    """What the store's recovery found."""
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """What the store's recovery found and did.
 
-    @property
-    def change(self) -> ChangeRecord | None:
-        """The change in flight."""
+    Attributes:
+        change: The change in flight, or None.
+        notes: What was put right or is wrong, a sentence each; empty after a clean stop.
+    """
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was put right, a sentence each."""
+    change: ChangeRecord | None
+    notes: tuple[str, ...]
+
+
+class Room(Protocol):
+    """The room that the store finds. Every method may raise StoreError and its kinds, and only those."""
+
+    def preflight(self, *, back: bool = False) -> None:
+        """Prove that there is room, of which a change that leads `back` needs less, and that files can be written."""
+
+    def on_reserve(self, tell: Callable[[str], object], step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Take a step that leads back; when it finds no room, give up what is set aside for it and try once more."""
+
+    def keep_reserve(self) -> None:
+        """Set room aside for steps that lead back, unless that is done or there is too little."""
+
+
+class OtherSets(Protocol):
+    """The sets besides the one in use. Every method may raise StoreError and its kinds, and only those."""
+
+    def fallbacks(self, excluded: int) -> tuple[int, ...]:
+        """Return the whole generations that were proven once, best first, without one."""
+
+    def handmade(self) -> Handmade | None:
+        """Return a key and certificate that were put into the set in use by hand and were not turned down before."""
+
+    def salvage(self) -> tuple[Salvaged, ...]:
+        """Return what can be saved from generations that are damaged, or that the links do not stand for."""
 
 
 class Store(Protocol):
     """The state directory. Every method may raise StoreError and its kinds, and only those."""
 
-    def recover(self, now: datetime) -> Recovered:
+    @property
+    def room(self) -> Room:
+        """The room on its file system."""
+
+    @property
+    def others(self) -> OtherSets:
+        """The sets besides the one in use."""
+
+    def recover(self, now: datetime) -> Recovery:
         """Bring the store into a sound state; the time is for what has to be dated."""
 
     def current(self) -> int | None:
@@ -184,24 +219,6 @@ class Store(Protocol):
 
     def floors(self) -> tuple[datetime, ...]:
         """Return instants that certainly lie in the past."""
-
-    def fallbacks(self, excluded: int) -> tuple[int, ...]:
-        """Return the whole generations that were proven once, best first, without one."""
-
-    def handmade(self) -> Handmade | None:
-        """Return a key and certificate that were put into the set in use by hand and were not turned down before."""
-
-    def salvage(self) -> tuple[Salvaged, ...]:
-        """Return what can be saved from generations that are damaged, or that the links do not stand for."""
-
-    def preflight(self, *, back: bool = False) -> None:
-        """Prove that there is room, of which a change that leads `back` needs less, and that files can be written."""
-
-    def on_reserve(self, tell: Callable[[str], object], step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-        """Take a step that leads back; when it finds no room, give up what is set aside for it and try once more."""
-
-    def keep_reserve(self) -> None:
-        """Set room aside for steps that lead back, unless that is done or there is too little."""
 
     def next_number(self) -> int:
         """Return the next generation's number."""

@@ -104,7 +104,7 @@ class Activating:
     def _roll_back(self, record: ChangeRecord) -> Event:
         """Go back to the base, or to another set that is whole; with none left the ladder must go on from here."""
         store, now = self._world.store, self._world.clock.now()
-        homes = store.fallbacks(record.generation)
+        homes = store.others.fallbacks(record.generation)
         if not homes:
             return Rejected(at=now, failure=record.condemned or _nothing_left())
         home = record.base if record.base in homes else homes[0]

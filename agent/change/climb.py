@@ -82,7 +82,7 @@ class Climber:
         """Try what can be saved from the disk, one after the other, until one is accepted."""
         self._salvaged = None
         attempt = ladder.missing(ladder.Rung.SALVAGED, "No other key and certificate on the disk belong together.")
-        for found in self._world.store.salvage():
+        for found in self._world.store.others.salvage():
             where = found.damage or f"Generation {found.number} is kept beside the sets in use."
             try:
                 candidate = self._left_over(found)

@@ -234,7 +234,7 @@ class Engine:
             except StoreError as error:
                 self._in_flight.tell("trouble", f"Old generations could not be erased: {error}")
         try:
-            store.keep_reserve()  # what this change, or one before it, has used
+            store.room.keep_reserve()  # what this change, or one before it, has used
         except StoreError as error:
             self._in_flight.tell("trouble", f"{LACKING}. {error}")
         return Outcome(record=record)

@@ -150,7 +150,7 @@ class InFlight:
         """
         if not what.leads_back:
             return step(*args, **named)
-        return self._store.on_reserve(partial(self.tell, "note"), step, *args, **named)
+        return self._store.room.on_reserve(partial(self.tell, "note"), step, *args, **named)
 
     def tell(self, code: str, text: str, failure: str | None = None) -> None:
         """Tell a sentence; `code` and `failure` as in `agent.ports.Progress`."""

@@ -81,7 +81,7 @@ class Issuing:
                 raise RuntimeError(f"{type(action).__name__} gets no certificate")
 
     def _generate_key(self, record: ChangeRecord) -> Event:
-        self._write(record, self._world.store.preflight, back=record.leads_back)
+        self._write(record, self._world.store.room.preflight, back=record.leads_back)
         current = self._sets.whole(record.base)
         key_pem = self._world.materials.new_key()
         thing = current.manifest.thing_name if current else self._settings.thing_name

@@ -154,7 +154,7 @@ class Planner:
             created_at=self._world.clock.now(),
             **dated(brought.credential),
         )
-        self._in_flight.write(manifest, self._world.store.preflight, back=manifest.leads_back)
+        self._in_flight.write(manifest, self._world.store.room.preflight, back=manifest.leads_back)
         self._in_flight.write(manifest, self._world.store.prepare, manifest, brought.credential, brought.trust)
         goal = manifest.number, Phase.PROVEN if unproven else Phase.PREPARED
         made = _Made(change=manifest.change, replaces=brought.replaces, brings=brought.credential.leaf.sha256)
@@ -195,7 +195,7 @@ class Planner:
             origin=origin,
             created_at=self._world.clock.now(),
         )
-        self._in_flight.write(manifest, store.preflight, back=manifest.leads_back)
+        self._in_flight.write(manifest, store.room.preflight, back=manifest.leads_back)
         self._in_flight.write(manifest, store.prepare, manifest, current.credential, trust)
         made = _Made(change=change, replaces=replaces)
         return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=made)

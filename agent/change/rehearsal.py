@@ -50,7 +50,7 @@ class Rehearsal:
             raise RefusedError(f"Change {other.id} ({other.kind}) is in flight.", hint="`iot-cert status`.")
         self._planner.check_start(Kind.ROTATE, current)
         assert current is not None  # noqa: S101 - check_start refuses it
-        self._world.store.preflight()
+        self._world.store.room.preflight()
         self._in_flight.tell("note", "The state directory has room and can be written.")
         self._rehearse_connection(self._sets.candidate(current))
         requests = decide.requests_of(self._world.store.history())

@@ -34,7 +34,7 @@ from agent.errors import AgentError, CloudError, ConfigError, MaterialError, Ref
 from agent.iotcore import tls
 from agent.operations import snapshot
 from agent.operations.wiring import load_anchors, load_claim
-from agent.store.store import NEEDED_BYTES, NEEDED_INODES
+from agent.store.room import NEEDED_BYTES, NEEDED_INODES
 from agent.system import locks
 from agent.trust.root_lists import known
 

@@ -116,7 +116,7 @@ class Operations:
         Raises:
             StoreError: The disk does not let it.
         """
-        handmade = self._store.handmade() if self._by_hand is ByHand.ADOPT else None
+        handmade = self._store.others.handmade() if self._by_hand is ByHand.ADOPT else None
         found = self._engine.recover(orderly=orderly)
         if handmade is None:
             return found

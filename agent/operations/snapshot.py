@@ -76,7 +76,7 @@ def clock_of(config: Config, floors: tuple[datetime, ...] = ()) -> timekeeping.R
 
 def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
     """Look at an open store."""
-    snapshot = Snapshot(clock=clock, reserve=store.reserve())
+    snapshot = Snapshot(clock=clock, reserve=store.room.reserve())
     snapshot.current = _generation(store, "current", snapshot)
     snapshot.previous = _generation(store, "previous", snapshot)
     try:

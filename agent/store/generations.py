@@ -17,16 +17,14 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING
 
 from agent.core.change.records import MAX_MANIFEST, decode_manifest, encode_manifest
 from agent.core.jsonio import PlainError
-from agent.core.values import CredentialSet, Generation, Handmade, Manifest, Salvaged, TrustBundle
+from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
 from agent.crypto import keys, x509
 from agent.errors import DamagedError, MaterialError, StoreError
 from agent.store import disk, durable
-from agent.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,12 +40,6 @@ SECRET = frozenset({KEY, CREDENTIAL})
 FILES = (KEY, CERTIFICATE, CREDENTIAL, TRUST)
 
 MAX_FILE = x509.MAX_BUNDLE
-KEPT = 4  # readings: the current set, the one before, the one that is made, and one to compare with
-
-# How long two changes of a file may bear the same time: a tick of the kernel's clock, or a second and what is lost in
-# rounding, where a file system has whole seconds only (JFFS2, an ext4 that was made as ext3).
-_TICK = 20_000_000  # nanoseconds
-_SECOND = 1_000_000_000
 _NAME = re.compile(r"(\.?)(\d{6,9})(\.rejected)?")
 
 
@@ -195,7 +187,7 @@ def read(dir_fd: int, number: int) -> Generation:
         StoreError: It cannot be read.
     """
     with _opened(dir_fd, number) as fd:
-        return _check(fd, number)
+        return _check(fd, number, _manifest(fd, number))
 
 
 def read_manifest(dir_fd: int, number: int) -> Manifest:
@@ -215,7 +207,7 @@ def _opened(dir_fd: int, number: int) -> Iterator[int]:
     name = final_name(number)
     if not disk.exists(dir_fd, name):
         raise DamagedError(f"Generation {number} is missing.")
-    with _owners(dir_fd, number), disk.directory(name, dir_fd) as fd:
+    with owners(dir_fd, number), disk.directory(name, dir_fd) as fd:
         try:
             yield fd
         except FileNotFoundError as error:
@@ -232,7 +224,7 @@ def _manifest(dir_fd: int, number: int) -> Manifest:
 
 
 @contextmanager
-def _owners(dir_fd: int, number: int) -> Iterator[None]:
+def owners(dir_fd: int, number: int) -> Iterator[None]:
     """Call it damage when not even the owner may read a generation: no program can use it before a person has acted.
 
     That another user may not is no news.
@@ -261,8 +253,7 @@ def manifest_of(dir_fd: int, name: str) -> Manifest | None:
         return None
 
 
-def _check(dir_fd: int, number: int) -> Generation:
-    manifest = _manifest(dir_fd, number)
+def _check(dir_fd: int, number: int, manifest: Manifest) -> Generation:
     if set(manifest.files) != set(FILES):
         raise DamagedError(f"Generation {number} is damaged: its manifest does not name the right files.")
     data = {file: disk.read(dir_fd, file, MAX_FILE) for file in FILES}
@@ -276,185 +267,6 @@ def _check(dir_fd: int, number: int) -> Generation:
         raise DamagedError(f"Generation {number} is damaged: its manifest is for another certificate.")
     trust = replace(x509.read_bundle(data[TRUST]), provenance=manifest.trust)
     return Generation(manifest=manifest, credential=content, trust=trust)
-
-
-class Readings:
-    """The generations that were read last, each good for as long as its files look from outside as they did then.
-
-    One rotation asks for the same two or three generations some forty times, and to read one is to hash its files and
-    to parse its private key. What must hold for that not to be done again:
-
-    * Any write, rename or change of mode gives a file another inode, size or time of change, and a program can set the
-      time of writing but not that one. All files and the directory are compared with how they were before the reading.
-    * A file that has just changed may change again within the same tick of the clock that stamps it and look the
-      same (git calls that "racily clean"), so a reading of such a file is not kept.
-    * A block that rots changes nothing of that. So the store reads for itself what it is about to rely on for good:
-      what is to be `current` or `previous`, and what a start finds there. It forgets the reading here as it does so.
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[int, tuple[tuple[disk.State, ...], Generation]] = {}
-
-    def get(self, dir_fd: int, number: int) -> Generation:
-        """Return a generation that is whole, or was so when its files were last changed.
-
-        Raises:
-            DamagedError: It is missing, or anything about it is wrong.
-            StoreError: It cannot be read.
-        """
-        states, now = _states(dir_fd, number), clock.stamp()
-        kept = self._looks_as_it_did(number, states)
-        if kept is not None:
-            return kept
-        self.forget(number)
-        found = read(dir_fd, number)
-        if states is not None and _settled(states, now):
-            if len(self._kept) == KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[number] = states, found
-        return found
-
-    def manifest(self, dir_fd: int, number: int) -> Manifest:
-        """Return what a generation's manifest says; see `read_manifest` for what it raises, and what it does not."""
-        kept = self._looks_as_it_did(number, _states(dir_fd, number)) if number in self._kept else None
-        return read_manifest(dir_fd, number) if kept is None else kept.manifest
-
-    def _looks_as_it_did(self, number: int, states: tuple[disk.State, ...] | None) -> Generation | None:
-        kept = self._kept.get(number)
-        return kept[1] if kept is not None and kept[0] == states else None
-
-    def forget(self, number: int) -> None:
-        """Have a generation read from the disk when it is asked for next."""
-        self._kept.pop(number, None)
-
-
-def _states(dir_fd: int, number: int) -> tuple[disk.State, ...] | None:
-    """Return how a generation looks from outside, or None where that cannot be told: reading it says why."""
-    try:
-        with disk.directory(final_name(number), dir_fd) as fd:
-            return (disk.state(fd), *(disk.state(fd, name) for name in (MANIFEST, *FILES)))
-    except (StoreError, FileNotFoundError):
-        return None
-
-
-def _settled(states: tuple[disk.State, ...], now: int) -> bool:
-    """Whether a further change would show: the last one is not of this moment, nor of one that is still to come."""
-    last = max(state.changed for state in states)
-    whole_seconds = all(state.changed % _SECOND == 0 for state in states)
-    return last + (2 * _SECOND if whole_seconds else _TICK) < now
-
-
-def handmade(dir_fd: int, number: int) -> Handmade | None:
-    """Return what was put into a damaged generation by hand, when it is another certificate with the key that fits it.
-
-    Raises:
-        StoreError: It cannot be read.
-    """
-    try:
-        with _owners(dir_fd, number), disk.directory(final_name(number), dir_fd) as fd:
-            manifest = decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
-            content = keys.credential_set(disk.read(fd, KEY, MAX_FILE), disk.read(fd, CERTIFICATE, MAX_FILE))
-            trust_pem = disk.read(fd, TRUST, MAX_FILE)
-    except (FileNotFoundError, MaterialError, PlainError, DamagedError):
-        return None  # damage, and nothing that a person could have meant
-    if content.leaf.sha256 == manifest.certificate_id:
-        return None
-    untouched = hashlib.sha256(trust_pem).hexdigest() == manifest.files.get(TRUST)
-    trust = replace(x509.read_bundle(trust_pem), provenance=manifest.trust) if untouched else None
-    return Handmade(
-        number=number,
-        credential=content,
-        thing_name=manifest.thing_name,
-        trust=trust,
-        replaced=manifest.certificate_id,
-    )
-
-
-def half_replaced(dir_fd: int, number: int) -> bool:
-    """Whether one of key and certificate is another sound one, and the other still the generation's own.
-
-    Raises:
-        StoreError: It cannot be read.
-    """
-    try:
-        with _owners(dir_fd, number), disk.directory(final_name(number), dir_fd) as fd:
-            manifest = decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
-            pair = {name: disk.read(fd, name, MAX_FILE) for name in (KEY, CERTIFICATE)}
-            keys.public_key_sha256(pair[KEY])
-            x509.read_chain(pair[CERTIFICATE])
-    except (FileNotFoundError, MaterialError, PlainError, DamagedError):
-        return False
-    return sum(hashlib.sha256(data).hexdigest() != manifest.files.get(name) for name, data in pair.items()) == 1
-
-
-def salvage(dir_fd: int, number: int) -> Salvaged | None:
-    """Return what can be saved from a generation, or None when no key and certificate in it belong together.
-
-    Raises:
-        StoreError: It cannot be read.
-    """
-    try:
-        whole = read(dir_fd, number)
-    except DamagedError as error:
-        return _salvage(dir_fd, number, str(error))
-    return Salvaged(
-        number=number,
-        credential=whole.credential,
-        thing_name=whole.manifest.thing_name,
-        trust=whole.trust,
-        damage="",
-    )
-
-
-def _salvage(dir_fd: int, number: int, damage: str) -> Salvaged | None:
-    try:
-        with disk.directory(final_name(number), dir_fd) as fd:
-            content, sealed = _pair(fd), _sealed(fd)
-            trust = _untouched_trust(fd, sealed) if sealed else None
-    except StoreError:
-        return None  # it is gone, or something else in its place
-    if content is None:
-        return None
-    thing_name = sealed.thing_name if sealed else ""
-    return Salvaged(number=number, credential=content, thing_name=thing_name, trust=trust, damage=damage)
-
-
-def _pair(dir_fd: int) -> CredentialSet | None:
-    """Return a key and certificate that belong together: from their own files, else from the file that has both."""
-    for key, certificate in product((KEY, CREDENTIAL), (CERTIFICATE, CREDENTIAL)):
-        key_pem = _legible(dir_fd, key).partition(_BEGIN_CERTIFICATE)[0]
-        chain = _legible(dir_fd, certificate).partition(_BEGIN_CERTIFICATE)[2]
-        try:
-            return keys.credential_set(key_pem, _BEGIN_CERTIFICATE + chain)
-        except MaterialError:
-            continue
-    return None
-
-
-_BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
-
-
-def _legible(dir_fd: int, name: str) -> bytes:
-    """Return a file's content, or nothing when it is not there or cannot be read."""
-    try:
-        return disk.read(dir_fd, name, MAX_FILE)
-    except (FileNotFoundError, StoreError):
-        return b""
-
-
-def _sealed(dir_fd: int) -> Manifest | None:
-    try:
-        return decode_manifest(_legible(dir_fd, MANIFEST), MANIFEST)
-    except PlainError:
-        return None
-
-
-def _untouched_trust(dir_fd: int, manifest: Manifest) -> TrustBundle | None:
-    """Return the anchors if they are those that the manifest was written with: whom to trust is not guessed."""
-    data = _legible(dir_fd, TRUST)
-    if hashlib.sha256(data).hexdigest() != manifest.files.get(TRUST):
-        return None
-    return replace(x509.read_bundle(data), provenance=manifest.trust)
 
 
 def _join(names: Iterable[str]) -> str:

@@ -151,7 +151,7 @@ class Task:
         """Recover, do it, and note how it ended."""
         self._note_connections()
         store, adopts = self._parts.store, self._config.rotation.by_hand is ByHand.ADOPT
-        if adopts and self._order.patient and store.handmade() is None and store.half_replaced():
+        if adopts and self._order.patient and store.others.handmade() is None and store.others.half_replaced():
             self._end["half"] = True  # a person who copies a key and a certificate copies one of them first
             return
         self._operations.take_up(orderly=self._order.orderly)

@@ -12,7 +12,7 @@ import pytest
 from agent.core.change.reserve import Standing
 from agent.core.values import Kind
 from agent.errors import StoreError, StoreInDoubtError
-from agent.store import store as store_module
+from agent.store import room as room_module
 from agent.store.store import Store
 from support.crashkit import invariants, points, scripts, smalldisk, stepper, syscalls
 from support.crashkit.gateway import Gateway
@@ -53,8 +53,8 @@ def _coarse() -> Iterator[Path]:
 @pytest.fixture(name="no_preflight")
 def _no_preflight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a change begin with no room at all, as when another program fills the disk meanwhile."""
-    monkeypatch.setattr(store_module, "NEEDED_BYTES", 0)
-    monkeypatch.setattr(store_module, "NEEDED_INODES", 0)
+    monkeypatch.setattr(room_module, "NEEDED_BYTES", 0)
+    monkeypatch.setattr(room_module, "NEEDED_INODES", 0)
 
 
 def _attempt(path: Path, scenario: Scenario) -> str:
@@ -215,7 +215,7 @@ def _falls_back(mount: Path, rung: str, *, blocks: int | None = None, inodes: in
     with _crammed(mount, blocks=blocks, inodes=inodes):
         assert gateway.fall_back(path).connects
         with Store(path) as store:
-            left = store.reserve()
+            left = store.room.reserve()
     numbers = frozenset({1, 2, 3})
     invariants.check_store(path, before=numbers, after=numbers, previous=True)
     return left
@@ -270,5 +270,5 @@ def test_an_ordinary_rotation_leaves_the_reserve_alone(mount: Path) -> None:
     with _crammed(mount, blocks=0), pytest.raises(StoreError, match="No space left"):
         gateway.carry_out(path, Kind.ROTATE, "change-3")
     with Store(path) as store:
-        assert store.reserve() is Standing.KEPT
+        assert store.room.reserve() is Standing.KEPT
         assert (store.change(), store.current()) == (None, 2)

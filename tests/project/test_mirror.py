@@ -73,6 +73,13 @@ COVERED_BY = {
     "sandbox/sessions": ("integration/test_front.py", "what is told of connections that ended"),
     "sandbox/topics": ("integration/test_front.py", "filters and what they match"),
     "store/change_log": ("unit/store/test_store.py", "a change and its end are saved through the store"),
+    "store/directory": ("unit/store/test_store.py", "generations are read and kept through the store"),
+    "store/links": ("unit/store/test_store.py", "the links are moved by the store"),
+    "store/other_sets": ("unit/store/test_store.py", "fallbacks are what recovery and rollback choose from"),
+    "store/readings": ("unit/store/test_store.py", "a generation that was touched is read again"),
+    "store/recovery": ("unit/store/test_store.py", "a start after whatever happened"),
+    "store/remains": ("unit/store/test_generations.py", "what is left of a generation, or was put into it"),
+    "store/room": ("unit/store/test_store.py", "preflight and reserve are the store's"),
     "worker/main": ("integration/test_daemon.py", "the real process, as the daemon starts it"),
 }
 

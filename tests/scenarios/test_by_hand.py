@@ -27,7 +27,7 @@ DAY = timedelta(days=1)
 
 def found_at_start(rig: Rig) -> Handmade | None:
     """Start anew, as a worker does: look for what was put in place by hand, then put the store right."""
-    found = rig.store.handmade()
+    found = rig.store.others.handmade()
     rig.restart()
     return found
 
@@ -72,7 +72,7 @@ def test_the_new_set_keeps_the_anchors_of_the_old_one(gateway: Rig) -> None:
     """They were not what was replaced."""
     trust = gateway.store.generation(2).trust.pem
     gateway.replace_by_hand(2)
-    found = gateway.store.handmade()
+    found = gateway.store.others.handmade()
     assert found is not None
     assert found.trust is not None
     adopt(gateway)
@@ -86,7 +86,7 @@ def test_anchors_that_were_touched_as_well_are_replaced_by_the_configured_ones(g
     gateway.replace_by_hand(2)
     path = gateway.path / "generations" / "000002" / "trust.pem"
     path.write_bytes(path.read_bytes() + b"\n# mine\n")
-    found = gateway.store.handmade()
+    found = gateway.store.others.handmade()
     assert found is not None
     assert found.trust is None
     adopt(gateway)
@@ -164,12 +164,12 @@ def test_a_first_set_by_hand_that_is_refused_leaves_the_ladder(rig: Rig) -> None
 
 def test_an_untouched_set_was_not_replaced(gateway: Rig) -> None:
     """Nor was there ever one on a gateway without any."""
-    assert gateway.store.handmade() is None
+    assert gateway.store.others.handmade() is None
 
 
 def test_a_gateway_without_a_set_has_none_by_hand(rig: Rig) -> None:
     """Nothing is in use, so nothing was replaced."""
-    assert rig.store.handmade() is None
+    assert rig.store.others.handmade() is None
 
 
 @pytest.mark.parametrize("file", ["key.pem", "certificate.pem", "trust.pem", "credential.pem", "manifest.json"])
@@ -216,7 +216,7 @@ def test_a_change_in_flight_comes_first(gateway: Rig) -> None:
     """Two changes at a time there never are."""
     gateway.to_probation()
     gateway.replace_by_hand(3)
-    found = gateway.store.handmade()
+    found = gateway.store.others.handmade()
     assert found is not None
 
     with pytest.raises(RefusedError, match="is in flight"):

@@ -35,7 +35,7 @@ ANEW = (Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REG
 
 def fill(rig: Rig) -> None:
     """Let the disk be full, with the reserve in place."""
-    assert rig.store.reserve() is Standing.KEPT
+    assert rig.store.room.reserve() is Standing.KEPT
     rig.disk.full = True
 
 
@@ -62,7 +62,7 @@ def brought(rig: Rig) -> CredentialSet:
 
 def uses_the_reserve(rig: Rig) -> bool:
     """Whether the reserve was given up, and that was told once."""
-    return rig.store.reserve() is Standing.NO_ROOM and rig.log.text.count(SPENT) == 1
+    return rig.store.room.reserve() is Standing.NO_ROOM and rig.log.text.count(SPENT) == 1
 
 
 # -- the rungs of the ladder ---------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_a_rotation_is_not_begun(gateway: Rig) -> None:
         gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "test")
 
     assert gateway.at_rest
-    assert gateway.store.reserve() is Standing.KEPT
+    assert gateway.store.room.reserve() is Standing.KEPT
 
 
 @pytest.mark.parametrize("phase", ANEW[:7])
@@ -222,10 +222,10 @@ def test_a_rotation_that_uses_no_new_set_yet_waits(gateway: Rig, phase: Phase) -
 
     assert not outcome.record.phase.activated
     assert gateway.in_use() == (2, 1)
-    assert gateway.store.reserve() is Standing.KEPT
+    assert gateway.store.room.reserve() is Standing.KEPT
     gateway.disk.heal()
     assert gateway.follow().record.phase is Phase.COMMITTED
-    assert gateway.store.reserve() is Standing.KEPT
+    assert gateway.store.room.reserve() is Standing.KEPT
 
 
 @pytest.mark.parametrize("method", ["save_change", "preflight", "prepare"])
@@ -237,7 +237,7 @@ def test_other_trouble_with_the_disk_is_not_for_the_reserve(gateway: Rig, method
         gateway.planner.begin(Kind.ENROLL, Origin.LADDER, "test")
         gateway.follow(patience=DAY)
 
-    assert gateway.store.reserve() is Standing.KEPT
+    assert gateway.store.room.reserve() is Standing.KEPT
 
 
 # -- deaths ----------------------------------------------------------------------------------------------------------
@@ -302,11 +302,11 @@ def test_it_is_made_again_when_a_change_ends_and_there_is_room(gateway: Rig) -> 
     fill(gateway)
     gateway.revoke(2)
     carried(gateway, Kind.ROLLBACK, Origin.LADDER)
-    assert gateway.store.reserve() is Standing.NO_ROOM
+    assert gateway.store.room.reserve() is Standing.NO_ROOM
     gateway.disk.full = False
     gateway.rotate()
 
-    assert gateway.store.reserve() is Standing.KEPT
+    assert gateway.store.room.reserve() is Standing.KEPT
 
 
 def test_while_a_change_is_in_flight_it_is_not_made(gateway: Rig) -> None:
@@ -316,10 +316,10 @@ def test_while_a_change_is_in_flight_it_is_not_made(gateway: Rig) -> None:
     gateway.planner.begin(Kind.ENROLL, Origin.LADDER, "test")
     gateway.disk.full = False
     gateway.restart()
-    assert gateway.store.reserve() is Standing.MISSING
+    assert gateway.store.room.reserve() is Standing.MISSING
     gateway.follow(patience=timedelta(days=3))
 
-    assert gateway.store.reserve() is Standing.KEPT
+    assert gateway.store.room.reserve() is Standing.KEPT
 
 
 def test_two_fallbacks_in_a_row_get_by_with_one_reserve(gateway: Rig) -> None:

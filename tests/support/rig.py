@@ -28,6 +28,7 @@ from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.policies import device_policy
 from agent.store.confirmations import ConfirmationDirectory
+from agent.store.room import Room
 from agent.store.store import Store
 from support.simulator import SimulatedClock, SimulatedEndpoint
 
@@ -136,55 +137,75 @@ class Disk:
             raise PowerCut
 
 
+class SmallRoom(Room):
+    """The real room, on a disk that may be full."""
+
+    def __init__(self, disk: Disk, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._disk = disk
+
+    def reserve(self) -> Standing:
+        """See `Room.reserve`."""
+        found = super().reserve()
+        return Standing.NO_ROOM if self._disk.full and found is Standing.MISSING else found
+
+
 class SmallStore(Store):
     """The real store, on a disk that may be full."""
 
     def __init__(self, path: Path, disk: Disk) -> None:
         super().__init__(path)
-        self._disk = disk
-
-    def reserve(self) -> Standing:
-        """See `Store.reserve`."""
-        found = super().reserve()
-        return Standing.NO_ROOM if self._disk.full and found is Standing.MISSING else found
+        self.room = SmallRoom(disk, path, self._root, self._directory, self.modes)
 
 
 # What needs room.
 WRITING = frozenset({"save_change", "stage_key", "prepare", "activate", "roll_back", "finish"})
 
 
-class TroubledStore:
-    """The real store on a disk that fails when told. What is not named here goes straight through."""
+class _Troubled:
+    """A part of the store on a disk that fails when told. What is not named here goes straight through."""
 
-    def __init__(self, store: SmallStore, disk: Disk) -> None:
+    def __init__(self, store: SmallStore, disk: Disk, part: object) -> None:
         self._store = store
         self._disk = disk
-
-    def preflight(self, *, back: bool = False) -> None:
-        """Find as much room as there is: what the reserve gave up is enough to go back, and not for anything else."""
-        if self._disk.full and (not back or self._store.reserve() is Standing.KEPT):
-            raise FULL
-        self._call("preflight", partial(self._store.preflight, back=back))
-
-    def save_change(self, record: ChangeRecord) -> None:
-        """Save it, unless the power fails first."""
-        self._disk.watch(record, saved=False)
-        self._call("save_change", partial(self._store.save_change, record))
-        self._disk.watch(record, saved=True)
+        self._part = part
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._store, name)
+        method = getattr(self._part, name)
         return lambda *arguments, **named: self._call(name, partial(method, *arguments, **named))
 
     def _call(self, name: str, method: Callable[[], Any]) -> Any:
         error = self._disk.strike(name)
-        if self._disk.full and name in WRITING and self._store.reserve() is Standing.KEPT:
+        if self._disk.full and name in WRITING and self._store.room.reserve() is Standing.KEPT:
             raise FULL
         if error is None:
             return method()
         if isinstance(error, StoreInDoubtError):
             method()
         raise error
+
+
+class _TroubledRoom(_Troubled):
+    def preflight(self, *, back: bool = False) -> None:
+        """Find as much room as there is: what the reserve gave up is enough to go back, and not for anything else."""
+        if self._disk.full and (not back or self._store.room.reserve() is Standing.KEPT):
+            raise FULL
+        self._call("preflight", partial(self._store.room.preflight, back=back))
+
+
+class TroubledStore(_Troubled):
+    """The real store on a disk that fails when told."""
+
+    def __init__(self, store: SmallStore, disk: Disk) -> None:
+        super().__init__(store, disk, store)
+        self.room = _TroubledRoom(store, disk, store.room)
+        self.others = _Troubled(store, disk, store.others)
+
+    def save_change(self, record: ChangeRecord) -> None:
+        """Save it, unless the power fails first."""
+        self._disk.watch(record, saved=False)
+        self._call("save_change", partial(self._store.save_change, record))
+        self._disk.watch(record, saved=True)
 
 
 _SENTENCE = re.compile(r"[^\W_][^\n]* [^\n]*\.")

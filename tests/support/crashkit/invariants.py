@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.crypto import keys
 from agent.errors import AgentError
 from agent.store import generations
-from agent.store.store import Recovery, Store
+from agent.store.store import Store
 from support.crashkit.material import NOW
 from support.crashkit.tree import differences, snapshot
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.ports import Recovery
 
 OTHERS = 0o077
 

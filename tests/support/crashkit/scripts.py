@@ -144,7 +144,7 @@ class Driver:
 
     def _make_key(self) -> None:
         ours = material(self.plan.generation)
-        take(self.store, "preflight", Store.preflight)
+        take(self.store, "preflight", lambda store: store.room.preflight())
         take(self.store, "stage_key", lambda store: store.stage_key(ours.number, ours.key_pem, ours.request_pem))
         self._save(KeyReady(at=NOW))
 

@@ -14,7 +14,7 @@ import pytest
 from agent.core.change.records import decode_manifest, encode_manifest
 from agent.core.values import Generation, Provenance, TrustBundle, TrustSource
 from agent.errors import DamagedError, StoreError
-from agent.store import disk, generations
+from agent.store import disk, generations, remains
 from agent.store.durable import Modes
 from agent.store.store import Store
 from support.crashkit.material import NOW, THING, material
@@ -350,8 +350,8 @@ def test_what_not_even_its_owner_may_read_is_damaged(tmp_path: Path, folder: int
     target.chmod(0) if way == "mode" else os.chown(target, 0, 0)
     with acting(OWNER):
         assert "Permission denied" in _is_damaged(folder)
-        assert generations.handmade(folder, 1) is None
-        assert not generations.half_replaced(folder, 1)
+        assert remains.handmade(folder, 1) is None
+        assert not remains.half_replaced(folder, 1)
 
 
 def test_what_another_user_may_not_read_says_nothing_about_it(tmp_path: Path, folder: int) -> None:
@@ -379,13 +379,13 @@ def _put(path: Path, *names: str, of: int = 2) -> None:
 def test_half_of_a_pair_is_told_from_damage(tmp_path: Path, folder: int, name: str) -> None:
     """One file is another sound one, and the other still the generation's own: a person is at work."""
     _prepare(folder)
-    assert not generations.half_replaced(folder, 1)
+    assert not remains.half_replaced(folder, 1)
     _put(tmp_path, name)
-    assert generations.half_replaced(folder, 1)
-    assert generations.handmade(folder, 1) is None
+    assert remains.half_replaced(folder, 1)
+    assert remains.handmade(folder, 1) is None
     _put(tmp_path, "key.pem", "certificate.pem")
-    assert not generations.half_replaced(folder, 1)
-    assert generations.handmade(folder, 1) is not None
+    assert not remains.half_replaced(folder, 1)
+    assert remains.handmade(folder, 1) is not None
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])
@@ -397,7 +397,7 @@ def test_damage_is_not_taken_for_half_of_a_pair(tmp_path: Path, folder: int, nam
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    assert not generations.half_replaced(folder, 1)
+    assert not remains.half_replaced(folder, 1)
 
 
 def test_a_link_in_the_place_of_a_key_is_damage_and_no_handiwork(tmp_path: Path, folder: int) -> None:
@@ -407,5 +407,5 @@ def test_a_link_in_the_place_of_a_key_is_damage_and_no_handiwork(tmp_path: Path,
     path.rename(tmp_path / "key.pem")
     path.symlink_to(tmp_path / "key.pem")
     assert "symbolic link" in _is_damaged(folder)
-    assert generations.handmade(folder, 1) is None
-    assert not generations.half_replaced(folder, 1)
+    assert remains.handmade(folder, 1) is None
+    assert not remains.half_replaced(folder, 1)

@@ -21,8 +21,8 @@ from agent.core.change.reserve import SPENT, Standing
 from agent.core.values import Kind
 from agent.core.when.retirement import outstanding
 from agent.errors import DamagedError, StoreBusyError, StoreError
-from agent.store import change_log, disk, generations
-from agent.store import store as store_module
+from agent.store import change_log, disk, generations, readings
+from agent.store import room as room_module
 from agent.store.store import Store
 from agent.system import clock
 from support.crashkit import invariants, scripts
@@ -193,7 +193,7 @@ def test_rolling_back_to_the_only_other_generation_leaves_no_previous(tmp_path: 
 def test_a_preflight_leaves_nothing_behind(store: Store, path: Path) -> None:
     """It writes, renames and links, and clears it all away."""
     before = snapshot(path)
-    store.preflight()
+    store.room.preflight()
     assert snapshot(path) == before
 
 
@@ -210,7 +210,7 @@ def test_a_preflight_finds_out_that_no_directory_can_be_renamed(
 
     monkeypatch.setattr(os, "rename", overlay)
     with pytest.raises(StoreError, match=r"Cannot rename \.new-preflight .*: Invalid cross-device link"):
-        store.preflight()
+        store.room.preflight()
     assert snapshot(path) == before
 
 
@@ -219,25 +219,25 @@ def test_a_preflight_clears_an_earlier_one_away(store: Store, path: Path) -> Non
     for name in (".new-preflight", ".new-preflight.moved"):
         (path / "generations" / name).mkdir()
         (path / "generations" / name / "file").write_bytes(b"x")
-    store.preflight()
+    store.room.preflight()
     assert not list((path / "generations").glob(".new-*"))
 
 
 def test_too_little_room_is_said_in_numbers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence says what is free, what is needed, and that nothing was asked for."""
-    monkeypatch.setattr(store_module, "NEEDED_BYTES", 1 << 60)
+    monkeypatch.setattr(room_module, "NEEDED_BYTES", 1 << 60)
     with pytest.raises(
         StoreError, match=r"has \d+ KiB free and a change needs \d+ KiB\. No certificate was asked"
     ) as e:
-        store.preflight()
+        store.room.preflight()
     assert "Free some space" in e.value.hint
 
 
 def test_too_few_inodes_are_said_in_numbers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also that nothing was asked for."""
-    monkeypatch.setattr(store_module, "NEEDED_INODES", 1 << 60)
+    monkeypatch.setattr(room_module, "NEEDED_INODES", 1 << 60)
     with pytest.raises(StoreError, match=r"has \d+ inodes free and a change needs \d+\. No certificate was asked") as e:
-        store.preflight()
+        store.room.preflight()
     assert "Remove some files" in e.value.hint
 
 
@@ -261,26 +261,26 @@ class Steps:
 def test_a_step_that_finds_room_leaves_the_reserve_alone(store: Store) -> None:
     """And answers for itself."""
     told: list[str] = []
-    assert store.on_reserve(told.append, Steps(0).take, "done") == "done"
-    assert (told, store.reserve()) == ([], Standing.KEPT)
+    assert store.room.on_reserve(told.append, Steps(0).take, "done") == "done"
+    assert (told, store.room.reserve()) == ([], Standing.KEPT)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_step_that_finds_none_is_taken_once_more_on_the_reserve(store: Store, number: int) -> None:
     """The room is given up first, and that is told."""
     told: list[str] = []
-    assert store.on_reserve(told.append, Steps(1, number).take, "done") == "done"
-    assert (told, store.reserve()) == ([SPENT], Standing.MISSING)
+    assert store.room.on_reserve(told.append, Steps(1, number).take, "done") == "done"
+    assert (told, store.room.reserve()) == ([SPENT], Standing.MISSING)
 
 
 def test_a_step_is_not_taken_a_third_time(store: Store) -> None:
     """Nothing more is there to be given."""
     step = Steps(9)
     with pytest.raises(StoreError):
-        store.on_reserve(print, step.take, "done")
+        store.room.on_reserve(print, step.take, "done")
     assert step.taken == 2
     with pytest.raises(StoreError):
-        store.on_reserve(print, step.take, "done")
+        store.room.on_reserve(print, step.take, "done")
     assert step.taken == 3
 
 
@@ -288,8 +288,8 @@ def test_other_trouble_is_not_mended_by_room(store: Store) -> None:
     """A disk with errors keeps its reserve."""
     step = Steps(9, errno.EIO)
     with pytest.raises(StoreError):
-        store.on_reserve(print, step.take, "done")
-    assert (step.taken, store.reserve()) == (1, Standing.KEPT)
+        store.room.on_reserve(print, step.take, "done")
+    assert (step.taken, store.room.reserve()) == (1, Standing.KEPT)
 
 
 def test_recovery_makes_what_is_missing_and_nothing_twice(store: Store, path: Path) -> None:
@@ -306,7 +306,7 @@ def test_recovery_makes_none_while_a_change_is_in_flight(store: Store, path: Pat
     shutil.rmtree(path / "reserve")
     store.save_change(scenarios()["rotation"].plan.first_record())
     store.recover(NOW)
-    assert store.reserve() is Standing.MISSING
+    assert store.room.reserve() is Standing.MISSING
 
 
 def test_recovery_fails_for_no_reserve(store: Store, path: Path) -> None:
@@ -326,7 +326,7 @@ def test_recovery_goes_to_a_whole_generation_on_the_reserve(
     real = os.symlink
 
     def symlink(target: str, name: str, *, dir_fd: int) -> None:
-        if store.reserve() is Standing.KEPT:
+        if store.room.reserve() is Standing.KEPT:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(target, name, dir_fd=dir_fd)
 
@@ -347,14 +347,14 @@ def test_pruning_and_recovery_leave_the_reserve_alone(store: Store, path: Path) 
 
 def test_what_leads_back_needs_less_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than it uses; the error is one that the reserve may mend."""
-    monkeypatch.setattr(store_module, "GENERATION_BYTES", 1 << 60)
-    store.preflight()
+    monkeypatch.setattr(room_module, "GENERATION_BYTES", 1 << 60)
+    store.room.preflight()
     with pytest.raises(StoreError, match="KiB free and a change needs") as error:
-        store.preflight(back=True)
+        store.room.preflight(back=True)
     assert error.value.no_room
-    monkeypatch.setattr(store_module, "NEEDED_BYTES", 1 << 61)
-    monkeypatch.setattr(store_module, "GENERATION_BYTES", 0)
-    store.preflight(back=True)
+    monkeypatch.setattr(room_module, "NEEDED_BYTES", 1 << 61)
+    monkeypatch.setattr(room_module, "GENERATION_BYTES", 0)
+    store.room.preflight(back=True)
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------
@@ -810,8 +810,8 @@ def _rot(store: Store, path: Path, reads: list[int], monkeypatch: pytest.MonkeyP
     for number in (1, 2, 3):
         store.generation(number)
     reads.clear()
-    fresh = {number: generations._states(store._generations, number) for number in (1, 2, 3)}
-    monkeypatch.setattr(generations, "_states", lambda _, number: fresh[number])
+    fresh = {number: readings._states(store._directory.fd, number) for number in (1, 2, 3)}
+    monkeypatch.setattr(readings, "_states", lambda _, number: fresh[number])
 
     def rot(number: int) -> None:
         key = path / "generations" / f"{number:06d}" / "key.pem"
@@ -926,7 +926,7 @@ def test_a_reading_during_which_a_file_changes_is_not_kept(
 def test_damage_found_by_a_real_reading_is_not_forgotten(store: Store, rot: Callable[[int], None]) -> None:
     """Once the disk was read for a decision, no reading from before is answered with."""
     rot(2)
-    assert store.fallbacks(3) == (1,)
+    assert store.others.fallbacks(3) == (1,)
     with pytest.raises(DamagedError, match=r"key\.pem changed"):
         store.generation(2)
 
@@ -977,7 +977,7 @@ def test_a_rotten_generation_is_looked_into_for_what_was_put_there_by_hand(
 ) -> None:
     """The disk is read for it."""
     rot(3)
-    assert store.handmade() is None  # it is damage, and no other certificate
+    assert store.others.handmade() is None  # it is damage, and no other certificate
     assert reads == [3]
 
 
@@ -1025,7 +1025,7 @@ def test_a_reading_of_files_that_have_just_changed_is_not_kept(
 ) -> None:
     """They could change again and bear the same times: for a tick, or seconds where a file system counts those."""
     states = (disk.State(1, 1, changed, changed, 0), disk.State(2, 1, changed - HOUR, changed - HOUR, 0))
-    monkeypatch.setattr(generations, "_states", lambda _, __: states)
+    monkeypatch.setattr(readings, "_states", lambda _, __: states)
     monkeypatch.setattr(clock, "stamp", lambda: changed + later)
     for _ in range(2):
         store.generation(3)

@@ -1,0 +1,106 @@
+"""The directory of generations: opened once, made by the first writer, and read through a memory of what was read."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agent.errors import DamagedError
+from agent.store import disk, durable, generations
+from agent.store.links import GENERATIONS
+from agent.store.readings import Readings
+
+if TYPE_CHECKING:
+    from agent.core.values import Generation, Manifest
+
+
+class GenerationDirectory:
+    """All generations of one state directory.
+
+    Attributes:
+        fd: The open directory; negative while there is none.
+    """
+
+    def __init__(self, root: int) -> None:
+        """Open it, if it is there.
+
+        Raises:
+            StoreError: It is not permitted.
+        """
+        self._root = root
+        self._readings = Readings()
+        self.fd = disk.open_directory(GENERATIONS, root) if disk.exists(root, GENERATIONS) else -1
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+    def make(self, modes: durable.Modes) -> None:
+        """Have the directory, with these modes.
+
+        Raises:
+            StoreError: It could not be made.
+        """
+        if self.fd < 0:
+            if not disk.exists(self._root, GENERATIONS):
+                durable.make_directory(self._root, GENERATIONS, modes)
+            self.fd = disk.open_directory(GENERATIONS, self._root)
+        durable.set_mode(self.fd, modes.directory_mode, GENERATIONS)
+
+    def listing(self) -> generations.Listing:
+        """Return the numbers of all generations, whole or not.
+
+        Raises:
+            StoreError: They cannot be listed.
+        """
+        if self.fd < 0:
+            return generations.Listing(final=(), staged=(), rejected=(), strange=())
+        return generations.listing(self.fd)
+
+    def generation(self, number: int) -> Generation:
+        """Return a whole generation; it is not read again while its files look untouched, see `Readings`.
+
+        Raises:
+            DamagedError: It is missing or damaged.
+            StoreError: It cannot be read.
+        """
+        return self._readings.get(self._existing(number), number)
+
+    def read(self, number: int) -> Generation:
+        """Return a whole generation as it is on the disk now: for what decides where `current` and `previous` point.
+
+        Raises:
+            DamagedError: It is missing or damaged.
+            StoreError: It cannot be read.
+        """
+        self._readings.forget(number)
+        return generations.read(self._existing(number), number)
+
+    def is_whole(self, number: int) -> bool:
+        """Whether a generation is whole as it is on the disk now.
+
+        Raises:
+            StoreError: It cannot be told; that says nothing about the generation and must not make it look damaged.
+        """
+        self._readings.forget(number)
+        try:
+            generations.read(self._existing(number), number)
+        except DamagedError:
+            return False
+        return True
+
+    def manifest(self, number: int) -> Manifest:
+        """Return what a generation's manifest says, whatever has become of its other files.
+
+        Raises:
+            DamagedError: It is missing or damaged.
+            StoreError: It cannot be read.
+        """
+        return generations.read_manifest(self._existing(number), number)
+
+    def _existing(self, number: int) -> int:
+        if self.fd < 0:
+            raise DamagedError(f"Generation {number} is missing.")
+        return self.fd

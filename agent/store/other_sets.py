@@ -1,0 +1,120 @@
+"""The sets besides the one in use: what may be gone back to, what a person put in place, what can be saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.change.lifecycle import Phase
+from agent.store import remains
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.values import Handmade, Salvaged
+    from agent.store.change_log import Journal
+    from agent.store.directory import GenerationDirectory
+    from agent.store.links import Links
+
+MAX_SALVAGED = 5  # generations; each costs a connection
+
+
+class OtherSets:
+    """Looks for them; it changes nothing."""
+
+    def __init__(self, directory: GenerationDirectory, links: Links, journal: Journal) -> None:
+        self._directory = directory
+        self._links = links
+        self._journal = journal
+
+    def proven(self, change: ChangeRecord | None = None) -> list[int]:
+        """Return what may become current, best first: only what was proven once, whole or not.
+
+        Args:
+            change: The change in flight, whose own generation and base come first.
+        """
+        proven = {Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED}
+        in_flight = [change.generation] if change and change.phase in proven and not change.condemned else []
+        base = [change.base] if change and change.base is not None else []
+        previous = self._links.previous_or_none()
+        first = [*in_flight, *base, *([previous] if previous is not None else [])]
+        present = set(self._directory.listing().final)
+        ordered = [*first, *sorted(self.committed(), reverse=True)]
+        return [number for number in dict.fromkeys(ordered) if number in present]
+
+    def committed(self) -> set[int]:
+        """Return the generations that became final."""
+        return {record.generation for record in self._journal.history() if record.phase.succeeded}
+
+    def fallbacks(self, excluded: int) -> tuple[int, ...]:
+        """Return the whole generations that were proven once, best first, without one.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        return tuple(self.whole({excluded}))
+
+    def whole(self, excluded: Container[int | None]) -> Iterator[int]:
+        """Return the whole generations that were proven once, best first, each read when it is asked for.
+
+        Raises:
+            StoreError: One cannot be read.
+        """
+        for number in self.proven():
+            if number not in excluded and self._directory.is_whole(number):
+                yield number
+
+    def handmade(self) -> Handmade | None:
+        """Return key and certificate that were put into the set in use by hand, if they fit each other.
+
+        The set in use is what `current` points at. When a recovery has moved `current` away from such a generation and
+        nothing came of it, it is still the last one that became final.
+
+        Raises:
+            StoreError: The generation cannot be read.
+        """
+        present, history = self._directory.listing().final, self._journal.history()
+        final = next((record.generation for record in reversed(history) if record.phase.succeeded), None)
+        for number in dict.fromkeys((self._links.current_or_none(), final)):
+            if number is None or number not in present or self._directory.is_whole(number):
+                continue
+            found = remains.handmade(self._directory.fd, number)
+            if found is not None and not self._was_refused(found.credential.leaf.sha256):
+                return found
+        return None
+
+    def _was_refused(self, certificate_id: str) -> bool:
+        """Whether this certificate was brought once and turned down, so that only another one is taken up."""
+        return any(
+            record.brings == certificate_id and record.phase in {Phase.REJECTED, Phase.ROLLED_BACK}
+            for record in self._journal.history()
+        )
+
+    def salvage(self) -> tuple[Salvaged, ...]:
+        """Return what can be saved from generations that no other rung of the ladder tries, the best first.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        linked = (self._links.current_or_none(), self._links.previous_or_none())
+        whole = {number for number in linked if number is not None and self._directory.is_whole(number)}
+        newest_first = sorted(self.committed(), reverse=True)  # what was never final is a change's own business
+        numbers = [number for number in dict.fromkeys((*linked, *newest_first)) if number is not None]
+        present = set(self._directory.listing().final) - whole
+        found = [remains.salvage(self._directory.fd, number) for number in numbers if number in present]
+        return tuple(item for item in found if item is not None)[:MAX_SALVAGED]
+
+    def half_replaced(self) -> bool:
+        """Whether either key or certificate of the current generation is another one, so that they do not fit.
+
+        Raises:
+            StoreError: The generation cannot be read.
+        """
+        number = self._damaged_current()
+        return number is not None and remains.half_replaced(self._directory.fd, number)
+
+    def _damaged_current(self) -> int | None:
+        number = self._links.current_or_none()
+        if number is None or self._directory.is_whole(number) or number not in self._directory.listing().final:
+            return None
+        return number

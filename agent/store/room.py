@@ -1,0 +1,122 @@
+"""Room: whether a change finds enough of it, and what is set aside for falling back."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from agent.core.change.reserve import GENERATION_BYTES, GENERATION_INODES, SPENT, Standing
+from agent.errors import StoreError
+from agent.store import disk, durable, reserve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agent.store.directory import GenerationDirectory
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What a rotation needs, with room to spare for a file system's own bookkeeping.
+NEEDED_BYTES = 262_144
+NEEDED_INODES = 16
+_PROBE = "preflight"
+
+
+class Room:
+    """The room on the file system of one state directory."""
+
+    def __init__(self, path: Path, root: int, directory: GenerationDirectory, modes: durable.Modes) -> None:
+        self._path = path
+        self._root = root
+        self._directory = directory
+        self._modes = modes
+
+    def reserve(self) -> Standing:
+        """Return how the room stands that is set aside for falling back.
+
+        Raises:
+            StoreError: It cannot be told.
+        """
+        return reserve.standing(self._root)
+
+    def on_reserve(self, tell: Callable[[str], object], step: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Take a step that leads back to a set that works; for want of room give the reserve up, and try once more.
+
+        Args:
+            tell: Takes a sentence about that.
+            step: The step, which may be taken again.
+            args: For the step.
+            named: For the step.
+
+        Raises:
+            StoreError: The step failed.
+        """
+        try:
+            return step(*args, **named)
+        except StoreError as error:
+            if not (error.no_room and reserve.give_up(self._root)):
+                raise
+        tell(SPENT)
+        return step(*args, **named)
+
+    def keep_reserve(self) -> None:
+        """Set room aside for steps that lead back, unless that is done or there is too little; only with no change.
+
+        Raises:
+            StoreError: It could not be set aside though there is room.
+        """
+        if self.reserve() is Standing.MISSING:
+            reserve.make(self._root, self._modes)
+
+    def preflight(self, *, back: bool = False) -> None:
+        """Prove that there is room, and that files can be written, renamed and linked here.
+
+        Args:
+            back: Whether the change leads back to a set that works: it then needs no more than it uses.
+
+        Raises:
+            StoreError: Something is missing; the message says what.
+        """
+        with disk.explained(f"look at the file system of {self._path}"):
+            space = os.fstatvfs(self._root)
+        needed_bytes, needed_inodes = (GENERATION_BYTES, GENERATION_INODES) if back else (NEEDED_BYTES, NEEDED_INODES)
+        used_up = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if space.f_bavail * space.f_frsize < needed_bytes:
+            raise StoreError(
+                f"{self._path} has {space.f_bavail * space.f_frsize // 1024} KiB free and a change needs "
+                f"{needed_bytes // 1024} KiB. No certificate was asked for.",
+                hint="Free some space on this file system and try again.",
+            ) from used_up
+        if space.f_files and space.f_favail < needed_inodes:
+            raise StoreError(
+                f"{self._path} has {space.f_favail} inodes free and a change needs {needed_inodes}. "
+                "No certificate was asked for.",
+                hint="Remove some files from this file system and try again.",
+            ) from used_up
+        self._try_writing()
+
+    def _try_writing(self) -> None:
+        probe, moved = durable.TEMPORARY + _PROBE, durable.TEMPORARY + _PROBE + ".moved"
+        for name in (probe, moved):
+            if disk.exists(self._directory.fd, name):
+                durable.erase_directory(self._directory.fd, name)
+        durable.make_directory(self._directory.fd, probe, self._modes)
+        try:
+            with disk.directory(probe, self._directory.fd) as fd:
+                durable.replace(fd, "file", bytes(65_536), self._modes)
+                durable.point(fd, "link", "file")
+            durable.rename(self._directory.fd, probe, moved)
+        finally:
+            for name in (probe, moved):
+                if disk.exists(self._directory.fd, name):
+                    self._discard(name)
+
+    def _discard(self, name: str) -> None:
+        with disk.directory(name, self._directory.fd) as fd:
+            for file in disk.names(fd):
+                durable.remove(fd, file)
+        with disk.explained(f"remove {name}"):
+            os.rmdir(name, dir_fd=self._directory.fd)
