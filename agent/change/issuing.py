@@ -108,7 +108,7 @@ class Issuing:
         key_pem, request_pem = self._staged_key(record)
         session = self._source.connected(record)
         created = session.create_certificate(request_pem)
-        leaf, canonical = self._accepted(created, key_pem, facts)
+        leaf, canonical = self._accepted(created, key_pem, self._known_certificates(), facts)
         now = self._world.clock.now()
         return CertificateIssued(
             at=now,
@@ -122,9 +122,19 @@ class Issuing:
         )
 
     def _accepted(
-        self, created: CreatedCertificate, key_pem: bytes, facts: decide.Facts
+        self, created: CreatedCertificate, key_pem: bytes, known: frozenset[str], facts: decide.Facts
     ) -> tuple[CertificateFacts, str]:
-        """Return the leaf that came and its chain in canonical form, once they have passed acceptance."""
+        """Return the leaf that came and its chain in canonical form, once they have passed acceptance.
+
+        Args:
+            created: What came.
+            key_pem: The key that it was asked for with.
+            known: The ids of the certificates that this gateway has already.
+            facts: The clock above all.
+
+        Raises:
+            CloudError: It is not acceptable.
+        """
         pem = created.certificate_pem
         chain: tuple[CertificateFacts, ...] = ()
         canonical, problem = b"", ""
@@ -140,7 +150,7 @@ class Issuing:
             claimed_id=created.certificate_id,
             token_size=len(created.token),
             key_sha256=self._world.materials.public_key_sha256(key_pem),
-            known=self._known_certificates(),
+            known=known,
         )
         failure, warnings = acceptance.accept(issuance, facts.clock)
         if failure is not None:

@@ -40,24 +40,30 @@ class PlainError(ValueError):
 def to_plain(value: Any) -> Any:
     """Return `value` as data that JSON can hold; times become RFC 3339, spans seconds."""
     if is_dataclass(value) and not isinstance(value, type):
-        plain = {item.name: to_plain(getattr(value, item.name)) for item in fields(value)}
-        return {name: item for name, item in plain.items() if item not in (None, [], {})}
+        names = [item.name for item in fields(value)]
+        plain = list(map(to_plain, [getattr(value, name) for name in names]))
+        return {name: item for name, item in zip(names, plain, strict=True) if item not in (None, [], {})}
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat()
         case timedelta():
             return value.total_seconds()
         case Mapping():
-            return {str(key): to_plain(item) for key, item in value.items()}
+            return dict(zip(map(str, value), map(to_plain, value.values()), strict=True))
         case tuple() | list():
-            return [to_plain(item) for item in value]
+            return list(map(to_plain, value))
         case _:
             return value
 
 
 def encode(value: Any) -> bytes:
     """Return `value` as one compact line of JSON, keys sorted, without the newline."""
-    return json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return encode_plain(to_plain(value))
+
+
+def encode_plain(plain: Any) -> bytes:
+    """Return what is plain already, such as JSON that was read, as `encode` does."""
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def decode(data: bytes, what: str, *, limit: int) -> Node:
@@ -89,7 +95,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise PlainError("a name stands twice in one object")
-    if not all(_is_unicode(name) for name in result):
+    if not all(map(_is_unicode, result)):
         raise PlainError("a name is no Unicode text")
     return result
 

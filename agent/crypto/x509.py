@@ -172,7 +172,7 @@ def read_chain(data: bytes) -> tuple[tuple[CertificateFacts, ...], bytes]:
     Raises:
         MaterialError: Any block cannot be parsed, or there is none.
     """
-    certificates = [read_certificate(block) for block in split(data)]
+    certificates = list(map(read_certificate, split(data)))
     if not certificates:
         raise MaterialError("there is no PEM certificate in it")
     return tuple(facts for facts, _ in certificates), b"".join(pem for _, pem in certificates)

@@ -182,7 +182,7 @@ class Operations:
             StoreError: It could not be planned.
         """
         self._planner.begin(kind, origin, reason, order)
-        return self.go_on()
+        return self._help(self._carry())
 
     def go_on(self, *, hasten: bool = False, doubt: bool = False) -> Done:
         """Carry the change in flight on, and help it where it is stuck; nothing without one.
@@ -197,7 +197,10 @@ class Operations:
             self._engine.hasten()
         if doubt:
             self._engine.doubt()
-        outcome = self._carry()
+        return self._help(self._carry())
+
+    def _help(self, outcome: Outcome) -> Done:
+        """Help a change that is stuck, or that ended because its set is refused."""
         if locked_out(outcome.record):
             return self.climb(str(outcome.record.failure))
         if outcome.wait is None and self._may_be_cut_off(outcome.record):

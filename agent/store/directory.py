@@ -66,7 +66,13 @@ class GenerationDirectory:
             DamagedError: It is missing or damaged.
             StoreError: It cannot be read.
         """
-        return self._readings.get(self._existing(number), number)
+        fd = self._existing(number)
+        look = self._readings.look(fd, number)
+        if look.kept is not None:
+            return look.kept
+        found = generations.read(fd, number)
+        self._readings.keep(look, found)
+        return found
 
     def read(self, number: int) -> Generation:
         """Return a whole generation as it is on the disk now: for what decides where `current` and `previous` point.
@@ -75,8 +81,12 @@ class GenerationDirectory:
             DamagedError: It is missing or damaged.
             StoreError: It cannot be read.
         """
+        fd = self._existing(number)
         self._readings.forget(number)
-        return generations.read(self._existing(number), number)
+        look = self._readings.look(fd, number)
+        found = generations.read(fd, number)
+        self._readings.keep(look, found)
+        return found
 
     def is_whole(self, number: int) -> bool:
         """Whether a generation is whole as it is on the disk now.

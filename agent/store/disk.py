@@ -17,6 +17,8 @@ from agent.errors import DamagedError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 _REMEDIES = {
     errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
     errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
@@ -57,13 +59,14 @@ def open_directory(name: str, dir_fd: int | None = None) -> int:
         StoreError: It is missing, no directory, a link, or not permitted.
     """
     with explained(f"open the directory {name}"):
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+        return os.open(name, _DIRECTORY, dir_fd=dir_fd)
 
 
 @contextlib.contextmanager
 def directory(name: str, dir_fd: int | None = None) -> Iterator[int]:
     """Open a directory for the length of a block."""
-    fd = open_directory(name, dir_fd)
+    with explained(f"open the directory {name}"):
+        fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
     try:
         yield fd
     finally:

@@ -187,7 +187,20 @@ def read(dir_fd: int, number: int) -> Generation:
         StoreError: It cannot be read.
     """
     with _opened(dir_fd, number) as fd:
-        return _check(fd, number, _manifest(fd, number))
+        manifest = _manifest(fd, number)
+        if set(manifest.files) != set(FILES):
+            raise DamagedError(f"Generation {number} is damaged: its manifest does not name the right files.")
+        data = {file: disk.read(fd, file, MAX_FILE) for file in FILES}
+        wrong = [file for file in FILES if hashlib.sha256(data[file]).hexdigest() != manifest.files[file]]
+        if wrong:
+            raise DamagedError(f"Generation {number} is damaged: {_join(wrong)} changed since it was written.")
+        if data[CREDENTIAL] != data[KEY].rstrip(b"\n") + b"\n" + data[CERTIFICATE]:
+            raise DamagedError(f"Generation {number} is damaged: {CREDENTIAL} is not its key and certificate.")
+        content = keys.credential_set(data[KEY], data[CERTIFICATE])
+        if content.leaf.sha256 != manifest.certificate_id:
+            raise DamagedError(f"Generation {number} is damaged: its manifest is for another certificate.")
+        trust = replace(x509.read_bundle(data[TRUST]), provenance=manifest.trust)
+        return Generation(manifest=manifest, credential=content, trust=trust)
 
 
 def read_manifest(dir_fd: int, number: int) -> Manifest:
@@ -251,22 +264,6 @@ def manifest_of(dir_fd: int, name: str) -> Manifest | None:
             return decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
     except (FileNotFoundError, DamagedError, PlainError):
         return None
-
-
-def _check(dir_fd: int, number: int, manifest: Manifest) -> Generation:
-    if set(manifest.files) != set(FILES):
-        raise DamagedError(f"Generation {number} is damaged: its manifest does not name the right files.")
-    data = {file: disk.read(dir_fd, file, MAX_FILE) for file in FILES}
-    wrong = [file for file in FILES if hashlib.sha256(data[file]).hexdigest() != manifest.files[file]]
-    if wrong:
-        raise DamagedError(f"Generation {number} is damaged: {_join(wrong)} changed since it was written.")
-    if data[CREDENTIAL] != data[KEY].rstrip(b"\n") + b"\n" + data[CERTIFICATE]:
-        raise DamagedError(f"Generation {number} is damaged: {CREDENTIAL} is not its key and certificate.")
-    content = keys.credential_set(data[KEY], data[CERTIFICATE])
-    if content.leaf.sha256 != manifest.certificate_id:
-        raise DamagedError(f"Generation {number} is damaged: its manifest is for another certificate.")
-    trust = replace(x509.read_bundle(data[TRUST]), provenance=manifest.trust)
-    return Generation(manifest=manifest, credential=content, trust=trust)
 
 
 def _join(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.errors import StoreError
@@ -17,6 +18,21 @@ KEPT = 4  # readings: the current set, the one before, the one that is made, and
 # rounding, where a file system has whole seconds only (JFFS2, an ext4 that was made as ext3).
 _TICK = 20_000_000  # nanoseconds
 _SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a generation looks from outside.
+
+    Attributes:
+        states: Its directory and files; None where that cannot be told.
+        at: When that was looked at, nanoseconds since 1970.
+        kept: What was read when it looked the same, or None.
+    """
+
+    states: tuple[disk.State, ...] | None
+    at: int
+    kept: Generation | None
 
 
 class Readings:
@@ -36,23 +52,20 @@ class Readings:
     def __init__(self) -> None:
         self._kept: dict[int, tuple[tuple[disk.State, ...], Generation]] = {}
 
-    def get(self, dir_fd: int, number: int) -> Generation:
-        """Return a generation that is whole, or was so when its files were last changed.
-
-        Raises:
-            DamagedError: It is missing, or anything about it is wrong.
-            StoreError: It cannot be read.
-        """
+    def look(self, dir_fd: int, number: int) -> Look:
+        """Return how a generation looks now, and what was read of it when it looked the same."""
         states, now, kept = _states(dir_fd, number), clock.stamp(), self._kept.get(number)
-        if kept is not None and kept[0] == states:
-            return kept[1]
-        self.forget(number)
-        found = generations.read(dir_fd, number)
-        if states is not None and _settled(states, now):
+        same = kept is not None and kept[0] == states
+        if not same:
+            self.forget(number)
+        return Look(states=states, at=now, kept=kept[1] if kept is not None and same else None)
+
+    def keep(self, look: Look, found: Generation) -> None:
+        """Keep what was read after a look, unless a further change could look the same."""
+        if look.states is not None and _settled(look.states, look.at):
             if len(self._kept) == KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[number] = states, found
-        return found
+            self._kept[found.number] = look.states, found
 
     def forget(self, number: int) -> None:
         """Have a generation read from the disk when it is asked for next."""

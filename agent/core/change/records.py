@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.core.change.lifecycle import MAX_MATERIAL, ChangeRecord, Phase
-from agent.core.jsonio import Node, PlainError, decode, encode, to_plain
+from agent.core.jsonio import Node, PlainError, decode, encode_plain, to_plain
 from agent.core.values import Manifest
 
 FORMAT = 1
@@ -22,13 +22,13 @@ MAX_MANIFEST = 16_384
 
 def encode_record(record: ChangeRecord) -> bytes:
     """Return the record with everything in it, the ownership token included: for ``change.json`` alone."""
-    return encode({"format": FORMAT, **to_plain(record)}) + b"\n"
+    return encode_plain({"format": FORMAT, **to_plain(record)}) + b"\n"
 
 
 def encode_outcome(record: ChangeRecord) -> bytes:
     """Return a finished record as a line of the history: the certificate id stays, PEM and token go."""
     issued = record.issued and replace(record.issued, certificate_pem="", token="")
-    return encode({"format": FORMAT, **to_plain(replace(record, issued=issued))}) + b"\n"
+    return encode_plain({"format": FORMAT, **to_plain(replace(record, issued=issued))}) + b"\n"
 
 
 def public(record: ChangeRecord) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _check_format(node: Node) -> None:
 def encode_manifest(manifest: Manifest) -> bytes:
     """Return the manifest as the bytes of ``manifest.json``, sealed with a hash over itself."""
     plain = {"format": FORMAT, **to_plain(manifest)}
-    return encode({**plain, "seal": _seal(encode(plain))}) + b"\n"
+    return encode_plain({**plain, "seal": _seal(encode_plain(plain))}) + b"\n"
 
 
 def _seal(data: bytes) -> str:
@@ -88,7 +88,7 @@ def _seal(data: bytes) -> str:
 def _check_seal(node: Node) -> None:
     """Refuse a manifest in which anything changed: a thing's name decides client id and topics."""
     try:
-        seal = _seal(encode(node.without("seal")))
+        seal = _seal(encode_plain(node.without("seal")))
     except (ValueError, RecursionError):
         raise PlainError(f"{node.path}: it holds what no manifest holds") from None
     if node.text("seal", limit=64) != seal:

@@ -473,8 +473,15 @@ def test_every_single_bit_flip_of_a_manifest_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"thing_name": "gw-0043"}, {"number": 8}, {"colour": "red"}, {"seal": "00" * 32}, {"seal": ""}],
-    ids=["thing", "number", "more", "another seal", "empty seal"],
+    [
+        {"thing_name": "gw-0043"},
+        {"number": 8},
+        {"colour": "red"},
+        {"colour": json.loads("[" * 600 + "]" * 600)},
+        {"seal": "00" * 32},
+        {"seal": ""},
+    ],
+    ids=["thing", "number", "more", "deep", "another seal", "empty seal"],
 )
 def test_a_manifest_that_was_changed_is_refused(changes: dict[str, Any]) -> None:
     """The seal covers every value and every name, known or not."""
@@ -484,7 +491,7 @@ def test_a_manifest_that_was_changed_is_refused(changes: dict[str, Any]) -> None
         decode_manifest(json.dumps(manifest).encode(), "manifest.json")
 
 
-@pytest.mark.parametrize("value", ["[" * 600 + "]" * 600, "1e999", "[-1e999]"], ids=["deep", "infinite", "inner"])
+@pytest.mark.parametrize("value", ["1e999", "[-1e999]"], ids=["infinite", "inner"])
 def test_a_manifest_that_holds_what_cannot_be_written_is_refused(value: str) -> None:
     """What parses and yet cannot be sealed is a complaint like any other."""
     data = encode_manifest(make.manifest()).replace(b"{", b'{"colour":' + value.encode() + b",", 1)
