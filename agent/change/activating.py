@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.core import timekeeping
 from agent.core.change import decide, probation
-from agent.core.change.lifecycle import (
+from agent.core.change.events import (
     Activated,
     Condemned,
     Event,

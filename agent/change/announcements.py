@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.core.change.lifecycle import Confirmed, Deployed, Doubted, Phase, Resumed
+from agent.core.change.events import Confirmed, Deployed, Doubted, Resumed
+from agent.core.change.lifecycle import Phase
 
 if TYPE_CHECKING:
-    from agent.core.change.lifecycle import ChangeRecord, Event
+    from agent.core.change.events import Event
+    from agent.core.change.lifecycle import ChangeRecord
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,9 @@ from typing import TYPE_CHECKING
 
 from agent.change import issuing
 from agent.change.prover import ComparedError
-from agent.core.change import decide, probation
-from agent.core.change.lifecycle import (
-    Activated,
-    ChangeRecord,
-    Condemned,
-    Confirmed,
-    Event,
-    Hastened,
-    Phase,
-    Rejected,
-    Resumed,
-    waits_for_word,
-)
+from agent.core.change import decide, giving_up, probation
+from agent.core.change.events import Activated, Condemned, Confirmed, Event, Hastened, Rejected, Resumed
+from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.change.reserve import LACKING
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.when import retirement
@@ -214,7 +204,7 @@ class Engine:
             failure = Failure(kind=FailureClass.STORE, code=MATERIAL, message=message, remedy=error.hint)
         self._source.close()
         later = replace(facts, clock=self._world.reading())
-        return decide.after_failure(record, failure, later, self._world.chance(), self._settings.limits)
+        return giving_up.after_failure(record, failure, later, self._world.chance(), self._settings.limits)
 
     def _store_failure(self, error: StoreError, record: ChangeRecord) -> Failure:
         """Damage to the very generation that the change is about is decisive: it can never work."""

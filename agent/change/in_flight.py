@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from agent.change.announcements import announcement
 from agent.core.change import decide, probation
-from agent.core.change.lifecycle import advance
+from agent.core.change.advance import advance
 from agent.core.failure.failure import Failure, FailureClass
 from agent.errors import RefusedError, StoreError, StoreInDoubtError
 from agent.ports import Progress
@@ -24,7 +24,8 @@ from agent.ports import Progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.core.change.lifecycle import ChangeRecord, Event
+    from agent.core.change.events import Event
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.ports import Clock, Reporter, Store
 
 P = ParamSpec("P")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.core.change import acceptance, decide
-from agent.core.change.lifecycle import (
+from agent.core.change.events import (
     CertificateIssued,
     Event,
     GenerationPrepared,

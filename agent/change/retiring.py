@@ -8,7 +8,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from agent.core.change.lifecycle import Dropped, Retired, advance
+from agent.core.change.advance import advance
+from agent.core.change.events import Dropped, Retired
 from agent.core.when import retirement
 from agent.errors import RefusedError
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import pytest
 
 from agent.config import Config, RotationConfig
-from agent.core.change.lifecycle import ChangeRecord, Retired, advance
+from agent.core.change.advance import advance
+from agent.core.change.events import Retired
+from agent.core.change.lifecycle import ChangeRecord
 from agent.core.change.records import encode_outcome, encode_record, public
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
 from agent.core.jsonio import Node

@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.change import decide
-from agent.core.change.lifecycle import NOTHING_ISSUED, Activated, ChangeRecord, Event, Hastened, Phase, advance
+from agent.core.change import decide, giving_up
+from agent.core.change.advance import advance
+from agent.core.change.events import Activated, Event, Hastened
+from agent.core.change.lifecycle import NOTHING_ISSUED, ChangeRecord, Phase
 from agent.core.failure import failures
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.retry import retry_delay
@@ -283,7 +285,7 @@ class Gateway:
                 self._year.record.counted.append(asked)
         if failure is None:
             return make.success(action, clock.now)
-        return decide.after_failure(record, failure, self._facts(clock), self._chance.random(), self._wishes.limits)
+        return giving_up.after_failure(record, failure, self._facts(clock), self._chance.random(), self._wishes.limits)
 
     def _mishap(self, action: decide.Action, now: datetime) -> Failure | None:
         possible = MISHAPS.get(type(action), ())

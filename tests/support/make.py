@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 
-from agent.core.change import decide, lifecycle
-from agent.core.change.lifecycle import ChangeRecord, Event, Issued, Phase
+from agent.core.change import decide, events
+from agent.core.change.events import Event, Issued
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import Failure, FailureClass
@@ -41,7 +42,7 @@ MANY = settings(FEW, max_examples=2 * FEW.max_examples)
 
 UNFINISHED = tuple(phase for phase in Phase if not phase.ended)
 BEFORE_ACTIVATION = tuple(phase for phase in UNFINISHED if not phase.activated)
-EVENTS: tuple[type[Event], ...] = (*Event.__subclasses__(), *lifecycle.Proven.__subclasses__())
+EVENTS: tuple[type[Event], ...] = (*Event.__subclasses__(), *events.Proven.__subclasses__())
 
 
 def reading(now: datetime = NOW, state: ClockState = ClockState.SYNCHRONISED, floor: datetime = BUILD_TIME) -> Reading:
@@ -227,41 +228,41 @@ def manifest(**changes: Any) -> Manifest:
 def event(kind: type[Event], at: datetime = NOW, **changes: Any) -> Event:
     """Return an event of the given type, complete with what such an event carries."""
     carried: dict[type[Event], dict[str, Any]] = {
-        lifecycle.Doubted: {"prove_at": at},
-        lifecycle.RequestFailed: {"failure": failure(), "retry_at": at + MINUTE},
-        lifecycle.StepFailed: {"failure": failure(), "retry_at": at + MINUTE},
-        lifecycle.KeyLost: {"failure": failure(FailureClass.STORE, "key-lost"), "retry_at": at + MINUTE},
-        lifecycle.CertificateIssued: {"issued": issued(at)},
-        lifecycle.Registered: {"thing_name": THING},
-        lifecycle.Deployed: {"probation": 10 * MINUTE},
-        lifecycle.Rejected: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
-        lifecycle.Condemned: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
+        events.Doubted: {"prove_at": at},
+        events.RequestFailed: {"failure": failure(), "retry_at": at + MINUTE},
+        events.StepFailed: {"failure": failure(), "retry_at": at + MINUTE},
+        events.KeyLost: {"failure": failure(FailureClass.STORE, "key-lost"), "retry_at": at + MINUTE},
+        events.CertificateIssued: {"issued": issued(at)},
+        events.Registered: {"thing_name": THING},
+        events.Deployed: {"probation": 10 * MINUTE},
+        events.Rejected: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
+        events.Condemned: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
     }
     make: Callable[..., Event] = kind
     return make(at=at, **{**carried.get(kind, {}), **changes})
 
 
 SUCCESSES: dict[type[decide.Action], type[Event]] = {
-    decide.GenerateKey: lifecycle.KeyReady,
-    decide.BeginRequest: lifecycle.RequestBegun,
-    decide.RequestCertificate: lifecycle.CertificateIssued,
-    decide.RegisterThing: lifecycle.Registered,
-    decide.AssumeRegistered: lifecycle.Registered,
-    decide.DropCertificate: lifecycle.TokenExpired,
-    decide.PrepareGeneration: lifecycle.GenerationPrepared,
-    decide.Prove: lifecycle.Proven,
-    decide.Activate: lifecycle.Activated,
-    decide.Deploy: lifecycle.Deployed,
-    decide.HoldProbation: lifecycle.ProbationHeld,
-    decide.EndProbation: lifecycle.ProbationPassed,
-    decide.RollBack: lifecycle.RolledBack,
+    decide.GenerateKey: events.KeyReady,
+    decide.BeginRequest: events.RequestBegun,
+    decide.RequestCertificate: events.CertificateIssued,
+    decide.RegisterThing: events.Registered,
+    decide.AssumeRegistered: events.Registered,
+    decide.DropCertificate: events.TokenExpired,
+    decide.PrepareGeneration: events.GenerationPrepared,
+    decide.Prove: events.Proven,
+    decide.Activate: events.Activated,
+    decide.Deploy: events.Deployed,
+    decide.HoldProbation: events.ProbationHeld,
+    decide.EndProbation: events.ProbationPassed,
+    decide.RollBack: events.RolledBack,
 }
 
 
 def success(action: decide.Action, at: datetime = NOW) -> Event:
     """Return the event of a step that does what it should; a `Reject` is carried out, and a base connects."""
     if isinstance(action, decide.Reject):
-        return lifecycle.Rejected(at=at, failure=action.failure)
+        return events.Rejected(at=at, failure=action.failure)
     if isinstance(action, decide.Unconfirmed):
-        return lifecycle.Condemned(at=at, failure=action.failure)
+        return events.Condemned(at=at, failure=action.failure)
     return event(SUCCESSES[type(action)], at)

@@ -1,14 +1,8 @@
-"""What a change does next, and what a failure means for it. Pure decisions; the sentences for people live here too.
+"""What a change does next. Pure decisions; the sentences for people live here too.
 
-`next_action` looks at the record and the facts and names one action. `after_failure` turns a failure of that action
-into the event that records it. Between them they hold every rule about patience, budgets and giving up:
+`next_action` looks at the record and the facts and names one action; what a failure of that action means is in
+`agent.core.change.giving_up`. Between them they hold every rule about patience, budgets and giving up. Here:
 
-* A failure that is not decisive ends nothing that has been prepared: the change is kept and tried again.
-* Before a generation exists, refusals end the change once patience is used up: nothing was activated, nothing is lost.
-* A refusal of a fresh credential is believed only after `Limits.refusal_patience`, "not authorised" only after
-  `Limits.policy_patience`, because activation and policies need time to spread (developer guide, "AWS IoT Core
-  policies": six to eight minutes). A set on probation that was accepted before is left sooner; see
-  `agent.core.change.probation`.
 * A change that crash-loops stops itself: before activation it is rejected and its generation set aside. After
   activation it slows down, since a crash of the agent says nothing against the credential, but only to a try every few
   minutes: the set in use may be one that does not work, and no guard keeps such a set.
@@ -17,31 +11,20 @@ into the event that records it. Between them they hold every rule about patience
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core.change import probation
-from agent.core.change.lifecycle import (
-    NOTHING_ISSUED,
-    ChangeRecord,
-    Condemned,
+from agent.core.change.events import (
     Deployed,
     Doubted,
-    Event,
-    KeyLost,
-    Phase,
-    Registered,
-    Rejected,
-    RequestFailed,
-    StepFailed,
-    TokenExpired,
-    waits_for_word,
 )
-from agent.core.failure.failure import OF_THE_SET, POLICY_PATIENCE, Failure, FailureClass
-from agent.core.failure.retry import LONGEST_DELAY, retry_delay
+from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
+from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
+from agent.core.failure.retry import LONGEST_DELAY
 from agent.core.jsonio import to_plain
-from agent.core.text import clock_time, duration
+from agent.core.text import clock_time
 from agent.core.values import Kind
 
 if TYPE_CHECKING:
@@ -54,13 +37,6 @@ if TYPE_CHECKING:
 TOKEN_LIFETIME = timedelta(minutes=55)
 
 DAY = timedelta(days=1)
-
-# How long anchors that do not verify the endpoint are tried again while no others verify it either: a captive portal's
-# log-in may take that long.
-ANCHORS_PATIENCE = timedelta(minutes=10)
-
-# After a first request that may have been carried out unheard; each further one waits four times as long.
-LOST_REQUEST = timedelta(seconds=15)
 
 _SMALL_STEP = timedelta(minutes=1)
 
@@ -262,7 +238,7 @@ def _still_waiting(record: ChangeRecord, now: datetime) -> bool:
 def _crash_loop(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | None:
     now = facts.clock.now
     stops = f"The agent stopped {record.resumes} times in phase {record.phase} without getting any further."
-    if not _in_use(record, facts):
+    if not in_use(record, facts):
         remedy = "The change was given up and its generation set aside; read the journal before the next one."
         failure = Failure(kind=FailureClass.STORE, code="crash-loop", message=stops, remedy=remedy)
         return Reject(why="the change crash-loops", failure=failure)
@@ -376,171 +352,17 @@ def doubted(record: ChangeRecord, facts: Facts, limits: Limits) -> Doubted | Non
     return Doubted(at=now, prove_at=prove_at) if prove_at < action.until else None
 
 
-def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits) -> Event:
-    """Return the event that records `failure` of the present step.
-
-    Args:
-        record: The change.
-        failure: What went wrong, already judged against a control where one was needed.
-        facts: The same facts that chose the step.
-        jitter: A number in [0, 1) for the retry delay.
-        limits: Patience and budgets.
-    """
-    now = facts.clock.now
-    if not facts.clock.believable:
-        failure = _blame_clock(failure)
-    if failure.code == "token-invalid" and record.phase is Phase.ISSUED:
-        return _token_refused(record, facts)
-    if failure.code == "key-lost":
-        retry_at = now + timedelta(seconds=retry_delay(failure.kind, 1, jitter))
-        return KeyLost(at=now, failure=failure, retry_at=retry_at)
-    lasted = has_lasted(record, failure, facts, limits)
-    if lasted and failure.kind is FailureClass.DEPENDANT and record.phase is Phase.ACTIVE and record.condemned is None:
-        return _without_dependant(record, failure, now, limits)
-    if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
-        goes_back = record.phase.activated and record.base is not None
-        return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
-    if failure.decisive:
-        failure = _not_yet(record, failure, facts, limits)
-    retry_at = now + timedelta(seconds=retry_delay(failure.kind, _failed(record, failure) + 1, jitter))
-    if record.phase is Phase.REQUESTED and failure.code not in NOTHING_ISSUED:
-        retry_at = max(retry_at, now + _spaced(record))
-    if record.phase is Phase.REQUESTED:
-        return RequestFailed(at=now, failure=failure, retry_at=retry_at)
-    return StepFailed(at=now, failure=failure, retry_at=retry_at)
-
-
-def _failed(record: ChangeRecord, failure: Failure) -> int:
-    """Return how often the step failed so far; in use a refusal counts alone, so that it is confirmed soon."""
-    return record.refusals if record.phase.activated and failure.kind in OF_THE_SET else record.attempts
-
-
-def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> Event:
-    """Go back when the dependant's owner wants that and there is something to go back to; else go on and say so."""
-    if failure.decisive and record.base is not None:
-        return Condemned(at=now, failure=failure)
-    return deployed(record, now, limits, replace(failure, decisive=False))
-
-
-def _spaced(record: ChangeRecord) -> timedelta:
-    """Space requests that may each have cost a certificate, so that a bad minute does not use up the day's budget."""
-    factor: int = 4 ** min(max(len(record.requests) - 1, 0), 3)
-    return LOST_REQUEST * factor
-
-
-def _blame_clock(failure: Failure) -> Failure:
-    """An unbelievable clock judges nothing: whatever failed under it is tried again once the clock is set."""
-    remedy = "The agent goes on as soon as the clock is set."
-    return replace(failure, kind=FailureClass.CLOCK, remedy=remedy, decisive=False)
-
-
-def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
-    """A token is refused when it is dead, or when an earlier registration with it got through unanswered."""
-    if record.unanswered and facts.expected_thing is not None:
-        return Registered(at=facts.clock.now, thing_name=facts.expected_thing)
-    return TokenExpired(at=facts.clock.now)
-
-
-def has_lasted(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
-    """Whether there was time enough: for a fresh certificate or policy to spread, for a dependant to come up."""
-    if record.phase.activated and failure.kind in OF_THE_SET and not record.refusals:
-        return False  # one refusal may be a stray; and the patience may have begun with a dependant
-    since = min(record.refused_since or facts.clock.now, facts.clock.now)
-    # A clock that was set back begins the wait anew.
-    return facts.clock.now - since >= _patience(record, failure, facts, limits)
-
-
-def _is_withdrawn(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
-    """Whether a set in use that was accepted before is refused where the base is accepted: no spreading explains it."""
-    return failure.kind in OF_THE_SET and facts.base_accepted and probation.was_accepted(record)
-
-
-def _patience(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> timedelta:
-    if _is_withdrawn(record, failure, facts):
-        return probation.patience(failure, limits)
-    match failure.kind:
-        case FailureClass.POLICY:
-            return limits.policy_patience
-        case FailureClass.CREDENTIAL:
-            return limits.refusal_patience
-        case FailureClass.DEPENDANT:
-            return limits.dependants_patience
-        case _:
-            return timedelta()
-
-
-def _not_yet(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> Failure:
-    patience = _patience(record, failure, facts, limits)
-    if _is_withdrawn(record, failure, facts):
-        lasts = f" after {duration(patience)}" if patience else ""
-        remedy = f"It was accepted before; refused again{lasts}, it is left for generation {record.base}."
-        return replace(failure, decisive=False, remedy=remedy)
-    if not patience:
-        return replace(failure, decisive=False)
-    if failure.kind is FailureClass.DEPENDANT:
-        remedy = f"It is tried again; after {duration(patience)} the change goes back."
-        return replace(failure, decisive=False, remedy=remedy)
-    lasts = duration(patience)
-    remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {lasts}."
-    return replace(failure, decisive=False, remedy=remedy)
-
-
-def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
-    """Whether a failure that has lasted ends the change, or condemns the activated set."""
-    if _unproven(record, failure, facts):
-        return True
-    if record.phase in _BEFORE_A_GENERATION:
-        lasting = failure.decisive or failure.kind is FailureClass.POLICY
-        return lasting or _gives_up_at_once(record, failure, limits)
-    if record.phase.activated:
-        # What is condemned already goes back, however long that takes.
-        return failure.decisive and record.condemned is None
-    # A power cut may have come between moving the link and saying so: what is in use is not rejected.
-    return failure.decisive and not _in_use(record, facts)
-
-
-def _unproven(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
-    """Whether no anchors have verified the endpoint for so long that other changes should have their turn.
-
-    Nothing is refused by that; but a change that waits for ever would keep the ladder, and the bundle that mends it,
-    away.
-    """
-    patience = ANCHORS_PATIENCE if record.kind is Kind.TRUST else DAY
-    waited = facts.clock.now - record.entered_at
-    return failure.kind is FailureClass.SERVER_TRUST and waited >= patience and not _in_use(record, facts)
-
-
-def _gives_up_at_once(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
-    """Whether a failure ends the change however new it is: the source is refused, or the answer is final.
-
-    Only a fresh certificate needs time to spread; the one a change starts from does not.
-    """
-    if record.phase not in _BEFORE_A_GENERATION:
-        return False
-    if failure.kind is FailureClass.PROTOCOL:
-        return _asked_enough(record, failure, limits)
-    return failure.decisive and failure.kind is not FailureClass.POLICY
-
-
-def _in_use(record: ChangeRecord, facts: Facts) -> bool:
+def in_use(record: ChangeRecord, facts: Facts) -> bool:
+    """Whether the change has put its set in use, also when a power cut kept that from the record."""
     return record.phase.activated or (record.phase is Phase.PROVEN and facts.current == record.generation)
-
-
-def _asked_enough(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
-    return failure.code in FINAL_CODES or len(record.requests) >= limits.requests_per_change
 
 
 # Phases in which nothing was asked for yet, and the next connection is made with the base's own certificate. Later ones
 # may have a session open, which the disk does not matter to.
 ASKS_WITH_THE_BASE = {Phase.PLANNED, Phase.KEY_READY}
 
-_BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
-
 # What a proof waits for that a session which is lost says nothing about.
 _NOT_THE_PATH = {FailureClass.THROTTLED, FailureClass.CLOCK, FailureClass.STORE}
-
-# Answers of the service that asking again cannot change.
-FINAL_CODES = frozenset({"request-refused", "wrong-thing"})
 
 
 def requests_of(records: Iterable[ChangeRecord]) -> tuple[datetime, ...]:

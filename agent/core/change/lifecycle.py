@@ -1,7 +1,8 @@
 """The change state machine: phases, events, one literal table, and nothing that happens outside it.
 
 Rule 1: everything that moves a change from phase to phase stands in `TRANSITIONS`. A pair that is not in the
-table raises `IllegalTransitionError` and nothing moves.
+table raises `advance.IllegalTransitionError` and nothing moves. What an event does to the record besides is in
+`agent.core.change.advance`.
 
 Rule 2: a record is persisted *before* the step it announces is taken. So after a kill or a power cut at any
 instant the record says which step may have been taken, and the step is either repeatable (making a key, writing
@@ -22,19 +23,42 @@ ladder goes on from there. `trust`, `import` and `rollback` changes enter at PRE
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
+from agent.core.change.events import (
+    Activated,
+    CertificateIssued,
+    Condemned,
+    Confirmed,
+    Deployed,
+    Doubted,
+    Dropped,
+    Event,
+    GenerationPrepared,
+    Hastened,
+    Issued,
+    KeyLost,
+    KeyReady,
+    ProbationHeld,
+    ProbationPassed,
+    Proven,
+    Registered,
+    Rejected,
+    RequestBegun,
+    RequestFailed,
+    Resumed,
+    Retired,
+    RolledBack,
+    StepFailed,
+    TokenExpired,
+)
+from agent.core.failure.failure import Failure  # noqa: TC001 - a record is read by the types of its fields
 from agent.core.values import Id, Kind, Name, Origin, leads_back
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-
-MAX_MATERIAL = 262_144  # characters; the largest certificate AWS returns is a quarter of it
 
 
 class Phase(StrEnum):
@@ -68,23 +92,6 @@ class Phase(StrEnum):
     def activated(self) -> bool:
         """Whether `current` points at the change's generation."""
         return self in {Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED, Phase.RETIRED}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Issued:
-    """A certificate in hand, and the token that registers it within the hour.
-
-    Attributes:
-        certificate_pem: As it came, already accepted.
-        certificate_id: As the cloud named it.
-        token: The certificate ownership token; a secret.
-        at: When it arrived.
-    """
-
-    certificate_pem: Annotated[str, MAX_MATERIAL] = field(repr=False)
-    certificate_id: Id
-    token: Annotated[str, MAX_MATERIAL] = field(repr=False)
-    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,180 +193,6 @@ class ChangeRecord:
         return next((at for phase, at in reversed(self.passed) if phase is Phase.COMMITTED), None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened to a change, at a time."""
-
-    at: datetime
-
-
-class Resumed(Event):
-    """The agent started and found the change; whatever step was under way is unknown."""
-
-
-class Hastened(Event):
-    """A person wants the step tried now, whatever delay a failure left behind."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Doubted(Event):
-    """The daemon's session with the set on probation was lost or refused; see `agent.core.change.decide.doubted`.
-
-    Attributes:
-        prove_at: From when the set is to be proven.
-    """
-
-    prove_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Confirmed(Event):
-    """A person or program says that the activated set works.
-
-    Attributes:
-        early: Whether probation ends with it, after one more proof, instead of running its time.
-    """
-
-    early: bool = True
-
-
-class KeyReady(Event):
-    """Key and request are durable."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyLost(Event):
-    """The staged key is missing or damaged, so a certificate for it is worthless."""
-
-    failure: Failure
-    retry_at: datetime
-
-
-class RequestBegun(Event):
-    """A certificate is about to be asked for; this is durable before the request leaves."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RequestFailed(Event):
-    """The request brought no usable certificate: lost, refused, or one that fails acceptance."""
-
-    failure: Failure
-    retry_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class CertificateIssued(Event):
-    """An acceptable certificate and its token are in hand.
-
-    Attributes:
-        issued: They.
-        anchor: SHA-256 of the trust anchor that the endpoint chained to, or empty.
-    """
-
-    issued: Issued
-    anchor: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Registered(Event):
-    """The cloud registered the certificate, or may have: the proof decides."""
-
-    thing_name: str
-
-
-class TokenExpired(Event):
-    """The certificate was not registered within the token's life; the cloud has deleted it."""
-
-
-class GenerationPrepared(Event):
-    """The generation is whole and durable on disk."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proven(Event):
-    """The prepared set connected and had an authorised request answered.
-
-    Attributes:
-        synchronised: Whether the clock was, so that `at` may serve as a floor for later clocks.
-        anchor: SHA-256 of the trust anchor that the endpoint chained to, or empty.
-    """
-
-    synchronised: bool = False
-    anchor: str = ""
-
-
-class Activated(Event):
-    """`current` points at the generation, durably."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deployed(Event):
-    """The dependants use the new set, as far as they can.
-
-    Attributes:
-        probation: The trial period that begins.
-        confirm: How long the word is waited for that the set works, or None where none is asked for.
-        problem: What a dependant failed with that the change goes on without, or None.
-    """
-
-    probation: timedelta
-    confirm: timedelta | None = None
-    problem: Failure | None = None
-
-
-class ProbationHeld(Proven):
-    """The new set was proven again within probation."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbationPassed(Proven):
-    """The new set was proven again at the end of probation.
-
-    Attributes:
-        problem: What it is final without, such as the word that was asked for, or None.
-    """
-
-    problem: Failure | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepFailed(Event):
-    """A step failed in a way that ends nothing; it is tried again."""
-
-    failure: Failure
-    retry_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejected(Event):
-    """The change ends without having activated anything."""
-
-    failure: Failure
-
-
-@dataclass(frozen=True, kw_only=True)
-class Condemned(Event):
-    """The activated set must be given up; the links have not moved yet."""
-
-    failure: Failure
-
-
-class RolledBack(Event):
-    """`current` points at the base generation again, durably."""
-
-
-class Retired(Event):
-    """The cloud accepted the retirement of the certificate that was replaced, or of the new one that was given up."""
-
-
-class Dropped(Event):
-    """A person does not want the certificate that was left behind to be asked for any more."""
-
-
-class IllegalTransitionError(RuntimeError):
-    """An event that cannot happen in this phase: a defect in the caller."""
-
-
 P = Phase
 TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
     (P.PLANNED, KeyReady): P.KEY_READY,
@@ -433,66 +266,9 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
 }
 
 
-def advance(record: ChangeRecord, event: Event) -> ChangeRecord:
-    """Return the record after `event`.
-
-    Raises:
-        IllegalTransitionError: The event cannot happen in the record's phase; nothing moves.
-    """
-    target = TRANSITIONS.get((record.phase, type(event)))
-    if target is None:
-        raise IllegalTransitionError(f"{type(event).__name__} cannot happen in phase {record.phase}")
-    _refuse_contradiction(record, event)
-    entered = _enter(record, target, event.at)
-    if isinstance(event, Rejected | RequestFailed | KeyLost) and record.phase is Phase.REQUESTED:
-        entered = _uncounted(entered, event.failure)
-    return _apply(entered, event)
-
-
-def waits_for_word(record: ChangeRecord) -> bool:
-    """Whether the word that the set in use works is asked for and has not come."""
-    asked = record.confirm_until is not None and record.confirmed_at is None
-    return asked and record.phase is Phase.DEPLOYED and record.condemned is None
-
-
-def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
-    """Take back the last request when it is certain that nothing was issued for it."""
-    return replace(record, requests=record.requests[:-1]) if failure.code in NOTHING_ISSUED else record
-
-
-def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
-    if isinstance(event, RolledBack) and record.condemned is None:
-        raise IllegalTransitionError("a rollback needs the failure that condemned the new set")
-    if record.condemned is not None and isinstance(
-        event, Doubted | Confirmed | Deployed | ProbationHeld | ProbationPassed
-    ):
-        raise IllegalTransitionError("a condemned set is rolled back, whatever else happens")
-    if isinstance(event, ProbationPassed) and waits_for_word(record) and event.problem is None:
-        raise IllegalTransitionError("a set that is to be confirmed is not final without a word about that")
-    if isinstance(event, Condemned):
-        if record.base is None:
-            raise IllegalTransitionError("there is no base generation to roll back to")
-        if not event.failure.decisive:
-            raise IllegalTransitionError("only a decisive failure condemns an activated set")
-    if isinstance(event, Rejected) and record.phase.activated and not event.failure.decisive:
-        raise IllegalTransitionError("only a decisive failure ends a change whose set is in use")
-
-
-def _enter(record: ChangeRecord, target: Phase, at: datetime) -> ChangeRecord:
-    if target is record.phase:
-        return record
-    entered = replace(
-        record, phase=target, entered_at=at, passed=(*record.passed, (target, at))[-MAX_PASSED:], retry_at=None
-    )
-    return entered if {record.phase, target} == _ASKING else _clear(entered)
-
-
 # A change that is refused again and again must not grow its record without bound.
 MAX_PASSED = 60
 MAX_REQUESTS = 1_000  # the highest daily limit that can be configured
-
-# Asking, and asking again after a refusal, is one effort: going to and fro between the two is no progress.
-_ASKING = {Phase.KEY_READY, Phase.REQUESTED}
 
 # After these a request may have been carried out though no answer came.
 UNANSWERED = frozenset({"no-reply", "session-lost", "taken-over", "cloud-unavailable", "garbled"})
@@ -505,115 +281,8 @@ NOTHING_ISSUED = frozenset({
 # The end of a change whose record could not be read any more; see `agent.core.change.damaged_records`.
 RECORD_DAMAGED = "record-damaged"
 
-_REFUSALS = OF_THE_SET | {FailureClass.DEPENDANT}
 
-
-def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
-    match event:
-        case Resumed():
-            unanswered = record.unanswered + (record.phase is Phase.ISSUED)
-            return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
-        case Hastened():
-            return replace(record, retry_at=None)
-        case Doubted(prove_at=prove_at):
-            sooner = record.retry_at and min(record.retry_at, prove_at)
-            return replace(record, prove_at=prove_at, doubts=record.doubts + 1, retry_at=sooner)
-        case Confirmed(early=early):
-            confirmed = replace(record, confirmed_at=record.confirmed_at or event.at)
-            return replace(confirmed, probation_until=event.at, retry_at=None) if early else confirmed
-        case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
-            return _failed(record, failure, retry_at, event.at)
-        case RequestBegun():
-            return replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
-        case CertificateIssued(issued=issued, anchor=anchor):
-            return replace(record, issued=issued, unanswered=0, anchor=anchor)
-        case Rejected(failure=failure):
-            return replace(record, failure=failure, issued=_spent(record.issued))
-        case Condemned(failure=failure):
-            return replace(record, failure=failure, condemned=failure, retry_at=None)
-        case _:
-            return _apply_progress(record, event)
-
-
-def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
-    match event:
-        case KeyLost(failure=failure, retry_at=retry_at):
-            return _failed(_begun_again(record), failure, retry_at, event.at)
-        case TokenExpired():
-            return _begun_again(record)
-        case Registered(thing_name=thing_name):
-            return replace(record, thing_name=thing_name)
-        case GenerationPrepared():
-            return replace(record, issued=_spent(record.issued))
-        case Deployed(probation=probation, confirm=confirm, problem=problem):
-            trial = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
-            word = None if confirm is None else event.at + confirm
-            return replace(record, probation_until=event.at + trial, confirm_until=word, degraded=problem)
-        case ProbationPassed(problem=Failure() as problem):
-            return _apply_progress(replace(record, degraded=problem), replace(event, problem=None))
-        case Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
-            good_time = event.at if synchronised else record.good_time
-            proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)
-            return _accepted(proven)
-        case _:
-            return _apply_end(record, event)
-
-
-def _apply_end(record: ChangeRecord, event: Event) -> ChangeRecord:
-    match event:
-        case RolledBack():
-            return replace(record, failure=record.condemned)
-        case Retired():
-            return replace(record, retired_at=event.at)
-        case Dropped():
-            return replace(record, dropped_at=event.at)
-        case _:
-            return record
-
-
-def _begun_again(record: ChangeRecord) -> ChangeRecord:
-    return replace(record, issued=None, unanswered=0, thing_name=None)
-
-
-def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: datetime) -> ChangeRecord:
-    refused_since = record.refused_since
-    if failure.kind in _REFUSALS:
-        refused_since = min(refused_since or at, at)
-    maybe_sent = record.phase is Phase.ISSUED and failure.code in UNANSWERED
-    if record.phase.activated:
-        record = _after_failed_proof(record, failure, at)
-    # A failure that was recorded is no crash: `resumes` counts only starts that ended without a word.
-    return replace(
-        record,
-        failure=failure,
-        attempts=record.attempts + 1,
-        resumes=0,
-        retry_at=retry_at,
-        refused_since=refused_since,
-        unanswered=record.unanswered + maybe_sent,
-    )
-
-
-def _after_failed_proof(record: ChangeRecord, failure: Failure, at: datetime) -> ChangeRecord:
-    """Note what a failure within probation means for the next proof: on probation it is due until one is accepted."""
-    refused = failure.kind in OF_THE_SET
-    if refused or record.phase is Phase.DEPLOYED:
-        return replace(record, prove_at=at, refusals=record.refusals + refused)
-    if failure.kind is FailureClass.DEPENDANT:
-        return record
-    return replace(record, prove_at=None)  # nothing speaks against the set, so the other programs are told meanwhile
-
-
-def _accepted(record: ChangeRecord) -> ChangeRecord:
-    cleared = _clear(replace(record, prove_at=None, doubts=0, refusals=0))
-    if record.phase is not Phase.ACTIVE:
-        return cleared
-    return replace(cleared, refused_since=record.refused_since)  # the patience with other programs goes on
-
-
-def _clear(record: ChangeRecord) -> ChangeRecord:
-    return replace(record, attempts=0, resumes=0, retry_at=None, failure=None, refused_since=None)
-
-
-def _spent(issued: Issued | None) -> Issued | None:
-    return None if issued is None else replace(issued, token="", certificate_pem="")
+def waits_for_word(record: ChangeRecord) -> bool:
+    """Whether the word that the set in use works is asked for and has not come."""
+    asked = record.confirm_until is not None and record.confirmed_at is None
+    return asked and record.phase is Phase.DEPLOYED and record.condemned is None

@@ -13,17 +13,16 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.core.change.lifecycle import (
+from agent.core.change.advance import advance
+from agent.core.change.events import (
     Activated,
     CertificateIssued,
-    ChangeRecord,
     Condemned,
     Deployed,
     Event,
     GenerationPrepared,
     Issued,
     KeyReady,
-    Phase,
     ProbationPassed,
     Proven,
     Registered,
@@ -31,8 +30,8 @@ from agent.core.change.lifecycle import (
     RequestBegun,
     Resumed,
     RolledBack,
-    advance,
 )
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.records import encode_record
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.values import Kind, Origin

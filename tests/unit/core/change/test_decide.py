@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change import decide
-from agent.core.change.decide import FINAL_CODES, TOKEN_LIFETIME, Limits, Wait, after_failure, next_action, requests_of
-from agent.core.change.lifecycle import (
-    NOTHING_ISSUED,
-    ChangeRecord,
+from agent.core.change import decide, giving_up
+from agent.core.change.advance import advance
+from agent.core.change.decide import TOKEN_LIFETIME, Limits, Wait, next_action, requests_of
+from agent.core.change.events import (
     Condemned,
     Confirmed,
     Deployed,
@@ -21,7 +20,6 @@ from agent.core.change.lifecycle import (
     Event,
     KeyLost,
     KeyReady,
-    Phase,
     ProbationHeld,
     ProbationPassed,
     Registered,
@@ -29,8 +27,9 @@ from agent.core.change.lifecycle import (
     RequestFailed,
     StepFailed,
     TokenExpired,
-    advance,
 )
+from agent.core.change.giving_up import FINAL_CODES, after_failure
+from agent.core.change.lifecycle import NOTHING_ISSUED, ChangeRecord, Phase
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.retry import BACKOFFS, LONGEST_DELAY
 from agent.core.text import clock_time, duration
@@ -160,7 +159,7 @@ def test_a_failure_under_an_unbelievable_clock_ends_and_condemns_nothing(
     assert found.failure.remedy == "The agent goes on as soon as the clock is set."
     due = now + timedelta(seconds=BACKOFFS[F.CLOCK].delay(1, 0.5))
     spaced = phase is Phase.REQUESTED and failure.code not in NOTHING_ISSUED
-    assert found.retry_at == (now + 64 * decide.LOST_REQUEST if spaced else due)
+    assert found.retry_at == (now + 64 * giving_up.LOST_REQUEST if spaced else due)
     after = advance(record, found)
     assert (after.refused_since, after.condemned) == (since, None)
     assert after.phase is (Phase.KEY_READY if phase is Phase.REQUESTED else phase)
@@ -526,7 +525,7 @@ def test_requests_that_may_have_cost_a_certificate_are_spaced(asked: int, factor
     found = fails(record, make.failure(code=code))
 
     assert isinstance(found, RequestFailed)
-    least = timedelta() if code in NOTHING_ISSUED else factor * decide.LOST_REQUEST
+    least = timedelta() if code in NOTHING_ISSUED else factor * giving_up.LOST_REQUEST
     assert found.retry_at == max(NOW + timedelta(seconds=BACKOFFS[F.NETWORK].delay(1, 0.5)), NOW + least)
 
 
@@ -540,7 +539,7 @@ def test_a_failure_is_retried_by_the_backoff_of_its_class(phase: Phase, kind: Fa
     assert isinstance(found, StepFailed | RequestFailed)
     assert found.at == NOW
     delay = timedelta(seconds=BACKOFFS[kind].delay(4, 0.5))
-    assert found.retry_at == NOW + (max(delay, decide.LOST_REQUEST) if phase is Phase.REQUESTED else delay)
+    assert found.retry_at == NOW + (max(delay, giving_up.LOST_REQUEST) if phase is Phase.REQUESTED else delay)
 
 
 @pytest.mark.parametrize(

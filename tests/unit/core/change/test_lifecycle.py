@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.change.lifecycle import (
-    MAX_PASSED,
-    MAX_REQUESTS,
-    TRANSITIONS,
+from agent.core.change.advance import IllegalTransitionError, advance
+from agent.core.change.events import (
     Activated,
     CertificateIssued,
-    ChangeRecord,
     Condemned,
     Confirmed,
     Deployed,
@@ -21,10 +18,8 @@ from agent.core.change.lifecycle import (
     Event,
     GenerationPrepared,
     Hastened,
-    IllegalTransitionError,
     KeyLost,
     KeyReady,
-    Phase,
     ProbationHeld,
     ProbationPassed,
     Proven,
@@ -37,9 +32,8 @@ from agent.core.change.lifecycle import (
     RolledBack,
     StepFailed,
     TokenExpired,
-    advance,
-    waits_for_word,
 )
+from agent.core.change.lifecycle import MAX_PASSED, MAX_REQUESTS, TRANSITIONS, ChangeRecord, Phase, waits_for_word
 from agent.core.failure.failure import FailureClass
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND

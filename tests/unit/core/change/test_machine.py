@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.core.change import decide, lifecycle
-from agent.core.change.decide import Facts, Limits, after_failure, next_action
-from agent.core.change.lifecycle import ChangeRecord, Event, Phase, advance
+from agent.core.change import decide, events, lifecycle
+from agent.core.change.advance import advance
+from agent.core.change.decide import Facts, Limits, next_action
+from agent.core.change.giving_up import after_failure
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.records import decode_record, encode_outcome, encode_record
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
 from agent.core.timekeeping import read
 from agent.core.values import Kind
 from support import campaigns, make
 from support.make import DAY, HOUR, NOW
+
+if TYPE_CHECKING:
+    from agent.core.change.events import Event
 
 LIMITS = Limits()
 PREPARED = {Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED}
@@ -104,7 +109,7 @@ class Gateway(RuleBasedStateMachine):
         if isinstance(action, decide.Deploy):
             return decide.deployed(self.record, self.now, self.limits)
         if isinstance(action, decide.Unconfirmed) and not (self.base_connects and self.record.base):
-            return make.event(lifecycle.ProbationPassed, self.now, problem=replace(action.failure, decisive=False))
+            return make.event(events.ProbationPassed, self.now, problem=replace(action.failure, decisive=False))
         return make.success(action, self.now)
 
     def _take(self, event: Event) -> None:
@@ -113,22 +118,22 @@ class Gateway(RuleBasedStateMachine):
         after = advance(before, event)
         self.record = decode_record(encode_record(after), "change.json")
         assert self.record == after
-        if isinstance(event, lifecycle.RequestFailed | lifecycle.Rejected | lifecycle.KeyLost):
+        if isinstance(event, events.RequestFailed | events.Rejected | events.KeyLost):
             nothing = before.phase is Phase.REQUESTED and event.failure.code in lifecycle.NOTHING_ISSUED
             assert after.requests == (before.requests[:-1] if nothing else before.requests)
             del self.requests_since_jump[len(self.requests_since_jump) - nothing :]
         match event:
-            case lifecycle.RequestBegun():
+            case events.RequestBegun():
                 self.may_ask = True
                 self.requests_since_jump.append(event.at)
-            case lifecycle.CertificateIssued():
+            case events.CertificateIssued():
                 self.in_hand = True
-            case lifecycle.KeyLost() | lifecycle.TokenExpired():
+            case events.KeyLost() | events.TokenExpired():
                 self.in_hand = self.may_ask = False
-            case lifecycle.Proven():
+            case events.Proven():
                 self.disk.proven.add(before.generation)
                 self.floors += [self.record.good_time] if self.record.good_time else []
-            case lifecycle.RolledBack():
+            case events.RolledBack():
                 assert before.condemned is not None
                 assert before.condemned.decisive
             case _:
@@ -229,7 +234,7 @@ class Gateway(RuleBasedStateMachine):
             elif isinstance(action, decide.RequestCertificate):
                 self._perform(action)
                 failure = make.failure(kind, code)
-                lost = lifecycle.Resumed(at=self.now)
+                lost = events.Resumed(at=self.now)
                 self._take(after_failure(self.record, failure, self._facts(), 0.5, LIMITS) if wait else lost)
             self._check()
 
@@ -240,14 +245,14 @@ class Gateway(RuleBasedStateMachine):
         if done:
             self._perform(action)
         for _ in range(starts):
-            self._take(lifecycle.Resumed(at=self.now))
+            self._take(events.Resumed(at=self.now))
             self._check()
 
-    @precondition(lambda self: (self.record.phase, lifecycle.Hastened) in lifecycle.TRANSITIONS)
+    @precondition(lambda self: (self.record.phase, events.Hastened) in lifecycle.TRANSITIONS)
     @rule()
     def hasten(self) -> None:
         """A person wants the step tried now."""
-        self._take(lifecycle.Hastened(at=self.now))
+        self._take(events.Hastened(at=self.now))
 
     @precondition(lambda self: not self.record.phase.ended)
     @rule(times=st.integers(1, 5))
@@ -272,7 +277,7 @@ class Gateway(RuleBasedStateMachine):
     def hear_the_application(self) -> None:
         """The word that is waited for comes; probation runs its time."""
         before = self.record
-        self._take(lifecycle.Confirmed(at=self.now, early=False))
+        self._take(events.Confirmed(at=self.now, early=False))
         assert replace(self.record, confirmed_at=None) == before
         assert not isinstance(self._action(), decide.Unconfirmed)
         self._check()
@@ -288,7 +293,7 @@ class Gateway(RuleBasedStateMachine):
     def confirm(self) -> None:
         """A person says that the set works; only a proof makes it final."""
         before = self.record
-        self._take(lifecycle.Confirmed(at=self.now))
+        self._take(events.Confirmed(at=self.now))
         assert (self.record.phase, self.record.failure) == (before.phase, before.failure)
         if self._facts().clock.believable and before.resumes <= LIMITS.resumes and before.phase is Phase.DEPLOYED:
             assert isinstance(self._action(), decide.EndProbation)
@@ -326,7 +331,7 @@ class Gateway(RuleBasedStateMachine):
         """No other set on the disk is whole, so what was condemned stays where it is and the change ends."""
         if isinstance(self._action(), decide.RollBack):
             assert self.record.condemned is not None
-            self._take(lifecycle.Rejected(at=self.now, failure=self.record.condemned))
+            self._take(events.Rejected(at=self.now, failure=self.record.condemned))
 
     @precondition(lambda self: self.record.phase in WITH_A_KEY)
     @rule(jitter=st.floats(0, 1, exclude_max=True), times=st.integers(1, 4))
@@ -357,7 +362,7 @@ class Gateway(RuleBasedStateMachine):
         """The gateway starts in 1970 and later learns the time."""
         self.now = YEAR_1970
         for _ in range(starts):
-            self._take(lifecycle.Resumed(at=self.now))
+            self._take(events.Resumed(at=self.now))
             self._succeed()
         self.learn_the_time()
 
@@ -511,7 +516,7 @@ def crash_until(record: ChangeRecord, ends: tuple[type[decide.Action], ...]) -> 
     """Start the agent again and again, with no outcome ever, until the next action is one of `ends`."""
     starts = 0
     while not isinstance(next_action(record, make.facts(), LIMITS), ends) and starts < ENOUGH:
-        record = advance(record, lifecycle.Resumed(at=NOW))
+        record = advance(record, events.Resumed(at=NOW))
         starts += 1
     return record, starts
 
@@ -526,9 +531,9 @@ def test_a_crash_loop_while_asking_is_bounded_by_the_budget_and_by_itself() -> N
         if isinstance(action, decide.Wait):
             now = action.until
         elif isinstance(action, decide.BeginRequest):
-            record = advance(record, lifecycle.RequestBegun(at=now))
+            record = advance(record, events.RequestBegun(at=now))
         else:
-            record = advance(record, lifecycle.Resumed(at=now))
+            record = advance(record, events.Resumed(at=now))
     else:
         pytest.fail("the change does not end")
 

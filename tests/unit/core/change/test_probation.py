@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.change import probation
+from agent.core.change.advance import advance
 from agent.core.change.decide import Limits
-from agent.core.change.lifecycle import Doubted, Phase, ProbationHeld, ProbationPassed, StepFailed, advance
+from agent.core.change.events import Doubted, ProbationHeld, ProbationPassed, StepFailed
+from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind
 from support import make
@@ -17,7 +19,8 @@ from support.make import DAY, MINUTE, NOW, SECOND
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from agent.core.change.lifecycle import ChangeRecord, Event
+    from agent.core.change.events import Event
+    from agent.core.change.lifecycle import ChangeRecord
 
 REFUSED = make.failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change.lifecycle import MAX_PASSED, MAX_REQUESTS, ChangeRecord, Issued, Phase
+from agent.core.change.events import Issued
+from agent.core.change.lifecycle import MAX_PASSED, MAX_REQUESTS, ChangeRecord, Phase
 from agent.core.change.records import (
     FORMAT,
     MAX_MANIFEST,

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.change.advance import advance
 from agent.core.change.decide import Wait
-from agent.core.change.lifecycle import ChangeRecord, Phase, Retired, advance
+from agent.core.change.events import Retired
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import Served, Step
 from agent.core.failure.failure import FailureClass
 from agent.core.report.known import ConnectionState

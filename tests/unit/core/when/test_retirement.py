@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change.lifecycle import ChangeRecord, Dropped, Phase, Retired, advance
+from agent.core.change.advance import advance
+from agent.core.change.events import Dropped, Retired
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import HOOKS, Report, Step
 from agent.core.failure import failures
 from agent.core.failure.codes import Code

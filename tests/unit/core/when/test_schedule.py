@@ -9,8 +9,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from agent.core.change.advance import advance
 from agent.core.change.decide import Limits
-from agent.core.change.lifecycle import ChangeRecord, Phase, Retired, advance
+from agent.core.change.events import Retired
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState

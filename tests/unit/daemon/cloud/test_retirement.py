@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.core.change.lifecycle import ChangeRecord, Dropped, Phase, advance
+from agent.core.change.advance import advance
+from agent.core.change.events import Dropped
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import Unit
 from agent.core.exit_codes import Exit
 from agent.core.failure import failures

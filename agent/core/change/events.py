@@ -1,0 +1,202 @@
+"""What can happen to a change. Each event says what, and when; what it does to the record is in `advance`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+from agent.core.values import Id  # noqa: TC001 - see `Issued`, which is read by the types of its fields
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from agent.core.failure.failure import Failure
+
+MAX_MATERIAL = 262_144  # characters; the largest certificate AWS returns is a quarter of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issued:
+    """A certificate in hand, and the token that registers it within the hour.
+
+    Attributes:
+        certificate_pem: As it came, already accepted.
+        certificate_id: As the cloud named it.
+        token: The certificate ownership token; a secret.
+        at: When it arrived.
+    """
+
+    certificate_pem: Annotated[str, MAX_MATERIAL] = field(repr=False)
+    certificate_id: Id
+    token: Annotated[str, MAX_MATERIAL] = field(repr=False)
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a change, at a time."""
+
+    at: datetime
+
+
+class Resumed(Event):
+    """The agent started and found the change; whatever step was under way is unknown."""
+
+
+class Hastened(Event):
+    """A person wants the step tried now, whatever delay a failure left behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubted(Event):
+    """The daemon's session with the set on probation was lost or refused; see `agent.core.change.decide.doubted`.
+
+    Attributes:
+        prove_at: From when the set is to be proven.
+    """
+
+    prove_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmed(Event):
+    """A person or program says that the activated set works.
+
+    Attributes:
+        early: Whether probation ends with it, after one more proof, instead of running its time.
+    """
+
+    early: bool = True
+
+
+class KeyReady(Event):
+    """Key and request are durable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyLost(Event):
+    """The staged key is missing or damaged, so a certificate for it is worthless."""
+
+    failure: Failure
+    retry_at: datetime
+
+
+class RequestBegun(Event):
+    """A certificate is about to be asked for; this is durable before the request leaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestFailed(Event):
+    """The request brought no usable certificate: lost, refused, or one that fails acceptance."""
+
+    failure: Failure
+    retry_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateIssued(Event):
+    """An acceptable certificate and its token are in hand.
+
+    Attributes:
+        issued: The certificate and its ownership token.
+        anchor: SHA-256 of the trust anchor that the endpoint chained to, or empty.
+    """
+
+    issued: Issued
+    anchor: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered(Event):
+    """The cloud registered the certificate, or may have: the proof decides."""
+
+    thing_name: str
+
+
+class TokenExpired(Event):
+    """The certificate was not registered within the token's life; the cloud has deleted it."""
+
+
+class GenerationPrepared(Event):
+    """The generation is whole and durable on disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proven(Event):
+    """The prepared set connected and had an authorised request answered.
+
+    Attributes:
+        synchronised: Whether the clock was, so that `at` may serve as a floor for later clocks.
+        anchor: SHA-256 of the trust anchor that the endpoint chained to, or empty.
+    """
+
+    synchronised: bool = False
+    anchor: str = ""
+
+
+class Activated(Event):
+    """`current` points at the generation, durably."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed(Event):
+    """The dependants use the new set, as far as they can.
+
+    Attributes:
+        probation: The trial period that begins.
+        confirm: How long the word is waited for that the set works, or None where none is asked for.
+        problem: What a dependant failed with that the change goes on without, or None.
+    """
+
+    probation: timedelta
+    confirm: timedelta | None = None
+    problem: Failure | None = None
+
+
+class ProbationHeld(Proven):
+    """The new set was proven again within probation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbationPassed(Proven):
+    """The new set was proven again at the end of probation.
+
+    Attributes:
+        problem: What it is final without, such as the word that was asked for, or None.
+    """
+
+    problem: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFailed(Event):
+    """A step failed in a way that ends nothing; it is tried again."""
+
+    failure: Failure
+    retry_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected(Event):
+    """The change ends without having activated anything."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condemned(Event):
+    """The activated set must be given up; the links have not moved yet."""
+
+    failure: Failure
+
+
+class RolledBack(Event):
+    """`current` points at the base generation again, durably."""
+
+
+class Retired(Event):
+    """The cloud accepted the retirement of the certificate that was replaced, or of the new one that was given up."""
+
+
+class Dropped(Event):
+    """A person does not want the certificate that was left behind to be asked for any more."""
