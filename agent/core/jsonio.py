@@ -253,7 +253,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _items(read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
-    return tuple(read(item) for item in _list(value))
+    return tuple(map(read, _list(value)))
 
 
 def _row(readers: tuple[Callable[[Any], Any], ...], value: Any) -> tuple[Any, ...]:

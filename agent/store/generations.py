@@ -187,7 +187,7 @@ def read(dir_fd: int, number: int) -> Generation:
         StoreError: It cannot be read.
     """
     with _opened(dir_fd, number) as fd:
-        manifest = _manifest(fd, number)
+        manifest = _numbered(decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST), number)
         if set(manifest.files) != set(FILES):
             raise DamagedError(f"Generation {number} is damaged: its manifest does not name the right files.")
         data = {file: disk.read(fd, file, MAX_FILE) for file in FILES}
@@ -211,7 +211,7 @@ def read_manifest(dir_fd: int, number: int) -> Manifest:
         StoreError: It cannot be read.
     """
     with _opened(dir_fd, number) as fd:
-        return _manifest(fd, number)
+        return _numbered(decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST), number)
 
 
 @contextmanager
@@ -229,8 +229,7 @@ def _opened(dir_fd: int, number: int) -> Iterator[int]:
             raise DamagedError(f"Generation {number} is damaged: {error}.") from error
 
 
-def _manifest(dir_fd: int, number: int) -> Manifest:
-    found = decode_manifest(disk.read(dir_fd, MANIFEST, MAX_MANIFEST), MANIFEST)
+def _numbered(found: Manifest, number: int) -> Manifest:
     if found.number != number:
         raise DamagedError(f"Generation {number} is damaged: its manifest is that of generation {found.number}.")
     return found

@@ -175,7 +175,7 @@ class Store:
         Of the current generation the manifest alone is read: its seal vouches for it, and every look at the clock
         comes here.
         """
-        proofs = [record.good_time for record in self.history()[-20:] if record.good_time is not None]
+        proofs = [record.good_time for record in self._journal.history()[-20:] if record.good_time is not None]
         try:
             number = self.current()
             if number is not None:

@@ -88,7 +88,10 @@ class Worker:
     def run(self) -> None:
         """Carry the order out and write the end."""
         try:
-            self._carry_out()
+            with ExitStack() as stack:
+                task = self._begin(stack)
+                if task is not None:
+                    task.run()
         except AgentError as error:
             self._fail(error)
         if self._order.do is Do.SERVE:
@@ -112,19 +115,19 @@ class Worker:
             "busy": busy,
         }
 
-    def _carry_out(self) -> None:
+    def _begin(self, stack: ExitStack) -> Task | None:
+        """Return what is to be done on an open store, which the stack closes; None where nothing is left to do."""
         from agent.operations.wiring import deployment, open_parts  # noqa: PLC0415 - looking without a state directory needs none
 
         order = self._order
         if order.do is Do.SERVE:
             deployment(self._config).take_up(Occasion.AGAIN)
-            return
+            return None
         if order.do is Do.LOOK and not self._config.state_dir.exists():
-            return
+            return None
         first = (order.do, order.kind) == (Do.BEGIN, Kind.ENROLL) or (order.do, order.verb) == (Do.ORDER, Verb.ENROLL)
-        with ExitStack() as stack:
-            parts = stack.enter_context(open_parts(self._config, self._wire, create=first))
-            Task(self._config, order, parts, self._stop, self._end).run()
+        parts = stack.enter_context(open_parts(self._config, self._wire, create=first))
+        return Task(self._config, order, parts, self._stop, self._end)
 
 
 class Task:
