@@ -21,6 +21,7 @@ from agent.core.change.events import (
     RolledBack,
 )
 from agent.core.dependants import Occasion
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.text import clock_time
 from agent.core.when.renewal import renewal_window
@@ -149,4 +150,4 @@ class Activating:
 
 def _nothing_left() -> Failure:
     message = "There is no other set on this gateway to go back to."
-    return Failure(kind=FailureClass.STORE, code="nothing-left", message=message, decisive=True)
+    return Failure(kind=FailureClass.STORE, code=Code.NOTHING_LEFT, message=message, decisive=True)

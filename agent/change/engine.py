@@ -19,6 +19,7 @@ from agent.core.change import decide, giving_up, probation
 from agent.core.change.events import Activated, Condemned, Confirmed, Event, Hastened, Rejected, Resumed
 from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.change.reserve import LACKING
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.when import retirement
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from agent.change.sets import Sets
     from agent.change.source import SourceSession
     from agent.change.world import Settings, World
-
-MATERIAL = "material"  # the code of a step that lacks a file, such as the claim's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +200,7 @@ class Engine:
             failure = self._store_failure(error, record)
         except (MaterialError, RefusedError) as error:
             message = f"What this step needs cannot be used: {error}"
-            failure = Failure(kind=FailureClass.STORE, code=MATERIAL, message=message, remedy=error.hint)
+            failure = Failure(kind=FailureClass.STORE, code=Code.MATERIAL, message=message, remedy=error.hint)
         self._source.close()
         later = replace(facts, clock=self._world.reading())
         return giving_up.after_failure(record, failure, later, self._world.chance(), self._settings.limits)
@@ -210,7 +209,7 @@ class Engine:
         """Damage to the very generation that the change is about is decisive: it can never work."""
         prepared = record.phase.activated or record.phase in {Phase.PREPARED, Phase.PROVEN}
         damaged = isinstance(error, DamagedError) and prepared and self._sets.whole(record.generation) is None
-        code = "damaged" if damaged else "store"
+        code = Code.DAMAGED if damaged else Code.STORE
         return Failure(kind=FailureClass.STORE, code=code, message=str(error), remedy=error.hint, decisive=damaged)
 
     def _finish(self, record: ChangeRecord) -> Outcome:
@@ -240,7 +239,7 @@ class Engine:
         """
         record = self._in_flight.require()
         message = f"Given up: {why}."
-        failure = Failure(kind=FailureClass.OPERATOR, code="given-up", message=message, decisive=True)
+        failure = Failure(kind=FailureClass.OPERATOR, code=Code.GIVEN_UP, message=message, decisive=True)
         now = self._world.clock.now()
         if record.phase.ended:
             raise RefusedError(f"Change {record.id} has ended already, as {record.phase}.", hint="`iot-cert status`.")
@@ -294,7 +293,7 @@ class Engine:
             why: What goes before it, as a sentence for people.
         """
         record, now = self._in_flight.require(), self._world.clock.now()
-        failure = Failure(kind=FailureClass.OPERATOR, code="set-aside", message=why, decisive=True)
+        failure = Failure(kind=FailureClass.OPERATOR, code=Code.SET_ASIDE, message=why, decisive=True)
         self._source.close()
         if not record.phase.ended:
             self._in_flight.take(Rejected(at=now, failure=failure))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from agent.change.announcements import announcement
 from agent.core.change import decide, probation
 from agent.core.change.advance import advance
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.errors import RefusedError, StoreError, StoreInDoubtError
 from agent.ports import Progress
@@ -125,7 +126,7 @@ class InFlight:
             self.write(record, self._store.save_change, record)
         except StoreError as error:
             now = self._clock.now()
-            failure = Failure(kind=FailureClass.STORE, code="store", message=str(error), remedy=error.hint)
+            failure = Failure(kind=FailureClass.STORE, code=Code.STORE, message=str(error), remedy=error.hint)
             until = now + timedelta(seconds=5)
             return decide.Wait(
                 why=f"{error} Nothing further is done before.", until=until, code="retry", failure=failure

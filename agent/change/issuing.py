@@ -18,6 +18,7 @@ from agent.core.change.events import (
     RequestBegun,
     TokenExpired,
 )
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.values import FALLBACK_NAME, Kind, Manifest
 from agent.errors import CloudError, DamagedError, MaterialError
@@ -101,7 +102,7 @@ class Issuing:
             return self._world.store.staged_key(record.generation)
         except DamagedError as error:
             remedy = "A certificate for it would be worthless; another key is made."
-            failure = Failure(kind=FailureClass.STORE, code="key-lost", message=str(error), remedy=remedy)
+            failure = Failure(kind=FailureClass.STORE, code=Code.KEY_LOST, message=str(error), remedy=remedy)
             raise CloudError(failure) from error
 
     def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
@@ -226,7 +227,7 @@ def dated(content: CredentialSet) -> dict[str, Any]:
 def _wrong_thing(got: str, expected: str) -> Failure:
     return Failure(
         kind=FailureClass.PROTOCOL,
-        code="wrong-thing",
+        code=Code.WRONG_THING,
         message=f"The cloud registered the certificate for {got!r}, but this gateway is {expected!r}.",
         remedy="Check `thing_name` and the template's parameters.",
     )

@@ -11,7 +11,8 @@ from agent.change.prover import AskedError, ask
 from agent.core.aws import topics
 from agent.core.change import decide
 from agent.core.failure import failures
-from agent.core.failure.failure import TURNED_AWAY, FailureClass
+from agent.core.failure.codes import traits
+from agent.core.failure.failure import FailureClass
 from agent.core.report.checks import Examination
 from agent.core.values import Kind
 from agent.errors import CloudError, RefusedError
@@ -102,7 +103,7 @@ class Examiner:
             found = replace(found, asked=error.failure)
         except CloudError as error:
             met = error.failure
-            refused = met.code in TURNED_AWAY or met.kind is FailureClass.POLICY
+            refused = traits(met.code).turned_away or met.kind is FailureClass.POLICY
             return replace(found, connected=met, climb=self._climber.find_footing() if refused else None)
         return self._examine_topics(candidate, found)
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.change.engine import MATERIAL, Outcome
+from agent.change.engine import Outcome
 from agent.change.plan import MAX_REASON
 from agent.core.change import verbs
 from agent.core.change.ladder import OTHER_ANCHORS, Climb, Rung
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.verbs import Meaning, Situation, Step, Verb
-from agent.core.failure.failure import LOCKED_OUT, OF_THE_SET, FailureClass, needs_control
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import OF_THE_SET, FailureClass, needs_control
 from agent.core.values import ByHand, Kind, Origin
 from agent.errors import MaterialError, RefusedError, StoreError
 
@@ -325,7 +326,7 @@ class Operations:
         if wait is None or wait.code not in {"retry", "budget"}:
             return False
         failure = wait.failure
-        if failure is not None and (needs_control(failure) or failure.code in {LOCKED_OUT, MATERIAL}):
+        if failure is not None and (needs_control(failure) or failure.code in {Code.LOCKED_OUT, Code.MATERIAL}):
             return True
         if failure is not None and failure.kind in _OF_ANY_PATH:
             return False

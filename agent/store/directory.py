@@ -108,7 +108,9 @@ class GenerationDirectory:
             DamagedError: It is missing or damaged.
             StoreError: It cannot be read.
         """
-        return generations.read_manifest(self._existing(number), number)
+        fd = self._existing(number)
+        look = self._readings.look(fd, number)
+        return look.kept.manifest if look.kept is not None else generations.read_manifest(fd, number)
 
     def _existing(self, number: int) -> int:
         if self.fd < 0:

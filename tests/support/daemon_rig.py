@@ -11,7 +11,6 @@ import pytest
 from agent.config import Config, RotationConfig
 from agent.core.change.advance import advance
 from agent.core.change.events import Retired
-from agent.core.change.lifecycle import ChangeRecord
 from agent.core.change.records import encode_outcome, encode_record, public
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
 from agent.core.jsonio import Node
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Retiring, Status
     from agent.daemon.work.holds import Holds
     from agent.iotcore.async_client import Link

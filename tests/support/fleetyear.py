@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 from agent.core.change import decide, giving_up
 from agent.core.change.advance import advance
 from agent.core.change.events import Activated, Event, Hastened
-from agent.core.change.lifecycle import NOTHING_ISSUED, ChangeRecord, Phase
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure import failures
+from agent.core.failure.codes import traits
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.retry import retry_delay
 from agent.core.timekeeping import ClockState, Reading
@@ -281,7 +282,7 @@ class Gateway:
         if isinstance(action, decide.RequestCertificate) and self._reaches(clock.now):
             asked = self._number, clock.now
             self._year.record.requests.append(asked)
-            if failure is None or failure.code not in NOTHING_ISSUED:
+            if failure is None or not traits(failure.code).nothing_issued:
                 self._year.record.counted.append(asked)
         if failure is None:
             return make.success(action, clock.now)

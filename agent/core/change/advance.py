@@ -34,13 +34,12 @@ from agent.core.change.events import (
 from agent.core.change.lifecycle import (
     MAX_PASSED,
     MAX_REQUESTS,
-    NOTHING_ISSUED,
     TRANSITIONS,
-    UNANSWERED,
     ChangeRecord,
     Phase,
     waits_for_word,
 )
+from agent.core.failure.codes import traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def advance(record: ChangeRecord, event: Event) -> ChangeRecord:
 
 def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
     """Take back the last request when it is certain that nothing was issued for it."""
-    return replace(record, requests=record.requests[:-1]) if failure.code in NOTHING_ISSUED else record
+    return replace(record, requests=record.requests[:-1]) if traits(failure.code).nothing_issued else record
 
 
 def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
@@ -175,7 +174,7 @@ def _failed(record: ChangeRecord, failure: Failure, retry_at: datetime, at: date
     refused_since = record.refused_since
     if failure.kind in _REFUSALS:
         refused_since = min(refused_since or at, at)
-    maybe_sent = record.phase is Phase.ISSUED and failure.code in UNANSWERED
+    maybe_sent = record.phase is Phase.ISSUED and traits(failure.code).unanswered
     if record.phase.activated:
         record = _after_failed_proof(record, failure, at)
     # A failure that was recorded is no crash: `resumes` counts only starts that ended without a word.

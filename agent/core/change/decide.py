@@ -21,6 +21,7 @@ from agent.core.change.events import (
     Doubted,
 )
 from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.failure.retry import LONGEST_DELAY
 from agent.core.jsonio import to_plain
@@ -44,8 +45,6 @@ _SMALL_STEP = timedelta(minutes=1)
 # each time, and never so long that a set which is refused keeps the gateway cut off.
 CRASH_PAUSE = timedelta(seconds=30)
 LONGEST_CRASH_PAUSE = timedelta(minutes=3)
-
-SOURCE_LOST = "source-lost"  # the code of a rotation whose base is damaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +202,7 @@ def source_lost(record: ChangeRecord) -> Failure:
     """Return the failure of a rotation that has no whole set to ask with any more."""
     return Failure(
         kind=FailureClass.CREDENTIAL,
-        code=SOURCE_LOST,
+        code=Code.SOURCE_LOST,
         message=f"Generation {record.base}, which this rotation starts from, is damaged, so it cannot ask for more.",
         remedy="Another way to a set that works is looked for.",
         decisive=True,
@@ -240,7 +239,7 @@ def _crash_loop(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | 
     stops = f"The agent stopped {record.resumes} times in phase {record.phase} without getting any further."
     if not in_use(record, facts):
         remedy = "The change was given up and its generation set aside; read the journal before the next one."
-        failure = Failure(kind=FailureClass.STORE, code="crash-loop", message=stops, remedy=remedy)
+        failure = Failure(kind=FailureClass.STORE, code=Code.CRASH_LOOP, message=stops, remedy=remedy)
         return Reject(why="the change crash-loops", failure=failure)
     pause = min(CRASH_PAUSE * (record.resumes - limits.resumes), LONGEST_CRASH_PAUSE)
     until = (record.resumed_at or now) + pause

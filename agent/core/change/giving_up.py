@@ -25,7 +25,8 @@ from agent.core.change.events import (
     StepFailed,
     TokenExpired,
 )
-from agent.core.change.lifecycle import NOTHING_ISSUED, ChangeRecord, Phase
+from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
 from agent.core.failure.retry import retry_delay
 from agent.core.text import duration
@@ -37,9 +38,6 @@ ANCHORS_PATIENCE = timedelta(minutes=10)
 
 # After a first request that may have been carried out unheard; each further one waits four times as long.
 LOST_REQUEST = timedelta(seconds=15)
-
-# Answers of the service that asking again cannot change.
-FINAL_CODES = frozenset({"request-refused", "wrong-thing"})
 
 _BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
 
@@ -57,9 +55,9 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     now = facts.clock.now
     if not facts.clock.believable:
         failure = _blame_clock(failure)
-    if failure.code == "token-invalid" and record.phase is Phase.ISSUED:
+    if failure.code == Code.TOKEN_INVALID and record.phase is Phase.ISSUED:
         return _token_refused(record, facts)
-    if failure.code == "key-lost":
+    if failure.code == Code.KEY_LOST:
         retry_at = now + timedelta(seconds=retry_delay(failure.kind, 1, jitter))
         return KeyLost(at=now, failure=failure, retry_at=retry_at)
     lasted = has_lasted(record, failure, facts, limits)
@@ -71,7 +69,7 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     if failure.decisive:
         failure = _not_yet(record, failure, facts, limits)
     retry_at = now + timedelta(seconds=retry_delay(failure.kind, _failed(record, failure) + 1, jitter))
-    if record.phase is Phase.REQUESTED and failure.code not in NOTHING_ISSUED:
+    if record.phase is Phase.REQUESTED and not traits(failure.code).nothing_issued:
         retry_at = max(retry_at, now + _spaced(record))
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
@@ -191,4 +189,4 @@ def _gives_up_at_once(record: ChangeRecord, failure: Failure, limits: Limits) ->
 
 
 def _asked_enough(record: ChangeRecord, failure: Failure, limits: Limits) -> bool:
-    return failure.code in FINAL_CODES or len(record.requests) >= limits.requests_per_change
+    return traits(failure.code).final or len(record.requests) >= limits.requests_per_change

@@ -270,17 +270,6 @@ TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
 MAX_PASSED = 60
 MAX_REQUESTS = 1_000  # the highest daily limit that can be configured
 
-# After these a request may have been carried out though no answer came.
-UNANSWERED = frozenset({"no-reply", "session-lost", "taken-over", "cloud-unavailable", "garbled"})
-
-# After these it is certain that no certificate was issued, so the request does not count against the daily limit.
-NOTHING_ISSUED = frozenset({
-    "throttled", "denied", "request-refused", "not-authorised", "not-sent", "taken-over-unsent", "key-lost",
-})  # fmt: skip
-
-# The end of a change whose record could not be read any more; see `agent.core.change.damaged_records`.
-RECORD_DAMAGED = "record-damaged"
-
 
 def waits_for_word(record: ChangeRecord) -> bool:
     """Whether the word that the set in use works is asked for and has not come."""

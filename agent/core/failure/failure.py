@@ -71,8 +71,6 @@ class Failure:
 # The classes of what a broker says about the set itself, as opposed to the path, the clock or other programs.
 OF_THE_SET = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
 
-LOCKED_OUT = Code.LOCKED_OUT
-TURNED_AWAY = frozenset(code for code in Code if traits(code).turned_away)
 LOCKED_OUT_REMEDY = (
     "The agent goes on trying by itself. To help it, activate a certificate of this gateway again in AWS IoT Core, put "
     "a claim certificate that is accepted in place, or bring a set with `iot-cert import --from DIR`."

@@ -28,8 +28,9 @@ from agent.core.change.events import (
     StepFailed,
     TokenExpired,
 )
-from agent.core.change.giving_up import FINAL_CODES, after_failure
-from agent.core.change.lifecycle import NOTHING_ISSUED, ChangeRecord, Phase
+from agent.core.change.giving_up import after_failure
+from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.failure.codes import traits
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.retry import BACKOFFS, LONGEST_DELAY
 from agent.core.text import clock_time, duration
@@ -158,7 +159,7 @@ def test_a_failure_under_an_unbelievable_clock_ends_and_condemns_nothing(
     assert found.failure.message == failure.message
     assert found.failure.remedy == "The agent goes on as soon as the clock is set."
     due = now + timedelta(seconds=BACKOFFS[F.CLOCK].delay(1, 0.5))
-    spaced = phase is Phase.REQUESTED and failure.code not in NOTHING_ISSUED
+    spaced = phase is Phase.REQUESTED and not traits(failure.code).nothing_issued
     assert found.retry_at == (now + 64 * giving_up.LOST_REQUEST if spaced else due)
     after = advance(record, found)
     assert (after.refused_since, after.condemned) == (since, None)
@@ -525,7 +526,7 @@ def test_requests_that_may_have_cost_a_certificate_are_spaced(asked: int, factor
     found = fails(record, make.failure(code=code))
 
     assert isinstance(found, RequestFailed)
-    least = timedelta() if code in NOTHING_ISSUED else factor * giving_up.LOST_REQUEST
+    least = timedelta() if traits(code).nothing_issued else factor * giving_up.LOST_REQUEST
     assert found.retry_at == max(NOW + timedelta(seconds=BACKOFFS[F.NETWORK].delay(1, 0.5)), NOW + least)
 
 
@@ -668,7 +669,7 @@ def test_a_bad_reply_is_asked_for_again_a_bounded_number_of_times(asked: int) ->
     assert isinstance(found, RequestFailed if asked < 3 else Rejected)
 
 
-@pytest.mark.parametrize("code", sorted(FINAL_CODES))
+@pytest.mark.parametrize("code", sorted(make.codes("final")))
 @pytest.mark.parametrize("phase", [Phase.REQUESTED, Phase.ISSUED])
 def test_an_answer_that_asking_again_cannot_change_ends_the_change(phase: Phase, code: str) -> None:
     """The first such answer is the last."""

@@ -17,6 +17,7 @@ from agent.core.change.decide import Facts, Limits, next_action
 from agent.core.change.giving_up import after_failure
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.records import decode_record, encode_outcome, encode_record
+from agent.core.failure.codes import traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
 from agent.core.timekeeping import read
 from agent.core.values import Kind
@@ -119,7 +120,7 @@ class Gateway(RuleBasedStateMachine):
         self.record = decode_record(encode_record(after), "change.json")
         assert self.record == after
         if isinstance(event, events.RequestFailed | events.Rejected | events.KeyLost):
-            nothing = before.phase is Phase.REQUESTED and event.failure.code in lifecycle.NOTHING_ISSUED
+            nothing = before.phase is Phase.REQUESTED and traits(event.failure.code).nothing_issued
             assert after.requests == (before.requests[:-1] if nothing else before.requests)
             del self.requests_since_jump[len(self.requests_since_jump) - nothing :]
         match event:
@@ -322,7 +323,7 @@ class Gateway(RuleBasedStateMachine):
         assert found == (FailureClass.CLOCK, failure.code, False)
         assert (after.condemned, after.refused_since) == (before.condemned, before.refused_since)
         assert after.phase is (Phase.KEY_READY if before.phase is Phase.REQUESTED else before.phase)
-        unanswered = before.phase is Phase.ISSUED and failure.code in lifecycle.UNANSWERED
+        unanswered = before.phase is Phase.ISSUED and traits(failure.code).unanswered
         assert after.unanswered == before.unanswered + unanswered
 
     @precondition(lambda self: self.record.condemned is not None and self.disk.current == self.record.generation)

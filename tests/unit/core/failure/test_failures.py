@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.change import lifecycle
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass, needs_control
@@ -78,11 +77,6 @@ def test_no_trouble_is_decisive_by_itself(failure: Failure, kind: FailureClass, 
     """A refusal needs a control or patience: what is met on the wire rejects and rolls back nothing."""
     assert not failure.decisive
     assert needs_control(failure) == (kind in {F.CREDENTIAL, F.POLICY, F.SERVER_TRUST} or code in AMBIGUOUS)
-
-
-def test_what_was_surely_not_carried_out_is_never_in_doubt() -> None:
-    """A code says either that a request may have been carried out or that it was not."""
-    assert not lifecycle.UNANSWERED & lifecycle.NOTHING_ISSUED
 
 
 @pytest.mark.parametrize(("port", "hinted"), [(8883, True), (443, False), (1883, False)])
