@@ -78,7 +78,7 @@ def _program() -> str:
         return told
     place = ROOT / "build" / "audit"
     venv.create(place, with_pip=True, clear=True)
-    options = ["--disable-pip-version-check", "-q", "--require-hashes", "--only-binary", ":all:"]
+    options = ["--disable-pip-version-check", "-qq", "--require-hashes", "--only-binary", ":all:"]
     lock = str(ROOT / "requirements" / "release.txt")
     subprocess.run([place / "bin" / "pip", "install", *options, "-r", lock], check=True)  # noqa: S603 - as above
     return str(place / "bin" / "pip-audit")
