@@ -73,6 +73,8 @@ def test_a_rotation_reads_each_generation_a_few_times(gateway: Rig, monkeypatch:
 
     monkeypatch.setattr(generations, "read", counted)
     monkeypatch.setattr(clock, "stamp", lambda: time.time_ns() + 3_600_000_000_000)  # all files are an hour old
+    gateway.restart()
+    reads.clear()
     assert gateway.rotate().record.phase is Phase.COMMITTED
     assert reads == {2: 1, 3: 3}
 

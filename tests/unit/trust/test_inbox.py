@@ -15,7 +15,7 @@ import pytest
 
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.errors import BundleError, StoreError
-from agent.store import disk, durable
+from agent.store import disk
 from agent.trust import inbox
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def test_a_drop_that_changes_while_it_is_read_is_left_for_later(
             path.unlink()
         return data
 
-    monkeypatch.setattr(durable, "read", read_and_swap)
+    monkeypatch.setattr(disk, "read", read_and_swap)
     error = refused(tmp_path, "b")
 
     assert (error.code, error.passing) == ("changing", True)
@@ -248,7 +248,7 @@ def test_a_link_put_in_place_of_a_drop_is_not_followed(tmp_path: Path, monkeypat
         path.symlink_to("/etc/passwd")
         return real(fd, name, limit)
 
-    monkeypatch.setattr(durable, "read", swap_and_read)
+    monkeypatch.setattr(disk, "read", swap_and_read)
 
     assert refused(tmp_path, "b").code == "not-a-file"
 
