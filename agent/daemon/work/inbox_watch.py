@@ -6,25 +6,26 @@ there before, or where the kernel tells nothing, is complete when nothing about 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from agent.errors import StoreError
 from agent.system.clock import monotonic
 from agent.system.inotify import DirectoryWatch, open_directory_watch
-from agent.trust import inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent.daemon.loop import Loop
+    from agent.trust.inbox import Drop
 
 QUIET = 30.0  # seconds without a change
 AGAIN = 600.0  # seconds before a drop that had to wait is looked at again
 
 
 class InboxWatch:
-    """One inbox."""
+    """The inbox of one gateway."""
 
     def __init__(self, loop: Loop, news: Callable[[], None]) -> None:
         """Watch nothing yet.
@@ -38,10 +39,10 @@ class InboxWatch:
         self._path: Path | None = None
         self._watch: DirectoryWatch | None = None
         self._closed: set[str] = set()
-        self._complete: dict[str, inbox.Drop] = {}
-        self._given: inbox.Drop | None = None
-        self._first_seen: dict[str, tuple[inbox.Drop, float]] = {}
-        self._held: dict[str, tuple[inbox.Drop, float]] = {}
+        self._complete: dict[str, Drop] = {}
+        self._given: Drop | None = None
+        self._first_seen: dict[str, tuple[Drop, float]] = {}
+        self._held: dict[str, tuple[Drop, float]] = {}
         self.delay: float | None = None
 
     def next(self, path: Path) -> str | None:
@@ -64,13 +65,17 @@ class InboxWatch:
         return None
 
     @staticmethod
-    def _drops(path: Path) -> list[inbox.Drop]:
+    def _drops(path: Path) -> list[Drop]:
+        if not _holds_anything(path):
+            return []
+        from agent.trust import inbox  # noqa: PLC0415 - seldom needed, and the idle daemon is small
+
         try:
             return inbox.drops(path)
         except StoreError:
             return []  # `check` says so
 
-    def _ready_at(self, drop: inbox.Drop, now: float) -> float:
+    def _ready_at(self, drop: Drop, now: float) -> float:
         """Return when a drop may be taken, by the monotonic clock."""
         held = self._held.get(drop.name)
         if held is not None and held[0] == drop:
@@ -121,3 +126,11 @@ class InboxWatch:
         if self._watch is not None:
             self._closed |= self._watch.read()
             self._news()
+
+
+def _holds_anything(path: Path) -> bool:
+    try:
+        with os.scandir(path) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
