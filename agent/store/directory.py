@@ -109,8 +109,8 @@ class GenerationDirectory:
             StoreError: It cannot be read.
         """
         fd = self._existing(number)
-        look = self._readings.look(fd, number)
-        return look.kept.manifest if look.kept is not None else generations.read_manifest(fd, number)
+        kept = self._readings.same(fd, number)
+        return generations.read_manifest(fd, number) if kept is None else kept.manifest
 
     def _existing(self, number: int) -> int:
         if self.fd < 0:

@@ -67,6 +67,11 @@ class Readings:
                 del self._kept[next(iter(self._kept))]
             self._kept[found.number] = look.states, found
 
+    def same(self, dir_fd: int, number: int) -> Generation | None:
+        """Return what was read of a generation, if it looks as it did then."""
+        kept = self._kept.get(number)
+        return kept[1] if kept is not None and kept[0] == _states(dir_fd, number) else None
+
     def forget(self, number: int) -> None:
         """Have a generation read from the disk when it is asked for next."""
         self._kept.pop(number, None)
