@@ -13,7 +13,7 @@ from agent.core.change import decide
 from agent.core.failure import failures
 from agent.core.failure.codes import traits
 from agent.core.failure.failure import FailureClass
-from agent.core.report.checks import Examination
+from agent.core.report.broker_checks import Examination
 from agent.core.values import Kind
 from agent.errors import CloudError, RefusedError
 

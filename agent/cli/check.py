@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agent.cli import via_daemon
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
-from agent.core.report import checks
+from agent.core.report import broker_checks, checks
 from agent.core.report.checks import Line, Verdict
 from agent.doctor.examination import Doctor
 from agent.errors import AgentError, RefusedError
@@ -97,7 +97,7 @@ def _as_the_daemon_says(config: Config, error: AgentError) -> list[Line]:
         status = {}
     link = (status.get("document") or {}).get("connection") or {}
     if link.get("rival"):
-        return list(checks.of_rival(link["rival"]))
+        return list(broker_checks.of_rival(link["rival"]))
     why = f"{error} {error.hint}".strip().rstrip(".")
     connect = checks.skipped("connect", why)
     if link.get("state") == "up":
@@ -116,5 +116,5 @@ def _here(config: Config) -> list[Line]:
         why = str(error).rstrip(".") or _SUDO
         return [checks.skipped(check, why) for check in ("connect", "permissions")]
     if found.connected is not None:
-        return [checks.of_connection(found)]
-    return [checks.of_connection(found), checks.of_permissions(found)]
+        return [broker_checks.of_connection(found)]
+    return [broker_checks.of_connection(found), broker_checks.of_permissions(found)]

@@ -8,11 +8,8 @@ done in less than 20 seconds: each look has its own end, and what rests on a fai
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from ssl import TLSVersion
 from typing import TYPE_CHECKING
 
 from agent.config import load
@@ -20,27 +17,26 @@ from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.change.reserve import LACKING, REMEDY, Standing
 from agent.core.exit_codes import Exit
-from agent.core.failure.codes import Code, traits
-from agent.core.failure.failure import FailureClass
+from agent.core.failure.codes import traits
 from agent.core.report import checks
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
 from agent.core.text import clock_time, common_name, duration
 from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
-from agent.crypto import x509
 from agent.dependants import report_file
-from agent.doctor import probes
-from agent.errors import AgentError, CloudError, ConfigError, MaterialError, RefusedError, StoreError
+from agent.doctor import looks, probes
+from agent.errors import CloudError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.iotcore import tls
 from agent.operations import snapshot
-from agent.operations.wiring import load_anchors, load_claim
+from agent.operations.wiring import load_anchors
 from agent.store.room import NEEDED_BYTES, NEEDED_INODES
 from agent.system import locks
 from agent.trust.root_lists import known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
 
     from agent.config import Config
     from agent.core.failure.failure import Failure
@@ -49,7 +45,6 @@ if TYPE_CHECKING:
     from agent.operations.snapshot import Snapshot
 
 _VOLATILE = frozenset({"tmpfs", "ramfs"})
-_OLD_VERSIONS = (TLSVersion.TLSv1, TLSVersion.TLSv1_1)
 
 
 class Doctor:
@@ -126,8 +121,8 @@ class Doctor:
             self._denied = f"{error} {error.hint}".strip().rstrip(".")
 
     def _disk(self, config: Config) -> Line:
-        path = next(path for path in (config.state_dir, *config.state_dir.parents) if _is_there(path))
-        place, kind = _file_system(path)
+        path = next(path for path in (config.state_dir, *config.state_dir.parents) if looks.is_there(path))
+        place, kind = looks.file_system(path)
         if kind in _VOLATILE:
             text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."
             return failure("disk", "volatile", text, "Put `state_dir` on a file system that lasts.")
@@ -165,9 +160,9 @@ class Doctor:
             return skipped("files", f"this user may not look into {config.state_dir}; run it with sudo")
         try:
             owner = config.state_dir.stat().st_uid
-            wrong = list(_wrong_files(config.state_dir, owner))
+            wrong = list(looks.wrong_files(config.state_dir, owner))
             if self._snapshot and self._snapshot.current:  # before that, the line about the set says it
-                wrong += _open_claim(config)
+                wrong += looks.open_claim(config)
         except OSError as error:
             return skipped("files", f"{error.filename}: {error.strerror}; run it with sudo")
         if wrong:
@@ -184,7 +179,7 @@ class Doctor:
         if critical:
             return failure("set", "damaged", max(critical), "Run `iot-cert rotate`.", Exit.CRITICAL)
         if found.current is None:
-            return _not_enrolled(config)
+            return looks.not_enrolled(config)
         leaf, number = found.current.credential.leaf, found.current.number
         name = f"Generation {number}: key and certificate belong together"
         if found.clock.believable and leaf.not_after <= now:
@@ -232,7 +227,7 @@ class Doctor:
             if seen.problem:
                 return warning("watched", "watched-unusable", f"{seen.problem}.", "Check the path under `watch:`.")
             with suppress(MaterialError, OSError):
-                for facts in _readable(item.path):
+                for facts in looks.readable(item.path):
                     if now is not None and facts.not_after - now < item.warn:
                         text = f"{common_name(facts.subject)} in {item.path} ends at {clock_time(facts.not_after)}."
                         return warning("watched", "watched-expiring", text, "Ask the owner of that file to replace it.")
@@ -308,18 +303,18 @@ class Doctor:
         look = probes.look(config.target)
         refusal, version = self._verify(config)
         anchors, elsewhere = self._anchors_known(config)
-        chain = list(_facts(look.chain))
+        chain = list(looks.facts_of(look.chain))
         if refusal is None and chain:
             chain += [anchor for anchor in anchors if anchor.subject == chain[-1].issuer][:1]
         return Server(
             host=config.endpoint,
             refusal=refusal,
             chain=tuple(chain),
-            names=_names(look.chain),
+            names=looks.names_of(look.chain),
             anchors=anchors,
             elsewhere=elsewhere,
             version=version or look.version,
-            takes=tuple(_versions(config, look, refusal)),
+            takes=tuple(looks.versions_of(config, look, refusal)),
             not_tls=any(word in look.problem for word in ("wrong version", "http request", "record layer")),
         )
 
@@ -350,7 +345,7 @@ class Doctor:
         ready = self._lines.get("server")
         verified = ready is not None and ready.verdict is not checks.Verdict.FAILURE
         has_set = self._lines["set"].verdict is not checks.Verdict.FAILURE  # or this user may not know
-        lines, runs = self._live(config) if verified and has_set else ([], _daemon_runs(config))
+        lines, runs = self._live(config) if verified and has_set else ([], looks.daemon_runs(config))
         for line in lines:
             self._note(line)
         remedy = "`systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
@@ -365,118 +360,3 @@ class Doctor:
         else:
             text = "No daemon runs, so nothing is renewed by itself."
             self._note(failure("daemon", "no-daemon", text, remedy))
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # in a directory that this user may not enter
-        return False
-
-
-def _daemon_runs(config: Config) -> bool | None:
-    """Return whether a daemon listens; None where this user may not know."""
-    import socket  # noqa: PLC0415 - only here
-
-    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
-        probe.settimeout(probes.PATIENCE)
-        try:
-            probe.connect(str(config.control_socket))
-        except PermissionError:
-            return None
-        return True
-    return False
-
-
-def _not_enrolled(config: Config) -> Line:
-    try:
-        load_anchors(config)
-    except MaterialError:
-        return skipped("set", "there is no certificate yet, and the trust anchors come first")
-    try:
-        load_claim(config)
-    except RefusedError as error:
-        return failure("set", "not-enrolled", "This gateway has no certificate yet. " + str(error), error.hint,
-                       Exit.CRITICAL)  # fmt: skip
-    except AgentError as error:
-        hint = error.hint or "Put the claim certificate and its key in place."
-        return failure("set", "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
-    text = "This gateway has no certificate yet; the claim certificate is ready."
-    return failure("set", "not-enrolled", text, "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL)
-
-
-def _file_system(path: Path) -> tuple[str, str]:
-    """Return where the file system that a path lies on is mounted, and its type; nothing where that is unknown."""
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return "", ""
-    real, best = path.resolve(), ("", "")
-    for line in lines:
-        _, where, kind, *_ = line.split(" ")
-        where = where.replace("\\040", " ")
-        if real.is_relative_to(where) and len(where) >= len(best[0]):
-            best = (where, kind)
-    return best
-
-
-def _wrong_files(state_dir: Path, owner: int) -> Iterator[tuple[str, str, str]]:
-    """Return what is wrong with modes and owners: code, sentence, and the exact command that mends it."""
-    mode = stat.S_IMODE(state_dir.stat().st_mode)
-    if mode & 0o027:
-        yield "mode", f"{state_dir} is open to others (mode {mode:04o}).", f"chmod 750 {state_dir}"
-    for path in sorted(state_dir.glob("generations/*/*")):
-        status = path.lstat()
-        mode = stat.S_IMODE(status.st_mode)
-        if path.name in {"key.pem", "credential.pem"} and mode & 0o027:
-            yield "mode", f"{path} may be read by others (mode {mode:04o}).", f"chmod 600 {path}"
-        if status.st_uid != owner:
-            text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
-            yield "owner", text, f"chown --reference={state_dir} {path}"
-
-
-def _open_claim(config: Config) -> list[tuple[str, str, str]]:
-    """Return what is wrong with the claim key: it opens the whole fleet's door, also on a gateway that is in."""
-    if config.enrollment is None or not os.access(config.enrollment.claim.key, os.F_OK):
-        return []
-    key = config.enrollment.claim.key
-    mode = stat.S_IMODE(key.stat().st_mode)
-    return [("mode", f"{key} may be read by others (mode {mode:04o}).", f"chmod 600 {key}")] if mode & 0o077 else []
-
-
-def _readable(path: Path) -> Iterator[CertificateFacts]:
-    for entry in x509.read_store(path.read_bytes()):
-        if entry.facts is not None:
-            yield entry.facts
-
-
-def _facts(chain: Iterable[bytes]) -> Iterator[CertificateFacts]:
-    for der in chain:
-        try:
-            yield x509.read_certificate(der)[0]
-        except MaterialError:
-            return  # what follows an unreadable one cannot be placed
-
-
-def _names(chain: tuple[bytes, ...]) -> tuple[str, ...]:
-    try:
-        return x509.server_names(chain[0]) if chain else ()
-    except MaterialError:
-        return ()
-
-
-def _versions(config: Config, look: probes.Look, refusal: Failure | None) -> Iterator[str]:
-    """Return the TLS versions that the server takes, as far as that tells anything."""
-    if not look.version:
-        if refusal is None or refusal.code != Code.TLS_VERSION:
-            return
-        for version in _OLD_VERSIONS:
-            if probes.look(config.target, version, version).version:
-                yield version.name.replace("_", ".")
-        return
-    if refusal is not None and refusal.kind is FailureClass.NETWORK:
-        return
-    if probes.look(config.target, maximum=TLSVersion.TLSv1_2).version:
-        yield "TLSv1.2"
-    if look.version == "TLSv1.3":
-        yield "TLSv1.3"

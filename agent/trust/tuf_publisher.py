@@ -38,7 +38,7 @@ from tuf.api.serialization.json import JSONSerializer
 from agent.core.jsonio import to_plain
 from agent.core.timekeeping import ClockState, Reading
 from agent.errors import BundleError, ConfigError, RefusedError
-from agent.store import disk, durable
+from agent.trust import repository_files
 from agent.trust.tuf_client import LIMITS, METADATA, TARGETS, BundleReader, Files
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ EXPIRES = {
     "timestamp": timedelta(days=90),
 }
 
-_MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)
 _ROOT = re.compile(r"(\d+)\.root\.json")
 _MAX = 1_048_576  # bytes of one file
 _FILE_SCHEME = "file2"
@@ -135,7 +134,7 @@ def publish(directory: Path, wanted: Publication) -> Published:
         RefusedError: Signers are missing, or there is nothing to publish.
         StoreError: It could not be written; what was published before still holds.
     """
-    before = _read(directory)
+    before = repository_files.read(directory)
     roles = _Roles(before, wanted)
     try:
         new = roles.publish()
@@ -145,7 +144,7 @@ def publish(directory: Path, wanted: Publication) -> Published:
     except (RepositoryError, BundleError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         text = f"The repository in {directory} cannot be continued ({str(error)[:200]})."
         raise RefusedError(text, hint="Check the keys, and that its files are whole.") from None
-    _write(directory, new)
+    repository_files.write(directory, new)
     return Published(versions=roles.versions, files=needed)
 
 
@@ -398,38 +397,3 @@ def _check(role: str, verifier: Root, metadata: Metadata[Any]) -> None:
             f"The role {role} needs {found.threshold} signatures and got {len(found.signed)}; nothing was published.",
             hint=f"Name its keys with --key {role}=URI.",
         )
-
-
-def _read(directory: Path) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    for prefix in (METADATA, TARGETS):
-        for path in sorted((directory / prefix).rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                with path.open("rb") as file:
-                    files[f"{path.relative_to(directory)}"] = file.read(_MAX)
-    return files
-
-
-def _write(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write what is new, the list that a gateway reads first as the last."""
-    for name in sorted(files, key=_order):
-        folder, _, base = name.rpartition("/")
-        _make(directory / folder)
-        with disk.directory(str(directory / folder)) as fd:
-            durable.replace(fd, base, files[name], _MODES)
-
-
-def _order(name: str) -> tuple[bool, bool, bool, str]:
-    """Return when a file is written: a root may withdraw the timestamp's key, so nothing comes between the two."""
-    base = name.removeprefix(METADATA)
-    return base == "timestamp.json", _ROOT.fullmatch(base) is not None, base != name, name
-
-
-def _make(folder: Path) -> None:
-    """Make a folder that a web server may read, whatever the umask, and those above it."""
-    with disk.explained(f"look for {folder}"):
-        if folder.is_dir():
-            return
-    _make(folder.parent)
-    with disk.directory(str(folder.parent.resolve())) as fd:
-        durable.make_directory(fd, folder.name, _MODES)

@@ -26,7 +26,7 @@ from agent.core.change.verbs import Verb
 from agent.core.dependants import Occasion
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import PlainError, encode, to_plain
-from agent.core.report import checks, seen
+from agent.core.report import broker_checks, seen
 from agent.core.values import ByHand, Kind
 from agent.core.when import schedule
 from agent.core.worker_protocol import MAX_LINE, Do, Order, decode_order
@@ -202,7 +202,7 @@ class Task:
             self._end["rehearsal"] = self._change.rehearsal.rehearse()
             return
         found = self._change.examiner.examine()
-        lines = (checks.of_connection(found), checks.of_permissions(found))
+        lines = (broker_checks.of_connection(found), broker_checks.of_permissions(found))
         self._end["examination"] = [to_plain(line) for line in lines]
 
     def _take_in(self) -> None:

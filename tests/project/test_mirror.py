@@ -53,6 +53,7 @@ COVERED_BY = {
     "daemon/record_reader": ("unit/daemon/work/test_schedule_watch.py", "records that change while the daemon runs"),
     "daemon/status_files": ("integration/test_daemon.py", "read as other programs read them"),
     "daemon/work/worker_process": ("integration/test_daemon_faults.py", "processes that end, hang and are killed"),
+    "doctor/looks": ("unit/doctor/test_examination.py", "what the doctor sees of a gateway"),
     "iotcore/async_client": ("integration/test_fleet.py", "the real SDK against the sandbox's broker"),
     "iotcore/client_options": ("integration/test_gateway.py", "the real SDK against the sandbox's broker"),
     "iotcore/requests": ("integration/test_hostile_cloud.py", "answers that no cloud should give"),
@@ -83,6 +84,7 @@ COVERED_BY = {
     "store/recovery": ("unit/store/test_store.py", "a start after whatever happened"),
     "store/remains": ("unit/store/test_generations.py", "what is left of a generation, or was put into it"),
     "store/room": ("unit/store/test_store.py", "preflight and reserve are the store's"),
+    "trust/repository_files": ("unit/trust/test_tuf_publisher.py", "what is published, and in which order"),
     "worker/main": ("integration/test_daemon.py", "the real process, as the daemon starts it"),
 }
 

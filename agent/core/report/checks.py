@@ -15,11 +15,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.core.aws import topics
 from agent.core.aws.endpoints import EndpointKind, chains_to_amazon, classify, misspelling
-from agent.core.change.ladder import Rung
 from agent.core.exit_codes import Exit
-from agent.core.failure.codes import Code, traits
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.text import clock_time, common_name, duration
 from agent.core.timekeeping import ClockState
@@ -28,7 +26,6 @@ from agent.core.trust import anchor_lint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from agent.core.change.ladder import Climb
     from agent.core.failure.failure import Failure
     from agent.core.timekeeping import Reading
     from agent.core.values import CertificateFacts
@@ -198,7 +195,7 @@ def of_tls(server: Server) -> Line:
     """Judge whether gateway and server have a TLS version in common, and whom it leaves out."""
     if server.not_tls:
         text = f"What answers as {server.host} does not speak TLS: a captive portal, or another service on this port."
-        return failure("tls", "not-tls", text, "Check `port`, and log this network in if it wants that.", _NETWORK)
+        return failure("tls", "not-tls", text, "Check `port`, and log this network in if it wants that.", NETWORK)
     old = [version for version in server.takes if version in {"TLSv1", "TLSv1.1"}]
     if server.refusal is not None and server.refusal.code == Code.TLS_VERSION:
         if old:
@@ -206,14 +203,14 @@ def of_tls(server: Server) -> Line:
             return failure("tls", "tls-too-old", text, "Have TLS 1.2 enabled at the endpoint.")
         return failure("tls", "tls-version", server.refusal.message, "Check the endpoint's security policy.")
     if server.refusal is not None and server.refusal.kind is FailureClass.NETWORK:
-        return failure("tls", server.refusal.code, server.refusal.message, server.refusal.remedy, _NETWORK)
+        return failure("tls", server.refusal.code, server.refusal.message, server.refusal.remedy, NETWORK)
     if server.takes == ("TLSv1.3",):
         text = "The server takes TLS 1.3 only; a program on this gateway that speaks TLS 1.2 at most cannot connect."
         return warning("tls", "tls-1.3-only", text, "Update that program, or choose a security policy with TLS 1.2.")
     return ok("tls", f"{_version(server.version) if server.version else 'TLS'} is agreed on.")
 
 
-_NETWORK = Exit.UNAVAILABLE
+NETWORK = Exit.UNAVAILABLE
 
 
 def _version(name: str) -> str:
@@ -320,86 +317,3 @@ def _legacy_remedy(host: str) -> str:
     if ats:
         return f"This is the legacy endpoint; set `endpoint: {ats}`."
     return "Have the endpoint moved to a chain that ends in one of Amazon's roots; on AWS that is the ATS endpoint."
-
-
-# -- the broker ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examination:
-    """What became of connecting and asking with the current set.
-
-    Attributes:
-        thing: The thing's name.
-        client_id: The client id that was used.
-        connected: Why there is no connection, or None.
-        asked: Why the request was not answered, or None.
-        denied: Topics that may not be subscribed to.
-        climb: What the ladder found after the current set was turned away; None when it was not climbed.
-    """
-
-    thing: str
-    client_id: str
-    connected: Failure | None = None
-    asked: Failure | None = None
-    denied: tuple[str, ...] = ()
-    climb: Climb | None = None
-
-
-def of_connection(found: Examination) -> Line:
-    """Judge the connection with the current set."""
-    refusal = found.connected
-    if refusal is None:
-        return ok("connect", f"The broker accepts the current set as {found.client_id}.")
-    if found.climb is not None and found.climb.use is Rung.TECHNICIAN:
-        text = f"{found.climb.why[:1].upper()}{found.climb.why[1:]}."
-        return failure("connect", Code.LOCKED_OUT, text, found.climb.remedy, Exit.CRITICAL)
-    if refusal.kind is FailureClass.POLICY:
-        remedy = f"Allow it: {statement('iot:Connect', f'client/{found.client_id}')}"
-        return failure("connect", "connect-denied", refusal.message, remedy)
-    if traits(refusal.code).turned_away:
-        text = "The broker hangs up on this certificate, as AWS IoT Core does when one is unknown or not active."
-        remedy = "Look it up by the id that `iot-cert status` shows."
-        if found.climb is not None and found.climb.use is not None:
-            remedy = f"`iot-cert rotate` leads out: {found.climb.why}. The daemon does so by itself."
-        return failure("connect", "certificate-refused", text, remedy)
-    return failure("connect", refusal.code, refusal.message, refusal.remedy, _NETWORK)
-
-
-def of_rival(rival: str) -> tuple[Line, Line]:
-    """Return the lines of a connection that is not made, since it would cost another client its own.
-
-    Args:
-        rival: What speaks for another client, as a sentence.
-    """
-    text = f"{rival} No connection was made to look further: it would end the other client's."
-    remedy = (
-        "Give the agent a `client_id` of its own, or take the other client off this one. If there is no other, stop "
-        "the daemon and run this again: then it connects."
-    )
-    return (
-        failure("connect", "taken-over", text, remedy),
-        skipped("permissions", "another client uses the agent's client id"),
-    )
-
-
-def of_permissions(found: Examination) -> Line:
-    """Judge what the current certificate's policy lets it do, and say what to add."""
-    asking = topics.shadow_get(found.thing)
-    needed = [("iot:Subscribe", f"topicfilter/{topic}") for topic in found.denied]
-    refused = found.asked is not None and found.asked.kind is FailureClass.POLICY
-    if refused and not set(topics.answers(asking)) & set(found.denied):  # else it was never published
-        needed.insert(0, ("iot:Publish", f"topic/{asking}"))
-    if needed:
-        first = f"{needed[0][0]} on {needed[0][1]}"
-        more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
-        text = f"The policy lacks {first}{more}."
-        return failure("permissions", "permission-missing", text, "Add: " + " ".join(statement(*n) for n in needed))
-    if found.asked is not None:
-        return failure("permissions", found.asked.code, found.asked.message, found.asked.remedy, _NETWORK)
-    return ok("permissions", "The policy allows every topic that answers come on; publishing is only seen when used.")
-
-
-def statement(action: str, resource: str) -> str:
-    """Return the policy statement that allows an action; region and account are the reader's."""
-    return f'{{"Effect":"Allow","Action":"{action}","Resource":"arn:aws:iot:REGION:ACCOUNT:{resource}"}}'

@@ -310,7 +310,7 @@ def _reason(request: ControlRequest) -> str:
 
 
 def _not_examined(rival: str) -> dict[str, Any]:
-    from agent.core.report import checks  # noqa: PLC0415 - seldom needed, and the idle daemon is small
+    from agent.core.report import broker_checks  # noqa: PLC0415 - seldom needed, and the idle daemon is small
 
-    lines = [to_plain(line) for line in checks.of_rival(rival)]
+    lines = [to_plain(line) for line in broker_checks.of_rival(rival)]
     return {"event": "examination", "lines": lines, "exit": int(Exit.DONE)}

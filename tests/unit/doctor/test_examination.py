@@ -19,7 +19,7 @@ from agent.core.change import reserve as core_reserve
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import CHECKS, Line, Verdict
 from agent.core.values import Kind
-from agent.doctor import examination, probes
+from agent.doctor import examination, looks, probes
 from agent.doctor.examination import Doctor
 from agent.sandbox.authority import Authority
 from agent.system.clock import SystemClock
@@ -135,7 +135,7 @@ def test_a_set_is_judged_by_a_clock_that_is_believed(rig: Rig) -> None:
 
 def test_room_for_falling_back_is_missed_on_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is none to set aside; a directory of an older version, and one before enrolment, are in order."""
-    monkeypatch.setattr(examination, "_file_system", lambda _: ("/", "ext4"))
+    monkeypatch.setattr(looks, "file_system", lambda _: ("/", "ext4"))
     rig.restart()
     monkeypatch.setattr(core_reserve, "PLENTY", 1 << 60)
     shutil.rmtree(rig.path / "reserve")
@@ -151,7 +151,7 @@ def test_room_for_falling_back_is_missed_on_the_disk(rig: Rig, monkeypatch: pyte
 
 def test_a_full_disk_is_told_with_what_it_means_for_falling_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Urgent it is where nothing is set aside."""
-    monkeypatch.setattr(examination, "_file_system", lambda _: ("/", "ext4"))
+    monkeypatch.setattr(looks, "file_system", lambda _: ("/", "ext4"))
     rig.enroll()
     monkeypatch.setattr(examination, "NEEDED_BYTES", 1 << 60)
     line = of_store(rig)["disk"]

@@ -1,0 +1,153 @@
+"""Single looks of the doctor's at files, certificates and versions: each says what is there and judges nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from ssl import TLSVersion
+from typing import TYPE_CHECKING
+
+from agent.core.exit_codes import Exit
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
+from agent.core.report.checks import Line, failure, skipped
+from agent.crypto import x509
+from agent.doctor import probes
+from agent.errors import AgentError, MaterialError, RefusedError
+from agent.operations.wiring import load_anchors, load_claim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from agent.config import Config
+    from agent.core.failure.failure import Failure
+    from agent.core.values import CertificateFacts
+
+OLD_VERSIONS = (TLSVersion.TLSv1, TLSVersion.TLSv1_1)
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is at a path, as far as this user may know."""
+    try:
+        return path.exists()
+    except OSError:  # in a directory that this user may not enter
+        return False
+
+
+def daemon_runs(config: Config) -> bool | None:
+    """Return whether a daemon listens; None where this user may not know."""
+    import socket  # noqa: PLC0415 - only here
+
+    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
+        probe.settimeout(probes.PATIENCE)
+        try:
+            probe.connect(str(config.control_socket))
+        except PermissionError:
+            return None
+        return True
+    return False
+
+
+def not_enrolled(config: Config) -> Line:
+    """Return what keeps a gateway without a certificate from enrolling, or that nothing does."""
+    try:
+        load_anchors(config)
+    except MaterialError:
+        return skipped("set", "there is no certificate yet, and the trust anchors come first")
+    try:
+        load_claim(config)
+    except RefusedError as error:
+        return failure("set", "not-enrolled", "This gateway has no certificate yet. " + str(error), error.hint,
+                       Exit.CRITICAL)  # fmt: skip
+    except AgentError as error:
+        hint = error.hint or "Put the claim certificate and its key in place."
+        return failure("set", "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
+    text = "This gateway has no certificate yet; the claim certificate is ready."
+    return failure("set", "not-enrolled", text, "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL)
+
+
+def file_system(path: Path) -> tuple[str, str]:
+    """Return where the file system that a path lies on is mounted, and its type; nothing where that is unknown."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "", ""
+    real, best = path.resolve(), ("", "")
+    for line in lines:
+        _, where, kind, *_ = line.split(" ")
+        where = where.replace("\\040", " ")
+        if real.is_relative_to(where) and len(where) >= len(best[0]):
+            best = (where, kind)
+    return best
+
+
+def wrong_files(state_dir: Path, owner: int) -> Iterator[tuple[str, str, str]]:
+    """Return what is wrong with modes and owners: code, sentence, and the exact command that mends it."""
+    mode = stat.S_IMODE(state_dir.stat().st_mode)
+    if mode & 0o027:
+        yield "mode", f"{state_dir} is open to others (mode {mode:04o}).", f"chmod 750 {state_dir}"
+    for path in sorted(state_dir.glob("generations/*/*")):
+        status = path.lstat()
+        mode = stat.S_IMODE(status.st_mode)
+        if path.name in {"key.pem", "credential.pem"} and mode & 0o027:
+            yield "mode", f"{path} may be read by others (mode {mode:04o}).", f"chmod 600 {path}"
+        if status.st_uid != owner:
+            text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
+            yield "owner", text, f"chown --reference={state_dir} {path}"
+
+
+def open_claim(config: Config) -> list[tuple[str, str, str]]:
+    """Return what is wrong with the claim key: it opens the whole fleet's door, also on a gateway that is in."""
+    if config.enrollment is None or not os.access(config.enrollment.claim.key, os.F_OK):
+        return []
+    key = config.enrollment.claim.key
+    mode = stat.S_IMODE(key.stat().st_mode)
+    return [("mode", f"{key} may be read by others (mode {mode:04o}).", f"chmod 600 {key}")] if mode & 0o077 else []
+
+
+def readable(path: Path) -> Iterator[CertificateFacts]:
+    """Return what the certificates of a file say that can be read.
+
+    Raises:
+        MaterialError: The file is none of certificates.
+        OSError: It cannot be read.
+    """
+    for entry in x509.read_store(path.read_bytes()):
+        if entry.facts is not None:
+            yield entry.facts
+
+
+def facts_of(chain: Iterable[bytes]) -> Iterator[CertificateFacts]:
+    """Return what the certificates of a chain say, up to the first that cannot be read."""
+    for der in chain:
+        try:
+            yield x509.read_certificate(der)[0]
+        except MaterialError:
+            return  # what follows an unreadable one cannot be placed
+
+
+def names_of(chain: tuple[bytes, ...]) -> tuple[str, ...]:
+    """Return the names that a server's certificate is for, as far as it can be read."""
+    try:
+        return x509.server_names(chain[0]) if chain else ()
+    except MaterialError:
+        return ()
+
+
+def versions_of(config: Config, look: probes.Look, refusal: Failure | None) -> Iterator[str]:
+    """Return the TLS versions that the server takes, as far as that tells anything."""
+    if not look.version:
+        if refusal is None or refusal.code != Code.TLS_VERSION:
+            return
+        for version in OLD_VERSIONS:
+            if probes.look(config.target, version, version).version:
+                yield version.name.replace("_", ".")
+        return
+    if refusal is not None and refusal.kind is FailureClass.NETWORK:
+        return
+    if probes.look(config.target, maximum=TLSVersion.TLSv1_2).version:
+        yield "TLSv1.2"
+    if look.version == "TLSv1.3":
+        yield "TLSv1.3"
