@@ -19,7 +19,6 @@ UNIT = TESTS / "unit"
 # Where a module is tested that has no unit test of its name, and why there.
 COVERED_BY = {
     "change/activating": ("scenarios/test_falling_back.py", "proofs, links and the way back, as a gateway meets them"),
-    "change/announcements": ("scenarios/test_rotation.py", "what a follower is told, phase by phase"),
     "change/climb": ("scenarios/test_ladder.py", "each rung, and the one that is accepted"),
     "change/engine": ("scenarios/test_rotation.py", "each scenario is its test; this one is the plain story"),
     "change/in_flight": ("scenarios/test_store_trouble.py", "a record that cannot be saved, and is saved again"),
@@ -82,7 +81,6 @@ COVERED_BY = {
     "store/other_sets": ("unit/store/test_store.py", "fallbacks are what recovery and rollback choose from"),
     "store/readings": ("unit/store/test_store.py", "a generation that was touched is read again"),
     "store/recovery": ("unit/store/test_store.py", "a start after whatever happened"),
-    "store/remains": ("unit/store/test_generations.py", "what is left of a generation, or was put into it"),
     "store/room": ("unit/store/test_store.py", "preflight and reserve are the store's"),
     "trust/repository_files": ("unit/trust/test_tuf_publisher.py", "what is published, and in which order"),
     "worker/main": ("integration/test_daemon.py", "the real process, as the daemon starts it"),

@@ -12,14 +12,7 @@ from agent.errors import DamagedError, StoreError
 from agent.store import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Iterator[int]:
-    with disk.directory(str(tmp_path)) as fd:
-        yield fd
 
 
 def test_a_regular_file_is_read_whole(tmp_path: Path, folder: int) -> None:

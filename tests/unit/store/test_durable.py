@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 MODES = Modes()
 
 
-@pytest.fixture(name="folder")
-def _folder(tmp_path: Path) -> Iterator[int]:
-    with disk.directory(str(tmp_path)) as fd:
-        yield fd
-
-
 @pytest.fixture(params=[0o000, 0o022, 0o077], name="umask")
 def _umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
