@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent.cli import submit
 from agent.config import MAX_MATERIAL, read_bounded
-from agent.core.values import Origin, TrustBundle
+from agent.core.values import BY_HAND, Origin, TrustBundle
 from agent.crypto import import_files, x509
 from agent.errors import MaterialError, RefusedError
 from agent.operations.wiring import load_anchors
@@ -71,7 +71,7 @@ def _bring(arguments: argparse.Namespace) -> Brought:
 def _trust(config: Config, parts: Parts, brought: Brought, *, replaces: bool) -> TrustBundle:
     """Return the anchors in use, or the baked ones before there are any, with those that were found."""
     if replaces and brought.anchors_pem:
-        return x509.read_bundle(brought.anchors_pem)
+        return replace(x509.read_bundle(brought.anchors_pem), provenance=BY_HAND)
     current = parts.change.sets.usable()
     known = current.trust if current else load_anchors(config)
     if not brought.anchors_pem:
@@ -82,7 +82,7 @@ def _trust(config: Config, parts: Parts, brought: Brought, *, replaces: bool) ->
         for block in x509.split(found.pem)
         if x509.read_certificate(block)[0].sha256 not in known.fingerprints
     )
-    return replace(x509.read_bundle(known.pem + new), provenance=known.provenance)
+    return replace(x509.read_bundle(known.pem + new), provenance=BY_HAND) if new else known
 
 
 def _bring_in(

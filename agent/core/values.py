@@ -148,7 +148,7 @@ class Provenance:
 
     Attributes:
         source: Where from.
-        version: The version that the bundle's signer gave it; 0 for a baked copy.
+        version: The version that the bundle's signer gave it; 0 for a baked copy, and for what a person brought.
         issued_at: When it was issued, as it says itself; None when it does not say.
     """
 
@@ -158,8 +158,15 @@ class Provenance:
 
     def __str__(self) -> str:
         """Name it for people."""
+        if self == BY_HAND:
+            return "what a technician brought"
         name = "the baked copy" if self.source is TrustSource.BAKED else f"signed bundle {self.version}"
         return f"{name} of {self.issued_at:%Y-%m-%d}" if self.issued_at else name
+
+
+# The origin of anchors that a person brought. It is written as a bundle without a version: versions before this one know
+# that such a bundle gives way to no baked copy, and would take a source of its own for damage.
+BY_HAND = Provenance(source=TrustSource.BUNDLE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from agent.core.change.decide import Wait
 from agent.core.report.findings import UNANSWERED, judge
 from agent.core.text import clock_time, common_name, duration
-from agent.core.values import TrustSource
 from agent.core.when.retirement import SHOWN_ID
 
 if TYPE_CHECKING:
@@ -58,8 +57,7 @@ def _anchor_lines(status: Status, current: SetInUse) -> Iterator[str]:
         yield f"{common_name(anchor.subject)}, {_until(anchor.not_after, status.now)}{used}"
     trust = current.trust
     if trust:
-        name = "the baked copy" if trust.source is TrustSource.BAKED else f"signed bundle {trust.version}"
-        yield f"from {name}{f' of {trust.issued_at:%Y-%m-%d}' if trust.issued_at else ''}"
+        yield f"from {trust}"
 
 
 def _dependant_lines(served: Served) -> Iterator[str]:

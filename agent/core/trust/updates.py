@@ -59,7 +59,8 @@ def is_newer(baked: TrustBundle, current: TrustBundle, history: Iterable[ChangeR
 
     * A copy that was tried once is not tried again, whatever became of it.
     * Where both say when they were issued, that decides: an image that was rolled back brings nothing old with it.
-    * A signed bundle is only replaced by a copy that says that it is newer.
+    * A signed bundle is only replaced by a copy that says that it is newer, and what a person brought by none: that
+      gateway was given it for a reason, and a bundle can be signed that has it.
     """
     if baked.fingerprints == current.fingerprints or _was_tried(baked, history):
         return False

@@ -15,7 +15,8 @@ from agent.cli import importing, submit
 from agent.cli.output import Output
 from agent.cli.parser import parse
 from agent.config import load
-from agent.core.values import Provenance, TrustSource
+from agent.core.trust.updates import is_newer
+from agent.core.values import BY_HAND
 from agent.crypto import import_files, x509
 from agent.operations.wiring import open_parts
 from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
@@ -143,25 +144,26 @@ def test_anchors_that_replace_the_others_stand_alone(desk: Desk) -> None:
 
 
 @pytest.mark.root
-def test_the_anchors_in_use_are_added_to_and_keep_their_origin(desk: Desk) -> None:
-    """The baked ones do not come back with it; what was said of the version still counts."""
+def test_the_anchors_in_use_are_added_to_and_the_baked_ones_do_not_come_back(desk: Desk) -> None:
+    """What is added makes them a person's; what was there already changes nothing."""
     desk.use(OTHER)
     third = Authority("Third root", NOW)
-    found = desk.trust(third, OTHER)
+    found, same = desk.trust(third, OTHER), desk.trust(OTHER)
     assert [anchor.sha256 for anchor in found.anchors] == of(OTHER, third)
     config = load(desk.config)
     with open_parts(config, Output(as_json=True)) as parts:
         current = parts.change.sets.usable()
     assert current is not None
-    assert found.provenance == current.trust.provenance
+    assert found.provenance == BY_HAND
+    assert same == current.trust
 
 
-def test_baked_anchors_have_an_origin_that_is_kept(desk: Desk) -> None:
-    """A signed bundle with its version in the first line."""
-    before = desk.trust().provenance
-    assert before is None or isinstance(before, Provenance)
-    assert desk.trust(OTHER).provenance == before
-    assert before is None or before.source is not TrustSource.BUNDLE
+def test_no_baked_copy_takes_back_what_a_person_brought(desk: Desk) -> None:
+    """The copy on the gateway says no date, as an operator's own file does; at the next start it would be newer."""
+    baked = desk.trust()
+    for brought in (desk.trust(OTHER), desk.trust(OTHER, replaces=True)):
+        assert brought.provenance == BY_HAND
+        assert not is_newer(baked, brought, ())
 
 
 def test_what_is_kept_is_a_sound_bundle(desk: Desk) -> None:

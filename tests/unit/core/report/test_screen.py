@@ -13,7 +13,7 @@ from agent.core.failure.failure import FailureClass
 from agent.core.report.screen import explain, history_line, screen
 from agent.core.report.seen import WatchedEnd, WatchedFile
 from agent.core.report.status import Retiring
-from agent.core.values import Provenance, TrustSource
+from agent.core.values import BY_HAND, Provenance, TrustSource
 from agent.core.when.schedule import Pause, Plan
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
@@ -179,6 +179,7 @@ def test_the_screen_says_where_the_anchors_came_from_and_which_is_used() -> None
         (Provenance(source=TrustSource.BUNDLE, version=7), "from signed bundle 7"),
         (Provenance(source=TrustSource.BAKED, issued_at=NOW), "from the baked copy of 2027-03-01"),
         (Provenance(source=TrustSource.BAKED), "from the baked copy"),
+        (BY_HAND, "from what a technician brought"),
     ):
         assert shown(current=make.in_use(trust=trust))["anchors"] == f"{plain}\n{line}"
 

@@ -22,7 +22,7 @@ from agent.core.trust.updates import (
     refusal,
     unchanged,
 )
-from agent.core.values import CertificateFacts, Kind, Origin, Provenance, TrustBundle, TrustSource
+from agent.core.values import BY_HAND, CertificateFacts, Kind, Origin, Provenance, TrustBundle, TrustSource
 from agent.errors import BundleError, RefusedError
 from support import make
 from support.make import DAY, HOUR, NOW
@@ -102,6 +102,7 @@ OLD, NEW = NOW - 30 * DAY, NOW - DAY
         (of(BAKED), of(BUNDLE, OLD), False),
         (of(BAKED), of(BUNDLE), False),
         (of(BAKED, NEW), of(BUNDLE), False),
+        (of(BAKED, NEW), BY_HAND, False),
     ],
 )
 def test_a_baked_copy_is_taken_up_when_it_is_newer(
