@@ -164,8 +164,8 @@ class Provenance:
         return f"{name} of {self.issued_at:%Y-%m-%d}" if self.issued_at else name
 
 
-# The origin of anchors that a person brought. It is written as a bundle without a version: versions before this one know
-# that such a bundle gives way to no baked copy, and would take a source of its own for damage.
+# The origin of anchors that a person brought. It is written as a bundle without a version: versions before this one
+# know that such a bundle gives way to no baked copy, and would take a source of its own for damage.
 BY_HAND = Provenance(source=TrustSource.BUNDLE)
 
 

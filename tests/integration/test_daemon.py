@@ -301,7 +301,7 @@ def test_pause_inhibit_file_and_maintenance_window_hold_a_rotation_that_is_due(s
         enrolled.run("resume", expect=0)
         assert f"{inhibit} exists; remove it" in enrolled.run("explain", expect=0).out
         inhibit.unlink()
-        assert "in the next maintenance window" in enrolled.run("explain", expect=0).out
+        assert "scheduled for the next maintenance window" in enrolled.run("explain", expect=0).out
         assert enrolled.cloud.count(Operation.CREATE) == 1
         enrolled.rotation(maintenance="[]")
         daemon.reload()

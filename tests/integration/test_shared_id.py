@@ -38,7 +38,8 @@ def test_beside_an_agent_with_an_id_of_its_own_an_application_loses_no_connectio
         assert application.disconnects == 0
 
 
-@pytest.mark.parametrize(("told", "most"), [(True, 2), (False, 6)], ids=["told", "hung up on"])
+# A word of the takeover is believed at once; hang-ups are counted, and on a busy machine a few more are needed.
+@pytest.mark.parametrize(("told", "most"), [(True, 3), (False, 10)], ids=["told", "hung up on"])
 def test_an_application_with_the_agents_id_is_left_alone_after_a_few_connections(
     enrolled: Gateway, *, told: bool, most: int
 ) -> None:
