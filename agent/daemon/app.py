@@ -303,7 +303,8 @@ class Daemon:
 
     def _on_disconnected(self, why: str) -> None:
         if self._stopping:
-            self.loop.later(ONE_TURN, self.loop.stop)  # the goodbye is said
+            if not self.work.busy:  # the goodbye is said; a worker is waited for, whatever becomes of the connection
+                self.loop.later(ONE_TURN, self.loop.stop)
             return
         if self.report.disconnected() and self.cloud.session.status.state is ConnectionState.DOWN:
             self._log.tell(Event.DISCONNECTED, f"Not connected: {why}")

@@ -113,6 +113,11 @@ class Dispatcher:
         """Have nothing more done, and stop the worker between two steps; return whether one runs."""
         self._schedule.stop()
         self.interrupt()
+        return self.busy
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker runs."""
         return self._running is not None
 
     def kill(self) -> None:

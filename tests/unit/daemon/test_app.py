@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.report.findings import judge
 from agent.core.worker_protocol import Do
-from agent.daemon.app import Daemon
+from agent.daemon.app import ONE_TURN, Daemon
 from agent.system.clock import monotonic
 from support.daemon_rig import DaemonRig
 
@@ -49,6 +49,27 @@ def test_nothing_is_begun_while_stopping(rig: DaemonRig) -> None:
     rig.due()
     rig.daemon._stop()
     assert rig.look() == []
+
+
+def test_a_connection_that_ends_while_a_worker_is_waited_for_does_not_end_the_daemon(
+    rig: DaemonRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the worker tells at its end is still to be taken in; after that the daemon ends when it is cut off."""
+    ended: list[bool] = []
+    monkeypatch.setattr(rig.daemon.loop, "stop", lambda: ended.append(True))
+    rig.due()
+    rig.look()
+    rig.daemon._stop()
+    rig.daemon._on_disconnected("The network is down.")
+    looked = monotonic() + 2 * ONE_TURN
+    rig.daemon.loop.later(2 * ONE_TURN, lambda: None)
+    while monotonic() < looked:
+        rig.daemon.loop.turn()
+    assert not ended
+    rig.finish()
+    rig.daemon._on_disconnected("it is closed")
+    while not ended:
+        rig.daemon.loop.turn()
 
 
 def test_the_second_of_two_that_waited_for_a_state_directory_ends(rig: DaemonRig, tmp_path: Path) -> None:
