@@ -252,6 +252,25 @@ def test_a_network_that_is_back_is_told_once_and_before_the_connection(scene: Sc
     assert scene.diary.events == ["connected"]
 
 
+def test_an_attempt_that_is_under_way_is_given_up_for_a_worker(scene: Scene) -> None:
+    """The worker's own CONNECT comes a second after that, at least; a connection that is up is the worker's to take."""
+    scene.until_tried()
+    scene.pass_time(7.0)
+    opened = [scene.session.open]
+    for connects in (False, True):
+        scene.session.suspend(connects=connects)
+        opened.append(scene.session.open)
+    assert opened == [True, True, False]
+    assert scene.session.connected_at == scene.clock.now
+    scene.session.resume(scene.clock.now)
+    scene.until_tried()
+    scene.made[-1].come_up()
+    scene.pass_time(7.0)
+    scene.session.suspend()
+    assert scene.session.open
+    assert scene.session.connected_at == scene.clock.now - 7.0
+
+
 def test_an_attempt_made_for_a_worker_that_connected_comes_sooner(scene: Scene) -> None:
     """It was let in, so the wait after our own failures is over; one that did not connect changes nothing."""
     for _ in range(6):
