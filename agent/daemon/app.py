@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config import load
 from agent.core.exit_codes import Exit
+from agent.core.report.findings import LONG_DOWN
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.worker_protocol import Do, Order
@@ -306,8 +307,11 @@ class Daemon:
             if not self.work.busy:  # the goodbye is said; a worker is waited for, whatever becomes of the connection
                 self.loop.later(ONE_TURN, self.loop.stop)
             return
-        if self.report.disconnected() and self.cloud.session.status.state is ConnectionState.DOWN:
-            self._log.tell(Event.DISCONNECTED, f"Not connected: {why}")
+        state = self.cloud.session.status.state
+        if state is not ConnectionState.LENT and self.report.disconnected():  # a change is no outage
+            self.loop.later(LONG_DOWN.total_seconds() + ONE_TURN, self.report.publish)
+            if state is ConnectionState.DOWN:
+                self._log.tell(Event.DISCONNECTED, f"Not connected: {why}")
         self.report.publish()
 
     def _on_clock_set(self) -> None:

@@ -32,7 +32,9 @@ UNANSWERED = (
     "answers; set `rotation: {retire: false}` where this fleet retires by other means."
 )
 
-LONG_DOWN = timedelta(minutes=15)  # without a connection before it counts as a problem
+LONG_DOWN = timedelta(minutes=1)  # without a connection before it counts as a problem, tried again or not
+
+_NOT_UP = frozenset({ConnectionState.DOWN, ConnectionState.CONNECTING})
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def _live(status: Status) -> Iterator[Finding]:
         yield Finding(Exit.DEGRADED, link.why)
     elif link.rival:
         yield Finding(Exit.DEGRADED, link.rival)
-    elif link.state is ConnectionState.DOWN and link.since and abs(status.now - link.since) > LONG_DOWN:
+    elif link.state in _NOT_UP and link.since and abs(status.now - link.since) > LONG_DOWN:
         text = f"There has been no connection since {clock_time(link.since)}: {link.why}"
         yield Finding(Exit.DEGRADED, text)
     if live.unseen:

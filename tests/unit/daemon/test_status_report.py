@@ -20,6 +20,7 @@ from support import make
 from support.make import NOW
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from support.daemon_rig import DaemonRig
@@ -50,6 +51,41 @@ def test_probation_makes_one_proof_instead_of_one_a_minute(contested: DaemonRig)
     before = len(rig.orders)
     rig.finish()
     assert [order.do for order in rig.orders[before:]] == [Do.GO_ON], "without a rival it is proven every minute"
+
+
+def test_an_outage_is_told_after_a_minute_while_nothing_else_happens(
+    rig: DaemonRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the files too, though no event writes them anew, and while the next attempt is under way."""
+    timers: list[tuple[float, Callable[[], None]]] = []
+    rig.look()
+    monkeypatch.setattr(rig.daemon.loop, "later", lambda seconds, call: timers.append((seconds, call)))
+    rig.stand(state=ConnectionState.DOWN, why="No route.")
+    rig.daemon._on_disconnected("No route.")
+    rig.daemon._on_disconnected("No route.")
+    ((seconds, publish),) = timers
+    assert judge(rig.status()).exit is Exit.DONE
+    rig.stand(state=ConnectionState.CONNECTING, why="No route.")
+    rig.clock.advance(seconds=seconds)
+    publish()
+    assert judge(rig.status()).exit is Exit.DEGRADED
+    assert "There has been no connection since" in (tmp_path / "run" / "status.json").read_text()
+    assert "iot_cert_health 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
+
+
+def test_a_change_that_uses_the_connection_is_no_outage(rig: DaemonRig, capfd: pytest.CaptureFixture[str]) -> None:
+    """However long it takes; that the connection does not come back after it is one, and is told."""
+    rig.look()
+    rig.stand(state=ConnectionState.LENT, why="a change is using the connection")
+    rig.daemon._on_disconnected("a change is using the connection")
+    rig.clock.advance(minutes=5)
+    assert judge(rig.status()).exit is Exit.DONE
+    rig.stand(state=ConnectionState.DOWN, why="No route.")
+    rig.daemon._on_disconnected("No route.")
+    assert judge(rig.status()).exit is Exit.DONE
+    rig.clock.advance(minutes=2)
+    assert judge(rig.status()).exit is Exit.DEGRADED
+    assert "Not connected: No route." in capfd.readouterr().err
 
 
 def test_a_rival_is_told_everywhere(contested: DaemonRig, tmp_path: Path) -> None:
