@@ -664,6 +664,7 @@ def test_an_idle_daemon_writes_nothing(enrolled: Gateway) -> None:
     """Flash wears out: while nothing happens, nothing is written."""
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
+        daemon.ask("status")  # it has written both of its files when it answers
         before, amount = traces(enrolled.state), written(daemon.pid)
         published = traces(daemon.runtime)
         daemon.through(5, lambda: not daemon.workers(), "idleness")
