@@ -44,13 +44,13 @@ def _run_daemon(path: str) -> int:
     from pathlib import Path  # noqa: PLC0415
 
     from agent.cli.output import Output  # noqa: PLC0415
-    from agent.config import load  # noqa: PLC0415
+    from agent.config.apart import load_apart  # noqa: PLC0415
     from agent.core.exit_codes import of_error  # noqa: PLC0415
     from agent.daemon import app  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
 
     try:
-        return app.run(load(Path(path)))
+        return app.run(load_apart(Path(path)))
     except AgentError as error:
         code = of_error(error)
         Output(as_json=False).error(error, code)
@@ -121,7 +121,7 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
-    from agent.config import load  # noqa: PLC0415
+    from agent.config.reader import load  # noqa: PLC0415
     from agent.errors import ConfigError  # noqa: PLC0415
 
     try:
@@ -163,7 +163,7 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
 def _status_despite(arguments: argparse.Namespace) -> int | None:
     """Show how the gateway is although its configuration was broken: the daemon goes on with the one it read."""
     from agent.cli import fast_path  # noqa: PLC0415
-    from agent.config import runtime_dir  # noqa: PLC0415
+    from agent.config.reader import runtime_dir  # noqa: PLC0415
 
     found = runtime_dir(arguments.config)
     return fast_path.despite(str(arguments.config), str(found) if found else None, as_json=arguments.json)

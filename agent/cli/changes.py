@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from agent.change.engine import Outcome
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.operations.wiring import Parts
 
 

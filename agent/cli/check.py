@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.ports import Progress
 
 _SUDO = "it needs the key; run it with sudo"

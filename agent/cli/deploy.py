@@ -7,7 +7,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from agent.config import load
+from agent.config.reader import load
 from agent.core.dependants import Occasion
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.dependants import Report
 
 _FIRST_FD = 3  # sd_listen_fds(3)

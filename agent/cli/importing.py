@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.cli import submit
-from agent.config import MAX_MATERIAL, read_bounded
+from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.core.values import BY_HAND, Origin, TrustBundle
 from agent.crypto import import_files, x509
 from agent.errors import MaterialError, RefusedError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.exit_codes import Exit
     from agent.core.values import CredentialSet

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.cli.parser import span
-from agent.config import MAX_MATERIAL, PRODUCT, TARGET, read_bounded
+from agent.config.files import MAX_MATERIAL, read_bounded
+from agent.config.schema import PRODUCT, TARGET
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.trust import anchor_lint

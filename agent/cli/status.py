@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.report.status import Status
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.operations.execute import Operations
     from agent.operations.wiring import Parts
     from agent.trust.install import Receipt

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
 
 CUT = b"[REMOVED]"
 

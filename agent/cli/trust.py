@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
 
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.operations.execute import Operations
     from agent.operations.wiring import Parts
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.change.retiring import Retirements
     from agent.cli.output import Output
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.when.retirement import Retirement
 
 

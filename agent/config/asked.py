@@ -8,7 +8,7 @@ from agent.core.report.known import Asked
 from agent.core.when.schedule import Wishes
 
 if TYPE_CHECKING:
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.when.schedule import Pause, Suggestion
 
 

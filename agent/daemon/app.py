@@ -15,7 +15,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agent.config import load
+from agent.config.apart import load_apart
 from agent.core.exit_codes import Exit
 from agent.core.report.findings import LONG_DOWN
 from agent.core.report.journal_events import Event
@@ -49,7 +49,7 @@ from agent.system.service_manager import Notifier
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.report.status import Status
     from agent.core.when.schedule import Pause
     from agent.daemon.work.worker_process import Running
@@ -251,7 +251,7 @@ class Daemon:
     def _reload(self) -> None:
         self._notifier.reloading()
         try:
-            self._apply(load(self.facts.config.path))
+            self._apply(load_apart(self.facts.config.path))
         except ConfigError as error:
             self.report.configuration_read(f"{error}")
             self._log.tell(Event.RELOAD_REFUSED, f"The configuration before stays in force: {error}")

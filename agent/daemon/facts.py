@@ -24,7 +24,7 @@ from agent.system.clock import SystemClock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.change.decide import Action, Limits
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.known import Live

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.config import load
+from agent.config.reader import load
 from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.change.reserve import LACKING, REMEDY, Standing
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.failure.failure import Failure
     from agent.core.timekeeping import Reading
     from agent.core.values import CertificateFacts, TrustBundle

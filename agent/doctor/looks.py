@@ -21,7 +21,7 @@ from agent.operations.wiring import load_anchors, load_claim
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.failure.failure import Failure
     from agent.core.values import CertificateFacts
 

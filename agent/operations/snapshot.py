@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.config import read_bounded
 from agent.config.asked import asked_of
+from agent.config.files import read_bounded
 from agent.core import timekeeping
 from agent.core.change.reserve import Standing
 from agent.core.report.known import Known
@@ -23,7 +23,7 @@ from agent.errors import ConfigError, DamagedError, MaterialError, StoreError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from agent.config import Config, WatchConfig
+    from agent.config.values import Config, WatchConfig
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Status
     from agent.core.values import Generation

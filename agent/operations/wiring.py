@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from agent.change.parts import ChangeParts, put_together
 from agent.change.world import NoDependants, Provisioning, Settings, World
-from agent.config import MAX_MATERIAL, Config, read_bounded, read_secret, resolve
+from agent.config.files import MAX_MATERIAL, read_bounded, read_secret, resolve
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -24,6 +24,7 @@ from agent.errors import ConfigError, MaterialError, RefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agent.config.values import Config
     from agent.core.values import TrustBundle
     from agent.iotcore.sync_client import Broker
     from agent.ports import Confirmations, Deployment, Reporter

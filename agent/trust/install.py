@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from agent.config import read_bounded
+from agent.config.files import read_bounded
 from agent.core import timekeeping
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.trust import anchor_lint, updates
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
     from agent.operations.wiring import Parts

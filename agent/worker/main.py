@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.change.engine import Outcome
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.operations.execute import Done
     from agent.operations.wiring import Parts
     from agent.ports import Progress
@@ -266,7 +266,7 @@ class Task:
 
 def main() -> int:
     """Carry out the order on standard input."""
-    from agent.config import load, parse  # noqa: PLC0415
+    from agent.config.reader import load, parse  # noqa: PLC0415
     from agent.store import ownership  # noqa: PLC0415
 
     os.umask(0o077)

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.config import load
+from agent.config.reader import load
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Candidate, Kind, Origin
 from agent.iotcore.sync_client import Broker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.config import load
+from agent.config.reader import load
 from agent.core.aws.endpoints import Proxy
 from agent.core.values import Candidate
 from agent.iotcore.sync_client import Broker

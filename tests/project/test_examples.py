@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent.config import load, parse
+from agent.config.reader import load, parse
 from agent.core.dependants import Content
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.config import load
+from agent.config.reader import load
 from agent.core.change.lifecycle import Phase
 from agent.core.change.records import (
     decode_manifest,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from agent.config import parse
+from agent.config.reader import parse
 from agent.sandbox.authority import Authority
 from agent.trust import inbox
 from agent.trust.archives import pack
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.change.parts import ChangeParts
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.operations.wiring import Parts
     from agent.store.store import Store
     from support.simulator import SimulatedClock

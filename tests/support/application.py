@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from awscrt import mqtt5
 
-from agent.config import load
+from agent.config.reader import load
 from agent.iotcore.client_options import Connector, Timeouts
 from agent.store.store import Store
 

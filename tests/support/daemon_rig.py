@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 
-from agent.config import Config, RotationConfig
+from agent.config.values import Config, RotationConfig
 from agent.core.change.advance import advance
 from agent.core.change.events import Retired
 from agent.core.change.records import encode_outcome, encode_record, public

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from agent.cli import fast_path
-from agent.config import load
+from agent.config.reader import load
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.operations.wiring import open_parts

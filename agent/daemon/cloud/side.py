@@ -24,7 +24,7 @@ from agent.iotcore.client_options import Connector, timeouts
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.core.failure.failure import Failure
     from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.daemon.loop import Loop
     from agent.daemon.work.worker_process import Running
 

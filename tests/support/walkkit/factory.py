@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from agent.change.parts import ChangeParts, put_together
 from agent.change.world import Settings, World
-from agent.config import load
+from agent.config.reader import load
 from agent.core.change.decide import Limits
 from agent.core.values import Kind, Origin, Provenance, TrustSource
 from agent.crypto import x509

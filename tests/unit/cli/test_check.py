@@ -15,7 +15,7 @@ from agent import cli
 from agent.cli import check
 from agent.cli.output import Output
 from agent.cli.parser import parse
-from agent.config import Config, load
+from agent.config.reader import load
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import checks
@@ -24,6 +24,8 @@ from agent.core.report.checks import CHECKS, Line, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from agent.config.values import Config
 
 FINE = {name: checks.ok(name, "Fine.") for name in CHECKS}
 BROKEN = checks.failure("tcp", "unreachable", "No way.", "Find one.", Exit.UNAVAILABLE)

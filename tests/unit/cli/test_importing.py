@@ -14,7 +14,7 @@ from agent import cli
 from agent.cli import importing, submit
 from agent.cli.output import Output
 from agent.cli.parser import parse
-from agent.config import load
+from agent.config.reader import load
 from agent.core.trust.updates import is_newer
 from agent.core.values import BY_HAND
 from agent.crypto import import_files, x509

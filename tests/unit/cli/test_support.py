@@ -23,7 +23,7 @@ import pytest
 from agent import cli
 from agent.cli import support
 from agent.cli.support import scrubbed
-from agent.config import parse
+from agent.config.reader import parse
 from agent.core.change.lifecycle import Phase
 from agent.core.report.checks import CHECKS
 from agent.core.values import KeyAlgorithm, Kind

@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.config import load
 from agent.config.asked import asked_of
+from agent.config.reader import load
 from agent.core.when.schedule import Pause, Suggestion
 from support.make import DAY, NOW
 

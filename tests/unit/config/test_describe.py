@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.config import describe, parse
+from agent.config import describe
 from agent.config.describe import rows
+from agent.config.reader import parse
 from agent.config.schema import FILE
 from agent.errors import ConfigError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import config
+from agent.config import files, reader, values
 from agent.core.aws.endpoints import Proxy
 from agent.core.dependants import (
     FORMATS,
@@ -82,13 +82,13 @@ def write(tmp_path: Path, text: str | bytes) -> Path:
 def complaint(tmp_path: Path, text: str | bytes) -> str:
     """Return what is said about a configuration that is refused."""
     with pytest.raises(ConfigError) as caught:
-        config.load(write(tmp_path, text))
+        reader.load(write(tmp_path, text))
     return str(caught.value)
 
 
 def test_an_endpoint_is_all_that_must_be_said(tmp_path: Path) -> None:
     """Everything but the endpoint has a default."""
-    loaded = config.load(write(tmp_path, MINIMUM))
+    loaded = reader.load(write(tmp_path, MINIMUM))
     assert loaded.port == 8883
     assert loaded.alpn is False
     assert loaded.rotation.max_age == timedelta(days=365)
@@ -99,7 +99,7 @@ def test_an_endpoint_is_all_that_must_be_said(tmp_path: Path) -> None:
 
 def test_every_key_is_understood(tmp_path: Path) -> None:
     """A file that uses every key comes out as written."""
-    loaded = config.load(write(tmp_path, FULL))
+    loaded = reader.load(write(tmp_path, FULL))
     assert loaded.alpn is True
     assert loaded.key_algorithm is KeyAlgorithm.EC_P384
     assert loaded.subject == "CN=gw-0042,O=Example"
@@ -108,7 +108,7 @@ def test_every_key_is_understood(tmp_path: Path) -> None:
     assert loaded.connect_timeout == timedelta(seconds=90)
     assert loaded.enrollment is not None
     assert loaded.enrollment.parameters["SerialNumber"] == "0042"
-    assert loaded.enrollment.parameters["Board"] == config.FileValue(path=Path("/sys/class/dmi/id/product_serial"))
+    assert loaded.enrollment.parameters["Board"] == values.FileValue(path=Path("/sys/class/dmi/id/product_serial"))
     assert loaded.rotation.keep == 0
     assert loaded.rotation.grace == timedelta(days=14)
     assert loaded.rotation.retire is False
@@ -124,21 +124,21 @@ def test_every_key_is_understood(tmp_path: Path) -> None:
 
 def test_a_new_set_needs_no_word_unless_that_is_configured(tmp_path: Path) -> None:
     """And then for as long as it says, in a directory beside the control socket."""
-    plain = config.load(write(tmp_path, MINIMUM))
+    plain = reader.load(write(tmp_path, MINIMUM))
     assert (plain.rotation.confirm, plain.limits.confirm) == (None, None)
     assert plain.confirm_dir == Path("/run/iot-cert-agent/confirm")
-    asked = config.load(write(tmp_path, MINIMUM + "rotation: {confirm: 30d}\nruntime_dir: /run/gw\n"))
+    asked = reader.load(write(tmp_path, MINIMUM + "rotation: {confirm: 30d}\nruntime_dir: /run/gw\n"))
     assert asked.limits.confirm == timedelta(days=30)
     assert asked.confirm_dir == Path("/run/gw/confirm")
 
 
 def test_nothing_holds_a_change_unless_it_is_configured(tmp_path: Path) -> None:
     """By default every hour is welcome, no file is looked for, and what was replaced by hand is taken up."""
-    rotation = config.load(write(tmp_path, MINIMUM)).rotation
+    rotation = reader.load(write(tmp_path, MINIMUM)).rotation
 
     assert (rotation.maintenance, rotation.inhibit_file) == ((), None)
     assert (rotation.grace, rotation.by_hand, rotation.retire) == (timedelta(days=7), ByHand.ADOPT, True)
-    empty = config.load(write(tmp_path, MINIMUM + "rotation: {maintenance: [], inhibit_file: }\n")).rotation
+    empty = reader.load(write(tmp_path, MINIMUM + "rotation: {maintenance: [], inhibit_file: }\n")).rotation
     assert empty == rotation
 
 
@@ -160,7 +160,7 @@ def test_a_maintenance_window_needs_no_more_than_its_hours(
     tmp_path: Path, text: str, window: MaintenanceWindow
 ) -> None:
     """Days and zone have defaults; an end that is not after the start is on the next day."""
-    (found,) = config.load(write(tmp_path, f"{MINIMUM}rotation:\n  maintenance:\n    - {text}\n")).rotation.maintenance
+    (found,) = reader.load(write(tmp_path, f"{MINIMUM}rotation:\n  maintenance:\n    - {text}\n")).rotation.maintenance
 
     assert (found.start, found.end, found.days) == (window.start, window.end, window.days)
     assert str(found.zone) == "UTC"
@@ -169,7 +169,7 @@ def test_a_maintenance_window_needs_no_more_than_its_hours(
 @pytest.mark.parametrize("grace", ["0s", "36h", "90d"])
 def test_the_grace_may_be_any_span(tmp_path: Path, grace: str) -> None:
     """Also none at all."""
-    rotation = config.load(write(tmp_path, f"{MINIMUM}rotation: {{grace: {grace}}}\n")).rotation
+    rotation = reader.load(write(tmp_path, f"{MINIMUM}rotation: {{grace: {grace}}}\n")).rotation
 
     assert rotation.grace == {"0s": timedelta(), "36h": timedelta(hours=36), "90d": timedelta(days=90)}[grace]
 
@@ -396,21 +396,21 @@ def test_a_file_of_ten_megabytes_is_refused_unread(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A missing configuration is a configuration error."""
     with pytest.raises(ConfigError, match=r"no\.yaml: the configuration file cannot be read: No such file"):
-        config.load(tmp_path / "no.yaml")
+        reader.load(tmp_path / "no.yaml")
 
 
 def test_a_pipe_in_place_of_the_file_does_not_hang(tmp_path: Path) -> None:
     """Only regular files are read."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigError, match="not a regular file"):
-        config.load(tmp_path / "pipe")
+        reader.load(tmp_path / "pipe")
 
 
 def test_a_directory_in_place_of_the_file_is_told_and_not_left_open(tmp_path: Path) -> None:
     """A daemon may read its configuration anew many times before it is mended."""
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(ConfigError, match="not a regular file"):
-        config.load(tmp_path)
+        reader.load(tmp_path)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -420,20 +420,20 @@ def test_a_key_that_others_may_read_is_refused_with_the_command_that_mends_it(tm
     path.write_bytes(b"secret")
     path.chmod(0o640)
     with pytest.raises(ConfigError) as caught:
-        config.read_secret(path, "claim key")
+        files.read_secret(path, "claim key")
     assert caught.value.hint == f"chmod 600 {path}"
     path.chmod(0o600)
-    assert config.read_secret(path, "claim key") == b"secret"
+    assert files.read_secret(path, "claim key") == b"secret"
 
 
 def test_parameters_may_come_from_files(tmp_path: Path) -> None:
     """A serial number is read where the machine keeps it, without the white space around it."""
     serial = tmp_path / "serial"
     serial.write_text(" 0042\n")
-    assert config.resolve({"A": "x", "B": config.FileValue(path=serial)}) == {"A": "x", "B": "0042"}
+    assert files.resolve({"A": "x", "B": values.FileValue(path=serial)}) == {"A": "x", "B": "0042"}
     serial.write_text("\n")
     with pytest.raises(ConfigError, match="holds no plain text"):
-        config.resolve({"B": config.FileValue(path=serial)})
+        files.resolve({"B": values.FileValue(path=serial)})
 
 
 # -- trust anchors and watched files -----------------------------------------------------------------------------------
@@ -441,9 +441,9 @@ def test_parameters_may_come_from_files(tmp_path: Path) -> None:
 
 def test_trust_and_watched_files_are_understood(tmp_path: Path) -> None:
     """The distances come out with the longest first, and each once."""
-    loaded = config.load(write(tmp_path, FULL))
+    loaded = reader.load(write(tmp_path, FULL))
 
-    assert loaded.trust == config.TrustConfig(
+    assert loaded.trust == values.TrustConfig(
         anchors=Path("/usr/share/iot-cert-agent/amazon-roots.pem"),
         root=Path("/etc/iot-cert-agent/root.json"),
         target="products/gateway/anchors.pem",
@@ -452,15 +452,15 @@ def test_trust_and_watched_files_are_understood(tmp_path: Path) -> None:
         warn=(timedelta(days=365), timedelta(days=30), timedelta(days=7)),
     )
     assert loaded.watch == (
-        config.WatchConfig(path=Path("/etc/application/server.pem"), warn=timedelta(days=30)),
-        config.WatchConfig(path=Path("/etc/application/roots.pem"), warn=timedelta(days=90)),
+        values.WatchConfig(path=Path("/etc/application/server.pem"), warn=timedelta(days=30)),
+        values.WatchConfig(path=Path("/etc/application/roots.pem"), warn=timedelta(days=90)),
     )
     assert (loaded.anchors, loaded.inbox) == (loaded.trust.anchors, Path("/var/spool/anchors"))
 
 
 def test_without_a_word_about_trust_no_signed_bundle_is_accepted(tmp_path: Path) -> None:
     """There is a baked copy, an inbox in the state directory, three distances, and nobody who may sign."""
-    loaded = config.load(write(tmp_path, MINIMUM + "state_dir: /srv/agent\n"))
+    loaded = reader.load(write(tmp_path, MINIMUM + "state_dir: /srv/agent\n"))
 
     assert (loaded.trust.root, loaded.trust.compatible, loaded.trust.target) == (None, None, "anchors.pem")
     assert loaded.inbox == Path("/srv/agent/inbox")
@@ -515,7 +515,7 @@ def unit(name: str, more: str = "") -> str:
 
 def test_dependants_are_understood(tmp_path: Path) -> None:
     """With every key that there is, and with those alone that there must be."""
-    loaded = config.load(write(tmp_path, MINIMUM + DEPENDANTS))
+    loaded = reader.load(write(tmp_path, MINIMUM + DEPENDANTS))
 
     assert loaded.dependants == Dependants(
         copies=(
@@ -552,12 +552,12 @@ def test_dependants_are_understood(tmp_path: Path) -> None:
 
 def test_without_a_word_there_are_no_dependants_but_hooks_are_looked_for(tmp_path: Path) -> None:
     """A key is for its owner alone unless it is said otherwise, and nothing takes a change back by itself."""
-    loaded = config.load(write(tmp_path, MINIMUM))
+    loaded = reader.load(write(tmp_path, MINIMUM))
 
     assert loaded.dependants == Dependants(hooks=Hooks(directory=Path("/etc/iot-cert-agent/hooks.d")))
     assert loaded.deploy_dir == Path("/var/lib/iot-cert-agent-deploy")
     assert loaded.deploy_socket == Path("/run/iot-cert-agent-deploy.sock")
-    copy = config.load(write(tmp_path, MINIMUM + "copies: [{to: /x, content: key}]\n")).dependants.copies[0]
+    copy = reader.load(write(tmp_path, MINIMUM + "copies: [{to: /x, content: key}]\n")).dependants.copies[0]
     assert (copy.owner, copy.group, copy.mode, copy.format) == ("root", "root", 0o600, Format.PEM)
     assert (copy.heal, copy.on_failure) == (True, OnFailure.DEGRADE)
 
@@ -571,7 +571,7 @@ def test_without_a_word_there_are_no_dependants_but_hooks_are_looked_for(tmp_pat
 )  # fmt: skip
 def test_the_names_of_services_are_taken(tmp_path: Path, name: str) -> None:
     """As systemd has them."""
-    assert config.load(write(tmp_path, unit(f"'{name}'"))).dependants.units[0].name == name
+    assert reader.load(write(tmp_path, unit(f"'{name}'"))).dependants.units[0].name == name
 
 
 @pytest.mark.parametrize(
@@ -631,7 +631,7 @@ def test_what_a_unit_cannot_be_is_refused(tmp_path: Path, more: str, said: str) 
 @pytest.mark.parametrize("address", ["localhost:8883", "127.0.0.1:1", "[::1]:8883", "a-b.example:65535"])
 def test_addresses_are_taken(tmp_path: Path, address: str) -> None:
     """Of either kind, and by name."""
-    loaded = config.load(write(tmp_path, unit("x.service", f", verify: {{tls: '{address}'}}")))
+    loaded = reader.load(write(tmp_path, unit("x.service", f", verify: {{tls: '{address}'}}")))
     assert loaded.dependants.units[0].verify.tls == address
 
 
@@ -641,7 +641,7 @@ def test_a_format_holds_what_it_can(tmp_path: Path, content: Content, form: Form
     """DER one object, PKCS #12 a pair or anchors, PEM anything."""
     text = f"{MINIMUM}copies: [{{to: /x, content: {content}, format: {form}, password_file: /p}}]\n"
     if content in FORMATS[form]:
-        assert config.load(write(tmp_path, text)).dependants.copies[0].format is form
+        assert reader.load(write(tmp_path, text)).dependants.copies[0].format is form
     else:
         assert f"copies[0].format: one that can hold {content}: " in complaint(tmp_path, text)
 
@@ -655,7 +655,7 @@ def test_pkcs12_needs_a_password(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["0640", "640", "0600", "400", "0444"])
 def test_modes_are_taken(tmp_path: Path, mode: str) -> None:
     """As `chmod` has them, with or without a leading nought."""
-    assert config.load(write(tmp_path, copies(f'mode: "{mode}"'))).dependants.copies[0].mode == int(mode, 8)
+    assert reader.load(write(tmp_path, copies(f'mode: "{mode}"'))).dependants.copies[0].mode == int(mode, 8)
 
 
 @pytest.mark.parametrize(

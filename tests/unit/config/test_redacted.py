@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import parse
+from agent.config.reader import parse
 from agent.config.redacted import without_parameters
 
 ONE_TIME = "canary-one-time-token-0123"

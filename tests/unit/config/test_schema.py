@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from agent.config import describe, kinds, load, parse
+from agent.config import describe, kinds
 from agent.config.describe import rows
+from agent.config.reader import load, parse
 from agent.config.schema import FILE
 from agent.config.sections import UNUSED, Section
 from agent.config.values import Config, RotationConfig, TrustConfig

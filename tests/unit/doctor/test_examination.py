@@ -29,7 +29,7 @@ from support.rig import Rig
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent.config import Config
+    from agent.config.values import Config
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
 NOW = datetime.now(UTC)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.config import Config, EnrollmentConfig, load
+from agent.config.reader import load
+from agent.config.values import Config, EnrollmentConfig
 from agent.core import timekeeping
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Report, Step, encode_report

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.config import parse
+from agent.config.reader import parse
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.failures import silent
 from agent.crypto.x509 import read_bundle
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.operations.wiring import Parts
 
 DAY = timedelta(days=1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.config import parse
+from agent.config.reader import parse
 from agent.core import timekeeping
 from agent.core.trust.updates import MAX_ARCHIVE, drop_of
 from agent.core.values import Kind, Origin, TrustSource
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from agent.config import Config
+    from agent.config.values import Config
     from agent.operations.wiring import Parts
     from agent.trust.tuf_client import Source
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from agent.config import Config
+from agent.config.values import Config
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.work.dependants import EVERY, DependantsWatch
