@@ -212,13 +212,10 @@ class GatewayFacts:
 
     def retirements(self) -> tuple[retirement.Retirement, ...]:
         """Return the certificates that are still to be retired, and what each waits for."""
-        known = self._known()
-        if not known.left_behind():
-            return ()
-        return replace(known, behind=self._behind()).retirements()
+        return self._with_behind(self._known()).retirements()
 
-    def _behind(self) -> tuple[str, ...]:
-        return report_file.behind(self.config.dependants, self.config.deploy_dir, self.generation)
+    def _with_behind(self, known: Known) -> Known:
+        return report_file.add_behind(known, self.config.dependants, self.config.deploy_dir)
 
     # -- the status ----------------------------------------------------------------------------------------------------
 
@@ -231,5 +228,5 @@ class GatewayFacts:
             unserved: Why the dependants could not be served, or empty.
         """
         served = report_file.served(self.config.dependants, self.config.deploy_dir, unserved)
-        known = replace(self._known(), served=served, behind=self._behind(), answers=answers, live=live)
-        return status_of(known, self._limits())
+        known = replace(self._known(), served=served, answers=answers, live=live)
+        return status_of(self._with_behind(known), self._limits())

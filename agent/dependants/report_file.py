@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import HOOKS, MAX_REPORT, Served, decode_report, names_of
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.dependants import Dependants, Report
+    from agent.core.report.known import Known
 
 REPORT = "report.json"
 
@@ -36,6 +38,17 @@ def behind(dependants: Dependants, directory: Path, generation: int | None) -> t
     if not any_configured(dependants):
         return ()
     return retirement.behind(names(dependants), last_report(directory), generation)
+
+
+def add_behind(known: Known, dependants: Dependants, directory: Path) -> Known:
+    """Return what is known, with the dependants that keep a certificate from being retired.
+
+    They are looked up only where there is one to be retired.
+    """
+    if not known.retirements():
+        return known
+    generation = known.current.generation if known.current else None
+    return replace(known, behind=behind(dependants, directory, generation))
 
 
 def last_report(directory: Path) -> Report | None:

@@ -118,18 +118,16 @@ def known(config: Config, snapshot: Snapshot) -> Known:
     """Return what is known of the gateway without its daemon."""
     from agent.dependants import report_file  # noqa: PLC0415 - see agent.operations.wiring
 
-    found = seen(config, snapshot)
-    number = found.current.generation if found.current else None
-    return Known(
+    bare = Known(
         version=__version__,
         asked=asked_of(config, snapshot.thing, pause_of(config)),
         clock=snapshot.clock,
-        seen=found,
+        seen=seen(config, snapshot),
         change=snapshot.change,
         history=snapshot.history,
         served=report_file.served(config.dependants, config.deploy_dir),
-        behind=report_file.behind(config.dependants, config.deploy_dir, number),
     )
+    return report_file.add_behind(bare, config.dependants, config.deploy_dir)
 
 
 def pause_of(config: Config) -> Pause | None:
