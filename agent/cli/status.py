@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Shown:
     """How the gateway stands, ready to be shown: told by its daemon, or found here.
 
     Attributes:
@@ -45,7 +45,7 @@ class Told:
     exit: Exit
 
 
-def look(config: Config) -> Told:
+def look(config: Config) -> Shown:
     """Return how the gateway stands: the daemon's word where one runs and answers, else what is on disk.
 
     Raises:
@@ -62,8 +62,8 @@ def look(config: Config) -> Told:
     return _as_found(snapshot.status(config, snapshot.take(config)))
 
 
-def _as_told(told: dict[str, Any]) -> Told:
-    return Told(
+def _as_told(told: dict[str, Any]) -> Shown:
+    return Shown(
         document=told["document"],
         trust=told["trust"],
         screen=[(str(name), str(text)) for name, text in told["screen"]],
@@ -72,8 +72,8 @@ def _as_told(told: dict[str, Any]) -> Told:
     )
 
 
-def _as_found(found: Status) -> Told:
-    return Told(
+def _as_found(found: Status) -> Shown:
+    return Shown(
         document=document(found),
         trust=trust(found),
         screen=list(screen(found)),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli import publish, submit
-from agent.cli.status import Told, look
+from agent.cli.status import Shown, look
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
@@ -85,7 +85,7 @@ def show_list(config: Config, output: Output) -> Exit:
     return code
 
 
-def _list_as_told(found: Told, output: Output) -> Exit:
+def _list_as_told(found: Shown, output: Output) -> Exit:
     """Show what the daemon tells a user who may not read the store; what is to be said about it takes the store."""
     if output.as_json:
         output.emit({"event": "trust", **found.trust, "exit": Exit.DONE})
@@ -95,7 +95,7 @@ def _list_as_told(found: Told, output: Output) -> Exit:
     return Exit.DONE
 
 
-def _show_screen(found: Told, output: Output) -> None:
+def _show_screen(found: Shown, output: Output) -> None:
     for field, text in found.screen:
         if field in {"generation", "anchors", "watched"}:
             output.field(field, text)
