@@ -6,6 +6,8 @@ or fails, it is lost or closed, and then it is over. Rules, besides those of `ag
 * Whoever listens hears exactly one of `on_up` and `on_over` first, and exactly one `on_over` at last.
 * Messages and answers of a link that is over are dropped: they belong to a session that is gone.
 * Key and certificate are read for the TLS context and let go of at once.
+* The SDK tells of a stop only where it has begun: a client that is stopped before it says that it attempts to connect
+  never says that it has stopped. So a stop waits for that word, and `abandon` is for an SDK that keeps silent.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ class Link:
         self._failure: Failure | None = None
         self._taken_over = False
         self._closing = False
+        self._begun = self._to_stop = False
         self.up = False
         self.over = False
 
@@ -71,6 +74,7 @@ class Link:
         """
         self._client_id = client_id
         options = self._connector.options(client_id, self._connector.tls_context(name, *credential, trust_pem))
+        options.on_lifecycle_event_attempting_connect_fn = lambda _: self._post(self._attempting)
         options.on_lifecycle_event_connection_success_fn = lambda _: self._post(self._succeeded)
         options.on_lifecycle_event_connection_failure_fn = self._on_failure
         options.on_lifecycle_event_disconnection_fn = self._on_disconnection
@@ -88,6 +92,11 @@ class Link:
         if not self.up and not self.over and not self._closing:
             self._failed(failures.silent(), taken_over=False)
 
+    def abandon(self) -> None:
+        """Count a link as over that was closed or failed, although the SDK has not said so; harmless otherwise."""
+        if self._closing or self._failure is not None:
+            self._end()
+
     # -- on the SDK's thread ---------------------------------------------------------------------------------------
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
@@ -102,6 +111,11 @@ class Link:
         self._post(lambda: self._failed(failure, taken_over=taken_over))
 
     # -- in the loop's thread --------------------------------------------------------------------------------------
+
+    def _attempting(self) -> None:
+        self._begun = True
+        if self._to_stop:
+            self._stop()
 
     def _succeeded(self) -> None:
         if self.over or self._closing or self._failure is not None or self._client is None:
@@ -125,7 +139,8 @@ class Link:
     def _stop(self) -> None:
         self._streams.clear()
         self._requests = None
-        if self._client is not None:
+        self._to_stop = True
+        if self._client is not None and self._begun:
             client, self._client = self._client, None
             client.stop(mqtt5.DisconnectPacket())
 

@@ -53,7 +53,6 @@ COVERED_BY = {
     "daemon/status_files": ("integration/test_daemon.py", "read as other programs read them"),
     "daemon/work/worker_process": ("integration/test_daemon_faults.py", "processes that end, hang and are killed"),
     "doctor/looks": ("unit/doctor/test_examination.py", "what the doctor sees of a gateway"),
-    "iotcore/async_client": ("integration/test_fleet.py", "the real SDK against the sandbox's broker"),
     "iotcore/client_options": ("integration/test_gateway.py", "the real SDK against the sandbox's broker"),
     "iotcore/requests": ("integration/test_hostile_cloud.py", "answers that no cloud should give"),
     "iotcore/sync_client": ("integration/test_gateway.py", "the real SDK against the sandbox's broker"),

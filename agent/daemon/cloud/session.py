@@ -25,7 +25,7 @@ from agent.core.text import duration
 from agent.core.when.reconnect import STEADY, Standing, Verdict, after_failure, after_loss, after_takeover
 from agent.errors import CloudError, StoreError
 from agent.iotcore.async_client import Link
-from agent.iotcore.client_options import Connector, spacing
+from agent.iotcore.client_options import STOP_TIMEOUT, Connector, spacing
 from agent.store import disk
 from agent.system.clock import monotonic
 
@@ -169,7 +169,7 @@ class Session:
             self._be_another(identity.client_id)
         changed = identity is None or before is None or before.generation != identity.generation
         if changed and self._link is not None:
-            self._link.close()
+            self._close(self._link)
         elif self._link is None and not self._suspended and (changed or self._retry is None):
             self._try_soon()
 
@@ -189,7 +189,7 @@ class Session:
         self._suspended = True
         if connects and self._link is not None and not self._link.up:
             self._connected_at = monotonic()
-            self._link.close()
+            self._close(self._link)
 
     def resume(self, connected_at: float | None) -> None:
         """Have the client id back; `connected_at` is when the worker connected last."""
@@ -221,7 +221,11 @@ class Session:
         self._stopped = True
         self._cancel()
         if self._link is not None:
-            self._link.close()
+            self._close(self._link)
+
+    def _close(self, link: Link) -> None:
+        link.close()
+        self._loop.later(STOP_TIMEOUT, link.abandon)
 
     # -- attempts --------------------------------------------------------------------------------------------------
 
@@ -256,7 +260,9 @@ class Session:
             self._schedule(60.0)
             return
         self._link, self._status = attempt, replace(self._status, generation=identity.generation)
-        self._loop.later(self._connector.timeouts.connect, attempt.expire)
+        patience = self._connector.timeouts.connect
+        self._loop.later(patience, attempt.expire)
+        self._loop.later(patience + STOP_TIMEOUT, attempt.abandon)
         if self._status.state is not ConnectionState.TAKEN_OVER:
             self._become(ConnectionState.CONNECTING, self._status.why)
 

@@ -12,6 +12,7 @@ from agent.core.when.reconnect import STEADY
 from agent.daemon.cloud.session import Session, SessionCalls
 from agent.daemon.facts import Current
 from agent.daemon.loop import Loop
+from agent.iotcore.client_options import STOP_TIMEOUT
 from support.office import HandClock
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class ObedientLink:
 
     def __init__(self, _connector: object, _post: object, listener: Any) -> None:
         self._listener = listener
-        self.up = False
+        self.up = self.closed = self.over = False
+        self.silent = False
         self.client_id = ""
         type(self).made.append(self)
 
@@ -41,9 +43,16 @@ class ObedientLink:
     def expire(self) -> None:
         """It never takes long."""
 
+    def abandon(self) -> None:
+        """Be over, where the SDK has not said so."""
+        if self.closed and not self.over:
+            self.end(None)
+
     def close(self) -> None:
-        """End it from this side."""
-        self.end(None)
+        """End it from this side; a silent SDK never says so."""
+        self.closed = True
+        if not self.silent:
+            self.end(None)
 
     def come_up(self) -> None:
         """Let the broker accept it."""
@@ -52,7 +61,7 @@ class ObedientLink:
 
     def end(self, failure: Failure | None, *, taken_over: bool = False) -> None:
         """Let it be over."""
-        self.up = False
+        self.up, self.over = False, True
         self._listener.on_over(self, failure, taken_over=taken_over)
 
 
@@ -284,3 +293,22 @@ def test_an_attempt_made_for_a_worker_that_connected_comes_sooner(scene: Scene) 
     scene.session.resume(scene.clock.now)
     scene.until_tried()
     assert len(scene.made) == attempts + 1
+
+
+def test_an_attempt_whose_end_is_never_told_holds_nothing_up(scene: Scene) -> None:
+    """A worker was to connect, so it was given up; the SDK stays silent about it, and the worker has ended."""
+    scene.until_tried()
+    scene.made[-1].silent = True
+    scene.session.suspend()
+    scene.session.resume(None)
+    assert scene.until_tried() <= STOP_TIMEOUT + 1
+    scene.made[-1].come_up()
+    assert scene.session.status.state == "up"
+
+
+def test_a_lasting_connection_is_not_given_up_with_its_attempts_time(scene: Scene) -> None:
+    """The timers of the attempt end beside it."""
+    scene.until_tried()
+    scene.made[-1].come_up()
+    scene.pass_time(Connector.timeouts.connect + STOP_TIMEOUT + 1)
+    assert scene.session.status.state == "up"

@@ -1,0 +1,104 @@
+"""An attempt of the real SDK is over once, whenever it is given up; an SDK that keeps silent holds nothing up."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.core.aws.endpoints import Endpoint
+from agent.iotcore.async_client import Link
+from agent.iotcore.client_options import Connector, Timeouts
+from agent.sandbox.authority import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agent.core.failure.failure import Failure
+
+ROOT = Authority("root A", datetime.now(UTC))
+CLAIM = ROOT.issue_claim(datetime.now(UTC))
+PATIENCE = 60.0  # seconds; the machine may be busy with other things
+
+
+class Listening:
+    """A loop of its own, and what is heard in it."""
+
+    def __init__(self, port: int) -> None:
+        self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.heard: list[Failure | None] = []
+        endpoint = Endpoint(host="127.0.0.1", port=port)
+        self.link = Link(Connector(endpoint, Timeouts(connect=5.0)), self._posted.put, self)
+
+    def open(self) -> None:
+        """Begin to connect."""
+        self.link.open("generation 1", "gw-0042", (CLAIM.key_pem, CLAIM.certificate_pem), ROOT.pem)
+
+    def on_up(self, _link: Link) -> None:
+        """It cannot come up."""
+        raise AssertionError("the port refuses")
+
+    def on_over(self, _link: Link, failure: Failure | None, *, taken_over: bool) -> None:
+        """Take down why it is over."""
+        assert not taken_over
+        self.heard.append(failure)
+
+    def until_over(self) -> Failure | None:
+        """Carry out what is posted until the link is over."""
+        end = time.monotonic() + PATIENCE
+        while not self.heard:
+            self._posted.get(timeout=max(0.1, end - time.monotonic()))()
+        return self.heard[0]
+
+
+@pytest.fixture
+def attempt() -> Iterator[Callable[[], Listening]]:
+    """Give attempts at a port that is bound and refuses: the SDK lets go of the socket at once."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield lambda: Listening(taken.getsockname()[1])
+
+
+def test_an_attempt_is_over_that_is_given_up_before_it_has_begun(attempt: Callable[[], Listening]) -> None:
+    """The SDK tells of no stop then: the daemon would wait for it, and never connect again."""
+    for _ in range(5):
+        listening = attempt()
+        listening.open()
+        listening.link.close()
+        assert listening.until_over() is None
+
+
+def test_an_attempt_that_brings_nothing_in_time_is_over_with_its_reason(attempt: Callable[[], Listening]) -> None:
+    """Its time may end before the SDK has begun, where the machine is busy."""
+    listening = attempt()
+    listening.open()
+    listening.link.expire()
+    failure = listening.until_over()
+    assert failure is not None
+    assert failure.code == "connack-timeout"
+
+
+@pytest.mark.parametrize("how", ["close", "expire"])
+def test_a_link_that_is_abandoned_is_over_at_once_and_once(attempt: Callable[[], Listening], how: str) -> None:
+    """What the SDK says later is about a link that is over."""
+    listening = attempt()
+    listening.open()
+    getattr(listening.link, how)()
+    listening.link.abandon()
+    assert len(listening.heard) == 1
+    listening.link.abandon()
+    assert len(listening.heard) == 1
+
+
+def test_a_link_that_is_wanted_is_not_abandoned(attempt: Callable[[], Listening]) -> None:
+    """The time of the first attempt's end passes while a connection lasts."""
+    listening = attempt()
+    listening.open()
+    listening.link.abandon()
+    assert listening.heard == []
+    listening.link.close()
+    assert listening.until_over() is None
