@@ -182,6 +182,7 @@ class Engine:
             clock=self._world.reading(),
             current=number,
             expected_thing=thing,
+            ends=current.manifest.not_after if current else None,
             requests=decide.requests_of(other for other in self._world.store.history() if other.id != record.id),
             base_whole=record.phase not in decide.ASKS_WITH_THE_BASE or self._sets.whole(record.base) is not None,
         )

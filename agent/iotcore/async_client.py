@@ -49,14 +49,13 @@ class Link:
         self._connector = connector
         self._post = post
         self._listener = listener
-        self._client_id = ""
         self._client: mqtt5.Client | None = None
         self._requests: mqtt_request_response.Client | None = None
         self._streams: list[mqtt_request_response.StreamingOperation] = []
         self._failure: Failure | None = None
         self._taken_over = False
         self._closing = False
-        self._begun = self._to_stop = False
+        self._begun = False
         self.up = False
         self.over = False
 
@@ -72,11 +71,10 @@ class Link:
         Raises:
             CloudError: The SDK refuses the set; the listener hears nothing.
         """
-        self._client_id = client_id
         options = self._connector.options(client_id, self._connector.tls_context(name, *credential, trust_pem))
         options.on_lifecycle_event_attempting_connect_fn = lambda _: self._post(self._attempting)
         options.on_lifecycle_event_connection_success_fn = lambda _: self._post(self._succeeded)
-        options.on_lifecycle_event_connection_failure_fn = self._on_failure
+        options.on_lifecycle_event_connection_failure_fn = lambda data: self._on_failure(client_id, data)
         options.on_lifecycle_event_disconnection_fn = self._on_disconnection
         options.on_lifecycle_event_stopped_fn = lambda _: self._post(self._stopped)
         self._client = mqtt5.Client(options)
@@ -94,13 +92,13 @@ class Link:
 
     def abandon(self) -> None:
         """Count a link as over that was closed or failed, although the SDK has not said so; harmless otherwise."""
-        if self._closing or self._failure is not None:
+        if self._given_up:
             self._end()
 
     # -- on the SDK's thread ---------------------------------------------------------------------------------------
 
-    def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
-        failure = connect_failure(data, self._client_id, self._connector.endpoint)
+    def _on_failure(self, client_id: str, data: mqtt5.LifecycleConnectFailureData) -> None:
+        failure = connect_failure(data, client_id, self._connector.endpoint)
         self._post(lambda: self._failed(failure, taken_over=False))
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
@@ -110,15 +108,19 @@ class Link:
         failure = failures.lost(reason.name if reason is not None else "")
         self._post(lambda: self._failed(failure, taken_over=taken_over))
 
+    @property
+    def _given_up(self) -> bool:
+        return self._closing or self._failure is not None
+
     # -- in the loop's thread --------------------------------------------------------------------------------------
 
     def _attempting(self) -> None:
         self._begun = True
-        if self._to_stop:
+        if self._given_up:
             self._stop()
 
     def _succeeded(self) -> None:
-        if self.over or self._closing or self._failure is not None or self._client is None:
+        if self.over or self._given_up or self._client is None:
             return
         options = mqtt_request_response.ClientOptions(
             max_request_response_subscriptions=_MAX_REQUEST_SUBSCRIPTIONS,
@@ -139,7 +141,6 @@ class Link:
     def _stop(self) -> None:
         self._streams.clear()
         self._requests = None
-        self._to_stop = True
         if self._client is not None and self._begun:
             client, self._client = self._client, None
             client.stop(mqtt5.DisconnectPacket())
@@ -181,7 +182,7 @@ class Link:
         self, operation: str, result: Future[mqtt_request_response.Response], done: Callable[[str, bytes], None],
         failed: Callable[[Failure], None],
     ) -> None:  # fmt: skip
-        if self.over or self._closing or self._failure is not None:
+        if self.over or self._given_up:
             return
         error = result.exception()
         if error is not None:

@@ -98,7 +98,7 @@ def test_the_fleet_does_not_ask_all_at_once(year: Record) -> None:
 
 def test_after_an_outage_the_requests_come_back_spread_out(year: Record) -> None:
     """Of a fleet of which a fifth was due meanwhile less than a tenth asks in the same minute."""
-    aftermath = [at for _, at in year.requests if soon_after(at)]
+    aftermath = [at for _, at in year.requests if soon_after(at, margin=3 * HOUR)]
 
     assert len(aftermath) > GATEWAYS / 5
     assert busiest_minute(aftermath) <= STORY.gateways * 0.1
@@ -207,7 +207,7 @@ def test_a_hundred_thousand_gateways_come_back_within_the_hour(fleet: Peaks) -> 
 def test_what_was_due_in_the_outage_is_asked_for_in_small_portions(fleet: Peaks) -> None:
     """A hundred and twentieth of the fleet had its turn meanwhile."""
     assert fleet.due == pytest.approx(100_000 / 120, rel=0.15)
-    assert 2 <= fleet.requests <= 25
+    assert 1 <= fleet.requests <= 5
     assert 1 <= fleet.refused <= 15
 
 

@@ -27,8 +27,7 @@ from agent.core.change.events import Activated, Event, Hastened
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure import failures
 from agent.core.failure.codes import traits
-from agent.core.failure.failure import Failure, FailureClass
-from agent.core.failure.retry import retry_delay
+from agent.core.failure.retry import unhurried_delay
 from agent.core.timekeeping import ClockState, Reading
 from agent.core.values import Kind, Origin
 from agent.core.when.reconnect import Standing, after_failure, after_loss, heals_with_network
@@ -39,6 +38,7 @@ from support import make
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from agent.core.failure.failure import Failure
     from agent.core.when.maintenance import MaintenanceWindow
 
 # What AWS IoT Core grants an account by default ("AWS IoT Core endpoints and quotas"); both can be raised.
@@ -221,9 +221,11 @@ class Gateway:
             return
         self._up, self._up_since = True, now
         self._year.record.connects.append(now)
-        if self._change is not None and self._change.retry_at is not None and heals_with_network(self._change.failure):
-            self._change = advance(self._change, Hastened(at=now))
-            self._look_at(now)
+        change = self._change
+        if change is None or change.retry_at is None or change.unhurried or not heals_with_network(change.failure):
+            return
+        self._change = advance(change, Hastened(at=now))
+        self._look_at(now)
 
     # -- the change ------------------------------------------------------------------------------------------------
 
@@ -267,9 +269,13 @@ class Gateway:
         )
 
     def _facts(self, clock: Reading) -> decide.Facts:
-        earlier = decide.requests_of(self._history)
-        thing = f"gw-{self._number}"
-        return decide.Facts(clock=clock, current=self._generation, expected_thing=thing, requests=earlier)
+        return decide.Facts(
+            clock=clock,
+            current=self._generation,
+            expected_thing=f"gw-{self._number}",
+            ends=self.subject.not_after,
+            requests=decide.requests_of(self._history),
+        )
 
     def _take(self, record: ChangeRecord, action: decide.Action, clock: Reading) -> None:
         event = self._attempt(record, action, clock)
@@ -354,7 +360,7 @@ def peaks(devices: int, seed: int) -> Peaks:
     tried = [_until_next(chance, _link_delay) for _ in range(devices)]
     connected, attempts = _admitted(tried, chance)
     first = int(LONGEST_DELAY.total_seconds())
-    asked = (min(back, _after(since, chance, _step_delay)) for back, since in zip(connected, waited, strict=False))
+    asked = (_after(since, chance, _patiently) for since in waited)
     refused = (_after(since, chance, AFTER_FAILURE.delay) for since in waited)
     return Peaks(
         gateways=devices,
@@ -406,8 +412,8 @@ def _link_delay(chance: float) -> float:
     return after_failure(LONG_DOWN, UNREACHABLE, chance).delay
 
 
-def _step_delay(attempt: int, chance: float) -> float:
-    return retry_delay(FailureClass.NETWORK, attempt, chance)
+def _patiently(attempt: int, chance: float) -> float:
+    return unhurried_delay(attempt, chance, AWS_LIFETIME.total_seconds() / 2)
 
 
 def _until_next(chance: random.Random, delay: Callable[[float], float]) -> float:

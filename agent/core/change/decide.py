@@ -82,6 +82,7 @@ class Facts:
         clock: The wall clock and whether to believe it.
         current: The generation `current` points at, or None.
         expected_thing: The thing this gateway is, from the current set or the configuration; None when unknown.
+        ends: When the certificate in use ends; None where there is none, or it is not known.
         requests: When certificates were asked for by earlier changes, as far as the history tells.
         base_whole: Whether the generation that the change starts from is whole.
         base_accepted: Whether the base got through where the change's own set has just failed.
@@ -90,6 +91,7 @@ class Facts:
     clock: Reading
     current: int | None = None
     expected_thing: str | None = None
+    ends: datetime | None = None
     requests: tuple[datetime, ...] = ()
     base_whole: bool = True
     base_accepted: bool = False

@@ -28,7 +28,7 @@ from agent.core.change.events import (
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
-from agent.core.failure.retry import retry_delay
+from agent.core.failure.retry import retry_delay, unhurried_delay
 from agent.core.text import duration
 from agent.core.values import Kind
 
@@ -68,12 +68,19 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
         return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
     if failure.decisive:
         failure = _not_yet(record, failure, facts, limits)
-    retry_at = now + timedelta(seconds=retry_delay(failure.kind, _failed(record, failure) + 1, jitter))
+    retry_at = now + timedelta(seconds=_delay(record, failure, facts, jitter))
     if record.phase is Phase.REQUESTED and not traits(failure.code).nothing_issued:
         retry_at = max(retry_at, now + _spaced(record))
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
     return StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+def _delay(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float) -> float:
+    attempt = _failed(record, failure) + 1
+    if failure.kind is FailureClass.NETWORK and record.unhurried and facts.ends is not None:
+        return unhurried_delay(attempt, jitter, (facts.ends - facts.clock.now).total_seconds())
+    return retry_delay(failure.kind, attempt, jitter)
 
 
 def _failed(record: ChangeRecord, failure: Failure) -> int:

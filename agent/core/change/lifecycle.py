@@ -188,6 +188,13 @@ class ChangeRecord:
         return self.phase.activated or given_up or leads_back(self.kind, self.origin)
 
     @property
+    def unhurried(self) -> bool:
+        """Whether it may as well begin half an hour later: the fleet wants it, and there is a set in use meanwhile."""
+        of_the_fleet = self.origin in {Origin.SCHEDULE, Origin.JOB, Origin.SHADOW}
+        begins = self.phase in {Phase.PLANNED, Phase.KEY_READY}
+        return self.kind is Kind.ROTATE and of_the_fleet and begins and self.base is not None
+
+    @property
     def committed_at(self) -> datetime | None:
         """When its generation became final, or None."""
         return next((at for phase, at in reversed(self.passed) if phase is Phase.COMMITTED), None)

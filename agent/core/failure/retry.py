@@ -51,9 +51,27 @@ BACKOFFS: dict[FailureClass, Backoff] = {
     FailureClass.OPERATOR: Backoff(base=1, cap=1),
 }
 
-LONGEST_DELAY = max(backoff.cap for backoff in BACKOFFS.values())
+_UNHURRIED = 7200.0  # seconds
+
+LONGEST_DELAY = max(_UNHURRIED, *(backoff.cap for backoff in BACKOFFS.values()))  # a later instant is disbelieved
 
 
 def retry_delay(kind: FailureClass, attempt: int, jitter: float) -> float:
     """Return the seconds to wait after the `attempt`-th failure of class `kind`."""
     return BACKOFFS[kind].delay(attempt, jitter)
+
+
+def unhurried_delay(attempt: int, jitter: float, left: float) -> float:
+    """Return the seconds to wait for the network with what costs the cloud something and has time.
+
+    After hours of outage a million gateways ask for their certificates over two hours, which is under the ten
+    requests a second that an account is granted. None of them waits for more than a fiftieth of the time that it has.
+
+    Args:
+        attempt: How many tries have failed, from 1.
+        jitter: A number in [0, 1), drawn by the caller.
+        left: Seconds until it has to be done.
+    """
+    usual = BACKOFFS[FailureClass.NETWORK]
+    patient = Backoff(base=usual.base, cap=max(usual.cap, min(_UNHURRIED, left / 50)))
+    return patient.delay(attempt, 0.5 + 0.5 * jitter)

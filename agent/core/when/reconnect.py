@@ -4,7 +4,8 @@ Rules:
 
 * Delays are exponential and capped, half fixed and half chance: a fleet that lost the broker together comes back
   spread out and never hammers. The cap is four minutes, so that a gateway is back within five of the moment at which
-  anything it has would be accepted. A broker that has no room for so many says so, and is left alone for up to an hour.
+  anything it has would be accepted. A broker that has no room for so many says so, and is left alone for up to an
+  hour, all of it chance.
 * One hang-up proves nothing (AWS IoT Core hangs up without a word on a revoked certificate, and so does a bad path).
   Two in a row that a refused certificate could explain raise the suspicion, and the ladder's control connections
   decide. While it stays like that, the ladder is asked after 2, 4 and 8 failures, and after each one from there on:
@@ -44,10 +45,10 @@ OFTEN = 8  # suspicions in a row, after which each further one is looked into
 # account holds, stay under the quota then, and a million are back within two hours. The tests simulate it.
 _ORDINARY = Backoff(base=2, cap=CAP, floor=1.1)
 _BACKOFFS = {
-    FailureClass.THROTTLED: Backoff(base=30, cap=3600, floor=10),
     FailureClass.SERVER_TRUST: Backoff(base=30, cap=CAP, floor=5),
     FailureClass.CLOCK: Backoff(base=10, cap=CAP, floor=5),
 }
+_NO_ROOM = Backoff(base=30, cap=3600, floor=10)
 _TAKEN_OVER = Backoff(base=60, cap=3600, floor=30)
 
 
@@ -97,9 +98,15 @@ def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdic
     """
     suspicions = standing.suspicions + 1 if needs_control(failure) else 0
     following = replace(standing, failures=standing.failures + 1, suspicions=suspicions, brief=0)
-    delay = _spread(_BACKOFFS.get(failure.kind, _ORDINARY), following.failures, chance)
+    delay = _delay(failure.kind, following.failures, chance)
     doubt = _doubtful(suspicions) or suspicions > OFTEN
     return Verdict(standing=following, delay=delay, doubt=doubt, suspicion=suspicions > 0)
+
+
+def _delay(kind: FailureClass, attempt: int, chance: float) -> float:
+    if kind is FailureClass.THROTTLED:  # so many are told so at once that all of an hour is needed
+        return _NO_ROOM.delay(attempt, chance)
+    return _spread(_BACKOFFS.get(kind, _ORDINARY), attempt, chance)
 
 
 def _doubtful(suspicions: int) -> bool:

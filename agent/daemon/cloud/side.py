@@ -159,7 +159,9 @@ class CloudSide:
 
     def _on_recovered(self) -> None:
         change = self._facts.change
-        if change is not None and change.retry_at is not None and heals_with_network(change.failure):
+        if change is None or change.retry_at is None or change.unhurried:
+            return
+        if heals_with_network(change.failure):
             self._queue.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
 
     def _on_connected(self, link: Link) -> None:

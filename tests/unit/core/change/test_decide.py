@@ -35,7 +35,7 @@ from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.retry import BACKOFFS, LONGEST_DELAY
 from agent.core.text import clock_time, duration
 from agent.core.timekeeping import ClockState
-from agent.core.values import Kind
+from agent.core.values import Kind, Origin
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
@@ -1276,3 +1276,36 @@ def test_an_instant_is_told_in_utc_to_the_second() -> None:
 def test_an_instant_of_another_zone_is_told_in_utc_too(hours: int) -> None:
     """The text says UTC, so the time is converted and not only labelled."""
     assert clock_time(NOW.astimezone(timezone(timedelta(hours=hours)))) == "2027-03-01 12:00:00 UTC"
+
+
+# -- what has time -----------------------------------------------------------------------------------------------------
+
+WITHOUT_A_PATH = make.failure(F.NETWORK, "unreachable")
+BY_THE_FLEET = [Origin.SCHEDULE, Origin.JOB, Origin.SHADOW]
+
+
+def delayed(record: ChangeRecord, ends: datetime | None) -> float:
+    """Return how long the change waits for the network at most, after many attempts."""
+    record = replace(record, attempts=40)
+    found = after_failure(record, WITHOUT_A_PATH, make.facts(ends=ends), 0.9999999, Limits())
+    assert isinstance(found, StepFailed)
+    return (found.retry_at - NOW).total_seconds()
+
+
+@pytest.mark.parametrize("origin", Origin)
+@pytest.mark.parametrize("phase", [Phase.PLANNED, Phase.KEY_READY, Phase.ISSUED, Phase.PREPARED])
+def test_what_the_fleet_wants_waits_longer_before_it_asks_for_a_certificate(origin: Origin, phase: Phase) -> None:
+    """A person's order and a way back go on within minutes, and so does what has a certificate in hand."""
+    patient = origin in BY_THE_FLEET and phase in {Phase.PLANNED, Phase.KEY_READY}
+    waited = delayed(make.record(phase, kind=Kind.ROTATE, origin=origin, base=1), NOW + 300 * DAY)
+    assert waited == pytest.approx(7200 if patient else 300, rel=1e-3)
+
+
+def test_what_the_fleet_wants_does_not_wait_where_time_is_short_or_there_is_no_set() -> None:
+    """Nothing is gained by patience when the certificate ends before."""
+    record = make.record(Phase.PLANNED, kind=Kind.ROTATE, origin=Origin.SCHEDULE, base=1)
+    assert delayed(record, NOW + HOUR) == pytest.approx(300, rel=1e-3)
+    assert delayed(record, NOW - HOUR) == pytest.approx(300, rel=1e-3)
+    assert delayed(record, NOW + timedelta(hours=50)) == pytest.approx(3600, rel=1e-3)
+    assert delayed(record, None) == pytest.approx(300, rel=1e-3)
+    assert delayed(replace(record, base=None), NOW + 300 * DAY) == pytest.approx(300, rel=1e-3)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.failure.failure import FailureClass
-from agent.core.failure.retry import BACKOFFS, LONGEST_DELAY, Backoff, retry_delay
+from agent.core.failure.retry import BACKOFFS, LONGEST_DELAY, Backoff, retry_delay, unhurried_delay
 from support import make
 
 JITTER = st.floats(0, 1, exclude_max=True)
@@ -43,7 +43,7 @@ def test_a_larger_jitter_waits_no_shorter(kind: FailureClass, attempt: int, low:
 def test_every_class_has_a_backoff_that_neither_hammers_nor_hangs(kind: FailureClass) -> None:
     """Every class waits at least a second, at most an hour, and no longer than what counts as a waiting time."""
     assert retry_delay(kind, 1, 0.0) >= 1
-    assert retry_delay(kind, 10**18, ALMOST_ONE) <= LONGEST_DELAY == 3600
+    assert retry_delay(kind, 10**18, ALMOST_ONE) <= 3600 < LONGEST_DELAY
 
 
 @pytest.mark.parametrize("attempt", [10**9, 10**100])
@@ -84,3 +84,25 @@ def test_throttling_is_answered_with_more_patience_than_a_bad_network() -> None:
 
     assert throttled.floor > network.floor
     assert throttled.base > network.base
+
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+def test_what_has_time_waits_for_the_network_up_to_two_hours() -> None:
+    """As many gateways as have their turn in six hours of outage then ask less than ten times a second."""
+    assert unhurried_delay(40, ALMOST_ONE, 300 * DAY) == pytest.approx(2 * HOUR)
+    assert unhurried_delay(40, 0.0, 300 * DAY) == HOUR
+
+
+@make.MANY
+@given(attempt=st.integers(1, 100), jitter=JITTER, left=st.floats(-DAY, 1e9))
+def test_what_has_time_waits_for_no_more_than_a_fiftieth_of_it(attempt: int, jitter: float, left: float) -> None:
+    """Where little is left, it comes as often as anything that waits for the network."""
+    usual = BACKOFFS[FailureClass.NETWORK].cap
+    assert 1 <= unhurried_delay(attempt, jitter, left) <= min(max(usual, left / 50), LONGEST_DELAY)
+
+
+def test_a_short_outage_delays_what_has_time_by_seconds() -> None:
+    """The first delays are those of everything else."""
+    assert [unhurried_delay(attempt, ALMOST_ONE, 300 * DAY) for attempt in (1, 2, 3)] == pytest.approx([4, 8, 16])
