@@ -7,10 +7,12 @@ change; a torn or foreign line never hides the others.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.change.records import MAX_RECORD, decode_record, encode_outcome, encode_record
 from agent.core.jsonio import PlainError
+from agent.core.when.retirement import outstanding
 from agent.errors import DamagedError
 from agent.store import disk, durable
 
@@ -26,7 +28,8 @@ DAMAGED_HISTORY = "history.jsonl.damaged"
 
 MAX_HISTORY = 4_194_304  # bytes read; about 2,000 changes
 HISTORY_KEPT = 400  # changes; at one a week, eight years
-HISTORY_SLACK = 100  # the history is rewritten only when it is this much longer
+HISTORY_SLACK = 100  # the history is rewritten only when there is so much more to drop
+OWED_KEPT = 100  # older changes of which the cloud has not yet been asked to retire what they left behind
 
 
 class Journal:
@@ -154,13 +157,18 @@ class Journal:
     def shorten(self) -> None:
         """Drop the oldest changes once there are many more than are worth keeping.
 
+        What a change left behind and is still to be retired would be forgotten with it, so such a change stays.
+
         Raises:
             StoreError: It could not be rewritten; it is as it was.
         """
-        lines = list(self._lines())
-        if len(lines) > HISTORY_KEPT + HISTORY_SLACK:
-            data = b"".join(line + b"\n" for line, _ in lines[-HISTORY_KEPT:])
-            durable.replace(self._root, HISTORY, data, self._modes)
+        lines = self._lines()
+        older = lines[:-HISTORY_KEPT]
+        owed = {item.change for item in outstanding((record for _, record in lines), (), timedelta())}
+        kept = {record.id for _, record in [pair for pair in older if pair[1].id in owed][-OWED_KEPT:]}
+        if len(older) - len(kept) > HISTORY_SLACK:
+            staying = [*(pair for pair in older if pair[1].id in kept), *lines[-HISTORY_KEPT:]]
+            durable.replace(self._root, HISTORY, b"".join(line + b"\n" for line, _ in staying), self._modes)
 
 
 def _parse(data: bytes) -> Iterable[tuple[bytes, ChangeRecord]]:

@@ -26,6 +26,7 @@ from agent.store import change_log, disk, generations, readings
 from agent.store import room as room_module
 from agent.store.store import Store
 from agent.system import clock
+from support import make
 from support.crashkit import invariants, scripts
 from support.crashkit.material import NOW, material
 from support.crashkit.pool import fork_map
@@ -691,6 +692,21 @@ def test_a_long_history_is_shortened_to_the_newest(store: Store, monkeypatch: py
     monkeypatch.setattr(change_log, "HISTORY_SLACK", 0)
     store.prune(3)
     assert [record.generation for record in store.history()] == [2, 3]
+
+
+def test_a_shortened_history_forgets_no_certificate_that_is_to_be_retired(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stay active in the cloud for ever, and nothing on the gateway would know of it."""
+    for left, retired_at in (("a", None), ("b", NOW), ("c", None), ("d", None)):
+        store.finish(make.finished(id=f"of-{left}", replaces=left * 64, retired_at=retired_at))
+    monkeypatch.setattr(change_log, "HISTORY_KEPT", 1)
+    monkeypatch.setattr(change_log, "HISTORY_SLACK", 0)
+    store.prune(3)
+    assert [record.replaces for record in store.history()] == ["a" * 64, "c" * 64, "d" * 64]
+    monkeypatch.setattr(change_log, "OWED_KEPT", 1)
+    store.prune(3)
+    assert [record.replaces for record in store.history()] == ["c" * 64, "d" * 64]
 
 
 # -- pruning -------------------------------------------------------------------------------------------------------
