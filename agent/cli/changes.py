@@ -9,6 +9,7 @@ from agent.cli import via_daemon
 from agent.cli.follow import Follower
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core import exit_codes
+from agent.core.aws.endpoints import FIND_ENDPOINT, placeholder
 from agent.core.change.ladder import Rung
 from agent.core.change.records import public
 from agent.core.change.verbs import Verb
@@ -138,6 +139,9 @@ def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     Raises:
         AgentError: It could not be begun, or its end could not be made durable.
     """
+    empty = placeholder(config.endpoint)
+    if empty and arguments.verb in {"enroll", "rotate"}:
+        raise ConfigError(empty, hint=FIND_ENDPOINT)
     code = via_daemon.change(config, arguments, output)
     if code is not None:
         return code

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.cli import via_daemon
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import broker_checks, checks
 from agent.core.report.checks import Line, Verdict
-from agent.doctor.examination import Doctor
+from agent.doctor.examination import Doctor, Told
 from agent.errors import AgentError, RefusedError
 
 if TYPE_CHECKING:
@@ -63,19 +63,36 @@ def _show(line: Line, output: Output) -> None:
         output.line(f"{'':<9} {'':<14} {line.remedy}")
 
 
-def live(config: Config) -> tuple[list[Line], bool | None]:
-    """Look at what needs the key: through the daemon where one runs, since the connection is its own, else here."""
+def live(config: Config, examine: bool) -> Told:  # noqa: FBT001 - what the doctor passes on
+    """Ask the daemon how it stands, and look at what needs the key: through it, whose the connection is, or here.
+
+    Args:
+        config: The configuration.
+        examine: Whether to look at what needs the key.
+    """
     try:
-        told = via_daemon.one(config, {"verb": "examine", "no_wait": False})
+        told = via_daemon.one(config, {"verb": "examine", "no_wait": False}) if examine else None
+        status = via_daemon.one(config, {"verb": "status"})
     except via_daemon.Told as error:
-        return [*_as_the_daemon_says(config, error)], True
+        return _as_the_daemon_says(config, error)
+    except RefusedError as error:
+        return Told(lines=_skipped(error), runs=None)
     except AgentError as error:
-        why = f"{error} {error.hint}".rstrip(".")
-        runs = None if isinstance(error, RefusedError) else True
-        return [checks.skipped(check, why) for check in ("connect", "permissions")], runs
-    if told is None:
-        return _here(config), False
-    return [_line(item) for item in told["lines"]], True
+        text = f"A daemon is to run, and it cannot be asked: {error}"
+        return Told(lines=(*_skipped(error), checks.failure("daemon", "daemon-silent", text, error.hint)), runs=True)
+    if status is None:
+        return Told(lines=tuple(_here(config)) if examine else ())
+    return Told(lines=tuple(_line(item) for item in told["lines"]) if told else (), runs=True, findings=_found(status))
+
+
+def _skipped(error: AgentError) -> tuple[Line, ...]:
+    why = f"{error} {error.hint}".strip().rstrip(".")
+    return tuple(checks.skipped(check, why) for check in ("connect", "permissions"))
+
+
+def _found(status: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return what a daemon's status tells; a daemon of an older version says it in another way."""
+    return tuple((status.get("document") or {}).get("findings") or ())
 
 
 def _line(item: dict[str, str]) -> Line:
@@ -89,7 +106,7 @@ def _line(item: dict[str, str]) -> Line:
     )
 
 
-def _as_the_daemon_says(config: Config, error: AgentError) -> list[Line]:
+def _as_the_daemon_says(config: Config, error: AgentError) -> Told:
     """Return what a user who may only look learns."""
     try:
         status = via_daemon.one(config, {"verb": "status"}) or {}
@@ -97,12 +114,11 @@ def _as_the_daemon_says(config: Config, error: AgentError) -> list[Line]:
         status = {}
     link = (status.get("document") or {}).get("connection") or {}
     if link.get("rival"):
-        return list(broker_checks.of_rival(link["rival"]))
-    why = f"{error} {error.hint}".strip().rstrip(".")
-    connect = checks.skipped("connect", why)
+        return Told(lines=broker_checks.of_rival(link["rival"]), runs=True, findings=_found(status))
+    connect, permissions = _skipped(error)
     if link.get("state") == "up":
         connect = checks.ok("connect", "The daemon is connected.")
-    return [connect, checks.skipped("permissions", why)]
+    return Told(lines=(connect, permissions), runs=True, findings=_found(status))
 
 
 def _here(config: Config) -> list[Line]:

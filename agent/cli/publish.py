@@ -15,8 +15,8 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.trust import anchor_lint
 from agent.crypto import x509
+from agent.crypto.root_lists import known
 from agent.errors import ConfigError, MaterialError, RefusedError
-from agent.trust.root_lists import known
 
 if TYPE_CHECKING:
     import argparse

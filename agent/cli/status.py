@@ -10,8 +10,11 @@ from agent.cli import via_daemon
 from agent.core.aws import client_ids
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
+from agent.core.report import checks
+from agent.core.report.checks import Verdict
 from agent.core.report.document import document, trust
 from agent.core.report.findings import judge
+from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain as explanation
 from agent.core.report.screen import history_line, screen
 from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
@@ -51,15 +54,19 @@ def look(config: Config) -> Shown:
     Raises:
         AgentError: Neither can be had.
     """
+    unattended = NO_DAEMON
     try:
         told = via_daemon.one(config, {"verb": "status"})
-    except AgentError:
+    except AgentError as error:
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             raise
         told = None  # a daemon that does not answer must not hide what is on disk
+        unattended = f"{error} {error.hint}".rstrip()
     if told is not None and "screen" in told:  # one of an older version says less
         return _as_told(told)
-    return _as_found(snapshot.status(config, snapshot.take(config)))
+    if told is None and unattended is NO_DAEMON:
+        unattended = via_daemon.elsewhere(config) or NO_DAEMON
+    return _as_found(snapshot.status(config, snapshot.take(config), unattended))
 
 
 def _as_told(told: dict[str, Any]) -> Shown:
@@ -142,7 +149,7 @@ def check_config(config: Config, output: Output) -> Exit:
     Raises:
         ConfigError: Something it names cannot be used; one line for each.
     """
-    complaints = [*_check_files(config), *_check_state_dir(config)]
+    complaints = [*_check_endpoint(config), *_check_files(config), *_check_state_dir(config)]
     if complaints:
         raise ConfigError("\n".join(complaints))
     warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(_thing(config))]
@@ -161,6 +168,11 @@ def _thing(config: Config) -> str:
         return snapshot.take(config).thing
     except StoreError:
         return ""
+
+
+def _check_endpoint(config: Config) -> list[str]:
+    line = checks.of_endpoint(config.endpoint)
+    return [f"endpoint: {line.text} ({line.remedy})"] if line.verdict is Verdict.FAILURE else []
 
 
 def _check_files(config: Config) -> list[str]:

@@ -59,7 +59,7 @@ def _in_use(config: Config) -> tuple[str, TrustBundle]:
 
 
 def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[anchor_lint.Finding, ...]:
-    from agent.trust.root_lists import known  # noqa: PLC0415 - only here
+    from agent.crypto.root_lists import known  # noqa: PLC0415 - only here
 
     clock = take(config).clock
     now = clock.now if clock.believable else None

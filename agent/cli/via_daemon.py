@@ -42,15 +42,20 @@ def stay_out(config: Config) -> None:
     Raises:
         RefusedError: There is such a daemon.
     """
+    found = elsewhere(config)
+    if found:
+        hint = "Give the configuration that it runs with (--config), or stop it; if it is just starting, try again."
+        raise RefusedError(found, hint=hint)
+
+
+def elsewhere(config: Config) -> str:
+    """Return that a daemon works on the state directory which this configuration does not reach, or nothing."""
     from agent.system import locks  # noqa: PLC0415 - only the verbs that act need it
 
     held = locks.held(config.state_dir / locks.DAEMON)
     if held is None or listens(str(config.control_socket)):
-        return
-    raise RefusedError(
-        f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}.",
-        hint="Give the configuration that it runs with (--config), or stop it; if it is just starting, try again.",
-    )
+        return ""
+    return f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}."
 
 
 def one(config: Config, request: dict[str, Any]) -> dict[str, Any] | None:

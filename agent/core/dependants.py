@@ -194,6 +194,7 @@ class Report:
         steps: Each dependant that was come to, in order.
         written: What tells that a copy is right, by its path, where its content alone does not.
         switched: When they were last given another set, oldest first.
+        traces: What changes when a copy is written by another program, by its path; see `agent.dependants.copy_looks`.
     """
 
     at: datetime
@@ -202,6 +203,7 @@ class Report:
     steps: tuple[Step, ...] = ()
     written: Mapping[str, Id] = field(default_factory=dict)
     switched: tuple[datetime, ...] = ()
+    traces: Mapping[str, Id] = field(default_factory=dict)
 
     @property
     def done(self) -> frozenset[str]:
@@ -255,6 +257,7 @@ def encode_report(report: Report) -> bytes:
         "steps": list(report.steps),
         "written": report.written,
         "switched": list(report.switched),
+        **({"traces": report.traces} if report.traces else {}),
     })  # fmt: skip
 
 

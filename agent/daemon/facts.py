@@ -13,6 +13,7 @@ from agent import __version__
 from agent.config.asked import asked_of
 from agent.core import timekeeping
 from agent.core.change.decide import doubted
+from agent.core.report.findings import turns
 from agent.core.report.known import Known
 from agent.core.report.seen import seen_of
 from agent.core.report.status import status_of
@@ -22,6 +23,7 @@ from agent.store import fingerprints, reserve
 from agent.system.clock import SystemClock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from agent.config.values import Config
@@ -170,11 +172,6 @@ class GatewayFacts:
     def _thing(self) -> str:
         return self._seen.current.thing_name if self._seen and self._seen.current else ""
 
-    @property
-    def has_enrolled(self) -> bool:
-        """Whether there is, or was, a set of this gateway's own."""
-        return self._known().has_enrolled
-
     def current(self) -> Current | None:
         """Return the set in use."""
         number = self.generation
@@ -205,6 +202,10 @@ class GatewayFacts:
     def plan(self) -> Plan:
         """Return what is planned now."""
         return self._known().plan()
+
+    def turns(self) -> Iterator[datetime]:
+        """Return the instants at which the status changes by the clock alone, past ones among them."""
+        return turns(status_of(self._known()))
 
     def subject(self) -> schedule.Subject | None:
         """Return what is to be kept fresh."""

@@ -32,7 +32,7 @@ from agent.core.dependants import (
 )
 from agent.core.jsonio import PlainError
 from agent.core.text import duration
-from agent.dependants import copies, hooks
+from agent.dependants import copies, copy_looks, hooks
 from agent.dependants.export import extract
 from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
@@ -153,7 +153,7 @@ class _Round:
         steps = [_step(f"copy {copy.to}", written.problems.get(copy.to, ""), copy.on_failure) for copy in wanted]
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
         steps += [self._unit(unit, done) for unit in self._dependants.units]
-        report = self._report(tuple(steps), written.digests)
+        report = replace(self._report(tuple(steps), written.digests), traces=copy_looks.traces(wanted))
         if occasion is Occasion.AGAIN and replace(before, at=report.at) == report and not written.tried:
             return report  # nothing is new, and flash wears out
         return self._record.write(report)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent.core.dependants import HOOKS, MAX_REPORT, Served, decode_report, names_of
 from agent.core.jsonio import PlainError
 from agent.core.when import retirement
-from agent.dependants import hooks
+from agent.dependants import copy_looks, hooks
 from agent.errors import StoreError
 from agent.store import disk
 
@@ -73,4 +73,5 @@ def served(dependants: Dependants, directory: Path, unserved: str = "") -> Serve
     report = last_report(directory)
     if report is None:
         return Served(problem=unserved)
-    return Served(generation=report.generation, steps=report.steps, problem="" if report.problems else unserved)
+    steps = copy_looks.with_looks(report.steps, dependants, report.traces)
+    return Served(generation=report.generation, steps=steps, problem="" if report.problems else unserved)

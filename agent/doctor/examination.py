@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from agent.config.reader import load
 from agent.core.aws import client_ids
@@ -20,9 +20,11 @@ from agent.core.exit_codes import Exit
 from agent.core.failure.codes import traits
 from agent.core.report import checks
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
+from agent.core.report.document import document
 from agent.core.text import clock_time, common_name, duration
 from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
+from agent.crypto.root_lists import known
 from agent.dependants import report_file
 from agent.doctor import looks, probes
 from agent.errors import CloudError, ConfigError, MaterialError, RefusedError, StoreError
@@ -31,7 +33,6 @@ from agent.operations import snapshot
 from agent.operations.wiring import load_anchors
 from agent.store.room import NEEDED_BYTES, NEEDED_INODES
 from agent.system import locks
-from agent.trust.root_lists import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,16 +48,30 @@ if TYPE_CHECKING:
 _VOLATILE = frozenset({"tmpfs", "ramfs"})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the daemon tells, or what is found in its place where none runs.
+
+    Attributes:
+        lines: Those of `connect`, `permissions` and `daemon` that it has something to say of.
+        runs: Whether a daemon runs, or None where this user may not know.
+        findings: What the status of the gateway tells by the daemon's word, as in status.json; None without it.
+    """
+
+    lines: tuple[Line, ...] = ()
+    runs: bool | None = False
+    findings: tuple[dict[str, Any], ...] | None = None
+
+
 class Doctor:
     """One visit."""
 
-    def __init__(self, path: Path, live: Callable[[Config], tuple[list[Line], bool | None]]) -> None:
+    def __init__(self, path: Path, live: Callable[[Config, bool], Told]) -> None:
         """Prepare a visit.
 
         Args:
             path: The configuration file.
-            live: Looks at what needs the key: returns the lines `connect` and `permissions`, as far as it may look, and
-                whether a daemon runs, or None where this user may not know.
+            live: Asks the daemon; takes whether it is to look at what needs the key as well.
         """
         self._path = path
         self._live = live
@@ -65,6 +80,7 @@ class Doctor:
         self._snapshot: Snapshot | None = None
         self._clock: Reading
         self._denied = ""
+        self._findings: tuple[dict[str, Any], ...] | None = None
 
     def visit(self) -> tuple[Line, ...]:
         """Look at everything, and return a line for each check, in order."""
@@ -82,6 +98,7 @@ class Doctor:
             self._note(line)
         self._look_at_broker(config)
         self._note(self._dependants(config))
+        self._tell_status(config)
         return self._in_order("something before it has failed")
 
     def _note(self, line: Line) -> None:
@@ -159,16 +176,12 @@ class Doctor:
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             return skipped("files", f"this user may not look into {config.state_dir}; run it with sudo")
         try:
-            owner = config.state_dir.stat().st_uid
-            wrong = list(looks.wrong_files(config.state_dir, owner))
-            if self._snapshot and self._snapshot.current:  # before that, the line about the set says it
-                wrong += looks.open_claim(config)
+            wrong = list(snapshot.exposed(config, enrolled=bool(self._snapshot and self._snapshot.current)))
         except OSError as error:
             return skipped("files", f"{error.filename}: {error.strerror}; run it with sudo")
         if wrong:
-            code, text, remedy = wrong[0]
             more = f" And {len(wrong) - 1} more." if wrong[1:] else ""
-            return failure("files", code, text + more, remedy)
+            return failure("files", wrong[0].code, wrong[0].text + more, wrong[0].remedy)
         return ok("files", "Modes and owners are as they should be.")
 
     def _set(self, config: Config) -> Line:
@@ -345,9 +358,12 @@ class Doctor:
         ready = self._lines.get("server")
         verified = ready is not None and ready.verdict is not checks.Verdict.FAILURE
         has_set = self._lines["set"].verdict is not checks.Verdict.FAILURE  # or this user may not know
-        lines, runs = self._live(config) if verified and has_set else ([], looks.daemon_runs(config))
-        for line in lines:
+        told = self._live(config, verified and has_set)
+        self._findings, runs = told.findings, told.runs
+        for line in told.lines:
             self._note(line)
+        if "daemon" in self._lines:
+            return
         remedy = "`systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
         other = None if runs else locks.held(config.state_dir / locks.DAEMON)
         if other is not None:
@@ -360,3 +376,16 @@ class Doctor:
         else:
             text = "No daemon runs, so nothing is renewed by itself."
             self._note(failure("daemon", "no-daemon", text, remedy))
+
+    # -- the status ------------------------------------------------------------------------------------------------
+
+    def _tell_status(self, config: Config) -> None:
+        """Have each line know what the status says of its subject, by the daemon's word where there is one."""
+        findings = self._findings
+        if findings is None and self._snapshot is not None:
+            findings = tuple(document(snapshot.status(config, self._snapshot))["findings"])
+        for finding in findings or ():
+            line = self._lines.get(finding["check"]) or skipped(finding["check"], "something before it has failed")
+            told = checks.with_finding(line, finding["code"], finding["text"], Exit(finding["severity"]))
+            if told is not line:
+                self._note(told)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from contextlib import suppress
 from pathlib import Path
 from ssl import TLSVersion
 from typing import TYPE_CHECKING
@@ -34,20 +31,6 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except OSError:  # in a directory that this user may not enter
         return False
-
-
-def daemon_runs(config: Config) -> bool | None:
-    """Return whether a daemon listens; None where this user may not know."""
-    import socket  # noqa: PLC0415 - only here
-
-    with socket.socket(socket.AF_UNIX) as probe, suppress(OSError):
-        probe.settimeout(probes.PATIENCE)
-        try:
-            probe.connect(str(config.control_socket))
-        except PermissionError:
-            return None
-        return True
-    return False
 
 
 def not_enrolled(config: Config) -> Line:
@@ -81,30 +64,6 @@ def file_system(path: Path) -> tuple[str, str]:
         if real.is_relative_to(where) and len(where) >= len(best[0]):
             best = (where, kind)
     return best
-
-
-def wrong_files(state_dir: Path, owner: int) -> Iterator[tuple[str, str, str]]:
-    """Return what is wrong with modes and owners: code, sentence, and the exact command that mends it."""
-    mode = stat.S_IMODE(state_dir.stat().st_mode)
-    if mode & 0o027:
-        yield "mode", f"{state_dir} is open to others (mode {mode:04o}).", f"chmod 750 {state_dir}"
-    for path in sorted(state_dir.glob("generations/*/*")):
-        status = path.lstat()
-        mode = stat.S_IMODE(status.st_mode)
-        if path.name in {"key.pem", "credential.pem"} and mode & 0o027:
-            yield "mode", f"{path} may be read by others (mode {mode:04o}).", f"chmod 600 {path}"
-        if status.st_uid != owner:
-            text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
-            yield "owner", text, f"chown --reference={state_dir} {path}"
-
-
-def open_claim(config: Config) -> list[tuple[str, str, str]]:
-    """Return what is wrong with the claim key: it opens the whole fleet's door, also on a gateway that is in."""
-    if config.enrollment is None or not os.access(config.enrollment.claim.key, os.F_OK):
-        return []
-    key = config.enrollment.claim.key
-    mode = stat.S_IMODE(key.stat().st_mode)
-    return [("mode", f"{key} may be read by others (mode {mode:04o}).", f"chmod 600 {key}")] if mode & 0o077 else []
 
 
 def readable(path: Path) -> Iterator[CertificateFacts]:

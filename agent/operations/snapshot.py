@@ -7,28 +7,36 @@ status is made here, of the same facts by the same rules.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from agent import __version__
 from agent.config.asked import asked_of
 from agent.config.files import read_bounded
 from agent.core import timekeeping
+from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.change.reserve import Standing
 from agent.core.report.known import Known
 from agent.core.report.seen import MAX_WATCHED, Damage, Seen, SetInUse, WatchedEnd, WatchedFile
 from agent.core.report.status import status_of
+from agent.core.trust import anchor_lint
 from agent.core.when.renewal import splay
 from agent.errors import ConfigError, DamagedError, MaterialError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from agent.config.values import Config, WatchConfig
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Status
-    from agent.core.values import Generation
+    from agent.core.values import Generation, TrustBundle
     from agent.core.when.schedule import Pause
+    from agent.store.modes import Exposed
     from agent.store.store import Store
+
+
+_DOUBTFUL = frozenset({"distrusted", "old-version", "not-a-ca", "weak-key"})  # of an anchor that should not be there
 
 
 @dataclass(kw_only=True)
@@ -106,16 +114,60 @@ def seen(config: Config, snapshot: Snapshot) -> Seen:
         damage=tuple(snapshot.damage),
         reserve=snapshot.reserve,
         watched=tuple(watched(item) for item in config.watch),
+        exposed=_exposed(config, enrolled=snapshot.current is not None),
+        **(_against(config, snapshot.current.trust) if snapshot.current else {}),
     )
 
 
-def status(config: Config, snapshot: Snapshot) -> Status:
-    """Return how the gateway stands, as far as that can be known without its daemon."""
-    return status_of(known(config, snapshot))
+def exposed(config: Config, *, enrolled: bool) -> Iterator[Exposed]:
+    """Return whose mode or owner is wrong of the files of the agent's; of the claim's key where there is a set.
+
+    Raises:
+        OSError: This user may not look.
+    """
+    from agent.store import modes  # noqa: PLC0415 - see agent.operations.wiring
+
+    claim = config.enrollment.claim.key if config.enrollment and enrolled else None  # before, enrolment refuses it
+    return modes.exposed(config.state_dir, claim)
 
 
-def known(config: Config, snapshot: Snapshot) -> Known:
-    """Return what is known of the gateway without its daemon."""
+def _exposed(config: Config, *, enrolled: bool) -> tuple[str, ...]:
+    try:
+        found = list(exposed(config, enrolled=enrolled))
+    except OSError:
+        return ()  # which another look tells
+    if not found:
+        return ()
+    more = f" And {len(found) - 1} more." if found[1:] else ""
+    return (f"{found[0].text} Run `{found[0].remedy}`.{more}",)
+
+
+def _against(config: Config, trust: TrustBundle) -> dict[str, Any]:
+    """Return what is to be said against anchors whatever the date is, as fields of `Seen`."""
+    from agent.crypto.root_lists import known as lists  # noqa: PLC0415 - see agent.operations.wiring
+
+    entries, amazon = anchor_lint.entries_of(trust.anchors), chains_to_amazon(config.endpoint)
+    found = anchor_lint.lint(entries, lists(), None, soon=timedelta(), amazon=amazon)
+    doubtful = (item for item in found if item.code in _DOUBTFUL)
+    missing = {item.sha256 for item in found if item.code == "missing"}
+    names = [root.name for root in lists().amazon if root.sha256 in missing]
+    lacking = f"The anchors lack what AWS IoT Core may chain to at any time: {', '.join(names)}." if names else ""
+    return {"distrusted": tuple(f"{item.message} {item.remedy}" for item in doubtful), "lacking": lacking}
+
+
+def status(config: Config, snapshot: Snapshot, unattended: str = "") -> Status:
+    """Return how the gateway stands, as far as that can be known without its daemon.
+
+    Args:
+        config: The configuration.
+        snapshot: What was found.
+        unattended: Why there is no daemon's word, a sentence, where it should be there.
+    """
+    return status_of(known(config, snapshot, unattended))
+
+
+def known(config: Config, snapshot: Snapshot, unattended: str = "") -> Known:
+    """Return what is known of the gateway without its daemon; see `status`."""
     from agent.dependants import report_file  # noqa: PLC0415 - see agent.operations.wiring
 
     bare = Known(
@@ -126,6 +178,7 @@ def known(config: Config, snapshot: Snapshot) -> Known:
         change=snapshot.change,
         history=snapshot.history,
         served=report_file.served(config.dependants, config.deploy_dir),
+        unattended=unattended,
     )
     return report_file.add_behind(bare, config.dependants, config.deploy_dir)
 

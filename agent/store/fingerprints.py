@@ -24,7 +24,17 @@ def of(state_dir: Path, others: Iterable[Path]) -> str:
         others: Further files; a link stands for what it points at.
     """
     own = (*(state_dir / name for name in LINKS), *(state_dir / LINKS[0] / name for name in FILES))
-    return "|".join((*(_trace(path, follow=False) for path in own), *(_trace(path, follow=True) for path in others)))
+    traces = (*(_trace(path, follow=False) for path in own), *(_trace(path, follow=True) for path in others))
+    return "|".join((_dress(state_dir), *traces))
+
+
+def _dress(path: Path) -> str:
+    """Return what changes when a directory is given another mode or owner; what is made in it changes nothing."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"-{error.errno}"
+    return f"{status.st_mode:o}.{status.st_uid}.{status.st_gid}"
 
 
 def _trace(path: Path, *, follow: bool) -> str:

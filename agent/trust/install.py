@@ -17,11 +17,11 @@ from agent.core import timekeeping
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.trust import anchor_lint, updates
 from agent.core.values import Origin, Provenance, TrustSource
-from agent.crypto import x509
+from agent.crypto import root_lists, x509
 from agent.errors import BundleError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations.wiring import load_anchors
 from agent.store import durable
-from agent.trust import inbox, root_lists, tuf_state
+from agent.trust import inbox, tuf_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -71,11 +71,23 @@ _LEGACY = re.compile(r"([a-z0-9]+)\.iot\.([a-z]{2}(?:-[a-z]+)+-\d)\.(amazonaws\.
 _ATS = re.compile(r"[a-z0-9]+(?:-ats|\.ats)\.iot\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 MAX_HOST = 253
+_NEVER = ".invalid"  # a name that is none, for ever (RFC 2606, section 2); the configuration comes with one
 
 
 def is_host(name: str) -> bool:
     """Whether `name` is a host name or an IPv4 address and nothing more: no scheme, no port, no path."""
     return len(name) <= MAX_HOST and _HOST.fullmatch(name) is not None
+
+
+def placeholder(host: str) -> str:
+    """Return that a name only stands where an endpoint's has to be put, as a sentence, or nothing."""
+    name = host.lower().rstrip(".")
+    if not name.endswith(_NEVER):
+        return ""
+    return f"`endpoint` is {host} still, which only stands where the account's own endpoint has to be put."
+
+
+FIND_ENDPOINT = "Ask for it: `aws iot describe-endpoint --endpoint-type iot:Data-ATS`."
 
 
 def classify(host: str) -> EndpointName:

@@ -10,12 +10,19 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.core.aws.endpoints import EndpointKind, chains_to_amazon, classify, misspelling
+from agent.core.aws.endpoints import (
+    FIND_ENDPOINT,
+    EndpointKind,
+    chains_to_amazon,
+    classify,
+    misspelling,
+    placeholder,
+)
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
@@ -89,6 +96,27 @@ def failure(check: str, code: str, text: str, remedy: str, code_out: Exit = Exit
     return Line(check=check, verdict=Verdict.FAILURE, code=code, text=text, remedy=remedy, exit=code_out)
 
 
+# What a check finds out by itself, under other names.
+_SEEN = frozenset({"exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong", "no-daemon"})
+
+
+def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
+    """Return the line of a check that also knows what the status says of its subject.
+
+    A line that tells of something else keeps its code and its remedy, and the finding stands beside its own words.
+    """
+    fine = line.verdict in {Verdict.OK, Verdict.SKIPPED}
+    if severity is Exit.DONE or (not fine and code in {line.code, *_SEEN}):
+        return line
+    exit_code = severity if fine or severity is Exit.CRITICAL else line.exit
+    verdict = Verdict.FAILURE if Exit.CRITICAL in {severity, line.exit} else Verdict.WARNING
+    if fine:
+        remedy = "" if "`" in text else "`iot-cert explain` says what is done about it; `iot-cert history` what was tried."
+        return Line(check=line.check, verdict=verdict, code=code, text=text, remedy=remedy, exit=exit_code)
+    verdict = Verdict.FAILURE if line.verdict is Verdict.FAILURE else verdict
+    return replace(line, verdict=verdict, text=f"{line.text} {text}", exit=exit_code)
+
+
 def exit_of(lines: Iterable[Line]) -> Exit:
     """Return the exit code of it all: that of the first failure, which is the cause, else of a warning."""
     lines = tuple(lines)
@@ -148,10 +176,12 @@ def of_endpoint(host: str) -> Line:
     if name.kind is EndpointKind.LEGACY:
         text = f"{host} is the legacy endpoint, whose chain ends in a VeriSign root that root stores no longer trust."
         return failure("endpoint", "legacy-endpoint", text, f"Set `endpoint: {name.instead}`.", Exit.USAGE)
+    empty = placeholder(host)
+    if empty:
+        return failure("endpoint", "no-endpoint", empty, FIND_ENDPOINT, Exit.USAGE)
     wrong = misspelling(host)
     if wrong:
-        remedy = "Ask for it: `aws iot describe-endpoint --endpoint-type iot:Data-ATS`."
-        return failure("endpoint", "misspelt-endpoint", wrong, remedy, Exit.USAGE)
+        return failure("endpoint", "misspelt-endpoint", wrong, FIND_ENDPOINT, Exit.USAGE)
     texts = {
         EndpointKind.ATS: "an ATS endpoint of AWS IoT Core",
         EndpointKind.FIPS: "a FIPS endpoint of AWS IoT Core",

@@ -16,6 +16,7 @@ from agent.core.report.findings import judge
 
 if TYPE_CHECKING:
     from agent.core.dependants import Served
+    from agent.core.report.findings import Finding
     from agent.core.report.known import Live
     from agent.core.report.seen import SetInUse, WatchedFile
     from agent.core.report.status import Retiring, Status
@@ -48,8 +49,13 @@ def document(status: Status) -> dict[str, Any]:
         "not_asked_for": status.not_asked_for,
         **(_live(status.live, status.pause) if status.live else {}),
         "health": list(judged.health),
+        "findings": [_finding(item) for item in judged.findings],
         "exit": int(judged.exit),
     }
+
+
+def _finding(item: Finding) -> dict[str, Any]:
+    return {"check": item.check, "code": item.code, "severity": int(item.severity), "text": item.text}
 
 
 def trust(status: Status) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Rules:
 
 * A critical finding decides the exit code wherever it stands; what is no fault (severity 0) is told all the same.
+* Each has the check of `iot-cert check` that it belongs to, so that the doctor knows all that the status knows.
 * Nothing is judged by a clock that cannot be believed.
 """
 
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.aws.endpoints import FIND_ENDPOINT
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import LACKING, REMEDY, Standing
 from agent.core.exit_codes import Exit
@@ -19,12 +21,14 @@ from agent.core.failure.codes import Code
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.text import clock_time, common_name, duration
+from agent.core.values import Kind
 from agent.core.when.retirement import SHOWN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Status
 
 UNANSWERED = (
@@ -37,7 +41,7 @@ LONG_DOWN = timedelta(minutes=1)  # without a connection before it counts as a p
 _NOT_UP = frozenset({ConnectionState.DOWN, ConnectionState.CONNECTING})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """Something that needs attention.
 
@@ -45,11 +49,15 @@ class Finding:
         severity: What it does to the exit code.
         text: A sentence.
         event: What the journal is to have of it once; None where that is told when it happens.
+        code: A short stable name for machines.
+        check: The check of `iot-cert check` that it belongs to, one of `agent.core.report.checks.CHECKS`.
     """
 
     severity: Exit
     text: str
     event: Event | None = None
+    code: str
+    check: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,7 @@ class Judgement:
 
     health: tuple[str, ...]
     exit: Exit
+    findings: tuple[Finding, ...] = ()
 
 
 def judge(status: Status) -> Judgement:
@@ -67,7 +76,7 @@ def judge(status: Status) -> Judgement:
     for finding in found:
         if finding.severity is Exit.CRITICAL or code is Exit.DONE:
             code = finding.severity
-    return Judgement(health=tuple(finding.text for finding in found), exit=code)
+    return Judgement(health=tuple(finding.text for finding in found), exit=code, findings=tuple(found))
 
 
 def events(status: Status) -> dict[str, Event]:
@@ -89,29 +98,66 @@ def _notes(status: Status) -> Iterator[tuple[str, Event]]:
 
 
 def _findings(status: Status) -> Iterator[Finding]:
-    yield from (
-        Finding(Exit.CRITICAL if item.critical else Exit.DEGRADED, item.text, Event.TROUBLE_STORE)
-        for item in status.damage
-    )
-    if not status.looked:
-        text = "The state directory was not read yet."
-        yield Finding(Exit.DEGRADED, text, Event.TROUBLE_STORE)
+    yield from _disk(status)
     if not status.clock.believable:
         text = f"The clock shows {clock_time(status.now)}, which cannot be; nothing is judged by it."
-        yield Finding(Exit.DEGRADED, text, Event.CLOCK_IMPLAUSIBLE)
-    if status.current is None and status.looked and not status.damage:
-        yield Finding(Exit.CRITICAL, "This gateway has no certificate yet: run `iot-cert enroll`.")
+        yield _degraded("clock", "clock-wrong", text, Event.CLOCK_IMPLAUSIBLE)
+    yield from _set(status)
     if status.clock.believable:
         yield from _dates(status)
         yield from _anchors(status)
         yield from _watched(status)
+    yield from (_degraded("anchors", "anchor-distrusted", text, Event.ANCHORS_DOUBTFUL) for text in status.distrusted)
     yield from _changes(status)
+    yield from _retirements(status)
     yield from _reserve(status)
     yield from _dependants(status)
     yield from _live(status)
-    for concern in status.asked.concerns:  # a risk, and no harm yet
+    yield from _risks(status)
+
+
+def _risks(status: Status) -> Iterator[Finding]:
+    """Return what has done no harm yet: it is told, and is no fault."""
+    for concern in status.asked.concerns:
         text = f"{concern} `iot-cert check configuration` says what to do."
-        yield Finding(Exit.DONE, text, Event.CLIENT_ID_SHARED)
+        event = Event.CLIENT_ID_SHARED
+        yield Finding(check="configuration", code="client-id-shared", severity=Exit.DONE, text=text, event=event)
+    if status.lacking:
+        text = f"{status.lacking} `iot-cert check anchors` says what to do."
+        event = Event.ANCHORS_DOUBTFUL
+        yield Finding(check="anchors", code="anchors-lacking", severity=Exit.DONE, text=text, event=event)
+
+
+def _degraded(check: str, code: str, text: str, event: Event | None = None) -> Finding:
+    return Finding(check=check, code=code, severity=Exit.DEGRADED, text=text, event=event)
+
+
+def _critical(check: str, code: str, text: str, event: Event | None = None) -> Finding:
+    return Finding(check=check, code=code, severity=Exit.CRITICAL, text=text, event=event)
+
+
+def _disk(status: Status) -> Iterator[Finding]:
+    """Return what is wrong in the state directory, and that it was not looked at."""
+    for item in status.damage:
+        severity = Exit.CRITICAL if item.critical else Exit.DEGRADED
+        yield Finding(check="set", code="damaged", severity=severity, text=item.text, event=Event.TROUBLE_STORE)
+    yield from (_degraded("files", "exposed", text, Event.TROUBLE_STORE) for text in status.exposed)
+    if not status.looked:
+        yield _degraded("disk", "not-read", "The state directory was not read yet.", Event.TROUBLE_STORE)
+
+
+def _set(status: Status) -> Iterator[Finding]:
+    """Return that there is none, none that works, or none that is the gateway's to keep."""
+    empty = status.asked.placeholder
+    if empty:
+        yield _critical("endpoint", "no-endpoint", f"{empty} {FIND_ENDPOINT}", Event.TROUBLE_NETWORK)
+    if status.current is None and status.looked and not status.damage:
+        remedy = "that comes first" if empty else "run `iot-cert enroll`"
+        yield _critical("set", "not-enrolled", f"This gateway has no certificate yet: {remedy}.")
+    if status.refused is not None and status.refused.failure is not None:
+        text = f"The set in use was refused in its probation, and there is none to go back to: {_why(status.refused)}"
+        remedy = "The daemon looks for a set that connects; without it, run `iot-cert rotate`."
+        yield _critical("set", "refused", f"{text} {remedy}", Event.CHANGE_REJECTED)
 
 
 def _dates(status: Status) -> Iterator[Finding]:
@@ -120,10 +166,21 @@ def _dates(status: Status) -> Iterator[Finding]:
     not_after = status.current.certificate.not_after
     if not_after <= status.now:
         text = f"The certificate expired at {clock_time(not_after)}: run `iot-cert rotate`."
-        yield Finding(Exit.CRITICAL, text, Event.CERTIFICATE_EXPIRED)
+        yield _critical("set", "certificate-expired", text, Event.CERTIFICATE_EXPIRED)
     elif status.renewal.window.emergency_at <= status.now:
         text = f"The certificate expires at {clock_time(not_after)} and is not replaced yet: see `iot-cert explain`."
-        yield Finding(Exit.DEGRADED, text, Event.CERTIFICATE_EXPIRING)
+        yield _degraded("set", "certificate-expiring", text, Event.CERTIFICATE_EXPIRING)
+
+
+def turns(status: Status) -> Iterator[datetime]:
+    """Return the instants at which the judgement changes by the clock alone, past ones among them."""
+    if status.current is not None and status.renewal is not None:
+        yield from (status.current.certificate.not_after, status.renewal.window.emergency_at)
+        for anchor in status.current.anchors:
+            yield from (anchor.not_after, *(anchor.not_after - distance for distance in status.asked.warn_anchors))
+    for item in status.watched:
+        for end in item.ends:
+            yield from (end.not_after, end.not_after - item.warn)
 
 
 def _anchors(status: Status) -> Iterator[Finding]:
@@ -134,20 +191,20 @@ def _anchors(status: Status) -> Iterator[Finding]:
         name = f"{which}, {common_name(anchor.subject)},"
         alarm = _alarm(name, anchor.not_after, status.now, status.asked.warn_anchors)
         if alarm:
-            severity = Exit.CRITICAL if used and anchor.not_after <= status.now else Exit.DEGRADED
-            yield Finding(severity, alarm, Event.ANCHOR_EXPIRING)
+            judged = _critical if used and anchor.not_after <= status.now else _degraded
+            yield judged("anchors", "anchor-expiring", alarm, Event.ANCHOR_EXPIRING)
 
 
 def _watched(status: Status) -> Iterator[Finding]:
     for item in status.watched:
         if item.problem:
             text = f"A watched file cannot be used. {item.problem}."
-            yield Finding(Exit.DEGRADED, text, Event.WATCHED_EXPIRING)
+            yield _degraded("watched", "watched-unusable", text, Event.WATCHED_EXPIRING)
         for end in item.ends:
             name = f"{common_name(end.subject)} in {item.path}"
             alarm = _alarm(name, end.not_after, status.now, [item.warn])
             if alarm:
-                yield Finding(Exit.DEGRADED, alarm, Event.WATCHED_EXPIRING)
+                yield _degraded("watched", "watched-expiring", alarm, Event.WATCHED_EXPIRING)
 
 
 def _alarm(name: str, end: datetime, now: datetime, distances: Iterable[timedelta]) -> str:
@@ -158,20 +215,31 @@ def _alarm(name: str, end: datetime, now: datetime, distances: Iterable[timedelt
 
 
 def _changes(status: Status) -> Iterator[Finding]:
-    last, change = status.last, status.change
-    if last is not None and last.phase is Phase.ROLLED_BACK and last.failure:
-        yield Finding(Exit.DEGRADED, f"The last change was rolled back: {last.failure.message}")
+    for record in status.unresolved:
+        if record != status.refused:
+            check, what = ("anchors", "change of anchors") if record.kind is Kind.TRUST else ("set", "change")
+            how = "rolled back" if record.phase is Phase.ROLLED_BACK else "given up"
+            yield _degraded(check, "change-failed", f"The last {what} was {how}: {_why(record)}")
+    change = status.change
     if change is not None and change.failure is not None:
         failure = change.failure
         if failure.code == Code.LOCKED_OUT:
-            yield Finding(Exit.CRITICAL, f"{failure.message} {failure.remedy}", Event.LOCKED_OUT)
+            yield _critical("connect", "locked-out", f"{failure.message} {failure.remedy}", Event.LOCKED_OUT)
         else:
-            yield Finding(Exit.DEGRADED, f"The change in flight has trouble: {failure.message}")
+            yield _degraded("set", "change-troubled", f"The change in flight has trouble: {failure.message}")
+
+
+def _why(record: ChangeRecord) -> str:
+    return record.failure.message if record.failure else "it says not why."
+
+
+def _retirements(status: Status) -> Iterator[Finding]:
     for item in status.retiring:
         if item.refused:
             certificate = item.certificate_id[:SHOWN_ID]
             stop = f"To have it not asked for any more: `iot-cert retire --drop {certificate}`."
-            yield Finding(Exit.DEGRADED, f"The cloud refuses to retire {certificate}: {item.refused} {stop}")
+            text = f"The cloud refuses to retire {certificate}: {item.refused} {stop}"
+            yield _degraded("set", "retirement-refused", text)
 
 
 def _reserve(status: Status) -> Iterator[Finding]:
@@ -179,35 +247,43 @@ def _reserve(status: Status) -> Iterator[Finding]:
     if status.current is None:
         return
     if status.reserve is Standing.NO_ROOM:
-        yield Finding(Exit.DEGRADED, f"{LACKING}. {REMEDY}", Event.TROUBLE_STORE)
+        yield _degraded("disk", "no-reserve", f"{LACKING}. {REMEDY}", Event.TROUBLE_STORE)
     elif status.reserve is Standing.MISSING and status.live and status.change is None:
         text = f"{LACKING}, though there is room: `journalctl -u iot-cert-agent` says what it failed with."
-        yield Finding(Exit.DEGRADED, text, Event.TROUBLE_STORE)
+        yield _degraded("disk", "no-reserve", text, Event.TROUBLE_STORE)
 
 
 def _dependants(status: Status) -> Iterator[Finding]:
-    served = status.served
-    problems = [*(step.problem for step in served.steps), served.problem] if served else []
-    yield from (Finding(Exit.DEGRADED, text, Event.TROUBLE_DEPENDANT) for text in problems if text)
+    served, current = status.served, status.current
+    if served is None:
+        return
+    problems = [text for text in (*(step.problem for step in served.steps), served.problem) if text]
+    yield from (_degraded("dependants", "dependant", text, Event.TROUBLE_DEPENDANT) for text in problems)
+    behind = not served.steps or (current is not None and served.generation != current.generation)
+    if not problems and behind and current is not None and status.change is None:
+        text = f"The dependants were not served generation {current.generation} yet: `sudo iot-cert deploy`."
+        yield _degraded("dependants", "dependants-unserved", text)
 
 
 def _live(status: Status) -> Iterator[Finding]:
     live = status.live
     if live is None:
+        if status.unattended:
+            yield _degraded("daemon", "no-daemon", status.unattended)
         return
     link = live.connection
     if link.state is ConnectionState.TAKEN_OVER:
-        yield Finding(Exit.DEGRADED, link.why)
+        yield _degraded("connect", "taken-over", link.why)
     elif link.rival:
-        yield Finding(Exit.DEGRADED, link.rival)
+        yield _degraded("connect", "taken-over", link.rival)
     elif link.state in _NOT_UP and link.since and abs(status.now - link.since) > LONG_DOWN:
         text = f"There has been no connection since {clock_time(link.since)}: {link.why}"
-        yield Finding(Exit.DEGRADED, text)
+        yield _degraded("connect", "no-connection", text)
     if live.unseen:
         text = f"The state directory was not put in order as it should be: {live.unseen}"
-        yield Finding(Exit.DEGRADED, text)
+        yield _degraded("disk", "unusable", text)
     if live.stuck:
-        yield Finding(Exit.CRITICAL, live.stuck)
+        yield _critical("connect", "locked-out", live.stuck)
     if live.configuration_refused:
         text = f"The changed configuration is not in force: {live.configuration_refused}"
-        yield Finding(Exit.DEGRADED, text)
+        yield _degraded("configuration", "configuration-refused", text)

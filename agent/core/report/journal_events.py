@@ -70,6 +70,7 @@ class Event(StrEnum):
     CERTIFICATE_EXPIRING = "certificate-expiring"
     CERTIFICATE_EXPIRED = "certificate-expired"
     ANCHOR_EXPIRING = "anchor-expiring"
+    ANCHORS_DOUBTFUL = "anchors-doubtful"
     BUNDLE_REFUSED = "bundle-refused"
     WATCHED_EXPIRING = "watched-expiring"
     CLOCK_IMPLAUSIBLE = "clock-implausible"
@@ -146,6 +147,9 @@ CATALOGUE: dict[Event, Message] = {
     Event.CERTIFICATE_EXPIRING: Message("63730276c48b4461beb8a267eb5ab215", P.ERROR, "The certificate expires soon"),
     Event.CERTIFICATE_EXPIRED: Message("8683aff1227a45d8a145249069161ae8", P.CRITICAL, "The certificate has expired"),
     Event.ANCHOR_EXPIRING: Message("4a47119ab88f4d9db7f173d9d3381768", P.WARNING, "A trust anchor expires soon"),
+    Event.ANCHORS_DOUBTFUL: Message(
+        "d4b3f5de4fb14dcea8b2b8dd0d3c0be7", P.WARNING, "The trust anchors are not as they should be"
+    ),
     Event.BUNDLE_REFUSED: Message(
         "e02ba5b3d3174aaeaf15dee20c750b1f", P.WARNING, "A bundle of trust anchors was refused"
     ),

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from agent.core.aws.endpoints import placeholder
 from agent.core.change.decide import Action, Facts, next_action, requests_of
+from agent.core.values import Kind
 from agent.core.when import retirement, schedule
 from agent.core.when.retirement import Answers
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from agent.core.timekeeping import Reading
     from agent.core.when.retirement import Retirement
     from agent.core.when.schedule import Plan, Subject, Wishes
+
+
+NO_DAEMON = "No daemon runs, so nothing happens by itself: `systemctl start iot-cert-agent`, or `iot-cert rotate`."
 
 
 class ConnectionState(StrEnum):
@@ -99,6 +104,11 @@ class Asked:
     retires: bool
     enrols: bool
 
+    @property
+    def placeholder(self) -> str:
+        """That the endpoint is not filled in, as a sentence, or empty."""
+        return placeholder(self.endpoint)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
@@ -112,6 +122,7 @@ class Known:
         change: The change in flight.
         history: The finished changes, oldest first.
         served: How the dependants stand; None where none are configured.
+        unattended: Why no daemon tells of itself, where one is missed, or empty.
         behind: The dependants that are not known to use the set in use.
         answers: What the cloud said to requests for retirement.
         live: What the daemon knows besides; None where none runs.
@@ -124,6 +135,7 @@ class Known:
     change: ChangeRecord | None = None
     history: tuple[ChangeRecord, ...] = ()
     served: Served | None = None
+    unattended: str = ""
     behind: tuple[str, ...] = ()
     answers: Answers = field(default_factory=Answers)
     live: Live | None = None
@@ -154,6 +166,9 @@ class Known:
 
     def plan(self) -> Plan:
         """Return what is planned."""
+        if self.asked.placeholder and not self.has_enrolled:
+            why = f"there is no endpoint to enrol at: {self.asked.placeholder}"
+            return schedule.Plan(due=False, why=why.rstrip("."), code="not-configured", at=None, kind=Kind.ENROLL)
         past = schedule.past_of(self.history)
         return schedule.plan(
             self.subject(),

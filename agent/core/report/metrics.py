@@ -48,7 +48,12 @@ Sample = tuple[str, str, str, dict[str, str], float]
 
 def _samples(status: Status, history: tuple[ChangeRecord, ...]) -> Iterator[Sample]:
     text = "Exit code of `iot-cert status`: 0 healthy, 1 degraded, 3 critical."
-    yield "health", "gauge", text, {}, judge(status).exit
+    judged = judge(status)
+    yield "health", "gauge", text, {}, judged.exit
+    codes = Counter((item.code, str(int(item.severity))) for item in judged.findings)
+    for (code, severity), number in sorted(codes.items()):
+        text = "What is to be said of this gateway, by its code in status.json and what it does to the health."
+        yield "findings", "gauge", text, {"code": code, "severity": severity}, number
     yield from _certificates(status)
     yield from _watched(status)
     steps = {step.name: step for step in status.served.steps} if status.served else {}

@@ -147,10 +147,6 @@ def explain(status: Status) -> list[str]:
     if status.live and status.live.connection.why:
         link = status.live.connection
         lines.append(f"The connection is {link.state}: {_sentence(link.why)}")
-    if status.live is None:
-        lines.append(
-            "No daemon runs, so nothing happens by itself: `systemctl start iot-cert-agent`, or `iot-cert rotate`."
-        )
     return [*lines, *judge(status).health]
 
 

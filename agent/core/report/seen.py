@@ -99,6 +99,9 @@ class Seen:
         damage: What is not as it should be.
         reserve: How the room for falling back stands.
         watched: The watched files, in the order of the configuration.
+        exposed: Files of the agent's whose mode or owner is wrong, a sentence with the remedy each.
+        distrusted: Why an anchor in use should not be there, a sentence each; what ends is told by the clock.
+        lacking: Which anchors are missing that the endpoint may chain to, a sentence, or empty.
     """
 
     floor: datetime
@@ -107,6 +110,9 @@ class Seen:
     damage: tuple[Damage, ...] = ()
     reserve: Standing = Standing.MISSING
     watched: tuple[WatchedFile, ...] = ()
+    exposed: tuple[LongText, ...] = ()
+    distrusted: tuple[LongText, ...] = ()
+    lacking: LongText = ""
 
 
 def seen_of(plain: object) -> Seen | None:

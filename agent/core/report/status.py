@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
+from agent.core.failure.failure import FailureClass
+from agent.core.values import Kind
 from agent.core.when.renewal import RenewalWindow, renewal_window
 
 if TYPE_CHECKING:
@@ -81,14 +84,20 @@ class Status:
         change: The change in flight.
         following: What it does next.
         last: The last finished change.
+        refused: The change whose only trial was that of the set in use, and which ended in a refusal.
+        unresolved: The changes that failed and that no later one made good, oldest first.
         damage: What is not as it should be on disk.
         reserve: How the room for falling back stands.
         watched: The watched files.
+        exposed: Files whose mode or owner is wrong, a sentence each.
+        distrusted: Why an anchor in use should not be there, a sentence each.
+        lacking: Which anchors are missing that the endpoint may chain to, a sentence, or empty.
         served: How the dependants stand; None where none are configured.
         plan: What is planned.
         pause: The pause in force.
         retiring: The certificates that are still to be retired.
         not_asked_for: How many were left behind where none is asked for.
+        unattended: Why no daemon tells of itself, where one is missed, or empty.
         live: What the daemon knows besides; None where none runs.
     """
 
@@ -104,13 +113,19 @@ class Status:
     change: ChangeRecord | None = None
     following: Action | None = None
     last: ChangeRecord | None = None
+    refused: ChangeRecord | None = None
+    unresolved: tuple[ChangeRecord, ...] = ()
     damage: tuple[Damage, ...] = ()
     reserve: Standing = Standing.MISSING
     watched: tuple[WatchedFile, ...] = ()
+    exposed: tuple[str, ...] = ()
+    distrusted: tuple[str, ...] = ()
+    lacking: str = ""
     served: Served | None = None
     pause: Pause | None = None
     retiring: tuple[Retiring, ...] = ()
     not_asked_for: int = 0
+    unattended: str = ""
     live: Live | None = None
 
     @property
@@ -135,10 +150,12 @@ def status_of(known: Known, limits: Limits | None = None) -> Status:
         change=known.change,
         following=known.following(limits),
         last=known.history[-1] if known.history else None,
+        unresolved=unresolved(known.history),
         served=known.served,
         pause=_pause(known),
         retiring=tuple(_retiring(item, known.answers) for item in known.retirements()),
         not_asked_for=0 if known.asked.retires else len(known.left_behind()),
+        unattended=known.unattended,
         live=known.live,
     )
     return _with_sight(bare, known)
@@ -150,7 +167,14 @@ def _with_sight(status: Status, known: Known) -> Status:
     if seen is None:
         return status
     seen_status = replace(
-        status, previous=seen.previous, damage=seen.damage, reserve=seen.reserve, watched=seen.watched
+        status,
+        previous=seen.previous,
+        damage=seen.damage,
+        reserve=seen.reserve,
+        watched=seen.watched,
+        exposed=seen.exposed,
+        distrusted=seen.distrusted,
+        lacking=seen.lacking,
     )
     if seen.current is None:
         return seen_status
@@ -158,6 +182,7 @@ def _with_sight(status: Status, known: Known) -> Status:
     return replace(
         seen_status,
         current=seen.current,
+        refused=_refused(seen.current.generation, known),
         renewal=_renewal(seen.current, known.asked.wishes),
         anchor_in_use=_anchor_in_use(seen.current.generation, newest_first),
     )
@@ -167,6 +192,33 @@ def _renewal(current: SetInUse, wishes: Wishes) -> Renewal:
     leaf = current.certificate
     window = renewal_window(leaf.not_before, leaf.not_after, wishes.policy)
     return Renewal(splay=current.splay, window=window)
+
+
+def _refused(generation: int, known: Known) -> ChangeRecord | None:
+    """Return the change that put a set in use and was refused its end, with no set to go back to."""
+    ends = [record for record in known.history if record.generation == generation]
+    last, on_trial = ends[-1] if ends else None, known.change is not None and known.change.generation == generation
+    if last is None or on_trial or last.phase is not Phase.REJECTED:
+        return None
+    return last if last.failure is not None and last.failure.kind is not FailureClass.OPERATOR else None
+
+
+def unresolved(history: Iterable[ChangeRecord]) -> tuple[ChangeRecord, ...]:
+    """Return the changes that failed and that no later one made good, oldest first: one of each sort at most.
+
+    Any change that succeeds makes good one of the anchors, since it has proven them. One of the certificate is made
+    good by another of the certificate. What a person ended is no failure.
+    """
+    failed: dict[bool, ChangeRecord] = {}
+    for record in history:
+        of_anchors = record.kind is Kind.TRUST
+        if record.phase.succeeded:
+            failed.pop(True, None)
+            failed.pop(of_anchors, None)
+        elif record.failure is not None and record.failure.kind is not FailureClass.OPERATOR:
+            failed.pop(of_anchors, None)
+            failed[of_anchors] = record
+    return tuple(failed.values())
 
 
 def _anchor_in_use(generation: int, records: Iterable[ChangeRecord]) -> str:

@@ -7,7 +7,7 @@ Rules:
 * A finding is an error only when it can make the store useless or dangerous as a gateway's anchors; a bundle with an
   error is not installed. What is merely untidy is a warning, what everybody has is information.
 
-The lists of what is distrusted and of what AWS IoT Core needs are data with sources; see `agent.trust.root_lists`.
+The lists of what is distrusted and of what AWS IoT Core needs are data with sources; see `agent.crypto.root_lists`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import waits_for_word
-from agent.core.values import Origin
+from agent.core.values import Kind, Origin
 from agent.core.when import schedule
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.loop import Alarm
@@ -162,7 +162,7 @@ class ScheduleWatch:
         plan = self._facts.plan()
         if not plan.due:
             return None
-        if self._facts.generation is None and self._facts.has_enrolled:
+        if self._facts.generation is None and plan.kind is not Kind.ENROLL:  # there was a set
             if not self._holds.may_climb:
                 return None
             self._holds.climbed()
@@ -201,6 +201,7 @@ class ScheduleWatch:
         elif plan.at is not None:
             instants.append(plan.at)
         instants += [item.due for item in self._facts.retirements()]
+        instants += self._facts.turns()  # what the files say is true by then
         seconds = [(at - now).total_seconds() for at in instants if at > now]
         seconds += self._holds.delays
         seconds += [WORD_LOOK] if change is not None and waits_for_word(change) else []

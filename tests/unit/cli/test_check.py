@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent import cli
-from agent.cli import check
+from agent.cli import check, client
 from agent.cli.output import Output
 from agent.cli.parser import parse
 from agent.config.reader import load
@@ -20,6 +20,7 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import checks
 from agent.core.report.checks import CHECKS, Line, Verdict
+from agent.doctor.examination import Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,12 +196,20 @@ def daemon(tmp_path: Path, answers: dict[str, dict[str, Any]]) -> Iterator[None]
 REFUSAL = {"event": "error", "message": "Only root may.", "hint": "Use sudo.", "exit": 4}
 
 
+def live(tmp_path: Path, *, examine: bool) -> Told:
+    """Return what the daemon tells, if there is one."""
+    return check.live(config_of(tmp_path), examine)
+
+
 def test_the_daemon_looks_for_a_user_who_may_change_things(tmp_path: Path) -> None:
     """Its lines are taken as they are."""
     told = [checks.ok("connect", "Yes."), checks.failure("permissions", "x", "No.", "Add it.")]
     answer = {"event": "examined", "lines": [to_plain(line) for line in told], "exit": 0}
-    with daemon(tmp_path, {"examine": answer}):
-        assert check.live(config_of(tmp_path)) == (told, True)
+    finding = {"check": "disk", "code": "unusable", "severity": 1, "text": "Cannot lock it."}
+    status = {"event": "status", "document": {"findings": [finding]}, "exit": 1}
+    with daemon(tmp_path, {"examine": answer, "status": status}):
+        assert live(tmp_path, examine=True) == Told(lines=tuple(told), runs=True, findings=(finding,))
+        assert live(tmp_path, examine=False) == Told(runs=True, findings=(finding,))
 
 
 @pytest.mark.parametrize(
@@ -217,8 +226,9 @@ def test_a_user_who_may_only_look_learns_what_the_daemon_shows(
 ) -> None:
     """The connection's state is no secret; what was skipped, and how to have it looked at, is said."""
     with daemon(tmp_path, {"examine": REFUSAL, "status": status}):
-        lines, runs = check.live(config_of(tmp_path))
-    assert runs is True
+        found = live(tmp_path, examine=True)
+    lines = found.lines
+    assert found.runs is True
     assert [line.check for line in lines] == ["connect", "permissions"]
     assert [line.verdict for line in lines] == [verdict, Verdict.SKIPPED]
     assert lines[1].text == "Skipped: Only root may. Use sudo."
@@ -229,15 +239,32 @@ def test_a_user_who_may_only_look_learns_of_another_client_with_the_same_id(tmp_
     link = {"state": "up", "rival": "Another client connected as gw-0042."}
     status = {"event": "status", "document": {"connection": link}, "exit": 1}
     with daemon(tmp_path, {"examine": REFUSAL, "status": status}):
-        lines, _ = check.live(config_of(tmp_path))
+        lines = live(tmp_path, examine=True).lines
     assert [(line.check, line.code) for line in lines] == [("connect", "taken-over"), ("permissions", "not-looked-at")]
     assert lines[0].text.startswith("Another client connected as gw-0042.")
 
 
 def test_without_a_daemon_or_a_set_the_reason_is_told(tmp_path: Path) -> None:
     """Nothing is made up, and nothing is made on disk."""
-    lines, runs = check.live(config_of(tmp_path))
-    assert runs is False
+    found = live(tmp_path, examine=True)
+    lines = found.lines
+    assert (found.runs, found.findings) == (False, None)
     assert {line.verdict for line in lines} == {Verdict.SKIPPED}
     assert "This gateway has no certificate yet" in lines[0].text
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("examine", [True, False])
+def test_a_socket_whose_service_never_comes_up_is_no_daemon_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, examine: bool
+) -> None:
+    """Systemd listens, and connects; that nothing answers is the fault."""
+    monkeypatch.setattr(client.call, "__kwdefaults__", {"timeout": 0.1})
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+        found = live(tmp_path, examine=examine)
+    (line,) = [line for line in found.lines if line.check == "daemon"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.FAILURE, "daemon-silent", Exit.DEGRADED)
+    assert "does not answer" in line.text
+    assert "systemctl status iot-cert-agent" in line.remedy

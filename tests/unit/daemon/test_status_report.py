@@ -11,7 +11,7 @@ from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
 from agent.core.report import shadow
-from agent.core.report.findings import Judgement, judge
+from agent.core.report.findings import judge
 from agent.core.report.known import ConnectionState
 from agent.core.when.reconnect import STEADY
 from agent.core.worker_protocol import Do
@@ -23,10 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from agent.daemon.app import Daemon
     from support.daemon_rig import DaemonRig
 
 
 RIVAL = "Another client connected as gw-0042; every client needs an id of its own."
+
+
+def judged(daemon: Daemon) -> tuple[tuple[str, ...], Exit]:
+    """Return the sentences and the exit code."""
+    found = judge(daemon.report.status())
+    return found.health, found.exit
 
 
 @pytest.fixture
@@ -92,11 +99,11 @@ def test_a_rival_is_told_everywhere(contested: DaemonRig, tmp_path: Path) -> Non
     """Status, metrics and shadow; and still while a connection is up that may be ended in the next second."""
     daemon = contested.daemon
     contested.look()
-    assert judge(daemon.report.status()) == Judgement(health=(f"{RIVAL} It keeps away.",), exit=Exit.DEGRADED)
+    assert judged(daemon) == ((f"{RIVAL} It keeps away.",), Exit.DEGRADED)
     assert "iot_cert_client_id_contested 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
     contested.stand(rival=RIVAL, state=ConnectionState.UP, since=monotonic())
-    assert judge(daemon.report.status()) == Judgement(health=(RIVAL,), exit=Exit.DEGRADED)
+    assert judged(daemon) == ((RIVAL,), Exit.DEGRADED)
     assert shadow.report(daemon.report.status(), shadow.Wish())["clientIdContested"] is True
     contested.stand(rival=RIVAL, state=ConnectionState.UP, since=monotonic() - STEADY)
-    assert judge(daemon.report.status()) == Judgement(health=(), exit=Exit.DONE)
+    assert judged(daemon) == ((), Exit.DONE)
     assert shadow.report(daemon.report.status(), shadow.Wish())["clientIdContested"] is None

@@ -966,7 +966,7 @@ def test_nothing_secret_is_in_the_report_or_in_what_is_said(house: House, capfd:
     secrets = [line for key in keys for line in re.findall(r"^[A-Za-z0-9+/=]{20,}$", key, re.MULTILINE)]
     assert len(secrets) >= 4
     assert not [secret for secret in [*secrets, PASSWORD, "BEGIN"] if secret in everything]
-    assert set(json.loads(told[1])) == {"at", "generation", "set", "steps", "switched", "written"}
+    assert set(json.loads(told[1])) == {"at", "generation", "set", "steps", "switched", "traces", "written"}
 
 
 @pytest.mark.parametrize("harm", ["gone", "garbage", "empty", "large", "link", "directory"])

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,8 +20,9 @@ from agent.core.exit_codes import Exit
 from agent.core.report.checks import CHECKS, Line, Verdict
 from agent.core.values import Kind
 from agent.doctor import examination, looks, probes
-from agent.doctor.examination import Doctor
+from agent.doctor.examination import Doctor, Told
 from agent.sandbox.authority import Authority
+from agent.sandbox.faults import Effect, Operation
 from agent.system.clock import SystemClock
 from support.depot import Depot
 from support.rig import Rig
@@ -76,7 +77,7 @@ def write(folder: Path, port: int, more: str = "", roots: bytes = ROOT.pem) -> P
 
 def visit(path: Path, *told: Line, runs: bool = False) -> dict[str, Line]:
     """Return the lines of a visit by check; all are there, in order."""
-    lines = Doctor(path, lambda _: (list(told), runs)).visit()
+    lines = Doctor(path, lambda *_: Told(lines=told, runs=runs)).visit()
     assert tuple(line.check for line in lines) == CHECKS
     return {line.check: line for line in lines}
 
@@ -210,7 +211,7 @@ def test_a_key_is_for_its_owner_and_perhaps_a_group(rig: Rig, mode: int, verdict
     key.chmod(mode)
     line = of_store(rig)["files"]
     assert line.verdict == verdict
-    assert line.remedy == ("" if verdict == "ok" else f"chmod 600 {key}")
+    assert line.remedy == ("" if verdict == "ok" else f"chmod g-w,o-rwx {key}")
 
 
 def test_several_wrong_files_are_counted(rig: Rig) -> None:
@@ -287,11 +288,11 @@ def tls_server(issuer: Authority = ROOT, *, until: timedelta = DAY, host: str = 
 
 def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:
     """Without a usable set, and without a verified server, there is nothing to connect with or to."""
-    asked: list[Config] = []
+    asked: list[bool] = []
 
-    def live(config: Config) -> tuple[list[Line], bool]:
-        asked.append(config)
-        return [], True
+    def live(_: Config, examine: bool) -> Told:  # noqa: FBT001 - as the doctor calls it
+        asked.append(examine)
+        return Told()
 
     with tls_server() as port:
         lines = {line.check: line for line in Doctor(write(rig.path.parent, port), live).visit()}
@@ -301,18 +302,35 @@ def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:
     assert lines["set"].verdict is Verdict.OK
     assert lines["connect"].text == "Skipped: something before it has failed."
     assert lines["daemon"].code == "no-daemon"
-    assert asked == []
+    assert asked == [False, False]
 
 
-def test_a_daemon_that_listens_is_seen_without_asking_it(tmp_path: Path) -> None:
-    """Where the network is down there is nothing to ask it."""
-    path = write(tmp_path, closed_port())
-    (tmp_path / "run").mkdir()
-    with socket.socket(socket.AF_UNIX) as daemon:
-        daemon.bind(str(tmp_path / "run" / "control.sock"))
-        assert visit(path)["daemon"].code == "no-daemon"
-        daemon.listen()
-        assert visit(path)["daemon"].verdict is Verdict.OK
+FOUND = {"check": "disk", "code": "unusable", "severity": 1, "text": "Cannot lock it: Read-only file system."}
+
+
+def test_what_the_daemon_is_stuck_at_stands_in_the_line_about_it(tmp_path: Path) -> None:
+    """What root sees is fine; the daemon's own eyes see another world."""
+
+    def line(*findings: dict[str, Any], check: str) -> Line:
+        told = Told(runs=True, findings=findings)
+        lines = {line.check: line for line in Doctor(write(tmp_path, closed_port()), lambda *_: told).visit()}
+        return lines[check]
+
+    assert "Read-only file system" in line(FOUND, check="disk").text
+    assert (line({**FOUND, "check": "files"}, check="files").code) == "unusable"
+    assert line({**FOUND, "check": "files", "severity": 0}, check="files").verdict is Verdict.OK
+    assert line({**FOUND, "check": "connect", "severity": 3}, check="connect").exit is Exit.CRITICAL
+    assert line(check="daemon").verdict is Verdict.OK
+
+
+def test_without_a_daemons_word_the_status_is_made_of_what_is_on_disk(rig: Rig) -> None:
+    """A rotation that was rejected is told in the line about the set."""
+    rig.enroll()
+    rig.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
+    rig.rotate()
+    line = of_store(rig)["set"]
+    assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "change-failed", Exit.DEGRADED)
+    assert line.text.startswith("The last change was given up: ")
 
 
 # -- evidence about the clock ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from agent.core.failure.codes import Code
 from agent.core.report import checks
 from agent.core.report.checks import CHECKS, CLOCK_TOLERANCE, Line, Server, Verdict, exit_of
 from agent.core.timekeeping import BUILD_TIME, ClockState
-from agent.trust.root_lists import known
+from agent.crypto.root_lists import known
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
@@ -318,3 +318,34 @@ def test_the_words_of_a_line_end_in_a_full_stop() -> None:
     lines += [checks.of_endpoint(host) for host in (HOST, LEGACY, OWN)]
     lines += [judged(code) for code in ("", "wrong-host", "unknown-root", "server-certificate-expired")]
     assert [line.text for line in lines if not line.text.endswith(".")] == []
+
+
+# -- what the status says ----------------------------------------------------------------------------------------------
+
+TROUBLED = checks.warning("set", "certificate-expiring", "It ends.", "Rotate.")
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "severity", "expected"),
+    [
+        (checks.ok("set", "Fine."), "refused", Exit.CRITICAL, (Verdict.FAILURE, "refused", "Told.", Exit.CRITICAL)),
+        (checks.ok("set", "Fine."), "damaged", Exit.DEGRADED, (Verdict.WARNING, "damaged", "Told.", Exit.DEGRADED)),
+        (checks.ok("set", "Fine."), "lacking", Exit.DONE, (Verdict.OK, "ok", "Fine.", Exit.DONE)),
+        (checks.skipped("set", "no"), "damaged", Exit.DEGRADED, (Verdict.WARNING, "damaged", "Told.", Exit.DEGRADED)),
+        (TROUBLED, "certificate-expiring", Exit.DEGRADED,
+         (Verdict.WARNING, "certificate-expiring", "It ends.", Exit.DEGRADED)),
+        (TROUBLED, "exposed", Exit.DEGRADED, (Verdict.WARNING, "certificate-expiring", "It ends.", Exit.DEGRADED)),
+        (TROUBLED, "change-failed", Exit.DEGRADED,
+         (Verdict.WARNING, "certificate-expiring", "It ends. Told.", Exit.DEGRADED)),
+        (TROUBLED, "refused", Exit.CRITICAL,
+         (Verdict.FAILURE, "certificate-expiring", "It ends. Told.", Exit.CRITICAL)),
+    ],
+)  # fmt: skip
+def test_a_line_knows_what_the_status_says_of_its_subject(
+    line: Line, code: str, severity: Exit, expected: tuple[Verdict, str, str, Exit]
+) -> None:
+    """It is told beside its own words, and once."""
+    told = checks.with_finding(line, code, "Told.", severity)
+
+    assert (told.verdict, told.code, told.text, told.exit) == expected
+    assert told.check == "set"

@@ -9,7 +9,7 @@ from support.make import NOW
 ALWAYS = {
     "version", "config", "endpoint", "port", "thing_name", "clock", "current", "previous", "change", "next", "last",
     "damage", "warnings", "reserve", "warn_anchors", "watched", "dependants", "plan", "retirements", "not_asked_for",
-    "health", "exit",
+    "health", "findings", "exit",
 }  # fmt: skip
 WITH_A_DAEMON = {"pause", "connection", "stuck", "unseen", "configuration_refused", "daemon"}
 

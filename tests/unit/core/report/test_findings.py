@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,15 @@ from agent.core.dependants import Served, Step
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
-from agent.core.report.findings import LONG_DOWN, events, judge
+from agent.core.report.findings import LONG_DOWN, events, judge, turns
 from agent.core.report.journal_events import Event
+from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain, screen
 from agent.core.report.seen import Damage, SetInUse, WatchedEnd, WatchedFile
 from agent.core.report.status import Renewal, Retiring
 from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState
+from agent.core.values import Kind
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 from support import make
 from support.make import DAY, HOUR, NOW, SECOND
@@ -151,9 +154,61 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
         f"The clock shows {clock_time(NOW)}, which cannot be; nothing is judged by it.",
     ),
     "rolled back": (
-        {"last": make.finished(Phase.ROLLED_BACK, failure=TROUBLE)},
+        {"unresolved": (make.finished(Phase.ROLLED_BACK, failure=TROUBLE),)},
         Exit.DEGRADED,
         "The last change was rolled back: The name cannot be resolved.",
+    ),
+    "given up": (
+        {"unresolved": (make.finished(Phase.REJECTED, failure=TROUBLE),)},
+        Exit.DEGRADED,
+        "The last change was given up: The name cannot be resolved.",
+    ),
+    "anchors given up": (
+        {"unresolved": (make.finished(Phase.REJECTED, kind=Kind.TRUST, failure=TROUBLE),)},
+        Exit.DEGRADED,
+        "The last change of anchors was given up: The name cannot be resolved.",
+    ),
+    "the only set was refused": (
+        {"refused": make.finished(Phase.REJECTED, failure=TROUBLE)},
+        Exit.CRITICAL,
+        (
+            "The set in use was refused in its probation, and there is none to go back to: The name cannot be "
+            "resolved. The daemon looks for a set that connects; without it, run `iot-cert rotate`."
+        ),
+    ),
+    "no endpoint": (
+        {"endpoint": "change-me.invalid"},
+        Exit.CRITICAL,
+        (
+            "`endpoint` is change-me.invalid still, which only stands where the account's own endpoint has to be put. "
+            "Ask for it: `aws iot describe-endpoint --endpoint-type iot:Data-ATS`."
+        ),
+    ),
+    "a key open to others": (
+        {"exposed": ("The key may be read by others. Run `chmod g-w,o-rwx key.pem`.",)},
+        Exit.DEGRADED,
+        "The key may be read by others. Run `chmod g-w,o-rwx key.pem`.",
+    ),
+    "a distrusted anchor": (
+        {"distrusted": ("A is distrusted: it was withdrawn. Remove it.",)},
+        Exit.DEGRADED,
+        "A is distrusted: it was withdrawn. Remove it.",
+    ),
+    "anchors that are lacking": (
+        {"lacking": "The anchors lack B."},
+        Exit.DONE,
+        "The anchors lack B. `iot-cert check anchors` says what to do.",
+    ),
+    "no daemon": ({"unattended": NO_DAEMON}, Exit.DEGRADED, NO_DAEMON),
+    "dependants that were not served": (
+        {"served": Served(generation=6, steps=(Step(name="a.service"),))},
+        Exit.DEGRADED,
+        "The dependants were not served generation 7 yet: `sudo iot-cert deploy`.",
+    ),
+    "dependants that were never served": (
+        {"served": Served()},
+        Exit.DEGRADED,
+        "The dependants were not served generation 7 yet: `sudo iot-cert deploy`.",
     ),
     "trouble in flight": (
         {"change": make.record(failure=TROUBLE)},
@@ -253,6 +308,11 @@ EVENTS = {
     "locked out": Event.LOCKED_OUT,
     "a dependant": Event.TROUBLE_DEPENDANT,
     "a helper that does not answer": Event.TROUBLE_DEPENDANT,
+    "the only set was refused": Event.CHANGE_REJECTED,
+    "no endpoint": Event.TROUBLE_NETWORK,
+    "a key open to others": Event.TROUBLE_STORE,
+    "a distrusted anchor": Event.ANCHORS_DOUBTFUL,
+    "anchors that are lacking": Event.ANCHORS_DOUBTFUL,
 }
 
 
@@ -330,21 +390,6 @@ def test_a_connection_in_any_other_state_is_no_problem(state: str) -> None:
     assert judged(make.status(live=make.live(state, "soon", NOW - DAY))) == ([], Exit.DONE)
 
 
-@pytest.mark.parametrize("phase", [Phase.COMMITTED, Phase.REJECTED])
-def test_a_change_that_left_the_gateway_as_it_was_is_no_problem(phase: Phase) -> None:
-    """Only a rollback says that something which was in use did not work."""
-    last = make.finished(phase, failure=TROUBLE if phase is Phase.REJECTED else None)
-
-    assert judged(make.status(last=last)) == ([], Exit.DONE)
-
-
-def test_a_change_that_a_person_gave_up_after_activation_is_a_rollback_like_any_other() -> None:
-    """The class of the failure plays no part."""
-    given_up = make.failure(FailureClass.OPERATOR, "given-up", message="Given up: test.", decisive=True)
-
-    assert judge(make.status(last=make.finished(Phase.ROLLED_BACK, failure=given_up))).exit is Exit.DEGRADED
-
-
 def test_a_gateway_without_a_set_tells_its_other_troubles_too() -> None:
     """That there is no certificate helps little, while the configuration is what is wrong."""
     status = make.status(
@@ -404,6 +449,24 @@ def test_an_anchor_raises_an_alarm_at_each_distance(left: timedelta, within: str
     told = [text.rpartition("in less than ")[2] for text in events(make.status(current=with_anchors(NOW + left)))]
 
     assert told == ([f"{within}."] if within else [])
+
+
+def test_the_judgement_changes_by_the_clock_at_the_turns_alone() -> None:
+    """So the daemon need not look in between, and is never late."""
+    current = with_anchors(NOW + 200 * DAY, NOW + 20 * DAY)
+    changes = {**ending(NOW + 50 * DAY, emergency_at=NOW + 40 * DAY), "watched": (watched(NOW + 90 * DAY),)}
+    changes["current"] = replace(current, certificate=changes["current"].certificate)
+    at = sorted({instant for instant in turns(make.status(**changes)) if instant > NOW})
+    tick = timedelta(microseconds=1)
+
+    def told(now: datetime) -> tuple[list[str], Exit]:
+        return judged(make.status(now, **changes))
+
+    for before, after in itertools.pairwise([NOW, *at, NOW + 300 * DAY]):
+        assert told(before + tick) == told(after - tick)
+    differ = [instant for instant in at if told(instant - tick) != told(instant + tick)]
+    assert differ == at
+    assert list(turns(make.status(current=None))) == []
 
 
 def test_an_alarm_is_told_once_at_each_distance() -> None:

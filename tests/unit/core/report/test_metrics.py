@@ -144,8 +144,9 @@ def test_a_gateway_without_a_certificate_has_metrics_nevertheless() -> None:
     """What cannot be told is missing, and is not a zero that means something."""
     reader = read(current=None, plan=Plan(due=False, why="there is nothing", code="not-configured", at=None))
 
-    assert names(reader) == ALWAYS
+    assert names(reader) == ALWAYS | {"findings"}
     assert value(reader, "health") == 3
+    assert value(reader, "findings", code="not-enrolled", severity="3") == 1
 
 
 def test_instants_are_unix_seconds_to_the_second() -> None:

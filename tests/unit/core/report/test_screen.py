@@ -10,6 +10,7 @@ from agent.core.change.decide import RegisterThing, Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Served, Step
 from agent.core.failure.failure import FailureClass
+from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain, history_line, screen
 from agent.core.report.seen import WatchedEnd, WatchedFile
 from agent.core.report.status import Retiring
@@ -235,8 +236,6 @@ def test_the_history_says_without_whom_a_change_went_on() -> None:
 
 # -- why nothing happens -----------------------------------------------------------------------------------------------
 
-NO_DAEMON = "No daemon runs, so nothing happens by itself: `systemctl start iot-cert-agent`, or `iot-cert rotate`."
-
 
 def why(now: datetime = NOW, **changes: Any) -> list[str]:
     """Return the explanation of a gateway with a daemon."""
@@ -285,7 +284,7 @@ def test_connection_and_health_belong_to_the_explanation() -> None:
 
 def test_without_a_daemon_nothing_happens_by_itself() -> None:
     """That is said even where a plan is shown."""
-    lines = explain(make.status())
+    lines = explain(make.status(unattended=NO_DAEMON))
 
     assert lines[-1] == NO_DAEMON
     assert len(lines) == 3

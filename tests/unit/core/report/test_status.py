@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
 
 from agent.core.change.lifecycle import Phase
+from agent.core.exit_codes import Exit
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
 from agent.core.report.findings import judge
 from agent.core.report.screen import screen
-from agent.core.report.status import status_of
+from agent.core.report.status import status_of, unresolved
+from agent.core.values import Kind
 from agent.core.when.retirement import Answers
 from agent.core.when.schedule import Holds, Pause, Wishes
 from support import make
 from support.make import DAY, HOUR, NOW
+
+if TYPE_CHECKING:
+    from agent.core.change.lifecycle import ChangeRecord
 
 OLD, ANCHOR = "01" * 32, "ef" * 32
 
@@ -54,3 +64,69 @@ def test_a_retirement_is_told_with_the_clouds_answer() -> None:
 
     assert (first.certificate_id, first.refused, first.unanswered) == (OLD, "Not yours.", "")
     assert (second.certificate_id, second.refused, second.unanswered) == ("02" * 32, "", "Late.")
+
+
+# -- changes that failed -----------------------------------------------------------------------------------------------
+
+BAD = make.failure(message="The name cannot be resolved.")
+BY_A_PERSON = make.failure(FailureClass.OPERATOR, Code.GIVEN_UP, message="Given up: test.", decisive=True)
+
+
+def past(*ends: tuple[Kind, Phase]) -> list[ChangeRecord]:
+    """Return a history of changes that ended so, an hour apart."""
+    return [
+        make.finished(phase, at=NOW + place * HOUR, kind=kind, failure=None if phase.succeeded else BAD)
+        for place, (kind, phase) in enumerate(ends)
+    ]
+
+
+ROTATED, NOT_ROTATED = (Kind.ROTATE, Phase.COMMITTED), (Kind.ROTATE, Phase.REJECTED)
+ANCHORED, NOT_ANCHORED = (Kind.TRUST, Phase.COMMITTED), (Kind.TRUST, Phase.REJECTED)
+
+
+@pytest.mark.parametrize(
+    ("ends", "left"),
+    [
+        ([], []),
+        ([ROTATED], []),
+        ([NOT_ROTATED], [0]),
+        ([(Kind.ROTATE, Phase.ROLLED_BACK)], [0]),
+        ([NOT_ROTATED, NOT_ROTATED], [1]),
+        ([NOT_ROTATED, ROTATED], []),
+        ([NOT_ROTATED, (Kind.ROLLBACK, Phase.RETIRED)], []),
+        ([NOT_ROTATED, ANCHORED], [0]),
+        ([NOT_ANCHORED], [0]),
+        ([NOT_ANCHORED, ROTATED], []),
+        ([NOT_ANCHORED, NOT_ROTATED], [0, 1]),
+        ([NOT_ROTATED, NOT_ANCHORED, NOT_ROTATED], [1, 2]),
+        ([(Kind.IMPORT, Phase.REJECTED), NOT_ROTATED], [1]),
+    ],
+)
+def test_a_change_that_failed_is_told_until_one_makes_it_good(ends: list[tuple[Kind, Phase]], left: list[int]) -> None:
+    """New anchors say nothing for a certificate that could not be had; any set that holds was proven by its anchors."""
+    history = past(*ends)
+
+    assert unresolved(history) == tuple(history[place] for place in left)
+
+
+@pytest.mark.parametrize("phase", [Phase.REJECTED, Phase.ROLLED_BACK])
+def test_what_a_person_ended_is_no_failure(phase: Phase) -> None:
+    """And hides none that was before it."""
+    given_up = make.finished(phase, failure=BY_A_PERSON)
+    before = make.finished(Phase.REJECTED, at=NOW - HOUR, failure=BAD)
+
+    assert unresolved([given_up]) == ()
+    assert unresolved([before, given_up]) == (before,)
+    assert judge(status_of(make.known(history=(given_up,)))).health == ()
+
+
+def test_a_set_whose_only_trial_ended_in_a_refusal_is_told_as_refused() -> None:
+    """Until it is tried again, or another one is in use; a person's word is no refusal."""
+    end = make.finished(Phase.REJECTED, generation=7, failure=BAD)
+
+    assert status_of(make.known(history=(end,))).refused == end
+    assert judge(status_of(make.known(history=(end,)))).exit is Exit.CRITICAL
+    assert status_of(make.known(history=(end,), change=make.record(Phase.DEPLOYED, generation=7))).refused is None
+    assert status_of(make.known(history=(replace(end, generation=8),))).refused is None
+    assert status_of(make.known(history=(replace(end, failure=BY_A_PERSON),))).refused is None
+    assert status_of(make.known(history=(end, make.finished(generation=7)))).refused is None

@@ -15,7 +15,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 from agent.core.text import common_name
 from agent.core.trust.anchor_lint import Entry, Finding, Known, KnownRoot, Severity, lint, organisation, worst
 from agent.crypto import x509
-from agent.trust.root_lists import known
+from agent.crypto.root_lists import known
 from support import make
 from support.make import DAY, NOW
 

@@ -7,7 +7,7 @@ import pytest
 
 from agent.core.trust.anchor_lint import organisation
 from agent.crypto import x509
-from agent.trust.root_lists import known
+from agent.crypto.root_lists import known
 from support import make
 
 ROOT = Path(__file__).parents[3]

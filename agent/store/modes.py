@@ -1,0 +1,77 @@
+"""Whether the files of the state directory and the claim's key are their owner's alone, and what mends it if not.
+
+It changes nothing. What the group may read where the state directory lets it in, it may go on reading: a remedy takes
+away what other users have, and no more.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = frozenset({"key.pem", "credential.pem"})
+_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exposed:
+    """A file whose mode or owner is wrong.
+
+    Attributes:
+        code: ``mode`` or ``owner``.
+        text: A sentence.
+        remedy: The exact command that mends it.
+    """
+
+    code: str
+    text: str
+    remedy: str
+
+
+def exposed(state_dir: Path, claim_key: Path | None = None) -> Iterator[Exposed]:
+    """Return what is wrong with modes and owners, as far as this user may look.
+
+    Args:
+        state_dir: The state directory.
+        claim_key: The key of the claim certificate, which opens the whole fleet's door; None where there is none.
+
+    Raises:
+        OSError: The state directory cannot be looked at.
+    """
+    own = state_dir.stat()
+    mode = stat.S_IMODE(own.st_mode)
+    if mode & (stat.S_IWGRP | stat.S_IRWXO):
+        yield Exposed(
+            code="mode", text=f"{state_dir} is open to others (mode {mode:04o}).", remedy=f"chmod g-w,o-rwx {state_dir}"
+        )
+    for path in sorted(state_dir.glob("generations/*/*")):
+        yield from _of_file(path, own.st_uid, state_dir)
+    if claim_key is not None and os.access(claim_key, os.F_OK):
+        mode = stat.S_IMODE(claim_key.stat().st_mode)
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            text = f"{claim_key} may be read by others (mode {mode:04o})."
+            yield Exposed(code="mode", text=text, remedy=f"chmod go-rwx {claim_key}")
+
+
+def _of_file(path: Path, owner: int, state_dir: Path) -> Iterator[Exposed]:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return  # cleared away meanwhile
+    mode = stat.S_IMODE(status.st_mode)
+    if path.name in SECRET and mode & (_WRITE | stat.S_IRWXO):
+        does = "read" if mode & stat.S_IROTH else "written"
+        text = f"{path} may be {does} by others (mode {mode:04o})."
+        yield Exposed(code="mode", text=text, remedy=f"chmod g-w,o-rwx {path}")
+    elif stat.S_ISREG(status.st_mode) and mode & _WRITE:
+        text = f"{path} may be written by others (mode {mode:04o})."
+        yield Exposed(code="mode", text=text, remedy=f"chmod go-w {path}")
+    if status.st_uid != owner:
+        text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
+        yield Exposed(code="owner", text=text, remedy=f"chown --reference={state_dir} {path}")

@@ -1,0 +1,79 @@
+"""Which files of the agent's are open to others, and that the command which mends one takes away no more than that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.store import modes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS = [
+    ("state", 0o777, "is open to others (mode 0777)", 0o750),
+    ("state", 0o755, "is open to others (mode 0755)", 0o750),
+    ("state", 0o701, "is open to others (mode 0701)", 0o700),
+    ("state", 0o770, "is open to others (mode 0770)", 0o750),
+    ("key.pem", 0o666, "may be read by others (mode 0666)", 0o640),
+    ("key.pem", 0o644, "may be read by others (mode 0644)", 0o640),
+    ("key.pem", 0o604, "may be read by others (mode 0604)", 0o600),
+    ("key.pem", 0o620, "may be written by others (mode 0620)", 0o600),
+    ("credential.pem", 0o646, "may be read by others (mode 0646)", 0o640),
+    ("certificate.pem", 0o664, "may be written by others (mode 0664)", 0o644),
+    ("claim.key", 0o640, "may be read by others (mode 0640)", 0o600),
+]
+
+
+@pytest.fixture(name="state")
+def _state(tmp_path: Path) -> Path:
+    generation = tmp_path / "state" / "generations" / "000001"
+    generation.mkdir(parents=True)
+    (tmp_path / "state").chmod(0o750)
+    for name in ("key.pem", "credential.pem", "certificate.pem"):
+        (generation / name).write_text(name)
+        (generation / name).chmod(0o640)
+    (tmp_path / "claim.key").write_text("key")
+    (tmp_path / "claim.key").chmod(0o600)
+    return tmp_path / "state"
+
+
+def found(state: Path) -> list[modes.Exposed]:
+    """Return what is exposed, the claim's key included."""
+    return list(modes.exposed(state, state.parent / "claim.key"))
+
+
+def test_what_the_group_may_read_is_not_exposed(state: Path) -> None:
+    """The directory's own mode lets the group in, or does not; a certificate is no secret."""
+    (state / "generations" / "000001" / "certificate.pem").chmod(0o644)
+    assert found(state) == []
+    assert list(modes.exposed(state, state / "there-is-none")) == []
+
+
+@pytest.mark.parametrize(("name", "mode", "text", "after"), SETTINGS)
+def test_what_others_may_read_or_write_is_told_with_the_command_that_mends_it(
+    state: Path, name: str, mode: int, text: str, after: int
+) -> None:
+    """After the command nothing is to be said any more, and a group that could read goes on."""
+    places = {"state": state, "claim.key": state.parent / "claim.key"}
+    path = places.get(name, state / "generations" / "000001" / name)
+    path.chmod(mode)
+    (told,) = found(state)
+    assert (told.code, told.text) == ("mode", f"{path} {text}.")
+    subprocess.run(told.remedy.split(), check=True)
+    assert found(state) == []
+    assert path.stat().st_mode & 0o7777 == after
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_is_told(state: Path) -> None:
+    """The agent could not go on with it."""
+    key = state / "generations" / "000001" / "key.pem"
+    os.chown(key, 12345, -1)
+    (told,) = found(state)
+    assert (told.code, told.text) == ("owner", f"{key} belongs to user 12345 and not to the owner of {state}.")
+    subprocess.run(told.remedy.split(), check=True)
+    assert found(state) == []
