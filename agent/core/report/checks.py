@@ -111,7 +111,7 @@ def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
     exit_code = severity if fine or severity is Exit.CRITICAL else line.exit
     verdict = Verdict.FAILURE if Exit.CRITICAL in {severity, line.exit} else Verdict.WARNING
     if fine:
-        remedy = "" if "`" in text else "`iot-cert explain` says what is done about it; `iot-cert history` what was tried."
+        remedy = "" if "`" in text else "`iot-cert explain` says what is done about it, `iot-cert history` what was."
         return Line(check=line.check, verdict=verdict, code=code, text=text, remedy=remedy, exit=exit_code)
     verdict = Verdict.FAILURE if line.verdict is Verdict.FAILURE else verdict
     return replace(line, verdict=verdict, text=f"{line.text} {text}", exit=exit_code)

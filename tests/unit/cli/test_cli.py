@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
+
 from agent import cli
+from agent.cli import client
+from agent.core.exit_codes import Exit
 from agent.sandbox.authority import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_a_defect_is_told_without_a_traceback_and_without_its_text(
@@ -99,3 +102,54 @@ def test_ctrl_c_before_the_command_is_known_is_a_sentence(
 
     assert cli.main(["status"]) == 130
     assert capfd.readouterr().err == "error: Stopped before anything was begun.\n"
+
+
+# -- what is called ok -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="unfilled")
+def _unfilled(tmp_path: Path) -> Path:
+    """Give a configuration as the package comes with it, in a folder of its own."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"endpoint: change-me.invalid\nstate_dir: {tmp_path}/state\nruntime_dir: {tmp_path}/run\n")
+    return path
+
+
+@pytest.mark.parametrize("verb", [("config", "check"), ("enroll",), ("rotate",), ("rotate", "--dry-run")])
+def test_an_endpoint_that_was_never_filled_in_is_the_fault(
+    unfilled: Path, capsys: pytest.CaptureFixture[str], verb: tuple[str, ...]
+) -> None:
+    """Nothing is asked of a name that is none, and nothing is made on disk."""
+    assert cli.main(["--config", str(unfilled), *verb]) == Exit.USAGE
+    told = capsys.readouterr().err
+    assert "`endpoint` is change-me.invalid still" in told
+    assert "aws iot describe-endpoint" in told
+    assert not (unfilled.parent / "state").exists()
+
+
+def test_a_way_back_is_not_refused_for_the_endpoint(unfilled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused for there being none."""
+    assert cli.main(["--config", str(unfilled), "rollback"]) == Exit.REFUSED
+    assert "change-me" not in capsys.readouterr().err
+
+
+def test_without_a_daemon_status_is_not_ok(unfilled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing would be renewed."""
+    assert cli.main(["--config", str(unfilled), "status", "--json"]) == Exit.CRITICAL
+    told = json.loads(capsys.readouterr().out)
+    assert [item["code"] for item in told["findings"]] == ["no-endpoint", "not-enrolled", "no-daemon"]
+    assert told["plan"]["code"] == "not-configured"
+
+
+def test_a_daemon_that_does_not_answer_is_none(
+    unfilled: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on disk is told all the same, and that it does not answer."""
+    monkeypatch.setattr(client.call, "__kwdefaults__", {"timeout": 0.1})
+    (unfilled.parent / "state").mkdir(mode=0o700)
+    (unfilled.parent / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(unfilled.parent / "run" / "control.sock"))
+        listener.listen()
+        cli.main(["--config", str(unfilled), "status"])
+    assert "The agent's daemon does not answer." in capsys.readouterr().out

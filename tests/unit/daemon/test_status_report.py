@@ -13,10 +13,12 @@ from agent.core.exit_codes import Exit
 from agent.core.report import shadow
 from agent.core.report.findings import judge
 from agent.core.report.known import ConnectionState
+from agent.core.report.seen import WatchedEnd, WatchedFile
 from agent.core.when.reconnect import STEADY
 from agent.core.worker_protocol import Do
 from agent.system.clock import monotonic
 from support import make
+from support.daemon_rig import seen_set
 from support.make import NOW
 
 if TYPE_CHECKING:
@@ -78,6 +80,21 @@ def test_an_outage_is_told_after_a_minute_while_nothing_else_happens(
     assert judge(rig.status()).exit is Exit.DEGRADED
     assert "There has been no connection since" in (tmp_path / "run" / "status.json").read_text()
     assert "iot_cert_health 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
+
+
+def test_the_files_follow_the_clock_to_the_instant(rig: DaemonRig, tmp_path: Path) -> None:
+    """What ends in three minutes is said to have ended in three minutes, though nothing else happens then."""
+    end = WatchedEnd(subject="CN=app", sha256="ab" * 32, not_after=NOW + timedelta(minutes=3))
+    item = WatchedFile(path="/etc/app.pem", warn=timedelta(minutes=1), certificates=1, ends=(end,))
+    rig.daemon.facts.take(seen_set(NOW - timedelta(days=10), timedelta(days=8000), watched=(item,)))
+    rig.look()
+    for wait, text in ((120, "app in /etc/app.pem expires"), (60, "app in /etc/app.pem expired")):
+        assert text not in (tmp_path / "run" / "status.json").read_text()
+        assert wait - 5 < rig.sleeps <= wait
+        rig.clock.advance(seconds=wait, microseconds=1)
+        rig.look()
+        assert text in (tmp_path / "run" / "status.json").read_text()
+        assert "iot_cert_health 1\n" in (tmp_path / "run" / "metrics.prom").read_text()
 
 
 def test_a_change_that_uses_the_connection_is_no_outage(rig: DaemonRig, capfd: pytest.CaptureFixture[str]) -> None:
