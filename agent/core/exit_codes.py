@@ -57,7 +57,9 @@ def of_outcome(record: ChangeRecord, wait: Wait | None, *, has_set: bool) -> Exi
         return Exit.DEGRADED if record.degraded else Exit.DONE
     if record.failure is not None and record.failure.kind is FailureClass.OPERATOR:
         return Exit.DONE
-    return Exit.DEGRADED if has_set else Exit.CRITICAL
+    # Rejected after it was put in use: there was nothing to go back to, and the set in use is the one that is refused.
+    refused = record.phase == "rejected" and any(phase.activated for phase, _ in record.passed)
+    return Exit.DEGRADED if has_set and not refused else Exit.CRITICAL
 
 
 def _of_wait(code: str, kind: FailureClass | None) -> Exit:

@@ -453,8 +453,9 @@ def test_no_command_acts_behind_the_back_of_a_daemon_that_it_does_not_reach(enro
         lines = {line["check"]: line for line in checked.events if line["event"] == "line"}
         assert (lines["connect"]["verdict"], lines["daemon"]["code"]) == ("skipped", "other-daemon")
         assert f"process {daemon.pid}" in lines["connect"]["text"]
-        for looks in (("status",), ("history",), ("explain",), ("trust", "list"), ("config", "check")):
+        for looks in (("history",), ("explain",), ("trust", "list"), ("config", "check")):
             other.run(*looks, expect=0)
+        assert f"process {daemon.pid}" in other.run("status", expect=1).out
         assert traces(enrolled.state) == before
         assert len(enrolled.service.front.sessions) == sessions
         daemon.kill()

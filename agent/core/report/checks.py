@@ -97,7 +97,7 @@ def failure(check: str, code: str, text: str, remedy: str, code_out: Exit = Exit
 
 
 # What a check finds out by itself, under other names.
-_SEEN = frozenset({"exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong", "no-daemon"})
+_SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong", "no-daemon"})
 
 
 def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
@@ -106,7 +106,7 @@ def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
     A line that tells of something else keeps its code and its remedy, and the finding stands beside its own words.
     """
     fine = line.verdict in {Verdict.OK, Verdict.SKIPPED}
-    if severity is Exit.DONE or (not fine and code in {line.code, *_SEEN}):
+    if severity is Exit.DONE or (line.verdict is not Verdict.OK and code in {line.code, *_SEEN}):
         return line
     exit_code = severity if fine or severity is Exit.CRITICAL else line.exit
     verdict = Verdict.FAILURE if Exit.CRITICAL in {severity, line.exit} else Verdict.WARNING

@@ -124,6 +124,15 @@ def test_a_change_that_failed_is_as_bad_as_what_is_left(
     assert of_outcome(record, None, has_set=has_set) is expected
 
 
+@pytest.mark.parametrize("phase", [Phase.ACTIVE, Phase.DEPLOYED])
+def test_a_set_that_is_refused_and_stays_in_use_is_critical(phase: Phase) -> None:
+    """There was nothing to go back to, so the gateway is cut off, as `iot-cert status` says."""
+    failure = make.failure(F.CREDENTIAL, decisive=True)
+    record = make.finished(Phase.REJECTED, failure=failure, passed=((phase, NOW), (Phase.REJECTED, NOW)))
+
+    assert of_outcome(record, None, has_set=True) is Exit.CRITICAL
+
+
 def test_the_numbers_never_change() -> None:
     """Scripts and unit files rest on them, and so does the overview, which does not import this module."""
     assert {code.name: int(code) for code in Exit} == {
