@@ -18,26 +18,48 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    from agent.cli import standard  # noqa: PLC0415 - see the module's docstring
+
     try:
-        return _run(argv)
+        if argv is None:
+            _hear_ctrl_c(now=True)
+            standard.speak_utf8()
+        standard.prepare()
+        code = _run(sys.argv[1:] if argv is None else list(argv))
+        if argv is None:
+            _hear_ctrl_c(now=False)  # the exit code is known, and the interpreter's own end is no place for a traceback
     except KeyboardInterrupt:  # before the command was known, while its modules were read
-        os.write(sys.stderr.fileno(), b"error: Stopped before anything was begun.\n")
+        standard.complain("error: Stopped before anything was begun.")
         return 130  # `agent.core.exit_codes.Exit.INTERRUPTED`, whose module may not be read yet
+    except SystemExit as end:  # argparse's own way to end
+        return _shown(end.code if isinstance(end.code, int) else 0)
+    return code
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _hear_ctrl_c(*, now: bool) -> None:
+    """Take the signal, which the launcher has had wait while Python itself started; or have it wait again."""
+    # The module `signal` around it takes longer to import.
+    import _signal  # type: ignore[import-not-found] # noqa: PLC0415
+
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK if now else _signal.SIG_BLOCK, [_signal.SIGINT])
+
+
+def _shown(code: int) -> int:
+    """Return the exit code of what was only to show something: nothing shown is not done."""
+    from agent.cli import standard  # noqa: PLC0415 - see the module's docstring
+
+    return 1 if standard.lost() and code == 0 else code
+
+
+def _run(given: list[str]) -> int:
     from agent.cli import fast_path  # noqa: PLC0415 - see the module's docstring
 
     os.umask(0o077)
-    given = sys.argv[1:] if argv is None else list(argv)
     path = fast_path.daemon(given)
     if path is not None:
         return _run_daemon(path)
-    try:
-        code = fast_path.status(given)
-    except BrokenPipeError:
-        return _nobody_reads()
-    return _main(given) if code is None else code
+    code = fast_path.status(given)
+    return _main(given) if code is None else _shown(code)
 
 
 def _run_daemon(path: str) -> int:
@@ -57,11 +79,6 @@ def _run_daemon(path: str) -> int:
         return code
 
 
-def _nobody_reads() -> int:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; so does this command
-    return 0
-
-
 def _main(argv: list[str]) -> int:
     from agent.cli.output import Output  # noqa: PLC0415
     from agent.cli.parser import parse  # noqa: PLC0415
@@ -71,7 +88,8 @@ def _main(argv: list[str]) -> int:
     arguments = parse(argv)
     output = Output(as_json=arguments.json)
     try:
-        return _dispatch(arguments, output)
+        code = int(_dispatch(arguments, output))
+        return _shown(code) if _looks(arguments) else code
     except AgentError as error:
         code = int(getattr(error, "exit", of_error(error)))
         output.error(error, code)
@@ -80,10 +98,14 @@ def _main(argv: list[str]) -> int:
         stopped = "Stopped. Nothing is lost: the change, if any, is kept, and the same command goes on with it."
         output.error(AgentError(stopped), Exit.INTERRUPTED)
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        return _nobody_reads()
     except Exception as error:  # noqa: BLE001 - the last line of defence: no user is ever shown a traceback
         return _defect(error, output)
+
+
+def _looks(arguments: argparse.Namespace) -> bool:
+    """Whether a command only shows how things are; the exit code of another says what became of the order."""
+    looks = {"status", "explain", "history", "check", "config"}
+    return arguments.verb in looks or getattr(arguments, "action", "") in {"list", "check"}
 
 
 def _defect(error: Exception, output: Output) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING
 
+from agent.cli import standard
 from agent.config.reader import load
 from agent.core.dependants import Occasion
 from agent.core.exit_codes import Exit
@@ -97,5 +97,5 @@ def _deploy(path: Path, occasion: Occasion) -> Report:
     """Serve by the configuration as it is now, and say in the journal what came of it."""
     report = _deployer(load(path)).serve(occasion)
     for step in report.problems:
-        print(step.problem, file=sys.stderr, flush=True)
+        standard.complain(step.problem)
     return report

@@ -12,7 +12,6 @@ that the daemon refused, leads the ordinary way, which reads it.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 DEFAULT_CONFIG = "/etc/iot-cert-agent/config.yaml"
@@ -104,5 +103,4 @@ def _show(told: dict[str, Any], *, as_json: bool) -> int:
     else:
         for name, text in told["screen"]:
             output.field(name, text)
-        sys.stdout.flush()
     return int(told["exit"])

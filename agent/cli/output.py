@@ -6,8 +6,9 @@ Text from outside (a service's message, a file name) is made printable before it
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
+
+from agent.cli import standard
 
 if TYPE_CHECKING:
     from agent.errors import AgentError
@@ -33,11 +34,11 @@ class Output:
 
     def emit(self, value: dict[str, Any]) -> None:
         """Print one JSON object on a line of its own."""
-        print(json.dumps(value, sort_keys=True), flush=True)
+        standard.say(json.dumps(value, sort_keys=True))
 
     def line(self, text: str = "") -> None:
         """Print one line."""
-        print(printable(text), flush=True)
+        standard.say(printable(text))
 
     def field(self, name: str, text: str) -> None:
         """Print a named value; further lines are indented below it."""
@@ -50,11 +51,11 @@ class Output:
             self.emit({"event": "error", "message": str(error), "hint": error.hint, "exit": code})
             return
         for text in str(error).splitlines():
-            print(f"iot-cert: {printable(text)}", file=sys.stderr)
+            standard.complain(f"iot-cert: {printable(text)}")
         if error.hint:
-            print(f"          {printable(error.hint)}", file=sys.stderr)
+            standard.complain(f"          {printable(error.hint)}")
 
 
 def printable(text: str) -> str:
     """Return `text` without anything that could steer a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)

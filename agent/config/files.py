@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.config.values import FileValue
 from agent.errors import ConfigError
+from agent.system import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,7 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
             with os.fdopen(fd, "rb", closefd=False) as file:
                 data = file.read(limit + 1)
         finally:
-            os.close(fd)
+            descriptors.release(fd)
     except OSError as error:
         raise ConfigError(f"{path}: the {what} cannot be read: {os.strerror(error.errno or 0)}") from None
     if len(data) > limit:

@@ -121,7 +121,8 @@ def _read(path: Path) -> bytes:
         with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(MAX_FILE + 1)
     finally:
-        os.close(fd)
+        with suppress(OSError):  # what was read is known
+            os.close(fd)
     if len(data) > MAX_FILE:
         raise MaterialError(f"{path}: it is larger than the {MAX_FILE >> 10} KiB that are looked at")
     return data

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from agent.core.dependants import Format
 from agent.errors import DamagedError, StoreError, StoreInDoubtError
 from agent.store import disk, durable
+from agent.system import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,7 +66,7 @@ def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
                     with os.fdopen(fd, "rb", closefd=False) as file:
                         found[copy.password_file] = file.read(MAX_PASSWORD)
             finally:
-                os.close(fd)
+                descriptors.release(fd)
     return found
 
 
@@ -171,12 +172,12 @@ def _directory(copy: Copy, file: Path) -> Iterator[int]:
         for step in file.parent.parts[1:]:
             path = os.path.join(path, step)  # noqa: PTH118 - names, not paths, are opened
             below = _step(fd, step, path)
-            os.close(fd)
+            descriptors.release(fd)
             fd = below
             _check(fd, path, trusted)
         yield fd
     finally:
-        os.close(fd)
+        descriptors.release(fd)
 
 
 def _step(above: int, name: str, path: str) -> int:
@@ -251,4 +252,4 @@ def _label(directory: int, name: str) -> bytes:
     except OSError:
         return b""
     finally:
-        os.close(fd)
+        descriptors.release(fd)

@@ -38,7 +38,7 @@ from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
 from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
 from agent.store import disk, durable
-from agent.system import clock, programs
+from agent.system import clock, descriptors, programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -262,7 +262,7 @@ def _locked(directory: int) -> Iterator[None]:
         _wait_for(fd)
         yield
     finally:
-        os.close(fd)
+        descriptors.release(fd)
 
 
 def _wait_for(fd: int) -> None:

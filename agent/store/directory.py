@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError
 from agent.store import disk, durable, generations
 from agent.store.links import GENERATIONS
 from agent.store.readings import Readings
+from agent.system import descriptors
 
 if TYPE_CHECKING:
     from agent.core.values import Generation, Manifest
@@ -34,7 +34,7 @@ class GenerationDirectory:
     def close(self) -> None:
         """Let go of the directory."""
         if self.fd >= 0:
-            os.close(self.fd)
+            descriptors.release(self.fd)
         self.fd = -1
 
     def make(self, modes: durable.Modes) -> None:

@@ -13,6 +13,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent.errors import DamagedError, StoreError
+from agent.system import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,7 @@ def directory(name: str, dir_fd: int | None = None) -> Iterator[int]:
     try:
         yield fd
     finally:
-        os.close(fd)
+        descriptors.release(fd)
 
 
 def read(dir_fd: int, name: str, limit: int) -> bytes:
@@ -96,7 +97,7 @@ def read(dir_fd: int, name: str, limit: int) -> bytes:
                 raise DamagedError(f"{name} is not a regular file.")
             data = _read_all(fd, name, limit + 1)
     finally:
-        os.close(fd)
+        descriptors.release(fd)
     if len(data) > limit:
         raise DamagedError(f"{name} is larger than the {limit} bytes allowed.")
     return data

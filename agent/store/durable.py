@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store import disk
+from agent.system import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ def _write_dressed(dir_fd: int, name: str, data: bytes, dress: Callable[[int], N
                 os.unlink(name, dir_fd=dir_fd)
             raise
         finally:
-            os.close(fd)
+            descriptors.release(fd)
 
 
 def set_mode(fd: int, mode: int, name: str) -> None:
@@ -156,7 +157,7 @@ def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
             _set_mode(fd, modes.public_mode)
             _write_all(fd, data)
         finally:
-            os.close(fd)
+            descriptors.release(fd)
         move_unsynced(dir_fd, temporary, name)
 
 
@@ -283,7 +284,7 @@ def sync_file(dir_fd: int, name: str) -> None:
         try:
             os.fsync(fd)
         finally:
-            os.close(fd)
+            descriptors.release(fd)
 
 
 def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
@@ -306,7 +307,7 @@ def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
                 raise
             os.fsync(fd)
         finally:
-            os.close(fd)
+            descriptors.release(fd)
     sync(dir_fd, f"a line was added to {name}")
 
 
@@ -352,4 +353,4 @@ def _overwrite(dir_fd: int, name: str) -> None:
             _write_all(fd, bytes(status.st_size))
             os.fsync(fd)
         finally:
-            os.close(fd)
+            descriptors.release(fd)

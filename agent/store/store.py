@@ -39,7 +39,7 @@ from agent.store.links import Links
 from agent.store.other_sets import OtherSets
 from agent.store.recovery import Recoverer
 from agent.store.room import Room
-from agent.system import locks
+from agent.system import descriptors, locks
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,7 +77,7 @@ class Store:
             self.modes = modes or durable.Modes()
             self._shared = modes or _shared_with_group(self._root) or self.modes
         except BaseException:
-            os.close(self._root)
+            descriptors.release(self._root)
             raise
         self._journal = Journal(self._root, self.modes)
         self._links = Links(self._root)
@@ -97,7 +97,7 @@ class Store:
         self._directory.close()
         for fd in (self._root, self._lock):
             if fd is not None and fd >= 0:
-                os.close(fd)
+                descriptors.release(fd)
         self._root = -1
         self._lock = None
 
@@ -115,13 +115,13 @@ class Store:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pid = locks.holder(fd)
-                os.close(fd)
+                descriptors.release(fd)
                 raise StoreBusyError(
                     f"{f'Process {pid}' if pid else 'Another process'} is working on {self.path}.",
                     hint="Wait until it is done; `iot-cert status` shows how far it is.",
                 ) from None
             except BaseException:
-                os.close(fd)
+                descriptors.release(fd)
                 raise
         self._lock = fd
         self._directory.make(self._shared)

@@ -11,6 +11,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from agent.system import descriptors
 from agent.system.clock import sleep
 
 DAEMON = "daemon.lock"  # the daemon's, in its runtime directory and in its state directory
@@ -66,10 +67,10 @@ class LifeLock:
         try:
             _lock(fd)
         except OSError as error:
-            os.close(fd)
+            descriptors.release(fd)
             return f"{self._path}: {os.strerror(error.errno or 0)}"
         except HeldError:
-            os.close(fd)
+            descriptors.release(fd)
             raise
         self._fd = fd
         return ""
@@ -86,7 +87,7 @@ class LifeLock:
     def close(self) -> None:
         """Let go of it."""
         if self._fd >= 0:
-            os.close(self._fd)
+            descriptors.release(self._fd)
             self._fd = -1
 
 
@@ -104,7 +105,7 @@ def held(path: Path) -> HeldError | None:
     except OSError:  # a file system without locks
         return None
     finally:
-        os.close(fd)
+        descriptors.release(fd)
 
 
 def holder(fd: int) -> int | None:

@@ -43,6 +43,8 @@ do_install() {
     ${PYTHON} -m compileall -q -s ${D} -p / --invalidation-mode unchecked-hash ${D}${PACKAGES_DIR}
 
     install -D -m 0755 ${S}/packaging/debian/iot-cert ${D}${bindir}/iot-cert
+    # An image's env may be busybox's, which knows no options.
+    sed -i '1s|.*|#!${PRIVATE}/bin/python3 -I|' ${D}${bindir}/iot-cert
     install -D -m 0644 ${S}/config/config.yaml ${D}${sysconfdir}/iot-cert-agent/config.yaml
     install -D -m 0644 ${S}/config/amazon-roots.pem ${D}${datadir}/iot-cert-agent/amazon-roots.pem
     install -D -m 0644 ${S}/config/config.schema.json ${D}${datadir}/iot-cert-agent/config.schema.json

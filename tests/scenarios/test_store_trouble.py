@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -193,3 +195,18 @@ def test_a_first_enrolment_on_a_full_disk_asks_for_nothing(rig: Rig) -> None:
     assert not rig.endpoint.connections
     rig.disk.heal()
     assert rig.follow().record.phase is Phase.COMMITTED
+
+
+def test_trouble_that_a_file_system_tells_of_at_a_close_stops_no_rotation(
+    gateway: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS, FUSE and failing disks may; what is durable was synced before, and the descriptor is closed nevertheless."""
+    really = os.close
+
+    def close(fd: int) -> None:
+        really(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "close", close)
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+    assert gateway.in_use() == (3, 2)
