@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent import __version__
-from agent.cli import fast_path
+from agent.cli import fast_path, standard
+from agent.cli.examples import EXAMPLES
 from agent.core.report.checks import CHECKS
 from agent.core.values import THING
 from agent.core.when.retirement import SHORTEST_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from typing import NoReturn
 
 LONGEST_PAUSE = 90 * 86400  # seconds; a pause that is forgotten must end by itself
 
@@ -31,38 +34,95 @@ exit codes:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, with examples, with a guess at what was meant, and with no exception for a stream that is full."""
+
+    def __init__(self, **settings: Any) -> None:
+        words = str(settings.get("prog", "")).split()[1:]
+        lines = EXAMPLES.get(" ".join(word for word in words if word.replace("-", "").isalpha()), ())
+        epilog = "\n".join(("examples:", *(f"  {line}" for line in lines))) if lines else ""
+        settings["epilog"] = "\n\n".join(part for part in (settings.get("epilog", ""), epilog) if part)
+        super().__init__(**{**settings, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False})
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (standard.say if file is sys.stdout else standard.complain)(message.removesuffix("\n"))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            told = f"there is no {value!r}{did_you_mean(str(value), map(str, action.choices))}"
+            raise argparse.ArgumentError(action, told)
+
+    def unknown(self, words: Sequence[str]) -> NoReturn:
+        """End because of words that mean nothing here."""
+        options = [option for action in self._actions for option in action.option_strings]
+        guess = did_you_mean(words[0].partition("=")[0], options)
+        self.error(f"unrecognized arguments: {' '.join(words)}{guess}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question after what was mistyped, or nothing where no known word is like it."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a line that is wrong
+
+    found = get_close_matches(word.lower(), list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; argparse exits with 2 when it is wrong."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="iot-cert",
         description="Rotates the certificate, key and trust anchors of an AWS IoT gateway.",
         epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"iot-cert {__version__}")
+    _add_common(parser, default=DEFAULT_CONFIG, as_json=False)
+    parser.set_defaults(parser=parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for add in (_add_changes, _add_import, _add_holds, _add_deploy, _add_views, _add_trust, _add_sandbox):
+        add(verbs)
+    helped = verbs.add_parser("help", help="say what a verb does", description="Say what a verb does.")
+    helped.set_defaults(parser=helped)
+    helped.add_argument("words", nargs="*", metavar="VERB", help="such as `rotate`")
+    if not argv:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        arguments.parser.unknown(unknown)
+    if arguments.verb is None:
+        parser.error("a verb is missing; `iot-cert help` lists them")
+    if arguments.verb == "help":
+        parser.parse_args([*arguments.words, "--help"])
+    return arguments
+
+
+def _add_common(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Add what may stand on either side of the verb; there it counts only if it is given."""
     parser.add_argument(
-        "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"configuration (default {DEFAULT_CONFIG})"
+        "--config",
+        type=Path,
+        default=defaults.get("default", argparse.SUPPRESS),
+        metavar="FILE",
+        help=f"configuration (default {DEFAULT_CONFIG})",
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_changes(verbs)
-    _add_import(verbs)
-    _add_holds(verbs)
-    _add_deploy(verbs)
-    _add_views(verbs)
-    _add_trust(verbs)
-    _add_sandbox(verbs)
-    return parser.parse_args(argv)
+    text, default = "print JSON, an object a line", defaults.get("as_json", argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", default=default, help=text)
 
 
 if TYPE_CHECKING:
-    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names it so
+    Verbs = argparse._SubParsersAction[_Parser]  # noqa: SLF001 - argparse names it so
 
 
-def _add(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".", allow_abbrev=False)
-    verb.add_argument("--json", action="store_true", help="print JSON, an object a line")
+def _add(verbs: Verbs, name: str, text: str) -> _Parser:
+    verb = verbs.add_parser(name, help=text, description=text[:1].upper() + text[1:] + ".")
+    verb.set_defaults(parser=verb)
+    _add_common(verb)
     return verb
+
+
+def _add_group(verbs: Verbs, name: str, text: str) -> Verbs:
+    """Add a verb that has actions."""
+    return _add(verbs, name, text).add_subparsers(dest="action", required=True, metavar="ACTION")
 
 
 def _add_changes(verbs: Verbs) -> None:
@@ -169,14 +229,12 @@ def _add_views(verbs: Verbs) -> None:
     check.add_argument("names", nargs="*", metavar="NAME", type=_check, help=f"of {', '.join(CHECKS)}")
     support = _add(verbs, "support-bundle", "write one archive for a support case, without keys, tokens and passwords")
     support.add_argument("--output", type=Path, default=Path("iot-cert-support.tar"), metavar="FILE", help="where to")
-    config = verbs.add_parser("config", help="work with the configuration file", allow_abbrev=False)
-    actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = _add_group(verbs, "config", "work with the configuration file")
     _add(actions, "check", "check the configuration file and what it names")
 
 
 def _add_trust(verbs: Verbs) -> None:
-    trust = verbs.add_parser("trust", help="work with trust anchors", allow_abbrev=False)
-    actions = trust.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = _add_group(verbs, "trust", "work with trust anchors")
     _add(actions, "list", "show the anchors in use, where they came from, and what is to be said about them")
     check = _add(actions, "check", "check a store of any program, or without FILE the anchors in use")
     check.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a PEM or DER store")
@@ -265,7 +323,8 @@ def _instant(text: str) -> datetime:
 
 def _check(text: str) -> str:
     if text not in CHECKS:
-        raise argparse.ArgumentTypeError(f"there is no check {text!r}, only {', '.join(CHECKS)}")
+        guess = did_you_mean(text, CHECKS)
+        raise argparse.ArgumentTypeError(f"there is no check {text!r}, only {', '.join(CHECKS)}{guess}")
     return text
 
 

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2207 # words without blanks
 _iot_cert() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb="" action="" item words=""
-    local verbs="check config confirm deploy enroll explain history import pause resume retire rollback rotate run sandbox status"
+    local verbs="check config confirm deploy enroll explain help history import pause resume retire rollback rotate run sandbox status"
     verbs="$verbs support-bundle trust"
     case $before in
         --config | --anchors | --archive | --public-key | --from | --password-file | --output) COMPREPLY=($(compgen -f -- "$word")); return ;;
@@ -17,7 +17,8 @@ _iot_cert() {
         fi
     done
     case $verb${action:+ $action} in
-        "") words="$verbs --config --help --version" ;;
+        "") words="$verbs --config --json --help --version" ;;
+        help) words=$verbs ;;
         config) words=check ;;
         trust) words="check install list publish restore" ;;
         enroll | "trust restore") words="--json --reason --no-wait --wait" ;;
@@ -38,6 +39,7 @@ _iot_cert() {
         sandbox) words="--json --dir --host --listen --lifetime --probation" ;;
         *) words=--json ;;
     esac
+    case $verb${action:+ $action} in help | trust | config) ;; *) words="$words --config" ;; esac
     COMPREPLY=($(compgen -W "$words --help" -- "$word"))
 }
 complete -o filenames -F _iot_cert iot-cert

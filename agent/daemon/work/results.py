@@ -98,7 +98,7 @@ class WorkerResults:
             self._to.followers.postponed(work.client)
         self._tell_bundle(work.order, end.get("bundle"))
         self._tell_dropped(work.client, end.get("dropped"))
-        self._tell_end(work.order, end)
+        self._tell_end(work, end)
 
     def _failed(self, work: Work, error: dict[str, Any]) -> None:
         order, client, message = work.order, work.client, str(error["message"])
@@ -148,15 +148,14 @@ class WorkerResults:
         if text is None:
             return
         self._log(Event.RETIRE_DROPPED, text)
-        if client is not None:
-            self._to.followers.answer(client, {"event": "dropped", "text": text, "exit": int(Exit.DONE)})
+        self._answer(client, {"event": "dropped", "text": text, "exit": int(Exit.DONE)})
 
-    def _tell_end(self, order: Order, end: dict[str, Any]) -> None:
-        tell = self._to.followers.ended
+    def _tell_end(self, work: Work, end: dict[str, Any]) -> None:
+        tell, order = self._to.followers.ended, work.order
         if "rehearsal" in end:
-            tell({"event": "rehearsal", "text": end["rehearsal"], "exit": int(Exit.DONE)})
+            self._answer(work.client, {"event": "rehearsal", "text": end["rehearsal"], "exit": int(Exit.DONE)})
         elif "examination" in end:
-            tell({"event": "examination", "lines": end["examination"], "exit": int(Exit.DONE)})
+            self._answer(work.client, {"event": "examination", "lines": end["examination"], "exit": int(Exit.DONE)})
         elif order.do is Do.NOTE_RETIRED:
             self._to.fleet.retirements.conclude()
         elif end.get("repeats"):
@@ -168,6 +167,11 @@ class WorkerResults:
             self._tell_outcome(end)
         elif "climb" in end:
             tell(_of_climb(end["climb"]))
+
+    def _answer(self, client: Client | None, message: dict[str, Any]) -> None:
+        """Tell the client that asked, and no other: another may follow a change that goes on."""
+        if client is not None:
+            self._to.followers.answer(client, message)
 
     def _wait(self, end: dict[str, Any]) -> dict[str, Any]:
         """Return what clients are told of a change that waits."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 import pytest
 
+from agent.cli.examples import EXAMPLES
 from agent.cli.parser import parse, span
 
 
@@ -24,3 +28,79 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
 def test_a_duration_is_read_or_is_none(text: str, seconds: int) -> None:
     """A number and one unit."""
     assert span(text) == seconds
+
+
+def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[object, str, str]:
+    """Return how a command line ends the parser, and what is on the two streams."""
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments)
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+def test_the_command_alone_shows_what_it_can_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a wrong command line nevertheless: nothing was ordered."""
+    code, out, err = said([], capsys)
+    assert (code, out) == (2, "")
+    assert all(f"\n    {verb}" in err for verb in EXAMPLES if verb and " " not in verb)
+    assert said(["--json"], capsys)[0] == 2
+
+
+@pytest.mark.parametrize("words", [[], *([*words.split()] for words in EXAMPLES if words not in {"", "help"})])
+def test_help_is_a_verb_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`iot-cert help rotate` is `iot-cert rotate --help`, and each has examples."""
+    asked, shown = said(["help", *words], capsys), said([*words, "--help"], capsys)
+    assert asked == shown
+    assert asked[0] == 0
+    assert "\nexamples:\n  iot-cert " in asked[1]
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_each_example_is_a_command_line_that_is_taken(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """And stands in the manual page."""
+    words = shlex.split(line)[1:]
+    if words[0] == "help":
+        assert said(words, capsys)[0] == 0
+    else:
+        parse(words)
+    page = Path(__file__).parents[3] / "packaging" / "man" / "iot-cert.1"
+    assert line in page.read_text().replace("\\-", "-").replace("\\(aq", "'").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "guess"),
+    [
+        (["stauts"], "status"),
+        (["Status"], "status"),
+        (["rotat"], "rotate"),
+        (["help", "enrol"], "enroll"),
+        (["trust", "instal"], "install"),
+        (["config", "chek"], "check"),
+        (["check", "dsn"], "dns"),
+        (["status", "--jsno"], "--json"),
+        (["rotate", "--dryrun"], "--dry-run"),
+        (["rotate", "--reson=visit"], "--reason"),
+        (["dance"], ""),
+    ],
+)
+def test_what_was_mistyped_is_guessed(arguments: list[str], guess: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a known word is like it."""
+    code, _, err = said(arguments, capsys)
+    assert code == 2
+    assert (f"did you mean {guess}?" in err) if guess else ("did you mean" not in err)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config", "/c", "--json", "trust", "list"],
+        ["--config=/c", "trust", "--json", "list"],
+        ["trust", "list", "--json", "--config", "/c"],
+        ["--json", "trust", "--config", "/c", "list"],
+    ],
+)
+def test_configuration_and_json_stand_on_either_side_of_the_verb(words: list[str]) -> None:
+    """What is given later counts, and what is not given has its default."""
+    found = parse(words)
+    assert (str(found.config), found.json, found.action) == ("/c", True, "list")
+    assert (str(parse(["--config", "/a", "status", "--config", "/b"]).config), parse(["status"]).json) == ("/b", False)
