@@ -108,12 +108,22 @@ def go_on(config: Config, arguments: argparse.Namespace, output: Output) -> Exit
     return None if messages is None else _Follow(arguments, output).through(messages)
 
 
+# What is told a caller that does not wait, with the change that it is about.
+_GOES_ON = "Change {} goes on in the daemon"
+_BEGUN = {
+    "rollback": "The daemon goes back to the set before (change {})",
+    "confirm": "The daemon makes change {} final",
+}
+_GIVEN_UP = "The daemon gives change {} up"
+
+
 class _Follow:
     """Tells what comes, and leaves when patience is used up; the daemon goes on by itself."""
 
     def __init__(self, arguments: argparse.Namespace, output: Output) -> None:
         self._patience = None if arguments.wait is None else timedelta(seconds=arguments.wait)
         self._output = output
+        self._told = _GIVEN_UP if getattr(arguments, "give_up", False) else _BEGUN.get(arguments.verb, _GOES_ON)
         self._since: tuple[str, datetime] | None = None
 
     def through(self, messages: Iterator[dict[str, Any]]) -> Exit:
@@ -157,7 +167,7 @@ class _Follow:
         if self._output.as_json:
             self._output.emit(message)
         else:
-            self._output.line(f"Change {message['change']} goes on in the daemon; `iot-cert status` shows it.")
+            self._output.line(f"{self._told.format(message['change'])}; `iot-cert status` shows it.")
 
     def _wait(self, message: dict[str, Any]) -> Exit | None:
         wait, now = message["wait"], _now()

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     StartWorker = Callable[..., Running]
 
 STOP_PATIENCE = 20.0  # seconds for a worker to end between two steps; the unit allows thirty for everything
+RELOAD_PATIENCE = 10.0  # seconds for a worker to look at what a new configuration names; systemd allows ninety
 SETTLE = 5.0  # seconds after the last connection before memory is given back
 GOODBYE = 2.0  # seconds for the SDK to say goodbye to the broker
 ONE_TURN = 0.05  # seconds for what clients are still to be told
@@ -139,6 +140,7 @@ class Daemon:
         self, start_worker: StartWorker, order: Order, on_progress: Callable[[dict[str, Any]], None],
         on_end: Callable[[dict[str, Any]], None],
     ) -> Running:  # fmt: skip
+        self.report.worker_started()
         return start_worker(self.loop, self.facts.config.path, self.cloud.lend(order), on_progress, on_end)
 
     # These are called by parts that are made before the one that they ask.
@@ -154,6 +156,7 @@ class Daemon:
 
     def _on_look(self) -> None:
         self.verbs.look_back()
+        self.report.looked()
 
     # -- from start to end -----------------------------------------------------------------------------------------
 
@@ -255,6 +258,7 @@ class Daemon:
         except ConfigError as error:
             self.report.configuration_read(f"{error}")
             self._log.tell(Event.RELOAD_REFUSED, f"The configuration before stays in force: {error}")
+            self.report.reloaded()
         else:
             self.report.configuration_read("")
             self.work.retry_soon()
@@ -263,7 +267,8 @@ class Daemon:
             self.work.submit(Order(do=Do.LOOK, orderly=True))
             if self.facts.change is not None:
                 self.work.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
-        self.report.reloaded()
+            self.report.reload_begun()
+            self.loop.later(RELOAD_PATIENCE, self.report.reloaded_at_last)
         self.consider()
 
     def _apply(self, config: Config) -> None:

@@ -7,6 +7,7 @@ the journal has already. What the rest of the status is the facts say.
 from __future__ import annotations
 
 import os
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from agent.core.report.findings import events
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from agent.daemon.work.ladder_news import LadderNews
     from agent.daemon.work.schedule_watch import ScheduleWatch
     from agent.system.service_manager import Notifier
+
+
+class _Reload(Enum):
+    """How far a reload is."""
+
+    DONE = 0
+    READ = 1  # the configuration is in force; what it names was not looked at yet
+    LOOKED_AT = 2  # a worker looks at that
 
 
 class StatusReport:
@@ -59,6 +68,7 @@ class StatusReport:
         self._refused_configuration = ""
         self._findings = set[str]()
         self._ready = False
+        self._reload = _Reload.DONE
 
     # -- what happened ---------------------------------------------------------------------------------------------
 
@@ -123,9 +133,30 @@ class StatusReport:
             self._ready = True
             self._notifier.ready(self._summary())
 
+    def reload_begun(self) -> None:
+        """What the configuration names is to be looked at anew before the reload is said to have ended."""
+        self._reload = _Reload.READ
+
+    def worker_started(self) -> None:
+        """A worker is started, with the configuration in force."""
+        if self._reload is _Reload.READ:
+            self._reload = _Reload.LOOKED_AT
+
+    def looked(self) -> None:
+        """A worker has told what it saw."""
+        if self._reload is _Reload.LOOKED_AT:
+            self.reloaded()
+
     def reloaded(self) -> None:
-        """Tell the service manager that a reload has ended."""
+        """Tell the service manager that a reload has ended: a client that asks for the status now sees its outcome."""
+        self._reload = _Reload.DONE
+        self.publish()
         self._notifier.ready(self._summary())
+
+    def reloaded_at_last(self) -> None:
+        """Let a reload have ended that a busy worker holds up."""
+        if self._reload is not _Reload.DONE:
+            self.reloaded()
 
     def withdraw(self) -> None:
         """Remove the files: what is in them is not kept up to date any more."""

@@ -544,6 +544,31 @@ def test_systemd_hears_all_it_expects(enrolled: Gateway) -> None:
         manager.hear("STOPPING=1")
 
 
+def test_a_reload_has_ended_when_status_shows_what_it_brought(enrolled: Gateway) -> None:
+    """`systemctl reload` waits for that word; what is asked right after it is not answered with the world before."""
+    with ServiceManager() as manager, RunningDaemon(enrolled, NOTIFY_SOCKET=manager.address) as daemon:
+        daemon.until_up(1)
+        manager.hear("READY=1")
+        watched = enrolled.state / "current" / "certificate.pem"
+        enrolled.configure({"trust:\n": f"watch: [{{path: {watched}}}]\ntrust:\n"})
+        manager.heard.clear()
+        daemon.signal(signal.SIGHUP)
+        manager.hear("READY=1")
+        assert str(watched) in enrolled.run("status", expect=0).out
+
+
+def test_a_person_who_does_not_wait_for_a_rollback_is_not_told_that_the_rotation_goes_on(enrolled: Gateway) -> None:
+    """The id is that of the change that is given up; of a rollback of its own it is that one's."""
+    enrolled.rotation(probation="10m")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        enrolled.run("rotate", "--no-wait", expect=0)
+        daemon.until_phase("deployed")
+        told = enrolled.run("rollback", "--no-wait", expect=0).out
+        assert told.startswith("The daemon goes back to the set before (change ")
+        daemon.until_up(1)
+
+
 def test_the_watchdog_is_fed_while_a_worker_waits(enrolled: Gateway) -> None:
     """A request that is never answered keeps a worker busy, and the daemon awake."""
     enrolled.order("fault create ignore")

@@ -119,3 +119,15 @@ def test_without_a_rival_everything_connects_without_a_warning(rig: DaemonRig, v
     person = rig.say(verb)
     assert [event["event"] for event in person.told] == ["accepted"]
     assert len(rig.look()) == 1
+
+
+def test_what_only_looks_ends_no_following_of_a_change(rig: DaemonRig) -> None:
+    """`check`, `support-bundle` and `rotate --dry-run` of one person, while another waits for the end of probation."""
+    rig.change(make.record(Phase.DEPLOYED, checked_at=NOW))
+    follower, looker = rig.say("rotate"), rig.say("examine")
+    rig.look()
+    rig.finish(change=public(make.record(Phase.DEPLOYED)), wait={"code": "probation"}, exit=1)
+    assert rig.orders[-1].do is Do.EXAMINE
+    rig.finish(examination=[])
+    assert looker.told[-1] == {"event": "examination", "lines": [], "exit": 0}
+    assert [message["event"] for message in follower.told] == ["accepted", "waiting"]
