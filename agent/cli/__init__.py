@@ -80,13 +80,25 @@ def _run_daemon(path: str) -> int:
 
 
 def _main(argv: list[str]) -> int:
+    from agent.cli import silence  # noqa: PLC0415
     from agent.cli.output import Output  # noqa: PLC0415
-    from agent.cli.parser import parse  # noqa: PLC0415
+    from agent.cli.parser import DEFAULT_CONFIG, parse  # noqa: PLC0415
+    from agent.cli.terminal import call  # noqa: PLC0415
+
+    arguments = parse(argv)
+    output = Output(as_json=arguments.json, call=call(sys.argv[0], str(arguments.config), str(DEFAULT_CONFIG)))
+    if not arguments.json and arguments.verb not in {"run", "sandbox"}:
+        silence.end()
+    try:
+        return _carry_out(arguments, output)
+    finally:
+        silence.over()
+
+
+def _carry_out(arguments: argparse.Namespace, output: Output) -> int:
     from agent.core.exit_codes import Exit, of_error  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
 
-    arguments = parse(argv)
-    output = Output(as_json=arguments.json)
     try:
         code = int(_dispatch(arguments, output))
         return _shown(code) if _looks(arguments) else code

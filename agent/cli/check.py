@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.cli import via_daemon
+from agent.cli.terminal import GREEN, RED, YELLOW
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import broker_checks, checks
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _SUDO = "it needs the key; run it with sudo"
 
 
+_COLOURS = {Verdict.OK: GREEN, Verdict.WARNING: YELLOW, Verdict.FAILURE: RED, Verdict.SKIPPED: ""}
+
+
 class _Quiet:
     """An examination has nothing to report on the way."""
 
@@ -31,20 +35,21 @@ class _Quiet:
 
 
 def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
-    """Visit the gateway and show what was found."""
-    lines = _wanted(Doctor(arguments.config, live).visit(), arguments.names or CHECKED)
+    """Visit the gateway and show what is found, as it is found."""
+    doctor = Doctor(arguments.config, live)
+    if arguments.names:
+        lines = _wanted(doctor.visit(arguments.names), arguments.names)
+        for line in lines:
+            _show(line, output)
+    else:
+        lines = list(doctor.visit(tell=lambda line: _show(line, output)))
     code = checks.exit_of(lines)
-    for line in lines:
-        _show(line, output)
     failed = [line for line in lines if line.verdict is Verdict.FAILURE]
     if output.as_json:
         output.emit({"event": "check", "cause": failed[0].check if failed else None, "exit": code})
     elif len(failed) > 1:
         output.line(f"Begin with {failed[0].check}: it may be the reason of the others.")
     return code
-
-
-CHECKED = checks.CHECKS
 
 
 def _wanted(lines: Sequence[Line], names: Sequence[str]) -> list[Line]:
@@ -58,9 +63,8 @@ def _show(line: Line, output: Output) -> None:
     if output.as_json:
         output.emit({"event": "line", **to_plain(line)})
         return
-    output.line(f"{line.verdict:<9} {line.check:<14} {line.text}")
-    if line.remedy and line.verdict is not Verdict.OK:
-        output.line(f"{'':<9} {'':<14} {line.remedy}")
+    remedy = f"\n{line.remedy}" if line.remedy and line.verdict is not Verdict.OK else ""
+    output.field(f"{line.verdict:<9} {line.check}", f"{line.text}{remedy}", width=24, colour=_COLOURS[line.verdict])
 
 
 def live(config: Config, examine: bool) -> Told:  # noqa: FBT001 - what the doctor passes on

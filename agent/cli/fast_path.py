@@ -12,6 +12,7 @@ that the daemon refused, leads the ordinary way, which reads it.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 DEFAULT_CONFIG = "/etc/iot-cert-agent/config.yaml"
@@ -29,7 +30,7 @@ def status(argv: list[str]) -> int | None:
     told = path and _ask(os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path)
     if not path or not told or told.get("configuration") != _checksum_of(path):
         return None
-    return _show(told, as_json=as_json)
+    return _show(told, path, as_json=as_json)
 
 
 def despite(path: str, runtime: str | None, *, as_json: bool) -> int | None:
@@ -44,7 +45,7 @@ def despite(path: str, runtime: str | None, *, as_json: bool) -> int | None:
         The exit code; None when no daemon says that it runs with this file.
     """
     told = _ask(runtime or os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path)
-    return _show(told, as_json=as_json) if told else None
+    return _show(told, path, as_json=as_json) if told else None
 
 
 def daemon(argv: list[str]) -> str | None:
@@ -94,13 +95,13 @@ def _ask(runtime: str, path: str) -> dict[str, Any] | None:
     return message if message["document"].get("config") == os.path.abspath(path) else None  # noqa: PTH100 - see above
 
 
-def _show(told: dict[str, Any], *, as_json: bool) -> int:
+def _show(told: dict[str, Any], path: str, *, as_json: bool) -> int:
     from agent.cli.output import Output  # noqa: PLC0415
+    from agent.cli.terminal import call  # noqa: PLC0415
 
-    output = Output(as_json=as_json)
+    output = Output(as_json=as_json, call=call(sys.argv[0], path, DEFAULT_CONFIG))
     if as_json:
         output.emit(told["document"])
     else:
-        for name, text in told["screen"]:
-            output.field(name, text)
+        output.screen(told["screen"])
     return int(told["exit"])

@@ -5,7 +5,7 @@ Stopping loses nothing: the record is on disk, and the next command or the daemo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,29 @@ def _default_patience(kind: str | None, code: str | None) -> timedelta:
     return SPREADING_PATIENCE if kind in _SPREADING else DEFAULT_PATIENCE
 
 
-@dataclass(frozen=True, kw_only=True)
+_WITHOUT_DAEMON = "the next command, or the daemon, goes on"
+THROUGH_DAEMON = "the daemon goes on"
+
+
+def waiting(code: str, why: str, left: timedelta, *, tried: bool, goes_on: str) -> str:
+    """Return what a person is told who waits.
+
+    Args:
+        code: What is waited for; see `agent.core.change.decide.Wait`.
+        why: The reason.
+        left: Until something happens again.
+        tried: Whether a failure is waited out.
+        goes_on: What carries the change on where the person leaves.
+    """
+    if tried:
+        return f"Trying again in {duration(left)}."
+    text = f"{why[:1].upper()}{why[1:]}"
+    if code != "probation":
+        return f"{text} ({duration(left)})."
+    return f"{text}. The new set is in use; leaving with Ctrl-C is harmless: {goes_on}."
+
+
+@dataclass(kw_only=True)
 class Follower:
     """How to wait.
 
@@ -71,6 +93,7 @@ class Follower:
         patience: How long to wait for what a failure needs, since the last phase that was passed; None for two minutes,
             and longer for what has a patience of its own.
         probation: Whether to wait for the end of probation.
+        told: What was told last; the minutes of a probation are one wait to a person.
     """
 
     engine: Engine
@@ -79,6 +102,7 @@ class Follower:
     reporter: Reporter
     patience: timedelta | None
     probation: bool = True
+    told: str = field(default="", init=False)
 
     def follow(self) -> Outcome:
         """Run until the change ends or patience does.
@@ -108,11 +132,10 @@ class Follower:
 
     def _wait(self, wait: Wait) -> None:
         left = wait.until - self.clock.now()
-        text = f"{wait.why[:1].upper()}{wait.why[1:]}"
-        if wait.failure is None:
-            self.reporter.report(Progress(at=self.clock.now(), code="wait", text=f"{text} ({duration(left)})."))
-        else:
-            self.reporter.report(Progress(at=self.clock.now(), code="wait", text=f"Trying again in {duration(left)}."))
+        text = waiting(wait.code, wait.why, left, tried=wait.failure is not None, goes_on=_WITHOUT_DAEMON)
+        if text != self.told:
+            self.reporter.report(Progress(at=self.clock.now(), code="wait", text=text))
+        self.told = text
         start = self.clock.now()
         while timedelta() <= self.clock.now() - start and (rest := wait.until - self.clock.now()) > timedelta():
             self.sleep(min(LONGEST_SLEEP, rest.total_seconds()))

@@ -6,22 +6,36 @@ Text from outside (a service's message, a file name) is made printable before it
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from agent.cli import standard
+from agent.cli.terminal import GREEN, RED, YELLOW, Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agent.errors import AgentError
     from agent.ports import Progress
 
 WIDTH = 12
 
+_COLOURS = {"committed": GREEN, "trouble": RED, "rejected": RED, "rolled-back": RED, "ladder": YELLOW, "wait": YELLOW}
+
 
 class Output:
     """One command's output: progress and results on standard output, errors on standard error."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, call: str = "iot-cert") -> None:
+        """Write nothing yet.
+
+        Args:
+            as_json: Whether a machine reads.
+            call: How a person types this command, with the configuration in use; remedies are given so.
+        """
         self.as_json = as_json
+        self.call = call
+        self._terminal = Terminal(sys.stdout)
 
     def report(self, progress: Progress) -> None:
         """Show one step of a change; see `agent.ports.Reporter`."""
@@ -30,7 +44,10 @@ class Output:
 
             self.emit({"event": "progress", **to_plain(progress)})
         else:
-            self.line(f"{progress.at:%H:%M:%S}  {progress.code:<{WIDTH}} {progress.text}")
+            head = f"{progress.at:%H:%M:%S}  {progress.code:<{WIDTH}} "
+            self._lines(head, progress.text, progress.code, _COLOURS.get(progress.code, ""))
+            if progress.code == "wait":
+                standard.wait()
 
     def emit(self, value: dict[str, Any]) -> None:
         """Print one JSON object on a line of its own."""
@@ -38,12 +55,28 @@ class Output:
 
     def line(self, text: str = "") -> None:
         """Print one line."""
-        standard.say(printable(text))
+        self._lines("", text)
 
-    def field(self, name: str, text: str) -> None:
-        """Print a named value; further lines are indented below it."""
+    def field(self, name: str, text: str, *, width: int = WIDTH, colour: str = "") -> None:
+        """Print a named value; further lines are indented below it.
+
+        Args:
+            name: The name.
+            text: The value.
+            width: Of the column of names.
+            colour: Of the name; see `agent.cli.terminal`.
+        """
         for number, part in enumerate(text.splitlines() or [""]):
-            self.line(f"{name if number == 0 else '':<{WIDTH}} {part}")
+            if number == 0:
+                self._lines(f"{name:<{width}} ", part, name, colour)
+            else:
+                self._lines(f"{'':<{width}} ", part)
+
+    def screen(self, fields: Iterable[tuple[str, str]]) -> None:
+        """Print how a gateway stands: names and texts."""
+        for name, text in fields:
+            colour = (GREEN if text == "ok" else RED) if name == "health" else ""
+            self.field(name, text, colour=colour)
 
     def error(self, error: AgentError, code: int) -> None:
         """Show an error and what to do about it."""
@@ -51,9 +84,20 @@ class Output:
             self.emit({"event": "error", "message": str(error), "hint": error.hint, "exit": code})
             return
         for text in str(error).splitlines():
-            standard.complain(f"iot-cert: {printable(text)}")
+            standard.complain(f"iot-cert: {printable(self._typed(text))}")
         if error.hint:
-            standard.complain(f"          {printable(error.hint)}")
+            standard.complain(f"          {printable(self._typed(error.hint))}")
+
+    def _lines(self, head: str, text: str, word: str = "", colour: str = "") -> None:
+        """Print a text after a head that may have a word in colour; what does not fit goes on below the text."""
+        first, *rest = self._terminal.lines(printable(head + self._typed(text)), len(head))
+        standard.say(first.replace(word, self._terminal.painted(word, colour), 1) if colour else first)
+        for line in rest:
+            standard.say(line)
+
+    def _typed(self, text: str) -> str:
+        """Return a text with its commands as this one was typed."""
+        return text.replace("`iot-cert ", f"`{self.call} ")
 
 
 def printable(text: str) -> str:

@@ -61,16 +61,17 @@ def _introduce(service: LocalCloud, arguments: argparse.Namespace, output: Outpu
     if output.as_json:
         output.emit({"config": str(path), "port": service.port, "alpn_port": service.alpn_port})
         return
+    command = output.call.partition(" ")[0]
     text = f"""\
 A local AWS IoT Core listens on {service.host}, port {service.port} (with ALPN: {service.alpn_port}).
 It forgets everything when it stops. In another terminal:
 
-  iot-cert --config {path} enroll
-  iot-cert --config {path} status
-  iot-cert --config {path} rotate
-  iot-cert sandbox --dir {arguments.dir} fault register never-active
-  iot-cert --config {path} rotate          (it falls back)
-  iot-cert sandbox --dir {arguments.dir} help
+  {command} --config {path} enroll
+  {command} --config {path} status
+  {command} --config {path} rotate
+  {command} sandbox --dir {arguments.dir} fault register never-active
+  {command} --config {path} rotate          (it falls back)
+  {command} sandbox --dir {arguments.dir} help
 
 Ctrl-C stops it."""
     _print(output, text)

@@ -22,6 +22,7 @@ ENCODING = "IOT_CERT_TERMINAL_ENCODING"  # of the terminal, where this process w
 _NOT_THERE = {errno.EPIPE, errno.EBADF}  # the reader left, or there never was one
 
 _trouble: list[OSError] = []
+_said = {"lines": 0, "waits": 0}
 
 
 def prepare() -> None:
@@ -56,7 +57,23 @@ def speak_utf8() -> None:
 
 def say(text: str) -> None:
     """Write one line to standard output."""
+    _said.update(lines=_said["lines"] + 1, waits=0)
     _write(sys.stdout, text + "\n")
+
+
+def wait() -> None:
+    """Note that the last line has said that a longer silence follows."""
+    _said["waits"] = 1
+
+
+def lines() -> int:
+    """Return how many lines were said."""
+    return _said["lines"]
+
+
+def waits() -> bool:
+    """Return whether the last line has said that a longer silence follows."""
+    return bool(_said["waits"])
 
 
 def complain(text: str) -> None:

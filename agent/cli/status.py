@@ -95,8 +95,7 @@ def status(config: Config, output: Output) -> Exit:
     if output.as_json:
         output.emit(told.document)
     else:
-        for name, text in told.screen:
-            output.field(name, text)
+        output.screen(told.screen)
     return told.exit
 
 

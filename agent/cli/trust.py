@@ -96,9 +96,7 @@ def _list_as_told(found: Shown, output: Output) -> Exit:
 
 
 def _show_screen(found: Shown, output: Output) -> None:
-    for field, text in found.screen:
-        if field in {"generation", "anchors", "watched"}:
-            output.field(field, text)
+    output.screen(item for item in found.screen if item[0] in {"generation", "anchors", "watched"})
 
 
 def check(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.client import call, listens
-from agent.cli.follow import worth_waiting
+from agent.cli.follow import THROUGH_DAEMON, waiting, worth_waiting
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.exit_codes import Exit
-from agent.core.text import clock_time, duration, instant
+from agent.core.text import clock_time, instant
 from agent.errors import AgentError, CloudError, RefusedError
 from agent.ports import Progress
 
@@ -125,6 +125,7 @@ class _Follow:
         self._output = output
         self._told = _GIVEN_UP if getattr(arguments, "give_up", False) else _BEGUN.get(arguments.verb, _GOES_ON)
         self._since: tuple[str, datetime] | None = None
+        self._last = ""
 
     def through(self, messages: Iterator[dict[str, Any]]) -> Exit:
         for message in messages:
@@ -176,9 +177,11 @@ class _Follow:
             self._since = (phase, now)
         until, failure = instant(wait["until"]), wait.get("failure") or {}
         if worth_waiting(wait["code"], _shown(failure), until - self._since[1], self._patience):
-            left = duration(max(until - now, timedelta()))
-            text = f"Trying again in {left}." if failure else f"{wait['why'][:1].upper()}{wait['why'][1:]} ({left})."
-            self._output.report(Progress(at=now, code="wait", text=text))
+            left = max(until - now, timedelta())
+            text = waiting(wait["code"], wait["why"], left, tried=bool(failure), goes_on=THROUGH_DAEMON)
+            if text != self._last:
+                self._output.report(Progress(at=now, code="wait", text=text))
+            self._last = text
             return None
         code = Exit(message["would_exit"])
         waits = {"code": wait["code"], "until": wait["until"]}

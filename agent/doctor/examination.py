@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from agent.config.reader import load
 from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
-from agent.core.change.reserve import LACKING, REMEDY, Standing
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import traits
 from agent.core.report import checks
@@ -26,16 +25,15 @@ from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
 from agent.crypto.root_lists import known
 from agent.dependants import report_file
-from agent.doctor import looks, probes
+from agent.doctor import disk, looks, probes
 from agent.errors import CloudError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.iotcore import tls
 from agent.operations import snapshot
 from agent.operations.wiring import load_anchors
-from agent.store.room import NEEDED_BYTES, NEEDED_INODES
 from agent.system import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
     from pathlib import Path
 
@@ -45,7 +43,8 @@ if TYPE_CHECKING:
     from agent.core.values import CertificateFacts, TrustBundle
     from agent.operations.snapshot import Snapshot
 
-_VOLATILE = frozenset({"tmpfs", "ramfs"})
+# What no look at this gateway alone can answer: whose clock is right the endpoint knows.
+_OF_THE_NETWORK = frozenset({"clock", "endpoint", "dns", "tcp", "tls", "server", "connect", "permissions"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,32 +79,59 @@ class Doctor:
         self._snapshot: Snapshot | None = None
         self._clock: Reading
         self._denied = ""
-        self._findings: tuple[dict[str, Any], ...] | None = None
+        self._daemon = Told()
+        self._findings: dict[str, list[dict[str, Any]]] = {}
+        self._tell: Callable[[Line], None] = lambda _: None
+        self._told = 0
 
-    def visit(self) -> tuple[Line, ...]:
-        """Look at everything, and return a line for each check, in order."""
+    def visit(
+        self, names: Collection[str] = checks.CHECKS, tell: Callable[[Line], None] = lambda _: None
+    ) -> tuple[Line, ...]:
+        """Look at what is asked for, and return a line for each check, in order.
+
+        Args:
+            names: The checks that are asked for; what only others rest on is not looked at.
+            tell: Hears of each line, in order, as soon as it is certain.
+        """
+        self._tell = tell
         self._note(self._configuration())
         config = self._config
         if config is None:
             return self._in_order("the configuration cannot be used")
         self._look_at_store(config)
+        self._ask_for_findings(config)
         self._judge_client_ids(config)
-        server, told = self._look_at_network(config)
-        self._judge_clock(server, told)
-        self._judge_server(server, told)
-        for line in (self._disk(config), self._files(config), self._set(config), self._anchors(config),
-                     self._watched(config)):  # fmt: skip
+        self._note(disk.examine(config, self._snapshot))
+        self._note(self._files(config))
+        self._in_order("", before="clock")
+        if not _OF_THE_NETWORK.isdisjoint(names):
+            server, told = self._look_at_network(config)
+            self._judge_clock(server, told)
+            self._judge_server(server, told)
+        for line in (self._set(config), self._anchors(config), self._watched(config)):
             self._note(line)
+        self._in_order("something before it has failed", before="connect")
         self._look_at_broker(config)
         self._note(self._dependants(config))
-        self._tell_status(config)
         return self._in_order("something before it has failed")
 
     def _note(self, line: Line) -> None:
         self._lines[line.check] = line
 
-    def _in_order(self, why: str) -> tuple[Line, ...]:
-        return tuple(self._lines.get(check) or skipped(check, why) for check in checks.CHECKS)
+    def _in_order(self, why: str, before: str = "") -> tuple[Line, ...]:
+        """Return a line for each check, or for those before one, and tell of those that were not told yet."""
+        names = checks.CHECKS[: checks.CHECKS.index(before)] if before else checks.CHECKS
+        for check in names[self._told :]:
+            line = self._with_findings(self._lines.get(check) or skipped(check, why))
+            self._note(line)
+            self._tell(line)
+        self._told = len(names)
+        return tuple(self._lines[check] for check in names)
+
+    def _with_findings(self, line: Line) -> Line:
+        for finding in self._findings.get(line.check, ()):
+            line = checks.with_finding(line, finding["code"], finding["text"], Exit(finding["severity"]))
+        return line
 
     # -- this gateway ----------------------------------------------------------------------------------------------
 
@@ -137,38 +163,14 @@ class Doctor:
         except StoreError as error:
             self._denied = f"{error} {error.hint}".strip().rstrip(".")
 
-    def _disk(self, config: Config) -> Line:
-        path = next(path for path in (config.state_dir, *config.state_dir.parents) if looks.is_there(path))
-        place, kind = looks.file_system(path)
-        if kind in _VOLATILE:
-            text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."
-            return failure("disk", "volatile", text, "Put `state_dir` on a file system that lasts.")
-        try:
-            space = os.statvfs(path)
-        except OSError as error:
-            return skipped("disk", f"{path}: {error.strerror}")
-        if space.f_flag & os.ST_RDONLY:
-            text = f"The file system of {config.state_dir} is mounted read-only."
-            remedy = f"Remount it: `mount -o remount,rw {place or path}`; read `dmesg` for why."
-            return failure("disk", "read-only", text, remedy)
-        free = space.f_bavail * space.f_frsize
-        if free < NEEDED_BYTES or (space.f_files and space.f_favail < NEEDED_INODES):
-            text = f"{config.state_dir} has {free >> 10} KiB and {space.f_favail} inodes free, too little for a change."
-            text += self._fallback()
-            return failure("disk", "no-space", text, "Free some space or inodes on this file system.")
-        if self._snapshot and self._snapshot.current and self._snapshot.reserve is Standing.NO_ROOM:
-            return warning("disk", "no-reserve", f"{LACKING}.", REMEDY)
-        if kind == "overlay":
-            text = f"{config.state_dir} lies on an overlay, which lasts only if its upper layer does."
-            return warning("disk", "overlay", text, "Put `state_dir` on a file system of its own.")
-        return ok("disk", f"{config.state_dir} has {free >> 20} MiB free on {kind or 'its file system'}.")
-
-    def _fallback(self) -> str:
-        """Return whether this gateway could fall back on a full disk, as a further sentence, where that is known."""
-        if self._snapshot is None or self._snapshot.current is None:
-            return ""
-        kept = self._snapshot.reserve is Standing.KEPT
-        return " What falling back needs is set aside." if kept else f" {LACKING}."
+    def _ask_for_findings(self, config: Config) -> None:
+        """Learn what the status says of each check's subject, by the daemon's word where there is one."""
+        self._daemon = self._live(config, False)  # noqa: FBT003 - see `__init__`
+        findings = self._daemon.findings
+        if findings is None and self._snapshot is not None:
+            findings = tuple(document(snapshot.status(config, self._snapshot))["findings"])
+        for finding in findings or ():
+            self._findings.setdefault(finding["check"], []).append(finding)
 
     def _files(self, config: Config) -> Line:
         if not os.access(config.state_dir, os.F_OK) and self._snapshot:
@@ -356,10 +358,11 @@ class Doctor:
 
     def _look_at_broker(self, config: Config) -> None:
         ready = self._lines.get("server")
-        verified = ready is not None and ready.verdict is not checks.Verdict.FAILURE
+        verified = ready is not None and ready.verdict not in {checks.Verdict.FAILURE, checks.Verdict.SKIPPED}
         has_set = self._lines["set"].verdict is not checks.Verdict.FAILURE  # or this user may not know
-        told = self._live(config, verified and has_set)
-        self._findings, runs = told.findings, told.runs
+        told, runs = self._daemon, self._daemon.runs
+        if verified and has_set and not any(line.check == "daemon" for line in told.lines):  # one that answers
+            told = self._live(config, True)  # noqa: FBT003 - see `__init__`
         for line in told.lines:
             self._note(line)
         if "daemon" in self._lines:
@@ -376,16 +379,3 @@ class Doctor:
         else:
             text = "No daemon runs, so nothing is renewed by itself."
             self._note(failure("daemon", "no-daemon", text, remedy))
-
-    # -- the status ------------------------------------------------------------------------------------------------
-
-    def _tell_status(self, config: Config) -> None:
-        """Have each line know what the status says of its subject, by the daemon's word where there is one."""
-        findings = self._findings
-        if findings is None and self._snapshot is not None:
-            findings = tuple(document(snapshot.status(config, self._snapshot))["findings"])
-        for finding in findings or ():
-            line = self._lines.get(finding["check"]) or skipped(finding["check"], "something before it has failed")
-            told = checks.with_finding(line, finding["code"], finding["text"], Exit(finding["severity"]))
-            if told is not line:
-                self._note(told)

@@ -23,7 +23,7 @@ from agent.core.report.checks import CHECKS, Line, Verdict
 from agent.doctor.examination import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from agent.config.values import Config
@@ -45,7 +45,9 @@ def carried_out(
         def __init__(self, *_: object) -> None:
             pass
 
-        def visit(self) -> tuple[Line, ...]:
+        def visit(self, _names: object = None, tell: Callable[[Line], None] = lambda _: None) -> tuple[Line, ...]:
+            for line in lines:
+                tell(line)
             return lines
 
     monkeypatch.setattr(check, "Doctor", Visited)

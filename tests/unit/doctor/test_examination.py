@@ -414,3 +414,38 @@ def test_a_change_in_flight_is_no_damage(rig: Rig) -> None:
     rig.enroll()
     rig.to_probation(Kind.ROTATE)
     assert of_store(rig)["set"].verdict is Verdict.OK
+
+
+# -- the visit itself --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [["disk"], ["disk", "files"], ["set"], ["dependants", "configuration"]])
+def test_a_look_at_this_gateway_alone_asks_no_network(rig: Rig, names: list[str]) -> None:
+    """`check disk` is there at once, also where the name server swallows everything."""
+    rig.enroll()
+    path = write(rig.path.parent, closed_port())
+    path.write_text(path.read_text().replace("endpoint: localhost", "endpoint: nowhere.invalid"))
+    lines = {line.check: line for line in Doctor(path, lambda *_: Told()).visit(names)}
+    assert not any(lines[name].verdict is Verdict.SKIPPED for name in names)
+    assert lines["dns"].verdict is Verdict.SKIPPED
+    assert {line.check: line for line in Doctor(path, lambda *_: Told()).visit(["dns"])}["dns"].code == "dns"
+
+
+def test_each_line_is_told_once_in_order_and_the_first_before_the_network_is_asked(rig: Rig) -> None:
+    """A person at a slow link reads what is known already."""
+    rig.enroll()
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        path = write(rig.path.parent, listener.getsockname()[1])
+        seen: list[list[str]] = []
+
+        def hear(line: Line) -> None:
+            listener.settimeout(0)
+            with suppress(BlockingIOError):
+                listener.accept()[0].close()
+                seen.append(list(told))
+            told.append(line.check)
+
+        Doctor(path, lambda *_: Told()).visit(tell=hear)
+    assert tuple(told) == CHECKS
+    assert seen[0][:3] == ["configuration", "disk", "files"]

@@ -1,0 +1,73 @@
+"""What a terminal adds: lines that fit it, and colours where they are wanted.
+
+Where no person looks nothing is added: what scripts read is the same lines as ever. It owns what is known of the
+terminal, and refuses to decide what is said.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TextIO
+
+GREEN, YELLOW, RED = "32", "33", "31"  # SGR, ECMA-48
+
+_NARROWEST = 40  # columns; below, a broken line is harder to read than one that the terminal breaks
+
+
+class Terminal:
+    """One stream, as far as a person looks at it.
+
+    Attributes:
+        width: Columns, or None where lines are left whole.
+        colours: Whether to use any: see https://no-color.org and terminfo's `dumb`.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.width = _width(stream)
+        self.colours = (
+            self.width is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in {"", "dumb"}
+        )
+
+    def lines(self, text: str, indent: int) -> list[str]:
+        """Return a line as the lines that fit, broken between words; further ones begin below column `indent`."""
+        width = self.width
+        if width is None or width < max(_NARROWEST, indent + _NARROWEST // 2):
+            return [text]
+        found = []
+        while len(text) > width and (end := text.rfind(" ", indent + 1, width + 1)) > 0:
+            found.append(text[:end].rstrip())
+            text = " " * indent + text[end:].lstrip()
+        return [*found, text]
+
+    def painted(self, text: str, colour: str) -> str:
+        """Return a text in a colour, or as it is."""
+        return f"\x1b[{colour}m{text}\x1b[0m" if self.colours and colour and text else text
+
+
+def _width(stream: TextIO | None) -> int | None:
+    try:
+        if stream is None or not stream.isatty():
+            return None
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError, io.UnsupportedOperation):
+        return None
+
+
+def call(name: str, config: str, default: str) -> str:
+    """Return how a further command is to be typed, where it was typed as this one was.
+
+    Args:
+        name: The name of this program, as it was called.
+        config: The configuration in use.
+        default: The one that is used without a word.
+    """
+    folder, _, base = name.rpartition("/")
+    if base != "iot-cert":
+        return "iot-cert"
+    found = base if folder in os.environ.get("PATH", "").split(":") else name
+    if config == default:
+        return found
+    plain = all(char.isalnum() or char in "/._-+:@%" for char in config)
+    quoted = config if plain else "'" + config.replace("'", "'\\''") + "'"
+    return f"{found} --config {quoted}"
