@@ -19,7 +19,7 @@ from agent.core.change import reserve as core_reserve
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import CHECKS, Line, Verdict
 from agent.core.values import Kind
-from agent.doctor import examination, looks, probes
+from agent.doctor import disk, looks, probes
 from agent.doctor.examination import Doctor, Told
 from agent.sandbox.authority import Authority
 from agent.sandbox.faults import Effect, Operation
@@ -154,7 +154,7 @@ def test_a_full_disk_is_told_with_what_it_means_for_falling_back(rig: Rig, monke
     """Urgent it is where nothing is set aside."""
     monkeypatch.setattr(looks, "file_system", lambda _: ("/", "ext4"))
     rig.enroll()
-    monkeypatch.setattr(examination, "NEEDED_BYTES", 1 << 60)
+    monkeypatch.setattr(disk, "NEEDED_BYTES", 1 << 60)
     line = of_store(rig)["disk"]
     assert (line.verdict, line.code) == (Verdict.FAILURE, "no-space")
     assert line.text.endswith("too little for a change. What falling back needs is set aside.")
