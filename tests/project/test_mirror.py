@@ -47,7 +47,6 @@ COVERED_BY = {
     "crypto/materials": ("scenarios/test_rotation.py", "hands each call on to what has tests of its own"),
     "daemon/cloud/requests": ("unit/daemon/cloud/test_fleet.py", "requests that are lost, answered twice or too late"),
     "daemon/control/client": ("unit/daemon/control/test_server.py", "clients of the real socket"),
-    "daemon/daemon_log": ("unit/daemon/test_app.py", "lines of the journal, as the daemon writes them"),
     "daemon/facts": ("unit/daemon/work/test_schedule_watch.py", "what the daemon decides by"),
     "daemon/record_reader": ("unit/daemon/work/test_schedule_watch.py", "records that change while the daemon runs"),
     "daemon/status_files": ("integration/test_daemon.py", "read as other programs read them"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.parser import parse
-from agent.core.report.journal_events import Event
+from agent.core.report.journal_events import SHOWN, Event
 from support.surroundings import in_ci
 
 ROOT = Path(__file__).parents[2]
@@ -268,3 +268,11 @@ def test_the_folder_holds_what_is_installed_and_no_package() -> None:
     assert {path.name for path in SYSTEMD.iterdir()} == {
         *(f"iot-cert-agent.{kind}" for kind in kinds), "iot-cert-agent-deploy.service", "iot-cert-agent-deploy.socket"
     }  # fmt: skip
+
+
+def test_what_an_entry_shows_of_a_record_is_a_field_that_each_record_has() -> None:
+    """The journal prints the name of a field to the letter that a record lacks; the table says which must be there."""
+    text = CATALOGUE.read_text()
+    for part in text.split("\n-- ")[1:]:
+        event = next(event for event in Event if part.startswith(event.message.id))
+        assert set(SHOWN.get(event, ())) == {name.lower() for name in re.findall(r"@IOT_CERT_([A-Z_]+)@", part)}, event

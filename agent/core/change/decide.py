@@ -221,8 +221,8 @@ def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | N
         )
     if _still_waiting(record, now):
         assert record.retry_at is not None  # noqa: S101 - _still_waiting implies it
-        why = record.failure.message if record.failure else "the last try failed"
-        return Wait(why=f"{why} Next try at {clock_time(record.retry_at)}.", until=record.retry_at,
+        why = record.failure.message.rstrip(".") if record.failure else "the last try failed"
+        return Wait(why=f"{why}. Next try at {clock_time(record.retry_at)}.", until=record.retry_at,
                     code="retry", failure=record.failure)  # fmt: skip
     if record.resumes > limits.resumes:
         return _crash_loop(record, facts, limits)

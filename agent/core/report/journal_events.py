@@ -165,6 +165,20 @@ CATALOGUE: dict[Event, Message] = {
     Event.PROGRESS: Message("180c7a07191d419cbc6c6c1dde022df3", P.INFO, "A change goes on"),
 }
 
+# The fields that an entry of the catalogue shows. The journal prints the name of one that a record lacks to the letter.
+SHOWN: dict[Event, tuple[str, ...]] = {
+    Event.CHANGE_PLANNED: ("change",),
+    Event.CHANGE_COMMITTED: ("change", "generation"),
+    Event.CHANGE_REJECTED: ("change", "failure_code"),
+    Event.CHANGE_ROLLED_BACK: ("change", "failure_code"),
+    Event.CHANGE_WAITS: ("change", "phase"),
+    Event.TROUBLE_CREDENTIAL: ("change", "failure_code"),
+    Event.CONNECTED: ("generation",),
+    Event.WORKER_DIED: ("change", "phase"),
+    Event.PROGRESS: ("change", "phase"),
+}
+NOTHING = "none"  # what stands in a field that is shown and has no value
+
 _OF_CODES: dict[str, Event] = {
     Phase.PLANNED: Event.CHANGE_PLANNED,
     Phase.COMMITTED: Event.CHANGE_COMMITTED,

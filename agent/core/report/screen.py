@@ -96,7 +96,9 @@ def _change(status: Status) -> str:
 
 def _until_when(wait: Wait) -> str:
     at = clock_time(wait.until)
-    return f"; it is proven again at {at}" if wait.code == "probation" else f" until {at}"
+    if wait.code == "probation":
+        return f"; it is proven again at {at}"
+    return "" if at in wait.why else f" until {at}"
 
 
 def _live_lines(status: Status) -> Iterator[tuple[str, str]]:

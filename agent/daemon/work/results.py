@@ -188,10 +188,15 @@ class WorkerResults:
     def _tell_outcome(self, end: dict[str, Any]) -> None:
         change = end["change"]
         text = f"{change['kind']} {change['id']} ended: {change['phase']}."
-        failure = (change.get("failure") or {}).get("message", "")
+        failure = change.get("failure") or {}
         if change["phase"] != Phase.COMMITTED:  # which was told as it happened
             event = journal_events.of_progress(change["phase"], None)
-            self._log(event, f"{text} {failure}".rstrip(), change=change["id"])
+            known = {
+                "phase": change["phase"],
+                "failure_class": failure.get("kind"),
+                "failure_code": failure.get("code"),
+            }
+            self._log(event, f"{text} {failure.get('message', '')}".rstrip(), change=change["id"], **known)
         told = {"event": "outcome", "change": change, "current": self._facts.generation, "exit": end["exit"]}
         self._to.followers.ended(told)
 
