@@ -192,6 +192,7 @@ _WORDS: dict[type, str] = {
     kinds.Duration: "duration",
     kinds.Durations: "list of durations",
     kinds.Host: "host name",
+    kinds.HostOrAddress: "host name or address",
     kinds.Hour: "time of day",
     kinds.Mode: "file mode in quotes",
     kinds.Text: "text",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from agent.core.aws.endpoints import Proxy
+
 MAX_MATERIAL = 1_048_576  # bytes
 MAX_PARAMETER = 4_096  # bytes
 
@@ -51,6 +53,25 @@ def read_secret(path: Path, what: str) -> bytes:
     if mode & 0o077:
         raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"chmod 600 {path}")
     return data
+
+
+def proxy_password(proxy: Proxy) -> str:
+    """Return the password for a proxy: the first line of its file, or nothing without one.
+
+    Raises:
+        ConfigError: It cannot be read, or every user of this gateway can read it.
+    """
+    if proxy.password_file is None:
+        return ""
+    path, what = proxy.password_file, "password of the proxy"
+    data = read_bounded(path, MAX_PARAMETER, what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o007:
+        raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"chmod o-rwx {path}")
+    text = data.decode("utf-8-sig", errors="replace").rstrip("\0").partition("\n")[0].rstrip("\r")
+    if not text.isprintable():
+        raise ConfigError(f"{path}: the first line is no plain text")
+    return text
 
 
 def resolve(parameters: Mapping[str, str | FileValue]) -> dict[str, str]:

@@ -7,6 +7,7 @@ means, or raises `UnfitError` with what is expected. `agent.config.schema` says 
 from __future__ import annotations
 
 import re
+import socket
 from datetime import time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,26 @@ class Host(Text):
             )
             raise UnfitError(said, usable=value)
         return value
+
+
+class HostOrAddress(Text):
+    """The name or the address of a machine, IPv4 or IPv6, and nothing more."""
+
+    def read(self, node: yaml.Node) -> str:
+        """See `Kind`. An IPv6 address may stand in brackets, as in a URL."""
+        value = str(super().read(node))
+        bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        if not is_host(value) and not _is_ipv6(bare):
+            raise self.unfit(node)
+        return bare
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 class AbsolutePath(Text):

@@ -44,9 +44,11 @@ PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.service")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_PROXY_USER = re.compile(r"[^:\x00-\x1f\x7f]{1,200}")  # RFC 7617, section 2
 _ADDRESS = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]):[0-9]{1,5}")
 
 _PATH, _FLAG, _DURATION = kinds.AbsolutePath(), kinds.Flag(), Duration()
+_TIMEOUT = Duration("1s", "1h")
 _TEMPLATE_NAME = Text("a template name of at most 36 letters, digits, `_-`", _TEMPLATE)
 _TARGET_NAME = Text("a target's name, without a leading slash or dots", TARGET)
 _USER, _GROUP = Text("a user's name", _ACCOUNT), Text("a group's name", _ACCOUNT)
@@ -71,6 +73,11 @@ def _check_copy(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def _check_unit(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if found.get("unit", "").startswith("iot-cert-agent"):
         yield "unit", "another unit than the agent's own"
+
+
+def _check_proxy(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if "password_file" in found and "user" not in found:
+        yield "user", ""
 
 
 _TRUST = Section(
@@ -173,8 +180,8 @@ _KEY = Section(
 _TIMEOUTS = Section(
     values.Config,
     (
-        Key("connect", _DURATION, "for a connection to be made", attribute="connect_timeout"),
-        Key("request", _DURATION, "for a request to be answered", attribute="request_timeout"),
+        Key("connect", _TIMEOUT, "for a connection to be made", attribute="connect_timeout"),
+        Key("request", _TIMEOUT, "for a request to be answered", attribute="request_timeout"),
     ),
     inner=True,
 )
@@ -260,10 +267,23 @@ _ROTATION = Section(
 _PROXY = Section(
     Proxy,
     (
-        Key("host", Text(), "the proxy's name or address", required=True),
+        Key(
+            "host",
+            kinds.HostOrAddress("a host name or an address, without scheme, port or path,"),
+            "the proxy's name or address",
+            required=True,
+        ),
         Key("port", _PORT, "its port", required=True),
+        Key("user", Text("a name without a colon", _PROXY_USER), "the name that it is given", otherwise="none is"),
+        Key(
+            "password_file",
+            _PATH,
+            "whose first line is the password, readable for the agent's user and not for others",
+            otherwise="an empty one",
+        ),
     ),
-)
+    check=_check_proxy,
+)  # fmt: skip
 
 
 def _config(*, alpn: bool | None = None, hooks: Hooks = values.DEFAULT_HOOKS, **found: Any) -> values.Config:

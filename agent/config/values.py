@@ -153,7 +153,15 @@ class Config:
     @property
     def target(self) -> Endpoint:
         """Where to connect."""
-        return Endpoint(host=self.endpoint, port=self.port, alpn=self.alpn, proxy=self.proxy)
+        whole = self.connect_timeout.total_seconds()
+        return Endpoint(
+            host=self.endpoint,
+            port=self.port,
+            alpn=self.alpn,
+            proxy=self.proxy,
+            timeout=min(Endpoint.timeout, whole),
+            whole=whole,
+        )
 
     @property
     def control_socket(self) -> Path:

@@ -16,6 +16,7 @@ from agent.config.reader import load
 from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.exit_codes import Exit
+from agent.core.failure import failures
 from agent.core.failure.codes import traits
 from agent.core.report import checks
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
@@ -27,6 +28,7 @@ from agent.crypto.root_lists import known
 from agent.dependants import report_file
 from agent.doctor import disk, looks, probes
 from agent.errors import CloudError, ConfigError, MaterialError, RefusedError, StoreError
+from agent.iotcore import path as way
 from agent.iotcore import tls
 from agent.operations import snapshot
 from agent.operations.wiring import load_anchors
@@ -294,7 +296,8 @@ class Doctor:
         host = config.proxy.host if config.proxy else config.endpoint
         try:
             addresses = probes.resolve(host)
-        except CloudError as error:
+        except CloudError as plain:
+            error = CloudError(failures.proxy_not_found(host)) if config.proxy else plain
             self._note(failure("dns", "dns", str(error), error.hint, Exit.UNAVAILABLE))
             return False
         self._note(ok("dns", f"{host} is {', '.join(addresses[:3])}."))
@@ -303,24 +306,27 @@ class Doctor:
     def _port(self, config: Config) -> bool:
         target = replace(config.target, timeout=probes.PATIENCE)
         try:
-            tls.connect(target).close()
+            way.connect(target).close()
         except CloudError as error:
             open_443 = target.port == MQTT_PORT and probes.reaches(target, probes.HTTPS_PORT)
             remedy = "Port 443 is open: set `port: 443`, which negotiates MQTT with ALPN." if open_443 else error.hint
-            self._note(failure("tcp", "port-blocked" if open_443 else "unreachable", str(error), remedy,
+            self._note(failure("tcp", "port-blocked" if open_443 else error.failure.code, str(error), remedy,
                                Exit.UNAVAILABLE))  # fmt: skip
             return False
-        self._note(ok("tcp", f"{target.host} takes connections on port {target.port}."))
+        text = f"{target.host} takes connections on port {target.port}."
+        if target.proxy:
+            text = f"The proxy {target.proxy.address} opens a way to {target.host}, port {target.port}."
+        self._note(ok("tcp", text))
         return True
 
     def _meet(self, config: Config) -> Server:
         """Shake hands with the server, verifying it, and look at what it shows either way."""
         look = probes.look(config.target)
-        refusal, version = self._verify(config)
+        refusal, shaken = self._verify(config)
         anchors, elsewhere = self._anchors_known(config)
         chain = list(looks.facts_of(look.chain))
-        if refusal is None and chain:
-            chain += [anchor for anchor in anchors if anchor.subject == chain[-1].issuer][:1]
+        if shaken is not None:  # what was shown may go on beyond the anchor that verified it
+            chain += [anchor for anchor in anchors if anchor.sha256 == shaken.anchor]
         return Server(
             host=config.endpoint,
             refusal=refusal,
@@ -328,19 +334,19 @@ class Doctor:
             names=looks.names_of(look.chain),
             anchors=anchors,
             elsewhere=elsewhere,
-            version=version or look.version,
+            version=shaken.version if shaken else look.version,
             takes=tuple(looks.versions_of(config, look, refusal)),
             not_tls=any(word in look.problem for word in ("wrong version", "http request", "record layer")),
         )
 
-    def _verify(self, config: Config) -> tuple[Failure | None, str]:
+    def _verify(self, config: Config) -> tuple[Failure | None, tls.Handshake | None]:
         try:
             target = replace(config.target, timeout=probes.PATIENCE)
-            return None, tls.preflight(target, self._trust(config)).version
+            return None, tls.preflight(target, self._trust(config))
         except CloudError as error:
-            return error.failure, ""
+            return error.failure, None
         except (MaterialError, RefusedError) as error:
-            return tls.no_anchors(config.endpoint, str(error)), ""
+            return tls.no_anchors(config.endpoint, str(error)), None
 
     def _anchors_known(
         self, config: Config

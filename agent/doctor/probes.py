@@ -6,20 +6,18 @@ connection and nothing is concluded from it about trust; it shows no certificate
 
 from __future__ import annotations
 
-import socket
 import ssl
-import threading
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import ALPN_MQTT
-from agent.core.failure import failures
 from agent.errors import CloudError
-from agent.iotcore import tls
+from agent.iotcore import path, tls
 
 if TYPE_CHECKING:
+    import socket
     from datetime import datetime
 
     from agent.core.aws.endpoints import Endpoint
@@ -37,24 +35,14 @@ def resolve(host: str, patience: float = NAME_PATIENCE) -> tuple[str, ...]:
     Raises:
         CloudError: There are none, or no answer in time.
     """
-    found: list[str] = []
-
-    def ask() -> None:
-        with suppress(OSError, UnicodeError):
-            found.extend(str(item[4][0]) for item in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
-
-    asking = threading.Thread(target=ask, daemon=True)  # it cannot be told to stop, and must not keep the command
-    asking.start()
-    asking.join(patience)
-    if not found:
-        raise CloudError(failures.name_not_found(host))
-    return tuple(dict.fromkeys(found))
+    found = path.resolve(host, None, patience)
+    return tuple(dict.fromkeys(str(item[4][0]) for item in found))
 
 
 def reaches(endpoint: Endpoint, port: int) -> bool:
     """Whether another port of the endpoint takes connections."""
     try:
-        tls.connect(replace(endpoint, port=port, timeout=PATIENCE)).close()
+        path.connect(replace(endpoint, port=port, timeout=PATIENCE)).close()
     except CloudError:
         return False
     return True
@@ -90,7 +78,7 @@ def look(
     if endpoint.alpn:
         context.set_alpn_protocols([ALPN_MQTT])
     try:
-        with tls.connect(replace(endpoint, timeout=PATIENCE)) as connection:
+        with path.connect(replace(endpoint, timeout=PATIENCE)) as connection:
             return _shake(context, connection, endpoint.host)
     except CloudError as error:
         return Look(problem=error.failure.message)
@@ -119,7 +107,7 @@ def date_of(endpoint: Endpoint, port: int = HTTPS_PORT) -> datetime | None:
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            tls.connect(replace(endpoint, port=port, timeout=PATIENCE)) as connection,
+            path.connect(replace(endpoint, port=port, timeout=PATIENCE)) as connection,
             context.wrap_socket(connection, server_hostname=endpoint.host) as secured,
         ):
             secured.sendall(f"HEAD / HTTP/1.1\r\nHost: {endpoint.host}\r\nConnection: close\r\n\r\n".encode())
@@ -129,8 +117,8 @@ def date_of(endpoint: Endpoint, port: int = HTTPS_PORT) -> datetime | None:
 
 
 def _head(connection: ssl.SSLSocket) -> bytes:
-    head, end = b"", tls.deadline_of(connection)
-    while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD and (piece := tls.receive(connection, _MAX_HEAD, end)):
+    head, end = b"", path.deadline_of(connection)
+    while b"\r\n\r\n" not in head and len(head) < _MAX_HEAD and (piece := path.receive(connection, _MAX_HEAD, end)):
         head += piece
     return head
 

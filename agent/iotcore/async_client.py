@@ -19,7 +19,7 @@ from awscrt import mqtt5, mqtt_request_response
 from agent.core.aws import topics
 from agent.core.failure import failures
 from agent.errors import CloudError
-from agent.iotcore.client_options import Connector, connect_failure, request_failure, request_options
+from agent.iotcore.client_options import Connector, connect_failure, ended, request_failure, request_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,14 +98,14 @@ class Link:
     # -- on the SDK's thread ---------------------------------------------------------------------------------------
 
     def _on_failure(self, client_id: str, data: mqtt5.LifecycleConnectFailureData) -> None:
-        failure = connect_failure(data, client_id, self._connector.endpoint)
+        failure = connect_failure(data, client_id, self._connector.endpoint, verified=False)
         self._post(lambda: self._failed(failure, taken_over=False))
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
         packet = data.disconnect_packet
         reason = packet.reason_code if packet is not None else None
         taken_over = reason == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
-        failure = failures.lost(reason.name if reason is not None else "")
+        failure = ended(packet) or failures.hung_up()
         self._post(lambda: self._failed(failure, taken_over=taken_over))
 
     @property

@@ -24,10 +24,13 @@ from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.errors import CloudError
+from agent.iotcore.path import credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
+
+    from agent.core.aws.endpoints import Proxy
 
 CONNECT_SPACING = 1.0  # seconds between two CONNECTs with one client id: AWS allows one a second
 STOP_TIMEOUT = 60.0  # seconds; after a failed handshake the SDK's TLS holds the socket for up to 30
@@ -100,8 +103,12 @@ class Connector:
             raise CloudError(_unusable(name, error)) from None
 
     def options(self, client_id: str, context: io.ClientTlsContext) -> mqtt5.ClientOptions:
-        """Return the options of a client that makes one attempt; callbacks are the caller's to add."""
-        proxy = self.endpoint.proxy
+        """Return the options of a client that makes one attempt; callbacks are the caller's to add.
+
+        Raises:
+            CloudError: The proxy's password cannot be read.
+        """
+        proxy = _proxy_options(self.endpoint.proxy)
         if self._bootstrap is None:
             group = io.EventLoopGroup(1)
             self._bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
@@ -110,7 +117,7 @@ class Connector:
             port=self.endpoint.port,
             bootstrap=self._bootstrap,
             tls_ctx=context,
-            http_proxy_options=proxy and http.HttpProxyOptions(proxy.host, proxy.port),
+            http_proxy_options=proxy,
             connect_options=mqtt5.ConnectPacket(
                 client_id=client_id,
                 keep_alive_interval_sec=self.timeouts.keep_alive,
@@ -124,6 +131,18 @@ class Connector:
             max_reconnect_delay_ms=60_000,
             disable_metrics=True,
         )
+
+
+def _proxy_options(proxy: Proxy | None) -> http.HttpProxyOptions | None:
+    if proxy is None:
+        return None
+    known = credentials(proxy)
+    if known is None:
+        return http.HttpProxyOptions(proxy.host, proxy.port)
+    basic = http.HttpProxyAuthenticationType.Basic
+    return http.HttpProxyOptions(
+        proxy.host, proxy.port, auth_type=basic, auth_username=known[0], auth_password=known[1]
+    )
 
 
 def spacing(last_connect: float | None, now: float) -> float:
@@ -192,8 +211,15 @@ _UNREACHABLE = {
 }
 
 
-def connect_failure(data: Any, client_id: str, endpoint: Endpoint) -> Failure:
-    """Return why there is no connection, from what the SDK tells of a failed attempt."""
+def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: bool) -> Failure:
+    """Return why there is no connection, from what the SDK tells of a failed attempt.
+
+    Args:
+        data: What it tells.
+        client_id: Whom it was for.
+        endpoint: Where to.
+        verified: Whether the server was verified right before, so that a handshake fails over our certificate.
+    """
     if data.connack_packet is not None:
         reason = data.connack_packet.reason_code.name
         if reason in _NOT_AUTHORISED:
@@ -202,14 +228,36 @@ def connect_failure(data: Any, client_id: str, endpoint: Endpoint) -> Failure:
             return failures.connect_throttled(reason)
         return failures.broker_unavailable(reason)
     name = _code(data.exception)
-    if name in _UNREACHABLE:
-        return failures.unreachable(endpoint.host, endpoint.port, _UNREACHABLE[name])
-    if name.startswith("AWS_IO_DNS"):
-        return failures.name_not_found(endpoint.host)
+    if name in _UNREACHABLE or name.startswith("AWS_IO_DNS"):
+        return _no_way(name, endpoint)
+    if name.startswith("AWS_ERROR_HTTP") and endpoint.proxy:
+        proxy = endpoint.proxy
+        way = failures.Way(proxy=proxy.address, host=endpoint.host, port=endpoint.port, named=proxy.user is not None)
+        return failures.proxy_refused(way, "")
     if name in _HANG_UPS:
         return failures.hung_up()
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
         return failures.silent()
+    if name == "AWS_IO_TLS_NEGOTIATION_TIMEOUT":
+        return failures.tls_interrupted(endpoint.host, "no answer in time")
     if name.startswith("AWS_IO_TLS"):
-        return failures.certificate_alert(name)
+        # An alert that is read after the handshake comes from a server that the SDK has verified itself (TLS 1.3).
+        known = verified or name == "AWS_IO_TLS_ERROR_READ_FAILURE"
+        return failures.certificate_alert(name) if known else failures.tls_failed(endpoint.host, name)
     return failures.session_lost(name)
+
+
+def ended(packet: mqtt5.DisconnectPacket | None) -> Failure | None:
+    """Return why the broker ended a connection, or None where it did not say so."""
+    if packet is None:
+        return None
+    return failures.lost(getattr(packet.reason_code, "name", str(packet.reason_code)), packet.reason_string or "")
+
+
+def _no_way(name: str, endpoint: Endpoint) -> Failure:
+    proxy, why = endpoint.proxy, _UNREACHABLE.get(name)
+    if why is None:
+        return failures.proxy_not_found(proxy.host) if proxy else failures.name_not_found(endpoint.host)
+    if proxy:
+        return failures.proxy_unreachable(proxy.address, why)
+    return failures.unreachable(endpoint.host, endpoint.port, why)

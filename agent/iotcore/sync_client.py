@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from awscrt import mqtt5
 
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.errors import CloudError
 from agent.iotcore import tls
-from agent.iotcore.client_options import STOP_TIMEOUT, Connector, Timeouts, connect_failure, spacing
+from agent.iotcore.client_options import STOP_TIMEOUT, Connector, Timeouts, connect_failure, ended, spacing
 from agent.iotcore.requests import Requests
 from agent.system import clock
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from agent.core.aws.endpoints import Endpoint
     from agent.core.failure.failure import Failure
     from agent.core.values import Candidate
+    from agent.iotcore.tls import Handshake
     from agent.ports import CreatedCertificate
 
 
+# What of a failed attempt sounds as if the certificate were to blame, also where the server never asked for one.
+_OF_A_CERTIFICATE = frozenset({Code.TLS_ALERT, Code.HUNG_UP, Code.CONNACK_TIMEOUT, Code.NOT_AUTHORISED})
 _BROKEN_OFF = {"session-lost": True, "not-sent": False}  # what a request that was cut off meets: had it left?
 
 
@@ -55,7 +59,7 @@ class Broker:
         )
         handshake = tls.preflight(self._connector.endpoint, candidate.trust)
         self._keep_distance(candidate.client_id)
-        session = BrokerSession(candidate, self._connector.endpoint, self._connector.timeouts, handshake.anchor)
+        session = BrokerSession(candidate, self._connector.endpoint, self._connector.timeouts, handshake)
         try:
             session.start(self._connector.options(candidate.client_id, context))
         finally:  # the broker has got the CONNECT by now, if ever
@@ -78,14 +82,16 @@ class Broker:
 class BrokerSession:
     """One MQTT 5 connection, as `agent.ports.Session`."""
 
-    def __init__(self, candidate: Candidate, endpoint: Endpoint, timeouts: Timeouts, anchor: str = "") -> None:
-        self.anchor = anchor  # see `agent.ports.Session`
+    def __init__(self, candidate: Candidate, endpoint: Endpoint, timeouts: Timeouts, handshake: Handshake) -> None:
+        self.anchor = handshake.anchor  # see `agent.ports.Session`
+        self._asks = handshake.asks
         self._candidate = candidate
         self._endpoint = endpoint
         self._timeouts = timeouts
         self._settled = threading.Event()
         self._lost = threading.Event()
         self._taken_over = False
+        self._ended: Failure | None = None
         self._stopped = threading.Event()
         self._failure: Failure | None = None
         self._client: mqtt5.Client | None = None
@@ -115,13 +121,17 @@ class BrokerSession:
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
         if not self._settled.is_set():
-            self._failure = connect_failure(data, self._candidate.client_id, self._endpoint)
+            failure = connect_failure(data, self._candidate.client_id, self._endpoint, verified=True)
+            if not self._asks and failure.code in _OF_A_CERTIFICATE:
+                failure = failures.not_asked(self._endpoint.host, self._endpoint.port)
+            self._failure = failure
             self._settled.set()
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
         packet = data.disconnect_packet
         reason = packet.reason_code if packet is not None else None
         self._taken_over = reason == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
+        self._ended = ended(packet)
         self._lost.set()
 
     def _on_stopped(self, _data: mqtt5.LifecycleStoppedData) -> None:
@@ -158,16 +168,21 @@ class BrokerSession:
 
     @contextmanager
     def _usable(self) -> Iterator[Requests]:
-        """Give what can be asked; a connection that another client took over is no connection that was refused."""
+        """Give what can be asked; a connection that the broker ended is told of with its reason.
+
+        One that another client took over is no connection that was refused.
+        """
         if self._requests is None:
             raise RuntimeError("the session was closed")
         try:
             yield self._requests
         except CloudError as error:
             code = error.failure.code
-            if not self._taken_over or code not in _BROKEN_OFF:
+            if self._ended is None or code not in _BROKEN_OFF:
                 raise
-            raise CloudError(failures.taken_over(self._candidate.client_id, sent=_BROKEN_OFF[code])) from error
+            if self._taken_over:
+                raise CloudError(failures.taken_over(self._candidate.client_id, sent=_BROKEN_OFF[code])) from error
+            raise CloudError(failures.cut_off(error.failure, self._ended)) from error
 
     def close(self) -> None:
         """Disconnect and wait until the SDK has let go of the socket."""

@@ -10,31 +10,38 @@ Its context takes nothing from the environment: no key log, no system store.
 from __future__ import annotations
 
 import hashlib
-import socket
 import ssl
-import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.core.aws.endpoints import ALPN_MQTT
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
+from agent.crypto import server_chain
 from agent.errors import CloudError
+from agent.iotcore.path import LEAST, connect, deadline_of, reason, receive
 from agent.system import clock
 
 if TYPE_CHECKING:
-    from agent.core.aws.endpoints import Endpoint, Proxy
+    import socket
+
+    from agent.core.aws.endpoints import Endpoint
     from agent.core.failure.failure import Failure
     from agent.core.values import TrustBundle
 
 _READ = 16_384
-_LEAST = 0.001  # seconds; a socket takes none for "do not wait"
 _MAX_HANDSHAKE = 262_144  # bytes; a chain of ten large certificates has a fifth of it
 
 # X509_V_ERR_* of OpenSSL, which `SSLCertVerificationError.verify_code` reports.
 _NOT_YET_VALID = 9
 _EXPIRED = 10
 _WRONG_HOST = frozenset({62, 64})
+_WEAK = frozenset({66, 67, 68})  # a key of the server's, of an authority's, a digest
+# No issuer, a self-signed one, none at all: in each case, no anchor. All others are rules of X.509 that are broken.
+_UNKNOWN_ROOT = frozenset({2, 18, 19, 20, 21, 27, 33})
+
+_CERTIFICATE_REQUEST = (22, 13)  # a handshake's message; RFC 8446, section 4
+_OPENING = 8  # bytes, which tell TLS from what is not
 
 _ENCODING_DER = 2  # _ssl.ENCODING_DER
 
@@ -47,11 +54,13 @@ class Handshake:
         version: The TLS version.
         alpn: The protocol that was negotiated, or None.
         anchor: SHA-256 of the trust anchor that the server's chain ended in, or empty when it cannot be told.
+        asks: Whether the server asked for a client certificate.
     """
 
     version: str
     alpn: str | None
     anchor: str = ""
+    asks: bool = True
 
 
 def preflight(endpoint: Endpoint, trust: TrustBundle) -> Handshake:
@@ -60,9 +69,31 @@ def preflight(endpoint: Endpoint, trust: TrustBundle) -> Handshake:
     Raises:
         CloudError: There is no path, or the server is not who it should be; the failure says which.
     """
-    context = _context(endpoint, trust)
+    end = clock.monotonic() + endpoint.whole
+    endpoint = replace(endpoint, timeout=min(endpoint.timeout, endpoint.whole))
+    context, asked = _context(endpoint, trust), _Asked()
+    context._msg_callback = asked  # type: ignore[attr-defined]  # noqa: SLF001 - see `_Asked`
     with connect(endpoint) as connection:
-        return _shake_hands(context, connection, endpoint)
+        connection.settimeout(max(LEAST, min(endpoint.timeout, end - clock.monotonic())))
+        tls = _shake_hands(context, connection, endpoint)
+    broken = server_chain.complaint(certificates_of(tls, "get_unverified_chain"), trust.pem, endpoint.host)
+    if broken:
+        raise CloudError(_unsound(endpoint.host, broken))
+    return replace(_so_far(tls), asks=asked.seen)
+
+
+class _Asked:
+    """Notes whether a server asks for a client certificate.
+
+    The standard library tells of it in no other way to a client that has none to show, and tests itself in this one.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __call__(self, *message: Any) -> None:
+        """Take one message: the connection, its direction, the version, the type of content, that of the message."""
+        self.seen = self.seen or tuple(message[3:5]) == _CERTIFICATE_REQUEST
 
 
 def _context(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
@@ -77,85 +108,35 @@ def _context(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
     return context
 
 
-def connect(endpoint: Endpoint) -> socket.socket:
-    """Open a TCP connection to the endpoint, through its proxy if it has one.
-
-    Raises:
-        CloudError: There is none.
-    """
-    try:
-        if endpoint.proxy is None:
-            return _open(endpoint)
-        return _through_proxy(endpoint, endpoint.proxy)
-    except socket.gaierror:
-        name = endpoint.proxy.host if endpoint.proxy else endpoint.host
-        raise CloudError(failures.name_not_found(name)) from None
-    except OSError as error:
-        raise CloudError(failures.unreachable(endpoint.host, endpoint.port, _reason(error))) from None
-
-
-def _open(endpoint: Endpoint) -> socket.socket:
-    """Try the endpoint's addresses in turn, each for half of the time that is left: AWS has eight, all may be dead."""
-    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    end = clock.monotonic() + endpoint.timeout
-    problem = OSError("no address")
-    for number, (family, kind, protocol, _, address) in enumerate(found, start=1):
-        left = end - clock.monotonic()
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(max(_LEAST, left if number == len(found) else left / 2))
-            connection.connect(address)
-        except OSError as error:
-            connection.close()
-            problem = error
-        else:
-            connection.settimeout(endpoint.timeout)
-            return connection
-    raise problem
-
-
-def _through_proxy(endpoint: Endpoint, proxy: Proxy) -> socket.socket:
-    import http.client  # noqa: PLC0415 - it brings a mail parser along, and few gateways have a proxy
-
-    tunnel = http.client.HTTPConnection(proxy.host, proxy.port, timeout=endpoint.timeout)
-    tunnel.set_tunnel(endpoint.host, endpoint.port)
-    try:
-        tunnel.connect()
-    except BaseException as error:
-        tunnel.close()
-        traceback.clear_frames(error.__traceback__)  # or the refused reply keeps the socket open as long as the error
-        if isinstance(error, http.client.HTTPException):
-            raise CloudError(failures.unreachable(endpoint.host, endpoint.port, _reason(error))) from None
-        raise
-    return tunnel.sock
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error)[:100] or type(error).__name__
-
-
-def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: Endpoint) -> Handshake:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+def _shake_hands(context: ssl.SSLContext, connection: socket.socket, endpoint: Endpoint) -> ssl.SSLObject:
+    """Return the connection's TLS once the server is verified, whether or not it goes on without our certificate."""
+    incoming, outgoing, heard = ssl.MemoryBIO(), ssl.MemoryBIO(), bytearray()
     tls = context.wrap_bio(incoming, outgoing, server_hostname=endpoint.host)
     try:
-        exchange(tls, connection, incoming, outgoing)
-        return _so_far(tls)
+        exchange(tls, connection, incoming, outgoing, heard)
     except ssl.SSLCertVerificationError as error:
         raise CloudError(_untrusted(endpoint.host, error)) from None
-    except ssl.SSLError as error:
-        return _after_alert(tls, endpoint, error)
     except OSError as error:
-        if _wants_client_certificate(tls):
-            return _so_far(tls)
-        raise CloudError(failures.tls_interrupted(endpoint.host, _reason(error))) from None
+        if not _wants_client_certificate(tls):
+            raise CloudError(_ended(endpoint, error, bytes(heard))) from None
+    return tls
 
 
-def exchange(tls: ssl.SSLObject, connection: socket.socket, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+def exchange(
+    tls: ssl.SSLObject,
+    connection: socket.socket,
+    incoming: ssl.MemoryBIO,
+    outgoing: ssl.MemoryBIO,
+    heard: bytearray | None = None,
+) -> None:
     """Carry a handshake's messages to and fro until it is done, all of it within the connection's timeout.
+
+    Args:
+        tls: The handshake.
+        connection: What carries it.
+        incoming: What `tls` reads from.
+        outgoing: What `tls` writes to.
+        heard: Is given the first bytes that the other side said.
 
     Raises:
         OSError: The connection broke, `ssl.SSLError` among them: the handshake failed.
@@ -170,27 +151,11 @@ def exchange(tls: ssl.SSLObject, connection: socket.socket, incoming: ssl.Memory
             received += len(data)
             if not data or received > _MAX_HANDSHAKE:
                 raise ConnectionAbortedError("closed by the other side" if not data else "no end of it") from None
+            if heard is not None and len(heard) < _OPENING:
+                heard += data[:_OPENING]
             incoming.write(data)
         else:
             return
-
-
-def deadline_of(connection: socket.socket) -> float:
-    """Return when the connection's timeout, taken for all that is still to come, is used up."""
-    return clock.monotonic() + (connection.gettimeout() or 0.0)
-
-
-def receive(connection: socket.socket, size: int, end: float) -> bytes:
-    """Return what comes next; a sender of one byte at a time gets no more time than any other.
-
-    Raises:
-        OSError: The connection broke, or the time is over.
-    """
-    left = end - clock.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    connection.settimeout(left)
-    return connection.recv(size)
 
 
 def _wants_client_certificate(tls: ssl.SSLObject) -> bool:
@@ -235,17 +200,75 @@ def _untrusted(host: str, error: ssl.SSLCertVerificationError) -> Failure:
             return failures.server_certificate(host, Code.SERVER_NOT_YET_VALID, why)
         case code if code in _WRONG_HOST:
             return failures.server_certificate(host, Code.WRONG_HOST, "its certificate is for another name")
-        case _:
+        case code if code in _UNKNOWN_ROOT:
             why = f"no anchor of this set signs its certificate ({error.verify_message})"
             return failures.server_certificate(host, Code.UNKNOWN_ROOT, why)
+        case code if code in _WEAK:
+            why = f"a key or a signature in its chain is too weak ({error.verify_message})"
+            return failures.server_certificate(host, Code.WEAK_CHAIN, why)
+        case _:
+            return _unsound(host, error.verify_message)
 
 
-def _after_alert(tls: ssl.SSLObject, endpoint: Endpoint, error: ssl.SSLError) -> Handshake:
-    """Tell a server that wants a client certificate from one that speaks no TLS of ours."""
-    if _wants_client_certificate(tls):
-        return _so_far(tls)
-    reason = (error.reason or "no TLS").lower().replace("_", " ")
-    raise CloudError(failures.tls_version(endpoint.host, reason)) from None
+def _unsound(host: str, why: str) -> Failure:
+    return failures.server_certificate(host, Code.UNSOUND_CHAIN, f"its chain breaks a rule of X.509 ({why})")
+
+
+def _ended(endpoint: Endpoint, error: OSError, heard: bytes) -> Failure:
+    """Return why there is no verified server: what answers is not TLS, leaves, says why, or has nothing in common."""
+    host, other = endpoint.host, _other_protocol(heard)
+    if other:
+        return failures.not_tls(host, endpoint.port, other)
+    if not isinstance(error, ssl.SSLError):
+        return failures.tls_interrupted(host, reason(error))
+    said = (error.reason or "no TLS").lower().replace("_", " ")
+    alert = _alert(heard)
+    if alert in _NOTHING_IN_COMMON_ALERTS or any(word in said for word in _NOTHING_IN_COMMON):
+        return failures.tls_version(host, said)
+    if alert is not None:
+        why, remedy = _SAID.get(alert, (f"it sends the alert {_name_of(alert)}", _RETRIES))
+        return failures.tls_ended(host, why.format(host=host), remedy)
+    return failures.tls_interrupted(host, f"what it sends is malformed: {said}")
+
+
+_RETRIES = "If it lasts, the endpoint's owner must act; the agent retries."
+# Alerts by number (RFC 8446, section 6), which come in place of the server's hello.
+_SAID = {
+    112: ("it knows no {host}", "Check the spelling of `endpoint`; the agent retries."),
+    120: (
+        "it does not speak MQTT with client certificates on this port",
+        "Check `endpoint`, `port` and `alpn`; the agent retries.",
+    ),
+}
+_NOTHING_IN_COMMON_ALERTS = frozenset({40, 70, 71, 86})
+_NOTHING_IN_COMMON = (
+    "unsupported protocol", "no protocols", "wrong version", "wrong ssl version", "no shared cipher", "wrong cipher",
+    "unknown cipher", "too small", "no suitable",
+)  # fmt: skip
+
+
+def _alert(heard: bytes) -> int | None:
+    """Return the number of the alert that an answer begins with, or None."""
+    return heard[6] if heard[:1] == _ALERT and len(heard) > 6 else None  # noqa: PLR2004 - after a head of five, the level
+
+
+def _name_of(alert: int) -> str:
+    try:
+        return repr(ssl.AlertDescription(alert).name.removeprefix("ALERT_DESCRIPTION_").lower().replace("_", " "))
+    except ValueError:
+        return str(alert)
+
+
+def _other_protocol(heard: bytes) -> str:
+    """Return what the first bytes of an answer are when they begin no TLS record, or nothing."""
+    if not heard or (heard[0] in _RECORDS and heard[1:2] in {b"", b"\x03"}):
+        return ""
+    return next((name for opening, name in _OTHERS.items() if heard.startswith(opening)), "something else")
+
+
+_ALERT = b"\x15"
+_RECORDS = range(20, 24)  # change of cipher, alert, handshake, data (RFC 8446, appendix B.1)
+_OTHERS = {b"HTTP/": "plain HTTP", b"<": "plain HTTP", b"SSH-": "SSH", b"\x20": "MQTT without TLS"}
 
 
 def no_anchors(host: str, why: str) -> Failure:

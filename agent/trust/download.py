@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 import urllib3
+from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError, IncompleteRead
 
-from agent.errors import BundleError
+from agent.core.aws.endpoints import Endpoint
+from agent.errors import BundleError, CloudError
+from agent.iotcore import path
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from typing import Any
 
@@ -70,6 +74,20 @@ def _hurried(end: float) -> type[ssl.SSLSocket]:
     return Hurried
 
 
+def _tunnelled(proxy: Proxy) -> type[urllib3.HTTPSConnectionPool]:
+    """Return connections that go the way of all others: through the proxy, as `agent.iotcore.path` asks it."""
+
+    class Tunnelled(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            patience = self.timeout if isinstance(self.timeout, float) else SILENCE
+            return path.connect(Endpoint(host=self.host, port=self.port, proxy=proxy, timeout=patience))
+
+    class Pool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = Tunnelled
+
+    return Pool
+
+
 class MissingError(BundleError):
     """The server says that there is nothing under this URL."""
 
@@ -92,7 +110,9 @@ class Downloader:
         context.sslsocket_class = _hurried(self._end)
         # No retries and no redirections of the library's: what may be asked again, and where, is decided here.
         given: dict[str, Any] = {"ssl_context": context, "headers": _HEADERS, "retries": False}
-        self._pool = urllib3.ProxyManager(_way(proxy), **given) if proxy else urllib3.PoolManager(**given)
+        self._pool = urllib3.PoolManager(**given)
+        if proxy:
+            self._pool.pool_classes_by_scheme = {"https": _tunnelled(proxy)}
 
     def read(self, url: str, limit: int) -> bytes:
         """Return what is under a URL.
@@ -124,6 +144,9 @@ class Downloader:
                     self._patience(url)
             finally:
                 response.close()
+        except CloudError as error:
+            text = f"{plain_url(url)} cannot be reached: {error}"
+            raise BundleError("unavailable", text, hint=error.hint, passing=True) from None
         except (OSError, HTTPError, ValueError) as error:
             raise _unavailable(url, _reason(error)) from None
 
@@ -158,10 +181,6 @@ def _refused(url: str, status: int) -> BundleError:
             hint="A presigned URL has an end; make a new one.",
         )
     return BundleError("unavailable", f"{plain_url(url)} answers with status {status}.", passing=True)
-
-
-def _way(proxy: Proxy) -> str:
-    return f"http://[{proxy.host}]:{proxy.port}" if ":" in proxy.host else f"http://{proxy.host}:{proxy.port}"
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class EndpointKind(StrEnum):
@@ -40,10 +44,29 @@ ALPN_MQTT = "x-amzn-mqtt-ca"  # MQTT with a client certificate on port 443 ("Dev
 
 @dataclass(frozen=True, kw_only=True)
 class Proxy:
-    """An HTTP proxy that is asked to CONNECT."""
+    """An HTTP proxy that is asked to CONNECT.
+
+    Attributes:
+        host: Its name or address.
+        port: Its port.
+        user: The name that it is given, or None.
+        password_file: Whose first line is the password; None for an empty one.
+    """
 
     host: str
     port: int
+    user: str | None = None
+    password_file: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port, as a URL has them."""
+        return at(self.host, self.port)
+
+
+def at(host: str, port: int) -> str:
+    """Return host and port as a URL has them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +79,7 @@ class Endpoint:
         alpn: Whether to negotiate ALPN, as AWS wants on 443.
         proxy: The way out, or None.
         timeout: Seconds for the TCP connection and the handshake, each.
+        whole: Seconds for both.
     """
 
     host: str
@@ -63,6 +87,7 @@ class Endpoint:
     alpn: bool = False
     proxy: Proxy | None = None
     timeout: float = 10.0
+    whole: float = 60.0
 
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"

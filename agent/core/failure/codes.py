@@ -16,7 +16,11 @@ class Code(StrEnum):
     # The way to the endpoint.
     DNS = "dns"
     UNREACHABLE = "unreachable"
+    PROXY = "proxy"
+    NOT_TLS = "not-tls"
     TLS_INTERRUPTED = "tls-interrupted"
+    TLS_FAILED = "tls-failed"
+    NOT_ASKED = "certificate-not-asked-for"
     CONNACK_TIMEOUT = "connack-timeout"
     HUNG_UP = "hung-up"
     DISCONNECTED = "disconnected"
@@ -33,6 +37,8 @@ class Code(StrEnum):
     SERVER_EXPIRED = "server-certificate-expired"
     SERVER_NOT_YET_VALID = "server-certificate-not-yet-valid"
     NO_ANCHORS = "no-anchors"
+    WEAK_CHAIN = "server-chain-weak"
+    UNSOUND_CHAIN = "server-chain-unsound"
     TLS_VERSION = "tls-version"
     # The set.
     TLS_ALERT = "tls-alert"
@@ -93,7 +99,11 @@ class Traits:
 TRAITS: dict[str, Traits] = {
     Code.DNS: Traits(of_the_path=True),
     Code.UNREACHABLE: Traits(of_the_path=True),
+    Code.PROXY: Traits(of_the_path=True),
+    Code.NOT_TLS: Traits(of_the_path=True),
     Code.TLS_INTERRUPTED: Traits(of_the_path=True),
+    Code.TLS_FAILED: Traits(of_the_path=True, ambiguous=True),
+    Code.NOT_ASKED: Traits(of_the_path=True),
     Code.CONNACK_TIMEOUT: Traits(of_the_path=True, ambiguous=True),
     Code.HUNG_UP: Traits(of_the_path=True, ambiguous=True, turned_away=True),
     Code.DISCONNECTED: Traits(of_the_path=True),
@@ -113,6 +123,8 @@ TRAITS: dict[str, Traits] = {
     Code.WRONG_THING: Traits(final=True),
     Code.KEY_LOST: Traits(nothing_issued=True),
     Code.UNKNOWN_ROOT: Traits(other_anchors=True),
+    Code.WEAK_CHAIN: Traits(other_anchors=True),
+    Code.UNSOUND_CHAIN: Traits(other_anchors=True),
     Code.SERVER_EXPIRED: Traits(blames_the_clock=True, other_anchors=True),
     Code.SERVER_NOT_YET_VALID: Traits(blames_the_clock=True),
 }

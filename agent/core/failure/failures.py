@@ -5,10 +5,14 @@ The adapters meet these on the wire, the simulator makes them up; the machine ca
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TOO_MANY_REQUESTS = 429
 UNAUTHORISED = frozenset({401, 403})
@@ -42,6 +46,98 @@ def unreachable(host: str, port: int, why: str) -> Failure:
 MQTT_PORT = 8883
 
 
+def proxy_not_found(host: str) -> Failure:
+    """DNS does not know the proxy."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.DNS,
+        message=f"The name of the proxy, {host}, cannot be resolved.",
+        remedy="Check the gateway's DNS and the spelling of `proxy.host`; the agent retries.",
+    )
+
+
+def proxy_unreachable(proxy: str, why: str, *, said: bool = False) -> Failure:
+    """There is no TCP connection to the proxy, or none any more once it was `said` where to connect to."""
+    does = "did not answer the request for a way out" if said else "does not take connections"
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.UNREACHABLE,
+        message=f"The proxy {proxy} {does} ({why}).",
+        remedy="Check the proxy, the way to it, and `proxy` in the configuration; the agent retries.",
+    )
+
+
+def not_a_proxy(proxy: str, why: str) -> Failure:
+    """What answers in the proxy's place does not speak HTTP."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.PROXY,
+        message=f"What answers as the proxy {proxy} is no HTTP proxy ({why or 'its answer is not HTTP'}).",
+        remedy="Check `proxy.host` and `proxy.port`; the agent retries.",
+    )
+
+
+def proxy_password(why: str, hint: str) -> Failure:
+    """The password for the proxy cannot be read."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.PROXY,
+        message=f"The proxy cannot be asked: {why}.",
+        remedy=hint or "Put the password into the first line of the file that `proxy.password_file` names.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way out that was asked for.
+
+    Attributes:
+        proxy: Host and port of the proxy.
+        host: The endpoint's.
+        port: The endpoint's.
+        named: Whether the proxy was given a name and a password.
+    """
+
+    proxy: str
+    host: str
+    port: int
+    named: bool = False
+
+
+PROXY_ASKS = "407"
+
+
+def proxy_refused(way: Way, status: str, schemes: Sequence[str] = ()) -> Failure:
+    """The proxy opens no way to the endpoint.
+
+    Args:
+        way: What was asked for.
+        status: What it answers: the number and its words, or empty when they are not known.
+        schemes: The ways in which it takes a name and a password, as far as it says.
+    """
+    said = f" ({_quoted(status)})" if status else ""
+    message = f"The proxy {way.proxy} opens no way to {way.host}, port {way.port}{said}."
+    remedy = f"Have {way.host} and port {way.port} allowed at the proxy; the agent retries."
+    if status.startswith(PROXY_ASKS):
+        message, remedy = _proxy_asks(way, said, schemes)
+    elif status.startswith("5"):
+        remedy = "Check the proxy's own uplink and DNS, and the spelling of `endpoint`; the agent retries."
+    elif way.port == MQTT_PORT:
+        remedy += " Many proxies let 443 alone through: set `port: 443`."
+    return Failure(kind=FailureClass.NETWORK, code=Code.PROXY, message=message, remedy=remedy)
+
+
+def _proxy_asks(way: Way, said: str, schemes: Sequence[str]) -> tuple[str, str]:
+    if schemes and all(scheme.lower() != "basic" for scheme in schemes):
+        message = f"The proxy {way.proxy} asks for a name and a password by {_quoted(', '.join(schemes))}{said}."
+        return message, "The agent knows Basic alone: have the proxy offer that, or let this gateway through without."
+    if way.named:
+        message = f"The proxy {way.proxy} does not accept the name and the password that it was given{said}."
+        return message, "Check `proxy.user` and the file that `proxy.password_file` names; the agent retries."
+    message = f"The proxy {way.proxy} asks for a name and a password{said}."
+    return message, "Set `user` and `password_file` below `proxy` in the configuration; the agent retries."
+
+
 def tls_interrupted(host: str, why: str) -> Failure:
     """The connection broke before the server had shown who it is."""
     return Failure(
@@ -52,11 +148,53 @@ def tls_interrupted(host: str, why: str) -> Failure:
     )
 
 
+def not_tls(host: str, port: int, what: str) -> Failure:
+    """What answers speaks another protocol; `what` says which, as far as that can be told."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.NOT_TLS,
+        message=f"What answers as {host} on port {port} does not speak TLS but {what}.",
+        remedy="Check `port`; a captive portal that wants a log-in answers so, too. The agent retries.",
+    )
+
+
+def tls_ended(host: str, why: str, remedy: str) -> Failure:
+    """The server ended the handshake and said why, before it had shown who it is."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.TLS_INTERRUPTED,
+        message=f"The server at {host} ended the TLS handshake: {why}.",
+        remedy=remedy,
+    )
+
+
+def tls_failed(host: str, why: str) -> Failure:
+    """A handshake failed in which the server was not verified before; the SDK does not say on which side."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.TLS_FAILED,
+        message=f"The TLS handshake with {host} failed ({why}); it is not known yet on which side.",
+        remedy="The agent looks at the server next; `iot-cert check` does so at once.",
+    )
+
+
+def not_asked(host: str, port: int) -> Failure:
+    """The server is who it should be, and turned a client away whose certificate it never asked for."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.NOT_ASKED,
+        message=f"The server at {host}, port {port}, asks for no client certificate, so it cannot know this gateway.",
+        remedy="Check `endpoint`, `port` and `alpn`: this is not where AWS IoT Core takes device certificates.",
+    )
+
+
 def server_certificate(host: str, code: Code, why: str) -> Failure:
     """The server's certificate does not verify; `code` names the reason."""
     remedies = {
         Code.UNKNOWN_ROOT: "Check `iot-cert status` for the anchors in use; "
         "an endpoint that is not the account's ATS endpoint, or a TLS-intercepting proxy causes this.",
+        Code.WEAK_CHAIN: "The endpoint's owner must have stronger certificates issued: RSA of 2048 bits, SHA-256.",
+        Code.UNSOUND_CHAIN: "The endpoint's owner must have the server's certificates issued anew.",
         Code.WRONG_HOST: "Check the spelling of `endpoint`.",
         Code.SERVER_EXPIRED: "Check the gateway's clock; if it is right, the endpoint's owner must act.",
         Code.SERVER_NOT_YET_VALID: "Check the gateway's clock; if it is right, the endpoint's owner must act.",
@@ -130,13 +268,33 @@ def connect_throttled(why: str) -> Failure:
 
 
 def broker_unavailable(why: str) -> Failure:
-    """The broker answers, but not now."""
+    """The broker answers, but with a refusal that is none of the certificate."""
     return Failure(
         kind=FailureClass.NETWORK,
         code=Code.CLOUD_UNAVAILABLE,
         message=f"The broker cannot serve this connection now ({why}).",
-        remedy="The agent retries.",
+        remedy=_MEANING.get(why, "The agent retries."),
     )
+
+
+_ELSEWHERE = "The endpoint has moved: ask for it with `aws iot describe-endpoint --endpoint-type iot:Data-ATS`."
+_MISUSE = "The agent and this broker do not understand each other: check `endpoint`; if it is right, report this."
+# What follows from a reason of MQTT 5 (section 2.4) for the person who must act, where the agent cannot help itself.
+_MEANING = {
+    "USE_ANOTHER_SERVER": _ELSEWHERE,
+    "SERVER_MOVED": _ELSEWHERE,
+    "NOT_AUTHORIZED": "Check the IoT policy attached to the certificate, and whether the certificate is active.",
+    "ADMINISTRATIVE_ACTION": "A person with access to the account, or AWS itself, did so; the agent connects again.",
+    "KEEP_ALIVE_TIMEOUT": "The broker heard nothing for too long: check the uplink; the agent connects again.",
+    "UNSUPPORTED_PROTOCOL_VERSION": "The agent speaks MQTT 5, which this broker does not take: check `endpoint`.",
+    "BAD_AUTHENTICATION_METHOD": "The endpoint wants another authentication than a certificate: check its settings.",
+    **dict.fromkeys(
+        ("MALFORMED_PACKET", "PROTOCOL_ERROR", "TOPIC_FILTER_INVALID", "TOPIC_NAME_INVALID", "PACKET_TOO_LARGE",
+         "RECEIVE_MAXIMUM_EXCEEDED", "TOPIC_ALIAS_INVALID", "PAYLOAD_FORMAT_INVALID", "RETAIN_NOT_SUPPORTED",
+         "QOS_NOT_SUPPORTED", "SHARED_SUBSCRIPTIONS_NOT_SUPPORTED", "SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED",
+         "WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED"), _MISUSE),
+}  # fmt: skip
+_NO_ROOM = frozenset({"QUOTA_EXCEEDED", "SERVER_BUSY", "CONNECTION_RATE_EXCEEDED", "MESSAGE_RATE_TOO_HIGH"})
 
 
 def session_lost(why: str) -> Failure:
@@ -149,16 +307,27 @@ def session_lost(why: str) -> Failure:
     )
 
 
-def lost(reason: str) -> Failure:
-    """The connection ended by itself; a hang-up without a reason may be a refused certificate."""
+def lost(reason: str, text: str = "") -> Failure:
+    """The connection ended by itself; a hang-up without a reason may be a refused certificate.
+
+    Args:
+        reason: The name of the reason that the broker gives, as MQTT 5 has them; empty without one.
+        text: What it says besides.
+    """
     if not reason:
         return hung_up()
+    kind = FailureClass.THROTTLED if reason in _NO_ROOM else FailureClass.NETWORK
     return Failure(
-        kind=FailureClass.THROTTLED if reason in {"QUOTA_EXCEEDED", "SERVER_BUSY"} else FailureClass.NETWORK,
+        kind=FailureClass.POLICY if reason == "NOT_AUTHORIZED" else kind,
         code=Code.DISCONNECTED,
-        message=f"The broker ended the connection ({reason}).",
-        remedy="The agent connects again.",
+        message=f"The broker ended the connection ({reason}{f': {_quoted(text)}' if text else ''}).",
+        remedy=_MEANING.get(reason, "The agent connects again."),
     )
+
+
+def cut_off(request: Failure, ending: Failure) -> Failure:
+    """A request was cut off by a broker that says why: its words, and what the request's own failure means for it."""
+    return replace(request, kind=ending.kind, message=f"{request.message} {ending.message}", remedy=ending.remedy)
 
 
 def not_sent(why: str) -> Failure:

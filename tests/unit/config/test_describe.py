@@ -144,6 +144,7 @@ HOURS = 'from: "02:00", to: "04:30"'
         "port:",
         "alpn: true",
         "proxy: {host: p, port: 3128}",
+        "proxy: {host: 'fd00::1', port: 3128, user: gateway, password_file: /p}",
         "trust: {warn: [7d, 30d], root: /root.json, target: a/b.pem, compatible: gateway-2}",
         "watch: [{path: /x, warn: 90d}]",
         'copies: [{to: /x, content: key+certificate, format: pkcs12, password_file: /p, mode: "0640"}]',

@@ -19,7 +19,7 @@ from agent.core.aws.endpoints import ALPN_MQTT, Endpoint, Proxy
 from agent.crypto import x509
 from agent.doctor import probes
 from agent.errors import CloudError
-from agent.iotcore import tls
+from agent.iotcore import path
 from agent.sandbox.authority import Authority
 from support.depot import Depot
 
@@ -166,7 +166,7 @@ def test_all_addresses_of_a_name_together_get_the_timeout_of_one(monkeypatch: py
     try:
         began = monotonic()
         with pytest.raises(CloudError) as caught:
-            tls.connect(Endpoint(host="many.example", timeout=1.0))
+            path.connect(Endpoint(host="many.example", timeout=1.0))
         assert monotonic() - began < 8.0
         assert "no answer in time" in caught.value.failure.message
     finally:
@@ -195,7 +195,7 @@ def test_the_next_address_is_tried_when_one_is_dead(monkeypatch: pytest.MonkeyPa
         family = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
         found = [(*family, full.getsockname()), (*family, ("127.0.0.1", port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        with tls.connect(Endpoint(host=HOST, timeout=2.0)) as connection:
+        with path.connect(Endpoint(host=HOST, timeout=2.0)) as connection:
             assert connection.getpeername()[1] == port
             assert connection.gettimeout() == 2.0
     for connection in (*clients, full):

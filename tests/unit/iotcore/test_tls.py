@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.failure.failure import Failure
+    from agent.core.values import TrustBundle
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -102,6 +104,7 @@ def test_a_sound_server_passes(tmp_path: Path, version: ssl.TLSVersion, *, wants
     with server(speaks(made)) as port:
         shaken = tls.preflight(Endpoint(host=HOST, port=port), TRUST)
     assert shaken.version == version.name.replace("_", ".")
+    assert shaken.asks is wants_client
 
 
 def test_alpn_is_offered_on_port_443_only(tmp_path: Path) -> None:
@@ -137,6 +140,57 @@ def test_a_server_that_is_not_who_it_should_be_is_named(
     assert (failure.kind, failure.code) == (FailureClass.SERVER_TRUST, code)
     assert words in failure.message
     assert failure.remedy
+
+
+def chain_of(tmp_path: Path, key: str, digest: str) -> tuple[ssl.SSLContext, TrustBundle]:
+    """Return a server whose chain has such a key and digest, and the bundle that has its root."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", key, "-nodes", f"-{digest}", "-days", "9", "-subj", f"/CN={HOST}",
+         "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", tmp_path / "k", "-out", tmp_path / "c"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.set_ciphers("ALL:@SECLEVEL=0")
+    made.load_cert_chain(tmp_path / "c", tmp_path / "k")
+    return made, x509.read_bundle((tmp_path / "c").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("root_key", "key", "digest"),
+    [("rsa:2048", "rsa:1024", "sha256"), ("rsa:1024", "rsa:2048", "sha256"), ("rsa:2048", "rsa:2048", "sha1")],
+)
+def test_a_chain_that_is_too_weak_is_named_so(tmp_path: Path, root_key: str, key: str, digest: str) -> None:
+    """The anchor is there, and nothing is said of a root that is missing."""
+    _, trust = chain_of(tmp_path, root_key, "sha256")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-CA", "c", "-CAkey", "k", "-newkey", key, "-nodes", f"-{digest}", "-days", "9",
+         "-subj", "/CN=server", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", "sk", "-out", "sc"],
+        check=True, capture_output=True, cwd=tmp_path,
+    )  # fmt: skip
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.set_ciphers("ALL:@SECLEVEL=0")
+    made.load_cert_chain(tmp_path / "sc", tmp_path / "sk")
+    with server(speaks(made)) as port, pytest.raises(CloudError) as caught:
+        tls.preflight(Endpoint(host=HOST, port=port), trust)
+    failure = caught.value.failure
+    assert (failure.kind, failure.code) == (FailureClass.SERVER_TRUST, "server-chain-weak")
+    assert "too weak" in failure.message
+    assert "endpoint's owner" in failure.remedy
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("wants_client", [False, True])
+def test_a_chain_that_breaks_a_rule_is_refused(tmp_path: Path, version: ssl.TLSVersion, *, wants_client: bool) -> None:
+    """What OpenSSL lets pass: an authority's certificate as a server's. See `agent.crypto.server_chain`."""
+    made, trust = chain_of(tmp_path, "rsa:2048", "sha256")
+    made.minimum_version = made.maximum_version = version
+    if wants_client:
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(cadata=ROOT.pem.decode())
+    with server(speaks(made)) as port, pytest.raises(CloudError) as caught:
+        tls.preflight(Endpoint(host=HOST, port=port), trust)
+    assert (caught.value.failure.kind, caught.value.failure.code) == (FailureClass.SERVER_TRUST, "server-chain-unsound")
+    assert "breaks a rule of X.509" in caught.value.failure.message
 
 
 def self_signed() -> KeyPair:
@@ -189,6 +243,17 @@ def reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def says(answer: bytes) -> Callable[[socket.socket], None]:
+    """Return what takes the first message and answers with the same, whatever it was."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(answer)
+        connection.recv(4096)
+
+    return talk
+
+
 def flood(connection: socket.socket) -> None:
     """Send handshake records without end."""
     connection.recv(1)
@@ -203,15 +268,56 @@ def flood(connection: socket.socket) -> None:
         (leave, "tls-interrupted"),
         (reset, "tls-interrupted"),
         (leave_after_hello, "tls-interrupted"),
-        (lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "tls-version"),
-        (lambda connection: connection.sendall(b"\x00" * 4096), "tls-version"),
-        (flood, "tls-version"),
+        (says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "not-tls"),
+        (says(b"\x00" * 4096), "not-tls"),
+        (flood, "tls-interrupted"),
     ],
     ids=["closes", "resets", "closes after hello", "speaks http", "zeros", "floods"],
 )
 def test_a_server_that_speaks_no_tls_is_refused(talk: Callable[[socket.socket], None], code: str) -> None:
     """Whatever comes in place of a handshake, the end is a failure with a code, soon."""
     assert refusal(talk).code == code
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "plain HTTP"),
+        (b"<!DOCTYPE html>", "plain HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH"),
+        (b"\x20\x03\x00\x87\x00", "MQTT without TLS"),
+        (b"\x00\x00\x00\x00", "something else"),
+        (b"\xff" * 64, "something else"),
+        (b"\x16\x99\x99\x99\x99", "something else"),
+    ],
+)
+def test_what_is_no_tls_is_named(answer: bytes, what: str) -> None:
+    """A captive portal or another service: nothing is said of versions and ciphers, and nothing is concluded."""
+    failure = refusal(says(answer))
+    assert (failure.kind, failure.code) == (FailureClass.NETWORK, "not-tls")
+    assert failure.message.startswith(f"What answers as {HOST} on port ")
+    assert failure.message.endswith(f" does not speak TLS but {what}.")
+    assert "captive portal" in failure.remedy
+
+
+@pytest.mark.parametrize(
+    ("alert", "code", "words", "remedy"),
+    [
+        (112, "tls-interrupted", "it knows no localhost", "spelling of `endpoint`"),
+        (120, "tls-interrupted", "it does not speak MQTT with client certificates on this port", "`alpn`"),
+        (80, "tls-interrupted", "it sends the alert 'internal error'", "the endpoint's owner"),
+        (50, "tls-interrupted", "it sends the alert 'decode error'", "the endpoint's owner"),
+        (40, "tls-version", "no TLS version or cipher in common", "security policy"),
+        (70, "tls-version", "no TLS version or cipher in common", "security policy"),
+        (71, "tls-version", "no TLS version or cipher in common", "security policy"),
+    ],
+)
+def test_what_a_server_says_in_place_of_a_handshake_is_told(alert: int, code: str, words: str, remedy: str) -> None:
+    """An alert's cause is named: the name, the protocol on this port, or that there is no cipher in common."""
+    failure = refusal(says(bytes([0x15, 3, 3, 0, 2, 2, alert])))
+    assert failure.code == code
+    assert words in failure.message
+    assert remedy in failure.remedy
 
 
 def read_on(connection: socket.socket) -> None:
@@ -225,6 +331,13 @@ def test_a_silent_server_is_given_up_in_time() -> None:
     failure = refusal(read_on, timeout=2.0)
     assert (failure.kind, failure.code) == (FailureClass.NETWORK, "tls-interrupted")
     assert "no answer in time" in failure.message
+
+
+def test_the_whole_look_ends_in_the_time_for_a_connection() -> None:
+    """Also where that is shorter than what each step may take."""
+    with server(read_on) as port, pytest.raises(CloudError) as caught:
+        tls.preflight(Endpoint(host=HOST, port=port, timeout=3600.0, whole=0.5), TRUST)
+    assert caught.value.failure.code == "tls-interrupted"
 
 
 def test_a_closed_port_and_an_unknown_name_are_network() -> None:
@@ -248,7 +361,7 @@ def test_the_environment_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:
-    """With a proxy configured the handshake goes through its tunnel, and a refusal is a matter of the network."""
+    """With a proxy configured the handshake goes through its tunnel."""
     asked: list[bytes] = []
     made = context(good(), tmp_path)
 
@@ -261,15 +374,6 @@ def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:
         endpoint = Endpoint(host=HOST, port=8883, proxy=Proxy(host="127.0.0.1", port=port))
         assert tls.preflight(endpoint, TRUST).version.startswith("TLS")
     assert asked[0].startswith(b"CONNECT localhost:8883 ")
-
-    def deny(connection: socket.socket) -> None:
-        connection.recv(4096)
-        connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-
-    with server(deny) as port, pytest.raises(CloudError) as caught:
-        tls.preflight(Endpoint(host=HOST, proxy=Proxy(host="127.0.0.1", port=port)), TRUST)
-    assert caught.value.failure.code == "unreachable"
-    assert "403" in caught.value.failure.message
 
 
 # -- the anchor that was met -------------------------------------------------------------------------------------------

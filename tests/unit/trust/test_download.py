@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from agent.errors import BundleError
 from agent.sandbox.authority import Authority
 from agent.trust.download import Downloader, MissingError, check_url, plain_url
 from support.depot import Depot, DepotFault
+from support.tunnels import tunnelling_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -426,7 +428,21 @@ def test_a_proxy_that_opens_no_way_may_pass(answer: bytes, depot: Depot) -> None
     with proxy(answer, forward=False) as (way, _):
         error = refusal(lambda: downloader(proxy=way, whole=5.0).read(f"{depot.url}b.tar?{SECRET}", LIMIT))
     assert (error.code, error.passing) == ("unavailable", True)
+    assert way.address in str(error)
+    assert error.hint
     assert depot.requests == []
+
+
+def test_a_proxy_is_given_name_and_password(depot: Depot, tmp_path: Path) -> None:
+    """As the connections to the broker give them; a strict proxy opens a way for both."""
+    file = tmp_path / "password"
+    file.write_text("geheim")
+    file.chmod(0o600)
+    with tunnelling_proxy(credentials="gateway:geheim") as (port, asked):
+        way = Proxy(host="127.0.0.1", port=port, user="gateway", password_file=file)
+        assert downloader(proxy=way).read(f"{depot.url}b.tar?{SECRET}", LIMIT) == CONTENT
+        assert "asks for a name" in str(refusal(lambda: downloader(proxy=replace(way, user=None)).read(depot.url, 1)))
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("name", ["https_proxy", "HTTPS_PROXY", "all_proxy"])

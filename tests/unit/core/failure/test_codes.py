@@ -29,14 +29,20 @@ def test_nothing_follows_from_a_code_of_another_version() -> None:
 @pytest.mark.parametrize(
     ("trait", "codes"),
     [
-        ("ambiguous", {"hung-up", "tls-alert", "connack-timeout", "session-lost", "not-sent"}),
+        ("ambiguous", {"hung-up", "tls-alert", "tls-failed", "connack-timeout", "session-lost", "not-sent"}),
         ("turned_away", {"hung-up", "tls-alert"}),
         (
             "of_the_path",
-            {"dns", "unreachable", "tls-interrupted", "connack-timeout", "hung-up", "disconnected", "locked-out"},
+            {
+                "dns", "unreachable", "proxy", "not-tls", "tls-interrupted", "tls-failed", "certificate-not-asked-for",
+                "connack-timeout", "hung-up", "disconnected", "locked-out",
+            },
         ),
         ("blames_the_clock", {"server-certificate-expired", "server-certificate-not-yet-valid"}),
-        ("other_anchors", {"unknown-root", "server-certificate-expired"}),
+        (
+            "other_anchors",
+            {"unknown-root", "server-certificate-expired", "server-chain-weak", "server-chain-unsound"},
+        ),
         ("unanswered", {"no-reply", "session-lost", "taken-over", "cloud-unavailable", "garbled"}),
         (
             "nothing_issued",

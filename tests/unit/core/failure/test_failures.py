@@ -17,6 +17,7 @@ F = FailureClass
 HOST = "abc-ats.iot.eu-west-1.amazonaws.com"
 # Lone surrogates, control characters and marks of every kind included.
 ANY_TEXT = st.text(st.characters(), max_size=3 * MAX_QUOTED // 2)
+WAY = failures.Way(proxy="proxy.example:3128", host=HOST, port=8883)
 CREATE = "CreateCertificateFromCsr"
 TOKEN_INVALID = "InvalidCertificateOwnershipToken"  # noqa: S105 - an error code of the service
 
@@ -24,6 +25,17 @@ TOKEN_INVALID = "InvalidCertificateOwnershipToken"  # noqa: S105 - an error code
 TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (failures.name_not_found(HOST), F.NETWORK, "dns"),
     (failures.unreachable(HOST, 8883, "connection refused"), F.NETWORK, "unreachable"),
+    (failures.proxy_not_found("proxy.example"), F.NETWORK, "dns"),
+    (failures.proxy_unreachable("proxy.example:3128", "connection refused"), F.NETWORK, "unreachable"),
+    (failures.not_a_proxy("proxy.example:3128", ""), F.NETWORK, "proxy"),
+    (failures.proxy_password("it cannot be read", ""), F.NETWORK, "proxy"),
+    (failures.proxy_refused(WAY, "407 Who", ["Basic"]), F.NETWORK, "proxy"),
+    (failures.not_tls(HOST, 8883, "plain HTTP"), F.NETWORK, "not-tls"),
+    (failures.tls_ended(HOST, "it knows no such name", "Check it."), F.NETWORK, "tls-interrupted"),
+    (failures.tls_failed(HOST, "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE"), F.NETWORK, "tls-failed"),
+    (failures.not_asked(HOST, 443), F.NETWORK, "certificate-not-asked-for"),
+    (failures.server_certificate(HOST, Code.WEAK_CHAIN, "SHA-1"), F.SERVER_TRUST, "server-chain-weak"),
+    (failures.server_certificate(HOST, Code.UNSOUND_CHAIN, "an authority"), F.SERVER_TRUST, "server-chain-unsound"),
     (failures.tls_interrupted(HOST, "closed by the other side"), F.NETWORK, "tls-interrupted"),
     (failures.server_certificate(HOST, Code.UNKNOWN_ROOT, "no anchor signs it"), F.SERVER_TRUST, "unknown-root"),
     (failures.server_certificate(HOST, Code.WRONG_HOST, "it is for another name"), F.SERVER_TRUST, "wrong-host"),
@@ -53,6 +65,7 @@ TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (failures.lost(""), F.NETWORK, "hung-up"),
     (failures.lost("ADMINISTRATIVE_ACTION"), F.NETWORK, "disconnected"),
     (failures.lost("SERVER_BUSY"), F.THROTTLED, "disconnected"),
+    (failures.lost("NOT_AUTHORIZED"), F.POLICY, "disconnected"),
     (failures.declined("GetShadow", 404, "No shadow exists with this name"), F.PROTOCOL, "missing"),
     (failures.declined("UpdateJobExecution", "VersionMismatch", "it changed"), F.PROTOCOL, "request-refused"),
 ]
@@ -228,3 +241,55 @@ def test_whatever_a_service_says_is_told_in_one_printable_sentence(status: int, 
     assert failure.message.endswith(".")
     assert len(failure.message) < 2 * MAX_QUOTED + 100
     assert needs_control(failure) == (failure.kind is F.POLICY)
+
+
+# Reasons of MQTT 5 (section 2.4) with which a broker ends a connection or refuses one, and what each is for an
+# operator: what the agent sees through by itself, and what needs a person, with the word that the remedy turns on.
+REASONS = {
+    "UNSPECIFIED_ERROR": (F.NETWORK, "connects again"),
+    "NORMAL_DISCONNECTION": (F.NETWORK, "connects again"),
+    "IMPLEMENTATION_SPECIFIC_ERROR": (F.NETWORK, "connects again"),
+    "SERVER_SHUTTING_DOWN": (F.NETWORK, "connects again"),
+    "MAXIMUM_CONNECT_TIME": (F.NETWORK, "connects again"),
+    "KEEP_ALIVE_TIMEOUT": (F.NETWORK, "the uplink"),
+    "ADMINISTRATIVE_ACTION": (F.NETWORK, "the account"),
+    "NOT_AUTHORIZED": (F.POLICY, "policy"),
+    "SERVER_BUSY": (F.THROTTLED, "connects again"),
+    "QUOTA_EXCEEDED": (F.THROTTLED, "connects again"),
+    "MESSAGE_RATE_TOO_HIGH": (F.THROTTLED, "connects again"),
+    "CONNECTION_RATE_EXCEEDED": (F.THROTTLED, "connects again"),
+    "USE_ANOTHER_SERVER": (F.NETWORK, "describe-endpoint"),
+    "SERVER_MOVED": (F.NETWORK, "describe-endpoint"),
+    "MALFORMED_PACKET": (F.NETWORK, "report this"),
+    "PROTOCOL_ERROR": (F.NETWORK, "report this"),
+    "TOPIC_FILTER_INVALID": (F.NETWORK, "report this"),
+    "TOPIC_NAME_INVALID": (F.NETWORK, "report this"),
+    "RECEIVE_MAXIMUM_EXCEEDED": (F.NETWORK, "report this"),
+    "TOPIC_ALIAS_INVALID": (F.NETWORK, "report this"),
+    "PACKET_TOO_LARGE": (F.NETWORK, "report this"),
+    "PAYLOAD_FORMAT_INVALID": (F.NETWORK, "report this"),
+    "RETAIN_NOT_SUPPORTED": (F.NETWORK, "report this"),
+    "QOS_NOT_SUPPORTED": (F.NETWORK, "report this"),
+    "SHARED_SUBSCRIPTIONS_NOT_SUPPORTED": (F.NETWORK, "report this"),
+    "SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED": (F.NETWORK, "report this"),
+    "WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED": (F.NETWORK, "report this"),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_reason_of_the_broker_is_told_with_what_follows_from_it(reason: str) -> None:
+    """Alone and with a request that it cut off, whose own meaning stays: it may have been carried out."""
+    kind, words = REASONS[reason]
+    ending = failures.lost(reason, "as\nit says.")
+    assert ending.message == f"The broker ended the connection ({reason}: as it says)."
+    assert (ending.kind, words in ending.remedy) == (kind, True)
+    for request in (failures.session_lost("X"), failures.not_sent("X")):
+        cut = failures.cut_off(request, ending)
+        assert (cut.code, cut.kind, cut.remedy, cut.decisive) == (request.code, kind, ending.remedy, False)
+        assert cut.message == f"{request.message} {ending.message}"
+
+
+def test_a_proxy_that_the_sdk_met_is_named_without_its_words() -> None:
+    """The SDK says that it refused, and no more."""
+    failure = failures.proxy_refused(WAY, "")
+    assert failure.message == f"The proxy proxy.example:3128 opens no way to {HOST}, port 8883."
