@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from agent.crypto import keys, x509
+from agent.crypto import containers, keys, x509
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ MAX_FILES = 64
 MAX_FILE = 1_048_576  # bytes
 
 _CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
-_PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----")  # which lie beside the others
+_PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----",
+                b"-----BEGIN NEW CERTIFICATE REQUEST-----")  # which lie beside the others  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +129,19 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _sort(pile: _Pile, data: bytes, password: bytes | None) -> None:
-    if _CERTIFICATE in data or _KEY in data:
+def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
+    data = containers.as_plain(found)
+    packed, name = containers.certificates_in(data), containers.known(data)
+    if packed is not None:
+        for certificate in packed:
+            pile.add_certificate(certificate)
+    elif _CERTIFICATE in data or (_KEY in data and name is None):
         _sort_pem(pile, data, password)
     elif data.lstrip().startswith(_PASSED_OVER):
         return
     elif not (_sort_certificate(pile, data) or _sort_key(pile, data, password) or _sort_pkcs12(pile, data, password)):
+        if name is not None:
+            raise MaterialError(f"it is {name.text}", hint=name.hint)
         raise MaterialError("it is no key, certificate or PKCS #12 file, or another password is needed",
                             hint="Name the files themselves; --password-file FILE holds a password.")  # fmt: skip
 

@@ -5,6 +5,7 @@ Keys are PKCS#8, unencrypted: the SDK takes no others, and the mode of the file 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -23,6 +24,8 @@ from agent.crypto.x509 import read_certificate, read_chain, spki_sha256, split
 from agent.errors import MaterialError
 
 if TYPE_CHECKING:
+    from agent.core.values import CertificateFacts
+
     PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 # Subjects that say nothing about the gateway and are not worth keeping: AWS's own, and this agent's makeshift.
@@ -72,9 +75,46 @@ def credential_set(key_pem: bytes, certificate_pem: bytes) -> CredentialSet:
         MaterialError: Either cannot be parsed, or the key is not the certificate's.
     """
     facts, canonical = read_chain(certificate_pem)
-    if public_key_sha256(key_pem) != facts[0].spki_sha256:
-        raise MaterialError("the private key does not belong to the certificate")
+    key_pem = key_alone(key_pem)
+    owner = public_key_sha256(key_pem)
+    if facts[0].spki_sha256 != owner:
+        own = next((number for number, item in enumerate(facts) if item.spki_sha256 == owner), None)
+        if own is None:
+            which = "the certificate" if len(facts) == 1 else f"any of the {len(facts)} certificates"
+            raise MaterialError(f"the private key does not belong to {which}")
+        facts, canonical = _in_order(facts, split(canonical), own)
     return CredentialSet(key_pem=key_pem, certificate_pem=canonical, leaf=facts[0])
+
+
+def _in_order(
+    facts: tuple[CertificateFacts, ...], blocks: list[bytes], own: int
+) -> tuple[tuple[CertificateFacts, ...], bytes]:
+    """Return a chain with the key's own certificate first, as TLS wants it, and those above it after; others last."""
+    left = dict(enumerate(facts))
+    order, issuer = [own], left.pop(own).issuer
+    while (above := next((number for number, item in left.items() if item.subject == issuer), None)) is not None:
+        order.append(above)
+        issuer = left.pop(above).issuer
+    order += left
+    return tuple(facts[number] for number in order), b"".join(blocks[number] + b"\n" for number in order)
+
+
+_KEY_BLOCK = re.compile(rb"-----BEGIN ([A-Z ]{0,20})PRIVATE KEY-----.{1,20000}?-----END \1PRIVATE KEY-----", re.DOTALL)
+
+
+def key_alone(data: bytes) -> bytes:
+    """Return the private key of a PEM file without what may stand beside it: certificates, parameters, remarks.
+
+    The SDK reads the first block and no other, and many tools write key and certificate, or its parameters, into one
+    file.
+
+    Raises:
+        MaterialError: There are several keys.
+    """
+    found = [match[0].replace(b"\r\n", b"\n") + b"\n" for match in _KEY_BLOCK.finditer(data)]
+    if len(set(found)) > 1:
+        raise MaterialError("there are several private keys in it, of which only one can be meant")
+    return found[0] if found else data
 
 
 def make_request(key_pem: bytes, subject: x509.Name) -> bytes:

@@ -61,8 +61,19 @@ def read_certificate(data: bytes) -> tuple[CertificateFacts, bytes]:
             certificate = x509.load_pem_x509_certificate(data) if is_pem else x509.load_der_x509_certificate(data)
             return _facts(certificate), certificate.public_bytes(Encoding.PEM)
     except Exception as error:  # noqa: BLE001 - at least seven unrelated types come out of hostile input
-        reason = str(error).split("\n", maxsplit=1)[0][:120] or type(error).__name__
+        reason = _reason(str(error).split("\n", maxsplit=1)[0]) or type(error).__name__
         raise MaterialError(f"a certificate cannot be parsed ({reason})") from None
+
+
+_PLACE = re.compile(r'InvalidValue, location: \["(\w+)"')
+
+
+def _reason(text: str) -> str:
+    """Return why a parser fails, for people; what it calls an invalid value is mostly a text of the wrong kind."""
+    place = _PLACE.search(text)
+    if place is None:
+        return text[:120]
+    return f"its {place[1]} holds a text in an encoding that its kind does not have, which some tools let pass"
 
 
 def _facts(certificate: x509.Certificate) -> CertificateFacts:

@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509 as library
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from agent.core.aws.endpoints import Endpoint
 from agent.core.values import KeyAlgorithm
 from agent.crypto import keys, x509
 from agent.errors import MaterialError
+from agent.iotcore.client_options import Connector, Timeouts
 from agent.sandbox.authority import Authority, name
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
@@ -61,3 +63,56 @@ def test_a_bad_key_is_refused_without_quoting_it(text: bytes) -> None:
     with pytest.raises(MaterialError, match="the private key cannot be parsed") as caught:
         keys.public_key_sha256(text)
     assert "AAAA" not in str(caught.value)
+
+
+# -- what else is in a key's file --------------------------------------------------------------------------------------
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+PLAIN = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+SEC1 = KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+PUBLIC = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+BETWEEN = AUTHORITY.intermediate("between", NOW)
+LEAF = BETWEEN.issue_client(name("gw"), KEY.public_key(), NOW, NOW + timedelta(days=9)).public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize("key", [PLAIN, SEC1], ids=["pkcs8", "sec1"])
+@pytest.mark.parametrize("before", [b"", LEAF, PUBLIC, PARAMETERS, b"Bag Attributes\n  x: y\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("after", [b"", LEAF, b"\0"])
+def test_what_stands_beside_a_key_is_left_out(key: bytes, before: bytes, after: bytes) -> None:
+    """The SDK reads a file's first block alone; what passes here works there."""
+    found = keys.credential_set(before + key + after, LEAF)
+    assert found.key_pem == key
+    connector = Connector(Endpoint(host="localhost"), Timeouts())
+    connector.tls_context("set", found.key_pem, found.certificate_pem, AUTHORITY.pem)
+
+
+def test_line_ends_of_windows_are_not_kept() -> None:
+    """The bytes that were looked at are the bytes that the SDK is given."""
+    assert keys.credential_set(PLAIN.replace(b"\n", b"\r\n"), LEAF).key_pem == PLAIN
+
+
+def test_two_keys_in_a_file_are_not_chosen_from() -> None:
+    """Which of them is read would be chance."""
+    other = keys.generate(KeyAlgorithm.EC_P256)
+    for data in (PLAIN + other, other + PLAIN):
+        with pytest.raises(MaterialError, match="several private keys"):
+            keys.credential_set(data, LEAF)
+    assert keys.credential_set(PLAIN + PLAIN, LEAF).key_pem == PLAIN
+
+
+@pytest.mark.parametrize(
+    "above",
+    [BETWEEN.pem + LEAF, AUTHORITY.pem + BETWEEN.pem + LEAF, AUTHORITY.pem + LEAF + BETWEEN.pem],
+)
+def test_the_certificate_of_the_key_comes_first(above: bytes) -> None:
+    """In whatever order a file has them: TLS wants it so, and each step above it after."""
+    found = keys.credential_set(PLAIN, above)
+    assert found.certificate_pem == LEAF + BETWEEN.pem + (AUTHORITY.pem if AUTHORITY.pem in above else b"")
+    assert found.leaf.sha256 == x509.read_certificate(LEAF)[0].sha256
+
+
+def test_a_file_of_certificates_of_others_is_said_to_be_one() -> None:
+    """And not only of the first."""
+    with pytest.raises(MaterialError, match="does not belong to any of the 2 certificates"):
+        keys.credential_set(keys.generate(KeyAlgorithm.EC_P256), BETWEEN.pem + LEAF)
