@@ -112,6 +112,8 @@ class Doctor:
             self._judge_server(server, told)
         for line in (self._set(config), self._anchors(config), self._watched(config)):
             self._note(line)
+        self._note(self._endpoint(config))
+        self._note(checks.after_the_path(self._lines["set"], self._lines.values()))
         self._in_order("something before it has failed", before="connect")
         self._look_at_broker(config)
         self._note(self._dependants(config))
@@ -283,7 +285,6 @@ class Doctor:
         self._note(checks.of_server(server, known(), clock))
 
     def _look_at_network(self, config: Config) -> tuple[Server | None, datetime | None]:
-        self._note(checks.of_endpoint(config.endpoint))
         if not (self._name(config) and self._port(config)):
             return None, None
         server = self._meet(config)
@@ -291,6 +292,11 @@ class Doctor:
         out_of_date = server.refusal is not None and traits(server.refusal.code).blames_the_clock
         doubtful = out_of_date or self._clock.state is not ClockState.SYNCHRONISED
         return server, probes.date_of(config.target) if doubtful and server.chain else None
+
+    def _endpoint(self, config: Config) -> Line:
+        server = self._lines.get("server")
+        verified = server is not None and server.verdict is not checks.Verdict.FAILURE
+        return checks.of_endpoint(config.endpoint, verified=verified)
 
     def _name(self, config: Config) -> bool:
         host = config.proxy.host if config.proxy else config.endpoint

@@ -463,7 +463,7 @@ SITUATIONS = [
               ("endpoint", "legacy-endpoint"), "is the legacy endpoint",
               "`endpoint: abc123.ats.iot.cn-north-1.amazonaws.com.cn`", 2),
     Situation("region misspelt", lambda place: place.nowhere("abc123-ats.iot.eu-wset-1.amazonaws.com"), MISSPELT,
-              "There is no AWS region eu-wset-1 that has AWS IoT Core; eu-west-1 was probably meant.", DESCRIBE, 2),
+              "no AWS region eu-wset-1 that has AWS IoT Core; eu-west-1 was probably meant.", DESCRIBE, 2),
     Situation("suffix of China missing", lambda place: place.nowhere("abc123.ats.iot.cn-north-1.amazonaws.com"),
               MISSPELT, "Endpoints in cn-north-1 end in amazonaws.com.cn.", DESCRIBE, 2),
     Situation("suffix misspelt", lambda place: place.nowhere("abc123-ats.iot.eu-west-1.amazonaws.co"), MISSPELT,

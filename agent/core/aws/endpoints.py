@@ -153,7 +153,10 @@ _AWS_FORM = "<prefix>-ats.iot.<region>.amazonaws.com"
 
 
 def misspelling(host: str) -> str:
-    """Return what is probably wrong with a name that looks like one of AWS's, as a sentence, or nothing."""
+    """Return what is probably wrong with a name that looks like one of AWS's, as a sentence, or nothing.
+
+    AWS may have regions and suffixes that this version does not know: what a connection proves is not wrong.
+    """
     name = host.lower().rstrip(".")
     if _LOOKS_LIKE_AWS.search(name) is None:
         return ""
@@ -166,7 +169,7 @@ def misspelling(host: str) -> str:
 
         near = difflib.get_close_matches(region, REGIONS, n=1)
         meant = f"; {near[0]} was probably meant" if near else ""
-        return f"There is no AWS region {region} that has AWS IoT Core{meant}."
+        return f"This version knows no AWS region {region} that has AWS IoT Core{meant}."
     if suffix != "api.aws" and region.startswith("cn-") != suffix.endswith(".cn"):
         wanted = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
         return f"Endpoints in {region} end in {wanted}."

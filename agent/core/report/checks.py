@@ -167,11 +167,33 @@ def _direction(off: timedelta) -> str:
     return f"{duration(abs(off))} {'behind' if off > timedelta() else 'ahead'}"
 
 
+def after_the_path(unenrolled: Line, lines: Iterable[Line]) -> Line:
+    """Return the line of a gateway that only has to enrol, behind what keeps it from doing so.
+
+    Args:
+        unenrolled: The line about the set.
+        lines: All lines.
+    """
+    first = next((line.check for line in lines if line.check in _PATH and line.verdict is Verdict.FAILURE), "")
+    if unenrolled.code != "not-enrolled" or not first:
+        return unenrolled
+    text = unenrolled.text.partition(";")[0].rstrip(".")
+    return warning("set", unenrolled.code, f"{text}, and cannot get one: see {first}.", "")
+
+
+_PATH = ("endpoint", "dns", "tcp", "tls", "server")
+
+
 # -- the endpoint --------------------------------------------------------------------------------------------------
 
 
-def of_endpoint(host: str) -> Line:
-    """Judge the endpoint by its name alone."""
+def of_endpoint(host: str, *, verified: bool = False) -> Line:
+    """Judge the endpoint by its name, and by what a connection has proven of it.
+
+    Args:
+        host: The name.
+        verified: Whether the server that answers under it is verified now: then it is spelt right, known or not.
+    """
     name = classify(host)
     if name.kind is EndpointKind.LEGACY:
         text = f"{host} is the legacy endpoint, whose chain ends in a VeriSign root that root stores no longer trust."
@@ -180,6 +202,9 @@ def of_endpoint(host: str) -> Line:
     if empty:
         return failure("endpoint", "no-endpoint", empty, FIND_ENDPOINT, Exit.USAGE)
     wrong = misspelling(host)
+    if wrong and verified:
+        text = f"{host} has a form or a region that this version does not know; its server is verified, so it is right."
+        return ok("endpoint", text)
     if wrong:
         return failure("endpoint", "misspelt-endpoint", wrong, FIND_ENDPOINT, Exit.USAGE)
     texts = {

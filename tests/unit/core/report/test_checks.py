@@ -127,6 +127,21 @@ def test_a_clock_before_the_floor_says_which_floor() -> None:
     assert f"{BUILD_TIME:%Y-%m-%d %H:%M:%S}" in checks.of_clock(reading, None, None).text
 
 
+def test_a_gateway_that_only_has_to_enrol_is_told_what_keeps_it_from_that() -> None:
+    """The first failure is the path's, and the set's line refers to it; a claim that is damaged comes first still."""
+    ready = "This gateway has no certificate yet; the claim certificate is ready."
+    plain = checks.failure("set", "not-enrolled", ready, "Run `iot-cert enroll`.", Exit.CRITICAL)
+    damaged = checks.failure("set", "claim-unusable", "The claim is damaged.", "Replace it.", Exit.CRITICAL)
+    path = [checks.failure(check, check, "x", "y", Exit.UNAVAILABLE) for check in ("endpoint", "tcp")]
+    other = checks.failure("daemon", "no-daemon", "x", "y")
+    behind = checks.after_the_path(plain, [plain, *path, other])
+    assert (behind.verdict, behind.code) == (Verdict.WARNING, "not-enrolled")
+    assert behind.text == "This gateway has no certificate yet, and cannot get one: see endpoint."
+    assert checks.exit_of([behind, *path]) is Exit.UNAVAILABLE
+    assert checks.after_the_path(plain, [plain, other]) is plain
+    assert checks.after_the_path(damaged, [damaged, *path]) is damaged
+
+
 # -- the endpoint ------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +160,9 @@ def test_an_endpoint_is_judged_by_its_name(host: str, code: str, words: str) -> 
     """A legacy or a misspelt name is a mistake in the configuration; the remedy is the name, or how to learn it."""
     line = checks.of_endpoint(host)
     assert line.code == code
+    proven = checks.of_endpoint(host, verified=True)
+    assert proven.code == ("ok" if code == "misspelt-endpoint" else code)
+    assert host in proven.text
     assert words in line.text + line.remedy
     assert host in line.text or code == "misspelt-endpoint"
     assert line.exit is (Exit.DONE if code == "ok" else Exit.USAGE)
