@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
-from agent.core.report.checks import Line, failure, skipped
+from agent.core.report.checks import READY, UNENROLLED, Line, failure, skipped
 from agent.crypto import x509
 from agent.doctor import probes
 from agent.errors import AgentError, MaterialError, RefusedError
@@ -47,8 +47,9 @@ def not_enrolled(config: Config) -> Line:
     except AgentError as error:
         hint = error.hint or "Put the claim certificate and its key in place."
         return failure("set", "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
-    text = "This gateway has no certificate yet; the claim certificate is ready."
-    return failure("set", "not-enrolled", text, "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL)
+    return failure(
+        "set", "not-enrolled", f"{UNENROLLED}{READY}", "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL
+    )
 
 
 def file_system(path: Path) -> tuple[str, str]:

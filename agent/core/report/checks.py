@@ -167,6 +167,9 @@ def _direction(off: timedelta) -> str:
     return f"{duration(abs(off))} {'behind' if off > timedelta() else 'ahead'}"
 
 
+UNENROLLED, READY = "This gateway has no certificate yet", "; the claim certificate is ready."
+
+
 def after_the_path(unenrolled: Line, lines: Iterable[Line]) -> Line:
     """Return the line of a gateway that only has to enrol, behind what keeps it from doing so.
 
@@ -175,10 +178,9 @@ def after_the_path(unenrolled: Line, lines: Iterable[Line]) -> Line:
         lines: All lines.
     """
     first = next((line.check for line in lines if line.check in _PATH and line.verdict is Verdict.FAILURE), "")
-    if unenrolled.code != "not-enrolled" or not first:
+    if unenrolled.text != f"{UNENROLLED}{READY}" or not first:
         return unenrolled
-    text = unenrolled.text.partition(";")[0].rstrip(".")
-    return warning("set", unenrolled.code, f"{text}, and cannot get one: see {first}.", "")
+    return warning("set", unenrolled.code, f"{UNENROLLED}, and cannot get one: see {first}.", "")
 
 
 _PATH = ("endpoint", "dns", "tcp", "tls", "server")

@@ -199,8 +199,7 @@ def test_before_the_first_enrolment_there_is_nothing_to_be_wrong(tmp_path: Path)
     """No state directory is a state of its own."""
     lines = visit(write(tmp_path, closed_port()))
     assert "does not exist yet" in lines["files"].text
-    assert (lines["set"].code, lines["set"].verdict) == ("not-enrolled", Verdict.WARNING)
-    assert lines["set"].text == "This gateway has no certificate yet, and cannot get one: see tcp."
+    assert (lines["set"].code, lines["set"].exit) == ("not-enrolled", Exit.CRITICAL)
     assert "Add `enrollment:`" in lines["set"].remedy
 
 
