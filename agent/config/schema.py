@@ -209,7 +209,7 @@ _ENROLLMENT = Section(
         Key("parameters", _PARAMETERS, "of the template: text in quotes, or {file: PATH}"),
         Key(
             "client_id",
-            Text("an MQTT client id"),
+            Text("an MQTT client id of at most 128 characters", re.compile(r"[^\x00-\x1f\x7f]{1,128}")),
             "the client id of enrolment",
             otherwise="from `thing_name`, else from the machine's id",
         ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agent import __version__
 from agent.config.asked import asked_of
 from agent.core import timekeeping
+from agent.core.aws import client_ids
 from agent.core.change.decide import doubted
 from agent.core.report.findings import turns
 from agent.core.report.known import Known
@@ -177,7 +178,7 @@ class GatewayFacts:
         number = self.generation
         if number is None:
             return None
-        client_id = self.config.client_id.replace("{thing}", self._thing)
+        client_id = client_ids.made(self.config.client_id, self._thing)
         return Current(
             generation=number, thing=self._thing, client_id=client_id, directory=self._records.directory_of(number)
         )

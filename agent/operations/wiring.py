@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from agent.change.parts import ChangeParts, put_together
 from agent.change.world import NoDependants, Provisioning, Settings, World
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret, resolve
+from agent.core.aws import client_ids
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -143,7 +144,7 @@ def engine_settings(config: Config) -> Settings:
     return Settings(
         enrollment=provisioning,
         rotation=Provisioning(template=rotation.template, parameters=resolve(rotation.parameters)),
-        client_id=lambda thing: config.client_id.replace("{thing}", thing),
+        client_id=lambda thing: client_ids.made(config.client_id, thing),
         claim=lambda: load_claim(config),
         anchors=lambda: load_anchors(config),
         thing_name=config.thing_name,
@@ -195,7 +196,7 @@ def load_claim(config: Config) -> Candidate:
 def _enrollment_client_id(config: Config) -> str:
     """Return a client id for before there is a thing: stable, and different on every machine."""
     if config.thing_name is not None:
-        return config.client_id.replace("{thing}", config.thing_name)
+        return client_ids.made(config.client_id, config.thing_name)
     try:
         machine = MACHINE_ID.read_bytes()
     except OSError:

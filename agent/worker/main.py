@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.core import exit_codes
+from agent.core.aws import client_ids
 from agent.core.change.records import public
 from agent.core.change.verbs import Verb
 from agent.core.dependants import Occasion
@@ -171,7 +172,7 @@ class Task:
 
     def _client_id(self) -> str | None:
         usable = self._change.sets.usable()
-        return self._config.client_id.replace("{thing}", usable.manifest.thing_name) if usable else None
+        return client_ids.made(self._config.client_id, usable.manifest.thing_name) if usable else None
 
     def _obey(self) -> None:
         order, operations = self._order, self._operations

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from agent.core.aws import client_ids
 from agent.core.aws.client_ids import REMEDY, concerns, is_own
 
 THING = "gw-0042"
@@ -63,3 +66,29 @@ def test_each_client_id_is_named_with_its_risk() -> None:
 def test_of_ids_of_its_own_nothing_is_said(enrolment: str | None) -> None:
     """The defaults are fine."""
     assert list(concerns("{thing}-cert-agent", enrolment, THING)) == []
+
+
+@pytest.mark.parametrize("template", ["{thing}-cert-agent", "{thing}", "agent-{thing}", "a{thing}b", "{thing}.{thing}"])
+@pytest.mark.parametrize("length", [1, 64, 117, 118, 127, 128])
+def test_a_client_id_is_never_longer_than_the_broker_takes(template: str, length: int) -> None:
+    """A thing's name may have 128 characters, which leaves no room for what is the agent's own."""
+    thing = "g" * length
+    found = client_ids.made(template, thing)
+    assert len(found) <= client_ids.MAX
+    if len(template.replace("{thing}", thing)) <= client_ids.MAX:
+        assert found == template.replace("{thing}", thing)
+    else:
+        assert found != client_ids.made(template, f"{thing[:-1]}h")
+        assert found == client_ids.made(template, thing)
+
+
+def test_what_is_the_agents_own_of_a_long_client_id_is_kept() -> None:
+    """And so is as much of the thing's name as there is room for."""
+    found = client_ids.made("{thing}-cert-agent", "gw-" + "0" * 125)
+    assert re.fullmatch(r"gw-0{101}-[0-9a-f]{12}-cert-agent", found)
+
+
+@pytest.mark.parametrize("template", ["x" * 200, "ä" * 100, "{thing}" + "y" * 200])
+def test_a_template_that_is_too_long_is_cut_as_well(template: str) -> None:
+    """Whatever it is made of."""
+    assert 0 < len(client_ids.made(template, "gw").encode()) <= client_ids.MAX
