@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from awscrt import exceptions, http, io, mqtt5, mqtt_request_response
 
+from agent.core.aws import client_ids
 from agent.core.aws.endpoints import ALPN_MQTT, Endpoint
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
@@ -223,7 +224,8 @@ def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: 
     if data.connack_packet is not None:
         reason = data.connack_packet.reason_code.name
         if reason in _NOT_AUTHORISED:
-            return failures.not_authorised(f"connect as {client_id} ({reason})")
+            refused = failures.not_authorised(f"connect as {client_id} ({reason})")
+            return replace(refused, remedy=client_ids.CUT) if client_ids.is_cut(client_id) else refused
         if reason in _THROTTLED:
             return failures.connect_throttled(reason)
         return failures.broker_unavailable(reason)

@@ -8,6 +8,7 @@ name alone is what applications connect as.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ def made(template: str, thing: str) -> str:
     room = max(0, MAX - len(mark) - len(rest.encode()))
     start = f"{before}{thing if found else ''}".encode()[:room]
     return start.decode(errors="ignore") + f"{mark}{rest}".encode()[:MAX].decode(errors="ignore")
+
+
+CUT = (
+    "The thing's name leaves no room for `client_id`, of which AWS IoT Core takes 128 bytes, so it was cut: allow exactly "
+    "this id in the IoT policy, or set a shorter `client_id`."
+)
+_CUT = re.compile(rf"-[0-9a-f]{{{_MARK}}}")
+
+
+def is_cut(client_id: str) -> bool:
+    """Whether a client id is one that `made` had to cut."""
+    return len(client_id.encode()) > MAX - 4 and _CUT.search(client_id) is not None  # 4: of a character that was cut
 
 
 def is_own(template: str, thing: str = "") -> bool:

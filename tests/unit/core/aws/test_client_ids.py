@@ -92,3 +92,10 @@ def test_what_is_the_agents_own_of_a_long_client_id_is_kept() -> None:
 def test_a_template_that_is_too_long_is_cut_as_well(template: str) -> None:
     """Whatever it is made of."""
     assert 0 < len(client_ids.made(template, "gw").encode()) <= client_ids.MAX
+
+
+def test_a_client_id_that_was_cut_is_told_from_another() -> None:
+    """Its refusal is the policy's, which knows the thing's whole name."""
+    assert client_ids.is_cut(client_ids.made("{thing}-cert-agent", "g" * 118))
+    assert not client_ids.is_cut(client_ids.made("{thing}-cert-agent", "g" * 117))
+    assert not client_ids.is_cut("gw-0123456789ab-cert-agent")
