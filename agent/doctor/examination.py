@@ -16,7 +16,7 @@ from agent.config.reader import load
 from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.exit_codes import Exit
-from agent.core.failure import failures
+from agent.core.failure import proxy_failures
 from agent.core.failure.codes import traits
 from agent.core.report import checks
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
@@ -303,7 +303,7 @@ class Doctor:
         try:
             addresses = probes.resolve(host)
         except CloudError as plain:
-            error = CloudError(failures.proxy_not_found(host)) if config.proxy else plain
+            error = CloudError(proxy_failures.proxy_not_found(host)) if config.proxy else plain
             self._note(failure("dns", "dns", str(error), error.hint, Exit.UNAVAILABLE))
             return False
         self._note(ok("dns", f"{host} is {', '.join(addresses[:3])}."))

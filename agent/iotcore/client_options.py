@@ -21,11 +21,11 @@ from awscrt import exceptions, http, io, mqtt5, mqtt_request_response
 
 from agent.core.aws import client_ids
 from agent.core.aws.endpoints import ALPN_MQTT, Endpoint
-from agent.core.failure import failures
+from agent.core.failure import failures, proxy_failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.errors import CloudError
-from agent.iotcore.path import credentials
+from agent.iotcore.path import credentials, way_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -233,9 +233,7 @@ def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: 
     if name in _UNREACHABLE or name.startswith("AWS_IO_DNS"):
         return _no_way(name, endpoint)
     if name.startswith("AWS_ERROR_HTTP") and endpoint.proxy:
-        proxy = endpoint.proxy
-        way = failures.Way(proxy=proxy.address, host=endpoint.host, port=endpoint.port, named=proxy.user is not None)
-        return failures.proxy_refused(way, "")
+        return proxy_failures.proxy_refused(way_of(endpoint, endpoint.proxy), "")
     if name in _HANG_UPS:
         return failures.hung_up()
     if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
@@ -259,7 +257,7 @@ def ended(packet: mqtt5.DisconnectPacket | None) -> Failure | None:
 def _no_way(name: str, endpoint: Endpoint) -> Failure:
     proxy, why = endpoint.proxy, _UNREACHABLE.get(name)
     if why is None:
-        return failures.proxy_not_found(proxy.host) if proxy else failures.name_not_found(endpoint.host)
+        return proxy_failures.proxy_not_found(proxy.host) if proxy else failures.name_not_found(endpoint.host)
     if proxy:
-        return failures.proxy_unreachable(proxy.address, why)
+        return proxy_failures.proxy_unreachable(proxy.address, why)
     return failures.unreachable(endpoint.host, endpoint.port, why)

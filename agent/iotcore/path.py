@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config.files import proxy_password
 from agent.core.aws.endpoints import at
-from agent.core.failure import failures
+from agent.core.failure import failures, proxy_failures
 from agent.errors import CloudError, ConfigError
 from agent.system import clock
 
@@ -95,17 +95,17 @@ def _through(endpoint: Endpoint, proxy: Proxy, end: float) -> socket.socket:
     try:
         addresses = resolve(proxy.host, proxy.port, end - clock.monotonic())
     except CloudError:
-        raise CloudError(failures.proxy_not_found(proxy.host)) from None
+        raise CloudError(proxy_failures.proxy_not_found(proxy.host)) from None
     try:
         connection = _open(addresses, end)
     except OSError as error:
-        raise CloudError(failures.proxy_unreachable(proxy.address, reason(error))) from None
+        raise CloudError(proxy_failures.proxy_unreachable(proxy.address, reason(error))) from None
     try:
         connection.sendall(request)
         _judge(endpoint, proxy, _head(connection, end))
     except OSError as error:
         connection.close()
-        raise CloudError(failures.proxy_unreachable(proxy.address, reason(error), said=True)) from None
+        raise CloudError(proxy_failures.proxy_unreachable(proxy.address, reason(error), said=True)) from None
     except BaseException:
         connection.close()
         raise
@@ -123,7 +123,7 @@ def credentials(proxy: Proxy) -> tuple[str, str] | None:
     try:
         return proxy.user, proxy_password(proxy)
     except ConfigError as error:
-        raise CloudError(failures.proxy_password(str(error), error.hint)) from None
+        raise CloudError(proxy_failures.proxy_password(str(error), error.hint)) from None
 
 
 def _request(endpoint: Endpoint, proxy: Proxy) -> bytes:
@@ -149,13 +149,18 @@ def _judge(endpoint: Endpoint, proxy: Proxy, head: bytes) -> None:
     first, *fields = head.decode("latin-1").splitlines() or [""]
     answer = _ANSWER.fullmatch(first)
     if answer is None or not head.endswith(_ENDS):
-        raise CloudError(failures.not_a_proxy(proxy.address, "" if head else "it closes the connection"))
+        raise CloudError(proxy_failures.not_a_proxy(proxy.address, "" if head else "it closes the connection"))
     if answer[1].startswith("2"):
         return
     asks = [value.split()[0] for name, _, value in (field.partition(":") for field in fields)
             if name.lower() == "proxy-authenticate" and value.strip()]  # fmt: skip
-    way = failures.Way(proxy=proxy.address, host=endpoint.host, port=endpoint.port, named=proxy.user is not None)
-    raise CloudError(failures.proxy_refused(way, answer[1], asks))
+    raise CloudError(proxy_failures.proxy_refused(way_of(endpoint, proxy), answer[1], asks))
+
+
+def way_of(endpoint: Endpoint, proxy: Proxy) -> proxy_failures.Way:
+    """Return what a proxy is asked for, as its refusal tells of it."""
+    named = proxy.user is not None
+    return proxy_failures.Way(proxy=proxy.address, host=endpoint.host, port=endpoint.port, named=named)
 
 
 def deadline_of(connection: socket.socket) -> float:

@@ -90,8 +90,7 @@ class BrokerSession:
         self._timeouts = timeouts
         self._settled = threading.Event()
         self._lost = threading.Event()
-        self._taken_over = False
-        self._ended: Failure | None = None
+        self._ended: mqtt5.DisconnectPacket | None = None
         self._stopped = threading.Event()
         self._failure: Failure | None = None
         self._client: mqtt5.Client | None = None
@@ -128,10 +127,7 @@ class BrokerSession:
             self._settled.set()
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
-        packet = data.disconnect_packet
-        reason = packet.reason_code if packet is not None else None
-        self._taken_over = reason == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
-        self._ended = ended(packet)
+        self._ended = data.disconnect_packet
         self._lost.set()
 
     def _on_stopped(self, _data: mqtt5.LifecycleStoppedData) -> None:
@@ -178,11 +174,12 @@ class BrokerSession:
             yield self._requests
         except CloudError as error:
             code = error.failure.code
-            if self._ended is None or code not in _BROKEN_OFF:
+            ending = ended(self._ended)
+            if self._ended is None or ending is None or code not in _BROKEN_OFF:
                 raise
-            if self._taken_over:
+            if self._ended.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER:
                 raise CloudError(failures.taken_over(self._candidate.client_id, sent=_BROKEN_OFF[code])) from error
-            raise CloudError(failures.cut_off(error.failure, self._ended)) from error
+            raise CloudError(failures.cut_off(error.failure, ending)) from error
 
     def close(self) -> None:
         """Disconnect and wait until the SDK has let go of the socket."""

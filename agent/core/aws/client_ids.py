@@ -46,8 +46,8 @@ def made(template: str, thing: str) -> str:
 
 
 CUT = (
-    "The thing's name leaves no room for `client_id`, of which AWS IoT Core takes 128 bytes, so it was cut: allow exactly "
-    "this id in the IoT policy, or set a shorter `client_id`."
+    "The thing's name leaves no room for `client_id`, of which AWS IoT Core takes 128 bytes, so it was cut: allow "
+    "exactly this id in the IoT policy, or set a shorter `client_id`."
 )
 _CUT = re.compile(rf"-[0-9a-f]{{{_MARK}}}")
 

@@ -5,14 +5,10 @@ The adapters meet these on the wire, the simulator makes them up; the machine ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TOO_MANY_REQUESTS = 429
 UNAUTHORISED = frozenset({401, 403})
@@ -44,98 +40,6 @@ def unreachable(host: str, port: int, why: str) -> Failure:
 
 
 MQTT_PORT = 8883
-
-
-def proxy_not_found(host: str) -> Failure:
-    """DNS does not know the proxy."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.DNS,
-        message=f"The name of the proxy, {host}, cannot be resolved.",
-        remedy="Check the gateway's DNS and the spelling of `proxy.host`; the agent retries.",
-    )
-
-
-def proxy_unreachable(proxy: str, why: str, *, said: bool = False) -> Failure:
-    """There is no TCP connection to the proxy, or none any more once it was `said` where to connect to."""
-    does = "did not answer the request for a way out" if said else "does not take connections"
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.UNREACHABLE,
-        message=f"The proxy {proxy} {does} ({why}).",
-        remedy="Check the proxy, the way to it, and `proxy` in the configuration; the agent retries.",
-    )
-
-
-def not_a_proxy(proxy: str, why: str) -> Failure:
-    """What answers in the proxy's place does not speak HTTP."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.PROXY,
-        message=f"What answers as the proxy {proxy} is no HTTP proxy ({why or 'its answer is not HTTP'}).",
-        remedy="Check `proxy.host` and `proxy.port`; the agent retries.",
-    )
-
-
-def proxy_password(why: str, hint: str) -> Failure:
-    """The password for the proxy cannot be read."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.PROXY,
-        message=f"The proxy cannot be asked: {why}.",
-        remedy=hint or "Put the password into the first line of the file that `proxy.password_file` names.",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """A way out that was asked for.
-
-    Attributes:
-        proxy: Host and port of the proxy.
-        host: The endpoint's.
-        port: The endpoint's.
-        named: Whether the proxy was given a name and a password.
-    """
-
-    proxy: str
-    host: str
-    port: int
-    named: bool = False
-
-
-PROXY_ASKS = "407"
-
-
-def proxy_refused(way: Way, status: str, schemes: Sequence[str] = ()) -> Failure:
-    """The proxy opens no way to the endpoint.
-
-    Args:
-        way: What was asked for.
-        status: What it answers: the number and its words, or empty when they are not known.
-        schemes: The ways in which it takes a name and a password, as far as it says.
-    """
-    said = f" ({_quoted(status)})" if status else ""
-    message = f"The proxy {way.proxy} opens no way to {way.host}, port {way.port}{said}."
-    remedy = f"Have {way.host} and port {way.port} allowed at the proxy; the agent retries."
-    if status.startswith(PROXY_ASKS):
-        message, remedy = _proxy_asks(way, said, schemes)
-    elif status.startswith("5"):
-        remedy = "Check the proxy's own uplink and DNS, and the spelling of `endpoint`; the agent retries."
-    elif way.port == MQTT_PORT:
-        remedy += " Many proxies let 443 alone through: set `port: 443`."
-    return Failure(kind=FailureClass.NETWORK, code=Code.PROXY, message=message, remedy=remedy)
-
-
-def _proxy_asks(way: Way, said: str, schemes: Sequence[str]) -> tuple[str, str]:
-    if schemes and all(scheme.lower() != "basic" for scheme in schemes):
-        message = f"The proxy {way.proxy} asks for a name and a password by {_quoted(', '.join(schemes))}{said}."
-        return message, "The agent knows Basic alone: have the proxy offer that, or let this gateway through without."
-    if way.named:
-        message = f"The proxy {way.proxy} does not accept the name and the password that it was given{said}."
-        return message, "Check `proxy.user` and the file that `proxy.password_file` names; the agent retries."
-    message = f"The proxy {way.proxy} asks for a name and a password{said}."
-    return message, "Set `user` and `password_file` below `proxy` in the configuration; the agent retries."
 
 
 def tls_interrupted(host: str, why: str) -> Failure:
@@ -320,7 +224,7 @@ def lost(reason: str, text: str = "") -> Failure:
     return Failure(
         kind=FailureClass.POLICY if reason == "NOT_AUTHORIZED" else kind,
         code=Code.DISCONNECTED,
-        message=f"The broker ended the connection ({reason}{f': {_quoted(text)}' if text else ''}).",
+        message=f"The broker ended the connection ({reason}{f': {in_one_line(text)}' if text else ''}).",
         remedy=_MEANING.get(reason, "The agent connects again."),
     )
 
@@ -372,7 +276,7 @@ def garbled(operation: str, why: str) -> Failure:
 
 def refused(operation: str, status: int, code: str, text: str) -> Failure:
     """The service answered with a refusal; its status decides the class."""
-    quoted = _quoted(text)
+    quoted = in_one_line(text)
     if status == TOO_MANY_REQUESTS:
         return Failure(
             kind=FailureClass.THROTTLED,
@@ -384,21 +288,21 @@ def refused(operation: str, status: int, code: str, text: str) -> Failure:
         return Failure(
             kind=FailureClass.POLICY,
             code=Code.DENIED,
-            message=f"{operation} was denied ({status} {_quoted(code)}): {quoted}.",
+            message=f"{operation} was denied ({status} {in_one_line(code)}): {quoted}.",
             remedy="Check the template's provisioning hook and the IoT policy.",
         )
     if status >= SERVER_ERRORS:
         return Failure(
             kind=FailureClass.NETWORK,
             code=Code.CLOUD_UNAVAILABLE,
-            message=f"{operation} failed in the cloud ({status} {_quoted(code)}): {quoted}.",
+            message=f"{operation} failed in the cloud ({status} {in_one_line(code)}): {quoted}.",
             remedy="The agent retries.",
         )
     token = code == "InvalidCertificateOwnershipToken"
     return Failure(
         kind=FailureClass.PROTOCOL,
         code=Code.TOKEN_INVALID if token else Code.REQUEST_REFUSED,
-        message=f"{operation} was refused ({status} {_quoted(code)}): {quoted}.",
+        message=f"{operation} was refused ({status} {in_one_line(code)}): {quoted}.",
         remedy="" if token else "Check the template's name and parameters, and the key algorithm.",
     )
 
@@ -415,7 +319,7 @@ def declined(operation: str, code: object, text: str) -> Failure:
     return replace(failure, remedy="", code=Code.NOT_FOUND if status == NOT_FOUND else Code.REQUEST_REFUSED)
 
 
-def _quoted(text: str) -> str:
+def in_one_line(text: str) -> str:
     """Return a remote text fit for a terminal and a log: bounded, printable, on one line."""
     clean = "".join(char if char.isprintable() else " " for char in text[:MAX_QUOTED])
     return clean.strip().rstrip(".") or "no reason given"

@@ -245,8 +245,8 @@ MUTANTS = (
     Mutant(
         name="key-of-another-certificate",
         breaks="A key and a certificate are a set only when they belong together.",
-        old="if public_key_sha256(key_pem) != facts[0].spki_sha256:",
-        new="if not public_key_sha256(key_pem):",
+        old="owner = public_key_sha256(key_pem)",
+        new="owner = facts[0].spki_sha256",
         killers=("tests/unit/crypto/test_keys.py::test_a_key_that_is_not_the_certificates_is_refused",),
     ),
     Mutant(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.failure import failures
+from agent.core.failure import failures, proxy_failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass, needs_control
 from agent.core.failure.failures import MAX_QUOTED
@@ -17,7 +17,7 @@ F = FailureClass
 HOST = "abc-ats.iot.eu-west-1.amazonaws.com"
 # Lone surrogates, control characters and marks of every kind included.
 ANY_TEXT = st.text(st.characters(), max_size=3 * MAX_QUOTED // 2)
-WAY = failures.Way(proxy="proxy.example:3128", host=HOST, port=8883)
+WAY = proxy_failures.Way(proxy="proxy.example:3128", host=HOST, port=8883)
 CREATE = "CreateCertificateFromCsr"
 TOKEN_INVALID = "InvalidCertificateOwnershipToken"  # noqa: S105 - an error code of the service
 
@@ -25,11 +25,11 @@ TOKEN_INVALID = "InvalidCertificateOwnershipToken"  # noqa: S105 - an error code
 TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (failures.name_not_found(HOST), F.NETWORK, "dns"),
     (failures.unreachable(HOST, 8883, "connection refused"), F.NETWORK, "unreachable"),
-    (failures.proxy_not_found("proxy.example"), F.NETWORK, "dns"),
-    (failures.proxy_unreachable("proxy.example:3128", "connection refused"), F.NETWORK, "unreachable"),
-    (failures.not_a_proxy("proxy.example:3128", ""), F.NETWORK, "proxy"),
-    (failures.proxy_password("it cannot be read", ""), F.NETWORK, "proxy"),
-    (failures.proxy_refused(WAY, "407 Who", ["Basic"]), F.NETWORK, "proxy"),
+    (proxy_failures.proxy_not_found("proxy.example"), F.NETWORK, "dns"),
+    (proxy_failures.proxy_unreachable("proxy.example:3128", "connection refused"), F.NETWORK, "unreachable"),
+    (proxy_failures.not_a_proxy("proxy.example:3128", ""), F.NETWORK, "proxy"),
+    (proxy_failures.proxy_password("it cannot be read", ""), F.NETWORK, "proxy"),
+    (proxy_failures.proxy_refused(WAY, "407 Who", ["Basic"]), F.NETWORK, "proxy"),
     (failures.not_tls(HOST, 8883, "plain HTTP"), F.NETWORK, "not-tls"),
     (failures.tls_ended(HOST, "it knows no such name", "Check it."), F.NETWORK, "tls-interrupted"),
     (failures.tls_failed(HOST, "AWS_IO_TLS_ERROR_NEGOTIATION_FAILURE"), F.NETWORK, "tls-failed"),
@@ -287,9 +287,3 @@ def test_a_reason_of_the_broker_is_told_with_what_follows_from_it(reason: str) -
         cut = failures.cut_off(request, ending)
         assert (cut.code, cut.kind, cut.remedy, cut.decisive) == (request.code, kind, ending.remedy, False)
         assert cut.message == f"{request.message} {ending.message}"
-
-
-def test_a_proxy_that_the_sdk_met_is_named_without_its_words() -> None:
-    """The SDK says that it refused, and no more."""
-    failure = failures.proxy_refused(WAY, "")
-    assert failure.message == f"The proxy proxy.example:3128 opens no way to {HOST}, port 8883."
