@@ -74,7 +74,8 @@ def _checksum_of(path: str) -> str | None:
     from agent.core.checksum import checksum  # noqa: PLC0415
 
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - pathlib alone takes longer than all of this
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe in its place must not hold the command
+        with os.fdopen(fd, "rb") as file:
             return checksum(file.read(_MAX + 1))
     except OSError:
         return None

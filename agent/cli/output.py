@@ -26,16 +26,22 @@ _COLOURS = {"committed": GREEN, "trouble": RED, "rejected": RED, "rolled-back": 
 class Output:
     """One command's output: progress and results on standard output, errors on standard error."""
 
-    def __init__(self, *, as_json: bool, call: str = "iot-cert") -> None:
+    def __init__(self, *, as_json: bool, call: str = "iot-cert", beside: bool = False) -> None:
         """Write nothing yet.
 
         Args:
             as_json: Whether a machine reads.
             call: How a person types this command, with the configuration in use; remedies are given so.
+            beside: Whether a result has standard output to itself; what is told goes to standard error then.
         """
         self.as_json = as_json
         self.call = call
-        self._terminal = Terminal(sys.stdout)
+        self._say = standard.complain if beside else standard.say
+        self._terminal = Terminal(sys.stderr if beside else sys.stdout)
+
+    def beside_a_result(self, taken: bool) -> Output:  # noqa: FBT001 - it reads as a sentence where it is called
+        """Return where to tell of a result: on standard error, when it has itself taken standard output."""
+        return Output(as_json=self.as_json, call=self.call, beside=True) if taken else self
 
     def report(self, progress: Progress) -> None:
         """Show one step of a change; see `agent.ports.Reporter`."""
@@ -51,7 +57,7 @@ class Output:
 
     def emit(self, value: dict[str, Any]) -> None:
         """Print one JSON object on a line of its own."""
-        standard.say(json.dumps(value, sort_keys=True))
+        self._say(json.dumps(value, sort_keys=True))
 
     def line(self, text: str = "") -> None:
         """Print one line."""
@@ -91,9 +97,9 @@ class Output:
     def _lines(self, head: str, text: str, word: str = "", colour: str = "") -> None:
         """Print a text after a head that may have a word in colour; what does not fit goes on below the text."""
         first, *rest = self._terminal.lines(printable(head + self._typed(text)), len(head))
-        standard.say(first.replace(word, self._terminal.painted(word, colour), 1) if colour else first)
+        self._say(first.replace(word, self._terminal.painted(word, colour), 1) if colour else first)
         for line in rest:
-            standard.say(line)
+            self._say(line)
 
     def _typed(self, text: str) -> str:
         """Return a text with its commands as this one was typed."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from agent.cli import output_file
 from agent.cli.parser import span
 from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.config.schema import PRODUCT, TARGET
@@ -112,14 +113,16 @@ def _now() -> datetime:
 
 def publish(arguments: argparse.Namespace, output: Output) -> Exit:
     """Make a repository, or sign it again, once the bundle has been checked."""
-    from agent.store import disk, durable  # noqa: PLC0415 - they bring python-tuf along
+    from agent.store import durable  # noqa: PLC0415 - they bring python-tuf along
     from agent.trust import archives, tuf_publisher  # noqa: PLC0415 - they bring python-tuf along
 
+    archive: Path | None = arguments.archive
+    if archive is not None:
+        output_file.require_usable(archive)
     published = tuf_publisher.publish(arguments.repository, _publication(arguments, output))
-    if arguments.archive is not None:
-        with disk.directory(str(arguments.archive.absolute().parent)) as fd:
-            packed = archives.pack(published.files)
-            durable.replace(fd, arguments.archive.name, packed, durable.Modes(public_mode=0o644))
+    if archive is not None:
+        packed = archives.pack(published.files)
+        output = output.beside_a_result(output_file.write(archive, packed, durable.Modes(public_mode=0o644)))
     if output.as_json:
         output.emit({"event": "published", "versions": dict(published.versions), "exit": Exit.DONE})
     else:

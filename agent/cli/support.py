@@ -17,14 +17,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__
-from agent.cli import status
+from agent.cli import output_file, status
+from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.config.redacted import without_parameters
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.dependants import copies
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError
 from agent.operations.wiring import open_store
-from agent.store import disk, durable
+from agent.store import durable
 from agent.store.change_log import CHANGE, DAMAGED_CHANGE
 from agent.trust.archives import pack
 
@@ -58,17 +59,20 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     Raises:
         AgentError: It could not be written.
     """
+    target: Path = arguments.output
+    output_file.require_usable(target)
     files, missing = _collect(config)
     secrets = list(_secrets(config))
     files["MISSING.txt"] = "".join(f"{name}: {why}\n" for name, why in missing).encode()
     archive = pack({f"iot-cert-support/{name}": scrubbed(data, secrets) for name, data in files.items()})
-    target: Path = arguments.output.absolute()
-    with disk.directory(str(target.parent)) as fd:
-        durable.replace(fd, target.name, archive, durable.Modes())
+    output, where = (
+        output.beside_a_result(output_file.write(target, archive, durable.Modes())),
+        output_file.shown(target),
+    )
     if output.as_json:
-        output.emit({"event": "support-bundle", "file": str(target), "missing": dict(missing), "exit": Exit.DONE})
+        output.emit({"event": "support-bundle", "file": where, "missing": dict(missing), "exit": Exit.DONE})
     else:
-        output.line(f"{target}: {len(files)} files, without keys, tokens and passwords.")
+        output.line(f"{where}: {len(files)} files, without keys, tokens and passwords.")
         for name, why in missing:
             output.field("missing", f"{name}: {why}")
     return Exit.DONE
@@ -134,7 +138,7 @@ def _change(config: Config) -> bytes:
 
 
 def _public_file(config: Config, name: str) -> bytes:
-    return (config.state_dir / "current" / name).read_bytes()
+    return read_bounded(config.state_dir / "current" / name, MAX_MATERIAL, "file")
 
 
 def _output_of(command: tuple[str, ...]) -> bytes:
@@ -152,15 +156,15 @@ def _secrets(config: Config) -> Iterator[bytes]:
         keys.append(config.enrollment.claim.key)
     for path in keys:
         try:
-            yield from (line for line in path.read_bytes().splitlines() if _is_secret(line))
-        except OSError:
+            yield from (line for line in read_bounded(path, MAX_MATERIAL, "key").splitlines() if _is_secret(line))
+        except ConfigError:
             continue  # what this user cannot read, it cannot have collected
     for password in copies.passwords(config.dependants.copies).values():
         yield from (line for line in password.splitlines() if line)
     for name in (CHANGE, DAMAGED_CHANGE):  # searched, not parsed, since either may be damaged
         try:
-            found = _TOKEN.findall((config.state_dir / name).read_bytes())
-        except OSError:
+            found = _TOKEN.findall(read_bounded(config.state_dir / name, MAX_MATERIAL, "record"))
+        except ConfigError:
             continue
         yield from found
 

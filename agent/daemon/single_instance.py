@@ -10,7 +10,8 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from agent.errors import AgentError, RefusedError
+from agent.errors import AgentError, RefusedError, StoreError
+from agent.store import disk, lock_files
 from agent.system import locks
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ class SingleInstance:
         directory = self._runtime_dir
         try:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            fd = os.open(directory / locks.DAEMON, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fd = lock_files.opened(folder, locks.DAEMON)
+            finally:
+                os.close(folder)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # and is let go of by the kernel
         except BlockingIOError:
             hint = "`systemctl status iot-cert-agent` shows it."
@@ -61,7 +66,7 @@ class SingleInstance:
             RefusedError: Another daemon holds it.
         """
         try:
-            why = self._state_lock.hold()
+            why = self._state_lock.hold() and self._hold_after_making_way()
         except locks.HeldError as held:
             message = f"A daemon{held.who} runs already with {self._state_dir}; it has another runtime_dir."
             hint = "Stop that one, or give this one a state_dir and a client_id of its own."
@@ -71,6 +76,14 @@ class SingleInstance:
         if not why or not news:
             return ""
         return f"A second daemon could not be told from this one, since the state directory is not locked: {why}."
+
+    def _hold_after_making_way(self) -> str:
+        try:
+            with disk.directory(str(self._state_dir)) as folder:
+                lock_files.make_way(folder, locks.DAEMON)
+        except StoreError as error:
+            return str(error)
+        return self._state_lock.hold()
 
     def close(self) -> None:
         """Let go of the state directory."""

@@ -55,6 +55,6 @@ class StatusFiles:
         try:
             with disk.directory(os.fspath(self._path)) as fd:
                 for name in (STATUS, METRICS):
-                    durable.remove(fd, name)
+                    durable.withdraw(fd, name)
         except StoreError:
             pass  # the next start writes them anew

@@ -99,6 +99,7 @@ def write(
                 continue
             try:
                 directory = stack.enter_context(_directory(copy, copy.to))
+                _require_no_device(directory, copy.to.name)
                 if _is_right(directory, copy, content, known):
                     digests |= {path: known[path] for path in _mark(copy, b"")}
                     continue
@@ -231,6 +232,14 @@ def _put_beside(directory: int, copy: Copy, content: bytes) -> None:
             _set_label(fd, label)
 
     durable.put_beside(directory, copy.to.name, content, dress)
+
+
+def _require_no_device(directory: int, name: str) -> None:
+    """Refuse to put a file in the place of a device, on which the whole machine may rest, or of a directory."""
+    with disk.explained(f"look at {name}"), suppress(FileNotFoundError):
+        mode = os.lstat(name, dir_fd=directory).st_mode
+        if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise StoreError(f"{disk.kind_of(mode).capitalize()} is there.", hint="Name a file under `copies:`.")
 
 
 def _set_label(fd: int, label: bytes) -> None:

@@ -37,7 +37,7 @@ from agent.dependants.export import extract
 from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
 from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
-from agent.store import disk, durable
+from agent.store import disk, durable, lock_files
 from agent.system import clock, descriptors, programs
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Deployer:
             given = extract(self._state_dir, wanted, copies.passwords(wanted))
             record = _Record(fd)
             if afresh:
-                durable.remove(fd, REPORT)
+                durable.withdraw(fd, REPORT)
             return _Round(self._dependants, given, record, self._systemd).serve(occasion, self._state_dir)
 
 
@@ -257,7 +257,7 @@ def _environment(given: Extract, occasion: Occasion, state_dir: Path) -> dict[st
 def _locked(directory: int) -> Iterator[None]:
     """Be the only one who serves; another waits for its turn."""
     with disk.explained(f"lock {LOCK}"):
-        fd = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        fd = lock_files.opened(directory, LOCK)
     try:
         _wait_for(fd)
         yield

@@ -24,6 +24,9 @@ def examine(config: Config, snapshot: Snapshot | None) -> Line:
         config: The configuration.
         snapshot: What is in the state directory; None where this user may not know.
     """
+    wrong = looks.wrong_type(config.state_dir)
+    if wrong is not None:
+        return wrong
     path = next(path for path in (config.state_dir, *config.state_dir.parents) if looks.is_there(path))
     place, kind = looks.file_system(path)
     if kind in _VOLATILE:

@@ -179,6 +179,8 @@ class Doctor:
     def _files(self, config: Config) -> Line:
         if not os.access(config.state_dir, os.F_OK) and self._snapshot:
             return ok("files", f"{config.state_dir} does not exist yet; the first enrolment makes it.")
+        if looks.wrong_type(config.state_dir) is not None:
+            return skipped("files", "the line about the disk says why")
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             return skipped("files", f"this user may not look into {config.state_dir}; run it with sudo")
         try:
@@ -245,7 +247,7 @@ class Doctor:
             seen = snapshot.watched(item)
             if seen.problem:
                 return warning("watched", "watched-unusable", f"{seen.problem}.", "Check the path under `watch:`.")
-            with suppress(MaterialError, OSError):
+            with suppress(MaterialError, ConfigError):
                 for facts in looks.readable(item.path):
                     if now is not None and facts.not_after - now < item.warn:
                         text = f"{common_name(facts.subject)} in {item.path} ends at {clock_time(facts.not_after)}."

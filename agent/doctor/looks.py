@@ -6,14 +6,16 @@ from pathlib import Path
 from ssl import TLSVersion
 from typing import TYPE_CHECKING
 
+from agent.config.files import read_bounded
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report.checks import READY, UNENROLLED, Line, failure, skipped
 from agent.crypto import x509
 from agent.doctor import probes
-from agent.errors import AgentError, MaterialError, RefusedError
+from agent.errors import AgentError, MaterialError, RefusedError, StoreError
 from agent.operations.wiring import load_anchors, load_claim
+from agent.store import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +33,18 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except OSError:  # in a directory that this user may not enter
         return False
+
+
+def wrong_type(state_dir: Path) -> Line | None:
+    """Return the line about something else in the place of the state directory; None where there is nothing wrong."""
+    try:
+        with disk.directory(str(state_dir)):
+            return None
+    except StoreError as error:
+        if not isinstance(error.__cause__, NotADirectoryError):
+            return None  # it is missing, or this user may not look
+        remedy = f"Set `state_dir: {state_dir.resolve()}`." if state_dir.is_symlink() else error.hint
+        return failure("disk", "not-a-directory", str(error), remedy, Exit.CRITICAL)
 
 
 def not_enrolled(config: Config) -> Line:
@@ -72,9 +86,9 @@ def readable(path: Path) -> Iterator[CertificateFacts]:
 
     Raises:
         MaterialError: The file is none of certificates.
-        OSError: It cannot be read.
+        ConfigError: It cannot be read.
     """
-    for entry in x509.read_store(path.read_bytes()):
+    for entry in x509.read_store(read_bounded(path, x509.MAX_STORE, "watched file")):
         if entry.facts is not None:
             yield entry.facts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError
@@ -25,11 +26,11 @@ class GenerationDirectory:
         """Open it, if it is there.
 
         Raises:
-            StoreError: It is not permitted.
+            StoreError: It is not permitted, or a link: what applications reach through that is not moved away.
         """
         self._root = root
         self._readings = Readings()
-        self.fd = disk.open_directory(GENERATIONS, root) if disk.exists(root, GENERATIONS) else -1
+        self.fd = disk.open_directory(GENERATIONS, root) if self._may_hold_sets() else -1
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -44,10 +45,20 @@ class GenerationDirectory:
             StoreError: It could not be made.
         """
         if self.fd < 0:
-            if not disk.exists(self._root, GENERATIONS):
+            if not self._may_hold_sets():
+                if disk.exists(self._root, GENERATIONS):
+                    durable.put_away(self._root, GENERATIONS, f"{GENERATIONS}{durable.ASIDE}")
                 durable.make_directory(self._root, GENERATIONS, modes)
             self.fd = disk.open_directory(GENERATIONS, self._root)
         durable.set_mode(self.fd, modes.directory_mode, GENERATIONS)
+
+    def _may_hold_sets(self) -> bool:
+        """Whether the directory is there, or a link to it; anything else in its place holds nothing."""
+        try:
+            mode = disk.state(self._root, GENERATIONS).mode
+        except FileNotFoundError:
+            return False
+        return stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
 
     def listing(self) -> generations.Listing:
         """Return the numbers of all generations, whole or not.

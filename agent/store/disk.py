@@ -59,15 +59,44 @@ def open_directory(name: str, dir_fd: int | None = None) -> int:
     Raises:
         StoreError: It is missing, no directory, a link, or not permitted.
     """
-    with explained(f"open the directory {name}"):
-        return os.open(name, _DIRECTORY, dir_fd=dir_fd)
+    try:
+        with explained(f"open the directory {name}"):
+            return os.open(name, _DIRECTORY, dir_fd=dir_fd)
+    except StoreError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            raise _no_directory(name, dir_fd, error) from error.__cause__
+        raise
+
+
+def _no_directory(name: str, dir_fd: int | None, error: StoreError) -> StoreError:
+    """Return what to say of something else in a directory's place; the kernel says the same of a link to one."""
+    try:
+        found = os.lstat(name, dir_fd=dir_fd).st_mode
+    except OSError:
+        return error  # something above it
+    said = f"{name} is {kind_of(found)}, where a directory is expected."
+    if not stat.S_ISLNK(found):
+        return StoreError(said, hint="Move it out of the way.")
+    real = os.path.realpath(name) if os.path.isabs(name) else ""  # noqa: PTH117 - names, not paths, are opened
+    instead = f"Name {real} in its place" if real else "Put the directory itself in its place"
+    return StoreError(said, hint=f"{instead}: no link is followed here.")
+
+
+_KINDS = {
+    stat.S_IFREG: "a file", stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a block device",
+}  # fmt: skip
+
+
+def kind_of(mode: int) -> str:
+    """Return what a mode is the mode of, for a sentence."""
+    return _KINDS.get(stat.S_IFMT(mode), "something unknown")
 
 
 @contextlib.contextmanager
 def directory(name: str, dir_fd: int | None = None) -> Iterator[int]:
     """Open a directory for the length of a block."""
-    with explained(f"open the directory {name}"):
-        fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
+    fd = open_directory(name, dir_fd)
     try:
         yield fd
     finally:
@@ -192,6 +221,16 @@ def names(dir_fd: int) -> list[str]:
     """
     with explained("list a directory"):
         return sorted(os.listdir(dir_fd))
+
+
+def is_file(dir_fd: int, name: str) -> bool:
+    """Whether a name is that of a regular file, and of no link to one.
+
+    Raises:
+        StoreError: It cannot be told.
+    """
+    with explained(f"look at {name}"):
+        return stat.S_ISREG(os.lstat(name, dir_fd=dir_fd).st_mode)
 
 
 def is_directory(dir_fd: int, name: str) -> bool:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
+ASIDE = ".damaged"  # a name that ends so was moved out of the way, and is kept for whoever asks
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -135,10 +136,9 @@ def replace(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool =
         StoreInDoubtError: It was replaced, but a power cut may bring the old content back.
         StoreError: It was not replaced.
     """
-    temporary = TEMPORARY + name
-    remove(dir_fd, temporary)
+    temporary = _cleared(dir_fd, name)
     write_new(dir_fd, temporary, data, modes, secret=secret)
-    _move_over(dir_fd, temporary, name)
+    _move_over(dir_fd, temporary, name, _move_into_place)
 
 
 def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
@@ -147,18 +147,48 @@ def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
     Raises:
         StoreError: It was not replaced.
     """
-    temporary = TEMPORARY + name
-    remove(dir_fd, temporary)
+    temporary = _cleared(dir_fd, name)
     with disk.explained(f"write {name}"):
-        fd = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd
-        )
+        fd = os.open(temporary, _NEW_FILE, 0o600, dir_fd=dir_fd)
         try:
             _set_mode(fd, modes.public_mode)
             _write_all(fd, data)
         finally:
             descriptors.release(fd)
-        move_unsynced(dir_fd, temporary, name)
+        _move_into_place(dir_fd, temporary, name)
+
+
+def _cleared(dir_fd: int, name: str) -> str:
+    """Remove what an earlier try left of the file that is to replace another, and return the name of that file.
+
+    Raises:
+        StoreError: It could not be removed.
+    """
+    temporary = TEMPORARY + name
+    try:
+        remove(dir_fd, temporary)
+    except StoreError as error:
+        if not isinstance(error.__cause__, IsADirectoryError):
+            raise
+        erase_directory(dir_fd, temporary)
+    return temporary
+
+
+def _move_into_place(dir_fd: int, old: str, new: str) -> None:
+    """Rename over what has the new name, without syncing.
+
+    A directory, which no file and no link can replace, is moved out of the way and kept: under a name of ours it is of
+    no use to any program, and comes from a backup that followed links.
+
+    Raises:
+        OSError: It still has the old name.
+    """
+    try:
+        move_unsynced(dir_fd, old, new)
+    except IsADirectoryError:
+        with part_of(f"move {new} out of the way"):
+            put_away(dir_fd, new, f"{new}{ASIDE}")
+        move_unsynced(dir_fd, old, new)
 
 
 def move_unsynced(dir_fd: int, old: str, new: str) -> None:
@@ -203,11 +233,10 @@ def point(dir_fd: int, name: str, target: str) -> None:
         StoreInDoubtError: It points there, but a power cut may bring the old target back.
         StoreError: It still points where it did.
     """
-    temporary = TEMPORARY + name
-    remove(dir_fd, temporary)
+    temporary = _cleared(dir_fd, name)
     with disk.explained(f"make the link {name}"):
         os.symlink(target, temporary, dir_fd=dir_fd)
-    _move_over(dir_fd, temporary, name)
+    _move_over(dir_fd, temporary, name, _move_into_place)
 
 
 def rename(dir_fd: int, old: str, new: str) -> None:
@@ -240,9 +269,9 @@ def put_away(dir_fd: int, name: str, kept: str) -> str:
     return free
 
 
-def _move_over(dir_fd: int, old: str, new: str) -> None:
+def _move_over(dir_fd: int, old: str, new: str, move: Callable[[int, str, str], None] = move_unsynced) -> None:
     with disk.explained(f"rename {old} to {new}"):
-        move_unsynced(dir_fd, old, new)
+        move(dir_fd, old, new)
     sync(dir_fd, f"{new} was put in place")
 
 
@@ -319,6 +348,20 @@ def remove(dir_fd: int, name: str) -> None:
     """
     with disk.explained(f"remove {name}"), contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=dir_fd)
+
+
+def withdraw(dir_fd: int, name: str) -> None:
+    """Remove a file of ours if it is there; a directory in its place is moved out of the way. Nothing is synced.
+
+    Raises:
+        StoreError: It is there and cannot be removed.
+    """
+    try:
+        remove(dir_fd, name)
+    except StoreError as error:
+        if not isinstance(error.__cause__, IsADirectoryError):
+            raise
+        put_away(dir_fd, name, f"{name}{ASIDE}")
 
 
 def erase_directory(dir_fd: int, name: str) -> None:

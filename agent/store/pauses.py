@@ -52,5 +52,5 @@ def clear(state_dir: Path) -> None:
     """
     with disk.directory(str(state_dir)) as root:
         if disk.exists(root, PAUSE):
-            durable.remove(root, PAUSE)
+            durable.withdraw(root, PAUSE)
             durable.sync(root, "the pause was ended")

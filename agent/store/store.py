@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Self
 
 from agent.core.change.lifecycle import Phase
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
-from agent.store import disk, durable, generations
+from agent.store import disk, durable, generations, lock_files
 from agent.store.change_log import Journal
 from agent.store.directory import GenerationDirectory
 from agent.store.links import Links
@@ -109,8 +109,7 @@ class Store:
             StoreError: The directory cannot be written.
         """
         with disk.explained(f"lock {self.path}"):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(LOCK, flags, self.modes.public_mode, dir_fd=self._root)
+            fd = lock_files.opened(self._root, LOCK, self.modes.public_mode)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -16,7 +16,7 @@ from agent.system.clock import sleep
 
 DAEMON = "daemon.lock"  # the daemon's, in its runtime directory and in its state directory
 
-_FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TRIES = 5
 _AGAIN = 0.02  # seconds
 

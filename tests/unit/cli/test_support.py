@@ -367,6 +367,17 @@ def test_a_place_that_cannot_be_written_is_named(enrolled: Place, target: str) -
     assert "defect" not in done.stderr
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_it_can_be_piped(enrolled: Place, *, as_json: bool) -> None:
+    """Nothing but the archive goes where the archive goes; what is told of it goes elsewhere."""
+    enrolled.furnish()
+    command = [COMMAND, "--config", str(enrolled.config), "support-bundle", "--output", "-"]
+    done = subprocess.run([*command, *(["--json"] if as_json else [])], capture_output=True, timeout=90, check=True)
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        assert "iot-cert-support/versions.json" in archive.getnames()
+    assert (b'"event": "support-bundle"' if as_json else b"standard output: ") in done.stderr
+
+
 # -- what is not in it -------------------------------------------------------------------------------------------------
 
 

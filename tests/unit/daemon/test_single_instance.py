@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,7 @@ from agent.daemon.single_instance import SingleInstance
 from agent.errors import AgentError, RefusedError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 
 def test_the_second_on_a_runtime_directory_is_refused(tmp_path: Path) -> None:
@@ -47,10 +49,28 @@ def test_the_second_on_a_state_directory_is_refused_as_soon_as_there_is_one(tmp_
 
 def test_a_lock_that_cannot_be_had_is_told_once(tmp_path: Path) -> None:
     """A read-only file system must not keep a daemon from starting."""
-    (tmp_path / "daemon.lock").symlink_to("elsewhere")
-    instance = SingleInstance(tmp_path / "run", tmp_path)
+    state = tmp_path / "state"
+    state.write_text("no directory")
+    instance = SingleInstance(tmp_path / "run", state)
     assert "the state directory is not locked" in instance.hold_state()
     assert instance.hold_state() == ""
-    (tmp_path / "daemon.lock").unlink()
+    state.unlink()
     assert instance.hold_state() == ""
     instance.close()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+def test_what_stands_in_place_of_a_lock_keeps_no_daemon_away(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Neither in the runtime directory nor in the state directory; the second daemon is still told from the first."""
+    run, state = tmp_path / "run", tmp_path / "state"
+    for directory in (run, state):
+        directory.mkdir()
+        make(directory / "daemon.lock")
+    first, second = (SingleInstance(run, state) for _ in range(2))
+    first.hold_runtime()
+    assert first.hold_state() == ""
+    with pytest.raises(RefusedError):
+        second.hold_runtime()
+    with pytest.raises(RefusedError):
+        second.hold_state()
+    first.close()

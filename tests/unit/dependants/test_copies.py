@@ -241,8 +241,18 @@ def test_a_directory_in_the_way_is_a_problem_and_loses_nothing(place: Path) -> N
     (place / "x").mkdir()
     (place / "x" / "precious").write_bytes(OLD)
 
-    assert "Is a directory" in problem(a_copy(place / "x"))
+    assert "A directory is there. Name a file under `copies:`." in problem(a_copy(place / "x"))
     assert (place / "x" / "precious").read_bytes() == OLD
+    assert names(place) == ["x"]
+
+
+@pytest.mark.parametrize("device", [stat.S_IFCHR, stat.S_IFBLK])
+def test_a_device_is_not_replaced(place: Path, device: int) -> None:
+    """A copy to `/dev/null` would break the machine."""
+    os.mknod(place / "x", device | 0o600, os.makedev(1, 3))
+
+    assert "is there. Name a file under `copies:`." in problem(a_copy(place / "x"))
+    assert stat.S_IFMT((place / "x").lstat().st_mode) == device
     assert names(place) == ["x"]
 
 
@@ -258,7 +268,7 @@ def test_a_missing_directory_is_named_and_not_made(place: Path) -> None:
 def test_a_file_on_the_way_is_a_problem(place: Path) -> None:
     """It is no directory."""
     (place / "certs").write_bytes(b"")
-    assert "Not a directory" in problem(a_copy(place / "certs" / "x"))
+    assert "certs is a file, where a directory is expected" in problem(a_copy(place / "certs" / "x"))
 
 
 @pytest.mark.parametrize("where", ["certs", "certs/below"])

@@ -36,7 +36,7 @@ from agent.dependants import deployer as module
 from agent.dependants import export as reading
 from agent.dependants.deployer import Deployer
 from agent.dependants.report_file import REPORT, last_report
-from agent.errors import AgentError, CloudError, RefusedError, StoreBusyError, StoreError
+from agent.errors import AgentError, CloudError, RefusedError, StoreBusyError
 from agent.store import durable
 from agent.system import programs
 from agent.system.programs import ENVIRONMENT
@@ -971,7 +971,7 @@ def test_nothing_secret_is_in_the_report_or_in_what_is_said(house: House, capfd:
 
 @pytest.mark.parametrize("harm", ["gone", "garbage", "empty", "large", "link", "directory"])
 def test_a_report_that_cannot_be_read_costs_a_reload(house: House, harm: str) -> None:
-    """Everybody is served again, and it is written again; a directory in its place is an error."""
+    """All are served again, and it is written again; a directory in its place is moved away."""
     house.hook("10-first")
     house.unit()
     house.serve()
@@ -985,11 +985,6 @@ def test_a_report_that_cannot_be_read_costs_a_reload(house: House, harm: str) ->
         path.mkdir()
     elif harm != "gone":
         path.write_bytes({"garbage": b"\xff{", "empty": b"", "large": data + b" " * 1_100_000}[harm])
-    if harm == "directory":
-        with pytest.raises(StoreError):
-            house.serve()
-        assert house.ran == ["10-first"]
-        return
     assert house.serve().problems == ()
 
     assert (house.ran, len(house.systemctl.orders)) == (["10-first"] * 2, 2)
@@ -997,13 +992,16 @@ def test_a_report_that_cannot_be_read_costs_a_reload(house: House, harm: str) ->
     assert last_report(house.directory) is not None
 
 
-def test_a_link_in_place_of_the_lock_is_refused(house: House) -> None:
-    """Nothing is made elsewhere."""
+@pytest.mark.parametrize("name", ["lock", "report.json"])
+def test_a_link_or_a_directory_in_place_of_a_file_is_moved_away(house: House, name: str) -> None:
+    """Nothing is made elsewhere, and the dependants are served."""
     house.directory.mkdir()
     (house.directory / "lock").symlink_to(house.place / "elsewhere")
-    with pytest.raises(StoreError, match="Cannot lock lock"):
-        house.serve()
+    (house.directory / "report.json").mkdir()
+    for afresh in (True, False):
+        assert house.serve(afresh=afresh).problems == ()
     assert not (house.place / "elsewhere").exists()
+    assert (house.directory / name).is_file()
 
 
 def test_a_hook_with_an_odd_name_is_served_once(house: House) -> None:

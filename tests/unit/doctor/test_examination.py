@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import ssl
@@ -28,7 +29,7 @@ from support.depot import Depot
 from support.rig import Rig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from agent.config.values import Config
 
@@ -212,6 +213,30 @@ def test_a_key_is_for_its_owner_and_perhaps_a_group(rig: Rig, mode: int, verdict
     line = of_store(rig)["files"]
     assert line.verdict == verdict
     assert line.remedy == ("" if verdict == "ok" else f"chmod g-w,o-rwx {key}")
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "pipe"])
+def test_what_is_no_state_directory_is_the_first_thing_to_be_said(tmp_path: Path, kind: str) -> None:
+    """As an image with a read-only root has it; nothing else calls it in order."""
+    state, real = tmp_path / "state", tmp_path / "real"
+    real.mkdir()
+    make: dict[str, Callable[[], object]] = {
+        "link": lambda: state.symlink_to(real), "file": state.touch, "pipe": lambda: os.mkfifo(state)
+    }  # fmt: skip
+    make[kind]()
+    lines = visit(write(tmp_path, closed_port()))
+    said = {"link": "a symbolic link", "file": "a file", "pipe": "a pipe"}[kind]
+    assert lines["disk"].text == f"{state} is {said}, where a directory is expected."
+    assert lines["disk"].remedy == (f"Set `state_dir: {real}`." if kind == "link" else "Move it out of the way.")
+    assert (lines["disk"].verdict, lines["disk"].exit) == ("failure", Exit.CRITICAL)
+    assert lines["files"].verdict == lines["set"].verdict == "skipped"
+
+
+def test_a_watched_pipe_is_not_waited_for(rig: Rig) -> None:
+    """It is said to be no file."""
+    os.mkfifo(rig.path.parent / "pipe")
+    line = of_store(rig, f"watch: [{{path: {rig.path.parent}/pipe}}]\n")["watched"]
+    assert (line.code, "is not a regular file" in line.text) == ("watched-unusable", True)
 
 
 def test_several_wrong_files_are_counted(rig: Rig) -> None:

@@ -125,7 +125,7 @@ def test_a_link_in_its_place_is_not_followed(place: ConfirmationDirectory, path:
     (tmp_path / "elsewhere" / "000007").touch()
     path.symlink_to("elsewhere")
     for ask in (place.expect, lambda: place.given(7)):
-        with pytest.raises(StoreError, match="open the directory"):
+        with pytest.raises(StoreError, match="is a symbolic link, where a directory is expected"):
             ask()
 
 

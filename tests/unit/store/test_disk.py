@@ -53,8 +53,20 @@ def test_a_directory_that_is_a_link_is_refused(tmp_path: Path) -> None:
     """Not even the last part of a path may lead elsewhere."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    with pytest.raises(StoreError, match="Not a directory"):
+    with pytest.raises(StoreError, match="is a symbolic link, where a directory is expected") as caught:
         disk.open_directory(str(tmp_path / "link"))
+    assert caught.value.hint == f"Name {tmp_path}/real in its place: no link is followed here."
+
+
+def test_what_is_no_directory_is_called_what_it_is(tmp_path: Path, folder: int) -> None:
+    """The kernel says `Not a directory` of all of them, and of a file above as well."""
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name, what in (("file", "a file"), ("pipe", "a pipe")):
+        with pytest.raises(StoreError, match=f"{name} is {what}, where a directory is expected"):
+            disk.open_directory(name, folder)
+    with pytest.raises(StoreError, match="Cannot open the directory file/below: Not a directory"):
+        disk.open_directory("file/below", folder)
 
 
 def test_a_missing_directory_is_an_explained_error(tmp_path: Path) -> None:

@@ -226,6 +226,25 @@ def test_nothing_is_appended_to_a_fifo(tmp_path: Path, folder: int) -> None:
         durable.append(folder, "log", b"x\n", MODES)
 
 
+@pytest.mark.parametrize("place", ["name", ".new-name"])
+def test_a_directory_in_the_way_keeps_nothing_from_being_written(tmp_path: Path, folder: int, place: str) -> None:
+    """As a backup that followed links leaves it; what was in it is kept, and litter is not."""
+    for write in (
+        partial(durable.replace, folder, "name", b"new", MODES),
+        partial(durable.scribble, folder, "name", b"new", MODES),
+        partial(durable.point, folder, "name", "target"),
+        partial(durable.withdraw, folder, place),
+    ):
+        (tmp_path / "name").unlink(missing_ok=True)
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "x").write_bytes(b"x")
+        write()
+        assert not (tmp_path / place).is_dir()
+    kept = [path.name for path in tmp_path.iterdir() if path.is_dir()]
+    assert len(kept) == (4 if place == "name" else 1)
+    assert all(".damaged" in name for name in kept)
+
+
 # -- looking and removing ------------------------------------------------------------------------------------------
 
 

@@ -108,12 +108,36 @@ def test_the_lock_ends_with_its_holder(path: Path) -> None:
             store.lock()
 
 
-def test_a_link_in_place_of_the_lock_is_refused(tmp_path: Path) -> None:
-    """Nothing is created elsewhere."""
-    (tmp_path / "lock").symlink_to("elsewhere")
-    with Store(tmp_path) as store, pytest.raises(StoreError, match="Cannot lock"):
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+def test_what_stands_in_place_of_the_lock_is_moved_away(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Nothing is created elsewhere, and there is one writer all the same."""
+    make(tmp_path / "lock")
+    with Store(tmp_path) as store, Store(tmp_path) as other:
         store.lock()
+        with pytest.raises(StoreBusyError):
+            other.lock()
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
+def test_what_stands_in_place_of_the_generations_is_moved_away(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """There is nothing in it, and a writer makes the directory anew."""
+    make(tmp_path / "generations")
+    with Store(tmp_path) as store:
+        assert store.numbers().highest == 0
+        store.lock()
+    assert (tmp_path / "generations").is_dir()
+    assert (tmp_path / "generations.damaged").exists()
+
+
+def test_a_link_in_place_of_the_generations_is_named_and_stays(tmp_path: Path) -> None:
+    """Applications reach a set through it, which moving it away would take from them."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "generations").symlink_to("real")
+    with pytest.raises(StoreError, match="generations is a symbolic link, where a directory is expected") as caught:
+        Store(tmp_path)
+    assert "Put the directory itself in its place" in caught.value.hint
+    assert (tmp_path / "generations").is_symlink()
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])

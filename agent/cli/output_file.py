@@ -1,0 +1,112 @@
+"""Where a result goes for which a person names a file: a file is replaced whole, and nothing else is ever replaced.
+
+A device, a pipe and a link stay what they are. As root, a file that is renamed over ``/dev/null`` or ``/dev/stdout``
+breaks the machine. So what is no regular file is written into, as any program does, or refused where that cannot be
+meant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from agent.errors import StoreError
+from agent.store import disk, durable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STANDARD_OUTPUT = "-"
+_STDOUT = 1
+
+_INTO = os.O_WRONLY | os.O_TRUNC | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+
+_REFUSED = {
+    stat.S_IFDIR: ("it is a directory", "Name a file in it."),
+    stat.S_IFBLK: ("it is a block device, and what is on it would be lost", "Mount it and name a file there."),
+    stat.S_IFSOCK: ("it is a socket", "Name a file."),
+}
+_TOLD = {
+    errno.ENXIO: "no process reads from this pipe",
+    errno.ENOENT: "it is a link that leads to nothing",
+    errno.ELOOP: "it is a link that leads in a circle",
+}
+
+
+def require_usable(path: Path) -> None:
+    """Refuse what cannot take a result, before there is one.
+
+    Raises:
+        StoreError: The path leads to a directory, a block device or a socket, or its directory does not exist.
+    """
+    if str(path) == STANDARD_OUTPUT:
+        return
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except OSError as error:
+        if path.is_symlink():
+            raise _unusable(path, error) from None
+        if not path.absolute().parent.is_dir():
+            raise StoreError(f"Cannot write {path}: there is no directory {path.absolute().parent}.") from None
+        return
+    if kind in _REFUSED:
+        what, hint = _REFUSED[kind]
+        raise StoreError(f"Cannot write {path}: {what}.", hint=hint)
+
+
+def shown(path: Path) -> str:
+    """Return what people are told of where it is."""
+    return "standard output" if str(path) == STANDARD_OUTPUT else str(path.absolute())
+
+
+def write(path: Path, data: bytes, modes: durable.Modes) -> bool:
+    """Write a result, and return whether it went to standard output, where nothing else may go then.
+
+    Args:
+        path: What was named; `-` is standard output.
+        data: The result.
+        modes: The mode of a file that is made or replaced.
+
+    Raises:
+        StoreError: It cannot be written there, or the disk does not let it; a regular file is as it was then.
+    """
+    require_usable(path)
+    if str(path) == STANDARD_OUTPUT:
+        _pour(os.dup(_STDOUT), path, data)
+        return True
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return _write_into(path, data)
+    with disk.directory(str(path.absolute().parent.resolve())) as fd:
+        durable.replace(fd, path.name, data, modes)
+    return False
+
+
+def _write_into(path: Path, data: bytes) -> bool:
+    """Write into what is there; the kernel follows a link, and refuses one that another user has laid out in /tmp."""
+    try:
+        fd = os.open(path, _INTO)
+        ours = os.path.samestat(os.fstat(fd), os.fstat(_STDOUT))
+    except OSError as error:
+        raise _unusable(path, error) from None
+    _pour(fd, path, data)
+    return ours
+
+
+def _pour(fd: int, path: Path, data: bytes) -> None:
+    try:
+        os.set_blocking(fd, True)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: OSError) -> StoreError:
+    reason = _TOLD.get(error.errno or 0) or os.strerror(error.errno or 0)
+    return StoreError(f"Cannot write {path}: {reason}.", hint=disk.remedy(error.errno))
