@@ -92,8 +92,12 @@ class Issuing:
         return KeyReady(at=self._world.clock.now())
 
     def _begin_request(self, record: ChangeRecord) -> Event:
-        """Connect before the request is counted: a connection that fails has asked for nothing."""
+        """Connect before the request is counted: a connection that fails has asked for nothing.
+
+        And have what the registration takes: a certificate that cannot be registered is worth nothing.
+        """
         self._staged_key(record)
+        self._provisioning(record).parameters()
         self._source.connected(record)
         return RequestBegun(at=self._world.clock.now())
 
@@ -181,7 +185,7 @@ class Issuing:
         return self._settings.rotation
 
     def _parameters(self, record: ChangeRecord, facts: decide.Facts) -> Mapping[str, str]:
-        parameters = dict(self._provisioning(record).parameters)
+        parameters = dict(self._provisioning(record).parameters())
         if record.kind is Kind.ROTATE and facts.expected_thing is not None:
             parameters.setdefault("ThingName", facts.expected_thing)
         return parameters

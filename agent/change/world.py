@@ -23,11 +23,12 @@ class Provisioning:
 
     Attributes:
         template: The fleet provisioning template.
-        parameters: What it is given.
+        parameters: Returns what it is given; raises MaterialError. Asked when a certificate is, and never before: what
+            this needs must not stand in the way of going back, of a repair or of a look.
     """
 
     template: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Callable[[], Mapping[str, str]] = dict
 
 
 @dataclass(frozen=True, kw_only=True)

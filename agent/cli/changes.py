@@ -17,7 +17,7 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyError
 from agent.operations.execute import Done, Operations
-from agent.operations.wiring import load_claim, open_parts
+from agent.operations.wiring import enrolment_parameters, load_claim, open_parts, rotation_parameters
 from agent.store import reported
 
 if TYPE_CHECKING:
@@ -59,14 +59,18 @@ class Changer:
     def order(self, verb: Verb) -> Exit:
         """Carry an order out and say what became of it."""
         found = self.operations.take_up()
-        if verb is Verb.ENROLL and found is None and self._change.sets.usable() is None:
-            self._check_claim()
+        if found is None:
+            self._check_what_it_takes(verb, enrolled=self._change.sets.usable() is not None)
         return self.conclude(self.operations.order(verb, self._reason))
 
-    def _check_claim(self) -> None:
+    def _check_what_it_takes(self, verb: Verb, *, enrolled: bool) -> None:
         """Refuse to begin what the configuration cannot carry through."""
         try:
-            load_claim(self._config)
+            if verb is Verb.ENROLL and not enrolled:
+                load_claim(self._config)
+                enrolment_parameters(self._config)
+            elif verb is Verb.ROTATE and enrolled:
+                rotation_parameters(self._config)
         except MaterialError as error:
             raise ConfigError(str(error), hint=error.hint) from error
 

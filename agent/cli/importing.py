@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 from agent.cli import submit
 from agent.config.files import MAX_MATERIAL, read_bounded
+from agent.core.text_files import EmptyError, NoTextError, password_of
 from agent.core.values import BY_HAND, Origin, TrustBundle
 from agent.crypto import import_files, x509
-from agent.errors import MaterialError, RefusedError
+from agent.errors import ConfigError, MaterialError, RefusedError
 from agent.operations.wiring import load_anchors
 from agent.trust.install import Receipt, Receiver
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from agent.cli.output import Output
     from agent.config.values import Config
@@ -61,11 +63,20 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
 def _bring(arguments: argparse.Namespace) -> Brought:
     password = None
     if arguments.password_file is not None:
-        password = read_bounded(arguments.password_file, MAX_MATERIAL, "password file").partition(b"\n")[0].strip(b"\r")
+        password = _password(arguments.password_file)
     try:
         return import_files.bring(arguments.source, password)
     except MaterialError as error:
         raise RefusedError(f"What was brought cannot be used: {error}.", hint=error.hint) from None
+
+
+def _password(path: Path) -> bytes:
+    try:
+        return password_of(read_bounded(path, MAX_MATERIAL, "password file")).encode()
+    except EmptyError:
+        return b""  # which is a password of PKCS #12, too
+    except NoTextError as error:
+        raise ConfigError(f"{path}: the password file cannot be used: {error}") from None
 
 
 def _trust(config: Config, parts: Parts, brought: Brought, *, replaces: bool) -> TrustBundle:

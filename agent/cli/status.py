@@ -17,12 +17,14 @@ from agent.core.report.findings import judge
 from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain as explanation
 from agent.core.report.screen import history_line, screen
+from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
-from agent.operations.wiring import engine_settings, load_anchors, load_claim, open_store
+from agent.operations.wiring import enrolment_parameters, load_anchors, load_claim, open_store, rotation_parameters
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from agent.cli.output import Output
     from agent.config.values import Config
@@ -148,10 +150,22 @@ def check_config(config: Config, output: Output) -> Exit:
     Raises:
         ConfigError: Something it names cannot be used; one line for each.
     """
-    complaints = [*_check_endpoint(config), *_check_files(config), *_check_state_dir(config)]
+    thing = _thing(config)
+    zones = [f"{config.path}: {text} {MISSING_ZONE_REMEDY}" for text in config.missing_zones]
+    for_enrolment = _unusable(config, load_claim, enrolment_parameters)
+    complaints = [
+        *_check_endpoint(config),
+        *zones,
+        *_unusable(config, load_anchors, rotation_parameters),
+        *_check_state_dir(config),
+    ]
+    if not thing:
+        complaints += for_enrolment
     if complaints:
         raise ConfigError("\n".join(complaints))
-    warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(_thing(config))]
+    warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(thing)]
+    if thing:
+        warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     if output.as_json:
         output.emit({"config": str(config.path), "warnings": warnings, "exit": Exit.DONE})
         return Exit.DONE
@@ -174,9 +188,10 @@ def _check_endpoint(config: Config) -> list[str]:
     return [f"endpoint: {line.text} ({line.remedy})"] if line.verdict is Verdict.FAILURE else []
 
 
-def _check_files(config: Config) -> list[str]:
+def _unusable(config: Config, *loads: Callable[[Config], object]) -> list[str]:
+    """Return why a file cannot be used that the configuration names, for each."""
     complaints = []
-    for load in (engine_settings, load_anchors, load_claim):
+    for load in loads:
         try:
             load(config)
         except RefusedError:

@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__
@@ -22,6 +23,7 @@ from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.config.redacted import without_parameters
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
+from agent.core.text_files import NoTextError, password_of
 from agent.dependants import copies
 from agent.errors import AgentError, ConfigError
 from agent.operations.wiring import open_store
@@ -161,6 +163,8 @@ def _secrets(config: Config) -> Iterator[bytes]:
             continue  # what this user cannot read, it cannot have collected
     for password in copies.passwords(config.dependants.copies).values():
         yield from (line for line in password.splitlines() if line)
+        with suppress(NoTextError):
+            yield password_of(password).encode()
     for name in (CHANGE, DAMAGED_CHANGE):  # searched, not parsed, since either may be damaged
         try:
             found = _TOKEN.findall(read_bounded(config.state_dir / name, MAX_MATERIAL, "record"))

@@ -39,4 +39,5 @@ def asked_of(
         grace=config.rotation.grace,
         retires=config.rotation.retire,
         enrols=config.enrollment is not None,
+        missing_zones=config.missing_zones,
     )

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from agent.config.values import FileValue
+from agent.core.text_files import NoTextError, value_of
 from agent.errors import ConfigError
 from agent.system import descriptors
 
@@ -83,12 +84,12 @@ def resolve(parameters: Mapping[str, str | FileValue]) -> dict[str, str]:
     values = {}
     for name, value in parameters.items():
         if isinstance(value, FileValue):
-            text = (
-                read_bounded(value.path, MAX_PARAMETER, f"file for parameter {name}").decode(errors="replace").strip()
-            )
-            if not text or not text.isprintable():
-                raise ConfigError(f"{value.path}: the file for parameter {name} holds no plain text")
-            values[name] = text
+            data = read_bounded(value.path, MAX_PARAMETER, f"file for parameter {name}")
+            try:
+                values[name] = value_of(data)
+            except NoTextError as error:
+                message = f"{value.path}: the file for parameter {name} holds no plain text: {error}"
+                raise ConfigError(message) from None
         else:
             values[name] = value
     return values

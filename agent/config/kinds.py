@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from agent.core.aws.endpoints import EndpointKind, classify, is_host
-from agent.core.when.maintenance import DAYS
+from agent.core.when.maintenance import DAYS, MissingZone
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -283,11 +283,13 @@ class Zone(Text):
         super().__init__("a time zone such as Europe/Berlin")
 
     def read(self, node: yaml.Node) -> tzinfo:
-        """See `Kind`."""
+        """See `Kind`. One that this machine does not have is no reason to do without a daemon."""
         name = super().read(node)
         from zoneinfo import ZoneInfo  # noqa: PLC0415 - seldom needed
 
         try:
             return ZoneInfo(name)
-        except (ValueError, OSError, KeyError):
+        except KeyError:  # a name that may be right elsewhere, or was right yesterday
+            return MissingZone(name)
+        except (ValueError, OSError):
             raise self.unfit(node) from None

@@ -21,6 +21,7 @@ from agent.config.files import read_bounded
 from agent.config.kinds import Kind, UnfitError, unexpected
 from agent.config.sections import Parameters, Section, Sections
 from agent.config.values import DEFAULT_RUNTIME_DIR
+from agent.core.text_files import NoTextError, decoded
 from agent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def load(path: Path, *, allow_legacy: bool = False) -> Config:
     """
     data = read_bounded(path, MAX_CONFIG, "configuration file")
     try:
-        return parse(data.decode(), path, allow_legacy=allow_legacy)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: it is not UTF-8 text (byte {error.start})") from None
+        return parse(decoded(data), path, allow_legacy=allow_legacy)
+    except NoTextError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def parse(text: str, path: Path, *, allow_legacy: bool = False) -> Config:

@@ -17,6 +17,7 @@ from agent.core.aws.endpoints import MQTT_PORT, Endpoint, Proxy
 from agent.core.change.decide import Limits
 from agent.core.dependants import Dependants, Hooks
 from agent.core.values import ByHand, KeyAlgorithm
+from agent.core.when.maintenance import MissingZone
 from agent.core.when.renewal import RenewalPolicy
 from agent.core.when.schedule import Holds
 
@@ -199,6 +200,13 @@ class Config:
             probation=self.rotation.probation,
             confirm=self.rotation.confirm,
         )
+
+    @property
+    def missing_zones(self) -> tuple[str, ...]:
+        """What is to be said of time zones that this machine does not have, a sentence each."""
+        zones = (window.zone for window in self.rotation.maintenance)
+        names = dict.fromkeys(zone.name for zone in zones if isinstance(zone, MissingZone))
+        return tuple(f"This machine has no time zone {name!r}: its hours are taken as UTC." for name in names)
 
     def concerns(self, thing: str = "") -> list[str]:
         """Return what is to be said against the client ids, a sentence each; `thing` is the thing's name, if known."""

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from agent.core.text_files import pem_of
 from agent.crypto import containers, keys, x509
 from agent.errors import MaterialError
 
@@ -86,7 +87,7 @@ def bring(paths: Iterable[Path], password: bytes | None) -> Brought:
     pile = _Pile()
     for path, data in _contents(paths):
         try:
-            _sort(pile, data, password)
+            _sort(pile, pem_of(data), password)
         except MaterialError as error:
             raise MaterialError(f"{path}: {error}", hint=error.hint) from None
     return _brought(pile)

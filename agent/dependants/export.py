@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from agent.core.dependants import Content, Format
 from agent.core.jsonio import decode, encode
+from agent.core.text_files import EmptyError, NoTextError, password_of
 from agent.core.values import THING, Id, Name
 from agent.errors import AgentError, MaterialError, RefusedError
 from agent.store.disk import explained
@@ -137,23 +138,18 @@ def _der(pem: bytes) -> bytes:
 def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) -> bytes:
     from agent.crypto import pkcs12  # noqa: PLC0415
 
-    lines = (passwords.get(copy.password_file, b"") if copy.password_file else b"").splitlines()
-    if not lines or not lines[0]:
-        message = f"{copy.password_file} must hold a password in its first line, and be readable for its owner alone"
-        raise MaterialError(f"{message} (mode 0600).")
-    if not _is_text(lines[0]):  # which would keep every other copy away
-        raise MaterialError(f"The password in {copy.password_file} must be UTF-8 text.")
-    if copy.content is Content.ANCHORS:
-        return pkcs12.trust_store(generation.trust.pem, lines[0])
-    pair, name = generation.credential, generation.manifest.thing_name
-    return pkcs12.key_store(name, pair.key_pem, pair.certificate_pem, lines[0])
-
-
-def _is_text(data: bytes) -> bool:
+    data = passwords.get(copy.password_file, b"") if copy.password_file else b""
     try:
-        return "\0" not in data.decode()
-    except UnicodeDecodeError:
-        return False
+        password = password_of(data).encode()
+    except EmptyError:
+        message = f"{copy.password_file} must hold a password in its first line, and be readable for its owner alone"
+        raise MaterialError(f"{message} (mode 0600).") from None
+    except NoTextError:  # which would keep every other copy away
+        raise MaterialError(f"The password in {copy.password_file} must be UTF-8 text.") from None
+    if copy.content is Content.ANCHORS:
+        return pkcs12.trust_store(generation.trust.pem, password)
+    pair, name = generation.credential, generation.manifest.thing_name
+    return pkcs12.key_store(name, pair.key_pem, pair.certificate_pem, password)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from agent.config.reader import load
-from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.exit_codes import Exit
 from agent.core.failure import proxy_failures
@@ -26,7 +24,7 @@ from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
 from agent.crypto.root_lists import known
 from agent.dependants import report_file
-from agent.doctor import disk, looks, probes
+from agent.doctor import configuration, disk, looks, probes
 from agent.errors import CloudError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.iotcore import path as way
 from agent.iotcore import tls
@@ -77,7 +75,6 @@ class Doctor:
         self._path = path
         self._live = live
         self._lines: dict[str, Line] = {}
-        self._config: Config | None = None
         self._snapshot: Snapshot | None = None
         self._clock: Reading
         self._denied = ""
@@ -96,13 +93,13 @@ class Doctor:
             tell: Hears of each line, in order, as soon as it is certain.
         """
         self._tell = tell
-        self._note(self._configuration())
-        config = self._config
+        config, line = configuration.examine(self._path)
+        self._note(line)
         if config is None:
             return self._in_order("the configuration cannot be used")
         self._look_at_store(config)
         self._ask_for_findings(config)
-        self._judge_client_ids(config)
+        self._judge_configuration(config)
         self._note(disk.examine(config, self._snapshot))
         self._note(self._files(config))
         self._in_order("", before="clock")
@@ -139,25 +136,10 @@ class Doctor:
 
     # -- this gateway ----------------------------------------------------------------------------------------------
 
-    def _configuration(self) -> Line:
-        problem = ""
-        try:
-            self._config = load(self._path)
-        except ConfigError as error:
-            problem = str(error)
-            with suppress(ConfigError):
-                self._config = load(self._path, allow_legacy=True)
-        if self._config is None:
-            first, _, rest = problem.partition("\n")
-            more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
-            remedy = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
-            return failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
-        return ok("configuration", f"{self._path} is sound." if not problem else f"{self._path} is readable.")
-
-    def _judge_client_ids(self, config: Config) -> None:
-        concerns = config.concerns(self._snapshot.thing if self._snapshot else "")
-        if concerns and self._lines["configuration"].verdict is checks.Verdict.OK:
-            self._note(warning("configuration", "client-id-shared", " ".join(concerns), client_ids.REMEDY))
+    def _judge_configuration(self, config: Config) -> None:
+        found = configuration.doubts(config, self._snapshot.thing if self._snapshot else "")
+        if found is not None and self._lines["configuration"].verdict is checks.Verdict.OK:
+            self._note(found)
 
     def _look_at_store(self, config: Config) -> None:
         self._clock = snapshot.clock_of(config)

@@ -11,6 +11,7 @@ import random
 import secrets
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,12 +19,13 @@ from agent.change.parts import ChangeParts, put_together
 from agent.change.world import NoDependants, Provisioning, Settings, World
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret, resolve
 from agent.core.aws import client_ids
+from agent.core.text_files import pem_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from agent.config.values import Config
     from agent.core.values import TrustBundle
@@ -86,7 +88,6 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
 
     Raises:
         StoreError: The store cannot be had, StoreBusyError above all.
-        ConfigError: A file that the configuration names cannot be used.
     """
     from agent.crypto.materials import SoftwareMaterials  # noqa: PLC0415
     from agent.iotcore.client_options import timeouts  # noqa: PLC0415
@@ -132,18 +133,12 @@ def _find_state(config: Config, *, create: bool) -> None:
 
 
 def engine_settings(config: Config) -> Settings:
-    """Return what the configuration means to the engine.
-
-    Raises:
-        ConfigError: A parameter's file cannot be read.
-    """
+    """Return what the configuration means to the engine; no file that it names is read yet."""
     enrollment, rotation = config.enrollment, config.rotation
-    provisioning = None
-    if enrollment is not None:
-        provisioning = Provisioning(template=enrollment.template, parameters=resolve(enrollment.parameters))
+    first, later = partial(enrolment_parameters, config), partial(rotation_parameters, config)
     return Settings(
-        enrollment=provisioning,
-        rotation=Provisioning(template=rotation.template, parameters=resolve(rotation.parameters)),
+        enrollment=None if enrollment is None else Provisioning(template=enrollment.template, parameters=first),
+        rotation=Provisioning(template=rotation.template, parameters=later),
         client_id=lambda thing: client_ids.made(config.client_id, thing),
         claim=lambda: load_claim(config),
         anchors=lambda: load_anchors(config),
@@ -155,6 +150,25 @@ def engine_settings(config: Config) -> Settings:
     )
 
 
+def enrolment_parameters(config: Config) -> Mapping[str, str]:
+    """Return what the template of the enrolment is given; empty where none is configured.
+
+    Raises:
+        MaterialError: A file cannot be used.
+    """
+    wanted = config.enrollment.parameters if config.enrollment is not None else {}
+    return _material(lambda: resolve(wanted))
+
+
+def rotation_parameters(config: Config) -> Mapping[str, str]:
+    """Return what the template of a rotation is given besides the thing's name.
+
+    Raises:
+        MaterialError: A file cannot be used.
+    """
+    return _material(lambda: resolve(config.rotation.parameters))
+
+
 def load_anchors(config: Config) -> TrustBundle:
     """Return the trust anchors that the configuration names.
 
@@ -164,7 +178,7 @@ def load_anchors(config: Config) -> TrustBundle:
     from agent.crypto import x509  # noqa: PLC0415
 
     data = _read(config.anchors, "trust anchors file")
-    bundle = _usable(str(config.anchors), lambda: x509.read_bundle(data))
+    bundle = _usable(str(config.anchors), lambda: x509.read_bundle(pem_of(data)))
     return replace(bundle, provenance=baked_provenance(data))
 
 
@@ -180,12 +194,13 @@ def load_claim(config: Config) -> Candidate:
     if config.enrollment is None:
         raise RefusedError("No claim certificate is configured.", hint="Add `enrollment:` to the configuration.")
     claim = config.enrollment.claim
-    key_pem = _material(lambda: read_secret(claim.key, "claim key"))
-    certificate_pem = _read(claim.certificate, "claim certificate")
+    key_pem = pem_of(_material(lambda: read_secret(claim.key, "claim key")))
+    certificate_pem = pem_of(_read(claim.certificate, "claim certificate"))
     return Candidate(
         name="the claim certificate",
         credential=_usable(
-            f"{claim.certificate} and {claim.key}", lambda: keys.credential_set(key_pem, certificate_pem)
+            f"{claim.certificate} and {claim.key}",
+            lambda: keys.credential_set(key_pem, certificate_pem),
         ),
         trust=load_anchors(config),
         client_id=config.enrollment.client_id or _enrollment_client_id(config),

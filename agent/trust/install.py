@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config.files import read_bounded
 from agent.core import timekeeping
 from agent.core.aws.endpoints import chains_to_amazon
+from agent.core.text_files import NoTextError, decoded
 from agent.core.trust import anchor_lint, updates
 from agent.core.values import Origin, Provenance, TrustSource
 from agent.crypto import root_lists, x509
@@ -134,8 +135,8 @@ def verify(config: Config, source: Source, clock: timekeeping.Reading) -> Signed
             "no-root", "This gateway accepts no signed bundles: no `trust.root` is configured.", hint=hint
         )
     try:
-        root = read_bounded(config.trust.root, MAX_ROOT, "trusted root.json")
-    except ConfigError as error:
+        root = decoded(read_bounded(config.trust.root, MAX_ROOT, "trusted root.json")).encode()
+    except (ConfigError, NoTextError) as error:
         raise BundleError("trusted-root", str(error), hint="`trust.root` must name it.") from None
     before = tuf_state.read(config.state_dir)
     reader = BundleReader(root, before, clock)

@@ -14,6 +14,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.text import clock_time
 from agent.core.values import Kind, Origin
+from agent.errors import MaterialError
 from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
@@ -175,12 +176,43 @@ def test_a_torn_history_hides_no_other_change(rig: Rig) -> None:
 def test_what_the_template_is_given_comes_from_the_configuration(gateway: Rig) -> None:
     """A rotation names the thing it is for, unless the operator says otherwise; another thing's name is denied."""
     rotation = gateway.settings.rotation
-    gateway.configure(rotation=replace(rotation, parameters={"ThingName": "gw-0043"}))
+    gateway.configure(rotation=replace(rotation, parameters=lambda: {"ThingName": "gw-0043"}))
     gateway.planner.begin(Kind.ROTATE, Origin.SCHEDULE, "the renewal window is open")
     record = gateway.follow().record
 
     assert record.phase is Phase.REJECTED
     assert record.failure is not None
     assert (record.failure.kind, record.failure.code) == (FailureClass.POLICY, "denied")
+    gateway.configure(rotation=rotation)
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+
+
+def _gone() -> dict[str, str]:
+    raise MaterialError("/serial: the file for parameter SerialNumber cannot be read: No such file or directory")
+
+
+def test_what_enrolment_alone_needs_stands_in_no_other_way(gateway: Rig) -> None:
+    """A serial number that cannot be read any more: rotations, ways back and other anchors need none."""
+    assert gateway.settings.enrollment is not None
+    gateway.configure(enrollment=replace(gateway.settings.enrollment, parameters=_gone))
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+    assert gateway.run(Kind.ROLLBACK).record.phase is Phase.COMMITTED
+    assert gateway.install(gateway.bundle(gateway.root, gateway.second_root)).record.phase is Phase.COMMITTED
+    assert gateway.connects()
+
+
+def test_what_a_rotation_needs_is_looked_for_before_a_certificate_is_asked_for(gateway: Rig) -> None:
+    """One that cannot be registered is worth nothing; ways back need none, and then it is back."""
+    rotation, asked = gateway.settings.rotation, gateway.asked(Operation.CREATE)
+    gateway.rotate()
+    gateway.configure(rotation=replace(rotation, parameters=_gone))
+    waiting = gateway.rotate(patience=timedelta(minutes=30))
+    assert waiting.wait is not None
+    assert waiting.wait.failure is not None
+    assert (waiting.wait.failure.code, "/serial: the file" in waiting.wait.failure.message) == ("material", True)
+    assert gateway.asked(Operation.CREATE) == asked + 1
+    gateway.engine.give_up("the file is gone")
+    gateway.follow()
+    assert gateway.run(Kind.ROLLBACK).record.phase is Phase.COMMITTED
     gateway.configure(rotation=rotation)
     assert gateway.rotate().record.phase is Phase.COMMITTED

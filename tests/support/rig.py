@@ -254,7 +254,7 @@ class Rig:
         self.log = Log()
         self.materials = SoftwareMaterials()
         self.settings = Settings(
-            enrollment=Provisioning(template="gateway", parameters={"SerialNumber": "0042"}),
+            enrollment=Provisioning(template="gateway", parameters=lambda: {"SerialNumber": "0042"}),
             rotation=Provisioning(template="gateway-rotation"),
             client_id=lambda thing: f"{thing}-cert-agent",
             claim=self.claim,

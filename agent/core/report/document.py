@@ -39,7 +39,7 @@ def document(status: Status) -> dict[str, Any]:
         "next": plainly(status.following) if status.following else None,
         "last": public(status.last) if status.last else None,
         "damage": [[int(Exit.CRITICAL if item.critical else Exit.DEGRADED), item.text] for item in status.damage],
-        "warnings": list(asked.concerns),
+        "warnings": [*asked.concerns, *asked.missing_zones],
         "reserve": status.reserve,
         "warn_anchors": [span.total_seconds() for span in asked.warn_anchors],
         "watched": [_watched(item) for item in status.watched],

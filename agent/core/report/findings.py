@@ -122,6 +122,9 @@ def _risks(status: Status) -> Iterator[Finding]:
         text = f"{concern} `iot-cert check configuration` says what to do."
         event = Event.CLIENT_ID_SHARED
         yield Finding(check="configuration", code="client-id-shared", severity=Exit.DONE, text=text, event=event)
+    for text in status.asked.missing_zones:
+        told = f"{text} `iot-cert check configuration` says what to do."
+        yield Finding(check="configuration", code="time-zone", severity=Exit.DONE, text=told)
     if status.lacking:
         text = f"{status.lacking} `iot-cert check anchors` says what to do."
         event = Event.ANCHORS_DOUBTFUL

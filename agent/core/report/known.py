@@ -91,6 +91,7 @@ class Asked:
         grace: How long a replaced certificate is kept before it is retired.
         retires: Whether it is retired at all.
         enrols: Whether this gateway can enrol.
+        missing_zones: What is to be said of time zones that this machine does not have, a sentence each.
     """
 
     config: str
@@ -103,6 +104,7 @@ class Asked:
     grace: timedelta
     retires: bool
     enrols: bool
+    missing_zones: tuple[str, ...] = ()
 
     @property
     def placeholder(self) -> str:

@@ -48,6 +48,41 @@ class MaintenanceWindow:
         return _change_between(early, late, self.zone) if early < late else late
 
 
+MISSING_ZONE_REMEDY = "Correct `time_zone`, or install the zones: the package tzdata, for older names tzdata-legacy."
+
+
+class MissingZone(tzinfo):
+    """A time zone that this machine does not have: an update took it away, or an image has none.
+
+    Its hours are taken as UTC, and said to be: a gateway whose daemon does not start is worse off than one that rotates
+    some hours away from where it was wanted.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def utcoffset(self, _at: datetime | None) -> timedelta:
+        """Return none."""
+        return timedelta()
+
+    def dst(self, _at: datetime | None) -> timedelta:
+        """Return none."""
+        return timedelta()
+
+    def tzname(self, _at: datetime | None) -> str:
+        """Return what it is taken for."""
+        return "UTC"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MissingZone) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __reduce__(self) -> tuple[type[MissingZone], tuple[str]]:
+        return MissingZone, (self.name,)
+
+
 # The last part of a window is left to changes that have begun.
 _USED = 0.75
 

@@ -238,7 +238,7 @@ class Gateway:
                 new_id=lambda: f"change-{next(ids)}",
             ),
             Settings(
-                enrollment=Provisioning(template="gateway", parameters={"SerialNumber": "0042"}),
+                enrollment=Provisioning(template="gateway", parameters=lambda: {"SerialNumber": "0042"}),
                 rotation=Provisioning(template="gateway-rotation"),
                 client_id=lambda thing: f"{thing}-cert-agent",
                 claim=self._claim,

@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from agent import cli
 from agent.cli import client
 from agent.core.exit_codes import Exit
 from agent.sandbox.authority import Authority
+from support.rig import Rig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +67,59 @@ def test_of_a_client_id_of_its_own_nothing_is_said(tmp_path: Path, capsys: pytes
     assert len(capsys.readouterr().out.splitlines()) == 1
     assert checked(tmp_path, "{thing}-cert-agent", "--json") == 0
     assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+def enrolled(tmp_path: Path, more: str) -> Path:
+    """Return the configuration of a gateway that has its own set and whose claim certificate is gone."""
+    with closing(Rig(tmp_path / "state")) as rig:
+        rig.enroll()
+        (tmp_path / "roots.pem").write_bytes(rig.root.pem)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"endpoint: x.example\nstate_dir: {tmp_path}/state\ntrust: {{anchors: {tmp_path}/roots.pem}}\n{more}"
+    )
+    return path
+
+
+CLAIM = "claim: {certificate: /nowhere/claim.pem, key: /nowhere/claim.key}"
+
+
+def test_what_enrolment_alone_needs_is_a_warning_on_a_gateway_that_is_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The claim certificate is rightly gone, and a serial number may be; before the enrolment both are complaints."""
+    needs = f"enrollment: {{template: t, parameters: {{S: {{file: /nowhere/serial}}}}, {CLAIM}}}\n"
+    path = enrolled(tmp_path, needs)
+    assert cli.main(["--config", str(path), "config", "check"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Only a new enrolment needs it.") == 2
+    path.write_text(path.read_text().replace("/state\n", "/fresh\n"))
+    assert cli.main(["--config", str(path), "config", "check"]) == 2
+    said = capsys.readouterr().err
+    assert ("/nowhere/claim.key" in said, "/nowhere/serial" in said) == (True, True)
+
+
+def test_what_a_rotation_needs_is_a_complaint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of both that look: without it there will be no other certificate."""
+    path = enrolled(tmp_path, "rotation: {parameters: {S: {file: /nowhere/serial}}}\n")
+    assert cli.main(["--config", str(path), "config", "check"]) == 2
+    assert "/nowhere/serial: the file for parameter S cannot be read" in capsys.readouterr().err
+    assert cli.main(["--config", str(path), "check", "configuration"]) == 1
+    assert "No certificate can be rotated: /nowhere/serial" in capsys.readouterr().out
+
+
+def test_a_zone_that_this_machine_does_not_have_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the check of the file, by the doctor and by the status; nothing else depends on it."""
+    window = 'from: "02:00", to: "04:00", time_zone: US/Pacific-Gone'
+    path = enrolled(tmp_path, f"rotation: {{maintenance: [{{{window}}}]}}\n")
+    said = "This machine has no time zone 'US/Pacific-Gone': its hours are taken as UTC."
+    assert cli.main(["--config", str(path), "config", "check"]) == 2
+    assert said in capsys.readouterr().err
+    assert cli.main(["--config", str(path), "check", "configuration"]) == 1
+    assert said in capsys.readouterr().out
+    cli.main(["--config", str(path), "status"])
+    assert said in capsys.readouterr().out
+    assert cli.main(["--config", str(path), "explain"]) == 0
 
 
 def test_help_and_version_load_nothing_heavy() -> None:

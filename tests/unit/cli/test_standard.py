@@ -112,10 +112,9 @@ def test_nothing_is_lost_where_all_could_be_written(capsys: pytest.CaptureFixtur
 
 
 def _stopped_after(seconds: float, *command: str) -> tuple[int, str]:
-    """Start a command, wait, and press Ctrl-C: also where a shell started these tests in the background."""
-    process = subprocess.Popen(
-        ["env", "--default-signal=INT", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    """Start a command as the package's launcher does, wait, and press Ctrl-C."""
+    as_launched = ["env", "--default-signal=INT", "--block-signal=INT"]  # also where a shell began these tests with &
+    process = subprocess.Popen([*as_launched, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     process.send_signal(signal.SIGINT)

@@ -1,0 +1,113 @@
+r"""Text in files, as real machines write it: the one reader of what becomes a value, a password or a list.
+
+Firmware ends a string with NUL (device tree), Windows puts a byte order mark before it, writes UTF-16 and ends lines
+with CR LF, an old Mac with CR, a shell's `echo` leaves a line end or the two characters ``\n``, an editor a blank. None
+of that is a part of what is meant. What is no text at all is refused rather than guessed.
+"""
+
+from __future__ import annotations
+
+import codecs
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+_LEAST = 4  # bytes, of which every other one is NUL, that are UTF-16 without a mark
+
+
+class NoTextError(Exception):
+    """The content of a file that is to be text and is none; its text is a reason without the content."""
+
+
+class EmptyError(NoTextError):
+    """There is nothing where text is to be."""
+
+
+def text_of(data: bytes) -> str:
+    """Return the text that a file holds, its lines ended by line feeds alone and nothing of NUL or a mark in it.
+
+    Raises:
+        NoTextError: It is no text.
+    """
+    return decoded(data).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decoded(data: bytes) -> str:
+    """Return the text that a file holds with its ends of lines as they are, for a parser that takes all of them.
+
+    Raises:
+        NoTextError: It is no text.
+    """
+    mark, encoding = _encoding(data)
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        raise NoTextError(f"it is not {encoding.upper()} text (byte {len(mark) + error.start})") from None
+    text = text.rstrip("\0")
+    if "\0" in text:
+        raise NoTextError("it is no text: there is a NUL in it")
+    return text
+
+
+def _encoding(data: bytes) -> tuple[bytes, str]:
+    """Return the mark that the content begins with, and how what follows is encoded."""
+    return next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", _without_mark(data)))
+
+
+def _without_mark(data: bytes) -> str:
+    """Return UTF-16 where every other byte of plain characters is NUL; UTF-8 otherwise."""
+    if len(data) >= _LEAST and len(data) % 2 == 0:
+        if not any(data[1::2]) and all(data[::2].rstrip(b"\0")):
+            return "utf-16-le"
+        if not any(data[::2]) and all(data[1::2].rstrip(b"\0")):
+            return "utf-16-be"
+    return "utf-8"
+
+
+def value_of(data: bytes) -> str:
+    r"""Return the one value that a file holds, such as a serial number, without blanks and ends of lines around it.
+
+    A line end that was written as the characters ``\n`` is one, too.
+
+    Raises:
+        NoTextError: It holds no text, nothing, or more than one line.
+    """
+    text = text_of(data).strip()
+    while text.endswith(("\\n", "\\r")):
+        text = text[:-2].rstrip()
+    if not text:
+        raise EmptyError("there is nothing in it")
+    if not text.isprintable():
+        raise NoTextError("it is not one line of plain text")
+    return text
+
+
+def password_of(data: bytes) -> str:
+    """Return the password that a file holds: its first line as it is, blanks included, without the line's end.
+
+    Raises:
+        NoTextError: It holds no text; `EmptyError` when the line is empty.
+    """
+    if _encoding(data)[1] == "utf-8":  # what follows the line need not be text
+        data = data.replace(b"\r", b"\n").partition(b"\n")[0]
+    line = text_of(data).partition("\n")[0]
+    if not line:
+        raise EmptyError("its first line is empty")
+    return line
+
+
+def pem_of(data: bytes) -> bytes:
+    r"""Return PEM as parsers want it: without a mark, in ASCII, with lines that end in line feeds.
+
+    PEM that was carried in one line, with ``\n`` written out, gets its lines back. What is no text is returned as it
+    is: it may be DER, and its parser says what it is.
+    """
+    try:
+        text = text_of(data)
+    except NoTextError:
+        return data
+    if "-----BEGIN " not in text:
+        return data
+    if "\\n" in text:
+        text = text.replace("\\r", "").replace("\\n", "\n")
+    return text.encode()

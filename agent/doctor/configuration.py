@@ -1,0 +1,53 @@
+"""What is to be said of the configuration: whether it is sound, and what speaks against a sound one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from agent.config.reader import load
+from agent.core.aws import client_ids
+from agent.core.exit_codes import Exit
+from agent.core.report.checks import Line, failure, ok, warning
+from agent.core.when.maintenance import MISSING_ZONE_REMEDY
+from agent.errors import ConfigError, MaterialError
+from agent.operations.wiring import rotation_parameters
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agent.config.values import Config
+
+
+def examine(path: Path) -> tuple[Config | None, Line]:
+    """Return the configuration, or None when it cannot be used, and the line about it."""
+    try:
+        return load(path), ok("configuration", f"{path} is sound.")
+    except ConfigError as error:
+        problem = str(error)
+    with suppress(ConfigError):
+        return load(path, allow_legacy=True), ok("configuration", f"{path} is readable.")
+    first, _, rest = problem.partition("\n")
+    more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
+    remedy = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
+    return None, failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
+
+
+def doubts(config: Config, thing: str) -> Line | None:
+    """Return the gravest that speaks against a sound configuration, or None.
+
+    Args:
+        config: The configuration.
+        thing: The thing that this gateway is, or nothing while it is none.
+    """
+    try:
+        rotation_parameters(config)
+    except MaterialError as error:
+        text = f"No certificate can be rotated: {str(error).rstrip('.')}."
+        return failure("configuration", "parameter", text, error.hint or "See `rotation.parameters`.")
+    if config.missing_zones:
+        return warning("configuration", "time-zone", " ".join(config.missing_zones), MISSING_ZONE_REMEDY)
+    concerns = config.concerns(thing)
+    if concerns:
+        return warning("configuration", "client-id-shared", " ".join(concerns), client_ids.REMEDY)
+    return None

@@ -1,0 +1,107 @@
+"""Text as real machines write it, and what is refused of it."""
+
+from __future__ import annotations
+
+import codecs
+
+import pytest
+
+from agent.core.text_files import EmptyError, NoTextError, decoded, password_of, pem_of, text_of, value_of
+
+VALUES = [
+    b"0042",
+    b"0042\n",
+    b"  0042 \t\r\n",
+    b"0042\r",
+    b"0042\0",  # the device tree
+    b"0042\0\0\0\0",
+    b"0042\n\0",
+    b"0042\\n",  # `echo` of a shell that does not know it
+    b"0042\\r\\n\n",
+    codecs.BOM_UTF8 + b"0042\r\n",
+    "0042\r\n".encode("utf-16"),
+    codecs.BOM_UTF16_BE + "0042\r\n".encode("utf-16-be"),
+    "0042\r\n".encode("utf-16-le"),  # without a mark
+    "0042\r\n".encode("utf-16-be"),
+    "0042\0".encode("utf-16-le"),
+]
+
+
+@pytest.mark.parametrize("data", VALUES)
+def test_a_value_is_what_was_meant(data: bytes) -> None:
+    """A serial number is the same whichever machine wrote it."""
+    assert value_of(data) == "0042"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"\0", b" \r\n\0", b"\\n", codecs.BOM_UTF8, codecs.BOM_UTF16_LE + b"\n\0"]
+)
+def test_nothing_is_no_value(data: bytes) -> None:
+    """However it is written."""
+    with pytest.raises(EmptyError, match="there is nothing in it"):
+        value_of(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"00\n42", "it is not one line of plain text"),
+        (b"00\x1b[2J42", "it is not one line of plain text"),
+        (b"00\0" + b"42", "there is a NUL in it"),
+        (b"caf\xe9", r"it is not UTF-8 text \(byte 3\)"),
+        (codecs.BOM_UTF8 + b"caf\xe9", r"it is not UTF-8 text \(byte 6\)"),
+        (codecs.BOM_UTF16_LE + b"0\0" + b"4", r"it is not UTF-16-LE text \(byte 4\)"),
+    ],
+)
+def test_what_is_no_value_is_refused_with_the_reason(data: bytes, why: str) -> None:
+    """And without the content, which may be a secret."""
+    with pytest.raises(NoTextError, match=why):
+        value_of(data)
+
+
+@pytest.mark.parametrize("data", [b" pass word ", b" pass word \n", b" pass word \r\nnoted\r\n", b" pass word \0",
+                                  codecs.BOM_UTF8 + b" pass word \n", " pass word \r\n".encode("utf-16")])  # fmt: skip
+def test_a_password_is_the_first_line_with_its_blanks(data: bytes) -> None:
+    """Blanks may be meant; an end of line, a mark and a NUL are not."""
+    assert password_of(data) == " pass word "
+
+
+def test_a_password_may_look_escaped() -> None:
+    """It is not a text for people."""
+    assert password_of(b"ab\\n\n") == "ab\\n"
+    with pytest.raises(EmptyError):
+        password_of(b"\nab")
+
+
+def test_lines_end_in_one_way_and_a_parser_may_have_them_as_they_are() -> None:
+    """YAML counts them itself."""
+    assert text_of(b"a\r\nb\rc\n") == "a\nb\nc\n"
+    assert decoded(b"a\r\nb\rc\n") == "a\r\nb\rc\n"
+
+
+PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\nAAAA\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PEM,
+        PEM.replace(b"\n", b"\r\n"),
+        PEM.replace(b"\n", b"\r"),
+        PEM.replace(b"\n", b"\\n"),
+        PEM.replace(b"\n", b"\\r\\n"),
+        codecs.BOM_UTF8 + PEM,
+        PEM.decode().encode("utf-16"),
+        PEM.decode().encode("utf-16-le"),
+        PEM + b"\0",
+    ],
+)
+def test_pem_is_the_same_however_it_was_carried(data: bytes) -> None:
+    """Over Windows, in a JSON text, in an environment variable."""
+    assert pem_of(data) == PEM
+
+
+@pytest.mark.parametrize("data", [b"0\x82\x01\x00\0\0", b"", b"no block", b"\xe9" + PEM])
+def test_what_is_no_pem_text_is_left_to_its_parser(data: bytes) -> None:
+    """DER above all."""
+    assert pem_of(data) == data
