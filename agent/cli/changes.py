@@ -17,7 +17,7 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyError
 from agent.operations.execute import Done, Operations
-from agent.operations.wiring import enrolment_parameters, load_claim, open_parts, rotation_parameters
+from agent.operations.wiring import load_claim, open_parts
 from agent.store import reported
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Changer:
 
         self._config = config
         self._change = parts.change
+        self._parameters = parts.parameters
         self._reason = str(getattr(arguments, "reason", ""))
         self._output = output
         follower = Follower(
@@ -68,9 +69,9 @@ class Changer:
         try:
             if verb is Verb.ENROLL and not enrolled:
                 load_claim(self._config)
-                enrolment_parameters(self._config)
+                self._parameters.enrolment()
             elif verb is Verb.ROTATE and enrolled:
-                rotation_parameters(self._config)
+                self._parameters.rotation()
         except MaterialError as error:
             raise ConfigError(str(error), hint=error.hint) from error
 

@@ -231,6 +231,7 @@ def _add_views(verbs: Verbs) -> None:
     support.add_argument("--output", type=Path, default=Path("iot-cert-support.tar"), metavar="FILE", help="where to")
     actions = _add_group(verbs, "config", "work with the configuration file")
     _add(actions, "check", "check the configuration file and what it names")
+    _add(actions, "hand-over", "as root, hand the agent's user the parameters that root alone may read")
 
 
 def _add_trust(verbs: Verbs) -> None:

@@ -20,7 +20,8 @@ from agent.core.report.screen import history_line, screen
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
-from agent.operations.wiring import enrolment_parameters, load_anchors, load_claim, open_store, rotation_parameters
+from agent.operations.parameters import Parameters
+from agent.operations.wiring import load_anchors, load_claim, open_store
 
 if TYPE_CHECKING:
     import argparse
@@ -152,13 +153,11 @@ def check_config(config: Config, output: Output) -> Exit:
     """
     thing = _thing(config)
     zones = [f"{config.path}: {text} {MISSING_ZONE_REMEDY}" for text in config.missing_zones]
-    for_enrolment = _unusable(config, load_claim, enrolment_parameters)
-    complaints = [
-        *_check_endpoint(config),
-        *zones,
-        *_unusable(config, load_anchors, rotation_parameters),
-        *_check_state_dir(config),
-    ]
+    parameters = Parameters(config)
+    handed_over = parameters.hand_over()
+    for_enrolment = _unusable(lambda: load_claim(config), parameters.enrolment)
+    always = _unusable(lambda: load_anchors(config), parameters.rotation)
+    complaints = [*_check_endpoint(config), *zones, *always, *_check_state_dir(config)]
     if not thing:
         complaints += for_enrolment
     if complaints:
@@ -167,11 +166,34 @@ def check_config(config: Config, output: Output) -> Exit:
     if thing:
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     if output.as_json:
-        output.emit({"config": str(config.path), "warnings": warnings, "exit": Exit.DONE})
+        told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over)}
+        output.emit({**told, "exit": Exit.DONE})
         return Exit.DONE
     output.line(f"{config.path}: ok; endpoint {config.endpoint}:{config.port}, state in {config.state_dir}")
+    for path in handed_over:
+        output.line(_HANDED_OVER.format(path))
     for warning in warnings:
         output.line(f"warning: {warning}")
+    return Exit.DONE
+
+
+_HANDED_OVER = "{}: its value is handed over to the agent's user."
+
+
+def hand_over(config: Config, output: Output) -> Exit:
+    """Hand the values of files that root alone may read over to the agent's user.
+
+    Raises:
+        RefusedError: It is not root that asks.
+        StoreError: They could not be written.
+    """
+    if os.geteuid() != 0:
+        raise RefusedError("Only root can hand over what root alone may read.", hint="Run it with sudo.")
+    handed_over = Parameters(config).hand_over()
+    if output.as_json:
+        output.emit({"handed_over": list(handed_over), "exit": Exit.DONE})
+    for path in () if output.as_json else handed_over:
+        output.line(_HANDED_OVER.format(path))
     return Exit.DONE
 
 
@@ -188,12 +210,12 @@ def _check_endpoint(config: Config) -> list[str]:
     return [f"endpoint: {line.text} ({line.remedy})"] if line.verdict is Verdict.FAILURE else []
 
 
-def _unusable(config: Config, *loads: Callable[[Config], object]) -> list[str]:
+def _unusable(*loads: Callable[[], object]) -> list[str]:
     """Return why a file cannot be used that the configuration names, for each."""
     complaints = []
     for load in loads:
         try:
-            load(config)
+            load()
         except RefusedError:
             continue  # without enrolment there is no claim to check
         except (ConfigError, MaterialError) as error:
@@ -220,4 +242,6 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
         AgentError: There is nothing to be seen, or not for this user.
     """
     verbs = {"status": status, "explain": explain, "history": history, "config": check_config}
+    if getattr(arguments, "action", "") == "hand-over":
+        return hand_over(config, output)
     return verbs[arguments.verb](config, output)

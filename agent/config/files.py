@@ -12,7 +12,7 @@ from agent.errors import ConfigError
 from agent.system import descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from agent.core.aws.endpoints import Proxy
@@ -75,8 +75,14 @@ def proxy_password(proxy: Proxy) -> str:
     return text
 
 
-def resolve(parameters: Mapping[str, str | FileValue]) -> dict[str, str]:
+def resolve(
+    parameters: Mapping[str, str | FileValue], instead: Callable[[Path], str | None] = lambda _: None
+) -> dict[str, str]:
     """Return provisioning parameters with the content of the files they name.
+
+    Args:
+        parameters: As the configuration has them.
+        instead: Returns what is known of a file that cannot be read, or None.
 
     Raises:
         ConfigError: A file cannot be read, or holds nothing.
@@ -84,12 +90,19 @@ def resolve(parameters: Mapping[str, str | FileValue]) -> dict[str, str]:
     values = {}
     for name, value in parameters.items():
         if isinstance(value, FileValue):
-            data = read_bounded(value.path, MAX_PARAMETER, f"file for parameter {name}")
-            try:
-                values[name] = value_of(data)
-            except NoTextError as error:
-                message = f"{value.path}: the file for parameter {name} holds no plain text: {error}"
-                raise ConfigError(message) from None
+            values[name] = _value(name, value.path, instead)
         else:
             values[name] = value
     return values
+
+
+def _value(name: str, path: Path, instead: Callable[[Path], str | None]) -> str:
+    try:
+        return value_of(read_bounded(path, MAX_PARAMETER, f"file for parameter {name}"))
+    except ConfigError:
+        known = instead(path)
+        if known is None:
+            raise
+        return known
+    except NoTextError as error:
+        raise ConfigError(f"{path}: the file for parameter {name} holds no plain text: {error}") from None

@@ -7,11 +7,7 @@ of that is a part of what is meant. What is no text at all is refused rather tha
 
 from __future__ import annotations
 
-import codecs
-
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
-)  # fmt: skip
+_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _LEAST = 4  # bytes, of which every other one is NUL, that are UTF-16 without a mark
 
 

@@ -11,7 +11,7 @@ from agent.core.exit_codes import Exit
 from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import ConfigError, MaterialError
-from agent.operations.wiring import rotation_parameters
+from agent.operations.parameters import Parameters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def doubts(config: Config, thing: str) -> Line | None:
         thing: The thing that this gateway is, or nothing while it is none.
     """
     try:
-        rotation_parameters(config)
+        Parameters(config).rotation()
     except MaterialError as error:
         text = f"No certificate can be rotated: {str(error).rstrip('.')}."
         return failure("configuration", "parameter", text, error.hint or "See `rotation.parameters`.")

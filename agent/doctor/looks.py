@@ -14,7 +14,8 @@ from agent.core.report.checks import READY, UNENROLLED, Line, failure, skipped
 from agent.crypto import x509
 from agent.doctor import probes
 from agent.errors import AgentError, MaterialError, RefusedError, StoreError
-from agent.operations.wiring import enrolment_parameters, load_anchors, load_claim
+from agent.operations.parameters import Parameters
+from agent.operations.wiring import load_anchors, load_claim
 from agent.store import disk
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def not_enrolled(config: Config) -> Line:
         return skipped("set", "there is no certificate yet, and the trust anchors come first")
     try:
         load_claim(config)
-        enrolment_parameters(config)
+        Parameters(config).enrolment()
     except RefusedError as error:
         return failure("set", "not-enrolled", "This gateway has no certificate yet. " + str(error), error.hint,
                        Exit.CRITICAL)  # fmt: skip

@@ -11,21 +11,21 @@ import random
 import secrets
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.change.parts import ChangeParts, put_together
 from agent.change.world import NoDependants, Provisioning, Settings, World
-from agent.config.files import MAX_MATERIAL, read_bounded, read_secret, resolve
+from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
 from agent.core.text_files import pem_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
+from agent.operations.parameters import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from agent.config.values import Config
     from agent.core.values import TrustBundle
@@ -58,6 +58,7 @@ class Parts:
     store: Store
     broker: Broker
     clock: SystemClock
+    parameters: Parameters
 
 
 def deployment(config: Config) -> Deployment:
@@ -96,6 +97,7 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
     from agent.system.clock import SystemClock  # noqa: PLC0415
 
     _find_state(config, create=create)
+    parameters = Parameters(config)
     with ExitStack() as stack:
         become_owner(config.state_dir)
         store = stack.enter_context(open_store(config))
@@ -114,9 +116,9 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
             dependants=deployment(config),
             confirmations=confirmations(config),
         )
-        change = put_together(world, engine_settings(config))
+        change = put_together(world, engine_settings(config, parameters))
         stack.callback(change.engine.close)
-        yield Parts(change=change, store=store, broker=broker, clock=clock)
+        yield Parts(change=change, store=store, broker=broker, clock=clock, parameters=parameters)
 
 
 def _find_state(config: Config, *, create: bool) -> None:
@@ -132,13 +134,12 @@ def _find_state(config: Config, *, create: bool) -> None:
         raise RefusedError(message, hint="Run `iot-cert enroll`.")
 
 
-def engine_settings(config: Config) -> Settings:
+def engine_settings(config: Config, parameters: Parameters) -> Settings:
     """Return what the configuration means to the engine; no file that it names is read yet."""
-    enrollment, rotation = config.enrollment, config.rotation
-    first, later = partial(enrolment_parameters, config), partial(rotation_parameters, config)
+    enrollment, rotation, first = config.enrollment, config.rotation, parameters.enrolment
     return Settings(
         enrollment=None if enrollment is None else Provisioning(template=enrollment.template, parameters=first),
-        rotation=Provisioning(template=rotation.template, parameters=later),
+        rotation=Provisioning(template=rotation.template, parameters=parameters.rotation),
         client_id=lambda thing: client_ids.made(config.client_id, thing),
         claim=lambda: load_claim(config),
         anchors=lambda: load_anchors(config),
@@ -148,25 +149,6 @@ def engine_settings(config: Config) -> Settings:
         keep=rotation.keep,
         retire=rotation.retire,
     )
-
-
-def enrolment_parameters(config: Config) -> Mapping[str, str]:
-    """Return what the template of the enrolment is given; empty where none is configured.
-
-    Raises:
-        MaterialError: A file cannot be used.
-    """
-    wanted = config.enrollment.parameters if config.enrollment is not None else {}
-    return _material(lambda: resolve(wanted))
-
-
-def rotation_parameters(config: Config) -> Mapping[str, str]:
-    """Return what the template of a rotation is given besides the thing's name.
-
-    Raises:
-        MaterialError: A file cannot be used.
-    """
-    return _material(lambda: resolve(config.rotation.parameters))
 
 
 def load_anchors(config: Config) -> TrustBundle:

@@ -13,13 +13,13 @@ _iot_cert() {
     for item in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case " $verbs " in *" $item "*) verb=${verb:-$item} ;; esac
         if [ -n "$verb" ] && [ "$item" != "$verb" ]; then
-            case $item in list | check | install | restore | publish) action=${action:-$item} ;; esac
+            case $item in list | check | hand-over | install | restore | publish) action=${action:-$item} ;; esac
         fi
     done
     case $verb${action:+ $action} in
         "") words="$verbs --config --json --help --version" ;;
         help) words=$verbs ;;
-        config) words=check ;;
+        config) words="check hand-over" ;;
         trust) words="check install list publish restore" ;;
         enroll | "trust restore") words="--json --reason --no-wait --wait" ;;
         rollback) words="--json --reason --no-wait --wait --give-up" ;;

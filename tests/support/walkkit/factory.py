@@ -15,6 +15,7 @@ from agent.core.change.decide import Limits
 from agent.core.values import Kind, Origin, Provenance, TrustSource
 from agent.crypto import x509
 from agent.crypto.materials import SoftwareMaterials
+from agent.operations.parameters import Parameters
 from agent.operations.wiring import engine_settings
 from agent.sandbox.authority import fingerprint
 from agent.store.store import Store
@@ -101,7 +102,9 @@ def _live(gateway: Gateway, lived: tuple[str, ...], union: bytes) -> None:
     endpoint = SimulatedEndpoint(
         cloud=gateway.cloud, root_sha256=fingerprint(gateway.service.endpoint_authority.certificate)
     )
-    settings = replace(engine_settings(load(gateway.config)), limits=Limits(probation=timedelta(), daily_limit=1000))
+    config = load(gateway.config)
+    wanted = engine_settings(config, Parameters(config))
+    settings = replace(wanted, limits=Limits(probation=timedelta(), daily_limit=1000))
     with Store(gateway.state) as store:
         store.lock()
         world = World(
