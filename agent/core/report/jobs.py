@@ -11,8 +11,11 @@ documents of our own are touched::
 The URL is that of an archive, presigned or not, or of a repository when it ends with a slash; the hash is optional.
 
 ``"agent": "iot-cert-agent"`` may mark a document as ours; one that is marked and cannot be understood is rejected with
-the reason. Nothing is remembered apart from the history: a change carries the job and its execution number, so a job
-that is delivered twice, or found in progress after a restart, is answered from there.
+the reason. Other programs have a `rollback` and a `report`, too: without the mark such a document is ours only when
+nothing in it is unknown.
+
+Nothing is remembered apart from the history: a change carries the job and its execution number, so a job that is
+delivered twice, or found in progress after a restart, is answered from there.
 """
 
 from __future__ import annotations
@@ -51,6 +54,11 @@ class Operation(StrEnum):
     ROLLBACK = "rollback"
     INSTALL = "install-trust-bundle"
     REPORT = "report"
+
+
+# What other programs name so as well, and all that such a document of ours may hold.
+_GENERIC = frozenset({Operation.ROLLBACK, Operation.REPORT})
+_OURS = frozenset({"operation", "agent", "reason", "window"})
 
 
 class Status(StrEnum):
@@ -181,6 +189,8 @@ def read_order(execution: Execution) -> Order | Answer | None:
     if not isinstance(operation, str) or operation not in set(Operation):
         known = ", ".join(Operation)
         return rejected("unknown-operation", f"The operations are {known}.") if agent == MARK else None
+    if agent is None and operation in _GENERIC and not set(node.names()) <= _OURS:
+        return None
     try:
         reason = node.optional_text("reason", limit=MAX_REASON) or "no reason given"
         window = read_window(node.optional_node("window"), f"job {execution.job_id}", execution.order)

@@ -299,6 +299,17 @@ def test_what_is_marked_as_another_programs_is_left_alone(operation: Operation) 
     assert wants(operation=operation, agent="firmware-updater") is None
 
 
+@pytest.mark.parametrize("operation", [Operation.ROLLBACK, Operation.REPORT])
+@pytest.mark.parametrize("more", [{"packageName": "firmware", "version": "2.3.1"}, {"interval": 60}, {"window2": None}])
+def test_a_word_that_others_use_too_is_ours_with_the_mark_or_with_nothing_unknown(
+    operation: Operation, more: dict[str, object]
+) -> None:
+    """A firmware's rollback must not take the certificate back, nor be taken from whom it is for."""
+    document = {"operation": operation, "reason": "r", **more}
+    assert read_order(execution(document)) is None
+    assert isinstance(read_order(execution({**document, "agent": "iot-cert-agent"})), Order)
+
+
 @pytest.mark.parametrize("operation", [None, "reboot", 7, [], "Rotate"], ids=repr)
 def test_what_is_marked_as_ours_and_not_known_is_rejected(operation: object) -> None:
     """Whoever made the job learns what there is."""
