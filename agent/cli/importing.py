@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from agent.cli import submit
 from agent.config.files import MAX_MATERIAL, read_bounded
+from agent.core.text import common_name
 from agent.core.text_files import EmptyError, NoTextError, password_of
 from agent.core.values import BY_HAND, Origin, TrustBundle
 from agent.crypto import import_files, x509
@@ -42,6 +43,11 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     if arguments.unproven and os.geteuid() != 0:
         raise RefusedError("Only root may use a set before it is proven.", hint="Run the command with sudo.")
     brought = _bring(arguments)  # read as the calling user, before anything is given up
+    if brought.issuer:
+        output.note(
+            f"{common_name(brought.issuer)} issued this certificate and is not taken for an anchor of servers. If the "
+            "endpoint chains to it, import its certificate without a key beside it."
+        )
 
     def begin(parts: Parts, operations: Operations) -> Receipt:
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)

@@ -84,6 +84,13 @@ class Output:
             colour = (GREEN if text == "ok" else RED) if name == "health" else ""
             self.field(name, text, colour=colour)
 
+    def note(self, text: str) -> None:
+        """Show what is no result, and what a person should know of it."""
+        if self.as_json:
+            self.emit({"event": "note", "message": text})
+        else:
+            self.field("note", text)
+
     def error(self, error: AgentError, code: int) -> None:
         """Show an error and what to do about it."""
         if self.as_json:

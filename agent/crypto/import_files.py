@@ -2,7 +2,9 @@
 
 Everything that is found is sorted by what it is, not by its name. Exactly one private key may be among it, with the
 certificate that belongs to it; certificates of authorities that signed themselves are anchors, other authorities the
-chain. What is returned is canonical: the agent's own spelling of what was read.
+chain. The authority above the certificate itself is no anchor, though it lies in every .p12: an authority that issues
+gateways' certificates must not thereby be able to play the endpoint. What is returned is canonical: the agent's own
+spelling of what was read.
 
 It refuses to guess: two keys, a key without its certificate and a file that is nothing of this are said to be so.
 """
@@ -51,10 +53,12 @@ class Brought:
     Attributes:
         credential: Key and certificate, or None when there is no key among it.
         anchors_pem: Self-signed authorities; empty without any.
+        issuer: The name of the self-signed authority above the certificate, which is no anchor; empty without one.
     """
 
     credential: CredentialSet | None
     anchors_pem: bytes
+    issuer: str = ""
 
 
 @dataclass
@@ -196,13 +200,13 @@ def _sort_pkcs12(pile: _Pile, data: bytes, password: bytes | None) -> bool:
 
 
 def _brought(pile: _Pile) -> Brought:
-    roots = [pem for facts, pem in pile.certificates.values() if facts.is_ca and facts.subject == facts.issuer]
+    roots = [(facts, pem) for facts, pem in pile.certificates.values() if facts.is_ca and facts.subject == facts.issuer]
     if not pile.keys:
         if any(not facts.is_ca for facts, _ in pile.certificates.values()):
             raise MaterialError("there is a certificate among it without its private key")
         if not roots:
             raise MaterialError("there is neither a private key nor an anchor among it")
-        return Brought(credential=None, anchors_pem=b"".join(roots))
+        return Brought(credential=None, anchors_pem=b"".join(pem for _, pem in roots))
     if len(pile.keys) > 1:
         raise MaterialError("there are several private keys among it; name the files of one set")
     owner = keys.public_key_sha256(pile.keys[0])
@@ -210,16 +214,20 @@ def _brought(pile: _Pile) -> Brought:
     if not leaves:
         raise MaterialError("the certificate that belongs to the private key is not among it")
     leaf = max(leaves, key=lambda item: item[0].not_before)
-    chain = b"".join(_chain(leaf[0], pile))
-    return Brought(credential=keys.credential_set(pile.keys[0], leaf[1] + chain), anchors_pem=b"".join(roots))
+    chain = list(_chain(leaf[0], pile))
+    issuer = chain[-1][0].issuer if chain else leaf[0].issuer
+    anchors = [pem for facts, pem in roots if facts.subject != issuer]
+    content = keys.credential_set(pile.keys[0], leaf[1] + b"".join(pem for _, pem in chain))
+    left_out = issuer if len(anchors) < len(roots) else ""
+    return Brought(credential=content, anchors_pem=b"".join(anchors), issuer=left_out)
 
 
-def _chain(leaf: CertificateFacts, pile: _Pile) -> Iterator[bytes]:
+def _chain(leaf: CertificateFacts, pile: _Pile) -> Iterator[tuple[CertificateFacts, bytes]]:
     """Return the authorities between a certificate and its root, in order."""
     between = {facts.subject: (facts, pem) for facts, pem in pile.certificates.values()
                if facts.is_ca and facts.subject != facts.issuer}  # fmt: skip
     issuer = leaf.issuer
     while issuer in between:
         facts, pem = between.pop(issuer)
-        yield pem
+        yield facts, pem
         issuer = facts.issuer

@@ -43,6 +43,7 @@ RSA: Key = rsa.generate_private_key(65537, 2048)
 OTHER: Key = ec.generate_private_key(ec.SECP256R1())
 ROOT = Authority("Test root", NOW)
 OLD_ROOT = Authority("Test root of old", NOW)
+SERVER = Authority("Root of the endpoint", NOW)
 BETWEEN = ROOT.intermediate("Test authority", NOW)
 CROSS = OLD_ROOT.cross_sign(ROOT, NOW).public_bytes(Encoding.PEM)
 
@@ -205,14 +206,25 @@ def test_text_around_the_blocks_is_passed_over(stick: Stick, before: bytes, afte
 
 
 def test_a_pkcs12_file_is_a_set_with_its_chain_and_its_root(stick: Stick) -> None:
-    """The root becomes an anchor, and no part of the chain."""
+    """The root above it is no part of the chain and no anchor, and is named: it issues gateways' certificates."""
     leaf = issued(by=BETWEEN)
-    stick.put(gw_p12=packed(EC, leaf, ROOT.certificate, BETWEEN.certificate))
+    stick.put(gw_p12=packed(EC, leaf, SERVER.certificate, ROOT.certificate, BETWEEN.certificate))
     found = stick.bring(password=PASSWORD)
     assert found.credential is not None
     assert found.credential.key_pem == spelt(EC)
     assert found.credential.certificate_pem == pem(leaf) + BETWEEN.pem
-    assert found.anchors_pem == ROOT.pem
+    assert (found.anchors_pem, found.issuer) == (SERVER.pem, "CN=Test root")
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_the_authority_above_the_certificate_is_no_anchor_wherever_it_lies(stick: Stick, *, between: bool) -> None:
+    """Whichever file it is in; brought without a key it is meant for servers."""
+    leaf = issued(by=BETWEEN if between else ROOT)
+    stick.put(key=spelt(EC), certificate=pem(leaf), chain=BETWEEN.pem, root=ROOT.pem)
+    found = stick.bring()
+    assert (found.anchors_pem, found.issuer) == (b"", "CN=Test root")
+    alone = import_files.bring([stick.path / "root"], None)
+    assert (alone.anchors_pem, alone.issuer) == (ROOT.pem, "")
 
 
 @pytest.mark.parametrize("password", [None, b"", b"wrong"])
@@ -242,11 +254,11 @@ PKCS12_OLD = PrivateFormat.PKCS12.encryption_builder().key_cert_algorithm(pkcs12
 def test_a_pkcs12_file_may_hold_certificates_only(stick: Stick) -> None:
     """The key then lies beside it."""
     leaf = issued()
-    stick.put(key_pem=spelt(EC), rest_p12=packed(None, None, leaf, ROOT.certificate))
+    stick.put(key_pem=spelt(EC), rest_p12=packed(None, None, leaf, ROOT.certificate, SERVER.certificate))
     found = stick.bring(password=PASSWORD)
     assert found.credential is not None
     assert found.credential.leaf.sha256 == fingerprint(leaf)
-    assert found.anchors_pem == ROOT.pem
+    assert found.anchors_pem == SERVER.pem
 
 
 def test_a_pkcs12_key_without_its_certificate_is_no_set(stick: Stick) -> None:
@@ -260,10 +272,10 @@ def test_a_pkcs12_key_without_its_certificate_is_no_set(stick: Stick) -> None:
 
 def test_what_a_file_is_called_does_not_matter(stick: Stick) -> None:
     """A key called certificate and a certificate called key are taken for what they are."""
-    stick.put(certificate_pem=spelt(EC), key_pem=pem(issued()), x=ROOT.pem)
+    stick.put(certificate_pem=spelt(EC), key_pem=pem(issued()), x=SERVER.pem)
     found = stick.bring()
     assert found.credential is not None
-    assert found.anchors_pem == ROOT.pem
+    assert found.anchors_pem == SERVER.pem
 
 
 def test_directories_and_files_may_be_mixed(stick: Stick, tmp_path: Path) -> None:
@@ -293,10 +305,10 @@ def test_everything_that_the_console_offers_may_lie_there(stick: Stick) -> None:
     public = EC.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     request = c509.CertificateSigningRequestBuilder().subject_name(name("gw")).sign(EC, hashes.SHA256())
     stick.put(x_private_pem_key=spelt(RSA, form=TRADITIONAL), x_certificate_pem_crt=pem(issued(RSA)))
-    stick.put(x_public_pem_key=public, gw_csr=request.public_bytes(Encoding.PEM), AmazonRootCA1_pem=ROOT.pem)
+    stick.put(x_public_pem_key=public, gw_csr=request.public_bytes(Encoding.PEM), AmazonRootCA1_pem=SERVER.pem)
     found = stick.bring()
     assert found.credential is not None
-    assert found.anchors_pem == ROOT.pem
+    assert found.anchors_pem == SERVER.pem
 
 
 def test_a_link_is_followed(stick: Stick, tmp_path: Path) -> None:
@@ -359,7 +371,7 @@ def test_the_chain_is_put_in_order(stick: Stick, order: tuple[int, ...]) -> None
     found = stick.bring()
     assert found.credential is not None
     assert found.credential.certificate_pem == pem(leaf) + BETWEEN.pem + CROSS
-    assert found.anchors_pem == OLD_ROOT.pem
+    assert (found.anchors_pem, found.issuer) == (b"", "CN=Test root of old")
 
 
 def test_authorities_that_signed_each_other_make_no_endless_chain(stick: Stick) -> None:
