@@ -29,6 +29,10 @@ ROOT_HELPER = "What may run as root talks to no network"
 SANDBOX = "Nothing but the command starts the sandbox"
 WIRE = "Only the sandbox speaks MQTT by itself"
 SYSTEMD = "Only one room meets systemd's library"
+ACCOUNT_PURE = "The account's decisions perform no I/O, read no clock and draw no chance"
+ACCOUNT_ROOMS = "The account's decisions know no port, and ports no handler"
+ACCOUNT_NAMES = "Of a gateway's rooms the account takes pure names alone"
+ACCOUNT = "No gateway carries the account's code"
 IDLE = "The idle daemon loads nothing heavy"
 
 # Of the standard library, what the core may use: a list of what it may not would forget one.
@@ -65,6 +69,14 @@ PLANTED = [
     (WIRE, "import mqtt5", "agent/iotcore/novelty.py"),
     (SYSTEMD, "import systemd.journal", "agent/daemon/novelty.py"),
     (SYSTEMD, "def f():\n    from systemd import _daemon", "agent/cli/novelty.py"),
+    (ACCOUNT_PURE, "import boto3", "agent/backend/handlers/novelty.py"),
+    (ACCOUNT_PURE, "def f():\n    import time", "agent/backend/decide/novelty.py"),
+    (ACCOUNT_ROOMS, "from agent.backend import ports", "agent/backend/decide/novelty.py"),
+    (ACCOUNT_ROOMS, "", "agent/backend/novelty.py"),
+    (ACCOUNT_NAMES, "from agent.core.failure import failures", "agent/backend/handlers/novelty.py"),
+    (ACCOUNT_NAMES, "from agent import errors", "agent/backend/decide/novelty.py"),
+    (ACCOUNT, "from agent.backend import names", "agent/daemon/novelty.py"),
+    (ACCOUNT, "def f():\n    from agent.backend.decide import admission", "agent/cli/novelty.py"),
     (IDLE, "import ssl", "agent/daemon/novelty.py"),
     (IDLE, "from agent.crypto import keys", "agent/daemon/novelty.py"),
 ]
@@ -120,11 +132,19 @@ def test_each_package_of_others_has_one_room() -> None:
     assert imported <= protected
 
 
+def pure_of_the_account(graph: grimp.ImportGraph) -> set[str]:
+    """Return the modules of the account's side that a contract keeps pure."""
+    (contract,) = (contract for contract in CONTRACTS if contract["name"] == ACCOUNT_PURE)
+    return {module for name in contract["source_modules"] for module in {name, *graph.find_descendants(name)}}
+
+
 def test_the_core_uses_the_part_of_the_library_that_is_pure() -> None:
     """Whatever the contract that forbids the rest has forgotten."""
     graph = grimp.build_graph(
         "agent", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
     )
     core = {"agent.errors", "agent.ports", *graph.find_descendants("agent.core")}
-    used = {name for module in core for name in graph.find_modules_directly_imported_by(module)}
+    used = {
+        name for module in core | pure_of_the_account(graph) for name in graph.find_modules_directly_imported_by(module)
+    }
     assert {name for name in used if not name.startswith("agent.")} <= PURE_LIBRARY

@@ -18,6 +18,15 @@ UNIT = TESTS / "unit"
 
 # Where a module is tested that has no unit test of its name, and why there.
 COVERED_BY = {
+    "backend/decide/verdict": ("scenarios/test_account_races.py", "each deed, as the account carries it out"),
+    "backend/errors": ("scenarios/test_account_races.py", "what a handler does about each"),
+    "backend/handlers/account": ("scenarios/test_account_races.py", "deciding anew, and dying between two deeds"),
+    "backend/handlers/hook": ("scenarios/test_account_attacks.py", "enrolments and rotations, sound and not"),
+    "backend/handlers/retirement": ("scenarios/test_account_races.py", "requests that repeat, cross and come late"),
+    "backend/memory": ("scenarios/test_account_machine.py", "the account in which everything happens"),
+    "backend/names": ("scenarios/test_account_attacks.py", "the rule's filter, and each metric by its handler"),
+    "backend/ports": ("scenarios/test_account_races.py", "protocols: mypy holds those who implement them to them"),
+    "backend/values": ("scenarios/test_account_machine.py", "rows, as they are written and read"),
     "change/activating": ("scenarios/test_falling_back.py", "proofs, links and the way back, as a gateway meets them"),
     "change/climb": ("scenarios/test_ladder.py", "each rung, and the one that is accepted"),
     "change/engine": ("scenarios/test_rotation.py", "each scenario is its test; this one is the plain story"),

@@ -1,0 +1,97 @@
+"""The account as a handler meets it, and how a verdict is carried out there.
+
+A verdict rests on what was read before. Where that is not so any more, what was read is read again and decided again; a
+handler that cannot catch up ends with an error, and its event comes again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.backend.decide.verdict import (
+    AttachPolicy,
+    AttachThing,
+    Deactivate,
+    Deed,
+    Delete,
+    DetachThing,
+    SaveDevice,
+    SaveRecord,
+    Verdict,
+)
+from agent.backend.errors import ChangedError
+from agent.backend.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from agent.backend.ports import Outbox, Registry, Store
+
+ATTEMPTS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What a handler works with.
+
+    Attributes:
+        registry: AWS IoT Core.
+        store: The stack's tables.
+        outbox: Where it tells what it did.
+        now: The clock.
+        settings: The operator's choices.
+    """
+
+    registry: Registry
+    store: Store
+    outbox: Outbox
+    now: Callable[[], datetime]
+    settings: Settings = field(default_factory=Settings)
+
+
+def carry_out(account: Account, decide: Callable[[], Verdict]) -> Verdict:
+    """Decide, and do it; decide anew where what was decided upon has changed meanwhile.
+
+    Raises:
+        ChangedError: It goes on changing, or AWS does not let it be done.
+    """
+    for _ in range(ATTEMPTS - 1):
+        verdict = decide()
+        try:
+            perform(account, verdict)
+        except ChangedError:
+            continue
+        return verdict
+    verdict = decide()
+    perform(account, verdict)
+    return verdict
+
+
+def perform(account: Account, verdict: Verdict) -> None:
+    """Do what a verdict says, in its order.
+
+    Raises:
+        ChangedError: See the verbs of the ports.
+    """
+    for deed in verdict.do:
+        _perform(account, deed)
+
+
+def _perform(account: Account, deed: Deed) -> None:
+    match deed:
+        case SaveDevice(device):
+            account.store.save_device(device)
+        case SaveRecord(record):
+            account.store.save_record(record)
+        case AttachPolicy(policy, certificate_id):
+            account.registry.attach_policy(policy, certificate_id)
+        case Deactivate(certificate_id):
+            account.registry.deactivate(certificate_id)
+        case AttachThing(thing, certificate_id):
+            account.registry.attach_thing(thing, certificate_id)
+        case DetachThing(thing, certificate_id):
+            account.registry.detach_thing(thing, certificate_id)
+        case Delete(certificate_id):
+            account.registry.delete(certificate_id)

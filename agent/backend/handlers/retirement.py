@@ -1,0 +1,83 @@
+"""The rule's function: a gateway asks for one of its certificates to be deactivated, and is answered.
+
+The rule delivers at least once and in any order, and drops what is returned; so the answer is published, and a failure
+ends with an error, upon which the same event comes again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.backend.decide import retirement
+from agent.backend.decide.retirement import Retirement, Seen
+from agent.backend.decide.verdict import Verdict, is_certificate_id, is_name
+from agent.backend.handlers.account import carry_out
+from agent.backend.names import LEASE, REASON, Metric
+from agent.core.aws import topics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.backend.handlers.account import Account
+
+_LONGEST_TOKEN = 128  # characters; a service of AWS takes 64
+
+
+def retire(event: Mapping[str, object], account: Account) -> None:
+    """Carry out what a gateway asks for, and answer it.
+
+    Args:
+        event: What the rule selects, see `agent.backend.names.RETIRE_SQL`.
+        account: The account.
+
+    Raises:
+        BackendError: It was not carried out, or not answered.
+    """
+    asked = _asked(event)
+    if not is_name(asked.thing):
+        account.outbox.count(Metric.RETIREMENTS_REFUSED, about={REASON: "It was asked on a topic of no thing."})
+        return
+    verdict = carry_out(account, lambda: _decide(asked, account))
+    accepted, rejected = topics.answers(topics.retire(asked.thing))
+    account.outbox.answer(accepted if verdict.allowed else rejected, verdict.say)
+    metric = Metric.RETIREMENTS if verdict.allowed else Metric.RETIREMENTS_REFUSED
+    about = {"thing": asked.thing, "caller": asked.caller, "certificateId": verdict.say["certificateId"]}
+    account.outbox.count(metric, about={REASON: verdict.why, **about})
+
+
+def _asked(event: Mapping[str, object]) -> Retirement:
+    thing, caller, message = event.get("thing"), event.get("principal"), event.get("message")
+    body = message if isinstance(message, dict) else {}
+    token = body.get("clientToken")
+    return Retirement(
+        thing=thing if isinstance(thing, str) else "",
+        caller=caller if isinstance(caller, str) else "",
+        target=body.get("certificateId"),
+        client_token=token if isinstance(token, str) and len(token) <= _LONGEST_TOKEN else None,
+    )
+
+
+def _decide(asked: Retirement, account: Account) -> Verdict:
+    """Decide under the lease of the thing, so that no other request moves the status of either certificate."""
+    things = account.registry.things_of(asked.caller) if is_certificate_id(asked.caller) else ()
+    refusal = retirement.may_ask(asked, things)
+    if refusal is not None:
+        return refusal
+    now = account.now()
+    if not account.store.lease(asked.thing, asked.caller, now, now + LEASE):
+        return retirement.busy(asked)
+    return retirement.retire(asked, _seen(asked.caller, str(asked.target), account), now, account.settings.keep)
+
+
+def _seen(caller: str, target: str, account: Account) -> Seen:
+    registry, store = account.registry, account.store
+    record = store.record(caller)
+    certificate = registry.certificate(target)
+    return Seen(
+        caller=registry.certificate(caller),
+        caller_record=record,
+        device=store.device(record.serial) if record is not None and record.serial else None,
+        target=certificate,
+        target_things=registry.things_of(target) if certificate is not None else (),
+        target_record=store.record(target),
+    )

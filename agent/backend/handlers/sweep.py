@@ -1,0 +1,85 @@
+"""The hourly round: retired certificates that were kept for long enough are deleted.
+
+It never deactivates anything. One certificate that cannot be dealt with does not keep the others from being looked at.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.backend.decide.deletion import Found, may_delete
+from agent.backend.errors import ChangedError, UnavailableError
+from agent.backend.handlers.account import perform
+from agent.backend.names import REASON, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.backend.handlers.account import Account
+    from agent.backend.values import Certificate, Record
+
+BATCH = 2000  # certificates in one round
+MOST_FAULTS = 5  # in a row, before the round is given up
+RESERVE = timedelta(seconds=60)  # what one certificate may take at worst, with all its repetitions
+
+
+def sweep(account: Account, time_left: Callable[[], timedelta]) -> None:
+    """Look at each certificate that is due.
+
+    Args:
+        account: The account.
+        time_left: How long the function may still run.
+
+    Raises:
+        BackendError: AWS did not answer about one of them at least; the next round takes it up again.
+    """
+    due = account.store.due(account.now(), BATCH)
+    faults: list[UnavailableError] = []
+    done = 0
+    for record in due:
+        if time_left() < RESERVE or len(faults) >= MOST_FAULTS:
+            break
+        try:
+            _look_at(record, account)
+        except UnavailableError as error:
+            faults.append(error)
+        done += 1
+    if done < len(due):
+        account.outbox.count(Metric.OVERDUE, value=len(due) - done)
+    if faults:
+        raise faults[-1]
+
+
+def _look_at(record: Record, account: Account) -> None:
+    verdict = may_delete(record, _found(record, account), account.now())
+    metric, why = verdict.count, verdict.why
+    try:
+        perform(account, verdict)
+    except ChangedError as error:
+        metric, why = Metric.KEPT, str(error)
+    if metric is not None:
+        about = {"thing": record.thing, "certificateId": record.certificate_id}
+        account.outbox.count(metric, about={REASON: why, **about})
+
+
+def _found(record: Record, account: Account) -> Found:
+    registry = account.registry
+    things = registry.things_of(record.certificate_id)
+    others = _others(record, account)
+    return Found(certificate=registry.certificate(record.certificate_id), things=things, others=others)
+
+
+def _others(record: Record, account: Account) -> tuple[Certificate, ...] | None:
+    """Return the other certificates of the thing, up to the first that is active: one is enough."""
+    attached = account.registry.certificates_of(record.thing)
+    if attached is None:
+        return None
+    found: list[Certificate] = []
+    for certificate_id in attached:
+        other = account.registry.certificate(certificate_id) if certificate_id != record.certificate_id else None
+        if other is not None:
+            found.append(other)
+            if other.active:
+                break
+    return tuple(found)

@@ -1,0 +1,252 @@
+"""The ports in memory: for tests, and for a rehearsal of the account without one.
+
+The registry refuses what AWS IoT Core refuses, in its own order ("X.509 client certificates", developer guide; API
+reference of each call): a certificate is deleted when it is INACTIVE and attached to no thing, an exclusive one has one
+thing, and one has ten policies at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from agent.backend.decide.rotation import MOST_POLICIES
+from agent.backend.errors import ChangedError
+from agent.backend.values import Certificate, Device, Record, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import date, datetime
+
+    from agent.backend.decide.orders import Order
+    from agent.backend.names import Metric
+
+
+@dataclass(kw_only=True)
+class Entry:
+    """A certificate of the account.
+
+    Attributes:
+        certificate: What AWS says of it.
+        things: What it is attached to.
+        policies: What is attached to it.
+    """
+
+    certificate: Certificate
+    things: list[str] = field(default_factory=list)
+    policies: list[str] = field(default_factory=list)
+
+
+class MemoryRegistry:
+    """AWS IoT Core's registry, as `agent.backend.ports.Registry` has it.
+
+    Attributes:
+        entries: The certificates, oldest first.
+        things: The things that there are.
+        shadows: What each thing's shadow reports as the certificate in use.
+        jobs: What was ordered, by id.
+        working: The jobs that wait for a thing or that it works on, by thing.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.things: set[str] = set()
+        self.shadows: dict[str, str] = {}
+        self.jobs: dict[str, Order] = {}
+        self.working: dict[str, list[str]] = {}
+
+    # -- the account's owner, and AWS itself -------------------------------------------------------------------------
+
+    def add(self, certificate_id: str, created_at: datetime, status: Status = Status.PENDING_ACTIVATION) -> None:
+        """Make a certificate."""
+        made = Certificate(certificate_id=certificate_id, status=status, created_at=created_at)
+        self.entries[certificate_id] = Entry(certificate=made)
+
+    def set_status(self, certificate_id: str, status: Status) -> None:
+        """Do what UpdateCertificate does.
+
+        Raises:
+            KeyError: There is no such certificate.
+        """
+        entry = self.entries[certificate_id]
+        entry.certificate = replace(entry.certificate, status=status)
+
+    def register(self, thing: str, certificate_id: str, policies: Iterable[str]) -> None:
+        """Do what RegisterThing does by a template: make the thing, attach it and the policies, activate.
+
+        Raises:
+            ChangedError: The certificate is gone, or attached to another thing.
+        """
+        self.things.add(thing)
+        self.attach_thing(thing, certificate_id)
+        for policy in policies:
+            self.attach_policy(policy, certificate_id)
+        self.set_status(certificate_id, Status.ACTIVE)
+
+    # -- the port ------------------------------------------------------------------------------------------------------
+
+    def certificate(self, certificate_id: str) -> Certificate | None:
+        """Return a certificate."""
+        entry = self.entries.get(certificate_id)
+        return entry.certificate if entry else None
+
+    def things_of(self, certificate_id: str) -> tuple[str, ...]:
+        """Return what a certificate is attached to."""
+        entry = self.entries.get(certificate_id)
+        return tuple(entry.things) if entry else ()
+
+    def certificates_of(self, thing: str) -> tuple[str, ...] | None:
+        """Return what is attached to a thing."""
+        if thing not in self.things:
+            return None
+        return tuple(name for name, entry in self.entries.items() if thing in entry.things)
+
+    def policies_of(self, certificate_id: str) -> tuple[str, ...]:
+        """Return the policies of a certificate."""
+        entry = self.entries.get(certificate_id)
+        return tuple(entry.policies) if entry else ()
+
+    def attach_policy(self, policy: str, certificate_id: str) -> None:
+        """Attach a policy."""
+        entry = self._entry(certificate_id)
+        if policy in entry.policies:
+            return
+        if len(entry.policies) >= MOST_POLICIES:
+            raise ChangedError(f"{certificate_id[:12]} has {MOST_POLICIES} policies.")
+        entry.policies.append(policy)
+
+    def deactivate(self, certificate_id: str) -> None:
+        """Make a certificate INACTIVE."""
+        self._entry(certificate_id)
+        self.set_status(certificate_id, Status.INACTIVE)
+
+    def attach_thing(self, thing: str, certificate_id: str) -> None:
+        """Attach a certificate to a thing exclusively."""
+        entry = self._entry(certificate_id)
+        if thing not in self.things or entry.things not in ([], [thing]):
+            raise ChangedError(f"{certificate_id[:12]} is another thing's, or there is no thing {thing}.")
+        entry.things = [thing]
+
+    def detach_thing(self, thing: str, certificate_id: str) -> None:
+        """Take a certificate off a thing."""
+        entry = self.entries.get(certificate_id)
+        if entry and thing in entry.things:
+            entry.things.remove(thing)
+
+    def delete(self, certificate_id: str) -> None:
+        """Delete a certificate."""
+        entry = self.entries.get(certificate_id)
+        if entry is None:
+            return
+        if entry.certificate.status not in {Status.INACTIVE, Status.REVOKED}:
+            raise ChangedError(f"{certificate_id[:12]} is {entry.certificate.status}.")
+        if entry.things:
+            raise ChangedError(f"{certificate_id[:12]} is attached to a thing.")
+        del self.entries[certificate_id]
+
+    def reported(self, thing: str) -> str:
+        """Return what a shadow reports."""
+        return self.shadows.get(thing, "")
+
+    def everything(self) -> tuple[Certificate, ...]:
+        """Return all certificates."""
+        return tuple(entry.certificate for entry in self.entries.values())
+
+    def orders_of(self, thing: str) -> tuple[str, ...]:
+        """Return what a thing has to do."""
+        return tuple(self.working.get(thing, ()))
+
+    def order(self, order: Order) -> None:
+        """Make a job."""
+        if order.job_id not in self.jobs:
+            self.jobs[order.job_id] = order
+            for thing in order.things:
+                self.working.setdefault(thing, []).append(order.job_id)
+
+    def _entry(self, certificate_id: str) -> Entry:
+        entry = self.entries.get(certificate_id)
+        if entry is None:
+            raise ChangedError(f"{certificate_id[:12]} is gone.")
+        return entry
+
+
+class MemoryStore:
+    """The stack's tables, as `agent.backend.ports.Store` has them.
+
+    Attributes:
+        devices: The rows of serial numbers.
+        records: The rows of certificates.
+        budgets: The certificates of a thing and a day.
+        leases: Who holds a thing's lease, and until when.
+    """
+
+    def __init__(self) -> None:
+        self.devices: dict[str, Device] = {}
+        self.records: dict[str, Record] = {}
+        self.budgets: dict[tuple[str, date], set[str]] = {}
+        self.leases: dict[str, tuple[str, datetime]] = {}
+
+    def device(self, serial: str) -> Device | None:
+        """Return the row of a serial number."""
+        return self.devices.get(serial)
+
+    def save_device(self, device: Device) -> None:
+        """Write the row of a serial number."""
+        _follows(self.devices.get(device.serial), device)
+        self.devices[device.serial] = replace(device, version=device.version + 1)
+
+    def record(self, certificate_id: str) -> Record | None:
+        """Return the row of a certificate."""
+        return self.records.get(certificate_id)
+
+    def save_record(self, record: Record) -> None:
+        """Write the row of a certificate."""
+        _follows(self.records.get(record.certificate_id), record)
+        self.records[record.certificate_id] = replace(record, version=record.version + 1)
+
+    def due(self, now: datetime, limit: int) -> tuple[Record, ...]:
+        """Return what may be deleted, the longest due first."""
+        waiting = [(record.delete_after, name) for name, record in self.records.items() if record.delete_after]
+        return tuple(self.records[name] for at, name in sorted(waiting) if at <= now)[:limit]
+
+    def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
+        """Count a certificate once."""
+        counted = self.budgets.setdefault((thing, day), set())
+        if certificate_id not in counted and len(counted) >= limit:
+            return False
+        counted.add(certificate_id)
+        return True
+
+    def lease(self, thing: str, holder: str, now: datetime, until: datetime) -> bool:
+        """Give a thing's lease to a holder."""
+        holds, end = self.leases.get(thing, (holder, now))
+        if holds != holder and now < end:
+            return False
+        self.leases[thing] = (holder, until)
+        return True
+
+
+def _follows(row: Device | Record | None, new: Device | Record) -> None:
+    if (row.version if row else 0) != new.version:
+        raise ChangedError("The row was written meanwhile.")
+
+
+class MemoryOutbox:
+    """What was told, as `agent.backend.ports.Outbox` has it.
+
+    Attributes:
+        answers: The answers, oldest first: topic and body.
+        counted: What was counted, oldest first: metric, value and what it was about.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, Mapping[str, object]]] = []
+        self.counted: list[tuple[Metric, int, Mapping[str, object]]] = []
+
+    def answer(self, topic: str, body: Mapping[str, object]) -> None:
+        """Publish an answer."""
+        self.answers.append((topic, body))
+
+    def count(self, metric: Metric, *, value: int = 1, about: Mapping[str, object] | None = None) -> None:
+        """Count something."""
+        self.counted.append((metric, value, about or {}))

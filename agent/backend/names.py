@@ -1,0 +1,84 @@
+"""Every name that the code in the account shares with the stack's template, the operator's command and the agent.
+
+What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no layer, no dependency):
+
+* ``agent.backend.lambdas.hook``: the pre-provisioning hook of both templates, payload version "2020-04-01"; 5 s
+* ``agent.backend.lambdas.retire``: the rule `RETIRE_SQL`, asynchronously; 30 s, which must stay below `LEASE`
+* ``agent.backend.lambdas.sweep``: hourly, whatever the event, one at a time; 900 s
+
+Environment: the attributes of `agent.backend.settings.Settings` are read from the variables of `Variable`.
+
+Table `Variable.DEVICES`, hash key ``serial`` (S), TTL ``expires_at``. Three kinds of rows; `#` is in no serial number:
+
+* ``<serial>``: ``thing``, ``state`` (ARMED, CLAIMED, ENROLLED, BLOCKED), ``token_sha256``, ``token_until``, ``claims``
+  (SS of certificate ids), ``claimed_at``, ``enrolled_at``, ``version`` (N, counts the writes)
+* ``day#<thing>#<yyyymmdd>``: ``ids`` (SS of certificate ids), ``expires_at``: the daily budget
+* ``retiring#<thing>``: ``holder`` (a certificate id), ``until`` (N), ``expires_at``: the lease of a retirement
+
+Table `Variable.CERTIFICATES`, hash key ``certificate_id`` (S), TTL ``expires_at``: ``thing``, ``origin`` (claim,
+rotation, seen), ``serial``, ``issued_at``, ``proven_at``, ``retired_at``, ``retired_by``, ``due`` (S, `DUE_SHARDS`),
+``delete_after`` (N), ``detached_at``, ``ended_at``, ``ended_as``, ``expires_at``, ``version``. Global secondary index
+`DUE_INDEX`: hash ``due`` (S), range ``delete_after`` (N), projection ALL; only what waits for deletion is in it.
+
+Instants are whole seconds since 1970, as numbers, because TTL wants them so.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+from agent.core.aws import topics
+
+
+class Variable(StrEnum):
+    """The environment of the functions; all are text."""
+
+    DEVICES = "DEVICES_TABLE"
+    CERTIFICATES = "CERTIFICATES_TABLE"
+    ENROLMENT_TEMPLATE = "ENROLMENT_TEMPLATE"
+    ROTATION_TEMPLATE = "ROTATION_TEMPLATE"
+    OWN_POLICIES = "OWN_POLICIES"  # with commas: all that the rotation template attaches, ApplicationPolicies too
+    CERTIFICATE_ARN = "CERTIFICATE_ARN"  # arn:<partition>:iot:<region>:<account>:cert/ ; an id is put behind it
+    KEEP_DAYS = "KEEP_DAYS"
+    DAILY_LIMIT = "DAILY_LIMIT"
+    RE_ENROL = "RE_ENROL"  # armed: again once the operator has armed or readmitted the serial number; never
+    STACK = "STACK"  # the stack's prefix: the dimension `STACK_DIMENSION` of each metric
+
+
+class Metric(StrEnum):
+    """What the functions count, in CloudWatch's embedded metric format, by `STACK_DIMENSION`; each is a Count."""
+
+    ENROLMENTS = "Enrolments"
+    ENROLMENTS_REFUSED = "EnrolmentsRefused"
+    RE_ENROLMENTS_REFUSED = "ReEnrolmentsRefused"  # with the right token: a thief was first, or a gateway lost it all
+    ROTATIONS = "Rotations"
+    ROTATIONS_REFUSED = "RotationsRefused"
+    RETIREMENTS = "Retirements"
+    RETIREMENTS_REFUSED = "RetirementsRefused"
+    DELETED = "CertificatesDeleted"
+    KEPT = "DeletionsPutOff"  # may not be deleted yet: the thing has no other active certificate, or AWS is not ready
+    RESCUED = "CertificatesRescued"  # retired, and made active again by the operator
+    OVERDUE = "DeletionsOverdue"  # left over when the sweep's time was up
+    FAULTS = "Faults"  # AWS did not answer or the stack is not right: the function ends with an error, and comes again
+
+
+NAMESPACE = "IotCertAgent"
+STACK_DIMENSION = "Stack"
+REASON = "reason"  # a property of the same record, for Logs Insights; never a dimension
+
+SERIAL_PARAMETER = "SerialNumber"
+TOKEN_PARAMETER = "RegistrationToken"  # noqa: S105 - the parameter's name
+THING_PARAMETER = "ThingName"
+
+DUE_INDEX = "due"
+DUE_SHARDS = ("due0", "due1", "due2", "due3")
+
+SHADOW = topics.SHADOW
+RETIRE_FILTER = topics.retire("+")
+RETIRE_SQL = (
+    "SELECT topic(2) AS thing, principal() AS principal, clientid() AS clientId, * AS message "  # noqa: S608 - a rule's
+    f"FROM '{RETIRE_FILTER}'"
+)
+
+LEASE = timedelta(seconds=60)

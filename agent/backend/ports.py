@@ -1,0 +1,120 @@
+"""What the handlers need of the account: its registry, the stack's tables, and a way to tell what was done.
+
+An implementation raises nothing but the errors of `agent.backend.errors`: any verb may raise `UnavailableError` and
+`MisconfiguredError`, and those that write `ChangedError`, each as its docstring says. `agent.backend.aws` implements
+these with boto3, `agent.backend.memory` in memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import date, datetime
+
+    from agent.backend.decide.orders import Order
+    from agent.backend.names import Metric
+    from agent.backend.values import Certificate, Device, Record
+
+
+class Registry(Protocol):
+    """AWS IoT Core's registry, its shadows and its jobs."""
+
+    def certificate(self, certificate_id: str) -> Certificate | None:
+        """Return a certificate, or None when there is none."""
+
+    def things_of(self, certificate_id: str) -> tuple[str, ...]:
+        """Return the things that a certificate is attached to; none for a certificate that is not there."""
+
+    def certificates_of(self, thing: str) -> tuple[str, ...] | None:
+        """Return the ids of the certificates that are attached to a thing, or None when there is no such thing."""
+
+    def policies_of(self, certificate_id: str) -> tuple[str, ...]:
+        """Return the names of the policies that are attached to a certificate itself."""
+
+    def attach_policy(self, policy: str, certificate_id: str) -> None:
+        """Attach a policy to a certificate, which may have it already.
+
+        Raises:
+            ChangedError: The certificate takes no more policies, or one of both is gone.
+        """
+
+    def deactivate(self, certificate_id: str) -> None:
+        """Make a certificate INACTIVE, which it may be already.
+
+        Raises:
+            ChangedError: It is gone, or its state does not allow that.
+        """
+
+    def attach_thing(self, thing: str, certificate_id: str) -> None:
+        """Attach a certificate to a thing exclusively, which may be so already.
+
+        Raises:
+            ChangedError: One of both is gone, or the certificate is attached to another thing.
+        """
+
+    def detach_thing(self, thing: str, certificate_id: str) -> None:
+        """Take a certificate off a thing, on which it need not be. It takes AWS some seconds."""
+
+    def delete(self, certificate_id: str) -> None:
+        """Delete a certificate and its attachments to policies; it need not be there.
+
+        Raises:
+            ChangedError: It is not INACTIVE, or still attached to a thing.
+        """
+
+    def reported(self, thing: str) -> str:
+        """Return the id of the certificate that a thing's shadow reports to be in use, or nothing."""
+
+    def everything(self) -> Iterable[Certificate]:
+        """Return each certificate of the account, without its things."""
+
+    def orders_of(self, thing: str) -> tuple[str, ...]:
+        """Return the ids of the jobs that wait for a thing or that it works on."""
+
+    def order(self, order: Order) -> None:
+        """Make the job of an order, which may be there already."""
+
+
+class Store(Protocol):
+    """The stack's two tables."""
+
+    def device(self, serial: str) -> Device | None:
+        """Return the row of a serial number."""
+
+    def save_device(self, device: Device) -> None:
+        """Write a row that follows the one whose version it bears.
+
+        Raises:
+            ChangedError: The row has another version.
+        """
+
+    def record(self, certificate_id: str) -> Record | None:
+        """Return the row of a certificate."""
+
+    def save_record(self, record: Record) -> None:
+        """Write a row that follows the one whose version it bears.
+
+        Raises:
+            ChangedError: The row has another version.
+        """
+
+    def due(self, now: datetime, limit: int) -> tuple[Record, ...]:
+        """Return at most `limit` rows of certificates that may be deleted by now, as they were a moment ago."""
+
+    def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
+        """Count a certificate once against a thing's budget of a day; return whether it is within the limit."""
+
+    def lease(self, thing: str, holder: str, now: datetime, until: datetime) -> bool:
+        """Give a thing's lease to a holder, unless another one has it still; return whether it has it now."""
+
+
+class Outbox(Protocol):
+    """What is told: to the gateway that asked, and to the operator."""
+
+    def answer(self, topic: str, body: Mapping[str, object]) -> None:
+        """Publish an answer to a gateway, at least once."""
+
+    def count(self, metric: Metric, *, value: int = 1, about: Mapping[str, object] | None = None) -> None:
+        """Count something, and note with it what it was about, which holds no secret."""

@@ -1,0 +1,62 @@
+"""What an operator chose when the stack was deployed, as the functions find it in their environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.backend.errors import MisconfiguredError
+from agent.backend.names import Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TIMES = {"armed": True, "never": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The operator's choices.
+
+    Attributes:
+        enrolment_template: The template that a claim certificate uses.
+        rotation_template: The template that gateways use.
+        own_policies: The policies that the rotation template attaches by itself.
+        keep: How long a retired certificate is kept before it is deleted.
+        daily_limit: The certificates that a thing may have in a day.
+        again: Whether a serial number that has been enrolled may be once more, when the operator has armed it again.
+    """
+
+    enrolment_template: str = "gateway"
+    rotation_template: str = "gateway-rotation"
+    own_policies: frozenset[str] = frozenset()
+    keep: timedelta = timedelta(days=30)
+    daily_limit: int = 6
+    again: bool = True
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Return the settings that an environment holds.
+
+    Raises:
+        MisconfiguredError: A variable is missing or cannot be read.
+    """
+    try:
+        return Settings(
+            enrolment_template=environment[Variable.ENROLMENT_TEMPLATE],
+            rotation_template=environment[Variable.ROTATION_TEMPLATE],
+            own_policies=frozenset(name for name in environment[Variable.OWN_POLICIES].split(",") if name),
+            keep=timedelta(days=_count(environment[Variable.KEEP_DAYS])),
+            daily_limit=_count(environment[Variable.DAILY_LIMIT]),
+            again=_TIMES[environment[Variable.RE_ENROL]],
+        )
+    except (KeyError, ValueError) as error:
+        raise MisconfiguredError(f"The function's environment is not what the template gives it: {error}.") from None
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{number} is less than 1")
+    return number

@@ -1,0 +1,130 @@
+"""What the cloud's side knows of a gateway: frozen values, as they are read, decided upon and written back.
+
+A row says in `version` how often it was written; what is written says which version it follows (`ports.Store`). So each
+decision rests on the row that it saw, however often and in whatever order its event is delivered.
+
+AWS is the truth about a certificate; its row is a note of what was seen and done, and may be missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class DeviceState(StrEnum):
+    """How far a serial number has come."""
+
+    ARMED = "ARMED"  # its token buys a certificate
+    CLAIMED = "CLAIMED"  # it has bought one, of which no use is known yet
+    ENROLLED = "ENROLLED"  # what it bought is in use: the token is spent
+    BLOCKED = "BLOCKED"  # by the operator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One serial number.
+
+    Attributes:
+        serial: The serial number.
+        thing: The thing that it is admitted as.
+        state: How far it has come.
+        token_sha256: What its token is known by, see `decide.admission.fingerprint`; empty when it has none.
+        token_until: When the token ends; None for never.
+        claims: The certificates that the token has bought.
+        claimed_at: When it bought the first of them.
+        enrolled_at: When one of them was first known to be in use, in this or an earlier enrolment.
+        version: How often the row was written; 0 for one that is not there yet.
+    """
+
+    serial: str
+    thing: str
+    state: DeviceState
+    token_sha256: str = field(default="", repr=False)
+    token_until: datetime | None = None
+    claims: frozenset[str] = frozenset()
+    claimed_at: datetime | None = None
+    enrolled_at: datetime | None = None
+    version: int = 0
+
+
+class Origin(StrEnum):
+    """Where a certificate's row comes from."""
+
+    CLAIM = "claim"
+    ROTATION = "rotation"
+    SEEN = "seen"  # it was not issued under this stack's eyes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is noted of one certificate.
+
+    Attributes:
+        certificate_id: 64 hexadecimal digits.
+        thing: The thing that it is, or was, attached to.
+        origin: Where the row comes from.
+        serial: The serial number that bought it; empty for others.
+        issued_at: When it was admitted; None when that was not seen.
+        proven_at: When it was first known to be in use: it asked for a rotation or a retirement.
+        retired_at: When it was last decided that it becomes INACTIVE.
+        retired_by: The certificate that asked for that.
+        delete_after: From when it may be deleted; None when it does not wait for that.
+        detached_at: When it was decided to take it off its thing.
+        ended_at: When it was deleted, or found to be gone.
+        expires_at: When the row itself goes; None for never.
+        version: How often the row was written; 0 for one that is not there yet.
+    """
+
+    certificate_id: str
+    thing: str
+    origin: Origin = Origin.SEEN
+    serial: str = ""
+    issued_at: datetime | None = None
+    proven_at: datetime | None = None
+    retired_at: datetime | None = None
+    retired_by: str = ""
+    delete_after: datetime | None = None
+    detached_at: datetime | None = None
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    version: int = 0
+
+    def proven(self, at: datetime) -> Record:
+        """Return the row of a certificate that has shown that it is in use; such a row does not go by itself."""
+        return replace(self, proven_at=self.proven_at or at, expires_at=None)
+
+
+class Status(StrEnum):
+    """The states of a certificate in AWS IoT Core."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    REVOKED = "REVOKED"
+    PENDING_TRANSFER = "PENDING_TRANSFER"
+    REGISTER_INACTIVE = "REGISTER_INACTIVE"
+    PENDING_ACTIVATION = "PENDING_ACTIVATION"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """A certificate as AWS IoT Core has it.
+
+    Attributes:
+        certificate_id: 64 hexadecimal digits.
+        status: Its state.
+        created_at: When it was made.
+    """
+
+    certificate_id: str
+    status: Status
+    created_at: datetime
+
+    @property
+    def active(self) -> bool:
+        """Whether a gateway can connect with it."""
+        return self.status is Status.ACTIVE

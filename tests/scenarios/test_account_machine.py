@@ -1,0 +1,323 @@
+"""The account as a whole: gateways, a thief, the sweep and the operator, with events that repeat, overtake and fail.
+
+Each rule does one thing; `deliver` has a request carried out, once more, late, within another one, or with a step that
+fails. After each, the promises of the account's side are looked at.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from agent.backend.errors import BackendError
+from agent.backend.values import DeviceState, Status
+from support import campaigns, make
+from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date, datetime, timedelta
+
+SERIALS = ("0001", "0002")
+THINGS = [f"gw-{serial}" for serial in SERIALS]
+ITSELF = 4
+APPLICATION = "application"
+LATEST = st.integers(0, 10)  # one of the latest of what there is by then
+
+
+@dataclass(frozen=True)
+class Registration:
+    """RegisterThing, which may be repeated for as long as its ownership token lives."""
+
+    template: str
+    caller: str
+    certificate: str
+    parameters: tuple[tuple[str, str], ...]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Request:
+    """A retirement, which the rule may deliver at any time and more than once."""
+
+    thing: str
+    caller: str
+    target: str
+
+
+class AccountMachine(RuleBasedStateMachine):
+    """Two gateways, of which each may be a thief to the other, and a thief with the claim certificate."""
+
+    @initialize()
+    def start(self) -> None:
+        """Arm and enrol both gateways; one of them has an application with rights of its own."""
+        self.world = World()
+        self.made: list[str] = []  # every certificate, in order
+        self.used: set[str] = set()
+        self.by_serial: dict[str, set[str]] = {serial: set() for serial in SERIALS}
+        self.registrations: list[Registration] = []
+        self.requests: list[Request] = []
+        self.before: dict[str, Status] = {}
+        self.rescued: set[str] = set()
+        self.inactive_since: dict[str, datetime] = {}
+        self.minted: dict[tuple[str, date], set[str]] = {}
+        self.forgotten: set[str] = set()
+        for serial in SERIALS:
+            self.world.arm(serial, f"token {serial}")
+            self.used.add(self._issue())
+            assert self.world.enrol(self.made[-1], serial, f"token {serial}")
+        self.world.registry.attach_policy(APPLICATION, self.made[0])
+        for caller in self.made[:2]:
+            assert self.world.rotate(caller, self._issue())
+        self._look()
+
+    def _issue(self) -> str:
+        self.made.append(self.world.issue())
+        return self.made[-1]
+
+    # -- what is asked for ---------------------------------------------------------------------------------------------
+
+    def _active(self, thing: int) -> list[str]:
+        """Return what a gateway can connect with, in order of issue; the second name is for the other gateway."""
+        return sorted(self.world.active(THINGS[thing % 2]), key=self.made.index)
+
+    @rule(number=st.integers(0, 1), token=st.sampled_from([0, 0, 0, 1]), now=st.booleans())
+    def enrol(self, number: int, token: int, now: bool) -> None:  # noqa: FBT001 - hypothesis calls it
+        """A gateway, or a thief with the claim certificate and the other one's token; maybe delivered later."""
+        serial, owner = SERIALS[number], SERIALS[(number + token) % 2]
+        parameters = (("SerialNumber", serial), ("RegistrationToken", f"token {owner}"))
+        self.registrations.append(Registration("gateway", CLAIM, self._issue(), parameters, self.world.now))
+        if now:
+            self._carry_out(self.registrations[-1])
+
+    @rule(number=st.integers(0, 1), which=LATEST, name=st.sampled_from([None, None, 0, 1]), now=st.booleans())
+    def rotate(self, number: int, which: int, name: int | None, now: bool) -> None:  # noqa: FBT001 - hypothesis calls it
+        """With any certificate that can connect, and any name; maybe delivered later."""
+        active = self._active(number)
+        if active:
+            caller = active[-1 - which % len(active)]
+            self.used.add(caller)
+            parameters = () if name is None else (("ThingName", THINGS[name]),)
+            asked = Registration("gateway-rotation", caller, self._issue(), parameters, self.world.now)
+            self.registrations.append(asked)
+            if now:
+                self._carry_out(asked)
+
+    @rule(number=st.integers(0, 1), which=LATEST, other=LATEST, twist=st.sampled_from([0] * 8 + [1, 2, 3, ITSELF]))
+    def retire(self, number: int, which: int, other: int, twist: int) -> None:
+        """With any certificate that can connect: of its own, of the other gateway's, on the other gateway's topic."""
+        active, attached = self._active(number), self.world.registry.certificates_of(THINGS[number ^ (twist & 1)]) or ()
+        caller = active[-1 - which % len(active)] if active else ""
+        targets = [name for name in attached if name != caller or twist == ITSELF]
+        if caller and targets:
+            self.used.add(caller)
+            self.requests.append(Request(THINGS[number ^ (twist >> 1 & 1)], caller, targets[-1 - other % len(targets)]))
+            self._carry_out(self.requests[-1])
+
+    @rule(number=st.integers(0, 1), which=LATEST, other=LATEST, step=st.integers(1, 14))
+    def ask_for_each_others_retirement(self, number: int, which: int, other: int, step: int) -> None:
+        """Two certificates of one gateway that can connect, the one within the other."""
+        active = self._active(number)
+        if len(active) > 1:
+            first = active.pop(which % len(active))
+            second = active[other % len(active)]
+            self.used |= {first, second}
+            self.requests += [Request(THINGS[number], first, second), Request(THINGS[number], second, first)]
+            self.world.at_each_step = self._at(step, lambda: self._carry_out(self.requests[-2]))
+            self._carry_out(self.requests[-1])
+            self.world.at_each_step = lambda _: None
+
+    @rule(number=st.integers(0, 1), which=LATEST)
+    def use(self, number: int, which: int) -> None:
+        """A gateway connects with one of its certificates, and its shadow says so."""
+        active = self._active(number)
+        if active:
+            self.used.add(active[-1 - which % len(active)])
+            self.world.registry.shadows[THINGS[number]] = active[-1 - which % len(active)]
+
+    # -- what is delivered ---------------------------------------------------------------------------------------------
+
+    @rule(which=LATEST, within=st.none() | LATEST, step=st.integers(1, 14))
+    def deliver(self, which: int, within: int | None, step: int) -> None:
+        """An event, with another one, or the sweep, carried out within it."""
+        if within is not None:
+            self.world.at_each_step = self._at(step, lambda: self._carry_out(self._event(within)))
+        self._carry_out(self._event(which))
+        self.world.at_each_step = lambda _: None
+
+    @rule(which=LATEST, step=st.integers(1, 14), for_good=st.booleans())
+    def deliver_and_fail(self, which: int, step: int, for_good: bool) -> None:  # noqa: FBT001 - hypothesis calls it
+        """An event that fails at a step; whether it comes again is another rule's."""
+        self.world.at_each_step = self.world.failing(step, for_good=for_good)
+        self._carry_out(self._event(which))
+        self.world.at_each_step = lambda _: None
+
+    def _at(self, step: int, act: Callable[[], None]) -> Callable[[str], None]:
+        done, reached = len(self.world.verbs), list[int]()
+
+        def before(_: str) -> None:
+            if len(self.world.verbs) - done >= step and not reached:
+                reached.append(step)
+                act()
+
+        return before
+
+    def _event(self, which: int) -> Registration | Request | None:
+        """Return one of the latest events, delivered before or not; None is the sweep's."""
+        pool: list[Registration | Request | None] = [None, *self.registrations[-5:], *self.requests[-5:]]
+        return pool[which % len(pool)]
+
+    def _carry_out(self, event: Registration | Request | None) -> None:
+        with suppress(BackendError):
+            match event:
+                case Registration():
+                    self._register(event)
+                case Request():
+                    self.world.retire(event.caller, event.target, event.thing)
+                case None:
+                    self.world.sweep()
+
+    def _register(self, asked: Registration) -> None:
+        """What RegisterThing does, for as long as the ownership token lives."""
+        if self.world.now - asked.at >= HOUR or self.world.status(asked.certificate) is None:
+            return
+        parameters = dict(asked.parameters)
+        serial = parameters.get("SerialNumber", "")
+        claims = self.world.store.devices[serial].claims if serial else frozenset()
+        rights = set(self.world.registry.policies_of(asked.caller)) - set(OWN)
+        reported = self.world.registry.shadows.get(f"gw-{serial}", "")
+        thing = self.world.register(asked.template, asked.caller, asked.certificate, parameters)
+        if thing and serial:
+            self.by_serial[serial].add(thing)
+            assert parameters["RegistrationToken"] == f"token {serial}"
+            assert asked.certificate in claims or reported not in claims, "the token was spent by that"
+        elif thing:
+            assert set(self.world.registry.policies_of(asked.certificate)) >= rights | set(OWN)
+            self.minted.setdefault((thing, self.world.now.date()), set()).add(asked.certificate)
+
+    # -- time, AWS and the operator ------------------------------------------------------------------------------------
+
+    @rule(span=st.sampled_from([MINUTE / 2, MINUTE, HOUR, DAY, 31 * DAY]))
+    def wait(self, span: timedelta) -> None:
+        """AWS deletes what was not registered within an hour."""
+        self.world.now += span
+        for name, entry in list(self.world.registry.entries.items()):
+            pending = entry.certificate.status is Status.PENDING_ACTIVATION
+            if pending and self.world.now - entry.certificate.created_at >= HOUR:
+                self.forgotten.add(name)
+                del self.world.registry.entries[name]
+
+    @rule(step=st.integers(1, 20), for_good=st.booleans())
+    def sweep(self, step: int, for_good: bool) -> None:  # noqa: FBT001 - hypothesis calls it
+        """The hourly round, which may fail."""
+        self.world.at_each_step = self.world.failing(step, for_good=for_good)
+        with suppress(BackendError):
+            self.world.sweep()
+        self.world.at_each_step = lambda _: None
+
+    @rule(which=LATEST)
+    def rescue(self, which: int) -> None:
+        """The operator takes a retirement back."""
+        retired = [name for name in self.made if self.world.status(name) is Status.INACTIVE]
+        if retired:
+            self.rescued.add(retired[-1 - which % len(retired)])
+            self.world.rescue(retired[-1 - which % len(retired)])
+
+    @rule(number=st.integers(0, 1))
+    def arm(self, number: int) -> None:
+        """The operator opens one more enrolment."""
+        self.world.arm(SERIALS[number], f"token {SERIALS[number]}")
+
+    @rule(number=st.integers(0, 1))
+    def block(self, number: int) -> None:
+        """The operator refuses a serial number."""
+        self.world.block(SERIALS[number])
+
+    # -- what holds ----------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_promises_hold(self) -> None:
+        """Those of the account's side, between each two steps."""
+        self.a_thing_with_a_used_active_certificate_keeps_one()
+        self.nothing_but_the_thing_itself_loses_it_a_certificate()
+        self.a_token_admits_one_identity()
+        self.nothing_is_deleted_that_was_not_retired()
+        self.nothing_is_active_again_but_by_the_operator()
+        self.a_thing_has_no_more_certificates_a_day_than_allowed()
+        self.the_rows_are_sound()
+        self._look()
+
+    def a_thing_with_a_used_active_certificate_keeps_one(self) -> None:
+        """Whatever is asked, in whatever order."""
+        for thing in THINGS:
+            had = {name for name, status in self.before.items() if status is Status.ACTIVE} & self.used
+            if any(thing in self.things_before.get(name, ()) for name in had):
+                assert self.world.active(thing) & self.used, thing
+
+    def nothing_but_the_thing_itself_loses_it_a_certificate(self) -> None:
+        """Each deactivation was asked for by another certificate of the same thing."""
+        for name, status in self.before.items():
+            if status is Status.ACTIVE and self.world.status(name) is not Status.ACTIVE:
+                things = self.things_before[name] or self.world.registry.things_of(name)
+                record = self.world.store.records[name]
+                assert Request(record.thing, record.retired_by, name) in self.requests
+                assert not things or (record.thing,) == things
+                assert record.retired_by != name
+                assert self.world.store.records[record.retired_by].thing == record.thing
+
+    def a_token_admits_one_identity(self) -> None:
+        """One thing for each serial number, and one thing for each certificate."""
+        for serial, things in self.by_serial.items():
+            assert things <= {f"gw-{serial}"}
+        assert all(len(entry.things) <= 1 for entry in self.world.registry.entries.values())
+        assert self.world.registry.things <= set(THINGS)
+
+    def nothing_is_deleted_that_was_not_retired(self) -> None:
+        """And kept for as long as the operator wants."""
+        for name in {name for name in self.before if self.world.status(name) is None} - self.forgotten:
+            assert self.before[name] is Status.INACTIVE
+            assert self.world.now - self.inactive_since[name] >= SETTINGS.keep
+
+    def nothing_is_active_again_but_by_the_operator(self) -> None:
+        """Registering a retired certificate once more does not help a thief."""
+        for name, status in self.before.items():
+            if status is Status.INACTIVE and self.world.status(name) is Status.ACTIVE:
+                assert name in self.rescued
+
+    def a_thing_has_no_more_certificates_a_day_than_allowed(self) -> None:
+        """By rotation; claims are counted by the token's row."""
+        assert all(len(names) <= SETTINGS.daily_limit for names in self.minted.values())
+
+    def the_rows_are_sound(self) -> None:
+        """What the rows say of themselves."""
+        for device in self.world.store.devices.values():
+            assert len(device.claims) <= 5
+            assert device.state is not DeviceState.CLAIMED or device.claims
+
+    def _look(self) -> None:
+        """Remember how things are, for the next step."""
+        entries = self.world.registry.entries
+        for name, entry in entries.items():
+            if entry.certificate.status is Status.INACTIVE and self.before.get(name) is not Status.INACTIVE:
+                self.inactive_since[name] = self.world.now
+                self.rescued.discard(name)
+        self.before = {name: entry.certificate.status for name, entry in entries.items()}
+        self.things_before = {name: tuple(entry.things) for name, entry in entries.items()}
+
+    def teardown(self) -> None:
+        """When all is quiet, what can connect has a thing, however often a sweep was cut off."""
+        if not hasattr(self, "world"):
+            return
+        self.world.now += 40 * DAY
+        self.world.swept(3)
+        for name, entry in self.world.registry.entries.items():
+            assert entry.things or entry.certificate.status is not Status.ACTIVE, name
+
+
+TestAccount = AccountMachine.TestCase
+TestAccount.settings = settings(make.FEW, max_examples=len(campaigns.places(500, 5)), stateful_step_count=50)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agent.backend.decide.deletion import PUT_OFF, REMEMBERED, SETTLED, Found, Kind, classify, may_delete
+from agent.backend.decide.verdict import AttachThing, Deed, Delete, DetachThing, SaveRecord
+from agent.backend.names import Metric
+from agent.backend.values import Certificate, Record, Status
+from support.account import DAY, HOUR, NOW, certificate_id
+
+OLD, NEW = certificate_id("old"), certificate_id("new")
+ROW = Record(
+    certificate_id=OLD, thing="gw-0042", retired_at=NOW - 30 * DAY, retired_by=NEW, delete_after=NOW, version=4
+)
+DETACHED = replace(ROW, detached_at=NOW - HOUR)
+
+
+def certificate(name: str = OLD, status: Status = Status.INACTIVE) -> Certificate:
+    """One that is a year old."""
+    return Certificate(certificate_id=name, status=status, created_at=NOW - 365 * DAY)
+
+
+SUCCESSOR = (certificate(NEW, Status.ACTIVE),)
+FOUND = Found(certificate=certificate(), things=("gw-0042",), others=SUCCESSOR)
+OFF = replace(FOUND, things=())
+
+
+@pytest.mark.parametrize(
+    ("row", "found", "deeds"),
+    [
+        (ROW, FOUND, [SaveRecord(replace(ROW, detached_at=NOW)), DetachThing("gw-0042", OLD)]),
+        (DETACHED, FOUND, [DetachThing("gw-0042", OLD)]),
+        (
+            DETACHED,
+            OFF,
+            [Delete(OLD), SaveRecord(replace(DETACHED, delete_after=None, ended_at=NOW, expires_at=NOW + REMEMBERED))],
+        ),
+        (ROW, replace(FOUND, others=(certificate(NEW),)), [SaveRecord(replace(ROW, delete_after=NOW + PUT_OFF))]),
+        (ROW, replace(FOUND, others=()), [SaveRecord(replace(ROW, delete_after=NOW + PUT_OFF))]),
+        (ROW, replace(OFF, certificate=certificate(status=Status.REVOKED), others=None), [Delete(OLD)]),
+        (ROW, replace(FOUND, things=("gw-0666",)), [SaveRecord(replace(ROW, delete_after=None))]),
+        (ROW, replace(FOUND, things=("gw-0042", "gw-0666")), [SaveRecord(replace(ROW, delete_after=None))]),
+        (
+            ROW,
+            replace(FOUND, certificate=None),
+            [SaveRecord(replace(ROW, delete_after=None, ended_at=NOW, expires_at=NOW + REMEMBERED))],
+        ),
+        (
+            ROW,
+            replace(FOUND, certificate=certificate(status=Status.PENDING_TRANSFER)),
+            [SaveRecord(replace(ROW, delete_after=NOW + PUT_OFF))],
+        ),
+        (replace(ROW, delete_after=NOW + HOUR), FOUND, []),
+        (replace(ROW, delete_after=None), FOUND, []),
+        (replace(ROW, retired_at=None), FOUND, []),
+    ],
+)
+def test_what_becomes_of_a_certificate_that_is_due(row: Record, found: Found, deeds: list[Deed]) -> None:
+    """Each case, and what is done; nothing else ever is."""
+    assert list(may_delete(row, found, NOW).do)[: len(deeds)] == deeds
+    assert bool(may_delete(row, found, NOW).do) is bool(deeds)
+
+
+@pytest.mark.parametrize(
+    ("row", "things", "attached"),
+    [(ROW, ("gw-0042",), False), (DETACHED, (), True), (DETACHED, ("gw-0042",), False), (DETACHED, ("gw-1",), False)],
+)
+def test_a_rescued_certificate_is_as_it_was(row: Record, things: tuple[str, ...], *, attached: bool) -> None:
+    """Its thing is given back first, so that a round which dies there does it again."""
+    found = Found(certificate=certificate(status=Status.ACTIVE), things=things, others=SUCCESSOR)
+    verdict = may_delete(row, found, NOW)
+    *before, saved = verdict.do
+    assert before == ([AttachThing("gw-0042", OLD)] if attached else [])
+    assert isinstance(saved, SaveRecord)
+    assert saved.record == Record(certificate_id=OLD, thing="gw-0042", version=4)
+    assert verdict.count is Metric.RESCUED
+
+
+def test_a_thing_that_is_gone_is_given_to_no_certificate() -> None:
+    """There is nothing to attach it to."""
+    found = Found(certificate=certificate(status=Status.ACTIVE), things=(), others=None)
+    assert [type(deed) for deed in may_delete(DETACHED, found, NOW).do] == [SaveRecord]
+
+
+@pytest.mark.parametrize(
+    ("status", "things", "row", "age", "kind"),
+    [
+        (Status.PENDING_ACTIVATION, (), None, HOUR / 2, Kind.PENDING),
+        (Status.ACTIVE, (), None, SETTLED / 2, Kind.PENDING),
+        (Status.ACTIVE, (), None, SETTLED, Kind.UNATTACHED),
+        (Status.ACTIVE, (), ROW, 30 * DAY, Kind.UNATTACHED),
+        (Status.ACTIVE, ("gw-0042",), ROW, DAY, Kind.IN_USE),
+        (Status.ACTIVE, ("gw-0042",), None, DAY, Kind.FOREIGN),
+        (Status.ACTIVE, ("gw-0042", "gw-0043"), ROW, DAY, Kind.SHARED),
+        (Status.INACTIVE, ("gw-0042",), ROW, DAY, Kind.RETIRED),
+        (Status.INACTIVE, ("gw-0042",), replace(ROW, delete_after=None), DAY, Kind.INACTIVE),
+        (Status.REVOKED, (), None, DAY, Kind.INACTIVE),
+    ],
+)
+def test_what_a_certificate_of_the_account_is(
+    status: Status, things: tuple[str, ...], row: Record | None, age: object, kind: Kind
+) -> None:
+    """By its state, its things and its row."""
+    made = replace(certificate(status=status), created_at=NOW - age)  # type: ignore[operator]
+    found = classify(made, things, row, NOW)
+    assert found.kind is kind
+    assert found.why.endswith(".")
+    assert bool(found.remedy) is (kind in {Kind.UNATTACHED, Kind.SHARED, Kind.INACTIVE, Kind.FOREIGN})

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from agent.backend.decide.deletion import Kind
+from agent.backend.handlers import orders
+from agent.backend.values import Status
+from support.account import CLAIM, HOUR, World
+
+
+def test_a_plan_orders_nothing_and_an_order_is_made_once() -> None:
+    """A person looks at the plan first."""
+    world = World()
+    world.enrolled("0001")
+    world.enrolled("0002")
+    planned = orders.plan(["gw-0001", "gw-0002", "gw-0003"], "ticket 17", "because", world.account)
+    assert world.registry.jobs == {}
+    assert planned.skipped == {"gw-0003": "There is no such thing."}
+    orders.order(planned, world.account)
+    orders.order(planned, world.account)
+    assert [order.things for order in world.registry.jobs.values()] == [("gw-0001", "gw-0002")]
+
+
+def test_what_is_in_the_account_is_told_one_by_one() -> None:
+    """Also what no gateway has."""
+    world = World()
+    old = world.enrolled()
+    new = world.rotated(old)
+    assert "code" not in world.retire(new, old)
+    world.registry.add(CLAIM, world.now - 3 * HOUR, Status.ACTIVE)
+    pending = world.issue()
+    told = {certificate.certificate_id: found.kind for certificate, found in orders.strays(world.account)}
+    assert told == {old: Kind.RETIRED, new: Kind.IN_USE, CLAIM: Kind.UNATTACHED, pending: Kind.PENDING}
