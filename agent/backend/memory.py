@@ -135,9 +135,7 @@ class MemoryRegistry:
 
     def delete(self, certificate_id: str) -> None:
         """Delete a certificate."""
-        entry = self.entries.get(certificate_id)
-        if entry is None:
-            return
+        entry = self._entry(certificate_id)
         if entry.certificate.status not in {Status.INACTIVE, Status.REVOKED}:
             raise ChangedError(f"{certificate_id[:12]} is {entry.certificate.status}.")
         if entry.things:

@@ -82,3 +82,34 @@ RETIRE_SQL = (
 )
 
 LEASE = timedelta(seconds=60)
+
+# What each function asks of AWS, as IAM calls it: measured by the tests, granted by the template, both to the letter.
+_ROWS = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
+ACTIONS = {
+    "hook": frozenset(
+        {
+            *_ROWS,
+            "iot:AttachPolicy",
+            "iot:DescribeCertificate",
+            "iot:GetThingShadow",
+            "iot:ListAttachedPolicies",
+            "iot:ListPrincipalThings",
+        }
+    ),
+    "retire": frozenset(
+        {*_ROWS, "iot:DescribeCertificate", "iot:ListPrincipalThings", "iot:Publish", "iot:UpdateCertificate"}
+    ),
+    "sweep": frozenset(
+        {
+            "dynamodb:PutItem",  # certificates alone, as the query
+            "dynamodb:Query",
+            "iot:AttachThingPrincipal",
+            "iot:DeleteCertificate",
+            "iot:DescribeCertificate",
+            "iot:DescribeThing",
+            "iot:DetachThingPrincipal",
+            "iot:ListPrincipalThings",
+            "iot:ListThingPrincipals",
+        }
+    ),
+}

@@ -58,10 +58,10 @@ class Registry(Protocol):
         """Take a certificate off a thing, on which it need not be. It takes AWS some seconds."""
 
     def delete(self, certificate_id: str) -> None:
-        """Delete a certificate and its attachments to policies; it need not be there.
+        """Delete a certificate and its attachments to policies.
 
         Raises:
-            ChangedError: It is not INACTIVE, or still attached to a thing.
+            ChangedError: It is gone, not INACTIVE, or still attached to a thing.
         """
 
     def reported(self, thing: str) -> str:

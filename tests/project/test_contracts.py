@@ -32,6 +32,7 @@ SYSTEMD = "Only one room meets systemd's library"
 ACCOUNT_PURE = "The account's decisions perform no I/O, read no clock and draw no chance"
 ACCOUNT_ROOMS = "The account's decisions know no port, and ports no handler"
 ACCOUNT_NAMES = "Of a gateway's rooms the account takes pure names alone"
+BOTO3 = "Only one room meets boto3"
 ACCOUNT = "No gateway carries the account's code"
 IDLE = "The idle daemon loads nothing heavy"
 
@@ -69,6 +70,8 @@ PLANTED = [
     (WIRE, "import mqtt5", "agent/iotcore/novelty.py"),
     (SYSTEMD, "import systemd.journal", "agent/daemon/novelty.py"),
     (SYSTEMD, "def f():\n    from systemd import _daemon", "agent/cli/novelty.py"),
+    (BOTO3, "import boto3", "agent/backend/novelty.py"),
+    (BOTO3, "def f():\n    from botocore import config", "agent/cli/novelty.py"),
     (ACCOUNT_PURE, "import boto3", "agent/backend/handlers/novelty.py"),
     (ACCOUNT_PURE, "def f():\n    import time", "agent/backend/decide/novelty.py"),
     (ACCOUNT_ROOMS, "from agent.backend import ports", "agent/backend/decide/novelty.py"),

@@ -95,7 +95,7 @@ class World:
 
     def arm(self, serial: str = "0042", token: str = TOKEN, *, until: datetime | None = None) -> Device:
         """Give a serial number a token, also one that is enrolled."""
-        row = self.store.device(serial) or Device(serial=serial, thing=f"gw-{serial}", state=DeviceState.ARMED)
+        row = self.account.store.device(serial) or Device(serial=serial, thing=f"gw-{serial}", state=DeviceState.ARMED)
         armed = replace(
             row,
             state=DeviceState.ARMED,
@@ -104,12 +104,14 @@ class World:
             claims=frozenset(),
             claimed_at=None,
         )
-        self.store.save_device(armed)
-        return self.store.devices[serial]
+        self.account.store.save_device(armed)
+        return armed
 
     def block(self, serial: str = "0042") -> None:
         """Have a serial number refused."""
-        self.store.save_device(replace(self.store.devices[serial], state=DeviceState.BLOCKED))
+        device = self.account.store.device(serial)
+        assert device is not None
+        self.account.store.save_device(replace(device, state=DeviceState.BLOCKED))
 
     def rescue(self, certificate: str) -> None:
         """Take a retirement back."""

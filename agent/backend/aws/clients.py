@@ -1,0 +1,110 @@
+"""Clients of AWS's services, how long each is waited for, and what their errors mean."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
+from agent.backend.errors import BackendError, ChangedError, MisconfiguredError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+MISSING = frozenset({"ResourceNotFoundException"})
+
+_THROTTLED = {
+    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled", "Throttling",
+    "ThrottlingException", "TooManyRequestsException",
+}  # fmt: skip
+_SERVER_ERROR = 500
+
+
+class GoneError(ChangedError):
+    """What is asked about is not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long one call is waited for.
+
+    Attributes:
+        connect: Seconds for a connection.
+        read: Seconds for an answer.
+        attempts: How often it is tried.
+        mode: How botocore spaces them; `adaptive` slows the caller down when it is throttled.
+    """
+
+    connect: float
+    read: float
+    attempts: int
+    mode: str = "standard"
+
+
+# AWS gives the hook five seconds in all; the others are waited for by no one but a gateway that asks again.
+OF_THE_HOOK = Patience(connect=0.5, read=1.0, attempts=2)
+OF_RETIREMENTS = Patience(connect=1.0, read=3.0, attempts=3)
+OF_THE_SWEEP = Patience(connect=2.0, read=10.0, attempts=6, mode="adaptive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clients:
+    """One client of each service; boto3 has no types for them.
+
+    Attributes:
+        iot: AWS IoT Core's control plane.
+        data: Its data plane: shadows, and publishing.
+        tables: DynamoDB.
+    """
+
+    iot: Any
+    data: Any
+    tables: Any
+
+
+def connect(patience: Patience) -> Clients:
+    """Return clients in the function's region, with its role's credentials."""
+    retries = {"mode": patience.mode, "total_max_attempts": patience.attempts}
+    config = Config(connect_timeout=patience.connect, read_timeout=patience.read, retries=retries)
+    session = boto3.session.Session()
+    return Clients(
+        iot=session.client("iot", config=config),
+        data=session.client("iot-data", config=config),
+        tables=session.client("dynamodb", config=config),
+    )
+
+
+@contextmanager
+def asking(changed: Collection[str] = ()) -> Iterator[None]:
+    """Turn what boto3 raises into the errors of the ports.
+
+    Args:
+        changed: The codes of errors by which a service says that something is not as it was read.
+
+    Raises:
+        UnavailableError: No answer, or one that puts off.
+        ChangedError: One of the codes in `changed`; a `GoneError` where that is one of `MISSING`.
+        MisconfiguredError: Any other refusal.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _meaning(error, changed) from error
+    except ParamValidationError:
+        raise  # a defect of the caller, and no event
+    except BotoCoreError as error:
+        raise UnavailableError(f"AWS does not answer: {error}") from error
+
+
+def _meaning(error: ClientError, changed: Collection[str]) -> BackendError:
+    code = error.response.get("Error", {}).get("Code", "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in changed:
+        return (GoneError if code in MISSING else ChangedError)(str(error))
+    if code in _THROTTLED or status >= _SERVER_ERROR:
+        return UnavailableError(str(error))
+    return MisconfiguredError(str(error))

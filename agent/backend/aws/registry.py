@@ -1,0 +1,174 @@
+"""AWS IoT Core's registry, shadows and jobs, by its control plane and data plane APIs.
+
+What a call may raise is in the API reference of each. A certificate that is gone is an answer where one is looked up,
+and a change where something is to be done with it.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from agent.backend.aws.clients import MISSING, Clients, GoneError, asking
+from agent.backend.errors import ChangedError
+from agent.backend.names import SHADOW
+from agent.backend.values import Certificate, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from agent.backend.decide.orders import Order
+
+_STATE = MISSING | {"CertificateStateException"}
+_PAGE = 250
+_UNFINISHED = ("QUEUED", "IN_PROGRESS")
+
+
+class AwsRegistry:
+    """The registry of one account and region, as `agent.backend.ports.Registry` has it."""
+
+    def __init__(self, clients: Clients, certificate_arn: str) -> None:
+        """Use clients; `certificate_arn` is what stands before the id in a certificate's ARN."""
+        self._iot, self._data = clients.iot, clients.data
+        self._certificate_arn = certificate_arn
+        self._thing_arn = certificate_arn.removesuffix("cert/") + "thing/"
+
+    def _arn(self, certificate_id: str) -> str:
+        return self._certificate_arn + certificate_id
+
+    # -- what is there -------------------------------------------------------------------------------------------------
+
+    def certificate(self, certificate_id: str) -> Certificate | None:
+        """Return a certificate (DescribeCertificate)."""
+        with suppress(GoneError), asking(MISSING):
+            answer = self._iot.describe_certificate(certificateId=certificate_id)
+            return _certificate(answer["certificateDescription"])
+        return None
+
+    def things_of(self, certificate_id: str) -> tuple[str, ...]:
+        """Return what a certificate is attached to (ListPrincipalThings)."""
+        pages = self._pages("list_principal_things", principal=self._arn(certificate_id))
+        return tuple(thing for page in pages for thing in page["things"])
+
+    def certificates_of(self, thing: str) -> tuple[str, ...] | None:
+        """Return what is attached to a thing (ListThingPrincipals, and DescribeThing where there is nothing)."""
+        pages = self._pages("list_thing_principals", thingName=thing)
+        principals = [principal for page in pages for principal in page["principals"]]
+        found = (name for name in principals if name.startswith(self._certificate_arn))
+        if not principals and not self._is_there(thing):
+            return None
+        return tuple(name.removeprefix(self._certificate_arn) for name in found)
+
+    def policies_of(self, certificate_id: str) -> tuple[str, ...]:
+        """Return the policies of a certificate (ListAttachedPolicies)."""
+        pages = self._pages("list_attached_policies", target=self._arn(certificate_id))
+        return tuple(policy["policyName"] for page in pages for policy in page["policies"])
+
+    def reported(self, thing: str) -> str:
+        """Return what the thing's shadow reports (GetThingShadow)."""
+        with suppress(GoneError), asking(MISSING):
+            answer = self._data.get_thing_shadow(thingName=thing, shadowName=SHADOW)
+            return _reported(answer["payload"].read())
+        return ""
+
+    def everything(self) -> Iterator[Certificate]:
+        """Yield each certificate (ListCertificates)."""
+        for page in self._pages("list_certificates"):
+            yield from map(_certificate, page["certificates"])
+
+    def orders_of(self, thing: str) -> tuple[str, ...]:
+        """Return the jobs that a thing has not finished (ListJobExecutionsForThing)."""
+        return tuple(
+            execution["jobId"]
+            for status in _UNFINISHED
+            for page in self._pages("list_job_executions_for_thing", thingName=thing, status=status)
+            for execution in page["executionSummaries"]
+        )
+
+    def _is_there(self, thing: str) -> bool:
+        with suppress(GoneError), asking(MISSING):
+            self._iot.describe_thing(thingName=thing)
+            return True
+        return False
+
+    def _pages(self, operation: str, **options: str) -> Iterable[Mapping[str, Any]]:
+        """Return the pages of a list; what it is a list of need not be there."""
+        paginator = self._iot.get_paginator(operation)
+        pages: list[Mapping[str, Any]] = []
+        with suppress(GoneError), asking(MISSING):
+            pages.extend(paginator.paginate(**options, PaginationConfig={"PageSize": _PAGE}))
+        return pages
+
+    # -- what is done --------------------------------------------------------------------------------------------------
+
+    def attach_policy(self, policy: str, certificate_id: str) -> None:
+        """Attach a policy (AttachPolicy)."""
+        with asking(MISSING | {"LimitExceededException"}):
+            self._iot.attach_policy(policyName=policy, target=self._arn(certificate_id))
+
+    def deactivate(self, certificate_id: str) -> None:
+        """Make a certificate INACTIVE (UpdateCertificate)."""
+        with asking(_STATE):
+            self._iot.update_certificate(certificateId=certificate_id, newStatus=Status.INACTIVE.value)
+
+    def attach_thing(self, thing: str, certificate_id: str) -> None:
+        """Attach a certificate to a thing exclusively (AttachThingPrincipal)."""
+        with asking(MISSING | {"InvalidRequestException", "ResourceConflictException"}):
+            self._iot.attach_thing_principal(
+                thingName=thing, principal=self._arn(certificate_id), thingPrincipalType="EXCLUSIVE_THING"
+            )
+
+    def detach_thing(self, thing: str, certificate_id: str) -> None:
+        """Take a certificate off a thing (DetachThingPrincipal)."""
+        with suppress(GoneError), asking(MISSING):
+            self._iot.detach_thing_principal(thingName=thing, principal=self._arn(certificate_id))
+
+    def delete(self, certificate_id: str) -> None:
+        """Delete a certificate with its attachments to policies (DeleteCertificate)."""
+        with asking(_STATE | {"DeleteConflictException"}):
+            self._iot.delete_certificate(certificateId=certificate_id, forceDelete=True)
+
+    def order(self, order: Order) -> None:
+        """Make a job (CreateJob); its id follows from what it is for, so one that is there is the same."""
+        with suppress(ChangedError), asking({"ResourceAlreadyExistsException"}):
+            self._iot.create_job(
+                jobId=order.job_id,
+                targets=[self._thing_arn + thing for thing in order.things],
+                targetSelection="SNAPSHOT",
+                document=json.dumps(order.document),
+                description=order.reason,
+                jobExecutionsRolloutConfig={"maximumPerMinute": order.pace.per_minute},
+                abortConfig={
+                    "criteriaList": [
+                        {
+                            "failureType": "FAILED",
+                            "action": "CANCEL",
+                            "thresholdPercentage": order.pace.abort_percent,
+                            "minNumberOfExecutedThings": order.pace.abort_after,
+                        }
+                    ]
+                },
+            )
+
+
+def _certificate(described: Mapping[str, Any]) -> Certificate:
+    made: datetime = described["creationDate"]
+    return Certificate(
+        certificate_id=described["certificateId"],
+        status=Status(described["status"]),
+        created_at=made.astimezone(UTC),
+    )
+
+
+def _reported(payload: bytes) -> str:
+    """Return the certificate that a shadow's document reports; the document is the gateway's, of any shape."""
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError):
+        return ""
+    state = document.get("state") if isinstance(document, dict) else None
+    reported = state.get("reported") if isinstance(state, dict) else None
+    name = reported.get("certificateId") if isinstance(reported, dict) else None
+    return name if isinstance(name, str) else ""

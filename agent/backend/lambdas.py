@@ -1,0 +1,95 @@
+"""The functions that AWS Lambda starts. What they do is in `agent.backend.handlers`; the account for it is made here.
+
+A function that cannot find out ends with an error: AWS IoT Core then registers nothing, and a rule's event comes again.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from agent.backend import settings
+from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_HOOK, OF_THE_SWEEP, Patience, connect
+from agent.backend.aws.outbox import AwsOutbox
+from agent.backend.aws.registry import AwsRegistry
+from agent.backend.aws.store import AwsStore
+from agent.backend.errors import BackendError, MisconfiguredError
+from agent.backend.handlers import hook as hooks
+from agent.backend.handlers import retirement as retirements
+from agent.backend.handlers import sweep as sweeps
+from agent.backend.handlers.account import Account
+from agent.backend.names import REASON, Metric, Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def hook(event: Mapping[str, Any], _: object) -> dict[str, Any]:
+    """Answer whether a certificate may be registered.
+
+    Raises:
+        BackendError: It could not be found out.
+    """
+    return dict(_run(OF_THE_HOOK, lambda account: hooks.hook(event, account)))
+
+
+def retire(event: Mapping[str, Any], _: object) -> None:
+    """Carry out, and answer, what a gateway asks for.
+
+    Raises:
+        BackendError: It was not carried out, or not answered.
+    """
+    _run(OF_RETIREMENTS, lambda account: retirements.retire(event, account))
+
+
+def sweep(_: object, context: Any) -> None:
+    """Delete what was retired long enough ago.
+
+    Raises:
+        BackendError: AWS did not answer about a certificate.
+    """
+
+    def time_left() -> timedelta:
+        return timedelta(milliseconds=context.get_remaining_time_in_millis())
+
+    _run(OF_THE_SWEEP, lambda account: sweeps.sweep(account, time_left))
+
+
+def now() -> datetime:
+    """Return the wall clock, which AWS keeps right, to the second, as the tables have it."""
+    return datetime.now(tz=UTC).replace(microsecond=0)
+
+
+@cache
+def account(patience: Patience) -> Account:
+    """Return the account that the function's environment names, made once for each sandbox of Lambda's.
+
+    Raises:
+        MisconfiguredError: The environment is not what the template gives it.
+    """
+    chosen = settings.read(os.environ)
+    try:
+        devices, certificates = os.environ[Variable.DEVICES], os.environ[Variable.CERTIFICATES]
+        arn, stack = os.environ[Variable.CERTIFICATE_ARN], os.environ[Variable.STACK]
+    except KeyError as error:
+        raise MisconfiguredError(f"The function's environment lacks {error}.") from None
+    clients = connect(patience)
+    return Account(
+        registry=AwsRegistry(clients, arn),
+        store=AwsStore(clients, devices, certificates),
+        outbox=AwsOutbox(clients, stack, now),
+        now=now,
+        settings=chosen,
+    )
+
+
+def _run(patience: Patience, handle: Callable[[Account], Any]) -> Any:
+    """Have a handler work in the account; count what it could not do."""
+    here = account(patience)
+    try:
+        return handle(here)
+    except BackendError as error:
+        here.outbox.count(Metric.FAULTS, about={REASON: str(error), "error": type(error).__name__})
+        raise

@@ -1,0 +1,233 @@
+"""Each function over boto3, with each call of AWS refused once, refused from there on, or its answer lost; then again.
+
+AWS is moto's. The end must be that of a run in which nothing failed, and nothing on the way there may leave the gateway
+without an active certificate.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.backend.errors import BackendError
+from agent.backend.names import Variable
+from agent.backend.values import Status
+from support import campaigns
+from support.account import CLAIM, SETTINGS
+from support.moto_account import ARN, ENVIRONMENT, AwsWorld, Fate, emulated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Story:
+    """One gateway, up to the event that a function is called for."""
+
+    def __init__(self, world: AwsWorld, serial: str) -> None:
+        self.world, self.serial, self.thing = world, serial, f"gw-{serial}"
+        self.known: dict[str, str] = {}
+        world.arm(serial)
+
+    def issue(self, name: str) -> str:
+        """Make a certificate that the end is told by name."""
+        made = self.world.issue()
+        self.known[made] = name
+        return made
+
+    def settled(self) -> list[object]:
+        """Return the end, after as many rounds of the sweep as any needs."""
+        for _ in range(2):
+            self.world.sweep()
+        return self.end()
+
+    def end(self) -> list[object]:
+        """Return how everything of this gateway is, with names instead of ids, and without counting the writes."""
+        world, named = self.world, self.known | {"": ""}
+        device = world.store.device(self.serial)
+        assert device is not None
+        claims = frozenset(self.known[claim] for claim in device.claims)
+        told: list[object] = [replace(device, version=0, serial="", thing="", token_sha256="", claims=claims)]
+        for certificate, name in self.known.items():
+            record = world.store.record(certificate)
+            if record is not None:
+                by = named[record.retired_by]
+                assert (record.thing, record.serial) == (self.thing, self.serial)
+                told.append(replace(record, version=0, certificate_id=name, thing="", serial="", retired_by=by))
+            policies = sorted(world.registry.policies_of(certificate))
+            told += [name, world.status(certificate), len(world.registry.things_of(certificate)), policies]
+        return [*told, *self._budget()]
+
+    def _budget(self) -> list[str]:
+        key = {"serial": {"S": f"day#{self.thing}#{self.world.now:%Y%m%d}"}}
+        row = self.world.clients.tables.get_item(TableName=ENVIRONMENT[Variable.DEVICES], Key=key).get("Item", {})
+        return sorted(self.known[name] for name in row.get("ids", {"SS": []})["SS"])
+
+
+def _enrolment(story: Story) -> Callable[[], object]:
+    made = story.issue("new")
+    return lambda: story.world.enrol(made, story.serial)
+
+
+def _second_enrolment(story: Story) -> Callable[[], object]:
+    story.world.enrol(story.issue("lost"), story.serial)
+    made = story.issue("new")
+    return lambda: story.world.enrol(made, story.serial)
+
+
+def _rotation(story: Story) -> Callable[[], object]:
+    old, new = story.issue("old"), story.issue("new")
+    story.world.enrol(old, story.serial)
+    story.world.owner.attach_policy(policyName="application", target=ARN + old)
+    return lambda: story.world.rotate(old, new, story.thing)
+
+
+def _retirement(story: Story) -> Callable[[], object]:
+    old, new = story.issue("old"), story.issue("new")
+    story.world.enrol(old, story.serial)
+    story.world.rotate(old, new)
+    return lambda: story.world.retire(new, old, story.thing)
+
+
+def _sweep(story: Story) -> Callable[[], object]:
+    retire, start = _retirement(story), story.world.now
+    story.world.now += SETTINGS.keep
+    story.settled()  # what other stories have left
+    story.world.now = start
+    retire()
+    story.world.now += SETTINGS.keep
+    return story.world.sweep
+
+
+def _second_round(story: Story) -> Callable[[], object]:
+    _sweep(story)()
+    return story.world.sweep
+
+
+STORIES = [_enrolment, _second_enrolment, _rotation, _retirement, _sweep, _second_round]
+FATES = [(Fate.REFUSED, False), (Fate.REFUSED, True), (Fate.LOST, False)]
+
+
+@pytest.fixture(name="world", scope="module")
+def _world() -> Iterator[AwsWorld]:
+    with emulated():
+        yield AwsWorld()
+
+
+_serials = count(1)
+
+
+def _story(world: AwsWorld) -> Story:
+    return Story(world, f"{next(_serials):04}")
+
+
+@contextmanager
+def _answered(world: AwsWorld) -> Iterator[None]:
+    """Have every call answered from the end of this on."""
+    now = world.now
+    yield
+    world.at_each_call = lambda _: Fate.ANSWERED
+    world.now = now
+
+
+@pytest.mark.parametrize("tell", STORIES)
+@pytest.mark.parametrize(("fate", "for_good"), FATES)
+def test_each_call_fails_and_the_event_comes_again(
+    world: AwsWorld,
+    tell: Callable[[Story], Callable[[], object]],
+    fate: Fate,
+    for_good: bool,  # noqa: FBT001 - the table's
+) -> None:
+    """After each call; a sample takes every third."""
+    with _answered(world):
+        undisturbed = _story(world)
+        act = tell(undisturbed)
+        before = world.calls
+        act()
+        calls = world.calls - before
+        wanted = undisturbed.settled()
+    assert calls > 3
+    for number in campaigns.places(calls, 3):
+        with _answered(world):
+            story = _story(world)
+            act = tell(story)
+            had = world.active(story.thing)
+            world.at_each_call = world.failing_call(number + 1, fate, for_good=for_good)
+            with pytest.raises(BackendError):
+                act()
+            world.at_each_call = lambda _: Fate.ANSWERED
+            assert world.active(story.thing) or not had
+            act()
+            assert story.settled() == wanted, number
+
+
+def test_the_same_events_twice_are_the_same_as_once(world: AwsWorld) -> None:
+    """At least once is what is promised."""
+    for tell in STORIES[:4]:
+        once, twice = _story(world), _story(world)
+        tell(once)()
+        act = tell(twice)
+        assert act() == act()
+        assert once.end() == twice.end()
+
+
+def _intruding(world: AwsWorld, number: int, intruder: Callable[[], object]) -> Callable[[int], Fate]:
+    """Return what has something happen before the call of a number, counted from now on."""
+    done, reached = world.calls, list[int]()
+
+    def decide(call: int) -> Fate:
+        if call - done == number and not reached:
+            reached.append(call)
+            intruder()
+        return Fate.ANSWERED
+
+    return decide
+
+
+def test_two_certificates_ask_for_each_others_retirement_on_aws(world: AwsWorld) -> None:
+    """At whichever call of the one the other comes, one stays active."""
+    for number in campaigns.places(12, 2):
+        story = _story(world)
+        first, second = story.issue("first"), story.issue("second")
+        world.enrol(first, story.serial)
+        world.rotate(first, second)
+        world.at_each_call = _intruding(world, number + 1, partial(world.retire, second, first, story.thing))
+        world.retire(first, second, story.thing)
+        world.at_each_call = lambda _: Fate.ANSWERED
+        assert len(world.active(story.thing)) == 1
+
+
+def test_a_rescued_certificate_gets_its_thing_back_on_aws(world: AwsWorld) -> None:
+    """Between two rounds of the sweep."""
+    with _answered(world):
+        story = _story(world)
+        _sweep(story)()
+        old = next(iter(story.known))
+        assert world.registry.things_of(old) == ()
+        world.rescue(old)
+        world.sweep()
+        assert world.active(story.thing) == set(story.known)
+
+
+def test_a_thief_on_aws(world: AwsWorld) -> None:
+    """What the attacks' tests say, with the requests that AWS would get."""
+    victim, rogue = _story(world), _story(world)
+    for story in (victim, rogue):
+        world.enrol(story.issue("only"), story.serial)
+    (theirs,), (ours,) = victim.known, rogue.known
+    assert world.enrol(world.issue(), victim.serial, "wrong") == ""
+    assert world.rotate(ours, world.issue(), victim.thing) == ""
+    assert world.rotate(CLAIM, world.issue(), victim.thing) == ""
+    assert world.retire(ours, theirs, rogue.thing)["code"] == 403
+    assert world.retire(ours, theirs, victim.thing)["code"] == 403
+    assert world.status(theirs) is Status.ACTIVE
+    world.clients.data.update_thing_shadow(
+        thingName=victim.thing,
+        shadowName="certificate",
+        payload=f'{{"state": {{"reported": {{"certificateId": "{theirs}"}}}}}}'.encode(),
+    )
+    assert world.enrol(world.issue(), victim.serial) == "", "the shadow shows that the token is spent"

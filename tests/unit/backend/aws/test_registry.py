@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.backend.aws.clients import Clients
+from agent.backend.aws.registry import AwsRegistry
+from agent.backend.decide.orders import Order, job_id
+from agent.backend.errors import ChangedError, MisconfiguredError
+from agent.backend.values import Status
+from support.account import certificate_id
+from support.moto_account import ARN
+
+if TYPE_CHECKING:
+    from support.moto_account import AwsWorld
+
+NONE = certificate_id("of no certificate")
+
+
+def test_what_is_not_there_is_an_answer(world: AwsWorld) -> None:
+    """Certificates die, and things are deleted."""
+    assert world.registry.certificate(NONE) is None
+    assert world.registry.things_of(NONE) == ()
+    assert world.registry.policies_of(NONE) == ()
+    assert world.registry.certificates_of("gw-0042") is None
+    assert world.registry.reported("gw-0042") == ""
+    world.registry.detach_thing("gw-0042", NONE)
+
+
+def test_what_is_to_be_done_with_something_that_is_gone_has_changed(world: AwsWorld) -> None:
+    """The handler decides anew."""
+    with pytest.raises(ChangedError):
+        world.registry.deactivate(NONE)
+    with pytest.raises(ChangedError):
+        world.registry.attach_policy("application", NONE)
+    with pytest.raises(ChangedError):
+        world.registry.attach_thing("gw-0042", NONE)
+    with pytest.raises(ChangedError):
+        world.registry.delete(NONE)
+
+
+def test_a_certificate_as_aws_has_it(world: AwsWorld) -> None:
+    """Its state, its things and policies, and those of its thing."""
+    made = world.enrolled()
+    found = world.registry.certificate(made)
+    assert found.status is Status.ACTIVE
+    assert found.created_at.tzinfo is not None
+    assert world.registry.things_of(made) == ("gw-0042",)
+    assert world.registry.certificates_of("gw-0042") == (made,)
+    world.owner.create_thing(thingName="gw-empty")
+    assert world.registry.certificates_of("gw-empty") == ()
+
+
+def test_deleting_takes_its_policies_and_is_refused_for_a_thing_and_for_an_active_one(world: AwsWorld) -> None:
+    """In AWS's own order."""
+    made = world.enrolled()
+    with pytest.raises(ChangedError):
+        world.registry.delete(made)
+    world.registry.deactivate(made)
+    with pytest.raises(ChangedError):
+        world.registry.delete(made)
+    world.registry.detach_thing("gw-0042", made)
+    world.registry.delete(made)
+    assert world.status(made) is None
+
+
+def test_lists_of_more_than_a_page(world: AwsWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them."""
+    monkeypatch.setattr("agent.backend.aws.registry._PAGE", 2)
+    made = [world.issue() for _ in range(5)]
+    listed = {certificate.certificate_id for certificate in world.registry.everything()}
+    assert listed >= set(made)
+
+
+def test_a_job_is_ordered_once(world: AwsWorld) -> None:
+    """Its id follows from what it is for, so the second one is the first."""
+    made = world.enrolled()
+    order = Order(job_id=job_id("17", ["gw-0042"]), things=("gw-0042",), reason="ticket 17")
+    world.registry.order(order)
+    world.registry.order(order)
+    assert world.registry.orders_of("gw-0042") == (order.job_id,)
+    job = world.owner.describe_job(jobId=order.job_id)["job"]
+    assert job["targets"] == [ARN.replace("cert/", "thing/") + "gw-0042"]
+    assert json.loads(world.owner.get_job_document(jobId=order.job_id)["document"]) == order.document
+    assert world.registry.certificates_of("gw-0042") == (made,)
+
+
+class _Shadows:
+    """A data plane with one document, which is whatever a gateway has written."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def get_thing_shadow(self, **_: str) -> dict[str, Any]:
+        """Return it."""
+        return {"payload": io.BytesIO(self._payload)}
+
+
+@pytest.mark.parametrize(
+    ("payload", "reported"),
+    [
+        (b'{"state": {"reported": {"certificateId": "abc"}}}', "abc"),
+        (b'{"state": {"reported": {"certificateId": 7}}}', ""),
+        (b'{"state": {"reported": []}}', ""),
+        (b'{"state": {"desired": {"certificateId": "abc"}}}', ""),
+        (b'{"state": null}', ""),
+        (b"[]", ""),
+        (b"", ""),
+        (b"\xff", ""),
+        (b"[" * 100_000, ""),
+    ],
+)
+def test_a_shadow_of_any_shape(payload: bytes, reported: str) -> None:
+    """It is the gateway's to write."""
+    clients = Clients(iot=None, data=_Shadows(payload), tables=None)
+    assert AwsRegistry(clients, ARN).reported("gw-0042") == reported
+
+
+def test_a_policy_that_is_not_there_is_a_refusal_to_go_on(world: AwsWorld) -> None:
+    """It was there when it was listed."""
+    made = world.enrolled()
+    with pytest.raises((ChangedError, MisconfiguredError)):
+        world.registry.attach_policy("gone", made)

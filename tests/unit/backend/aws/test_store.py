@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.backend.aws.store import AwsStore
+from agent.backend.errors import ChangedError, MisconfiguredError
+from agent.backend.memory import MemoryStore
+from agent.backend.values import Device, DeviceState, Record
+from support.account import DAY, HOUR, MINUTE, NOW, certificate_id
+
+if TYPE_CHECKING:
+    from agent.backend.ports import Store
+    from support.moto_account import AwsWorld
+
+DEVICE = Device(serial="0042", thing="gw-0042", state=DeviceState.ARMED, token_sha256="a" * 64)
+RECORD = Record(certificate_id=certificate_id(1), thing="gw-0042")
+MANY = [certificate_id(number) for number in range(6)]
+
+
+@pytest.fixture(name="store", params=["in memory", "on AWS"])
+def _store(request: pytest.FixtureRequest) -> Store:
+    """Both implementations: what holds for one holds for the other."""
+    if request.param == "in memory":
+        return MemoryStore()
+    store: Store = request.getfixturevalue("world").store
+    return store
+
+
+def test_a_row_is_written_on_the_one_that_was_read(store: Store) -> None:
+    """Neither over another one nor over none."""
+    assert store.device("0042") is None
+    store.save_device(DEVICE)
+    with pytest.raises(ChangedError):
+        store.save_device(DEVICE)
+    read = store.device("0042")
+    assert read == replace(DEVICE, version=1)
+    claimed = replace(read, state=DeviceState.CLAIMED, claims=frozenset(MANY[:2]))
+    store.save_device(claimed)
+    with pytest.raises(ChangedError):
+        store.save_device(claimed)
+    with pytest.raises(ChangedError):
+        store.save_device(replace(claimed, serial="0043"))
+    assert store.device("0042") == replace(claimed, version=2)
+
+
+def test_a_certificates_row_is_too(store: Store) -> None:
+    """And what it lacks after a write it has no more."""
+    store.save_record(replace(RECORD, delete_after=NOW))
+    with pytest.raises(ChangedError):
+        store.save_record(RECORD)
+    store.save_record(replace(RECORD, version=1))
+    assert store.record(RECORD.certificate_id) == replace(RECORD, version=2)
+    assert store.due(NOW + DAY, 10) == ()
+
+
+def test_a_budget_counts_a_certificate_once(store: Store) -> None:
+    """By thing and by day."""
+    day = NOW.date()
+    assert [store.charge("gw-1", day, name, 3) for name in MANY[:4]] == [True, True, True, False]
+    assert [store.charge("gw-1", day, name, 3) for name in MANY[:4]] == [True, True, True, False]
+    assert store.charge("gw-1", (NOW + DAY).date(), MANY[3], 3)
+    assert store.charge("gw-2", day, MANY[3], 3)
+
+
+def test_a_lease_is_one_holders_until_it_ends(store: Store) -> None:
+    """The holder may take it again, which makes it last longer."""
+    assert store.lease("gw-1", "a", NOW, NOW + MINUTE)
+    assert not store.lease("gw-1", "b", NOW, NOW + MINUTE)
+    assert store.lease("gw-2", "b", NOW, NOW + MINUTE)
+    assert store.lease("gw-1", "a", NOW + MINUTE / 2, NOW + 3 * MINUTE / 2)
+    assert not store.lease("gw-1", "b", NOW + MINUTE, NOW + 2 * MINUTE)
+    assert store.lease("gw-1", "b", NOW + 3 * MINUTE / 2, NOW + 4 * MINUTE)
+    assert not store.lease("gw-1", "a", NOW + 2 * MINUTE, NOW + 3 * MINUTE)
+
+
+def test_what_is_due_comes_with_the_longest_first(store: Store) -> None:
+    """Over all parts of the index, and no more than is asked for."""
+    for number, name in enumerate(MANY):
+        store.save_record(replace(RECORD, certificate_id=name, delete_after=NOW - number * HOUR))
+    found = store.due(NOW - HOUR, 3)
+    assert [record.certificate_id for record in found] == MANY[:2:-1]
+    assert found[0].version == 1
+    assert len(store.due(NOW - HOUR, 10)) == 5
+    assert store.due(NOW - 6 * HOUR, 10) == ()
+
+
+def test_a_serial_number_is_no_other_kind_of_row(store: Store) -> None:
+    """Budgets and leases stand in the same table."""
+    store.charge("gw-1", NOW.date(), MANY[0], 3)
+    store.lease("gw-1", "a", NOW, NOW + MINUTE)
+    assert store.device("gw-1") is None
+
+
+def test_a_table_that_is_missing_is_the_stacks_fault(world: AwsWorld) -> None:
+    """It is said so, and not taken for a row that is missing."""
+    with pytest.raises(MisconfiguredError):
+        AwsStore(world.clients, "gone", "gone").device("0042")

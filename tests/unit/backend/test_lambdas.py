@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import grimp
+import pytest
+
+from agent.backend import lambdas
+from agent.backend.aws.clients import OF_THE_SWEEP
+from agent.backend.errors import MisconfiguredError
+from agent.backend.handlers import sweep as sweeps
+from agent.backend.names import ACTIONS, Metric, Variable
+from agent.backend.values import Status
+from support.account import CLAIM, SETTINGS, TOKEN, certificate_id
+from support.moto_account import ARN, AwsWorld, emulated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(name="world")
+def _world() -> Iterator[AwsWorld]:
+    """An account, which the functions find by their environment."""
+    lambdas.account.cache_clear()
+    with emulated():
+        yield AwsWorld()
+    lambdas.account.cache_clear()
+
+
+class Context:
+    """What Lambda gives a function besides the event."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the time that is left."""
+        return 900_000
+
+
+def registration(template: str, caller: str, certificate: str, **parameters: str) -> dict[str, Any]:
+    """The hook's event, as AWS sends it."""
+    return {
+        "claimCertificateId": caller,
+        "certificateId": certificate,
+        "certificatePem": "-----BEGIN CERTIFICATE-----",
+        "templateArn": f"arn:aws:iot:eu-west-1:123456789012:provisioningtemplate/{template}",
+        "clientId": "any",
+        "parameters": parameters,
+    }
+
+
+def test_a_gateways_life_by_the_functions_themselves(world: AwsWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """Enrolment, rotation and retirement, as Lambda calls them; what they answer is JSON."""
+    world.arm()
+    old, new = world.issue(), world.issue()
+    event = registration("gateway", CLAIM, old, SerialNumber="0042", RegistrationToken=TOKEN)
+    answer = lambdas.hook(event, Context())
+    assert json.loads(json.dumps(answer)) == {
+        "allowProvisioning": True,
+        "parameterOverrides": {"ThingName": "gw-0042"},
+    }
+    world.registry.register("gw-0042", old, ())
+    assert lambdas.hook(registration("gateway-rotation", old, new, ThingName="gw-0042"), Context())["allowProvisioning"]
+    world.registry.register("gw-0042", new, ())
+    lambdas.retire({"thing": "gw-0042", "principal": new, "message": {"certificateId": old}}, Context())
+    assert world.status(old) is Status.INACTIVE
+    lambdas.sweep({}, Context())
+    assert world.status(old) is Status.INACTIVE, "it is kept for a month"
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [next(name for name in Metric if name in line) for line in told] == [
+        Metric.ENROLMENTS,
+        Metric.ROTATIONS,
+        Metric.RETIREMENTS,
+    ]
+    assert TOKEN not in repr(told)
+
+
+def test_a_function_that_cannot_do_it_counts_that_and_ends_with_an_error(
+    world: AwsWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AWS registers nothing then, and delivers an event again."""
+    world.clients.tables.delete_table(TableName=os.environ[Variable.DEVICES])
+    with pytest.raises(MisconfiguredError):
+        lambdas.hook(registration("gateway", CLAIM, certificate_id(1), SerialNumber="1", RegistrationToken="t"), None)
+    (line,) = (json.loads(text) for text in capsys.readouterr().out.splitlines())
+    assert line["Faults"] == 1
+    assert line["error"] == "MisconfiguredError"
+
+
+@pytest.mark.parametrize("missing", list(Variable))
+def test_an_environment_that_lacks_something(world: AwsWorld, missing: Variable) -> None:
+    """Nothing is asked for then."""
+    del os.environ[missing]
+    with pytest.raises(MisconfiguredError, match=missing.value):
+        lambdas.hook({}, None)
+    assert world.calls == 0
+
+
+# -- what each function asks for ---------------------------------------------------------------------------------------
+
+
+def _hook(world: AwsWorld) -> Iterator[Callable[[], object]]:
+    old = world.enrolled()
+    yield lambda: world.enrol(world.issue())
+    world.owner.attach_policy(policyName="application", target=ARN + old)
+    yield lambda: world.rotate(old, world.issue())
+    new = world.rotated(old)
+    world.retire(new, old)
+    yield lambda: world.rotate(old, world.issue())
+
+
+def _retire(world: AwsWorld) -> Iterator[Callable[[], object]]:
+    old = world.enrolled()
+    new = world.rotated(old)
+    yield lambda: world.retire(new, old)
+    yield lambda: world.retire(new, old)
+    yield lambda: world.retire(old, new)
+
+
+def _sweep(world: AwsWorld) -> Iterator[Callable[[], object]]:
+    old = world.enrolled()
+    new = world.rotated(old)
+    spare = world.rotated(old)
+    world.retire(new, old)
+    world.retire(new, spare)
+    world.now += SETTINGS.keep
+    yield world.sweep
+    world.rescue(spare)
+    yield world.sweep
+    gone = world.enrolled("0043")
+    world.retire(world.rotated(gone), gone, "gw-0043")
+    for name in world.registry.certificates_of("gw-0043"):
+        world.registry.detach_thing("gw-0043", name)
+    world.now += SETTINGS.keep
+    yield world.sweep
+
+
+@pytest.mark.parametrize("tell", [_hook, _retire, _sweep])
+def test_what_a_function_asks_of_aws_is_what_its_role_is_to_allow(
+    world: AwsWorld, tell: Callable[[AwsWorld], Iterator[Callable[[], object]]]
+) -> None:
+    """No more and no less, over all that it may meet."""
+    asked: set[str] = set()
+    for act in tell(world):
+        world.strict.asked.clear()
+        act()
+        asked |= set(world.strict.asked)
+    assert asked == ACTIONS[tell.__name__.removeprefix("_")]
+
+
+def test_the_sweep_never_deactivates() -> None:
+    """It could not, by its role."""
+    assert "iot:UpdateCertificate" not in ACTIONS["sweep"] | ACTIONS["hook"]
+
+
+# -- what is in the package --------------------------------------------------------------------------------------------
+
+
+def test_a_function_consists_of_the_accounts_rooms_and_two_names() -> None:
+    """Of the agent; of others, boto3, which the runtime has. What a package holds follows from that."""
+    graph = grimp.build_graph(
+        "agent", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+    needed = graph.find_upstream_modules("agent.backend.lambdas")
+    others = {name for name in needed if name.startswith("agent.") and not name.startswith("agent.backend")}
+    assert others == {"agent.core.aws.topics"}
+    assert "agent.backend.memory" not in needed
+    assert {"boto3", "botocore"} <= needed
+
+
+def test_a_sweep_stops_before_lambda_does() -> None:
+    """Its reserve is longer than all repetitions of one call."""
+    assert sweeps.RESERVE.total_seconds() >= OF_THE_SWEEP.read * (OF_THE_SWEEP.attempts - 1)
