@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test test-all walks mutants bench walk-through coverage deb configuration release check prepare prepare-tests lock clean
+.PHONY: demo test test-all walks mutants bench walk-through coverage deb cloud configuration release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -47,6 +47,11 @@ walk-through: prepare-tests
 deb: prepare
 	@packaging/build-deb dist
 
+# What is deployed in an AWS account, into dist/cloud/; PREFIX=name is what every name there begins with.
+PREFIX = iot-cert
+cloud: prepare
+	@.venv/bin/python packaging/cloud.py dist/cloud --prefix $(PREFIX)
+
 # What is told of the configuration's keys, from the table of keys.
 PAGE = packaging/man/iot-cert-agent.yaml.5
 configuration: prepare
@@ -65,14 +70,19 @@ release: prepare
 SCRIPTS = .ci/prepare .ci/run packaging/build-deb packaging/completion/iot-cert.bash \
 	packaging/debian/postinst packaging/debian/postrm packaging/debian/prerm tests/demo/run
 
+# Where the stack's template must be valid: three partitions, and the regions that most fleets are in.
+REGIONS = us-east-1 eu-west-1 ap-southeast-1 cn-north-1 us-gov-west-1
+LINT = .venv/cloud/bin/cfn-lint
 check: prepare-tests
-	@echo "==> ruff, mypy, import contracts, shellcheck"
+	@echo "==> ruff, mypy, import contracts, shellcheck, cfn-lint"
 	@.venv/bin/ruff check -q .
 	@.venv/bin/ruff format -q --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-cache >build-lint-imports.log || { cat build-lint-imports.log; exit 1; }
 	@rm -f build-lint-imports.log
 	@shellcheck $(SCRIPTS)
+	@if [ -x $(LINT) ]; then $(LINT) --regions $(REGIONS) -- config/cloud/template.yaml; else \
+		echo "==> cfn-lint is NOT installed: the stack's template is not linted"; test -z "$$CI"; fi
 
 prepare:
 	@.ci/prepare
@@ -92,6 +102,7 @@ lock:
 	$(COMPILE) -o requirements/run.txt build/lock/pyproject.toml
 	$(COMPILE) --extra sandbox -o requirements/dev.txt build/lock/pyproject.toml requirements/dev.in
 	$(COMPILE) -o requirements/release.txt requirements/release.in
+	$(COMPILE) -o requirements/cloud.txt requirements/cloud.in
 	sed -i '/^#/d' requirements/*.txt
 
 clean:

@@ -1,0 +1,97 @@
+"""What the stack's roles may do: real actions, on what AWS has for each, and nothing that could cut a gateway off."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from agent.backend.names import ACTIONS
+from support.cloudtools import known_actions
+from support.stack import Stack, statements
+
+# No narrower resource: AWS has none for these, or had none until 2025, and some accounts go on asking for "*". A hook
+# that may not list a certificate's things rotates no gateway, so the older rule counts.
+UNSCOPED = {
+    "iot:AttachThingPrincipal",
+    "iot:DetachThingPrincipal",
+    "iot:ListAttachedPolicies",
+    "iot:ListPrincipalThings",
+    "iot:ListThingPrincipals",
+}
+
+# What AWS does as the role, not the function: its log, and the event that it gave up.
+AWS_ITSELF = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
+
+
+def rights(role: str) -> list[tuple[str, str]]:
+    """Return the actions and resources of a role's own policy."""
+    (policy,) = Stack().resources[role]["Properties"]["Policies"]
+    return statements(policy["PolicyDocument"])
+
+
+ROLES = ("HookRole", "RetireRole", "SweepRole", "RuleRole")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_action_exists_and_has_a_resource_of_its_kind(role: str) -> None:
+    """A misspelt action, or one on a resource that it does not know, is refused only on the day it is needed."""
+    for action, resource in rights(role):
+        service, _, name = action.partition(":")
+        kinds = known_actions()[service][name]
+        if action in UNSCOPED:
+            assert resource == "*", action
+        else:
+            assert any(_is(kind, resource) for kind in kinds), (action, resource, kinds)
+
+
+def _is(kind: str, arn: str) -> bool:
+    """Whether an ARN is of a kind of the Service Authorization Reference."""
+    forms = {
+        "cert": r"arn:aws:iot:eu-west-1:\d{12}:cert/\*",
+        "index": r"arn:aws:dynamodb:eu-west-1:\d{12}:table/iot-cert-[a-z]+/index/[a-z]+",
+        "log-group": r"arn:aws:logs:eu-west-1:\d{12}:log-group:/aws/lambda/iot-cert-[a-z]+:\*",
+        "log-stream": r"arn:aws:logs:eu-west-1:\d{12}:log-group:/aws/lambda/iot-cert-[a-z]+:\*",
+        "queue": r"arn:aws:sqs:eu-west-1:\d{12}:iot-cert-dead-letters",
+        "table": r"arn:aws:dynamodb:eu-west-1:\d{12}:table/iot-cert-[a-z]+",
+        "thing": r"arn:aws:iot:eu-west-1:\d{12}:thing/\*",
+        "topic": r"arn:aws:iot:eu-west-1:\d{12}:topic/iot-cert-agent/\*/retire/(accepted|rejected)",
+    }
+    return kind in forms and re.fullmatch(forms[kind], arn) is not None
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nothing_is_allowed_by_a_pattern_of_actions(role: str) -> None:
+    """Each is named."""
+    assert not [action for action, _ in rights(role) if "*" in action]
+
+
+def test_one_function_alone_can_deactivate_and_another_alone_can_delete() -> None:
+    """The hook can do neither, so no mistake in it costs a gateway its certificate."""
+    deactivate = {"iot:UpdateCertificate"}
+    delete = {"iot:DeleteCertificate", "iot:DetachThingPrincipal"}
+    allowed = {role: {action for action, _ in rights(role)} for role in ROLES}
+    assert {role for role in ROLES if allowed[role] & deactivate} == {"RetireRole"}
+    assert {role for role in ROLES if allowed[role] & delete} == {"SweepRole"}
+
+
+@pytest.mark.parametrize("function", ACTIONS)
+def test_a_role_is_granted_what_its_function_asks_for(function: str) -> None:
+    """To the letter; that the function asks for all of it, and for nothing else, is measured where it runs."""
+    granted = {action for action, _ in rights(f"{function.title()}Role")}
+    assert granted - AWS_ITSELF == ACTIONS[function]
+
+
+def test_a_function_writes_its_own_log_alone() -> None:
+    """And makes no group, which would be kept for ever."""
+    for function in ("hook", "retire", "sweep"):
+        logs = [pair for pair in rights(f"{function.title()}Role") if pair[0].startswith("logs:")]
+        group = Stack().arn("logs") + f"log-group:/aws/lambda/iot-cert-{function}:*"
+        assert logs == [("logs:CreateLogStream", group), ("logs:PutLogEvents", group)]
+
+
+def test_the_provisioning_role_is_awss_own() -> None:
+    """Roles made by hand have left certificates in PENDING_ACTIVATION; what is narrow is who may take it."""
+    role = Stack(partition="aws-cn", region="cn-north-1").resources["ProvisioningRole"]["Properties"]
+    assert role["ManagedPolicyArns"] == ["arn:aws-cn:iam::aws:policy/service-role/AWSIoTThingsRegistration"]
+    assert "Policies" not in role
