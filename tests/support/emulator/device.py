@@ -1,0 +1,125 @@
+"""A gateway before the emulated account: the real command, with a claim certificate and a token from the factory."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from agent.backend.decide.admission import fingerprint
+from agent.backend.names import SERIAL_PARAMETER, TOKEN_PARAMETER
+from support.emulator.account import MQTT_PORT
+from support.gateway import Gateway
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.emulator.account import Account
+
+
+@dataclass(kw_only=True)
+class Device(Gateway):
+    """One gateway, whose cloud is the emulated account.
+
+    Attributes:
+        account: The account.
+        serial: Its serial number; the thing is `gw-SERIAL`.
+        token: What its technician was given.
+    """
+
+    account: Account
+    serial: str
+    token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+
+    @property
+    def thing(self) -> str:
+        """The thing that the operator arms it as."""
+        return f"gw-{self.serial}"
+
+    def __enter__(self) -> Self:
+        claim = self.directory / "claim"
+        claim.mkdir(mode=0o700)
+        iot = self.account.client("iot")
+        made = iot.create_keys_and_certificate(setAsActive=True)
+        iot.attach_policy(policyName="iot-cert-claim", target=made["certificateArn"])
+        (self.directory / "roots.pem").write_bytes(self.account.anchors)
+        for name, content in (
+            ("certificate.pem", made["certificatePem"]),
+            ("key.pem", made["keyPair"]["PrivateKey"]),
+            ("token", self.token),
+        ):
+            (claim / name).touch(mode=0o600)
+            (claim / name).write_text(content)
+        self.config = self.directory / "config.yaml"
+        self.config.write_text(self._configuration())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing of it is left running."""
+
+    def _note_tokens(self) -> None:
+        """The ownership tokens are the emulator's."""
+
+    def _configuration(self) -> str:
+        return f"""\
+endpoint: localhost
+port: {MQTT_PORT}
+state_dir: {self.directory}/state
+runtime_dir: {self.directory}/run
+trust: {{anchors: {self.directory}/roots.pem}}
+vouched_clock: true
+timeouts: {{connect: 20s, request: 10s}}
+enrollment:
+  method: fleet-provisioning
+  template: gateway
+  parameters: {{{SERIAL_PARAMETER}: "{self.serial}", {TOKEN_PARAMETER}: {{file: {self.directory}/claim/token}}}}
+  claim: {{certificate: {self.directory}/claim/certificate.pem, key: {self.directory}/claim/key.pem}}
+rotation:
+  template: gateway-rotation
+  probation: 1s
+  refusal_patience: 1s
+  policy_patience: 1s
+  daily_limit: 100
+"""
+
+    def arm(self) -> None:
+        """Do what the operator does before the gateway is shipped: `iot-cert cloud arm`."""
+        row = {"serial": self.serial, "thing": self.thing, "state": "ARMED"}
+        row["token_sha256"] = fingerprint(self.serial, self.token)
+        item = {name: {"S": value} for name, value in row.items()} | {"version": {"N": "1"}}
+        self.account.client("dynamodb").put_item(TableName="iot-cert-devices", Item=item)
+
+    def show_token(self, token: str) -> None:
+        """Have the technician type a token."""
+        (self.directory / "claim" / "token").write_text(token)
+
+    @property
+    def arn(self) -> str:
+        """The ARN of the certificate in use."""
+        return str(self.described(self.certificate_id())["certificateArn"])
+
+    def described(self, certificate_id: str) -> dict[str, Any]:
+        """Return what the account says of a certificate."""
+        found: dict[str, Any] = self.account.client("iot").describe_certificate(certificateId=certificate_id)
+        description: dict[str, Any] = found["certificateDescription"]
+        return description
+
+    def statuses(self) -> dict[str, str]:
+        """Return the status of each certificate that is attached to the thing."""
+        listed = self.account.client("iot").list_thing_principals(thingName=self.thing)["principals"]
+        found = [self.described(arn.rpartition("/")[2]) for arn in listed]
+        return {item["certificateId"]: item["status"] for item in found}
+
+    def policies(self) -> set[str]:
+        """Return the policies of the certificate in use."""
+        listed = self.account.client("iot").list_attached_policies(target=self.arn)["policies"]
+        return {item["policyName"] for item in listed}
+
+
+def armed(directory: Path, account: Account, serial: str) -> Device:
+    """Return a gateway with a directory of its own, armed."""
+    place = directory / serial
+    place.mkdir()
+    device = Device(directory=place, account=account, serial=serial)
+    device.arm()
+    return device

@@ -1,0 +1,118 @@
+"""An AWS on this machine: ministack, and what the gateway's side of AWS IoT Core lacks in it. `server.py DECISIONS`.
+
+It runs in the environment of requirements/cloud.txt, in a network namespace of its own, since ministack listens on
+every address. What is put in here is ours, not the emulator's, so a test that passes by it says nothing about AWS:
+
+* CreateCertificateFromCsr over MQTT; ministack has CreateKeysAndCertificate alone.
+* Exclusive attachment: `ThingPrincipalType` of a template's certificate is read, and
+  `${iot:Connection.Thing.ThingName}` resolves for any client id of a certificate that is attached so. Source:
+  "Exclusive thing", AWS IoT developer guide.
+* AttachPolicy and DetachPolicy are authorised on the certificate that they name, as AWS does; ministack takes "*".
+* Each decision about a role is written to the file DECISIONS, a line of JSON each, so that a test can compare what is
+  granted with what is used.
+
+The names are private ones of ministack 1.5.33, which is why requirements/cloud.in names that version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ministack.core.iam_actions as actions
+import ministack.core.iam_evaluator as evaluator
+from ministack.app import main
+from ministack.services import iot
+
+_FROM_CSR = "$aws/certificates/create-from-csr/json"
+_EXCLUSIVE: set[str] = set()  # ids of certificates
+_THING_NAME, _IS_ATTACHED = "iot:connection.thing.thingname", "iot:connection.thing.isattached"
+
+
+def _add_requests_by_csr() -> None:
+    topic_of, reply_to = iot._parse_fleet_provisioning_topic, iot._fleet_provisioning_reply
+
+    def parse(topic: str) -> Any:
+        return ("csr", None) if topic == _FROM_CSR else topic_of(topic)
+
+    async def reply(account: str, region: str, operation: str, template: str, payload: bytes, connection: Any) -> Any:
+        if operation != "csr":
+            return await reply_to(account, region, operation, template, payload, connection)
+        try:
+            certificate, key = iot._ensure_ca()
+            request = json.loads(payload)["certificateSigningRequest"]
+            pem = await asyncio.to_thread(iot.sign_certificate_request, certificate, key, request)
+        except (ValueError, KeyError, RuntimeError) as error:
+            return iot._fleet_rejected("InvalidCsr", str(error))
+        return "accepted", _pending(account, region, pem)
+
+    iot._parse_fleet_provisioning_topic, iot._fleet_provisioning_reply = parse, reply
+
+
+def _pending(account: str, region: str, pem: str) -> dict[str, str]:
+    """Put a certificate into the registry, as CreateKeysAndCertificate does, and return the answer."""
+    certificate_id, token = iot.get_certificate_id(pem), secrets.token_urlsafe(48)
+    with iot.request_scope(account, region):
+        iot._certificates[certificate_id] = iot._certificate_record(certificate_id, pem, "PENDING_ACTIVATION")
+        iot._ownership_tokens[token] = {"certificateId": certificate_id, "expiration": time.time() + 3600}
+    return {"certificateId": certificate_id, "certificatePem": pem, "certificateOwnershipToken": token}
+
+
+def _add_exclusive_attachment() -> None:
+    plan_of, context_of = iot._provisioning_plan, iot._mqtt_policy_context
+
+    def plan(template: Any, parameters: Any, certificate_id: str) -> Any:
+        body = iot._provisioning_template_body(template)
+        resources = (json.loads(body) if isinstance(body, str) else body)["Resources"].values()
+        found = [item["Properties"] for item in resources if item["Type"] == "AWS::IoT::Certificate"]
+        if any(item.get("ThingPrincipalType") == "EXCLUSIVE_THING" for item in found):
+            _EXCLUSIVE.add(certificate_id)
+        return plan_of(template, parameters, certificate_id)
+
+    def context(account: str, region: str, certificate_id: str, client_id: str) -> Any:
+        known = context_of(account, region, certificate_id, client_id)
+        with iot.request_scope(account, region):
+            things = (iot._certificates.get(certificate_id) or {}).get("attachedThings", [])
+        if certificate_id in _EXCLUSIVE and len(things) == 1:
+            known |= {_THING_NAME: things[0].rsplit("/", 1)[-1], _IS_ATTACHED: "true"}
+        return known
+
+    iot._provisioning_plan, iot._mqtt_policy_context = plan, context
+
+
+def _authorise_policies_on_their_target() -> None:
+    resource_of = actions.extract_resource_arn
+
+    def resource(service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any) -> str:
+        if service == "iot" and path.startswith("/target-policies/"):
+            return str(json.loads(body)["target"])
+        return str(resource_of(service, method, path, headers, body, *rest))
+
+    actions.extract_resource_arn = resource
+
+
+def _note_decisions(decisions: Path) -> None:
+    decide = evaluator.evaluate
+
+    def evaluate(context: Any, *policies: Any) -> Any:
+        result = decide(context, *policies)
+        if ":assumed-role/" in context.principal_arn:
+            role = context.principal_arn.split("/")[1]
+            with decisions.open("a") as file:
+                file.write(json.dumps([role, context.action, context.resource_arn, result.decision]) + "\n")
+        return result
+
+    evaluator.evaluate = evaluate
+
+
+if __name__ == "__main__":
+    _add_requests_by_csr()
+    _add_exclusive_attachment()
+    _authorise_policies_on_their_target()
+    _note_decisions(Path(sys.argv.pop(1)))
+    sys.exit(main())
