@@ -39,8 +39,11 @@ class PlainError(ValueError):
 
 def to_plain(value: Any) -> Any:
     """Return `value` as data that JSON can hold; times become RFC 3339, spans seconds."""
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [item.name for item in fields(value)]
+    if value is None or isinstance(value, (str, int, float)):
+        return value  # at once, since most of a record is that
+    kind: type = type(value)
+    names = _names(kind)
+    if names is not None:
         plain = list(map(to_plain, [getattr(value, name) for name in names]))
         return {name: item for name, item in zip(names, plain, strict=True) if item not in (None, [], {})}
     match value:
@@ -54,6 +57,12 @@ def to_plain(value: Any) -> Any:
             return list(map(to_plain, value))
         case _:
             return value
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """Return the names of a dataclass's fields, or None for any other type."""
+    return tuple(item.name for item in fields(kind)) if is_dataclass(kind) else None
 
 
 def encode(value: Any) -> bytes:

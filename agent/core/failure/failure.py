@@ -62,7 +62,9 @@ class Failure:
         """Keep every failure small, printable and encodable, whoever worded it: it goes to disks and terminals."""
         for name, limit in (("code", 64), ("message", 2000), ("remedy", 1000)):
             text = getattr(self, name).encode(errors="replace").decode()[:limit]
-            object.__setattr__(self, name, "".join(char if char.isprintable() else " " for char in text))
+            if not text.isprintable():
+                text = "".join(char if char.isprintable() else " " for char in text)
+            object.__setattr__(self, name, text)
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
