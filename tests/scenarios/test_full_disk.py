@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from support.rig import Rig
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+HOURS = timedelta(hours=2)  # two dozen of the longest waits for a disk
 BACK = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMMITTED)
 ANEW = (Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED, *BACK)
 
@@ -40,8 +41,8 @@ def fill(rig: Rig) -> None:
 
 
 def healed(rig: Rig) -> Done:
-    """Climb, and carry out what follows."""
-    return rig.operations.climb("the set in use is refused")
+    """Climb, and carry out what follows for hours: a record that cannot be saved is tried again every five seconds."""
+    return rig.operate(patience=timedelta(hours=3)).climb("the set in use is refused")
 
 
 def carried(rig: Rig, kind: Kind, origin: Origin) -> Outcome:
@@ -218,7 +219,7 @@ def test_a_rotation_that_uses_no_new_set_yet_waits(gateway: Rig, phase: Phase) -
     """Up to its activation it uses nothing of the reserve; with room again it goes on to its end."""
     gateway.run_to(Kind.ROTATE, phase)
     fill(gateway)
-    outcome = gateway.follow(patience=DAY)
+    outcome = gateway.follow(patience=HOURS)
 
     assert not outcome.record.phase.activated
     assert gateway.in_use() == (2, 1)
@@ -235,7 +236,7 @@ def test_other_trouble_with_the_disk_is_not_for_the_reserve(gateway: Rig, method
     gateway.revoke(1, 2)
     with pytest.raises(StoreError) if method == "save_change" else nullcontext():
         gateway.planner.begin(Kind.ENROLL, Origin.LADDER, "test")
-        gateway.follow(patience=DAY)
+        gateway.follow(patience=HOURS)
 
     assert gateway.store.room.reserve() is Standing.KEPT
 

@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -240,6 +240,9 @@ class Programs:
         self.uses = current
 
 
+_read_once = cache(keys.credential_set)  # in a day of outage the claim is asked for hundreds of times
+
+
 class Rig:
     """One gateway and its cloud."""
 
@@ -336,7 +339,7 @@ class Rig:
         pair = self.cloud.claim
         return Candidate(
             name="the claim certificate",
-            credential=keys.credential_set(pair.key_pem, pair.certificate_pem),
+            credential=_read_once(pair.key_pem, pair.certificate_pem),
             trust=self.anchors(),
             client_id="iot-cert-agent-0042",
             thing_name=None,
