@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -120,12 +121,19 @@ def each(total: int, act: Callable[[Random], object], *, one_in: int, seed: int)
     """
     taken = places(total, one_in)
     for place in taken:
-        try:
+        with case(place):
             act(Random(seed << 32 | place))  # noqa: S311 - the same cases in each run
-        except BaseException as error:
-            error.add_note(f"To repeat it: {command(place)}")
-            raise
     return len(taken)
+
+
+@contextmanager
+def case(place: int) -> Iterator[None]:
+    """Have what fails in it tell the command that repeats it."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"To repeat it: {command(place)}")
+        raise
 
 
 def told(case: int, complaint: str) -> str:

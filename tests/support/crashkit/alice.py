@@ -388,10 +388,15 @@ def crash_states(base: Disk, operations: list[Operation]) -> Iterator[CrashState
     return (state for _, state in numbered_states(base, operations, one_in=1))
 
 
-def numbered_states(base: Disk, operations: list[Operation], *, one_in: int) -> Iterator[tuple[int, CrashState]]:
-    """Return the distinct ones among the cases that a run takes, each with its number; the others are not made."""
+def numbered_states(
+    base: Disk, operations: list[Operation], *, one_in: int, first: int = 0
+) -> Iterator[tuple[int, CrashState]]:
+    """Return the distinct ones among the cases that a run takes, each with its number from `first` on.
+
+    The others are not made. Where all are taken of each run, one in one, so they are for whatever case is asked for.
+    """
     seen: set[str] = set()
-    number = 0
+    number = first
     for cut in range(len(operations) + 1):
         prefix = operations[:cut]
         told = {item.mark: item.value for item in prefix if isinstance(item, Told)}

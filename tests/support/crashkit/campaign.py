@@ -20,7 +20,7 @@ from agent.errors import AgentError
 from agent.store.store import Store
 from support import campaigns
 from support.crashkit import invariants, scripts, stepper, syscalls
-from support.crashkit.alice import CrashState, DeathError, Recorder, crash_states
+from support.crashkit.alice import CrashState, DeathError, Recorder, numbered_states
 from support.crashkit.invariants import InvariantError
 from support.crashkit.marks import Mark
 from support.crashkit.pool import fork_map
@@ -224,25 +224,36 @@ def _calls_from(workplace: Workplace, scenario: Scenario, tree: Tree) -> int:
 
 def cut_power_everywhere(scenario: Scenario, *, umask: int = 0o022, one_in: int = 1, bug: Bug = nullcontext) -> Report:
     """Judge every disk that a power cut during the change may leave."""
-    return _judge_states(scenario, _states(scenario, None, umask, bug), one_in)
+    return share(partial(_judge_each, scenario), _states(scenario, None, umask, bug, one_in=one_in))
 
 
 def kill_then_cut(scenario: Scenario, *, every: int, one_in: int) -> Report:
     """Kill the change at every `every`-th operation, start it again, and cut the power during that."""
     with Workplace() as workplace:
         total = len(_record(workplace, scenario, None, nullcontext).operations)
-    lots = fork_map(lambda point: _states(scenario, point), range(0, total, every))
-    return _judge_states(scenario, [state for lot in lots for state in lot], one_in)
+    lots = fork_map(lambda point: _states(scenario, point, first=point * _CUTS, one_in=one_in), range(0, total, every))
+    return share(partial(_judge_each, scenario), [state for lot in lots for state in lot])
 
 
-def _states(scenario: Scenario, die_at: int | None, umask: int = 0o022, bug: Bug = nullcontext) -> list[CrashState]:
+_CUTS = 100_000  # more than there are after one kill
+
+
+def _states(
+    scenario: Scenario,
+    die_at: int | None,
+    umask: int = 0o022,
+    bug: Bug = nullcontext,
+    *,
+    first: int = 0,
+    one_in: int = 1,
+) -> list[Case[CrashState]]:
     mask = os.umask(umask)
     try:
         with Workplace() as workplace:
             recorder = _record(workplace, scenario, die_at, bug)
     finally:
         os.umask(mask)
-    return list(crash_states(recorder.base, recorder.operations))
+    return list(numbered_states(recorder.base, recorder.operations, first=first, one_in=one_in))
 
 
 def _record(workplace: Workplace, scenario: Scenario, die_at: int | None, bug: Bug) -> Recorder:
@@ -254,10 +265,6 @@ def _record(workplace: Workplace, scenario: Scenario, die_at: int | None, bug: B
             recorder.revive()
             _carry_out(path, scenario, bug)
     return recorder
-
-
-def _judge_states(scenario: Scenario, states: Sequence[CrashState], one_in: int) -> Report:
-    return spread(partial(_judge_each, scenario), states, one_in=one_in)
 
 
 def _judge_each(scenario: Scenario, states: Sequence[Case[CrashState]]) -> list[str]:
