@@ -349,7 +349,7 @@ def test_a_place_that_cannot_be_made_keeps_no_set_from_being_used(asked: Rig) ->
     """It is told, and a person may confirm."""
     asked.said.write_text("in the way")
     to_the_word(asked)
-    assert f"open the directory {asked.said}" in asked.log.text
+    assert f"{asked.said} is a file, where a directory is expected" in asked.log.text
     asked.engine.confirm()
 
     assert asked.follow().record.phase is Phase.COMMITTED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -140,6 +140,8 @@ WITHOUT_A_ROW = {
     "resume": "ends what is there",
     "deploy": "leaves alone what uses the set already",
     "run": "is the daemon",
+    "help": "only looks",
+    "config hand-over": "writes the same values down",
     **dict.fromkeys(["status", "explain", "history", "check", "config check", "support-bundle"], "only looks"),
     **dict.fromkeys(["trust list", "trust check"], "only looks"),
     **dict.fromkeys(["trust publish", "sandbox"], "has nothing to do with a gateway"),
@@ -292,13 +294,13 @@ def test_every_order_of_the_command_line_has_a_row(monkeypatch: pytest.MonkeyPat
     """A new one is entered above, with what becomes of it when it is typed again."""
     known = {*(name.split(" on ")[0].split(" before ")[0].split(" --")[0] for name in ROWS), *WITHOUT_A_ROW}
     seen: list[argparse.ArgumentParser] = []
-    parse_args = argparse.ArgumentParser.parse_args
+    parse_known_args = argparse.ArgumentParser.parse_known_args
 
-    def remember(self: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    def remember(self: argparse.ArgumentParser, *given: Any) -> tuple[argparse.Namespace, list[str]]:
         seen.append(self)
-        return parse_args(self, argv)
+        return parse_known_args(self, *given)
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", remember)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", remember)
     parser.parse(["status"])
 
     assert set(_verbs(seen[0])) == known
