@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OUTCOME = ".outcome.json"
 MAX_LISTED = 1_000  # names; an inbox that is flooded keeps the agent busy no longer
+_MAX_LOOKED_AT = 20_000  # names, of which the oldest and the newest are listed
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload")
@@ -53,6 +54,8 @@ class Drop:
 def drops(inbox: Path) -> list[Drop]:
     """Return what has been dropped, the oldest first; empty where there is no inbox.
 
+    Of more than `MAX_LISTED` it is the oldest and the newest, half of each, so that a flood hides no drop after it.
+
     Raises:
         StoreError: It cannot be listed.
     """
@@ -60,10 +63,11 @@ def drops(inbox: Path) -> list[Drop]:
         return []
     with disk.directory(str(inbox)) as fd:
         names = disk.names(fd)
-        found = [_drop(fd, name) for name in [name for name in names if _may_be_drop(name)][:MAX_LISTED]]
+        found = [_drop(fd, name) for name in [name for name in names if _may_be_drop(name)][:_MAX_LOOKED_AT]]
         left_alone = {name.removesuffix(OUTCOME) for name in names if name.endswith(OUTCOME)}
         waiting = [drop for drop in found if drop and not (drop.name in left_alone and _is_directory(fd, drop.name))]
-    return sorted(waiting, key=lambda drop: (drop.changed_at, drop.name))
+    waiting.sort(key=lambda drop: (drop.changed_at, drop.name))
+    return waiting if len(waiting) <= MAX_LISTED else waiting[: MAX_LISTED // 2] + waiting[-MAX_LISTED // 2 :]
 
 
 def _may_be_drop(name: str) -> bool:

@@ -41,12 +41,15 @@ class InboxWatch:
         self._closed: set[str] = set()
         self._complete: dict[str, Drop] = {}
         self._given: Drop | None = None
+        self._newest_first = False
         self._first_seen: dict[str, tuple[Drop, float]] = {}
         self._held: dict[str, tuple[Drop, float]] = {}
         self.delay: float | None = None
 
     def next(self, path: Path) -> str | None:
-        """Return a drop that is complete and need not wait, the oldest first; `delay` says when to ask again.
+        """Return a drop that is complete and need not wait; `delay` says when to ask again.
+
+        The oldest comes first, and then the newest and the oldest by turns: a heap of bad ones keeps no good one away.
 
         Args:
             path: Where the inbox is.
@@ -55,7 +58,7 @@ class InboxWatch:
         found, now = self._drops(path), monotonic()
         self._forget({drop.name for drop in found})
         waits = []
-        for drop in found:
+        for drop in reversed(found) if self._newest_first else found:
             until = self._ready_at(drop, now)
             if until <= now:
                 self._given = drop
@@ -100,6 +103,7 @@ class InboxWatch:
     def taken(self, name: str, path: Path) -> None:
         """A worker has looked at a drop; if it is still there it has to wait."""
         drop, self._given = self._given, None
+        self._newest_first = not self._newest_first
         if drop is not None and drop.name == name and drop in self._drops(path):
             self._held[name] = (drop, monotonic() + AGAIN)
 

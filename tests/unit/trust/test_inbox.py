@@ -121,6 +121,18 @@ def test_a_flooded_inbox_does_not_keep_the_agent_busy(tmp_path: Path) -> None:
     assert len(names(tmp_path)) == inbox.MAX_LISTED
 
 
+def test_a_flood_hides_neither_the_oldest_nor_the_newest(tmp_path: Path) -> None:
+    """Whatever their names are: a good one that comes last is seen at once."""
+    for number in range(inbox.MAX_LISTED + 50):
+        (tmp_path / f"bad-{number:05}").write_bytes(b"x")
+        os.utime(tmp_path / f"bad-{number:05}", (4_000_000_000 + number,) * 2)
+    (tmp_path / "z-good").write_bytes(b"x")
+    os.utime(tmp_path / "z-good", (4_100_000_000,) * 2)
+
+    listed = names(tmp_path)
+    assert (listed[0], listed[-1]) == ("bad-00000", "z-good")
+
+
 def test_years_of_outcomes_hide_no_drop(tmp_path: Path) -> None:
     """A pipeline that never clears up is answered still, whatever its names."""
     for number in range(inbox.MAX_LISTED + 50):

@@ -153,6 +153,25 @@ def test_the_oldest_comes_first(desk: Desk) -> None:
     assert order == ["c", "a", "b"]
 
 
+def test_a_heap_of_bad_drops_keeps_no_good_one_away(desk: Desk) -> None:
+    """The oldest and the newest are taken by turns."""
+    assert desk.next() is None
+    for number in range(6):
+        desk.drop(f"bad-{number}")
+        os.utime(desk.place / f"bad-{number}", (FUTURE + number,) * 2)
+    desk.drop("good")
+    os.utime(desk.place / "good", (FUTURE + 100,) * 2)
+
+    taken = []
+    for _ in range(4):
+        name = desk.later(QUIET) or desk.later(QUIET)
+        assert name is not None
+        taken.append(name)
+        (desk.place / name).unlink()
+        desk.inbox.taken(name, desk.place)
+    assert taken == ["bad-0", "good", "bad-1", "bad-5"]
+
+
 def test_a_drop_that_has_to_wait_is_looked_at_again_after_a_while(desk: Desk) -> None:
     """It is still there after a worker looked at it."""
     desk.next()
