@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from agent.config.values import Config
 
 MAX_CONFIG = 65_536  # bytes
+MAX_DEPTH = 20  # of lists and mappings in each other; the deepest key of the table is at 5
 
 _NULL = "tag:yaml.org,2002:null"
 
@@ -87,6 +88,7 @@ def runtime_dir(path: Path) -> Path | None:
 
 def _compose(text: str, path: Path) -> yaml.Node:
     try:
+        _bound(text, path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -96,6 +98,27 @@ def _compose(text: str, path: Path) -> yaml.Node:
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{path}: a mapping (`key: value` lines) is expected, at least `endpoint:`")
     return node
+
+
+def _bound(text: str, path: Path) -> None:
+    """Refuse what is nested too deep, as far as it was read: composing it costs time that grows with its square.
+
+    Raises:
+        ConfigError: It is.
+        yaml.YAMLError: It is no YAML.
+    """
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
+        if depth > MAX_DEPTH:
+            line = token.start_mark.line + 1
+            raise ConfigError(f"{path}:{line}: it is not sound YAML for this: nested more than {MAX_DEPTH} deep")
+
+
+_OPENS = (
+    yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken,
+)  # fmt: skip
+_CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
 class _Walker:
