@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.text import duration
@@ -24,7 +25,9 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 GRACE = 2.0  # seconds between being told to stop and being killed
 
 _NO_TIME = "no time was left for it, so it was ended"
-_ROUNDS = 3  # a process may start another while it is looked for
+_MOMENT = 0.05  # seconds for what was killed to be gone
+_ROUNDS = 20  # a process may start another while it is looked for
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +61,20 @@ def run(
 ) -> str:
     """Run a program to its end.
 
+    What it started and left behind in sessions of its own is ended with it when its time is over: this process adopts
+    orphans meanwhile, so that nothing which descends from the program gets out of sight.
+
     Args:
         command: The program, by an absolute path, and its arguments.
-        timeout: Seconds it may take; then it and all that it started in its session is ended.
+        timeout: Seconds it may take; then it and all that it started is ended.
         environment: What it is told in addition to `ENVIRONMENT`.
         account: Whom it runs as, when not as this process does.
 
     Returns:
         How it failed, such as ``it ended with exit code 3``; empty when it ended with 0.
     """
+    adopted_before = _descendants(os.getpid())
+    _adopt_orphans()
     try:
         process = subprocess.Popen(  # noqa: S603 - root's own configuration names it
             list(command),
@@ -90,7 +98,7 @@ def run(
     try:
         return _ended(process.wait(max(timeout, 0.0)))
     except subprocess.TimeoutExpired:
-        _end(process)
+        _end(process, adopted_before)
         return f"it took longer than {duration(timedelta(seconds=timeout))} and was ended" if timeout > 0 else _NO_TIME
 
 
@@ -108,24 +116,51 @@ def _ended(code: int) -> str:
     return f"it ended with exit code {code}" if code > 0 else f"it was ended by signal {-code}"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the whole session: a script's children would live on, and some have process groups of their own."""
-    _signal(process.pid, signal.SIGTERM)
+def _end(process: subprocess.Popen[bytes], others: frozenset[int]) -> None:
+    """End the program and its descendants, whatever session or process group they are in; `others` are not its."""
+    _signal(_descendants(os.getpid()) - others, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
     for _ in range(_ROUNDS):
-        if not _signal(process.pid, signal.SIGKILL):
+        left = _descendants(os.getpid()) - others
+        if not left:
             break
+        _signal(left, signal.SIGKILL)
+        _reap(left - {process.pid})
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_MOMENT)
     process.wait()
 
 
-def _signal(session: int, number: signal.Signals) -> bool:
-    """Send a signal to every process of a session, and return whether there was any that runs."""
-    found = False
+def _reap(processes: frozenset[int]) -> None:
+    for pid in processes:
+        with suppress(ChildProcessError):  # its own parent still runs
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, instead of the machine's first process."""
+    import ctypes  # noqa: PLC0415 - only where a program is run
+
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _descendants(of: int) -> frozenset[int]:
+    """Return the processes that descend from one, ended ones that are still to be reaped included."""
+    children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
-        with suppress(ValueError, OSError):  # no process, or one that has ended meanwhile
-            pid = int(entry.name)
-            if os.getsid(pid) == session:
-                os.kill(pid, number)
-                found = True
-    return found
+        with suppress(ValueError, OSError, IndexError):  # no process, or one that has ended meanwhile
+            fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, left = set(), [of]
+    while left:
+        new = children.pop(left.pop(), [])
+        found.update(new)
+        left += new
+    return frozenset(found)
+
+
+def _signal(processes: frozenset[int], number: signal.Signals) -> None:
+    for pid in processes:
+        with suppress(OSError):  # it has ended meanwhile
+            os.kill(pid, number)

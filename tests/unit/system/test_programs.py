@@ -207,6 +207,31 @@ def test_what_has_a_process_group_of_its_own_ends_too(tmp_path: Path, monkeypatc
     assert all_gone(pids)
 
 
+@pytest.mark.parametrize("start", ["setsid sleep 997 &", "setsid -f sleep 997;", "(setsid setsid sleep 997 &) ;"])
+def test_what_has_a_session_of_its_own_ends_too(monkeypatch: pytest.MonkeyPatch, start: str) -> None:
+    """Also when its parent has ended before, and the machine's first process would have taken it."""
+    monkeypatch.setattr(programs, "GRACE", 0.2)
+    before = programs._descendants(os.getpid())
+    assert "took longer" in shell(f"trap '' TERM; {start} sleep 996; sleep 995", ENOUGH)
+    assert programs._descendants(os.getpid()) <= before
+
+
+def test_what_an_earlier_program_left_running_is_not_ended_with_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that came to its end in time may leave a service behind."""
+    monkeypatch.setattr(programs, "GRACE", 0.2)
+    out = tmp_path / "pid"
+    assert shell(f"setsid sleep 994 & echo $! >{out}") == ""
+    pid = int(out.read_text())
+    try:
+        assert "took longer" in shell("sleep 993", 0.1)
+        assert pid in programs._descendants(os.getpid())
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 @pytest.mark.parametrize(("seconds", "told"), [(0.02, "20 ms"), (0.3, "0.3 s"), (1.25, "1.2 s")])
 def test_a_short_time_is_told_as_it_is(seconds: float, told: str) -> None:
     """Not as none."""
