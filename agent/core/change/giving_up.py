@@ -68,7 +68,8 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
         return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
     if failure.decisive:
         failure = _not_yet(record, failure, facts, limits)
-    retry_at = now + timedelta(seconds=_delay(record, failure, facts, jitter))
+    delay = timedelta(seconds=_delay(record, failure, facts, jitter))
+    retry_at = now + min(delay, max(_patience_left(record, failure, facts, limits), _LEAST_DELAY))
     if record.phase is Phase.REQUESTED and not traits(failure.code).nothing_issued:
         retry_at = max(retry_at, now + _spaced(record))
     if record.phase is Phase.REQUESTED:
@@ -81,6 +82,17 @@ def _delay(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float) 
     if failure.kind is FailureClass.NETWORK and record.unhurried and facts.ends is not None:
         return unhurried_delay(attempt, jitter, (facts.ends - facts.clock.now).total_seconds())
     return retry_delay(failure.kind, attempt, jitter)
+
+
+def _patience_left(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> timedelta:
+    """Return after how long the failure counts: that is when the last try is due, however long delays have become."""
+    patience, now = _patience(record, failure, facts, limits), facts.clock.now
+    since = min(record.refused_since or now, now)
+    left = patience - (now - since)
+    return left if left > timedelta(0) else timedelta.max
+
+
+_LEAST_DELAY = timedelta(seconds=1)  # AWS IoT Core takes one CONNECT a second for a client id
 
 
 def _failed(record: ChangeRecord, failure: Failure) -> int:

@@ -484,6 +484,20 @@ def test_a_dependant_is_given_time_to_come_up(since: datetime | None, *, decisiv
     assert ("after 2 min" in found.failure.remedy) == decisive
 
 
+@pytest.mark.parametrize(
+    ("tried_for", "seconds"), [(0, 6), (3, 3), (5, 1), (5.5, 1)], ids=["fresh", "half", "nearly", "less than a second"]
+)
+def test_a_dependant_is_tried_last_when_its_patience_is_over(tried_for: float, seconds: float) -> None:
+    """However long the delay between two tries has become: six seconds are six seconds."""
+    limits = Limits(dependants_patience=timedelta(seconds=6))
+    since = NOW - timedelta(seconds=tried_for)
+    record = make.record(Phase.ACTIVE, refused_since=since, attempts=5)
+    found = giving_up.after_failure(record, make.failure(F.DEPENDANT), make.facts(), 0.99, limits)
+
+    assert isinstance(found, StepFailed)
+    assert found.retry_at == NOW + timedelta(seconds=seconds)
+
+
 def test_a_change_goes_on_without_a_dependant_that_fails_for_long() -> None:
     """It says so in its record, which is what the history, the exit code and the job's answer are made of."""
     record = make.record(Phase.ACTIVE, refused_since=NOW - DEPENDANTS_PATIENCE)
