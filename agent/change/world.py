@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.core import timekeeping
 from agent.core.change.decide import Limits
+from agent.core.change.lifecycle import good_times
 from agent.core.when.renewal import RenewalPolicy
 
 if TYPE_CHECKING:
@@ -99,4 +100,9 @@ class World:
             StoreError: The store cannot be read.
         """
         clock = self.clock
-        return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self.store.floors())
+        return timekeeping.read(
+            clock.now(),
+            synchronised=clock.synchronised(),
+            floors=self.store.floors(),
+            notes=good_times(self.store.history()),
+        )

@@ -2,7 +2,11 @@
 
 A gateway without a battery clock boots in 1970 or at its image's build date. An unbelievable clock judges
 nothing: no expiry alarm, no rollback, no pruning. The floor is the newest instant that certainly lies in the
-past: the build of this software, the last good time on disk, the start of the current certificate.
+past: the build of this software, and the start of the current certificate, which is the cloud's time.
+
+What this gateway noted by its own clock, the last proofs, counts against a clock that is not synchronised, and not
+against one that is: a clock that was ahead for an hour once would make the right one impossible for as long as it was
+ahead. A time server that lies gains nothing: it keeps a rotation away as well by making the clock impossible.
 """
 
 from __future__ import annotations
@@ -33,12 +37,14 @@ class Reading:
     Attributes:
         now: The wall clock, UTC.
         state: Whether to believe it.
-        floor: The newest instant that certainly lies in the past.
+        floor: The newest instant that lies in the past, as far as this clock is judged by it.
+        certain: The newest instant that lies in the past whatever this gateway's clock showed before.
     """
 
     now: datetime
     state: ClockState
     floor: datetime
+    certain: datetime = BUILD_TIME
 
     @property
     def believable(self) -> bool:
@@ -51,17 +57,21 @@ class Reading:
         return self.now if self.state is ClockState.SYNCHRONISED else None
 
 
-def read(now: datetime, *, synchronised: bool, floors: tuple[datetime, ...]) -> Reading:
+def read(
+    now: datetime, *, synchronised: bool, floors: tuple[datetime, ...], notes: tuple[datetime, ...] = ()
+) -> Reading:
     """Judge the clock.
 
     Args:
         now: What the wall clock shows.
         synchronised: Whether the system says that its clock is synchronised.
         floors: Instants known to lie in the past; the build time is always one.
+        notes: Instants that a synchronised clock of this gateway has shown.
     """
-    floor = max((BUILD_TIME, *floors))
+    certain = max((BUILD_TIME, *floors))
+    floor = certain if synchronised else max((certain, *notes))
     if now + TOLERANCE < floor:
         state = ClockState.IMPLAUSIBLE
     else:
         state = ClockState.SYNCHRONISED if synchronised else ClockState.UNSYNCHRONISED
-    return Reading(now=now, state=state, floor=floor)
+    return Reading(now=now, state=state, floor=floor, certain=certain)

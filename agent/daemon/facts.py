@@ -14,6 +14,7 @@ from agent.config.asked import asked_of
 from agent.core import timekeeping
 from agent.core.aws import client_ids
 from agent.core.change.decide import doubted
+from agent.core.change.lifecycle import good_times
 from agent.core.report.findings import turns
 from agent.core.report.known import Known
 from agent.core.report.seen import seen_of
@@ -139,10 +140,9 @@ class GatewayFacts:
 
     def reading(self) -> timekeeping.Reading:
         """Return the clock, judged by what is known to lie in the past."""
-        floors = [record.good_time for record in self.history[-20:] if record.good_time is not None]
-        if self._seen is not None:
-            floors.append(self._seen.floor)
-        return timekeeping.read(self.clock.now(), synchronised=self.clock.synchronised(), floors=tuple(floors))
+        floors = () if self._seen is None else (self._seen.floor,)
+        synchronised, notes = self.clock.synchronised(), good_times(self.history)
+        return timekeeping.read(self.clock.now(), synchronised=synchronised, floors=floors, notes=notes)
 
     @property
     def change(self) -> ChangeRecord | None:

@@ -15,6 +15,7 @@ from agent.config.asked import asked_of
 from agent.config.files import read_bounded
 from agent.core import timekeeping
 from agent.core.aws.endpoints import chains_to_amazon
+from agent.core.change.lifecycle import good_times
 from agent.core.change.reserve import Standing
 from agent.core.report.known import Known
 from agent.core.report.seen import MAX_WATCHED, Damage, Seen, SetInUse, WatchedEnd, WatchedFile
@@ -71,15 +72,17 @@ def take(config: Config) -> Snapshot:
     if fresh:
         return Snapshot(clock=clock_of(config))
     with open_store(config) as store:
-        return look(store, clock_of(config, store.floors()))
+        return look(store, clock_of(config, store.floors(), good_times(store.history())))
 
 
-def clock_of(config: Config, floors: tuple[datetime, ...] = ()) -> timekeeping.Reading:
-    """Look at the clock, by the instants that are known to lie in the past."""
+def clock_of(
+    config: Config, floors: tuple[datetime, ...] = (), notes: tuple[datetime, ...] = ()
+) -> timekeeping.Reading:
+    """Look at the clock, by the instants that are known to lie in the past, and those that were noted."""
     from agent.system.clock import SystemClock  # noqa: PLC0415 - see agent.operations.wiring
 
     clock = SystemClock(vouched=config.vouched_clock)
-    return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=floors)
+    return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=floors, notes=notes)
 
 
 def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
@@ -108,7 +111,7 @@ def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | Non
 def seen(config: Config, snapshot: Snapshot) -> Seen:
     """Return what was found, as a worker tells it and as the status has it."""
     return Seen(
-        floor=snapshot.clock.floor,
+        floor=snapshot.clock.certain,
         current=_in_use(snapshot.current) if snapshot.current else None,
         previous=snapshot.previous.number if snapshot.previous else None,
         damage=tuple(snapshot.damage),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config.files import read_bounded
 from agent.core import timekeeping
 from agent.core.aws.endpoints import chains_to_amazon
+from agent.core.change.lifecycle import good_times
 from agent.core.text_files import NoTextError, decoded
 from agent.core.trust import anchor_lint, updates
 from agent.core.values import Origin, Provenance, TrustSource
@@ -182,7 +183,12 @@ class Receiver:
     @property
     def _clock(self) -> timekeeping.Reading:
         clock = self._parts.clock
-        return timekeeping.read(clock.now(), synchronised=clock.synchronised(), floors=self._parts.store.floors())
+        return timekeeping.read(
+            clock.now(),
+            synchronised=clock.synchronised(),
+            floors=self._parts.store.floors(),
+            notes=good_times(self._parts.store.history()),
+        )
 
     def read(self, source: Source) -> TrustBundle:
         """Verify a bundle and return its anchors.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.change.lifecycle import Phase
+from agent.core.change.lifecycle import Phase, good_times
 from agent.core.failure import failures
 from agent.core.failure.failure import FailureClass
 from agent.core.timekeeping import BUILD_TIME
@@ -90,6 +90,7 @@ def test_in_1970_no_refusal_rolls_back(gateway: Rig) -> None:
 
 def test_a_clock_before_the_last_good_proof_is_not_believed(gateway: Rig) -> None:
     """What was once proven under a synchronised clock lies in the past, also after a battery died."""
+    gateway.clock.is_synchronised = False
     last = gateway.store.history()[-1].good_time
     assert last is not None
     gateway.clock.time = last - DAY
@@ -201,6 +202,19 @@ def test_a_clock_that_jumps_ten_years_ahead_ends_in_a_set_that_connects(
     assert gateway.rotate(patience=2 * DAY).record.phase is Phase.COMMITTED
 
 
+def test_a_synchronised_clock_that_was_ahead_for_one_rotation_is_believed_again_at_once(gateway: Rig) -> None:
+    """Its own notes of that hour lie in the future now, for weeks; the certificate's start is the cloud's time."""
+    true = gateway.true_time()
+    gateway.clock.time += 20 * DAY
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+
+    true.advance(hours=1)
+    gateway.clock.time = true.now()
+    assert max(good_times(gateway.store.history())) > gateway.clock.now()
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+    assert gateway.in_use() == (4, 3)
+
+
 def test_a_jump_ahead_and_back_under_an_unsynchronised_clock_leaves_no_mark(gateway: Rig) -> None:
     """A proof under a clock that is not synchronised is no floor for later ones."""
     true = gateway.true_time()
@@ -210,7 +224,7 @@ def test_a_jump_ahead_and_back_under_an_unsynchronised_clock_leaves_no_mark(gate
 
     true.advance(hours=1)
     gateway.clock.time, gateway.clock.is_synchronised = true.now(), True
-    assert max(gateway.store.floors()) <= gateway.clock.now()
+    assert max((*gateway.store.floors(), *good_times(gateway.store.history()))) <= gateway.clock.now()
     assert gateway.rotate().record.phase is Phase.COMMITTED
     assert gateway.in_use() == (4, 3)
 

@@ -131,8 +131,7 @@ class ChangeRecord:
         replaces: The id of the certificate that was in use when it was planned.
         retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
         dropped_at: When a person decided that this certificate is not asked to be retired any more.
-        good_time: The last proof under a synchronised clock: a floor for every later clock. It cannot be far off, since
-            the endpoint's own certificate was valid then.
+        good_time: The last proof under a synchronised clock: a floor for every later clock that is not synchronised.
         anchor: SHA-256 of the trust anchor that the endpoint chained to at the last proof; empty when it is not known.
         unproven: Whether a person had its generation activated before it was proven.
         degraded: What a dependant failed with that the change went on without.
@@ -282,3 +281,8 @@ def waits_for_word(record: ChangeRecord) -> bool:
     """Whether the word that the set in use works is asked for and has not come."""
     asked = record.confirm_until is not None and record.confirmed_at is None
     return asked and record.phase is Phase.DEPLOYED and record.condemned is None
+
+
+def good_times(history: tuple[ChangeRecord, ...]) -> tuple[datetime, ...]:
+    """Return when the last changes were proven under a synchronised clock, as that clock showed it."""
+    return tuple(record.good_time for record in history[-20:] if record.good_time is not None)

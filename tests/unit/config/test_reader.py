@@ -383,7 +383,9 @@ def test_a_file_that_is_no_configuration_is_refused_in_a_sentence(
     assert expected in complaint(tmp_path, text)
 
 
-@pytest.mark.parametrize("text", ["[" * 3600, "a: " + "{a: " * 900, "- " * 1800, "? " * 1800, "endpoint: " + "[" * 60000])
+@pytest.mark.parametrize(
+    "text", ["[" * 3600, "a: " + "{a: " * 900, "- " * 1800, "? " * 1800, "endpoint: " + "[" * 60000]
+)
 def test_what_is_nested_without_end_is_refused_before_it_is_composed(tmp_path: Path, text: str) -> None:
     """Few bytes must not cost seconds: no more tokens are looked at than are refused."""
     with pytest.raises(ConfigError, match=r"config.yaml:[12]: .* nested more than 20 deep"):

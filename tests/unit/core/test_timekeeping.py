@@ -35,6 +35,17 @@ def test_the_newest_floor_counts() -> None:
     assert read(NOW - DAY, synchronised=True, floors=floors[:1]).state is ClockState.SYNCHRONISED
 
 
+@pytest.mark.parametrize(("synchronised", "state"), [(True, ClockState.SYNCHRONISED), (False, ClockState.IMPLAUSIBLE)])
+def test_what_a_clock_that_was_ahead_has_noted_makes_no_synchronised_one_impossible(
+    state: ClockState, *, synchronised: bool
+) -> None:
+    """The clock was ahead for an hour; where it is only unsynchronised now, the note is the better witness."""
+    reading = read(NOW, synchronised=synchronised, floors=(NOW - DAY,), notes=(NOW + 60 * DAY,))
+
+    assert (reading.state, reading.certain) == (state, NOW - DAY)
+    assert reading.floor == (NOW - DAY if synchronised else NOW + 60 * DAY)
+
+
 @pytest.mark.parametrize(
     ("slow_by", "state"),
     [

@@ -14,7 +14,7 @@ import pytest
 from agent.config.reader import load
 from agent.config.values import Config, EnrollmentConfig
 from agent.core import timekeeping
-from agent.core.change.lifecycle import Phase
+from agent.core.change.lifecycle import Phase, good_times
 from agent.core.dependants import Report, Step, encode_report
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import encode
@@ -68,7 +68,8 @@ def config(rig: Rig, more: str = ENROLMENT) -> Config:
 
 def look(rig: Rig) -> snapshot.Snapshot:
     """Look at the store by the gateway's own clock."""
-    reading = timekeeping.read(rig.clock.now(), synchronised=rig.clock.synchronised(), floors=rig.store.floors())
+    floors, notes = rig.store.floors(), good_times(rig.store.history())
+    reading = timekeeping.read(rig.clock.now(), synchronised=rig.clock.synchronised(), floors=floors, notes=notes)
     return snapshot.look(rig.store, reading)
 
 
