@@ -173,6 +173,32 @@ def _execution(node: Node) -> Execution:
     )
 
 
+def taken_by_another(payload: bytes, tried: Status | None) -> str:
+    """Return that another client of this thing ended an order of ours, from the reply to DescribeJobExecution.
+
+    Empty when an operator did (it was cancelled, or its time was over), and while it has not ended.
+
+    Args:
+        payload: The reply.
+        tried: The state that this agent asked for last: that one is its own doing, though the answer may be lost.
+
+    Raises:
+        PlainError: The reply is not what the service's API says.
+    """
+    node = decode(payload, "the job", limit=MAX_PAYLOAD).optional_node("execution")
+    status = None if node is None else node.optional_text("status", limit=32)
+    if node is None or status not in _ENDED_BY_A_CLIENT or status == tried:
+        return ""
+    return (
+        f"Job {_execution(node).job_id}: another program on this gateway took the order and ended it as {status}; this "
+        "agent has not carried it out. Keep that program from jobs with operations of iot-cert, or order through the "
+        "shadow `certificate` instead, which no other program answers."
+    )
+
+
+_ENDED_BY_A_CLIENT = frozenset({"SUCCEEDED", "FAILED", "REJECTED"})
+
+
 def updated(execution: Execution) -> Execution:
     """Return the execution after an update of ours was accepted."""
     return replace(execution, version=execution.version + 1)

@@ -10,6 +10,7 @@ cancelled, or which another process of this thing took, is left alone. An answer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.core.aws import topics
@@ -61,6 +62,7 @@ class _Entry:
     refusal: jobs.Answer | None = None
     waits: str = ""
     asking: bool = False
+    tried: jobs.Answer | None = None
 
 
 class Jobs:
@@ -93,6 +95,7 @@ class Jobs:
         self._chance = chance
         self._known: dict[str, _Entry] = {}
         self._foreign: dict[str, None] = {}
+        self._taken: dict[str, _Entry] = {}  # updates of which were refused: it may be another client's now
         self._announced = False  # something new since the list was asked for
         self._again: Timer | None = None
 
@@ -155,8 +158,9 @@ class Jobs:
             self._ask_pending()
         orders = {execution.order for execution in pending}
         for order in [order for order in self._known if order not in orders]:
-            del self._known[order]  # it was cancelled, or it is done
+            self._taken[order] = self._known.pop(order)  # it was cancelled, or another client ended it
             self._calls.withdraw(order)
+        self._ask_who_ended(orders)
         for execution in pending:
             if execution.order in self._known or execution.order in self._foreign:
                 continue
@@ -164,6 +168,21 @@ class Jobs:
             body = {"executionNumber": execution.number, "includeJobDocument": True}
             self._requests.ask_once("DescribeJobExecution", topic, body, self._on_execution, self._later)
         self.review()
+
+    def _ask_who_ended(self, pending: set[str]) -> None:
+        """Ask what became of the executions of ours that wait no more, and that this agent has not ended."""
+        for order, entry in list(self._taken.items()):
+            del self._taken[order]
+            if order not in pending:
+                topic = topics.job(self._requests.thing, entry.execution.job_id)
+                body = {"executionNumber": entry.execution.number, "includeJobDocument": False}
+                heard = partial(self._on_ended, entry)
+                self._requests.ask_once("DescribeJobExecution", topic, body, heard, lambda _: None)
+
+    def _on_ended(self, entry: _Entry, payload: bytes) -> None:
+        told = jobs.taken_by_another(payload, entry.tried.status if entry.tried else None)
+        if told:
+            self._calls.log(Event.JOB_REJECTED, told)
 
     def _on_execution(self, payload: bytes) -> None:
         execution = jobs.read_execution(payload)
@@ -243,7 +262,7 @@ class Jobs:
     def _update(self, entry: _Entry, answer: jobs.Answer) -> None:
         if entry.asking or not self._requests.up:
             return
-        entry.asking = True
+        entry.asking, entry.tried = True, answer
         body = {
             "status": answer.status,
             "statusDetails": answer.details,
@@ -265,7 +284,8 @@ class Jobs:
 
     def _on_not_updated(self, entry: _Entry, failure: Failure) -> None:
         """Another process changed it, or the answer was lost: what is true is asked for again."""
-        self._known.pop(entry.execution.order, None)
+        if self._known.pop(entry.execution.order, None) is not None:
+            self._taken[entry.execution.order] = entry
         self._later(failure)
 
 

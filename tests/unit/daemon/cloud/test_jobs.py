@@ -65,6 +65,55 @@ def test_what_the_cloud_does_not_accept_is_not_begun(office: Office) -> None:
     assert office.gateway.begun == []
 
 
+@pytest.mark.parametrize("status", ["FAILED", "REJECTED", "SUCCEEDED"])
+@pytest.mark.parametrize("noticed", ["by a refused update", "by the list"])
+def test_an_order_that_another_client_ends_is_told_with_the_way_around(
+    office: Office, noticed: str, status: str
+) -> None:
+    """AWS IoT Device Client takes every job of its thing, and fails those that it does not know."""
+    office.begin("job-1", ROTATE)
+    if noticed == "by the list":
+        accept(office)
+        office.link.say(NOTIFY, b"{}")
+        office.turn()
+    else:
+        office.link.refuse(UPDATE, "InvalidStateTransition")
+        office.wait(120)
+    office.link.answer(GET_JOBS, listed())
+    answer = described("job-1", ROTATE)
+    answer["execution"]["status"] = status
+    assert office.link.answer(JOB, answer) == {"executionNumber": 1, "includeJobDocument": False}
+    (told,) = [text for event, text in office.gateway.told if event is Event.JOB_REJECTED]
+    assert told.startswith(f"Job job-1: another program on this gateway took the order and ended it as {status};")
+    assert "shadow `certificate`" in told
+
+
+def test_an_end_of_our_own_whose_answer_was_lost_blames_no_other_client(office: Office) -> None:
+    """The cloud took the word, and this gateway did not hear so."""
+    office.begin("job-1", {"operation": "report"})
+    office.link.lose(UPDATE)
+    office.wait(200)
+    office.link.answer(GET_JOBS, listed())
+    answer = described("job-1", ROTATE)
+    answer["execution"]["status"] = "SUCCEEDED"
+    office.link.answer(JOB, answer)
+    assert Event.JOB_REJECTED not in [event for event, _ in office.gateway.told]
+
+
+@pytest.mark.parametrize("status", ["CANCELED", "REMOVED", "TIMED_OUT", "QUEUED", None])
+def test_an_order_that_its_operator_takes_back_blames_no_other_client(office: Office, status: str | None) -> None:
+    """It is forgotten, as it should be."""
+    office.begin("job-1", ROTATE)
+    accept(office)
+    office.link.say(NOTIFY, b"{}")
+    office.turn()
+    office.link.answer(GET_JOBS, listed())
+    answer = described("job-1", ROTATE)
+    answer["execution"] = {**answer["execution"], "status": status} if status else answer["execution"]
+    office.link.answer(JOB, answer)
+    assert Event.JOB_REJECTED not in [event for event, _ in office.gateway.told]
+
+
 def test_an_order_that_was_begun_is_not_begun_again(office: Office) -> None:
     """Neither another notification, nor another review, nor another list is another order."""
     office.begin("job-1", ROTATE)
