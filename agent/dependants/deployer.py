@@ -33,7 +33,7 @@ from agent.core.dependants import (
 from agent.core.jsonio import PlainError
 from agent.core.text import duration
 from agent.dependants import copies, copy_looks, hooks
-from agent.dependants.export import extract
+from agent.dependants.export import ABOUT, extract
 from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
 from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
@@ -242,7 +242,9 @@ def _step(name: str, problem: str, on_failure: OnFailure) -> Step:
 def _environment(given: Extract, occasion: Occasion, state_dir: Path) -> dict[str, str]:
     """Return what a hook is told: where things are and why it runs, and nothing secret."""
     current = state_dir / "current"
+    about = {f"IOT_CERT_{name}": shown(given.about.get(name, ""), MAX_PROBLEM) for name in ABOUT}
     return {
+        **about,
         "IOT_CERT_PHASE": occasion.value,
         "IOT_CERT_GENERATION": str(given.generation),
         "IOT_CERT_THING": given.thing_name,

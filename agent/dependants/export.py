@@ -14,6 +14,7 @@ import os
 import re
 import select
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from agent.core.dependants import Content, Format
 from agent.core.jsonio import decode, encode
 from agent.core.text_files import EmptyError, NoTextError, password_of
 from agent.core.values import THING, Id, Name
-from agent.errors import AgentError, MaterialError, RefusedError
+from agent.errors import AgentError, MaterialError, RefusedError, StoreError
 from agent.store.disk import explained
 from agent.system.clock import monotonic
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from agent.core.dependants import Copy
     from agent.core.values import Generation
+    from agent.store.store import Store
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 MAX_EXTRACT = 8 * 1024 * 1024  # bytes of everything together
@@ -47,6 +49,7 @@ class Extract:
         thing_name: The thing's name.
         certificate_id: SHA-256 of the certificate's DER, which a TLS server must show.
         set: Tells two sets apart: certificate, chain and anchors.
+        about: What else hooks are told: names of the environment without their prefix, and values.
         copies: The content of each copy, in the order they were asked for.
         problems: Why one of them could not be made, by its place.
     """
@@ -55,6 +58,7 @@ class Extract:
     thing_name: str
     certificate_id: str
     set: str
+    about: Mapping[str, str] = field(default_factory=dict)
     copies: tuple[bytes, ...] = field(default=(), repr=False)
     problems: Mapping[int, str] = field(default_factory=dict)
 
@@ -85,14 +89,36 @@ def _extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, b
         if number is None:
             raise RefusedError("This gateway has no certificate yet, so there is nothing to serve.")
         generation = store.generation(number)
+        about = _about(store, generation)
     digest = hashlib.sha256(generation.credential.certificate_pem + generation.trust.pem)
     return Extract(
         generation=number,
         thing_name=generation.manifest.thing_name,
         certificate_id=generation.credential.leaf.sha256,
         set=digest.hexdigest(),
+        about=about,
         **_rendered(generation, copies, passwords),
     )
+
+
+def _about(store: Store, generation: Generation) -> dict[str, str]:
+    """Return what hooks are told of the change that made a generation, as far as it is known; nothing is secret."""
+    manifest, previous, change = generation.manifest, None, None
+    with suppress(StoreError):  # a damaged record or link keeps no program from the set
+        previous = store.previous()
+        known = (store.change(), *reversed(store.history()))
+        change = next((record for record in known if record is not None and record.id == manifest.change), None)
+    return {
+        "KIND": manifest.kind.value,
+        "CHANGE": manifest.change,
+        "REASON": change.reason if change else "",
+        "SERIAL": generation.credential.leaf.serial,
+        "EXPIRES": f"{manifest.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        "PREVIOUS_GENERATION": "" if previous is None else str(previous),
+    }
+
+
+ABOUT = ("KIND", "CHANGE", "REASON", "SERIAL", "EXPIRES", "PREVIOUS_GENERATION")
 
 
 def _rendered(generation: Generation, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> dict[str, Any]:
@@ -160,6 +186,7 @@ class _Told:
     thing_name: Name
     certificate_id: Id
     set: Id
+    about: Mapping[str, str] = field(default_factory=dict)
     copies: tuple[Annotated[str, MAX_EXTRACT], ...] = field(default=(), repr=False)
     problems: Mapping[str, str] = field(default_factory=dict)
 
@@ -215,6 +242,7 @@ def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mappin
             thing_name=found.thing_name,
             certificate_id=found.certificate_id,
             set=found.set,
+            about=found.about,
             copies=tuple(base64.b64encode(data).decode() for data in found.copies),
             problems={str(place): text for place, text in found.problems.items()},
         )
@@ -248,6 +276,7 @@ def _understood(data: bytes) -> Extract:
             thing_name=told.thing_name,
             certificate_id=told.certificate_id,
             set=told.set,
+            about=told.about,
             copies=tuple(base64.b64decode(copy, validate=True) for copy in told.copies),
             problems={int(place): text for place, text in told.problems.items()},
         )

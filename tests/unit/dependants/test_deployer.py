@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.core.change.lifecycle import Phase
 from agent.core.dependants import (
     LONGEST,
     Action,
@@ -32,14 +33,17 @@ from agent.core.dependants import (
     encode_report,
 )
 from agent.core.failure.failure import FailureClass
+from agent.crypto.x509 import read_chain
 from agent.dependants import deployer as module
 from agent.dependants import export as reading
 from agent.dependants.deployer import Deployer
 from agent.dependants.report_file import REPORT, last_report
 from agent.errors import AgentError, CloudError, RefusedError, StoreBusyError
 from agent.store import durable
+from agent.store.store import Store
 from agent.system import programs
 from agent.system.programs import ENVIRONMENT
+from support import make
 from support.fleet import until
 from support.systemd import ME, NOBODY, THING, Systemctl, give, go_back, lay, open_place, tls_server
 from support.virtual import Time
@@ -167,11 +171,18 @@ def test_a_hook_is_told_where_things_are_and_why_it_runs(house: House, occasion:
     house.serve(occasion)
 
     lines = (house.place / "environment").read_text().split("\0")
+    leaf = read_chain(house.laid.leaf_pem)[0][0]
     current = house.state / "current"
     assert dict(line.split("=", 1) for line in lines if line) == {
         **ENVIRONMENT,
         "HOME": "/root",
         "USER": ME,
+        "IOT_CERT_KIND": "rotate",
+        "IOT_CERT_CHANGE": "c-1",
+        "IOT_CERT_REASON": "",
+        "IOT_CERT_SERIAL": leaf.serial,
+        "IOT_CERT_EXPIRES": f"{leaf.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        "IOT_CERT_PREVIOUS_GENERATION": "",
         "IOT_CERT_PHASE": occasion.value,
         "IOT_CERT_GENERATION": "1",
         "IOT_CERT_THING": THING,
@@ -181,6 +192,21 @@ def test_a_hook_is_told_where_things_are_and_why_it_runs(house: House, occasion:
         "IOT_CERT_ANCHORS": str(current / "trust.pem"),
     }
     assert all((current / name).is_file() for name in ("key.pem", "certificate.pem", "trust.pem"))
+
+
+def test_a_hook_is_told_of_the_change_and_of_the_set_before(house: House) -> None:
+    """The reason is a person's or a job's text: one line of it, whatever it holds."""
+    lay(house.state, 2)
+    with Store(house.state) as store:
+        store.lock()
+        store.save_change(make.record(Phase.ACTIVE, id="c-2", reason="job j-1:\n\x1b[2Jit is due " + "x" * 900))
+    house.hook("10-look", f"cp /proc/$$/environ {house.place}/environment")
+    house.serve()
+
+    told = dict(line.split("=", 1) for line in (house.place / "environment").read_text().split("\0") if line)
+    assert told["IOT_CERT_REASON"].startswith("job j-1:  [2Jit is due xxx")
+    assert len(told["IOT_CERT_REASON"]) == 500
+    assert (told["IOT_CERT_CHANGE"], told["IOT_CERT_PREVIOUS_GENERATION"]) == ("c-2", "1")
 
 
 def test_hooks_run_as_whom_is_configured(house: House) -> None:
