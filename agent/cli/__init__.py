@@ -116,7 +116,7 @@ def _carry_out(arguments: argparse.Namespace, output: Output) -> int:
 
 def _looks(arguments: argparse.Namespace) -> bool:
     """Whether a command only shows how things are; the exit code of another says what became of the order."""
-    looks = {"status", "explain", "history", "check", "config"}
+    looks = {"status", "explain", "history", "check", "config", "cloud"}  # a token that is not shown is lost
     return arguments.verb in looks or getattr(arguments, "action", "") in {"list", "check"}
 
 
@@ -142,6 +142,10 @@ def _dispatch(arguments: argparse.Namespace, output: Output) -> int:
             from agent.cli import publish  # noqa: PLC0415
 
             return publish.carry_out(arguments, output)  # on a machine that is no gateway
+        case "cloud":
+            from agent.cli import cloud  # noqa: PLC0415
+
+            return cloud.carry_out(arguments, output)  # on a machine that is no gateway
         case "check":
             from agent.cli import check  # noqa: PLC0415
 

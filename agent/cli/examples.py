@@ -37,5 +37,22 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "iot-cert trust publish repository --anchors anchors.pem --key root,targets,snapshot,timestamp=file2:key.pem",
         "iot-cert trust publish repository --key timestamp=file2:key.pem",
     ),
+    "cloud": ("iot-cert cloud arm 0042", "iot-cert cloud status"),
+    "cloud arm": (
+        "iot-cert cloud arm 0042 --thing-prefix gw-",
+        "iot-cert cloud arm --csv devices.csv --for 90d --json",
+        "iot-cert cloud arm 0077 --thing gw-0042",
+    ),
+    "cloud devices": ("iot-cert cloud devices --state claimed", "iot-cert cloud devices --refused --for 24h"),
+    "cloud block": ("iot-cert cloud block 0042", "iot-cert cloud block 0042 --cut-off"),
+    "cloud readmit": ("iot-cert cloud readmit 0042 --for 24h", "iot-cert cloud readmit 0042 --same-token"),
+    "cloud status": ("iot-cert cloud status", "iot-cert cloud status --query 'thingGroupNames:site-7'"),
+    "cloud rotate": (
+        "iot-cert cloud rotate gw-0042 --reason 'ticket 17'",
+        "iot-cert cloud rotate --group site-7 --window 2026-12-01T01:00Z/2026-12-01T05:00Z",
+        "iot-cert cloud rotate --query 'thingName:gw-00*' --by shadow",
+    ),
+    "cloud check": ("iot-cert cloud check", "iot-cert cloud check --region eu-west-1 --profile fleet"),
+    "cloud orphans": ("iot-cert cloud orphans",),
     "sandbox": ("iot-cert sandbox --dir /tmp/cloud", "iot-cert sandbox --dir /tmp/cloud fault register never-active"),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__
-from agent.cli import fast_path, standard
+from agent.cli import cloud_parser, fast_path, standard
 from agent.cli.examples import EXAMPLES
 from agent.core.report.checks import CHECKS
 from agent.core.values import THING
@@ -78,7 +78,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     _add_common(parser, default=DEFAULT_CONFIG, as_json=False)
     parser.set_defaults(parser=parser)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for add in (_add_changes, _add_import, _add_holds, _add_deploy, _add_views, _add_trust, _add_sandbox):
+    for add in (_add_changes, _add_import, _add_holds, _add_deploy, _add_views, _add_trust, _add_sandbox, _add_cloud):
         add(verbs)
     helped = verbs.add_parser("help", help="say what a verb does", description="Say what a verb does.")
     helped.set_defaults(parser=helped)
@@ -291,6 +291,10 @@ def _add_sandbox(verbs: Verbs) -> None:
         metavar="ORDER",
         help="an order to a sandbox that runs in DIR, such as `fault create lose`; `help` lists them",
     )
+
+
+def _add_cloud(verbs: Verbs) -> None:
+    cloud_parser.add(_add_group(verbs, "cloud", "work with the account's side of a fleet"), _add, span)
 
 
 def _pair(text: str) -> tuple[str, str]:

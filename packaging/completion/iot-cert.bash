@@ -2,24 +2,40 @@
 # shellcheck shell=bash disable=SC2207 # words without blanks
 _iot_cert() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb="" action="" item words=""
-    local verbs="check config confirm deploy enroll explain help history import pause resume retire rollback rotate run sandbox status"
+    local verbs="check cloud config confirm deploy enroll explain help history import pause resume retire rollback rotate run sandbox status"
     verbs="$verbs support-bundle trust"
     case $before in
-        --config | --anchors | --archive | --public-key | --from | --password-file | --output) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --config | --anchors | --archive | --public-key | --from | --password-file | --output | --csv) COMPREPLY=($(compgen -f -- "$word")); return ;;
         --dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
         --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible | --drop) return ;;
         --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing) return ;;
+        --stack | --region | --profile | --thing-prefix | --for | --state | --query | --group | --window) return ;;
+        --per-minute | --abort-percent | --abort-after) return ;;
+        --by) COMPREPLY=($(compgen -W "job shadow" -- "$word")); return ;;
     esac
     for item in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case " $verbs " in *" $item "*) verb=${verb:-$item} ;; esac
         if [ -n "$verb" ] && [ "$item" != "$verb" ]; then
             case $item in list | check | hand-over | install | restore | publish) action=${action:-$item} ;; esac
+            case $verb.$item in
+                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans) action=${action:-$item} ;;
+            esac
         fi
     done
     case $verb${action:+ $action} in
         "") words="$verbs --config --json --help --version" ;;
         help) words=$verbs ;;
         config) words="check hand-over" ;;
+        cloud) words="arm block check devices orphans readmit rotate status" ;;
+        "cloud arm") words="--json --stack --region --profile --csv --thing --thing-prefix --for" ;;
+        "cloud devices") words="--json --stack --region --profile --state --refused --for" ;;
+        "cloud block") words="--json --stack --region --profile --cut-off --yes" ;;
+        "cloud readmit") words="--json --stack --region --profile --for --same-token" ;;
+        "cloud status") words="--json --stack --region --profile --query" ;;
+        "cloud rotate") words="--json --stack --region --profile --group --query --reason --by --per-minute"
+            words="$words --abort-percent --abort-after --window --dry-run --yes" ;;
+        "cloud check") words="--json --stack --region --profile" ;;
+        "cloud orphans") words="--json --stack --region --profile --all" ;;
         trust) words="check install list publish restore" ;;
         enroll | "trust restore") words="--json --reason --no-wait --wait" ;;
         rollback) words="--json --reason --no-wait --wait --give-up" ;;
@@ -39,7 +55,7 @@ _iot_cert() {
         sandbox) words="--json --dir --host --listen --lifetime --probation" ;;
         *) words=--json ;;
     esac
-    case $verb${action:+ $action} in help | trust | config) ;; *) words="$words --config" ;; esac
+    case $verb${action:+ $action} in help | trust | config | cloud) ;; *) words="$words --config" ;; esac
     COMPREPLY=($(compgen -W "$words --help" -- "$word"))
 }
 complete -o filenames -F _iot_cert iot-cert

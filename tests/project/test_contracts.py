@@ -32,8 +32,10 @@ SYSTEMD = "Only one room meets systemd's library"
 ACCOUNT_PURE = "The account's decisions perform no I/O, read no clock and draw no chance"
 ACCOUNT_ROOMS = "The account's decisions know no port, and ports no handler"
 ACCOUNT_NAMES = "Of a gateway's rooms the account takes pure names alone"
-BOTO3 = "Only one room meets boto3"
+BOTO3 = "Only the account's own rooms meet boto3"
 ACCOUNT = "No gateway carries the account's code"
+FLEET = "Nothing but the command does an operator's work"
+FLEET_PURE = "An operator's verbs decide without the account"
 IDLE = "The idle daemon loads nothing heavy"
 
 # Of the standard library, what the core may use: a list of what it may not would forget one.
@@ -80,6 +82,11 @@ PLANTED = [
     (ACCOUNT_NAMES, "from agent import errors", "agent/backend/decide/novelty.py"),
     (ACCOUNT, "from agent.backend import names", "agent/daemon/novelty.py"),
     (ACCOUNT, "def f():\n    from agent.backend.decide import admission", "agent/cli/novelty.py"),
+    (FLEET, "from agent.fleet import tables", "agent/cli/novelty.py"),
+    (FLEET, "def f():\n    from agent.fleet import aws", "agent/daemon/novelty.py"),
+    (FLEET_PURE, "import boto3", "agent/fleet/decide/novelty.py"),
+    (FLEET_PURE, "def f():\n    import secrets", "agent/fleet/decide/novelty.py"),
+    (BOTO3, "import boto3", "agent/fleet/novelty.py"),
     (IDLE, "import ssl", "agent/daemon/novelty.py"),
     (IDLE, "from agent.crypto import keys", "agent/daemon/novelty.py"),
 ]

@@ -40,7 +40,7 @@ def commands(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, ...]]:
     """Return every verb, with its actions where it has some."""
     found: list[tuple[str, ...]] = []
     for verb in verbs(capsys):
-        actions = verbs(capsys, verb) if verb in {"config", "trust"} else []
+        actions = verbs(capsys, verb) if verb in {"cloud", "config", "trust"} else []
         found += [(verb, action) for action in actions] or [(verb,)]
     return found
 

@@ -1,0 +1,124 @@
+"""The command line of the verb `cloud`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.core.values import THING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.cli.parser import Verbs
+
+DEFAULT_STACK = "iot-cert"
+LONGEST_SPAN = 3650 * 86400  # seconds
+STATES = ("armed", "claimed", "enrolled", "blocked")
+
+
+def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any], span: Callable[[str], int]) -> None:
+    """Add the actions.
+
+    Args:
+        actions: Where to.
+        add_verb: Adds one, with a sentence about it.
+        span: Reads a duration as seconds; 0 when it is none.
+    """
+
+    def action(name: str, text: str) -> Any:
+        verb = add_verb(actions, name, text)
+        verb.add_argument("--stack", default=DEFAULT_STACK, metavar="NAME", help=f"the stack (default {DEFAULT_STACK})")
+        verb.add_argument("--region", metavar="REGION", help="where it is (default: as the AWS CLI has it)")
+        verb.add_argument("--profile", metavar="PROFILE", help="whose credentials (default: as the AWS CLI has it)")
+        return verb
+
+    def duration(text: str) -> int:
+        seconds = span(text)
+        if not 0 < seconds <= LONGEST_SPAN:
+            raise argparse.ArgumentTypeError("a duration such as 12h or 7d is expected")
+        return seconds
+
+    _add_devices(action, duration)
+    _add_fleet(action)
+
+
+def _add_devices(action: Callable[[str, str], Any], duration: Callable[[str], int]) -> None:
+    verb = action("arm", "give serial numbers one-time tokens, which are printed once")
+    verb.add_argument("serials", nargs="*", type=name, metavar="SERIAL", help="a serial number")
+    verb.add_argument("--csv", type=Path, metavar="FILE", help="serial numbers with the columns serial, thing")
+    verb.add_argument("--thing", type=name, metavar="NAME", help="the thing, also one that another device was before")
+    verb.add_argument("--thing-prefix", default="", metavar="TEXT", help="a thing's name is this and the serial number")
+    text = "how long tokens are good (default: until they are spent)"
+    verb.add_argument("--for", dest="span", type=duration, default=0, metavar="DURATION", help=text)
+    verb = action("devices", "list serial numbers, and what has become of them")
+    verb.add_argument("serials", nargs="*", type=name, metavar="SERIAL", help="only these")
+    verb.add_argument("--state", choices=STATES, metavar="STATE", help=f"only those that are {', '.join(STATES)}")
+    text = "list enrolments that were refused although the token was right"
+    verb.add_argument("--refused", action="store_true", help=text)
+    text = "how far back to look for these (default 7d)"
+    verb.add_argument("--for", dest="span", type=duration, default=7 * 86400, metavar="DURATION", help=text)
+    verb = action("block", "have a serial number refused")
+    verb.add_argument("serial", type=name, metavar="SERIAL", help="the serial number")
+    text = "also deactivate the certificates of its thing: the gateway loses its connection"
+    verb.add_argument("--cut-off", action="store_true", help=text)
+    _add_yes(verb)
+    verb = action("readmit", "let a serial number enrol once more, for a while")
+    verb.add_argument("serial", type=name, metavar="SERIAL", help="the serial number")
+    text = "for how long (default 24h)"
+    verb.add_argument("--for", dest="span", type=duration, default=86400, metavar="DURATION", help=text)
+    text = "with the token that it had, for a gateway that is out of reach and has it still"
+    verb.add_argument("--same-token", action="store_true", help=text)
+
+
+def _add_fleet(action: Callable[[str, str], Any]) -> None:
+    verb = action("status", "show the fleet by the age of its certificates and by what fails")
+    verb.add_argument("--query", default="*", metavar="QUERY", help="only the things that fleet indexing finds by this")
+    verb = action("rotate", "have gateways rotate, by jobs or by their shadows")
+    verb.add_argument("things", nargs="*", type=name, metavar="THING", help="a gateway's thing")
+    verb.add_argument("--group", type=name, metavar="GROUP", help="a thing group")
+    verb.add_argument("--query", metavar="QUERY", help="the things that fleet indexing finds by this")
+    verb.add_argument(
+        "--reason", default="ordered by the operator", metavar="TEXT", type=reason, help="told to gateways"
+    )
+    text = "job, or shadow where another program of the gateway takes the jobs (default job)"
+    verb.add_argument("--by", choices=("job", "shadow"), default="job", metavar="WAY", help=text)
+    verb.add_argument("--per-minute", type=int, default=50, metavar="N", help="gateways that are told in a minute (50)")
+    text = "how many of a hundred may fail before the rest is not told (10)"
+    verb.add_argument("--abort-percent", type=float, default=10.0, metavar="N", help=text)
+    text = "how many must have ended before that is looked at (5)"
+    verb.add_argument("--abort-after", type=int, default=5, metavar="N", help=text)
+    text = "two times such as 2026-12-01T01:00Z/2026-12-01T05:00Z, between which gateways are told"
+    verb.add_argument("--window", metavar="START/END", help=text)
+    verb.add_argument("--dry-run", action="store_true", help="say what would be ordered, and order nothing")
+    _add_yes(verb)
+    action("check", "look at what the fleet rests on in the account, and name what is wrong and the remedy")
+    verb = action("orphans", "list certificates that no gateway seems to use")
+    verb.add_argument("--all", action="store_true", help="also those with which nothing is wrong")
+
+
+def _add_yes(verb: Any) -> None:
+    verb.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def name(text: str) -> str:
+    """Return the name of a thing or a group, or a serial number, which AWS IoT Core spells alike.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if THING.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError("1 to 128 letters, digits and `:_-` are expected")
+    return text
+
+
+def reason(text: str) -> str:
+    """Return a reason that fits a job's document and description.
+
+    Raises:
+        argparse.ArgumentTypeError: It does not.
+    """
+    if not text or len(text) > 500 or not text.isprintable():  # noqa: PLR2004 - what fits a line of the history
+        raise argparse.ArgumentTypeError("1 to 500 printable characters are expected")
+    return text

@@ -1,0 +1,250 @@
+"""The account by boto3, for an operator's verbs, and what its refusals mean to an operator. It decides nothing.
+
+The stack is found by its name in CloudFormation; what it made, by the stack's outputs and parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+
+from agent.backend import items
+from agent.backend.aws.clients import Clients
+from agent.backend.aws.registry import AwsRegistry
+from agent.backend.aws.store import AwsStore
+from agent.backend.errors import BackendError
+from agent.backend.names import SHADOW, Metric
+from agent.fleet.errors import AccountError, DeniedError, NotNowError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from agent.backend.values import Device
+    from agent.errors import AgentError
+
+INDEX = "AWS_Things"
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedException", "UnauthorizedOperation", "NotAuthorized"}
+_CREDENTIALS = {
+    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "InvalidSignatureException",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
+}  # fmt: skip
+_THROTTLED = {
+    "LimitExceededException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "Throttling",
+    "ThrottlingException", "TooManyRequestsException",
+}  # fmt: skip
+_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)")
+_GONE = re.compile(r"does not exist")
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """The stack, as CloudFormation knows it.
+
+    Attributes:
+        name: Its name.
+        status: Its status, such as CREATE_COMPLETE.
+        arn: Its ARN, which names partition, region and account.
+        outputs: What it made, by the names of the template's outputs.
+        parameters: What it was deployed with.
+    """
+
+    name: str
+    status: str
+    arn: str
+    outputs: Mapping[str, str]
+    parameters: Mapping[str, str]
+
+    def iot_arn(self, kind: str, name: str = "") -> str:
+        """Return the ARN of something in AWS IoT Core, such as ``thing`` or ``cert``."""
+        _, partition, _, region, account, _ = self.arn.split(":", 5)
+        return f"arn:{partition}:iot:{region}:{account}:{kind}/{name}"
+
+
+class Fleet:
+    """One stack, and what it works on.
+
+    Attributes:
+        stack: The stack.
+        registry: AWS IoT Core's registry, as the functions see it.
+        store: The stack's tables.
+        iot: A client of AWS IoT Core's control plane, for what `check` reads.
+    """
+
+    def __init__(self, stack: Stack, session: Any) -> None:
+        """Meet the account of a session."""
+        # An operator's verb may wait: it slows down when it is throttled, and the fleet's own calls go first.
+        config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "total_max_attempts": 8})
+        self.stack = stack
+        self.iot = session.client("iot", config=config)
+        self._data, self._tables = session.client("iot-data", config=config), session.client("dynamodb", config=config)
+        self._logs = session.client("logs", config=config)
+        clients = Clients(iot=self.iot, data=self._data, tables=self._tables)
+        self.registry = AwsRegistry(clients, stack.iot_arn("cert"))
+        self.store = AwsStore(clients, stack.outputs["DevicesTable"], stack.outputs["CertificatesTable"])
+
+    def devices(self) -> Iterator[Device]:
+        """Yield each serial number's row (Scan), in no order."""
+        pages = self._tables.get_paginator("scan").paginate(TableName=self.stack.outputs["DevicesTable"])
+        for page in pages:
+            yield from (items.device_of(item) for item in page["Items"] if "#" not in item["serial"]["S"])
+
+    def refused_again(self, since: datetime) -> Iterator[Mapping[str, Any]]:
+        """Yield what the hook told of enrolments that it refused although the token was right (FilterLogEvents)."""
+        pages = self._logs.get_paginator("filter_log_events").paginate(
+            logGroupName=f"/aws/lambda/{self.stack.outputs['Prefix']}-hook",
+            filterPattern=f"{{ $.{Metric.RE_ENROLMENTS_REFUSED} > 0 }}",
+            startTime=int(since.timestamp() * 1000),
+        )
+        for page in pages:
+            yield from ({**json.loads(event["message"]), "at": event["timestamp"]} for event in page["events"])
+
+    def is_thing(self, thing: str) -> bool:
+        """Return whether there is a thing of a name (DescribeThing)."""
+        try:
+            self.iot.describe_thing(thingName=thing)
+        except self.iot.exceptions.ResourceNotFoundException:
+            return False
+        return True
+
+    def count(self, query: str) -> int:
+        """Return how many things a query of fleet indexing finds (GetStatistics)."""
+        found = self.iot.get_statistics(indexName=INDEX, queryString=query)
+        return int(found["statistics"]["count"])
+
+    def search(self, query: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the things that a query of fleet indexing finds, as it has them (SearchIndex)."""
+        more: dict[str, str] = {}
+        while True:
+            page = self.iot.search_index(indexName=INDEX, queryString=query, maxResults=500, **more)
+            yield from page.get("things", ())
+            if not page.get("nextToken"):
+                return
+            more = {"nextToken": page["nextToken"]}
+
+    def is_group(self, group: str) -> bool:
+        """Return whether there is a thing group (DescribeThingGroup)."""
+        try:
+            self.iot.describe_thing_group(thingGroupName=group)
+        except self.iot.exceptions.ResourceNotFoundException:
+            return False
+        return True
+
+    def order(self, request: Mapping[str, Any]) -> bool:
+        """Make a job (CreateJob); return whether it is new."""
+        try:
+            self.iot.create_job(**request)
+        except self.iot.exceptions.ResourceAlreadyExistsException:
+            return False
+        return True
+
+    def wish(self, thing: str, desired: Mapping[str, Any]) -> None:
+        """Have a thing's shadow wish for something (UpdateThingShadow)."""
+        payload = json.dumps({"state": {"desired": desired}}).encode()
+        self._data.update_thing_shadow(thingName=thing, shadowName=SHADOW, payload=payload)
+
+
+def connect(stack: str, region: str | None, profile: str | None) -> Fleet:
+    """Return a stack, with the operator's own credentials as the AWS CLI would take them.
+
+    Raises:
+        AccountError: There is no such stack, or AWS cannot be asked.
+    """
+    with telling():
+        session = boto3.session.Session(region_name=region, profile_name=profile)
+        return Fleet(_stack(session.client("cloudformation"), stack, session.region_name or ""), session)
+
+
+def _stack(client: Any, name: str, region: str) -> Stack:
+    try:
+        found = client.describe_stacks(StackName=name)["Stacks"][0]
+    except exceptions.ClientError as error:
+        if not _GONE.search(str(error)):
+            raise
+        raise UsageError(
+            f"There is no stack {name} in {region}, for these credentials.",
+            hint="--stack names it, --region where it is. docs/fleet-operator.md says how it is deployed.",
+        ) from None
+    outputs = {item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", ())}
+    lacking = {"Prefix", "DevicesTable", "CertificatesTable", "EnrolmentTemplate", "RotationTemplate"} - set(outputs)
+    if lacking:
+        raise UsageError(
+            f"The stack {name} is {found['StackStatus']} and tells nothing of {', '.join(sorted(lacking))}.",
+            hint="It is another stack, or was not deployed to its end: aws cloudformation describe-stack-events",
+        )
+    parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", ())}
+    return Stack(name=name, status=found["StackStatus"], arn=found["StackId"], outputs=outputs, parameters=parameters)
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Turn what boto3 and the ports raise into sentences for the operator.
+
+    Raises:
+        AccountError: In place of any of these.
+    """
+    try:
+        yield
+    except BackendError as error:
+        raise _meaning(error.__cause__ or error) from error
+    except exceptions.ParamValidationError:
+        raise  # a defect of ours
+    except (exceptions.ClientError, exceptions.BotoCoreError) as error:
+        raise _meaning(error) from error
+
+
+def _meaning(error: BaseException) -> AgentError:
+    match error:
+        case exceptions.ClientError():
+            return _refusal(error)
+        case exceptions.NoRegionError():
+            return UsageError("No region is named.", hint="Give --region, or set AWS_REGION or the profile's region.")
+        case exceptions.ProfileNotFound():
+            return UsageError(f"{error}.", hint="`aws configure list-profiles` lists those that there are.")
+        case (
+            exceptions.NoCredentialsError()
+            | exceptions.PartialCredentialsError()
+            | exceptions.CredentialRetrievalError()
+            | exceptions.TokenRetrievalError()
+            | exceptions.UnauthorizedSSOTokenError()
+            | exceptions.SSOError()
+        ):
+            return UsageError("There are no AWS credentials that can be used.", hint=_SIGN_IN)
+        case exceptions.BotoCoreError():
+            return NotNowError(f"AWS does not answer: {error}", hint=_AGAIN)
+        case _:
+            return NotNowError("A row was written meanwhile, by a function or another operator.", hint=_AGAIN)
+
+
+def _refusal(error: exceptions.ClientError) -> AgentError:
+    told = error.response.get("Error", {})
+    code, text = told.get("Code", ""), told.get("Message", "")
+    if code in _DENIED:
+        named = _ACTION.search(text)
+        action = named[1] if named else error.operation_name
+        return DeniedError(
+            f"AWS does not allow these credentials {action}.", hint="Have it allowed. Then run it again."
+        )
+    if code in _CREDENTIALS:
+        return UsageError(f"AWS does not take these credentials ({code}).", hint=_SIGN_IN)
+    if code in _THROTTLED:
+        return NotNowError(f"AWS throttles {error.operation_name} ({code}), after several attempts.", hint=_AGAIN)
+    if error.operation_name in _INDEXED and code in {"IndexNotReadyException", "ResourceNotFoundException"}:
+        hint = "Turn it on with `iot-cert cloud setup`; a new index of a large fleet takes hours."
+        return UsageError("Fleet indexing is off, or its index is not built yet.", hint=hint)
+    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
+        return NotNowError(f"AWS failed to answer {error.operation_name} ({code}).", hint=_AGAIN)
+    return AccountError(f"AWS refuses {error.operation_name}: {text} ({code})")
+
+
+_INDEXED = {"SearchIndex", "GetStatistics"}
+_SIGN_IN = "Sign in (`aws sso login`, `aws configure`), or name another --profile."
+_AGAIN = "What was done is done. Run the same command again: it does what is left."

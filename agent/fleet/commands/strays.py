@@ -1,0 +1,34 @@
+"""`orphans`: certificates of the account that no gateway seems to use. Nothing is deleted by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.backend.decide.deletion import Kind, classify
+from agent.core.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from agent.fleet.task import Task
+
+_FINE = {Kind.IN_USE, Kind.RETIRED, Kind.PENDING}
+
+
+def orphans(task: Task) -> Exit:
+    """Look at each certificate of the account, at the pace that AWS allows, and tell of each as it is found."""
+    seen: dict[Kind, int] = {}
+    registry, store = task.fleet.registry, task.fleet.store
+    for certificate in task.watched(registry.everything(), "Certificates looked at, ten a second at most"):
+        name = certificate.certificate_id
+        judged = classify(certificate, registry.things_of(name), store.record(name), task.now)
+        seen[judged.kind] = seen.get(judged.kind, 0) + 1
+        if judged.kind in _FINE and not task.arguments.all:
+            continue
+        if task.output.as_json:
+            told = {"certificate": name, "kind": judged.kind.value, "status": certificate.status.value}
+            task.output.emit({**told, "created": f"{certificate.created_at:%Y-%m-%d}", "why": judged.why})
+        else:
+            task.show([f"{name}", f"  {judged.kind}, made {certificate.created_at:%Y-%m-%d}. {judged.why}"])
+            task.show([f"  {judged.remedy}"] if judged.remedy else [])
+    strays = sum(count for kind, count in seen.items() if kind not in _FINE)
+    task.show([f"{sum(seen.values())} certificates, {strays} of them to be looked at."])
+    return Exit.DEGRADED if strays else Exit.DONE

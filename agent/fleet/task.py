@@ -1,0 +1,79 @@
+"""What a verb works with: the command line, the account, the clock, chance, and the operator at the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.fleet.errors import DeniedError
+from agent.fleet.tables import table
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from agent.cli.output import Output
+    from agent.fleet.aws import Fleet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One verb that is carried out.
+
+    Attributes:
+        arguments: The command line.
+        output: Where results go.
+        fleet: The account.
+        now: The present time.
+        chance: Returns that many bytes of it.
+        answer: Asks the operator a question and returns what was typed; None where there is no terminal.
+        progress: Shows how far long work has come, in place of what it showed before.
+    """
+
+    arguments: argparse.Namespace
+    output: Output
+    fleet: Fleet
+    now: datetime
+    chance: Callable[[int], bytes]
+    answer: Callable[[str], str] | None
+    progress: Callable[[str], None]
+
+    def show(self, lines: Iterable[str]) -> None:
+        """Print lines, where no JSON is wanted."""
+        if not self.output.as_json:
+            for line in lines:
+                self.output.line(line)
+
+    def tell(self, head: Sequence[str], rows: Sequence[dict[str, Any]], whole: Sequence[str] = ()) -> None:
+        """Print rows: as a table of the keys that `head` names in lower case, or as JSON with all of them."""
+        if self.output.as_json:
+            for row in rows:
+                self.output.emit(row)
+        elif rows:
+            cells = [["" if row.get(_key(name)) is None else str(row[_key(name)]) for name in head] for row in rows]
+            self.show(table(head, cells, whole))
+
+    def watched(self, items: Iterable[Any], what: str, total: int = 0) -> Iterator[Any]:
+        """Yield items while it is shown how many there have been."""
+        for number, item in enumerate(items, start=1):
+            self.progress(f"{what}: {number}" + (f" of {total}" if total else ""))
+            yield item
+        self.progress("")
+
+    def confirm(self, question: str, expected: str) -> None:
+        """Have the operator type a word before something that cannot be taken back by itself.
+
+        Raises:
+            DeniedError: Something else was typed, or there is no terminal and no `--yes`.
+        """
+        if self.arguments.yes:
+            return
+        if self.answer is None or self.output.as_json:
+            raise DeniedError(f"{question} Nothing was done.", hint="Without a terminal, say so with --yes.")
+        if self.answer(f"{question} Type {expected} to go on: ").strip() != expected:
+            raise DeniedError("Something else was typed. Nothing was done.")
+
+
+def _key(name: str) -> str:
+    return name.lower().replace(" ", "_")

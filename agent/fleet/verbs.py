@@ -1,0 +1,49 @@
+"""The operator's verbs, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.fleet.aws import connect, telling
+from agent.fleet.commands import checking, devices, overview, rotation, strays
+from agent.fleet.task import Task
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from agent.cli.output import Output
+    from agent.core.exit_codes import Exit
+
+VERBS: dict[str, Callable[[Task], Exit]] = {
+    "arm": devices.arm,
+    "devices": devices.devices,
+    "block": devices.block,
+    "readmit": devices.readmit,
+    "status": overview.status,
+    "rotate": rotation.rotate,
+    "check": checking.check,
+    "orphans": strays.orphans,
+}
+
+
+def run(
+    arguments: argparse.Namespace,
+    output: Output,
+    now: datetime,
+    chance: Callable[[int], bytes],
+    answer: Callable[[str], str] | None,
+    progress: Callable[[str], None],
+) -> Exit:
+    """Carry out one verb.
+
+    Raises:
+        AgentError: It was not carried out, or not to its end.
+    """
+    fleet = connect(arguments.stack, arguments.region, arguments.profile)
+    task = Task(
+        arguments=arguments, output=output, fleet=fleet, now=now, chance=chance, answer=answer, progress=progress
+    )
+    with telling():
+        return VERBS[arguments.action](task)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.fleet_account import Operator
+
+HOOK = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-hook"
+CERTIFICATE = {"Status": "ACTIVE", "ThingPrincipalType": "EXCLUSIVE_THING"}
+
+
+def template(certificate: dict[str, str], hook: str = HOOK) -> dict[str, Any]:
+    """Return what AWS says of a provisioning template."""
+    policies = {
+        name: {"Type": "AWS::IoT::Policy", "Properties": {"PolicyName": f"iot-cert-gateway-{name}"}}
+        for name in ("session", "rotation")
+    }
+    made = {"certificate": {"Type": "AWS::IoT::Certificate", "Properties": certificate}}
+    body = json.dumps({"Resources": {**policies, **made}})
+    return {"enabled": True, "templateBody": body, "preProvisioningHook": {"targetArn": hook}}
+
+
+@pytest.fixture(name="sound")
+def _sound(operator: Operator) -> Operator:
+    operator.answers("DescribeEndpoint", {"endpointAddress": "a-ats.iot.eu-west-1.amazonaws.com"})
+    operator.answers("DescribeProvisioningTemplate", template(CERTIFICATE))
+    operator.answers("GetTopicRule", {"rule": {"ruleDisabled": False}})
+    operator.answers("ListTargetsForPolicy", {"targets": ["arn:aws:iot:eu-west-1:123456789012:cert/x"]})
+    things = {
+        "thingIndexingMode": "REGISTRY_AND_SHADOW",
+        "namedShadowIndexingMode": "ON",
+        "filter": {"namedShadowNames": ["certificate"]},
+    }
+    operator.answers("GetIndexingConfiguration", {"thingIndexingConfiguration": things})
+    operator.answers("ListMitigationActions", {"actionIdentifiers": []})
+    operator.answers("DescribeAccountAuditConfiguration", {})
+    operator.answers("GetStatistics", {"statistics": {"count": 12}})
+    return operator
+
+
+def levels(operator: Operator) -> dict[str, str]:
+    """Return the worst level of each look."""
+    worst: dict[str, str] = {}
+    for row in operator.rows("check"):
+        if worst.get(row["what"]) != "error":
+            worst[row["what"]] = row["level"]
+    return worst
+
+
+def test_a_sound_account_is_fine(sound: Operator) -> None:
+    """And changed by nothing: only reading calls are made."""
+    code, said = sound.runs("check")
+    assert code == 0, said
+    assert set(levels(sound).values()) == {"fine"}
+    asked = {action.partition(":")[2] for action in sound.strict.asked}
+    assert all(name.startswith(("Describe", "Get", "List")) for name in asked)
+
+
+def test_a_plain_attachment_is_an_error(sound: Operator) -> None:
+    """Every gateway would be refused."""
+    sound.answers("DescribeProvisioningTemplate", template({"Status": "ACTIVE"}))
+    code, said = sound.runs("check")
+    assert code == 3
+    assert "0x87" in said
+
+
+def test_a_mitigation_that_would_cut_gateways_off_is_an_error(sound: Operator) -> None:
+    """Also where it has not been applied yet."""
+    sound.answers("ListMitigationActions", {"actionIdentifiers": [{"actionName": "off"}]})
+    parameters = {"updateDeviceCertificateParams": {"action": "DEACTIVATE"}}
+    sound.answers("DescribeMitigationAction", {"actionName": "off", "actionParams": parameters})
+    assert levels(sound)["audit"] == "error"
+
+
+def test_what_may_not_be_looked_at_is_said_and_keeps_no_other_from_being(sound: Operator) -> None:
+    """It is neither fine nor a fault."""
+    text = "User: u is not authorized to perform: iot:GetTopicRule on resource: x"
+    sound.refuses("GetTopicRule", "UnauthorizedException", text, 401)
+    code, said = sound.runs("check")
+    assert code == 1
+    assert "iot:GetTopicRule" in said
+    found = levels(sound)
+    assert found["retirement rule"] == "skipped"
+    assert found["audit"] == "fine"

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.fleet.decide import examination as look
+from agent.fleet.decide.examination import Level
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [
+        ("CREATE_COMPLETE", Level.FINE),
+        ("UPDATE_COMPLETE", Level.FINE),
+        ("IMPORT_COMPLETE", Level.FINE),
+        ("UPDATE_IN_PROGRESS", Level.WARNING),
+        ("UPDATE_ROLLBACK_COMPLETE", Level.ERROR),
+        ("DELETE_FAILED", Level.ERROR),
+    ],
+)
+def test_a_stacks_status(status: str, level: Level) -> None:
+    """A rolled back update is the stack of before, and the operator thinks otherwise."""
+    assert look.of_stack(status, {}).level is level
+
+
+@pytest.mark.parametrize(
+    ("address", "level"),
+    [
+        ("a1-ats.iot.eu-west-1.amazonaws.com", Level.FINE),
+        ("a1.iot.eu-west-1.amazonaws.com", Level.ERROR),
+        ("a1.ats.iot.cn-north-1.amazonaws.com.cn", Level.FINE),
+    ],
+)
+def test_an_endpoint(address: str, level: Level) -> None:
+    """China's have another form."""
+    assert look.of_endpoint(address).level is level
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"Resources": 7}', '{"Resources": {"x": {}}}'])
+def test_a_template_of_any_shape_is_an_error_and_no_defect(body: str) -> None:
+    """Another tool may have written it."""
+    found = look.of_template("gateway", {"templateBody": body}, ["p"], "hook")
+    assert {finding.level for finding in found} == {Level.ERROR}
+
+
+def test_another_hook_is_an_error() -> None:
+    """It decides who is let in."""
+    template = {"enabled": True, "preProvisioningHook": {"targetArn": "arn:x:function:other"}}
+    assert any("other" in finding.text for finding in look.of_template("g", template, [], "hook"))
+
+
+@pytest.mark.parametrize(
+    ("things", "level"),
+    [
+        ({}, Level.WARNING),
+        ({"thingIndexingMode": "REGISTRY"}, Level.WARNING),
+        ({"thingIndexingMode": "REGISTRY", "namedShadowIndexingMode": "ON"}, Level.WARNING),
+    ],
+)
+def test_indexing_without_the_agents_shadow(things: dict[str, Any], level: Level) -> None:
+    """Named shadows have to be named."""
+    assert look.of_indexing({"thingIndexingConfiguration": things}).level is level
+
+
+def test_rules_claims_audits_and_sizes() -> None:
+    """Each with what helps."""
+    assert look.of_rule({"ruleDisabled": True}).level is Level.WARNING
+    assert look.of_claims("p", ["arn:aws:iot:r:1:thinggroup/x"]).level is Level.WARNING
+    shared = {"auditCheckConfigurations": {"DEVICE_CERTIFICATE_SHARED_CHECK": {"enabled": True}}}
+    assert [finding.level for finding in look.of_audit(shared, [])] == [Level.WARNING]
+    assert [finding.level for finding in look.of_size(1000)] == [Level.FINE]
+    assert {finding.level for finding in look.of_size(10**7)} == {Level.WARNING}
+    assert len(look.of_size(10**7)) == 2
