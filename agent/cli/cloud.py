@@ -25,10 +25,13 @@ def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
         from agent.fleet import verbs  # noqa: PLC0415 - neither this nor boto3 is part of a gateway's package
     except ImportError as error:
         raise _missing(error) from error
-    from agent.system.clock import SystemClock  # noqa: PLC0415 - beside what needs it
+    from agent.system.clock import SystemClock, sleep  # noqa: PLC0415 - beside what needs it
 
     answer = input if sys.stdin.isatty() and sys.stdout.isatty() else None
-    return verbs.run(arguments, output, SystemClock().now(), secrets.token_bytes, answer, _progress)
+    terminal = verbs.Terminal(
+        now=SystemClock().now(), chance=secrets.token_bytes, answer=answer, pause=sleep, progress=_progress
+    )
+    return verbs.run(arguments, output, terminal)
 
 
 def _missing(error: ImportError) -> AgentError:

@@ -42,6 +42,8 @@ def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any], span: Callab
 
     _add_devices(action, duration)
     _add_fleet(action)
+    _add_rotation(action)
+    _add_adoption(action)
 
 
 def _add_devices(action: Callable[[str, str], Any], duration: Callable[[str], int]) -> None:
@@ -75,6 +77,12 @@ def _add_devices(action: Callable[[str, str], Any], duration: Callable[[str], in
 def _add_fleet(action: Callable[[str, str], Any]) -> None:
     verb = action("status", "show the fleet by the age of its certificates and by what fails")
     verb.add_argument("--query", default="*", metavar="QUERY", help="only the things that fleet indexing finds by this")
+    action("check", "look at what the fleet rests on in the account, and name what is wrong and the remedy")
+    verb = action("orphans", "list certificates that no gateway seems to use")
+    verb.add_argument("--all", action="store_true", help="also those with which nothing is wrong")
+
+
+def _add_rotation(action: Callable[[str, str], Any]) -> None:
     verb = action("rotate", "have gateways rotate, by jobs or by their shadows")
     verb.add_argument("things", nargs="*", type=name, metavar="THING", help="a gateway's thing")
     verb.add_argument("--group", type=name, metavar="GROUP", help="a thing group")
@@ -93,9 +101,22 @@ def _add_fleet(action: Callable[[str, str], Any]) -> None:
     verb.add_argument("--window", metavar="START/END", help=text)
     verb.add_argument("--dry-run", action="store_true", help="say what would be ordered, and order nothing")
     _add_yes(verb)
-    action("check", "look at what the fleet rests on in the account, and name what is wrong and the remedy")
-    verb = action("orphans", "list certificates that no gateway seems to use")
-    verb.add_argument("--all", action="store_true", help="also those with which nothing is wrong")
+
+
+def _add_adoption(action: Callable[[str, str], Any]) -> None:
+    verb = action(
+        "adopt", "make gateways of an existing fleet ready for the agent; says what it would do unless told to"
+    )
+    verb.add_argument("--query", metavar="QUERY", help="the things that fleet indexing finds by this")
+    verb.add_argument("--apply", action="store_true", help="do it")
+    verb.add_argument("--undo", action="store_true", help="detach what the journal says was attached")
+    text = "where what is attached is written down (default iot-cert-adopt.jsonl)"
+    verb.add_argument("--journal", type=Path, default=Path("iot-cert-adopt.jsonl"), metavar="FILE", help=text)
+    text = "the thing's attribute that holds its serial number (default: the thing's name is it)"
+    verb.add_argument("--serial-attribute", metavar="NAME", help=text)
+    text = "how many things are looked at in a second (default 1)"
+    verb.add_argument("--per-second", type=rate, default=1.0, metavar="N", help=text)
+    _add_yes(verb)
 
 
 def _add_yes(verb: Any) -> None:
@@ -111,6 +132,21 @@ def name(text: str) -> str:
     if THING.fullmatch(text) is None:
         raise argparse.ArgumentTypeError("1 to 128 letters, digits and `:_-` are expected")
     return text
+
+
+def rate(text: str) -> float:
+    """Return how often something is done in a second.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none that AWS would bear.
+    """
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0.01 <= found <= 10:  # noqa: PLR2004 - the account's quota of reads in a second
+        raise argparse.ArgumentTypeError("a number from 0.01 to 10 is expected")
+    return found
 
 
 def reason(text: str) -> str:

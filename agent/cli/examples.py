@@ -53,6 +53,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "iot-cert cloud rotate --query 'thingName:gw-00*' --by shadow",
     ),
     "cloud check": ("iot-cert cloud check", "iot-cert cloud check --region eu-west-1 --profile fleet"),
+    "cloud adopt": (
+        "iot-cert cloud adopt --query 'thingTypeName:gateway'",
+        "iot-cert cloud adopt --query thingName:gw-0042 --apply",
+        "iot-cert cloud adopt --undo --journal iot-cert-adopt.jsonl",
+    ),
     "cloud orphans": ("iot-cert cloud orphans",),
     "sandbox": ("iot-cert sandbox --dir /tmp/cloud", "iot-cert sandbox --dir /tmp/cloud fault register never-active"),
 }  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +130,20 @@ class Fleet:
                 return
             more = {"nextToken": page["nextToken"]}
 
+    def attachments(self, certificate_id: str) -> dict[str, str]:
+        """Return the things that a certificate is attached to, and how (ListPrincipalThingsV2)."""
+        pages = self.iot.get_paginator("list_principal_things_v2").paginate(principal=self._arn(certificate_id))
+        found = [item for page in pages for item in page["principalThingObjects"]]
+        return {item["thingName"]: item.get("thingPrincipalType", "NON_EXCLUSIVE_THING") for item in found}
+
+    def detach_policy(self, policy: str, certificate_id: str) -> None:
+        """Take a policy off a certificate, on which it need not be (DetachPolicy)."""
+        with suppress(self.iot.exceptions.ResourceNotFoundException):
+            self.iot.detach_policy(policyName=policy, target=self._arn(certificate_id))
+
+    def _arn(self, certificate_id: str) -> str:
+        return self.stack.iot_arn("cert", certificate_id)
+
     def is_group(self, group: str) -> bool:
         """Return whether there is a thing group (DescribeThingGroup)."""
         try:
@@ -238,7 +252,7 @@ def _refusal(error: exceptions.ClientError) -> AgentError:
     if code in _THROTTLED:
         return NotNowError(f"AWS throttles {error.operation_name} ({code}), after several attempts.", hint=_AGAIN)
     if error.operation_name in _INDEXED and code in {"IndexNotReadyException", "ResourceNotFoundException"}:
-        hint = "Turn it on with `iot-cert cloud setup`; a new index of a large fleet takes hours."
+        hint = "docs/fleet-operator.md says how it is turned on; a new index of a large fleet takes hours."
         return UsageError("Fleet indexing is off, or its index is not built yet.", hint=hint)
     if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
         return NotNowError(f"AWS failed to answer {error.operation_name} ({code}).", hint=_AGAIN)

@@ -28,6 +28,7 @@ class Task:
         now: The present time.
         chance: Returns that many bytes of it.
         answer: Asks the operator a question and returns what was typed; None where there is no terminal.
+        pause: Waits for some seconds.
         progress: Shows how far long work has come, in place of what it showed before.
     """
 
@@ -37,6 +38,7 @@ class Task:
     now: datetime
     chance: Callable[[int], bytes]
     answer: Callable[[str], str] | None
+    pause: Callable[[float], None]
     progress: Callable[[str], None]
 
     def show(self, lines: Iterable[str]) -> None:

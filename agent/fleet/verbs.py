@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.fleet.aws import connect, telling
-from agent.fleet.commands import checking, devices, overview, rotation, strays
+from agent.fleet.commands import adoption, checking, devices, overview, rotation, strays
 from agent.fleet.task import Task
 
 if TYPE_CHECKING:
@@ -24,26 +25,29 @@ VERBS: dict[str, Callable[[Task], Exit]] = {
     "status": overview.status,
     "rotate": rotation.rotate,
     "check": checking.check,
+    "adopt": adoption.adoption,
     "orphans": strays.orphans,
 }
 
 
-def run(
-    arguments: argparse.Namespace,
-    output: Output,
-    now: datetime,
-    chance: Callable[[int], bytes],
-    answer: Callable[[str], str] | None,
-    progress: Callable[[str], None],
-) -> Exit:
+@dataclass(frozen=True, kw_only=True)
+class Terminal:
+    """The operator's machine, as `agent.fleet.task.Task` has it."""
+
+    now: datetime
+    chance: Callable[[int], bytes]
+    answer: Callable[[str], str] | None
+    pause: Callable[[float], None]
+    progress: Callable[[str], None]
+
+
+def run(arguments: argparse.Namespace, output: Output, terminal: Terminal) -> Exit:
     """Carry out one verb.
 
     Raises:
         AgentError: It was not carried out, or not to its end.
     """
     fleet = connect(arguments.stack, arguments.region, arguments.profile)
-    task = Task(
-        arguments=arguments, output=output, fleet=fleet, now=now, chance=chance, answer=answer, progress=progress
-    )
+    task = Task(arguments=arguments, output=output, fleet=fleet, **vars(terminal))
     with telling():
         return VERBS[arguments.action](task)

@@ -5,12 +5,12 @@ _iot_cert() {
     local verbs="check cloud config confirm deploy enroll explain help history import pause resume retire rollback rotate run sandbox status"
     verbs="$verbs support-bundle trust"
     case $before in
-        --config | --anchors | --archive | --public-key | --from | --password-file | --output | --csv) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --config | --anchors | --archive | --public-key | --from | --password-file | --output | --csv | --journal) COMPREPLY=($(compgen -f -- "$word")); return ;;
         --dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
         --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible | --drop) return ;;
         --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing) return ;;
         --stack | --region | --profile | --thing-prefix | --for | --state | --query | --group | --window) return ;;
-        --per-minute | --abort-percent | --abort-after) return ;;
+        --per-minute | --abort-percent | --abort-after | --serial-attribute | --per-second) return ;;
         --by) COMPREPLY=($(compgen -W "job shadow" -- "$word")); return ;;
     esac
     for item in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
@@ -18,7 +18,7 @@ _iot_cert() {
         if [ -n "$verb" ] && [ "$item" != "$verb" ]; then
             case $item in list | check | hand-over | install | restore | publish) action=${action:-$item} ;; esac
             case $verb.$item in
-                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans) action=${action:-$item} ;;
+                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans | cloud.adopt) action=${action:-$item} ;;
             esac
         fi
     done
@@ -26,7 +26,7 @@ _iot_cert() {
         "") words="$verbs --config --json --help --version" ;;
         help) words=$verbs ;;
         config) words="check hand-over" ;;
-        cloud) words="arm block check devices orphans readmit rotate status" ;;
+        cloud) words="adopt arm block check devices orphans readmit rotate status" ;;
         "cloud arm") words="--json --stack --region --profile --csv --thing --thing-prefix --for" ;;
         "cloud devices") words="--json --stack --region --profile --state --refused --for" ;;
         "cloud block") words="--json --stack --region --profile --cut-off --yes" ;;
@@ -35,6 +35,8 @@ _iot_cert() {
         "cloud rotate") words="--json --stack --region --profile --group --query --reason --by --per-minute"
             words="$words --abort-percent --abort-after --window --dry-run --yes" ;;
         "cloud check") words="--json --stack --region --profile" ;;
+        "cloud adopt") words="--json --stack --region --profile --query --apply --undo --journal --serial-attribute"
+            words="$words --per-second --yes" ;;
         "cloud orphans") words="--json --stack --region --profile --all" ;;
         trust) words="check install list publish restore" ;;
         enroll | "trust restore") words="--json --reason --no-wait --wait" ;;

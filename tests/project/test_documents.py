@@ -138,7 +138,7 @@ def test_a_document_gives_commands_that_the_program_takes(document: Path, capsys
     for code in inline(text):
         given = arguments(code) if code.startswith(("iot-cert ", "sudo iot-cert ")) else None
         if given and given[0] in known:
-            words = given[:2] if given[0] in {"config", "trust"} else given[:1]
+            words = given[:2] if given[0] in {"cloud", "config", "trust"} else given[:1]
             named = {word for word in given if word.startswith("--")}
             assert named <= options(capsys, *words) | {"--help"}, (document.name, code)
         elif given:

@@ -43,12 +43,14 @@ class Operator:
         now: The time at which it is run.
         typed: What the operator types when asked; None without a terminal.
         asked: What the command asked the operator.
+        pauses: How long the command has waited between two things.
     """
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.world, self.strict, self.now = AwsWorld(), Strict(), NOW
         self.typed: str | None = None
         self.asked: list[str] = []
+        self.pauses: list[float] = []
         self._capsys = capsys
         self._answers: dict[str, Callable[..., Any]] = {}
         self._count = 0
@@ -102,7 +104,14 @@ class Operator:
         arguments = parse(["cloud", *words])
         output = Output(as_json=arguments.json)
         try:
-            code = int(verbs.run(arguments, output, self.now, self._chance, self._answer, lambda _: None))
+            terminal = verbs.Terminal(
+                now=self.now,
+                chance=self._chance,
+                answer=self._answer,
+                pause=self.pauses.append,
+                progress=lambda _: None,
+            )
+            code = int(verbs.run(arguments, output, terminal))
         except AgentError as error:
             code = int(getattr(error, "exit", 1))
             output.error(error, code)

@@ -72,6 +72,7 @@ def test_what_is_in_it_belongs_to_root_and_is_compiled(run_folder: Path, tmp_pat
     assert list(private.rglob("agent/cli/__init__.py"))
     assert not list(private.rglob("agent/sandbox*"))
     assert not list(private.rglob("agent/backend*"))
+    assert not list(private.rglob("agent/fleet*"))
     here = str(tmp_path).encode(), str(images.ROOT).encode()
     for path in private.rglob("*.pyc"):
         assert not any(place in path.read_bytes() for place in here)

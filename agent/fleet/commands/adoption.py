@@ -1,0 +1,159 @@
+"""`adopt`: make gateways of an existing fleet ready for the agent, one after the other, and take that back.
+
+What is about to be attached is written to a journal first, a line of JSON each. Taking back goes by it: what a gateway
+had before is not in it, and stays.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from agent.backend.decide.verdict import is_name
+from agent.backend.errors import ChangedError
+from agent.core.exit_codes import Exit
+from agent.fleet.decide.adoption import EXCLUSIVE, Adoption, Held, adopt
+from agent.fleet.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent.fleet.decide.adoption import Step
+    from agent.fleet.task import Task
+
+
+def adoption(task: Task) -> Exit:
+    """Say what would be done; with `--apply` do it, with `--undo` take back what was attached."""
+    if task.arguments.undo:
+        return _undo(task)
+    if task.arguments.query is None:
+        raise UsageError("Name the things with --query; `thingName:gw-0042` is one to begin with.")
+    if task.arguments.apply:
+        task.confirm("Policies are added to certificates in use, and their attachments become exclusive.", "adopt")
+    counted = {"ready": 0, "adopted": 0, "left": 0}
+    total = task.fleet.count(task.arguments.query)
+    for found in task.watched(task.fleet.search(task.arguments.query), "Things looked at", total):
+        judged = _judged(task, found)
+        result, why = _carried_out(task, judged)
+        counted[result] += 1
+        _tell(task, judged, result, why)
+        task.pause(1 / task.arguments.per_second)
+    done = "adopted" if task.arguments.apply else "would be adopted"
+    task.show([f"{counted['adopted']} {done}, {counted['ready']} were ready, {counted['left']} are left as they are."])
+    if counted["adopted"] and not task.arguments.apply:
+        task.show(["Nothing was changed. Begin with one gateway: --query thingName:NAME --apply"])
+    return Exit.DEGRADED if counted["left"] else Exit.DONE
+
+
+def _judged(task: Task, found: Mapping[str, Any]) -> Adoption:
+    fleet, thing = task.fleet, str(found["thingName"])
+    attribute = task.arguments.serial_attribute
+    serial = str((found.get("attributes") or {}).get(attribute, "")) if attribute else thing
+    if not is_name(serial):
+        return Adoption(thing=thing, why=f"Its attribute {attribute} is no serial number.")
+    names = fleet.registry.certificates_of(thing)
+    held = None if names is None else [item for item in (_held(task, name) for name in names) if item is not None]
+    own = (f"{fleet.stack.outputs['Prefix']}-gateway-session", f"{fleet.stack.outputs['Prefix']}-gateway-rotation")
+    return adopt(thing, held, own, (serial, fleet.store.device(serial)), task.now)
+
+
+def _held(task: Task, name: str) -> Held | None:
+    fleet = task.fleet
+    certificate = fleet.registry.certificate(name)
+    if certificate is None or not certificate.active:
+        return None
+    return Held(
+        certificate=certificate,
+        attachments=fleet.attachments(name),
+        policies=fleet.registry.policies_of(name),
+        noted=fleet.store.record(name) is not None,
+    )
+
+
+def _carried_out(task: Task, judged: Adoption) -> tuple[str, str]:
+    if judged.why:
+        return "left", judged.why
+    if judged.ready:
+        return "ready", ""
+    if not task.arguments.apply:
+        return "adopted", ""
+    try:
+        plain = [step for step in judged.steps if not _take(task, judged.thing, step)]
+        if judged.device is not None:
+            task.fleet.store.save_device(judged.device)
+    except ChangedError as error:
+        return "left", f"AWS does not let it be done, or it has changed: {error}"
+    return ("left", _PLAIN) if plain else ("adopted", "")
+
+
+_PLAIN = (
+    "AWS does not say yet that its attachment is exclusive. Run the same again in a minute; if it says so still, the "
+    "attachment of before has to be taken off and made anew, at a time when the gateway may be off line."
+)
+
+
+def _take(task: Task, thing: str, step: Step) -> bool:
+    """Give a certificate what it lacks; return whether its attachment is exclusive then, by AWS's word."""
+    _note(task, {"thing": thing, "certificate": step.certificate_id, "policies": list(step.policies)})
+    for policy in step.policies:
+        task.fleet.registry.attach_policy(policy, step.certificate_id)
+    if step.exclusive:
+        task.fleet.registry.attach_thing(thing, step.certificate_id)
+    if step.record is not None:
+        with suppress(ChangedError):  # a function has written it meanwhile
+            task.fleet.store.save_record(step.record)
+    return not step.exclusive or task.fleet.attachments(step.certificate_id).get(thing) == EXCLUSIVE
+
+
+def _note(task: Task, entry: Mapping[str, Any]) -> None:
+    path = task.arguments.journal
+    try:
+        with path.open("a", encoding="utf-8") as journal:
+            journal.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}. Nothing more was done.") from error
+
+
+def _undo(task: Task) -> Exit:
+    entries = _entries(task)
+    task.confirm("What the journal says was attached is detached: the agents of these gateways can connect no more, "
+                 "and their applications go on.", "undo")  # fmt: skip
+    for entry in task.watched(entries, "Certificates", len(entries)):
+        for policy in entry["policies"]:
+            task.fleet.detach_policy(str(policy), str(entry["certificate"]))
+        task.pause(1 / task.arguments.per_second)
+    task.show([f"{len(entries)} certificates have the policies of before. Attachments stay exclusive, and rows stay."])
+    return Exit.DONE
+
+
+def _entries(task: Task) -> list[dict[str, Any]]:
+    path = task.arguments.journal
+    try:
+        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError:
+        raise UsageError(f"{path} is no journal of `iot-cert cloud adopt`.") from None
+    if not all(isinstance(entry, dict) and {"certificate", "policies"} <= set(entry) for entry in entries):
+        raise UsageError(f"{path} is no journal of `iot-cert cloud adopt`.")
+    return entries
+
+
+def _tell(task: Task, judged: Adoption, result: str, why: str) -> None:
+    if task.output.as_json:
+        steps = [
+            {"certificate": step.certificate_id, "policies": list(step.policies), "exclusive": step.exclusive}
+            for step in judged.steps
+        ]
+        told = {"thing": judged.thing, "result": result, "why": why or None, "steps": steps}
+        task.output.emit({**told, "dry_run": not task.arguments.apply})
+    elif result == "left":
+        task.show([f"{judged.thing} is left as it is. {why}"])
+    elif result == "adopted":
+        task.show([f"{judged.thing}", *(f"  {_of_step(step)}" for step in judged.steps)])
+
+
+def _of_step(step: Step) -> str:
+    parts = [f"policy {name}" for name in step.policies] + (["exclusive attachment"] if step.exclusive else [])
+    return f"{step.certificate_id[:12]}: {', '.join([*parts, *(['row'] if step.record else [])])}"
