@@ -78,6 +78,10 @@ def _add_fleet(action: Callable[[str, str], Any]) -> None:
     verb = action("status", "show the fleet by the age of its certificates and by what fails")
     verb.add_argument("--query", default="*", metavar="QUERY", help="only the things that fleet indexing finds by this")
     action("check", "look at what the fleet rests on in the account, and name what is wrong and the remedy")
+    verb = action("setup", "make what no stack can make, and ask before each: fleet indexing, the claim certificate")
+    text = "make a claim certificate, and write it and its key there"
+    verb.add_argument("--claim", type=Path, metavar="DIR", help=text)
+    _add_yes(verb)
     verb = action("orphans", "list certificates that no gateway seems to use")
     verb.add_argument("--all", action="store_true", help="also those with which nothing is wrong")
 

@@ -38,6 +38,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "iot-cert trust publish repository --key timestamp=file2:key.pem",
     ),
     "cloud": ("iot-cert cloud arm 0042", "iot-cert cloud status"),
+    "cloud setup": ("iot-cert cloud setup", "iot-cert cloud setup --claim claim"),
     "cloud arm": (
         "iot-cert cloud arm 0042 --thing-prefix gw-",
         "iot-cert cloud arm --csv devices.csv --for 90d --json",

@@ -144,6 +144,20 @@ class Fleet:
     def _arn(self, certificate_id: str) -> str:
         return self.stack.iot_arn("cert", certificate_id)
 
+    def index_things(self, configuration: Mapping[str, Any]) -> None:
+        """Have fleet indexing of things be so, and nothing else (UpdateIndexingConfiguration)."""
+        self.iot.update_indexing_configuration(thingIndexingConfiguration=configuration)
+
+    def has_certificate(self, policy: str) -> bool:
+        """Return whether a policy is attached to a certificate (ListTargetsForPolicy)."""
+        pages = self.iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
+        return any(":cert/" in target for page in pages for target in page["targets"])
+
+    def make_claim(self) -> tuple[str, tuple[str, str]]:
+        """Make a certificate (CreateKeysAndCertificate); return its id, and itself and its key as PEM."""
+        made = self.iot.create_keys_and_certificate(setAsActive=True)
+        return made["certificateId"], (made["certificatePem"], made["keyPair"]["PrivateKey"])
+
     def is_group(self, group: str) -> bool:
         """Return whether there is a thing group (DescribeThingGroup)."""
         try:
@@ -252,7 +266,7 @@ def _refusal(error: exceptions.ClientError) -> AgentError:
     if code in _THROTTLED:
         return NotNowError(f"AWS throttles {error.operation_name} ({code}), after several attempts.", hint=_AGAIN)
     if error.operation_name in _INDEXED and code in {"IndexNotReadyException", "ResourceNotFoundException"}:
-        hint = "docs/fleet-operator.md says how it is turned on; a new index of a large fleet takes hours."
+        hint = "Turn it on with `iot-cert cloud setup`; a new index of a large fleet takes hours."
         return UsageError("Fleet indexing is off, or its index is not built yet.", hint=hint)
     if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
         return NotNowError(f"AWS failed to answer {error.operation_name} ({code}).", hint=_AGAIN)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.fleet.aws import connect, telling
-from agent.fleet.commands import adoption, checking, devices, overview, rotation, strays
+from agent.fleet.commands import adoption, checking, devices, overview, rotation, setting_up, strays
 from agent.fleet.task import Task
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent.core.exit_codes import Exit
 
 VERBS: dict[str, Callable[[Task], Exit]] = {
+    "setup": setting_up.setup,
     "arm": devices.arm,
     "devices": devices.devices,
     "block": devices.block,

@@ -6,7 +6,7 @@ _iot_cert() {
     verbs="$verbs support-bundle trust"
     case $before in
         --config | --anchors | --archive | --public-key | --from | --password-file | --output | --csv | --journal) COMPREPLY=($(compgen -f -- "$word")); return ;;
-        --dir) COMPREPLY=($(compgen -d -- "$word")); return ;;
+        --dir | --claim) COMPREPLY=($(compgen -d -- "$word")); return ;;
         --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible | --drop) return ;;
         --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing) return ;;
         --stack | --region | --profile | --thing-prefix | --for | --state | --query | --group | --window) return ;;
@@ -18,7 +18,7 @@ _iot_cert() {
         if [ -n "$verb" ] && [ "$item" != "$verb" ]; then
             case $item in list | check | hand-over | install | restore | publish) action=${action:-$item} ;; esac
             case $verb.$item in
-                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans | cloud.adopt) action=${action:-$item} ;;
+                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans | cloud.adopt | cloud.setup) action=${action:-$item} ;;
             esac
         fi
     done
@@ -26,7 +26,7 @@ _iot_cert() {
         "") words="$verbs --config --json --help --version" ;;
         help) words=$verbs ;;
         config) words="check hand-over" ;;
-        cloud) words="adopt arm block check devices orphans readmit rotate status" ;;
+        cloud) words="adopt arm block check devices orphans readmit rotate setup status" ;;
         "cloud arm") words="--json --stack --region --profile --csv --thing --thing-prefix --for" ;;
         "cloud devices") words="--json --stack --region --profile --state --refused --for" ;;
         "cloud block") words="--json --stack --region --profile --cut-off --yes" ;;
@@ -37,6 +37,7 @@ _iot_cert() {
         "cloud check") words="--json --stack --region --profile" ;;
         "cloud adopt") words="--json --stack --region --profile --query --apply --undo --journal --serial-attribute"
             words="$words --per-second --yes" ;;
+        "cloud setup") words="--json --stack --region --profile --claim --yes" ;;
         "cloud orphans") words="--json --stack --region --profile --all" ;;
         trust) words="check install list publish restore" ;;
         enroll | "trust restore") words="--json --reason --no-wait --wait" ;;

@@ -139,7 +139,7 @@ def of_claims(policy: str, targets: Iterable[str]) -> Finding:
     count = sum(1 for target in targets if ":cert/" in target)
     if not count:
         text = f"No certificate has the policy {policy}, so no new gateway can enrol."
-        return _warning("claim certificate", text, "docs/fleet-operator.md says how one is made.")
+        return _warning("claim certificate", text, "`iot-cert cloud setup --claim DIR` makes one.")
     return fine("claim certificate", f"{count} have the policy {policy}.")
 
 
@@ -156,7 +156,7 @@ def of_indexing(configuration: Mapping[str, Any]) -> Finding:
     return fine("fleet indexing", "It holds the shadow `certificate`.")
 
 
-_INDEX = "docs/fleet-operator.md says how it is turned on, and what has to be kept of what is set already."
+_INDEX = "`iot-cert cloud setup` turns it on, and keeps what is set already."
 
 
 def of_audit(configuration: Mapping[str, Any], mitigations: Iterable[Mapping[str, Any]]) -> list[Finding]:
