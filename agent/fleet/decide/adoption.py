@@ -96,8 +96,8 @@ def adopt(
     why = _against(thing, held is not None, active, own) or _other(thing, serial)
     if why:
         return Adoption(thing=thing, why=why)
-    steps = (_step(thing, item, own) for item in active)
     name, row = serial
+    steps = (_step(thing, item, own, name) for item in active)
     new = Device(serial=name, thing=thing, state=DeviceState.ENROLLED, enrolled_at=now)
     return Adoption(
         thing=thing, steps=tuple(step for step in steps if not step.nothing), device=new if row is None else None
@@ -123,11 +123,11 @@ def _other(thing: str, serial: tuple[str, Device | None]) -> str:
     return f"The serial number {name} is {row.thing}'s already." if row is not None and row.thing != thing else ""
 
 
-def _step(thing: str, item: Held, own: Sequence[str]) -> Step:
+def _step(thing: str, item: Held, own: Sequence[str], serial: str) -> Step:
     name = item.certificate.certificate_id
     return Step(
         certificate_id=name,
         policies=tuple(policy for policy in own if policy not in item.policies),
         exclusive=item.attachments[thing] != EXCLUSIVE,
-        record=None if item.noted else Record(certificate_id=name, thing=thing),
+        record=None if item.noted else Record(certificate_id=name, thing=thing, serial=serial),
     )

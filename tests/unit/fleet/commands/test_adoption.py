@@ -60,7 +60,8 @@ def test_it_adds_and_takes_nothing_and_the_second_time_finds_it_done(
     assert operator.world.status(old) is Status.ACTIVE
     device = operator.world.store.device("0815")
     assert (device.thing, device.state) == ("gw-old", DeviceState.ENROLLED)
-    assert operator.world.store.record(old).thing == "gw-old"
+    record = operator.world.store.record(old)
+    assert (record.thing, record.serial) == ("gw-old", "0815"), "so that blocking the serial number stops rotations"
     assert "iot:AttachThingPrincipal" in operator.strict.asked
     code, said = operator.runs(*words, "--yes")
     assert "0 adopted, 1 were ready" in said
