@@ -239,7 +239,8 @@ class Engine:
             CloudError: It could not be told whether the previous set works.
         """
         record = self._in_flight.require()
-        message = f"Given up: {why}."
+        by = f", by {self._world.asked_by}" if self._world.asked_by else ""
+        message = f"Given up{by}: {why}."
         failure = Failure(kind=FailureClass.OPERATOR, code=Code.GIVEN_UP, message=message, decisive=True)
         now = self._world.clock.now()
         if record.phase.ended:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agent.change.in_flight import InFlight
     from agent.change.sets import Sets
     from agent.change.world import Settings, World
-    from agent.core.values import Candidate, CredentialSet, Handmade, TrustBundle
+    from agent.core.values import Candidate, CredentialSet, Handmade, TrustBundle, User
 
 MAX_REASON = 500  # characters
 
@@ -34,16 +34,18 @@ class _Made:
     change: str
     replaces: str | None
     brings: str = ""
+    asked_by: User | None = None
 
 
 @dataclass(frozen=True)
 class _Brought:
-    """A set that does not come from the cloud, and the certificate that was there before it."""
+    """A set that does not come from the cloud, the certificate that was there before it, and whose order it is."""
 
     credential: CredentialSet
     thing_name: str
     trust: TrustBundle
     replaces: str | None
+    asked_by: User | None
 
 
 class Planner:
@@ -95,7 +97,7 @@ class Planner:
         why = f"the key and certificate of generation {found.number} were replaced by hand"
         self._in_flight.tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
         trust = found.trust or self._settings.anchors()
-        brought = _Brought(found.credential, found.thing_name, trust, found.replaced)
+        brought = _Brought(found.credential, found.thing_name, trust, found.replaced, None)
         return self._bring_in(brought, why)
 
     def adopt_salvaged(self, found: Candidate, where: str, why: str) -> ChangeRecord:
@@ -113,7 +115,7 @@ class Planner:
         self._in_flight.refuse_a_second()
         reason = f"{why}; {where}"[:MAX_REASON]
         replaces = self._replaced(self._sets.current())
-        brought = _Brought(found.credential, str(found.thing_name), found.trust, replaces)
+        brought = _Brought(found.credential, str(found.thing_name), found.trust, replaces, self._world.asked_by)
         return self._bring_in(brought, reason, origin=Origin.LADDER)
 
     def bring_in(
@@ -140,7 +142,8 @@ class Planner:
         replaces = current.manifest.certificate_id if current else None
         if replaces == credential.leaf.sha256:
             return None
-        return self._bring_in(_Brought(credential, thing_name, trust, replaces), reason, unproven=unproven)
+        brought = _Brought(credential, thing_name, trust, replaces, self._world.asked_by)
+        return self._bring_in(brought, reason, unproven=unproven)
 
     def _bring_in(
         self, brought: _Brought, reason: str, *, unproven: bool = False, origin: Origin = Origin.TECHNICIAN
@@ -157,7 +160,12 @@ class Planner:
         self._in_flight.write(manifest, self._world.store.room.preflight, back=manifest.leads_back)
         self._in_flight.write(manifest, self._world.store.prepare, manifest, brought.credential, brought.trust)
         goal = manifest.number, Phase.PROVEN if unproven else Phase.PREPARED
-        made = _Made(change=manifest.change, replaces=brought.replaces, brings=brought.credential.leaf.sha256)
+        made = _Made(
+            change=manifest.change,
+            replaces=brought.replaces,
+            brings=brought.credential.leaf.sha256,
+            asked_by=brought.asked_by,
+        )
         return self._plan(Kind.IMPORT, origin, reason, goal, made=made)
 
     def install(self, trust: TrustBundle, origin: Origin, reason: str, order: str = "") -> ChangeRecord | None:
@@ -197,7 +205,7 @@ class Planner:
         )
         self._in_flight.write(manifest, store.room.preflight, back=manifest.leads_back)
         self._in_flight.write(manifest, store.prepare, manifest, current.credential, trust)
-        made = _Made(change=change, replaces=replaces)
+        made = _Made(change=change, replaces=replaces, asked_by=self._world.asked_by)
         return self._plan(Kind.TRUST, origin, reason, (number, Phase.PREPARED), order=order, made=made)
 
     def is_about(self, credential: CredentialSet | None, trust: TrustBundle) -> bool:
@@ -260,7 +268,9 @@ class Planner:
     ) -> ChangeRecord:
         (generation, phase), now = goal, self._world.clock.now()
         current = self._sets.current()
-        made = made or _Made(change=self._world.new_id(), replaces=self._replaced(current))
+        made = made or _Made(
+            change=self._world.new_id(), replaces=self._replaced(current), asked_by=self._world.asked_by
+        )
         record = ChangeRecord(
             id=made.change,
             kind=kind,
@@ -275,6 +285,7 @@ class Planner:
             replaces=made.replaces,
             unproven=phase is Phase.PROVEN,  # before it has proven itself
             brings=made.brings,
+            asked_by=made.asked_by,
         )
         self._in_flight.begin(record)
         does = "makes" if kind.makes_a_generation else "goes back to"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agent.core.dependants import Occasion
-    from agent.core.values import Candidate, TrustBundle
+    from agent.core.values import Candidate, TrustBundle, User
     from agent.ports import Clock, Cloud, Confirmations, Deployment, Materials, Reporter, Store
 
 
@@ -81,7 +81,7 @@ class NoConfirmations:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The ports, and chance."""
+    """The ports, chance, and the user whose order this process carries out, if it is a user's."""
 
     clock: Clock
     store: Store
@@ -92,6 +92,7 @@ class World:
     new_id: Callable[[], str]
     dependants: Deployment = field(default_factory=NoDependants)
     confirmations: Confirmations = field(default_factory=NoConfirmations)
+    asked_by: User | None = None
 
     def reading(self) -> timekeeping.Reading:
         """Return a reading of the clock, judged by all that is known to lie in the past.

@@ -19,6 +19,7 @@ from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyErro
 from agent.operations.execute import Done, Operations
 from agent.operations.wiring import load_claim, open_parts
 from agent.store import reported
+from agent.system.peers import this_user
 
 if TYPE_CHECKING:
     import argparse
@@ -161,7 +162,7 @@ def run(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
 
 
 def _here(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
-    with open_parts(config, output, create=arguments.verb == "enroll") as parts:
+    with open_parts(config, output, create=arguments.verb == "enroll", asked_by=this_user()) as parts:
         changer = Changer(config, parts, arguments, output)
         if arguments.verb == "confirm":
             return changer.confirm()

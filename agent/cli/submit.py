@@ -12,6 +12,7 @@ from agent.cli.changes import Changer
 from agent.core.exit_codes import Exit
 from agent.errors import StoreBusyError
 from agent.operations.wiring import open_parts
+from agent.system.peers import this_user
 
 if TYPE_CHECKING:
     import argparse
@@ -76,10 +77,10 @@ def _plan(
     """Plan the change as soon as no worker of the daemon's has the store."""
     from agent.system.clock import monotonic, sleep  # noqa: PLC0415 - only here
 
-    end = monotonic() + PATIENCE
+    end, asked_by = monotonic() + PATIENCE, this_user()
     while True:
         try:
-            with open_parts(config, output, create=create) as parts:
+            with open_parts(config, output, create=create, asked_by=asked_by) as parts:
                 operations = Changer(config, parts, arguments, output).operations
                 operations.take_up()
                 return begin(parts, operations)

@@ -29,7 +29,7 @@ E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
 TEXT = 1024  # characters
-NUMBER = 10**9
+NUMBER = 2**32 - 1  # the largest user id
 SECONDS = 10**12  # beyond any monotonic clock
 
 

@@ -68,6 +68,22 @@ def leads_back(kind: Kind, origin: Origin) -> bool:
     return origin is Origin.LADDER or kind in {Kind.ROLLBACK, Kind.IMPORT}
 
 
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """A user of the gateway's own system, by the kernel's word.
+
+    Attributes:
+        uid: The number.
+        name: The name; empty where the number has none.
+    """
+
+    uid: int
+    name: Name = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} (uid {self.uid})" if self.name else f"uid {self.uid}"
+
+
 class ByHand(StrEnum):
     """What becomes of a key and certificate that somebody put into the current generation by hand."""
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from agent.core.change.verbs import Verb
 from agent.core.jsonio import SECONDS, Node, decode, encode
-from agent.core.values import Id, Kind, Name, Origin
+from agent.core.values import Id, Kind, Name, Origin, User
 
 MAX_LINE = 1_048_576  # bytes
 MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth of it
@@ -58,6 +58,7 @@ class Order:
         url: Where a bundle is; it may be presigned, and then it is a secret.
         digest: The SHA-256 that the bundle's archive must have, or empty.
         certificate: The beginning of a certificate's id.
+        asked_by: The user who gave it, if one did.
         configuration: The text of the configuration in force, which the file may not be any more; empty for the file.
     """
 
@@ -79,6 +80,7 @@ class Order:
     url: Annotated[str, MAX_URL] = field(default="", repr=False)
     digest: Id = ""
     certificate: Id = ""
+    asked_by: User | None = None
     configuration: Annotated[str, MAX_LINE] = field(default="", repr=False)
 
 

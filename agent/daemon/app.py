@@ -22,6 +22,7 @@ from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.cloud.side import CloudCalls, CloudSide
+from agent.daemon.control.audit import Audit
 from agent.daemon.control.followers import Followers
 from agent.daemon.control.server import ControlSocket
 from agent.daemon.control.verbs import ControlVerbs, VerbCalls
@@ -95,8 +96,9 @@ class Daemon:
         results = WorkerResults(self.facts, to, self.cloud.session.explain, self._log.tell)
         self.work = Dispatcher(self.facts, queue, schedule, results, self._dispatch_calls(start_worker))
         self.report = StatusReport(self.facts, self.cloud, schedule, ladder, self._notifier, self._log.tell)
-        self.verbs = ControlVerbs(self.facts, followers, self._verb_calls())
-        self.control = ControlSocket(self.loop, self.verbs.handle, _role)
+        audit = Audit(self._log.tell)
+        self.verbs = ControlVerbs(self.facts, followers, self._verb_calls(audit))
+        self.control = ControlSocket(self.loop, self.verbs.handle, _role, turned_away=audit.turned_away)
         self.instance = SingleInstance(config.runtime_dir, config.state_dir)
         self.surroundings = Surroundings(self.loop, self._outside_calls())
 
@@ -122,7 +124,7 @@ class Daemon:
             idle=self._on_idle,
         )
 
-    def _verb_calls(self) -> VerbCalls:
+    def _verb_calls(self, audit: Audit) -> VerbCalls:
         return VerbCalls(
             status=self.report.status,
             submit=self.work.submit,
@@ -131,6 +133,7 @@ class Daemon:
             contested=lambda: self.cloud.session.contested,
             set_pause=self._set_pause,
             retire=self.cloud.retire_all,
+            audit=audit,
         )
 
     def _outside_calls(self) -> OutsideCalls:

@@ -45,6 +45,8 @@ class DaemonLog:
         if change is None or change_id not in {None, "", change.id}:
             return found
         found |= {"change": change.id, "phase": change.phase.value}
+        if change.asked_by is not None:
+            found |= {"uid": change.asked_by.uid, "user": change.asked_by.name or str(change.asked_by.uid)}
         if change.failure is not None:
             found |= {"failure_class": change.failure.kind.value, "failure_code": change.failure.code}
         return found

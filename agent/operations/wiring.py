@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from agent.config.values import Config
-    from agent.core.values import TrustBundle
+    from agent.core.values import TrustBundle, User
     from agent.iotcore.sync_client import Broker
     from agent.ports import Confirmations, Deployment, Reporter
     from agent.store.store import Store
@@ -84,8 +84,16 @@ def confirmations(config: Config) -> Confirmations:
 
 
 @contextmanager
-def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> Iterator[Parts]:
+def open_parts(
+    config: Config, reporter: Reporter, *, create: bool = False, asked_by: User | None = None
+) -> Iterator[Parts]:
     """Open the store, become its writer, and build the engine on it.
+
+    Args:
+        config: The configuration.
+        reporter: Where to tell.
+        create: Whether to make the state directory when there is none.
+        asked_by: The user whose order is carried out, if it is a user's.
 
     Raises:
         StoreError: The store cannot be had, StoreBusyError above all.
@@ -115,6 +123,7 @@ def open_parts(config: Config, reporter: Reporter, *, create: bool = False) -> I
             new_id=lambda: secrets.token_hex(4),
             dependants=deployment(config),
             confirmations=confirmations(config),
+            asked_by=asked_by,
         )
         change = put_together(world, engine_settings(config, parameters))
         stack.callback(change.engine.close)

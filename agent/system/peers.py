@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import errno
 import grp
+import os
+import pwd
 import socket
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+
+from agent.core.values import User
 
 READERS, ADMINS = "iot-cert-agent", "iot-cert-admin"
 
@@ -21,6 +25,7 @@ _SO_PEERGROUPS = 59  # <asm-generic/socket.h>; the socket module has no name for
 _CREDENTIALS = struct.Struct("iII")  # struct ucred
 _GID = struct.Struct("I")
 
+_LONGEST_NAME = 128  # characters, as a record takes them
 _LARGEST = 1024  # bytes; the socket module fetches no option that is larger
 
 
@@ -77,6 +82,20 @@ def group_ids(*names: str) -> frozenset[int]:
         with suppress(KeyError):
             found.add(grp.getgrnam(name).gr_gid)
     return frozenset(found)
+
+
+def user_of(uid: int) -> User:
+    """Return a user by the number; one whose name cannot be learned is the number alone."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except (KeyError, OSError):
+        name = ""
+    return User(uid=uid, name=name.encode(errors="replace").decode()[:_LONGEST_NAME])
+
+
+def this_user() -> User:
+    """Return the user who runs this process, before it becomes another."""
+    return user_of(os.getuid())
 
 
 def _groups(connection: socket.socket) -> frozenset[int]:

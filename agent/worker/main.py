@@ -127,7 +127,7 @@ class Worker:
         if order.do is Do.LOOK and not self._config.state_dir.exists():
             return None
         first = (order.do, order.kind) == (Do.BEGIN, Kind.ENROLL) or (order.do, order.verb) == (Do.ORDER, Verb.ENROLL)
-        parts = stack.enter_context(open_parts(self._config, self._wire, create=first))
+        parts = stack.enter_context(open_parts(self._config, self._wire, create=first, asked_by=order.asked_by))
         return Task(self._config, order, parts, self._stop, self._end)
 
 

@@ -10,7 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
-from agent.core.values import Kind, Origin
+from agent.core.change.records import decode_record, encode_outcome
+from agent.core.report.screen import history_line
+from agent.core.values import Kind, Origin, User
 from agent.core.when.retirement import outstanding
 from agent.errors import RefusedError, StoreError
 from agent.sandbox.authority import key_to_pem
@@ -23,6 +25,22 @@ if TYPE_CHECKING:
     from support.rig import Rig
 
 DAY = timedelta(days=1)
+
+
+def test_what_a_user_orders_is_that_users_and_what_was_put_in_place_by_hand_is_not(gateway: Rig) -> None:
+    """A hand on the files names no user, also where the order of a user finds what it left."""
+    gateway.asked_by = User(uid=1000, name="anna")
+    gateway.replace_by_hand(2)
+    adopt(gateway)
+    assert gateway.follow().record.asked_by is None
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "a test")
+    gateway.engine.give_up("wrong gateway")
+    record = gateway.follow().record
+    assert record.asked_by == gateway.asked_by
+    assert record.failure is not None
+    assert record.failure.message == "Given up, by anna (uid 1000): wrong gateway."
+    assert "technician anna (uid 1000): a test" in history_line(record)
+    assert decode_record(encode_outcome(record), "a line").asked_by == gateway.asked_by
 
 
 def found_at_start(rig: Rig) -> Handmade | None:

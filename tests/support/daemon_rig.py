@@ -25,7 +25,7 @@ from agent.daemon.control.client import Client, ControlRequest
 from agent.dependants.report_file import REPORT
 from agent.store import disk, durable, reserve
 from agent.system.clock import monotonic
-from agent.system.peers import Role
+from agent.system.peers import Peer, Role
 from support import make
 from support.make import DAY, NOW
 from support.office import HandClock, ListLink
@@ -73,6 +73,7 @@ class Person:
     """A client that stays, and keeps what it is told."""
 
     role = Role.ADMIN
+    peer = Peer(pid=1, uid=0, gid=0, groups=frozenset())
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord, Phase
     from agent.core.dependants import Occasion
     from agent.core.failure.failure import Failure
-    from agent.core.values import CredentialSet, KeyAlgorithm, TrustBundle
+    from agent.core.values import CredentialSet, KeyAlgorithm, TrustBundle, User
     from agent.ports import Progress
     from agent.sandbox.cloud import Entry
     from support.simulator import Connection
@@ -264,6 +264,7 @@ class Rig:
             anchors=self.anchors,
             limits=limits or Limits(),
         )
+        self.asked_by: User | None = None
         self.claim_present = True
         self.said = path.with_name("confirm")
         self.disk = Disk()
@@ -285,6 +286,7 @@ class Rig:
             new_id=lambda: f"change-{next(self._ids)}",
             dependants=self.programs,
             confirmations=ConfirmationDirectory(self.said, admins=frozenset),
+            asked_by=self.asked_by,
         )
         self.change = put_together(world, self.settings)
         self.engine, self.planner, self.climber = self.change.engine, self.change.planner, self.change.climber

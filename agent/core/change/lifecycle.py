@@ -55,7 +55,7 @@ from agent.core.change.events import (
     TokenExpired,
 )
 from agent.core.failure.failure import Failure  # noqa: TC001 - a record is read by the types of its fields
-from agent.core.values import Id, Kind, Name, Origin, leads_back
+from agent.core.values import Id, Kind, Name, Origin, User, leads_back
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -136,6 +136,7 @@ class ChangeRecord:
         unproven: Whether a person had its generation activated before it was proven.
         degraded: What a dependant failed with that the change went on without.
         brings: The id of the certificate that an import brings; empty for the other kinds.
+        asked_by: The user on whose order it was planned; None where the agent, the fleet or a hand on the files was it.
     """
 
     id: Id
@@ -175,6 +176,7 @@ class ChangeRecord:
     degraded: Failure | None = None
     brings: Id = ""
     dropped_at: datetime | None = None
+    asked_by: User | None = None
 
     @property
     def leads_back(self) -> bool:

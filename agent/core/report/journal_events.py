@@ -62,6 +62,8 @@ class Event(StrEnum):
     RETIRE_UNANSWERED = "retire-unanswered"
     RETIRE_WAITS = "retire-waits"
     RETIRE_DROPPED = "retire-dropped"
+    ORDER_TAKEN = "order-taken"
+    ORDER_REFUSED = "order-refused"
     PAUSED = "paused"
     RESUMED = "resumed"
     JOB_ACCEPTED = "job-accepted"
@@ -139,6 +141,8 @@ CATALOGUE: dict[Event, Message] = {
         "3c47db9e6b334c0789d7dc617174c987", P.WARNING, "A retirement waits for another program"
     ),
     Event.RETIRE_DROPPED: Message("86589e27971743afa21076b4b8f15892", P.NOTICE, "A retirement was dropped"),
+    Event.ORDER_TAKEN: Message("e33221c49f274fc7b89ecf6011239c9c", P.NOTICE, "An order was given on this gateway"),
+    Event.ORDER_REFUSED: Message("50506b743d8a4185afe098fc62970605", P.WARNING, "An order was refused"),
     Event.PAUSED: Message("138aad38c69d494687e52c9076436ae9", P.NOTICE, "Scheduled changes are paused"),
     Event.RESUMED: Message("2fed28e43e1a40e69858e691846934a9", P.NOTICE, "Scheduled changes are resumed"),
     Event.JOB_ACCEPTED: Message("0f0050d6f749448388994d45cd44ab9d", P.NOTICE, "A job from the cloud begins"),

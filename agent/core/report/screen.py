@@ -137,9 +137,10 @@ def history_line(record: ChangeRecord) -> str:
         failure = f" (without this: {record.degraded.message})"
     if record.unproven:
         failure = f" (activated unproven){failure}"
+    by = f" {record.asked_by}" if record.asked_by else ""
     return (
         f"{clock_time(record.entered_at)}  {record.kind:<8} {record.phase:<11} "
-        f"generation {record.generation:<4} {record.origin}: {record.reason}{failure}"
+        f"generation {record.generation:<4} {record.origin}{by}: {record.reason}{failure}"
     )
 
 

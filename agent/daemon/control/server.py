@@ -68,6 +68,7 @@ class ControlSocket:
         handle: Callable[[Client, ControlRequest], None],
         roles: Callable[[Peer], Role],
         limits: Limits = DEFAULT_LIMITS,
+        turned_away: Callable[[Peer], None] = lambda _: None,
     ) -> None:
         """Listen nowhere yet.
 
@@ -76,7 +77,9 @@ class ControlSocket:
             handle: Takes a client and its request.
             roles: Says what a process may do.
             limits: What clients may cost.
+            turned_away: Takes a process that may do nothing.
         """
+        self._turned_away = turned_away
         self._loop = loop
         self._handle = handle
         self._roles = roles
@@ -177,6 +180,7 @@ class ControlSocket:
         if role is Role.NOBODY:
             hint = "Members of the group iot-cert-agent may read; members of iot-cert-admin and root may change things."
             _turn_away(connection, "You may not talk to the agent.", hint)
+            self._turned_away(peer)
         elif self._full_for(peer):
             _turn_away(connection, "The agent is talking to too many others.", "Try again in a few seconds.")
         else:

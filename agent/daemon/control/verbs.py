@@ -23,13 +23,14 @@ from agent.core.when.schedule import Pause
 from agent.core.worker_protocol import Do, Order
 from agent.errors import AgentError, RefusedError
 from agent.store import reported
-from agent.system.peers import Role
+from agent.system.peers import Role, user_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Status
+    from agent.daemon.control.audit import Audit
     from agent.daemon.control.client import Client, ControlRequest
     from agent.daemon.control.followers import Followers
     from agent.daemon.facts import GatewayFacts
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
 
 _READ = frozenset({"status", "history"})
+_TRIES = frozenset({"examine", "rehearse"})  # what changes nothing, and may be asked for every minute
 
 # The change that an order begins on a gateway with nothing in flight.
 _BEGINS = {Verb.ENROLL: Kind.ENROLL, Verb.ROTATE: Kind.ROTATE, Verb.ROLLBACK: Kind.ROLLBACK}
@@ -55,6 +57,7 @@ class VerbCalls:
         set_pause: Pause, or end the pause; raises StoreError.
         retire: Ask for the retirement of everything left behind, now, and return how much that is. Takes whether also
             that is asked for which other programs may use still; raises AgentError when it cannot be asked for.
+        audit: Is told who asked.
     """
 
     status: Callable[[], Status]
@@ -64,6 +67,7 @@ class VerbCalls:
     contested: Callable[[], str]
     set_pause: Callable[[Pause | None], None]
     retire: Callable[[bool], int]
+    audit: Audit
 
 
 class ControlVerbs:
@@ -108,6 +112,7 @@ class ControlVerbs:
             client.refuse(f"There is no request {request.verb[:40]!r}.", f"Known: {', '.join(verbs)}.", Exit.USAGE)
         elif request.verb not in _READ and client.role < Role.ADMIN:
             text = "Only root and members of the group iot-cert-admin may change anything."
+            self._calls.audit.refused(client.peer, request.verb, text)
             client.refuse(text, "Run the command with sudo.", Exit.REFUSED)
         elif not self._facts.complete:
             if request.verb not in _READ:
@@ -116,10 +121,16 @@ class ControlVerbs:
         else:
             self._carry_out(verb, client, request)
 
-    @staticmethod
-    def _carry_out(verb: Callable[[Client, ControlRequest], None], client: Client, request: ControlRequest) -> None:
+    def _carry_out(
+        self, verb: Callable[[Client, ControlRequest], None], client: Client, request: ControlRequest
+    ) -> None:
         try:
+            if request.verb not in _READ | _TRIES:
+                self._calls.audit.taken(client.peer, _ordered(request))
             verb(client, request)
+        except AgentError as error:
+            self._calls.audit.refused(client.peer, request.verb, str(error))
+            raise
         except PlainError as error:
             client.refuse(f"The request cannot be read: {error}.", "", Exit.USAGE)
 
@@ -191,6 +202,7 @@ class ControlVerbs:
             origin=Origin.TECHNICIAN,
             reason=_reason(request),
             joins=verbs.joins(verb, change),
+            asked_by=user_of(client.peer.uid),
             told=told,
             orderly=True,
         )
@@ -303,6 +315,13 @@ class ControlVerbs:
     def _resume(self, client: Client, _request: ControlRequest) -> None:
         self._calls.set_pause(None)
         client.end({"event": "resumed", "exit": int(Exit.DONE)})
+
+
+def _ordered(request: ControlRequest) -> str:
+    """Return what an order is, for people."""
+    verb = "rollback --give-up" if request.node.flag("give_up") else request.verb
+    reason = request.node.optional_text("reason", limit=500)
+    return f"{verb} ({reason})" if reason else verb
 
 
 def _reason(request: ControlRequest) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.core.change.verbs import Verb
 from agent.core.jsonio import PlainError
-from agent.core.values import Kind, Origin
+from agent.core.values import Kind, Origin, User
 from agent.core.worker_protocol import MAX_LINE, MAX_URL, Do, Order, decode_order, encode_order
 from support import make
 
@@ -34,6 +34,7 @@ FULL = Order(
     url="https://depot.example/bundle.tar?X-Amz-Signature=secret",
     digest="ab" * 32,
     certificate="cd" * 32,
+    asked_by=User(uid=2**32 - 1, name="anna"),
     configuration="endpoint: x.example\n",
 )
 ORDERS = st.builds(
@@ -56,6 +57,7 @@ ORDERS = st.builds(
     url=st.text(max_size=MAX_URL),
     digest=st.text(max_size=64),
     certificate=st.text(max_size=64),
+    asked_by=st.none() | st.builds(User, uid=st.integers(0, 2**32 - 1), name=st.text(max_size=128)),
 )
 
 

@@ -1,0 +1,69 @@
+"""Who asked for what over the control socket, as the journal has it: users by the kernel's word, refused ones too.
+
+It owns how often that is told: a client that is refused as often as it connects must not fill the journal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.report.journal_events import Event
+from agent.system.clock import monotonic
+from agent.system.peers import user_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.system.peers import Peer
+
+QUIET = 60.0  # seconds in which the refusals of one user are one record
+MOST = 64  # users who are told of in that time
+
+
+class Audit:
+    """What users have asked of one daemon."""
+
+    def __init__(self, log: Callable[..., None]) -> None:
+        """Have told nothing yet.
+
+        Args:
+            log: Writes to the journal; see `agent.daemon.daemon_log.DaemonLog.tell`.
+        """
+        self._log = log
+        self._told: dict[int, float] = {}
+
+    def taken(self, peer: Peer, what: str) -> None:
+        """Tell that an order was taken.
+
+        Args:
+            peer: The client.
+            what: The order, for people.
+        """
+        user = user_of(peer.uid)
+        self._log(Event.ORDER_TAKEN, f"{user} orders: {what}.", uid=user.uid, user=user.name or str(user.uid))
+
+    def refused(self, peer: Peer, what: str, why: str) -> None:
+        """Tell that a client was refused something.
+
+        Args:
+            peer: The client.
+            what: What it asked for.
+            why: Why it does not get that, as a sentence.
+        """
+        if not self._is_news(peer.uid):
+            return
+        user = user_of(peer.uid)
+        text = f"{user} was refused ({what}): {why}"
+        self._log(Event.ORDER_REFUSED, text, uid=user.uid, user=user.name or str(user.uid))
+
+    def turned_away(self, peer: Peer) -> None:
+        """Tell that a user connected who may not even look."""
+        self.refused(peer, "a connection", "this user may not talk to the agent.")
+
+    def _is_news(self, uid: int) -> bool:
+        now = monotonic()
+        self._told = {other: at for other, at in self._told.items() if now - at < QUIET}
+        if uid in self._told or len(self._told) >= MOST:
+            return False
+        self._told[uid] = now
+        return True

@@ -1,0 +1,124 @@
+"""Who asked for what: each order names its user in the journal, and a flood of refusals is a few records."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.core.report.journal_events import Event
+from agent.core.values import User
+from agent.daemon.control import audit
+from agent.daemon.control.audit import MOST, QUIET, Audit
+from agent.errors import RefusedError
+from agent.system.peers import Peer, Role
+from support.daemon_rig import Person
+from support.office import HandClock
+
+if TYPE_CHECKING:
+    from support.daemon_rig import DaemonRig
+
+NAMELESS = 4_000_000_000  # as directories of large organisations number their users
+
+
+class Journal:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[Event, str, dict[str, Any]]] = []
+
+    def tell(self, event: Event, text: str, /, **fields: Any) -> None:
+        """See `agent.daemon.daemon_log.DaemonLog.tell`."""
+        self.written.append((event, text, fields))
+
+
+def peer(uid: int) -> Peer:
+    """Return a process of this user."""
+    return Peer(pid=1, uid=uid, gid=uid, groups=frozenset())
+
+
+@pytest.fixture
+def passed(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    """Give a clock that the test moves."""
+    clock = HandClock()
+    monkeypatch.setattr(audit, "monotonic", clock)
+    return clock
+
+
+def test_an_order_names_its_user_by_number_and_name() -> None:
+    """A number without a name stands for itself."""
+    journal = Journal()
+    for uid in (0, NAMELESS):
+        Audit(journal.tell).taken(peer(uid), "rotate (visit 2)")
+    assert journal.written == [
+        (Event.ORDER_TAKEN, "root (uid 0) orders: rotate (visit 2).", {"uid": 0, "user": "root"}),
+        (
+            Event.ORDER_TAKEN,
+            "uid 4000000000 orders: rotate (visit 2).",
+            {"uid": NAMELESS, "user": "4000000000"},
+        ),
+    ]
+
+
+def test_a_user_who_is_refused_again_and_again_is_told_of_once_a_minute(passed: HandClock) -> None:
+    """And so are many users: a name space of users has thousands of numbers."""
+    journal = Journal()
+    told = Audit(journal.tell)
+    for uid in (*[NAMELESS] * 100, *range(NAMELESS + 1, NAMELESS + 1000)):
+        told.turned_away(peer(uid))
+    assert len(journal.written) == MOST
+    assert journal.written[0][1] == f"uid {NAMELESS} was refused (a connection): this user may not talk to the agent."
+    passed.now += QUIET
+    told.refused(peer(NAMELESS), "rotate", "No.")
+    assert journal.written[-1][0] is Event.ORDER_REFUSED
+    assert journal.written[-1][1:] == (
+        f"uid {NAMELESS} was refused (rotate): No.",
+        {"uid": NAMELESS, "user": str(NAMELESS)},
+    )
+    assert len(journal.written) == MOST + 1
+
+
+@pytest.fixture
+def journal(rig: DaemonRig) -> Journal:
+    """Give a daemon's journal."""
+    kept = Journal()
+    rig.daemon.verbs._calls.audit._log = kept.tell
+    return kept
+
+
+def test_a_worker_is_told_who_ordered_and_a_look_is_no_order(rig: DaemonRig, journal: Journal) -> None:
+    """What only looks or tries is asked for every minute by a monitor."""
+    for verb in ("status", "history", "examine"):
+        rig.say(verb)
+    assert journal.written == []
+    rig.see()
+    rig.look()
+    rig.finish(exit=0)
+    rig.say("rotate")
+    assert [(event, fields["uid"]) for event, _, fields in journal.written] == [(Event.ORDER_TAKEN, 0)]
+    rig.look()
+    assert rig.orders[-1].asked_by == User(uid=0, name="root")
+
+
+def test_orders_that_are_refused_are_told_with_the_reason(
+    rig: DaemonRig, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the role of the user as well as by the state of the gateway."""
+    with pytest.raises(RefusedError):
+        rig.say("confirm")
+    monkeypatch.setattr(Person, "role", Role.READER)
+    monkeypatch.setattr(Person, "peer", peer(NAMELESS))
+    assert rig.say("pause").told[-1]["exit"]
+    refused = [text for event, text, _ in journal.written if event is Event.ORDER_REFUSED]
+    assert [text.split(":")[0] for text in refused] == [
+        "root (uid 0) was refused (confirm)",
+        "uid 4000000000 was refused (pause)",
+    ]
+
+
+def test_the_process_that_acts_without_a_daemon_knows_its_user() -> None:
+    """Before it becomes the owner of the state directory."""
+    from agent.system.peers import this_user  # noqa: PLC0415
+
+    assert this_user().uid == os.getuid()
