@@ -69,6 +69,7 @@ class Event(StrEnum):
     JOB_ACCEPTED = "job-accepted"
     JOB_REJECTED = "job-rejected"
     JOB_DONE = "job-done"
+    WISH_REFUSED = "wish-refused"
     CERTIFICATE_EXPIRING = "certificate-expiring"
     CERTIFICATE_EXPIRED = "certificate-expired"
     ANCHOR_EXPIRING = "anchor-expiring"
@@ -148,6 +149,7 @@ CATALOGUE: dict[Event, Message] = {
     Event.JOB_ACCEPTED: Message("0f0050d6f749448388994d45cd44ab9d", P.NOTICE, "A job from the cloud begins"),
     Event.JOB_REJECTED: Message("a7bc178444da400c87dc7736c4d7e065", P.WARNING, "A job from the cloud was rejected"),
     Event.JOB_DONE: Message("23ba3c8fb26f46e0b6a00a2e39265211", P.NOTICE, "A job from the cloud has ended"),
+    Event.WISH_REFUSED: Message("529d701f95a64e0cb3f7a0eb411c2cef", P.WARNING, "A wish in the shadow is not followed"),
     Event.CERTIFICATE_EXPIRING: Message("63730276c48b4461beb8a267eb5ab215", P.ERROR, "The certificate expires soon"),
     Event.CERTIFICATE_EXPIRED: Message("8683aff1227a45d8a145249069161ae8", P.CRITICAL, "The certificate has expired"),
     Event.ANCHOR_EXPIRING: Message("4a47119ab88f4d9db7f173d9d3381768", P.WARNING, "A trust anchor expires soon"),

@@ -1,21 +1,26 @@
 """The named shadow `certificate`: what it reports, and what it may wish for.
 
 ``reported`` is a small, stable digest of the status, fit for fleet indexing. ``desired`` may hold one wish, a renewal
-window; it is echoed in ``reported`` once it is understood, which ends the delta. A wish that cannot be understood is
-left standing as the delta, and `wishRefused` says why. Other keys are nobody's business here.
+window; it is echoed in ``reported`` once it is understood, which ends the delta, and `wishState` says whether it waits
+or is done. A wish that cannot be understood, or whose window closes too soon for it, is left standing as the delta, and
+`wishRefused` says why. Other keys are nobody's business here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core.jsonio import PlainError, decode, encode, to_plain
 from agent.core.report.findings import judge
 from agent.core.report.jobs import MAX_PAYLOAD, read_window
+from agent.core.text import clock_time
+from agent.core.when.schedule import LOOK_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion
@@ -35,11 +40,13 @@ class Wish:
         raw: As it came, to be echoed.
         window: The renewal window, when it is understood.
         refused: Why it is not, else empty.
+        done: Whether the certificate in use is one that was wished for.
     """
 
     raw: Any = None
     window: Suggestion | None = None
     refused: str = ""
+    done: bool = False
 
 
 def read_shadow(payload: bytes) -> tuple[Wish, dict[str, Any]]:
@@ -77,6 +84,24 @@ def _wish(desired: dict[str, Any]) -> Wish:
         return Wish(refused=str(error)[:MAX_TEXT])
 
 
+def in_time(wish: Wish, now: datetime, reported: Mapping[str, Any]) -> Wish:
+    """Return the wish, refused when its window closes too soon to be kept.
+
+    One that was accepted before is kept to its end, and beyond its window where a budget or a hold delays the rotation.
+
+    Args:
+        wish: As it came.
+        now: The wall clock.
+        reported: What was reported last.
+    """
+    if wish.window is None or reported.get(WISH) == wish.raw or wish.window.closes_at >= now + LOOK_EVERY:
+        return wish
+    minutes = LOOK_EVERY // timedelta(minutes=1)
+    closes = clock_time(wish.window.closes_at)
+    why = f"it closes too soon, at {closes}; now it is {clock_time(now)}, and {minutes} minutes are needed"
+    return Wish(refused=f"desired: {WISH}: closes_at: {why}")
+
+
 def report(status: Status, wish: Wish) -> dict[str, Any]:
     """Return the reported state; null deletes what is not so any more.
 
@@ -102,6 +127,7 @@ def report(status: Status, wish: Wish) -> dict[str, Any]:
         "clientIdContested": bool(status.live and status.live.connection.rival) or None,
         WISH: wish.raw,
         "wishRefused": wish.refused,
+        "wishState": ("done" if wish.done else "waiting") if wish.window else None,
     }
     return {name: _cut(value) for name, value in told.items()}
 

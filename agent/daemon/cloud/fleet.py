@@ -39,7 +39,7 @@ class Fleet:
             chance: Draws a number in [0, 1).
         """
         self._requests = CloudRequests(calls.log)
-        self._shadow = Shadow(loop, self._requests, calls, self._on_wish, chance)
+        self._shadow = Shadow(loop, self._requests, facts, calls, self._on_wish, chance)
         self.jobs = Jobs(loop, self._requests, facts, self._shadow, calls, chance)
         self.retirements = Retirements(self._requests, facts, calls, chance)
 

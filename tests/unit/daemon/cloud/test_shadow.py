@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +12,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.report import shadow
 from support import make
 from support.fleet import DELTA, DOCUMENTS
+from support.make import NOW
 from support.office import (
     GET_SHADOW,
     PUT_SHADOW,
@@ -105,6 +106,46 @@ def test_a_wish_is_echoed_and_nonsense_is_answered_with_the_reason(office: Offic
     assert told["renew"] is None
     assert "object" in told["wishRefused"]
     assert suggested(office) is None
+
+
+def test_a_wish_is_answered_within_seconds_and_one_that_is_refused_is_in_the_journal_once(office: Office) -> None:
+    """An operator waits for the reason; a flood of wishes is a report every two seconds at most."""
+    office.link.answer(GET_SHADOW, {"state": {}})
+    office.link.answer(PUT_SHADOW, {"version": 1})
+    for number in range(10):
+        office.link.say(DOCUMENTS, {"current": {"state": {"desired": {"renew": {"opens_at": f"tomorrow {number}"}}}}})
+    office.wait(2.5)
+    told = office.link.answer(PUT_SHADOW, {"version": 2})["state"]["reported"]
+    assert told["wishRefused"].endswith("opens_at: a time is expected")
+    assert len(office.link.all(PUT_SHADOW)) == 2
+    office.connect()
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": {"opens_at": "tomorrow 9"}}}})
+    assert len({text for text in office.gateway.told if "not followed" in str(text)}) == 1
+
+
+def test_a_wish_is_seen_through_to_its_end(office: Office) -> None:
+    """It waits until the certificate in use is one from its window, whatever becomes of the first attempts."""
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}}})
+    assert office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]["wishState"] == "waiting"
+    office.gateway.not_before = datetime(2027, 5, 1, 12, tzinfo=UTC)
+    office.wait(61)
+    office.fleet.report()
+    told = office.link.answer(PUT_SHADOW, {"version": 2})["state"]["reported"]
+    assert (told["renew"], told["wishState"]) == (WINDOW, "done")
+
+
+def test_a_window_that_closes_too_soon_is_refused_and_one_that_was_accepted_is_kept(office: Office) -> None:
+    """Ten minutes are needed to begin in it; a restart in the middle of it takes nothing back."""
+    late = {"opens_at": "2027-02-01T00:00:00+00:00", "closes_at": f"{NOW + timedelta(minutes=9):%Y-%m-%dT%H:%M:%SZ}"}
+    office.gateway.status = make.status()
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": late}}})
+    told = office.link.answer(PUT_SHADOW, {"version": 1})["state"]["reported"]
+    assert (told["renew"], told["wishState"]) == (None, None)
+    assert told["wishRefused"].startswith("desired: renew: closes_at: it closes too soon, at ")
+    assert suggested(office) is None
+    office.connect()
+    office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": late}, "reported": {"renew": late}}})
+    assert suggested(office) is not None
 
 
 def test_a_delta_about_something_else_is_nobodys_business(office: Office) -> None:
