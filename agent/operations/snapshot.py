@@ -18,7 +18,7 @@ from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.change.lifecycle import good_times
 from agent.core.change.reserve import Standing
 from agent.core.report.known import Known
-from agent.core.report.seen import MAX_WATCHED, Damage, Seen, SetInUse, WatchedEnd, WatchedFile
+from agent.core.report.seen import MAX_GENERATIONS, MAX_WATCHED, Damage, OnDisk, Seen, SetInUse, WatchedEnd, WatchedFile
 from agent.core.report.status import status_of
 from agent.core.trust import anchor_lint
 from agent.core.when.renewal import splay
@@ -49,6 +49,7 @@ class Snapshot:
     previous: Generation | None = None
     change: ChangeRecord | None = None
     history: tuple[ChangeRecord, ...] = ()
+    generations: tuple[OnDisk, ...] = ()
     damage: list[Damage] = field(default_factory=list)
     reserve: Standing = Standing.MISSING
 
@@ -90,12 +91,22 @@ def look(store: Store, clock: timekeeping.Reading) -> Snapshot:
     snapshot = Snapshot(clock=clock, reserve=store.room.reserve())
     snapshot.current = _generation(store, "current", snapshot)
     snapshot.previous = _generation(store, "previous", snapshot)
+    newest = sorted(store.numbers().final, reverse=True)[:MAX_GENERATIONS]
+    snapshot.generations = tuple(_on_disk(store, number) for number in newest)
     try:
         snapshot.change = store.change()
     except DamagedError as error:
         snapshot.damage.append(Damage(critical=False, text=str(error)))
     snapshot.history = store.history()
     return snapshot
+
+
+def _on_disk(store: Store, number: int) -> OnDisk:
+    try:
+        manifest = store.generation(number).manifest
+    except (DamagedError, StoreError):  # one that is not in use keeps no status from being told
+        return OnDisk(generation=number)
+    return OnDisk(generation=number, certificate_id=manifest.certificate_id, not_after=manifest.not_after)
 
 
 def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | None:
@@ -114,6 +125,7 @@ def seen(config: Config, snapshot: Snapshot) -> Seen:
         floor=snapshot.clock.certain,
         current=_in_use(snapshot.current) if snapshot.current else None,
         previous=snapshot.previous.number if snapshot.previous else None,
+        generations=snapshot.generations,
         damage=tuple(snapshot.damage),
         reserve=snapshot.reserve,
         watched=tuple(watched(item) for item in config.watch),

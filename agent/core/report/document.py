@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from agent.core.dependants import Served
     from agent.core.report.findings import Finding
     from agent.core.report.known import Live
-    from agent.core.report.seen import SetInUse, WatchedFile
+    from agent.core.report.seen import OnDisk, SetInUse, WatchedFile
     from agent.core.report.status import Retiring, Status
-    from agent.core.when.schedule import Pause
 
 
 def document(status: Status) -> dict[str, Any]:
@@ -35,6 +34,7 @@ def document(status: Status) -> dict[str, Any]:
         "clock": to_plain(status.clock),
         "current": _current(status, status.current) if status.current else None,
         "previous": status.previous,
+        "generations": [_on_disk(item) for item in status.generations],
         "change": public(status.change) if status.change else None,
         "next": plainly(status.following) if status.following else None,
         "last": public(status.last) if status.last else None,
@@ -45,9 +45,10 @@ def document(status: Status) -> dict[str, Any]:
         "watched": [_watched(item) for item in status.watched],
         "dependants": _served(status.served) if status.served else None,
         "plan": to_plain(status.plan),
+        "pause": to_plain(status.pause) if status.pause else None,
         "retirements": [_retiring(item) for item in status.retiring],
         "not_asked_for": status.not_asked_for,
-        **(_live(status.live, status.pause) if status.live else {}),
+        **(_live(status.live) if status.live else {}),
         "health": list(judged.health),
         "findings": [_finding(item) for item in judged.findings],
         "exit": int(judged.exit),
@@ -81,6 +82,15 @@ def _current(status: Status, current: SetInUse) -> dict[str, Any]:
     }
 
 
+def _on_disk(item: OnDisk) -> dict[str, Any]:
+    """Return a generation; of one that is damaged the certificate is null."""
+    return {
+        "generation": item.generation,
+        "certificate_id": item.certificate_id or None,
+        "not_after": to_plain(item.not_after),
+    }
+
+
 def _watched(item: WatchedFile) -> dict[str, Any]:
     found: dict[str, Any] = {"path": item.path, "warn": item.warn.total_seconds()}
     if item.problem:
@@ -98,10 +108,9 @@ def _retiring(item: Retiring) -> dict[str, Any]:
     return {**to_plain(item), **told}
 
 
-def _live(live: Live, pause: Pause | None) -> dict[str, Any]:
+def _live(live: Live) -> dict[str, Any]:
     link = live.connection
     return {
-        "pause": to_plain(pause) if pause else None,
         "connection": {
             "state": link.state,
             "why": link.why,

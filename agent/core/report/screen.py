@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.dependants import Served
     from agent.core.report.known import Connection
-    from agent.core.report.seen import SetInUse, WatchedFile
+    from agent.core.report.seen import OnDisk, SetInUse, WatchedFile
     from agent.core.report.status import Retiring, Status
 
 
@@ -45,6 +45,8 @@ def _current(status: Status, current: SetInUse) -> Iterator[tuple[str, str]]:
         opens = status.renewal.window.opens_at
         yield "renewal", f"due {clock_time(status.renewal.at)}, in the window from {opens:%Y-%m-%d %H:%M} UTC"
     yield "anchors", "\n".join(_anchor_lines(status, current))
+    if status.generations:
+        yield "on disk", "\n".join(_on_disk_line(item, status) for item in status.generations)
     for item in status.watched:
         yield "watched", _watched_line(item, status.now)
     if status.served:
@@ -58,6 +60,14 @@ def _anchor_lines(status: Status, current: SetInUse) -> Iterator[str]:
     trust = current.trust
     if trust:
         yield f"from {trust}"
+
+
+def _on_disk_line(item: OnDisk, status: Status) -> str:
+    current = status.current.generation if status.current else None
+    role = {current: ", in use", status.previous: ", previous"}.get(item.generation, "")
+    if item.not_after is None:
+        return f"{item.generation} is damaged{role}"
+    return f"{item.generation} with {item.certificate_id[:SHOWN_ID]}, {_until(item.not_after, status.now)}{role}"
 
 
 def _dependant_lines(served: Served) -> Iterator[str]:
@@ -106,7 +116,7 @@ def _live_lines(status: Status) -> Iterator[tuple[str, str]]:
         yield "connection", _connection_line(status.live.connection)
     if status.change is None and (status.live or status.plan.code != "scheduled"):
         yield "plan", status.plan.why
-    if status.live and status.pause:
+    if status.pause:
         yield "paused", f"until {clock_time(status.pause.until)}: {status.pause.reason}"
     if status.retiring:
         yield "retiring", "\n".join(_retiring_lines(status.retiring))

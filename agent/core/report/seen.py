@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
 MAX_WATCHED = 20  # certificates of one watched file that are named: those that end first
+MAX_GENERATIONS = 16  # that are told of; `rotation.keep` may be larger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,21 @@ class WatchedFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnDisk:
+    """A generation on disk.
+
+    Attributes:
+        generation: Its number.
+        certificate_id: Its certificate; empty where it is damaged.
+        not_after: The end of that certificate; None where it is damaged.
+    """
+
+    generation: int
+    certificate_id: str = ""
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """What one look found.
 
@@ -96,6 +112,7 @@ class Seen:
         floor: The newest instant that certainly lies in the past.
         current: The set in use, if it is whole.
         previous: The generation to go back to, if it is whole.
+        generations: The `MAX_GENERATIONS` that are newest, newest first.
         damage: What is not as it should be.
         reserve: How the room for falling back stands.
         watched: The watched files, in the order of the configuration.
@@ -107,6 +124,7 @@ class Seen:
     floor: datetime
     current: SetInUse | None = None
     previous: int | None = None
+    generations: tuple[OnDisk, ...] = ()
     damage: tuple[Damage, ...] = ()
     reserve: Standing = Standing.MISSING
     watched: tuple[WatchedFile, ...] = ()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.dependants import Served
     from agent.core.report.known import Asked, Known, Live
-    from agent.core.report.seen import Damage, SetInUse, WatchedFile
+    from agent.core.report.seen import Damage, OnDisk, SetInUse, WatchedFile
     from agent.core.timekeeping import Reading
     from agent.core.when.retirement import Answers, Retirement
     from agent.core.when.schedule import Pause, Plan, Wishes
@@ -81,6 +81,7 @@ class Status:
         renewal: When its certificate is replaced.
         anchor_in_use: The SHA-256 of the anchor that the endpoint chained to at the last proof of it, or empty.
         previous: The generation to go back to.
+        generations: Those on disk, newest first.
         change: The change in flight.
         following: What it does next.
         last: The last finished change.
@@ -110,6 +111,7 @@ class Status:
     renewal: Renewal | None = None
     anchor_in_use: str = ""
     previous: int | None = None
+    generations: tuple[OnDisk, ...] = ()
     change: ChangeRecord | None = None
     following: Action | None = None
     last: ChangeRecord | None = None
@@ -169,6 +171,7 @@ def _with_sight(status: Status, known: Known) -> Status:
     seen_status = replace(
         status,
         previous=seen.previous,
+        generations=seen.generations,
         damage=seen.damage,
         reserve=seen.reserve,
         watched=seen.watched,

@@ -216,6 +216,10 @@ def test_a_damaged_set_is_told_and_not_shown(rig: Rig) -> None:
 
     assert (previous["exit"], previous["current"]["generation"], previous["previous"]) == (1, 2, None)
     assert previous["health"][0].startswith("The previous set is not usable. Generation 1 is damaged:")
+    assert [(item["generation"], item["not_after"]) for item in both["generations"]] == [(2, None), (1, None)]
+    whole = previous["generations"][0]
+    assert whole["certificate_id"] == previous["current"]["certificate"]["sha256"]
+    assert whole["not_after"] == previous["current"]["certificate"]["not_after"]
     assert (both["exit"], both["current"], len(both["damage"])) == (3, None, 2)
     assert both["plan"]["why"] == "there is no usable set, so the ladder is climbed"
 

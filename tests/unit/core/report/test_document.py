@@ -9,9 +9,9 @@ from support.make import NOW
 ALWAYS = {
     "version", "config", "endpoint", "port", "thing_name", "clock", "current", "previous", "change", "next", "last",
     "damage", "warnings", "reserve", "warn_anchors", "watched", "dependants", "plan", "retirements", "not_asked_for",
-    "health", "findings", "exit",
+    "health", "findings", "exit", "pause", "generations",
 }  # fmt: skip
-WITH_A_DAEMON = {"pause", "connection", "stuck", "unseen", "configuration_refused", "daemon"}
+WITH_A_DAEMON = {"connection", "stuck", "unseen", "configuration_refused", "daemon"}
 
 
 def test_a_document_has_the_same_keys_whatever_is_told() -> None:

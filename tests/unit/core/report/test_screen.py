@@ -10,9 +10,10 @@ from agent.core.change.decide import RegisterThing, Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import Served, Step
 from agent.core.failure.failure import FailureClass
+from agent.core.report.document import document
 from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain, history_line, screen
-from agent.core.report.seen import WatchedEnd, WatchedFile
+from agent.core.report.seen import OnDisk, WatchedEnd, WatchedFile
 from agent.core.report.status import Retiring
 from agent.core.values import BY_HAND, Provenance, TrustSource
 from agent.core.when.schedule import Pause, Plan
@@ -93,6 +94,33 @@ def test_a_set_on_probation_is_told_with_its_next_proof() -> None:
     told = shown(change=make.record(Phase.DEPLOYED), following=following)
 
     assert told["change"].endswith(f"\nnext: {why}; it is proven again at 2027-03-01 12:01:00 UTC")
+
+
+def test_a_pause_is_shown_without_a_daemon_too() -> None:
+    """It is on disk, and holds what the next daemon would begin."""
+    pause = Pause(until=NOW + DAY, reason="harvest")
+    assert shown(pause=pause)["paused"] == "until 2027-03-02 12:00:00 UTC: harvest"
+    assert document(make.status(pause=pause))["pause"] == {"until": "2027-03-02T12:00:00+00:00", "reason": "harvest"}
+    assert document(make.status())["pause"] is None
+
+
+def test_the_generations_on_disk_are_shown_with_certificate_and_end() -> None:
+    """A technician who may have to go back sees what there is, until when, and what is damaged."""
+    ends = (NOW + 300 * DAY, NOW - DAY)
+    found = (
+        OnDisk(generation=7, certificate_id="07" * 32, not_after=ends[0]),
+        OnDisk(generation=6, certificate_id="06" * 32, not_after=ends[1]),
+        OnDisk(generation=5),
+    )
+    assert shown(generations=found, previous=6)["on disk"].splitlines() == [
+        f"7 with 070707070707, until {ends[0]:%Y-%m-%d %H:%M} UTC (300 days left), in use",
+        f"6 with 060606060606, until {ends[1]:%Y-%m-%d %H:%M} UTC (EXPIRED), previous",
+        "5 is damaged",
+    ]
+    assert document(make.status(generations=found))["generations"][1:] == [
+        {"generation": 6, "certificate_id": "06" * 32, "not_after": ends[1].isoformat()},
+        {"generation": 5, "certificate_id": None, "not_after": None},
+    ]
 
 
 def test_what_only_a_daemon_knows_is_shown_when_there_is_one() -> None:
