@@ -232,7 +232,7 @@ _ROTATION = Section(
         Key("template", _TEMPLATE_NAME, "the provisioning template of later certificates; it is given ThingName"),
         Key("parameters", _PARAMETERS, "further parameters of the template"),
         Key("max_age", _DURATION, "rotate at the latest this long after a certificate was issued"),
-        Key("before_expiry", _DURATION, "rotate at the latest this long before a certificate ends"),
+        Key("before_expiry", _DURATION, "rotate this long before the end, but not in the first third of the lifetime"),
         Key("window", _DURATION, "a fleet spreads its rotations over this long"),
         Key("probation", _DURATION, "from activation to final"),
         Key("policy_patience", _DURATION, 'how long "not authorised" may be the spreading of a policy'),

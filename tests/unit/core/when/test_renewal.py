@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -181,3 +182,12 @@ def test_a_fleet_with_certificates_of_its_own_is_spread_evenly() -> None:
     for issue in ("first", "second"):
         shares = Counter(int(splay(f"gw-{number}", f"{issue}-{number}") * 10) for number in range(10_000))
         assert all(900 <= shares[tenth] <= 1100 for tenth in range(10))
+
+
+def test_no_certificate_is_due_in_the_first_third_of_its_life_as_the_pages_say() -> None:
+    """One of a day is shorter than the default `before_expiry`: it would be due from its start, again and again."""
+    day = timedelta(days=1)
+    start = datetime(2027, 3, 1, tzinfo=UTC)
+    assert renewal_window(start, start + day, RenewalPolicy()).opens_at == start + day / 3
+    for page in ("README.md", "config/config.yaml", "packaging/man/iot-cert-agent.yaml.5"):
+        assert "in the first third of" in (Path(__file__).parents[4] / page).read_text(), page
