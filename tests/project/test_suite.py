@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import campaigns, order, surroundings
+from support import campaigns, order, surroundings, warm
+from support.gateway import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -255,3 +256,16 @@ def test_what_shares_something_stays_together() -> None:
 def test_each_long_one_exists() -> None:
     """A file that was renamed would be taken for a quick one."""
     assert [name for name in order.LONG if not (TESTS.parent / name).exists()] == []
+
+
+def test_a_forked_command_is_as_one_that_was_started(tmp_path: Path) -> None:
+    """In what it says, how it ends, and what it finds around it; one that does not end is ended."""
+    for arguments in (["--version"], ["rotate", "--no-such"], ["--config", "there.yaml", "status"], ["help", "check"]):
+        environment = os.environ | {"COLUMNS": "60"}
+        started = subprocess.run(
+            [COMMAND, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        forked = warm.run(arguments, cwd=tmp_path, env=environment, timeout=60)
+        assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+    with pytest.raises(subprocess.TimeoutExpired):
+        warm.run(["sandbox", "--dir", str(tmp_path)], cwd=tmp_path, env=os.environ, timeout=1)

@@ -26,6 +26,7 @@ from agent.sandbox.folder import write_configuration
 from agent.sandbox.service import LocalCloud
 from agent.store import reported
 from agent.store.store import Store
+from support import warm
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
@@ -126,12 +127,9 @@ class Gateway:
 
     def run(self, *arguments: str, expect: int | None = None, timeout: float = 180) -> Ran:
         """Run the command and, if said, hold it to an exit code."""
-        done = subprocess.run(
-            [COMMAND, "--config", str(self.config), *arguments],
-            capture_output=True,
-            text=True,
+        done = warm.run(
+            ["--config", str(self.config), *arguments],
             timeout=timeout,
-            check=False,
             cwd=self.directory,
             env=os.environ | {fast_path.RUNTIME: f"{self.directory}/run"},  # where a package's daemon is found at once
         )
