@@ -19,6 +19,7 @@ from agent.core.change import decide, probation
 from agent.core.change.advance import advance
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
+from agent.core.failure.retry import Backoff
 from agent.errors import RefusedError, StoreError, StoreInDoubtError
 from agent.ports import Progress
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# What is in memory alone is lost with the process, so it is soon tried again; no fleet shares a disk: without chance.
+_SAVE_AGAIN = Backoff(base=5, cap=60)
 
 
 class _Leading(Protocol):
@@ -50,6 +54,7 @@ class InFlight:
         self._reporter = reporter
         self._record: ChangeRecord | None = None
         self._saved = True
+        self._unsaved = 0  # tries in a row that failed
 
     @property
     def record(self) -> ChangeRecord | None:
@@ -125,13 +130,13 @@ class InFlight:
         try:
             self.write(record, self._store.save_change, record)
         except StoreError as error:
-            now = self._clock.now()
+            self._unsaved += 1
             failure = Failure(kind=FailureClass.STORE, code=Code.STORE, message=str(error), remedy=error.hint)
-            until = now + timedelta(seconds=5)
+            until = self._clock.now() + timedelta(seconds=_SAVE_AGAIN.delay(self._unsaved, 1.0))
             return decide.Wait(
                 why=f"{error} Nothing further is done before.", until=until, code="retry", failure=failure
             )
-        self._saved = True
+        self._saved, self._unsaved = True, 0
         return None
 
     def end(self) -> None:

@@ -118,6 +118,22 @@ def test_a_certificate_that_just_came_is_kept_in_memory_until_it_can_be_saved(ga
     assert gateway.asked(CREATE) - 2 == 1
 
 
+def test_a_record_is_saved_again_ever_more_rarely_and_never_later_than_a_minute(gateway: Rig) -> None:
+    """A full disk stays full for days; each new trouble begins with seconds again."""
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    for _ in range(2):
+        gateway.disk.fail("save_change", after=1, times=EVER)
+        waits = []
+        for _ in range(40):
+            outcome = gateway.engine.run()
+            assert outcome.wait is not None
+            waits.append(int((outcome.wait.until - gateway.clock.now()).total_seconds()))
+            gateway.clock.time = outcome.wait.until
+        assert waits == [5, 10, 20, 40, *[60] * 36]
+        gateway.disk.heal()
+    assert gateway.follow().record.phase is Phase.COMMITTED
+
+
 def test_when_the_process_dies_with_it_the_request_was_counted(gateway: Rig) -> None:
     """The certificate that could not be saved is lost with the process; the next one is counted as the second."""
     gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
+from agent.core.failure.failure import FailureClass
 from agent.core.report import journal_events
 from agent.core.report.journal_events import Event
 from agent.core.worker_protocol import Do
@@ -84,7 +85,9 @@ class WorkerResults:
         self._to.schedule.worker_ended(orderly=error is None)
         if end.get("half"):
             self._to.holds.half_replaced()
-        if error is None:
+        if error is None and _disk_failed(end.get("wait")):
+            self._to.holds.work_failed()  # the disk may know no later instant, and a worker a second mends nothing
+        elif error is None:
             self._to.holds.work_succeeded()
         elif error.get("busy"):
             self._to.queue.put_back(work)
@@ -223,3 +226,8 @@ def _of_climb(climb: dict[str, Any]) -> dict[str, Any]:
     remedy = "" if works else " Run the same command again later."
     text = f"Nothing was changed: {climb['why']}.{remedy}"
     return {"event": "nothing", "text": text, "exit": int(Exit.DONE if works else Exit.UNAVAILABLE)}
+
+
+def _disk_failed(wait: dict[str, Any] | None) -> bool:
+    """Whether a change waits for the disk to take its record."""
+    return wait is not None and (wait.get("failure") or {}).get("kind") == FailureClass.STORE

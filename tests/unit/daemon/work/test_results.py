@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.core.change.decide import Wait
+from agent.core.change.lifecycle import Phase
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
+from agent.core.jsonio import to_plain
 from agent.core.report.findings import judge
 from agent.core.worker_protocol import Do, Order
 from support import make
@@ -60,3 +65,24 @@ def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(rig: Daemo
     rig.look()
     rig.finish(climb={"use": "current", "why": "the current set is accepted", "remedy": ""})
     assert said not in judge(rig.status()).health
+
+
+def test_a_change_that_a_full_disk_holds_up_is_gone_on_with_ever_more_rarely(rig: DaemonRig) -> None:
+    """The record on the disk knows of no wait, and had a worker started every second; a save begins it anew."""
+    rig.see()
+    rig.change(make.record(phase=Phase.REQUESTED))
+    failure = make.failure(kind=FailureClass.STORE, code=Code.STORE, message="No space left on device.")
+    full = to_plain(Wait(why="It is full.", until=NOW, code="retry", failure=failure))
+    assert [order.do for order in rig.look()] == [Do.GO_ON]
+    rig.finish(wait=full, exit=1)
+    for seconds in (5, 10, 20, 40, 80, 160, 300, 300):
+        rig.wait(seconds / 2 - 1)  # by chance up to half of it is left out
+        assert rig.look() == []
+        rig.wait(seconds / 2 + 1)
+        assert [order.do for order in rig.look()] == [Do.GO_ON]
+        rig.finish(wait=full, exit=1)
+    rig.wait(300)
+    rig.look()
+    began = len(rig.orders)
+    rig.finish(wait=to_plain(Wait(why="The network is down.", until=NOW, code="retry", failure=make.failure())), exit=1)
+    assert [order.do for order in rig.orders[began:]] == [Do.GO_ON]
