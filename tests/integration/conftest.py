@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +13,18 @@ from support.gateway import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
     """Give a gateway out of the factory; afterwards nothing it said may hold a secret."""
-    with Gateway(tmp_path) as made:
+    with _watched(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def _watched(directory: Path) -> Iterator[Gateway]:
+    with Gateway(directory) as made:
         yield made
         said, secrets = made.everything_said(), made.secrets()
         assert secrets, "the claim key at least is a secret"
@@ -29,3 +37,17 @@ def enrolled(gateway: Gateway) -> Gateway:
     """Give a gateway that has its first certificate."""
     gateway.enroll()
     return gateway
+
+
+@pytest.fixture
+def passable() -> Iterator[Gateway]:
+    """Give one that has its first certificate, in a directory which other users may pass through.
+
+    Not below pytest's own, which each run of root's that starts meanwhile closes again.
+    """
+    with TemporaryDirectory(prefix="iot-cert-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        with _watched(directory) as made:
+            made.enroll()
+            yield made

@@ -385,14 +385,12 @@ def ec_key() -> bytes:
 # -- before it is proven -----------------------------------------------------------------------------------------------
 
 
-def test_only_root_uses_a_set_before_it_is_proven(enrolled: Gateway) -> None:
+def test_only_root_uses_a_set_before_it_is_proven(passable: Gateway) -> None:
     """Others are refused before anything is read."""
     need_root()
-    for path in (enrolled.directory, *enrolled.directory.parents[:3]):
-        path.chmod(path.stat().st_mode | 0o055)
-    enrolled.config.chmod(0o644)
+    passable.config.chmod(0o644)
     done = subprocess.run(
-        [COMMAND, "--config", str(enrolled.config), "import", "--from", "/no/such/file", "--unproven"],
+        [COMMAND, "--config", str(passable.config), "import", "--from", "/no/such/file", "--unproven"],
         capture_output=True, text=True, timeout=60, check=False, cwd="/", user=NOBODY, group=NOBODY, extra_groups=[],
     )  # fmt: skip
     assert done.returncode == 4
@@ -495,28 +493,26 @@ def give_away(gateway: Gateway) -> None:
     need_root()
     for path in [gateway.state, *gateway.state.rglob("*")]:
         os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-    for path in (gateway.directory, *gateway.directory.parents[:3]):
-        path.chmod(path.stat().st_mode | 0o055)
     for path in (gateway.config, gateway.directory / "roots.pem"):
         path.chmod(0o644)
 
 
-def test_root_reads_the_stick_and_the_agents_user_owns_the_set(enrolled: Gateway) -> None:
+def test_root_reads_the_stick_and_the_agents_user_owns_the_set(passable: Gateway) -> None:
     """What only root may read is read first; nothing is left behind that the daemon could not read."""
-    give_away(enrolled)
-    directory = stick(enrolled, issue(enrolled))
+    give_away(passable)
+    directory = stick(passable, issue(passable))
     directory.chmod(0o700)
-    enrolled.run("import", "--from", str(directory), expect=0)
-    assert enrolled.generations() == (2, 1)
-    assert {path.lstat().st_uid for path in enrolled.state.rglob("*")} == {NOBODY}
+    passable.run("import", "--from", str(directory), expect=0)
+    assert passable.generations() == (2, 1)
+    assert {path.lstat().st_uid for path in passable.state.rglob("*")} == {NOBODY}
 
 
-def test_root_gets_its_support_bundle_where_only_root_may_write(enrolled: Gateway) -> None:
+def test_root_gets_its_support_bundle_where_only_root_may_write(passable: Gateway) -> None:
     """No daemon runs, so the check connects with the agent's key; that must not cost root its rights."""
-    give_away(enrolled)
-    closed = enrolled.directory / "closed"
+    give_away(passable)
+    closed = passable.directory / "closed"
     closed.mkdir(mode=0o700)
-    enrolled.run("support-bundle", "--output", str(closed / "support.tar"), expect=0)
+    passable.run("support-bundle", "--output", str(closed / "support.tar"), expect=0)
     assert (closed / "support.tar").stat().st_uid == 0
     assert lines_of(closed / "support.tar")["connect"] == "ok"
     shutil.rmtree(closed)

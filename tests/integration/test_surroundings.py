@@ -109,17 +109,14 @@ def test_a_read_only_disk_is_said_in_a_sentence(enrolled: Gateway) -> None:
         assert "generation   1" in enrolled.run("status", expect=1).out
 
 
-def test_root_acts_as_the_owner_of_the_store(enrolled: Gateway) -> None:
+def test_root_acts_as_the_owner_of_the_store(passable: Gateway) -> None:
     """What root's command leaves behind belongs to the agent's user, or the daemon could not go on."""
     need_root()
-    for path in (enrolled.directory, *enrolled.directory.parents):
-        if path.stat().st_uid == 0 and not path.stat().st_mode & 0o001:
-            path.chmod(path.stat().st_mode | 0o011)
-    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(enrolled.state)], check=True)
-    enrolled.run("rotate", expect=0)
-    strangers = [path for path in enrolled.state.rglob("*") if path.lstat().st_uid != NOBODY]
+    subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(passable.state)], check=True)
+    passable.run("rotate", expect=0)
+    strangers = [path for path in passable.state.rglob("*") if path.lstat().st_uid != NOBODY]
     assert strangers == []
-    assert enrolled.generations() == (2, 1)
+    assert passable.generations() == (2, 1)
 
 
 def test_nothing_is_ever_open_to_others(enrolled: Gateway) -> None:
@@ -134,16 +131,13 @@ def test_nothing_is_ever_open_to_others(enrolled: Gateway) -> None:
     assert found == []
 
 
-def test_another_user_is_refused_in_a_sentence(enrolled: Gateway) -> None:
+def test_another_user_is_refused_in_a_sentence(passable: Gateway) -> None:
     """Who may not, gets exit code 4 (or 2 where even the configuration is closed) and no traceback."""
     need_root()
-    enrolled.config.chmod(0o644)
-    for path in (enrolled.directory, *enrolled.directory.parents):
-        if path.stat().st_uid == 0 and not path.stat().st_mode & 0o001:
-            path.chmod(path.stat().st_mode | 0o011)
+    passable.config.chmod(0o644)
     for verb in ("status", "rotate", "history"):
         done = subprocess.run(
-            [COMMAND, "--config", str(enrolled.config), verb],
+            [COMMAND, "--config", str(passable.config), verb],
             capture_output=True,
             text=True,
             check=False,
