@@ -40,8 +40,12 @@ def pytest_report_header() -> str:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have a run of several processes begin with the tests that take long."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out of a sample what is for the whole, and have several processes begin with the tests that take long."""
+    left_out = [item for item in items if item.get_closest_marker("whole") and campaigns.chosen().sampled]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if processes > 1:
         items[:] = order.dealt(items, processes, lambda item: item.nodeid, _shared)

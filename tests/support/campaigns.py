@@ -42,6 +42,11 @@ class Choice:
     phase: int = 0
     case: int | None = None
 
+    @property
+    def sampled(self) -> bool:
+        """Whether it is a sample."""
+        return not self.whole and self.case is None
+
     def __str__(self) -> str:
         if self.case is not None:
             return f"case:{self.case}"

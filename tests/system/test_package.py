@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from agent.sandbox.faults import Effect, Fault, Operation
 from support.boot import images
 from support.boot.machine import SERVICE, STATE, until
@@ -22,6 +24,7 @@ UNITS = ("iot-cert-agent.service", "iot-cert-agent.socket")
 INSTALL = ("apt-get", "install", "--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "/package.deb")
 
 
+@pytest.mark.whole
 def test_two_builds_are_the_same_bytes(run_folder: Path, tmp_path: Path) -> None:
     """In another folder, under another mask, in another language and time zone."""
     odd = {"TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8", "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
@@ -31,6 +34,7 @@ def test_two_builds_are_the_same_bytes(run_folder: Path, tmp_path: Path) -> None
     assert hashlib.sha256(first.read_bytes()).digest() == hashlib.sha256(again.read_bytes()).digest()
 
 
+@pytest.mark.whole
 def test_lintian_finds_no_error(run_folder: Path, record_property: Callable[[str, object], None]) -> None:
     """Overrides stand in the package, each with its reason."""
     deb = images.package(run_folder)
@@ -79,6 +83,7 @@ def test_what_is_in_it_belongs_to_root_and_is_compiled(run_folder: Path, tmp_pat
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.whole
 def test_another_machines_package_is_built_here(tmp_path: Path) -> None:
     """By the same recipe for arm64: the same files but for libraries, every one of which is for that machine."""
     deb = images.build(tmp_path, ARCH="arm64", **images.QUICKLY)
