@@ -38,7 +38,8 @@ def announcement(before: ChangeRecord, record: ChangeRecord, event: Event) -> An
         without = f"The change goes on without this: {event.problem.message}"
         return Announcement("trouble", without, event.problem.kind)
     if record.phase is not before.phase:
-        return Announcement(record.phase, _PHASE_TEXTS[record.phase].format(record=record))
+        ready = "; the previous set is kept ready" if record.base is not None else ""
+        return Announcement(record.phase, _PHASE_TEXTS[record.phase].format(record=record, ready=ready))
     return None
 
 
@@ -51,7 +52,7 @@ _PHASE_TEXTS = {
     Phase.PREPARED: "Generation {record.generation} is written.",
     Phase.PROVEN: "Generation {record.generation} connects and its request is answered.",
     Phase.ACTIVE: "Generation {record.generation} is current.",
-    Phase.DEPLOYED: "On probation until {record.probation_until:%H:%M:%S} UTC; the previous set is kept ready.",
+    Phase.DEPLOYED: "On probation until {record.probation_until:%H:%M:%S} UTC{ready}.",
     Phase.COMMITTED: "Generation {record.generation} held through probation and is final.",
     Phase.REJECTED: "Given up before anything was changed.",
     Phase.ROLLED_BACK: "The set before is current again.",

@@ -29,6 +29,7 @@ def test_a_factory_fresh_gateway_gets_its_own_certificate(rig: Rig) -> None:
     assert outcome.record.phase is Phase.COMMITTED
     assert outcome.record.failure is None
     assert rig.clock.now() - START == timedelta(minutes=10)
+    assert "previous" not in rig.log.text  # there is none to keep
     # On disk: a whole first generation, nothing to go back to, nothing in flight, one line of history.
     assert rig.in_use() == (1, None)
     assert rig.generations == ["000001"]

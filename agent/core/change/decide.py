@@ -329,7 +329,8 @@ def _probation(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
     due = min(until, probation.next_proof(record, limits.check_every))
     if now >= due or due > now + 2 * limits.check_every + _SMALL_STEP:
         return HoldProbation(why=f"{why}; it is proven again now")
-    return Wait(why=f"{why}; the previous set is kept ready", until=due, code="probation")
+    ready = "; the previous set is kept ready" if record.base is not None else ""  # a first enrolment has none
+    return Wait(why=f"{why}{ready}", until=due, code="probation")
 
 
 def deployed(record: ChangeRecord, now: datetime, limits: Limits, problem: Failure | None = None) -> Deployed:
