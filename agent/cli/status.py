@@ -165,6 +165,7 @@ def check_config(config: Config, output: Output) -> Exit:
     warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(thing)]
     if thing:
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
+    warnings += _told_of(config)
     if output.as_json:
         told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over)}
         output.emit({**told, "exit": Exit.DONE})
@@ -195,6 +196,19 @@ def hand_over(config: Config, output: Output) -> Exit:
     for path in () if output.as_json else handed_over:
         output.line(_HANDED_OVER.format(path))
     return Exit.DONE
+
+
+# What the status tells of that rests on the configuration and what it names.
+_CONFIGURED = frozenset({"configuration", "disk", "files", "anchors", "watched"})
+
+
+def _told_of(config: Config) -> list[str]:
+    """Return what the gateway's status tells of what is configured: by the daemon's word, which may see less."""
+    try:
+        found = look(config).document.get("findings") or ()
+    except AgentError:
+        return []
+    return [item["text"] for item in found if item["check"] in _CONFIGURED and item["code"] != "client-id-shared"]
 
 
 def _thing(config: Config) -> str:

@@ -265,7 +265,7 @@ def _dependants(status: Status) -> Iterator[Finding]:
     behind = not served.steps or (current is not None and served.generation != current.generation)
     if not problems and behind and current is not None and status.change is None:
         text = f"The dependants were not served generation {current.generation} yet: `sudo iot-cert deploy`."
-        yield _degraded("dependants", "dependants-unserved", text)
+        yield _degraded("dependants", "dependants-unserved", text, Event.TROUBLE_DEPENDANT)
 
 
 def _live(status: Status) -> Iterator[Finding]:

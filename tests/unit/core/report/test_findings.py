@@ -289,6 +289,8 @@ def test_each_problem_is_told_in_a_sentence_with_its_severity(name: str) -> None
 
 # What the journal is to have of a problem, once; the others have messages of their own where they happen.
 EVENTS = {
+    "dependants that were not served": Event.TROUBLE_DEPENDANT,
+    "dependants that were never served": Event.TROUBLE_DEPENDANT,
     "expired": Event.CERTIFICATE_EXPIRED,
     "expiring": Event.CERTIFICATE_EXPIRING,
     "an anchor ends": Event.ANCHOR_EXPIRING,
