@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agent.core.change import acceptance, decide
+from agent.core.change import acceptance, decide, made_with
 from agent.core.change.events import (
     CertificateIssued,
     Event,
@@ -210,6 +210,7 @@ class Issuing:
             origin=record.origin,
             thing_name=record.thing_name,
             created_at=now,
+            made_with=made_with.kept(self._settings.made_with(key_pem), record.kind),
             **dated(content),
         )
         self._write(record, self._world.store.prepare, manifest, content, self._trust_for(record, base))

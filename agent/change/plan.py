@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from agent.change.issuing import dated
 from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.change.made_with import BECOME, other_thing
 from agent.core.text import clock_time
 from agent.core.values import Kind, Manifest, Origin
 from agent.core.when import retirement
+from agent.core.when.renewal import renewal_window
 from agent.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -231,10 +233,23 @@ class Planner:
                 f"Generation {current} is damaged, so there is no set to rotate from.",
                 hint="`iot-cert rotate` looks for another way to a certificate.",
             )
+        if kind is Kind.ROTATE:
+            self._refuse_another_thing()
         if kind is Kind.ENROLL and self._settings.enrollment is None:
             raise RefusedError(
                 "Enrolment is not configured.", hint="Add `enrollment:` with a template and a claim certificate."
             )
+
+    def _refuse_another_thing(self) -> None:
+        """Refuse to renew what is for another thing, unless the gateway would be cut off soon."""
+        current = self._sets.usable()
+        other = other_thing(self._settings.thing_name, current.manifest.thing_name if current else "")
+        if current is None or not other:
+            return
+        leaf = current.credential.leaf
+        emergency_at = renewal_window(leaf.not_before, leaf.not_after, self._settings.renewal).emergency_at
+        if self._world.clock.now() < emergency_at:
+            raise RefusedError(f"No rotation is begun: {other}", hint=BECOME)
 
     def _way_back(self, origin: Origin) -> int:
         previous = self._world.store.previous()

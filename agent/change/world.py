@@ -47,6 +47,7 @@ class Settings:
         renewal: When certificates are renewed, and when that is an emergency.
         keep: How many generations to keep besides current and previous.
         retire: Whether the cloud is asked to deactivate certificates that were left behind.
+        made_with: Returns what a set with this private key (PEM) is made with, see `agent.core.change.made_with`.
     """
 
     enrollment: Provisioning | None
@@ -59,6 +60,7 @@ class Settings:
     renewal: RenewalPolicy = field(default_factory=RenewalPolicy)
     keep: int = 3
     retire: bool = True
+    made_with: Callable[[bytes], Mapping[str, str]] = lambda _: {}
 
 
 class NoDependants:

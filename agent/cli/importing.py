@@ -110,6 +110,9 @@ def _bring_in(
     if not thing:
         hint = "Name it with --thing, or as `thing_name` in the configuration."
         raise RefusedError("It is not known which thing this certificate is for.", hint=hint)
+    if config.thing_name not in {None, thing}:
+        hint = "Set `thing_name` first, or leave it out."
+        raise RefusedError(f"`thing_name` is {config.thing_name}, so a set for {thing} is not taken.", hint=hint)
     leaf, now = credential.leaf, parts.clock.now()
     if leaf.is_ca:
         raise RefusedError("The certificate is one of an authority, which no gateway connects with.")

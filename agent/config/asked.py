@@ -35,6 +35,7 @@ def asked_of(
             limits=config.limits,
             holds=config.rotation.holds(pause),
             suggestion=suggestion,
+            on_change=config.rotation.on_change,
         ),
         grace=config.rotation.grace,
         retires=config.rotation.retire,

@@ -32,7 +32,7 @@ from agent.core.dependants import (
     Unit,
     Verification,
 )
-from agent.core.values import THING, ByHand, KeyAlgorithm
+from agent.core.values import THING, ByHand, KeyAlgorithm, OnChange
 from agent.core.when.maintenance import MaintenanceWindow
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 ALPN_PORT = 443
 TARGET = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}){0,4}")
 PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CHARACTER = r"""(\\([ "#+,;<=>\\]|[0-9A-Fa-f]{2})|[^"+,;<>\\\x00])"""
+_SHORT, _LONG = rf"(CN|OU|O)={_CHARACTER}{{1,64}}", rf"(L|ST|STREET|DC|UID|[0-2](\.[0-9]+)+)={_CHARACTER}{{1,1024}}"
+_ATTRIBUTE = rf"(C=[A-Za-z]{{2}}|({_SHORT}|{_LONG})(?<!(?<!\\) ))"
+SUBJECT = re.compile(rf"{_ATTRIBUTE}([,+]{_ATTRIBUTE})*")  # what cryptography makes a name of
 _TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.service")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -169,7 +173,7 @@ _KEY = Section(
         Key("algorithm", Choice(KeyAlgorithm), "of the private keys that are made", attribute="key_algorithm"),
         Key(
             "subject",
-            Text("an RFC 4514 name such as CN=gw-0042,O=Example"),
+            Text("an RFC 4514 name such as CN=gw-0042,O=Example", SUBJECT),
             "of certificate requests",
             otherwise="the current certificate's, else CN=<thing>",
         ),
@@ -260,6 +264,11 @@ _ROTATION = Section(
             Choice(ByHand),
             "what becomes of a key and certificate put into `current` by hand",
             attribute="by_hand",
+        ),
+        Key(
+            "on_change",
+            Choice(OnChange),
+            "when a set is replaced that was made with another key, subject, template or parameters than configured",
         ),
     ),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, Endpoint, Proxy
 from agent.core.change.decide import Limits
 from agent.core.dependants import Dependants, Hooks
-from agent.core.values import ByHand, KeyAlgorithm
+from agent.core.values import ByHand, KeyAlgorithm, OnChange
 from agent.core.when.maintenance import MissingZone
 from agent.core.when.renewal import RenewalPolicy
 from agent.core.when.schedule import Holds
@@ -82,6 +82,7 @@ class RotationConfig:
     maintenance: tuple[MaintenanceWindow, ...] = ()
     inhibit_file: Path | None = None
     by_hand: ByHand = ByHand.ADOPT
+    on_change: OnChange = OnChange.WAIT
 
     def holds(self, pause: Pause | None) -> Holds:
         """Return what may hold a change that is due, with the inhibit file as it is now."""

@@ -91,6 +91,13 @@ class ByHand(StrEnum):
     RESTORE = "restore"  # the set before is put back
 
 
+class OnChange(StrEnum):
+    """What becomes of a set that was made with another configuration than the one in force."""
+
+    WAIT = "wait"  # the next rotation makes one with what is configured
+    ROTATE = "rotate"  # a rotation is due at once
+
+
 class KeyAlgorithm(StrEnum):
     """Private keys that AWS IoT Core and the SDK both take ("Create client certificates", developer guide)."""
 
@@ -240,6 +247,8 @@ class Manifest:
         created_at: When the generation was prepared.
         files: SHA-256 of every other file, by name.
         trust: Where its trust anchors came from, as far as it is known.
+        made_with: What the configuration said of key and registration when the set was made; see
+            `agent.core.change.made_with`. Empty for a set that a person brought.
     """
 
     number: int
@@ -253,6 +262,7 @@ class Manifest:
     created_at: datetime
     files: Mapping[str, Id]
     trust: Provenance | None = None
+    made_with: Mapping[str, LongText] = field(default_factory=dict)
 
     @property
     def leads_back(self) -> bool:

@@ -47,6 +47,25 @@ def generate(algorithm: KeyAlgorithm) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def algorithm_of(key_pem: bytes) -> str:
+    """Return the kind of a private key, in the words of `KeyAlgorithm`.
+
+    Raises:
+        MaterialError: The key cannot be used.
+    """
+    key = _load(key_pem)
+    return f"rsa-{key.key_size}" if isinstance(key, rsa.RSAPrivateKey) else f"ec-p{key.curve.key_size}"
+
+
+def subject_text(configured: str) -> str:
+    """Return a configured subject as certificates' subjects are told.
+
+    Raises:
+        MaterialError: It is no RFC 4514 name.
+    """
+    return request_subject(configured, None, "").rfc4514_string()
+
+
 def _load(key_pem: bytes) -> PrivateKey:
     try:
         key = load_pem_private_key(key_pem, password=None)

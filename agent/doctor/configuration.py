@@ -33,12 +33,13 @@ def examine(path: Path) -> tuple[Config | None, Line]:
     return None, failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
 
 
-def doubts(config: Config, thing: str) -> Line | None:
+def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | None:
     """Return the gravest that speaks against a sound configuration, or None.
 
     Args:
         config: The configuration.
         thing: The thing that this gateway is, or nothing while it is none.
+        differs: What is configured otherwise than it was for the set in use, a sentence each.
     """
     try:
         Parameters(config).rotation()
@@ -50,4 +51,7 @@ def doubts(config: Config, thing: str) -> Line | None:
     concerns = config.concerns(thing)
     if concerns:
         return warning("configuration", "client-id-shared", " ".join(concerns), client_ids.REMEDY)
+    if differs:
+        remedy = "`iot-cert rotate`, or `rotation: {on_change: rotate}`, makes it true."
+        return warning("configuration", "differs", " ".join(differs), remedy)
     return None

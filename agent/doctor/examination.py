@@ -137,7 +137,9 @@ class Doctor:
     # -- this gateway ----------------------------------------------------------------------------------------------
 
     def _judge_configuration(self, config: Config) -> None:
-        found = configuration.doubts(config, self._snapshot.thing if self._snapshot else "")
+        current = self._snapshot.current if self._snapshot else None
+        differs = snapshot.differs(config, current) if current else ()
+        found = configuration.doubts(config, self._snapshot.thing if self._snapshot else "", differs)
         if found is not None and self._lines["configuration"].verdict is checks.Verdict.OK:
             self._note(found)
 

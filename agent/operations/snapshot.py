@@ -16,6 +16,7 @@ from agent.config.files import read_bounded
 from agent.core import timekeeping
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.change.lifecycle import good_times
+from agent.core.change.made_with import ALGORITHM, SUBJECT, differences
 from agent.core.change.reserve import Standing
 from agent.core.report.known import Known
 from agent.core.report.seen import MAX_GENERATIONS, MAX_WATCHED, Damage, OnDisk, Seen, SetInUse, WatchedEnd, WatchedFile
@@ -123,7 +124,7 @@ def seen(config: Config, snapshot: Snapshot) -> Seen:
     """Return what was found, as a worker tells it and as the status has it."""
     return Seen(
         floor=snapshot.clock.certain,
-        current=_in_use(snapshot.current) if snapshot.current else None,
+        current=_in_use(config, snapshot.current) if snapshot.current else None,
         previous=snapshot.previous.number if snapshot.previous else None,
         generations=snapshot.generations,
         damage=tuple(snapshot.damage),
@@ -231,7 +232,21 @@ def watched(item: WatchConfig) -> WatchedFile:
     )
 
 
-def _in_use(generation: Generation) -> SetInUse:
+def differs(config: Config, generation: Generation) -> tuple[str, ...]:
+    """Return what is configured otherwise than it was for a set; of one without a record what its certificate says."""
+    from agent.crypto import keys  # noqa: PLC0415 - see agent.operations.wiring
+    from agent.operations.wiring import made_with  # noqa: PLC0415
+
+    credential, made = generation.credential, generation.manifest.made_with
+    configured = made_with(config, credential.key_pem)
+    if not made:
+        made = {ALGORITHM: keys.algorithm_of(credential.key_pem)}
+        if configured[SUBJECT]:
+            configured[SUBJECT], made[SUBJECT] = keys.subject_text(configured[SUBJECT]), credential.leaf.subject
+    return tuple(differences(made, configured))
+
+
+def _in_use(config: Config, generation: Generation) -> SetInUse:
     manifest = generation.manifest
     return SetInUse(
         generation=manifest.number,
@@ -242,4 +257,5 @@ def _in_use(generation: Generation) -> SetInUse:
         anchors=generation.trust.anchors,
         splay=splay(manifest.thing_name, generation.credential.leaf.sha256),
         trust=manifest.trust,
+        differs=differs(config, generation),
     )

@@ -6,6 +6,8 @@ The SDK and the cryptography library are imported here, when a verb needs them, 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import json
 import os
 import random
 import secrets
@@ -18,6 +20,7 @@ from agent.change.parts import ChangeParts, put_together
 from agent.change.world import NoDependants, Provisioning, Settings, World
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
+from agent.core.change.made_with import ALGORITHM, SUBJECT
 from agent.core.text_files import pem_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
@@ -25,9 +28,9 @@ from agent.errors import ConfigError, MaterialError, RefusedError
 from agent.operations.parameters import Parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from agent.config.values import Config
+    from agent.config.values import Config, FileValue
     from agent.core.values import TrustBundle, User
     from agent.iotcore.sync_client import Broker
     from agent.ports import Confirmations, Deployment, Reporter
@@ -157,7 +160,22 @@ def engine_settings(config: Config, parameters: Parameters) -> Settings:
         renewal=config.renewal_policy,
         keep=rotation.keep,
         retire=rotation.retire,
+        made_with=lambda key_pem: made_with(config, key_pem),
     )
+
+
+def made_with(config: Config, key_pem: bytes) -> dict[str, str]:
+    """Return what a set with this key is made with by the configuration, see `agent.core.change.made_with`."""
+
+    def digest(parameters: Mapping[str, str | FileValue]) -> str:
+        plain = [[name, str(getattr(value, "path", "")), str(value)] for name, value in sorted(parameters.items())]
+        return hmac.new(key_pem, json.dumps(plain).encode(), hashlib.sha256).hexdigest()
+
+    found = {ALGORITHM: str(config.key_algorithm), SUBJECT: config.subject or ""}
+    for name, section in (("enrollment", config.enrollment), ("rotation", config.rotation)):
+        if section is not None:
+            found |= {f"{name}.template": section.template, f"{name}.parameters": digest(section.parameters)}
+    return found
 
 
 def load_anchors(config: Config) -> TrustBundle:

@@ -204,3 +204,25 @@ def test_the_phases_and_their_times_stand_in_the_history(gateway: Rig) -> None:
     assert record.issued is not None
     assert record.issued.certificate_id == gateway.certificate(3)
     assert (record.issued.token, record.issued.certificate_pem) == ("", "")
+
+
+def test_another_thing_is_refused_until_the_certificate_is_nearly_over(gateway: Rig) -> None:
+    """`thing_name` accepts no other thing; a gateway that would be cut off goes on under the name that it has."""
+    gateway.configure(thing_name="gw-0043")
+    with pytest.raises(RefusedError, match="`thing_name` is gw-0043, and the set in use is for gw-0042"):
+        gateway.rotate()
+    current = gateway.store.current()
+    assert current is not None
+    leaf = gateway.store.generation(current).credential.leaf
+    gateway.clock.time = leaf.not_after - (leaf.not_after - leaf.not_before) * 0.04
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+
+
+def test_a_set_knows_what_it_was_made_with(rig: Rig) -> None:
+    """What was asked for is kept with each set that the cloud issues; an enrolment's ends with the next one."""
+    configured = {"key.algorithm": "ec-p256", "enrollment.template": "gateway", "rotation.template": "gateway-rotation"}
+    rig.configure(made_with=lambda key_pem: configured if b"PRIVATE KEY" in key_pem else {})
+    rig.enroll()
+    assert rig.store.generation(1).manifest.made_with == configured
+    rig.rotate()
+    assert set(rig.store.generation(2).manifest.made_with) == {"key.algorithm", "rotation.template"}

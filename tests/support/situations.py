@@ -241,6 +241,9 @@ SITUATIONS: dict[str, Situation] = {
     "the endpoint is not filled in": Situation(before=lambda here: setattr(here, "endpoint", "change-me.invalid")),
     "the client id may be shared": Situation(before=_configured('client_id: "{thing}"\n')),
     "the changed configuration is refused": Situation(after=_refused_configuration),
+    "another key is configured": Situation(before=_configured("key: {algorithm: rsa-2048}\n")),
+    "another subject is configured": Situation(before=_configured("key: {subject: CN=other}\n")),
+    "another thing is configured": Situation(before=_configured("thing_name: gw-0043\n")),
     # The daemon.
     "no daemon runs": Situation(before=_gone),
     "the daemon does not answer": Situation(before=_silent),

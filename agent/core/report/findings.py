@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import FIND_ENDPOINT
 from agent.core.change.lifecycle import Phase
+from agent.core.change.made_with import BECOME, other_thing
 from agent.core.change.reserve import LACKING, REMEDY, Standing
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.text import clock_time, common_name, duration
-from agent.core.values import Kind
+from agent.core.values import Kind, OnChange
 from agent.core.when.retirement import SHOWN_ID
 
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ def _findings(status: Status) -> Iterator[Finding]:
 
 def _risks(status: Status) -> Iterator[Finding]:
     """Return what has done no harm yet: it is told, and is no fault."""
+    for text in status.current.differs if status.current else ():
+        rotates = status.asked.wishes.on_change is OnChange.ROTATE
+        how = "A rotation makes it true at once." if rotates else "The next rotation makes it true: `iot-cert rotate`."
+        event = Event.PROGRESS
+        yield Finding(check="configuration", code="differs", severity=Exit.DONE, text=f"{text} {how}", event=event)
     for concern in status.asked.concerns:
         text = f"{concern} `iot-cert check configuration` says what to do."
         event = Event.CLIENT_ID_SHARED
@@ -151,6 +157,10 @@ def _disk(status: Status) -> Iterator[Finding]:
 
 def _set(status: Status) -> Iterator[Finding]:
     """Return that there is none, none that works, or none that is the gateway's to keep."""
+    thing = status.current.thing_name if status.current else ""
+    other = other_thing(status.asked.thing_name, thing)
+    if other:
+        yield _degraded("configuration", "other-thing", f"{other} {BECOME}", Event.TROUBLE_PROTOCOL)
     empty = status.asked.placeholder
     if empty:
         yield _critical("endpoint", "no-endpoint", f"{empty} {FIND_ENDPOINT}", Event.TROUBLE_NETWORK)

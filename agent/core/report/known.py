@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import placeholder
+from agent.core.change import made_with
 from agent.core.change.decide import Action, Facts, next_action, requests_of
 from agent.core.values import Kind
 from agent.core.when import retirement, schedule
@@ -164,7 +165,13 @@ class Known:
         if current is None:
             return None
         leaf = current.certificate
-        return schedule.Subject(not_before=leaf.not_before, not_after=leaf.not_after, splay=current.splay)
+        return schedule.Subject(
+            not_before=leaf.not_before,
+            not_after=leaf.not_after,
+            splay=current.splay,
+            differs=bool(current.differs),
+            other_thing=made_with.other_thing(self.asked.thing_name, current.thing_name).rstrip("."),
+        )
 
     def plan(self) -> Plan:
         """Return what is planned."""

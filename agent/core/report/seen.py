@@ -45,6 +45,7 @@ class SetInUse:
         certificate: Its own certificate.
         anchors: Its trust anchors, in order.
         trust: Where the anchors came from, as far as that is known.
+        differs: What is configured otherwise than it was for this set, a sentence each.
         splay: This gateway's place in the renewal window of the certificate, in [0, 1); hashing tells it, which an idle
             daemon does without.
     """
@@ -57,6 +58,7 @@ class SetInUse:
     anchors: tuple[CertificateFacts, ...]
     splay: float
     trust: Provenance | None = None
+    differs: tuple[LongText, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from agent.core.change.decide import Limits, budget_wait, requests_of
 from agent.core.failure.retry import Backoff
 from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState
-from agent.core.values import Kind, Origin
+from agent.core.values import Kind, OnChange, Origin
 from agent.core.when.maintenance import MaintenanceWindow, next_opening
 from agent.core.when.renewal import RenewalPolicy, RenewalWindow, renewal_window
 
@@ -59,11 +59,15 @@ class Subject:
         not_before: Start of its validity.
         not_after: End of its validity.
         splay: This device's place in the window, in [0, 1).
+        differs: Whether it was made with another configuration than the one in force.
+        other_thing: That it is for another thing than the configured one, as a sentence, or empty.
     """
 
     not_before: datetime
     not_after: datetime
     splay: float
+    differs: bool = False
+    other_thing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +127,14 @@ class Wishes:
         limits: The budget.
         holds: What may hold a change that is due.
         suggestion: What the fleet suggests for now.
+        on_change: When a set that was made with another configuration is replaced.
     """
 
     policy: RenewalPolicy = field(default_factory=RenewalPolicy)
     limits: Limits = field(default_factory=Limits)
     holds: Holds = field(default_factory=Holds)
     suggestion: Suggestion | None = None
+    on_change: OnChange = OnChange.WAIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +168,7 @@ class Plan:
         due: Whether to begin now.
         why: A sentence for people.
         code: ``due``, ``scheduled``, ``clock``, ``paused``, ``inhibited``, ``window``, ``settling``, ``back-off``,
-            ``budget`` or ``not-configured``.
+            ``budget``, ``other-thing`` or ``not-configured``.
         at: The instant planned for, as far as it is known.
         kind: What would be begun.
         window: The renewal window, when there is a certificate.
@@ -222,6 +228,9 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
     window = renewal_window(subject.not_before, subject.not_after, wishes.policy)
     suggestion = wishes.suggestion if applies(wishes.suggestion, subject, past) else None
     at, source = _instant(subject, window, suggestion)
+    changed = subject.differs and wishes.on_change is OnChange.ROTATE and clock.now < at
+    if changed:
+        at, source = clock.now, "the configuration was changed, and `rotation.on_change` is rotate"
     if not clock.believable:
         why = f"the clock shows {clock_time(clock.now)}, which cannot be; nothing is planned before it is set"
         return Plan(due=False, why=why, code="clock", at=None, window=window)
@@ -232,6 +241,7 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
     held = (
         _budget_hold(past, clock, wishes.limits)
         or _back_off_before(window, past, clock.now)
+        or (None if emergency or not subject.other_thing else _Hold(why=subject.other_thing, code="other-thing"))
         or (None if emergency else _clock_hold(clock, at, past))
         or (None if emergency or past.unfinished else _settling(past, subject, clock.now))
         or (None if emergency or past.unfinished else _operators_hold(wishes.holds, clock.now, at, subject))
@@ -246,7 +256,7 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
         why = "an older set was put back to find footing, and is replaced at once"
     if emergency:
         why += f"; it expires at {clock_time(subject.not_after)}, so nothing waits any more"
-    order = suggestion.order if suggestion and clock.now >= at else ""
+    order = suggestion.order if suggestion and clock.now >= at and not changed else ""
     return Plan(due=True, why=why, code="due", at=clock.now, window=window, emergency=emergency, order=order)
 
 

@@ -13,11 +13,13 @@ import yaml
 from agent.config import describe, kinds
 from agent.config.describe import rows
 from agent.config.reader import load, parse
-from agent.config.schema import FILE
+from agent.config.schema import FILE, SUBJECT
 from agent.config.sections import UNUSED, Section
 from agent.config.values import Config, RotationConfig, TrustConfig
 from agent.core.change.decide import Limits
 from agent.core.when.renewal import RenewalPolicy
+from agent.crypto.keys import subject_text
+from agent.errors import MaterialError
 
 if TYPE_CHECKING:
     from agent.config.sections import Key
@@ -138,3 +140,23 @@ def test_only_what_no_dataclass_says_has_a_default_in_the_table() -> None:
         return key.default is not None
 
     assert [name for name, (_, key) in ROWS.items() if stated(key)] == ["hooks.directory"]
+
+
+@pytest.mark.parametrize(
+    "subject", ["CN=gw-0042,O=Example", "C=DE", "CN=a+OU=b", r"CN=a\, b", "2.5.4.5=0042", "CN=Größe"]
+)
+def test_a_subject_that_a_request_can_carry(subject: str) -> None:
+    """What is taken makes a name."""
+    assert SUBJECT.fullmatch(subject)
+    assert subject_text(subject)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["gw-0042", "CN=", "CN=a,", "C=DEU", "CN=a, O=b", "CN=a;O=b", "cn=a", "E=a@example.com", "CN=a ", f"CN={'x' * 65}"],
+)
+def test_a_subject_that_no_request_can_carry(subject: str) -> None:
+    """It would be refused in the middle of each rotation, so it is a complaint about the configuration."""
+    assert SUBJECT.fullmatch(subject) is None
+    with pytest.raises(MaterialError):
+        subject_text(subject)

@@ -16,7 +16,7 @@ from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState
-from agent.core.values import Kind, Origin
+from agent.core.values import Kind, OnChange, Origin
 from agent.core.when.maintenance import MaintenanceWindow
 from agent.core.when.renewal import RenewalPolicy, renewal_window, splay
 from agent.core.when.schedule import (
@@ -948,3 +948,30 @@ def test_a_gateway_is_free_while_no_operator_holds_changes(ahead: timedelta, inh
 
     assert is_free(holds, NOW) is (ahead <= timedelta() and not inhibited)
     assert is_free(Holds(inhibited_by=inhibited, windows=(NEVER,)), NOW) is (not inhibited)
+
+
+def planned(subject: Subject, now: datetime, **wishes: Any) -> Plan:
+    """Return the plan for a certificate."""
+    return plan_rotation(subject, Wishes(**wishes), Past(), make.reading(now))
+
+
+def test_a_changed_configuration_makes_a_rotation_due_where_that_is_wished() -> None:
+    """It waits for the next one otherwise; what holds a rotation holds this one, too."""
+    differs, now = replace(SUBJECT, differs=True), NOW + DAY
+    assert planned(differs, now).code == "scheduled"
+    assert planned(SUBJECT, now, on_change=OnChange.ROTATE).code == "scheduled"
+    due = planned(differs, now, on_change=OnChange.ROTATE)
+    assert due.due
+    assert "`rotation.on_change` is rotate" in due.why
+    held = planned(differs, now, on_change=OnChange.ROTATE, holds=Holds(inhibited_by=INHIBITED))
+    assert held.code == "inhibited"
+    after = suggest(now + DAY, now + 2 * DAY, order="job-1")
+    assert not planned(differs, now, on_change=OnChange.ROTATE, suggestion=after).order
+
+
+def test_a_set_for_another_thing_is_renewed_only_when_it_is_nearly_over() -> None:
+    """The gateway must not be cut off over a name in its configuration."""
+    other = replace(SUBJECT, other_thing="it is for another thing")
+    assert planned(other, AT).code == "other-thing"
+    assert planned(other, AT).why == "it is for another thing"
+    assert planned(other, EMERGENCY).due
