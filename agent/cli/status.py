@@ -20,6 +20,7 @@ from agent.core.report.screen import history_line, screen
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
+from agent.operations.owners_eyes import hidden
 from agent.operations.parameters import Parameters
 from agent.operations.wiring import load_anchors, load_claim, open_store
 
@@ -157,7 +158,7 @@ def check_config(config: Config, output: Output) -> Exit:
     handed_over = parameters.hand_over()
     for_enrolment = _unusable(lambda: load_claim(config), parameters.enrolment)
     always = _unusable(lambda: load_anchors(config), parameters.rotation)
-    complaints = [*_check_endpoint(config), *zones, *always, *_check_state_dir(config)]
+    complaints = [*_check_endpoint(config), *zones, *always, *_check_state_dir(config), *hidden(config)]
     if not thing:
         complaints += for_enrolment
     if complaints:

@@ -11,6 +11,7 @@ from agent.core.exit_codes import Exit
 from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import ConfigError, MaterialError
+from agent.operations.owners_eyes import hidden
 from agent.operations.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
     except MaterialError as error:
         text = f"No certificate can be rotated: {str(error).rstrip('.')}."
         return failure("configuration", "parameter", text, error.hint or "See `rotation.parameters`.")
+    unseen = hidden(config)
+    if unseen:
+        return failure("configuration", "not-readable", " ".join(unseen), "The daemon needs it, too.", Exit.USAGE)
     if config.missing_zones:
         return warning("configuration", "time-zone", " ".join(config.missing_zones), MISSING_ZONE_REMEDY)
     concerns = config.concerns(thing)

@@ -75,6 +75,14 @@ def _damaged_before(here: Place) -> None:
     _garbage(here, "previous")
 
 
+def _roots_own(here: Place) -> None:
+    for path in (here.path, here.state, *here.state.rglob("*"), here.path / "claim.key"):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    (here.path / "app.pem").write_bytes(here.gateway.root.pem)
+    (here.path / "app.pem").chmod(0o400)
+    here.more += f"watch: [{{path: {here.path}/app.pem}}]\n"
+
+
 def _distrusted(here: Place) -> None:
     here.gateway.root = Authority("Root", here.now, organisation="VeriSign, Inc.")
     here.gateway.baked = x509.read_bundle(here.gateway.root.pem)
@@ -218,6 +226,7 @@ SITUATIONS: dict[str, Situation] = {
     "the state directory is open to all": Situation(before=lambda here: here.state.chmod(0o777)),
     "the claim's key is open to all": Situation(before=lambda here: (here.path / "claim.key").chmod(0o644)),
     "the key is another user's": Situation(before=lambda here: os.chown(here.state / "current" / "key.pem", 12345, -1)),
+    "root alone may read a file that is configured": Situation(before=_roots_own),
     "there is no room for falling back": Situation(sees={"reserve": Reserve.NO_ROOM}),
     "room for falling back was not set aside": Situation(sees={"reserve": Reserve.MISSING}),
     # Anchors and other programs' files.
@@ -256,11 +265,19 @@ SITUATIONS: dict[str, Situation] = {
     "the clock cannot be": Situation(after=lambda here: setattr(here.clock, "time", datetime(2001, 1, 1, tzinfo=UTC))),
 }
 
+# What takes root to be made.
+OF_OTHERS = frozenset({
+    "the key is another user's", "a copy is another user's", "root alone may read a file that is configured",
+})  # fmt: skip
+
 # Where a teller says nothing, and why that is right.
 _AT_ONCE = "it is told when it happens, with its own event: "
 _CHANGES = _AT_ONCE + "tests/unit/daemon/work/test_results.py"
 _NO_FAULT = "nothing is wrong"
 SILENT: dict[str, dict[str, str]] = {
+    "root alone may read a file that is configured": dict.fromkeys(
+        ("status", "metrics", "shadow", "journal"), "the daemon meets it when it begins a change, and tells it then"
+    ),
     **dict.fromkeys(
         ("all is as it should be", "copies are as they should be", "a person went back"),
         dict.fromkeys(("status", "check", "metrics", "shadow", "journal", "support bundle"), _NO_FAULT),

@@ -97,6 +97,8 @@ class Place(DaemonRig):
             f"trust: {{anchors: {self.path}/roots.pem{self.trust}}}\n{self.more}"
         )
         (self.path / "roots.pem").write_bytes(self.gateway.root.pem)
+        for name in ("config.yaml", "roots.pem"):
+            (self.path / name).chmod(0o644)
         self.config = load(self.path / "config.yaml")
         self.clock = SimulatedClock(self.now)
         self.daemon = Daemon(self.config, clock=self.clock, start_worker=Worker)

@@ -1,0 +1,62 @@
+"""What root sees and the agent does not: files that the configuration names and the agent's user may not read.
+
+It looks as that user, who owns the state directory, in a process of its own: groups, access lists and
+the way to a file count. The files of parameters are another matter: root hands these over.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agent.store.ownership import become_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from agent.config.values import Config
+
+
+def hidden(config: Config) -> tuple[str, ...]:
+    """Return which files that are there the agent may not read, a sentence each; nothing where this is not root.
+
+    Raises:
+        OSError: There is no further process to be had.
+    """
+    if os.geteuid() != 0 or not config.state_dir.is_dir():
+        return ()
+    owner = config.state_dir.stat().st_uid
+    if owner == 0:
+        return ()
+    named = list(dict.fromkeys(path for path in _named(config) if path.exists()))
+    return tuple(
+        f"{path} may be read by root and not by the user that the agent works as ({owner}): give it one that this user "
+        "may read."
+        for path in _denied(named, config.state_dir)
+    )
+
+
+def _named(config: Config) -> Iterator[Path]:
+    yield from (config.path.absolute(), config.anchors, *(item.path for item in config.watch))
+    if config.trust.root is not None:
+        yield config.trust.root
+    if config.enrollment is not None and not (config.state_dir / "current").is_symlink():
+        yield from (config.enrollment.claim.certificate, config.enrollment.claim.key)
+
+
+def _denied(paths: Sequence[Path], state_dir: Path) -> list[Path]:
+    """Return which of the paths the owner of the state directory may not read."""
+    told, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            become_owner(state_dir)
+            os.write(tells, bytes(os.access(path, os.R_OK) for path in paths))
+        finally:
+            os._exit(0)
+    os.close(tells)
+    with os.fdopen(told, "rb") as pipe:
+        may = pipe.read()
+    os.waitpid(child, 0)
+    return [path for path, allowed in zip(paths, may, strict=False) if not allowed]

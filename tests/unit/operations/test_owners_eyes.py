@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.config.values import ClaimConfig, Config, EnrollmentConfig, TrustConfig, WatchConfig
+from agent.operations.owners_eyes import hidden
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to see more than another user")
+OWNER = 12345
+NAMES = ("config.yaml", "anchors.pem", "claim.pem", "claim.key", "watched")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A configuration whose files all may read."""
+    for step in (tmp_path, *tmp_path.parents[:-2]):
+        step.chmod(0o755)
+    for name in NAMES:
+        (tmp_path / name).write_text("something")
+        (tmp_path / name).chmod(0o644)
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, OWNER, OWNER)
+    claim = ClaimConfig(certificate=tmp_path / "claim.pem", key=tmp_path / "claim.key")
+    return Config(
+        path=tmp_path / "config.yaml",
+        endpoint="localhost",
+        state_dir=state,
+        trust=TrustConfig(anchors=tmp_path / "anchors.pem"),
+        enrollment=EnrollmentConfig(template="a", claim=claim),
+        watch=(WatchConfig(path=tmp_path / "watched"),),
+    )
+
+
+def test_what_the_agent_may_read_is_not_told(config: Config) -> None:
+    """Nor what is not there, which is another complaint."""
+    (config.state_dir.parent / "watched").unlink()
+    assert hidden(config) == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_root_alone_may_read_is_told(config: Config, name: str) -> None:
+    """Each file that the configuration names, and the configuration itself."""
+    (config.state_dir.parent / name).chmod(0o600)
+    (told,) = hidden(config)
+    assert told.startswith(f"{config.state_dir.parent / name} may be read by root and not by the user")
+    assert str(OWNER) in told
+
+
+def test_a_directory_on_the_way_counts(config: Config) -> None:
+    """A file that all may read lies in a directory that root alone may enter."""
+    config.state_dir.parent.chmod(0o700)
+    assert len(hidden(config)) == len(NAMES)
+
+
+def test_roots_own_state_directory_hides_nothing(config: Config) -> None:
+    """The agent works as root then."""
+    (config.state_dir.parent / "watched").chmod(0o600)
+    os.chown(config.state_dir, 0, 0)
+    assert hidden(config) == ()
+
+
+def test_the_claim_of_an_enrolled_gateway_does_not_matter(config: Config) -> None:
+    """No certificate is asked for with it any more."""
+    (config.state_dir.parent / "claim.key").chmod(0o600)
+    (config.state_dir / "current").symlink_to("generations/000001")
+    assert hidden(config) == ()
