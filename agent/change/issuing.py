@@ -18,6 +18,7 @@ from agent.core.change.events import (
     RequestBegun,
     TokenExpired,
 )
+from agent.core.failure import registration_failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.values import FALLBACK_NAME, Kind, Manifest
@@ -174,7 +175,11 @@ class Issuing:
             raise RuntimeError("there is no certificate to register")
         session = self._source.connected(record)
         provisioning = self._provisioning(record)
-        thing_name = session.register_thing(provisioning.template, issued.token, self._parameters(record, facts))
+        parameters = self._parameters(record, facts)
+        try:
+            thing_name = session.register_thing(provisioning.template, issued.token, parameters)
+        except CloudError as error:
+            raise CloudError(registration_failures.told(error.failure, record.kind)) from error
         if facts.expected_thing is not None and thing_name != facts.expected_thing:
             raise CloudError(_wrong_thing(thing_name, facts.expected_thing))
         return Registered(at=self._world.clock.now(), thing_name=thing_name)

@@ -212,7 +212,7 @@ _UNREACHABLE = {
 }
 
 
-def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: bool) -> Failure:
+def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: bool, thing: str = "") -> Failure:
     """Return why there is no connection, from what the SDK tells of a failed attempt.
 
     Args:
@@ -220,11 +220,13 @@ def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: 
         client_id: Whom it was for.
         endpoint: Where to.
         verified: Whether the server was verified right before, so that a handshake fails over our certificate.
+        thing: The name of the thing that the certificate is attached to; empty for a claim.
     """
     if data.connack_packet is not None:
         reason = data.connack_packet.reason_code.name
         if reason in _NOT_AUTHORISED:
-            refused = failures.not_authorised(f"connect as {client_id} ({reason})")
+            likely = client_ids.plainly_attached(client_id, thing)
+            refused = failures.not_authorised(f"connect as {client_id} ({reason})", likely)
             return replace(refused, remedy=client_ids.CUT) if client_ids.is_cut(client_id) else refused
         if reason in _THROTTLED:
             return failures.connect_throttled(reason)

@@ -120,7 +120,8 @@ class BrokerSession:
 
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
         if not self._settled.is_set():
-            failure = connect_failure(data, self._candidate.client_id, self._endpoint, verified=True)
+            thing = self._candidate.thing_name or ""
+            failure = connect_failure(data, self._candidate.client_id, self._endpoint, verified=True, thing=thing)
             if not self._asks and failure.code in _OF_A_CERTIFICATE:
                 failure = failures.not_asked(self._endpoint.host, self._endpoint.port)
             self._failure = failure

@@ -174,7 +174,7 @@ FINAL = [
     Lasting(CONNECT, Effect.UNAUTHORISED, REJECTED, POLICY, "not-authorised", creates=0, least=TEN_MINUTES),
     Lasting(CREATE, Effect.DENY, REJECTED, POLICY, "denied", creates=20, least=TEN_MINUTES),
     Lasting(CREATE, Effect.UNAUTHORISED, REJECTED, POLICY, "not-authorised", creates=20, least=TEN_MINUTES),
-    Lasting(REGISTER, Effect.DENY, REJECTED, POLICY, "denied", least=TEN_MINUTES),
+    Lasting(REGISTER, Effect.DENY, REJECTED, POLICY, "denied", least=A_MINUTE),
     Lasting(REGISTER, Effect.UNAUTHORISED, REJECTED, POLICY, "not-authorised", least=TEN_MINUTES),
     # A reply that cannot be accepted is asked for three times in all.
     Lasting(CREATE, Effect.GARBLE, REJECTED, PROTOCOL, "garbled", creates=3),

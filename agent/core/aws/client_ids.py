@@ -49,6 +49,22 @@ CUT = (
     "The thing's name leaves no room for `client_id`, of which AWS IoT Core takes 128 bytes, so it was cut: allow "
     "exactly this id in the IoT policy, or set a shorter `client_id`."
 )
+
+
+def plainly_attached(client_id: str, thing: str) -> str:
+    """Return what a refusal to connect as `client_id` is likely to come of, as a sentence; empty where it is not.
+
+    Thing policy variables resolve for the client id that is the thing's name, and for any other where the certificate
+    is attached exclusively ("Thing policy variables" in the developer guide).
+    """
+    if not thing or client_id == thing:
+        return ""
+    return (
+        f"A policy with ${{iot:Connection.Thing.ThingName}} takes no other id than {thing}, unless the certificate is "
+        "attached exclusively (`ThingPrincipalType: EXCLUSIVE_THING` in both templates)."
+    )
+
+
 _CUT = re.compile(rf"-[0-9a-f]{{{_MARK}}}")
 
 

@@ -5,7 +5,7 @@ Shared by all that meet replies, on the wire or in the simulator, so that both r
 
 from __future__ import annotations
 
-from agent.core.failure import failures
+from agent.core.failure import failures, registration_failures
 from agent.core.jsonio import Node, PlainError, decode
 from agent.errors import CloudError
 
@@ -46,7 +46,9 @@ def refuse(operation: str, status: object, code: object, message: object) -> Non
         raise CloudError(failures.garbled(operation, "its status is no number"))
     if operation == ASK and status not in {*failures.UNAUTHORISED, failures.TOO_MANY_REQUESTS}:
         return
-    raise CloudError(failures.refused(operation, status, _text_or_empty(code), _text_or_empty(message)))
+    what, why = _text_or_empty(code), _text_or_empty(message)
+    of_the_account = registration_failures.of_registration(status, what, why) if operation == REGISTER else None
+    raise CloudError(of_the_account or failures.refused(operation, status, what, why))
 
 
 def check_accepted(operation: str, topic: str, payload: bytes) -> Node:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -30,7 +31,7 @@ from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
 from agent.core.failure.retry import retry_delay, unhurried_delay
 from agent.core.text import duration
-from agent.core.values import Kind
+from agent.core.values import Kind, Origin
 
 # How long anchors that do not verify the endpoint are tried again while no others verify it either: a captive portal's
 # log-in may take that long.
@@ -65,6 +66,7 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
         return _without_dependant(record, failure, now, limits)
     if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
         goes_back = record.phase.activated and record.base is not None
+        failure = ended(failure)
         return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
     if failure.decisive:
         failure = _not_yet(record, failure, facts, limits)
@@ -75,6 +77,19 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
     return StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+_PROMISE = re.compile(
+    r"(^|; |(?<=\. ))(?:the agent|it) "
+    r"(?:(?:waits and )?retries|asks again(?: over a new connection)?|is tried again)(?:\.$|[.;] )",
+    re.IGNORECASE,
+)
+
+
+def ended(failure: Failure) -> Failure:
+    """Return a failure that ends a change, without the promise that its step is tried again."""
+    remedy = _PROMISE.sub(lambda found: ". " if found[1] == "; " else "", failure.remedy).strip()
+    return replace(failure, remedy=remedy)
 
 
 def _delay(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float) -> float:
@@ -144,6 +159,8 @@ def _patience(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limi
     if _is_withdrawn(record, failure, facts):
         return probation.patience(failure, limits)
     match failure.kind:
+        case FailureClass.POLICY if _said_to_a_person(record, failure):
+            return min(limits.refusal_patience, limits.policy_patience)  # a person waits for it, and can ask again
         case FailureClass.POLICY:
             return limits.policy_patience
         case FailureClass.CREDENTIAL:
@@ -152,6 +169,12 @@ def _patience(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limi
             return limits.dependants_patience
         case _:
             return timedelta()
+
+
+def _said_to_a_person(record: ChangeRecord, failure: Failure) -> bool:
+    """Whether a person is to be told what the account says of a registration, for which nothing has to spread."""
+    account = traits(failure.code).of_the_account and record.phase is Phase.ISSUED
+    return account and record.origin is Origin.TECHNICIAN
 
 
 def _not_yet(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> Failure:

@@ -48,6 +48,7 @@ class Code(StrEnum):
     # Answers.
     GARBLED = "garbled"
     DENIED = "denied"
+    NOT_READY = "account-not-ready"
     REQUEST_REFUSED = "request-refused"
     TOKEN_INVALID = "token-invalid"  # noqa: S105 - the name of a failure
     NOT_FOUND = "missing"
@@ -83,6 +84,7 @@ class Traits:
         other_anchors: Other trust anchors may verify the server.
         unanswered: The request may have been carried out though no answer came.
         nothing_issued: It is certain that no certificate was issued; the request does not count against the limit.
+        of_the_account: The account's provisioning says so of a request that it let through; nothing has to spread.
         final: Asking again cannot change the service's answer.
     """
 
@@ -93,6 +95,7 @@ class Traits:
     other_anchors: bool = False
     unanswered: bool = False
     nothing_issued: bool = False
+    of_the_account: bool = False
     final: bool = False
 
 
@@ -118,7 +121,8 @@ TRAITS: dict[str, Traits] = {
     Code.GARBLED: Traits(unanswered=True),
     Code.THROTTLED: Traits(nothing_issued=True),
     Code.NOT_AUTHORISED: Traits(nothing_issued=True),
-    Code.DENIED: Traits(nothing_issued=True),
+    Code.DENIED: Traits(nothing_issued=True, of_the_account=True),
+    Code.NOT_READY: Traits(nothing_issued=True, of_the_account=True),
     Code.REQUEST_REFUSED: Traits(nothing_issued=True, final=True),
     Code.WRONG_THING: Traits(final=True),
     Code.KEY_LOST: Traits(nothing_issued=True),

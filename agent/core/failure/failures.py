@@ -151,12 +151,12 @@ def silent() -> Failure:
     )
 
 
-def not_authorised(what: str) -> Failure:
-    """The broker says that the policy does not allow it."""
+def not_authorised(what: str, why: str = "") -> Failure:
+    """The broker says that the policy does not allow it; `why` is a sentence about a likely reason."""
     return Failure(
         kind=FailureClass.POLICY,
         code=Code.NOT_AUTHORISED,
-        message=f"The broker does not authorise this certificate to {what}.",
+        message=f"The broker does not authorise this certificate to {what}. {why}".rstrip(),
         remedy="Check the IoT policy attached to the certificate; a new policy takes minutes to spread.",
     )
 

@@ -116,7 +116,9 @@ CATALOGUE: dict[Event, Message] = {
     Event.CHANGE_WAITS: Message("4994404501784b5c855e761bf175f355", P.INFO, "A change waits"),
     Event.TROUBLE_NETWORK: Message("ed086b777250488cab97cf795bb7f0fc", P.WARNING, "The endpoint cannot be reached"),
     Event.TROUBLE_CLOCK: Message("3f57ed2e5e9544adad4d5efe2b74425b", P.WARNING, "The clock has to be set first"),
-    Event.TROUBLE_SERVER_TRUST: Message("cd15adbd8ed54bcf97e61f4e4b63903f", P.ERROR, "The endpoint is not trusted"),
+    Event.TROUBLE_SERVER_TRUST: Message(
+        "cd15adbd8ed54bcf97e61f4e4b63903f", P.ERROR, "Trust anchors do not verify the endpoint"
+    ),
     Event.TROUBLE_CREDENTIAL: Message("6c7bcd26be2140fd9e2150e385df1eaa", P.ERROR, "A certificate is refused"),
     Event.TROUBLE_POLICY: Message("6e0e549c15804c58bf27f71d81c65f94", P.WARNING, "A certificate is not authorised"),
     Event.TROUBLE_THROTTLED: Message("e8339248436e487ebfb85f6b27250d3b", P.INFO, "AWS IoT Core throttles requests"),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from agent.core.aws import client_ids
-from agent.core.aws.client_ids import REMEDY, concerns, is_own
+from agent.core.aws.client_ids import REMEDY, concerns, is_own, plainly_attached
 
 THING = "gw-0042"
 
@@ -99,3 +99,12 @@ def test_a_client_id_that_was_cut_is_told_from_another() -> None:
     assert client_ids.is_cut(client_ids.made("{thing}-cert-agent", "g" * 118))
     assert not client_ids.is_cut(client_ids.made("{thing}-cert-agent", "g" * 117))
     assert not client_ids.is_cut("gw-0123456789ab-cert-agent")
+
+
+def test_a_refused_client_id_that_is_not_the_things_name_is_told_of_the_attachment() -> None:
+    """With a plain attachment the thing's variables resolve for the thing's name alone; a claim has no thing."""
+    told = plainly_attached("gw-1-cert-agent", "gw-1")
+
+    assert "takes no other id than gw-1, unless the certificate is attached exclusively" in told
+    assert "`ThingPrincipalType: EXCLUSIVE_THING`" in told
+    assert plainly_attached("gw-1", "gw-1") == plainly_attached("claim-7", "") == ""

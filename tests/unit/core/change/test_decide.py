@@ -674,6 +674,43 @@ def test_not_authorised_ends_an_early_change_when_policies_have_had_their_time(p
     assert isinstance(fails(record, failure, NOW + 10 * MINUTE), Rejected)
 
 
+@pytest.mark.parametrize("code", sorted(make.codes("of_the_account")))
+@pytest.mark.parametrize(("origin", "patience"), [(Origin.TECHNICIAN, MINUTE), (Origin.SCHEDULE, 10 * MINUTE)])
+def test_what_the_account_says_keeps_a_person_waiting_for_a_minute(
+    code: str, origin: Origin, patience: timedelta
+) -> None:
+    """No policy has to spread for it. A daemon gives the account's people longer, with the same certificate."""
+    record = make.record(Phase.ISSUED, origin=origin, refused_since=NOW)
+    failure = make.failure(F.POLICY, code)
+
+    assert isinstance(fails(record, failure, NOW + patience - SECOND), StepFailed)
+    assert isinstance(fails(record, failure, NOW + patience), Rejected)
+
+
+@pytest.mark.parametrize(
+    ("remedy", "left"),
+    [
+        ("It is tried again; `journalctl -u x` has what it said.", "`journalctl -u x` has what it said."),
+        ("Check DNS and the spelling of `endpoint`; the agent retries.", "Check DNS and the spelling of `endpoint`."),
+        ("The agent asks again over a new connection.", ""),
+        ("The agent retries.", ""),
+        ("A firewall may be the cause; the agent retries. If 8883 is blocked, set `port: 443`.",
+         "A firewall may be the cause. If 8883 is blocked, set `port: 443`."),
+        ("Check the template. The agent asks again.", "Check the template."),
+        ("The quota is used up for now; the agent waits and retries.", "The quota is used up for now."),
+        ("Check that it is tried.", "Check that it is tried."),
+    ],
+)  # fmt: skip
+def test_what_ends_a_change_promises_no_further_try(remedy: str, left: str) -> None:
+    """At the end of a rollback nothing is tried again, and a person who reads that would wait for it."""
+    failure = replace(REFUSED, remedy=remedy)
+
+    assert giving_up.ended(failure) == replace(REFUSED, remedy=left)
+    rejected = fails(make.record(Phase.PLANNED), failure)
+    assert isinstance(rejected, Rejected)
+    assert rejected.failure.remedy == left
+
+
 @pytest.mark.parametrize("asked", range(1, 5))
 def test_a_bad_reply_is_asked_for_again_a_bounded_number_of_times(asked: int) -> None:
     """A certificate that fails acceptance is asked for three times by one change, then the change ends."""

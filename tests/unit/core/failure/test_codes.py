@@ -47,9 +47,11 @@ def test_nothing_follows_from_a_code_of_another_version() -> None:
         (
             "nothing_issued",
             {
-                "throttled", "denied", "request-refused", "not-authorised", "not-sent", "taken-over-unsent", "key-lost",
+                "throttled", "denied", "account-not-ready", "request-refused", "not-authorised", "not-sent",
+                "taken-over-unsent", "key-lost",
             },
         ),
+        ("of_the_account", {"denied", "account-not-ready"}),
         ("final", {"request-refused", "wrong-thing"}),
     ],
 )  # fmt: skip

@@ -1,0 +1,57 @@
+"""What it means that the account refuses to register a certificate: its template's word, and that of the hook.
+
+The claim or the set in use was allowed to connect and to ask, so no spreading of policies explains it, and nothing
+speaks against the set. What people can mend in the account within minutes is asked again with the same certificate.
+Sources: "Pre-provisioning hooks" and "Device provisioning MQTT API" in the developer guide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import Failure, FailureClass
+from agent.core.failure.failures import UNAUTHORISED, in_one_line
+from agent.core.values import Kind
+
+# By the service's name for it: who has to do what. These come with 400 or 404 and are none of a bad request.
+_NOT_READY = {
+    "InvocationError": "The template's provisioning hook crashed, was throttled or took too long: its log says why.",
+    "InvalidResult": "The template's provisioning hook answers what AWS IoT cannot use: its code has to be mended.",
+    "InvalidTemplate": "The account has no such template, or it is disabled: check the template's name, and whether "
+    "the stack that makes it is deployed.",
+    "ProvisioningFailed": "A policy, group or type that the template names is missing in the account, or AWS IoT was "
+    "busy: check the template.",
+}
+_NOT_READY["ResourceNotFound"] = _NOT_READY["ResourceNotFoundException"] = _NOT_READY["InvalidTemplate"]
+
+_HOOK = "Connecting and asking were allowed, so no policy is to blame; the log of the template's provisioning hook"
+_ENROLMENT = (
+    f"{_HOOK} says why. A gateway that was enrolled before has used its enrolment up: a person with access to the "
+    "account opens one more with `iot-cert cloud readmit SERIAL`."
+)
+_ROTATION = f"{_HOOK} says why. It has to allow what is attached to the thing."
+
+
+def of_registration(status: int, code: str, text: str) -> Failure | None:
+    """Return what a refusal of RegisterThing means, or None where it means what it would mean of any request.
+
+    Args:
+        status: Its `statusCode`.
+        code: Its `errorCode`.
+        text: Its `errorMessage`.
+    """
+    said = f"({status} {in_one_line(code)}): {in_one_line(text)}."
+    if status in UNAUTHORISED:
+        message = f"RegisterThing was denied by the account's provisioning hook {said}"
+        return Failure(kind=FailureClass.POLICY, code=Code.DENIED, message=message, remedy=_ROTATION)
+    if code not in _NOT_READY or status not in {400, 404}:
+        return None
+    message = f"RegisterThing cannot be carried out by the account now {said}"
+    remedy = f"{_NOT_READY[code]} The agent asks again."
+    return Failure(kind=FailureClass.POLICY, code=Code.NOT_READY, message=message, remedy=remedy)
+
+
+def told(failure: Failure, kind: Kind) -> Failure:
+    """Return a refusal of RegisterThing with what is to be done for a change of this kind."""
+    return replace(failure, remedy=_ENROLMENT) if failure.code == Code.DENIED and kind is Kind.ENROLL else failure
