@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from agent.operations.wiring import Parts
 
 
+MOST_NAMED = 5  # certificates, in one note
+
+
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
     """Carry out the verb.
 
@@ -48,12 +51,16 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
             f"{common_name(brought.issuer)} issued this certificate and is not taken for an anchor of servers. If the "
             "endpoint chains to it, import its certificate without a key beside it."
         )
+    if brought.beside:
+        subjects = ", ".join(brought.beside[:MOST_NAMED])
+        output.note(f"Not taken, since the certificate does not chain to it: {subjects}.")
 
     def begin(parts: Parts, operations: Operations) -> Receipt:
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
         if not operations.make_way(brought.credential, trust):
             return Receipt(change=parts.change.engine.change, told={})
         if brought.credential is not None:
+            _note_subject(parts, brought.credential, output)
             change = _bring_in(config, parts, brought.credential, trust, arguments)
             current = parts.change.sets.usable()
             if change is not None:
@@ -64,6 +71,16 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
         return Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
 
     return submit.carry_out(config, arguments, output, begin, create=brought.credential is not None)
+
+
+def _note_subject(parts: Parts, credential: CredentialSet, output: Output) -> None:
+    """Say that another subject comes into use: what other programs or a policy tell this gateway by may change."""
+    current = parts.change.sets.usable()
+    if current is not None and current.credential.leaf.subject != credential.leaf.subject:
+        output.note(
+            f"The certificate's subject is {credential.leaf.subject}; that of the one in use is "
+            f"{current.credential.leaf.subject}."
+        )
 
 
 def _bring(arguments: argparse.Namespace) -> Brought:

@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from agent.config.values import FileValue
-from agent.core.text_files import NoTextError, value_of
+from agent.core.text_files import EmptyError, NoTextError, password_of, value_of
 from agent.errors import ConfigError
 from agent.system import descriptors
 
@@ -69,7 +69,12 @@ def proxy_password(proxy: Proxy) -> str:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o007:
         raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"chmod o-rwx {path}")
-    text = data.decode("utf-8-sig", errors="replace").rstrip("\0").partition("\n")[0].rstrip("\r")
+    try:
+        text = password_of(data)
+    except EmptyError:
+        return ""
+    except NoTextError as error:
+        raise ConfigError(f"{path}: the {what} cannot be used: {error}") from None
     if not text.isprintable():
         raise ConfigError(f"{path}: the first line is no plain text")
     return text

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
+from cryptography.x509 import load_pem_x509_certificate
 
 from agent.core.text_files import pem_of
 from agent.crypto import containers, keys, x509
@@ -54,11 +56,13 @@ class Brought:
         credential: Key and certificate, or None when there is no key among it.
         anchors_pem: Self-signed authorities; empty without any.
         issuer: The name of the self-signed authority above the certificate, which is no anchor; empty without one.
+        beside: The subjects of certificates that are neither anchors nor above the certificate, and are not taken.
     """
 
     credential: CredentialSet | None
     anchors_pem: bytes
     issuer: str = ""
+    beside: tuple[str, ...] = ()
 
 
 @dataclass
@@ -217,17 +221,31 @@ def _brought(pile: _Pile) -> Brought:
     chain = list(_chain(leaf[0], pile))
     issuer = chain[-1][0].issuer if chain else leaf[0].issuer
     anchors = [pem for facts, pem in roots if facts.subject != issuer]
+    used = {
+        *(facts.sha256 for facts, _ in leaves),
+        *(facts.sha256 for facts, _ in chain),
+        *(facts.sha256 for facts, _ in roots),
+    }
+    beside = tuple(facts.subject for facts, _ in pile.certificates.values() if facts.sha256 not in used)
     content = keys.credential_set(pile.keys[0], leaf[1] + b"".join(pem for _, pem in chain))
     left_out = issuer if len(anchors) < len(roots) else ""
-    return Brought(credential=content, anchors_pem=b"".join(anchors), issuer=left_out)
+    return Brought(credential=content, anchors_pem=b"".join(anchors), issuer=left_out, beside=beside)
 
 
 def _chain(leaf: CertificateFacts, pile: _Pile) -> Iterator[tuple[CertificateFacts, bytes]]:
     """Return the authorities between a certificate and its root, in order."""
-    between = {facts.subject: (facts, pem) for facts, pem in pile.certificates.values()
+    between = {facts.sha256: (facts, pem) for facts, pem in pile.certificates.values()
                if facts.is_ca and facts.subject != facts.issuer}  # fmt: skip
-    issuer = leaf.issuer
-    while issuer in between:
-        facts, pem = between.pop(issuer)
-        yield facts, pem
-        issuer = facts.issuer
+    below = pile.certificates[leaf.sha256]
+    while above := next((item for item in between.values() if _issued(item[1], below[1])), None):
+        below = between.pop(above[0].sha256)
+        yield below
+
+
+def _issued(authority: bytes, below: bytes) -> bool:
+    """Whether an authority signed a certificate; its name alone proves nothing."""
+    try:
+        load_pem_x509_certificate(below).verify_directly_issued_by(load_pem_x509_certificate(authority))
+    except (ValueError, TypeError, InvalidSignature):  # another's name, another kind of key, another's signature
+        return False
+    return True

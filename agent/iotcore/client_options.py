@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from awscrt import exceptions, http, io, mqtt5, mqtt_request_response
@@ -225,9 +225,11 @@ def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: 
     if data.connack_packet is not None:
         reason = data.connack_packet.reason_code.name
         if reason in _NOT_AUTHORISED:
-            likely = client_ids.plainly_attached(client_id, thing)
-            refused = failures.not_authorised(f"connect as {client_id} ({reason})", likely)
-            return replace(refused, remedy=client_ids.CUT) if client_ids.is_cut(client_id) else refused
+            cut = (
+                client_ids.CUT if client_ids.is_cut(client_id) else ""
+            )  # in what happened: a verdict has its own remedy
+            likely = cut or client_ids.plainly_attached(client_id, thing)
+            return failures.not_authorised(f"connect as {client_id} ({reason})", likely)
         if reason in _THROTTLED:
             return failures.connect_throttled(reason)
         return failures.broker_unavailable(reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -71,6 +72,31 @@ def test_everything_goes_through_a_proxy_when_one_is_configured(enrolled: Gatewa
         assert set(asked) == {f"CONNECT localhost:{enrolled.service.port}"}
     tried = enrolled.run("rotate", "--json", "--wait", "0", expect=5)
     assert tried.outcome["change"]["failure"]["kind"] == "network"
+
+
+def test_the_password_of_the_proxy_is_told_to_the_proxy_alone(enrolled: Gateway) -> None:
+    """Not to the journal, status, check or the support bundle, whether the proxy takes it or not."""
+    secret, file = "correct-horse-battery", enrolled.directory / "proxy-password"
+    file.write_text(f"{secret}\n")
+    file.chmod(0o600)
+    target = enrolled.directory / "support.tar"
+    told = []
+    for takes in (secret, "another"):
+        with tunnelling_proxy(credentials=f"gateway:{takes}") as (port, asked):
+            proxy = f"proxy: {{host: 127.0.0.1, port: {port}, user: gateway, password_file: {file}}}\n"
+            plain = enrolled.config.read_text()
+            enrolled.configure({"trust:\n": f"{proxy}trust:\n"})
+            with RunningDaemon(enrolled) as daemon:
+                if takes == secret:
+                    daemon.until_up(1)
+                told += [enrolled.run(verb).out + enrolled.run(verb, "--json").out for verb in ("status", "check")]
+                enrolled.run("support-bundle", "--output", str(target), "--json")
+                told += [daemon.said(), target.read_text(errors="replace")]
+            enrolled.config.write_text(plain)
+            assert bool(asked) == (takes == secret)
+    assert "proxy" in "".join(told)
+    basic = base64.b64encode(f"gateway:{secret}".encode()).decode()
+    assert not [text for text in told if secret in text or basic in text]
 
 
 def test_a_small_client_hello_works(enrolled: Gateway) -> None:

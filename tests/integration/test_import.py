@@ -224,6 +224,19 @@ def test_new_anchors_beside_the_certificate_in_use_are_not_lost(enrolled: Gatewa
     assert enrolled.certificate_id() == old.certificate_id
 
 
+def test_what_lies_beside_a_set_and_another_subject_are_named(enrolled: Gateway) -> None:
+    """A person sees that a certificate was not taken, and that other programs may know this gateway by its subject."""
+    now = datetime.now(UTC)
+    other = enrolled.cloud.authority.issue_client(name("of-another"), rsa_key(99).public_key(), now - DAY, now + DAY)
+    path = stick(enrolled, issue(enrolled))
+    (path / "other.pem").write_bytes(other.public_bytes(Encoding.PEM))
+    ran = enrolled.run("import", "--from", str(path), expect=0)
+    assert "Not taken, since the certificate does not chain to it: CN=of-another." in ran.out
+    assert "The certificate's subject is CN=AWS IoT Certificate; that of the one in use is " in ran.out
+    again = enrolled.run("import", "--from", str(stick(enrolled, issue(enrolled))), "--reason", "again")
+    assert "The certificate's subject" not in again.out
+
+
 def test_a_set_that_is_refused_is_not_used(enrolled: Gateway) -> None:
     """The one before stays, and a program learns it by the exit code."""
     ran = enrolled.run("import", "--from", str(stick(enrolled, issue(enrolled, status=Status.INACTIVE))), "--json")

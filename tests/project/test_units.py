@@ -205,6 +205,13 @@ def test_the_service_relies_on_what_the_program_does() -> None:
     assert (service["StateDirectoryMode"], service["UMask"]) == ("0750", "0077")
 
 
+def test_a_packet_that_fills_the_memory_ends_a_worker_and_not_the_gateway() -> None:
+    """The SDK buffers what a peer announces; what that costs is bounded, and a worker's end is not the daemon's."""
+    service = {key: value for _, key, value in settings(SERVICE)}
+    assert (service["MemoryMax"], service["OOMPolicy"]) == ("256M", "continue")
+    assert "MemoryHigh" not in service
+
+
 def test_the_service_starts_without_network_and_without_the_time() -> None:
     """It waits for nothing that a gateway in trouble may lack."""
     ordering = {key: value for _, key, value in settings(SERVICE) if key in {"After", "Requires", "Wants", "BindsTo"}}

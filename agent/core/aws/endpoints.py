@@ -152,6 +152,18 @@ _SHAPE = re.compile(r"[a-z0-9]+(?:-ats|\.ats)?\.iot(?:-fips)?\.([a-z0-9-]+)\.(am
 _AWS_FORM = "<prefix>-ats.iot.<region>.amazonaws.com"
 
 
+# How AWS names regions: an area, maybe a partition, a direction, a number.
+_REGION = re.compile(
+    r"[a-z]{2}(?:-(?:gov|iso[a-z]?))?-(?:north|south|east|west|central|northeast|northwest|southeast|southwest)-\d"
+)
+
+
+def may_be_new(host: str) -> bool:
+    """Whether a name has the form of AWS's, in a region that may have been opened after this version was made."""
+    shape = _SHAPE.fullmatch(host.lower().rstrip("."))
+    return shape is not None and shape[1] not in REGIONS and _REGION.fullmatch(shape[1]) is not None
+
+
 def misspelling(host: str) -> str:
     """Return what is probably wrong with a name that looks like one of AWS's, as a sentence, or nothing.
 

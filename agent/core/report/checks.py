@@ -20,6 +20,7 @@ from agent.core.aws.endpoints import (
     EndpointKind,
     chains_to_amazon,
     classify,
+    may_be_new,
     misspelling,
     placeholder,
 )
@@ -207,6 +208,9 @@ def of_endpoint(host: str, *, verified: bool = False) -> Line:
     if wrong and verified:
         text = f"{host} has a form or a region that this version does not know; its server is verified, so it is right."
         return ok("endpoint", text)
+    if wrong and may_be_new(host):
+        text = f"{wrong} It has the form of one, and may be newer: a connection proves it."
+        return warning("endpoint", "region-unknown", text, FIND_ENDPOINT)
     if wrong:
         return failure("endpoint", "misspelt-endpoint", wrong, FIND_ENDPOINT, Exit.USAGE)
     texts = {

@@ -372,6 +372,31 @@ def test_the_chain_is_put_in_order(stick: Stick, order: tuple[int, ...]) -> None
     assert found.credential is not None
     assert found.credential.certificate_pem == pem(leaf) + BETWEEN.pem + CROSS
     assert (found.anchors_pem, found.issuer) == (b"", "CN=Test root of old")
+    assert found.beside == ("CN=Another authority",)
+
+
+def test_an_authority_that_only_has_the_name_is_no_link_of_the_chain(stick: Stick) -> None:
+    """Its signature is looked at: a broker that is sent a chain which does not hold together refuses it all."""
+    name = BETWEEN.certificate.subject.rfc4514_string()
+    namesake = OLD_ROOT.intermediate(name.removeprefix("CN="), NOW)
+    leaf = issued(by=BETWEEN)
+    stick.put(key=spelt(EC), certificate=pem(leaf), chain=namesake.pem)
+    found = stick.bring()
+    assert found.credential is not None
+    assert found.credential.certificate_pem == pem(leaf)
+    assert found.beside == (name,)
+
+    stick.put(chain=namesake.pem + BETWEEN.pem)
+    whole = stick.bring()
+    assert whole.credential is not None
+    assert whole.credential.certificate_pem == pem(leaf) + BETWEEN.pem
+    assert whole.beside == (name,)
+
+
+def test_the_certificate_of_another_gateway_beside_is_named(stick: Stick) -> None:
+    """One for another key is not taken; an older one for the same key is no stranger."""
+    stick.put(key=spelt(EC), certificate=pem(issued()), other=pem(issued(OTHER)))
+    assert stick.bring().beside == (issued(OTHER).subject.rfc4514_string(),)
 
 
 def test_authorities_that_signed_each_other_make_no_endless_chain(stick: Stick) -> None:

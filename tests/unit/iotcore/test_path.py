@@ -84,7 +84,7 @@ def test_what_the_endpoint_says_first_is_not_lost() -> None:
             assert way.recv(100) == b"hello"
 
 
-@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n", b"\r\nnever read\n"])
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n", b"\r", b"\0", b"\n\0", b"\r\nnever read\n"])
 def test_a_proxy_is_given_name_and_password(tmp_path: Path, ending: bytes) -> None:
     """Of the file the first line counts, however it ends."""
     file = password(tmp_path, SECRET.encode() + ending)
@@ -112,11 +112,14 @@ def test_the_sdk_is_given_the_same(tmp_path: Path) -> None:
 
 
 def test_a_changed_password_counts_at_once(tmp_path: Path) -> None:
-    """It is read for each connection; nothing has to be reloaded."""
+    """It is read for each connection; nothing has to be reloaded. A mark and UTF-16 of another system are no part."""
     proxy = Proxy(host=HOST, port=1, user="gateway", password_file=password(tmp_path, b"old"))
     assert path.credentials(proxy) == ("gateway", "old")
     password(tmp_path, b"new")
     assert path.credentials(proxy) == ("gateway", "new")
+    for written in (b"\xef\xbb\xbfsecret\r\n", "\ufeffsecret\r\n".encode("utf-16-le"), "secret\n".encode("utf-16-be")):
+        password(tmp_path, written)
+        assert path.credentials(proxy) == ("gateway", "secret")
 
 
 @pytest.mark.parametrize(

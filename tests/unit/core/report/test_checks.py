@@ -168,6 +168,17 @@ def test_an_endpoint_is_judged_by_its_name(host: str, code: str, words: str) -> 
     assert line.exit is (Exit.DONE if code == "ok" else Exit.USAGE)
 
 
+@pytest.mark.parametrize("region", ["mx-central-1", "ap-southeast-7", "us-gov-central-1", "eu-west-9"])
+def test_a_region_that_may_be_new_is_a_doubt_and_no_mistake(region: str) -> None:
+    """A gateway that is off line cannot know better; with a connection it is right."""
+    host = f"abc123-ats.iot.{region}.amazonaws.com"
+    line = checks.of_endpoint(host)
+    assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "region-unknown", Exit.DEGRADED)
+    assert f"knows no AWS region {region}" in line.text
+    assert checks.of_endpoint(host, verified=True).code == "ok"
+    assert checks.of_endpoint(host.replace(".com", ".co")).code == "misspelt-endpoint"
+
+
 # -- TLS ---------------------------------------------------------------------------------------------------------------
 
 TOO_OLD = failures.tls_version(HOST, "unsupported protocol")
