@@ -90,7 +90,7 @@ class BundleError(AgentError):
 
 
 class CloudError(AgentError):
-    """Somebody else did not do what was asked: the network, the endpoint, the cloud service, a dependant.
+    """Another party did not do what was asked: the network, the endpoint, the cloud service, a dependant.
 
     Attributes:
         failure: The same as a value, with its class, which the state machine judges.

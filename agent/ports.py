@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Clock(Protocol):
-    """The wall clock and whether anybody vouches for it."""
+    """The wall clock and whether the system vouches for it."""
 
     def now(self) -> datetime:
         """Return the wall clock, UTC."""
@@ -253,7 +253,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One thing worth telling whoever follows a change.
+    """One thing worth telling those who follow a change.
 
     Attributes:
         at: When.
@@ -271,7 +271,7 @@ class Progress:
 
 
 class Reporter(Protocol):
-    """Whoever follows the engine: a terminal, the journal, a test."""
+    """What follows the engine: a terminal, the journal, a test."""
 
     def report(self, progress: Progress) -> None:
         """Take note of it; never raises."""

@@ -4,7 +4,7 @@ Rules:
 
 * The record is durable before the step it announces is taken. When it cannot be made durable, what has happened is kept
   in memory and saved again. Only what a restart can do without is left for later; see `agent.core.change.probation`.
-* Nothing is told of a step before it is durable: nobody hears of what a power cut may undo.
+* Nothing is told of a step before it is durable: no listener hears of what a power cut may undo.
 * A full disk stops no step that leads back to a set that works: it may use the store's reserve. No other step may.
 """
 

@@ -202,7 +202,7 @@ class Issuing:
             raise RuntimeError("there is no registered certificate to prepare")
         now = self._world.clock.now()
         made = self._sets.whole(record.generation)
-        if made is not None:  # before the record could say so; whether its name is durable nobody knows, so once more
+        if made is not None:  # before the record could say so; whether its name is durable is not known, so once more
             self._write(record, self._world.store.prepare, made.manifest, made.credential, made.trust)
             return GenerationPrepared(at=now)
         key_pem, _ = self._staged_key(record)

@@ -66,7 +66,7 @@ class Planner:
             kind: What it is to do.
             origin: Who wants it.
             reason: Why, for people.
-            order: What ordered it, for whoever must answer; see `ChangeRecord.order`.
+            order: What ordered it, for the part that must answer; see `ChangeRecord.order`.
 
         Raises:
             RefusedError: Another change is in flight, or this gateway is in no state for this kind.

@@ -44,7 +44,7 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
 
 
 def read_secret(path: Path, what: str) -> bytes:
-    """Return the content of a file that holds a key, which nobody else may be able to read.
+    """Return the content of a file that holds a key, which no other user may be able to read.
 
     Raises:
         ConfigError: As `read_bounded`, or its mode is too open; the message has the exact `chmod`.

@@ -1,4 +1,4 @@
-"""What tells two texts apart that nobody chose to look alike: for the command to see whether a file is the daemon's.
+"""What tells two texts apart that were not chosen to look alike: for the command to see whether a file is the daemon's.
 
 It guards against a change by accident of time, not against a forger, who would have to be able to write the file. Its
 module is in every Python, and hashing would take longer to import than the command takes altogether.

@@ -288,6 +288,6 @@ def with_names(failure: Failure, names: Iterable[str]) -> Failure:
 
 
 def trouble(message: str, remedy: str = "", *, decisive: bool = False) -> Failure:
-    """Return the failure of a dependant, or of whoever serves them."""
+    """Return the failure of a dependant, or of what serves them."""
     remedy = remedy or "It is tried again; `journalctl -u iot-cert-agent-deploy` has what it said."
     return Failure(kind=FailureClass.DEPENDANT, code=Code.DEPENDANT, message=message, remedy=remedy, decisive=decisive)

@@ -26,7 +26,7 @@ class ClockState(StrEnum):
     """How far the wall clock can be believed."""
 
     SYNCHRONISED = "synchronised"  # the kernel or the time service says so, and the floor agrees
-    UNSYNCHRONISED = "unsynchronised"  # at or after the floor, but nobody vouches for it
+    UNSYNCHRONISED = "unsynchronised"  # at or after the floor, but the system does not vouch for it
     IMPLAUSIBLE = "implausible"  # before the floor: certainly wrong
 
 

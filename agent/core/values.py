@@ -85,7 +85,7 @@ class User:
 
 
 class ByHand(StrEnum):
-    """What becomes of a key and certificate that somebody put into the current generation by hand."""
+    """What becomes of a key and certificate that were put into the current generation by hand."""
 
     ADOPT = "adopt"  # they are proven, and used if they get through; if not, the set before stays
     RESTORE = "restore"  # the set before is put back

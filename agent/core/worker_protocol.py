@@ -20,7 +20,7 @@ MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth 
 class Do(StrEnum):
     """What there is to do."""
 
-    LOOK = "look"  # put the store right if nobody else works on it, and look
+    LOOK = "look"  # put the store right if no other process works on it, and look
     GO_ON = "go-on"  # carry the change in flight on
     BEGIN = "begin"  # begin a change and carry it on
     ORDER = "order"  # carry out what a person orders

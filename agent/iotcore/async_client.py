@@ -3,7 +3,7 @@
 Everything that happens is handed to the loop; the SDK's thread does no more than that. A link is used once: it comes up
 or fails, it is lost or closed, and then it is over. Rules, besides those of `agent.iotcore.client_options`:
 
-* Whoever listens hears exactly one of `on_up` and `on_over` first, and exactly one `on_over` at last.
+* The listener hears exactly one of `on_up` and `on_over` first, and exactly one `on_over` at last.
 * Messages and answers of a link that is over are dropped: they belong to a session that is gone.
 * Key and certificate are read for the TLS context and let go of at once.
 * The SDK tells of a stop only where it has begun: a client that is stopped before it says that it attempts to connect
@@ -33,7 +33,7 @@ _MAX_STREAMS = 4
 
 
 class Listener(Protocol):
-    """Whoever the link belongs to; called in the loop's thread."""
+    """What the link belongs to; called in the loop's thread."""
 
     def on_up(self, link: Link) -> None:
         """The broker accepted the connection."""
@@ -135,7 +135,7 @@ class Link:
         if self._failure is None and not self._closing:
             self._failure, self._taken_over = failure, taken_over
         self._stop()
-        if self.up:  # nobody is to send over it any more, and the SDK may take its time to let go of it
+        if self.up:  # no request is to be sent over it any more, and the SDK may take its time to let go of it
             self._end()
 
     def _stop(self) -> None:

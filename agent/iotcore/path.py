@@ -1,7 +1,7 @@
 """The way to the endpoint: its name, a TCP connection, and the proxy in between if there is one.
 
-Every step ends in time, whoever keeps silent, and every failure names the one that caused it: the proxy, where it is
-the proxy. The tunnel is asked for as the SDK asks for it, in HTTP/1.1 with a Host field (RFC 9112, section 3.2), so
+Every step ends in time, whichever peer keeps silent, and every failure names what caused it: the proxy, where it is the
+proxy. The tunnel is asked for as the SDK asks for it, in HTTP/1.1 with a Host field (RFC 9112, section 3.2), so
 that a proxy that lets the one through lets the other through. The proxy's password goes into that request and nowhere
 else.
 """

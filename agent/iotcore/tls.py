@@ -100,7 +100,7 @@ def _context(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
-    # An anchor is trusted whoever else may have signed it, as the SDK's TLS does.
+    # An anchor is trusted whatever else may have signed it, as the SDK's TLS does.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(cadata=trust.pem.decode())
     if endpoint.alpn:

@@ -108,7 +108,7 @@ def _of_root(config: Config) -> Iterator[tuple[str, str]]:
     except OSError:
         trusted = False
     for path in _files(config):
-        with suppress(OSError, ConfigError, NoTextError):  # whoever needs it is told
+        with suppress(OSError, ConfigError, NoTextError):  # the change that needs it is told
             if path.stat().st_mode & stat.S_IROTH:
                 continue
             value = value_of(read_bounded(path, MAX_PARAMETER, "parameter"))

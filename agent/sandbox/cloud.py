@@ -9,7 +9,7 @@ policies"); the registry, provisioning, jobs and shadows have modules of their o
 * The same request twice makes two certificates. Registration with the same token again is answered again.
 * Anything but ACTIVE is hung up on without a word. A policy may take minutes to spread (`policy_delay`).
 * Replies go to the connection that asked and to no other. What the cloud says by itself, that a job is waiting or that
-  a shadow has changed, goes to its listeners, which deliver it to whoever has subscribed.
+  a shadow has changed, goes to its listeners, which deliver it to the subscribers.
 * A gateway may have a certificate that it left behind made INACTIVE: its own, and never the one it asks with.
 
 Requests, jobs, shadows and pushed messages are behind one lock, so any thread may use them.
@@ -53,7 +53,7 @@ class Request:
 
 
 class Listener(Protocol):
-    """Whoever holds connections: told what the cloud does by itself, in any thread and while the cloud is locked."""
+    """What holds connections: told what the cloud does by itself, in any thread and while the cloud is locked."""
 
     def deliver(self, message: Reply, to: str | None) -> None:
         """Send a message to the connections that subscribed to its topic: all, or those of one client id or thing."""

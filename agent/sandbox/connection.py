@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_CLIENT_ID = 128
 MAX_SUBSCRIPTIONS = 50
 MAX_FILTERS = 8  # in one SUBSCRIBE
-MAX_WAITING = 1_048_576  # bytes that nobody asked for and that the client has not read
+MAX_WAITING = 1_048_576  # bytes that were not asked for and that the client has not read
 
 BUFFER = 65_536
 CLOSING = 1.0  # seconds for a peer's part of the TLS goodbye
@@ -42,7 +42,7 @@ REFUSALS = {
     Effect.UNAUTHORISED: mqtt5.ConnAckReasonCode.NOT_AUTHORIZED,
 }
 
-# How a connection may end without anybody being at fault here: the peer left, stopped, or sent what nobody may send.
+# How a connection may end without a fault here: the peer left, stopped, or sent what no client may send.
 ENDS = (HangUpError, OSError, EOFError)
 
 
@@ -64,7 +64,7 @@ class Owner(Protocol):
     patience: float
 
     def note_change(self) -> None:
-        """Somebody came or went, or was answered."""
+        """A client came or went, or was answered."""
 
     def note_session(self, session: Session) -> None:
         """A session began."""

@@ -150,7 +150,7 @@ class Console:
             case "expired":
                 pair = authority.issue_server(host, now - 30 * day, now - day)
             case "wrong-host":
-                pair = authority.issue_server("somebody-else.example", now - day, now + 30 * day)
+                pair = authority.issue_server("another.example", now - day, now + 30 * day)
             case _:
                 pair = Authority("Sandbox endpoint root X", now).issue_server(host, now - day, now + 30 * day)
         self._service.change_server(pair)

@@ -295,7 +295,7 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 
 
 class _Listener:
-    """One port. While it is down the port stays bound, so nobody else gets it, and clients are refused."""
+    """One port. While it is down the port stays bound, so no other program gets it, and clients are refused."""
 
     def __init__(self, front: Front, address: str, port: int, *, require_alpn: bool) -> None:
         self._front = front

@@ -6,7 +6,7 @@ Shadow MQTT topics", "Device Shadow error messages"):
 * An update changes the keys it names, at any depth, and no others; null deletes a key or a whole section. A list is one
   value.
 * Each update raises the version, which a deletion does not set back. An update that names another version is refused.
-* After each update whoever has subscribed hears `update/documents`; and `update/delta`, when something desired is not
+* After each update each subscriber hears `update/documents`; and `update/delta`, when something desired is not
   reported, with all that differs.
 """
 
@@ -63,7 +63,7 @@ class Shadows:
 
         Args:
             now: The cloud's clock.
-            send: Takes the topic and the body of a message to whoever has subscribed.
+            send: Takes the topic and the body of a message to the subscribers.
         """
         self._now = now
         self._send = send
@@ -101,7 +101,7 @@ class Shadows:
         return shadow
 
     def update(self, thing_name: str, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Change a shadow, or make it, and tell whoever has subscribed.
+        """Change a shadow, or make it, and tell the subscribers.
 
         Raises:
             RefusedError: It is refused.

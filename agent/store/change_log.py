@@ -73,7 +73,7 @@ class Journal:
         return data, hashlib.sha256(b"%d " % written + data).hexdigest()
 
     def set_change_aside(self) -> None:
-        """Keep a damaged record for whoever asks, out of the way.
+        """Keep a damaged record for a person who asks, out of the way.
 
         Raises:
             StoreError: It could not be moved.

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
-ASIDE = ".damaged"  # a name that ends so was moved out of the way, and is kept for whoever asks
+ASIDE = ".damaged"  # a name that ends so was moved out of the way, and is kept for a person who asks
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, kw_only=True)
 class Modes:
-    """The modes of what the agent writes. The owner is whoever runs it; see `agent.store.ownership`.
+    """The modes of what the agent writes. The owner is the user that runs it; see `agent.store.ownership`.
 
     Attributes:
         secret_mode: Mode of files that hold a key.

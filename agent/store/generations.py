@@ -4,7 +4,7 @@
 
     generations/.000007/   being filled: key.pem and request.pem first, the rest once the certificate is registered
     generations/000007/    whole: key.pem certificate.pem credential.pem trust.pem manifest.json
-    generations/000007.rejected/   set aside: never used again, kept for whoever asks why
+    generations/000007.rejected/   set aside: never used again, kept for a person who asks why
 
 A generation counts only when its manifest says what every file hashes to, the key is the certificate's, and the bundle
 is not empty. It is never repaired in place.

@@ -58,7 +58,7 @@ def changeable_by_others(path: Path) -> str:
             return f"{step} belongs to {_name_of(status.st_uid)} and not to root"
         if stat.S_ISLNK(status.st_mode):
             continue  # its mode says nothing; the directory that it is in does
-        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # where nobody may rename another's
+        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # where no user may rename another's
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
             return f"{step} may be written by others than root (`chmod go-w {step}`)"
     return ""
@@ -67,7 +67,7 @@ def changeable_by_others(path: Path) -> str:
 def _way(path: Path) -> Iterator[Path]:
     """Yield whatever leads to a path: directories, links, and what these go through.
 
-    Only where a path ends up is not enough: whoever may move a link has it end up elsewhere after the look.
+    Only where a path ends up is not enough: a user who may move a link has it end up elsewhere after the look.
 
     Raises:
         OSError: It cannot be looked at, or it goes in circles.

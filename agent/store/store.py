@@ -232,7 +232,7 @@ class Store:
         if before is not None and before != number and self._directory.is_whole(before):
             with durable.part_of(f"activate generation {number}"):
                 self._links.move_previous(before)
-        # Also when it points there already: nobody knows whether the sync of an earlier try got through.
+        # Also when it points there already: it is not known whether the sync of an earlier try got through.
         self._links.move_current(number)
 
     def roll_back(self, number: int, condemned: int) -> None:

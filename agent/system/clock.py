@@ -1,4 +1,4 @@
-"""The clock: wall and monotonic time, and whether anybody vouches for the wall clock.
+"""The clock: wall and monotonic time, and whether the system vouches for the wall clock.
 
 The kernel keeps a flag (`STA_UNSYNC`) that every NTP daemon clears once it steers the clock; systemd-timesyncd also
 leaves a marker file. Either will do. Where a sandbox filters the system call, systemd-timedated is asked instead.

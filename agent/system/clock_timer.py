@@ -1,4 +1,4 @@
-"""The wall clock as an alarm: wakes the loop at an instant, and at once when somebody sets the clock.
+"""The wall clock as an alarm: wakes the loop at an instant, and at once when the clock is set.
 
 A delay by the monotonic clock knows nothing of either, nor of the time a gateway spends suspended. The kernel's timer
 on CLOCK_REALTIME with TFD_TIMER_CANCEL_ON_SET knows. Python 3.11 has no `os.timerfd_create`, so the C library is asked.

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 
 def give_back() -> None:
-    """Collect what nobody holds and return free pages to the kernel, where the C library can do that."""
+    """Collect what no object holds and return free pages to the kernel, where the C library can do that."""
     gc.collect()
     with suppress(AttributeError):  # a C library other than glibc
         ctypes.CDLL(None).malloc_trim(0)

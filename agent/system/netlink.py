@@ -1,7 +1,7 @@
 """The uplink: wakes the loop when an address, a route or a link comes up, so that no delay is waited out in vain.
 
-The kernel announces these on a NETLINK_ROUTE socket to anybody, without privileges. This listens and never asks: what
-came up, and whether it leads to the cloud, only a connection can tell. It refuses to believe anybody but the kernel,
+The kernel announces these on a NETLINK_ROUTE socket to any process. This listens and never asks: what
+came up, and whether it leads to the cloud, only a connection can tell. It refuses to believe any sender but the kernel,
 and to be held up: one `read` takes a bounded number of messages, and the rest makes the descriptor readable again.
 
 Where the socket is refused, as by a sandboxed unit without AF_NETLINK, `open_uplink` returns None and the caller

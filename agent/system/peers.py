@@ -30,7 +30,7 @@ _LARGEST = 1024  # bytes; the socket module fetches no option that is larger
 
 
 class Role(IntEnum):
-    """What somebody may do; a higher one may do all that a lower one may."""
+    """What a user may do; a higher one may do all that a lower one may."""
 
     NOBODY = 0
     READER = 1  # look
@@ -76,7 +76,7 @@ def role_of(peer: Peer, *, readers: frozenset[int], admins: frozenset[int], owne
 
 
 def group_ids(*names: str) -> frozenset[int]:
-    """Return the ids of the groups that exist on this machine; nobody is in one that does not."""
+    """Return the ids of the groups that exist on this machine; no user is in one that does not."""
     found = set()
     for name in names:
         with suppress(KeyError):
@@ -110,7 +110,7 @@ def _groups(connection: socket.socket) -> frozenset[int]:
 
 def _many_groups(connection: socket.socket) -> bytes:
     """Ask the C library: the peer is in more groups than the socket module can fetch."""
-    import ctypes  # noqa: PLC0415 - hardly anybody is in that many
+    import ctypes  # noqa: PLC0415 - few users are in that many
 
     getsockopt = ctypes.CDLL(None).getsockopt
     size = ctypes.c_uint(0)

@@ -38,7 +38,7 @@ class Timedated:
 
 
 def ask(command: str = TIMEDATECTL) -> bool:
-    """Ask now; no answer means that nobody vouches."""
+    """Ask now; no answer means that the clock is not vouched for."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     try:
         pid = os.posix_spawn(

@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     from agent.operations.wiring import Parts
     from agent.ports import Progress
 
-SHORT = timedelta(seconds=1)  # the session is nobody's while it waits
+SHORT = timedelta(seconds=1)  # the session belongs to no process while it waits
 
 
 class Wire:
-    """Standard output, as a reporter. When nobody reads any more, the daemon is gone and the worker stops like it."""
+    """Standard output, as a reporter. Where no process reads, the daemon is gone and the worker stops, too."""
 
     def __init__(self) -> None:
         self._cut = False
@@ -207,7 +207,7 @@ class Task:
         self._end["examination"] = [to_plain(line) for line in lines]
 
     def _take_in(self) -> None:
-        """Take a bundle in; that it is refused is an answer to whoever shipped it, and no trouble of the worker's."""
+        """Take a bundle in; that it is refused is an answer to its pipeline, and no trouble of the worker's."""
         receiver, order = install.Receiver(self._config, self._parts), self._order
         try:
             if order.do is Do.TAKE_DROP:

@@ -83,3 +83,13 @@ def test_what_was_given_up_is_found() -> None:
     """In any case and over a line's end; in a code, which has hyphens, it is not."""
     assert given_up("It was not\n  looked at. Its turn comes.") == ["its turn", "not looked at"]
     assert given_up("not-looked-at") == []
+
+
+NO_NOUN = re.compile(r"\b(nobody|whoever|somebody|anybody)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "agent").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_says_who_acts(path: Path) -> None:
+    """A caller, a client, a process, an operator, a peer; the kernel's user of that name is a name."""
+    words = [line for line in path.read_text().splitlines() if NO_NOUN.search(line) and "NOBODY" not in line]
+    assert words == []

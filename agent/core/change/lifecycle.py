@@ -102,7 +102,7 @@ class ChangeRecord:
         id: Unique, for people to quote.
         kind: What it does.
         origin: Who wanted it.
-        reason: Why, in the words of whoever wanted it.
+        reason: Why, in the words of the caller who wanted it.
         generation: The generation it makes, or goes back to.
         base: The generation that was current when it was planned; None at first enrolment.
         phase: How far it has come.
@@ -127,7 +127,7 @@ class ChangeRecord:
         refusals: How often the activated set was refused since it was accepted.
         confirm_until: Until when the word is waited for that the activated set works; None where none is asked for.
         confirmed_at: When that was first said.
-        order: What it was ordered by, for whoever must answer: ``job:<id>:<execution>``; empty otherwise.
+        order: What it was ordered by, for the part that must answer: ``job:<id>:<execution>``; empty otherwise.
         replaces: The id of the certificate that was in use when it was planned.
         retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
         dropped_at: When a person decided that this certificate is not asked to be retired any more.

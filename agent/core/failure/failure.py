@@ -59,7 +59,7 @@ class Failure:
     decisive: bool = False
 
     def __post_init__(self) -> None:
-        """Keep every failure small, printable and encodable, whoever worded it: it goes to disks and terminals."""
+        """Keep every failure small, printable and encodable, whatever worded it: it goes to disks and terminals."""
         for name, limit in (("code", 64), ("message", 2000), ("remedy", 1000)):
             text = getattr(self, name).encode(errors="replace").decode()[:limit]
             if not text.isprintable():
@@ -127,7 +127,7 @@ def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
     if control is None:
         if failure.kind is FailureClass.SERVER_TRUST:
             return failure
-        # "Not authorised" is said by the broker itself; a hang-up or an alert may be anybody's.
+        # "Not authorised" is said by the broker itself; a hang-up or an alert may come from any peer.
         if failure.kind is FailureClass.POLICY:
             return replace(failure, decisive=True)
         remedy = "There is no other certificate to compare with, so this is not taken as a refusal; retrying."
@@ -191,7 +191,7 @@ def _capital(text: str) -> str:
 
 
 def in_the_light_of(clock: Reading, failure: Failure) -> Failure:
-    """Blame the clock, not the certificate, when nobody vouches for the clock."""
+    """Blame the clock, not the certificate, when the clock is not vouched for."""
     if not traits(failure.code).blames_the_clock or clock.state is ClockState.SYNCHRONISED:
         return failure
     return replace(

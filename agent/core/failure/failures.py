@@ -255,7 +255,7 @@ def taken_over(client_id: str, *, sent: bool = True) -> Failure:
 
 
 def no_reply(operation: str) -> Failure:
-    """A request was not answered in time, so nobody knows whether it was carried out."""
+    """A request was not answered in time, so it is not known whether it was carried out."""
     return Failure(
         kind=FailureClass.NETWORK,
         code=Code.NO_REPLY,

@@ -111,7 +111,7 @@ class Order:
 
     Attributes:
         operation: What to do.
-        reason: Why, in the words of whoever made the job.
+        reason: Why, in the words of the operator who made the job.
         window: When to do it; None means now.
         download: What to install, for that operation.
     """

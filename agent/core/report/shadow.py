@@ -3,7 +3,7 @@
 ``reported`` is a small, stable digest of the status, fit for fleet indexing. ``desired`` may hold one wish, a renewal
 window; it is echoed in ``reported`` once it is understood, which ends the delta, and `wishState` says whether it waits
 or is done. A wish that cannot be understood, or whose window closes too soon for it, is left standing as the delta, and
-`wishRefused` says why. Other keys are nobody's business here.
+`wishRefused` says why. Other keys are left alone.
 """
 
 from __future__ import annotations
