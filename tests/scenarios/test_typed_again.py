@@ -142,6 +142,24 @@ WITHOUT_A_ROW = {
     "run": "is the daemon",
     "help": "only looks",
     "config hand-over": "writes the same values down",
+    **dict.fromkeys(
+        [
+            f"cloud {name}"
+            for name in (
+                "adopt",
+                "arm",
+                "block",
+                "check",
+                "devices",
+                "orphans",
+                "readmit",
+                "rotate",
+                "setup",
+                "status",
+            )
+        ],
+        "asks the operator's account, and no gateway",
+    ),
     **dict.fromkeys(["status", "explain", "history", "check", "config check", "support-bundle"], "only looks"),
     **dict.fromkeys(["trust list", "trust check"], "only looks"),
     **dict.fromkeys(["trust publish", "sandbox"], "has nothing to do with a gateway"),
