@@ -39,6 +39,8 @@ do_install() {
     for wheel in ${WORKDIR}/wheels/*.whl; do
         ${PYTHON} -m zipfile --extract $wheel ${D}${PACKAGES_DIR}
     done
+    # The rehearsal cloud, the account's code and the operator's command are not for gateways.
+    rm -r ${D}${PACKAGES_DIR}/agent/sandbox ${D}${PACKAGES_DIR}/agent/backend ${D}${PACKAGES_DIR}/agent/fleet
     ln -s ${PYTHON_SITEPACKAGES_DIR}/systemd ${D}${PACKAGES_DIR}/systemd
     ${PYTHON} -m compileall -q -s ${D} -p / --invalidation-mode unchecked-hash ${D}${PACKAGES_DIR}
 
