@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test test-all walks mutants bench walk-through coverage deb cloud configuration release check prepare prepare-tests lock clean
+.PHONY: demo test test-all walks mutants bench walk-through coverage deb cloud configuration completion release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -57,6 +57,10 @@ PAGE = packaging/man/iot-cert-agent.yaml.5
 configuration: prepare
 	@.venv/bin/python -m agent.config.describe schema >config/config.schema.json
 	@.venv/bin/python -m agent.config.describe manual <$(PAGE) >$(PAGE).new && mv $(PAGE).new $(PAGE)
+
+# What zsh and fish offer while a person types, from the command line's parser.
+completion: prepare
+	@.venv/bin/python packaging/completion.py packaging/completion
 
 # What a release consists of: the packages, what is in them (CycloneDX), and whether any of that is known to be vulnerable.
 # Where the advisory service cannot be reached that is said; AUDIT=--required makes it an error.

@@ -67,8 +67,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line; argparse exits with 2 when it is wrong."""
+def command_line() -> _Parser:
+    """Return the parser of the whole command line, from which its completion is written too."""
     parser = _Parser(
         prog="iot-cert",
         description="Rotates the certificate, key and trust anchors of an AWS IoT gateway.",
@@ -83,6 +83,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     helped = verbs.add_parser("help", help="say what a verb does", description="Say what a verb does.")
     helped.set_defaults(parser=helped)
     helped.add_argument("words", nargs="*", metavar="VERB", help="such as `rotate`")
+    return parser
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; argparse exits with 2 when it is wrong."""
+    parser = command_line()
     if not argv:
         parser.print_help(sys.stderr)
         parser.exit(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -21,6 +22,7 @@ COMPLETION = PACKAGING / "completion" / "iot-cert.bash"
 DOCUMENTS = sorted(
     path for place in (ROOT, ROOT / "docs", PACKAGING, ROOT / "config" / "examples") for path in place.glob("*.md")
 )
+SECTION = re.MULTILINE | re.DOTALL
 SHEBANG = re.compile(rb"#!/bin/(ba)?sh\n")
 
 
@@ -93,6 +95,37 @@ def test_bash_offers_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     for words in commands(capsys):
         offered = completed(f"iot-cert --config /etc/x {' '.join(words)} --")
         assert offered == options(capsys, *words) | {"--help"}, words
+
+
+@pytest.mark.parametrize("name", ["_iot-cert", "iot-cert.fish"])
+def test_zsh_and_fish_offer_what_there_is(name: str, tmp_path: Path) -> None:
+    """Their files are what `make completion` writes from the parser of today, and the package ships them."""
+    subprocess.run([sys.executable, PACKAGING / "completion.py", tmp_path], check=True)
+    written = (COMPLETION.parent / name).read_text()
+    assert written == (tmp_path / name).read_text(), "run `make completion`"
+    assert f"packaging/completion/{name} usr/share/" in (PACKAGING / "build-deb").read_text()
+
+
+def test_zsh_and_fish_are_offered_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each verb and action where it stands, a file where a file is meant, and the words where these are known."""
+    fish = (COMPLETION.parent / "iot-cert.fish").read_text()
+    functions = dict(
+        re.findall(r"^(_iot-cert\S*)\(\) \{$(.*?)^\}$", (COMPLETION.parent / "_iot-cert").read_text(), SECTION)
+    )
+    for words in commands(capsys):
+        at = rf"^complete -c iot-cert -n '__iot_cert_in {' '.join(words)}' .*?-l (\S+)"
+        wanted = options(capsys, *words) - {"--help"}
+        if words != ("help",):
+            wanted |= {"--config", "--json"}
+        assert {f"--{name}" for name in re.findall(at, fish, flags=re.MULTILINE)} == wanted, words
+        within = functions["_".join(("_iot-cert", *words))]
+        assert set(re.findall(r"'\*?(--[a-z0-9-]+)[=\['']", within)) == wanted, words
+    assert "-n '__iot_cert_in cloud rotate' -l by -x -a 'job shadow'" in fish
+    assert "-n '__iot_cert_in import' -l from -r -F" in fish
+    assert f"-n '__iot_cert_in check' -a '{' '.join(CHECKS)}'" in fish
+    assert f":NAME:({' '.join(CHECKS)})'" in functions["_iot-cert_check"]
+    assert ":WAY:(job shadow)'" in functions["_iot-cert_cloud_rotate"]
+    assert "'*--from=[a directory, or files: PEM, DER, PKCS #12]:PATH:_files'" in functions["_iot-cert_import"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
