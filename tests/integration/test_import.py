@@ -498,6 +498,27 @@ def test_the_daemon_of_a_gateway_without_a_set_takes_the_first_one(plain: Gatewa
     assert created(plain) == 0
 
 
+def test_a_daemon_that_waits_for_a_claim_takes_an_import_at_once(gateway: Gateway) -> None:
+    """A gateway from before the agent is told of a claim that no factory will put there; what is at hand counts."""
+    for part in ("certificate", "key"):
+        (gateway.directory / "claim" / f"{part}.pem").unlink()
+    old = issue(gateway)
+    with RunningDaemon(gateway) as daemon:
+        daemon.until(lambda: "locked-out" in daemon.said(), "an enrolment that waits for it")
+        ran = gateway.run("import", "--from", str(stick(gateway, old)), "--thing", THING, "--json", expect=0)
+        assert (ran.outcome["event"], ran.outcome["current"]) == ("outcome", 2)
+        daemon.until_up(2)
+        assert daemon.live() == [old.certificate_id]
+    enrolment, imported = gateway.history()
+    assert (enrolment.kind, enrolment.phase, imported.kind, imported.phase) == (
+        "enroll",
+        "rejected",
+        "import",
+        "committed",
+    )
+    assert created(gateway) == 0
+
+
 # -- as root, on a store of the agent's --------------------------------------------------------------------------------
 
 
