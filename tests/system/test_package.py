@@ -98,10 +98,19 @@ def test_another_machines_package_is_built_here(tmp_path: Path) -> None:
 AARCH64 = (183).to_bytes(2, "little")  # <elf.h>: EM_AARCH64
 
 
-def test_apt_installs_a_daemon_that_waits_for_its_configuration(bare: Installed) -> None:
+# Debian's env takes it, and so Ctrl-C cannot end the command before it can answer.
+LAUNCHER = "#!/usr/bin/env -S --block-signal=INT /usr/lib/iot-cert-agent/bin/python3 -I\n"
+
+
+def test_apt_installs_a_daemon_that_waits_for_its_configuration(bare: Installed, run_folder: Path) -> None:
     """Enabled and running at once, whatever is configured; one file edited, a claim put in place, and it enrols."""
     machine = bare.machine.boot()
     machine.run(*INSTALL)
+    assert machine.read("/usr/bin/iot-cert").startswith(LAUNCHER)
+    assert (
+        machine.run("/usr/bin/iot-cert", "--version").out
+        == f"iot-cert {field(images.package(run_folder), 'Version')}\n"
+    )
     for unit in UNITS:
         assert machine.run("systemctl", "is-enabled", unit).out == "enabled\n"
         assert machine.run("systemctl", "is-active", unit).out == "active\n"
