@@ -41,7 +41,6 @@ COVERED_BY = {
     "change/source": ("scenarios/test_requests.py", "one session for one source"),
     "change/world": ("scenarios/test_rotation.py", "a record of ports, of which the scenarios fill in each"),
     "cli/changes": ("integration/test_gateway.py", "the real command without a daemon"),
-    "cli/follow": ("integration/test_daemon.py", "the real command follows what the daemon does"),
     "cli/outcomes": ("scenarios/test_retirement.py", "what is said at the end, in a person's words"),
     "cli/status": ("integration/test_gateway.py", "the real command, without and with a change in flight"),
     "cli/submit": ("unit/cli/test_importing.py", "an import is planned in process and then followed"),

@@ -1,0 +1,63 @@
+"""Following a change in the foreground: what a person is told who waits, and for what it is worth to wait."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from agent.cli.follow import THROUGH_DAEMON, waiting, worth_waiting
+from agent.core.change.decide import Limits, Wait, next_action
+from agent.core.change.lifecycle import Phase
+from agent.core.failure.codes import Code
+from agent.core.failure.failure import FailureClass
+from support import make
+from support.make import MINUTE, NOW
+
+NOTHING = (None, None)
+
+
+def on_probation(minutes: int) -> str:
+    """Return what is said so many minutes into a probation of ten minutes, of which each minute proves the set anew."""
+    now = NOW + minutes * MINUTE
+    record = make.record(Phase.DEPLOYED, checked_at=now)
+    wait = next_action(record, make.facts(now, current=record.generation), Limits(check_every=MINUTE))
+    assert isinstance(wait, Wait)
+    return waiting(wait.code, wait.why, wait.until - now, tried=False, goes_on=THROUGH_DAEMON)
+
+
+def test_a_probation_of_ten_minutes_is_one_line() -> None:
+    """It is in use, until when it is on probation, what there is to fall back on, that leaving is harmless and why."""
+    final = (NOW + 10 * MINUTE).strftime("%Y-%m-%d %H:%M:%S UTC")
+    line = (
+        f"Generation 7 is on probation until {final}; the previous set is kept ready. "
+        "The new set is in use; leaving with Ctrl-C is harmless: the daemon goes on."
+    )
+    assert {on_probation(minutes) for minutes in range(10)} == {line}
+
+
+def test_another_wait_says_how_long_it_is() -> None:
+    """And a failure that is waited out was told already."""
+    assert waiting("clock", "the clock is not set", 2 * MINUTE, tried=False, goes_on="") == (
+        "The clock is not set (2 min)."
+    )
+    assert waiting("retry", "the network is down", 2 * MINUTE, tried=True, goes_on="") == "Trying again in 2 min."
+
+
+@pytest.mark.parametrize(
+    ("code", "failure", "span", "patience", "worth"),
+    [
+        ("probation", NOTHING, timedelta(days=1), timedelta(), True),
+        ("retry", NOTHING, 2 * MINUTE, None, True),
+        ("retry", NOTHING, 3 * MINUTE, None, False),
+        ("retry", NOTHING, 3 * MINUTE, 3 * MINUTE, True),
+        ("retry", (FailureClass.POLICY, None), 20 * MINUTE, None, True),
+        ("retry", (FailureClass.DEPENDANT, None), 21 * MINUTE, None, False),
+        ("retry", (FailureClass.CREDENTIAL, Code.LOCKED_OUT), MINUTE, None, False),
+    ],
+)
+def test_it_is_worth_waiting_for(
+    code: str, failure: tuple[str | None, str | None], span: timedelta, patience: timedelta | None, *, worth: bool
+) -> None:
+    """The end of a probation always; for a failure as long as it may need, or as long as the person said."""
+    assert worth_waiting(code, failure, span, patience) is worth
