@@ -54,8 +54,9 @@ def _current(status: Status, current: SetInUse) -> Iterator[tuple[str, str]]:
 
 
 def _anchor_lines(status: Status, current: SetInUse) -> Iterator[str]:
+    at = f" at {clock_time(status.anchor_seen_at)}" if status.anchor_seen_at else ""
     for anchor in current.anchors:
-        used = "; the endpoint chains to it" if anchor.sha256 == status.anchor_in_use else ""
+        used = f"; the endpoint chained to it{at}" if anchor.sha256 == status.anchor_in_use else ""
         yield f"{common_name(anchor.subject)}, {_until(anchor.not_after, status.now)}{used}"
     trust = current.trust
     if trust:

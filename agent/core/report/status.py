@@ -80,6 +80,7 @@ class Status:
         current: The set in use, if it is whole.
         renewal: When its certificate is replaced.
         anchor_in_use: The SHA-256 of the anchor that the endpoint chained to at the last proof of it, or empty.
+        anchor_seen_at: When that proof was, if it is known.
         previous: The generation to go back to.
         generations: Those on disk, newest first.
         change: The change in flight.
@@ -110,6 +111,7 @@ class Status:
     current: SetInUse | None = None
     renewal: Renewal | None = None
     anchor_in_use: str = ""
+    anchor_seen_at: datetime | None = None
     previous: int | None = None
     generations: tuple[OnDisk, ...] = ()
     change: ChangeRecord | None = None
@@ -182,12 +184,14 @@ def _with_sight(status: Status, known: Known) -> Status:
     if seen.current is None:
         return seen_status
     newest_first = [*([known.change] if known.change else []), *reversed(known.history)]
+    proven = _last_proven(seen.current.generation, newest_first)
     return replace(
         seen_status,
         current=seen.current,
         refused=_refused(seen.current.generation, known),
         renewal=_renewal(seen.current, known.asked.wishes),
-        anchor_in_use=_anchor_in_use(seen.current.generation, newest_first),
+        anchor_in_use=proven.anchor if proven else "",
+        anchor_seen_at=(proven.checked_at or proven.entered_at) if proven else None,
     )
 
 
@@ -224,9 +228,9 @@ def unresolved(history: Iterable[ChangeRecord]) -> tuple[ChangeRecord, ...]:
     return tuple(failed.values())
 
 
-def _anchor_in_use(generation: int, records: Iterable[ChangeRecord]) -> str:
-    """Return the anchor that the endpoint chained to when this generation was proven last, or nothing."""
-    return next((record.anchor for record in records if record.generation == generation and record.anchor), "")
+def _last_proven(generation: int, records: Iterable[ChangeRecord]) -> ChangeRecord | None:
+    """Return the change that proved this generation last and knows which anchor the endpoint chained to then."""
+    return next((record for record in records if record.generation == generation and record.anchor), None)
 
 
 def _pause(known: Known) -> Pause | None:

@@ -15,6 +15,7 @@ from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain, history_line, screen
 from agent.core.report.seen import OnDisk, WatchedEnd, WatchedFile
 from agent.core.report.status import Retiring
+from agent.core.text import clock_time
 from agent.core.values import BY_HAND, Provenance, TrustSource
 from agent.core.when.schedule import Pause, Plan
 from support import make
@@ -202,7 +203,7 @@ def test_an_anchor_is_known_by_its_common_name(subject: str, name: str) -> None:
 
 def test_the_screen_says_where_the_anchors_came_from_and_which_is_used() -> None:
     """A line for each, and one for the bundle."""
-    plain, used = shown()["anchors"], shown(anchor_in_use="ef" * 32)["anchors"]
+    plain, used = shown()["anchors"], shown(anchor_in_use="ef" * 32, anchor_seen_at=NOW)["anchors"]
     for trust, line in (
         (Provenance(source=TrustSource.BUNDLE, version=7, issued_at=NOW), "from signed bundle 7 of 2027-03-01"),
         (Provenance(source=TrustSource.BUNDLE, version=7), "from signed bundle 7"),
@@ -212,7 +213,10 @@ def test_the_screen_says_where_the_anchors_came_from_and_which_is_used() -> None
     ):
         assert shown(current=make.in_use(trust=trust))["anchors"] == f"{plain}\n{line}"
 
-    assert used == f"{plain}; the endpoint chains to it"
+    moved_since = (
+        f"{plain}; the endpoint chained to it at {clock_time(NOW)}"  # which `check` would see, and this cannot
+    )
+    assert used == moved_since
 
 
 def test_the_screen_shows_what_is_watched() -> None:

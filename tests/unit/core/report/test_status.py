@@ -39,12 +39,13 @@ def test_before_anything_was_seen_that_is_all_there_is_to_say() -> None:
 
 
 def test_the_last_proof_of_the_set_in_use_says_which_anchor_is_used() -> None:
-    """That of a change in flight is the newest; those of other generations say nothing."""
+    """That of a change in flight is the newest; those of other generations say nothing. When it was is told, too."""
     history = (make.finished(at=NOW - 9 * DAY, anchor="aa" * 32), make.finished(generation=6, anchor="bb" * 32))
 
     assert status_of(make.known(history=history)).anchor_in_use == "aa" * 32
     flying = make.record(Phase.DEPLOYED, anchor=ANCHOR)
-    assert status_of(make.known(history=history, change=flying)).anchor_in_use == ANCHOR
+    found = status_of(make.known(history=history, change=flying))
+    assert (found.anchor_in_use, found.anchor_seen_at) == (ANCHOR, flying.checked_at)
     assert status_of(make.known()).anchor_in_use == ""
 
 
