@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent.core.report.known import Connection
     from agent.core.report.seen import OnDisk, SetInUse, WatchedFile
     from agent.core.report.status import Retiring, Status
+    from agent.core.when.schedule import Plan
 
 
 def screen(status: Status) -> Iterator[tuple[str, str]]:
@@ -173,7 +174,18 @@ def _why(status: Status) -> Iterator[str]:
         return
     yield ("A change is due: " if plan.due else "Nothing is begun now: ") + _sentence(plan.why)
     if plan.at and not plan.due:
-        yield f"That is in {duration(max(plan.at - status.now, timedelta()))}."
+        left = duration(max(plan.at - status.now, timedelta()))
+        near_its_end = f"Near the certificate's end nothing waits: it begins at {clock_time(plan.at)}, in {left}."
+        yield near_its_end if _ended_by_the_emergency(plan) else f"That is in {left}."
+
+
+def _ended_by_the_emergency(plan: Plan) -> bool:
+    """Whether the plan's instant is not the hold's own end, but that of the emergency window, which comes first."""
+    return (
+        plan.window is not None
+        and plan.at == plan.window.emergency_at
+        and plan.code not in {"scheduled", "budget", "back-off"}
+    )
 
 
 def _sentence(text: str) -> str:

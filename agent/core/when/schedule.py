@@ -248,8 +248,8 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
     )
     if held is not None:
         ends = held.at
-        if ends is not None and held.code not in _LASTING:
-            ends = min(ends, window.emergency_at)  # which ends it
+        if held.code not in _LASTING:  # the emergency window ends it, also what has no end of its own
+            ends = min(ends or window.emergency_at, window.emergency_at)
         return Plan(due=False, why=held.why, code=held.code, at=ends, window=window, emergency=emergency)
     why = f"rotation was scheduled for {clock_time(at)} ({source})"
     if past.unfinished:

@@ -17,6 +17,7 @@ from agent.core.report.seen import OnDisk, WatchedEnd, WatchedFile
 from agent.core.report.status import Retiring
 from agent.core.text import clock_time
 from agent.core.values import BY_HAND, Provenance, TrustSource
+from agent.core.when.renewal import RenewalWindow
 from agent.core.when.schedule import Pause, Plan
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
@@ -290,6 +291,17 @@ def test_a_change_that_is_scheduled_is_told_with_the_time_that_is_left() -> None
 def test_a_hold_without_an_end_has_no_time_left() -> None:
     """What cannot be dated is not dated."""
     assert why(plan=planned("inhibited", "/run/busy exists")) == ["Nothing is begun now: /run/busy exists."]
+
+
+def test_a_hold_that_the_emergency_ends_is_told_with_that_instant() -> None:
+    """The sentence of the hold names another instant or none, so "that" would be a riddle."""
+    window = RenewalWindow(opens_at=NOW, closes_at=NOW, emergency_at=NOW + 7 * DAY, not_after=NOW + 9 * DAY)
+    plan = replace(planned("inhibited", "/run/busy exists", window.emergency_at), window=window)
+    told = f"Near the certificate's end nothing waits: it begins at {clock_time(NOW + 7 * DAY)}, in 7 d."
+
+    assert why(plan=plan) == ["Nothing is begun now: /run/busy exists.", told]
+    assert why(plan=replace(plan, code="back-off"))[1] == "That is in 7 d."
+    assert why(plan=replace(plan, code="scheduled"))[1] == "That is in 7 d."
 
 
 def test_a_change_that_is_due_is_told() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.config.values import RotationConfig
 from agent.core.change.lifecycle import Phase
 from agent.core.change.records import public
 from agent.core.change.reserve import Standing
@@ -22,7 +24,7 @@ from agent.daemon.work.schedule_watch import WORD_LOOK
 from agent.store import fingerprints
 from support import make
 from support.daemon_rig import DaemonRig, seen_set
-from support.make import DAY, HOUR, MINUTE, NOW
+from support.make import DAY, HOUR, MINUTE, NOW, SECOND
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,6 +95,23 @@ def test_a_suspend_over_the_window_ends_in_a_rotation_on_wake(rig: DaemonRig) ->
     assert rig.look() == []
     rig.clock.advance(days=400)
     assert [order.kind for order in rig.look()] == [Kind.ROTATE]
+
+
+def test_the_emergency_is_met_to_the_second_under_an_inhibit_file(tmp_path: Path) -> None:
+    """The daemon is awake when the file stops to count, and not half a minute later."""
+    busy = tmp_path / "busy"
+    busy.touch()
+    with closing(DaemonRig(tmp_path, rotation=RotationConfig(inhibit_file=busy))) as rig:
+        rig.due()
+        assert rig.look() == []
+        plan = rig.daemon.facts.plan()
+        assert plan.window is not None
+        assert (plan.code, plan.at) == ("inhibited", plan.window.emergency_at)
+        rig.clock.time = plan.window.emergency_at - 7 * SECOND
+        assert rig.look() == []
+        assert 6 < rig.sleeps <= 7
+        rig.clock.time = plan.window.emergency_at
+        assert [order.kind for order in rig.look()] == [Kind.ROTATE]
 
 
 def test_touched_files_are_looked_at(rig: DaemonRig, tmp_path: Path) -> None:
