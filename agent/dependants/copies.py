@@ -103,6 +103,8 @@ def write(
                 if _is_right(directory, copy, content, known):
                     digests |= {path: known[path] for path in _mark(copy, b"")}
                     continue
+                # A crash may have left a key here.
+                durable.overwrite(directory, durable.TEMPORARY + copy.to.name, alone=True)
                 _put_beside(directory, copy, content)
             except (StoreError, KeyError) as error:
                 problems[copy.to] = _problem(copy, error)
@@ -129,6 +131,7 @@ def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
             problems[copy.to] = _problem(copy, error)
             changed |= isinstance(error, StoreInDoubtError)
             with suppress(StoreError):  # it may hold the key
+                durable.overwrite(directory, durable.TEMPORARY + copy.to.name, alone=True)
                 durable.remove(directory, durable.TEMPORARY + copy.to.name)
     return problems, changed
 

@@ -379,18 +379,19 @@ def erase_directory(dir_fd: int, name: str) -> None:
                 erase_directory(fd, file)
                 continue
             with disk.explained(f"erase {name}/{file}"):
-                _overwrite(fd, file)
+                overwrite(fd, file)
                 os.unlink(file, dir_fd=fd)
     with disk.explained(f"remove the directory {name}"):
         os.rmdir(name, dir_fd=dir_fd)
     sync(dir_fd, f"{name} was removed")
 
 
-def _overwrite(dir_fd: int, name: str) -> None:
-    status = os.lstat(name, dir_fd=dir_fd)
-    if not stat.S_ISREG(status.st_mode):
-        return
+def overwrite(dir_fd: int, name: str, *, alone: bool = False) -> None:
+    """Overwrite a regular file if it is there; `alone`: unless it has another name, under which it may be in use."""
     with contextlib.suppress(OSError):  # a full or failing disk must not keep the file from being removed
+        status = os.lstat(name, dir_fd=dir_fd)
+        if not stat.S_ISREG(status.st_mode) or (alone and status.st_nlink > 1):
+            return
         fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
         try:
             _write_all(fd, bytes(status.st_size))

@@ -173,6 +173,7 @@ def _fill(dir_fd: int, files: dict[str, bytes], modes: durable.Modes) -> None:
     # must not be trusted again.
     keep = {KEY} if KEY in present and disk.read(dir_fd, KEY, MAX_FILE) == files[KEY] else set[str]()
     for name in present - keep:
+        durable.overwrite(dir_fd, name, alone=True)  # it may hold a key
         durable.remove(dir_fd, name)
     for name, data in files.items():
         if name not in keep:

@@ -7,7 +7,7 @@ import os
 import pwd
 import stat
 import subprocess
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -138,13 +138,15 @@ def test_who_has_the_old_copy_open_keeps_it(place: Path) -> None:
 
 
 def test_a_copy_is_old_or_new_whenever_the_power_fails(place: Path) -> None:
-    """Killed at any call, it is whole."""
+    """Killed at any call, it is whole, also while what an earlier try left is overwritten."""
     act = partial(put, a_copy(place / "x"))
     put(a_copy(place / "x"), content=OLD)
+    (place / ".new-x").write_bytes(NEW)
     seen = set()
     total = len(stepper.dry(lambda: act).calls)
     for at in range(total):
         put(a_copy(place / "x"), content=OLD)
+        (place / ".new-x").write_bytes(NEW)
         stepper.kill(lambda: act, at)
         seen.add((place / "x").read_bytes())
     assert seen == {OLD, NEW}
@@ -419,6 +421,32 @@ def test_what_lies_in_the_way_of_writing_is_taken_away(place: Path, leave: Calla
     assert (done.changed, dict(done.problems)) == (True, {})
     assert ((place / "x").read_bytes(), dress(place / "x")[2]) == (NEW, 0o640)
     assert ((place / "victim").read_bytes(), names(place)) == (OLD, ["victim", "x"])
+
+
+def test_what_a_crash_left_of_a_copy_is_overwritten(place: Path) -> None:
+    """It may hold a key; it never was in its place, so no program reads it."""
+    (place / ".new-x").write_bytes(OLD)
+    with (place / ".new-x").open("rb") as left:
+        put(a_copy(place / "x"))
+        assert left.read() == bytes(len(OLD))
+
+
+def test_a_copy_that_could_not_be_moved_in_is_overwritten(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the one that it was to replace stays as it is."""
+    (place / "x").write_bytes(OLD)
+    with ExitStack() as stack:
+        held: list[bytes] = []
+
+        def fail(directory: int, name: str) -> None:
+            copy = os.open(durable.TEMPORARY + name, os.O_RDONLY, dir_fd=directory)
+            stack.callback(os.close, copy)
+            stack.callback(lambda: held.append(os.pread(copy, 1000, 0)))
+            raise StoreError("Cannot rename .new-x to x: Input/output error.", hint="The disk reports an error.")
+
+        monkeypatch.setattr(durable, "move_in", fail)
+        write([own(place)], [NEW], {})
+    assert held == [bytes(len(NEW))]
+    assert (names(place), (place / "x").read_bytes()) == (["x"], OLD)
 
 
 def test_a_directory_in_the_way_of_writing_is_a_problem(place: Path) -> None:

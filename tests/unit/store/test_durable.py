@@ -266,6 +266,21 @@ def test_erasing_overwrites_before_it_removes(tmp_path: Path, folder: int) -> No
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.parametrize(("alone", "left"), [(False, bytes(6)), (True, b"secret")])
+def test_a_file_with_another_name_is_overwritten_only_where_that_is_meant(
+    tmp_path: Path, folder: int, left: bytes, *, alone: bool
+) -> None:
+    """Under its other name it may be in use."""
+    (tmp_path / "key").write_bytes(b"secret")
+    os.link(tmp_path / "key", tmp_path / "witness")
+    durable.overwrite(folder, "key", alone=alone)
+    assert (tmp_path / "witness").read_bytes() == left
+    (tmp_path / "witness").unlink()
+    durable.overwrite(folder, "key", alone=True)
+    assert (tmp_path / "key").read_bytes() == bytes(6)
+    durable.overwrite(folder, "missing")
+
+
 def test_erasing_does_not_write_through_a_link(tmp_path: Path, folder: int) -> None:
     """A link in the directory is removed and its target stays as it is."""
     (tmp_path / "precious").write_bytes(b"data")

@@ -60,11 +60,13 @@ def test_preparing_keeps_the_staged_key_and_drops_the_rest(tmp_path: Path, folde
     assert sorted(path.name for path in (tmp_path / "000001").iterdir()) == sorted(EVERY_FILE)
 
 
-def test_preparing_keeps_no_staged_key_that_is_another(folder: int) -> None:
-    """As one that rotted since: the certificate's own key is written, and the generation is whole."""
+def test_preparing_keeps_no_staged_key_that_is_another(tmp_path: Path, folder: int) -> None:
+    """As one that rotted since: it is overwritten, the certificate's own is written, and the generation is whole."""
     other = material(2)
     generations.stage_key(folder, 1, other.key_pem, other.request_pem, MODES)
-    _prepare(folder)
+    with (tmp_path / ".000001" / generations.KEY).open("rb") as staged:
+        _prepare(folder)
+        assert staged.read() == bytes(len(other.key_pem))
     assert generations.read(folder, 1).credential == material(1).content
 
 
