@@ -303,7 +303,7 @@ def test_the_shadow_wishes_for_a_window_and_the_gateway_rotates_in_it_once(gatew
         assert "opens_at" in site.reported["wishRefused"]
         assert "renew" not in site.reported
         opens = datetime.now(UTC) + timedelta(seconds=6)
-        wish = {"opens_at": instant(opens), "closes_at": instant(opens + timedelta(seconds=1))}
+        wish = {"opens_at": instant(opens), "closes_at": instant(opens + timedelta(seconds=70))}
         site.desired(wish)
         until(lambda: gateway.generations()[0] == 2 and site.up, "it rotates in the window")
         assert site.requests(Operation.CREATE)[1].at >= opens

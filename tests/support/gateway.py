@@ -133,7 +133,7 @@ class Gateway:
             cwd=self.directory,
             env=os.environ | {fast_path.RUNTIME: f"{self.directory}/run"},  # where a package's daemon is found at once
         )
-        typed = f"{COMMAND} --config {self.config} "  # as remedies repeat it; what a test says of them is shorter
+        typed = f"iot-cert --config {self.config} "  # as remedies repeat it; what a test says of them is shorter
         out, err = (said.replace(typed, "iot-cert ") for said in (done.stdout, done.stderr))
         ran = Ran(arguments=arguments, code=done.returncode, out=out, err=err)
         self.remember(ran)

@@ -56,7 +56,11 @@ def run(
             with theirs:
                 message = json.dumps(order).encode()
                 assert len(message) < _MOST
-                socket.send_fds(_forker(os.getpid()), [message], [theirs.fileno(), *outputs])
+                socket.send_fds(
+                    _forker(os.getpid(), str(Path("/proc/thread-self/ns/net").readlink())),
+                    [message],
+                    [theirs.fileno(), *outputs],
+                )
             code = _code(ours, arguments, timeout)
         out, err = (os.pread(output, os.fstat(output).st_size, 0).decode() for output in outputs)
     finally:
@@ -80,8 +84,8 @@ def _code(ours: socket.socket, arguments: Sequence[str], timeout: float) -> int:
 
 
 @cache
-def _forker(_tester: int) -> socket.socket:
-    """Start the process that forks, for this process; it ends when this one has."""
+def _forker(_tester: int, _network: str) -> socket.socket:
+    """Start the process that forks, for this process and its network namespace; it ends when this process has."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(

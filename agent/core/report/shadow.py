@@ -16,7 +16,6 @@ from agent.core.jsonio import PlainError, decode, encode, to_plain
 from agent.core.report.findings import judge
 from agent.core.report.jobs import MAX_PAYLOAD, read_window
 from agent.core.text import clock_time
-from agent.core.when.schedule import LOOK_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +29,7 @@ MAX_TEXT = 400  # bytes of one value, as JSON spells it
 MAX_WISH = 512  # bytes of a wish, since it is echoed
 
 WISH = "renew"
+SOONEST = timedelta(minutes=1)  # which a rotation needs, on a link that is slow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +94,11 @@ def in_time(wish: Wish, now: datetime, reported: Mapping[str, Any]) -> Wish:
         now: The wall clock.
         reported: What was reported last.
     """
-    if wish.window is None or reported.get(WISH) == wish.raw or wish.window.closes_at >= now + LOOK_EVERY:
+    if wish.window is None or reported.get(WISH) == wish.raw or wish.window.closes_at >= now + SOONEST:
         return wish
-    minutes = LOOK_EVERY // timedelta(minutes=1)
     closes = clock_time(wish.window.closes_at)
-    why = f"it closes too soon, at {closes}; now it is {clock_time(now)}, and {minutes} minutes are needed"
+    # The same words whenever it is read again: each report comes back as a message, and a new one would be answered.
+    why = f"it closes too soon, at {closes}; a window is to last for a minute from when the gateway hears of it"
     return Wish(refused=f"desired: {WISH}: closes_at: {why}")
 
 

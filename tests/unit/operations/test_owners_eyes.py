@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +11,7 @@ from agent.config.values import ClaimConfig, Config, EnrollmentConfig, TrustConf
 from agent.operations.owners_eyes import hidden
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to see more than another user")
 OWNER = 12345
@@ -17,24 +19,30 @@ NAMES = ("config.yaml", "anchors.pem", "claim.pem", "claim.key", "watched")
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def place() -> Iterator[Path]:
+    """Give a directory that other users may pass through; pytest's own lies in one of root's."""
+    with TemporaryDirectory(prefix="iot-cert-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def config(place: Path) -> Config:
     """A configuration whose files all may read."""
-    for step in (tmp_path, *tmp_path.parents[:-2]):
-        step.chmod(0o755)
     for name in NAMES:
-        (tmp_path / name).write_text("something")
-        (tmp_path / name).chmod(0o644)
-    state = tmp_path / "state"
+        (place / name).write_text("something")
+        (place / name).chmod(0o644)
+    state = place / "state"
     state.mkdir()
     os.chown(state, OWNER, OWNER)
-    claim = ClaimConfig(certificate=tmp_path / "claim.pem", key=tmp_path / "claim.key")
+    claim = ClaimConfig(certificate=place / "claim.pem", key=place / "claim.key")
     return Config(
-        path=tmp_path / "config.yaml",
+        path=place / "config.yaml",
         endpoint="localhost",
         state_dir=state,
-        trust=TrustConfig(anchors=tmp_path / "anchors.pem"),
+        trust=TrustConfig(anchors=place / "anchors.pem"),
         enrollment=EnrollmentConfig(template="a", claim=claim),
-        watch=(WatchConfig(path=tmp_path / "watched"),),
+        watch=(WatchConfig(path=place / "watched"),),
     )
 
 
