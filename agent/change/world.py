@@ -102,10 +102,15 @@ class World:
         Raises:
             StoreError: The store cannot be read.
         """
-        clock = self.clock
-        return timekeeping.read(
-            clock.now(),
-            synchronised=clock.synchronised(),
-            floors=self.store.floors(),
-            notes=good_times(self.store.history()),
-        )
+        return read_clock(self.clock, self.store)
+
+
+def read_clock(clock: Clock, store: Store) -> timekeeping.Reading:
+    """Return a reading of a clock, judged by all that a store knows to lie in the past.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    return timekeeping.read(
+        clock.now(), synchronised=clock.synchronised(), floors=store.floors(), notes=good_times(store.history())
+    )

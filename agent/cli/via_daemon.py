@@ -274,8 +274,7 @@ def retire(config: Config, output: Output, *, now: bool) -> Exit:
 
 
 def _retire_here(config: Config, output: Output, *, now: bool) -> None:
-    from agent.core import timekeeping  # noqa: PLC0415
-    from agent.core.change.lifecycle import good_times  # noqa: PLC0415
+    from agent.change.world import read_clock  # noqa: PLC0415
     from agent.core.when import retirement  # noqa: PLC0415
     from agent.operations.snapshot import known, look  # noqa: PLC0415
     from agent.operations.wiring import open_parts  # noqa: PLC0415
@@ -289,13 +288,7 @@ def _retire_here(config: Config, output: Output, *, now: bool) -> None:
             raise AgentError(
                 f"Change {found.id} is in flight; it comes first.", hint="`iot-cert rotate` goes on with it."
             )
-        reading = timekeeping.read(
-            parts.clock.now(),
-            synchronised=parts.clock.synchronised(),
-            floors=parts.store.floors(),
-            notes=good_times(parts.store.history()),
-        )
-        left = known(config, look(parts.store, reading)).retirements()
+        left = known(config, look(parts.store, read_clock(parts.clock, parts.store))).retirements()
         _ask_for(parts.change.retirements, [replace(due, waits_for=()) for due in left] if now else left)
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from agent.change.world import read_clock
 from agent.config.files import read_bounded
-from agent.core import timekeeping
 from agent.core.aws.endpoints import chains_to_amazon
-from agent.core.change.lifecycle import good_times
 from agent.core.text_files import NoTextError, decoded
 from agent.core.trust import anchor_lint, updates
 from agent.core.values import Origin, Provenance, TrustSource
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.config.values import Config
+    from agent.core import timekeeping
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import TrustBundle
     from agent.operations.wiring import Parts
@@ -182,13 +182,7 @@ class Receiver:
 
     @property
     def _clock(self) -> timekeeping.Reading:
-        clock = self._parts.clock
-        return timekeeping.read(
-            clock.now(),
-            synchronised=clock.synchronised(),
-            floors=self._parts.store.floors(),
-            notes=good_times(self._parts.store.history()),
-        )
+        return read_clock(self._parts.clock, self._parts.store)
 
     def read(self, source: Source) -> TrustBundle:
         """Verify a bundle and return its anchors.
