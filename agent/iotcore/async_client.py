@@ -108,11 +108,11 @@ class Link:
         failure = ended(packet) or failures.hung_up()
         self._post(lambda: self._failed(failure, taken_over=taken_over))
 
+    # -- in the loop's thread --------------------------------------------------------------------------------------
+
     @property
     def _given_up(self) -> bool:
         return self._closing or self._failure is not None
-
-    # -- in the loop's thread --------------------------------------------------------------------------------------
 
     def _attempting(self) -> None:
         self._begun = True
