@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.change.progress import Progress
     from agent.core.dependants import Occasion
     from agent.core.values import (
         Candidate,
@@ -249,25 +250,6 @@ class Store(Protocol):
 
     def prune(self, keep: int, held: frozenset[int]) -> tuple[int, ...]:
         """Erase old generations, but none that is held, and return their numbers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """One thing worth telling those who follow a change.
-
-    Attributes:
-        at: When.
-        code: The phase reached, ``wait``, ``trouble``, ``note`` or ``outcome``.
-        text: A sentence.
-        change: The change's id, or empty.
-        failure: The class of the failure that is told of, or None.
-    """
-
-    at: datetime
-    code: str
-    text: str
-    change: str = ""
-    failure: str | None = None
 
 
 class Reporter(Protocol):

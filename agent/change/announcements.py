@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Announcement:
-    """What is told; see `agent.ports.Progress`."""
+    """What is told; see `agent.core.change.progress.Progress`."""
 
     code: str
     text: str

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from agent.change.announcements import announcement
 from agent.core.change import decide, probation
 from agent.core.change.advance import advance
+from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.retry import Backoff
 from agent.errors import RefusedError, StoreError, StoreInDoubtError
-from agent.ports import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,6 +160,6 @@ class InFlight:
         return self._store.room.on_reserve(partial(self.tell, "note"), step, *args, **named)
 
     def tell(self, code: str, text: str, failure: str | None = None) -> None:
-        """Tell a sentence; `code` and `failure` as in `agent.ports.Progress`."""
+        """Tell a sentence; `code` and `failure` as in `agent.core.change.progress.Progress`."""
         change = self._record.id if self._record else ""
         self._reporter.report(Progress(at=self._clock.now(), code=code, text=text, change=change, failure=failure))

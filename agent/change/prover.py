@@ -43,7 +43,7 @@ class Prover:
             world: The ports.
             sets: The sets on the gateway, to compare with.
             claim: Returns the claim certificate; raises MaterialError or RefusedError.
-            tell: Takes a code and a sentence; see `agent.ports.Progress`.
+            tell: Takes a code and a sentence; see `agent.core.change.progress.Progress`.
         """
         self._world = world
         self._sets = sets

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from agent.cli.output import Output
     from agent.config.values import Config
-    from agent.ports import Progress
+    from agent.core.change.progress import Progress
 
 _SUDO = "it needs the key; run it with sudo"
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.text import duration
-from agent.ports import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

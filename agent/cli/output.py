@@ -15,8 +15,8 @@ from agent.cli.terminal import GREEN, RED, YELLOW, Terminal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from agent.core.change.progress import Progress
     from agent.errors import AgentError
-    from agent.ports import Progress
 
 WIDTH = 12
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from agent.cli.client import call, listens
 from agent.cli.follow import THROUGH_DAEMON, waiting, worth_waiting
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
+from agent.core.change.progress import Progress
 from agent.core.exit_codes import Exit
 from agent.core.text import clock_time, instant
 from agent.errors import AgentError, CloudError, RefusedError
-from agent.ports import Progress
 
 if TYPE_CHECKING:
     import argparse

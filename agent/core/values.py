@@ -20,6 +20,8 @@ Id = Annotated[str, 64]  # a change's, a certificate's, or a hash in hexadecimal
 Name = Annotated[str, 128]  # a thing's, or what a change was ordered by
 LongText = Annotated[str, 1_048_576]  # what others chose: names in certificates, paths, what a system said of them
 
+MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth of it
+
 # What a thing may be called ("CreateThing", AWS IoT API reference).
 THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 

@@ -1,20 +1,27 @@
 """What the daemon has a worker do, and the form in which the two speak: one JSON object a line.
 
-The order is the worker's one line of input. It answers with `progress` lines and, last, one `end` line.
+The order is the worker's one line of input. It answers with a `Progress` a line and, last, its `End`; the `event` of a
+line says which it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+from agent.core.change.lifecycle import ChangeRecord  # noqa: TC001 - the decoder reads the types of `End`
+from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
-from agent.core.jsonio import SECONDS, Node, decode, encode
-from agent.core.values import Id, Kind, Name, Origin, User
+from agent.core.failure.failure import Failure  # noqa: TC001 - as above
+from agent.core.jsonio import SECONDS, Node, decode, encode, to_plain
+from agent.core.report.seen import Seen, seen_of
+from agent.core.values import MAX_URL, Id, Kind, LongText, Name, Origin, User
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 MAX_LINE = 1_048_576  # bytes
-MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth of it
 
 
 class Do(StrEnum):
@@ -84,6 +91,118 @@ class Order:
     configuration: Annotated[str, MAX_LINE] = field(default="", repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerError:
+    """Why an order could not be carried out.
+
+    Attributes:
+        message: What happened, a sentence.
+        hint: What to do, or empty.
+        exit: The exit code that it stands for.
+        busy: Another process works on the store.
+        died: The worker ended without an answer.
+    """
+
+    message: LongText
+    hint: LongText = ""
+    exit: int = 1
+    busy: bool = False
+    died: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footing:
+    """Where the ladder led.
+
+    Attributes:
+        why: A sentence for people.
+        use: The word of the rung that is accepted, or that a technician is needed; None where that is not known.
+        remedy: What a person can do about it, or empty.
+    """
+
+    why: LongText
+    use: Id | None = None
+    remedy: LongText = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What a change waits for; see `agent.core.change.decide.Wait`."""
+
+    why: LongText
+    until: datetime
+    code: Id
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoChange:
+    """Why a bundle that was taken in became no change.
+
+    Attributes:
+        code: The reason's name; ``unchanged`` where the gateway has what it brings.
+        message: A sentence.
+        hint: What to do, or empty.
+        passing: Whether it may be taken in later.
+    """
+
+    code: Id
+    message: LongText
+    hint: LongText = ""
+    passing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """A line of the doctor's; see `agent.core.report.checks.Line`, of which the daemon only carries the words."""
+
+    check: Id
+    verdict: Id
+    code: Id
+    text: LongText
+    remedy: LongText = ""
+    exit: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How an order ended.
+
+    Attributes:
+        error: Why it could not be carried out, or not to its end.
+        seen: What was found on disk afterwards; None where it could not be looked at.
+        traces: Those of the files, from just before that look.
+        half: Nothing was done since half of a set has just been replaced by hand.
+        connected_at: When the worker connected last with the agent's client id, by the monotonic clock.
+        climb: Where the ladder led, if it was climbed.
+        change: The change that was worked on, without what is secret.
+        wait: What that waits for; None where it has ended.
+        exit: The exit code that the change stands for now.
+        repeats: The finished change that had done already what was ordered.
+        postponed: What was ordered is begun only once the change has ended.
+        bundle: Why a bundle became no change.
+        dropped: What is told of a certificate that is not asked to be retired any more.
+        rehearsal: What a real rotation would do.
+        examination: What the doctor's looks at the broker came to.
+    """
+
+    error: WorkerError | None = None
+    seen: Seen | None = None
+    traces: LongText = ""
+    half: bool = False
+    connected_at: float | None = None
+    climb: Footing | None = None
+    change: ChangeRecord | None = None
+    wait: Waiting | None = None
+    exit: int = 0
+    repeats: ChangeRecord | None = None
+    postponed: bool = False
+    bundle: NoChange | None = None
+    dropped: LongText | None = None
+    rehearsal: LongText | None = None
+    examination: tuple[Examined, ...] | None = None
+
+
 # What an order says whatever it is: a worker does not fill in what the daemon left out.
 _NEEDED = ("kind", "verb", "joins", "told", "origin", "reason", "order", "change")
 
@@ -109,3 +228,25 @@ def _seconds(value: object) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < SECONDS:
         return None
     return float(value)
+
+
+def encode_answer(answer: Progress | End) -> bytes:
+    """Return what a worker tells as a line."""
+    event = "end" if isinstance(answer, End) else "progress"
+    return encode({"event": event, **to_plain(answer)}) + b"\n"
+
+
+def decode_answer(line: bytes) -> Progress | End:
+    """Return what a worker has told.
+
+    What was seen is read apart: a worker of a newer version may tell of it in words that this daemon does not know.
+
+    Raises:
+        PlainError: It is neither.
+    """
+    node = decode(line, "the worker's line", limit=MAX_LINE)
+    if node.text("event") != "end":
+        return node.record(Progress)
+    found = node.plain()
+    end = Node(node.without("seen"), node.path).record(End)
+    return replace(end, seen=seen_of(found["seen"]) if "seen" in found else None)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.config.apart import load_apart
 from agent.core.exit_codes import Exit
@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.config.values import Config
+    from agent.core.change.progress import Progress
     from agent.core.report.status import Status
     from agent.core.when.schedule import Pause
+    from agent.core.worker_protocol import End
     from agent.daemon.work.worker_process import Running
     from agent.ports import Clock
     from agent.system.peers import Peer, Role
@@ -140,8 +142,8 @@ class Daemon:
         return OutsideCalls(stop=self._stop, reload=self._reload, clock_set=self._on_clock_set, look=self.consider)
 
     def _start_worker(
-        self, start_worker: StartWorker, order: Order, on_progress: Callable[[dict[str, Any]], None],
-        on_end: Callable[[dict[str, Any]], None],
+        self, start_worker: StartWorker, order: Order, on_progress: Callable[[Progress], None],
+        on_end: Callable[[End], None],
     ) -> Running:  # fmt: skip
         self.report.worker_started()
         return start_worker(self.loop, self.facts.config.path, self.cloud.lend(order), on_progress, on_end)
@@ -298,7 +300,7 @@ class Daemon:
         self.surroundings.hear_of_steps(self.facts.clock.now())
         return self.cloud.fleet.retirements.next_try()
 
-    def _on_worker_ended(self, end: dict[str, Any]) -> None:
+    def _on_worker_ended(self, end: End) -> None:
         self.cloud.take_back(end)
         if self._stopping:
             self._say_goodbye()

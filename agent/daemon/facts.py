@@ -6,7 +6,6 @@ It is fed by what workers saw and reads the records itself. It decides nothing o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from agent import __version__
@@ -17,7 +16,6 @@ from agent.core.change.decide import doubted
 from agent.core.change.lifecycle import good_times
 from agent.core.report.findings import turns
 from agent.core.report.known import Known
-from agent.core.report.seen import seen_of
 from agent.core.report.status import status_of
 from agent.daemon.record_reader import RecordReader
 from agent.dependants import report_file
@@ -26,6 +24,7 @@ from agent.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from agent.config.values import Config
@@ -95,21 +94,20 @@ class GatewayFacts:
         """Take down whether another client uses the agent's client id, so that a connection costs it its own."""
         self._contested = contested
 
-    def take(self, seen: object, change: object = None, found: object = None) -> None:
+    def take(self, seen: Seen | None, change: ChangeRecord | None = None, found: str = "") -> None:
         """Take what a worker saw, and read the records again.
 
         Args:
-            seen: What it found on disk, see `agent.core.report.seen`; None when it could not look.
+            seen: What it found on disk; None when it could not look, or told of it in words that are not known here.
             change: How the worker left the change in flight.
             found: The traces of the files just before it looked: what is touched while it does is noticed after it.
         """
-        if isinstance(change, dict) and change.get("checked_at"):
-            self._proven = str(change.get("id")), datetime.fromisoformat(change["checked_at"])
+        if change is not None and change.checked_at is not None:
+            self._proven = change.id, change.checked_at
         self.refresh()
-        understood = seen_of(seen) if seen is not None else None
-        if understood is not None:
-            self._seen = understood
-            self._traces = found if isinstance(found, str) else self._traces_now()
+        if seen is not None:
+            self._seen = seen
+            self._traces = found or self._traces_now()
 
     def refresh(self) -> None:
         """Read the records again; a worker has just told of a step."""

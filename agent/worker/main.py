@@ -16,21 +16,33 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core import exit_codes
 from agent.core.aws import client_ids
-from agent.core.change.records import public
 from agent.core.change.verbs import Verb
 from agent.core.dependants import Occasion
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import PlainError, encode, to_plain
-from agent.core.report import broker_checks, seen
+from agent.core.jsonio import PlainError
+from agent.core.report import broker_checks
 from agent.core.values import ByHand, Kind
 from agent.core.when import schedule
-from agent.core.worker_protocol import MAX_LINE, Do, Order, decode_order
+from agent.core.worker_protocol import (
+    MAX_LINE,
+    Do,
+    End,
+    Examined,
+    Footing,
+    NoChange,
+    Order,
+    Waiting,
+    WorkerError,
+    decode_order,
+    encode_answer,
+)
 from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
 from agent.operations import snapshot
 from agent.operations.execute import Operations
@@ -42,9 +54,12 @@ if TYPE_CHECKING:
 
     from agent.change.engine import Outcome
     from agent.config.values import Config
+    from agent.core.change.decide import Wait
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.change.progress import Progress
+    from agent.core.report.checks import Line
     from agent.operations.execute import Done
     from agent.operations.wiring import Parts
-    from agent.ports import Progress
 
 SHORT = timedelta(seconds=1)  # the session belongs to no process while it waits
 
@@ -58,11 +73,11 @@ class Wire:
 
     def report(self, progress: Progress) -> None:
         """Hand a step on to the daemon."""
-        self.send({"event": "progress", **to_plain(progress)})
+        self.send(progress)
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, answer: Progress | End) -> None:
         """Write one line, whole."""
-        line = memoryview(encode(message) + b"\n")
+        line = memoryview(encode_answer(answer))
         try:
             while line and not self._cut:
                 line = line[os.write(1, line) :]
@@ -80,7 +95,6 @@ class Worker:
         self._wire = wire
         self._stop = threading.Event()
         wire.on_cut = self._stop.set
-        self._end: dict[str, Any] = {"event": "end"}
 
     def stop(self, *_: object) -> None:
         """End between two steps; a signal handler."""
@@ -88,33 +102,27 @@ class Worker:
 
     def run(self) -> None:
         """Carry the order out and write the end."""
+        end = self._carry_out()
+        self._wire.send(end if self._order.do is Do.SERVE else self._look_at(end))
+
+    def _carry_out(self) -> End:
+        task, failed = None, None
         try:
             with ExitStack() as stack:
                 task = self._begin(stack)
                 if task is not None:
                     task.run()
         except AgentError as error:
-            self._fail(error)
-        if self._order.do is Do.SERVE:
-            self._wire.send(self._end)
-            return
-        try:
-            self._end["traces"] = fingerprints.of(self._config.state_dir, self._config.foundations)
-            found = snapshot.seen(self._config, snapshot.take(self._config))
-            self._end["seen"] = seen.plainly(found)
-        except AgentError as error:
-            if "error" not in self._end:
-                self._fail(error)
-        self._wire.send(self._end)
+            failed = _failed(error)
+        return replace(task.end if task is not None else End(), error=failed)
 
-    def _fail(self, error: AgentError) -> None:
-        busy = isinstance(error, StoreBusyError)
-        self._end["error"] = {
-            "message": str(error),
-            "hint": error.hint,
-            "exit": int(exit_codes.of_error(error)),
-            "busy": busy,
-        }
+    def _look_at(self, end: End) -> End:
+        """Return the end with what the disk shows now."""
+        try:
+            end = replace(end, traces=fingerprints.of(self._config.state_dir, self._config.foundations))
+            return replace(end, seen=snapshot.seen(self._config, snapshot.take(self._config)))
+        except AgentError as error:
+            return replace(end, error=end.error or _failed(error))
 
     def _begin(self, stack: ExitStack) -> Task | None:
         """Return what is to be done on an open store, which the stack closes; None where nothing is left to do."""
@@ -128,13 +136,18 @@ class Worker:
             return None
         first = (order.do, order.kind) == (Do.BEGIN, Kind.ENROLL) or (order.do, order.verb) == (Do.ORDER, Verb.ENROLL)
         parts = stack.enter_context(open_parts(self._config, self._wire, create=first, asked_by=order.asked_by))
-        return Task(self._config, order, parts, self._stop, self._end)
+        return Task(self._config, order, parts, self._stop)
+
+
+def _failed(error: AgentError) -> WorkerError:
+    code, busy = int(exit_codes.of_error(error)), isinstance(error, StoreBusyError)
+    return WorkerError(message=str(error), hint=error.hint, exit=code, busy=busy)
 
 
 class Task:
     """One order on an open store."""
 
-    def __init__(self, config: Config, order: Order, parts: Parts, stop: threading.Event, end: dict[str, Any]) -> None:
+    def __init__(self, config: Config, order: Order, parts: Parts, stop: threading.Event) -> None:
         self._config = config
         self._order = order
         self._parts = parts
@@ -149,21 +162,25 @@ class Task:
             told=lambda: order.told,
         )
         self._stop = stop
-        self._end = end
+        self.end = End()
 
     def run(self) -> None:
         """Recover, do it, and note how it ended."""
         self._note_connections()
         store, adopts = self._parts.store, self._config.rotation.by_hand is ByHand.ADOPT
         if adopts and self._order.patient and store.others.handmade() is None and store.others.half_replaced():
-            self._end["half"] = True  # a person who copies a key and a certificate copies one of them first
+            self._tell(half=True)  # a person who copies a key and a certificate copies one of them first
             return
         self._operations.take_up(orderly=self._order.orderly)
         self._obey()
         install.conclude(self._config, self._parts.store.history())
         client_id = self._client_id()
         if client_id is not None:
-            self._end["connected_at"] = self._parts.broker.last_connect(client_id)
+            self._tell(connected_at=self._parts.broker.last_connect(client_id))
+
+    def _tell(self, **known: object) -> None:
+        """Add to the end."""
+        self.end = replace(self.end, **known)  # type: ignore[arg-type]  # each name is one of `End`
 
     def _note_connections(self) -> None:
         client_id = self._client_id()
@@ -192,7 +209,7 @@ class Task:
             case Do.NOTE_RETIRED:
                 self._change.retirements.note_retired(order.change)
             case Do.DROP_RETIREMENT:
-                self._end["dropped"] = self._change.retirements.drop(order.certificate)
+                self._tell(dropped=self._change.retirements.drop(order.certificate))
             case Do.TAKE_DROP | Do.DOWNLOAD:
                 self._take_in()
             case _:  # to look; what needs no store does not get here
@@ -200,11 +217,11 @@ class Task:
 
     def _try_out(self, what: Do) -> None:
         if what is Do.REHEARSE:
-            self._end["rehearsal"] = self._change.rehearsal.rehearse()
+            self._tell(rehearsal=self._change.rehearsal.rehearse())
             return
         found = self._change.examiner.examine()
         lines = (broker_checks.of_connection(found), broker_checks.of_permissions(found))
-        self._end["examination"] = [to_plain(line) for line in lines]
+        self._tell(examination=tuple(_examined(line) for line in lines))
 
     def _take_in(self) -> None:
         """Take a bundle in; that it is refused is an answer to its pipeline, and no trouble of the worker's."""
@@ -218,12 +235,11 @@ class Task:
                 source = install.remote_at(order.url, self._config, trust, order.digest or None)
                 change = receiver.take_in(source, order.origin, order.reason, order.order).change
         except (BundleError, RefusedError) as error:
-            passing = getattr(error, "passing", True)
-            told = {"code": getattr(error, "code", "not-now"), "message": str(error), "hint": error.hint}
-            self._end["bundle"] = {**told, "passing": passing}
+            code, passing = getattr(error, "code", "not-now"), getattr(error, "passing", True)
+            self._tell(bundle=NoChange(code=code, message=str(error), hint=error.hint, passing=passing))
             return
         if change is None:
-            self._end["bundle"] = {"code": "unchanged", "message": "These anchors are in use already.", "hint": ""}
+            self._tell(bundle=NoChange(code="unchanged", message="These anchors are in use already."))
             return
         self._note(self._operations.go_on())
 
@@ -250,19 +266,31 @@ class Task:
 
     def _note(self, done: Done) -> None:
         """Write into the end what became of an order; a later one that changed nothing leaves it as it is."""
-        if done.climb is not None:
-            self._end["climb"] = {"use": done.climb.use, "why": done.climb.why, "remedy": done.climb.remedy}
-        if done.repeats is not None:
-            self._end["repeats"] = public(done.repeats)
-        self._end["postponed"] = done.postponed
+        climb, repeats = done.climb, done.repeats
+        if climb is not None:
+            self._tell(climb=Footing(use=climb.use, why=climb.why, remedy=climb.remedy))
+        if repeats is not None:
+            self._tell(repeats=_without_secrets(repeats))
+        self._tell(postponed=done.postponed)
         if done.outcome is None:
             return
         record, wait = done.outcome.record, done.outcome.wait
         has_set = self._change.sets.usable() is not None
-        self._end["change"] = public(record)
-        self._end["wait"] = None if wait is None else to_plain(wait)
         code = Exit.CRITICAL if done.locked_out else exit_codes.of_outcome(record, wait, has_set=has_set)
-        self._end["exit"] = int(code)
+        self._tell(change=_without_secrets(record), wait=wait and _waiting(wait), exit=int(code))
+
+
+def _without_secrets(record: ChangeRecord) -> ChangeRecord:
+    return replace(record, issued=None)
+
+
+def _waiting(wait: Wait) -> Waiting:
+    return Waiting(why=wait.why, until=wait.until, code=wait.code, failure=wait.failure)
+
+
+def _examined(line: Line) -> Examined:
+    known = {"check": line.check, "verdict": line.verdict, "code": line.code, "text": line.text}
+    return Examined(**known, remedy=line.remedy, exit=int(line.exit))
 
 
 def main() -> int:
@@ -278,7 +306,7 @@ def main() -> int:
         config = parse(order.configuration, path) if order.configuration else load(path)
     except (AgentError, PlainError) as error:
         hint = error.hint if isinstance(error, AgentError) else ""
-        wire.send({"event": "end", "error": {"message": str(error), "hint": hint, "exit": int(Exit.USAGE)}})
+        wire.send(End(error=WorkerError(message=str(error), hint=hint, exit=int(Exit.USAGE))))
         return Exit.USAGE
     worker = Worker(config, order, wire)
     signal.signal(signal.SIGTERM, worker.stop)

@@ -52,6 +52,7 @@ COVERED_BY = {
     "core/change/advance": ("unit/core/change/test_lifecycle.py", "each event in each phase, and what it leaves"),
     "core/change/events": ("unit/core/change/test_lifecycle.py", "values, which the table takes in"),
     "core/change/giving_up": ("unit/core/change/test_decide.py", "what a failure of each step means, beside the step"),
+    "core/change/progress": ("unit/core/test_worker_protocol.py", "steps, on their way from a worker to the daemon"),
     "crypto/materials": ("scenarios/test_rotation.py", "hands each call on to what has tests of its own"),
     "daemon/cloud/requests": ("unit/daemon/cloud/test_fleet.py", "requests that are lost, answered twice or too late"),
     "daemon/control/client": ("unit/daemon/control/test_server.py", "clients of the real socket"),

@@ -11,14 +11,14 @@ import pytest
 from agent.config.values import Config, RotationConfig
 from agent.core.change.advance import advance
 from agent.core.change.events import Retired
-from agent.core.change.records import encode_outcome, encode_record, public
+from agent.core.change.progress import Progress
+from agent.core.change.records import encode_outcome, encode_record
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
 from agent.core.jsonio import Node
 from agent.core.report.known import ConnectionState
-from agent.core.report.seen import plainly
 from agent.core.values import Kind, Origin
 from agent.core.when.retirement import left_behind
-from agent.core.worker_protocol import Do, Order
+from agent.core.worker_protocol import Do, End, Order
 from agent.daemon.app import Daemon
 from agent.daemon.cloud.session import SessionStatus
 from agent.daemon.control.client import Client, ControlRequest
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.report.seen import Seen
     from agent.core.report.status import Retiring, Status
     from agent.daemon.work.holds import Holds
     from agent.iotcore.async_client import Link
@@ -65,8 +66,8 @@ class Recorded:
         """It does nothing anyway."""
 
     def finish(self, **end: Any) -> None:
-        """End, with what was seen."""
-        self._end({"event": "end", **end})
+        """End, with this in what it tells."""
+        self._end(End(**end))
 
 
 class Person:
@@ -149,7 +150,7 @@ class DaemonRig:
 
     def finish_change(self, record: ChangeRecord) -> None:
         """Let a worker have left a change like this, and that change be gone."""
-        self.daemon.facts.take(None, public(record))
+        self.daemon.facts.take(None, record)
 
     def look(self) -> list[Order]:
         """Consider, and return what was ordered by that."""
@@ -190,9 +191,9 @@ class DaemonRig:
         """Return how the gateway stands."""
         return self.daemon.report.status()
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def tell(self, code: str, text: str) -> None:
         """Have the running worker tell of a step."""
-        self._running.tell(message)
+        self._running.tell(Progress(at=NOW, code=code, text=text))
 
     def finish(self, **end: Any) -> None:
         """End the running worker."""
@@ -272,8 +273,8 @@ class ConnectedRig(DaemonRig):
         return found
 
 
-def seen_set(not_before: datetime, lifetime: timedelta, **changes: Any) -> dict[str, Any]:
+def seen_set(not_before: datetime, lifetime: timedelta, **changes: Any) -> Seen:
     """Return what a worker has seen of a sound set that began then, but for the changes."""
     leaf = make.certificate(not_before=not_before, not_after=not_before + lifetime)
     found = make.seen(floor=datetime(2026, 11, 1, tzinfo=UTC), current=make.in_use(certificate=leaf))
-    return plainly(replace(found, **changes))
+    return replace(found, **changes)

@@ -30,7 +30,7 @@ from support import warm
 
 if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
-    from agent.ports import Progress
+    from agent.core.change.progress import Progress
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 

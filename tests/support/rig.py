@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from agent.change.engine import Outcome
     from agent.core.change.ladder import Climb
     from agent.core.change.lifecycle import ChangeRecord, Phase
+    from agent.core.change.progress import Progress
     from agent.core.dependants import Occasion
     from agent.core.failure.failure import Failure
     from agent.core.values import CredentialSet, KeyAlgorithm, TrustBundle, User
-    from agent.ports import Progress
     from agent.sandbox.cloud import Entry
     from support.simulator import Connection
 

@@ -16,7 +16,7 @@ from agent.core.failure.failure import FailureClass
 from agent.core.report.known import ConnectionState
 from agent.core.values import Kind
 from agent.core.when.reconnect import Standing, after_takeover
-from agent.core.worker_protocol import Do, Order
+from agent.core.worker_protocol import Do, Order, WorkerError
 from agent.crypto import x509
 from agent.dependants import copy_looks
 from agent.dependants.report_file import REPORT
@@ -149,7 +149,7 @@ def _unwritable(here: Place) -> None:
     here.daemon.work.submit(Order(do=Do.LOOK))
     here.daemon.work.dispatch()
     assert Worker.running
-    Worker.running.finish(error={"message": "Cannot lock DIR/state: Read-only file system."})
+    Worker.running.finish(error=WorkerError(message="Cannot lock DIR/state: Read-only file system."))
 
 
 def _refused_configuration(here: Place) -> None:

@@ -28,7 +28,6 @@ from agent.config.reader import load
 from agent.core.change.records import encode_outcome, encode_record
 from agent.core.report import checks, shadow
 from agent.core.report.known import ConnectionState
-from agent.core.report.seen import plainly
 from agent.daemon.app import Daemon
 from agent.doctor import looks
 from agent.operations import snapshot
@@ -116,7 +115,7 @@ class Place(DaemonRig):
             changes: What a worker would see besides, where the test's machine cannot be brought to it.
         """
         found = replace(snapshot.seen(self.config, snapshot.take(self.config)), **changes)
-        self.daemon.facts.take(plainly(found))
+        self.daemon.facts.take(found)
         self.daemon.report.publish()
 
     def end(self, record: ChangeRecord) -> None:

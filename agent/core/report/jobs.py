@@ -29,8 +29,8 @@ from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import Node, PlainError, decode
 from agent.core.text import clock_time
+from agent.core.values import MAX_URL
 from agent.core.when.schedule import Suggestion
-from agent.core.worker_protocol import MAX_URL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

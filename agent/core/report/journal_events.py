@@ -215,7 +215,7 @@ def of_progress(code: str, kind: str | None) -> Event:
     """Return the event that stands for what the engine reports.
 
     Args:
-        code: What `agent.ports.Progress.code` says.
+        code: What `agent.core.change.progress.Progress.code` says.
         kind: The class of the failure behind it; None when there is none, or it is not known.
 
     Returns:

@@ -7,10 +7,10 @@ the daemon keeps what it told until there is reason to look again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.change.reserve import Standing
-from agent.core.jsonio import Node, PlainError, to_plain
+from agent.core.jsonio import Node, PlainError
 from agent.core.values import CertificateFacts, Kind, LongText, Provenance  # noqa: TC001 - what `Node.record` reads
 
 if TYPE_CHECKING:
@@ -141,9 +141,3 @@ def seen_of(plain: object) -> Seen | None:
         return Node(plain, "seen").record(Seen)
     except PlainError:
         return None
-
-
-def plainly(seen: Seen) -> dict[str, Any]:
-    """Return what was found as a worker tells it."""
-    plain: dict[str, Any] = to_plain(seen)
-    return plain

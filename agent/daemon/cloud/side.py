@@ -6,7 +6,7 @@ It owns the connection and the talk with the fleet's operator. What it wants don
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.exit_codes import Exit
 from agent.core.report.journal_events import Event
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
     from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion
+    from agent.core.worker_protocol import End
     from agent.daemon.control.followers import Followers
     from agent.daemon.facts import GatewayFacts
     from agent.daemon.loop import Loop
@@ -134,12 +135,11 @@ class CloudSide:
         self.session.suspend(connects=order.do is not Do.SERVE)
         return replace(order, connected_at=self.session.connected_at, configuration=self._facts.config.source)
 
-    def take_back(self, end: dict[str, Any]) -> None:
+    def take_back(self, end: End) -> None:
         """A worker has ended: connect again with what is current now, and tell the cloud what came of its orders."""
-        error = end.get("error")
-        if not (error and error.get("busy")):  # the process that has the store connects with the client id, too
+        if end.error is None or not end.error.busy:  # the process that has the store connects with the client id, too
             self.session.use(self._facts.current())
-            self.session.resume(end.get("connected_at"))
+            self.session.resume(end.connected_at)
         self.fleet.jobs.review()
 
     def retire_all(self, over: bool) -> int:  # noqa: FBT001 - a client's word

@@ -11,10 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agent.core.exit_codes import Exit
+from agent.core.jsonio import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.change.progress import Progress
+    from agent.core.worker_protocol import WorkerError
     from agent.daemon.control.client import Client
     from agent.errors import RefusedError
 
@@ -91,15 +94,15 @@ class Followers:
 
     # -- what they are told ----------------------------------------------------------------------------------------
 
-    def progress(self, message: dict[str, Any]) -> None:
+    def progress(self, step: Progress) -> None:
         """Tell each that follows."""
         for client in [*self._following, *self._put_off]:
-            client.send(message)
-        if message.get("change"):
+            client.send({"event": "progress", **to_plain(step)})
+        if step.change:
             if self._brief:
-                self._note_told(str(message["change"]))  # that it goes on is all they wanted to hear
+                self._note_told(step.change)  # that it goes on is all they wanted to hear
             for client in self._brief:
-                client.end(_begun(message["change"]))
+                client.end(_begun(step.change))
             self._brief.clear()
 
     def waits(self, message: dict[str, Any]) -> None:
@@ -123,10 +126,9 @@ class Followers:
         for client in left:
             client.end(message)
 
-    def failed(self, client: Client, error: dict[str, Any]) -> None:
+    def failed(self, client: Client, error: WorkerError) -> None:
         """Tell one client that what it asked for could not be done."""
-        message = {"event": "error", "message": error["message"], "hint": error["hint"], "exit": error["exit"]}
-        self.answer(client, message)
+        self.answer(client, {"event": "error", "message": error.message, "hint": error.hint, "exit": error.exit})
 
     def answer(self, client: Client, message: dict[str, Any]) -> None:
         """Tell one client what came of what it asked for, and let it go."""

@@ -6,7 +6,7 @@ goes on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.failure.retry import Backoff
 from agent.core.worker_protocol import Do, Order
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.config.values import Config
+    from agent.core.worker_protocol import End
     from agent.daemon.loop import Loop
     from agent.daemon.work.worker_process import Running
 
@@ -103,15 +104,14 @@ class DependantsWatch:
             self._served = generation
         return served
 
-    def _on_end(self, end: dict[str, Any]) -> None:
+    def _on_end(self, end: End) -> None:
         self._running = None
-        error = end.get("error")
-        if error is None:
+        if end.error is None:
             self.problem, self._failures = "", 0
         else:
             report = report_file.last_report(self._directory) if self._directory else None
             in_report = report is not None and report.problems
-            self.problem = "" if in_report else f"{error['message']} {error.get('hint', '')}".rstrip()
+            self.problem = "" if in_report else f"{end.error.message} {end.error.hint}".rstrip()
             self._failures = min(self._failures + 1, 12)
             self._due = monotonic() + _TROUBLE.delay(self._failures, 0.5 + 0.5 * self._chance())
         self._news()

@@ -6,13 +6,14 @@ What is next the `ScheduleWatch` says, and what follows from an end the `WorkerR
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.change.progress import Progress
     from agent.core.values import Kind
-    from agent.core.worker_protocol import Order
+    from agent.core.worker_protocol import End, Order
     from agent.daemon.control.client import Client
     from agent.daemon.facts import GatewayFacts
     from agent.daemon.work.queue import Work, WorkQueue
@@ -20,26 +21,24 @@ if TYPE_CHECKING:
     from agent.daemon.work.schedule_watch import ScheduleWatch
     from agent.daemon.work.worker_process import Running
 
-    Told = Callable[[dict[str, Any]], None]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DispatchCalls:
     """What is called on a worker's way.
 
     Attributes:
-        start: Start a worker. Takes its order, what hears each line before the last, and what hears the last.
+        start: Start a worker. Takes its order, what hears of its steps, and what hears how it ended.
         progressed: A worker has told of a step, and clients and journal know.
         looked: A worker has told what it saw, and the facts are up to date; its end is not concluded yet.
-        ended: A worker has ended, and its end is concluded. Takes its last line.
+        ended: A worker has ended, and its end is concluded.
         idle: No worker runs, and none is to be started. Returns the seconds until something else is to be looked at, or
             None.
     """
 
-    start: Callable[[Order, Told, Told], Running]
+    start: Callable[[Order, Callable[[Progress], None], Callable[[End], None]], Running]
     progressed: Callable[[], None]
     looked: Callable[[], None]
-    ended: Told
+    ended: Callable[[End], None]
     idle: Callable[[], float | None]
 
 
@@ -134,14 +133,14 @@ class Dispatcher:
         self._results.started(work)
         self._running = self._calls.start(work.order, self._on_progress, self._on_end)
 
-    def _on_progress(self, message: dict[str, Any]) -> None:
+    def _on_progress(self, progress: Progress) -> None:
         self._facts.refresh()
-        self._results.progress(message)
+        self._results.progress(progress)
         self._calls.progressed()
 
-    def _on_end(self, end: dict[str, Any]) -> None:
+    def _on_end(self, end: End) -> None:
         work, self._work, self._running = self._work, None, None
-        self._facts.take(end.get("seen"), end.get("change"), end.get("traces"))
+        self._facts.take(end.seen, end.change, end.traces)
         self._calls.looked()
         if work is not None:
             self._results.ended(work, end)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.core.change.lifecycle import Phase
+from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.failure.failure import FailureClass
+from agent.core.jsonio import to_plain
 from agent.core.report import journal_events
 from agent.core.report.journal_events import Event
 from agent.core.worker_protocol import Do
@@ -19,7 +21,9 @@ from agent.core.worker_protocol import Do
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.core.worker_protocol import Order
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.change.progress import Progress
+    from agent.core.worker_protocol import End, Footing, NoChange, Order, Waiting, WorkerError
     from agent.daemon.cloud.fleet import Fleet
     from agent.daemon.control.client import Client
     from agent.daemon.control.followers import Followers
@@ -66,46 +70,45 @@ class WorkerResults:
         if work.client is not None:
             self._to.followers.started(work.client)
 
-    def progress(self, message: dict[str, Any]) -> None:
+    def progress(self, step: Progress) -> None:
         """Tell what a worker has told of its way."""
-        code, text = str(message.get("code", "")), str(message.get("text", ""))
-        event = journal_events.of_progress(code, message.get("failure"))
-        if event is not Event.LADDER or self._to.ladder.is_new(text):
-            self._log(event, text, change=message.get("change"), phase=code, failure_class=message.get("failure"))
-        self._to.followers.progress(message)
+        event = journal_events.of_progress(step.code, step.failure)
+        if event is not Event.LADDER or self._to.ladder.is_new(step.text):
+            self._log(event, step.text, change=step.change, phase=step.code, failure_class=step.failure)
+        self._to.followers.progress(step)
 
-    def ended(self, work: Work, end: dict[str, Any]) -> None:
+    def ended(self, work: Work, end: End) -> None:
         """Conclude how a worker ended.
 
         Args:
             work: What it was to do.
-            end: Its last line.
+            end: What it told of that.
         """
-        error = end.get("error")
+        error = end.error
         self._to.schedule.worker_ended(orderly=error is None)
-        if end.get("half"):
+        if end.half:
             self._to.holds.half_replaced()
-        if error is None and _disk_failed(end.get("wait")):
+        if error is None and _disk_failed(end.wait):
             self._to.holds.work_failed()  # the disk may know no later instant, and a worker a second mends nothing
         elif error is None:
             self._to.holds.work_succeeded()
-        elif error.get("busy"):
+        elif error.busy:
             self._to.queue.put_back(work)
             self._to.holds.store_was_busy()
         else:
             self._failed(work, error)
-        if end.get("climb") is not None:
-            self._climbed(end["climb"])
-        if end.get("postponed"):
+        if end.climb is not None:
+            self._climbed(end.climb)
+        if end.postponed:
             self._to.queue.postpone(work)
             self._to.followers.postponed(work.client)
-        self._tell_bundle(work.order, end.get("bundle"))
-        self._tell_dropped(work.client, end.get("dropped"))
+        self._tell_bundle(work.order, end.bundle)
+        self._tell_dropped(work.client, end.dropped)
         self._tell_end(work, end)
 
-    def _failed(self, work: Work, error: dict[str, Any]) -> None:
-        order, client, message = work.order, work.client, str(error["message"])
-        asked_for, died = client is not None or bool(order.order), bool(error.get("died"))
+    def _failed(self, work: Work, error: WorkerError) -> None:
+        order, client, message, died = work.order, work.client, error.message, error.died
+        asked_for = client is not None or bool(order.order)
         if not asked_for or died:  # a client, or the job, is told, and no other order waits for that
             self._to.holds.work_failed()
         if order.do is Do.LOOK:
@@ -118,33 +121,32 @@ class WorkerResults:
         if client is not None:
             self._to.followers.failed(client, error)
 
-    def _climbed(self, climb: dict[str, Any]) -> None:
-        use, why = climb.get("use"), str(climb["why"])
-        if use is None:
-            self._explain(why)  # the worker sees more of it than the session does
+    def _climbed(self, climb: Footing) -> None:
+        if climb.use is None:
+            self._explain(climb.why)  # the worker sees more of it than the session does
         elif _locks_out(climb):
-            self._to.ladder.locked_out(why, climb.get("remedy", ""))
+            self._to.ladder.locked_out(climb.why, climb.remedy)
         else:
             self._to.ladder.found_a_set()
 
-    def _tell_bundle(self, order: Order, told: dict[str, Any] | None) -> None:
+    def _tell_bundle(self, order: Order, told: NoChange | None) -> None:
         """Tell the pipeline that shipped a bundle, or the job, that it became no change."""
         if order.do is Do.TAKE_DROP:
             self._to.schedule.drop_taken(order.drop)
         if told is None:
             return
-        refused, passing, message = told["code"] != "unchanged", bool(told.get("passing")), str(told["message"])
+        refused = told.code != "unchanged"
         where = f"{order.drop} in the inbox" if order.do is Do.TAKE_DROP else f"The bundle of {order.order}"
-        event = Event.BUNDLE_REFUSED if refused and not passing else Event.PROGRESS
-        self._log(event, f"{where}: {message} {told['hint']}".rstrip())
+        event = Event.BUNDLE_REFUSED if refused and not told.passing else Event.PROGRESS
+        self._log(event, f"{where}: {told.message} {told.hint}".rstrip())
         if order.do is not Do.DOWNLOAD:
             return
         if not refused:
-            self._to.fleet.jobs.done(order.order, message)
-        elif passing:
-            self._to.fleet.jobs.postpone(order.order, message)
+            self._to.fleet.jobs.done(order.order, told.message)
+        elif told.passing:
+            self._to.fleet.jobs.postpone(order.order, told.message)
         else:
-            self._to.fleet.jobs.refuse(order.order, str(told["code"]), message)
+            self._to.fleet.jobs.refuse(order.order, told.code, told.message)
 
     def _tell_dropped(self, client: Client | None, text: str | None) -> None:
         """Tell the client that asked for it that a certificate is not asked to be retired any more."""
@@ -153,81 +155,73 @@ class WorkerResults:
         self._log(Event.RETIRE_DROPPED, text)
         self._answer(client, {"event": "dropped", "text": text, "exit": int(Exit.DONE)})
 
-    def _tell_end(self, work: Work, end: dict[str, Any]) -> None:
+    def _tell_end(self, work: Work, end: End) -> None:
         tell, order = self._to.followers.ended, work.order
-        if "rehearsal" in end:
-            self._answer(work.client, {"event": "rehearsal", "text": end["rehearsal"], "exit": int(Exit.DONE)})
-        elif "examination" in end:
-            self._answer(work.client, {"event": "examination", "lines": end["examination"], "exit": int(Exit.DONE)})
+        if end.rehearsal is not None:
+            self._answer(work.client, {"event": "rehearsal", "text": end.rehearsal, "exit": int(Exit.DONE)})
+        elif end.examination is not None:
+            lines = to_plain(end.examination)
+            self._answer(work.client, {"event": "examination", "lines": lines, "exit": int(Exit.DONE)})
         elif order.do is Do.NOTE_RETIRED:
             self._to.fleet.retirements.conclude()
-        elif end.get("repeats"):
-            has = {"change": end["repeats"], "current": self._facts.generation, "repeated": True}
+        elif end.repeats is not None:
+            has = {"change": public(end.repeats), "current": self._facts.generation, "repeated": True}
             tell({"event": "outcome", **has, "exit": int(Exit.DONE)})
-        elif end.get("wait"):
-            self._to.followers.waits(self._wait(end))
-        elif end.get("change"):
-            self._tell_outcome(end)
-        elif "climb" in end:
-            tell(_of_climb(end["climb"]))
+        elif end.change is not None and end.wait is not None:
+            self._to.followers.waits(self._wait(end, end.change))
+        elif end.change is not None:
+            self._tell_outcome(end.change, end.exit)
+        elif end.climb is not None:
+            tell(_of_climb(end.climb))
 
     def _answer(self, client: Client | None, message: dict[str, Any]) -> None:
         """Tell the client that asked, and no other: another may follow a change that goes on."""
         if client is not None:
             self._to.followers.answer(client, message)
 
-    def _wait(self, end: dict[str, Any]) -> dict[str, Any]:
+    def _wait(self, end: End, change: ChangeRecord) -> dict[str, Any]:
         """Return what clients are told of a change that waits."""
-        climb = end.get("climb") or {}
+        climb = end.climb
         return {
-            "change": end.get("change"),
-            "wait": end.get("wait"),
-            "postponed": end.get("postponed"),
-            "locked_out": climb if _locks_out(climb) else None,
+            "change": public(change),
+            "wait": to_plain(end.wait),
+            "postponed": end.postponed,
+            "locked_out": to_plain(climb) if climb is not None and _locks_out(climb) else None,
             "current": self._facts.generation,
-            "would_exit": end["exit"],
+            "would_exit": end.exit,
         }
 
-    def _tell_outcome(self, end: dict[str, Any]) -> None:
-        change = end["change"]
-        text = f"{change['kind']} {change['id']} ended: {change['phase']}."
-        failure = change.get("failure") or {}
-        if change["phase"] != Phase.COMMITTED:  # which was told as it happened
-            event = journal_events.of_progress(change["phase"], None)
-            known = {
-                "phase": change["phase"],
-                "failure_class": failure.get("kind"),
-                "failure_code": failure.get("code"),
-            }
-            self._log(event, f"{text} {failure.get('message', '')}".rstrip(), change=change["id"], **known)
-        told = {"event": "outcome", "change": change, "current": self._facts.generation, "exit": end["exit"]}
-        self._to.followers.ended(told)
+    def _tell_outcome(self, change: ChangeRecord, code: int) -> None:
+        text = f"{change.kind} {change.id} ended: {change.phase}."
+        failure = change.failure
+        if change.phase is not Phase.COMMITTED:  # which was told as it happened
+            event = journal_events.of_progress(change.phase, None)
+            why = {"failure_class": failure.kind, "failure_code": failure.code} if failure is not None else {}
+            told = f"{text} {failure.message}" if failure is not None else text
+            self._log(event, told, change=change.id, phase=change.phase, **why)
+        ended = {"event": "outcome", "change": public(change), "current": self._facts.generation, "exit": code}
+        self._to.followers.ended(ended)
 
 
-def _locks_out(climb: dict[str, Any]) -> bool:
+def _locks_out(climb: Footing) -> bool:
     """Whether a climb found no set that is accepted, so that a technician is needed."""
     from agent.core.change.ladder import Rung  # noqa: PLC0415 - seldom needed, and the idle daemon is small
 
-    return bool(climb.get("use") == Rung.TECHNICIAN)
+    return climb.use == Rung.TECHNICIAN
 
 
-def _of_climb(climb: dict[str, Any]) -> dict[str, Any]:
+def _of_climb(climb: Footing) -> dict[str, Any]:
     """Return what a client is told of a climb that led to no change."""
     from agent.core.change.ladder import Rung  # noqa: PLC0415 - as in `_locks_out`
 
     if _locks_out(climb):
-        return {
-            "event": "locked-out",
-            "why": climb["why"],
-            "remedy": climb.get("remedy", ""),
-            "exit": int(Exit.CRITICAL),
-        }
-    works = climb.get("use") == Rung.CURRENT
+        return {"event": "locked-out", "why": climb.why, "remedy": climb.remedy, "exit": int(Exit.CRITICAL)}
+    works = climb.use == Rung.CURRENT
     remedy = "" if works else " Run the same command again later."
-    text = f"Nothing was changed: {climb['why']}.{remedy}"
+    text = f"Nothing was changed: {climb.why}.{remedy}"
     return {"event": "nothing", "text": text, "exit": int(Exit.DONE if works else Exit.UNAVAILABLE)}
 
 
-def _disk_failed(wait: dict[str, Any] | None) -> bool:
+def _disk_failed(wait: Waiting | None) -> bool:
     """Whether a change waits for the disk to take its record."""
-    return wait is not None and (wait.get("failure") or {}).get("kind") == FailureClass.STORE
+    return wait is not None and wait.failure is not None and wait.failure.kind is FailureClass.STORE

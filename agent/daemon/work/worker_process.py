@@ -13,19 +13,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agent.core.jsonio import PlainError, decode
-from agent.core.worker_protocol import MAX_LINE, Order, encode_order
+from agent.core.jsonio import PlainError
+from agent.core.worker_protocol import MAX_LINE, End, Order, WorkerError, decode_answer, encode_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import Protocol
 
+    from agent.core.change.progress import Progress
     from agent.daemon.loop import Loop, Timer
-
-    Told = Callable[[dict[str, Any]], None]
 
     class Running(Protocol):
         """A worker that was started."""
@@ -54,21 +53,28 @@ _NOT_PASSED_ON = frozenset({
 class WorkerProcess:
     """One worker, from its start to its end."""
 
-    def __init__(self, loop: Loop, config: Path, order: Order, on_progress: Told, on_end: Told) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        config: Path,
+        order: Order,
+        on_progress: Callable[[Progress], None],
+        on_end: Callable[[End], None],
+    ) -> None:
         """Start it.
 
         Args:
             loop: Where to listen.
             config: The configuration file.
             order: What to do.
-            on_progress: Takes each line before the last.
-            on_end: Takes the last line, or an ``end`` with an error that says how it died; called exactly once.
+            on_progress: Takes what is told before the end.
+            on_end: Takes the end, or one with an error that says how the worker died; called exactly once.
         """
         self.order = order
         self._loop = loop
         self._on_progress, self._on_end = on_progress, on_end
         self._buffer = b""
-        self._end: dict[str, Any] | None = None
+        self._end: End | None = None
         self._silence: Timer | None = None
         self._pid, self._output = _spawn(config, encode_order(order))
         self._pidfd = os.pidfd_open(self._pid)
@@ -104,13 +110,13 @@ class WorkerProcess:
 
     def _hear(self, line: bytes) -> None:
         try:
-            message = decode(line, "the worker's line", limit=MAX_LINE).plain()
+            answer = decode_answer(line)
         except PlainError:
             return  # it ends without an end, then
-        if message.get("event") == "end":
-            self._end = message
+        if isinstance(answer, End):
+            self._end = answer
         else:
-            self._on_progress(message)
+            self._on_progress(answer)
 
     def _ended(self) -> None:
         self._loop.unwatch(self._pidfd)
@@ -122,10 +128,9 @@ class WorkerProcess:
         self._on_end(self._end or _died(os.waitstatus_to_exitcode(status)))
 
 
-def _died(code: int) -> dict[str, Any]:
+def _died(code: int) -> End:
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    error = {"message": f"The worker process ended {how} without an answer.", "hint": "", "exit": 1, "died": True}
-    return {"event": "end", "error": error}
+    return End(error=WorkerError(message=f"The worker process ended {how} without an answer.", died=True))
 
 
 def _spawn(config: Path, order: bytes) -> tuple[int, int]:

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from agent import ports
     from agent.change.engine import Engine, Outcome
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.change.progress import Progress
     from agent.core.values import TrustBundle
-    from agent.ports import CreatedCertificate, Progress
+    from agent.ports import CreatedCertificate
     from support.simulator import SimulatedSession
 
 START = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)

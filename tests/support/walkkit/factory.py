@@ -25,7 +25,7 @@ from support.simulator import SimulatedEndpoint
 
 if TYPE_CHECKING:
     from agent import ports
-    from agent.ports import Progress
+    from agent.core.change.progress import Progress
     from support.gateway import Gateway
 
 SECOND_ROOT = "b"  # what the endpoint may move to, by its name at the sandbox's console

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from agent.cli.output import Output, printable
+from agent.core.change.progress import Progress
 from agent.errors import RefusedError
-from agent.ports import Progress
 from support.make import NOW
 
 if TYPE_CHECKING:

@@ -2,17 +2,32 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
 from agent.core.jsonio import PlainError
-from agent.core.values import Kind, Origin, User
-from agent.core.worker_protocol import MAX_LINE, MAX_URL, Do, Order, decode_order, encode_order
+from agent.core.values import MAX_URL, Kind, Origin, User
+from agent.core.worker_protocol import (
+    MAX_LINE,
+    Do,
+    End,
+    Examined,
+    Footing,
+    NoChange,
+    Order,
+    Waiting,
+    WorkerError,
+    decode_answer,
+    decode_order,
+    encode_answer,
+    encode_order,
+)
 from support import make
 
 FULL = Order(
@@ -154,3 +169,52 @@ def test_the_url_of_a_bundle_is_not_shown() -> None:
     """It may be presigned; nor is the configuration, which may name a proxy's password."""
     assert "secret" not in repr(FULL)
     assert "x.example" not in repr(FULL)
+
+
+ALL_TOLD = End(
+    error=WorkerError(message="Process 7 is working.", hint="Wait for it.", exit=4, busy=True, died=True),
+    seen=make.seen(),
+    traces="7.1|7.2",
+    half=True,
+    connected_at=17.5,
+    climb=Footing(why="no set is accepted", use="technician", remedy="Help it."),
+    change=make.record(),
+    wait=Waiting(why="It is full.", until=make.NOW, code="retry", failure=make.failure()),
+    exit=5,
+    repeats=make.finished(),
+    postponed=True,
+    bundle=NoChange(code="expired", message="It has expired.", hint="Ship another.", passing=True),
+    dropped="It is dropped.",
+    rehearsal="A rotation would do this.",
+    examination=(Examined(check="connect", verdict="failure", code="refused", text="No.", remedy="Look.", exit=1),),
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ALL_TOLD,
+        End(),
+        Progress(at=make.NOW, code="issued", text="It is issued.", change="c-1", failure="network"),
+        Progress(at=make.NOW, code="note", text=""),
+    ],
+    ids=["everything", "nothing", "step", "note"],
+)
+def test_what_a_worker_tells_arrives(answer: Progress | End) -> None:
+    """Whatever it is; and the end that was tried has every attribute set."""
+    assert decode_answer(encode_answer(answer)) == answer
+    assert not [item.name for item in fields(End) if getattr(ALL_TOLD, item.name) == item.default]
+
+
+def test_a_worker_that_saw_what_this_daemon_does_not_know_is_heard_all_the_same() -> None:
+    """After an upgrade, before the daemon is restarted: what it did counts, and the daemon looks again."""
+    told = json.loads(encode_answer(ALL_TOLD))
+    told["seen"] = {"in": "other words"}
+    assert decode_answer(json.dumps(told).encode()) == replace(ALL_TOLD, seen=None)
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"event":"end","exit":"no"}', b'{"event":"progress"}', b"\xff"])
+def test_what_is_no_answer_is_refused(line: bytes) -> None:
+    """A worker is another process, and its words are data."""
+    with pytest.raises(PlainError):
+        decode_answer(line)

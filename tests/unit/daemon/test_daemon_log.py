@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.core.change.lifecycle import Phase
-from agent.core.change.records import public
 from agent.core.report.journal_events import SHOWN, Event
 from agent.daemon.daemon_log import DaemonLog
 from support import make
@@ -57,7 +56,7 @@ def test_the_end_of_a_change_that_failed_has_its_phase_and_its_failure(rig: Daem
     records = records_of(rig)
     rig.due()
     rig.look()
-    rig.finish(change=public(make.finished(phase, id="c-1", failure=REFUSED)), exit=1)
+    rig.finish(change=make.finished(phase, id="c-1", failure=REFUSED), exit=1)
     event = Event.CHANGE_REJECTED if phase is Phase.REJECTED else Event.CHANGE_ROLLED_BACK
     (fields,) = (fields for found, fields in records.written if found is event)
     assert fields.items() >= {"change": "c-1", "phase": phase.value, **OF_FAILURE}.items()

@@ -41,8 +41,8 @@ from agent.core.report.jobs import (
 )
 from agent.core.report.shadow import Wish, report
 from agent.core.report.status import Retiring
+from agent.core.values import MAX_URL
 from agent.core.when.schedule import Suggestion
-from agent.core.worker_protocol import MAX_URL
 from support import make
 from support.make import DAY, HOUR, NOW
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.change.reserve import Standing
-from agent.core.report.seen import Damage, Seen, WatchedEnd, WatchedFile, plainly, seen_of
+from agent.core.jsonio import to_plain
+from agent.core.report.seen import Damage, Seen, WatchedEnd, WatchedFile, seen_of
 from agent.core.values import Provenance, TrustSource
 from support import make
 from support.make import DAY, NOW
@@ -35,7 +36,7 @@ FULL = make.seen(
 
 def on_the_wire(seen: Seen) -> dict[str, Any]:
     """Return what was seen as the daemon gets it from its worker."""
-    plain: dict[str, Any] = json.loads(json.dumps(plainly(seen)))
+    plain: dict[str, Any] = json.loads(json.dumps(to_plain(seen)))
     return plain
 
 

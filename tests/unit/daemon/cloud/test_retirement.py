@@ -16,7 +16,7 @@ from agent.core.failure import failures
 from agent.core.report.findings import Judgement, judge
 from agent.core.report.journal_events import Event
 from agent.core.when.retirement import Retirement
-from agent.core.worker_protocol import Do
+from agent.core.worker_protocol import Do, WorkerError
 from agent.errors import RefusedError
 from support import make
 from support.daemon_rig import NEVER_USED, OLD, OLDER, ConnectedRig, seen_set
@@ -304,5 +304,5 @@ def test_what_cannot_be_dropped_is_told(connected: ConnectedRig) -> None:
     """With the code that the worker gives it."""
     caller = connected.say("drop", certificate="ff" * 4)
     connected.look()
-    connected.finish(error={"message": "There is none.", "hint": "Look.", "exit": 4})
+    connected.finish(error=WorkerError(message="There is none.", hint="Look.", exit=4))
     assert caller.last == {"event": "error", "message": "There is none.", "hint": "Look.", "exit": 4}

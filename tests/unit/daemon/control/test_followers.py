@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from agent.core.change.progress import Progress
 from agent.core.exit_codes import Exit
+from agent.core.jsonio import to_plain
+from agent.core.worker_protocol import WorkerError
 from agent.daemon.control.followers import Followers
 from agent.errors import RefusedError
 from support.daemon_rig import Person
+from support.make import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.daemon.control.client import Client
 
-STEP = {"event": "progress", "change": "c-1", "text": "A step."}
+STEP = Progress(at=NOW, code="issued", text="A step.", change="c-1")
+TOLD = {"event": "progress", **to_plain(STEP)}
 OUTCOME = {"event": "outcome", "change": {"id": "c-1"}, "exit": 0}
 
 
@@ -73,7 +79,7 @@ def test_a_follower_hears_each_step_and_the_end(room: Room) -> None:
     room.followers.progress(STEP)
     room.followers.ended(OUTCOME)
     room.followers.progress(STEP)
-    assert person.told == [STEP, OUTCOME]
+    assert person.told == [TOLD, OUTCOME]
     assert room.noted == ["c-1"]
 
 
@@ -85,7 +91,7 @@ def test_a_client_hears_nothing_of_what_it_did_not_order(room: Room) -> None:
     assert person.told == []
     room.start(person)
     room.followers.progress(STEP)
-    assert person.told == [STEP]
+    assert person.told == [TOLD]
 
 
 def test_a_brief_client_leaves_with_the_id(room: Room) -> None:
@@ -93,7 +99,7 @@ def test_a_brief_client_leaves_with_the_id(room: Room) -> None:
     at_once, begun = room.follow(brief=True, change="c-0"), room.wait(brief=True)
     assert at_once.told == [{"event": "begun", "change": "c-0", "exit": 0}]
     room.start(begun)
-    room.followers.progress({"event": "progress", "text": "No change yet."})
+    room.followers.progress(replace(STEP, text="No change yet.", change=""))
     assert begun.told == []
     room.followers.progress(STEP)
     assert begun.told == [{"event": "begun", "change": "c-1", "exit": 0}]
@@ -107,18 +113,18 @@ def test_a_client_whose_order_is_put_off_hears_of_the_change_before_and_stays(ro
     room.followers.postponed(cast("Client", person))
     room.followers.progress(STEP)
     room.followers.ended(OUTCOME)
-    assert person.told == [STEP]
+    assert person.told == [TOLD]
     assert room.noted == []
     room.start(person)
     room.followers.ended(OUTCOME)
-    assert person.told == [STEP, OUTCOME]
+    assert person.told == [TOLD, OUTCOME]
 
 
 def test_what_fails_is_told_to_the_client_that_asked_for_it_alone(room: Room) -> None:
     """The others go on following."""
     other, person = room.follow(), room.wait()
     room.start(person)
-    error = {"message": "No.", "hint": "Why.", "exit": 4, "died": True}
+    error = WorkerError(message="No.", hint="Why.", exit=4, died=True)
     room.followers.failed(cast("Client", person), error)
     room.followers.ended(OUTCOME)
     assert person.told == [{"event": "error", "message": "No.", "hint": "Why.", "exit": 4}]

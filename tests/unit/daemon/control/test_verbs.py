@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
-from agent.core.change.records import public
 from agent.core.report.known import ConnectionState
-from agent.core.worker_protocol import Do
+from agent.core.worker_protocol import Do, Waiting
 from agent.errors import RefusedError
 from support import make
 from support.make import DAY, NOW
 
 if TYPE_CHECKING:
     from support.daemon_rig import DaemonRig
+
+
+PROBATION = Waiting(why="It is on probation.", until=NOW + DAY, code="probation")
 
 
 def confirms(rig: DaemonRig) -> list[dict[str, Any]]:
@@ -28,7 +30,7 @@ def test_a_confirmation_is_handed_to_a_worker_and_its_outcome_back(rig: DaemonRi
     rig.change(make.record(Phase.DEPLOYED, checked_at=NOW))
     told = confirms(rig)
     assert [(order.do, order.orderly) for order in rig.look()] == [(Do.CONFIRM, True)]
-    rig.finish(change=public(make.finished(id="c-1")), exit=0)
+    rig.finish(change=make.finished(id="c-1"), exit=0)
     assert [message["event"] for message in told] == ["accepted", "outcome"]
     assert told[-1]["exit"] == 0
 
@@ -126,8 +128,8 @@ def test_what_only_looks_ends_no_following_of_a_change(rig: DaemonRig) -> None:
     rig.change(make.record(Phase.DEPLOYED, checked_at=NOW))
     follower, looker = rig.say("rotate"), rig.say("examine")
     rig.look()
-    rig.finish(change=public(make.record(Phase.DEPLOYED)), wait={"code": "probation"}, exit=1)
+    rig.finish(change=make.record(Phase.DEPLOYED), wait=PROBATION, exit=1)
     assert rig.orders[-1].do is Do.EXAMINE
-    rig.finish(examination=[])
+    rig.finish(examination=())
     assert looker.told[-1] == {"event": "examination", "lines": [], "exit": 0}
     assert [message["event"] for message in follower.told] == ["accepted", "waiting"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from agent.config.values import Config
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
-from agent.core.worker_protocol import Do, Order
+from agent.core.worker_protocol import Do, End, Order, WorkerError
 from agent.daemon.work.dependants import EVERY, DependantsWatch
 from agent.dependants.report_file import REPORT
 from support.make import NOW
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from agent.daemon.loop import Loop
 
 LOOP = cast("Loop", object())
-TROUBLE = {"message": "It cannot be reached.", "hint": "Is it enabled?", "exit": 5}
+TROUBLE = WorkerError(message="It cannot be reached.", hint="Is it enabled?", exit=5)
 
 
 class Worker:
     """A worker that does nothing but remember what it was told."""
 
-    def __init__(self, config: Path, order: Order, end: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, config: Path, order: Order, end: Callable[[End], None]) -> None:
         self.config = config
         self.order = order
         self.end = end
@@ -77,9 +77,9 @@ class House:
         self.dependants.consider(self.config, generation)
         return len(self.workers)
 
-    def end(self, error: dict[str, Any] | None = None) -> None:
+    def end(self, error: WorkerError | None = None) -> None:
         """Let the last worker end."""
-        self.workers[-1].end({"event": "end", **({"error": error} if error else {})})
+        self.workers[-1].end(End(error=error))
 
     def served(self, generation: int, problem: str = "") -> None:
         """Let somebody else have served them."""
@@ -153,7 +153,7 @@ def test_what_is_known_is_told(house: House) -> None:
 def test_a_problem_without_a_remedy_is_one_sentence(house: House) -> None:
     """As of a worker that died."""
     house.look()
-    house.end({"message": "It died."})
+    house.end(WorkerError(message="It died."))
     assert house.dependants.problem == "It died."
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
-from agent.core.worker_protocol import Do, Order
+from agent.core.worker_protocol import Do, Order, WorkerError
 from agent.daemon.work.holds import BUSY
 from support import make
 
@@ -18,7 +18,7 @@ def test_an_order_that_fails_is_not_repeated_at_once(rig: DaemonRig) -> None:
     """What could not even be begun, for lack of space say, waits before it is tried again."""
     rig.due()
     rig.look()
-    rig.finish(error={"message": "No space left.", "hint": "", "exit": 1})
+    rig.finish(error=WorkerError(message="No space left."))
     assert rig.look() == []
     assert rig.holds.failed
 
@@ -28,7 +28,7 @@ def test_an_order_of_the_fleets_that_is_refused_holds_no_other_up(rig: DaemonRig
     for number in range(4):
         rig.job(f"job:{number}:1", Kind.ROLLBACK)
         assert [order.order for order in rig.look()] == [f"job:{number}:1"]
-        rig.finish(error={"message": "There is no previous generation.", "hint": "", "exit": 4})
+        rig.finish(error=WorkerError(message="There is no previous generation.", exit=4))
     rig.job("job:9:1")
     assert [order.order for order in rig.look()] == ["job:9:1"]
 
@@ -37,13 +37,13 @@ def test_a_busy_store_keeps_the_order(rig: DaemonRig) -> None:
     """Somebody's command works on the store: the same order comes first once it is done."""
     rig.due()
     first = rig.look()
-    rig.finish(error={"message": "Process 7 is working.", "hint": "", "exit": 4, "busy": True})
+    rig.finish(error=WorkerError(message="Process 7 is working.", exit=4, busy=True))
     rig.wait(BUSY)
     again = rig.look()
     assert [(order.do, order.reason) for order in again] == [(order.do, order.reason) for order in first]
 
 
-TROUBLE = {"message": "No space left.", "hint": "", "exit": 1}
+TROUBLE = WorkerError(message="No space left.")
 
 
 def test_what_a_person_asks_for_is_done_although_the_last_order_failed(rig: DaemonRig) -> None:
@@ -55,7 +55,7 @@ def test_what_a_person_asks_for_is_done_although_the_last_order_failed(rig: Daem
     rig.daemon.work.submit(Order(do=Do.NOTE_RETIRED))
     rig.ask(Order(do=Do.EXAMINE))
     assert [order.do for order in rig.look()] == [Do.EXAMINE]
-    rig.finish(examination=[])
+    rig.finish(examination=())
     assert rig.look() == []
 
 
@@ -63,7 +63,7 @@ def test_what_a_person_asks_for_waits_for_a_busy_store(rig: DaemonRig) -> None:
     """Two processes cannot work on it, not even for a person."""
     rig.ask(Order(do=Do.EXAMINE))
     rig.look()
-    rig.finish(error={"message": "Process 7 is working.", "hint": "", "exit": 4, "busy": True})
+    rig.finish(error=WorkerError(message="Process 7 is working.", exit=4, busy=True))
     rig.ask(Order(do=Do.REHEARSE))
     assert rig.look() == []
     rig.wait(BUSY)
@@ -96,7 +96,7 @@ def test_trouble_with_the_disk_does_not_hold_the_ladder_back(rig: DaemonRig) -> 
     """A rotation finds no room and is held back for long; falling back has room of its own and is not."""
     rig.due()
     rig.look()
-    rig.finish(error={"message": "No space left.", "hint": "", "exit": 1})
+    rig.finish(error=WorkerError(message="No space left."))
     assert rig.look() == []
     rig.daemon.cloud._on_doubt(make.failure(FailureClass.NETWORK, "hung-up"))
     assert [(order.do, order.origin) for order in rig.look()] == [(Do.CLIMB, Origin.LADDER)]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
-from agent.core.jsonio import to_plain
 from agent.core.report.findings import judge
-from agent.core.worker_protocol import Do, Order
+from agent.core.worker_protocol import Do, Footing, Order, Waiting, WorkerError
 from support import make
 from support.daemon_rig import DaemonRig, seen_set
 from support.make import DAY, NOW
@@ -23,7 +21,7 @@ def test_a_look_that_failed_is_told_and_tried_again(rig: DaemonRig) -> None:
     """Nothing says ok that was not looked at; what kept it from looking may pass by itself."""
     rig.daemon.work.submit(Order(do=Do.LOOK))
     rig.look()
-    rig.finish(error={"message": "Cannot lock it.", "hint": "", "exit": 1})
+    rig.finish(error=WorkerError(message="Cannot lock it."))
     assert (judge(rig.status()).exit, "Cannot lock it." in judge(rig.status()).health[0]) == (1, True)
     assert rig.look() == []
     rig.wait(300)
@@ -41,8 +39,8 @@ def test_a_ladder_that_is_climbed_for_days_says_the_same_once(
         rig.daemon.cloud._on_doubt(make.failure(message="The broker hung up."))
         rig.look()
         assert rig.orders[-1].do is Do.CLIMB
-        rig.tell({"code": "ladder", "text": f"The current set is not accepted: {met}."})
-        rig.finish(climb={"use": "technician", "why": "there is no set left"})
+        rig.tell("ladder", f"The current set is not accepted: {met}.")
+        rig.finish(climb=Footing(use="technician", why="there is no set left"))
     said = capfd.readouterr().err
     assert [said.count(text) for text in ("hung up.", "not authorised.", "There is no set left")] == [1, 1, 1]
 
@@ -51,19 +49,19 @@ def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(rig: Daemo
     """With what helps, and as critical; a climb that found no path to the endpoint takes nothing of it back."""
     rig.daemon.work.submit(Order(do=Do.CLIMB))
     rig.look()
-    rig.finish(climb={"use": "technician", "why": "the endpoint accepts no set of this gateway", "remedy": "Help it."})
+    rig.finish(climb=Footing(use="technician", why="the endpoint accepts no set of this gateway", remedy="Help it."))
     said = "The endpoint accepts no set of this gateway. Help it."
     assert said in judge(rig.status()).health
     assert judge(rig.status()).exit == 3
 
     rig.daemon.work.submit(Order(do=Do.CLIMB))
     rig.look()
-    rig.finish(climb={"use": None, "why": "no route to host", "remedy": ""})
+    rig.finish(climb=Footing(why="no route to host"))
     assert said in judge(rig.status()).health
 
     rig.daemon.work.submit(Order(do=Do.CLIMB))
     rig.look()
-    rig.finish(climb={"use": "current", "why": "the current set is accepted", "remedy": ""})
+    rig.finish(climb=Footing(use="current", why="the current set is accepted"))
     assert said not in judge(rig.status()).health
 
 
@@ -72,7 +70,7 @@ def test_a_change_that_a_full_disk_holds_up_is_gone_on_with_ever_more_rarely(rig
     rig.see()
     rig.change(make.record(phase=Phase.REQUESTED))
     failure = make.failure(kind=FailureClass.STORE, code=Code.STORE, message="No space left on device.")
-    full = to_plain(Wait(why="It is full.", until=NOW, code="retry", failure=failure))
+    full = Waiting(why="It is full.", until=NOW, code="retry", failure=failure)
     assert [order.do for order in rig.look()] == [Do.GO_ON]
     rig.finish(wait=full, exit=1)
     for seconds in (5, 10, 20, 40, 80, 160, 300, 300):
@@ -84,5 +82,5 @@ def test_a_change_that_a_full_disk_holds_up_is_gone_on_with_ever_more_rarely(rig
     rig.wait(300)
     rig.look()
     began = len(rig.orders)
-    rig.finish(wait=to_plain(Wait(why="The network is down.", until=NOW, code="retry", failure=make.failure())), exit=1)
+    rig.finish(wait=Waiting(why="The network is down.", until=NOW, code="retry", failure=make.failure()), exit=1)
     assert [order.do for order in rig.orders[began:]] == [Do.GO_ON]

@@ -11,14 +11,12 @@ import pytest
 
 from agent.config.values import RotationConfig
 from agent.core.change.lifecycle import Phase
-from agent.core.change.records import public
 from agent.core.change.reserve import Standing
-from agent.core.jsonio import to_plain
 from agent.core.report.findings import judge
 from agent.core.report.seen import Damage
 from agent.core.values import Kind, Origin
 from agent.core.when.schedule import LOOK_EVERY
-from agent.core.worker_protocol import Do, Order
+from agent.core.worker_protocol import Do, Footing, Order, Waiting
 from agent.daemon.work.credential_watch import HALF
 from agent.daemon.work.schedule_watch import WORD_LOOK
 from agent.store import fingerprints
@@ -182,7 +180,7 @@ def test_without_a_set_the_ladder_is_climbed(blind: DaemonRig) -> None:
     seen = seen_set(NOW - DAY, 90 * DAY, current=None, damage=(Damage(critical=True, text="It is damaged."),))
     rig.daemon.facts.take(seen)
     assert [(order.do, order.origin) for order in rig.look()] == [(Do.CLIMB, Origin.LADDER)]
-    rig.finish(seen=seen, climb={"use": "technician", "why": "there is no set left"})
+    rig.finish(seen=seen, climb=Footing(use="technician", why="there is no set left"))
     assert rig.look() == [], "climbing again waits"
     assert "There is no set left." in judge(rig.status()).health
 
@@ -192,7 +190,7 @@ def test_a_wait_between_two_climbs_holds_nothing_else(blind: DaemonRig) -> None:
     seen = seen_set(NOW - DAY, 90 * DAY, current=None, damage=(Damage(critical=True, text="It is damaged."),))
     blind.daemon.facts.take(seen)
     blind.look()
-    blind.finish(seen=seen, climb={"use": None, "why": "nothing gets through"})
+    blind.finish(seen=seen, climb=Footing(why="nothing gets through"))
     assert blind.look() == []
     blind.daemon.work.submit(Order(do=Do.LOOK))
     assert [order.do for order in blind.look()] == [Do.LOOK]
@@ -202,8 +200,8 @@ def test_a_proof_that_was_not_written_down_is_known_from_the_worker_that_made_it
     """The record on disk knows of an earlier one only; by it the set would be proven again at once, and for ever."""
     rig.change(make.record(Phase.DEPLOYED, checked_at=NOW - 2 * MINUTE))
     assert [order.do for order in rig.look()] == [Do.GO_ON]
-    wait = {"why": "on probation", "until": to_plain(NOW + MINUTE), "code": "probation", "failure": None}
-    rig.finish(change=public(make.record(Phase.DEPLOYED, checked_at=NOW)), wait=wait, exit=0)
+    wait = Waiting(why="on probation", until=NOW + MINUTE, code="probation")
+    rig.finish(change=make.record(Phase.DEPLOYED, checked_at=NOW), wait=wait, exit=0)
     assert rig.look() == []
     assert rig.daemon.facts.change is not None
     assert rig.daemon.facts.change.checked_at == NOW
