@@ -14,13 +14,14 @@ import pytest
 from agent.cli.parser import parse
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import CHECKS
+from support.pages import PAGES, inline, typed
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
-PAGES = sorted((PACKAGING / "man").iterdir())
+MANUAL = sorted((PACKAGING / "man").iterdir())
 COMPLETION = PACKAGING / "completion" / "iot-cert.bash"
 DOCUMENTS = sorted(
-    path for place in (ROOT, ROOT / "docs", PACKAGING, ROOT / "config" / "examples") for path in place.glob("*.md")
+    [*PAGES, *(path for place in (ROOT, PACKAGING, ROOT / "config" / "examples") for path in place.glob("*.md"))]
 )
 SECTION = re.MULTILINE | re.DOTALL
 SHEBANG = re.compile(rb"#!/bin/(ba)?sh\n")
@@ -128,25 +129,13 @@ def test_zsh_and_fish_are_offered_every_option(capsys: pytest.CaptureFixture[str
     assert "'*--from=[a directory, or files: PEM, DER, PKCS #12]:PATH:_files'" in functions["_iot-cert_import"]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.name)
 def test_a_page_is_what_its_name_says(page: Path) -> None:
     """The title and the section agree with the file's name, and the parts that people look for are there."""
     name, _, section = page.name.rpartition(".")
     assert page.read_text().startswith(f".TH {name.upper()} {section} ")
     assert f"\n{name} - " in plain(page)
     assert re.findall(r"^\.SH (\w+)", page.read_text(), flags=re.MULTILINE)[:3] == ["NAME", "SYNOPSIS", "DESCRIPTION"]
-
-
-def fenced(text: str, language: str) -> list[str]:
-    """Return the command lines in the fenced blocks of a language, continuations joined and comments gone."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [re.sub(r"(^| +)#.*", "", line).strip() for line in lines]
-
-
-def inline(text: str) -> list[str]:
-    """Return what stands in backticks, outside of fenced blocks."""
-    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
 
 
 def arguments(command: str) -> list[str] | None:
@@ -163,7 +152,7 @@ def arguments(command: str) -> list[str] | None:
 def test_a_document_gives_commands_that_the_program_takes(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In a block of shell each is parsed; in a sentence its verb and options are known."""
     text = document.read_text()
-    for line in fenced(text, "sh"):
+    for line in typed(text):
         given = arguments(line)
         if given is not None:
             parse(given)
@@ -191,7 +180,7 @@ def test_a_document_names_what_is_there(document: Path) -> None:
             places = [ROOT / code, ROOT / "agent" / code, document.parent / code]
             assert "VERSION" in code or any(path.exists() for path in places), (document.name, code)
     makefile = (ROOT / "Makefile").read_text()
-    for target in [code.split()[1] for code in [*inline(text), *fenced(text, "sh")] if code.startswith("make ")]:
+    for target in [code.split()[1] for code in [*inline(text), *typed(text)] if code.startswith("make ")]:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), (document.name, target)
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert "://" in link or (document.parent / link).exists(), (document.name, link)

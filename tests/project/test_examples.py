@@ -10,6 +10,7 @@ import yaml
 
 from agent.config.reader import load, parse
 from agent.core.dependants import Content
+from support.pages import blocks, section
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "config" / "examples"
@@ -58,9 +59,8 @@ def test_the_commented_lines_of_the_configuration_are_sound(tmp_path: Path) -> N
     assert dependants.units[0].verify.command
 
 
-def test_what_the_readme_shows_is_sound() -> None:
-    """Its block about other programs, added to the shipped configuration."""
-    readme = (ROOT / "README.md").read_text()
-    block = readme.split("## Other programs that use the certificate")[1].split("```yaml\n")[1].split("```")[0]
+def test_what_the_integrators_page_shows_is_sound() -> None:
+    """Its first block about other programs, added to the shipped configuration."""
+    block, *_ = blocks(section("docs/integrator.md", "Other programs that use the certificate"), "yaml")
     dependants = parse(f"{SHIPPED.read_text()}\n{block}", SHIPPED).dependants
     assert (len(dependants.copies), len(dependants.units)) == (2, 1)

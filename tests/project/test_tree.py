@@ -11,7 +11,6 @@ import pytest
 
 from agent import __version__
 from agent.cli.parser import parse
-from agent.core.exit_codes import Exit
 from agent.crypto import x509
 
 ROOT = Path(__file__).parents[2]
@@ -60,18 +59,6 @@ def test_the_baked_anchors_are_amazons() -> None:
     """The file holds the five roots that Amazon Trust Services asks for, and no other."""
     bundle = x509.read_bundle((ROOT / "config" / "amazon-roots.pem").read_bytes())
     assert {anchor.sha256 for anchor in bundle.anchors} == AMAZON
-
-
-def test_the_readme_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    """What the program can do and say is in the README."""
-    readme = (ROOT / "README.md").read_text()
-    with pytest.raises(SystemExit):
-        parse(["--help"])
-    shown = capsys.readouterr().out
-    for verb in re.findall(r"^    (\w+)  ", shown, flags=re.MULTILINE):
-        assert f"iot-cert {verb}" in readme or f"`{verb}`" in readme or f" {verb}" in readme
-    for code in Exit:
-        assert f"| {code.value} |" in readme
 
 
 def versions(root: Path) -> dict[str, str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.pages import PAGES
+
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 ROWS = [row.strip("| ").split(" | ") for row in re.findall(r"^\| .*$", GLOSSARY, flags=re.MULTILINE)][2:]
@@ -25,7 +27,7 @@ DOCUMENTS = [
     *sorted((ROOT / "packaging" / "man").iterdir()),
     *sorted((ROOT / "config").rglob("*.md")),
     ROOT / "config" / "config.yaml",
-    *(path for path in sorted((ROOT / "docs").iterdir()) if path.name != "glossary.md"),
+    *(path for path in PAGES if path.name != "glossary.md"),
     ROOT / "CHANGELOG.md",
 ]
 

@@ -1,4 +1,4 @@
-"""The daemon's records: each has the fields that the README promises and the catalogue shows."""
+"""The daemon's records: each has the fields that the daemon's page promises and the catalogue shows."""
 
 from __future__ import annotations
 

@@ -189,5 +189,5 @@ def test_no_certificate_is_due_in_the_first_third_of_its_life_as_the_pages_say()
     day = timedelta(days=1)
     start = datetime(2027, 3, 1, tzinfo=UTC)
     assert renewal_window(start, start + day, RenewalPolicy()).opens_at == start + day / 3
-    for page in ("README.md", "config/config.yaml", "packaging/man/iot-cert-agent.yaml.5"):
+    for page in ("docs/daemon.md", "config/config.yaml", "packaging/man/iot-cert-agent.yaml.5"):
         assert "in the first third of" in (Path(__file__).parents[4] / page).read_text(), page

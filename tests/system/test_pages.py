@@ -1,4 +1,4 @@
-"""The README's pages, typed word by word on a gateway: what a person copies from there has to work."""
+"""The pages, typed word by word on a gateway: what a person copies from there has to work."""
 
 from __future__ import annotations
 
@@ -12,33 +12,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from agent.sandbox.authority import Authority, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import device_policy
-from support.boot.images import ROOT
 from support.boot.installed import THING
 from support.boot.machine import STATE, Machine, until
+from support.pages import blocks, lines, section
 
 if TYPE_CHECKING:
     from support.boot.installed import Installed
 
-README = (ROOT / "README.md").read_text()
+PIPELINE = "docs/ota-pipeline.md"
 
 # Root types it here, and is asked for no password.
 SUDO = '#!/bin/sh\nexec "$@"\n'
-
-
-def section(heading: str) -> str:
-    """Return one section of the README."""
-    return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-
-
-def blocks(heading: str) -> list[str]:
-    """Return the shell commands of a section, a text for each block."""
-    return re.findall(r"```sh\n(.*?)```", section(heading), flags=re.DOTALL)
-
-
-def lines(block: str) -> list[str]:
-    """Return what is typed, a text for each command, without the remarks."""
-    joined = block.replace("\\\n", " ")
-    return [line for line in (re.sub(r"\s+#.*", "", line).strip() for line in joined.splitlines()) if line]
 
 
 def types(machine: Machine, line: str, expect: int | None = 0, **variables: str) -> str:
@@ -57,7 +41,7 @@ def test_a_first_gateway(bare: Installed) -> None:
     machine.write("/usr/bin/sudo", SUDO, 0o755)
     machine.write("/root/claim.pem", bare.cloud.claim.certificate_pem)
     machine.write("/root/claim.key", bare.cloud.claim.key_pem)
-    _, on_the_gateway = blocks("A first gateway in ten minutes")
+    _, on_the_gateway = blocks(section("docs/start.md", "A first gateway in ten minutes"))
     typed = lines(on_the_gateway)
     assert len(typed) == 10
     for line in typed:
@@ -91,7 +75,7 @@ def test_the_technicians_page(gateway: Installed) -> None:
     sign_a_bundle(gateway)
     for file, data in stick(gateway).items():
         machine.write(f"/media/stick/gw-0042/{file}", data)
-    table = section("For technicians").split("\n\n")[0]
+    table = section("docs/technician.md", "What to type").split("\n\n")[0]
     typed = re.findall(r"`([^`]+)`", table)
     assert len(typed) == 17
     codes = {"iot-cert enroll": 4, "sudo iot-cert check": 1}  # it is enrolled; and the test's own disk is an overlay
@@ -120,7 +104,7 @@ def sign_a_bundle(gateway: Installed) -> None:
     machine = gateway.machine
     amazons = machine.read("/usr/share/iot-cert-agent/amazon-roots.pem")
     machine.write("/root/roots.pem", amazons + gateway.service.root_pem.decode())
-    for line in lines(blocks("Trust anchors, and the pipeline that ships them")[0]):
+    for line in lines(blocks(section(PIPELINE, "Once: keys and the first bundle"))[0]):
         types(machine, line)
     machine.write("/etc/iot-cert-agent/trust/root.json", machine.read("/root/repository/metadata/1.root.json"))
     gateway.reconfigure(root="/etc/iot-cert-agent/trust/root.json")
@@ -136,7 +120,7 @@ def test_the_pipelines_page(gateway: Installed) -> None:
 
     other = Authority("Sandbox endpoint root B", gateway.cloud.now)
     machine.write("/root/roots.pem", machine.read("/root/roots.pem") + other.pem.decode())
-    publish, sign_again = lines(blocks("Trust anchors, and the pipeline that ships them")[1])
+    publish, sign_again = lines(blocks(section(PIPELINE, "Each time"))[0])
     types(machine, publish)
     assert outcome(machine, gateway, "roots-2.tar") == "installed"
     types(machine, sign_again)

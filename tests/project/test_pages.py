@@ -1,0 +1,90 @@
+"""The pages: the README is short and leads to all, they name what the program says, and their examples are sound."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from agent.cli.parser import parse as parse_arguments
+from agent.config.reader import parse
+from agent.core.exit_codes import Exit
+from agent.core.failure.failure import FailureClass
+from agent.core.report.checks import CHECKS
+from support.pages import PAGES, ROOT, blocks, section, typed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHIPPED = ROOT / "config" / "config.yaml"
+README = ROOT / "README.md"
+TECHNICIAN = ROOT / "docs" / "technician.md"
+EXAMPLES = ROOT / "config" / "examples"
+
+
+def merged(whole: Any, part: Any) -> Any:
+    """Return a configuration with what an example says in it, key by key."""
+    if isinstance(whole, dict) and isinstance(part, dict):
+        return whole | {key: merged(whole.get(key), value) for key, value in part.items()}
+    return part
+
+
+def test_the_readme_is_short() -> None:
+    """A reader sees what it is, the two commands, a screen, why it is safe, and where to go on."""
+    assert len(README.read_text().splitlines()) < 150
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    """None is found by luck alone."""
+    led = set(re.findall(r"\]\((docs/[^)#]+)\)", README.read_text()))
+    pages = {path.relative_to(ROOT).as_posix() for path in PAGES}
+    assert led == {page for page in pages if "/reference/" not in page}
+
+
+def test_the_readme_installs_as_the_longer_page_does() -> None:
+    """That one is typed word by word on a booted gateway, by a system test."""
+    steps = typed(section("docs/start.md", "A first gateway in ten minutes"))
+    short = typed(section("README.md", "Install"))
+    assert [line for line in steps if line in short] == short
+
+
+def test_the_technicians_page_names_every_verb_exit_code_and_failure_class(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the program can do on a gateway and say there; `sandbox`, `cloud` and `run` are not for technicians."""
+    page = TECHNICIAN.read_text()
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    verbs = re.findall(r"^    ([a-z-]+)(?:  |$)", capsys.readouterr().out, flags=re.MULTILINE)
+    elsewhere = {"cloud", "help", "run", "sandbox"}
+    assert [verb for verb in verbs if f"iot-cert {verb}" not in page] == [v for v in verbs if v in elsewhere]
+    assert [code for code in Exit if f"| {code.value} |" not in page] == []
+    assert [kind for kind in FailureClass if f"| `{kind}` |" not in page] == []
+
+
+def test_the_technicians_page_has_a_situation_for_every_check() -> None:
+    """By the name that the screen shows, in the order of the screen at first sight."""
+    rows = section("docs/technician.md", "What is wrong, and what the screen says").split("\n\n")[1]
+    named = re.findall(r"`([a-z]+)`", " ".join(row.split(" | ")[1] for row in rows.splitlines()[2:] if " | " in row))
+    assert {name for name in named if name in CHECKS} == set(CHECKS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_configuration_on_a_page_is_read(page: Path) -> None:
+    """Each block, put into the shipped configuration, changes something there; the nucleus's file is not ours."""
+    shipped = SHIPPED.read_text()
+    for block in blocks(page.read_text(), "yaml"):
+        part = yaml.safe_load(block)
+        whole = yaml.safe_dump(merged(yaml.safe_load(shipped), part))
+        assert "system" in part or parse(whole, SHIPPED) != parse(shipped, SHIPPED), block
+
+
+def test_the_integrators_page_shows_the_examples_to_the_letter() -> None:
+    """Those files run in the system tests; a page that shows another one would not."""
+    page = (ROOT / "docs" / "integrator.md").read_text()
+    shown = {"".join(block) for language in ("nginx", "conf", "yaml", "ini") for block in blocks(page, language)}
+    files = [path for path in EXAMPLES.glob("*/*") if path.suffix != ".py"]
+    assert [path.name for path in files if path.read_text() not in shown] == []
+    program = (EXAMPLES / "sdk-application" / "telemetry.py").read_text()
+    for line in blocks(page, "python")[0].splitlines():
+        assert line.strip().split("(")[0].split("=")[0].strip() in program, line
