@@ -19,6 +19,7 @@ from agent.backend.errors import BackendError, MisconfiguredError
 from agent.backend.handlers import hook as hooks
 from agent.backend.handlers import retirement as retirements
 from agent.backend.handlers import sweep as sweeps
+from agent.backend.handlers import vending
 from agent.backend.handlers.account import Account
 from agent.backend.names import REASON, Metric, Variable
 
@@ -42,6 +43,15 @@ def retire(event: Mapping[str, Any], _: object) -> None:
         BackendError: It was not carried out, or not answered.
     """
     _run(OF_RETIREMENTS, lambda account: retirements.retire(event, account))
+
+
+def vend(event: Mapping[str, Any], _: object) -> dict[str, Any]:
+    """Answer a client of the certificate vending machine.
+
+    Raises:
+        BackendError: It could not be found out, or not be carried out.
+    """
+    return dict(_run(OF_RETIREMENTS, lambda account: vending.vend(event, account)))
 
 
 def sweep(_: object, context: Any) -> None:

@@ -7,7 +7,10 @@ thing, and one has ten policies at most.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from itertools import count
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.rotation import MOST_POLICIES
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
     from agent.backend.decide.orders import Order
     from agent.backend.names import Metric
+
+_REQUEST = "-----BEGIN CERTIFICATE REQUEST-----"
 
 
 @dataclass(kw_only=True)
@@ -54,12 +59,15 @@ class MemoryRegistry:
         self.shadows: dict[str, str] = {}
         self.jobs: dict[str, Order] = {}
         self.working: dict[str, list[str]] = {}
+        self._numbers = count()
 
     # -- the account's owner, and AWS itself -------------------------------------------------------------------------
 
     def add(self, certificate_id: str, created_at: datetime, status: Status = Status.PENDING_ACTIVATION) -> None:
         """Make a certificate."""
-        made = Certificate(certificate_id=certificate_id, status=status, created_at=created_at)
+        made = Certificate(
+            certificate_id=certificate_id, status=status, created_at=created_at, pem=f"certificate {certificate_id}"
+        )
         self.entries[certificate_id] = Entry(certificate=made)
 
     def set_status(self, certificate_id: str, status: Status) -> None:
@@ -115,10 +123,28 @@ class MemoryRegistry:
             raise ChangedError(f"{certificate_id[:12]} has {MOST_POLICIES} policies.")
         entry.policies.append(policy)
 
+    def make_certificate(self, csr: str, now: datetime) -> Certificate | None:
+        """Make a certificate, unless the request is not one."""
+        if not csr.strip().startswith(_REQUEST):
+            return None
+        certificate_id = sha256(f"{csr} {next(self._numbers)}".encode()).hexdigest()
+        self.add(certificate_id, now, Status.INACTIVE)
+        return self.entries[certificate_id].certificate
+
+    def activate(self, certificate_id: str) -> None:
+        """Make a certificate ACTIVE, which one that was revoked cannot become."""
+        if self._entry(certificate_id).certificate.status is Status.REVOKED:
+            raise ChangedError(f"{certificate_id[:12]} is revoked.")
+        self.set_status(certificate_id, Status.ACTIVE)
+
     def deactivate(self, certificate_id: str) -> None:
         """Make a certificate INACTIVE."""
         self._entry(certificate_id)
         self.set_status(certificate_id, Status.INACTIVE)
+
+    def make_thing(self, thing: str) -> None:
+        """Make a thing."""
+        self.things.add(thing)
 
     def attach_thing(self, thing: str, certificate_id: str) -> None:
         """Attach a certificate to a thing exclusively."""
@@ -176,6 +202,7 @@ class MemoryStore:
         records: The rows of certificates.
         budgets: The certificates of a thing and a day.
         leases: Who holds a thing's lease, and until when.
+        tallies: What was counted, by its name.
     """
 
     def __init__(self) -> None:
@@ -183,6 +210,7 @@ class MemoryStore:
         self.records: dict[str, Record] = {}
         self.budgets: dict[tuple[str, date], set[str]] = {}
         self.leases: dict[str, tuple[str, datetime]] = {}
+        self.tallies: Counter[str] = Counter()
 
     def device(self, serial: str) -> Device | None:
         """Return the row of a serial number."""
@@ -222,6 +250,12 @@ class MemoryStore:
             return False
         self.leases[thing] = (holder, until)
         return True
+
+    def tally(self, name: str, end: datetime, times: int) -> int:
+        """Count something; each name is of one span, so none has to be forgotten."""
+        del end
+        self.tallies[name] += times
+        return self.tallies[name]
 
 
 def _follows(row: Device | Record | None, new: Device | Record) -> None:

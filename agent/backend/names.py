@@ -5,20 +5,23 @@ What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no
 * ``agent.backend.lambdas.hook``: the pre-provisioning hook of both templates, payload version "2020-04-01"; 5 s
 * ``agent.backend.lambdas.retire``: the rule `RETIRE_SQL`, asynchronously; 30 s, which must stay below `LEASE`
 * ``agent.backend.lambdas.sweep``: hourly, whatever the event, one at a time; 900 s
+* ``agent.backend.lambdas.vend``: an HTTP API, payload format 2.0, where the stack has it; 30 s, its longest
 
 Environment: the attributes of `agent.backend.settings.Settings` are read from the variables of `Variable`.
 
-Table `Variable.DEVICES`, hash key ``serial`` (S), TTL ``expires_at``. Three kinds of rows; `#` is in no serial number:
+Table `Variable.DEVICES`, hash key ``serial`` (S), TTL ``expires_at``. Four kinds of rows; `#` is in no serial number:
 
 * ``<serial>``: ``thing``, ``state`` (ARMED, CLAIMED, ENROLLED, BLOCKED), ``token_sha256``, ``token_until``, ``claims``
   (SS of certificate ids), ``claimed_at``, ``enrolled_at``, ``version`` (N, counts the writes)
 * ``day#<thing>#<yyyymmdd>``: ``ids`` (SS of certificate ids), ``expires_at``: the daily budget
 * ``retiring#<thing>``: ``holder`` (a certificate id), ``until`` (N), ``expires_at``: the lease of a retirement
+* ``tally#<what>#<until>``: ``times`` (N), ``expires_at``: what the vending machine counts in a minute or an hour
 
 Table `Variable.CERTIFICATES`, hash key ``certificate_id`` (S), TTL ``expires_at``: ``thing``, ``origin`` (claim,
-rotation, seen), ``serial``, ``issued_at``, ``proven_at``, ``retired_at``, ``retired_by``, ``due`` (S, `DUE_SHARDS`),
-``delete_after`` (N), ``detached_at``, ``ended_at``, ``ended_as``, ``expires_at``, ``version``. Global secondary index
-`DUE_INDEX`: hash ``due`` (S), range ``delete_after`` (N), projection ALL; only what waits for deletion is in it.
+rotation, vending, seen), ``serial``, ``csr_sha256``, ``issued_at``, ``proven_at``, ``retired_at``, ``retired_by``,
+``due`` (S, `DUE_SHARDS`), ``delete_after`` (N), ``detached_at``, ``ended_at``, ``expires_at``, ``version``. Global
+secondary index `DUE_INDEX`: hash ``due`` (S), range ``delete_after`` (N), projection ALL; only what waits for deletion
+is in it.
 
 Instants are whole seconds since 1970, as numbers, because TTL wants them so.
 """
@@ -52,6 +55,7 @@ class Metric(StrEnum):
     ENROLMENTS = "Enrolments"
     ENROLMENTS_REFUSED = "EnrolmentsRefused"
     RE_ENROLMENTS_REFUSED = "ReEnrolmentsRefused"  # with the right token: a thief was first, or a gateway lost it all
+    VENDING_PUT_OFF = "VendingPutOff"  # an address that asks too often; nothing was looked up for it
     ROTATIONS = "Rotations"
     ROTATIONS_REFUSED = "RotationsRefused"
     RETIREMENTS = "Retirements"
@@ -110,6 +114,18 @@ ACTIONS = {
             "iot:DetachThingPrincipal",
             "iot:ListPrincipalThings",
             "iot:ListThingPrincipals",
+        }
+    ),
+    "vend": frozenset(
+        {
+            *_ROWS,
+            "iot:AttachPolicy",
+            "iot:AttachThingPrincipal",
+            "iot:CreateCertificateFromCsr",
+            "iot:CreateThing",
+            "iot:DescribeCertificate",
+            "iot:GetThingShadow",
+            "iot:UpdateCertificate",
         }
     ),
 }

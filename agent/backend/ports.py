@@ -40,12 +40,25 @@ class Registry(Protocol):
             ChangedError: The certificate takes no more policies, or one of both is gone.
         """
 
+    def make_certificate(self, csr: str, now: datetime) -> Certificate | None:
+        """Make an INACTIVE certificate from a request in PEM, another one each time; None where AWS sees none."""
+
+    def activate(self, certificate_id: str) -> None:
+        """Make a certificate ACTIVE, which it may be already.
+
+        Raises:
+            ChangedError: It is gone, or its state does not allow that.
+        """
+
     def deactivate(self, certificate_id: str) -> None:
         """Make a certificate INACTIVE, which it may be already.
 
         Raises:
             ChangedError: It is gone, or its state does not allow that.
         """
+
+    def make_thing(self, thing: str) -> None:
+        """Make a thing, which may be there already, as it is."""
 
     def attach_thing(self, thing: str, certificate_id: str) -> None:
         """Attach a certificate to a thing exclusively, which may be so already.
@@ -108,6 +121,9 @@ class Store(Protocol):
 
     def lease(self, thing: str, holder: str, now: datetime, until: datetime) -> bool:
         """Give a thing's lease to a holder, unless another one has it still; return whether it has it now."""
+
+    def tally(self, name: str, end: datetime, times: int) -> int:
+        """Count something `times` more, which may be 0, and return what it has come to; it is forgotten after `end`."""
 
 
 class Outbox(Protocol):

@@ -57,6 +57,7 @@ class Origin(StrEnum):
 
     CLAIM = "claim"
     ROTATION = "rotation"
+    VENDING = "vending"
     SEEN = "seen"  # it was not issued under this stack's eyes
 
 
@@ -69,11 +70,13 @@ class Record:
         thing: The thing that it is, or was, attached to.
         origin: Where the row comes from.
         serial: The serial number that bought it; empty for others.
+        csr_sha256: What the request that it was made for is known by; empty where only AWS has seen that.
         issued_at: When it was admitted; None when that was not seen.
         proven_at: When it was first known to be in use: it asked for a rotation or a retirement.
         retired_at: When it was last decided that it becomes INACTIVE.
         retired_by: The certificate that asked for that.
-        delete_after: From when it may be deleted; None when it does not wait for that.
+        delete_after: From when it may be deleted, because it was retired or was set aside and is not sold; None when it
+            does not wait for that.
         detached_at: When it was decided to take it off its thing.
         ended_at: When it was deleted, or found to be gone.
         expires_at: When the row itself goes; None for never.
@@ -84,6 +87,7 @@ class Record:
     thing: str
     origin: Origin = Origin.SEEN
     serial: str = ""
+    csr_sha256: str = ""
     issued_at: datetime | None = None
     proven_at: datetime | None = None
     retired_at: datetime | None = None
@@ -118,11 +122,13 @@ class Certificate:
         certificate_id: 64 hexadecimal digits.
         status: Its state.
         created_at: When it was made.
+        pem: The certificate itself; empty where AWS was not asked for this one.
     """
 
     certificate_id: str
     status: Status
     created_at: datetime
+    pem: str = field(default="", repr=False)
 
     @property
     def active(self) -> bool:

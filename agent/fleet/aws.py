@@ -98,11 +98,16 @@ class Fleet:
             yield from (items.device_of(item) for item in page["Items"] if "#" not in item["serial"]["S"])
 
     def refused_again(self, since: datetime) -> Iterator[Mapping[str, Any]]:
-        """Yield what the hook told of enrolments that it refused although the token was right (FilterLogEvents)."""
-        pages = self._logs.get_paginator("filter_log_events").paginate(
-            logGroupName=f"/aws/lambda/{self.stack.outputs['Prefix']}-hook",
-            filterPattern=f"{{ $.{Metric.RE_ENROLMENTS_REFUSED} > 0 }}",
-            startTime=int(since.timestamp() * 1000),
+        """Yield what was told of enrolments that were refused although the token was right (FilterLogEvents)."""
+        functions = ["hook", *(["vend"] if "VendingUrl" in self.stack.outputs else [])]
+        pages = (
+            page
+            for function in functions
+            for page in self._logs.get_paginator("filter_log_events").paginate(
+                logGroupName=f"/aws/lambda/{self.stack.outputs['Prefix']}-{function}",
+                filterPattern=f"{{ $.{Metric.RE_ENROLMENTS_REFUSED} > 0 }}",
+                startTime=int(since.timestamp() * 1000),
+            )
         )
         for page in pages:
             yield from ({**json.loads(event["message"]), "at": event["timestamp"]} for event in page["events"])

@@ -8,16 +8,20 @@ from __future__ import annotations
 import fnmatch
 import io
 import json
+import urllib.error
+import urllib.request
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.backend import names
+from agent.backend.decide import vending
 from support.application import Application
 from support.cloudtools import tool
-from support.emulator.account import BUCKET, Account, own_network
+from support.emulator.account import BUCKET, PORT, Account, own_network
 from support.emulator.device import armed
+from support.moto_account import signing_request
 from support.stack import Stack, builder, statements
 
 if TYPE_CHECKING:
@@ -177,8 +181,13 @@ def assert_the_sweep_deletes(account: Account, device: Device, retired: str) -> 
 
 def asking(device: Device, certificate_id: str) -> dict[str, Any]:
     """Return what the rule selects when a gateway asks for a certificate to be retired."""
-    caller = {"thing": device.thing, "principal": device.certificate_id(), "clientId": f"{device.thing}-cert-agent"}
-    return caller | {"message": {"certificateId": certificate_id}}
+    return asking_by(device.certificate_id(), device.thing, certificate_id)
+
+
+def asking_by(caller: str, thing: str, certificate_id: str) -> dict[str, Any]:
+    """Return what the rule selects when a certificate of a thing asks for another one to be retired."""
+    asked = {"thing": thing, "principal": caller, "clientId": f"{thing}-cert-agent"}
+    return asked | {"message": {"certificateId": certificate_id}}
 
 
 def of_no_thing(account: Account) -> None:
@@ -214,15 +223,56 @@ def assert_rights_are_what_is_used(account: Account) -> None:
 
     Some rights are used by AWS itself in the function's name, which the emulator does as nobody.
     """
-    itself = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
-    used = account.decisions()
-    assert [item for item in used if not item[3]] == []
+    assert [item for item in account.decisions() if not item[3]] == []
     for function in ("Hook", "Retire", "Sweep"):
-        role = Stack().resources[f"{function}Role"]["Properties"]
-        asked = {(action, arn) for name, action, arn, _ in used if name == role["RoleName"]}
-        for action, resource in statements(role["Policies"][0]["PolicyDocument"]):
-            matching = [arn for name, arn in asked if name == action and fnmatch.fnmatchcase(arn, resource)]
-            assert matching or action in itself, (function, action, resource)
+        assert_role_is_used(account, function, Stack())
+
+
+def assert_role_is_used(account: Account, function: str, stack: Stack) -> None:
+    """Each right of a function's role was asked for."""
+    itself = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
+    role = stack.resources[f"{function}Role"]["Properties"]
+    asked = {(action, arn) for name, action, arn, _ in account.decisions() if name == role["RoleName"]}
+    for action, resource in statements(role["Policies"][0]["PolicyDocument"]):
+        matching = [arn for name, arn in asked if name == action and fnmatch.fnmatchcase(arn, resource)]
+        assert matching or action in itself, (function, action, resource)
+
+
+# ---- the vending machine -------------------------------------------------------------------------------------------
+
+
+def buy(outputs: dict[str, str], device: Device, csr: str, token: str) -> tuple[int, dict[str, Any]]:
+    """Ask the vending machine by its address, which the emulator serves without TLS; return status and body."""
+    host, _, path = outputs["VendingUrl"].partition("//")[2].partition("/")
+    fields = {"serialNumber": device.serial, "registrationToken": token, "certificateSigningRequest": csr}
+    url = f"http://127.0.0.1:{PORT}/_aws/execute-api/{host.partition('.')[0]}/$default/{path}"
+    asked = urllib.request.Request(url, data=json.dumps(fields).encode(), method="POST")
+    try:
+        with urllib.request.urlopen(asked) as answer:  # noqa: S310 - as written here
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_vending_machine_sells_over_http(account: Account, template: str, tmp_path: Path) -> None:
+    """A right, a wrong and a used token, and a lost answer's; by what its role is granted, no more and no less."""
+    outputs = account.deploy(template, CodeBucket=BUCKET, Vending="on")
+    first, second = signing_request("first"), signing_request("second")
+    with armed(tmp_path, account, "0099") as device:
+        assert buy(outputs, device, first, "guessed") == (403, {"code": 403, "message": vending.REFUSAL})
+        assert buy(outputs, device, "nothing", device.token)[0] == 400
+        status, sold = buy(outputs, device, first, device.token)
+        assert (status, sold["thingName"]) == (200, "gw-0099")
+        assert device.statuses() == {sold["certificateId"]: "ACTIVE"}
+        assert buy(outputs, device, first, device.token) == (200, sold)
+        also = buy(outputs, device, second, device.token)[1]["certificateId"]
+        call(account, "retire", asking_by(sold["certificateId"], device.thing, also))
+        assert buy(outputs, device, signing_request("third"), device.token)[0] == 403
+    assert [item for item in account.decisions() if not item[3]] == []
+    assert_role_is_used(account, "Vend", Stack(given={"Vending": "on"}))
+    account.deploy(template, CodeBucket=BUCKET, Vending="off")
+    assert buy(outputs, device, first, device.token)[0] == 404
+    assert device.statuses() == {sold["certificateId"]: "ACTIVE", also: "INACTIVE"}, "what was sold stays"
 
 
 # ---- the hook fails ------------------------------------------------------------------------------------------------

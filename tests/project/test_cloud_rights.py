@@ -14,6 +14,7 @@ from support.stack import Stack, statements
 # that may not list a certificate's things rotates no gateway, so the older rule counts.
 UNSCOPED = {
     "iot:AttachThingPrincipal",
+    "iot:CreateCertificateFromCsr",
     "iot:DetachThingPrincipal",
     "iot:ListAttachedPolicies",
     "iot:ListPrincipalThings",
@@ -26,11 +27,11 @@ AWS_ITSELF = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
 
 def rights(role: str) -> list[tuple[str, str]]:
     """Return the actions and resources of a role's own policy."""
-    (policy,) = Stack().resources[role]["Properties"]["Policies"]
+    (policy,) = Stack(given={"Vending": "on"}).resources[role]["Properties"]["Policies"]
     return statements(policy["PolicyDocument"])
 
 
-ROLES = ("HookRole", "RetireRole", "SweepRole", "RuleRole")
+ROLES = ("HookRole", "RetireRole", "SweepRole", "VendRole", "RuleRole")
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -67,11 +68,15 @@ def test_nothing_is_allowed_by_a_pattern_of_actions(role: str) -> None:
 
 
 def test_one_function_alone_can_deactivate_and_another_alone_can_delete() -> None:
-    """The hook can do neither, so no mistake in it costs a gateway its certificate."""
+    """The hook can do neither, so no mistake in it costs a gateway its certificate.
+
+    AWS has one right for deactivating and activating; the vending machine has it for the latter, and is held to that by
+    tests/unit/backend/test_lambdas.py.
+    """
     deactivate = {"iot:UpdateCertificate"}
     delete = {"iot:DeleteCertificate", "iot:DetachThingPrincipal"}
     allowed = {role: {action for action, _ in rights(role)} for role in ROLES}
-    assert {role for role in ROLES if allowed[role] & deactivate} == {"RetireRole"}
+    assert {role for role in ROLES if allowed[role] & deactivate} == {"RetireRole", "VendRole"}
     assert {role for role in ROLES if allowed[role] & delete} == {"SweepRole"}
 
 
@@ -84,7 +89,7 @@ def test_a_role_is_granted_what_its_function_asks_for(function: str) -> None:
 
 def test_a_function_writes_its_own_log_alone() -> None:
     """And makes no group, which would be kept for ever."""
-    for function in ("hook", "retire", "sweep"):
+    for function in ("hook", "retire", "sweep", "vend"):
         logs = [pair for pair in rights(f"{function.title()}Role") if pair[0].startswith("logs:")]
         group = Stack().arn("logs") + f"log-group:/aws/lambda/iot-cert-{function}:*"
         assert logs == [("logs:CreateLogStream", group), ("logs:PutLogEvents", group)]

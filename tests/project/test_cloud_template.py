@@ -11,23 +11,24 @@ from typing import Any
 import pytest
 
 from agent.backend import names, settings
+from agent.backend.decide import vending
 from agent.backend.decide.rotation import MOST_POLICIES as MOST
 from agent.core.aws import topics
 from agent.core.report import jobs
 from agent.sandbox.policies import THING_NAME, allows
-from support.stack import ACCOUNT, LONGEST_PREFIX, TEMPLATE, Stack, statements, worst
+from support.stack import ACCOUNT, LONGEST_PREFIX, TEMPLATE, Stack, builder, statements, worst
 
 POLICY_LIMIT = 2048  # characters of an IoT policy, white space aside
 BODY_LIMIT = 10_240  # characters of a provisioning template's body
 INLINE_LIMIT = 51_200  # bytes of a template that CloudFormation takes without a bucket
-FUNCTIONS = {"Hook": "hook", "Retire": "retire", "Sweep": "sweep"}
+FUNCTIONS = {"Hook": "hook", "Retire": "retire", "Sweep": "sweep", "Vend": "vend"}
 IOT_POLICIES = ["SessionPolicy", "RotationPolicy", "ClaimPolicy"]
 
 
 @pytest.fixture
 def stack() -> Stack:
-    """Return the stack as most deploy it."""
-    return Stack()
+    """Return the stack with all that it can have."""
+    return Stack(given={"Vending": "on"})
 
 
 def body(stack: Stack, template: str) -> dict[str, Any]:
@@ -71,9 +72,11 @@ def test_both_policies_of_a_gateway_in_one_would_not_fit() -> None:
     assert len(compact(session | {"Statement": session["Statement"] + rotation["Statement"]})) > POLICY_LIMIT
 
 
-def test_cloudformation_takes_the_template_as_it_is() -> None:
-    """Without a bucket for it, from the console or the command line."""
-    assert len(TEMPLATE.read_bytes()) <= INLINE_LIMIT
+def test_cloudformation_takes_the_template_as_it_is_built() -> None:
+    """Without a bucket for it, from the console or the command line; its comments are left out, and nothing else."""
+    built = builder().bare(TEMPLATE.read_text())
+    assert len(built.encode()) + len("    Default: iot-cert-cloud-0123456789abcdef.zip\n") <= INLINE_LIMIT
+    assert builder().parse(built) == builder().parse(TEMPLATE.read_text())
 
 
 def test_every_name_begins_with_the_prefix() -> None:
@@ -271,6 +274,12 @@ def test_only_this_accounts_own_starts_a_function(stack: Stack) -> None:
         "RotationPermission": ("iot-cert-hook", "iot.amazonaws.com", "iot", "provisioningtemplate/gateway-rotation"),
         "RetirePermission": ("iot-cert-retire", "iot.amazonaws.com", "iot", "rule/iot_cert_retire"),
         "SweepPermission": ("iot-cert-sweep", "events.amazonaws.com", "events", "rule/iot-cert-sweep"),
+        "VendPermission": (
+            "iot-cert-vend",
+            "apigateway.amazonaws.com",
+            "execute-api",
+            "iot-cert-vend/*/POST/v1/certificates",
+        ),
     }
     found = stack.of_type("AWS::Lambda::Permission")
     assert set(found) == set(expected)
@@ -343,6 +352,37 @@ def test_another_job_template_has_another_name() -> None:
     name = job.pop("JobTemplateId")
     digest = hashlib.sha256(compact(job).encode()).hexdigest()[:16]
     assert (name, digest) == ({"Fn::Sub": "${Prefix}-rotate-1"}, "7fccf629d2cd03d7")
+
+
+# ---- the vending machine -------------------------------------------------------------------------------------------
+
+
+def test_there_is_no_vending_machine_unless_one_is_wanted() -> None:
+    """No address on the internet, no function and no role; and what outlives the stack is the same."""
+    without, with_one = Stack(), Stack(given={"Vending": "on"})
+    added = set(with_one.resources) - set(without.resources)
+    assert {name for name in with_one.resources if name.startswith("Vend")} == added
+    assert not [name for name in added if "DeletionPolicy" in with_one.resources[name]]
+    assert {without.template["Resources"][name].get("Condition") for name in added} == {"HasVending"}
+    assert without.template["Outputs"]["VendingUrl"]["Condition"] == "HasVending"
+    assert "vend" not in without.resources["Dashboard"]["Properties"]["DashboardBody"].lower().replace("vendingput", "")
+    assert "SOURCE '/aws/lambda/iot-cert-vend'" in with_one.resources["Dashboard"]["Properties"]["DashboardBody"]
+
+
+def test_the_vending_machine_has_one_way_in_and_a_throttle(stack: Stack) -> None:
+    """One path and method, a function behind it, and room for ten times what one address is heard."""
+    route = stack.resources["VendRoute"]["Properties"]
+    assert route["RouteKey"] == "POST /v1/certificates"
+    assert stack.resources["VendIntegration"]["Properties"] == {
+        "ApiId": "iot-cert-vend",
+        "IntegrationType": "AWS_PROXY",
+        "IntegrationUri": stack.arn("lambda") + "function:iot-cert-vend",
+        "PayloadFormatVersion": "2.0",
+    }
+    (settings_of_all,) = [item["DefaultRouteSettings"] for item in stack.of_type("AWS::ApiGatewayV2::Stage").values()]
+    one_address = vending.MOST_REQUESTS / vending.REQUESTS_SPAN.total_seconds()
+    assert settings_of_all["ThrottlingRateLimit"] > 10 * one_address
+    assert stack.resolve(stack.template["Outputs"]["VendingUrl"]["Value"]).endswith("/v1/certificates")
 
 
 # ---- alarms and the dashboard --------------------------------------------------------------------------------------

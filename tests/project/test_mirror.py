@@ -22,6 +22,7 @@ COVERED_BY = {
     "backend/errors": ("scenarios/test_account_races.py", "what a handler does about each"),
     "backend/handlers/account": ("scenarios/test_account_races.py", "deciding anew, and dying between two deeds"),
     "backend/handlers/hook": ("scenarios/test_account_attacks.py", "enrolments and rotations, sound and not"),
+    "backend/handlers/vending": ("scenarios/test_vending_races.py", "requests that repeat, cross and stop half-way"),
     "backend/handlers/retirement": ("scenarios/test_account_races.py", "requests that repeat, cross and come late"),
     "backend/memory": ("scenarios/test_account_machine.py", "the account in which everything happens"),
     "backend/names": ("scenarios/test_account_attacks.py", "the rule's filter, and each metric by its handler"),

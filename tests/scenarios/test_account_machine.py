@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from agent.backend.errors import BackendError
 from agent.backend.values import DeviceState, Status
 from support import campaigns, make
-from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World
+from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, World, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,15 @@ class Request:
     target: str
 
 
+@dataclass(frozen=True)
+class Purchase:
+    """A request to the vending machine, which may be sent at any time and more than once."""
+
+    serial: str
+    token: str
+    name: str
+
+
 class AccountMachine(RuleBasedStateMachine):
     """Two gateways, of which each may be a thief to the other, and a thief with the claim certificate."""
 
@@ -62,6 +71,8 @@ class AccountMachine(RuleBasedStateMachine):
         self.by_serial: dict[str, set[str]] = {serial: set() for serial in SERIALS}
         self.registrations: list[Registration] = []
         self.requests: list[Request] = []
+        self.purchases: list[Purchase] = []
+        self.ever_active: set[str] = set()
         self.before: dict[str, Status] = {}
         self.rescued: set[str] = set()
         self.inactive_since: dict[str, datetime] = {}
@@ -94,6 +105,14 @@ class AccountMachine(RuleBasedStateMachine):
         self.registrations.append(Registration("gateway", CLAIM, self._issue(), parameters, self.world.now))
         if now:
             self._carry_out(self.registrations[-1])
+
+    @rule(number=st.integers(0, 1), token=st.sampled_from([0, 0, 0, 1]), name=st.integers(0, 3), now=st.booleans())
+    def buy(self, number: int, token: int, name: int, now: bool) -> None:  # noqa: FBT001 - hypothesis calls it
+        """A gateway, or a thief with the other one's token, asks the vending machine; maybe delivered later."""
+        asked = Purchase(SERIALS[number], f"token {SERIALS[(number + token) % 2]}", f"request {name}")
+        self.purchases.append(asked)
+        if now:
+            self._carry_out(asked)
 
     @rule(number=st.integers(0, 1), which=LATEST, name=st.sampled_from([None, None, 0, 1]), now=st.booleans())
     def rotate(self, number: int, which: int, name: int | None, now: bool) -> None:  # noqa: FBT001 - hypothesis calls it
@@ -167,18 +186,21 @@ class AccountMachine(RuleBasedStateMachine):
 
         return before
 
-    def _event(self, which: int) -> Registration | Request | None:
+    def _event(self, which: int) -> Registration | Request | Purchase | None:
         """Return one of the latest events, delivered before or not; None is the sweep's."""
-        pool: list[Registration | Request | None] = [None, *self.registrations[-5:], *self.requests[-5:]]
+        pool: list[Registration | Request | Purchase | None] = [None, *self.registrations[-5:]]
+        pool += [*self.requests[-5:], *self.purchases[-5:]]
         return pool[which % len(pool)]
 
-    def _carry_out(self, event: Registration | Request | None) -> None:
+    def _carry_out(self, event: Registration | Request | Purchase | None) -> None:
         with suppress(BackendError):
             match event:
                 case Registration():
                     self._register(event)
                 case Request():
                     self.world.retire(event.caller, event.target, event.thing)
+                case Purchase():
+                    self._buy(event)
                 case None:
                     self.world.sweep()
 
@@ -199,6 +221,20 @@ class AccountMachine(RuleBasedStateMachine):
         elif thing:
             assert set(self.world.registry.policies_of(asked.certificate)) >= rights | set(OWN)
             self.minted.setdefault((thing, self.world.now.date()), set()).add(asked.certificate)
+
+    def _buy(self, asked: Purchase) -> None:
+        """What the vending machine does, asked from an address of the serial number's own."""
+        claims = self.world.store.devices[asked.serial].claims
+        reported = self.world.registry.shadows.get(f"gw-{asked.serial}", "")
+        answer = self.world.vend(request(asked.name), asked.serial, asked.token, f"2001:db8:{asked.serial}::1")
+        sold = answer.get("certificateId", "")
+        if sold:
+            assert asked.token == f"token {asked.serial}"
+            assert self.world.status(sold) is Status.ACTIVE
+            assert self.world.registry.things_of(sold) == (f"gw-{asked.serial}",)
+            assert sold in claims or reported not in claims, "the token was spent by that"
+            self.by_serial[asked.serial].add(answer["thingName"])
+            self.made += [sold] if sold not in self.made else []
 
     # -- time, AWS and the operator ------------------------------------------------------------------------------------
 
@@ -278,8 +314,9 @@ class AccountMachine(RuleBasedStateMachine):
         assert self.world.registry.things <= set(THINGS)
 
     def nothing_is_deleted_that_was_not_retired(self) -> None:
-        """And kept for as long as the operator wants."""
-        for name in {name for name in self.before if self.world.status(name) is None} - self.forgotten:
+        """And kept for as long as the operator wants; what was never sold is of no use."""
+        gone = {name for name in self.before if self.world.status(name) is None} - self.forgotten
+        for name in gone & self.ever_active:
             assert self.before[name] is Status.INACTIVE
             assert self.world.now - self.inactive_since[name] >= SETTINGS.keep
 
@@ -287,7 +324,7 @@ class AccountMachine(RuleBasedStateMachine):
         """Registering a retired certificate once more does not help a thief."""
         for name, status in self.before.items():
             if status is Status.INACTIVE and self.world.status(name) is Status.ACTIVE:
-                assert name in self.rescued
+                assert name in self.rescued or name not in self.ever_active
 
     def a_thing_has_no_more_certificates_a_day_than_allowed(self) -> None:
         """By rotation; claims are counted by the token's row."""
@@ -307,6 +344,7 @@ class AccountMachine(RuleBasedStateMachine):
                 self.inactive_since[name] = self.world.now
                 self.rescued.discard(name)
         self.before = {name: entry.certificate.status for name, entry in entries.items()}
+        self.ever_active |= {name for name, status in self.before.items() if status is Status.ACTIVE}
         self.things_before = {name: tuple(entry.things) for name, entry in entries.items()}
 
     def teardown(self) -> None:

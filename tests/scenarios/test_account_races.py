@@ -13,7 +13,7 @@ import pytest
 from agent.backend.errors import BackendError, UnavailableError
 from agent.backend.names import Metric
 from agent.backend.values import DeviceState, Status
-from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, TOKEN, World
+from support.account import CLAIM, DAY, HOUR, MINUTE, OWN, SETTINGS, TOKEN, World, intrude
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +106,7 @@ def test_two_functions_claim_one_serial_number() -> None:
         world = World()
         world.arm()
         first, second = world.issue(), world.issue()
-        reached = _intrude(world, step, partial(world.enrol, second))
+        reached = intrude(world, step, partial(world.enrol, second))
         assert world.enrol(first) == "gw-0042"
         if not reached:
             assert step > 3
@@ -124,7 +124,7 @@ def test_the_last_claim_is_not_given_twice() -> None:
             assert world.enrol(world.issue()) == "gw-0042"
         first, second = world.issue(), world.issue()
         admitted: list[str] = []
-        _intrude(world, step, lambda: admitted.append(world.enrol(second)))  # noqa: B023 - it is over before the next
+        intrude(world, step, lambda: admitted.append(world.enrol(second)))  # noqa: B023 - it is over before the next
         admitted.append(world.enrol(first))
         assert sorted(admitted) == ["", "gw-0042"]
 
@@ -183,7 +183,7 @@ def test_two_certificates_ask_for_each_others_retirement_one_within_the_other() 
         second = world.rotated(first)
         inner: list[dict[str, object]] = []
         ask = partial(world.retire, second, first)
-        reached = _intrude(world, step, lambda: inner.append(ask()))  # noqa: B023 - it is over before the next
+        reached = intrude(world, step, lambda: inner.append(ask()))  # noqa: B023 - it is over before the next
         outer = world.retire(first, second)
         assert len(world.active()) == 1
         if not reached:
@@ -283,7 +283,7 @@ def test_the_operator_rescues_at_any_step_of_the_sweep() -> None:
     for step in count(1):
         world = World()
         old, new = _retired(world)
-        reached = _intrude(world, step, partial(world.rescue, old))
+        reached = intrude(world, step, partial(world.rescue, old))
         world.swept(1)
         if not reached:
             assert step > 5
@@ -362,7 +362,7 @@ def test_a_sweep_and_a_retirement_write_one_row(world: World) -> None:
     """A rescued certificate is retired anew while the sweep is about to drop it from its list: it stays there."""
     old, new = _retired(world)
     world.rescue(old)
-    _intrude(world, 5, lambda: world.retire(new, old))
+    intrude(world, 5, lambda: world.retire(new, old))
     world.sweep()
     record = world.store.records[old]
     assert record.delete_after is not None
@@ -405,20 +405,6 @@ def test_six_hours_in_which_nothing_answers() -> None:
 
 
 # -- two at once -------------------------------------------------------------------------------------------------------
-
-
-def _intrude(world: World, step: int, intruder: Callable[[], object]) -> list[str]:
-    """Have something happen before the verb of a number; return a list that has an entry once it did."""
-    reached: list[str] = []
-    done = len(world.verbs)
-
-    def before(verb: str) -> None:
-        if len(world.verbs) - done == step and not reached:
-            reached.append(verb)
-            intruder()
-
-    world.at_each_step = before
-    return reached
 
 
 class _Turns:

@@ -7,14 +7,16 @@ something else happen right there, or fail it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agent.backend.decide.admission import fingerprint
 from agent.backend.errors import UnavailableError
-from agent.backend.handlers import hook, retirement, sweep
+from agent.backend.handlers import hook, retirement, sweep, vending
 from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.settings import Settings
@@ -31,8 +33,15 @@ NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OWN = ("p-gateway-session", "p-gateway-rotation")
 SETTINGS = Settings(own_policies=frozenset(OWN))
+ADDRESS = "192.0.2.7"  # of a gateway (RFC 5737)
 CLAIM = "c1" * 32  # the shared claim certificate
 TOKEN = "t0ken-of-0042"  # noqa: S105 - of a gateway that is not there
+
+
+def request(name: object) -> str:
+    """Return a request for a certificate that a test knows by a name; it holds no more than that."""
+    text = base64.b64encode(str(name).encode()).decode()
+    return f"-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n"
 
 
 def certificate_id(name: object) -> str:
@@ -191,6 +200,27 @@ class World:
             self.sweep()
             self.now += HOUR
 
+    def vend(self, csr: str, serial: str = "0042", token: str = TOKEN, address: str = ADDRESS) -> dict[str, Any]:
+        """Ask the vending machine; return the answer's body, with `code` for one that is refused."""
+        fields = {"serialNumber": serial, "registrationToken": token, "certificateSigningRequest": csr}
+        return self.post(json.dumps(fields), address)
+
+    def post(self, body: str, address: str = ADDRESS, **event: object) -> dict[str, Any]:
+        """Call the vending machine as API Gateway does, and return its answer's body."""
+        event = {
+            "version": "2.0",
+            "routeKey": "POST /v1/certificates",
+            "headers": {"x-forwarded-for": "198.51.100.99"},
+            "requestContext": {"http": {"method": "POST", "sourceIp": address}},
+            "body": body,
+            "isBase64Encoded": False,
+            **event,
+        }
+        answer = vending.vend(event, self.account)
+        found: dict[str, Any] = json.loads(str(answer["body"]))
+        assert answer["statusCode"] == found.get("code", 200)
+        return found
+
     # -- what is there -------------------------------------------------------------------------------------------------
 
     def status(self, certificate: str) -> Status | None:
@@ -217,3 +247,17 @@ class World:
                 raise UnavailableError(f"{verb} is not answered.")
 
         return fail
+
+
+def intrude(world: World, step: int, intruder: Callable[[], object]) -> list[str]:
+    """Have something happen before the verb of a number; return a list that has an entry once it did."""
+    reached: list[str] = []
+    done = len(world.verbs)
+
+    def before(verb: str) -> None:
+        if len(world.verbs) - done == step and not reached:
+            reached.append(verb)
+            intruder()
+
+    world.at_each_step = before
+    return reached

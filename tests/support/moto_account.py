@@ -10,10 +10,14 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ReadTimeoutError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from moto import mock_aws
 from moto.iot import iot_backends
 
@@ -23,12 +27,13 @@ from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.store import AwsStore
 from agent.backend.handlers.account import Account
 from agent.backend.names import DUE_INDEX, Metric, Variable
-from agent.backend.values import Status
+from agent.backend.values import Certificate, Status
 from support.account import OWN, SETTINGS, World
 from support.strict import Strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from agent.backend.settings import Settings
 
@@ -60,7 +65,7 @@ class Fate(Enum):
 
 
 @dataclass
-class _Refusal:
+class Refusal:
     """As much of an HTTP response as botocore looks at."""
 
     status_code: int = 503
@@ -72,6 +77,13 @@ class MotoRegistry(AwsRegistry):
     def __init__(self, clients: Clients, owner: Any) -> None:
         super().__init__(clients, ARN)
         self._owner = owner
+
+    def make_certificate(self, csr: str, now: datetime) -> Certificate | None:
+        """Make a certificate; moto makes it active whatever is asked for."""
+        made = super().make_certificate(csr, now)
+        if made is not None:
+            self.set_status(made.certificate_id, Status.INACTIVE)
+        return made
 
     def delete(self, certificate_id: str) -> None:
         """Delete a certificate; moto keeps its policies, and then stumbles over them."""
@@ -123,6 +135,8 @@ class AwsWorld(World):
     def __init__(self, settings: Settings = SETTINGS, patience: Patience = OF_RETIREMENTS) -> None:
         super().__init__(settings)
         self.owner = boto3.client("iot")
+        backend = iot_backends[NUMBER][REGION]  # which signs each certificate with a new RSA key
+        backend._generate_certificate_pem = partial(backend._generate_certificate_pem, key=_key())
         make_account(self.owner)
         self.clients = connect(Patience(connect=patience.connect, read=patience.read, attempts=1))
         self.strict, self.calls = Strict(), 0
@@ -144,14 +158,14 @@ class AwsWorld(World):
         client.meta.events.register("before-call.*.*", self._before)
         client.meta.events.register("after-call.*.*", self._after)
 
-    def _before(self, **_: Any) -> tuple[_Refusal, dict[str, Any]] | None:
+    def _before(self, **_: Any) -> tuple[Refusal, dict[str, Any]] | None:
         self.calls += 1
         fate = self.at_each_call(self.calls)
         self._lost = fate is Fate.LOST
         if fate is not Fate.REFUSED:
             return None
         error = {"Code": "InternalFailureException", "Message": "An unexpected error has occurred."}
-        return _Refusal(), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 503}}
+        return Refusal(), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 503}}
 
     def _after(self, **_: Any) -> None:
         if self._lost:
@@ -208,6 +222,20 @@ def make_account(owner: Any) -> None:
         ],
         BillingMode="PAY_PER_REQUEST",
     )
+
+
+@cache
+def _key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@cache
+def signing_request(name: str) -> str:
+    """Return a request for a certificate in PEM, which moto signs."""
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 @contextmanager

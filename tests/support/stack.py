@@ -56,6 +56,8 @@ def parsed() -> dict[str, Any]:
 
 # What Ref and Fn::GetAtt give for a resource: the property that names it, and its ARN.
 _NAMED = {
+    "AWS::ApiGatewayV2::Api": ("Name", ""),  # whose id AWS makes
+    "AWS::ApiGatewayV2::Integration": ("PayloadFormatVersion", ""),  # and whose id
     "AWS::CloudWatch::Dashboard": ("DashboardName", ""),
     "AWS::DynamoDB::Table": ("TableName", "dynamodb:{place}:table/{name}"),
     "AWS::Events::Rule": ("Name", "events:{place}:rule/{name}"),
@@ -153,6 +155,8 @@ class Stack:
     def _attribute(self, resource: str, attribute: str) -> str:
         if attribute == "QueueName":
             return self._name(resource)
+        if attribute == "ApiEndpoint":
+            return f"https://{self._name(resource)}.execute-api.{self.region}.amazonaws.com"
         assert attribute == "Arn", attribute
         _, form = _NAMED[self.template["Resources"][resource]["Type"]]
         place = f"{self.region}:{ACCOUNT}"

@@ -108,10 +108,28 @@ class AwsRegistry:
         with asking(MISSING | {"LimitExceededException"}):
             self._iot.attach_policy(policyName=policy, target=self._arn(certificate_id))
 
+    def make_certificate(self, csr: str, now: datetime) -> Certificate | None:
+        """Make a certificate (CreateCertificateFromCsr)."""
+        with suppress(ChangedError), asking({"InvalidRequestException"}):
+            made = self._iot.create_certificate_from_csr(certificateSigningRequest=csr, setAsActive=False)
+            name, pem = made["certificateId"], made["certificatePem"]
+            return Certificate(certificate_id=name, status=Status.INACTIVE, created_at=now, pem=pem)
+        return None
+
+    def activate(self, certificate_id: str) -> None:
+        """Make a certificate ACTIVE (UpdateCertificate)."""
+        with asking(_STATE | {"InvalidRequestException"}):
+            self._iot.update_certificate(certificateId=certificate_id, newStatus=Status.ACTIVE.value)
+
     def deactivate(self, certificate_id: str) -> None:
         """Make a certificate INACTIVE (UpdateCertificate)."""
         with asking(_STATE):
             self._iot.update_certificate(certificateId=certificate_id, newStatus=Status.INACTIVE.value)
+
+    def make_thing(self, thing: str) -> None:
+        """Make a thing (CreateThing); one that has attributes or a type already is another one to AWS, and stays."""
+        with suppress(ChangedError), asking({"ResourceAlreadyExistsException"}):
+            self._iot.create_thing(thingName=thing)
 
     def attach_thing(self, thing: str, certificate_id: str) -> None:
         """Attach a certificate to a thing exclusively (AttachThingPrincipal)."""
@@ -159,6 +177,7 @@ def _certificate(described: Mapping[str, Any]) -> Certificate:
         certificate_id=described["certificateId"],
         status=Status(described["status"]),
         created_at=made.astimezone(UTC),
+        pem=described.get("certificatePem", ""),
     )
 
 

@@ -76,7 +76,7 @@ def wants_report(asked: Enrolment, known: Known) -> bool:
         device is not None
         and device.state is DeviceState.CLAIMED
         and asked.certificate_id not in device.claims
-        and _has_token(asked, device)
+        and has_token(asked, device)
         and not _used(device, known)
     )
 
@@ -91,7 +91,7 @@ def admit(asked: Enrolment, known: Known, now: datetime, *, again: bool = True) 
         again: Whether a serial number that has been enrolled may be once more, when the operator has armed it again.
     """
     device = known.device
-    if not _has_token(asked, device) or device is None:
+    if not has_token(asked, device) or device is None:
         return _refused("Its serial number is not known, or its token is not the right one.")
     if device.state is DeviceState.BLOCKED:
         return _refused("The operator has blocked it.")
@@ -177,8 +177,8 @@ def _spent(why: str) -> Verdict:
     return Verdict(allowed=False, why=why, say=denied(), count=Metric.RE_ENROLMENTS_REFUSED)
 
 
-def _has_token(asked: Enrolment, device: Device | None) -> bool:
-    """Whether the token is that of the serial number; takes as long for one that is not known."""
+def has_token(asked: Enrolment, device: Device | None) -> bool:
+    """Whether the token is that of the serial number; it takes as long for one that is not known."""
     sound = is_name(asked.serial) and is_certificate_id(asked.certificate_id)
     sound = sound and 0 < len(asked.token) <= LONGEST_TOKEN and asked.token.isprintable()
     expected = (device.token_sha256 if device else "") or _NOBODY

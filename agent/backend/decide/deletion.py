@@ -1,5 +1,7 @@
 """What is deleted: a certificate that its thing had retired long enough ago, and that is the way back to nothing.
 
+So is one that the vending machine has set aside and not sold: its row waits in the same list, without a retirement.
+
 * Deleting takes two rounds: off its thing in one, which takes AWS some seconds, and deleted in the next.
 * A certificate that is ACTIVE again was rescued by the operator. It leaves the list, and its thing is given back to it
   where a round had taken that off.
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide.verdict import AttachThing, Deed, Delete, DetachThing, SaveRecord, Verdict
 from agent.backend.names import Metric
-from agent.backend.values import Certificate, Record, Status
+from agent.backend.values import Certificate, Origin, Record, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,7 +48,7 @@ class Found:
 
 def may_delete(record: Record, found: Found, now: datetime) -> Verdict:
     """Decide about one certificate that waits for its deletion."""
-    if record.retired_at is None or record.delete_after is None or record.delete_after > now:
+    if not _waits(record) or record.delete_after is None or record.delete_after > now:
         return _left("It is not due.")
     if found.certificate is None:
         return _left("It is gone already.", SaveRecord(_ended(record, now)))
@@ -64,12 +66,17 @@ def may_delete(record: Record, found: Found, now: datetime) -> Verdict:
     return _deleted(record, found, now)
 
 
+def _waits(record: Record) -> bool:
+    """Whether a row says why it waits: its certificate was retired, or was set aside and not sold."""
+    return record.retired_at is not None or record.origin is Origin.VENDING
+
+
 def _deleted(record: Record, found: Found, now: datetime) -> Verdict:
     if found.things:
         why, do = "It is taken off its thing, and deleted in the next round.", _off_its_thing(record, now)
         return Verdict(allowed=True, why=why, say={}, do=do)
-    do = (Delete(record.certificate_id), SaveRecord(_ended(record, now)))
-    return Verdict(allowed=True, why="It was retired, and nothing needs it.", say={}, do=do, count=Metric.DELETED)
+    why, do = "Nothing needs it.", (Delete(record.certificate_id), SaveRecord(_ended(record, now)))
+    return Verdict(allowed=True, why=why, say={}, do=do, count=Metric.DELETED)
 
 
 def _off_its_thing(record: Record, now: datetime) -> tuple[Deed, ...]:
@@ -82,8 +89,10 @@ def _rescued(record: Record, found: Found) -> Verdict:
     attach: tuple[Deed, ...] = ()
     if record.detached_at is not None and not found.things and found.others is not None:
         attach = (AttachThing(record.thing, record.certificate_id),)
-    why = "It is active again: the operator took the retirement back."
-    return _left(why, *attach, SaveRecord(restored), count=Metric.RESCUED)
+    do = (*attach, SaveRecord(restored))
+    if record.retired_at is None:
+        return _left("It was sold, and the function that sold it died before it could note that.", *do)
+    return _left("It is active again: the operator took the retirement back.", *do, count=Metric.RESCUED)
 
 
 def _ended(record: Record, now: datetime) -> Record:
@@ -151,6 +160,8 @@ def classify(certificate: Certificate, things: tuple[str, ...], record: Record |
 
 
 def _inactive(record: Record | None) -> Class:
+    if record is not None and record.delete_after is not None and record.retired_at is None:
+        return Class(kind=Kind.PENDING, why=f"It is set aside for {record.thing}. It is deleted if it is not sold.")
     if record is not None and record.delete_after is not None:
         return Class(kind=Kind.RETIRED, why=f"{record.thing} had it retired. It is deleted when it is due.")
     why = "It is inactive, and no gateway asked for that: this stack will not delete it."

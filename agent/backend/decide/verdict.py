@@ -43,10 +43,24 @@ class AttachPolicy:
 
 
 @dataclass(frozen=True)
+class Activate:
+    """Make a certificate ACTIVE."""
+
+    certificate_id: str
+
+
+@dataclass(frozen=True)
 class Deactivate:
     """Make a certificate INACTIVE."""
 
     certificate_id: str
+
+
+@dataclass(frozen=True)
+class MakeThing:
+    """Make a thing, which may be there already."""
+
+    thing: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,9 @@ class Delete:
     certificate_id: str
 
 
-Deed: TypeAlias = SaveDevice | SaveRecord | AttachPolicy | Deactivate | AttachThing | DetachThing | Delete
+Deed: TypeAlias = (
+    SaveDevice | SaveRecord | AttachPolicy | Activate | Deactivate | MakeThing | AttachThing | DetachThing | Delete
+)
 
 
 @dataclass(frozen=True, kw_only=True)

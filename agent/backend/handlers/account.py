@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.verdict import (
+    Activate,
     AttachPolicy,
     AttachThing,
     Deactivate,
     Deed,
     Delete,
     DetachThing,
+    MakeThing,
     SaveDevice,
     SaveRecord,
     Verdict,
@@ -87,8 +89,12 @@ def _perform(account: Account, deed: Deed) -> None:
             account.store.save_record(record)
         case AttachPolicy(policy, certificate_id):
             account.registry.attach_policy(policy, certificate_id)
+        case Activate(certificate_id):
+            account.registry.activate(certificate_id)
         case Deactivate(certificate_id):
             account.registry.deactivate(certificate_id)
+        case MakeThing(thing):
+            account.registry.make_thing(thing)
         case AttachThing(thing, certificate_id):
             account.registry.attach_thing(thing, certificate_id)
         case DetachThing(thing, certificate_id):

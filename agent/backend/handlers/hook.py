@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.admission import Enrolment, Known, admit, denied, wants_report
+from agent.backend.decide.admission import Enrolment, Known, admit, denied, has_token, wants_report
 from agent.backend.decide.rotation import Held, Rotation, over_budget, refused, rotate
 from agent.backend.decide.verdict import Verdict, is_certificate_id, is_name
 from agent.backend.errors import ChangedError
@@ -75,18 +75,25 @@ def _text(holder: object, name: str) -> str:
 
 
 def _admitted(asked: Enrolment, account: Account) -> Verdict:
-    known = _known(asked, account)
-    if known.device is not None and wants_report(asked, known):
-        known = replace(known, reported=account.registry.reported(known.device.thing))
-    return admit(asked, known, account.now(), again=account.settings.again)
+    return admit(asked, known_of(asked, account), account.now(), again=account.settings.again)
 
 
-def _known(asked: Enrolment, account: Account) -> Known:
+def known_of(asked: Enrolment, account: Account) -> Known:
+    """Return what is known of a serial number: no more than its row where its token is not the right one.
+
+    Args:
+        asked: What is asked for.
+        account: The account.
+
+    Raises:
+        BackendError: It could not be found out.
+    """
     device = account.store.device(asked.serial) if is_name(asked.serial) else None
-    if device is None or not is_certificate_id(asked.certificate_id):
+    if device is None or not has_token(asked, device):
         return Known(device=device)
     found = (account.store.record(item) for item in sorted({asked.certificate_id, *device.claims}))
-    return Known(device=device, records={record.certificate_id: record for record in found if record is not None})
+    known = Known(device=device, records={record.certificate_id: record for record in found if record is not None})
+    return replace(known, reported=account.registry.reported(device.thing)) if wants_report(asked, known) else known
 
 
 def _rotate(asked: Rotation, account: Account) -> Verdict:

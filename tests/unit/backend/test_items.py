@@ -35,6 +35,7 @@ RECORDS = st.builds(
     serial=st.sampled_from(["", "0042"]),
     issued_at=INSTANTS,
     proven_at=INSTANTS,
+    csr_sha256=st.just("") | IDS,
     retired_at=INSTANTS,
     retired_by=st.just("") | IDS,
     delete_after=INSTANTS,

@@ -14,7 +14,7 @@ from agent.backend.handlers import sweep as sweeps
 from agent.backend.names import ACTIONS, Metric, Variable
 from agent.backend.values import Status
 from support.account import CLAIM, SETTINGS, TOKEN, certificate_id
-from support.moto_account import ARN, AwsWorld, emulated
+from support.moto_account import ARN, AwsWorld, emulated, signing_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,6 +117,14 @@ def _retire(world: AwsWorld) -> Iterator[Callable[[], object]]:
     yield lambda: world.retire(old, new)
 
 
+def _vend(world: AwsWorld) -> Iterator[Callable[[], object]]:
+    world.arm()
+    yield lambda: world.vend(signing_request("first"))
+    yield lambda: world.vend(signing_request("first"))
+    yield lambda: world.vend(signing_request("second"))
+    yield lambda: world.vend(signing_request("first"), token="wrong")  # noqa: S106 - a wrong one
+
+
 def _sweep(world: AwsWorld) -> Iterator[Callable[[], object]]:
     old = world.enrolled()
     new = world.rotated(old)
@@ -135,7 +143,7 @@ def _sweep(world: AwsWorld) -> Iterator[Callable[[], object]]:
     yield world.sweep
 
 
-@pytest.mark.parametrize("tell", [_hook, _retire, _sweep])
+@pytest.mark.parametrize("tell", [_hook, _retire, _sweep, _vend])
 def test_what_a_function_asks_of_aws_is_what_its_role_is_to_allow(
     world: AwsWorld, tell: Callable[[AwsWorld], Iterator[Callable[[], object]]]
 ) -> None:
@@ -151,6 +159,39 @@ def test_what_a_function_asks_of_aws_is_what_its_role_is_to_allow(
 def test_the_sweep_never_deactivates() -> None:
     """It could not, by its role."""
     assert "iot:UpdateCertificate" not in ACTIONS["sweep"] | ACTIONS["hook"]
+
+
+def test_the_vending_machine_activates_and_never_deactivates(world: AwsWorld) -> None:
+    """AWS has one right for both, so it is held to what it asks for."""
+    world.arm()
+    asked: list[tuple[str, str]] = []
+
+    def note(params: dict[str, Any], model: Any, **_: object) -> None:
+        if model.name == "UpdateCertificate":
+            asked.append((params["certificateId"], params["newStatus"]))
+
+    world.clients.iot.meta.events.register("provide-client-params.iot.*", note)
+    sold = world.vend(signing_request("first"))["certificateId"]
+    assert asked == [(sold, "ACTIVE")]
+
+
+def test_the_vending_machine_by_the_function_itself(world: AwsWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """As API Gateway calls it: JSON in, JSON out, and the token in no line of the log."""
+    world.arm()
+    body = {
+        "serialNumber": "0042",
+        "registrationToken": TOKEN,
+        "certificateSigningRequest": signing_request("first"),
+    }
+    event = {"requestContext": {"http": {"sourceIp": "192.0.2.7"}}, "body": json.dumps(body)}
+    answer = json.loads(json.dumps(lambdas.vend(event, Context())))
+    assert answer["statusCode"] == 200
+    sold = json.loads(answer["body"])
+    assert set(sold) == {"certificateId", "certificatePem", "thingName"}
+    assert world.active() == {sold["certificateId"]}
+    told = capsys.readouterr().out
+    assert Metric.ENROLMENTS in told
+    assert TOKEN not in told
 
 
 # -- what is in the package --------------------------------------------------------------------------------------------

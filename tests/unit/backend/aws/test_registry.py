@@ -11,8 +11,8 @@ from agent.backend.aws.registry import AwsRegistry
 from agent.backend.decide.orders import Order, job_id
 from agent.backend.errors import ChangedError, MisconfiguredError
 from agent.backend.values import Status
-from support.account import certificate_id
-from support.moto_account import ARN
+from support.account import NOW, certificate_id
+from support.moto_account import ARN, Refusal, signing_request
 
 if TYPE_CHECKING:
     from support.moto_account import AwsWorld
@@ -124,3 +124,41 @@ def test_a_policy_that_is_not_there_is_a_refusal_to_go_on(world: AwsWorld) -> No
     made = world.enrolled()
     with pytest.raises((ChangedError, MisconfiguredError)):
         world.registry.attach_policy("gone", made)
+
+
+def test_a_certificate_is_made_inactive_and_another_one_each_time(world: AwsWorld) -> None:
+    """With its text, which is the same when it is looked up."""
+    made, again = (world.registry.make_certificate(signing_request("first"), NOW) for _ in range(2))
+    assert made.certificate_id != again.certificate_id
+    assert (made.status, made.created_at) == (Status.INACTIVE, NOW)
+    found = world.registry.certificate(made.certificate_id)
+    assert (found.status, found.pem) == (Status.INACTIVE, made.pem)
+    world.registry.activate(made.certificate_id)
+    assert world.status(made.certificate_id) is Status.ACTIVE
+    with pytest.raises(ChangedError):
+        world.registry.activate(NONE)
+
+
+def test_a_request_that_aws_does_not_take(world: AwsWorld) -> None:
+    """It says so by an error of its own; moto takes no such request for one either, but not by that."""
+
+    def refuse(**_: object) -> tuple[object, dict[str, Any]]:
+        error = {"Code": "InvalidRequestException", "Message": "The CSR is not valid."}
+        return Refusal(400), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 400}}
+
+    world.clients.iot.meta.events.register_first("before-call.iot.CreateCertificateFromCsr", refuse)
+    assert world.registry.make_certificate(signing_request("first"), NOW) is None
+
+
+def test_a_thing_that_is_there_stays_as_it_is(world: AwsWorld) -> None:
+    """It may have attributes and a type, and is then another one to AWS."""
+    for _ in range(2):
+        world.registry.make_thing("gw-0042")
+    assert world.registry.certificates_of("gw-0042") == ()
+
+    def refuse(**_: object) -> tuple[object, dict[str, Any]]:
+        error = {"Code": "ResourceAlreadyExistsException", "Message": "Thing gw-0042 already exists."}
+        return Refusal(409), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 409}}
+
+    world.clients.iot.meta.events.register_first("before-call.iot.CreateThing", refuse)
+    world.registry.make_thing("gw-0042")

@@ -98,3 +98,10 @@ def test_a_table_that_is_missing_is_the_stacks_fault(world: AwsWorld) -> None:
     """It is said so, and not taken for a row that is missing."""
     with pytest.raises(MisconfiguredError):
         AwsStore(world.clients, "gone", "gone").device("0042")
+
+
+def test_a_count_says_what_it_has_come_to(store: Store) -> None:
+    """Asked for without counting, too; another name is another count."""
+    assert store.tally("requests#192.0.2.7#1", NOW + MINUTE, 0) == 0
+    assert [store.tally("requests#192.0.2.7#1", NOW + MINUTE, times) for times in (1, 1, 0, 2)] == [1, 2, 2, 4]
+    assert store.tally("requests#192.0.2.8#1", NOW + MINUTE, 1) == 1

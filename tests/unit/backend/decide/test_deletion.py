@@ -7,7 +7,7 @@ import pytest
 from agent.backend.decide.deletion import PUT_OFF, REMEMBERED, SETTLED, Found, Kind, classify, may_delete
 from agent.backend.decide.verdict import AttachThing, Deed, Delete, DetachThing, SaveRecord
 from agent.backend.names import Metric
-from agent.backend.values import Certificate, Record, Status
+from agent.backend.values import Certificate, Origin, Record, Status
 from support.account import DAY, HOUR, NOW, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
@@ -61,6 +61,30 @@ def test_what_becomes_of_a_certificate_that_is_due(row: Record, found: Found, de
     """Each case, and what is done; nothing else ever is."""
     assert list(may_delete(row, found, NOW).do)[: len(deeds)] == deeds
     assert bool(may_delete(row, found, NOW).do) is bool(deeds)
+
+
+ASIDE = replace(ROW, origin=Origin.VENDING, retired_at=None, retired_by="")
+
+
+@pytest.mark.parametrize(
+    ("found", "deeds"),
+    [
+        (FOUND, [SaveRecord(replace(ASIDE, detached_at=NOW)), DetachThing("gw-0042", OLD)]),
+        (OFF, [Delete(OLD)]),
+        (replace(OFF, others=None), [Delete(OLD)]),
+        (replace(OFF, others=()), [SaveRecord(replace(ASIDE, delete_after=NOW + PUT_OFF))]),
+        (
+            replace(FOUND, certificate=certificate(status=Status.ACTIVE)),
+            [SaveRecord(replace(ASIDE, delete_after=None))],
+        ),
+    ],
+)
+def test_what_becomes_of_a_certificate_that_was_set_aside(found: Found, deeds: list[Deed]) -> None:
+    """The same, without a retirement; one that is active was sold, and is no rescue."""
+    verdict = may_delete(ASIDE, found, NOW)
+    assert list(verdict.do)[: len(deeds)] == deeds
+    assert verdict.count is not Metric.RESCUED
+    assert classify(certificate(), (), ASIDE, NOW).kind is Kind.PENDING
 
 
 @pytest.mark.parametrize(
