@@ -21,7 +21,7 @@ from agent.backend.values import Certificate, Device, Record, Status
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-BAD_REQUEST, FORBIDDEN, CONFLICT = 400, 403, 409
+BAD_REQUEST, FORBIDDEN, CONFLICT, TOO_MANY_REQUESTS = 400, 403, 409, 429
 
 _OVER = {Status.INACTIVE, Status.REVOKED}
 
@@ -81,9 +81,9 @@ def may_ask(asked: Retirement, things: tuple[str, ...]) -> Verdict | None:
 
 
 def busy(asked: Retirement) -> Verdict:
-    """Refuse for as long as another certificate of the thing has the lease."""
+    """Put off for as long as another certificate of the thing has the lease; the agent asks again by itself."""
     message = f"Another certificate of {asked.thing} has just had one retired. Ask again in a minute."
-    return _refused(asked, CONFLICT, message)
+    return _refused(asked, TOO_MANY_REQUESTS, message)
 
 
 def retire(asked: Retirement, seen: Seen, now: datetime, keep: timedelta) -> Verdict:

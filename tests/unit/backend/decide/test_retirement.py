@@ -105,7 +105,7 @@ def test_the_words_for_one_that_has_to_wait() -> None:
     assert busy(ASKED).say == {
         "certificateId": OLD,
         "clientToken": "4711",
-        "code": 409,
+        "code": 429,
         "message": "Another certificate of gw-0042 has just had one retired. Ask again in a minute.",
     }
 
