@@ -53,8 +53,8 @@ class MemoryRegistry:
         working: The jobs that wait for a thing or that it works on, by thing.
     """
 
-    def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
+    def __init__(self, entries: dict[str, Entry] | None = None) -> None:
+        self.entries = {} if entries is None else entries
         self.things: set[str] = set()
         self.shadows: dict[str, str] = {}
         self.jobs: dict[str, Order] = {}

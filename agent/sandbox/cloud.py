@@ -10,7 +10,7 @@ policies"); the registry, provisioning, jobs and shadows have modules of their o
 * Anything but ACTIVE is hung up on without a word. A policy may take minutes to spread (`policy_delay`).
 * Replies go to the connection that asked and to no other. What the cloud says by itself, that a job is waiting or that
   a shadow has changed, goes to its listeners, which deliver it to the subscribers.
-* A gateway may have a certificate that it left behind made INACTIVE: its own, and never the one it asks with.
+* Who is enrolled, rotated and retired is decided by the handlers that an operator deploys; see `agent.sandbox.stack`.
 
 Requests, jobs, shadows and pushed messages are behind one lock, so any thread may use them.
 """
@@ -23,20 +23,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cryptography import x509
 
+from agent.backend.values import Status
 from agent.sandbox.answers import NOT_FOUND, OK, Answer, RefusedError, Reply, encode, read_request, token_of, word
 from agent.sandbox.authority import Authority, KeyPair
 from agent.sandbox.faults import Fault, Faults, Operation
 from agent.sandbox.faulty_answers import BEFORE, after, instead, refuse
 from agent.sandbox.jobs import Execution, Jobs, JobStatus
-from agent.sandbox.policies import Action, claim_policy, device_policy
+from agent.sandbox.policies import CLAIM, GATEWAY, Action, claim_policy, device_policy
 from agent.sandbox.provisioning import Provisioning, Template
-from agent.sandbox.registry import Entry, Registry, Status
+from agent.sandbox.registry import Entry, Registry
 from agent.sandbox.shadows import Shadows
+from agent.sandbox.stack import SETTINGS, Stack, StackRegistry
 from agent.sandbox.topics import CREATE_TOPIC, Route, Service, route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
+
+    from agent.backend.settings import Settings
 
 __all__ = ["CREATE_TOPIC", "Cloud", "Entry", "Listener", "Request", "Status", "Template"]
 
@@ -69,40 +73,37 @@ class Cloud:
         self,
         now: Callable[[], datetime],
         *,
-        enrollment_template: str = "gateway",
-        rotation_template: str = "gateway-rotation",
+        settings: Settings = SETTINGS,
         lifetime: timedelta | None = None,
     ) -> None:
-        """Make an account with two templates and a claim certificate.
+        """Make an account with the stack deployed, and with a claim certificate.
 
         Args:
             now: The cloud's own clock.
-            enrollment_template: The template the claim certificate may use; it takes `SerialNumber`.
-            rotation_template: The template gateways use to rotate; it takes `ThingName`.
+            settings: What the operator chose for the stack.
             lifetime: How long certificates live; None for AWS's own, to 2049.
         """
         self._now = now
         self.authority = Authority("Sandbox IoT device CA", now())
-        self.registry = Registry(lambda: self.now)
+        enrolment, rotation = settings.enrolment_template, settings.rotation_template
+        self.registry = Registry(lambda: self.now, {CLAIM: claim_policy(enrolment), GATEWAY: device_policy(rotation)})
         self.faults = Faults()
         self.requests: list[Request] = []
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
         self._jobs = Jobs(lambda: self.now, self._announce)
         self._shadows = Shadows(lambda: self.now, self._announce)
-        device = device_policy(rotation_template)
-        templates = {
-            enrollment_template: Template(policy=device, thing_parameter="SerialNumber", prefix="gw-"),
-            rotation_template: Template(policy=device, thing_parameter="ThingName", own_thing_only=True),
-        }
+        self.stack = Stack(
+            lambda: self.now, StackRegistry(self.registry, self._shadows, self._cut), settings, self._lock
+        )
         self.provisioning = Provisioning(
             lambda: self.now,
             authority=self.authority,
             registry=self.registry,
-            templates=templates,
+            stack=self.stack,
+            templates={name: Template(policies=(GATEWAY,)) for name in (enrolment, rotation)},
             lifetime=lifetime,
         )
-        self._claim_policy = claim_policy(enrollment_template)
         self.claim = self.add_claim()
 
     @property
@@ -116,7 +117,7 @@ class Cloud:
         """Make another claim certificate, active at once."""
         claim = self.authority.issue_claim(self._now())
         certificate = x509.load_pem_x509_certificate(claim.certificate_pem)
-        self.registry.add(certificate, Status.ACTIVE).policy = self._claim_policy
+        self.registry.add(certificate, Status.ACTIVE).policies = [CLAIM]
         return claim
 
     def set_status(self, certificate_id: str, status: Status) -> None:
@@ -274,7 +275,7 @@ class Cloud:
                 return instead(topic, payload, fault, self._seconds())
             outcome, reply = self._reply(entry, topic, payload, fault)
             self._note(entry, client_id, name, outcome)
-            return after(reply, fault)
+            return Answer() if reply is None else after(reply, fault)
 
     def _note(self, entry: Entry, client_id: str, operation: str, outcome: str) -> None:
         self.requests.append(
@@ -289,8 +290,10 @@ class Cloud:
 
     # -- what the cloud does ---------------------------------------------------------------------------------------
 
-    def _reply(self, entry: Entry, topic: str, payload: bytes, fault: Fault | None) -> tuple[str, Reply]:
+    def _reply(self, entry: Entry, topic: str, payload: bytes, fault: Fault | None) -> tuple[str, Reply | None]:
         where = route(topic)
+        if where.service is Service.RETIREMENT:
+            return _told(self.stack.retire(entry.certificate_id, where.thing, payload))
         try:
             body = self._carry_out(entry, where, payload, fault)
         except RefusedError as refusal:
@@ -312,15 +315,18 @@ class Cloud:
                 return self._shadows.answer(where.thing, name, verb, read_request(payload or b"{}"))
             case Service.JOBS:
                 return self._jobs.answer(where.thing, where.rest, read_request(payload))
-            case Service.RETIREMENT:
-                return self._retire(entry, where.thing, read_request(payload))
             case Service.PROVISIONING if where.operation is Operation.CREATE:
                 return self.provisioning.create(read_request(payload), fault)
-            case Service.PROVISIONING:
+            case _:
                 return self.provisioning.register(entry, where.rest[0], read_request(payload), fault)
 
-    def _retire(self, caller: Entry, thing_name: str, body: dict[str, Any]) -> dict[str, Any]:
-        retired = self.registry.retire(caller, thing_name, body)
+    def _cut(self, certificate_id: str) -> None:
         for listener in self._listeners:
-            listener.cut(retired)
-        return {"certificateId": retired}
+            listener.cut(certificate_id)
+
+
+def _told(answer: tuple[str, Mapping[str, object]] | None) -> tuple[str, Reply | None]:
+    if answer is None:
+        return "unanswered", None
+    topic, body = answer
+    return str(body.get("code", OK)), Reply(topic=topic, payload=encode(body))

@@ -9,8 +9,9 @@ import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.backend.errors import BackendError
+from agent.backend.values import Status
 from agent.sandbox.authority import Authority
-from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.folder import FIRST_ROOT, write_root
 from agent.sandbox.orders import HELP, JOBS, OrderError, json_object, parse, refused, rest_of
@@ -67,6 +68,10 @@ class Console:
             "revoke": self._revoke,
             "deactivate": lambda given: self._set_status(given, Status.INACTIVE),
             "activate": lambda given: self._set_status(given, Status.ACTIVE),
+            "arm": self._arm,
+            "readmit": self._readmit,
+            "grant": self._grant,
+            "sweep": self._sweep,
             "server": self._server,
             "root new": self._new_root,
             "root use": self._use_root,
@@ -87,7 +92,7 @@ class Console:
         try:
             with self._turn:
                 return orders[given.order](given).rstrip("\n")
-        except (ValueError, KeyError, RecursionError) as error:
+        except (ValueError, KeyError, RecursionError, OverflowError, BackendError) as error:
             raise refused(text, error) from None
 
     def _fault(self, given: Namespace) -> str:
@@ -140,6 +145,21 @@ class Console:
         self._cloud.set_status(certificate_id, status)
         self._service.disconnect(certificate_id)
         return f"{certificate_id[:12]} is {status}"
+
+    def _arm(self, given: Namespace) -> str:
+        return f"{given.serial} enrols with the token {self._cloud.stack.arm(given.serial, given.token)}"
+
+    def _readmit(self, given: Namespace) -> str:
+        self._cloud.stack.readmit(given.serial)
+        return f"{given.serial} may enrol once more, with its token"
+
+    def _grant(self, given: Namespace) -> str:
+        certificate_id = self._find(given)
+        self._cloud.stack.grant(certificate_id, given.name)
+        return f"{certificate_id[:12]} has the policy {given.name!r}"
+
+    def _sweep(self, given: Namespace) -> str:
+        return "\n".join(self._cloud.stack.sweep(timedelta(days=given.days))) or "nothing is to be deleted yet"
 
     def _server(self, given: Namespace) -> str:
         now, host, authority = self._now(), self._service.host, self._service.issuer
@@ -240,11 +260,10 @@ class Console:
         return "\n".join(lines)
 
     def _certificates(self, _given: Namespace) -> str:
-        lines = [
-            f"{entry.certificate_id[:12]}  {entry.status:<18} {entry.thing_name or 'claim'}"
+        return "\n".join(
+            f"{entry.certificate_id[:12]}  {entry.status:<18} {entry.thing_name or '-':<10} {' '.join(entry.policies)}"
             for entry in self._cloud.registry.values()
-        ]
-        return "\n".join(lines)
+        )
 
     def _requests(self, _given: Namespace) -> str:
         lines = [

@@ -69,7 +69,8 @@ def write_configuration(directory: Path, service: LocalCloud, *, probation: int)
         _write(claim / "key.pem", service.cloud.claim.key_pem)
         _write(directory / "roots.pem", service.root_pem)
         write_root(directory, FIRST_ROOT, service.root_pem)
-        _write(path, _configuration(directory, service, probation).encode())
+        token = service.cloud.stack.arm(SERIAL)
+        _write(path, _configuration(directory, service, probation, token).encode())
     except OSError as error:
         raise AgentError(f"{directory} cannot be written: {error.strerror}.") from error
     return path
@@ -93,7 +94,7 @@ def write_root(directory: Path, name: str, pem: bytes) -> Path:
     return path
 
 
-def _configuration(directory: Path, service: LocalCloud, probation: int) -> str:
+def _configuration(directory: Path, service: LocalCloud, probation: int, token: str) -> str:
     return f"""\
 # Written by `iot-cert sandbox` for an agent on this machine; the next start writes it again.
 endpoint: {service.host}
@@ -107,7 +108,7 @@ timeouts: {{connect: 20s, request: 5s}}
 enrollment:
   method: fleet-provisioning
   template: gateway
-  parameters: {{SerialNumber: "{SERIAL}"}}
+  parameters: {{SerialNumber: "{SERIAL}", RegistrationToken: "{token}"}}
   claim: {{certificate: {directory}/claim/certificate.pem, key: {directory}/claim/key.pem}}
 rotation:
   template: gateway-rotation

@@ -21,6 +21,10 @@ clear                     let everything work again; a root that was moved to st
 down | up                 stop listening, listen again
 revoke ID | current       revoke a certificate and cut its connections
 deactivate ID | current   make it inactive; `activate ID` makes it active again
+arm SERIAL [TOKEN]        give a serial number a one-time token, and tell it; SERIAL becomes the thing gw-SERIAL
+readmit SERIAL            let its token, which was spent, buy one more certificate
+grant NAME [ID|current]   attach an application's policy, which rotations keep: publish below NAME/<thing>/
+sweep [DAYS]              delete what has been retired for long enough, as if so many days had passed
 server good | expired | wrong-host | other-root
 root new NAME [organisation TEXT]   make another root and write it to DIR/roots/NAME.pem; the first one is called a
 root use NAME [intermediate]   move the endpoint to it, with an intermediate below it if said; connections stay
@@ -110,6 +114,14 @@ def _add_faults(verbs: Verbs) -> None:
     fault.add_argument("times", type=_times, nargs="?", default=1)
     for word in ("revoke", "deactivate", "activate"):
         _add(verbs, word).add_argument("certificate", metavar="ID")
+    arm = _add(verbs, "arm")
+    arm.add_argument("serial")
+    arm.add_argument("token", nargs="?", default="")
+    _add(verbs, "readmit").add_argument("serial")
+    grant = _add(verbs, "grant")
+    grant.add_argument("name")
+    grant.add_argument("certificate", metavar="ID", nargs="?", default="current")
+    _add(verbs, "sweep").add_argument("days", type=int, nargs="?", default=0)
     _add(verbs, "policy-delay").add_argument("seconds", type=int)
 
 

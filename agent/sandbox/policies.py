@@ -68,6 +68,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
 
 
+CLAIM, GATEWAY = "claim", "gateway"  # the names of the account's own policies
+
+
 def _answers(topic: str) -> tuple[str, str]:
     return f"{topic}/accepted", f"{topic}/rejected"
 
@@ -77,6 +80,12 @@ def claim_policy(template: str) -> Policy:
     create = "$aws/certificates/create-from-csr/json"
     provision = f"$aws/provisioning-templates/{template}/provision/json"
     return Policy(connect=("*",), publish=(create, provision), subscribe=(*_answers(create), *_answers(provision)))
+
+
+def application_policy(name: str) -> Policy:
+    """What an application of a gateway may do, with the gateway's certificate: its own topics."""
+    topics = (f"{name}/{THING_NAME}/*",)
+    return Policy(connect=(f"{THING_NAME}-{name}",), publish=topics, subscribe=topics)
 
 
 def device_policy(rotation_template: str) -> Policy:

@@ -1,6 +1,7 @@
 """Fleet provisioning: certificates for signing requests, and templates that register them.
 
-It owns the templates and how long certificates live. See "Device provisioning MQTT API" in the developer guide.
+It owns the templates and how long certificates live; whom a template registers is the hook's to say. See "Device
+provisioning MQTT API" in the developer guide.
 """
 
 from __future__ import annotations
@@ -13,35 +14,31 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from agent.backend.errors import ChangedError
+from agent.backend.values import Status
 from agent.sandbox.answers import BAD_REQUEST, FORBIDDEN, NOT_FOUND, RefusedError
 from agent.sandbox.authority import AWS_NOT_AFTER, Authority
 from agent.sandbox.faults import Effect, Fault
-from agent.sandbox.registry import Entry, Registry, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.sandbox.policies import Policy
+    from agent.sandbox.registry import Entry, Registry
+    from agent.sandbox.stack import Stack
 
 MAX_CSR = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A provisioning template.
+    """A provisioning template; whom it may register, and as which thing, is its hook's to say.
 
     Attributes:
-        policy: What it attaches.
-        thing_parameter: The parameter that names the thing, with `prefix` before it.
-        prefix: Put before the parameter's value.
-        own_thing_only: The hook's rule for rotation: the caller must be attached to the thing it names.
+        policies: The names of those that it attaches.
         exclusive: Whether it attaches certificates with `ThingPrincipalType: EXCLUSIVE_THING`.
     """
 
-    policy: Policy
-    thing_parameter: str
-    prefix: str = ""
-    own_thing_only: bool = False
+    policies: tuple[str, ...]
     exclusive: bool = True
 
 
@@ -60,13 +57,15 @@ class Provisioning:
         *,
         authority: Authority,
         registry: Registry,
+        stack: Stack,
         templates: dict[str, Template],
         lifetime: timedelta | None,
     ) -> None:
-        """Issue by an authority, into a registry."""
+        """Issue by an authority, into a registry, and register what the stack's hook allows."""
         self._now = now
         self._authority = authority
         self._registry = registry
+        self._stack = stack
         self.templates = templates
         self.lifetime = lifetime
         self.policy_delay = timedelta()
@@ -120,7 +119,7 @@ class Provisioning:
         """Answer RegisterThing.
 
         Raises:
-            RefusedError: The template, the token, a parameter or the hook does not allow it.
+            RefusedError: The template, the token or the hook does not allow it.
         """
         template = self.templates.get(template_name)
         if template is None:
@@ -136,21 +135,26 @@ class Provisioning:
                 BAD_REQUEST, "InvalidCertificateOwnershipToken", "Certificate ownership token is not valid"
             )
         parameters = body.get("parameters")
-        value = parameters.get(template.thing_parameter) if isinstance(parameters, dict) else None
-        if not isinstance(value, str) or not value:
-            raise RefusedError(BAD_REQUEST, "InvalidParameter", f"Parameter {template.thing_parameter} is missing")
-        thing_name = template.prefix + value
-        if template.own_thing_only and caller.thing_name != thing_name:
+        given = parameters if isinstance(parameters, dict) else {}
+        thing_name = self._stack.hook(caller.certificate_id, entry.certificate_id, template_name, given)
+        if not thing_name:
             raise RefusedError(FORBIDDEN, "ACCESS_DENIED", "Pre-provisioning hook denied the request")
         return self._activate(entry, template, thing_name, fault)
 
     def _activate(self, entry: Entry, template: Template, thing_name: str, fault: Fault | None) -> dict[str, Any]:
         effect = fault.effect if fault else None
-        entry.thing_name, entry.exclusive = thing_name, template.exclusive
-        if entry.policy is None:
-            entry.policy, entry.policy_from = template.policy, self._now() + self.policy_delay
-        if entry.status is Status.PENDING_ACTIVATION:
-            entry.status = Status.INACTIVE if effect is Effect.NEVER_ACTIVE else Status.ACTIVE
+        before = entry.status
+        try:
+            self._stack.registry.register(thing_name, entry.certificate_id, template.policies)
+        except ChangedError as error:
+            raise RefusedError(BAD_REQUEST, "ProvisioningFailed", str(error)) from None
+        entry.exclusive = template.exclusive
+        if entry.policy_from is None:
+            entry.policy_from = self._now() + self.policy_delay
+        if before is not Status.PENDING_ACTIVATION:
+            entry.status = before
+        elif effect is Effect.NEVER_ACTIVE:
+            entry.status = Status.INACTIVE
         if effect is Effect.REVOKE:
             entry.revoke_at_connection = 2
         shown = "someone-else" if effect is Effect.WRONG_THING else thing_name

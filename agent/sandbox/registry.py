@@ -1,61 +1,74 @@
 """The account's certificates: which there are, what each may do, and whom each belongs to.
 
-It owns the rules of the registry: what a certificate's thing policy variables resolve to, when an ownership token dies,
-and which certificate may have another one made INACTIVE. It has no lock of its own; see `agent.sandbox.cloud`.
+It owns the rules of connections: what a certificate's thing policy variables resolve to, what its policies allow, and
+when an ownership token dies. What may become of a certificate is decided elsewhere, see `agent.sandbox.stack`. It has
+no lock of its own; see `agent.sandbox.cloud`.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.sandbox.answers import BAD_REQUEST, CONFLICT, FORBIDDEN, RefusedError
+from agent.backend import memory
+from agent.backend.values import Certificate, Status
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.policies import Action, Policy, allows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cryptography import x509
 
 TOKEN_LIFETIME = timedelta(hours=1)
 
-_CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
-
-
-class Status(StrEnum):
-    """The states of a certificate in the registry."""
-
-    PENDING_ACTIVATION = "PENDING_ACTIVATION"
-    ACTIVE = "ACTIVE"
-    INACTIVE = "INACTIVE"
-    REVOKED = "REVOKED"
-
 
 @dataclass(kw_only=True)
-class Entry:
+class Entry(memory.Entry):
     """One certificate in the registry.
 
     Attributes:
         exclusive: Whether it is attached to its thing and can be attached to no other (`EXCLUSIVE_THING`).
+        policy_from: When its policies have spread; None for at once.
     """
 
-    certificate_id: str
     pem: str
-    status: Status
-    created_at: datetime
-    policy: Policy | None = None
-    policy_from: datetime | None = None
-    thing_name: str | None = None
     exclusive: bool = True
+    policy_from: datetime | None = None
     token: str | None = field(default=None, repr=False)
     connections: int = 0
     revoke_at_connection: int | None = None
+
+    @property
+    def certificate_id(self) -> str:
+        """Its id."""
+        return self.certificate.certificate_id
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was made."""
+        return self.certificate.created_at
+
+    @property
+    def status(self) -> Status:
+        """Its state."""
+        return self.certificate.status
+
+    @status.setter
+    def status(self, status: Status) -> None:
+        self.certificate = replace(self.certificate, status=status)
+
+    @property
+    def thing_name(self) -> str | None:
+        """What it is attached to."""
+        return self.things[0] if self.things else None
+
+    @thing_name.setter
+    def thing_name(self, thing_name: str | None) -> None:
+        self.things = [thing_name] if thing_name else []
 
     def resolved_thing(self, client_id: str) -> str | None:
         """Return what a policy's thing name is on a connection, or None when it does not resolve.
@@ -66,28 +79,29 @@ class Entry:
 
 
 class Registry(dict[str, Entry]):
-    """All certificates by id, oldest first."""
+    """All certificates by id, oldest first.
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    Attributes:
+        documents: What each policy allows, by its name.
+    """
+
+    def __init__(self, now: Callable[[], datetime], documents: Mapping[str, Policy]) -> None:
         super().__init__()
         self._now = now
+        self.documents = dict(documents)
 
     def add(self, certificate: x509.Certificate, status: Status) -> Entry:
         """Take a certificate in, with no policy and no thing yet."""
-        entry = Entry(
-            certificate_id=fingerprint(certificate),
-            pem=certificate.public_bytes(Encoding.PEM).decode(),
-            status=status,
-            created_at=self._now(),
-        )
+        made = Certificate(certificate_id=fingerprint(certificate), status=status, created_at=self._now())
+        entry = Entry(certificate=made, pem=certificate.public_bytes(Encoding.PEM).decode())
         self[entry.certificate_id] = entry
         return entry
 
     def allows(self, entry: Entry, client_id: str, action: Action, value: str) -> bool:
-        """Whether a certificate's policy, once it has spread, covers something on a connection with this client id."""
-        if entry.policy is None or (entry.policy_from is not None and self._now() < entry.policy_from):
+        """Whether a certificate's policies, once they have spread, cover something on a connection of a client id."""
+        if entry.policy_from is not None and self._now() < entry.policy_from:
             return False
-        patterns = entry.policy.of(action)
+        patterns = tuple(one for name in entry.policies for one in self.documents[name].of(action))
         return allows(patterns, value, client_id=client_id, thing_name=entry.resolved_thing(client_id))
 
     def expire_tokens(self) -> None:
@@ -97,29 +111,3 @@ class Registry(dict[str, Entry]):
                 entry.token = None
                 if entry.status is Status.PENDING_ACTIVATION:
                     del self[entry.certificate_id]
-
-    def retire(self, caller: Entry, thing_name: str, body: dict[str, Any]) -> str:
-        """Do what a rule of the account would, which knows the caller's certificate by `principal()`; return the id.
-
-        Raises:
-            RefusedError: The caller may not have that certificate made INACTIVE.
-        """
-        wanted = body.get("certificateId")
-        if not isinstance(wanted, str) or not _CERTIFICATE_ID.fullmatch(wanted):
-            raise RefusedError(
-                BAD_REQUEST, "InvalidRequest", "certificateId must be 64 hexadecimal digits.", certificateId=None
-            )
-        entry = self.get(wanted)
-        if caller.status is not Status.ACTIVE or caller.thing_name != thing_name:
-            message = f"The certificate that asks is not an active one of {thing_name}."
-            raise RefusedError(FORBIDDEN, "Forbidden", message, certificateId=wanted)
-        if entry is caller:
-            message = "A certificate cannot retire itself: connect with its successor."
-            raise RefusedError(CONFLICT, "Conflict", message, certificateId=wanted)
-        # The refusal does not tell whether another thing has such a certificate.
-        if entry is None or entry.thing_name != thing_name:
-            message = f"{thing_name} has no such certificate."
-            raise RefusedError(FORBIDDEN, "Forbidden", message, certificateId=wanted)
-        if entry.status is Status.ACTIVE:
-            entry.status = Status.INACTIVE
-        return wanted

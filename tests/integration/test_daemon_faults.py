@@ -18,6 +18,7 @@ from agent.iotcore.sync_client import Broker
 from agent.sandbox.authority import AWS_NOT_AFTER, KeyPair, fingerprint, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
+from agent.sandbox.policies import GATEWAY
 from agent.sandbox.sessions import End
 from agent.store.store import Store
 from support import campaigns
@@ -263,7 +264,7 @@ def made_by_hand(gateway: Gateway) -> tuple[KeyPair, str]:
     start = datetime.now(UTC) - timedelta(minutes=2)
     certificate = cloud.authority.issue_client(name(THING), key.public_key(), start, AWS_NOT_AFTER)
     entry = cloud.registry.add(certificate, Status.ACTIVE)
-    entry.thing_name, entry.policy = THING, cloud.certificates_of(THING)[0].policy
+    entry.thing_name, entry.policies = THING, [GATEWAY]
     pem = certificate.public_bytes(Encoding.PEM)
     return KeyPair(key_pem=key_to_pem(key), certificate_pem=pem), fingerprint(certificate)
 

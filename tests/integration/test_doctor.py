@@ -26,6 +26,7 @@ import pytest
 from agent.core.aws.endpoints import ALPN_MQTT
 from agent.sandbox.authority import Authority
 from agent.sandbox.cloud import Status
+from agent.sandbox.policies import GATEWAY
 from support.crashkit import smalldisk
 from support.daemon import RunningDaemon
 from support.gateway import COMMAND, Gateway, Ran
@@ -71,9 +72,9 @@ def gateway(house: Gateway) -> Iterator[Gateway]:
         copy(house.directory / part, twin.directory / part)
     twin.config.write_text(house.config.read_text().replace(f"{house.directory}/", f"{twin.directory}/"))
     root, entry = house.service.endpoint_authority, entry_of(house)
-    policy = entry.policy
+    policy = house.cloud.registry.documents[GATEWAY]
     yield twin
-    entry.policy, entry.status = policy, Status.ACTIVE
+    house.cloud.registry.documents[GATEWAY], entry.status = policy, Status.ACTIVE
     house.service.host = "localhost"
     house.service.set_tls()
     house.service.use_root(root)
@@ -353,14 +354,12 @@ def _damaged(place: Place) -> None:
 
 
 def _may(place: Place, **patterns: tuple[str, ...]) -> None:
-    entry = entry_of(place.gateway)
-    assert entry.policy is not None
-    entry.policy = replace(entry.policy, **patterns)
+    documents = place.gateway.cloud.registry.documents
+    documents[GATEWAY] = replace(documents[GATEWAY], **patterns)
 
 
 def _may_not(place: Place, action: str, word: str) -> None:
-    entry = entry_of(place.gateway)
-    patterns = getattr(entry.policy, action)
+    patterns = getattr(place.gateway.cloud.registry.documents[GATEWAY], action)
     left = tuple(pattern for pattern in patterns if word not in pattern)
     assert left != patterns
     _may(place, **{action: left})

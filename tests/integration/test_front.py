@@ -37,7 +37,7 @@ from agent.sandbox.front import ALPN
 from agent.sandbox.jobs import JobStatus
 from agent.sandbox.mosquitto import Mosquitto
 from agent.sandbox.packets import MAX_PACKET
-from agent.sandbox.policies import Policy, device_policy
+from agent.sandbox.policies import GATEWAY, Policy
 from agent.sandbox.service import LocalCloud
 from agent.sandbox.sessions import Session, gaps
 
@@ -107,7 +107,9 @@ def device(
     not_before = now() - timedelta(minutes=2)
     certificate = cloud.authority.issue_client(name("x"), key.public_key(), not_before, AWS_NOT_AFTER)
     entry = cloud.registry.add(certificate, status)
-    entry.policy, entry.thing_name = policy or device_policy("gateway-rotation"), thing
+    entry.policies, entry.thing_name = [GATEWAY], thing
+    if policy is not None:
+        cloud.registry.documents["other"], entry.policies = policy, ["other"]
     pair = KeyPair(key_pem=key_to_pem(key), certificate_pem=certificate.public_bytes(Encoding.PEM))
     return Identity(pair=pair, certificate_id=entry.certificate_id)
 
@@ -706,7 +708,7 @@ def test_the_claim_certificate_enrols_a_gateway_through_the_sdk(local: LocalClou
             iotidentity.RegisterThingRequest(
                 template_name=TEMPLATE,
                 certificate_ownership_token=created.certificate_ownership_token,
-                parameters={"SerialNumber": "7"},
+                parameters={"SerialNumber": "7", "RegistrationToken": cloud.stack.arm("7")},
             )
         ).result(PATIENCE)
     assert registered.thing_name == "gw-7"

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from agent.sandbox.authority import Authority, fingerprint, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 from agent.store.store import Store
 from support.daemon import RunningDaemon
 from support.gateway import COMMAND, Gateway, Ran
@@ -83,7 +83,7 @@ def issue(gateway: Gateway, *, status: Status = Status.ACTIVE, ends: timedelta =
         name("AWS IoT Certificate"), key.public_key(), now - DAY, now + ends
     )
     entry = gateway.cloud.registry.add(certificate, status)
-    entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
+    entry.policies, entry.thing_name = [GATEWAY], THING
     return Old(key=key, certificate=certificate)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.backend.values import Certificate
 from agent.config.reader import load
 from agent.core.change.lifecycle import Phase
 from agent.core.change.records import (
@@ -25,7 +26,7 @@ from agent.core.change.records import (
 from agent.core.values import Kind
 from agent.crypto import x509
 from agent.sandbox.cloud import Entry, Status
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 from agent.store.store import Store
 from support import formats
 from support.rig import START, THING, Rig
@@ -88,12 +89,11 @@ def copied(recorded: Path, place: Path) -> Path:
 def know(rig: Rig, pem: str, token: str = "") -> None:
     """Register a certificate: active, or, with a token, about to be."""
     at, status = rig.clock.now(), Status.PENDING_ACTIVATION if token else Status.ACTIVE
-    policy, thing = (None, None) if token else (device_policy("gateway-rotation"), THING)
-    name = x509.read_chain(pem.encode())[0][0].sha256
-    rig.cloud.registry[name] = Entry(
-        certificate_id=name, pem=pem, status=status, created_at=at, policy=policy, policy_from=at, thing_name=thing,
-        token=token or None,
-    )  # fmt: skip
+    made = Certificate(certificate_id=x509.read_chain(pem.encode())[0][0].sha256, status=status, created_at=at)
+    policies, things = ([], []) if token else ([GATEWAY], [THING])
+    rig.cloud.registry[made.certificate_id] = Entry(
+        certificate=made, pem=pem, policies=policies, things=things, token=token or None
+    )
 
 
 def history(state: Path) -> tuple[ChangeRecord, ...]:

@@ -41,11 +41,11 @@ def test_a_policy_that_fails_all_devices_speaks_against_no_certificate(gateway: 
     gateway.clock.advance(minutes=2)
     in_use, policies = gateway.in_use(), {}
     for entry in gateway.cloud.certificates_of("gw-0042"):
-        policies[entry.certificate_id], entry.policy = entry.policy, None
+        policies[entry.certificate_id], entry.policies = entry.policies, []
     outcome = gateway.follow(patience=OUTAGE)
 
     assert outcome.record.phase is phase
     assert gateway.in_use() == in_use
     for entry in gateway.cloud.certificates_of("gw-0042"):
-        entry.policy = policies[entry.certificate_id]
+        entry.policies = policies[entry.certificate_id]
     assert gateway.follow().record.phase is Phase.COMMITTED

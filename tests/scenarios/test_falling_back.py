@@ -422,7 +422,7 @@ def test_a_policy_that_never_comes_is_a_refusal_after_ten_minutes_and_not_before
 def test_a_policy_that_is_taken_away_in_probation_leads_back(gateway: Rig) -> None:
     """The new set had its requests answered; now it may connect no more for a minute while the old one may."""
     lost = start(gateway)
-    gateway.entry(3).policy = None
+    gateway.entry(3).policies = []
     gateway.engine.doubt()
     record = gateway.follow().record
 
@@ -438,10 +438,10 @@ def test_a_policy_that_an_operator_replaces_on_probation_costs_a_wait(gateway: R
     """For half a minute the new set has none; it is authorised again before that counts."""
     start(gateway)
     entry = gateway.entry(3)
-    policy, entry.policy = entry.policy, None
+    policies, entry.policies = entry.policies, []
     gateway.engine.doubt()
     gateway.follow(patience=timedelta(seconds=30))
-    entry.policy = policy
+    entry.policies = policies
 
     assert gateway.follow().record.phase is Phase.COMMITTED
     assert gateway.in_use() == (3, 2)

@@ -19,7 +19,7 @@ from agent.errors import StoreError
 from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 from support.rig import DECADE, START, THING, PowerCut
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def brought(rig: Rig) -> CredentialSet:
     pair, now = ec.generate_private_key(ec.SECP256R1()), rig.clock.now()
     certificate = rig.cloud.authority.issue_client(name("brought"), pair.public_key(), now, now + DECADE)
     entry = rig.cloud.registry.add(certificate, Status.ACTIVE)
-    entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
+    entry.policies, entry.thing_name = [GATEWAY], THING
     return keys.credential_set(key_to_pem(pair), certificate.public_bytes(Encoding.PEM))
 
 

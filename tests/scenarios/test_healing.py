@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.backend.names import Metric
 from agent.change.plan import MAX_REASON
 from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
@@ -73,6 +74,27 @@ def test_with_every_set_refused_the_claim_enrols_the_gateway_anew(gateway: Rig) 
     assert last(gateway, 1) == [("enroll", "committed", 3)]
     assert gateway.store.generation(3).manifest.thing_name == "gw-0042"
     assert gateway.connects()
+
+
+def test_a_claim_whose_token_is_spent_enrols_when_the_operator_readmits_the_gateway(rig: Rig) -> None:
+    """Before that the refusal names the verb; nothing that the gateway has is given up for it."""
+    rig.run(Kind.ENROLL)
+    rig.rotate()
+    rig.revoke(1, 2)
+    refused = healed(rig)
+
+    assert refused.rung is Rung.CLAIM
+    assert refused.outcome is not None
+    assert refused.outcome.record.failure is not None
+    assert "iot-cert cloud readmit" in refused.outcome.record.failure.remedy
+    assert rig.in_use() == (2, 1)
+    assert [metric for metric, _, _ in rig.cloud.stack.outbox.counted].count(Metric.RE_ENROLMENTS_REFUSED) >= 1
+
+    rig.readmit()
+    rig.clock.advance(days=1)
+    assert healed(rig).rung is Rung.CLAIM
+    assert last(rig, 1)[0][:2] == ("enroll", "committed")
+    assert rig.connects()
 
 
 @pytest.mark.parametrize("rotate", [True, False])

@@ -21,7 +21,7 @@ from agent.operations.execute import locked_out
 from agent.sandbox.authority import Authority, key_to_pem, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 from support.rig import DECADE, IN_DOUBT, THING, PowerCut, Rig
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def brought(rig: Rig, *, status: Status = Status.ACTIVE, thing: str = THING, reg
     certificate = rig.cloud.authority.issue_client(name("brought"), pair.public_key(), now, now + DECADE)
     if registered:
         entry = rig.cloud.registry.add(certificate, status)
-        entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
+        entry.policies, entry.thing_name = [GATEWAY], thing
     return keys.credential_set(key_to_pem(pair), certificate.public_bytes(Encoding.PEM))
 
 

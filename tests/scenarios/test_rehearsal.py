@@ -12,6 +12,7 @@ from agent.core.failure import failures
 from agent.core.values import Kind, Origin
 from agent.errors import CloudError, RefusedError, StoreError
 from agent.sandbox.faults import Effect, Operation
+from agent.sandbox.policies import GATEWAY
 from support.rig import THING
 
 if TYPE_CHECKING:
@@ -36,12 +37,9 @@ def files(path: Path) -> dict[str, bytes]:
 
 def test_where_nothing_is_to_be_retired_its_topics_are_not_needed(gateway: Rig) -> None:
     """A policy without them is sound there; anywhere else the rehearsal and the doctor name them."""
-    policy = gateway.entry(2).policy
-    assert policy is not None
-    own = "iot-cert-agent/"
-    gateway.entry(2).policy = replace(
-        policy, subscribe=tuple(item for item in policy.subscribe if not item.startswith(own))
-    )
+    documents, own = gateway.cloud.registry.documents, "iot-cert-agent/"
+    policy = documents[GATEWAY]
+    documents[GATEWAY] = replace(policy, subscribe=tuple(item for item in policy.subscribe if not item.startswith(own)))
     topics = tuple(f"{own}{THING}/retire/{verdict}" for verdict in ("accepted", "rejected"))
 
     assert gateway.examiner.examine().denied == topics

@@ -27,7 +27,7 @@ from agent.core.values import Kind
 from agent.sandbox.authority import Authority, key_to_pem
 from agent.sandbox.authority import name as named
 from agent.sandbox.cloud import Status
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 from support.daemon import RunningDaemon
 from support.fleet import SHADOW, THING, until
 from support.gateway import Gateway
@@ -156,7 +156,7 @@ class Story:
         )
         made = cloud.authority.issue_client(named("from a stick"), key.public_key(), cloud.now, cloud.now + DECADE)
         entry = cloud.registry.add(made, Status.ACTIVE)
-        entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
+        entry.policies, entry.thing_name = [GATEWAY], THING
         stick.mkdir()
         (stick / "key.pem").write_bytes(key_to_pem(key))
         (stick / "certificate.pem").write_text(entry.pem)

@@ -26,7 +26,7 @@ from agent.operations.execute import Operations
 from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 from agent.store.confirmations import ConfirmationDirectory
 from agent.store.room import Room
 from agent.store.store import Store
@@ -253,11 +253,12 @@ class Rig:
         self.second_root = Authority("Sandbox endpoint root B", START)
         self.baked = x509.read_bundle(self.root.pem)
         self.cloud = Cloud(self.clock.now, lifetime=lifetime)
+        self.token = self.cloud.stack.arm("0042")
         self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self.anchors().anchors[0].sha256)
         self.log = Log()
         self.materials = SoftwareMaterials()
         self.settings = Settings(
-            enrollment=Provisioning(template="gateway", parameters=lambda: {"SerialNumber": "0042"}),
+            enrollment=Provisioning(template="gateway", parameters=self.parameters),
             rotation=Provisioning(template="gateway-rotation"),
             client_id=lambda thing: f"{thing}-cert-agent",
             claim=self.claim,
@@ -362,8 +363,10 @@ class Rig:
             self.clock.time = max(self.clock.time, outcome.wait.until)
 
     def enroll(self) -> Outcome:
-        """Enrol the gateway and see it committed."""
-        return self.run(Kind.ENROLL)
+        """Enrol the gateway and see it committed; it is readmitted at once, for stories in which it loses all."""
+        outcome = self.run(Kind.ENROLL)
+        self.readmit()
+        return outcome
 
     def rotate(self, *, patience: timedelta = timedelta(hours=2)) -> Outcome:
         """Rotate once."""
@@ -466,12 +469,20 @@ class Rig:
         (directory / "certificate.pem").write_bytes(found.certificate_pem)
         return found.leaf.sha256
 
+    def parameters(self) -> dict[str, str]:
+        """Return what the gateway registers with."""
+        return {"SerialNumber": "0042", "RegistrationToken": self.token}
+
+    def readmit(self) -> None:
+        """Let the gateway's token buy a certificate once more, as the operator of a gateway that lost all of them."""
+        self.cloud.stack.readmit("0042")
+
     def outside_set(self, *, status: Status = Status.ACTIVE, thing: str = THING) -> CredentialSet:
         """Return a key and certificate that were made outside this gateway, as the cloud knows them."""
         pair, now = ec.generate_private_key(ec.SECP256R1()), self.clock.now()
         certificate = self.cloud.authority.issue_client(name("by hand"), pair.public_key(), now, now + DECADE)
         entry = self.cloud.registry.add(certificate, status)
-        entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
+        entry.policies, entry.thing_name = [GATEWAY], thing
         return keys.credential_set(key_to_pem(pair), entry.pem.encode())
 
     def say_that_it_works(self, generation: int) -> None:

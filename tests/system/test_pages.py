@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from agent.sandbox.authority import Authority, name
 from agent.sandbox.cloud import Status
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 from support.boot.installed import THING
 from support.boot.machine import STATE, Machine, until
 from support.pages import blocks, lines, section
@@ -94,7 +94,7 @@ def stick(gateway: Installed) -> dict[str, bytes]:
         name("AWS IoT Certificate"), key.public_key(), now - timedelta(days=1), now + timedelta(days=365)
     )
     entry = gateway.cloud.registry.add(certificate, Status.ACTIVE)
-    entry.policy, entry.thing_name = device_policy("gateway-rotation"), THING
+    entry.policies, entry.thing_name = [GATEWAY], THING
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return {"device.pem.crt": certificate.public_bytes(Encoding.PEM), "private.pem.key": private}
 

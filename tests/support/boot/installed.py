@@ -24,6 +24,8 @@ _SHIPPED = Path(__file__).parents[3] / "config" / "config.yaml"
 _EXAMPLES = _SHIPPED.parent / "examples"
 _EXAMPLES_ENDPOINT = "a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com"
 
+TOKEN = "a-one-time-token"  # noqa: S105 - of a gateway that is not there
+
 
 class Installed:
     """One gateway and its cloud; a context manager. The machine is down at first."""
@@ -32,6 +34,7 @@ class Installed:
         directory.mkdir()
         self.machine = machine
         self.cloud = Cloud(lambda: datetime.now(UTC))
+        self.cloud.stack.arm("0042", TOKEN)
         self.service = LocalCloud(self.cloud, directory)
 
     def __enter__(self) -> Self:
@@ -59,6 +62,7 @@ class Installed:
             "probation": "1s",
             "refusal_patience": "3s",
             "daily_limit": "100",
+            "RegistrationToken": f'"{TOKEN}"',
         }
         text = _SHIPPED.read_text()
         for key, value in (settings | changes).items():

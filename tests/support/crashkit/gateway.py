@@ -142,6 +142,7 @@ class Gateway:
         self.bakes_the_other = False  # whether the baked anchors have another root besides
         self.drops_the_root = False  # whether the anchors to be installed lack the one that the endpoint chains to
         self.cloud = Cloud(self.clock.now)
+        self.token = self.cloud.stack.arm("0042")
         self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self._anchors().anchors[0].sha256)
         self.mirror = Mirror()
         self.publish()
@@ -155,13 +156,15 @@ class Gateway:
     def state(self) -> bytes:
         """Return all that can change."""
         faults = self.cloud.faults._faults
-        return pickle.dumps((dict(self.cloud.registry), self.cloud.requests, faults, self.clock.time))
+        tables = vars(self.cloud.stack.store)
+        return pickle.dumps((dict(self.cloud.registry), tables, self.cloud.requests, faults, self.clock.time))
 
     def restore(self, state: bytes) -> None:
         """Make the cloud what it was; connections that were open are gone."""
-        registry, requests, faults, time = pickle.loads(state)  # noqa: S301 - our own
+        registry, tables, requests, faults, time = pickle.loads(state)  # noqa: S301 - our own
         self.cloud.registry.clear()
         self.cloud.registry.update(registry)
+        vars(self.cloud.stack.store).update(tables)
         self.cloud.requests, self.clock.time = requests, time
         self.cloud.faults._faults = faults
         self.endpoint._live.clear()
@@ -239,7 +242,7 @@ class Gateway:
                 new_id=lambda: f"change-{next(ids)}",
             ),
             Settings(
-                enrollment=Provisioning(template="gateway", parameters=lambda: {"SerialNumber": "0042"}),
+                enrollment=Provisioning(template="gateway", parameters=self._parameters),
                 rotation=Provisioning(template="gateway-rotation"),
                 client_id=lambda thing: f"{thing}-cert-agent",
                 claim=self._claim,
@@ -247,6 +250,9 @@ class Gateway:
                 limits=self.limits,
             ),
         )
+
+    def _parameters(self) -> dict[str, str]:
+        return {"SerialNumber": "0042", "RegistrationToken": self.token}
 
     def revoke(self, *certificates: str) -> None:
         """Let the cloud refuse these certificates."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.lifecycle import Phase
 from agent.sandbox.authority import fingerprint
 from agent.sandbox.cloud import Status
-from agent.sandbox.policies import claim_policy, device_policy
+from agent.sandbox.policies import CLAIM, GATEWAY
 from support.walkkit import pairs, steps
 from support.walkkit.factory import SECOND_ROOT, union_pem
 from support.walkkit.pairs import THING
@@ -80,9 +80,8 @@ class Ending:
 def _accept(scene: Scene, certificate_id: str) -> None:
     entry = scene.gateway.cloud.registry[certificate_id]
     entry.status, entry.policy_from, entry.revoke_at_connection = Status.ACTIVE, None, None
-    if entry.policy is None:
-        entry.policy = device_policy("gateway-rotation")
-    if entry.policy != claim_policy("gateway"):
+    entry.policies = entry.policies or [GATEWAY]
+    if CLAIM not in entry.policies:
         entry.thing_name = THING
 
 

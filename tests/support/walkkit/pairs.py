@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from agent.errors import StoreError
 from agent.sandbox.authority import AWS_NOT_AFTER, fingerprint, key_to_pem, name
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 from agent.store.store import Store
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def new_pair(cloud: Cloud, status: Status) -> Pair:
     start = datetime.now(UTC) - timedelta(minutes=2)
     certificate = cloud.authority.issue_client(name(THING), key.public_key(), start, AWS_NOT_AFTER)
     entry = cloud.registry.add(certificate, status)
-    entry.thing_name, entry.policy = THING, device_policy("gateway-rotation")
+    entry.thing_name, entry.policies = THING, [GATEWAY]
     pem = certificate.public_bytes(Encoding.PEM)
     return Pair(key_pem=key_to_pem(key), certificate_pem=pem, certificate_id=fingerprint(certificate))
 

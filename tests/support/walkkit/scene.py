@@ -222,7 +222,8 @@ class Scene:
         self.gateway.service.bring_up()
 
     def calm(self) -> None:
-        """Let cloud, network and disk behave; what was revoked stays so."""
+        """Let cloud, network and disk behave; what was revoked stays so, and the operator readmits the gateway."""
+        self.gateway.order("readmit 0042")
         if self.disk.mounted:
             self.disk.free()
         self.back()

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.sandbox.cloud import Status
-from agent.sandbox.policies import claim_policy
+from agent.sandbox.policies import CLAIM
 from support.walkkit import pairs
 from support.walkkit.orders import Blow, Victim, await_record, type_in
 
@@ -256,7 +256,7 @@ def status(whose: Whose, state: Status) -> Step:
 def certificates(scene: Scene, whose: Whose) -> list[str]:
     """Return whose certificates there are in the registry."""
     registry = scene.gateway.cloud.registry
-    claims = [item.certificate_id for item in registry.values() if item.policy == claim_policy("gateway")]
+    claims = [item.certificate_id for item in registry.values() if CLAIM in item.policies]
     match whose:
         case Whose.CLAIM:
             return claims

@@ -12,7 +12,7 @@ from agent.sandbox.authority import AWS_NOT_AFTER, name
 from agent.sandbox.cloud import Cloud, Entry, Status
 from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
 from agent.sandbox.jobs import MAX_DOCUMENT, JobStatus
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 
 if TYPE_CHECKING:
     from agent.sandbox.answers import Answer, Reply
@@ -74,7 +74,7 @@ def register(cloud: Cloud, thing: str) -> Entry:
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = cloud.authority.issue_client(name("x"), key.public_key(), START, AWS_NOT_AFTER)
     entry = cloud.registry.add(certificate, Status.ACTIVE)
-    entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
+    entry.policies, entry.thing_name = [GATEWAY], thing
     return entry
 
 

@@ -20,6 +20,13 @@ ID = "c38402bf0cef"
         (f"revoke {ID}", "revoke", {"certificate": ID}),
         ("deactivate current", "deactivate", {"certificate": "current"}),
         ("activate current", "activate", {"certificate": "current"}),
+        ("arm 0042", "arm", {"serial": "0042", "token": ""}),
+        ("arm 0042 t0ken", "arm", {"serial": "0042", "token": "t0ken"}),
+        ("readmit 0042", "readmit", {"serial": "0042"}),
+        ("grant greengrass", "grant", {"name": "greengrass", "certificate": "current"}),
+        (f"grant greengrass {ID}", "grant", {"name": "greengrass", "certificate": ID}),
+        ("sweep", "sweep", {"days": 0}),
+        ("sweep 31", "sweep", {"days": 31}),
         ("server wrong-host", "server", {"certificate": "wrong-host"}),
         ("root new b", "root new", {"name": "b", "text": ""}),
         ("root new b organisation Of  two", "root new", {"name": "b", "text": "organisation Of  two"}),
@@ -62,6 +69,10 @@ def test_an_order_is_read(text: str, order: str, arguments: dict[str, object]) -
         "tls 1.1",
         "policy-delay",
         "policy-delay soon",
+        "arm",
+        "readmit",
+        "grant",
+        "sweep up",
         "job",
         "job dance",
         "cancel",
@@ -85,6 +96,7 @@ def test_there_are_no_other_orders() -> None:
 
 VERBS = (
     *("fault", "clear", "down", "up", "revoke", "deactivate", "activate", "server", "root", "tls", "policy-delay"),
+    *("arm", "readmit", "grant", "sweep"),
     *("job", "jobs", "cancel", "desire", "shadow", "certificates", "requests", "live", "sessions"),
 )
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
-from agent.sandbox.cloud import Cloud
+from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.policies import THING_NAME, Action, Policy
-from agent.sandbox.registry import Entry, Registry, Status
+from agent.sandbox.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from agent.sandbox.authority import KeyPair
@@ -28,7 +28,8 @@ def attached(cloud: Cloud, *, exclusive: bool) -> Entry:
     pair: KeyPair = cloud.authority.issue_claim(NOW)
     entry = cloud.registry.add(load_pem_x509_certificate(pair.certificate_pem), Status.ACTIVE)
     entry.thing_name, entry.exclusive = THING, exclusive
-    entry.policy = Policy(
+    entry.policies = ["test"]
+    cloud.registry.documents["test"] = Policy(
         connect=("*",), publish=(f"gateways/{THING_NAME}/*",), subscribe=(f"$aws/things/{THING_NAME}/jobs/*",)
     )
     return entry
@@ -67,9 +68,10 @@ def test_a_certificate_without_a_thing_has_no_thing_name(cloud: Cloud, *, exclus
 def test_a_policy_allows_nothing_before_it_has_spread() -> None:
     """Then all that it says."""
     time = NOW
-    registry = Registry(lambda: time)
     cloud = Cloud(lambda: NOW)
+    registry = Registry(lambda: time, cloud.registry.documents)
     entry = attached(cloud, exclusive=True)
+    registry.documents.update(cloud.registry.documents)
     entry.policy_from = NOW + timedelta(minutes=7)
     assert not registry.allows(entry, THING, Action.CONNECT, THING)
     time += timedelta(minutes=7)
@@ -82,9 +84,10 @@ def test_a_template_decides_how_certificates_are_attached(cloud: Cloud, *, exclu
     templates = cloud.provisioning.templates
     templates["gateway"] = replace(templates["gateway"], exclusive=exclusive)
     entry = attached(cloud, exclusive=not exclusive)
-    entry.status, entry.policy, entry.token = Status.PENDING_ACTIVATION, None, "token"
+    entry.status, entry.policies, entry.token = Status.PENDING_ACTIVATION, [], "token"
     claim = next(iter(cloud.registry.values()))
-    body = {"certificateOwnershipToken": "token", "parameters": {"SerialNumber": "0042"}}
+    parameters = {"SerialNumber": "0042", "RegistrationToken": cloud.stack.arm("0042")}
+    body = {"certificateOwnershipToken": "token", "parameters": parameters}
 
     cloud.provisioning.register(claim, "gateway", body, None)
 

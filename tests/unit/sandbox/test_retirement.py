@@ -15,7 +15,7 @@ from agent.errors import CloudError
 from agent.sandbox.authority import AWS_NOT_AFTER, Authority, key_to_pem, name
 from agent.sandbox.cloud import Cloud, Entry, Status
 from agent.sandbox.faults import Effect, Fault, Operation
-from agent.sandbox.policies import Policy, device_policy
+from agent.sandbox.policies import GATEWAY, Policy
 from agent.sandbox.topics import is_ours
 from support.simulator import SimulatedEndpoint, SimulatedSession
 
@@ -64,7 +64,7 @@ def register(cloud: Cloud, thing: str | None, status: Status = Status.ACTIVE) ->
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = cloud.authority.issue_client(name("x"), key.public_key(), NOW, AWS_NOT_AFTER)
     entry = cloud.registry.add(certificate, status)
-    entry.policy, entry.thing_name = device_policy("gateway-rotation"), thing
+    entry.policies, entry.thing_name = [GATEWAY], thing
     return entry, key_to_pem(key)
 
 
@@ -176,7 +176,7 @@ def test_the_policy_keeps_other_gateways_from_the_topic(account: Account) -> Non
 def test_a_careless_policy_does_not_open_the_rule(account: Account) -> None:
     """The rule itself looks at whose certificate asks."""
     other, _ = register(account.cloud, "gw-2")
-    other.policy = Policy(connect=("*",), publish=("*",), subscribe=("*",))
+    account.cloud.registry.documents[GATEWAY] = Policy(connect=("*",), publish=("*",), subscribe=("*",))
     verdict, body = account.retire(account.old.certificate_id, caller=other)
     assert (verdict, body["code"]) == ("rejected", 403)
     assert account.old.status is Status.ACTIVE

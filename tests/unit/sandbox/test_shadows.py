@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agent.sandbox.authority import AWS_NOT_AFTER, name
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.faults import Effect, Fault, Operation
-from agent.sandbox.policies import device_policy
+from agent.sandbox.policies import GATEWAY
 
 if TYPE_CHECKING:
     from agent.sandbox.answers import Answer, Reply
@@ -36,7 +36,7 @@ class Gateway:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self.cloud.authority.issue_client(name("x"), key.public_key(), START, AWS_NOT_AFTER)
         self.entry = self.cloud.registry.add(certificate, Status.ACTIVE)
-        self.entry.policy, self.entry.thing_name = device_policy("gateway-rotation"), THING
+        self.entry.policies, self.entry.thing_name = [GATEWAY], THING
 
     def deliver(self, message: Reply, to: str | None) -> None:
         """Keep what the cloud says to all."""

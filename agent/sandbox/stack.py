@@ -1,0 +1,184 @@
+"""What the operator has deployed into the account: the handlers of `agent.backend`, over the sandbox's registry.
+
+It decides nothing. A template asks the hook here, a gateway's request for a retirement is put as the rule would put it,
+and the hourly round is made when a person orders it; the tables are in memory. What an operator does besides is here as
+well: tokens, readmissions, and the policies of applications.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from agent.backend.decide.admission import fingerprint
+from agent.backend.decide.verdict import is_name
+from agent.backend.handlers import hook, retirement, sweep
+from agent.backend.handlers.account import Account
+from agent.backend.memory import MemoryOutbox, MemoryRegistry, MemoryStore
+from agent.backend.names import REASON, SHADOW
+from agent.backend.settings import Settings
+from agent.backend.values import Device, DeviceState
+from agent.sandbox.policies import GATEWAY, application_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from agent.backend import memory
+    from agent.sandbox.registry import Registry
+    from agent.sandbox.shadows import Shadows
+
+    Lock = AbstractContextManager[object]
+
+SETTINGS = Settings(own_policies=frozenset({GATEWAY}), daily_limit=100)
+
+_ARN = "arn:aws:iot:eu-west-1:123456789012:provisioningtemplate/"
+_HOUR = timedelta(hours=1)
+
+
+class StackRegistry(MemoryRegistry):
+    """The sandbox's registry, as the handlers meet it.
+
+    Attributes:
+        documents: What each policy allows, by its name.
+    """
+
+    def __init__(self, entries: Registry, shadows: Shadows, cut: Callable[[str], None]) -> None:
+        """Take what is there.
+
+        Args:
+            entries: The certificates.
+            shadows: The shadows of all things.
+            cut: Ends all connections of a certificate.
+        """
+        super().__init__(cast("dict[str, memory.Entry]", entries))  # new ones are made by the sandbox alone
+        self.documents = entries.documents
+        self._shadows = shadows
+        self._cut = cut
+
+    def deactivate(self, certificate_id: str) -> None:
+        """Make a certificate INACTIVE; its connections end, which takes AWS some minutes."""
+        super().deactivate(certificate_id)
+        self._cut(certificate_id)
+
+    def reported(self, thing: str) -> str:
+        """Return what a shadow reports."""
+        document = self._shadows.document(thing, SHADOW)
+        reported = document["state"].get("reported", {}) if document else {}
+        return str(reported.get("certificateId", ""))
+
+
+class Stack:
+    """The deployed functions and their tables. `hook` and `retire` are called while the cloud is locked.
+
+    Attributes:
+        registry: The registry, as the functions meet it.
+        store: The tables.
+        outbox: What was told and counted.
+    """
+
+    def __init__(self, now: Callable[[], datetime], registry: StackRegistry, settings: Settings, lock: Lock) -> None:
+        """Deploy it into an account.
+
+        Args:
+            now: The cloud's clock.
+            registry: The registry.
+            settings: What the operator chose.
+            lock: The cloud's lock.
+        """
+        self._lock = lock
+        self.registry = registry
+        self.store = MemoryStore()
+        self.outbox = MemoryOutbox()
+        self._account = Account(
+            registry=registry,
+            store=self.store,
+            outbox=self.outbox,
+            now=lambda: now().replace(microsecond=0),
+            settings=settings,
+        )
+
+    def arm(self, serial: str, token: str = "") -> str:
+        """Give a serial number a token that buys one certificate, whatever it had before; return the token.
+
+        Args:
+            serial: The serial number, which the thing is named after.
+            token: The token; empty for a new one.
+
+        Raises:
+            ValueError: There can be no such serial number.
+        """
+        if not is_name(serial):
+            raise ValueError("a serial number has 1 to 128 letters, digits and `:_-`")
+        token = token or secrets.token_hex(10)
+        with self._lock:
+            row = self.store.device(serial) or Device(serial=serial, thing=f"gw-{serial}", state=DeviceState.ARMED)
+            self._let_in(replace(row, token_sha256=fingerprint(serial, token)))
+        return token
+
+    def readmit(self, serial: str) -> None:
+        """Let the token of a serial number buy one more certificate.
+
+        Raises:
+            ValueError: It has none.
+        """
+        with self._lock:
+            row = self.store.device(serial)
+            if row is None:
+                raise ValueError(f"{serial} has no token yet")
+            self._let_in(row)
+
+    def _let_in(self, row: Device) -> None:
+        self.store.save_device(replace(row, state=DeviceState.ARMED, claims=frozenset(), claimed_at=None))
+
+    def grant(self, certificate_id: str, name: str) -> None:
+        """Attach the policy of an application to a certificate.
+
+        Raises:
+            ChangedError: The certificate is gone, or takes no more.
+            ValueError: There can be no such application.
+        """
+        if not is_name(name):
+            raise ValueError("the name of an application has 1 to 128 letters, digits and `:_-`")
+        with self._lock:
+            self.registry.documents.setdefault(name, application_policy(name))
+            self.registry.attach_policy(name, certificate_id)
+
+    def hook(self, caller: str, certificate_id: str, template: str, parameters: Mapping[str, Any]) -> str:
+        """Ask the pre-provisioning hook; return the thing that it registers the certificate as, or nothing."""
+        event = {
+            "claimCertificateId": caller,
+            "certificateId": certificate_id,
+            "templateArn": _ARN + template,
+            "parameters": dict(parameters),
+        }
+        answer = cast("dict[str, Any]", hook.hook(event, self._account))
+        return str(answer["parameterOverrides"]["ThingName"]) if answer["allowProvisioning"] is True else ""
+
+    def retire(self, caller: str, thing: str, payload: bytes) -> tuple[str, Mapping[str, object]] | None:
+        """Deliver a request for a retirement as the rule does; return the answer's topic and body, if there is one."""
+        try:
+            message = json.loads(payload)
+        except (ValueError, RecursionError):
+            message = None
+        retirement.retire({"thing": thing, "principal": caller, "message": message}, self._account)
+        return self.outbox.answers.pop() if self.outbox.answers else None
+
+    def sweep(self, ahead: timedelta) -> list[str]:
+        """Make two rounds, as a deletion takes them, at a later time; return what was counted, as sentences."""
+        with self._lock:
+            told = len(self.outbox.counted)
+            for later in (ahead, ahead + _HOUR):
+                sweep.sweep(replace(self._account, now=partial(self._later, later)), lambda: _HOUR)
+            return [
+                f"{str(about.get('certificateId'))[:12]}  {metric}: {about[REASON]}"
+                for metric, _, about in self.outbox.counted[told:]
+            ]
+
+    def _later(self, span: timedelta) -> datetime:
+        return self._account.now() + span
