@@ -7,6 +7,7 @@ owns it could have root write where it should not.
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import hashlib
 import os
@@ -125,7 +126,8 @@ def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
     problems, changed = {}, False
     for directory, copy in ready:
         try:
-            durable.move_in(directory, copy.to.name)
+            with _overwriting_the_old(directory, copy.to.name):
+                durable.move_in(directory, copy.to.name)
             changed = True
         except StoreError as error:
             problems[copy.to] = _problem(copy, error)
@@ -134,6 +136,27 @@ def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
                 durable.overwrite(directory, durable.TEMPORARY + copy.to.name, alone=True)
                 durable.remove(directory, durable.TEMPORARY + copy.to.name)
     return problems, changed
+
+
+@contextmanager
+def _overwriting_the_old(directory: int, name: str) -> Iterator[None]:
+    """Overwrite what a name stands for once the block has durably replaced it; it may hold a key.
+
+    It stays whole under another name, and for a program that has it open: that may be reading. The kernel tells so by
+    granting no lease, which it grants to the owner alone.
+    """
+    with ExitStack() as stack:
+        fd = -1
+        with suppress(OSError):
+            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+            stack.callback(descriptors.release, fd)
+        yield
+        with suppress(OSError):
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode) and not status.st_nlink:
+                os.fchown(fd, os.geteuid(), -1)
+                fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+                durable.wipe(fd)
 
 
 def _mark(copy: Copy, content: bytes) -> dict[str, str]:

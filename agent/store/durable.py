@@ -203,11 +203,7 @@ def move_unsynced(dir_fd: int, old: str, new: str) -> None:
 def put_beside(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]) -> None:
     """Write what is to replace a file beside it, and sync it; `move_in` puts it in its place.
 
-    Args:
-        dir_fd: The directory.
-        name: The file that is to be replaced.
-        data: Its new content.
-        dress: Gives the open, empty file its owner, mode and labels; may raise OSError.
+    `dress` gives the open, empty file its owner, mode and labels; it may raise OSError.
 
     Raises:
         StoreError: It could not be written whole; nothing is left of it.
@@ -367,8 +363,7 @@ def withdraw(dir_fd: int, name: str) -> None:
 def erase_directory(dir_fd: int, name: str) -> None:
     """Overwrite and remove every file below a directory, then the directory itself, and sync.
 
-    Overwriting is worth little on flash, which writes elsewhere; a hardware key or an encrypted file system is what
-    protects there. It costs little and helps on disks that overwrite in place.
+    That helps on disks that write in place; on flash a hardware key or an encrypted file system is what protects.
 
     Raises:
         StoreError: Something could not be removed; calling again goes on.
@@ -394,7 +389,12 @@ def overwrite(dir_fd: int, name: str, *, alone: bool = False) -> None:
             return
         fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
         try:
-            _write_all(fd, bytes(status.st_size))
-            os.fsync(fd)
+            wipe(fd)
         finally:
             descriptors.release(fd)
+
+
+def wipe(fd: int) -> None:
+    """Overwrite an open file with zeros; may raise OSError."""
+    _write_all(fd, bytes(os.fstat(fd).st_size))
+    os.fsync(fd)

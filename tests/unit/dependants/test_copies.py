@@ -137,6 +137,53 @@ def test_who_has_the_old_copy_open_keeps_it(place: Path) -> None:
     assert ((place / "x").read_bytes(), (place / "linked").read_bytes()) == (NEW, OLD)
 
 
+def _old(path: Path, stack: ExitStack) -> Callable[[], bytes]:
+    """Return a way to read a file after it was replaced; a descriptor of its path alone counts for no lease."""
+    fd = os.open(path, os.O_PATH)
+    stack.callback(os.close, fd)
+    return Path(f"/proc/self/fd/{fd}").read_bytes
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("owner", [ME, OTHER_USER])
+def test_a_copy_that_was_replaced_is_overwritten(place: Path, owner: str) -> None:
+    """Whoever owned it: it may hold a key, and no program has it open."""
+    put(a_copy(place / "x", owner=owner), content=OLD)
+    with ExitStack() as stack:
+        old = _old(place / "x", stack)
+        assert put(a_copy(place / "x", owner=owner)).changed
+        assert old() == bytes(len(OLD))
+    assert ((place / "x").read_bytes(), names(place)) == (NEW, ["x"])
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR])
+def test_a_copy_that_a_program_has_open_is_not_overwritten(place: Path, flags: int) -> None:
+    """It may be in the middle of reading its key, or write to its own copy."""
+    put(a_copy(place / "x"), content=OLD)
+    with ExitStack() as stack:
+        old = _old(place / "x", stack)
+        fd = os.open(place / "x", flags)
+        stack.callback(os.close, fd)
+        put(a_copy(place / "x"))
+        assert old() == OLD
+
+
+def test_a_copy_whose_replacement_a_power_cut_may_undo_stays_whole(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would come back as zeros."""
+    put(a_copy(place / "x"), content=OLD)
+
+    def doubt(_fd: int, done: str) -> None:
+        raise StoreInDoubtError(f"In doubt: {done}.")
+
+    with ExitStack() as stack:
+        old = _old(place / "x", stack)
+        monkeypatch.setattr(durable, "sync", doubt)
+        assert list(put(a_copy(place / "x")).problems) == [place / "x"]
+        assert old() == OLD
+
+
 def test_a_copy_is_old_or_new_whenever_the_power_fails(place: Path) -> None:
     """Killed at any call, it is whole, also while what an earlier try left is overwritten."""
     act = partial(put, a_copy(place / "x"))
