@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
     from agent.core.change.lifecycle import ChangeRecord
@@ -192,6 +192,13 @@ class OtherSets(Protocol):
         """Return what can be saved from generations that are damaged, or that the links do not stand for."""
 
 
+class RetiredKeys(Protocol):
+    """The keys of certificates that were retired."""
+
+    def destroy(self, retired: Collection[str], spared: Collection[int] = ()) -> None:
+        """Destroy those of certificates that neither the current set nor a spared one has; may raise StoreError."""
+
+
 class Store(Protocol):
     """The state directory. Every method may raise StoreError and its kinds, and only those."""
 
@@ -202,6 +209,10 @@ class Store(Protocol):
     @property
     def others(self) -> OtherSets:
         """The sets besides the one in use."""
+
+    @property
+    def retired_keys(self) -> RetiredKeys:
+        """The keys of certificates that were retired."""
 
     def recover(self, now: datetime) -> Recovery:
         """Bring the store into a sound state; the time is for what has to be dated."""

@@ -219,8 +219,10 @@ class Engine:
         self._in_flight.end()
         if record.phase is Phase.COMMITTED and self._world.reading().believable:
             try:
-                served = retirement.last_taken_up(store.history())
+                history, previous = store.history(), store.previous()
+                served = retirement.last_taken_up(history)
                 store.prune(self._settings.keep, frozenset() if served is None else frozenset({served}))
+                store.retired_keys.destroy(retirement.retired(history), {previous} if previous else ())
             except StoreError as error:
                 self._in_flight.tell("trouble", f"Old generations could not be erased: {error}")
         try:

@@ -65,7 +65,7 @@ def put_together(world: World, settings: Settings) -> ChangeParts:
         planner=planner,
         climber=climber,
         sets=sets,
-        retirements=Retirements(world, sets, source, in_flight),
+        retirements=Retirements(world, settings, sets, source, in_flight),
         rehearsal=Rehearsal(world, settings, sets, planner, in_flight),
         examiner=Examiner(world, settings, sets, climber, source),
     )

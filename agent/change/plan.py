@@ -254,6 +254,7 @@ class Planner:
     def _way_back(self, origin: Origin) -> int:
         previous = self._world.store.previous()
         if previous is None or previous == self._sets.current():
+            self._refuse_destroyed()
             raise RefusedError(
                 "There is no previous generation to go back to.", hint="`iot-cert rotate` makes a new one."
             )
@@ -261,6 +262,12 @@ class Planner:
         if origin is not Origin.LADDER:  # which has just seen it accepted
             self._refuse_retired(found.manifest.certificate_id, previous)
         return previous
+
+    def _refuse_destroyed(self) -> None:
+        """Say why there is nothing to go back to, where that is for a retirement."""
+        for record in self._world.store.history():
+            if record.generation == self._sets.current() and record.base is not None and record.phase.succeeded:
+                self._refuse_retired(record.replaces or "", record.base)
 
     def _refuse_retired(self, certificate_id: str, number: int) -> None:
         for record in self._world.store.history():

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING
 from agent.core.change.advance import advance
 from agent.core.change.events import Dropped, Retired
 from agent.core.when import retirement
-from agent.errors import RefusedError
+from agent.errors import MaterialError, RefusedError, StoreError
 
 if TYPE_CHECKING:
     from agent.change.in_flight import InFlight
     from agent.change.sets import Sets
     from agent.change.source import SourceSession
-    from agent.change.world import World
+    from agent.change.world import Settings, World
 
 
 class Retirements:
     """The certificates that finished changes have left behind."""
 
-    def __init__(self, world: World, sets: Sets, source: SourceSession, in_flight: InFlight) -> None:
+    def __init__(
+        self, world: World, settings: Settings, sets: Sets, source: SourceSession, in_flight: InFlight
+    ) -> None:
         self._world = world
+        self._settings = settings
         self._sets = sets
         self._source = source
         self._in_flight = in_flight
@@ -52,18 +55,42 @@ class Retirements:
         self.note_retired(due.change)
 
     def note_retired(self, change: str) -> None:
-        """Write into the history that the cloud accepted a retirement.
+        """Destroy the key of a certificate whose retirement the cloud accepted, and write that into the history.
+
+        In this order: what a crash cuts off is asked for again, and goes on.
 
         Raises:
             StoreError: It could not be made durable.
         """
         for record in self._world.store.history():
             if record.id == change and record.retired_at is None:
-                self._world.store.amend(advance(record, Retired(at=self._world.clock.now())))
                 certificate_id = retirement.left_behind(record) or ""
+                self._destroy_key(certificate_id)
+                self._world.store.amend(advance(record, Retired(at=self._world.clock.now())))
                 self._in_flight.tell(
                     "retired", f"The certificate {certificate_id[:12]} is retired: the cloud deactivates it."
                 )
+
+    def _destroy_key(self, certificate_id: str) -> None:
+        try:
+            self._world.store.retired_keys.destroy({certificate_id}, self._spared())
+        except StoreError as error:  # the cloud has its word; to ask it again would not mend a disk
+            self._in_flight.tell("trouble", f"The key of the retired certificate could not be destroyed: {error}")
+
+    def _spared(self) -> set[int]:
+        """Return the generations whose keys are kept: a change in flight rests on them, or no other way leads back.
+
+        Were the certificate in use deactivated by mistake, a gateway without a claim certificate could be saved from
+        afar only by activating the one before it again. The next change that is final destroys that key.
+        """
+        in_flight, spared = self._in_flight.record, set[int | None]()
+        if in_flight is not None:
+            spared |= {in_flight.generation, in_flight.base}
+        try:
+            self._settings.claim()
+        except (MaterialError, RefusedError):
+            spared.add(self._world.store.previous())
+        return {number for number in spared if number is not None}
 
     def drop(self, prefix: str) -> str:
         """Write into the history that a certificate is not asked to be retired any more, and say so.

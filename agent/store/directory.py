@@ -123,6 +123,15 @@ class GenerationDirectory:
         kept = self._readings.same(fd, number)
         return generations.read_manifest(fd, number) if kept is None else kept.manifest
 
+    def erase(self, number: int) -> None:
+        """Erase a generation; half erased, it does not bear the name of a whole one.
+
+        Raises:
+            StoreError: It could not be erased; what is left is erased by the next recovery.
+        """
+        durable.rename(self.fd, generations.final_name(number), generations.stage_name(number))
+        durable.erase_directory(self.fd, generations.stage_name(number))
+
     def _existing(self, number: int) -> int:
         if self.fd < 0:
             raise DamagedError(f"Generation {number} is missing.")

@@ -38,6 +38,7 @@ from agent.store.directory import GenerationDirectory
 from agent.store.links import Links
 from agent.store.other_sets import OtherSets
 from agent.store.recovery import Recoverer
+from agent.store.retired_keys import RetiredKeys
 from agent.store.room import Room
 from agent.system import descriptors, locks
 
@@ -61,6 +62,7 @@ class Store:
         modes: The modes of what is the owner's alone.
         room: The room on its file system.
         others: The sets besides the one in use.
+        retired_keys: The keys of certificates that were retired.
     """
 
     def __init__(self, state_dir: Path, modes: durable.Modes | None = None) -> None:
@@ -83,6 +85,7 @@ class Store:
         self._links = Links(self._root)
         self.room = Room(state_dir, self._root, self._directory, self.modes)
         self.others = OtherSets(self._directory, self._links, self._journal)
+        self.retired_keys = RetiredKeys(self._root, self._directory, self._links, self.others)
 
     def __enter__(self) -> Self:
         return self
@@ -292,9 +295,7 @@ class Store:
         listing = self.numbers()
         others = [number for number in reversed(listing.final) if number not in kept]
         for number in others[keep:]:
-            # A generation that is half erased must not bear the name of a whole one.
-            durable.rename(self._directory.fd, generations.final_name(number), generations.stage_name(number))
-            durable.erase_directory(self._directory.fd, generations.stage_name(number))
+            self._directory.erase(number)
         for number in listing.staged:  # left by an earlier try; there is no change in flight now
             durable.erase_directory(self._directory.fd, generations.stage_name(number))
         for number in listing.rejected[:-1]:

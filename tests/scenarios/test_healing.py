@@ -217,7 +217,8 @@ def test_healing_keeps_the_budget(gateway: Rig) -> None:
 
 
 def test_the_ladder_goes_back_to_a_retired_set_that_is_accepted(gateway: Rig) -> None:
-    """An operator made the old certificate active again to rescue the fleet: what the endpoint accepts counts."""
+    """An operator made the old certificate active again to rescue gateways without a claim: what is accepted counts."""
+    gateway.claim_present = False
     (due,) = outstanding(gateway.store.history(), [gateway.certificate(2)], timedelta())
     gateway.retirements.retire(due)
     gateway.revoke(1, status=Status.ACTIVE)

@@ -286,7 +286,65 @@ def test_a_rollback_to_a_retired_set_is_refused_and_says_so(gateway: Rig) -> Non
     assert refusal.value.hint == "The current set stays in use; `iot-cert rotate` makes a new one."
     assert len(gateway.endpoint.connections) == before
     assert gateway.at_rest
+    assert gateway.in_use() == (2, None)
+
+
+def test_a_retired_certificates_key_is_destroyed(gateway: Rig) -> None:
+    """Nothing on the disk holds it any more; the one in use and the next rotation go on as before."""
+    key = (gateway.path / "generations/000001/key.pem").read_bytes().strip()
+    gateway.retirements.retire(only(gateway))
+
+    assert not [file for file in gateway.path.rglob("*") if file.is_file() and key in file.read_bytes()]
+    gateway.restart()
+    assert gateway.in_use() == (2, None)
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+    assert gateway.in_use() == (3, 2)
+
+
+def test_the_only_way_back_that_a_person_can_open_is_kept_until_there_is_another(gateway: Rig) -> None:
+    """Without a claim certificate on the gateway: the next change that is final destroys the key."""
+    gateway.claim_present = False
+    gateway.retirements.retire(only(gateway))
     assert gateway.in_use() == (2, 1)
+    gateway.rotate()
+
+    assert gateway.in_use() == (3, 2)
+    assert gateway.store.numbers().final == (2, 3)
+
+
+def test_a_set_that_was_activated_again_and_gone_back_to_is_kept(gateway: Rig) -> None:
+    """The history says that it was retired once; it is what a rollback returns to now."""
+    gateway.claim_present = False
+    gateway.retirements.retire(only(gateway))
+    gateway.revoke(1, status=Status.ACTIVE)
+    gateway.planner.begin(Kind.ROLLBACK, Origin.LADDER, "ladder: test")
+    gateway.follow()
+    assert gateway.in_use()[0] == 1
+    gateway.rotate()
+
+    assert gateway.in_use() == (3, 1)
+    assert gateway.connects()
+
+
+def test_the_key_of_a_failed_change_is_destroyed_with_its_certificate(gateway: Rig) -> None:
+    """What a person may ask about is left: its certificate, its manifest, and the set to fall back on."""
+    gateway.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
+    gateway.rotate(patience=DAY)
+    (left,) = (gateway.path / "generations").glob("*.rejected")
+    assert (left / "key.pem").exists()
+    gateway.retirements.retire(waiting(gateway)[1])
+
+    assert sorted(file.name for file in left.iterdir()) == ["certificate.pem", "manifest.json", "trust.pem"]
+    assert gateway.in_use() == (2, 1)
+
+
+def test_a_key_that_cannot_be_destroyed_is_told_and_the_retirement_noted(gateway: Rig) -> None:
+    """The cloud accepted it: asking again would not mend the disk."""
+    gateway.disk.fail("destroy", error=StoreError("Cannot erase key.pem: Input/output error.", hint="See the disk."))
+    gateway.retirements.retire(only(gateway))
+
+    assert "could not be destroyed: Cannot erase key.pem: Input/output error." in gateway.log.text
+    assert waiting(gateway) == ()
 
 
 def test_a_rotation_after_a_retirement_goes_back_within_probation(gateway: Rig) -> None:

@@ -200,6 +200,7 @@ class TroubledStore(_Troubled):
         super().__init__(store, disk, store)
         self.room = _TroubledRoom(store, disk, store.room)
         self.others = _Troubled(store, disk, store.others)
+        self.retired_keys = _Troubled(store, disk, store.retired_keys)
 
     def save_change(self, record: ChangeRecord) -> None:
         """Save it, unless the power fails first."""
@@ -542,7 +543,8 @@ class Rig:
 
     def certificate(self, number: int) -> str:
         """Return the certificate id of a whole generation."""
-        return self.store.generation(number).manifest.certificate_id
+        made = [record.issued for record in self.store.history() if record.generation == number and record.issued]
+        return made[-1].certificate_id if made else self.store.generation(number).manifest.certificate_id
 
     def entry(self, number: int) -> Entry:
         """Return what the cloud's registry says of a generation's certificate."""

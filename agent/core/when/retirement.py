@@ -99,6 +99,11 @@ def outstanding(history: Iterable[ChangeRecord], in_use: Iterable[str], grace: t
     return tuple(sorted(found.values(), key=lambda item: item.due))
 
 
+def retired(history: Iterable[ChangeRecord]) -> frozenset[str]:
+    """Return the certificates that the cloud does not accept any more, unless a person had one activated again."""
+    return frozenset(name for record in history if record.retired_at and (name := left_behind(record)))
+
+
 # -- what other programs use still -------------------------------------------------------------------------------------
 
 
