@@ -326,6 +326,11 @@ FILE = Section(
             Text("an MQTT client id, which may contain {thing}"),
             "the agent's own MQTT client id, never the application's",
         ),
+        Key(
+            "fresh_connection",
+            Duration("10m", "365d"),
+            "how long a connection may last before a new one shows whether the set is still accepted",
+        ),
         Key("state_dir", _PATH, "where generations and records are; takes effect at a restart"),
         Key("runtime_dir", _PATH, "where the control socket and the status files are; takes effect at a restart"),
         Key("vouched_clock", _FLAG, "true where the time comes from a source that the kernel does not know of"),

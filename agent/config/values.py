@@ -136,6 +136,7 @@ class Config:
     small_client_hello: bool = False
     thing_name: str | None = None
     client_id: str = "{thing}-cert-agent"
+    fresh_connection: timedelta = timedelta(days=1)
     state_dir: Path = DEFAULT_STATE_DIR
     runtime_dir: Path = DEFAULT_RUNTIME_DIR
     trust: TrustConfig = field(default_factory=TrustConfig)

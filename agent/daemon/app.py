@@ -95,7 +95,7 @@ class Daemon:
         to = Recipients(
             queue=queue, holds=holds, schedule=schedule, followers=followers, fleet=self.cloud.fleet, ladder=ladder
         )
-        results = WorkerResults(self.facts, to, self.cloud.session.explain, self._log.tell)
+        results = WorkerResults(self.facts, to, self.cloud.session.explain, self.cloud.examined, self._log.tell)
         self.work = Dispatcher(self.facts, queue, schedule, results, self._dispatch_calls(start_worker))
         self.report = StatusReport(self.facts, self.cloud, schedule, ladder, self._notifier, self._log.tell)
         audit = Audit(self._log.tell)

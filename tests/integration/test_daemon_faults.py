@@ -148,6 +148,20 @@ def test_a_revoked_certificate_is_replaced_by_way_of_the_previous_set(enrolled: 
     assert enrolled.cloud.count(Operation.CREATE) == 3
 
 
+def test_a_certificate_that_is_not_accepted_any_more_is_found_by_check_while_its_connection_lives_on(
+    enrolled: Gateway,
+) -> None:
+    """The broker keeps the connection; the doctor's new one is refused, and the daemon helps itself."""
+    enrolled.run("rotate", expect=0)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(2)
+        enrolled.cloud.set_status(enrolled.cloud.certificates_of(THING)[1].certificate_id, Status.INACTIVE)
+        assert "hangs up on this certificate" in enrolled.run("check").out
+        daemon.until_finished(4)
+        daemon.until_up(3)
+    assert origins(enrolled)[2:] == [(Kind.ROLLBACK, Origin.LADDER), (Kind.ROTATE, Origin.LADDER)]
+
+
 def test_a_gateway_whose_every_certificate_is_revoked_enrols_anew(enrolled: Gateway) -> None:
     """The ladder's last rung is the claim certificate; it makes the same thing's gateway out of it again."""
     enrolled.run("rotate", expect=0)

@@ -1,6 +1,10 @@
 """The session, what is said over it, and what follows when it comes and goes.
 
 It owns the connection and the talk with the fleet's operator. What it wants done it puts into the queue.
+
+A connection may outlive what it was made with: its certificate may not be accepted any more, and the endpoint may chain
+to another root by now. So a worker connects anew from time to time, beside the connection that lasts. Where the path is
+down that ends nothing; where the set is refused the ladder is climbed.
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.values import Origin
 from agent.core.when import retirement
-from agent.core.when.reconnect import STEADY, heals_with_network
+from agent.core.when.reconnect import CAP, STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.cloud.fleet import Fleet
 from agent.daemon.cloud.network_watch import NetworkWatch
 from agent.daemon.cloud.requests import FleetCalls
 from agent.daemon.cloud.session import Session, SessionCalls
+from agent.daemon.loop import Alarm
 from agent.iotcore.client_options import Connector, timeouts
 
 if TYPE_CHECKING:
@@ -93,6 +98,8 @@ class CloudSide:
         self._calls = calls
         self.session = Session(loop, _connector(facts.config), self._session_calls(), chance)
         self.fleet = Fleet(loop, facts, self._fleet_calls(), chance)
+        self._chance = chance
+        self._anew = Alarm(loop, self._connect_anew)
         self._network = NetworkWatch(loop, self._waits_for_network, self.session.retry_soon)
 
     def _session_calls(self) -> SessionCalls:
@@ -127,6 +134,7 @@ class CloudSide:
     def configure(self, config: Config, *, moved: bool) -> None:
         """Take another configuration into force; `moved` says that it connects elsewhere or as another client."""
         self.session.configure(_connector(config))
+        self._plan_anew()
         if moved:
             self.session.use(None)
 
@@ -141,6 +149,15 @@ class CloudSide:
             self.session.use(self._facts.current())
             self.session.resume(end.connected_at)
         self.fleet.jobs.review()
+
+    def examined(self, refusal: str) -> None:
+        """A worker has tried a new connection; takes why there is none, or an empty text."""
+        change = self._facts.change
+        if not refusal:
+            return
+        self._anew.set(CAP)  # what is activated again is used soon, and what is told of it is true
+        if change is None or not change.phase.activated:  # one that has put a set in use proves that by itself
+            self._queue.submit(Order(do=Do.CLIMB, reason=refusal, origin=Origin.LADDER))
 
     def retire_all(self, over: bool) -> int:  # noqa: FBT001 - a client's word
         """Ask for the retirement of everything left behind, now; see `Retirements.order_all`."""
@@ -169,9 +186,20 @@ class CloudSide:
         self._calls.log(Event.CONNECTED, f"Connected with generation {self.session.status.generation}.")
         if self.session.contested:
             self._loop.later(STEADY, self._calls.look)  # by then it is known whether it lasts
+        self._plan_anew()
         current = self._facts.current()
         self.fleet.connected(link, current.thing if current is not None else "")
         self._calls.look()
+
+    def _plan_anew(self) -> None:
+        whole = self._facts.config.fresh_connection.total_seconds()
+        self._anew.set(whole * (0.5 + 0.5 * self._chance()))  # a fleet that came back together is apart by then
+
+    def _connect_anew(self) -> None:
+        self._plan_anew()
+        lasts = self.session.status.state is ConnectionState.UP and not self.session.contested
+        if lasts and self._facts.change is None and not self._calls.stopping():
+            self._queue.submit(Order(do=Do.EXAMINE, orderly=True))
 
     def _on_disconnected(self, why: str) -> None:
         self.fleet.disconnected()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.core.change.lifecycle import Phase
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
+from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import to_plain
 from agent.core.report import journal_events
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
-    from agent.core.worker_protocol import End, Footing, NoChange, Order, Waiting, WorkerError
+    from agent.core.worker_protocol import End, Examined, Footing, NoChange, Order, Waiting, WorkerError
     from agent.daemon.cloud.fleet import Fleet
     from agent.daemon.control.client import Client
     from agent.daemon.control.followers import Followers
@@ -50,7 +51,12 @@ class WorkerResults:
     """Concludes what workers say."""
 
     def __init__(
-        self, facts: GatewayFacts, to: Recipients, explain: Callable[[str], None], log: Callable[..., None]
+        self,
+        facts: GatewayFacts,
+        to: Recipients,
+        explain: Callable[[str], None],
+        examined: Callable[[str], None],
+        log: Callable[..., None],
     ) -> None:
         """Conclude nothing yet.
 
@@ -58,11 +64,13 @@ class WorkerResults:
             facts: What is known of the gateway.
             to: The parts that are told.
             explain: Takes the reason that a worker found for there being no connection.
+            examined: Takes the reason for which a new connection is not accepted, or an empty text.
             log: Writes to the journal; see `agent.daemon.daemon_log.DaemonLog.tell`.
         """
         self._facts = facts
         self._to = to
         self._explain = explain
+        self._examined = examined
         self._log = log
 
     def started(self, work: Work) -> None:
@@ -162,6 +170,7 @@ class WorkerResults:
         elif end.examination is not None:
             lines = to_plain(end.examination)
             self._answer(work.client, {"event": "examination", "lines": lines, "exit": int(Exit.DONE)})
+            self._examined(_why_refused(end.examination))
         elif order.do is Do.NOTE_RETIRED:
             self._to.fleet.retirements.conclude()
         elif end.repeats is not None:
@@ -208,6 +217,16 @@ def _locks_out(climb: Footing) -> bool:
     from agent.core.change.ladder import Rung  # noqa: PLC0415 - seldom needed, and the idle daemon is small
 
     return climb.use == Rung.TECHNICIAN
+
+
+# What the doctor says of a new connection that is refused; a path that is down says nothing of the set.
+_REFUSED = frozenset({"certificate-refused", "connect-denied", Code.LOCKED_OUT})
+
+
+def _why_refused(lines: tuple[Examined, ...]) -> str:
+    """Return why the doctor found that the set does not get through any more, or an empty text."""
+    met = (line for line in lines if line.code in _REFUSED or traits(line.code).other_anchors)
+    return next((line.text for line in met if line.check == "connect"), "")
 
 
 def _of_climb(climb: Footing) -> dict[str, Any]:

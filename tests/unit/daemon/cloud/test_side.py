@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure import failures
+from agent.core.failure.codes import Code
+from agent.core.report.checks import Line, failure, ok
+from agent.core.report.known import ConnectionState
 from agent.core.values import Origin
 from agent.core.when.schedule import Suggestion
-from agent.core.worker_protocol import Do
+from agent.core.worker_protocol import Do, Examined, Order
+from agent.system.clock import monotonic
 from support import make
 from support.make import HOUR, NOW, SECOND
 
@@ -56,6 +61,103 @@ def test_a_session_that_is_lost_orders_no_proof_otherwise(
         rig.change(record)
     rig.stand(generation=generation)
     rig.daemon.cloud._on_suspicion()
+    assert rig.look() == []
+
+
+def examined(*lines: Line) -> tuple[Examined, ...]:
+    """Return what the doctor says, as a worker tells it."""
+    return tuple(Examined(**vars(line)) for line in lines)
+
+
+def timer(rig: DaemonRig) -> float:
+    """Return the seconds until a new connection is tried."""
+    found = rig.daemon.cloud._anew._timer
+    return found.due - monotonic() if found is not None and found.pending else float("inf")
+
+
+@pytest.mark.parametrize(("chance", "hours"), [(0.0, 12), (0.999, 24)])
+def test_a_connection_that_lasts_is_compared_with_a_new_one_within_a_day(
+    rig: DaemonRig, chance: float, hours: int
+) -> None:
+    """By a worker, as the doctor does; the fleet does so spread over half a day, and the connection stays."""
+    rig.see()
+    rig.daemon.cloud._chance = lambda: chance
+    rig.stand(state=ConnectionState.UP, generation=7)
+    rig.daemon.cloud._connect_anew()
+    assert [(order.do, order.orderly) for order in rig.look()] == [(Do.EXAMINE, True)]
+    assert timer(rig) == pytest.approx(hours * 3600, abs=60)
+    rig.finish(examination=examined(ok("connect", "The broker accepts the current set.")))
+    assert rig.look() == []
+    assert timer(rig) == pytest.approx(hours * 3600, abs=60)
+
+
+@pytest.mark.parametrize(
+    ("state", "rival", "record"),
+    [
+        (ConnectionState.DOWN, "", None),
+        (ConnectionState.TAKEN_OVER, "Another client connected.", None),
+        (ConnectionState.UP, "Another client connected.", None),  # a moment ago, so it may be a fight
+        (ConnectionState.UP, "", make.record(Phase.DEPLOYED, checked_at=NOW)),
+    ],
+)
+def test_no_new_connection_is_tried_that_would_cost_more_than_it_tells(
+    rig: DaemonRig, state: ConnectionState, rival: str, record: ChangeRecord | None
+) -> None:
+    """Where there is none to compare with, where it is another client's, and where a change proves its set."""
+    rig.see()
+    if record is not None:
+        rig.change(record)
+    rig.stand(state=state, generation=7, rival=rival, since=monotonic())
+    rig.daemon.cloud._connect_anew()
+    assert rig.look() == []
+    assert timer(rig) > 3600
+
+
+def test_another_span_takes_effect_with_the_configuration(rig: DaemonRig) -> None:
+    """Counted from then."""
+    config = replace(rig.config, fresh_connection=HOUR)
+    rig.daemon.facts.configure(config)
+    rig.daemon.cloud.configure(config, moved=False)
+    assert 1800 - 60 < timer(rig) <= 3600
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        failure("connect", "certificate-refused", "The broker hangs up on this certificate.", "Look it up."),
+        failure("connect", "connect-denied", "The broker does not authorise it.", "Allow it."),
+        failure("connect", Code.LOCKED_OUT, "The endpoint accepts no set of this gateway.", "Go there."),
+        failure("connect", Code.UNKNOWN_ROOT, "Trust anchors do not verify the endpoint.", "Bring others."),
+    ],
+)
+def test_a_new_connection_that_is_refused_has_the_ladder_climbed(rig: DaemonRig, line: Line) -> None:
+    """Whoever had it tried; and it is tried again within minutes, while the old connection lives on."""
+    rig.see()
+    rig.stand(state=ConnectionState.UP, generation=7)
+    rig.ask(Order(do=Do.EXAMINE, orderly=True))
+    rig.look()
+    rig.finish(examination=examined(line, ok("permissions", "All is allowed.")))
+    (order,) = rig.orders[-1:]
+    assert (order.do, order.origin, order.reason) == (Do.CLIMB, Origin.LADDER, line.text)
+    assert timer(rig) == pytest.approx(240, abs=60)
+
+
+@pytest.mark.parametrize("code", [Code.DNS, Code.UNREACHABLE, Code.PROXY, Code.THROTTLED, Code.CONNACK_TIMEOUT])
+def test_a_path_that_is_down_for_new_connections_ends_nothing(rig: DaemonRig, code: Code) -> None:
+    """It says nothing of the set, and the one that lasts may be all there is."""
+    rig.see()
+    rig.stand(state=ConnectionState.UP, generation=7)
+    rig.daemon.cloud._connect_anew()
+    rig.look()
+    rig.finish(examination=examined(failure("connect", code, "It cannot be reached.", "Wait.")))
+    assert rig.look() == []
+    assert (rig.orders[-1].do, timer(rig) > 3600) == (Do.EXAMINE, True)
+
+
+def test_a_refusal_during_probation_is_the_changes_own_business(rig: DaemonRig) -> None:
+    """Its proofs compare with the set before."""
+    rig.change(make.record(Phase.DEPLOYED, checked_at=NOW))
+    rig.daemon.cloud.examined("The broker hangs up on this certificate.")
     assert rig.look() == []
 
 
