@@ -29,6 +29,8 @@ from agent.core.dependants import (
     Format,
     Hooks,
     OnFailure,
+    Signal,
+    SignalName,
     Unit,
     Verification,
 )
@@ -77,6 +79,11 @@ def _check_copy(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def _check_unit(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if found.get("unit", "").startswith("iot-cert-agent"):
         yield "unit", "another unit than the agent's own"
+
+
+def _check_signal(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    if found.get("verify") is not None and found["verify"].new_process:
+        yield "verify", "one without `new_process`: a signal starts none"
 
 
 def _check_proxy(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -165,6 +172,20 @@ _DEPENDANT = Section(
         _ON_FAILURE,
     ),
     check=_check_unit,
+)
+
+_SIGNAL = Section(
+    Signal,
+    (
+        Key("pid_file", _PATH, "the file that says which process is told", required=True),
+        Key("process", Text("a process's name as `ps -o comm` shows it"), "what it must be called", required=True),
+        Key("signal", Choice(SignalName), "what it is sent; a program that does not run is left alone"),
+        Key("timeout", _DURATION, "until that is verified"),
+        Key("healthy", _DURATION, "how long it must stay up after"),
+        Key("verify", _VERIFY),
+        _ON_FAILURE,
+    ),
+    check=_check_signal,
 )
 
 _KEY = Section(
@@ -297,7 +318,8 @@ _PROXY = Section(
 
 def _config(*, alpn: bool | None = None, hooks: Hooks = values.DEFAULT_HOOKS, **found: Any) -> values.Config:
     """Return the whole, of which ALPN follows the port, and which has its dependants in one place."""
-    dependants = Dependants(hooks=hooks, copies=found.pop("copies", ()), units=found.pop("units", ()))
+    listed = {name: found.pop(name, ()) for name in ("copies", "signals", "units")}
+    dependants = Dependants(hooks=hooks, **listed)
     port = found.get("port", values.Config.port)
     return values.Config(alpn=port == ALPN_PORT if alpn is None else alpn, dependants=dependants, **found)
 
@@ -338,6 +360,11 @@ FILE = Section(
         Key("watch", Sections(_WATCH), "certificates and stores of other programs, whose end is to be told of in time"),
         Key("copies", _COPIES, "for programs that cannot follow the links in `state_dir`"),
         Key("hooks", _HOOKS),
+        Key(
+            "signals",
+            Sections(_SIGNAL, unique="pid_file", most=MAX_EACH),
+            "programs that take a signal for news, and say in a file which process they are",
+        ),
         Key(
             "dependants",
             Sections(_DEPENDANT, unique="unit", most=MAX_EACH),

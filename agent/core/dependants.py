@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_HOOKS = 16
 LONGEST = timedelta(minutes=10)  # all of them together, so that the change is never out of sight for long
-MAX_EACH = 64  # copies, and units
+MAX_EACH = 64  # copies, signals, and units
 MAX_REPORT = 1024 * 1024  # bytes; more than all of them can have to say
 MAX_NAME = 500  # characters of what a dependant is called
 HOOKS = "hooks"  # what stands in a report for those that cannot be listed
@@ -115,6 +115,43 @@ class Unit:
     on_failure: OnFailure = OnFailure.DEGRADE
 
 
+class SignalName(StrEnum):
+    """A signal that a program may take for news; by the others it would be ended."""
+
+    HUP = "HUP"
+    USR1 = "USR1"
+    USR2 = "USR2"
+    WINCH = "WINCH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """A program that takes a signal for news of the set, and says in a file which process it is.
+
+    Attributes:
+        pid_file: The file.
+        process: What the process is called, as ``ps -o comm`` shows; no other is told.
+        signal: The signal.
+        timeout: How long until it is verified.
+        healthy: How long it must be up after.
+        verify: What it must show.
+        on_failure: What becomes of the change when it fails.
+    """
+
+    pid_file: Path
+    process: str
+    signal: SignalName = SignalName.HUP
+    timeout: timedelta = timedelta(seconds=60)
+    healthy: timedelta = timedelta(seconds=3)
+    verify: Verification = field(default_factory=Verification)
+    on_failure: OnFailure = OnFailure.DEGRADE
+
+    @property
+    def name(self) -> str:
+        """What it is called in a report."""
+        return f"signal {self.pid_file}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Copy:
     """A file that is written for a program which cannot follow the links.
@@ -161,10 +198,11 @@ class Hooks:
 
 @dataclass(frozen=True, kw_only=True)
 class Dependants:
-    """All of them, in the order in which they are served: copies, hooks, units."""
+    """All of them, in the order in which they are served: copies, hooks, signals, units."""
 
     copies: tuple[Copy, ...] = ()
     hooks: Hooks
+    signals: tuple[Signal, ...] = ()
     units: tuple[Unit, ...] = ()
 
 
@@ -173,7 +211,7 @@ class Step:
     """What became of one dependant.
 
     Attributes:
-        name: The dependant: ``copy PATH``, ``hook NAME``, or a unit's name.
+        name: The dependant: ``copy PATH``, ``hook NAME``, ``signal PATH``, or a unit's name.
         problem: Why it does not use the set, a sentence that names it; empty when it does.
         goes_back: Whether a change is to go back for that.
     """
@@ -244,7 +282,8 @@ def names_of(dependants: Dependants, hooks: Iterable[str]) -> tuple[str, ...]:
         hooks: The names of the hooks that are in its directory.
     """
     copies = (f"copy {copy.to}" for copy in dependants.copies)
-    named = (*copies, *(f"hook {name}" for name in hooks), *(unit.name for unit in dependants.units))
+    signals = (wanted.name for wanted in dependants.signals)
+    named = (*copies, *(f"hook {name}" for name in hooks), *signals, *(unit.name for unit in dependants.units))
     return tuple(shown(name, MAX_NAME) for name in named)  # a file's name may be no text
 
 

@@ -1,4 +1,4 @@
-"""Serves the dependants: copies, then hooks, then units, each once for each set, and says what came of it.
+"""Serves the dependants: copies, hooks, signals and units, each once for each set, and says what came of it.
 
 The set that it is about to serve is on disk before a program is given it: a crash or a rollback in between can leave
 no program on a set that the report does not name. Serving again does only what is left, so a flood reloads nothing.
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.core.dependants import (
     HOOKS,
@@ -22,7 +22,9 @@ from agent.core.dependants import (
     Occasion,
     OnFailure,
     Report,
+    Signal,
     Step,
+    Unit,
     decode_report,
     encode_report,
     failure_of,
@@ -32,7 +34,7 @@ from agent.core.dependants import (
 )
 from agent.core.jsonio import PlainError
 from agent.core.text import duration
-from agent.dependants import copies, copy_looks, hooks
+from agent.dependants import copies, copy_looks, hooks, signals
 from agent.dependants.export import ABOUT, extract
 from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
@@ -44,8 +46,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from agent.core.dependants import Dependants, Unit
+    from agent.core.dependants import Dependants
     from agent.dependants.export import Extract
+
+Program = TypeVar("Program", Signal, Unit)
 
 LOCK = "lock"
 TURN = 60.0  # seconds to wait for another process that serves them
@@ -152,6 +156,7 @@ class _Round:
         done = frozenset() if written.changed else done
         steps = [_step(f"copy {copy.to}", written.problems.get(copy.to, ""), copy.on_failure) for copy in wanted]
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
+        steps += [self._signal(item, done) for item in self._dependants.signals]
         steps += [self._unit(unit, done) for unit in self._dependants.units]
         report = replace(self._report(tuple(steps), written.digests), traces=copy_looks.traces(wanted))
         if occasion is Occasion.AGAIN and replace(before, at=report.at) == report and not written.tried:
@@ -214,15 +219,25 @@ class _Round:
         )
         return f"The hook {hook.name} failed: {problem}." if problem else ""
 
+    def _signal(self, wanted: Signal, done: frozenset[str]) -> Step:
+        if shown(wanted.name, MAX_NAME) in done:
+            return Step(name=shown(wanted.name, MAX_NAME))
+        in_time = self._bounded(wanted)
+        return _step(
+            wanted.name, self._in_time(wanted.name, partial(signals.serve, in_time, self._given)), wanted.on_failure
+        )
+
     def _unit(self, unit: Unit, done: frozenset[str]) -> Step:
         if unit.name in done and self._systemd.is_served(unit, self._given):
             return Step(name=unit.name)
         return _step(unit.name, self._in_time(unit.name, partial(self._order, unit)), unit.on_failure)
 
     def _order(self, unit: Unit) -> str:
+        return self._systemd.serve(self._bounded(unit), self._given)
+
+    def _bounded(self, wanted: Program) -> Program:
         most = self._left() + OVERTIME
-        in_time = replace(unit, timeout=min(unit.timeout, most), healthy=min(unit.healthy, most))
-        return self._systemd.serve(in_time, self._given)
+        return replace(wanted, timeout=min(wanted.timeout, most), healthy=min(wanted.healthy, most))
 
     def _left(self) -> timedelta:
         """Return how much is left of the time that they have together."""

@@ -23,7 +23,8 @@ REPORT = "report.json"
 
 def any_configured(dependants: Dependants) -> bool:
     """Whether there is anything to serve."""
-    return bool(dependants.copies or dependants.units or hooks.any_in(dependants.hooks.directory))
+    listed = dependants.copies or dependants.signals or dependants.units
+    return bool(listed or hooks.any_in(dependants.hooks.directory))
 
 
 def names(dependants: Dependants) -> tuple[str, ...]:

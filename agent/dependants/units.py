@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from agent.core.dependants import Action, Unit
+from agent.core.dependants import Action, Signal, Unit
 from agent.system import clock, programs
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Systemd:
         return f"{unit.name}: systemd does not answer, so its state is unknown."
 
 
-def verified(unit: Unit, extract: Extract, deadline: float) -> str:
+def verified(unit: Unit | Signal, extract: Extract, deadline: float) -> str:
     """Return why a unit does not show that it uses the set, or nothing; it has until `deadline`, monotonic."""
     problem = _until(deadline, lambda: _shows(unit.verify.tls, extract.certificate_id)) if unit.verify.tls else ""
     if problem:

@@ -69,9 +69,9 @@ def test_the_example_is_sound() -> None:
     assert load(EXAMPLE).rotation == RotationConfig()
     assert load(EXAMPLE).trust == TrustConfig()
     on = parse(switched_on(), EXAMPLE)
-    assert (len(on.watch), len(on.dependants.copies), len(on.dependants.units), len(on.rotation.maintenance)) == (
-        1,
-    ) * 4
+    others = on.dependants
+    listed = (on.watch, others.copies, others.signals, others.units, on.rotation.maintenance)
+    assert [len(items) for items in listed] == [1] * 5
 
 
 def test_the_example_holds_every_key_and_no_other() -> None:
@@ -122,7 +122,7 @@ def test_every_attribute_of_a_value_has_its_key(section: Section) -> None:
     assert is_dataclass(section.owner)
     attributes = {item.name for item in fields(section.owner)}
     if section.owner is Config:
-        attributes = attributes - {"path", "source", "dependants"} | {"copies", "hooks", "units"}
+        attributes = attributes - {"path", "source", "dependants"} | {"copies", "hooks", "signals", "units"}
     assert carriers(section) == attributes
 
 

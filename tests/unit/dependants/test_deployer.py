@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+import subprocess
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -28,6 +29,7 @@ from agent.core.dependants import (
     Occasion,
     OnFailure,
     Report,
+    Signal,
     Unit,
     Verification,
     encode_report,
@@ -67,6 +69,7 @@ class House:
         directory: Where the report lies.
         copies: Those that are configured.
         units: Likewise.
+        signals: Likewise.
         hooks: Where hooks are, whose they are and what becomes of a change.
         laid: The first set.
     """
@@ -80,6 +83,7 @@ class House:
         self.systemctl = Systemctl(place)
         self.copies: tuple[Copy, ...] = ()
         self.units: tuple[Unit, ...] = ()
+        self.signals: tuple[Signal, ...] = ()
         self.hooks = Hooks(directory=place / "hooks.d")
         self.hooks.directory.mkdir()
         self.log = place / "log"
@@ -89,7 +93,7 @@ class House:
     @property
     def deployer(self) -> Deployer:
         """Who serves them, as a fresh process would."""
-        dependants = Dependants(copies=self.copies, hooks=self.hooks, units=self.units)
+        dependants = Dependants(copies=self.copies, hooks=self.hooks, signals=self.signals, units=self.units)
         return Deployer(dependants, self.state, self.directory, systemd=self.systemctl.systemd)
 
     def serve(self, occasion: Occasion = Occasion.AGAIN, *, afresh: bool = False) -> Report:
@@ -156,6 +160,31 @@ def test_copies_come_before_hooks_and_hooks_before_units(house: House) -> None:
     assert report.problems == ()
     assert (report.generation, len(report.set)) == (1, 64)
     assert last_report(house.directory) == report
+
+
+def test_a_program_is_sent_its_signal_once_for_each_set(house: House) -> None:
+    """After hooks, before units; one that was not told is tried again."""
+    path = house.place / "app.pid"
+    trap = f'trap "echo signal >> {house.log}" HUP; echo; while :; do sleep 0.01; done'
+    with subprocess.Popen(["/bin/dash", "-c", trap], stdout=subprocess.PIPE) as program:
+        try:
+            assert program.stdout is not None
+            program.stdout.readline()
+            house.signals = (Signal(pid_file=path, process="dash", healthy=timedelta(0)),)
+            path.write_text("no number")
+            assert list(house.problems(house.serve())) == [f"signal {path}"]
+            assert house.ran == []
+
+            path.write_text(f"{program.pid}")
+            assert house.serve().problems == ()
+            until(lambda: house.ran == ["signal"], "the signal")
+            house.hook("10-first")
+            house.unit(run=f"echo unit >> {house.log}")
+            names = [step.name for step in house.serve().steps]
+            assert names == ["hook 10-first", f"signal {path}", NAME]
+            assert house.ran == ["signal", "10-first", "unit"]
+        finally:
+            program.kill()
 
 
 def test_with_no_dependant_the_report_is_empty(house: House) -> None:

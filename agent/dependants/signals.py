@@ -1,0 +1,125 @@
+"""Programs that take a signal for news of the set, and say in a file which process they are.
+
+What such a file says is believed only so far: a process of that name must run, and where the file is not root's, it
+must be a process of the file's owner. A program that does not run is left alone; it reads its files at its start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.dependants.units import LOOK, verified
+from agent.errors import DamagedError, StoreError
+from agent.store import disk
+from agent.system import clock, descriptors
+
+if TYPE_CHECKING:
+    from agent.core.dependants import Signal
+    from agent.dependants.export import Extract
+
+MAX_PID_FILE = 64  # bytes
+_PID = re.compile(rb"\s*([1-9]\d{0,8})\s*")
+
+
+class _UntoldError(Exception):
+    """Why it is not known which process is to be told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    """A process, and a descriptor that stays its own when its number becomes another's."""
+
+    pid: int
+    fd: int
+
+    def close(self) -> None:
+        descriptors.release(self.fd)
+
+
+def serve(wanted: Signal, extract: Extract) -> str:
+    """Send a program its signal, and return why it does not use the set, or nothing."""
+    deadline = clock.monotonic() + wanted.timeout.total_seconds()
+    try:
+        found = _process(wanted)
+        if found is None:
+            return ""
+        with closing(found):
+            signal.pidfd_send_signal(found.fd, signal.Signals[f"SIG{wanted.signal}"])
+        clock.sleep(LOOK)
+        problem = _stays_up(wanted)
+    except _UntoldError as error:
+        return f"{wanted.name} is not sent: {error}."
+    except OSError as error:
+        return f"{wanted.name} is not sent: {os.strerror(error.errno or 0)}."
+    return problem or verified(wanted, extract, deadline)
+
+
+def _stays_up(wanted: Signal) -> str:
+    until = clock.monotonic() + wanted.healthy.total_seconds()
+    while True:
+        found = _process(wanted)
+        if found is None:
+            return f"{wanted.process} does not run any more after SIG{wanted.signal} ({wanted.pid_file})."
+        found.close()
+        if clock.monotonic() >= until:
+            return ""
+        clock.sleep(LOOK)
+
+
+def _process(wanted: Signal) -> _Process | None:
+    """Return the process that is to be told, or None where the program does not run.
+
+    Raises:
+        _UntoldError: The file cannot be believed.
+    """
+    pid, owner = _said(wanted.pid_file)
+    if pid is None:
+        return None
+    try:
+        found = _Process(pid=pid, fd=os.pidfd_open(pid))
+    except ProcessLookupError:
+        return None  # the file is what a crash left
+    try:
+        name, uid = _known(pid)
+    except OSError:
+        found.close()
+        return None
+    if name != wanted.process[:15]:  # as the kernel cuts it
+        found.close()
+        raise _UntoldError(f"{wanted.pid_file} names process {pid}, which is {name!r} and not {wanted.process!r}")
+    if owner not in {0, uid}:
+        found.close()
+        raise _UntoldError(f"{wanted.pid_file} belongs to user {owner}, and process {pid} to user {uid}")
+    return found
+
+
+def _said(path: Path) -> tuple[int | None, int]:
+    """Return which process a file names, and whose the file is; None where there is no file."""
+    try:
+        with disk.directory(os.path.realpath(path.parent)) as fd:  # /var/run is a link to /run
+            data, owner = disk.read(fd, path.name, MAX_PID_FILE), os.lstat(path.name, dir_fd=fd).st_uid
+    except FileNotFoundError:
+        return None, 0
+    except DamagedError as error:
+        raise _UntoldError(str(error).rstrip(".")) from None
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None, 0
+        raise _UntoldError(str(error).rstrip(".")) from None
+    match = _PID.fullmatch(data)
+    if match is None:
+        raise _UntoldError(f"{path} names no process")
+    return int(match[1]), owner
+
+
+def _known(pid: int) -> tuple[str, int]:
+    """Return the name of a process, and whose it is."""
+    status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    fields = dict(line.partition(":\t")[::2] for line in status.splitlines())
+    return fields["Name"], int(fields["Uid"].split()[0])
