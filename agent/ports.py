@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
-    from agent.core.dependants import Occasion
+    from agent.core.dependants import Leave, Occasion, Report
     from agent.core.values import (
         Candidate,
         CertificateFacts,
@@ -141,6 +141,13 @@ class Deployment(Protocol):
         Raises:
             CloudError: One of them does not; the failure is decisive when its owner wants to go back for that.
         """
+
+
+class Gates(Protocol):
+    """The operator's executables that are asked before a step of a change."""
+
+    def ask(self, leave: Leave) -> Report:
+        """Return what they say, each as a step of the report; may raise AgentError."""
 
 
 class Confirmations(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from agent.change import leave
 from agent.core import timekeeping
 from agent.core.change import decide, probation
 from agent.core.change.events import (
@@ -20,7 +21,7 @@ from agent.core.change.events import (
     Rejected,
     RolledBack,
 )
-from agent.core.dependants import Occasion
+from agent.core.dependants import Leave, Occasion
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.text import clock_time
@@ -69,6 +70,8 @@ class Activating:
                 raise RuntimeError(f"the engine does not know the action {type(action).__name__}")
 
     def _activate(self, record: ChangeRecord, facts: decide.Facts) -> Event:
+        if facts.current != record.generation:
+            leave.have(Leave.ACTIVATION, record, self._world, self._settings, self._sets)
         # Once it is in use, what is said is said about it, also when a power cut kept that from the record.
         if facts.current != record.generation and probation.word_within(record, self._settings.limits) is not None:
             try:

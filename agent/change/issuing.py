@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agent.change import leave
 from agent.core.change import acceptance, decide, made_with
 from agent.core.change.events import (
     CertificateIssued,
@@ -18,6 +19,7 @@ from agent.core.change.events import (
     RequestBegun,
     TokenExpired,
 )
+from agent.core.dependants import Leave
 from agent.core.failure import registration_failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
@@ -99,6 +101,7 @@ class Issuing:
         """
         self._staged_key(record)
         self._provisioning(record).parameters()
+        leave.have(Leave.REQUEST, record, self._world, self._settings, self._sets)
         self._source.connected(record)
         return RequestBegun(at=self._world.clock.now())
 

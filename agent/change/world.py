@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agent.core.dependants import Occasion
     from agent.core.values import Candidate, TrustBundle, User
-    from agent.ports import Clock, Cloud, Confirmations, Deployment, Materials, Reporter, Store
+    from agent.ports import Clock, Cloud, Confirmations, Deployment, Gates, Materials, Reporter, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,10 @@ class NoConfirmations:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The ports, chance, and the user whose order this process carries out, if it is a user's."""
+    """The ports, chance, and the user whose order this process carries out, if it is a user's.
+
+    Where there are no gates, none is asked.
+    """
 
     clock: Clock
     store: Store
@@ -94,6 +97,7 @@ class World:
     new_id: Callable[[], str]
     dependants: Deployment = field(default_factory=NoDependants)
     confirmations: Confirmations = field(default_factory=NoConfirmations)
+    gates: Gates | None = None
     asked_by: User | None = None
 
     def reading(self) -> timekeeping.Reading:

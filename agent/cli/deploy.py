@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.cli import standard
 from agent.config.reader import load
-from agent.core.dependants import Occasion
+from agent.core.dependants import Leave, Occasion
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.dependants.deployer import Deployer
@@ -93,9 +93,10 @@ def _owner(path: Path) -> int:
         return state_dir.stat().st_uid
 
 
-def _deploy(path: Path, occasion: Occasion) -> Report:
+def _deploy(path: Path, occasion: Occasion | Leave) -> Report:
     """Serve by the configuration as it is now, and say in the journal what came of it."""
-    report = _deployer(load(path)).serve(occasion)
+    deployer = _deployer(load(path))
+    report = deployer.ask(occasion) if isinstance(occasion, Leave) else deployer.serve(occasion)
     for step in report.problems:
         standard.complain(step.problem)
     return report

@@ -13,6 +13,7 @@ attribute of the whole. And who reads this page sees the whole file at once. Def
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.config import kinds, values
@@ -25,8 +26,8 @@ from agent.core.dependants import (
     Action,
     Content,
     Copy,
-    Dependants,
     Format,
+    Gates,
     Hooks,
     OnFailure,
     Signal,
@@ -143,6 +144,18 @@ _HOOKS = Section(
         Key("timeout", _DURATION, "how long each may take"),
         Key("user", _USER, "who runs them"),
         _ON_FAILURE,
+    ),
+)
+
+_GATES = Section(
+    Gates,
+    (
+        Key(
+            "directory", _PATH, "where the executables are; they and it belong to root", default=values.GATES_DIRECTORY
+        ),
+        Key("timeout", _DURATION, "how long each may take"),
+        Key("user", _USER, "who runs them"),
+        Key("patience", Duration("0s", "30d"), "how long they may hold a change; near expiry they hold none"),
     ),
 )
 
@@ -316,10 +329,11 @@ _PROXY = Section(
 )  # fmt: skip
 
 
-def _config(*, alpn: bool | None = None, hooks: Hooks = values.DEFAULT_HOOKS, **found: Any) -> values.Config:
+def _config(*, alpn: bool | None = None, **found: Any) -> values.Config:
     """Return the whole, of which ALPN follows the port, and which has its dependants in one place."""
-    listed = {name: found.pop(name, ()) for name in ("copies", "signals", "units")}
-    dependants = Dependants(hooks=hooks, **listed)
+    names = ("copies", "hooks", "signals", "units", "gates")
+    others: dict[str, Any] = {name: found.pop(name) for name in names if name in found}
+    dependants = replace(values.DEFAULT_DEPENDANTS, **others)
     port = found.get("port", values.Config.port)
     return values.Config(alpn=port == ALPN_PORT if alpn is None else alpn, dependants=dependants, **found)
 
@@ -360,6 +374,7 @@ FILE = Section(
         Key("watch", Sections(_WATCH), "certificates and stores of other programs, whose end is to be told of in time"),
         Key("copies", _COPIES, "for programs that cannot follow the links in `state_dir`"),
         Key("hooks", _HOOKS),
+        Key("gates", _GATES),
         Key(
             "signals",
             Sections(_SIGNAL, unique="pid_file", most=MAX_EACH),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, Endpoint, Proxy
 from agent.core.change.decide import Limits
-from agent.core.dependants import Dependants, Hooks
+from agent.core.dependants import Dependants, Gates, Hooks
 from agent.core.values import ByHand, KeyAlgorithm, OnChange
 from agent.core.when.maintenance import MissingZone
 from agent.core.when.renewal import RenewalPolicy
@@ -33,7 +33,8 @@ HOOKS_DIRECTORY = Path("/etc/iot-cert-agent/hooks.d")
 DEFAULT_DEPLOY_DIR = Path("/var/lib/iot-cert-agent-deploy")
 DEFAULT_DEPLOY_SOCKET = Path("/run/iot-cert-agent-deploy.sock")
 DEFAULT_ANCHORS = Path("/usr/share/iot-cert-agent/amazon-roots.pem")
-DEFAULT_HOOKS = Hooks(directory=HOOKS_DIRECTORY)
+GATES_DIRECTORY = Path("/etc/iot-cert-agent/gates.d")
+DEFAULT_DEPENDANTS = Dependants(hooks=Hooks(directory=HOOKS_DIRECTORY), gates=Gates(directory=GATES_DIRECTORY))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,7 @@ class Config:
     runtime_dir: Path = DEFAULT_RUNTIME_DIR
     trust: TrustConfig = field(default_factory=TrustConfig)
     watch: tuple[WatchConfig, ...] = ()
-    dependants: Dependants = field(default_factory=lambda: Dependants(hooks=DEFAULT_HOOKS))
+    dependants: Dependants = DEFAULT_DEPENDANTS
     deploy_dir: Path = DEFAULT_DEPLOY_DIR
     deploy_socket: Path = DEFAULT_DEPLOY_SOCKET
     key_algorithm: KeyAlgorithm = KeyAlgorithm.EC_P256
@@ -201,6 +202,7 @@ class Config:
             dependants_patience=self.rotation.dependants_patience,
             probation=self.rotation.probation,
             confirm=self.rotation.confirm,
+            gates_patience=self.dependants.gates.patience if self.dependants.gates else Limits.gates_patience,
         )
 
     @property

@@ -26,16 +26,24 @@ LONGEST = timedelta(minutes=10)  # all of them together, so that the change is n
 MAX_EACH = 64  # copies, signals, and units
 MAX_REPORT = 1024 * 1024  # bytes; more than all of them can have to say
 MAX_NAME = 500  # characters of what a dependant is called
+MAX_PROBLEM = 500  # and of what is said about it
 HOOKS = "hooks"  # what stands in a report for those that cannot be listed
 TOLD = 3  # dependants of which a failure says why; of the others it gives the names
 
 
 class Occasion(StrEnum):
-    """Why dependants are served. These words are all that the agent ever says to the helper that runs as root."""
+    """Why dependants are served. These words, and those of `Leave`, are all that the agent says to root's helper."""
 
     ACTIVATED = "activated"  # a change has put another set in use
     ROLLED_BACK = "rolled-back"  # the set before is in use again
     AGAIN = "again"  # a look whether all is as it should be
+
+
+class Leave(StrEnum):
+    """What gates are asked before. The helper takes these words, too."""
+
+    REQUEST = "before-request"  # a certificate is asked for
+    ACTIVATION = "before-activation"  # another set is put in use
 
 
 class Action(StrEnum):
@@ -197,13 +205,31 @@ class Hooks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gates:
+    """Executables that are asked before a step of a change; see `agent.core.gates`.
+
+    Attributes:
+        directory: Where they are; they and it belong to root.
+        timeout: How long each may take.
+        user: Who runs them.
+        patience: How long they may hold a change.
+    """
+
+    directory: Path
+    timeout: timedelta = timedelta(seconds=60)
+    user: str = "root"
+    patience: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dependants:
-    """All of them, in the order in which they are served: copies, hooks, signals, units."""
+    """All of them, in the order in which they are served: copies, hooks, signals, units. And what is asked before."""
 
     copies: tuple[Copy, ...] = ()
     hooks: Hooks
     signals: tuple[Signal, ...] = ()
     units: tuple[Unit, ...] = ()
+    gates: Gates | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

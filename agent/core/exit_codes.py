@@ -56,7 +56,7 @@ def of_outcome(record: ChangeRecord, wait: Wait | None, *, has_set: bool) -> Exi
     if record.phase.succeeded:
         return Exit.DEGRADED if record.degraded else Exit.DONE
     if record.failure is not None and record.failure.kind is FailureClass.OPERATOR:
-        return Exit.DONE
+        return Exit.REFUSED if record.failure.code == Code.VETOED else Exit.DONE
     # Rejected after it was put in use: there was nothing to go back to, and the set in use is the one that is refused.
     refused = record.phase == "rejected" and any(phase.activated for phase, _ in record.passed)
     return Exit.DEGRADED if has_set and not refused else Exit.CRITICAL
@@ -71,5 +71,7 @@ def _of_wait(code: str, kind: FailureClass | None) -> Exit:
         case "crash-loop":
             return Exit.DEGRADED
         case _:
+            if kind is FailureClass.OPERATOR:
+                return Exit.REFUSED
             here = kind in {FailureClass.STORE, FailureClass.DEPENDANT}
             return Exit.DEGRADED if here else Exit.UNAVAILABLE

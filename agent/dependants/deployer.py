@@ -7,7 +7,6 @@ no program on a set that the report does not name. Serving again does only what 
 from __future__ import annotations
 
 import fcntl
-import os
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +17,9 @@ from agent.core.dependants import (
     HOOKS,
     LONGEST,
     MAX_NAME,
+    MAX_PROBLEM,
     MAX_REPORT,
+    Leave,
     Occasion,
     OnFailure,
     Report,
@@ -34,13 +35,13 @@ from agent.core.dependants import (
 )
 from agent.core.jsonio import PlainError
 from agent.core.text import duration
-from agent.dependants import copies, copy_looks, hooks, signals
+from agent.dependants import copies, copy_looks, gates, hooks, signals
 from agent.dependants.export import ABOUT, extract
 from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
 from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
 from agent.store import disk, durable, lock_files
-from agent.system import clock, descriptors, programs
+from agent.system import clock, descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +58,6 @@ SWITCHING = timedelta(minutes=10)
 MAX_SWITCHES = 10  # between sets, within that time
 SPACING = timedelta(seconds=3)  # between two of them
 OVERTIME = timedelta(seconds=20)  # for the one being served when their time is over; the agent waits a little longer
-MAX_PROBLEM = 500  # characters of what is said about it
 _MODES = durable.Modes(public_mode=0o644, directory_mode=0o755)  # names and outcomes alone, for `iot-cert status`
 
 
@@ -111,6 +111,11 @@ class Deployer:
             if afresh:
                 durable.withdraw(fd, REPORT)
             return _Round(self._dependants, given, record, self._systemd).serve(occasion, self._state_dir)
+
+    def ask(self, leave: Leave) -> Report:
+        """See `agent.ports.Gates`."""
+        given = extract(self._state_dir, (), {})
+        return gates.ask(self._dependants.gates, given, _environment(given, leave, self._state_dir))
 
 
 class _Record:
@@ -203,21 +208,9 @@ class _Round:
 
     def _run(self, hook: Path, environment: Mapping[str, str]) -> str:
         wanted = self._dependants.hooks
-        problem = hooks.unsafe(hook)
-        if problem:
-            return problem
-        try:
-            account = programs.account(wanted.user)
-        except KeyError:
-            return f"{hook} is not run: there is no user {wanted.user}."
-        mine = account.uid == os.geteuid()
-        problem = programs.run(
-            [str(hook)],
-            min(wanted.timeout, self._left() + OVERTIME).total_seconds(),
-            environment={**environment, "HOME": account.home, "USER": account.name},
-            account=None if mine else account,
-        )
-        return f"The hook {hook.name} failed: {problem}." if problem else ""
+        timeout = min(wanted.timeout, self._left() + OVERTIME)
+        not_run, failed = hooks.run(hook, wanted.user, timeout.total_seconds(), environment)
+        return f"The hook {hook.name} failed: {failed}." if failed else not_run
 
     def _signal(self, wanted: Signal, done: frozenset[str]) -> Step:
         if shown(wanted.name, MAX_NAME) in done:
@@ -254,7 +247,7 @@ def _step(name: str, problem: str, on_failure: OnFailure) -> Step:
     return Step(name=shown(name, MAX_NAME), problem=shown(problem, MAX_PROBLEM), goes_back=goes_back)
 
 
-def _environment(given: Extract, occasion: Occasion, state_dir: Path) -> dict[str, str]:
+def _environment(given: Extract, occasion: Occasion | Leave, state_dir: Path) -> dict[str, str]:
     """Return what a hook is told: where things are and why it runs, and nothing secret."""
     current = state_dir / "current"
     about = {f"IOT_CERT_{name}": shown(given.about.get(name, ""), MAX_PROBLEM) for name in ABOUT}

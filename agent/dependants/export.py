@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.dependants import Copy
     from agent.core.values import Generation
     from agent.store.store import Store
@@ -103,12 +104,15 @@ def _extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, b
 
 def _about(store: Store, generation: Generation) -> dict[str, str]:
     """Return what hooks are told of the change that made a generation, as far as it is known; nothing is secret."""
-    manifest, previous, change = generation.manifest, None, None
+    manifest, previous, change, pending = generation.manifest, None, None, None
     with suppress(StoreError):  # a damaged record or link keeps no program from the set
         previous = store.previous()
-        known = (store.change(), *reversed(store.history()))
+        pending = store.change()
+        known = (pending, *reversed(store.history()))
         change = next((record for record in known if record is not None and record.id == manifest.change), None)
+    told = {f"PENDING_{name}": value for name, value in _pending(pending).items()}
     return {
+        **told,
         "KIND": manifest.kind.value,
         "CHANGE": manifest.change,
         "REASON": change.reason if change else "",
@@ -116,6 +120,11 @@ def _about(store: Store, generation: Generation) -> dict[str, str]:
         "EXPIRES": f"{manifest.not_after:%Y-%m-%dT%H:%M:%SZ}",
         "PREVIOUS_GENERATION": "" if previous is None else str(previous),
     }
+
+
+def _pending(change: ChangeRecord | None) -> dict[str, str]:
+    """Return what gates are told of the change that asks."""
+    return {"KIND": change.kind.value, "CHANGE": change.id, "REASON": change.reason} if change else {}
 
 
 ABOUT = ("KIND", "CHANGE", "REASON", "SERIAL", "EXPIRES", "PREVIOUS_GENERATION")

@@ -1,9 +1,9 @@
-"""How an agent without privileges has its dependants served: a socket, one of three words, one report.
+"""How an agent without privileges has its dependants served: a socket, one of five words, one report.
 
 ``iot-cert-agent-deploy.socket`` belongs to root and lets the agent's user alone connect; systemd starts the helper
 behind it, as root, when it does. Rules:
 
-* The helper takes one word of `Occasion` and nothing else. What is served is in root's own configuration.
+* The helper takes one word of `Occasion` or `Leave` and nothing else. What is served is in root's own configuration.
 * A peer is looked up with the kernel, says its word within seconds, and is served after those before it.
 * It ends when no peer is waiting. A connection that comes in that instant is kept by systemd, which starts it again.
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from agent.core.dependants import (
     LONGEST,
     MAX_REPORT,
+    Leave,
     Occasion,
     Report,
     decode_report,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+WORDS: dict[str, Occasion | Leave] = {word.value: word for word in (*Occasion, *Leave)}
 MAX_WORD = 32  # bytes
 CONNECTING = 5.0  # seconds to be let in: a listening socket takes connections at once
 SAYING = 2.0  # seconds for a peer to say its word, and to take the answer
@@ -65,8 +67,8 @@ class Helper:
         if failure is not None:
             raise CloudError(failure)
 
-    def ask(self, occasion: Occasion) -> Report:
-        """Have the dependants served, and return how they stand.
+    def ask(self, occasion: Occasion | Leave) -> Report:
+        """Have the dependants served, and return how they stand; or the gates asked, and return what they say.
 
         Raises:
             CloudError: The helper cannot be reached, refuses, or does not answer.
@@ -120,13 +122,13 @@ def _read_line(connection: socket.socket, limit: int, deadline: float) -> bytes:
     return data.rstrip(b"\n")
 
 
-def serve(listener: socket.socket, owner: Callable[[], int], deploy: Callable[[Occasion], Report]) -> None:
+def serve(listener: socket.socket, owner: Callable[[], int], deploy: Callable[[Occasion | Leave], Report]) -> None:
     """Serve each peer, one after the other, until none has come for a while.
 
     Args:
         listener: The socket.
         owner: Returns the user that may ask, besides root; may raise AgentError.
-        deploy: Serves the dependants; may raise AgentError.
+        deploy: Serves the dependants, or asks the gates; may raise AgentError.
     """
     listener.settimeout(IDLE)
     while True:
@@ -141,15 +143,15 @@ def serve(listener: socket.socket, owner: Callable[[], int], deploy: Callable[[O
                 connection.sendall(answer + b"\n")
 
 
-def _answer(connection: socket.socket, owner: Callable[[], int], deploy: Callable[[Occasion], Report]) -> bytes:
+def _answer(connection: socket.socket, owner: Callable[[], int], deploy: Callable[[Occasion | Leave], Report]) -> bytes:
     try:
         # Read first: an answer that comes before the word is lost with the connection.
         word = _read_line(connection, MAX_WORD, monotonic() + SAYING).decode(errors="replace")
         if peer_of(connection).uid not in {0, owner()}:
             return encode({"error": "only the agent's user may ask for this."})
-        if word not in set(Occasion):
-            return encode({"error": f"one of {', '.join(Occasion)} is expected."})
-        return encode_report(deploy(Occasion(word)))
+        if word not in WORDS:
+            return encode({"error": f"one of {', '.join(WORDS)} is expected."})
+        return encode_report(deploy(WORDS[word]))
     except AgentError as error:
         return encode({"error": str(error)[:2000], "hint": error.hint[:1000]})
     except OSError as error:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from agent.core.dependants import MAX_HOOKS
 from agent.store.ownership import changeable_by_others
+from agent.system import programs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 # What package managers and editors leave beside a file; run-parts passes over the same.
@@ -37,6 +39,27 @@ def any_in(directory: Path) -> bool:
     """Whether there is a hook to be run or complained about."""
     found, problem = find(directory)
     return bool(found or problem)
+
+
+def run(hook: Path, user: str, timeout: float, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Run a hook as a user; return why it could not be run, a sentence, and how it failed, see `programs.run`.
+
+    Args:
+        hook: The hook.
+        user: Who runs it.
+        timeout: Seconds it may take.
+        environment: What it is told.
+    """
+    problem = unsafe(hook)
+    if problem:
+        return problem, ""
+    try:
+        account = programs.account(user)
+    except KeyError:
+        return f"{hook} is not run: there is no user {user}.", ""
+    told = {**environment, "HOME": account.home, "USER": account.name}
+    mine = account.uid == os.geteuid()
+    return "", programs.run([str(hook)], timeout, environment=told, account=None if mine else account)
 
 
 def unsafe(hook: Path) -> str:

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
     from agent.config.values import Config, FileValue
     from agent.core.values import TrustBundle, User
+    from agent.dependants.deployer import Deployer
+    from agent.dependants.helper import Helper
     from agent.iotcore.sync_client import Broker
-    from agent.ports import Confirmations, Deployment, Reporter
+    from agent.ports import Confirmations, Deployment, Gates, Reporter
     from agent.store.store import Store
     from agent.system.clock import SystemClock
 
@@ -66,10 +68,14 @@ class Parts:
 
 def deployment(config: Config) -> Deployment:
     """Return who serves the dependants: this process when it is root, else the helper that is."""
-    from agent.dependants.report_file import any_configured, names  # noqa: PLC0415
+    from agent.dependants.report_file import any_configured  # noqa: PLC0415
 
-    if not any_configured(config.dependants):
-        return NoDependants()
+    return _served_by(config) if any_configured(config.dependants) else NoDependants()
+
+
+def _served_by(config: Config) -> Deployer | Helper:
+    from agent.dependants.report_file import names  # noqa: PLC0415
+
     if os.geteuid() == 0:
         from agent.dependants.deployer import Deployer  # noqa: PLC0415
 
@@ -77,6 +83,14 @@ def deployment(config: Config) -> Deployment:
     from agent.dependants.helper import Helper  # noqa: PLC0415
 
     return Helper(config.deploy_socket, names(config.dependants))
+
+
+def gates(config: Config) -> Gates | None:
+    """Return who asks the operator's gates; None where there is none."""
+    from agent.dependants.hooks import any_in  # noqa: PLC0415
+
+    asked = config.dependants.gates
+    return _served_by(config) if asked is not None and any_in(asked.directory) else None
 
 
 def confirmations(config: Config) -> Confirmations:
@@ -126,6 +140,7 @@ def open_parts(
             new_id=lambda: secrets.token_hex(4),
             dependants=deployment(config),
             confirmations=confirmations(config),
+            gates=gates(config),
             asked_by=asked_by,
         )
         change = put_together(world, engine_settings(config, parameters))

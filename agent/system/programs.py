@@ -96,7 +96,7 @@ def run(
     except subprocess.SubprocessError:
         return "it could not be started as that user"
     try:
-        return _ended(process.wait(max(timeout, 0.0)))
+        return ended(process.wait(max(timeout, 0.0)))
     except subprocess.TimeoutExpired:
         _end(process, adopted_before)
         return f"it took longer than {duration(timedelta(seconds=timeout))} and was ended" if timeout > 0 else _NO_TIME
@@ -110,7 +110,8 @@ def _stderr() -> int:
         return subprocess.DEVNULL
 
 
-def _ended(code: int) -> str:
+def ended(code: int) -> str:
+    """Return how a program failed that ended so; a negative code is a signal's number. Empty for 0."""
     if code == 0:
         return ""
     return f"it ended with exit code {code}" if code > 0 else f"it was ended by signal {-code}"

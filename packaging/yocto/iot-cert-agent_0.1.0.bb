@@ -51,7 +51,7 @@ do_install() {
     install -D -m 0644 ${S}/config/amazon-roots.pem ${D}${datadir}/iot-cert-agent/amazon-roots.pem
     install -D -m 0644 ${S}/config/config.schema.json ${D}${datadir}/iot-cert-agent/config.schema.json
     install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/systemd/*.service ${S}/systemd/*.socket
-    install -d ${D}${sysconfdir}/iot-cert-agent/hooks.d
+    install -d ${D}${sysconfdir}/iot-cert-agent/hooks.d ${D}${sysconfdir}/iot-cert-agent/gates.d
     install -D -m 0644 ${S}/systemd/iot-cert-agent.tmpfiles ${D}${nonarch_libdir}/tmpfiles.d/iot-cert-agent.conf
     install -D -m 0644 ${S}/systemd/iot-cert-agent.catalog ${D}${nonarch_libdir}/systemd/catalog/iot-cert-agent.catalog
 }

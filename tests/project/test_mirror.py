@@ -37,6 +37,7 @@ COVERED_BY = {
     "change/plan": ("scenarios/test_no_trap.py", "what may begin, and what may not"),
     "change/prover": ("scenarios/test_endpoint.py", "which sets are tried as controls, and which are not"),
     "change/rehearsal": ("scenarios/test_rehearsal.py", "what costs nothing, and what the doctor asks"),
+    "change/leave": ("scenarios/test_gates.py", "what gates may hold, and for how long"),
     "change/retiring": ("scenarios/test_retirement.py", "what is asked for, written down and dropped"),
     "change/sets": ("scenarios/test_anchors.py", "sets with the anchors of others"),
     "change/source": ("scenarios/test_requests.py", "one session for one source"),

@@ -257,6 +257,7 @@ class Rig:
         self.token = self.cloud.stack.arm("0042")
         self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self.anchors().anchors[0].sha256)
         self.log = Log()
+        self.gates: ports.Gates | None = None
         self.materials = SoftwareMaterials()
         self.settings = Settings(
             enrollment=Provisioning(template="gateway", parameters=self.parameters),
@@ -288,6 +289,7 @@ class Rig:
             new_id=lambda: f"change-{next(self._ids)}",
             dependants=self.programs,
             confirmations=ConfirmationDirectory(self.said, admins=frozenset),
+            gates=self.gates,
             asked_by=self.asked_by,
         )
         self.change = put_together(world, self.settings)

@@ -61,6 +61,7 @@ class Limits:
         check_every: The longest time between two proofs in probation.
         dependants_patience: How long a dependant that fails is tried again before that counts.
         confirm: How long the word is waited for that a new set works; None where none is asked for.
+        gates_patience: How long the operator's gates may hold a change in one phase.
     """
 
     daily_limit: int = 4
@@ -72,6 +73,7 @@ class Limits:
     check_every: timedelta = timedelta(minutes=1)
     dependants_patience: timedelta = timedelta(minutes=2)
     confirm: timedelta | None = None
+    gates_patience: timedelta = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)

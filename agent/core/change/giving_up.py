@@ -29,7 +29,7 @@ from agent.core.change.events import (
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
-from agent.core.failure.retry import retry_delay, unhurried_delay
+from agent.core.failure.retry import Backoff, retry_delay, unhurried_delay
 from agent.core.text import duration
 from agent.core.values import Kind, Origin
 
@@ -39,6 +39,9 @@ ANCHORS_PATIENCE = timedelta(minutes=10)
 
 # After a first request that may have been carried out unheard; each further one waits four times as long.
 LOST_REQUEST = timedelta(seconds=15)
+
+# Between two times that gates are asked: each takes a worker.
+HELD = Backoff(base=30, cap=300, floor=15)
 
 _BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
 
@@ -94,6 +97,8 @@ def ended(failure: Failure) -> Failure:
 
 def _delay(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float) -> float:
     attempt = _failed(record, failure) + 1
+    if failure.code == Code.HELD:
+        return HELD.delay(attempt, 0.5 + 0.5 * jitter)
     if failure.kind is FailureClass.NETWORK and record.unhurried and facts.ends is not None:
         return unhurried_delay(attempt, jitter, (facts.ends - facts.clock.now).total_seconds())
     return retry_delay(failure.kind, attempt, jitter)

@@ -69,6 +69,8 @@ class Code(StrEnum):
     # A person's word.
     GIVEN_UP = "given-up"
     SET_ASIDE = "set-aside"
+    HELD = "held"
+    VETOED = "vetoed"
 
 
 @dataclass(frozen=True, kw_only=True)

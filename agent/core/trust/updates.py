@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import to_plain
 from agent.core.text import common_name
@@ -115,8 +116,9 @@ _SENTENCES = {
 
 
 def _outcome(record: ChangeRecord) -> str:
-    if record.failure is not None and record.failure.kind is FailureClass.OPERATOR and record.phase.ended:
-        return "given-up"
+    failure = record.failure
+    if failure is not None and failure.kind is FailureClass.OPERATOR and record.phase.ended:
+        return "refused" if failure.code == Code.VETOED else "given-up"
     match record.phase:
         case Phase.COMMITTED | Phase.RETIRED:
             return "installed"

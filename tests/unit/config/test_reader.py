@@ -19,8 +19,11 @@ from agent.core.dependants import (
     Copy,
     Dependants,
     Format,
+    Gates,
     Hooks,
     OnFailure,
+    Signal,
+    SignalName,
     Unit,
     Verification,
 )
@@ -522,6 +525,10 @@ dependants:
     verify: {tls: "127.0.0.1:8884", command: [/usr/bin/test, -e, "a b"], new_process: true}
     on_failure: rollback
   - unit: nginx.service
+signals:
+  - {pid_file: /run/haproxy.pid, process: haproxy, signal: USR2}
+  - {pid_file: /run/app.pid, process: app}
+gates: {directory: /etc/gates, timeout: 5s, user: app, patience: 2h}
 deploy_dir: /srv/deploy
 deploy_socket: /run/deploy
 """
@@ -570,7 +577,15 @@ def test_dependants_are_understood(tmp_path: Path) -> None:
             ),
             Unit(name="nginx.service"),
         ),
+        signals=(
+            Signal(pid_file=Path("/run/haproxy.pid"), process="haproxy", signal=SignalName.USR2),
+            Signal(pid_file=Path("/run/app.pid"), process="app"),
+        ),
+        gates=Gates(
+            directory=Path("/etc/gates"), timeout=timedelta(seconds=5), user="app", patience=timedelta(hours=2)
+        ),
     )
+    assert loaded.limits.gates_patience == timedelta(hours=2)
     assert (loaded.deploy_dir, loaded.deploy_socket) == (Path("/srv/deploy"), Path("/run/deploy"))
 
 
@@ -578,7 +593,8 @@ def test_without_a_word_there_are_no_dependants_but_hooks_are_looked_for(tmp_pat
     """A key is for its owner alone unless it is said otherwise, and nothing takes a change back by itself."""
     loaded = reader.load(write(tmp_path, MINIMUM))
 
-    assert loaded.dependants == Dependants(hooks=Hooks(directory=Path("/etc/iot-cert-agent/hooks.d")))
+    gates, hooks = Path("/etc/iot-cert-agent/gates.d"), Path("/etc/iot-cert-agent/hooks.d")
+    assert loaded.dependants == Dependants(hooks=Hooks(directory=hooks), gates=Gates(directory=gates))
     assert loaded.deploy_dir == Path("/var/lib/iot-cert-agent-deploy")
     assert loaded.deploy_socket == Path("/run/iot-cert-agent-deploy.sock")
     copy = reader.load(write(tmp_path, MINIMUM + "copies: [{to: /x, content: key}]\n")).dependants.copies[0]

@@ -122,7 +122,7 @@ def test_every_attribute_of_a_value_has_its_key(section: Section) -> None:
     assert is_dataclass(section.owner)
     attributes = {item.name for item in fields(section.owner)}
     if section.owner is Config:
-        attributes = attributes - {"path", "source", "dependants"} | {"copies", "hooks", "signals", "units"}
+        attributes = attributes - {"path", "source", "dependants"} | {"copies", "hooks", "signals", "units", "gates"}
     assert carriers(section) == attributes
 
 
@@ -139,7 +139,7 @@ def test_only_what_no_dataclass_says_has_a_default_in_the_table() -> None:
     def stated(key: Key) -> bool:
         return key.default is not None
 
-    assert [name for name, (_, key) in ROWS.items() if stated(key)] == ["hooks.directory"]
+    assert [name for name, (_, key) in ROWS.items() if stated(key)] == ["hooks.directory", "gates.directory"]
 
 
 @pytest.mark.parametrize(

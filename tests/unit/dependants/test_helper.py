@@ -1,4 +1,4 @@
-"""The helper that runs as root: three words, one after the other, however a peer asks; and the agent's side."""
+"""The helper that runs as root: five words, one after the other, however a peer asks; and the agent's side."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from agent.core.dependants import (
     MAX_REPORT,
     Dependants,
     Hooks,
+    Leave,
     Occasion,
     Report,
     Step,
@@ -28,7 +29,7 @@ from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import encode
 from agent.dependants import helper as module
 from agent.dependants.deployer import Deployer
-from agent.dependants.helper import Helper, serve
+from agent.dependants.helper import WORDS, Helper, serve
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError
 from support.make import NOW
 from support.systemd import NOBODY, Systemctl, lay, open_place
@@ -69,12 +70,12 @@ class Desk:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.asked: list[Occasion] = []
+        self.asked: list[Occasion | Leave] = []
         self.report: Report | AgentError = GOOD
         self.owner = os.geteuid()
         self.refusal: AgentError | None = None
 
-    def deploy(self, occasion: Occasion) -> Report:
+    def deploy(self, occasion: Occasion | Leave) -> Report:
         """Remember what is asked, and answer."""
         self.asked.append(occasion)
         if isinstance(self.report, AgentError):
@@ -113,7 +114,7 @@ def heard(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def at_work(path: Path, deploy: Callable[[Occasion], Report], owner: Callable[[], int]) -> Iterator[threading.Thread]:
+def at_work(path: Path, deploy: Callable[..., Report], owner: Callable[[], int]) -> Iterator[threading.Thread]:
     """Let a helper serve a socket, and end it with one more connection unless it has ended."""
     over = threading.Event()
 
@@ -159,9 +160,9 @@ def _desk(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 # -- what it takes -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("occasion", list(Occasion))
+@pytest.mark.parametrize("occasion", [*Occasion, *Leave])
 @pytest.mark.parametrize("end", [b"\n", b"", b"\n\n"])
-def test_three_words_are_served(desk: Desk, occasion: Occasion, end: bytes) -> None:
+def test_five_words_are_served(desk: Desk, occasion: Occasion | Leave, end: bytes) -> None:
     """With a line break, or with the end of what is said."""
     assert desk.say(occasion.value.encode() + end, end=not end) == encode_report(GOOD) + b"\n"
     assert desk.asked == [occasion]
@@ -180,7 +181,7 @@ def test_anything_else_is_refused_and_nothing_is_done(desk: Desk, data: bytes) -
     answer = b""
     with suppress(BrokenPipeError, ConnectionResetError):
         answer = desk.say(data, end=True)
-    assert answer in {b"", encode({"error": "one of activated, rolled-back, again is expected."}) + b"\n"}
+    assert answer in {b"", encode({"error": f"one of {', '.join(WORDS)} is expected."}) + b"\n"}
     assert bool(answer) or len(data) > 4096
     assert desk.asked == []
     assert desk.say(b"again\n").startswith(b'{"at":')

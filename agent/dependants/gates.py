@@ -1,0 +1,61 @@
+"""Gates: the operator's executables that are asked before a certificate is, and before another set is put in use.
+
+Each says by its exit code: 0, go on; 77, the change is to end; anything else, not now. One that fails, or takes too
+long, has not said that the change may go on, so it is asked again later. For how long that may hold a change is
+`agent.core.gates`'s to say. They are run as hooks are, and nothing is written down of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agent.core.dependants import LONGEST, MAX_NAME, MAX_PROBLEM, Report, Step, shown
+from agent.dependants import hooks
+from agent.system import clock, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from agent.core.dependants import Gates
+    from agent.dependants.export import Extract
+
+VETO = 77  # EX_NOPERM of sysexits.h
+PENDING = ("KIND", "CHANGE", "REASON")  # of the change that asks, where hooks are told of the one that made the set
+
+
+def ask(gates: Gates | None, given: Extract, environment: Mapping[str, str]) -> Report:
+    """Ask each in the order of their names until one does not let the change go on, and return what they said.
+
+    Args:
+        gates: Who.
+        given: The set in use, and what is about to be done.
+        environment: What they are told of the set in use.
+    """
+    pending = {name: shown(given.about.get(f"PENDING_{name}", ""), MAX_PROBLEM) for name in PENDING}
+    steps = (
+        ()
+        if gates is None
+        else _steps(gates, {**environment, **{f"IOT_CERT_{name}": value for name, value in pending.items()}})
+    )
+    return Report(at=clock.SystemClock().now(), generation=given.generation, set=given.set, steps=tuple(steps))
+
+
+def _steps(gates: Gates, environment: Mapping[str, str]) -> Iterator[Step]:
+    found, problem = hooks.find(gates.directory)
+    if problem:
+        yield Step(name="gates", problem=problem)
+        return
+    deadline = clock.monotonic() + LONGEST.total_seconds()
+    for gate in found:
+        left = deadline - clock.monotonic()
+        step = _step(gates, gate, min(gates.timeout.total_seconds(), left), environment)
+        yield step
+        if step.problem:
+            return
+
+
+def _step(gates: Gates, gate: Path, timeout: float, environment: Mapping[str, str]) -> Step:
+    name = shown(f"gate {gate.name}", MAX_NAME)  # a file's name may be no text
+    not_run, failed = hooks.run(gate, gates.user, timeout, environment)
+    return Step(name=name, problem=shown(not_run or failed, MAX_PROBLEM), goes_back=failed == programs.ended(VETO))

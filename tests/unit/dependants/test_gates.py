@@ -1,0 +1,143 @@
+"""Gates: asked in order until one does not let the change go on, as root's helper asks them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.core.dependants import Dependants, Gates, Hooks, Leave, Report, Step
+from agent.dependants.deployer import Deployer
+from agent.errors import RefusedError
+from agent.store.store import Store
+from support import make
+from support.crashkit.material import NOW
+from support.systemd import lay, open_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.root
+
+
+class House:
+    """A gateway with gates."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.state = place, place / "state"
+        self.gates = Gates(directory=place / "gates.d", timeout=timedelta(seconds=20))
+        self.gates.directory.mkdir()
+
+    def gate(self, name: str, script: str) -> None:
+        """Have a gate."""
+        path = self.gates.directory / name
+        path.write_text(f"#!/bin/sh\necho {name} >> {self.place}/log\n{script}\n")
+        path.chmod(0o755)
+
+    def ask(self, leave: Leave = Leave.REQUEST, gates: Gates | None = None) -> Report:
+        """Ask them."""
+        dependants = Dependants(hooks=Hooks(directory=self.place / "hooks.d"), gates=gates or self.gates)
+        return Deployer(dependants, self.state, self.place / "deploy").ask(leave)
+
+    @property
+    def asked(self) -> list[str]:
+        """Those that were asked."""
+        return (self.place / "log").read_text().split()
+
+
+@pytest.fixture(name="house")
+def _house() -> Iterator[House]:
+    with open_place() as place:
+        house = House(place)
+        lay(house.state, 1)
+        yield house
+
+
+def test_all_that_let_it_go_on_are_asked_in_order(house: House) -> None:
+    """And nothing is written down of it."""
+    house.gate("20-second", "exit 0")
+    house.gate("10-first", "exit 0")
+    report = house.ask()
+    assert report.steps == (Step(name="gate 10-first"), Step(name="gate 20-second"))
+    assert house.asked == ["10-first", "20-second"]
+    assert not (house.place / "deploy").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "problem", "veto"),
+    [
+        ("exit 75", "it ended with exit code 75", False),
+        ("exit 1", "it ended with exit code 1", False),
+        ("exit 77", "it ended with exit code 77", True),
+        ("kill -KILL $$", "it was ended by signal 9", False),
+    ],
+)
+def test_the_first_that_does_not_ends_the_asking(house: House, script: str, problem: str, *, veto: bool) -> None:
+    """By its exit code; those behind it are asked the next time."""
+    house.gate("10-first", script)
+    house.gate("20-second", "exit 0")
+    assert house.ask().steps == (Step(name="gate 10-first", problem=problem, goes_back=veto),)
+    assert house.asked == ["10-first"]
+
+
+def test_one_that_takes_too_long_is_ended_and_holds(house: House) -> None:
+    """It has not said that the change may go on."""
+    house.gate("10-first", "sleep 60")
+    gates = Gates(directory=house.gates.directory, timeout=timedelta(seconds=1))
+    (step,) = house.ask(gates=gates).steps
+    assert (step.problem, step.goes_back) == ("it took longer than 1 s and was ended", False)
+
+
+def test_one_that_another_user_may_change_is_not_run(house: House) -> None:
+    """It would be run as root."""
+    house.gate("10-first", "exit 0")
+    (house.gates.directory / "10-first").chmod(0o777)
+    (step,) = house.ask().steps
+    assert "is not run" in step.problem
+    assert not (house.place / "log").exists()
+
+
+def test_a_user_that_is_not_there_holds(house: House) -> None:
+    """As any gate that could not be asked does."""
+    house.gate("10-first", "exit 0")
+    (step,) = house.ask(gates=Gates(directory=house.gates.directory, user="no-such-body")).steps
+    assert step.problem == f"{house.gates.directory}/10-first is not run: there is no user no-such-body."
+
+
+def test_more_than_are_run_hold(house: House) -> None:
+    """None is asked, which is told."""
+    for number in range(20):
+        house.gate(f"{number}", "exit 0")
+    (step,) = house.ask().steps
+    assert "has 20 hooks" in step.problem
+
+
+def test_without_gates_nothing_holds(house: House) -> None:
+    """The directory need not be there."""
+    house.gates.directory.rmdir()
+    assert house.ask().steps == ()
+
+
+@pytest.mark.parametrize("leave", list(Leave))
+def test_a_gate_is_told_what_is_about_to_be_done(house: House, leave: Leave) -> None:
+    """Of the change that asks, and of the set in use."""
+    with Store(house.state) as store:
+        store.lock()
+        store.recover(NOW)
+        store.save_change(make.record(id="change-9", reason="ticket 17"))
+    house.gate("10-first", f"env | grep ^IOT_CERT_ > {house.place}/environment")
+    house.ask(leave)
+    told = dict(line.split("=", 1) for line in (house.place / "environment").read_text().splitlines())
+    assert (told["IOT_CERT_PHASE"], told["IOT_CERT_CHANGE"]) == (leave, "change-9")
+    asks = (told["IOT_CERT_KIND"], told["IOT_CERT_REASON"], told["IOT_CERT_GENERATION"])
+    assert asks == ("rotate", "ticket 17", "1")
+
+
+def test_without_a_set_in_use_that_is_told(house: House) -> None:
+    """The agent does not ask then."""
+    (house.state / "current").unlink()
+    house.gate("10-first", "exit 0")
+    with pytest.raises(RefusedError, match="no certificate yet"):
+        house.ask()
