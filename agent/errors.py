@@ -38,7 +38,15 @@ class AgentError(Exception):
 
 
 class ConfigError(AgentError):
-    """The configuration cannot be used; the message names file, line, key and expectation."""
+    """The configuration cannot be used; the message names file, line, key and expectation.
+
+    Attributes:
+        complaints: What is wrong, each by itself; the message has them on a line each.
+    """
+
+    def __init__(self, *complaints: str, hint: str = "") -> None:
+        super().__init__("\n".join(complaints), hint=hint)
+        self.complaints = complaints
 
 
 class RefusedError(AgentError):

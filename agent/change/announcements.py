@@ -33,7 +33,7 @@ def announcement(before: ChangeRecord, record: ChangeRecord, event: Event) -> An
         lost = "The session was lost or refused on probation, so the set is proven now."
         return Announcement("note", lost)
     if record.failure is not None and record.failure is not before.failure:
-        return Announcement("trouble", f"{record.failure} {record.failure.remedy}".rstrip(), record.failure.kind)
+        return Announcement("trouble", f"{record.failure} {record.failure.advice}".rstrip(), record.failure.kind)
     if isinstance(event, Deployed) and event.problem is not None:
         without = f"The change goes on without this: {event.problem.message}"
         return Announcement("trouble", without, event.problem.kind)

@@ -109,8 +109,8 @@ class Issuing:
         try:
             return self._world.store.staged_key(record.generation)
         except DamagedError as error:
-            remedy = "A certificate for it would be worthless; another key is made."
-            failure = Failure(kind=FailureClass.STORE, code=Code.KEY_LOST, message=str(error), remedy=remedy)
+            promise = "A certificate for it would be worthless; another key is made."
+            failure = Failure(kind=FailureClass.STORE, code=Code.KEY_LOST, message=str(error), promise=promise)
             raise CloudError(failure) from error
 
     def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:

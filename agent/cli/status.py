@@ -162,7 +162,7 @@ def check_config(config: Config, output: Output) -> Exit:
     if not thing:
         complaints += for_enrolment
     if complaints:
-        raise ConfigError("\n".join(complaints))
+        raise ConfigError(*complaints)
     warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(thing)]
     if thing:
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]

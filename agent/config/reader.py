@@ -70,7 +70,7 @@ def parse(text: str, path: Path, *, allow_legacy: bool = False) -> Config:
     walker = _Walker(path, lenient=allow_legacy)
     values = walker.section(schema.FILE, _compose(text, path), "")
     if walker.complaints:
-        raise ConfigError("\n".join(walker.complaints), hint="`iot-cert config check` checks the file again.")
+        raise ConfigError(*walker.complaints, hint="`iot-cert config check` checks the file again.")
     config: Config = schema.FILE.made(values, path=path, source=text)
     return config
 
@@ -83,7 +83,7 @@ def runtime_dir(path: Path) -> Path | None:
         return None
     walker = _Walker(path, lenient=True)
     found: Path | None = walker.section(schema.FILE, node, "").get("runtime_dir", DEFAULT_RUNTIME_DIR)
-    return None if any(": runtime_dir: " in line for line in walker.complaints) else found
+    return None if "runtime_dir" in walker.unfit else found
 
 
 def _compose(text: str, path: Path) -> yaml.Node:
@@ -126,6 +126,7 @@ class _Walker:
 
     def __init__(self, path: Path, *, lenient: bool) -> None:
         self.complaints: list[str] = []
+        self.unfit: set[str] = set()  # the keys that there are complaints about
         self._path = path
         self._lenient = lenient
 
@@ -222,6 +223,7 @@ class _Walker:
 
     def _note(self, at: yaml.Node, name: str, text: str) -> None:
         self.complaints.append(f"{self._path}:{at.start_mark.line + 1}: {name or 'the file'}: {text}")
+        self.unfit.add(name)
 
     def _missing(self, name: str) -> None:
         self.complaints.append(f"{self._path}: {name}: it is required and missing")

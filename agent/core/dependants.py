@@ -354,5 +354,11 @@ def with_names(failure: Failure, names: Iterable[str]) -> Failure:
 
 def trouble(message: str, remedy: str = "", *, decisive: bool = False) -> Failure:
     """Return the failure of a dependant, or of what serves them."""
-    remedy = remedy or "It is tried again; `journalctl -u iot-cert-agent-deploy` has what it said."
-    return Failure(kind=FailureClass.DEPENDANT, code=Code.DEPENDANT, message=message, remedy=remedy, decisive=decisive)
+    return Failure(
+        kind=FailureClass.DEPENDANT,
+        code=Code.DEPENDANT,
+        message=message,
+        remedy=remedy or "`journalctl -u iot-cert-agent-deploy` has what it said.",
+        promise="It is tried again.",
+        decisive=decisive,
+    )

@@ -45,7 +45,12 @@ def to_plain(value: Any) -> Any:
     names = _names(kind)
     if names is not None:
         plain = list(map(to_plain, [getattr(value, name) for name in names]))
-        return {name: item for name, item in zip(names, plain, strict=True) if item not in (None, [], {})}
+        later = _later(kind)
+        return {
+            name: item
+            for name, item in zip(names, plain, strict=True)
+            if item not in (None, [], {}) and (item != "" or name not in later)
+        }
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat()
@@ -63,6 +68,12 @@ def to_plain(value: Any) -> Any:
 def _names(kind: type) -> tuple[str, ...] | None:
     """Return the names of a dataclass's fields, or None for any other type."""
     return tuple(item.name for item in fields(kind)) if is_dataclass(kind) else None
+
+
+@cache
+def _later(kind: Any) -> frozenset[str]:
+    """Return the fields of a dataclass that came after its first records: empty texts of these are left out."""
+    return frozenset(item.name for item in fields(kind) if item.metadata.get("later"))
 
 
 def encode(value: Any) -> bytes:

@@ -25,11 +25,10 @@ def examine(path: Path) -> tuple[Config | None, Line]:
     try:
         return load(path), ok("configuration", f"{path} is sound.")
     except ConfigError as error:
-        problem = str(error)
+        first, *others = error.complaints
     with suppress(ConfigError):
         return load(path, allow_legacy=True), ok("configuration", f"{path} is readable.")
-    first, _, rest = problem.partition("\n")
-    more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
+    more = f" (and {len(others)} more)" if others else ""
     remedy = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
     return None, failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
 

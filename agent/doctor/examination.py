@@ -328,7 +328,6 @@ class Doctor:
             elsewhere=elsewhere,
             version=shaken.version if shaken else look.version,
             takes=tuple(looks.versions_of(config, look, refusal)),
-            not_tls=any(word in look.problem for word in ("wrong version", "http request", "record layer")),
         )
 
     def _verify(self, config: Config) -> tuple[Failure | None, tls.Handshake | None]:

@@ -55,12 +55,10 @@ class Look:
     Attributes:
         version: The TLS version, or empty when there was no handshake.
         chain: Its certificates as DER, its own first.
-        problem: What the TLS library said, when it came to nothing.
     """
 
     version: str = ""
     chain: tuple[bytes, ...] = ()
-    problem: str = ""
 
 
 def look(
@@ -80,24 +78,19 @@ def look(
     try:
         with path.connect(replace(endpoint, timeout=PATIENCE)) as connection:
             return _shake(context, connection, endpoint.host)
-    except CloudError as error:
-        return Look(problem=error.failure.message)
+    except CloudError:
+        return Look()
 
 
 def _shake(context: ssl.SSLContext, connection: socket.socket, host: str) -> Look:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     shaking = context.wrap_bio(incoming, outgoing, server_hostname=host)
-    problem = ""
-    try:
+    with suppress(OSError):  # what was shown before it failed tells enough
         tls.exchange(shaking, connection, incoming, outgoing)
-    except ssl.SSLError as error:
-        problem = (error.reason or str(error)).lower().replace("_", " ")
-    except OSError as error:
-        problem = error.strerror or str(error) or type(error).__name__
     cipher = shaking.cipher()
     version = shaking.version() or (cipher[1] if cipher else "")  # the cipher's, where the handshake came to no end
     chain = tuple(tls.certificates_of(shaking, "get_unverified_chain"))
-    return Look(version=version if chain else "", chain=chain, problem=problem)
+    return Look(version=version if chain else "", chain=chain)
 
 
 def date_of(endpoint: Endpoint, port: int = HTTPS_PORT) -> datetime | None:

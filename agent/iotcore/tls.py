@@ -226,18 +226,18 @@ def _ended(endpoint: Endpoint, error: OSError, heard: bytes) -> Failure:
     if alert in _NOTHING_IN_COMMON_ALERTS or any(word in said for word in _NOTHING_IN_COMMON):
         return failures.tls_version(host, said)
     if alert is not None:
-        why, remedy = _SAID.get(alert, (f"it sends the alert {_name_of(alert)}", _RETRIES))
+        why, remedy = _SAID.get(alert, (f"it sends the alert {_name_of(alert)}", _IF_IT_LASTS))
         return failures.tls_ended(host, why.format(host=host), remedy)
     return failures.tls_interrupted(host, f"what it sends is malformed: {said}")
 
 
-_RETRIES = "If it lasts, the endpoint's owner must act; the agent retries."
+_IF_IT_LASTS = "If it lasts, the endpoint's owner must act."
 # Alerts by number (RFC 8446, section 6), which come in place of the server's hello.
 _SAID = {
-    112: ("it knows no {host}", "Check the spelling of `endpoint`; the agent retries."),
+    112: ("it knows no {host}", "Check the spelling of `endpoint`."),
     120: (
         "it does not speak MQTT with client certificates on this port",
-        "Check `endpoint`, `port` and `alpn`; the agent retries.",
+        "Check `endpoint`, `port` and `alpn`.",
     ),
 }
 _NOTHING_IN_COMMON_ALERTS = frozenset({40, 70, 71, 86})

@@ -485,7 +485,7 @@ SITUATIONS += [
     Situation("8883 blocked, 443 open", _blocked, ("tcp", "port-blocked"), "does not take connections on port 8883",
               "Port 443 is open: set `port: 443`", 5),
     Situation("captive portal speaks HTTP", lambda place: place.serve(captive_portal), ("tls", "not-tls"),
-              "does not speak TLS: a captive portal", "log this network in", 5),
+              "does not speak TLS but plain HTTP", "captive portal that wants a log-in", 5),
     Situation("server hangs up", lambda place: place.serve(hangs_up), ("tls", "tls-interrupted"), "was cut off",
               "A firewall or proxy in between", 5),
     Situation("server says nothing", lambda place: place.serve(says_nothing), ("tls", "tls-interrupted"),
@@ -569,7 +569,7 @@ def test_people_read_the_same_in_lines(gateway: Gateway) -> None:
         gateway.service.bring_up()
     at = next(number for number, line in enumerate(shown) if line.startswith("failure"))
     assert shown[at].startswith("failure   tcp            localhost does not take connections on port")
-    assert shown[at + 1] == " " * 25 + "Check the uplink and the firewall; the agent retries."
+    assert shown[at + 1] == " " * 25 + "Check the uplink and the firewall."
     assert shown[-1] == "Begin with tcp: it may be the reason of the others."
     skipped = [line.split()[1] for line in shown if line.startswith("skipped")]
     assert skipped == ["tls", "server", "connect", "permissions"]

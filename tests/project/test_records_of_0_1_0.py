@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RECORDS = Path(__file__).parents[1] / "data" / "0.1.0" / "records"
 
-LATER: dict[type, list[str]] = {ChangeRecord: ["asked_by"], Order: ["asked_by"]}
+LATER: dict[type, list[str]] = {ChangeRecord: ["asked_by", "damage"], Order: ["asked_by"]}
 
 
 def record(data: bytes) -> ChangeRecord:

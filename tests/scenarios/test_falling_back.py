@@ -283,7 +283,7 @@ def test_a_stray_hang_up_on_probation_rolls_nothing_back(gateway: Rig) -> None:
     outcome = gateway.follow(patience=timedelta(seconds=1))
     assert outcome.wait is not None
     assert outcome.wait.failure is not None
-    assert "refused again, it is left for generation 2" in outcome.wait.failure.remedy
+    assert "refused again, it is left for generation 2" in outcome.wait.failure.promise
     assert is_told(outcome.wait.failure)
 
     assert gateway.follow().record.phase is Phase.COMMITTED
@@ -388,7 +388,7 @@ def test_a_policy_that_takes_seven_minutes_to_spread_is_waited_for(rig: Rig, kin
     assert failure is not None
     assert (failure.kind, failure.code, failure.decisive) == (FailureClass.POLICY, "not-authorised", False)
     assert f"connect as {THING}-cert-agent" in failure.message
-    assert "10 min" in failure.remedy
+    assert "10 min" in failure.promise
     assert is_told(failure)
 
     outcome = rig.follow()

@@ -128,7 +128,7 @@ def test_with_every_set_hung_up_on_nothing_is_begun(gateway: Rig) -> None:
 
     assert (found.rung, found.outcome) == (Rung.TECHNICIAN, None)
     assert found.locked_out is not None
-    assert "goes on trying" in found.locked_out.remedy
+    assert "iot-cert import" in found.locked_out.remedy
 
 
 def test_without_a_network_nothing_is_concluded(gateway: Rig) -> None:

@@ -214,7 +214,7 @@ _SENTENCE = re.compile(r"[^\W_][^\n]* [^\n]*\.")
 
 def is_told(failure: Failure | None) -> bool:
     """Whether a failure reads as a sentence and says, in another, what to do or what the agent does by itself."""
-    texts = (failure.message, failure.remedy) if failure else ("",)
+    texts = (failure.message, failure.advice) if failure else ("",)
     return all(_SENTENCE.fullmatch(text) for text in texts)
 
 

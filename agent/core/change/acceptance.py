@@ -85,7 +85,8 @@ def _failure(complaint: str) -> Failure:
         kind=FailureClass.PROTOCOL,
         code=Code.UNACCEPTABLE,
         message=f"The certificate that came back is not acceptable: {complaint}.",
-        remedy="It was not used; another is asked for over a new connection.",
+        remedy="It was not used.",
+        promise="Another is asked for over a new connection.",
     )
 
 

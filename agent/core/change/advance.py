@@ -123,9 +123,9 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
         case CertificateIssued(issued=issued, anchor=anchor):
             return replace(record, issued=issued, unanswered=0, anchor=anchor)
         case Rejected(failure=failure):
-            return replace(record, failure=failure, issued=_spent(record.issued))
+            return replace(record, failure=failure.final, issued=_spent(record.issued))
         case Condemned(failure=failure):
-            return replace(record, failure=failure, condemned=failure, retry_at=None)
+            return replace(record, failure=failure.final, condemned=failure.final, retry_at=None)
         case _:
             return _apply_progress(record, event)
 

@@ -120,8 +120,7 @@ def known(history: Iterable[ChangeRecord], digest: str, change: str) -> ChangeRe
     A process that was killed may have written the line and not yet cleared the file away.
     """
     for record in history:
-        written = is_salvaged(record) and record.failure is not None and _mark(digest) in record.failure.message
-        if written or (change and record.id == change):
+        if record.damage == digest or (change and record.id == change):
             return record
     return None
 
@@ -136,10 +135,6 @@ def told(record: ChangeRecord) -> str:
     if is_salvaged(record) and record.failure is not None:
         return record.failure.message
     return f"Change {record.id} had ended already, as {record.phase}."
-
-
-def _mark(digest: str) -> str:
-    return f"damage {digest[:SHOWN_DIGEST]}"
 
 
 def ended(
@@ -174,6 +169,7 @@ def ended(
         unanswered=int(left),  # it may have been registered
         thing_name=manifest.thing_name if manifest else None,
         failure=_failure(digest, certificate_id if left else "", prepared),
+        damage=digest,
         replaces=prepared.replaced if prepared and prepared.in_use and kind is not Kind.TRUST else None,
     )
 
@@ -186,7 +182,7 @@ def _counted(found: Legible, kind: Kind, at: datetime) -> tuple[datetime, ...]:
 
 
 def _failure(digest: str, certificate_id: str, prepared: Prepared | None) -> Failure:
-    told = f"The record of this change was damaged ({_mark(digest)}), so the change was given up."
+    told = f"The record of this change was damaged (damage {digest[:SHOWN_DIGEST]}), so the change was given up."
     if prepared and prepared.in_use:
         told += f" Generation {prepared.manifest.number}, which it had put in use, stays in use."
     if certificate_id:

@@ -184,11 +184,13 @@ class Wait(Action):
         until: When to look again, at the latest.
         failure: The failure that is being waited out, or None in an ordinary wait.
         code: A short stable name of the reason: ``retry``, ``clock``, ``budget``, ``probation``, ``crash-loop``.
+        dated: Whether `why` says until when.
     """
 
     until: datetime
     code: str
     failure: Failure | None = None
+    dated: bool = False
 
 
 def next_action(record: ChangeRecord, facts: Facts, limits: Limits) -> Action:
@@ -225,7 +227,7 @@ def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | N
         assert record.retry_at is not None  # noqa: S101 - _still_waiting implies it
         why = record.failure.message.rstrip(".") if record.failure else "the last try failed"
         return Wait(why=f"{why}. Next try at {clock_time(record.retry_at)}.", until=record.retry_at,
-                    code="retry", failure=record.failure)  # fmt: skip
+                    code="retry", failure=record.failure, dated=True)  # fmt: skip
     if record.resumes > limits.resumes:
         return _crash_loop(record, facts, limits)
     return None
@@ -248,7 +250,7 @@ def _crash_loop(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | 
     pause = min(CRASH_PAUSE * (record.resumes - limits.resumes), LONGEST_CRASH_PAUSE)
     until = (record.resumed_at or now) + pause
     if now < until <= now + pause:  # a clock that was set back must not turn minutes into years
-        return Wait(why=f"{stops} Next try at {clock_time(until)}.", until=until, code="crash-loop")
+        return Wait(why=f"{stops} Next try at {clock_time(until)}.", until=until, code="crash-loop", dated=True)
     return None
 
 

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -28,7 +27,7 @@ from agent.core.change.events import (
 )
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import Code, traits
-from agent.core.failure.failure import OF_THE_SET, Failure, FailureClass
+from agent.core.failure.failure import OF_THE_SET, SET_THE_CLOCK, WHEN_THE_CLOCK_IS_SET, Failure, FailureClass
 from agent.core.failure.retry import Backoff, retry_delay, unhurried_delay
 from agent.core.text import duration
 from agent.core.values import Kind, Origin
@@ -69,7 +68,6 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
         return _without_dependant(record, failure, now, limits)
     if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
         goes_back = record.phase.activated and record.base is not None
-        failure = ended(failure)
         return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
     if failure.decisive:
         failure = _not_yet(record, failure, facts, limits)
@@ -80,19 +78,6 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     if record.phase is Phase.REQUESTED:
         return RequestFailed(at=now, failure=failure, retry_at=retry_at)
     return StepFailed(at=now, failure=failure, retry_at=retry_at)
-
-
-_PROMISE = re.compile(
-    r"(^|; |(?<=\. ))(?:the agent|it) "
-    r"(?:(?:waits and )?retries|asks again(?: over a new connection)?|is tried again)(?:\.$|[.;] )",
-    re.IGNORECASE,
-)
-
-
-def ended(failure: Failure) -> Failure:
-    """Return a failure that ends a change, without the promise that its step is tried again."""
-    remedy = _PROMISE.sub(lambda found: ". " if found[1] == "; " else "", failure.remedy).strip()
-    return replace(failure, remedy=remedy)
 
 
 def _delay(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float) -> float:
@@ -135,8 +120,9 @@ def _spaced(record: ChangeRecord) -> timedelta:
 
 def _blame_clock(failure: Failure) -> Failure:
     """An unbelievable clock judges nothing: whatever failed under it is tried again once the clock is set."""
-    remedy = "The agent goes on as soon as the clock is set."
-    return replace(failure, kind=FailureClass.CLOCK, remedy=remedy, decisive=False)
+    return replace(
+        failure, kind=FailureClass.CLOCK, remedy=SET_THE_CLOCK, promise=WHEN_THE_CLOCK_IS_SET, decisive=False
+    )
 
 
 def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
@@ -186,16 +172,16 @@ def _not_yet(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limit
     patience = _patience(record, failure, facts, limits)
     if _is_withdrawn(record, failure, facts):
         lasts = f" after {duration(patience)}" if patience else ""
-        remedy = f"It was accepted before; refused again{lasts}, it is left for generation {record.base}."
-        return replace(failure, decisive=False, remedy=remedy)
+        promise = f"It was accepted before; refused again{lasts}, it is left for generation {record.base}."
+        return replace(failure, decisive=False, remedy="", promise=promise)
     if not patience:
         return replace(failure, decisive=False)
     if failure.kind is FailureClass.DEPENDANT:
-        remedy = f"It is tried again; after {duration(patience)} the change goes back."
-        return replace(failure, decisive=False, remedy=remedy)
+        promise = f"It is tried again; after {duration(patience)} the change goes back."
+        return replace(failure, decisive=False, promise=promise)
     lasts = duration(patience)
-    remedy = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {lasts}."
-    return replace(failure, decisive=False, remedy=remedy)
+    promise = f"A fresh certificate may need time to spread in the cloud; it counts as refused after {lasts}."
+    return replace(failure, decisive=False, remedy="", promise=promise)
 
 
 def _gives_up(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:

@@ -158,7 +158,7 @@ def _top(attempts: tuple[Attempt, ...]) -> Climb:
         names = ", ".join(f"{attempt.rung}: {_without_stop(attempt)}" for attempt in met)
         why = f"the endpoint accepts no set of this gateway ({names})"
         return Climb(use=Rung.TECHNICIAN, why=why, remedy=LOCKED_OUT_REMEDY)
-    why = "no set on this gateway gets through, and nothing says that it is the sets; the agent tries again"
+    why = "no set on this gateway gets through, and nothing says that it is the sets"
     return Climb(why=why)
 
 

@@ -23,7 +23,7 @@ ladder goes on from there. `trust`, `import` and `rollback` changes enter at PRE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -137,6 +137,7 @@ class ChangeRecord:
         degraded: What a dependant failed with that the change went on without.
         brings: The id of the certificate that an import brings; empty for the other kinds.
         asked_by: The user on whose order it was planned; None where the agent, the fleet or a hand on the files was it.
+        damage: What names the damaged record that this is the end of; empty otherwise.
     """
 
     id: Id
@@ -177,6 +178,7 @@ class ChangeRecord:
     brings: Id = ""
     dropped_at: datetime | None = None
     asked_by: User | None = None
+    damage: Id = field(default="", metadata={"later": True})
 
     @property
     def leads_back(self) -> bool:

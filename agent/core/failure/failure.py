@@ -12,7 +12,7 @@ Rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +48,9 @@ class Failure:
         kind: The class.
         code: A `Code`, or that of another version, which was read from a record.
         message: One sentence: what happened.
-        remedy: One sentence: what to do, or what the agent does by itself.
+        remedy: One sentence: what a person can do. It stays true when the change has ended.
+        promise: One sentence: what the agent does by itself next; empty where it does nothing more. What ends a change
+            takes it away.
         decisive: Whether it may reject or roll back a generation.
     """
 
@@ -56,11 +58,12 @@ class Failure:
     code: Annotated[str, 64]
     message: Annotated[str, 4096]
     remedy: Annotated[str, 4096] = ""
+    promise: Annotated[str, 4096] = field(default="", metadata={"later": True})
     decisive: bool = False
 
     def __post_init__(self) -> None:
         """Keep every failure small, printable and encodable, whatever worded it: it goes to disks and terminals."""
-        for name, limit in (("code", 64), ("message", 2000), ("remedy", 1000)):
+        for name, limit in (("code", 64), ("message", 2000), ("remedy", 1000), ("promise", 1000)):
             text = getattr(self, name).encode(errors="replace").decode()[:limit]
             if not text.isprintable():
                 text = "".join(char if char.isprintable() else " " for char in text)
@@ -69,14 +72,30 @@ class Failure:
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
 
+    @property
+    def advice(self) -> str:
+        """What a person can do and what the agent does by itself, in one text."""
+        return f"{self.remedy} {self.promise}".strip()
+
+    @property
+    def final(self) -> Failure:
+        """The same as what ended a change, of which nothing is tried again."""
+        return replace(self, promise="")
+
 
 # The classes of what a broker says about the set itself, as opposed to the path, the clock or other programs.
 OF_THE_SET = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
 
+RETRIES = "The agent retries."
+
 LOCKED_OUT_REMEDY = (
-    "The agent goes on trying by itself. To help it, activate a certificate of this gateway again in AWS IoT Core, put "
-    "a claim certificate that is accepted in place, or bring a set with `iot-cert import --from DIR`."
+    "Activate a certificate of this gateway again in AWS IoT Core, put a claim certificate that is accepted in place, "
+    "or bring a set with `iot-cert import --from DIR`."
 )
+KEEPS_TRYING = "The agent goes on trying by itself."
+
+SET_THE_CLOCK = "Check time synchronisation (`timedatectl`)."
+WHEN_THE_CLOCK_IS_SET = "The agent goes on as soon as the clock is set."
 
 # Seconds. Policies need six to eight minutes to take effect everywhere (AWS IoT Core developer guide,
 # "AWS IoT Core policies"), so "not authorised" on a fresh certificate proves nothing for ten.
@@ -130,8 +149,8 @@ def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
         # "Not authorised" is said by the broker itself; a hang-up or an alert may come from any peer.
         if failure.kind is FailureClass.POLICY:
             return replace(failure, decisive=True)
-        remedy = "There is no other certificate to compare with, so this is not taken as a refusal; retrying."
-        return replace(failure, kind=_undecided(failure), decisive=False, remedy=remedy)
+        remedy = "There is no other certificate to compare with, so this is not taken as a refusal."
+        return replace(failure, kind=_undecided(failure), decisive=False, remedy=remedy, promise=RETRIES)
     if control.accepted:
         return _refused(failure, control)
     same = control.failure is not None and control.failure.code == failure.code
@@ -141,7 +160,8 @@ def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
         kind=_undecided(failure),
         decisive=False,
         message=f"{failure.message} {_capital(control.name)} {why}, so nothing speaks against this set.",
-        remedy="Nothing is rolled back; the agent retries.",
+        remedy="Nothing is rolled back.",
+        promise=RETRIES,
     )
 
 
@@ -166,6 +186,7 @@ def _locked_out(failure: Failure, controls: Sequence[Control]) -> Failure:
         decisive=False,
         message=f"{failure.message} {tried}",
         remedy=LOCKED_OUT_REMEDY,
+        promise=KEEPS_TRYING,
     )
 
 
@@ -183,6 +204,7 @@ def _refused(failure: Failure, control: Control) -> Failure:
         decisive=True,
         message=f"{failure.message} {_capital(control.name)} is accepted over the same path.",
         remedy="So it is this set that does not work.",
+        promise="",
     )
 
 
@@ -199,5 +221,6 @@ def in_the_light_of(clock: Reading, failure: Failure) -> Failure:
         kind=FailureClass.CLOCK,
         decisive=False,
         message=f"{failure.message} The clock shows {clock.now:%Y-%m-%d %H:%M} UTC and is not synchronised.",
-        remedy="Check time synchronisation (`timedatectl`); the agent goes on as soon as the clock is set.",
+        remedy=SET_THE_CLOCK,
+        promise=WHEN_THE_CLOCK_IS_SET,
     )

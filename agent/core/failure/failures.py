@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.core.failure.codes import Code
-from agent.core.failure.failure import Failure, FailureClass
+from agent.core.failure.failure import RETRIES, Failure, FailureClass
 
 TOO_MANY_REQUESTS = 429
 UNAUTHORISED = frozenset({401, 403})
 NOT_FOUND = 404
 SERVER_ERRORS = 500
+
+WAITS = "The agent waits and retries."
+ASKS_AGAIN = "The agent asks again over a new connection."
 
 MAX_QUOTED = 200  # characters of a service's own message that are repeated
 
@@ -24,7 +27,8 @@ def name_not_found(host: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.DNS,
         message=f"The name {host} cannot be resolved.",
-        remedy="Check the gateway's DNS and the spelling of `endpoint`; the agent retries.",
+        remedy="Check the gateway's DNS and the spelling of `endpoint`.",
+        promise=RETRIES,
     )
 
 
@@ -35,7 +39,8 @@ def unreachable(host: str, port: int, why: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.UNREACHABLE,
         message=f"{host} does not take connections on port {port} ({why}).",
-        remedy=f"Check the uplink and the firewall; the agent retries.{hint}",
+        remedy=f"Check the uplink and the firewall.{hint}",
+        promise=RETRIES,
     )
 
 
@@ -48,7 +53,8 @@ def tls_interrupted(host: str, why: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.TLS_INTERRUPTED,
         message=f"The TLS handshake with {host} was cut off ({why}).",
-        remedy="A firewall or proxy in between may be the cause; the agent retries.",
+        remedy="A firewall or proxy in between may be the cause.",
+        promise=RETRIES,
     )
 
 
@@ -58,7 +64,8 @@ def not_tls(host: str, port: int, what: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.NOT_TLS,
         message=f"What answers as {host} on port {port} does not speak TLS but {what}.",
-        remedy="Check `port`; a captive portal that wants a log-in answers so, too. The agent retries.",
+        remedy="Check `port`; a captive portal that wants a log-in answers so, too.",
+        promise=RETRIES,
     )
 
 
@@ -69,6 +76,7 @@ def tls_ended(host: str, why: str, remedy: str) -> Failure:
         code=Code.TLS_INTERRUPTED,
         message=f"The server at {host} ended the TLS handshake: {why}.",
         remedy=remedy,
+        promise=RETRIES,
     )
 
 
@@ -78,7 +86,8 @@ def tls_failed(host: str, why: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.TLS_FAILED,
         message=f"The TLS handshake with {host} failed ({why}); it is not known yet on which side.",
-        remedy="The agent looks at the server next; `iot-cert check` does so at once.",
+        remedy="`iot-cert check` looks at the server at once.",
+        promise="The agent looks at the server next.",
     )
 
 
@@ -89,6 +98,7 @@ def not_asked(host: str, port: int) -> Failure:
         code=Code.NOT_ASKED,
         message=f"The server at {host}, port {port}, asks for no client certificate, so it cannot know this gateway.",
         remedy="Check `endpoint`, `port` and `alpn`: this is not where AWS IoT Core takes device certificates.",
+        promise=RETRIES,
     )
 
 
@@ -107,7 +117,8 @@ def server_certificate(host: str, code: Code, why: str) -> Failure:
         kind=FailureClass.SERVER_TRUST,
         code=code,
         message=f"The server at {host} is not trusted: {why}.",
-        remedy=remedies.get(code, "The agent never connects unverified; it retries."),
+        remedy=remedies.get(code, "The agent never connects unverified."),
+        promise=RETRIES,
     )
 
 
@@ -147,7 +158,8 @@ def silent() -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.CONNACK_TIMEOUT,
         message="The broker did not answer the MQTT connect in time.",
-        remedy="The agent retries.",
+        remedy="If it lasts, a firewall or proxy in between may be the cause.",
+        promise=RETRIES,
     )
 
 
@@ -167,7 +179,8 @@ def connect_throttled(why: str) -> Failure:
         kind=FailureClass.THROTTLED,
         code=Code.THROTTLED,
         message=f"The broker has no room for this connection now ({why}).",
-        remedy="The agent waits and retries.",
+        remedy="If it lasts, look at the account's limits.",
+        promise=WAITS,
     )
 
 
@@ -177,7 +190,8 @@ def broker_unavailable(why: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.CLOUD_UNAVAILABLE,
         message=f"The broker cannot serve this connection now ({why}).",
-        remedy=_MEANING.get(why, "The agent retries."),
+        remedy=_MEANING.get(why, "If it lasts, look at the AWS Health Dashboard."),
+        promise=RETRIES,
     )
 
 
@@ -188,8 +202,8 @@ _MEANING = {
     "USE_ANOTHER_SERVER": _ELSEWHERE,
     "SERVER_MOVED": _ELSEWHERE,
     "NOT_AUTHORIZED": "Check the IoT policy attached to the certificate, and whether the certificate is active.",
-    "ADMINISTRATIVE_ACTION": "A person with access to the account, or AWS itself, did so; the agent connects again.",
-    "KEEP_ALIVE_TIMEOUT": "The broker heard nothing for too long: check the uplink; the agent connects again.",
+    "ADMINISTRATIVE_ACTION": "A person with access to the account, or AWS itself, did so.",
+    "KEEP_ALIVE_TIMEOUT": "The broker heard nothing for too long: check the uplink.",
     "UNSUPPORTED_PROTOCOL_VERSION": "The agent speaks MQTT 5, which this broker does not take: check `endpoint`.",
     "BAD_AUTHENTICATION_METHOD": "The endpoint wants another authentication than a certificate: check its settings.",
     **dict.fromkeys(
@@ -207,7 +221,7 @@ def session_lost(why: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.SESSION_LOST,
         message=f"The connection broke while an answer was awaited ({why}).",
-        remedy="The agent asks again over a new connection.",
+        promise=ASKS_AGAIN,
     )
 
 
@@ -225,13 +239,15 @@ def lost(reason: str, text: str = "") -> Failure:
         kind=FailureClass.POLICY if reason == "NOT_AUTHORIZED" else kind,
         code=Code.DISCONNECTED,
         message=f"The broker ended the connection ({reason}{f': {in_one_line(text)}' if text else ''}).",
-        remedy=_MEANING.get(reason, "The agent connects again."),
+        remedy=_MEANING.get(reason, ""),
+        promise="The agent connects again.",
     )
 
 
 def cut_off(request: Failure, ending: Failure) -> Failure:
     """A request was cut off by a broker that says why: its words, and what the request's own failure means for it."""
-    return replace(request, kind=ending.kind, message=f"{request.message} {ending.message}", remedy=ending.remedy)
+    message = f"{request.message} {ending.message}"
+    return replace(request, kind=ending.kind, message=message, remedy=ending.remedy, promise=ending.promise)
 
 
 def not_sent(why: str) -> Failure:
@@ -240,7 +256,7 @@ def not_sent(why: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.NOT_SENT,
         message=f"The connection broke before the request had left ({why}).",
-        remedy="The agent asks again over a new connection.",
+        promise=ASKS_AGAIN,
     )
 
 
@@ -250,7 +266,8 @@ def taken_over(client_id: str, *, sent: bool = True) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.TAKEN_OVER if sent else Code.TAKEN_OVER_UNSENT,
         message=f"Another client connected as {client_id} and ended this connection.",
-        remedy="Every client needs an id of its own: see `client_id` in the configuration; the agent retries.",
+        remedy="Every client needs an id of its own: see `client_id` in the configuration.",
+        promise=RETRIES,
     )
 
 
@@ -260,7 +277,7 @@ def no_reply(operation: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.NO_REPLY,
         message=f"{operation} was not answered in time.",
-        remedy="A late answer would be taken for the next one's, so a new connection is used.",
+        promise="A late answer would be taken for the next one's, so the agent asks again over a new connection.",
     )
 
 
@@ -270,7 +287,8 @@ def garbled(operation: str, why: str) -> Failure:
         kind=FailureClass.PROTOCOL,
         code=Code.GARBLED,
         message=f"The reply to {operation} cannot be read: {why}.",
-        remedy="It was not used; the agent asks again over a new connection.",
+        remedy="It was not used.",
+        promise=ASKS_AGAIN,
     )
 
 
@@ -282,7 +300,8 @@ def refused(operation: str, status: int, code: str, text: str) -> Failure:
             kind=FailureClass.THROTTLED,
             code=Code.THROTTLED,
             message=f"{operation} was throttled: {quoted}.",
-            remedy="The account's quota is used up for now; the agent waits and retries.",
+            remedy="The account's quota is used up for now.",
+            promise=WAITS,
         )
     if status in UNAUTHORISED:
         return Failure(
@@ -296,7 +315,8 @@ def refused(operation: str, status: int, code: str, text: str) -> Failure:
             kind=FailureClass.NETWORK,
             code=Code.CLOUD_UNAVAILABLE,
             message=f"{operation} failed in the cloud ({status} {in_one_line(code)}): {quoted}.",
-            remedy="The agent retries.",
+            remedy="If it lasts, look at the AWS Health Dashboard.",
+            promise=RETRIES,
         )
     token = code == "InvalidCertificateOwnershipToken"
     return Failure(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code
-from agent.core.failure.failure import Failure, FailureClass
+from agent.core.failure.failure import RETRIES, Failure, FailureClass
 from agent.core.failure.failures import MQTT_PORT, in_one_line
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def proxy_not_found(host: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.DNS,
         message=f"The name of the proxy, {host}, cannot be resolved.",
-        remedy="Check the gateway's DNS and the spelling of `proxy.host`; the agent retries.",
+        remedy="Check the gateway's DNS and the spelling of `proxy.host`.",
+        promise=RETRIES,
     )
 
 
@@ -33,7 +34,8 @@ def proxy_unreachable(proxy: str, why: str, *, said: bool = False) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.UNREACHABLE,
         message=f"The proxy {proxy} {does} ({why}).",
-        remedy="Check the proxy, the way to it, and `proxy` in the configuration; the agent retries.",
+        remedy="Check the proxy, the way to it, and `proxy` in the configuration.",
+        promise=RETRIES,
     )
 
 
@@ -43,7 +45,8 @@ def not_a_proxy(proxy: str, why: str) -> Failure:
         kind=FailureClass.NETWORK,
         code=Code.PROXY,
         message=f"What answers as the proxy {proxy} is no HTTP proxy ({why or 'its answer is not HTTP'}).",
-        remedy="Check `proxy.host` and `proxy.port`; the agent retries.",
+        remedy="Check `proxy.host` and `proxy.port`.",
+        promise=RETRIES,
     )
 
 
@@ -54,6 +57,7 @@ def proxy_password(why: str, hint: str) -> Failure:
         code=Code.PROXY,
         message=f"The proxy cannot be asked: {why}.",
         remedy=hint or "Put the password into the first line of the file that `proxy.password_file` names.",
+        promise=RETRIES,
     )
 
 
@@ -87,14 +91,14 @@ def proxy_refused(way: Way, status: str, schemes: Sequence[str] = ()) -> Failure
     """
     said = f" ({in_one_line(status)})" if status else ""
     message = f"The proxy {way.proxy} opens no way to {way.host}, port {way.port}{said}."
-    remedy = f"Have {way.host} and port {way.port} allowed at the proxy; the agent retries."
+    remedy = f"Have {way.host} and port {way.port} allowed at the proxy."
     if status.startswith(PROXY_ASKS):
         message, remedy = _proxy_asks(way, said, schemes)
     elif status.startswith("5"):
-        remedy = "Check the proxy's own uplink and DNS, and the spelling of `endpoint`; the agent retries."
+        remedy = "Check the proxy's own uplink and DNS, and the spelling of `endpoint`."
     elif way.port == MQTT_PORT:
         remedy += " Many proxies let 443 alone through: set `port: 443`."
-    return Failure(kind=FailureClass.NETWORK, code=Code.PROXY, message=message, remedy=remedy)
+    return Failure(kind=FailureClass.NETWORK, code=Code.PROXY, message=message, remedy=remedy, promise=RETRIES)
 
 
 def _proxy_asks(way: Way, said: str, schemes: Sequence[str]) -> tuple[str, str]:
@@ -103,6 +107,6 @@ def _proxy_asks(way: Way, said: str, schemes: Sequence[str]) -> tuple[str, str]:
         return message, "The agent knows Basic alone: have the proxy offer that, or let this gateway through without."
     if way.named:
         message = f"The proxy {way.proxy} does not accept the name and the password that it was given{said}."
-        return message, "Check `proxy.user` and the file that `proxy.password_file` names; the agent retries."
+        return message, "Check `proxy.user` and the file that `proxy.password_file` names."
     message = f"The proxy {way.proxy} asks for a name and a password{said}."
-    return message, "Set `user` and `password_file` below `proxy` in the configuration; the agent retries."
+    return message, "Set `user` and `password_file` below `proxy` in the configuration."

@@ -48,8 +48,13 @@ def of_registration(status: int, code: str, text: str) -> Failure | None:
     if code not in _NOT_READY or status not in {400, 404}:
         return None
     message = f"RegisterThing cannot be carried out by the account now {said}"
-    remedy = f"{_NOT_READY[code]} The agent asks again."
-    return Failure(kind=FailureClass.POLICY, code=Code.NOT_READY, message=message, remedy=remedy)
+    return Failure(
+        kind=FailureClass.POLICY,
+        code=Code.NOT_READY,
+        message=message,
+        remedy=_NOT_READY[code],
+        promise="The agent asks again.",
+    )
 
 
 def told(failure: Failure, kind: Kind) -> Failure:

@@ -53,7 +53,7 @@ def of_connection(found: Examination) -> Line:
         text = "The broker hangs up on this certificate, as AWS IoT Core does when one is unknown or not active."
         remedy = "Look it up by the id that `iot-cert status` shows."
         if found.climb is not None and found.climb.use is not None:
-            remedy = f"`iot-cert rotate` leads out: {found.climb.why}. The daemon does so by itself."
+            remedy = f"`iot-cert rotate` leads out: {found.climb.why}. A running daemon does so by itself."
         return failure("connect", "certificate-refused", text, remedy)
     return failure("connect", refusal.code, refusal.message, refusal.remedy, NETWORK)
 

@@ -100,6 +100,12 @@ def failure(check: str, code: str, text: str, remedy: str, code_out: Exit = Exit
 # What a check finds out by itself, under other names.
 _SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong", "no-daemon"})
 
+# Findings that say themselves what to do.
+_ADVISED = frozenset({
+    "other-thing", "no-endpoint", "damaged", "refused", "retirement-refused", "no-reserve", "locked-out",
+    "dependants-unserved",
+})  # fmt: skip
+
 
 def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
     """Return the line of a check that also knows what the status says of its subject.
@@ -112,7 +118,8 @@ def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
     exit_code = severity if fine or severity is Exit.CRITICAL else line.exit
     verdict = Verdict.FAILURE if Exit.CRITICAL in {severity, line.exit} else Verdict.WARNING
     if fine:
-        remedy = "" if "`" in text else "`iot-cert explain` says what is done about it, `iot-cert history` what was."
+        more = "`iot-cert explain` says what is done about it, `iot-cert history` what was."
+        remedy = "" if code in _ADVISED else more
         return Line(check=line.check, verdict=verdict, code=code, text=text, remedy=remedy, exit=exit_code)
     verdict = Verdict.FAILURE if line.verdict is Verdict.FAILURE else verdict
     return replace(line, verdict=verdict, text=f"{line.text} {text}", exit=exit_code)
@@ -238,7 +245,6 @@ class Server:
         elsewhere: Other anchors on this gateway, by a name for people.
         version: The TLS version agreed on.
         takes: Which versions it takes at all, as far as they were tried.
-        not_tls: Whether what answers does not speak TLS.
     """
 
     host: str
@@ -249,14 +255,10 @@ class Server:
     elsewhere: Mapping[str, tuple[CertificateFacts, ...]] = field(default_factory=dict)
     version: str = ""
     takes: tuple[str, ...] = ()
-    not_tls: bool = False
 
 
 def of_tls(server: Server) -> Line:
     """Judge whether gateway and server have a TLS version in common, and whom it leaves out."""
-    if server.not_tls:
-        text = f"What answers as {server.host} does not speak TLS: a captive portal, or another service on this port."
-        return failure("tls", "not-tls", text, "Check `port`, and log this network in if it wants that.", NETWORK)
     old = [version for version in server.takes if version in {"TLSv1", "TLSv1.1"}]
     if server.refusal is not None and server.refusal.code == Code.TLS_VERSION:
         if old:

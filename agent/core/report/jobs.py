@@ -293,7 +293,7 @@ def answer_of(record: ChangeRecord, why: str = "", until: datetime | None = None
         failureClass=failure.kind if failure else None,
         failureCode=failure.code if failure else None,
         message=failure.message if failure else why,
-        remedy=failure.remedy if failure else None,
+        remedy=failure.advice if failure else None,
         nextTry=clock_time(until) if until else None,
     )
     return Answer(status=_status(record), details=told)

@@ -110,7 +110,7 @@ def _until_when(wait: Wait) -> str:
     at = clock_time(wait.until)
     if wait.code == "probation":
         return f"; it is proven again at {at}"
-    return "" if at in wait.why else f" until {at}"
+    return "" if wait.dated else f" until {at}"
 
 
 def _live_lines(status: Status) -> Iterator[tuple[str, str]]:

@@ -100,7 +100,7 @@ def outcome_of(record: ChangeRecord) -> dict[str, Any]:
         "class": failure.kind.value if failure else None,
         "code": failure.code if failure else None,
         "message": failure.message if failure else _SENTENCES[_outcome(record)],
-        "remedy": failure.remedy if failure else None,
+        "remedy": failure.advice if failure else None,
         "at": to_plain(record.entered_at),
     }
     return {name: value for name, value in told.items() if value not in (None, "")}

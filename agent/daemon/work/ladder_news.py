@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.core.failure.failure import KEEPS_TRYING
 from agent.core.report.journal_events import Event
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class LadderNews:
 
     def locked_out(self, why: str, remedy: str) -> None:
         """There is no set left to try."""
-        before, self._stuck = self._stuck, f"{why[:1].upper()}{why[1:]}. {remedy}".rstrip()
+        before, self._stuck = self._stuck, f"{why[:1].upper()}{why[1:]}. {remedy} {KEEPS_TRYING}"
         if self._stuck != before:
             self._log(Event.LOCKED_OUT, self._stuck)
 

@@ -52,9 +52,9 @@ def test_a_doubt_says_that_the_set_is_proven() -> None:
 
 def test_a_failure_is_told_once_with_its_class() -> None:
     """With its remedy, and not again by the event that leaves it in the record."""
-    failure = make.failure()
+    failure = make.failure(promise="The agent retries.")
     told = _told(Phase.PREPARED, StepFailed(at=NOW, failure=failure, retry_at=NOW + MINUTE))
-    assert told == ("trouble", f"{failure} {failure.remedy}".rstrip(), failure.kind)
+    assert told == ("trouble", f"{failure} Look into it. The agent retries.", failure.kind)
     failed = replace(make.record(Phase.PREPARED), failure=failure, retry_at=NOW + MINUTE)
     assert announcement(failed, advance(failed, Hastened(at=NOW)), Hastened(at=NOW)) is None
 

@@ -155,7 +155,7 @@ def test_a_problem_is_a_failure_that_decides_nothing() -> None:
     assert found is not None
     assert (found.kind, found.code, found.message) == (FailureClass.DEPENDANT, "dependant", "Unit 1 does not.")
     assert not found.decisive
-    assert "tried again" in found.remedy
+    assert found.promise == "It is tried again."
 
 
 @pytest.mark.parametrize("place", [0, 1, 4])

@@ -157,7 +157,8 @@ def test_a_failure_under_an_unbelievable_clock_ends_and_condemns_nothing(
     assert isinstance(found, RequestFailed if phase is Phase.REQUESTED else StepFailed)
     assert (found.failure.kind, found.failure.code, found.failure.decisive) == (F.CLOCK, failure.code, False)
     assert found.failure.message == failure.message
-    assert found.failure.remedy == "The agent goes on as soon as the clock is set."
+    assert "timedatectl" in found.failure.remedy
+    assert found.failure.promise == "The agent goes on as soon as the clock is set."
     due = now + timedelta(seconds=BACKOFFS[F.CLOCK].delay(1, 0.5))
     spaced = phase is Phase.REQUESTED and not traits(failure.code).nothing_issued
     assert found.retry_at == (now + 64 * giving_up.LOST_REQUEST if spaced else due)
@@ -481,7 +482,7 @@ def test_a_dependant_is_given_time_to_come_up(since: datetime | None, *, decisiv
     assert isinstance(found, StepFailed)
     assert not found.failure.decisive
     assert found.retry_at <= NOW + timedelta(seconds=30)
-    assert ("after 2 min" in found.failure.remedy) == decisive
+    assert ("after 2 min" in found.failure.promise) == decisive
 
 
 @pytest.mark.parametrize(
@@ -572,7 +573,7 @@ def test_a_refusal_is_believed_once_it_has_lasted(
     first = fails(record, failure)
     assert isinstance(first, StepFailed)
     assert not first.failure.decisive
-    assert duration(patience) in first.failure.remedy
+    assert duration(patience) in first.failure.promise
 
     record = advance(record, first)
     assert isinstance(fails(record, failure, NOW + patience - SECOND), StepFailed)
@@ -610,7 +611,7 @@ def test_a_generation_that_may_be_in_use_is_not_rejected(failure: Failure) -> No
     assert isinstance(found, StepFailed)
     assert not found.failure.decisive
     # Only what may need time to spread is told to.
-    assert ("may need time to spread" in found.failure.remedy) == (failure.kind is not F.STORE)
+    assert ("may need time to spread" in found.failure.promise) == (failure.kind is not F.STORE)
     assert (found.failure.remedy == failure.remedy) == (failure.kind is F.STORE)
     assert isinstance(fails(record, failure, current=6), Rejected)
     assert isinstance(fails(record, failure, current=None), Rejected)
@@ -687,28 +688,19 @@ def test_what_the_account_says_keeps_a_person_waiting_for_a_minute(
     assert isinstance(fails(record, failure, NOW + patience), Rejected)
 
 
-@pytest.mark.parametrize(
-    ("remedy", "left"),
-    [
-        ("It is tried again; `journalctl -u x` has what it said.", "`journalctl -u x` has what it said."),
-        ("Check DNS and the spelling of `endpoint`; the agent retries.", "Check DNS and the spelling of `endpoint`."),
-        ("The agent asks again over a new connection.", ""),
-        ("The agent retries.", ""),
-        ("A firewall may be the cause; the agent retries. If 8883 is blocked, set `port: 443`.",
-         "A firewall may be the cause. If 8883 is blocked, set `port: 443`."),
-        ("Check the template. The agent asks again.", "Check the template."),
-        ("The quota is used up for now; the agent waits and retries.", "The quota is used up for now."),
-        ("Check that it is tried.", "Check that it is tried."),
-    ],
-)  # fmt: skip
-def test_what_ends_a_change_promises_no_further_try(remedy: str, left: str) -> None:
-    """At the end of a rollback nothing is tried again, and a person who reads that would wait for it."""
-    failure = replace(REFUSED, remedy=remedy)
+@pytest.mark.parametrize("phase", [Phase.PLANNED, Phase.PREPARED, Phase.DEPLOYED])
+def test_what_ends_a_change_promises_no_further_try(phase: Phase) -> None:
+    """Where nothing is tried again, a person who reads that it is would wait for it. What helps stays as it is."""
+    failure = replace(REFUSED, remedy="Check that it is tried; the agent retries.", promise="The agent retries.")
+    record = make.record(phase)
 
-    assert giving_up.ended(failure) == replace(REFUSED, remedy=left)
-    rejected = fails(make.record(Phase.PLANNED), failure)
-    assert isinstance(rejected, Rejected)
-    assert rejected.failure.remedy == left
+    for end in (Rejected(at=NOW, failure=failure), Condemned(at=NOW, failure=failure)):
+        if isinstance(end, Condemned) == phase.activated:
+            ended = advance(record, end)
+            assert ended.failure == replace(failure, promise="")
+            assert ended.condemned == (ended.failure if phase.activated else None)
+    kept = advance(record, StepFailed(at=NOW, failure=failure, retry_at=NOW + MINUTE))
+    assert kept.failure == failure
 
 
 @pytest.mark.parametrize("asked", range(1, 5))
@@ -1090,7 +1082,7 @@ def test_a_set_that_was_accepted_before_is_left_at_the_second_refusal() -> None:
     first = fails(ACCEPTED, REFUSED, base_accepted=True)
     assert isinstance(first, StepFailed)
     assert not first.failure.decisive
-    assert first.failure.remedy == "It was accepted before; refused again, it is left for generation 6."
+    assert first.failure.promise == "It was accepted before; refused again, it is left for generation 6."
     assert first.retry_at <= NOW + 4 * SECOND
 
     record = advance(ACCEPTED, first)
@@ -1139,7 +1131,7 @@ def test_a_refusal_has_to_last_where_going_back_is_not_known_to_help(
     record = advance(record, fails(record, REFUSED, base_accepted=base_accepted))
     early = fails(record, REFUSED, NOW + MINUTE - SECOND, base_accepted=base_accepted)
     assert isinstance(early, StepFailed)
-    assert "after 60 s" in early.failure.remedy
+    assert "after 60 s" in early.failure.promise
     ended = fails(record, REFUSED, NOW + MINUTE, base_accepted=base_accepted)
     assert isinstance(ended, Rejected if record.base is None else Condemned)
 
@@ -1150,7 +1142,7 @@ def test_not_authorised_after_an_answered_request_lasts_a_minute(limits: Limits)
     facts = make.facts(base_accepted=True)
     first = after_failure(ACCEPTED, UNAUTHORISED, facts, 0.5, limits)
     assert isinstance(first, StepFailed)
-    assert first.failure.remedy == "It was accepted before; refused again after 60 s, it is left for generation 6."
+    assert first.failure.promise == "It was accepted before; refused again after 60 s, it is left for generation 6."
 
     record = advance(ACCEPTED, first)
     early = make.facts(NOW + MINUTE - SECOND, base_accepted=True)

@@ -215,9 +215,7 @@ def test_one_set_that_was_not_turned_away_is_reason_to_try_again(place: int, cod
     move = climb(attempts(*failures))
 
     assert decided(move) == (None, None)
-    assert move.why == (
-        "no set on this gateway gets through, and nothing says that it is the sets; the agent tries again"
-    )
+    assert move.why == "no set on this gateway gets through, and nothing says that it is the sets"
     assert not move.remedy
 
 

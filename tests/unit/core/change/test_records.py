@@ -39,6 +39,7 @@ FAILURES = st.builds(
     code=SAID,
     message=SAID | st.just("😀" * 3000),
     remedy=SAID,
+    promise=SAID,
     decisive=st.booleans(),
 )
 ISSUED = st.builds(
@@ -417,7 +418,8 @@ def test_the_largest_certificate_and_token_fit() -> None:
 @pytest.mark.parametrize("phase", [Phase.ISSUED, Phase.DEPLOYED])
 def test_a_record_that_is_full_in_every_place_fits(phase: Phase) -> None:
     """The longest texts, in characters that take the most room, leave a record that can be read back."""
-    worst = Failure(kind=FailureClass.PROTOCOL, code="😀" * 99, message="😀" * 9999, remedy="😀" * 9999)
+    long = "😀" * 9999
+    worst = Failure(kind=FailureClass.PROTOCOL, code="😀" * 99, message=long, remedy=long, promise=long)
     record = make.record(
         phase,
         reason="😀" * 500,

@@ -236,9 +236,9 @@ def _shown(char: str) -> str:
 def test_a_failure_cannot_draw_on_a_terminal_or_forge_a_line() -> None:
     """Escape sequences, line breaks, zero bytes and marks that turn the reading direction become spaces."""
     said = "a\x1b[2Jb\nc\rd\x00e\u202ef\u2028g\x85h\tä😀."
-    failure = Failure(kind=F.STORE, code=said, message=said, remedy=said)
+    failure = Failure(kind=F.STORE, code=said, message=said, remedy=said, promise=said)
 
-    for kept in (failure.code, failure.message, failure.remedy):
+    for kept in (failure.code, failure.message, failure.remedy, failure.promise):
         assert kept == "a [2Jb c d e f g h ä😀."
 
 

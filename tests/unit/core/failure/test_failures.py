@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,11 +81,25 @@ def test_every_trouble_has_its_class_and_code_and_speaks_in_sentences(
 ) -> None:
     """Class and code are what the design says, what happened is a sentence, and what to do is one or nothing."""
     assert (failure.kind, failure.code) == (kind, code)
-    for sentence in (failure.message, failure.remedy):
+    for sentence in (failure.message, failure.remedy, failure.promise):
         assert sentence.isprintable()
         assert sentence == sentence.strip()
     assert failure.message.endswith(".")
     assert failure.remedy.endswith(".") or not failure.remedy
+    assert failure.promise.endswith(".") or not failure.promise
+
+
+# What only the agent does; a person is never told to try again in these words.
+_OF_THE_AGENT = re.compile(r"\b(retr(y|ies|ying)|again\b|(goes|waits) on|new connection)")
+
+
+@pytest.mark.parametrize(("failure", "kind", "code"), TROUBLES, ids=lambda value: getattr(value, "code", None))
+def test_what_helps_and_what_the_agent_does_next_stand_apart(failure: Failure, kind: FailureClass, code: str) -> None:
+    """A change that ends takes the promise back, and what a person can do is still true then."""
+    assert not _OF_THE_AGENT.search(failure.remedy)
+    assert failure.final == replace(failure, promise="")
+    assert failure.advice == " ".join(filter(None, (failure.remedy, failure.promise)))
+    assert failure.promise or kind not in {F.NETWORK, F.THROTTLED} or code == "hung-up"  # which is judged first
 
 
 @pytest.mark.parametrize(("failure", "kind", "code"), TROUBLES, ids=lambda value: getattr(value, "code", None))
@@ -107,7 +124,7 @@ def test_an_untrusted_server_comes_with_advice_of_its_own(code: Code) -> None:
     other = failures.server_certificate(HOST, Code.NO_ANCHORS, "who knows")
 
     assert failures.server_certificate(HOST, code, "it is so").remedy != other.remedy
-    assert other.remedy == "The agent never connects unverified; it retries."
+    assert other.advice == "The agent never connects unverified. The agent retries."
 
 
 @pytest.mark.parametrize(
@@ -282,8 +299,8 @@ def test_a_reason_of_the_broker_is_told_with_what_follows_from_it(reason: str) -
     kind, words = REASONS[reason]
     ending = failures.lost(reason, "as\nit says.")
     assert ending.message == f"The broker ended the connection ({reason}: as it says)."
-    assert (ending.kind, words in ending.remedy) == (kind, True)
+    assert (ending.kind, words in ending.advice) == (kind, True)
     for request in (failures.session_lost("X"), failures.not_sent("X")):
         cut = failures.cut_off(request, ending)
-        assert (cut.code, cut.kind, cut.remedy, cut.decisive) == (request.code, kind, ending.remedy, False)
+        assert (cut.code, cut.kind, cut.advice, cut.decisive) == (request.code, kind, ending.advice, False)
         assert cut.message == f"{request.message} {ending.message}"

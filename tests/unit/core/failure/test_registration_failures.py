@@ -37,7 +37,7 @@ def test_what_the_account_can_mend_is_asked_again(status: int, code: str, names:
     assert (failure.kind, failure.code, failure.decisive) == (F.POLICY, "account-not-ready", False)
     assert failure.message == f"RegisterThing cannot be carried out by the account now ({status} {code}): Because."
     assert names in failure.remedy
-    assert failure.remedy.endswith(" The agent asks again.")
+    assert failure.promise == "The agent asks again."
 
 
 @pytest.mark.parametrize(

@@ -110,4 +110,4 @@ def test_a_refused_certificate_is_left_where_another_rung_is_accepted() -> None:
     line = broker_checks.of_connection(replace(FOUND, connected=make.failure(code="hung-up"), climb=climb))
 
     assert line.code == "certificate-refused"
-    assert line.remedy == "`iot-cert rotate` leads out: the claim set is accepted. The daemon does so by itself."
+    assert line.remedy == "`iot-cert rotate` leads out: the claim set is accepted. A running daemon does so by itself."

@@ -194,7 +194,7 @@ TOO_OLD = failures.tls_version(HOST, "unsupported protocol")
         (Server(host=HOST, refusal=TOO_OLD, takes=("TLSv1",)), "failure", "tls-too-old", "newer than TLS 1.0"),
         (Server(host=HOST, refusal=TOO_OLD, takes=("TLSv1", "TLSv1.1")), "failure", "tls-too-old", "than TLS 1.1"),
         (Server(host=HOST, refusal=TOO_OLD), "failure", "tls-version", "no TLS version or cipher in common"),
-        (Server(host=HOST, refusal=TOO_OLD, not_tls=True), "failure", "not-tls", "does not speak TLS"),
+        (Server(host=HOST, refusal=failures.not_tls(HOST, 8883, "SSH")), "failure", "not-tls", "TLS but SSH"),
         (Server(host=HOST, refusal=failures.tls_interrupted(HOST, "no answer in time")), "failure", "tls-interrupted",
          "was cut off (no answer in time)"),
         (Server(host=HOST, refusal=failures.unreachable(HOST, 8883, "refused")), "failure", "unreachable", "refused"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent.core.failure.failure import KEEPS_TRYING
 from agent.core.report.journal_events import Event
 from agent.daemon.work.ladder_news import LadderNews
 
@@ -33,11 +34,11 @@ def test_a_gateway_without_a_set_is_told_once(news: News) -> None:
     """As a sentence with what helps; again only when the reason is another one, or after a set was found."""
     for _ in range(3):
         news.locked_out("there is no set left", "Help it.")
-    assert news.stuck == "There is no set left. Help it."
-    assert news.journal == [(Event.LOCKED_OUT, "There is no set left. Help it.")]
-    news.locked_out("each set is refused", "")
-    assert news.stuck == "Each set is refused."
+    assert news.stuck == f"There is no set left. Help it. {KEEPS_TRYING}"
+    assert news.journal == [(Event.LOCKED_OUT, news.stuck)]
+    news.locked_out("each set is refused", "Help it.")
+    assert news.stuck == f"Each set is refused. Help it. {KEEPS_TRYING}"
     news.found_a_set()
     assert news.stuck == ""
-    news.locked_out("each set is refused", "")
+    news.locked_out("each set is refused", "Help it.")
     assert len(news.journal) == 3

@@ -50,7 +50,7 @@ def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(rig: Daemo
     rig.daemon.work.submit(Order(do=Do.CLIMB))
     rig.look()
     rig.finish(climb=Footing(use="technician", why="the endpoint accepts no set of this gateway", remedy="Help it."))
-    said = "The endpoint accepts no set of this gateway. Help it."
+    said = "The endpoint accepts no set of this gateway. Help it. The agent goes on trying by itself."
     assert said in judge(rig.status()).health
     assert judge(rig.status()).exit == 3
 

@@ -12,6 +12,7 @@ import pytest
 from agent.config.values import RotationConfig
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
+from agent.core.failure.failure import KEEPS_TRYING
 from agent.core.report.findings import judge
 from agent.core.report.seen import Damage
 from agent.core.values import Kind, Origin
@@ -180,9 +181,9 @@ def test_without_a_set_the_ladder_is_climbed(blind: DaemonRig) -> None:
     seen = seen_set(NOW - DAY, 90 * DAY, current=None, damage=(Damage(critical=True, text="It is damaged."),))
     rig.daemon.facts.take(seen)
     assert [(order.do, order.origin) for order in rig.look()] == [(Do.CLIMB, Origin.LADDER)]
-    rig.finish(seen=seen, climb=Footing(use="technician", why="there is no set left"))
+    rig.finish(seen=seen, climb=Footing(use="technician", why="there is no set left", remedy="Help it."))
     assert rig.look() == [], "climbing again waits"
-    assert "There is no set left." in judge(rig.status()).health
+    assert f"There is no set left. Help it. {KEEPS_TRYING}" in judge(rig.status()).health
 
 
 def test_a_wait_between_two_climbs_holds_nothing_else(blind: DaemonRig) -> None:
