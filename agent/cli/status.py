@@ -22,6 +22,7 @@ from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, S
 from agent.operations import snapshot
 from agent.operations.owners_eyes import hidden
 from agent.operations.parameters import Parameters
+from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import load_anchors, load_claim, open_store
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def check_config(config: Config, output: Output) -> Exit:
     for_enrolment = _unusable(lambda: load_claim(config), parameters.enrolment)
     always = _unusable(lambda: load_anchors(config), parameters.rotation)
     complaints = [*_check_endpoint(config), *zones, *always, *_check_state_dir(config), *hidden(config)]
+    complaints += kept_from(config)
     if not thing:
         complaints += for_enrolment
     if complaints:

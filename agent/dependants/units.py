@@ -15,7 +15,7 @@ from agent.core.dependants import Action, Signal, Unit
 from agent.system import clock, programs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agent.dependants.export import Extract
 
@@ -68,18 +68,23 @@ class Systemd:
 
     def state(self, name: str) -> State | None:
         """Return how a unit is, or None when systemd does not say."""
+        values = self.shown(name, _PROPERTIES)
+        return _state(values) if "LoadState" in values else None
+
+    def shown(self, name: str, properties: Sequence[str]) -> dict[str, str]:
+        """Return properties of a unit as systemd shows them; none when it does not answer."""
         import subprocess  # noqa: PLC0415 - only where there are units
 
-        command = [self._systemctl, "show", "--no-pager", f"--property={','.join(_PROPERTIES)}", "--", name]
+        command = [self._systemctl, "show", "--no-pager", f"--property={','.join(properties)}", "--", name]
         try:
             found = subprocess.run(  # noqa: S603 - fixed, but for a name from root's configuration
                 command, stdin=subprocess.DEVNULL, capture_output=True, timeout=QUERY, env=programs.ENVIRONMENT,
                 check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired):
-            return None
-        values = dict(line.partition("=")[::2] for line in found.stdout.decode(errors="replace").splitlines())
-        return _state(values) if found.returncode == 0 and "LoadState" in values else None
+            return {}
+        lines = found.stdout.decode(errors="replace").splitlines() if found.returncode == 0 else []
+        return dict(line.partition("=")[::2] for line in lines)
 
     def order(self, verb: str, name: str, timeout: float) -> str:
         """Have systemd do something with a unit, and return how that failed, or nothing."""

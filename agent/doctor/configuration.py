@@ -13,6 +13,7 @@ from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import ConfigError, MaterialError
 from agent.operations.owners_eyes import hidden
 from agent.operations.parameters import Parameters
+from agent.operations.unit_sandbox import kept_from
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,10 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
     unseen = hidden(config)
     if unseen:
         return failure("configuration", "not-readable", " ".join(unseen), "The daemon needs it, too.", Exit.USAGE)
+    kept = kept_from(config)
+    if kept:
+        remedy = "What the daemon may reach, its unit says: `systemctl cat iot-cert-agent`."
+        return failure("configuration", "sandbox", " ".join(kept), remedy, Exit.USAGE)
     if config.missing_zones:
         return warning("configuration", "time-zone", " ".join(config.missing_zones), MISSING_ZONE_REMEDY)
     concerns = config.concerns(thing)
