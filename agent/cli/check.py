@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.cli import via_daemon
 from agent.cli.terminal import GREEN, RED, YELLOW
@@ -67,36 +67,33 @@ def _show(line: Line, output: Output) -> None:
     output.field(f"{line.verdict:<9} {line.check}", f"{line.text}{remedy}", width=24, colour=_COLOURS[line.verdict])
 
 
-def live(config: Config, examine: bool) -> Told:  # noqa: FBT001 - what the doctor passes on
-    """Ask the daemon how it stands, and look at what needs the key: through it, whose the connection is, or here.
+def live(config: Config, known: Told | None) -> Told:
+    """Ask the daemon how it stands; or, once that is known, have what needs the key looked at.
 
     Args:
         config: The configuration.
-        examine: Whether to look at what needs the key.
+        known: How it stands. The daemon looks, whose the connection is; without one this process does.
     """
     try:
-        told = via_daemon.one(config, {"verb": "examine", "no_wait": False}) if examine else None
-        status = via_daemon.one(config, {"verb": "status"})
+        answer = via_daemon.one(config, {"verb": "examine", "no_wait": False} if known else {"verb": "status"})
     except via_daemon.Told as error:
-        return _as_the_daemon_says(config, error)
+        return _as_the_daemon_says(known, error)
     except RefusedError as error:
         return Told(lines=_skipped(error), runs=None)
     except AgentError as error:
         text = f"A daemon is to run, and it cannot be asked: {error}"
         return Told(lines=(*_skipped(error), checks.failure("daemon", "daemon-silent", text, error.hint)), runs=True)
-    if status is None:
-        return Told(lines=tuple(_here(config)) if examine else ())
-    return Told(lines=tuple(_line(item) for item in told["lines"]) if told else (), runs=True, findings=_found(status))
+    if answer is None:
+        return Told(lines=tuple(_here(config)) if known else ())
+    if known:
+        return Told(lines=tuple(_line(item) for item in answer["lines"]), runs=True)
+    document = answer.get("document") or {}  # a daemon of an older version says it in another way
+    return Told(runs=True, findings=tuple(document.get("findings") or ()), connection=document.get("connection") or {})
 
 
 def _skipped(error: AgentError) -> tuple[Line, ...]:
     why = f"{error} {error.hint}".strip().rstrip(".")
     return tuple(checks.skipped(check, why) for check in ("connect", "permissions"))
-
-
-def _found(status: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-    """Return what a daemon's status tells; a daemon of an older version says it in another way."""
-    return tuple((status.get("document") or {}).get("findings") or ())
 
 
 def _line(item: dict[str, str]) -> Line:
@@ -110,19 +107,15 @@ def _line(item: dict[str, str]) -> Line:
     )
 
 
-def _as_the_daemon_says(config: Config, error: AgentError) -> Told:
+def _as_the_daemon_says(known: Told | None, error: AgentError) -> Told:
     """Return what a user who may only look learns."""
-    try:
-        status = via_daemon.one(config, {"verb": "status"}) or {}
-    except AgentError:
-        status = {}
-    link = (status.get("document") or {}).get("connection") or {}
+    link = known.connection if known else {}
     if link.get("rival"):
-        return Told(lines=broker_checks.of_rival(link["rival"]), runs=True, findings=_found(status))
+        return Told(lines=broker_checks.of_rival(link["rival"]), runs=True)
     connect, permissions = _skipped(error)
     if link.get("state") == "up":
         connect = checks.ok("connect", "The daemon is connected.")
-    return Told(lines=(connect, permissions), runs=True, findings=_found(status))
+    return Told(lines=(connect, permissions), runs=True)
 
 
 def _here(config: Config) -> list[Line]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
@@ -55,22 +55,24 @@ class Told:
         lines: Those of `connect`, `permissions` and `daemon` that it has something to say of.
         runs: Whether a daemon runs, or None where this user may not know.
         findings: What the status of the gateway tells by the daemon's word, as in status.json; None without it.
+        connection: How its connection stands, as in status.json.
     """
 
     lines: tuple[Line, ...] = ()
     runs: bool | None = False
     findings: tuple[dict[str, Any], ...] | None = None
+    connection: dict[str, Any] = field(default_factory=dict)
 
 
 class Doctor:
     """One visit."""
 
-    def __init__(self, path: Path, live: Callable[[Config, bool], Told]) -> None:
+    def __init__(self, path: Path, live: Callable[[Config, Told | None], Told]) -> None:
         """Prepare a visit.
 
         Args:
             path: The configuration file.
-            live: Asks the daemon; takes whether it is to look at what needs the key as well.
+            live: Asks the daemon how it stands; takes, for what needs the key, how it stood.
         """
         self._path = path
         self._live = live
@@ -153,7 +155,7 @@ class Doctor:
 
     def _ask_for_findings(self, config: Config) -> None:
         """Learn what the status says of each check's subject, by the daemon's word where there is one."""
-        self._daemon = self._live(config, False)  # noqa: FBT003 - see `__init__`
+        self._daemon = self._live(config, None)
         findings = self._daemon.findings
         if findings is None and self._snapshot is not None:
             findings = tuple(document(snapshot.status(config, self._snapshot))["findings"])
@@ -359,7 +361,7 @@ class Doctor:
         has_set = self._lines["set"].verdict is not checks.Verdict.FAILURE  # or this user may not know
         told, runs = self._daemon, self._daemon.runs
         if verified and has_set and not any(line.check == "daemon" for line in told.lines):  # one that answers
-            told = self._live(config, True)  # noqa: FBT003 - see `__init__`
+            told = self._live(config, told)
         for line in told.lines:
             self._note(line)
         if "daemon" in self._lines:

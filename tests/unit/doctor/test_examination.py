@@ -315,8 +315,8 @@ def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:
     """Without a usable set, and without a verified server, there is nothing to connect with or to."""
     asked: list[bool] = []
 
-    def live(_: Config, examine: bool) -> Told:  # noqa: FBT001 - as the doctor calls it
-        asked.append(examine)
+    def live(_: Config, known: Told | None) -> Told:
+        asked.append(known is not None)
         return Told()
 
     with tls_server() as port:
