@@ -10,6 +10,7 @@ import pytest
 from agent.core.change.lifecycle import Phase, good_times
 from agent.core.failure import failures
 from agent.core.failure.failure import FailureClass
+from agent.core.text import duration
 from agent.core.timekeeping import BUILD_TIME
 from agent.core.values import Kind, Origin
 from agent.sandbox.faults import Effect, Operation
@@ -41,7 +42,7 @@ def test_a_gateway_that_boots_in_1970_enrols_once_its_clock_is_set(rig: Rig) -> 
 
     assert outcome.wait is not None
     assert outcome.wait.code == "clock"
-    assert "the clock shows 1970-01-01, which cannot be" in outcome.wait.why
+    assert "UTC, which cannot be, since it was later than 2026-11-01" in outcome.wait.why
     assert outcome.wait.until - rig.clock.now() <= MINUTE
     assert outcome.record.phase is Phase.PLANNED
     assert not rig.endpoint.connections
@@ -255,3 +256,18 @@ def test_a_refusal_is_not_believed_sooner_because_the_clock_jumped(gateway: Rig)
     assert outcome.record.failure is not None
     assert outcome.record.failure.kind is FailureClass.CREDENTIAL
     assert gateway.follow().record.phase is Phase.COMMITTED
+
+
+@pytest.mark.parametrize("slow", [15 * MINUTE, HOUR])
+def test_a_vouched_clock_that_is_slow_costs_no_certificate(rig: Rig, slow: timedelta) -> None:
+    """A person vouches for it, and it is behind. What was just made is proven by the broker's clock, and used.
+
+    It was refused, and each enrolment asked for three in vain.
+    """
+    rig.true_time()
+    rig.cloud.provisioning.lifetime = 10 * DAY
+    rig.clock.time -= slow
+
+    assert rig.enroll().record.phase is Phase.COMMITTED
+    assert rig.asked(Operation.CREATE) == 1
+    assert f"this clock is {duration(slow)} slow" in rig.log.text

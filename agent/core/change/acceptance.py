@@ -7,7 +7,8 @@ be parsed is check (2). A proof by connecting comes later and is not part of acc
 (2) Every PEM block is a certificate that parses, and there is at least one.
 (3) The first is a leaf; all others are certificate authorities.
 (4) The leaf's public key is the one that this device made.
-(5) The validity contains the present, with tolerance, as far as the clock can be believed.
+(5) It has not ended, as far as the clock can be believed. That it begins ahead of this clock, by hours, is a
+    warning: it is made when it is asked for, so the clock is slow, and whether it can be used a proof shows.
 (6) It is none of the certificates this device already had.
 (7) Key usage and extended key usage allow TLS client authentication.
 (8) The signature algorithm is one AWS IoT Core accepts ("X.509 client certificates", developer guide).
@@ -21,7 +22,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code
-from agent.core.failure.failure import Failure, FailureClass
+from agent.core.failure.failure import SET_THE_CLOCK, Failure, FailureClass
+from agent.core.text import clock_time, duration
 from agent.core.timekeeping import TOLERANCE
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ MAX_THING_NAME = 128
 
 # A certificate that expires sooner is of no use to a gateway that may be offline for an hour.
 LEAST_LIFETIME = timedelta(seconds=30)
+
+SLOW = timedelta(hours=15)  # by which a clock may be behind: one that shows a zone's own time is, by 14 at most
 
 ALLOWED_SIGNATURES = frozenset(
     f"{algorithm}-{digest}" for algorithm in ("rsa", "rsa-pss", "ecdsa") for digest in ("sha256", "sha384", "sha512")
@@ -77,7 +81,15 @@ def accept(issuance: Issuance, clock: Reading) -> tuple[Failure | None, tuple[st
     leaf = issuance.chain[0]
     if issuance.claimed_id != leaf.sha256:
         return None, ("acceptance check 9: the certificate id in the reply is not the SHA-256 of the certificate",)
-    return None, ()
+    return None, _ahead(leaf, clock)
+
+
+def _ahead(leaf: CertificateFacts, clock: Reading) -> tuple[str, ...]:
+    if clock.reference_time is None or leaf.not_before <= clock.now + TOLERANCE:
+        return ()
+    slow = duration(leaf.not_before - clock.now)
+    told = f"The certificate that was just made begins at {clock_time(leaf.not_before)}: this clock is {slow} slow."
+    return (f"{told} {SET_THE_CLOCK}",)
 
 
 def _failure(complaint: str) -> Failure:
@@ -124,14 +136,15 @@ def _valid(issuance: Issuance, clock: Reading) -> str:
     if leaf.not_after <= leaf.not_before:
         return "check 5, it ends before it begins"
     if leaf.not_after < clock.floor:
-        return f"check 5, it expired on {leaf.not_after:%Y-%m-%d}"
+        return f"check 5, it expired at {clock_time(leaf.not_after)}"
     now = clock.reference_time
     if now is None:
         return ""
-    if leaf.not_before > now + TOLERANCE:
-        return f"check 5, it is not valid before {leaf.not_before:%Y-%m-%d %H:%M} UTC"
+    shown = f"and this gateway's clock shows {clock_time(now)}"
+    if leaf.not_before > now + SLOW:
+        return f"check 5, it is not valid before {clock_time(leaf.not_before)}, {shown}"
     if leaf.not_after < now + LEAST_LIFETIME:
-        return f"check 5, it expires at {leaf.not_after:%Y-%m-%d %H:%M:%S} UTC"
+        return f"check 5, it expires at {clock_time(leaf.not_after)}, {shown}"
     return ""
 
 

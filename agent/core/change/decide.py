@@ -219,7 +219,8 @@ def _hold_back(record: ChangeRecord, facts: Facts, limits: Limits) -> Action | N
     now = facts.clock.now
     if not facts.clock.believable:
         return Wait(
-            why=f"the clock shows {now:%Y-%m-%d}, which cannot be; nothing is judged before it is set",
+            why=f"the clock shows {clock_time(now)}, which cannot be, since it was later than "
+            f"{clock_time(facts.clock.floor)} already; nothing is judged before it is set",
             until=now + timedelta(seconds=30),
             code="clock",
         )

@@ -12,10 +12,12 @@ from agent.core.change.acceptance import (
     MAX_CERTIFICATE_PEM,
     MAX_CHAIN,
     MAX_TOKEN,
+    SLOW,
     Issuance,
     accept,
 )
 from agent.core.failure.failure import FailureClass
+from agent.core.text import clock_time
 from agent.core.timekeeping import TOLERANCE, ClockState
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW, SECOND
@@ -65,7 +67,7 @@ REFUSED = [
     (3, issuance(chain=(LEAF, AUTHORITY, LEAF))),
     (4, leaf(spki_sha256="00" * 32)),
     (5, leaf(not_before=NOW, not_after=NOW)),
-    (5, leaf(not_before=NOW + TOLERANCE + SECOND)),
+    (5, leaf(not_before=NOW + SLOW + SECOND)),
     (5, leaf(not_after=NOW + LEAST_LIFETIME - SECOND)),
     (5, leaf(not_before=NOW - 2 * DAY, not_after=NOW - DAY)),
     (6, issuance(known=frozenset({"99" * 32, LEAF.sha256}))),
@@ -112,6 +114,23 @@ def test_every_check_but_the_warning_has_a_refused_case() -> None:
 def test_a_sound_reply_is_accepted_up_to_every_bound(reply: Issuance) -> None:
     """A reply at the edge of what is allowed is accepted without a warning."""
     assert accept(reply, make.reading()) == (None, ())
+
+
+@pytest.mark.parametrize("ahead", [TOLERANCE + SECOND, SLOW])
+def test_a_certificate_that_begins_ahead_of_the_clock_says_that_the_clock_is_slow(ahead: timedelta) -> None:
+    """It was made when it was asked for. Refused, each try would cost another one, and the clock stayed as it is."""
+    failure, warnings = accept(leaf(not_before=NOW + ahead), make.reading())
+
+    assert failure is None
+    (warning,) = warnings
+    assert "this clock is" in warning
+    assert "timedatectl" in warning
+
+
+def test_what_speaks_against_its_dates_names_the_clock() -> None:
+    """Either may be wrong, and the clock is what a person can look at."""
+    for reply in (leaf(not_before=NOW + 10 * DAY), leaf(not_after=NOW - HOUR)):
+        assert f"this gateway's clock shows {clock_time(NOW)}" in complaint(reply)
 
 
 @pytest.mark.parametrize("claimed", ["", "00" * 32, LEAF.sha256.upper()])
