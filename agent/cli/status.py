@@ -203,6 +203,7 @@ def hand_over(config: Config, output: Output) -> Exit:
 
 # What the status tells of that rests on the configuration and what it names.
 _CONFIGURED = frozenset({"configuration", "disk", "files", "anchors", "watched"})
+_TOLD_ELSEWHERE = frozenset({"client-id-shared", "endpoint-moved"})
 
 
 def _told_of(config: Config) -> list[str]:
@@ -211,7 +212,7 @@ def _told_of(config: Config) -> list[str]:
         found = look(config).document.get("findings") or ()
     except AgentError:
         return []
-    return [item["text"] for item in found if item["check"] in _CONFIGURED and item["code"] != "client-id-shared"]
+    return [item["text"] for item in found if item["check"] in _CONFIGURED and item["code"] not in _TOLD_ELSEWHERE]
 
 
 def _thing(config: Config) -> str:

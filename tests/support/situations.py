@@ -90,6 +90,14 @@ def _distrusted(here: Place) -> None:
     here.gateway.enroll()
 
 
+def _moved(here: Place) -> None:
+    old, new = here.gateway.root, here.gateway.second_root
+    here.gateway.baked = x509.read_bundle(old.pem + new.pem)
+    here.gateway.enroll()
+    here.gateway.endpoint.root_sha256 = fingerprint(new.certificate)
+    here.gateway.rotate()
+
+
 def _amazon(here: Place) -> None:
     here.endpoint = "abc-ats.iot.eu-west-1.amazonaws.com"
     here.more += "proxy: {host: 127.0.0.1, port: 9}\n"
@@ -232,6 +240,7 @@ SITUATIONS: dict[str, Situation] = {
     # Anchors and other programs' files.
     "an anchor is about to expire": Situation(before=lambda here: setattr(here, "trust", ", warn: [9000d]")),
     "an anchor is distrusted": Situation(before=_distrusted, enrols=False),
+    "the endpoint has moved to another root": Situation(before=_moved, enrols=False),
     "anchors of Amazon's are missing": Situation(before=_amazon),
     "a watched file is gone": Situation(before=_configured("watch: [{path: DIR/app.pem}]\n")),
     "a watched certificate is about to expire": Situation(
@@ -282,6 +291,7 @@ SILENT: dict[str, dict[str, str]] = {
         ("all is as it should be", "copies are as they should be", "a person went back"),
         dict.fromkeys(("status", "check", "metrics", "shadow", "journal", "support bundle"), _NO_FAULT),
     ),
+    "the endpoint has moved to another root": {"check": "nothing is wrong; its line of the anchors has the sentence"},
     "it has not enrolled": {"journal": "the enrolment is told as it is planned"},
     "a rotation was rejected": {"journal": _CHANGES},
     "a rotation was rolled back": {"journal": _CHANGES},

@@ -113,8 +113,10 @@ def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
     A line that tells of something else keeps its code and its remedy, and the finding stands beside its own words.
     """
     fine = line.verdict in {Verdict.OK, Verdict.SKIPPED}
-    if severity is Exit.DONE or (line.verdict is not Verdict.OK and code in {line.code, *_SEEN}):
+    if line.verdict is not Verdict.OK and (severity is Exit.DONE or code in {line.code, *_SEEN}):
         return line
+    if severity is Exit.DONE:
+        return replace(line, text=f"{line.text} {text}")
     exit_code = severity if fine or severity is Exit.CRITICAL else line.exit
     verdict = Verdict.FAILURE if Exit.CRITICAL in {severity, line.exit} else Verdict.WARNING
     if fine:

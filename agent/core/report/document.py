@@ -59,10 +59,13 @@ def _finding(item: Finding) -> dict[str, Any]:
     return {"check": item.check, "code": item.code, "severity": int(item.severity), "text": item.text}
 
 
+ANCHORS = ("generation", "anchors", "anchor_in_use", "anchor_seen_at", "anchors_left", "trust")
+
+
 def trust(status: Status) -> dict[str, Any]:
     """Return the anchors in use, as ``iot-cert trust list --json`` tells them."""
     current = _current(status, status.current) if status.current else {}
-    return {key: current.get(key) for key in ("generation", "anchors", "anchor_in_use", "trust")}
+    return {key: current.get(key) for key in ANCHORS}
 
 
 def _current(status: Status, current: SetInUse) -> dict[str, Any]:
@@ -76,6 +79,8 @@ def _current(status: Status, current: SetInUse) -> dict[str, Any]:
         "certificate": to_plain(current.certificate),
         "anchors": to_plain(current.anchors),
         "anchor_in_use": status.anchor_in_use,
+        "anchor_seen_at": to_plain(status.anchor_seen_at),
+        "anchors_left": [anchor.sha256 for anchor in status.anchors_left],
         "trust": to_plain(current.trust) if current.trust else None,
         "splay": renewal.splay,
         "renewal": {"at": to_plain(renewal.at), **to_plain(renewal.window)},

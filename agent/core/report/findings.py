@@ -135,6 +135,20 @@ def _risks(status: Status) -> Iterator[Finding]:
         text = f"{status.lacking} `iot-cert check anchors` says what to do."
         event = Event.ANCHORS_DOUBTFUL
         yield Finding(check="anchors", code="anchors-lacking", severity=Exit.DONE, text=text, event=event)
+    yield from _moved(status)
+
+
+def _moved(status: Status) -> Iterator[Finding]:
+    """Return that the endpoint chains to another anchor than before: the overlap of old and new is over."""
+    anchors = status.current.anchors if status.current else ()
+    here = next((anchor for anchor in anchors if anchor.sha256 == status.anchor_in_use), None)
+    if here is not None and status.anchors_left:
+        left = ", ".join(common_name(anchor.subject) for anchor in status.anchors_left)
+        text = (
+            f"The endpoint has moved: at the last proof it chained to {common_name(here.subject)}. {left}, which it "
+            "chained to before, may go with a next bundle."
+        )
+        yield Finding(check="anchors", code="endpoint-moved", severity=Exit.DONE, text=text, event=Event.PROGRESS)
 
 
 def _degraded(check: str, code: str, text: str, event: Event | None = None) -> Finding:
@@ -200,7 +214,7 @@ def _anchors(status: Status) -> Iterator[Finding]:
     """Return each anchor's alarm; it is worded anew at each distance, so that the journal has one for each."""
     for anchor in status.current.anchors if status.current else ():
         used = anchor.sha256 == status.anchor_in_use
-        which = "The trust anchor that the endpoint chains to" if used else "The trust anchor"
+        which = "The trust anchor that the endpoint chained to at the last proof" if used else "The trust anchor"
         name = f"{which}, {common_name(anchor.subject)},"
         alarm = _alarm(name, anchor.not_after, status.now, status.asked.warn_anchors)
         if alarm:

@@ -58,6 +58,7 @@ def _anchor_lines(status: Status, current: SetInUse) -> Iterator[str]:
     at = f" at {clock_time(status.anchor_seen_at)}" if status.anchor_seen_at else ""
     for anchor in current.anchors:
         used = f"; the endpoint chained to it{at}" if anchor.sha256 == status.anchor_in_use else ""
+        used = "; the endpoint has moved away from it" if anchor in status.anchors_left else used
         yield f"{common_name(anchor.subject)}, {_until(anchor.not_after, status.now)}{used}"
     trust = current.trust
     if trust:

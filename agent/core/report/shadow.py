@@ -128,6 +128,8 @@ def report(status: Status, wish: Wish) -> dict[str, Any]:
         WISH: wish.raw,
         "wishRefused": wish.refused,
         "wishState": ("done" if wish.done else "waiting") if wish.window else None,
+        "endpointAnchor": status.anchor_in_use or None,
+        "endpointMovedFrom": ", ".join(anchor.sha256 for anchor in status.anchors_left),
     }
     return {name: _cut(value) for name, value in told.items()}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.failure import FailureClass
@@ -16,7 +17,7 @@ from agent.core.values import Kind
 from agent.core.when.renewal import RenewalWindow, renewal_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from agent.core.change.decide import Action, Limits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from agent.core.report.known import Asked, Known, Live
     from agent.core.report.seen import Damage, OnDisk, SetInUse, WatchedFile
     from agent.core.timekeeping import Reading
+    from agent.core.values import CertificateFacts
     from agent.core.when.retirement import Answers, Retirement
     from agent.core.when.schedule import Pause, Plan, Wishes
 
@@ -81,6 +83,8 @@ class Status:
         renewal: When its certificate is replaced.
         anchor_in_use: The SHA-256 of the anchor that the endpoint chained to at the last proof of it, or empty.
         anchor_seen_at: When that proof was, if it is known.
+        anchors_left: The anchors in use that the endpoint chained to at earlier proofs only. None where it may chain to
+            any of Amazon's: there one proof says nothing of the next.
         previous: The generation to go back to.
         generations: Those on disk, newest first.
         change: The change in flight.
@@ -112,6 +116,7 @@ class Status:
     renewal: Renewal | None = None
     anchor_in_use: str = ""
     anchor_seen_at: datetime | None = None
+    anchors_left: tuple[CertificateFacts, ...] = ()
     previous: int | None = None
     generations: tuple[OnDisk, ...] = ()
     change: ChangeRecord | None = None
@@ -192,7 +197,17 @@ def _with_sight(status: Status, known: Known) -> Status:
         renewal=_renewal(seen.current, known.asked.wishes),
         anchor_in_use=proven.anchor if proven else "",
         anchor_seen_at=(proven.checked_at or proven.entered_at) if proven else None,
+        anchors_left=_left(known, seen.current, proven, newest_first) if proven else (),
     )
+
+
+def _left(
+    known: Known, current: SetInUse, proven: ChangeRecord, newest_first: Sequence[ChangeRecord]
+) -> tuple[CertificateFacts, ...]:
+    if chains_to_amazon(known.asked.endpoint):
+        return ()
+    before = {record.anchor for record in newest_first[newest_first.index(proven) :]} - {proven.anchor}
+    return tuple(anchor for anchor in current.anchors if anchor.sha256 in before)
 
 
 def _renewal(current: SetInUse, wishes: Wishes) -> Renewal:

@@ -359,7 +359,7 @@ TROUBLED = checks.warning("set", "certificate-expiring", "It ends.", "Rotate.")
     [
         (checks.ok("set", "Fine."), "refused", Exit.CRITICAL, (Verdict.FAILURE, "refused", "Told.", Exit.CRITICAL)),
         (checks.ok("set", "Fine."), "damaged", Exit.DEGRADED, (Verdict.WARNING, "damaged", "Told.", Exit.DEGRADED)),
-        (checks.ok("set", "Fine."), "lacking", Exit.DONE, (Verdict.OK, "ok", "Fine.", Exit.DONE)),
+        (checks.ok("set", "Fine."), "lacking", Exit.DONE, (Verdict.OK, "ok", "Fine. Told.", Exit.DONE)),
         (checks.skipped("set", "no"), "damaged", Exit.DEGRADED, (Verdict.WARNING, "damaged", "Told.", Exit.DEGRADED)),
         (TROUBLED, "certificate-expiring", Exit.DEGRADED,
          (Verdict.WARNING, "certificate-expiring", "It ends.", Exit.DEGRADED)),

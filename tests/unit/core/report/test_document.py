@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from agent.core.change.decide import Wait
-from agent.core.report.document import document, trust
+from agent.core.report.document import ANCHORS, document, trust
 from agent.core.report.findings import judge
 from support import make
 from support.make import NOW
@@ -44,5 +44,5 @@ def test_the_anchors_are_told_apart_from_the_rest() -> None:
     """As `iot-cert trust list --json` tells them; without a set there are none."""
     told = document(make.status())["current"]
 
-    assert trust(make.status()) == {key: told[key] for key in ("generation", "anchors", "anchor_in_use", "trust")}
+    assert trust(make.status()) == {key: told[key] for key in ANCHORS}
     assert set(trust(make.status(current=None)).values()) == {None}

@@ -124,14 +124,17 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
         {"current": with_anchors(NOW + 6 * DAY), "anchor_in_use": "ef" * 32},
         Exit.DEGRADED,
         (
-            "The trust anchor that the endpoint chains to, Amazon Root CA 1, expires at "
+            "The trust anchor that the endpoint chained to at the last proof, Amazon Root CA 1, expires at "
             f"{clock_time(NOW + 6 * DAY)}, in less than 7 d."
         ),
     ),
     "the anchor in use has ended": (
         {"current": with_anchors(NOW), "anchor_in_use": "ef" * 32},
         Exit.CRITICAL,
-        f"The trust anchor that the endpoint chains to, Amazon Root CA 1, expired at {clock_time(NOW)}.",
+        (
+            "The trust anchor that the endpoint chained to at the last proof, Amazon Root CA 1, expired at "
+            f"{clock_time(NOW)}."
+        ),
     ),
     "a watched certificate ends": (
         {"watched": (watched(NOW + 900 * DAY, NOW + DAY),)},

@@ -9,6 +9,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
+from agent.core.report import shadow
 from agent.core.report.findings import judge
 from agent.core.report.screen import screen
 from agent.core.report.status import status_of, unresolved
@@ -47,6 +48,31 @@ def test_the_last_proof_of_the_set_in_use_says_which_anchor_is_used() -> None:
     found = status_of(make.known(history=history, change=flying))
     assert (found.anchor_in_use, found.anchor_seen_at) == (ANCHOR, flying.checked_at)
     assert status_of(make.known()).anchor_in_use == ""
+
+
+def test_an_endpoint_that_moved_leaves_an_anchor_behind() -> None:
+    """What it chained to before may go, once a later proof says so; of AWS's own endpoints no proof says that."""
+    old, new = make.anchor(sha256="aa" * 32, subject="CN=Old"), make.anchor(sha256="bb" * 32, subject="CN=New")
+    history = (make.finished(generation=6, anchor=old.sha256), make.finished(generation=7, anchor=new.sha256))
+    seen = make.seen(current=make.in_use(anchors=(old, new)))
+    own = make.asked(endpoint="iot.example.com")
+
+    moved = status_of(make.known(seen=seen, asked=own, history=history))
+    assert moved.anchors_left == (old,)
+    assert "; the endpoint has moved away from it" in dict(screen(moved))["anchors"].splitlines()[0]
+    (finding,) = [item for item in judge(moved).findings if item.code == "endpoint-moved"]
+    assert (finding.severity, finding.check) == (Exit.DONE, "anchors")
+    assert "Old, which it chained to before, may go" in finding.text
+    assert shadow.report(moved, shadow.Wish())["endpointMovedFrom"] == old.sha256
+    back = (*history, make.finished(generation=8, phase=Phase.ROLLED_BACK, anchor=old.sha256))
+    assert status_of(make.known(seen=seen, asked=own, history=back)).anchors_left == (old,)
+    for unmoved in (
+        make.known(seen=seen, asked=own, history=history[1:]),
+        make.known(seen=make.seen(current=make.in_use(anchors=(new,))), asked=own, history=history),
+        make.known(seen=seen, history=history),
+        make.known(seen=seen, asked=own),
+    ):
+        assert status_of(unmoved).anchors_left == ()
 
 
 def test_a_pause_is_told_while_it_lasts() -> None:
