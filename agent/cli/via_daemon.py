@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from agent.core.change.progress import Progress
 from agent.core.exit_codes import Exit
 from agent.core.text import clock_time, instant
 from agent.errors import AgentError, CloudError, RefusedError
+from agent.system.peers import login_uid
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +32,8 @@ def ask(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]] | N
     Raises:
         AgentError: There is one, and it cannot be talked to.
     """
-    return call(str(config.control_socket), request)
+    login = login_uid() if os.geteuid() == 0 else None
+    return call(str(config.control_socket), request if login is None else {**request, "login_uid": login})
 
 
 def stay_out(config: Config) -> None:

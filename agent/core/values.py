@@ -77,13 +77,28 @@ class User:
     Attributes:
         uid: The number.
         name: The name; empty where the number has none.
+        login_uid: The number under which root's session was logged in, with sudo or su the person's own; else None.
+        login: The name of that.
     """
 
     uid: int
     name: Name = ""
+    login_uid: int | None = None
+    login: Name = ""
 
     def __str__(self) -> str:
-        return f"{self.name} (uid {self.uid})" if self.name else f"uid {self.uid}"
+        login = "" if self.login_uid is None else f", logged in as {_named(self.login, self.login_uid)}"
+        return f"{_named(self.name, self.uid)}{login}"
+
+    @property
+    def fields(self) -> dict[str, str | int]:
+        """What the journal has of it."""
+        told: dict[str, str | int] = {"uid": self.uid, "user": self.name or str(self.uid)}
+        return told if self.login_uid is None else {**told, "login": self.login or str(self.login_uid)}
+
+
+def _named(name: str, uid: int) -> str:
+    return f"{name} (uid {uid})" if name else f"uid {uid}"
 
 
 class ByHand(StrEnum):

@@ -46,7 +46,7 @@ class DaemonLog:
             return found
         found |= {"change": change.id, "phase": change.phase.value}
         if change.asked_by is not None:
-            found |= {"uid": change.asked_by.uid, "user": change.asked_by.name or str(change.asked_by.uid)}
+            found |= change.asked_by.fields
         if change.failure is not None:
             found |= {"failure_class": change.failure.kind.value, "failure_code": change.failure.code}
         return found

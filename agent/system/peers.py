@@ -13,8 +13,9 @@ import pwd
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from pathlib import Path
 
 from agent.core.values import User
 
@@ -25,6 +26,8 @@ _SO_PEERGROUPS = 59  # <asm-generic/socket.h>; the socket module has no name for
 _CREDENTIALS = struct.Struct("iII")  # struct ucred
 _GID = struct.Struct("I")
 
+_LOGIN = Path("/proc/self/loginuid")
+_NO_LOGIN = 2**32 - 1  # of what the machine started itself
 _LONGEST_NAME = 128  # characters, as a record takes them
 _LARGEST = 1024  # bytes; the socket module fetches no option that is larger
 
@@ -93,9 +96,28 @@ def user_of(uid: int) -> User:
     return User(uid=uid, name=name.encode(errors="replace").decode()[:_LONGEST_NAME])
 
 
+def behind(uid: int, login_uid: int | None) -> User:
+    """Return a user; of root also under which number the session says that it was logged in, which root may forge."""
+    user = user_of(uid)
+    if uid != 0 or login_uid in {None, 0}:
+        return user
+    login = user_of(login_uid)
+    return replace(user, login_uid=login.uid, login=login.name)
+
+
+def login_uid() -> int | None:
+    """Return under which number this process was logged in: the kernel's word, sudo's where it has none; or None."""
+    with suppress(OSError, ValueError):
+        found = int(_LOGIN.read_text(encoding="ascii"))
+        if found != _NO_LOGIN:
+            return found
+    said = os.environ.get("SUDO_UID", "")
+    return int(said) if said.isdecimal() and int(said) < _NO_LOGIN else None
+
+
 def this_user() -> User:
     """Return the user who runs this process, before it becomes another."""
-    return user_of(os.getuid())
+    return behind(os.getuid(), login_uid())
 
 
 def _groups(connection: socket.socket) -> frozenset[int]:

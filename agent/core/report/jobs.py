@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ MAX_LISTED = 100  # executions looked at in one pending list
 MAX_DETAIL = 1_000  # characters; AWS takes 1024
 MAX_DETAILS = 10  # pairs of name and value
 MAX_REASON = 300  # characters of an operator's reason that are kept
+SOONEST = timedelta(minutes=1)  # until a window closes: a rotation needs that, on a link that is slow
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -79,12 +81,14 @@ class Execution:
         number: The execution number; a job redone has a new one.
         version: Grows with each update; an update names the one it rests on.
         document: The job document, or None when it was not asked for or is no object.
+        new: Whether nothing has been answered to it yet.
     """
 
     job_id: str
     number: int
     version: int
     document: Node | None = None
+    new: bool = False
 
     @property
     def order(self) -> str:
@@ -170,6 +174,19 @@ def _execution(node: Node) -> Execution:
         number=node.number("executionNumber", 1),
         version=node.number("versionNumber", 1),
         document=document,
+        new=node.optional_text("status", limit=32) == "QUEUED",
+    )
+
+
+def in_time(execution: Execution, order: Order, now: datetime) -> Order | Answer:
+    """Return an order, refused when it is new and its window closes too soon to be kept."""
+    if not execution.new or order.window is None or order.window.closes_at >= now + SOONEST:
+        return order
+    closes, shown = clock_time(order.window.closes_at), clock_time(now)
+    return rejected(
+        "window-over",
+        f"The window closes too soon, at {closes}: it is {shown} here. It is to last for a minute from when the "
+        "gateway hears of it.",
     )
 
 

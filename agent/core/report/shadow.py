@@ -9,12 +9,11 @@ or is done. A wish that cannot be understood, or whose window closes too soon fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core.jsonio import PlainError, decode, encode, to_plain
 from agent.core.report.findings import judge
-from agent.core.report.jobs import MAX_PAYLOAD, read_window
+from agent.core.report.jobs import MAX_PAYLOAD, SOONEST, read_window
 from agent.core.text import clock_time
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ MAX_TEXT = 400  # bytes of one value, as JSON spells it
 MAX_WISH = 512  # bytes of a wish, since it is echoed
 
 WISH = "renew"
-SOONEST = timedelta(minutes=1)  # which a rotation needs, on a link that is slow
 
 
 @dataclass(frozen=True, kw_only=True)

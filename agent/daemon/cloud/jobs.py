@@ -189,6 +189,9 @@ class Jobs:
         if execution is None or execution.order in self._known:
             return
         order = jobs.read_order(execution)
+        if isinstance(order, jobs.Order) and order.window is not None and self._applies(order.window):
+            status = self._calls.status()  # one that is done already is done, whenever its window was
+            order = jobs.in_time(execution, order, status.now) if status.clock.believable else order
         if order is None:
             self._foreign[execution.order] = None
             if len(self._foreign) > MAX_FOREIGN:

@@ -14,6 +14,7 @@ from agent.system.peers import user_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.values import User
     from agent.system.peers import Peer
 
 QUIET = 60.0  # seconds in which the refusals of one user are one record
@@ -32,15 +33,14 @@ class Audit:
         self._log = log
         self._told: dict[int, float] = {}
 
-    def taken(self, peer: Peer, what: str) -> None:
+    def taken(self, user: User, what: str) -> None:
         """Tell that an order was taken.
 
         Args:
-            peer: The client.
+            user: Whose it is.
             what: The order, for people.
         """
-        user = user_of(peer.uid)
-        self._log(Event.ORDER_TAKEN, f"{user} orders: {what}.", uid=user.uid, user=user.name or str(user.uid))
+        self._log(Event.ORDER_TAKEN, f"{user} orders: {what}.", **user.fields)
 
     def refused(self, peer: Peer, what: str, why: str) -> None:
         """Tell that a client was refused something.
@@ -54,7 +54,7 @@ class Audit:
             return
         user = user_of(peer.uid)
         text = f"{user} was refused ({what}): {why}"
-        self._log(Event.ORDER_REFUSED, text, uid=user.uid, user=user.name or str(user.uid))
+        self._log(Event.ORDER_REFUSED, text, **user.fields)
 
     def turned_away(self, peer: Peer) -> None:
         """Tell that a user connected who may not even look."""

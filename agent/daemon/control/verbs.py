@@ -23,13 +23,14 @@ from agent.core.when.schedule import Pause
 from agent.core.worker_protocol import Do, Order
 from agent.errors import AgentError, RefusedError
 from agent.store import reported
-from agent.system.peers import Role, user_of
+from agent.system.peers import Role, behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Status
+    from agent.core.values import User
     from agent.daemon.control.audit import Audit
     from agent.daemon.control.client import Client, ControlRequest
     from agent.daemon.control.followers import Followers
@@ -126,7 +127,7 @@ class ControlVerbs:
     ) -> None:
         try:
             if request.verb not in _READ | _TRIES:
-                self._calls.audit.taken(client.peer, _ordered(request))
+                self._calls.audit.taken(_asker(client, request), _ordered(request))
             verb(client, request)
         except AgentError as error:
             self._calls.audit.refused(client.peer, request.verb, str(error))
@@ -202,7 +203,7 @@ class ControlVerbs:
             origin=Origin.TECHNICIAN,
             reason=_reason(request),
             joins=verbs.joins(verb, change),
-            asked_by=user_of(client.peer.uid),
+            asked_by=_asker(client, request),
             told=told,
             orderly=True,
         )
@@ -322,6 +323,10 @@ def _ordered(request: ControlRequest) -> str:
     verb = "rollback --give-up" if request.node.flag("give_up") else request.verb
     reason = request.node.optional_text("reason", limit=500)
     return f"{verb} ({reason})" if reason else verb
+
+
+def _asker(client: Client, request: ControlRequest) -> User:
+    return behind(client.peer.uid, request.node.number("login_uid", 0))
 
 
 def _reason(request: ControlRequest) -> str:

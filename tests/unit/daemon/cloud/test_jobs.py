@@ -466,6 +466,23 @@ def test_a_flood_of_notifications_is_not_answered_by_a_flood_of_requests(office:
     assert office.link.open(GET_JOBS)
 
 
+@pytest.mark.parametrize("status", ["QUEUED", "IN_PROGRESS"])
+def test_a_window_that_closes_too_soon_is_refused_once(office: Office, status: str) -> None:
+    """An operator who mistook the year would wait for ever. One that was accepted before is kept to its end."""
+    soon = (make.NOW + timedelta(seconds=59)).isoformat()
+    office.link.answer("/jobs/get", listed(("job-1", 1, 1)))
+    told = described("job-1", {**ROTATE, "window": {"opens_at": "2027-02-01T00:00:00Z", "closes_at": soon}})
+    told["execution"]["status"] = status
+    office.link.answer("/job-1/get", told)
+    body = accept(office)
+    assert body["status"] == ("REJECTED" if status == "QUEUED" else "IN_PROGRESS")
+    if status == "QUEUED":
+        assert details(body)["code"] == "window-over"
+        assert details(body)["message"].startswith("The window closes too soon, at 2027-")
+        assert suggested(office) is None
+        assert not office.link.open(UPDATE)
+
+
 @pytest.mark.parametrize("distance", [timedelta(), timedelta(days=1)])
 def test_a_window_of_no_length_is_a_window(office: Office, distance: timedelta) -> None:
     """Opening and closing at the same instant is a sharp order, and no mistake."""

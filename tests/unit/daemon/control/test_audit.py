@@ -12,11 +12,13 @@ from agent.core.values import User
 from agent.daemon.control import audit
 from agent.daemon.control.audit import MOST, QUIET, Audit
 from agent.errors import RefusedError
-from agent.system.peers import Peer, Role
+from agent.system.peers import Peer, Role, behind, user_of
 from support.daemon_rig import Person
 from support.office import HandClock
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.daemon_rig import DaemonRig
 
 NAMELESS = 4_000_000_000  # as directories of large organisations number their users
@@ -50,7 +52,7 @@ def test_an_order_names_its_user_by_number_and_name() -> None:
     """A number without a name stands for itself."""
     journal = Journal()
     for uid in (0, NAMELESS):
-        Audit(journal.tell).taken(peer(uid), "rotate (visit 2)")
+        Audit(journal.tell).taken(user_of(uid), "rotate (visit 2)")
     assert journal.written == [
         (Event.ORDER_TAKEN, "root (uid 0) orders: rotate (visit 2).", {"uid": 0, "user": "root"}),
         (
@@ -79,6 +81,15 @@ def test_a_user_who_is_refused_again_and_again_is_told_of_once_a_minute(passed: 
     assert len(journal.written) == MOST + 1
 
 
+def test_root_is_told_with_the_person_who_logged_in() -> None:
+    """`sudo` makes every technician root; which one it was the session's number says."""
+    journal = Journal()
+    Audit(journal.tell).taken(behind(0, NAMELESS), "rotate")
+    ((_, text, fields),) = journal.written
+    assert text == f"root (uid 0), logged in as uid {NAMELESS} orders: rotate."
+    assert fields == {"uid": 0, "user": "root", "login": str(NAMELESS)}
+
+
 @pytest.fixture
 def journal(rig: DaemonRig) -> Journal:
     """Give a daemon's journal."""
@@ -99,6 +110,20 @@ def test_a_worker_is_told_who_ordered_and_a_look_is_no_order(rig: DaemonRig, jou
     assert [(event, fields["uid"]) for event, _, fields in journal.written] == [(Event.ORDER_TAKEN, 0)]
     rig.look()
     assert rig.orders[-1].asked_by == User(uid=0, name="root")
+
+
+@pytest.mark.parametrize(("uid", "login"), [(0, NAMELESS), (NAMELESS, None)])
+def test_root_alone_is_believed_who_logged_in(
+    rig: DaemonRig, monkeypatch: pytest.MonkeyPatch, uid: int, login: int | None
+) -> None:
+    """Any other user is who the kernel says, whatever the request holds."""
+    rig.see()
+    monkeypatch.setattr(Person, "peer", peer(uid))
+    rig.say("rotate", login_uid=NAMELESS)
+    rig.look()
+    asked_by = rig.orders[-1].asked_by
+    assert asked_by is not None
+    assert (asked_by.uid, asked_by.login_uid) == (uid, login)
 
 
 def test_orders_that_are_refused_are_told_with_the_reason(
@@ -122,3 +147,19 @@ def test_the_process_that_acts_without_a_daemon_knows_its_user() -> None:
     from agent.system.peers import this_user  # noqa: PLC0415
 
     assert this_user().uid == os.getuid()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "sudo", "login"),
+    [("1000", "1001", 1000), (str(2**32 - 1), "1001", 1001), (str(2**32 - 1), "", None), ("", "1x", None)],
+)
+def test_the_kernels_word_of_the_login_goes_before_sudos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: str, sudo: str, login: int | None
+) -> None:
+    """A service or a container has no login."""
+    from agent.system import peers  # noqa: PLC0415
+
+    (tmp_path / "loginuid").write_text(kernel)
+    monkeypatch.setattr(peers, "_LOGIN", tmp_path / "loginuid")
+    monkeypatch.setenv("SUDO_UID", sudo)
+    assert peers.login_uid() == login
