@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test test-all walks mutants bench walk-through coverage deb cloud configuration completion release check prepare prepare-tests lock clean
+.PHONY: demo test test-all walks mutants bench walk-through coverage cpu deb cloud configuration completion release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -34,6 +34,11 @@ TESTS = tests/unit tests/scenarios
 coverage: prepare-tests
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) .venv/bin/pytest -q -n 4 --dist worksteal \
 		--cov=agent --cov-branch --cov-report=term-missing:skip-covered --cov-report=html:build/coverage $(TESTS)
+
+# What each file of tests costs, in seconds of a processor; TESTS=tests/crash narrows it.
+cpu: prepare-tests
+	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) .venv/bin/pytest -q -n 2 --dist worksteal \
+		--campaign=$(CAMPAIGN) --cpu $(TESTS)
 
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from support import campaigns, order, surroundings
+from support import campaigns, cpu, order, surroundings
 from support.crashkit import points
 
 surroundings.settle()  # here, before anything is started, the other processes of a run included
 
 _GATHERED: Counter[str] = Counter()
+_SPENT: defaultdict[str, float] = defaultdict(float)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Say which part of each campaign is wanted."""
+    """Say which part of each campaign is wanted, and whether its cost is."""
     parser.addoption("--campaign", default="sample", help="sample, sample:NUMBER, whole or case:NUMBER of campaigns")
+    parser.addoption("--cpu", action="store_true", help="tell what each file costs, in seconds of a processor")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
         campaigns.choose(config.getoption("--campaign"))
     except ValueError as error:
         raise pytest.UsageError(f"--campaign: {error}") from None
+    if config.getoption("--cpu"):
+        config.pluginmanager.register(cpu.Meter(), cpu.Meter.__name__)
     # The same examples in each run, and no deadline, since the machine may be busy.
     examples = len(campaigns.places(campaigns.EXAMPLES, 2))
     settings.register_profile("suite", max_examples=examples, derandomize=True, deadline=None, database=None)
@@ -69,24 +73,42 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["points"] = dict(points.COUNTS)
+        output["cpu"] = _spent(session.config)
+
+
+def _spent(config: pytest.Config) -> dict[str, float]:
+    meter: cpu.Meter | None = config.pluginmanager.get_plugin(cpu.Meter.__name__)
+    return meter.spent() if meter else {}
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Take the counts of a process that has ended."""
     del error
-    _GATHERED.update(getattr(node, "workeroutput", {}).get("points", {}))
+    output = getattr(node, "workeroutput", {})
+    _GATHERED.update(output.get("points", {}))
+    for file, seconds in output.get("cpu", {}).items():
+        _SPENT[file] += seconds
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many points each method visited, and the figures that tests have measured."""
     _show_figures(terminalreporter)
+    _show_cpu(terminalreporter)
     counts = _GATHERED + points.COUNTS
     if counts:
         terminalreporter.section("points visited")
         terminalreporter.write_line(f"--campaign={campaigns.chosen()}")
         for method, number in sorted(counts.items()):
             terminalreporter.write_line(f"{number:>8} {method}")
+
+
+def _show_cpu(terminalreporter: pytest.TerminalReporter) -> None:
+    spent = _SPENT or _spent(terminalreporter.config)
+    if spent:
+        terminalreporter.section("seconds of a processor")
+        for line in cpu.table(spent):
+            terminalreporter.write_line(line)
 
 
 def _show_figures(terminalreporter: pytest.TerminalReporter) -> None:

@@ -36,6 +36,7 @@ _MODULES = (
 )
 _MOST = 1 << 18  # bytes of a message
 _OUTPUTS = (1, 2)
+_used = [0.0]  # seconds of a processor that commands have used
 
 
 def run(
@@ -49,7 +50,7 @@ def run(
     umask = os.umask(0)
     os.umask(umask)
     order = {"argv": ["iot-cert", *arguments], "cwd": str(cwd), "env": dict(env), "umask": umask}
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message each: its pid, its exit code
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message each: its pid, its end
     outputs = [os.memfd_create("output") for _ in _OUTPUTS]
     try:
         with ours:
@@ -69,18 +70,25 @@ def run(
     return subprocess.CompletedProcess(list(arguments), code, out, err)
 
 
+def used() -> float:
+    """Return the seconds of a processor that this process's commands have used."""
+    return _used[0]
+
+
 def _code(ours: socket.socket, arguments: Sequence[str], timeout: float) -> int:
     """Return the exit code, or the negative number of the signal that ended it."""
     pid = int(ours.recv(_MOST) or 0)
     assert pid, "the process that forks commands has ended"
     ours.settimeout(timeout)
     try:
-        return int(ours.recv(_MOST))
+        code, seconds = json.loads(ours.recv(_MOST))
     except TimeoutError:
         os.kill(pid, signal.SIGKILL)
         ours.settimeout(None)
         ours.recv(_MOST)
         raise subprocess.TimeoutExpired(list(arguments), timeout) from None
+    _used[0] += seconds
+    return int(code)
 
 
 @cache
@@ -137,9 +145,9 @@ def serve(orders: socket.socket) -> None:
 
 
 def _tell(shown: int, pid: int, replies: int) -> None:
-    _, status = os.waitpid(pid, 0)
+    _, status, usage = os.wait4(pid, 0)
     with suppress(BrokenPipeError):
-        os.write(replies, str(os.waitstatus_to_exitcode(status)).encode())
+        os.write(replies, json.dumps([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime]).encode())
     os.close(replies)
     os.close(shown)
 
