@@ -32,18 +32,12 @@ def prepared(tree: Path, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize(
-    ("environment", "why"),
-    [
+def test_a_package_that_cannot_be_installed_is_a_sentence_and_no_success(tree: Path) -> None:
+    """And the next time it is tried again, instead of being called up to date."""
+    for environment, why in (
         ({"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "1"}, "Failed to establish a new connection"),
         ({"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/nonexistent"}, "No matching distribution found"),
-    ],
-)
-def test_a_package_that_cannot_be_installed_is_a_sentence_and_no_success(
-    tree: Path, environment: dict[str, str], why: str
-) -> None:
-    """And the next time it is tried again, instead of being called up to date."""
-    for _ in range(2):
+    ):
         done = prepared(tree, **environment)
         assert done.returncode == 1
         *_, failed, remedy = done.stdout.splitlines()
