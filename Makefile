@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test test-all walks mutants bench walk-through coverage cpu deb cloud configuration completion release check prepare prepare-tests lock clean
+.PHONY: demo test read test-all walks mutants bench walk-through coverage cpu deb cloud configuration completion release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -10,9 +10,14 @@ demo: prepare
 # More processes than cores, since what boots a machine or runs a daemon waits for most of its time.
 CAMPAIGN = sample
 PROCESSES = $(shell n=$$(nproc); echo $$((n > 8 ? n : 8)))
-test: check
+test: prepare-tests
+	@$(MAKE) --no-print-directory -j 2 check read
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) \
 		.venv/bin/pytest -q -n $(PROCESSES) --dist worksteal --campaign=$(CAMPAIGN)
+
+# Read all tests once, which compiles them: each of the processes above would do that by itself, for 16 s instead of 6.
+read: prepare-tests
+	@.venv/bin/pytest --collect-only -qq -n 0 >/dev/null || true
 
 # The same with every case of each campaign, for a night or a release: four to five times the work.
 test-all: CAMPAIGN = whole

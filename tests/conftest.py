@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter, defaultdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 from support import campaigns, cpu, order, surroundings
 from support.crashkit import points
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 surroundings.settle()  # here, before anything is started, the other processes of a run included
 
@@ -41,6 +45,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header() -> str:
     """Tell it, since a run of another part may end otherwise."""
     return f"campaigns: {campaigns.chosen()}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while a million objects are made that stay, and not among them afterwards."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -6,6 +6,7 @@ import base64
 import os
 import socket
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,6 @@ NOBODY = 65534
 PASSWORD = b"correct horse"
 
 EC: Key = ec.generate_private_key(ec.SECP256R1())
-RSA: Key = rsa.generate_private_key(65537, 2048)
 OTHER: Key = ec.generate_private_key(ec.SECP256R1())
 ROOT = Authority("Test root", NOW)
 OLD_ROOT = Authority("Test root of old", NOW)
@@ -115,10 +115,22 @@ class Stick:
 def pieces(path: Path) -> set[str]:
     """Return every stretch of the files' bytes, and of every key here, that would give something of a key away."""
     texts = [file.read_bytes() for file in path.rglob("*") if file.is_file() and file.stat().st_size < 65_536]
-    texts += [spelt(key) for key in (EC, RSA, OTHER)]
+    texts += [spelt(key) for key in (EC, rsa_key(), OTHER)]
     words = {text[at : at + 12].decode("ascii", "replace") for text in texts for at in range(0, len(text), 12)}
     numbers = {f"{key.private_numbers().private_value}" for key in (EC, OTHER) if isinstance(key, ec.EllipticCurvePrivateKey)}  # noqa: E501  # fmt: skip
     return {word for word in words | numbers | {PASSWORD.decode()} if "-----" not in word and word.strip()}
+
+
+@cache
+def rsa_key() -> Key:
+    """Return an RSA key, which takes long to make: not where these tests are only collected."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+@pytest.fixture(name="key", params=["ec", "rsa"])
+def _key(request: pytest.FixtureRequest) -> Key:
+    """Return a key of either kind."""
+    return EC if request.param == "ec" else rsa_key()
 
 
 @pytest.fixture
@@ -131,7 +143,6 @@ def stick(tmp_path: Path) -> Stick:
 # -- spellings ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [EC, RSA], ids=["ec", "rsa"])
 @pytest.mark.parametrize("form", [PKCS8, TRADITIONAL], ids=["pkcs8", "traditional"])
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER], ids=["pem", "der"])
 def test_a_plain_key_in_any_spelling_becomes_the_agents_own(
@@ -145,7 +156,6 @@ def test_a_plain_key_in_any_spelling_becomes_the_agents_own(
     assert found.leaf.sha256 == fingerprint(certificate)
 
 
-@pytest.mark.parametrize("key", [EC, RSA], ids=["ec", "rsa"])
 @pytest.mark.parametrize("form", [PKCS8, TRADITIONAL], ids=["pkcs8", "traditional"])
 def test_an_encrypted_key_needs_its_password(stick: Stick, key: Key, form: PrivateFormat) -> None:
     """With it the key is used; without it, or with another, the option that is needed is named."""
@@ -304,7 +314,7 @@ def test_everything_that_the_console_offers_may_lie_there(stick: Stick) -> None:
     """AWS IoT has the public key downloaded beside the private one; a request is left over from `openssl req`."""
     public = EC.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     request = c509.CertificateSigningRequestBuilder().subject_name(name("gw")).sign(EC, hashes.SHA256())
-    stick.put(x_private_pem_key=spelt(RSA, form=TRADITIONAL), x_certificate_pem_crt=pem(issued(RSA)))
+    stick.put(x_private_pem_key=spelt(rsa_key(), form=TRADITIONAL), x_certificate_pem_crt=pem(issued(rsa_key())))
     stick.put(x_public_pem_key=public, gw_csr=request.public_bytes(Encoding.PEM), AmazonRootCA1_pem=SERVER.pem)
     found = stick.bring()
     assert found.credential is not None
@@ -328,7 +338,6 @@ def test_two_keys_are_not_chosen_from(stick: Stick) -> None:
     assert stick.credential("a", "certificate").key_pem == spelt(EC)
 
 
-@pytest.mark.parametrize("key", [EC, RSA], ids=["ec", "rsa"])
 def test_one_key_in_several_spellings_is_one_key(stick: Stick, key: Key) -> None:
     """As in a PKCS #12 file beside what was taken out of it."""
     leaf = issued(key)

@@ -462,17 +462,17 @@ def legible(**changes: Any) -> bytes:
     return encode_record(record).replace(b'"format":1', b'"form', 1)
 
 
-@pytest.mark.parametrize("data", [ZEROS, b"", legible()], ids=["zeros", "empty", "legible"])
+@pytest.mark.parametrize("data", [lambda: ZEROS, bytes, legible], ids=["zeros", "empty", "legible"])
 @pytest.mark.parametrize("stage", [False, True], ids=["final", "staged"])
 def test_a_certificate_whose_record_is_damaged_is_left_behind(
-    store: Store, path: Path, data: bytes, *, stage: bool
+    store: Store, path: Path, data: Callable[[], bytes], *, stage: bool
 ) -> None:
     """Its generation tells of it, whole or still without its name; what is in use is not touched."""
     ours = material(4)
     store.prepare(ours.manifest("c4"), ours.content, ours.trust)
     if stage:
         (path / "generations" / "000004").rename(path / "generations" / ".000004")
-    (path / "change.json").write_bytes(data)
+    (path / "change.json").write_bytes(data())
     recovery = store.recover(NOW)
 
     assert recovery.change is None
@@ -486,13 +486,15 @@ def test_a_certificate_whose_record_is_damaged_is_left_behind(
     assert store.recover(NOW).notes == ()
 
 
-@pytest.mark.parametrize("data", [ZEROS, legible()], ids=["zeros", "legible"])
-def test_the_certificate_in_use_is_not_left_behind_by_a_damaged_record(store: Store, path: Path, data: bytes) -> None:
+@pytest.mark.parametrize("data", [lambda: ZEROS, legible], ids=["zeros", "legible"])
+def test_the_certificate_in_use_is_not_left_behind_by_a_damaged_record(
+    store: Store, path: Path, data: Callable[[], bytes]
+) -> None:
     """It was put in use before that; what it replaced is, since `previous` says which that was."""
     ours = material(4)
     store.prepare(ours.manifest("c4"), ours.content, ours.trust)
     store.activate(4)
-    (path / "change.json").write_bytes(data)
+    (path / "change.json").write_bytes(data())
     (note,) = store.recover(NOW).notes
 
     assert "Generation 4, which it had put in use, stays in use." in note

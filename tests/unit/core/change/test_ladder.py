@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,10 @@ def climbs(tried: tuple[Attempt, ...] = ()) -> Iterator[tuple[tuple[Attempt, ...
         yield from climbs((*tried, Attempt(rung=move.try_next, failure=met)))
 
 
-CLIMBS = tuple(climbs())
+@cache
+def all_climbs() -> tuple[tuple[tuple[Attempt, ...], Climb], ...]:
+    """Return them, for whichever tests a process is given; the others need not wait for them."""
+    return tuple(climbs())
 
 
 def decided(move: Climb) -> tuple[Rung | None, Rung | None]:
@@ -234,17 +238,17 @@ def test_a_missing_set_says_why_and_is_decisive() -> None:
 
 def test_every_climb_ends_after_each_rung_was_tried_once_at_most_and_in_order() -> None:
     """Whatever the rungs meet; there are some hundreds of climbs."""
-    assert len(CLIMBS) > 500
-    for tried, move in CLIMBS:
+    assert len(all_climbs()) > 500
+    for tried, move in all_climbs():
         places = [LADDER.index(attempt.rung) for attempt in tried]
         assert all(first < second for first, second in pairwise(places)), tried
         assert move.why
-    assert {attempt.rung for tried, _ in CLIMBS for attempt in tried} == set(LADDER)
+    assert {attempt.rung for tried, _ in all_climbs() for attempt in tried} == set(LADDER)
 
 
 def test_every_climb_ends_at_what_was_accepted_last_or_at_nothing() -> None:
     """What is used was accepted at that very moment; a technician is called for refusals by a verified broker alone."""
-    for tried, move in CLIMBS:
+    for tried, move in all_climbs():
         last = tried[-1]
         if last.failure is None:
             assert move.use is last.rung
@@ -256,7 +260,7 @@ def test_every_climb_ends_at_what_was_accepted_last_or_at_nothing() -> None:
 
 def test_no_climb_goes_on_after_a_failure_that_the_next_rung_would_share() -> None:
     """Nor past a set that works."""
-    for tried, _ in CLIMBS:
+    for tried, _ in all_climbs():
         for attempt in tried[:-1]:
             assert attempt.failure is not None
             assert attempt.failure not in PATH
@@ -264,7 +268,7 @@ def test_no_climb_goes_on_after_a_failure_that_the_next_rung_would_share() -> No
 
 def test_other_anchors_are_for_an_untrusted_server_alone() -> None:
     """A refused certificate is not shown around with anchors that were not in use."""
-    for tried, _ in CLIMBS:
+    for tried, _ in all_climbs():
         if any(attempt.rung in OTHER_ANCHORS for attempt in tried):
             first = tried[0].failure
             assert first is not None
@@ -274,7 +278,7 @@ def test_other_anchors_are_for_an_untrusted_server_alone() -> None:
 
 def test_a_certificate_is_given_up_for_another_only_after_a_refusal() -> None:
     """The previous set and the claim come after one that is missing or was refused, never after distrust alone."""
-    for tried, _ in CLIMBS:
+    for tried, _ in all_climbs():
         for place, attempt in enumerate(tried):
             if attempt.rung in {Rung.PREVIOUS, Rung.CLAIM}:
                 before = [earlier.failure for earlier in tried[:place]]
