@@ -19,14 +19,15 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Self
 
 from agent.cli.client import call
+from support import warm
 from support.gateway import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from subprocess import Popen
 
     from agent.core.change.lifecycle import ChangeRecord
     from support.gateway import Gateway
+    from support.warm import Process
 
 PATIENCE = 150.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
 LOOK = 0.03  # seconds between two looks
@@ -38,18 +39,22 @@ _TAIL = 4_000  # characters of the log in a failed test's message
 class RunningDaemon:
     """One daemon, which may be stopped, killed and started again; a context manager.
 
+    It is forked from a process that has read its modules (see `support.warm`), but as systemd starts it where a test
+    asks for that (`started`) or gives it an environment.
+
     Attributes:
         gateway: Where it runs.
         log: The file that takes everything it says.
         process: The latest process.
     """
 
-    process: Popen[str]
+    process: Process
 
-    def __init__(self, gateway: Gateway, **environment: str) -> None:
+    def __init__(self, gateway: Gateway, *, started: bool = False, **environment: str) -> None:
         self.gateway = gateway
         self.log = gateway.directory / "daemon.log"
         self.environment = environment
+        self._started = started or bool(environment)
         self._workers: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -70,7 +75,10 @@ class RunningDaemon:
 
     def start(self) -> None:
         """Start it, and return at once."""
-        self.process = self.gateway.start("run", log=self.log, **self.environment)
+        if self._started:
+            self.process = self.gateway.start("run", log=self.log, **self.environment)
+        else:
+            self.process = self.gateway.fork_daemon(self.log)
 
     def stop(self, patience: float = PATIENCE) -> int:
         """Tell it to end, as systemd does, and return its exit code."""
@@ -105,6 +113,7 @@ class RunningDaemon:
         except OSError:
             assert self.process.poll() is not None, "this kernel does not tell a process's children"
             return []
+        pids = [pid for pid in pids if not warm.forks_workers(pid)]
         for pid in pids:
             if pid not in self._workers:
                 with suppress(ProcessLookupError):

@@ -6,13 +6,12 @@ import json
 import random
 import re
 import signal
-import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from agent.sandbox.faults import TOKEN_MARK, Effect, Fault, Operation
-from support.gateway import COMMAND, Ran
+from support.gateway import Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from agent.sandbox.cloud import Cloud, Entry, Request
     from agent.sandbox.jobs import Execution, JobStatus
     from support.gateway import Gateway
+    from support.warm import Forked
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class Site:
         self.cloud = gateway.cloud
         self.tap = Tap(gateway.cloud)
         self._log = gateway.directory / "daemon.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -101,13 +101,7 @@ class Site:
     def start(self) -> None:
         """Start the daemon and wait until the cloud has its client; a gateway out of the factory enrols first."""
         before = self.cloud.count(Operation.CONNECT)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [COMMAND, "--config", str(self.gateway.config), "run"],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.gateway.directory,
-            )
+        self._process = self.gateway.fork_daemon(self._log)
         until(lambda: self.cloud.count(Operation.CONNECT) > before and self.up, "the daemon connects")
 
     def stop(self) -> None:

@@ -3,7 +3,8 @@
 A command of its own costs 0.2 to 0.35 s of a processor before it does anything, nearly all of it for reading modules,
 and the tests run a thousand. So each process that tests has one beside it that reads them once, and forks for each
 command. The fork has the arguments, environment, folder, umask and output of its command, and the signals as the
-launcher leaves them; it ends as the interpreter ends. Where the process itself is the subject (its start, its name, its
+launcher leaves them; it ends as the interpreter ends. A daemon is forked too, and its workers: see
+`support.warm_workers`. Where the process itself is the subject (its start, its name, its
 signals), a test runs `support.gateway.COMMAND`.
 
 This module is also that process: ``python -m support.warm FD``, and reads one command for each message.
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 _MODULES = (
     *("agent.cli", "agent.cli.changes", "agent.cli.check", "agent.cli.importing", "agent.cli.parser"),
     *("agent.cli.status", "agent.cli.trust", "agent.cli.via_daemon", "agent.operations.wiring"),
+    *("agent.daemon.app", "agent.iotcore.async_client", "support.warm_workers"),
 )
+FORKS_WORKERS = "warm-workers"  # the process of a forked daemon that does, in /proc/PID/comm
 _MOST = 1 << 18  # bytes of a message
 _OUTPUTS = (1, 2)
 _used = [0.0]  # seconds of a processor that commands have used
@@ -47,22 +50,9 @@ def run(
     Raises:
         subprocess.TimeoutExpired: It did not end in so many seconds, and was killed.
     """
-    umask = os.umask(0)
-    os.umask(umask)
-    order = {"argv": ["iot-cert", *arguments], "cwd": str(cwd), "env": dict(env), "umask": umask}
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message each: its pid, its end
     outputs = [os.memfd_create("output") for _ in _OUTPUTS]
     try:
-        with ours:
-            with theirs:
-                message = json.dumps(order).encode()
-                assert len(message) < _MOST
-                socket.send_fds(
-                    _forker(os.getpid(), str(Path("/proc/thread-self/ns/net").readlink())),
-                    [message],
-                    [theirs.fileno(), *outputs],
-                )
-            code = _code(ours, arguments, timeout)
+        code = _end_of(_forked(arguments, outputs, cwd=cwd, env=env), timeout)
         out, err = (os.pread(output, os.fstat(output).st_size, 0).decode() for output in outputs)
     finally:
         for output in outputs:
@@ -70,25 +60,105 @@ def run(
     return subprocess.CompletedProcess(list(arguments), code, out, err)
 
 
-def used() -> float:
-    """Return the seconds of a processor that this process's commands have used."""
-    return _used[0]
-
-
-def _code(ours: socket.socket, arguments: Sequence[str], timeout: float) -> int:
-    """Return the exit code, or the negative number of the signal that ended it."""
-    pid = int(ours.recv(_MOST) or 0)
-    assert pid, "the process that forks commands has ended"
-    ours.settimeout(timeout)
+def _end_of(process: Forked, timeout: float) -> int:
     try:
-        code, seconds = json.loads(ours.recv(_MOST))
-    except TimeoutError:
-        os.kill(pid, signal.SIGKILL)
-        ours.settimeout(None)
-        ours.recv(_MOST)
-        raise subprocess.TimeoutExpired(list(arguments), timeout) from None
-    _used[0] += seconds
-    return int(code)
+        return process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+class Forked:
+    """A process that was forked, with the part of `subprocess.Popen` that tests need.
+
+    Attributes:
+        pid: The process id.
+        returncode: The exit code or the negative number of the signal that ended it, once that is known.
+    """
+
+    def __init__(self, arguments: Sequence[str], told: socket.socket) -> None:
+        self.pid = int(told.recv(_MOST) or 0)
+        assert self.pid, "the process that forks commands has ended"
+        self.returncode: int | Any = None
+        self._arguments = list(arguments)
+        self._told = told  # its pid, and then its end
+
+    def poll(self) -> int | None:
+        """Return how it ended, or None as long as it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._ended(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return how it ends.
+
+        Raises:
+            subprocess.TimeoutExpired: It did not in so many seconds, and goes on.
+        """
+        return self._ended(timeout)
+
+    def _ended(self, timeout: float | None) -> int:
+        if self.returncode is None:
+            self._told.settimeout(timeout)
+            try:
+                code, seconds = json.loads(self._told.recv(_MOST))
+            except (BlockingIOError, TimeoutError):
+                raise subprocess.TimeoutExpired(self._arguments, timeout or 0) from None
+            self._told.close()
+            self.returncode = int(code)
+            _used[0] += seconds
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it is known to have ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Tell it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self.send_signal(signal.SIGKILL)
+
+
+Process = subprocess.Popen[str] | Forked
+
+
+def start_daemon(arguments: Sequence[str], *, cwd: Path, log: Path) -> Forked:
+    """Have a daemon run, with its workers; what it says goes to the end of a file."""
+    with log.open("a") as output:
+        return _forked(arguments, [output.fileno()] * 2, cwd=cwd, env=os.environ, daemon=True)
+
+
+def _forked(
+    arguments: Sequence[str], outputs: Sequence[int], *, cwd: Path, env: Mapping[str, str], daemon: bool = False
+) -> Forked:
+    umask = os.umask(0)
+    os.umask(umask)
+    order = {"argv": ["iot-cert", *arguments], "cwd": str(cwd), "env": dict(env), "umask": umask, "daemon": daemon}
+    message = json.dumps(order).encode()
+    assert len(message) < _MOST
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        forker = _forker(os.getpid(), str(Path("/proc/thread-self/ns/net").readlink()))
+        socket.send_fds(forker, [message], [theirs.fileno(), *outputs])
+    return Forked(arguments, ours)
+
+
+def forks_workers(pid: int) -> bool:
+    """Whether a daemon's child is none of its workers but the process that forks them."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == FORKS_WORKERS
+    except OSError:
+        return False
+
+
+def used() -> float:
+    """Return the seconds of a processor that this process's commands and daemons have used."""
+    return _used[0]
 
 
 @cache
@@ -165,6 +235,8 @@ def _become(order: dict[str, Any], outputs: list[int]) -> None:
     sys.argv = order["argv"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as packaging/debian/iot-cert has it
+    if order["daemon"]:
+        import_module("support.warm_workers").arrange()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from support.walkkit.scene import Scene
+    from support.warm import Process
 
 LOSES_PATIENCE = 20.0  # seconds before the person at the console presses Ctrl-C
 ENDS = 180.0  # seconds for a command to end after that; the SDK may need one to let go of a connection
@@ -108,7 +109,7 @@ def _strike(scene: Scene, typed: _Typed, blow: Blow) -> None:
             typed.process.kill()
 
 
-def await_record(state: Path, number: int, seconds: float, process: Popen[str]) -> None:
+def await_record(state: Path, number: int, seconds: float, process: Process) -> None:
     """Return once so many records of a change were written, or the time is over, or the process has ended."""
     end, seen = monotonic() + seconds, 0
     watch = open_directory_watch(state)

@@ -1,0 +1,47 @@
+"""A daemon that the tests fork, and its workers, are as those that systemd starts; else they would prove nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.daemon import RunningDaemon
+
+if TYPE_CHECKING:
+    from support.gateway import Gateway
+
+# What a process has of the one that started it, in /proc/PID/status.
+TAKEN_OVER = ("PPid", "Umask", "Uid", "Gid", "Groups", "NoNewPrivs", "CapEff", "SigBlk", "SigIgn", "SigCgt")
+GLIBCS_OWN = 0b11 << 31  # signals 32 and 33, which posix_spawn has ignored
+
+
+def surroundings(pid: int) -> dict[str, str]:
+    """Return what a process was given, and what it has made of it."""
+    status = (line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    found = {name: value.strip() for name, value in status if name in TAKEN_OVER}
+    found |= {name: f"{int(found[name], 16) & ~GLIBCS_OWN:x}" for name in ("SigBlk", "SigIgn", "SigCgt")}
+    files = {f"file {fd}": str(Path(f"/proc/{pid}/fd/{fd}").readlink()) for fd in (0, 1, 2)}
+    return found | {"cwd": str(Path(f"/proc/{pid}/cwd").readlink())} | files
+
+
+def seen(gateway: Gateway, generation: int, *, started: bool) -> list[dict[str, str]]:
+    """Return what a daemon and its worker in the middle of a rotation have around them."""
+    gateway.order("fault register ignore")
+    with RunningDaemon(gateway, started=started) as daemon:
+        daemon.until_up(generation)
+        gateway.run("rotate", "--no-wait", expect=0)
+        daemon.until_said("The certificate has come")
+        (worker,) = daemon.workers()
+        found = [surroundings(daemon.pid), surroundings(worker)]
+        assert found[1].pop("PPid") == str(daemon.pid)
+        assert found[1].pop("file 1").startswith("pipe:")
+        del found[0]["PPid"]
+        daemon.until_up(generation + 1)
+    daemon.log.unlink()
+    return found
+
+
+def test_both_have_the_same_around_them(enrolled: Gateway) -> None:
+    """Parent, umask, user, signals, files and folder."""
+    forked, started = seen(enrolled, 1, started=False), seen(enrolled, 2, started=True)
+    assert forked == started
