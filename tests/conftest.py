@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose that part, before any test is collected: some have a parameter for each case."""
+    surroundings.keep_the_command_line()
     try:
         campaigns.choose(config.getoption("--campaign"))
     except ValueError as error:

@@ -28,6 +28,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support import surroundings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -188,6 +190,7 @@ def serve(orders: socket.socket) -> None:
     """Fork for each order and tell of each end; return in a fork, and not before the last order otherwise."""
     for name in _MODULES:
         import_module(name)
+    surroundings.keep_the_command_line()
     assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork would have one thread of several"
     gc.freeze()
     running: dict[int, tuple[int, int]] = {}  # process and where its end is told, by what shows that it has ended
