@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
-from agent.backend.names import DUE_SHARDS
-from agent.backend.values import Device, DeviceState, Origin, Record
+from agent.backend.names import DUE_REPLACEMENT, DUE_SHARDS, REPLACING
+from agent.backend.values import Device, DeviceState, Origin, Record, Replacement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,6 +93,36 @@ def record_of(item: Item) -> Record:
         csr_sha256=_text_of(item, "csr_sha256"),
         retired_by=_text_of(item, "retired_by"),
         **_instants_of(item, *_OF_RECORD),
+        version=int(item["version"]["N"]),
+    )
+
+
+def of_replacement(replacement: Replacement) -> Item:
+    """Return the row that follows the one whose version a replacement bears; it is in the index until it has ended."""
+    sets = {"before": replacement.before, "retired": replacement.retired}
+    looked = {} if replacement.look_at is None else {"due": text(DUE_REPLACEMENT)}
+    return {
+        "certificate_id": text(REPLACING + replacement.thing),
+        "serial": text(replacement.serial),
+        **{name: names(ids) for name, ids in sets.items() if ids},
+        **looked,
+        **_instants(delete_after=replacement.look_at, settles_at=replacement.settles_at),
+        "version": number(replacement.version + 1),
+    }
+
+
+def replacement_of(item: Item) -> Replacement:
+    """Return the replacement of a row."""
+    sets: dict[str, frozenset[str]] = {
+        name: frozenset(item[name]["SS"] if name in item else ()) for name in ("before", "retired")
+    }
+    found = _instants_of(item, "delete_after", "settles_at")
+    return Replacement(
+        thing=item["certificate_id"]["S"].removeprefix(REPLACING),
+        serial=item["serial"]["S"],
+        **sets,
+        look_at=found["delete_after"],
+        settles_at=found["settles_at"],
         version=int(item["version"]["N"]),
     )
 

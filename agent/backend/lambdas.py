@@ -17,11 +17,12 @@ from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.store import AwsStore
 from agent.backend.errors import BackendError, MisconfiguredError
 from agent.backend.handlers import hook as hooks
+from agent.backend.handlers import replacement as replacements
 from agent.backend.handlers import retirement as retirements
 from agent.backend.handlers import sweep as sweeps
 from agent.backend.handlers import vending
 from agent.backend.handlers.account import Account
-from agent.backend.names import REASON, Metric, Variable
+from agent.backend.names import BY_THE_CLOCK, REASON, Metric, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,12 +37,15 @@ def hook(event: Mapping[str, Any], _: object) -> dict[str, Any]:
     return dict(_run(OF_THE_HOOK, lambda account: hooks.hook(event, account)))
 
 
-def retire(event: Mapping[str, Any], _: object) -> None:
-    """Carry out, and answer, what a gateway asks for.
+def retire(event: Mapping[str, Any], context: Any) -> None:
+    """Carry out, and answer, what a gateway asks for; by the clock, retire devices that were replaced.
 
     Raises:
         BackendError: It was not carried out, or not answered.
     """
+    if event == BY_THE_CLOCK:
+        _run(OF_RETIREMENTS, lambda account: replacements.retire_replaced(account, _time_left(context)))
+        return
     _run(OF_RETIREMENTS, lambda account: retirements.retire(event, account))
 
 
@@ -60,11 +64,7 @@ def sweep(_: object, context: Any) -> None:
     Raises:
         BackendError: AWS did not answer about a certificate.
     """
-
-    def time_left() -> timedelta:
-        return timedelta(milliseconds=context.get_remaining_time_in_millis())
-
-    _run(OF_THE_SWEEP, lambda account: sweeps.sweep(account, time_left))
+    _run(OF_THE_SWEEP, lambda account: sweeps.sweep(account, _time_left(context)))
 
 
 def now() -> datetime:
@@ -93,6 +93,10 @@ def account(patience: Patience) -> Account:
         now=now,
         settings=chosen,
     )
+
+
+def _time_left(context: Any) -> Callable[[], timedelta]:
+    return lambda: timedelta(milliseconds=context.get_remaining_time_in_millis())
 
 
 def _run(patience: Patience, handle: Callable[[Account], Any]) -> Any:

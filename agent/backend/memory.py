@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide.rotation import MOST_POLICIES
 from agent.backend.errors import ChangedError
-from agent.backend.values import Certificate, Device, Record, Status
+from agent.backend.values import Certificate, Device, Record, Replacement, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -200,6 +200,7 @@ class MemoryStore:
     Attributes:
         devices: The rows of serial numbers.
         records: The rows of certificates.
+        replaced: The rows of things whose device is replaced.
         budgets: The certificates of a thing and a day.
         leases: Who holds a thing's lease, and until when.
         tallies: What was counted, by its name.
@@ -208,6 +209,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         self.records: dict[str, Record] = {}
+        self.replaced: dict[str, Replacement] = {}
         self.budgets: dict[tuple[str, date], set[str]] = {}
         self.leases: dict[str, tuple[str, datetime]] = {}
         self.tallies: Counter[str] = Counter()
@@ -235,6 +237,20 @@ class MemoryStore:
         waiting = [(record.delete_after, name) for name, record in self.records.items() if record.delete_after]
         return tuple(self.records[name] for at, name in sorted(waiting) if at <= now)[:limit]
 
+    def replacement(self, thing: str) -> Replacement | None:
+        """Return the row of a thing whose device is replaced."""
+        return self.replaced.get(thing)
+
+    def save_replacement(self, replacement: Replacement) -> None:
+        """Write the row of a thing whose device is replaced."""
+        _follows(self.replaced.get(replacement.thing), replacement)
+        self.replaced[replacement.thing] = replace(replacement, version=replacement.version + 1)
+
+    def replacements(self, now: datetime, limit: int) -> tuple[Replacement, ...]:
+        """Return what is to be looked at, the longest due first."""
+        waiting = [(row.look_at, thing) for thing, row in self.replaced.items() if row.look_at]
+        return tuple(self.replaced[thing] for at, thing in sorted(waiting) if at <= now)[:limit]
+
     def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
         """Count a certificate once."""
         counted = self.budgets.setdefault((thing, day), set())
@@ -258,7 +274,7 @@ class MemoryStore:
         return self.tallies[name]
 
 
-def _follows(row: Device | Record | None, new: Device | Record) -> None:
+def _follows(row: Device | Record | Replacement | None, new: Device | Record | Replacement) -> None:
     if (row.version if row else 0) != new.version:
         raise ChangedError("The row was written meanwhile.")
 

@@ -3,7 +3,8 @@
 What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no layer, no dependency):
 
 * ``agent.backend.lambdas.hook``: the pre-provisioning hook of both templates, payload version "2020-04-01"; 5 s
-* ``agent.backend.lambdas.retire``: the rule `RETIRE_SQL`, asynchronously; 30 s, which must stay below `LEASE`
+* ``agent.backend.lambdas.retire``: the rule `RETIRE_SQL`, asynchronously; 30 s, which must stay below `LEASE`. Also
+  every five minutes, by `BY_THE_CLOCK`, for devices that are replaced
 * ``agent.backend.lambdas.sweep``: hourly, whatever the event, one at a time; 900 s
 * ``agent.backend.lambdas.vend``: an HTTP API, payload format 2.0, where the stack has it; 30 s, its longest
 
@@ -21,7 +22,10 @@ Table `Variable.CERTIFICATES`, hash key ``certificate_id`` (S), TTL ``expires_at
 rotation, vending, seen), ``serial``, ``csr_sha256``, ``issued_at``, ``proven_at``, ``retired_at``, ``retired_by``,
 ``due`` (S, `DUE_SHARDS`), ``delete_after`` (N), ``detached_at``, ``ended_at``, ``expires_at``, ``version``. Global
 secondary index `DUE_INDEX`: hash ``due`` (S), range ``delete_after`` (N), projection ALL; only what waits for deletion
-is in it.
+is in it, and:
+
+* ``replacing#<thing>``: ``serial``, ``before``, ``retired`` (SS of certificate ids), ``settles_at``, ``version``; with
+  ``due`` (`DUE_REPLACEMENT`) and ``delete_after`` (when it is looked at) until the thing's old device is retired
 
 Instants are whole seconds since 1970, as numbers, because TTL wants them so.
 """
@@ -77,6 +81,11 @@ THING_PARAMETER = "ThingName"
 
 DUE_INDEX = "due"
 DUE_SHARDS = ("due0", "due1", "due2", "due3")
+DUE_REPLACEMENT = "replacing"
+REPLACING = "replacing#"  # no certificate's id begins so
+
+# What the clock's event consists of; the rule's event has `thing` beside what a gateway wrote, which is in `message`.
+BY_THE_CLOCK = {"replacements": "due"}
 
 SHADOW = topics.SHADOW
 RETIRE_FILTER = topics.retire("+")
@@ -101,7 +110,17 @@ ACTIONS = {
         }
     ),
     "retire": frozenset(
-        {*_ROWS, "iot:DescribeCertificate", "iot:ListPrincipalThings", "iot:Publish", "iot:UpdateCertificate"}
+        {
+            *_ROWS,
+            "dynamodb:Query",
+            "iot:DescribeCertificate",
+            "iot:DescribeThing",
+            "iot:GetThingShadow",
+            "iot:ListPrincipalThings",
+            "iot:ListThingPrincipals",
+            "iot:Publish",
+            "iot:UpdateCertificate",
+        }
     ),
     "sweep": frozenset(
         {

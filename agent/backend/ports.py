@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agent.backend.decide.orders import Order
     from agent.backend.names import Metric
-    from agent.backend.values import Certificate, Device, Record
+    from agent.backend.values import Certificate, Device, Record, Replacement
 
 
 class Registry(Protocol):
@@ -115,6 +115,19 @@ class Store(Protocol):
 
     def due(self, now: datetime, limit: int) -> tuple[Record, ...]:
         """Return at most `limit` rows of certificates that may be deleted by now, as they were a moment ago."""
+
+    def replacement(self, thing: str) -> Replacement | None:
+        """Return the row of a thing whose device is, or was, replaced."""
+
+    def save_replacement(self, replacement: Replacement) -> None:
+        """Write a row that follows the one whose version it bears.
+
+        Raises:
+            ChangedError: The row has another version.
+        """
+
+    def replacements(self, now: datetime, limit: int) -> tuple[Replacement, ...]:
+        """Return at most `limit` rows of replacements that are to be looked at by now, as they were a moment ago."""
 
     def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
         """Count a certificate once against a thing's budget of a day; return whether it is within the limit."""

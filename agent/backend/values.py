@@ -103,6 +103,29 @@ class Record:
         return replace(self, proven_at=self.proven_at or at, expires_at=None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+    """A thing whose device is replaced by another one: what was its own is retired after the new one's first use.
+
+    Attributes:
+        thing: The thing.
+        serial: The serial number of the new device.
+        before: The certificates that the thing had when the new device was armed.
+        retired: The old device's that were seen not to be ACTIVE any more; one of them that is again was rescued.
+        look_at: From when it is to be looked at; None when it has ended.
+        settles_at: When it ends: what was being registered for the old device is known by then. None before first use.
+        version: How often the row was written; 0 for one that is not there yet.
+    """
+
+    thing: str
+    serial: str
+    before: frozenset[str] = frozenset()
+    retired: frozenset[str] = frozenset()
+    look_at: datetime | None = None
+    settles_at: datetime | None = None
+    version: int = 0
+
+
 class Status(StrEnum):
     """The states of a certificate in AWS IoT Core."""
 

@@ -274,6 +274,7 @@ def test_only_this_accounts_own_starts_a_function(stack: Stack) -> None:
         "EnrolmentPermission": ("iot-cert-hook", "iot.amazonaws.com", "iot", "provisioningtemplate/gateway"),
         "RotationPermission": ("iot-cert-hook", "iot.amazonaws.com", "iot", "provisioningtemplate/gateway-rotation"),
         "RetirePermission": ("iot-cert-retire", "iot.amazonaws.com", "iot", "rule/iot_cert_retire"),
+        "ReplacedPermission": ("iot-cert-retire", "events.amazonaws.com", "events", "rule/iot-cert-replaced"),
         "SweepPermission": ("iot-cert-sweep", "events.amazonaws.com", "events", "rule/iot-cert-sweep"),
         "VendPermission": (
             "iot-cert-vend",
@@ -322,6 +323,13 @@ def test_the_rule_selects_what_the_function_reads(stack: Stack) -> None:
     assert "principal() AS principal" in payload["Sql"]
     assert "* AS message" in payload["Sql"]
     assert payload["Actions"] == [{"Lambda": {"FunctionArn": stack.arn("lambda") + "function:iot-cert-retire"}}]
+
+
+def test_the_clock_says_what_the_function_listens_to(stack: Stack) -> None:
+    """And the sweep, which does one thing, is told nothing."""
+    given = {name: item["Targets"][0].get("Input") for name, item in stack.of_type("AWS::Events::Rule").items()}
+    assert json.loads(given.pop("ReplacedOften")) == names.BY_THE_CLOCK
+    assert given == {"SweepHourly": None}
 
 
 def test_what_could_not_be_done_is_kept(stack: Stack) -> None:

@@ -18,10 +18,15 @@ UNIT = TESTS / "unit"
 
 # Where a module is tested that has no unit test of its name, and why there.
 COVERED_BY = {
+    "backend/decide/replacement": (
+        "scenarios/test_account_replacement.py",
+        "each race of two devices that are a thing",
+    ),
     "backend/decide/verdict": ("scenarios/test_account_races.py", "each deed, as the account carries it out"),
     "backend/errors": ("scenarios/test_account_races.py", "what a handler does about each"),
     "backend/handlers/account": ("scenarios/test_account_races.py", "deciding anew, and dying between two deeds"),
     "backend/handlers/hook": ("scenarios/test_account_attacks.py", "enrolments and rotations, sound and not"),
+    "backend/handlers/replacement": ("scenarios/test_account_replacement.py", "rounds that fail, repeat and are late"),
     "backend/handlers/vending": ("scenarios/test_vending_races.py", "requests that repeat, cross and stop half-way"),
     "backend/handlers/retirement": ("scenarios/test_account_races.py", "requests that repeat, cross and come late"),
     "backend/memory": ("scenarios/test_account_machine.py", "the account in which everything happens"),

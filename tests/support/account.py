@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from agent.backend.decide.admission import fingerprint
+from agent.backend.decide.replacement import AGAIN, begun
 from agent.backend.errors import UnavailableError
-from agent.backend.handlers import hook, retirement, sweep, vending
+from agent.backend.handlers import hook, replacement, retirement, sweep, vending
 from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.settings import Settings
@@ -102,11 +103,14 @@ class World:
 
     # -- the operator --------------------------------------------------------------------------------------------------
 
-    def arm(self, serial: str = "0042", token: str = TOKEN, *, until: datetime | None = None) -> Device:
-        """Give a serial number a token, also one that is enrolled."""
+    def arm(
+        self, serial: str = "0042", token: str = TOKEN, *, until: datetime | None = None, thing: str = ""
+    ) -> Device:
+        """Give a serial number a token, also one that is enrolled; for another thing than its own by name."""
         row = self.account.store.device(serial) or Device(serial=serial, thing=f"gw-{serial}", state=DeviceState.ARMED)
         armed = replace(
             row,
+            thing=thing or row.thing,
             state=DeviceState.ARMED,
             token_sha256=fingerprint(serial, token),
             token_until=until,
@@ -115,6 +119,17 @@ class World:
         )
         self.account.store.save_device(armed)
         return armed
+
+    def replace(self, serial: str = "0077", thing: str = "gw-0042") -> None:
+        """Give a thing to another device: `iot-cert cloud arm SERIAL --thing NAME`."""
+        known = self.store.replacement(thing)
+        self.store.save_replacement(begun(thing, serial, self.active(thing), known, self.now))
+        self.arm(serial, thing=thing)
+
+    def replacing(self) -> None:
+        """Have replaced devices looked at, by the clock, five minutes later."""
+        self.now += AGAIN
+        replacement.retire_replaced(self.account, lambda: timedelta(seconds=30))
 
     def block(self, serial: str = "0042") -> None:
         """Have a serial number refused."""

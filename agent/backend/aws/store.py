@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from agent.backend import items
 from agent.backend.aws.clients import Clients, asking
 from agent.backend.errors import ChangedError
-from agent.backend.names import DUE_INDEX, DUE_SHARDS
+from agent.backend.names import DUE_INDEX, DUE_REPLACEMENT, DUE_SHARDS, REPLACING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
     from agent.backend.items import Item
-    from agent.backend.values import Device, Record
+    from agent.backend.values import Device, Record, Replacement
 
 _FAILED = {"ConditionalCheckFailedException"}
 _AFTERWARDS = timedelta(days=2)  # until a row that has done its duty goes
@@ -54,6 +54,19 @@ class AwsStore:
         """Return what may be deleted, the longest due first."""
         found = [items.record_of(item) for name in DUE_SHARDS for item in self._due_in(name, now, limit)]
         return tuple(sorted(found, key=lambda record: record.delete_after or now))[:limit]
+
+    def replacement(self, thing: str) -> Replacement | None:
+        """Return the row of a thing whose device is replaced."""
+        item = self._get(self._certificates, {"certificate_id": items.text(REPLACING + thing)})
+        return items.replacement_of(item) if item else None
+
+    def save_replacement(self, replacement: Replacement) -> None:
+        """Write the row of a thing whose device is replaced."""
+        self._put(self._certificates, "certificate_id", items.of_replacement(replacement), replacement.version)
+
+    def replacements(self, now: datetime, limit: int) -> tuple[Replacement, ...]:
+        """Return what is to be looked at, the longest due first."""
+        return tuple(items.replacement_of(item) for item in self._due_in(DUE_REPLACEMENT, now, limit))
 
     def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
         """Count a certificate once, in a set of which it may be a member already."""

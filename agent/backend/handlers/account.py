@@ -7,7 +7,7 @@ handler that cannot catch up ends with an error, and its event comes again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.backend.decide.verdict import (
     Activate,
@@ -22,16 +22,19 @@ from agent.backend.decide.verdict import (
     SaveRecord,
     Verdict,
 )
-from agent.backend.errors import ChangedError
+from agent.backend.errors import ChangedError, UnavailableError
 from agent.backend.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from agent.backend.ports import Outbox, Registry, Store
 
+T = TypeVar("T")
+
 ATTEMPTS = 4
+MOST_FAULTS = 5  # before a round is given up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,30 @@ def perform(account: Account, verdict: Verdict) -> None:
     """
     for deed in verdict.do:
         _perform(account, deed)
+
+
+def go_through(
+    rows: Sequence[T], look_at: Callable[[T], None], may_go_on: Callable[[], bool]
+) -> tuple[int, list[UnavailableError]]:
+    """Look at one row after the other; one about which AWS does not answer keeps no other from being looked at.
+
+    Args:
+        rows: The rows.
+        look_at: Deals with one.
+        may_go_on: Whether there is time for another one.
+
+    Returns:
+        How many were looked at, and what was not answered.
+    """
+    faults: list[UnavailableError] = []
+    for number, row in enumerate(rows):
+        if not may_go_on() or len(faults) >= MOST_FAULTS:
+            return number, faults
+        try:
+            look_at(row)
+        except UnavailableError as error:
+            faults.append(error)
+    return len(rows), faults
 
 
 def _perform(account: Account, deed: Deed) -> None:

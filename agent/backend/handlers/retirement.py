@@ -37,9 +37,23 @@ def retire(event: Mapping[str, object], account: Account) -> None:
     if not is_name(asked.thing):
         account.outbox.count(Metric.RETIREMENTS_REFUSED, about={REASON: "It was asked on a topic of no thing."})
         return
-    verdict = carry_out(account, lambda: _decide(asked, account))
+    verdict = carried_out(asked, account)
     accepted, rejected = topics.answers(topics.retire(asked.thing))
     account.outbox.answer(accepted if verdict.allowed else rejected, verdict.say)
+    count(asked, verdict, account)
+
+
+def carried_out(asked: Retirement, account: Account) -> Verdict:
+    """Decide about a retirement, and do what was decided.
+
+    Raises:
+        BackendError: It was not carried out.
+    """
+    return carry_out(account, lambda: _decide(asked, account))
+
+
+def count(asked: Retirement, verdict: Verdict, account: Account) -> None:
+    """Tell the operator of a retirement."""
     metric = Metric.RETIREMENTS if verdict.allowed else Metric.RETIREMENTS_REFUSED
     about = {"thing": asked.thing, "caller": asked.caller, "certificateId": verdict.say["certificateId"]}
     account.outbox.count(metric, about={REASON: verdict.why, **about})

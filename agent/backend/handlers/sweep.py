@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.deletion import Found, may_delete
-from agent.backend.errors import ChangedError, UnavailableError
-from agent.backend.handlers.account import perform
+from agent.backend.errors import ChangedError
+from agent.backend.handlers.account import go_through, perform
 from agent.backend.names import REASON, Metric
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from agent.backend.values import Certificate, Record
 
 BATCH = 2000  # certificates in one round
-MOST_FAULTS = 5  # in a row, before the round is given up
 RESERVE = timedelta(seconds=60)  # what one certificate may take at worst, with all its repetitions
 
 
@@ -35,16 +34,7 @@ def sweep(account: Account, time_left: Callable[[], timedelta]) -> None:
         BackendError: AWS did not answer about one of them at least; the next round takes it up again.
     """
     due = account.store.due(account.now(), BATCH)
-    faults: list[UnavailableError] = []
-    done = 0
-    for record in due:
-        if time_left() < RESERVE or len(faults) >= MOST_FAULTS:
-            break
-        try:
-            _look_at(record, account)
-        except UnavailableError as error:
-            faults.append(error)
-        done += 1
+    done, faults = go_through(due, lambda record: _look_at(record, account), lambda: time_left() >= RESERVE)
     if done < len(due):
         account.outbox.count(Metric.OVERDUE, value=len(due) - done)
     if faults:

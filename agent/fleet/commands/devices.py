@@ -127,14 +127,17 @@ def _wanted(task: Task) -> list[arming.Wanted]:
 
 
 def _arm(task: Task, wanted: arming.Wanted, until: datetime | None) -> arming.Armed:
+    store, thing = task.fleet.store, wanted.thing
     for _ in range(_ATTEMPTS):
-        known = task.fleet.store.device(wanted.serial)
-        in_use = len(_active(task, wanted.thing)) if task.fleet.is_thing(wanted.thing) else 0
-        armed = arming.arm(wanted, known, in_use, arming.token_of(task.chance(arming.ENTROPY)), until)
+        in_use = tuple(item.certificate_id for item in _active(task, thing)) if task.fleet.is_thing(thing) else ()
+        held = arming.Held(device=store.device(wanted.serial), in_use=in_use, replacement=store.replacement(thing))
+        armed = arming.arm(wanted, held, arming.token_of(task.chance(arming.ENTROPY)), until, task.now)
         if armed.device is None:
             return armed
         with suppress(ChangedError):
-            task.fleet.store.save_device(armed.device)
+            if armed.replacement is not None:
+                store.save_replacement(armed.replacement)
+            store.save_device(armed.device)
             return armed
     raise AccountError(f"The row of {wanted.serial} goes on changing. It got no token.")
 

@@ -1,6 +1,8 @@
 """Which serial numbers get a token, are blocked, and are let in once more; and the rows that say so.
 
 * A token is shown once and kept as a fingerprint. Making another one makes the one before worthless.
+* A thing that is given to another device is noted beside: the old device's certificates are retired by the stack after
+  the first use of the new one's (`agent.backend.decide.replacement`).
 * Arming is for a device that has no certificate yet. What would take something from a gateway in the field (a bought
   certificate that it may be about to use, a thing that is another device's) is not done in passing: it has a verb or an
   option of its own.
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import fingerprint
+from agent.backend.decide.replacement import begun
 from agent.backend.decide.verdict import is_name
 from agent.backend.values import Device, DeviceState
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from datetime import datetime
 
-    from agent.backend.values import Record
+    from agent.backend.values import Record, Replacement
 
 ENTROPY = 20  # bytes of chance in a token: 160 bits, in 32 letters and digits that can be typed
 _COLUMNS = ("serial", "thing")
@@ -43,6 +46,21 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """What there is already.
+
+    Attributes:
+        device: The row of the serial number.
+        in_use: The ACTIVE certificates of the thing.
+        replacement: The row of the thing, where its device was replaced before.
+    """
+
+    device: Device | None = None
+    in_use: tuple[str, ...] = ()
+    replacement: Replacement | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Armed:
     """What becomes of a serial number.
 
@@ -50,6 +68,7 @@ class Armed:
         serial: The serial number.
         thing: The thing.
         device: The row to be written; None when it gets no token.
+        replacement: The row to be written before that, where the thing is another device's; None where it is not.
         why: Why it gets none, or what is to be known about it.
         token: The token, which is shown to the operator and to no log.
     """
@@ -57,6 +76,7 @@ class Armed:
     serial: str
     thing: str
     device: Device | None
+    replacement: Replacement | None = None
     why: str = ""
     token: str = field(default="", repr=False)
 
@@ -120,25 +140,28 @@ def _checked(wanted: list[Wanted]) -> list[Wanted]:
     return wanted
 
 
-def arm(wanted: Wanted, known: Device | None, in_use: int, token: str, until: datetime | None) -> Armed:
+def arm(wanted: Wanted, held: Held, token: str, until: datetime | None, now: datetime) -> Armed:
     """Decide about a token for a serial number.
 
     Args:
         wanted: What is wanted.
-        known: Its row.
-        in_use: How many ACTIVE certificates the thing has.
+        held: What there is already.
         token: The token that it gets.
         until: When the token ends; None for never.
+        now: The present time.
     """
-    refused = _against(known) or ("" if wanted.replaces or not in_use else _taken(wanted))
+    known = held.device
+    refused = _against(known) or ("" if wanted.replaces or not held.in_use else _taken(wanted))
     if refused:
         return Armed(serial=wanted.serial, thing=wanted.thing, device=None, why=refused)
     row = known or Device(serial=wanted.serial, thing=wanted.thing, state=DeviceState.ARMED)
+    replaced = begun(wanted.thing, wanted.serial, held.in_use, held.replacement, now) if held.in_use else None
     return Armed(
         serial=wanted.serial,
         thing=wanted.thing,
         device=_with_token(replace(row, thing=wanted.thing), token, until),
-        why=_note(wanted, known, in_use),
+        replacement=replaced,
+        why=_note(wanted, known, replaced),
         token=token,
     )
 
@@ -206,10 +229,10 @@ def _taken(wanted: Wanted) -> str:
     )
 
 
-def _note(wanted: Wanted, known: Device | None, in_use: int) -> str:
-    if in_use:
+def _note(wanted: Wanted, known: Device | None, replaced: Replacement | None) -> str:
+    if replaced is not None:
         return (
-            f"The device that was {wanted.thing} before keeps working until you say otherwise. When the new one is in "
-            "use: block OLD-SERIAL --cut-off"
+            f"The device that was {wanted.thing} before keeps working until the new one is in use. Its certificates "
+            f"are made INACTIVE then, within minutes. To keep it: block {wanted.serial}"
         )
     return "The token that it had before is worthless now." if known is not None else ""

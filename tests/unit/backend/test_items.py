@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.backend.items import device_of, of_device, of_record, record_of, shard
+from agent.backend.items import device_of, of_device, of_record, of_replacement, record_of, replacement_of, shard
 from agent.backend.names import DUE_SHARDS
-from agent.backend.values import Device, DeviceState, Origin, Record
+from agent.backend.values import Device, DeviceState, Origin, Record, Replacement
 from support.account import NOW, certificate_id
 
 INSTANTS = st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - the zone is given beside
@@ -44,6 +44,26 @@ RECORDS = st.builds(
     expires_at=INSTANTS,
     version=st.integers(0, 10**9),
 )
+
+
+REPLACEMENTS = st.builds(
+    Replacement,
+    thing=st.just("gw-0042"),
+    serial=st.just("0077"),
+    before=st.frozensets(IDS, max_size=3),
+    retired=st.frozensets(IDS, max_size=3),
+    look_at=INSTANTS,
+    settles_at=INSTANTS,
+    version=st.integers(0, 10**9),
+)
+
+
+@given(REPLACEMENTS)
+def test_a_replacement_is_read_as_it_was_written(replacement: Replacement) -> None:
+    """One version further; and it is in the index for as long as it is to be looked at."""
+    item = of_replacement(replacement)
+    assert replacement_of(item) == replace(replacement, version=replacement.version + 1)
+    assert ("due" in item) is ("delete_after" in item) is (replacement.look_at is not None)
 
 
 @given(DEVICES)

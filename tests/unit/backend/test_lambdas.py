@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import grimp
@@ -11,8 +12,8 @@ from agent.backend import lambdas
 from agent.backend.aws.clients import OF_THE_SWEEP
 from agent.backend.errors import MisconfiguredError
 from agent.backend.handlers import sweep as sweeps
-from agent.backend.names import ACTIONS, Metric, Variable
-from agent.backend.values import Status
+from agent.backend.names import ACTIONS, BY_THE_CLOCK, Metric, Variable
+from agent.backend.values import DeviceState, Status
 from support.account import CLAIM, SETTINGS, TOKEN, certificate_id
 from support.moto_account import ARN, AwsWorld, emulated, signing_request
 
@@ -75,6 +76,20 @@ def test_a_gateways_life_by_the_functions_themselves(world: AwsWorld, capsys: py
     assert TOKEN not in repr(told)
 
 
+def test_the_clocks_event_retires_what_was_replaced(world: AwsWorld) -> None:
+    """A gateway's event has its own words in `message`, whatever they are."""
+    world.now = lambdas.now()
+    old = world.enrolled()
+    world.replace()
+    new = world.issue()
+    assert world.enrol(new, "0077")
+    world.rotated(new)
+    lambdas.retire({"thing": "gw-0042", "principal": new, "message": dict(BY_THE_CLOCK)}, Context())
+    assert world.status(old) is Status.ACTIVE
+    lambdas.retire(dict(BY_THE_CLOCK), Context())
+    assert world.status(old) is Status.INACTIVE
+
+
 def test_a_function_that_cannot_do_it_counts_that_and_ends_with_an_error(
     world: AwsWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +130,14 @@ def _retire(world: AwsWorld) -> Iterator[Callable[[], object]]:
     yield lambda: world.retire(new, old)
     yield lambda: world.retire(new, old)
     yield lambda: world.retire(old, new)
+    world.replace()
+    used = world.issue()
+    assert world.enrol(used, "0077")
+    world.rotated(used)
+    yield world.replacing
+    world.replace("0078", "gw-gone")
+    world.store.save_device(replace(world.store.device("0078"), state=DeviceState.CLAIMED))
+    yield world.replacing
 
 
 def _vend(world: AwsWorld) -> Iterator[Callable[[], object]]:

@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from agent.backend.errors import UnavailableError
-from agent.backend.handlers.sweep import MOST_FAULTS, RESERVE, sweep
+from agent.backend.handlers.account import MOST_FAULTS
+from agent.backend.handlers.sweep import RESERVE, sweep
 from agent.backend.names import Metric
 from support.account import HOUR, SETTINGS, World
 

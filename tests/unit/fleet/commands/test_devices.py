@@ -77,7 +77,7 @@ def test_arming_takes_nothing_from_a_gateway(operator: Operator) -> None:
     assert "readmit" in said
     code, said = operator.runs("arm", "0077", "--thing", "gw-0042")
     assert code == 0
-    assert "keeps working until you say otherwise" in said
+    assert "keeps working until the new one is in use" in said
     code, said = operator.runs("arm", "0042")
     assert code == 4
 
@@ -89,6 +89,22 @@ def test_a_thing_with_an_active_certificate_is_given_away_by_its_name_alone(oper
     assert code == 4
     assert "arm 42 --thing gw-0042" in said
     assert operator.world.store.device("42") is None
+
+
+def test_a_device_that_is_replaced_is_retired_by_the_functions_after_the_new_ones_first_use(
+    operator: Operator,
+) -> None:
+    """What the command writes is what they read."""
+    world = operator.world
+    old = world.enrolled()
+    (armed,) = operator.rows("arm", "0077", "--thing", "gw-0042")
+    new = world.issue()
+    assert world.enrol(new, "0077", armed["token"]) == "gw-0042"
+    world.replacing()
+    assert world.status(old) is Status.ACTIVE
+    world.rotated(new)
+    world.replacing()
+    assert world.status(old) is Status.INACTIVE
 
 
 def test_a_second_token_makes_the_first_worthless(operator: Operator) -> None:
