@@ -68,6 +68,13 @@ class Metric(StrEnum):
     KEPT = "DeletionsPutOff"  # may not be deleted yet: the thing has no other active certificate, or AWS is not ready
     RESCUED = "CertificatesRescued"  # retired, and made active again by the operator
     OVERDUE = "DeletionsOverdue"  # left over when the sweep's time was up
+    ACTIVE = "CertificatesActive"  # of the account, as the sweep finds them; with their ages below
+    INACTIVE = "CertificatesInactive"
+    OTHERWISE = "CertificatesOtherwise"  # revoked, or being registered or transferred
+    UP_TO_30_DAYS = "ActiveUpTo30Days"
+    UP_TO_90_DAYS = "ActiveUpTo90Days"
+    UP_TO_365_DAYS = "ActiveUpTo365Days"
+    OLDER = "ActiveOlder"
     FAULTS = "Faults"  # AWS did not answer or the stack is not right: the function ends with an error, and comes again
 
 
@@ -131,6 +138,7 @@ ACTIONS = {
             "iot:DescribeCertificate",
             "iot:DescribeThing",
             "iot:DetachThingPrincipal",
+            "iot:ListCertificates",
             "iot:ListPrincipalThings",
             "iot:ListThingPrincipals",
         }

@@ -24,7 +24,7 @@ from agent.backend.names import SHADOW, Metric
 from agent.fleet.errors import AccountError, DeniedError, NotNowError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from agent.backend.values import Device
@@ -43,6 +43,7 @@ _THROTTLED = {
 _ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)")
 _GONE = re.compile(r"does not exist")
 _SERVER_ERROR = 500
+_LOOKS_AT_DRIFT, _BETWEEN_LOOKS = 60, 5.0  # seconds; it takes CloudFormation some minutes at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ class Fleet:
         self.iot = session.client("iot", config=config)
         self._data, self._tables = session.client("iot-data", config=config), session.client("dynamodb", config=config)
         self._logs = session.client("logs", config=config)
+        self._formation = session.client("cloudformation", config=config)
         clients = Clients(iot=self.iot, data=self._data, tables=self._tables)
         self.registry = AwsRegistry(clients, stack.iot_arn("cert"))
         self.store = AwsStore(clients, stack.outputs["DevicesTable"], stack.outputs["CertificatesTable"])
@@ -112,6 +114,31 @@ class Fleet:
         for page in pages:
             yield from ({**json.loads(event["message"]), "at": event["timestamp"]} for event in page["events"])
 
+    def drifted(self, pause: Callable[[float], None]) -> list[Mapping[str, Any]]:
+        """Have CloudFormation compare the stack's resources with its template, and return those that differ.
+
+        Args:
+            pause: Waits for some seconds.
+
+        Raises:
+            NotNowError: It does not come to an end (DetectStackDrift, DescribeStackDriftDetectionStatus).
+        """
+        made = self._formation.detect_stack_drift(StackName=self.stack.arn)["StackDriftDetectionId"]
+        for _ in range(_LOOKS_AT_DRIFT):
+            told = self._formation.describe_stack_drift_detection_status(StackDriftDetectionId=made)
+            if told["DetectionStatus"] != "DETECTION_IN_PROGRESS":
+                break
+            pause(_BETWEEN_LOOKS)
+        if told["DetectionStatus"] == "DETECTION_IN_PROGRESS":
+            raise NotNowError("CloudFormation has not come to the end of looking.", hint=_AGAIN)
+        pages = _pages(
+            self._formation.describe_stack_resource_drifts,
+            "NextToken",
+            StackName=self.stack.arn,
+            StackResourceDriftStatusFilters=["MODIFIED", "DELETED", "UNKNOWN"],
+        )
+        return [item for page in pages for item in page["StackResourceDrifts"]]
+
     def is_thing(self, thing: str) -> bool:
         """Return whether there is a thing of a name (DescribeThing)."""
         try:
@@ -127,13 +154,8 @@ class Fleet:
 
     def search(self, query: str) -> Iterator[Mapping[str, Any]]:
         """Yield the things that a query of fleet indexing finds, as it has them (SearchIndex)."""
-        more: dict[str, str] = {}
-        while True:
-            page = self.iot.search_index(indexName=INDEX, queryString=query, maxResults=500, **more)
+        for page in _pages(self.iot.search_index, "nextToken", indexName=INDEX, queryString=query, maxResults=500):
             yield from page.get("things", ())
-            if not page.get("nextToken"):
-                return
-            more = {"nextToken": page["nextToken"]}
 
     def attachments(self, certificate_id: str) -> dict[str, str]:
         """Return the things that a certificate is attached to, and how (ListPrincipalThingsV2)."""
@@ -183,6 +205,17 @@ class Fleet:
         """Have a thing's shadow wish for something (UpdateThingShadow)."""
         payload = json.dumps({"state": {"desired": desired}}).encode()
         self._data.update_thing_shadow(thingName=thing, shadowName=SHADOW, payload=payload)
+
+
+def _pages(ask: Callable[..., Mapping[str, Any]], token: str, **request: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the pages of what boto3 has no paginator for."""
+    more: dict[str, Any] = {}
+    while True:
+        page = ask(**request, **more)
+        yield page
+        if not page.get(token):
+            return
+        more = {token: page[token]}
 
 
 def connect(stack: str, region: str | None, profile: str | None) -> Fleet:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.backend import names
-from agent.backend.decide import vending
+from agent.backend.decide import census, vending
 from support.application import Application
 from support.cloudtools import tool
 from support.emulator.account import BUCKET, PORT, Account, own_network
@@ -107,6 +107,7 @@ COUNTED = {
     ("retire", names.Metric.RETIREMENTS_REFUSED),
     ("sweep", names.Metric.DELETED),
     ("sweep", names.Metric.RESCUED),
+    *(("sweep", metric) for metric in census.COUNTED),
 }
 
 

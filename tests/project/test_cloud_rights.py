@@ -17,6 +17,7 @@ UNSCOPED = {
     "iot:CreateCertificateFromCsr",
     "iot:DetachThingPrincipal",
     "iot:ListAttachedPolicies",
+    "iot:ListCertificates",
     "iot:ListPrincipalThings",
     "iot:ListThingPrincipals",
 }

@@ -74,9 +74,11 @@ class AwsRegistry:
         return ""
 
     def everything(self) -> Iterator[Certificate]:
-        """Yield each certificate (ListCertificates)."""
-        for page in self._pages("list_certificates"):
-            yield from map(_certificate, page["certificates"])
+        """Yield each certificate, page by page, since a fleet of them fits into no function (ListCertificates)."""
+        pages = self._iot.get_paginator("list_certificates").paginate(PaginationConfig={"PageSize": _PAGE})
+        with asking():
+            for page in pages:
+                yield from map(_certificate, page["certificates"])
 
     def orders_of(self, thing: str) -> tuple[str, ...]:
         """Return the jobs that a thing has not finished (ListJobExecutionsForThing)."""

@@ -1,4 +1,4 @@
-"""The hourly round: retired certificates that were kept for long enough are deleted.
+"""The hourly round: retired certificates that were kept for long enough are deleted, and all are counted.
 
 It never deactivates anything. One certificate that cannot be dealt with does not keep the others from being looked at.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from agent.backend.decide.deletion import Found, may_delete
 from agent.backend.errors import ChangedError
 from agent.backend.handlers.account import go_through, perform
+from agent.backend.handlers.census import census
 from agent.backend.names import REASON, Metric
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ RESERVE = timedelta(seconds=60)  # what one certificate may take at worst, with 
 
 
 def sweep(account: Account, time_left: Callable[[], timedelta]) -> None:
-    """Look at each certificate that is due.
+    """Look at each certificate that is due, and count those that there are.
 
     Args:
         account: The account.
@@ -34,11 +35,16 @@ def sweep(account: Account, time_left: Callable[[], timedelta]) -> None:
         BackendError: AWS did not answer about one of them at least; the next round takes it up again.
     """
     due = account.store.due(account.now(), BATCH)
-    done, faults = go_through(due, lambda record: _look_at(record, account), lambda: time_left() >= RESERVE)
+
+    def may_go_on() -> bool:
+        return time_left() >= RESERVE
+
+    done, faults = go_through(due, lambda record: _look_at(record, account), may_go_on)
     if done < len(due):
         account.outbox.count(Metric.OVERDUE, value=len(due) - done)
     if faults:
         raise faults[-1]
+    census(account, may_go_on)
 
 
 def _look_at(record: Record, account: Account) -> None:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.exit_codes import Exit
 from agent.fleet.aws import telling
-from agent.fleet.decide import examination
+from agent.fleet.decide import drift, examination
 from agent.fleet.decide.examination import Finding, Level
 from agent.fleet.errors import AccountError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.fleet.aws import Fleet
     from agent.fleet.task import Task
 
 _EXITS = {Level.ERROR: Exit.CRITICAL, Level.WARNING: Exit.DEGRADED, Level.SKIPPED: Exit.DEGRADED}
@@ -24,7 +23,7 @@ def check(task: Task) -> Exit:
     found: list[Finding] = []
     for what, look in _LOOKS.items():
         task.progress(f"Looking at {what}")
-        found += _looked(what, look, task.fleet)
+        found += _looked(what, look, task)
     task.progress("")
     for finding in found:
         if task.output.as_json:
@@ -36,24 +35,36 @@ def check(task: Task) -> Exit:
     return max((_EXITS.get(finding.level, Exit.DONE) for finding in found), default=Exit.DONE)
 
 
-def _looked(what: str, look: Callable[[Fleet], list[Finding]], fleet: Fleet) -> list[Finding]:
+def _looked(what: str, look: Callable[[Task], list[Finding]], task: Task) -> list[Finding]:
     try:
         with telling():
-            return look(fleet)
+            return look(task)
     except AccountError as error:
         return [examination.skipped(what, str(error))]
 
 
-def _stack(fleet: Fleet) -> list[Finding]:
-    return [examination.of_stack(fleet.stack.status, fleet.stack.outputs)]
+def _stack(task: Task) -> list[Finding]:
+    stack = task.fleet.stack
+    return [examination.of_stack(stack.status, stack.outputs)]
 
 
-def _endpoint(fleet: Fleet) -> list[Finding]:
-    return [examination.of_endpoint(fleet.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"])]
+def _drift(task: Task) -> list[Finding]:
+    return drift.of_drift(task.fleet.drifted(task.pause), task.fleet.stack.name)
 
 
-def _templates(fleet: Fleet) -> list[Finding]:
-    outputs = fleet.stack.outputs
+def _policies(task: Task) -> list[Finding]:
+    outputs = task.fleet.stack.outputs
+    names = [f"{outputs['Prefix']}-gateway-session", f"{outputs['Prefix']}-gateway-rotation"]
+    texts = [task.fleet.iot.get_policy(policyName=name)["policyDocument"] for name in names]
+    return [drift.of_policies(names, texts, outputs["RotationTemplate"])]
+
+
+def _endpoint(task: Task) -> list[Finding]:
+    return [examination.of_endpoint(task.fleet.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"])]
+
+
+def _templates(task: Task) -> list[Finding]:
+    fleet, outputs = task.fleet, task.fleet.stack.outputs
     prefix = outputs["Prefix"]
     policies = (f"{prefix}-gateway-session", f"{prefix}-gateway-rotation")
     return [
@@ -65,36 +76,39 @@ def _templates(fleet: Fleet) -> list[Finding]:
     ]
 
 
-def _rule(fleet: Fleet) -> list[Finding]:
-    name = fleet.stack.outputs["Prefix"].replace("-", "_") + "_retire"
-    return [examination.of_rule(fleet.iot.get_topic_rule(ruleName=name)["rule"])]
+def _rule(task: Task) -> list[Finding]:
+    name = task.fleet.stack.outputs["Prefix"].replace("-", "_") + "_retire"
+    return [examination.of_rule(task.fleet.iot.get_topic_rule(ruleName=name)["rule"])]
 
 
-def _claims(fleet: Fleet) -> list[Finding]:
-    policy = f"{fleet.stack.outputs['Prefix']}-claim"
-    pages = fleet.iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
+def _claims(task: Task) -> list[Finding]:
+    policy = f"{task.fleet.stack.outputs['Prefix']}-claim"
+    pages = task.fleet.iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
     return [examination.of_claims(policy, [target for page in pages for target in page["targets"]])]
 
 
-def _indexing(fleet: Fleet) -> list[Finding]:
-    return [examination.of_indexing(fleet.iot.get_indexing_configuration())]
+def _indexing(task: Task) -> list[Finding]:
+    return [examination.of_indexing(task.fleet.iot.get_indexing_configuration())]
 
 
-def _audit(fleet: Fleet) -> list[Finding]:
+def _audit(task: Task) -> list[Finding]:
+    fleet = task.fleet
     pages = fleet.iot.get_paginator("list_mitigation_actions").paginate()
     names = [item["actionName"] for page in pages for item in page["actionIdentifiers"]]
     actions: list[dict[str, Any]] = [fleet.iot.describe_mitigation_action(actionName=name) for name in names]
     return examination.of_audit(fleet.iot.describe_account_audit_configuration(), actions)
 
 
-def _size(fleet: Fleet) -> list[Finding]:
-    return examination.of_size(fleet.count("*"))
+def _size(task: Task) -> list[Finding]:
+    return examination.of_size(task.fleet.count("*"))
 
 
-_LOOKS: dict[str, Callable[[Fleet], list[Finding]]] = {
+_LOOKS: dict[str, Callable[[Task], list[Finding]]] = {
     "stack": _stack,
+    "drift": _drift,
     "endpoint": _endpoint,
     "templates": _templates,
+    "policies": _policies,
     "retirement rule": _rule,
     "claim certificate": _claims,
     "fleet indexing": _indexing,

@@ -57,21 +57,23 @@ def skipped(what: str, why: str) -> Finding:
     return Finding(what=what, level=Level.SKIPPED, text=why)
 
 
-def _error(what: str, text: str, remedy: str = "") -> Finding:
+def error(what: str, text: str, remedy: str = "") -> Finding:
+    """Return a finding that gateways cannot rotate or connect, or would be cut off."""
     return Finding(what=what, level=Level.ERROR, text=text, remedy=remedy)
 
 
-def _warning(what: str, text: str, remedy: str = "") -> Finding:
+def warning(what: str, text: str, remedy: str = "") -> Finding:
+    """Return a finding that something is not told or not cleaned up."""
     return Finding(what=what, level=Level.WARNING, text=text, remedy=remedy)
 
 
 def of_stack(status: str, outputs: Mapping[str, str]) -> Finding:
     """Judge the stack's status."""
     if status.endswith("_IN_PROGRESS"):
-        return _warning("stack", f"It is {status}. Look again when that has ended.")
+        return warning("stack", f"It is {status}. Look again when that has ended.")
     if "FAILED" in status or "ROLLBACK" in status:
         remedy = "aws cloudformation describe-stack-events says why; then deploy it again."
-        return _error("stack", f"It is {status}: it may not be what the template says.", remedy)
+        return error("stack", f"It is {status}: it may not be what the template says.", remedy)
     return fine("stack", f"It is {status}, with the code {outputs.get('CodeKey', '(not told)')}.")
 
 
@@ -79,7 +81,7 @@ def of_endpoint(address: str) -> Finding:
     """Judge the account's endpoint for data (DescribeEndpoint, iot:Data-ATS)."""
     if ATS not in address and not address.endswith(_CHINA):
         text = f"AWS gives {address}, which is no ATS endpoint: its chain ends in roots that the agent does not have."
-        return _error("endpoint", text, "Give gateways the address of `aws iot describe-endpoint iot:Data-ATS`.")
+        return error("endpoint", text, "Give gateways the address of `aws iot describe-endpoint iot:Data-ATS`.")
     return fine("endpoint", f"Gateways use {address}.")
 
 
@@ -92,25 +94,26 @@ def of_template(name: str, template: Mapping[str, Any], policies: Iterable[str],
         policies: The policies that it must attach.
         hook: The name of the stack's function that it must ask.
     """
-    what, redeploy = f"template {name}", "Deploy the stack again; it was changed by other means."
+    what = f"template {name}"
+    redeploy = "It was changed by other means; `drift` says how the stack's template is put in force again."
     found = []
     if not template.get("enabled"):
-        found.append(_error(what, "It is disabled: no certificate is made by it.", redeploy))
+        found.append(error(what, "It is disabled: no certificate is made by it.", redeploy))
     asks = str(template.get("preProvisioningHook", {}).get("targetArn", ""))
     if not asks:
         text = "It has no hook: the holder of any claim certificate can take the place of any gateway."
-        found.append(_error(what, text, redeploy))
+        found.append(error(what, text, redeploy))
     elif asks.rpartition(":")[2] != hook:
-        found.append(_error(what, f"It asks {asks}, which is not this stack's hook.", redeploy))
+        found.append(error(what, f"It asks {asks}, which is not this stack's hook.", redeploy))
     certificate, attached = _body(str(template.get("templateBody", "")))
     if certificate.get("ThingPrincipalType") != "EXCLUSIVE_THING":
         text = (
             "It attaches certificates plainly. The agent's client id is not the thing's name, so AWS refuses it (0x87)."
         )
-        found.append(_error(what, text, "Its certificate needs ThingPrincipalType EXCLUSIVE_THING: deploy again."))
+        found.append(error(what, text, f"Its certificate needs ThingPrincipalType EXCLUSIVE_THING. {redeploy}"))
     if certificate.get("Status") != "ACTIVE":
-        found.append(_error(what, "It makes certificates that are not ACTIVE.", redeploy))
-    found += [_error(what, f"It does not attach {name}.", redeploy) for name in policies if name not in attached]
+        found.append(error(what, "It makes certificates that are not ACTIVE.", redeploy))
+    found += [error(what, f"It does not attach {name}.", redeploy) for name in policies if name not in attached]
     return found or [fine(what, "It is enabled, asks the hook, and attaches exclusively.")]
 
 
@@ -130,7 +133,7 @@ def of_rule(rule: Mapping[str, Any]) -> Finding:
     """Judge the rule that hears retirements (GetTopicRule)."""
     if rule.get("ruleDisabled"):
         text = "It is disabled: replaced certificates stay ACTIVE, and gateways go on asking."
-        return _warning("retirement rule", text, "aws iot enable-topic-rule")
+        return warning("retirement rule", text, "aws iot enable-topic-rule")
     return fine("retirement rule", "It is enabled.")
 
 
@@ -139,7 +142,7 @@ def of_claims(policy: str, targets: Iterable[str]) -> Finding:
     count = sum(1 for target in targets if ":cert/" in target)
     if not count:
         text = f"No certificate has the policy {policy}, so no new gateway can enrol."
-        return _warning("claim certificate", text, "`iot-cert cloud setup --claim DIR` makes one.")
+        return warning("claim certificate", text, "`iot-cert cloud setup --claim DIR` makes one.")
     return fine("claim certificate", f"{count} have the policy {policy}.")
 
 
@@ -150,9 +153,9 @@ def of_indexing(configuration: Mapping[str, Any]) -> Finding:
     names = things.get("filter", {}).get("namedShadowNames", ())
     if things.get("thingIndexingMode", "OFF") == "OFF":
         text = "Fleet indexing is off, so `status` and --query find nothing."
-        return _warning("fleet indexing", text, _INDEX)
+        return warning("fleet indexing", text, _INDEX)
     if not named or "certificate" not in names:
-        return _warning("fleet indexing", "It does not hold the shadow `certificate`.", _INDEX)
+        return warning("fleet indexing", "It does not hold the shadow `certificate`.", _INDEX)
     return fine("fleet indexing", "It holds the shadow `certificate`.")
 
 
@@ -174,14 +177,14 @@ def of_audit(configuration: Mapping[str, Any], mitigations: Iterable[Mapping[str
                 f"The mitigation action {action.get('actionName')} deactivates the certificate that a finding names. "
                 "Applied to age, expiry or sharing, that is the one in use: the gateway is cut off."
             )
-            found.append(_error("audit", text, "Delete it, or never apply it to these checks; publish to SNS instead."))
+            found.append(error("audit", text, "Delete it, or never apply it to these checks; publish to SNS instead."))
     checks = configuration.get("auditCheckConfigurations", {})
     if checks.get("DEVICE_CERTIFICATE_SHARED_CHECK", {}).get("enabled"):
         text = (
             "DEVICE_CERTIFICATE_SHARED_CHECK will flag every gateway: the agent's session beside the application's is "
             "two client ids under one certificate. That is no fault."
         )
-        found.append(_warning("audit", text, "Suppress it for the fleet, with an end. Never deactivate for it."))
+        found.append(warning("audit", text, "Suppress it for the fleet, with an end. Never deactivate for it."))
     return found or [fine("audit", "Nothing there would deactivate a certificate in use.")]
 
 
@@ -191,9 +194,9 @@ def of_size(gateways: int) -> list[Finding]:
     connections = gateways * 2
     if connections > _CONNECTIONS:
         text = f"{gateways} gateways hold up to {connections} connections, with the agent's own; the default is 500000."
-        found.append(_warning("quotas", text, "Ask AWS for more in Service Quotas before they are connected."))
+        found.append(warning("quotas", text, "Ask AWS for more in Service Quotas before they are connected."))
     seconds = gateways * _READS_A_ROTATION / 10
     if seconds > _WEEK:
         text = f"A rotation of all takes {seconds / 86400:.0f} days at ListPrincipalThings' default of 10 a second."
-        found.append(_warning("quotas", text, "Ask AWS for more, or let windows be longer than that."))
+        found.append(warning("quotas", text, "Ask AWS for more, or let windows be longer than that."))
     return found or [fine("quotas", f"AWS's defaults are enough for {gateways} things.")]

@@ -10,6 +10,7 @@ import pytest
 
 from agent.backend import lambdas
 from agent.backend.aws.clients import OF_THE_SWEEP
+from agent.backend.decide.census import COUNTED
 from agent.backend.errors import MisconfiguredError
 from agent.backend.handlers import sweep as sweeps
 from agent.backend.names import ACTIONS, BY_THE_CLOCK, Metric, Variable
@@ -72,6 +73,7 @@ def test_a_gateways_life_by_the_functions_themselves(world: AwsWorld, capsys: py
         Metric.ENROLMENTS,
         Metric.ROTATIONS,
         Metric.RETIREMENTS,
+        *COUNTED,
     ]
     assert TOKEN not in repr(told)
 

@@ -27,6 +27,11 @@ def template(certificate: dict[str, str], hook: str = HOOK) -> dict[str, Any]:
 def _sound(operator: Operator) -> Operator:
     operator.answers("DescribeEndpoint", {"endpointAddress": "a-ats.iot.eu-west-1.amazonaws.com"})
     operator.answers("DescribeProvisioningTemplate", template(CERTIFICATE))
+    operator.answers("DetectStackDrift", {"StackDriftDetectionId": "1"})
+    operator.answers("DescribeStackDriftDetectionStatus", {"DetectionStatus": "DETECTION_COMPLETE"})
+    operator.answers("DescribeStackResourceDrifts", {"StackResourceDrifts": []})
+    allowed = {"Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]}
+    operator.answers("GetPolicy", {"policyDocument": json.dumps(allowed)})
     operator.answers("GetTopicRule", {"rule": {"ruleDisabled": False}})
     operator.answers("ListTargetsForPolicy", {"targets": ["arn:aws:iot:eu-west-1:123456789012:cert/x"]})
     things = {
@@ -56,7 +61,26 @@ def test_a_sound_account_is_fine(sound: Operator) -> None:
     assert code == 0, said
     assert set(levels(sound).values()) == {"fine"}
     asked = {action.partition(":")[2] for action in sound.strict.asked}
-    assert all(name.startswith(("Describe", "Get", "List")) for name in asked)
+    assert all(name.startswith(("Describe", "Detect", "Get", "List")) for name in asked)
+
+
+def test_cloudformation_is_waited_for_and_not_for_ever(sound: Operator) -> None:
+    """The other looks are made nevertheless."""
+    running = {"DetectionStatus": "DETECTION_IN_PROGRESS"}
+    sound.answers("DescribeStackDriftDetectionStatus", running, running, {"DetectionStatus": "DETECTION_COMPLETE"})
+    assert levels(sound)["drift"] == "fine"
+    assert len(sound.pauses) == 2
+    sound.answers("DescribeStackDriftDetectionStatus", running)
+    found = levels(sound)
+    assert found.pop("drift") == "skipped"
+    assert set(found.values()) == {"fine"}
+    assert sum(sound.pauses) < 600
+
+
+def test_a_policy_that_was_changed_by_other_means_is_an_error(sound: Operator) -> None:
+    """Gateways would find out one by one."""
+    sound.answers("GetPolicy", {"policyDocument": json.dumps({"Statement": []})})
+    assert levels(sound)["policies"] == "error"
 
 
 def test_a_plain_attachment_is_an_error(sound: Operator) -> None:
