@@ -20,7 +20,8 @@ from agent.backend.decide import census, vending
 from support.application import Application
 from support.cloudtools import tool
 from support.emulator.account import BUCKET, PORT, Account, own_network
-from support.emulator.device import armed
+from support.emulator.device import armed, shipped
+from support.emulator.fleet_operator import Operator
 from support.moto_account import signing_request
 from support.stack import Stack, builder, statements
 
@@ -92,6 +93,8 @@ def test_a_gateway_lives_its_life_in_the_account(account: Account, template: str
         assert_a_retired_certificate_gets_nothing(account, device, first)
         assert_the_sweep_deletes(account, device, first)
         assert_the_token_is_spent(account, device, tmp_path)
+        assert_a_replaced_device_is_retired(account, device, tmp_path)
+    assert_a_change_by_other_means_is_named(account)
     assert_rights_are_what_is_used(account)
     assert counted(account) == COUNTED
 
@@ -217,6 +220,55 @@ def assert_the_token_is_spent(account: Account, device: Device, tmp_path: Path) 
         assert device.statuses() == {device.certificate_id(): "ACTIVE"}
     event["parameters"] = {names.SERIAL_PARAMETER: device.serial, names.TOKEN_PARAMETER: device.token}
     assert call(account, "hook", event | {"certificateId": "0f" * 32}) == {"allowProvisioning": False}
+
+
+def assert_a_replaced_device_is_retired(account: Account, old: Device, tmp_path: Path) -> None:
+    """Not before the shadow says that the new one's certificate is in use; by the clock, and over that certificate."""
+    (row,) = Operator().rows("arm", "0101", "--thing", old.thing)
+    with shipped(tmp_path, account, "0101", named=old.thing, token=row["token"]) as new:
+        new.run("enroll", expect=0)
+        call(account, "retire", names.BY_THE_CLOCK)
+        assert new.statuses() == {old.certificate_id(): "ACTIVE", new.certificate_id(): "ACTIVE"}
+        reported = json.dumps({"state": {"reported": {"certificateId": new.certificate_id()}}})
+        account.client("iot-data").update_thing_shadow(thingName=new.thing, shadowName=names.SHADOW, payload=reported)
+        replaced_of_no_thing(account)
+        due_by_the_clock(account, old.thing)
+        call(account, "retire", names.BY_THE_CLOCK)
+        assert new.statuses() == {old.certificate_id(): "INACTIVE", new.certificate_id(): "ACTIVE"}
+
+
+def due_by_the_clock(account: Account, thing: str) -> None:
+    """Have the five minutes pass until a replacement is looked at again, and the lease of an earlier retirement end."""
+    account.client("dynamodb").delete_item(TableName="iot-cert-devices", Key={"serial": {"S": f"retiring#{thing}"}})
+    account.client("dynamodb").update_item(
+        TableName="iot-cert-certificates",
+        Key={"certificate_id": {"S": names.REPLACING + thing}},
+        UpdateExpression="SET delete_after = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+
+
+def replaced_of_no_thing(account: Account) -> None:
+    """Have a device replaced whose thing an operator has deleted."""
+    tables = account.client("dynamodb")
+    device = {"serial": {"S": "0102"}, "thing": {"S": "gw-gone"}, "state": {"S": "CLAIMED"}, "version": {"N": "1"}}
+    tables.put_item(TableName="iot-cert-devices", Item=device)
+    row = {"certificate_id": {"S": names.REPLACING + "gw-gone"}, "serial": {"S": "0102"}, "version": {"N": "1"}}
+    waits = {"due": {"S": names.DUE_REPLACEMENT}, "delete_after": {"N": "1"}}
+    tables.put_item(TableName="iot-cert-certificates", Item=row | waits)
+
+
+def assert_a_change_by_other_means_is_named(account: Account) -> None:
+    """By CloudFormation's drift detection, which compares functions here, and policies on AWS alone."""
+    before = drifted()
+    account.client("lambda").update_function_configuration(FunctionName="iot-cert-hook", Timeout=60)
+    assert drifted() - before == {"error: Hook (AWS::Lambda::Function) was changed by other means: /Timeout."}
+    account.client("lambda").update_function_configuration(FunctionName="iot-cert-hook", Timeout=5)
+
+
+def drifted() -> set[str]:
+    """Return what `iot-cert cloud check` says of drift."""
+    return {f"{row['level']}: {row['text']}" for row in Operator().rows("check") if row["what"] == "drift"}
 
 
 def assert_rights_are_what_is_used(account: Account) -> None:

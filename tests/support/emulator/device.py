@@ -23,18 +23,20 @@ class Device(Gateway):
 
     Attributes:
         account: The account.
-        serial: Its serial number; the thing is `gw-SERIAL`.
+        serial: Its serial number.
         token: What its technician was given.
+        named: The thing that it is armed as; empty for `gw-SERIAL`.
     """
 
     account: Account
     serial: str
+    named: str = ""
     token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     @property
     def thing(self) -> str:
         """The thing that the operator arms it as."""
-        return f"gw-{self.serial}"
+        return self.named or f"gw-{self.serial}"
 
     def __enter__(self) -> Self:
         claim = self.directory / "claim"
@@ -118,8 +120,13 @@ rotation:
 
 def armed(directory: Path, account: Account, serial: str) -> Device:
     """Return a gateway with a directory of its own, armed."""
-    place = directory / serial
-    place.mkdir()
-    device = Device(directory=place, account=account, serial=serial)
+    device = shipped(directory, account, serial)
     device.arm()
     return device
+
+
+def shipped(directory: Path, account: Account, serial: str, *, named: str = "", token: str = "") -> Device:
+    """Return a gateway with a directory of its own, which the operator arms."""
+    place = directory / serial
+    place.mkdir()
+    return Device(directory=place, account=account, serial=serial, named=named, token=token or secrets.token_hex(16))
