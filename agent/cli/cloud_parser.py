@@ -44,6 +44,7 @@ def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any], span: Callab
     _add_fleet(action)
     _add_rotation(action)
     _add_adoption(action)
+    _add_trial(action)
 
 
 def _add_devices(action: Callable[[str, str], Any], duration: Callable[[str], int]) -> None:
@@ -120,6 +121,20 @@ def _add_adoption(action: Callable[[str, str], Any]) -> None:
     verb.add_argument("--serial-attribute", metavar="NAME", help=text)
     text = "how many things are looked at in a second (default 1)"
     verb.add_argument("--per-second", type=rate, default=1.0, metavar="N", help=text)
+    _add_yes(verb)
+
+
+def _add_trial(action: Callable[[str, str], Any]) -> None:
+    verb = action("first-deployment", "try with one test device what no emulator shows, and write down what was seen")
+    text = "of the test device, and the transcript (default iot-cert-first-deployment)"
+    verb.add_argument("--directory", type=Path, default=Path("iot-cert-first-deployment"), metavar="DIR", help=text)
+    text = "its serial number and thing (default first-deployment)"
+    verb.add_argument("--serial", type=name, default="first-deployment", metavar="SERIAL", help=text)
+    text = "where gateways connect to (default: the account's endpoint)"
+    verb.add_argument("--endpoint", metavar="HOST", help=text)
+    verb.add_argument("--port", type=int, default=8883, metavar="PORT", help="the endpoint's port (8883)")
+    verb.add_argument("--anchors", type=Path, metavar="FILE", help="trust anchors (default: those of this version)")
+    verb.add_argument("--clean-up", action="store_true", help="remove the test device, and try nothing")
     _add_yes(verb)
 
 

@@ -21,7 +21,7 @@ from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.store import AwsStore
 from agent.backend.errors import BackendError
 from agent.backend.names import SHADOW, Metric
-from agent.fleet.errors import AccountError, DeniedError, NotNowError, UsageError
+from agent.fleet.errors import AccountError, DeniedError, NotNowError, NotOfferedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +40,8 @@ _THROTTLED = {
     "LimitExceededException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "Throttling",
     "ThrottlingException", "TooManyRequestsException",
 }  # fmt: skip
+_NOT_OFFERED = {"InvalidAction", "NotImplemented", "UnknownOperation", "UnknownOperationException"}
+_NOT_IMPLEMENTED = 501
 _ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)")
 _GONE = re.compile(r"does not exist")
 _SERVER_ERROR = 500
@@ -85,6 +87,7 @@ class Fleet:
         # An operator's verb may wait: it slows down when it is throttled, and the fleet's own calls go first.
         config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "total_max_attempts": 8})
         self.stack = stack
+        self._session, self._config = session, config
         self.iot = session.client("iot", config=config)
         self._data, self._tables = session.client("iot-data", config=config), session.client("dynamodb", config=config)
         self._logs = session.client("logs", config=config)
@@ -92,6 +95,10 @@ class Fleet:
         clients = Clients(iot=self.iot, data=self._data, tables=self._tables)
         self.registry = AwsRegistry(clients, stack.iot_arn("cert"))
         self.store = AwsStore(clients, stack.outputs["DevicesTable"], stack.outputs["CertificatesTable"])
+
+    def client(self, service: str) -> Any:
+        """Return a client of a service that one verb alone needs."""
+        return self._session.client(service, config=self._config)
 
     def devices(self) -> Iterator[Device]:
         """Yield each serial number's row (Scan), in no order."""
@@ -299,6 +306,9 @@ def _refusal(error: exceptions.ClientError) -> AgentError:
         return DeniedError(
             f"AWS does not allow these credentials {action}.", hint="Have it allowed. Then run it again."
         )
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _NOT_OFFERED or code.isdigit() or status == _NOT_IMPLEMENTED:  # AWS names each refusal of its own
+        return NotOfferedError(f"{error.operation_name} is not offered here ({code}).")
     if code in _CREDENTIALS:
         return UsageError(f"AWS does not take these credentials ({code}).", hint=_SIGN_IN)
     if code in _THROTTLED:
@@ -306,7 +316,7 @@ def _refusal(error: exceptions.ClientError) -> AgentError:
     if error.operation_name in _INDEXED and code in {"IndexNotReadyException", "ResourceNotFoundException"}:
         hint = "Turn it on with `iot-cert cloud setup`; a new index of a large fleet takes hours."
         return UsageError("Fleet indexing is off, or its index is not built yet.", hint=hint)
-    if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
+    if status >= _SERVER_ERROR:
         return NotNowError(f"AWS failed to answer {error.operation_name} ({code}).", hint=_AGAIN)
     return AccountError(f"AWS refuses {error.operation_name}: {text} ({code})")
 

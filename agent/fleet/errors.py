@@ -32,3 +32,7 @@ class NotNowError(AccountError):
     """AWS does not answer, or puts off; the same command does what is left."""
 
     exit = Exit.UNAVAILABLE
+
+
+class NotOfferedError(AccountError):
+    """The endpoint does not have what is asked for: an emulator, or a region that lacks it."""

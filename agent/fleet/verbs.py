@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.fleet.aws import connect, telling
-from agent.fleet.commands import adoption, checking, devices, overview, rotation, setting_up, strays
+from agent.fleet.commands import adoption, checking, devices, first_deployment, overview, rotation, setting_up, strays
 from agent.fleet.task import Task
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ VERBS: dict[str, Callable[[Task], Exit]] = {
     "check": checking.check,
     "adopt": adoption.adoption,
     "orphans": strays.orphans,
+    "first-deployment": first_deployment.first_deployment,
 }
 
 

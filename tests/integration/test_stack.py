@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import io
 import json
+import re
 import urllib.error
 import urllib.request
 import zipfile
@@ -23,7 +24,7 @@ from support.emulator.account import BUCKET, PORT, Account, own_network
 from support.emulator.device import armed, shipped
 from support.emulator.fleet_operator import Operator
 from support.moto_account import signing_request
-from support.stack import Stack, builder, statements
+from support.stack import ACCOUNT, Stack, builder, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,7 @@ def test_a_gateway_lives_its_life_in_the_account(account: Account, template: str
         assert_the_token_is_spent(account, device, tmp_path)
         assert_a_replaced_device_is_retired(account, device, tmp_path)
     assert_a_change_by_other_means_is_named(account)
+    assert_a_first_deployment_is_written_down(account, tmp_path)
     assert_rights_are_what_is_used(account)
     assert counted(account) == COUNTED
 
@@ -269,6 +271,32 @@ def assert_a_change_by_other_means_is_named(account: Account) -> None:
 def drifted() -> set[str]:
     """Return what `iot-cert cloud check` says of drift."""
     return {f"{row['level']}: {row['text']}" for row in Operator().rows("check") if row["what"] == "drift"}
+
+
+# What no emulator shows; the rest is as expected here, and says nothing about AWS.
+NOT_SHOWN = {"quotas", "exclusive", "schedule", "index", "metrics", "alarm"}
+
+
+def assert_a_first_deployment_is_written_down(account: Account, tmp_path: Path) -> None:
+    """Each fact is tried or said not to be shown; nothing of it is left, and what was written can be committed."""
+    before = registered(account)
+    (tmp_path / "anchors.pem").write_bytes(account.anchors)
+    words = ["first-deployment", "--yes", "--endpoint", "localhost", "--anchors", str(tmp_path / "anchors.pem")]
+    code, said = Operator().runs(*words, "--directory", str(tmp_path / "trial"))
+    transcript = (tmp_path / "trial" / "transcript.md").read_text()
+    assert code == 0, said
+    outcomes = dict(re.findall(r"^## ([a-z-]+): (.*)$", transcript, re.MULTILINE))
+    assert {key for key, outcome in outcomes.items() if outcome == "not shown"} == NOT_SHOWN
+    assert set(outcomes.values()) == {"as expected", "not shown"}
+    assert ACCOUNT not in transcript
+    assert [path.name for path in (tmp_path / "trial").iterdir()] == ["transcript.md"]
+    assert registered(account) == before
+
+
+def registered(account: Account) -> set[str]:
+    """Return each certificate but those that AWS deletes within the hour."""
+    found = account.client("iot").list_certificates()["certificates"]
+    return {item["certificateId"] for item in found if item["status"] != "PENDING_ACTIVATION"}
 
 
 def assert_rights_are_what_is_used(account: Account) -> None:

@@ -102,7 +102,7 @@ def job(order: Order, arn: Callable[[str, str], str], window: Window | None, gro
         "abortConfig": {"criteriaList": [criterion]},
     }
     if window is not None:
-        start, end = (f"{at:%Y-%m-%d %H:%M}" for at in (window.opens_at, window.closes_at))
+        start, end = (f"{at:%Y-%m-%dT%H:%M}" for at in (window.opens_at, window.closes_at))  # UTC, and no zone
         request["schedulingConfig"] = {"startTime": start, "endTime": end, "endBehavior": "STOP_ROLLOUT"}
     return request
 

@@ -7,6 +7,8 @@ every address. What is put in here is ours, not the emulator's, so a test that p
 * Exclusive attachment: `ThingPrincipalType` of a template's certificate is read, and
   `${iot:Connection.Thing.ThingName}` resolves for any client id of a certificate that is attached so. Source:
   "Exclusive thing", AWS IoT developer guide.
+* AttachThingPrincipal takes how it attaches; ListPrincipalThingsV2, which would say it, is not there.
+* What ministack does not have is refused as what is not offered, and not as a request that is wrong.
 * AttachPolicy and DetachPolicy are authorised on the certificate that they name, as AWS does; ministack takes "*".
 * Each decision about a role is written to the file DECISIONS, a line of JSON each, so that a test can compare what is
   granted with what is used.
@@ -85,6 +87,34 @@ def _add_exclusive_attachment() -> None:
     iot._provisioning_plan, iot._mqtt_policy_context = plan, context
 
 
+def _take_how_it_attaches() -> None:
+    handle = iot._handle_thing_principals
+
+    def principals(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        answer = handle(method, path, headers, body, query)
+        certificate_id = (headers.get("x-amzn-principal") or "").rsplit("/", 1)[-1]
+        how = query.get("thingPrincipalType")
+        if method == "PUT" and (how[0] if isinstance(how, list) else how) == "EXCLUSIVE_THING":
+            _EXCLUSIVE.add(certificate_id)
+        elif method in {"PUT", "DELETE"}:
+            _EXCLUSIVE.discard(certificate_id)
+        return answer
+
+    iot._handle_thing_principals = principals
+
+
+def _say_what_is_not_there() -> None:
+    route = iot._route_request
+
+    async def answered(*words: Any, **options: Any) -> Any:
+        answer = await route(*words, **options)
+        if answer[0] == 400 and b"Unsupported IoT path" in answer[2]:
+            return iot.error_response_json("UnknownOperationException", "Not in this emulator.", 501)
+        return answer
+
+    iot._route_request = answered
+
+
 def _authorise_policies_on_their_target() -> None:
     resource_of = actions.extract_resource_arn
 
@@ -113,6 +143,8 @@ def _note_decisions(decisions: Path) -> None:
 if __name__ == "__main__":
     _add_requests_by_csr()
     _add_exclusive_attachment()
+    _take_how_it_attaches()
+    _say_what_is_not_there()
     _authorise_policies_on_their_target()
     _note_decisions(Path(sys.argv.pop(1)))
     sys.exit(main())

@@ -35,6 +35,6 @@ def test_a_schedule_is_spelt_as_jobs_want_it() -> None:
     window = rotation.window_of("2026-12-01T01:00Z/2026-12-01T05:00Z", NOW, by_job=True)
     order = Order(job_id="j", things=("gw",), reason="r")
     request = rotation.job(order, lambda kind, name: f"arn/{kind}/{name}", window)
-    assert request["schedulingConfig"]["startTime"] == "2026-12-01 01:00"
+    assert request["schedulingConfig"]["startTime"] == "2026-12-01T01:00"
     assert request["targets"] == ["arn/thing/gw"]
     assert rotation.job(order, lambda kind, name: f"{kind}/{name}", None, "g")["targets"] == ["thinggroup/g"]

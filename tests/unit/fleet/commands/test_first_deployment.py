@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.fleet.decide.trial import FACTS, Outcome, Seen
+from agent.fleet.errors import NotNowError, NotOfferedError
+from agent.fleet.trial.steps import STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.fleet_account import Operator
+
+TRIED = [fact.key for fact in FACTS if fact.tried]
+
+
+@pytest.fixture(name="words")
+def _words(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command line; every step sees what it expects until a test says otherwise."""
+    operator.answers("DescribeEndpoint", {"endpointAddress": "a-ats.iot.eu-west-1.amazonaws.com"})
+    operator.answers("DeleteFunctionConcurrency", {})
+    operator.world.owner.create_policy(policyName="iot-cert-claim", policyDocument="{}")
+    for key in TRIED:
+        monkeypatch.setitem(STEPS, key, lambda _: Seen(outcome=Outcome.EXPECTED, text="Fine."))
+    return ["first-deployment", "--yes", "--directory", str(tmp_path / "trial")]
+
+
+def certificates(operator: Operator) -> int:
+    """Return how many certificates the account has."""
+    return len(operator.world.owner.list_certificates()["certificates"])
+
+
+def test_nothing_is_made_before_the_operator_says_so(operator: Operator, words: list[str], tmp_path: Path) -> None:
+    """Without a terminal by --yes, with one by a word."""
+    words.remove("--yes")
+    assert operator.runs(*words)[0] == 4
+    operator.typed = "yes"
+    assert operator.runs(*words)[0] == 4
+    assert not (tmp_path / "trial").exists()
+    assert certificates(operator) == 0
+    operator.typed = "try"
+    assert operator.runs(*words)[0] == 0
+
+
+def test_a_surprise_stops_it_and_the_same_command_goes_on_there(
+    operator: Operator, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was settled is not tried again; at the end nothing is left but what was seen."""
+    tried: list[str] = []
+
+    def step(key: str, outcome: Outcome) -> Callable[[object], Seen]:
+        def seen(_: object) -> Seen:
+            tried.append(key)
+            return Seen(outcome=outcome, text="Seen.")
+
+        return seen
+
+    for key in TRIED:
+        monkeypatch.setitem(STEPS, key, step(key, Outcome.SURPRISE if key == TRIED[2] else Outcome.EXPECTED))
+    code, said = operator.runs(*words)
+    assert code == 1
+    assert "nothing more is tried" in said
+    assert tried == TRIED[:3]
+    monkeypatch.setitem(STEPS, TRIED[2], step(TRIED[2], Outcome.NOT_SHOWN))
+    code, said = operator.runs(*words)
+    assert code == 0, said
+    assert tried == TRIED[:3] + TRIED[2:]
+    assert [path.name for path in (tmp_path / "trial").iterdir()] == ["transcript.md"]
+    assert certificates(operator) == 0
+    assert operator.world.store.device("first-deployment") is None
+    text = (tmp_path / "trial" / "transcript.md").read_text()
+    assert text.count("# First deployment") == 1
+    assert "not tried" in text
+
+
+def test_what_is_not_offered_is_not_shown_and_what_cannot_be_asked_now_is_tried_again(
+    operator: Operator, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emulator lacks things; an outage says nothing about AWS."""
+
+    def refused(error: Exception) -> Callable[[object], Seen]:
+        def step(_: object) -> Seen:
+            raise error
+
+        return step
+
+    monkeypatch.setitem(STEPS, TRIED[0], refused(NotOfferedError("It is not offered here.")))
+    monkeypatch.setitem(STEPS, TRIED[1], refused(NotNowError("AWS does not answer.")))
+    code, said = operator.runs(*words)
+    assert code == 5
+    assert f"{TRIED[0]:<12} not shown" in said
+    monkeypatch.setitem(STEPS, TRIED[1], lambda _: Seen(outcome=Outcome.EXPECTED, text="Fine."))
+    outcomes = [row["fact"] for row in operator.rows(*words)]
+    assert outcomes == TRIED[1:]
+
+
+def test_it_takes_nothing_that_is_there(operator: Operator, words: list[str]) -> None:
+    """A serial number or a thing of the fleet's is no test device."""
+    operator.world.enrolled("0042")
+    assert operator.runs(*words, "--serial", "0042")[0] == 2
+    assert operator.runs(*words, "--serial", "gw-0042")[0] == 2
+
+
+def test_it_cleans_up_when_told_to_and_twice_does_no_harm(
+    operator: Operator, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a surprise that the operator does not want to go on from."""
+    monkeypatch.setitem(STEPS, TRIED[0], lambda _: Seen(outcome=Outcome.SURPRISE, text="No."))
+    assert operator.runs(*words)[0] == 1
+    assert certificates(operator) == 1
+    for _ in range(2):
+        assert operator.runs(*words, "--clean-up")[0] == 0
+        assert certificates(operator) == 0
