@@ -6,9 +6,9 @@ _iot_cert() {
     verbs="$verbs support-bundle trust"
     case $before in
         --config | --anchors | --archive | --public-key | --from | --password-file | --output | --csv | --journal) COMPREPLY=($(compgen -f -- "$word")); return ;;
-        --dir | --claim) COMPREPLY=($(compgen -d -- "$word")); return ;;
+        --dir | --claim | --directory) COMPREPLY=($(compgen -d -- "$word")); return ;;
         --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible | --drop) return ;;
-        --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing) return ;;
+        --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing | --serial | --endpoint | --port) return ;;
         --stack | --region | --profile | --thing-prefix | --for | --state | --query | --group | --window) return ;;
         --per-minute | --abort-percent | --abort-after | --serial-attribute | --per-second) return ;;
         --by) COMPREPLY=($(compgen -W "job shadow" -- "$word")); return ;;
@@ -18,7 +18,7 @@ _iot_cert() {
         if [ -n "$verb" ] && [ "$item" != "$verb" ]; then
             case $item in list | check | hand-over | install | restore | publish) action=${action:-$item} ;; esac
             case $verb.$item in
-                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans | cloud.adopt | cloud.setup) action=${action:-$item} ;;
+                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans | cloud.adopt | cloud.setup | cloud.first-deployment) action=${action:-$item} ;;
             esac
         fi
     done
@@ -26,7 +26,7 @@ _iot_cert() {
         "") words="$verbs --config --json --help --version" ;;
         help) words=$verbs ;;
         config) words="check hand-over" ;;
-        cloud) words="adopt arm block check devices orphans readmit rotate setup status" ;;
+        cloud) words="adopt arm block check devices first-deployment orphans readmit rotate setup status" ;;
         "cloud arm") words="--json --stack --region --profile --csv --thing --thing-prefix --for" ;;
         "cloud devices") words="--json --stack --region --profile --state --refused --for" ;;
         "cloud block") words="--json --stack --region --profile --cut-off --yes" ;;
@@ -39,6 +39,7 @@ _iot_cert() {
             words="$words --per-second --yes" ;;
         "cloud setup") words="--json --stack --region --profile --claim --yes" ;;
         "cloud orphans") words="--json --stack --region --profile --all" ;;
+        "cloud first-deployment") words="--json --stack --region --profile --directory --serial --endpoint --port --anchors --clean-up --yes" ;;
         trust) words="check install list publish restore" ;;
         enroll | "trust restore") words="--json --reason --no-wait --wait" ;;
         rollback) words="--json --reason --no-wait --wait --give-up" ;;

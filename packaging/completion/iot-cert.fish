@@ -12,7 +12,7 @@ function __iot_cert_words
             continue
         end
         switch $word
-            case --abort-after --abort-percent --anchors --archive --by --claim --compatible --config --csv --dir --drop --expires --for --from --group --host --journal --key --lifetime --listen --old-root-key --output --password-file --per-minute --per-second --probation --profile --public-key --query --reason --region --renew --serial-attribute --sha256 --stack --state --target --thing --thing-prefix --threshold --time --wait --window --without-amazon
+            case --abort-after --abort-percent --anchors --archive --by --claim --compatible --config --csv --dir --directory --drop --endpoint --expires --for --from --group --host --journal --key --lifetime --listen --old-root-key --output --password-file --per-minute --per-second --port --probation --profile --public-key --query --reason --region --renew --serial --serial-attribute --sha256 --stack --state --target --thing --thing-prefix --threshold --time --wait --window --without-amazon
                 set skip yes
             case '-*'
             case '*'
@@ -184,6 +184,7 @@ complete -c iot-cert -n '__iot_cert_at cloud' -a setup -d 'make what no stack ca
 complete -c iot-cert -n '__iot_cert_at cloud' -a orphans -d 'list certificates that no gateway seems to use'
 complete -c iot-cert -n '__iot_cert_at cloud' -a rotate -d 'have gateways rotate, by jobs or by their shadows'
 complete -c iot-cert -n '__iot_cert_at cloud' -a adopt -d 'make gateways of an existing fleet ready for the agent; says what it would do unless told to'
+complete -c iot-cert -n '__iot_cert_at cloud' -a first-deployment -d 'try with one test device what no emulator shows, and write down what was seen'
 complete -c iot-cert -n '__iot_cert_at cloud' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_at cloud' -l json -d 'print JSON, an object a line'
 complete -c iot-cert -n '__iot_cert_in cloud arm' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
@@ -268,4 +269,16 @@ complete -c iot-cert -n '__iot_cert_in cloud adopt' -l journal -r -F -d 'where w
 complete -c iot-cert -n '__iot_cert_in cloud adopt' -l serial-attribute -x -d 'the thing\'s attribute that holds its serial number (default: the thing\'s name is it)'
 complete -c iot-cert -n '__iot_cert_in cloud adopt' -l per-second -x -d 'how many things are looked at in a second (default 1)'
 complete -c iot-cert -n '__iot_cert_in cloud adopt' -l yes -d 'do not ask'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l json -d 'print JSON, an object a line'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l stack -x -d 'the stack (default iot-cert)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l region -x -d 'where it is (default: as the AWS CLI has it)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l profile -x -d 'whose credentials (default: as the AWS CLI has it)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l directory -x -a '(__fish_complete_directories)' -d 'of the test device, and the transcript (default iot-cert-first-deployment)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l serial -x -d 'its serial number and thing (default first-deployment)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l endpoint -x -d 'where gateways connect to (default: the account\'s endpoint)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l port -x -d 'the endpoint\'s port (8883)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l anchors -r -F -d 'trust anchors (default: those of this version)'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l clean-up -d 'remove the test device, and try nothing'
+complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l yes -d 'do not ask'
 complete -c iot-cert -n '__iot_cert_in help' -a 'enroll rotate rollback confirm import pause resume retire run deploy status explain history check support-bundle config trust sandbox cloud help'

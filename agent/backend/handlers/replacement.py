@@ -5,7 +5,6 @@ It retires as a gateway does that asks for it, under the same lease; what it mee
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -48,8 +47,10 @@ def _look_at(thing: str, account: Account) -> None:
     if row is None or row.look_at is None or row.look_at > now:
         return
     next_row = _carried_out(row, account) or replacements.waiting(row, now)
-    with suppress(ChangedError):  # the operator has named yet another device
+    try:
         account.store.save_replacement(next_row)
+    except ChangedError:
+        return  # the operator has named yet another device
 
 
 def _carried_out(row: Replacement, account: Account) -> Replacement | None:
@@ -79,12 +80,13 @@ def _attached(thing: str, account: Account) -> list[Attached]:
 
 def _is_retired(asked: Retirement, account: Account) -> bool:
     """Retire one certificate; not while another one has the lease, nor what AWS does not let be done now."""
-    with suppress(ChangedError):
+    try:
         verdict = carried_out(asked, account)
-        if verdict.allowed:
-            count(asked, verdict, account)
-            return True
-    return False
+    except ChangedError:
+        return False
+    if verdict.allowed:
+        count(asked, verdict, account)
+    return verdict.allowed
 
 
 def _tell(row: Replacement, left: set[str], account: Account) -> None:

@@ -121,7 +121,8 @@ class Device:
                 path.unlink()
 
     def _write(self, path: Path, text: str) -> None:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "w") as file:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
             file.write(text)
 
     def _configuration(self, serial: str, place: Place, templates: tuple[str, str]) -> str:
