@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core import gates as rules
-from agent.core.failure.codes import Code
 from agent.core.when.renewal import renewal_window
 from agent.errors import AgentError, CloudError
 
@@ -31,7 +30,7 @@ def have(leave: Leave, record: ChangeRecord, world: World, settings: Settings, s
     try:
         report = gates.ask(leave)
     except AgentError as error:
-        raise CloudError(rules.held(Code.HELD, f"The gates cannot be asked: {error}", rules.waits(limits))) from error
+        raise CloudError(rules.held(f"The gates cannot be asked: {error}", limits)) from error
     failure = rules.answer(report, limits)
     if failure is not None:
         raise CloudError(failure)

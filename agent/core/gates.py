@@ -52,16 +52,13 @@ def answer(report: Report, limits: Limits) -> Failure | None:
         return None
     if step.goes_back:
         message = f"The {step.name} does not let this change go on: it ended with its veto."
-        return held(Code.VETOED, message, "Ask its owner; `iot-cert rotate` begins again.", decisive=True)
-    message = f"The {step.name} holds this change: {step.problem.rstrip('.')}."
-    return held(Code.HELD, message, waits(limits))
+        remedy = "Ask its owner; `iot-cert rotate` begins again."
+        return Failure(kind=FailureClass.OPERATOR, code=Code.VETOED, message=message, remedy=remedy, decisive=True)
+    return held(f"The {step.name} holds this change: {step.problem.rstrip('.')}.", limits)
 
 
-def waits(limits: Limits) -> str:
-    """Return for how long a change is held, as a sentence."""
-    return f"It is asked again; after {duration(limits.gates_patience)}, or near expiry, the change goes on without it."
-
-
-def held(code: Code, message: str, remedy: str, *, decisive: bool = False) -> Failure:
-    """Return the failure of a step that is not taken for want of leave."""
-    return Failure(kind=FailureClass.OPERATOR, code=code, message=message, remedy=remedy, decisive=decisive)
+def held(message: str, limits: Limits) -> Failure:
+    """Return the failure of a step that is not taken yet for want of leave."""
+    patience = duration(limits.gates_patience)
+    promise = f"It is asked again; after {patience}, or near expiry, the change goes on without it."
+    return Failure(kind=FailureClass.OPERATOR, code=Code.HELD, message=message, promise=promise)

@@ -89,7 +89,7 @@ def test_what_a_gate_holds_waits_and_goes_on_when_it_may(
     assert outcome.wait.failure is not None
     assert (outcome.wait.failure.kind, outcome.wait.failure.code) == (FailureClass.OPERATOR, Code.HELD)
     assert outcome.wait.why.startswith("The gate 10-site holds this change: it ended with exit code 75. Next try at")
-    assert "after 24 h, or near expiry, the change goes on without it" in outcome.wait.failure.remedy
+    assert "after 24 h, or near expiry, the change goes on without it" in outcome.wait.failure.promise
     assert of_outcome(outcome.record, outcome.wait, has_set=True) is Exit.REFUSED
     assert 10 < gates.asked.count(leave) < 30
 

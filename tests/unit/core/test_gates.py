@@ -79,4 +79,4 @@ def test_a_hold_and_a_veto_are_the_operators_word(*, veto: bool, code: Code) -> 
     assert found is not None
     assert (found.kind, found.code, found.decisive) == (FailureClass.OPERATOR, code, veto)
     assert "gate b" in found.message
-    assert ("24 h" in found.remedy) == (not veto)
+    assert ("24 h" in found.promise) == (not veto)

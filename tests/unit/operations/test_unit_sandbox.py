@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.config.values import (
-    DEFAULT_HOOKS,
+    DEFAULT_DEPENDANTS,
     ClaimConfig,
     Config,
     EnrollmentConfig,
@@ -55,7 +56,7 @@ def claim(folder: str) -> EnrollmentConfig:
 
 def copied(path: str) -> Dependants:
     """Return a copy of the key that is wanted somewhere."""
-    return Dependants(copies=(Copy(to=Path(path), content=Content.KEY),), hooks=DEFAULT_HOOKS)
+    return replace(DEFAULT_DEPENDANTS, copies=(Copy(to=Path(path), content=Content.KEY),))
 
 
 @pytest.mark.parametrize(
