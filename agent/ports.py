@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime
 
+    from agent.core.change.lasting import Lasting
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
     from agent.core.dependants import Leave, Occasion, Report
@@ -189,6 +190,9 @@ class Room(Protocol):
 class OtherSets(Protocol):
     """The sets besides the one in use. Every method may raise StoreError and its kinds, and only those."""
 
+    def holds(self, number: int) -> bool:
+        """Whether a generation was written, be it whole or not."""
+
     def fallbacks(self, excluded: int) -> tuple[int, ...]:
         """Return the whole generations that were proven once, best first, without one."""
 
@@ -242,14 +246,14 @@ class Store(Protocol):
     def next_number(self) -> int:
         """Return the next generation's number."""
 
-    def save_change(self, record: ChangeRecord) -> None:
-        """Make the record durable."""
+    def save_change(self, record: ChangeRecord, needed: Lasting = ...) -> None:
+        """Make the record as durable as the next step needs it to be; a change that held goes to the history."""
 
-    def stage_key(self, number: int, key_pem: bytes, request_pem: bytes) -> None:
-        """Make a new key and its request durable."""
+    def stage_key(self, number: int, key_pem: bytes) -> None:
+        """Make a new key durable."""
 
-    def staged_key(self, number: int) -> tuple[bytes, bytes]:
-        """Return the staged key and request; DamagedError when they cannot be used."""
+    def staged_key(self, number: int) -> bytes:
+        """Return the staged key; DamagedError when it cannot be used."""
 
     def prepare(self, manifest: Manifest, content: CredentialSet, trust: TrustBundle) -> None:
         """Write a generation whole."""

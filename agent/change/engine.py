@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.change import issuing
 from agent.change.prover import ComparedError
+from agent.change.world import NoDependants
 from agent.core.change import decide, giving_up, probation
 from agent.core.change.events import Activated, Condemned, Confirmed, Event, Hastened, Rejected, Resumed
 from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
@@ -111,7 +112,14 @@ class Engine:
         self._in_flight.take_over(found)
         if found is not None and not orderly and self._was_under_way(found):
             self._in_flight.take(Resumed(at=self._world.clock.now()))
+        self._note_activation()
         return self.change
+
+    def _note_activation(self) -> None:
+        """Take up that a set is in use of which the record does not say so: what leads away from it leads back."""
+        record = self._in_flight.record
+        if record is not None and not record.phase.activated and self.is_in_use():
+            self._in_flight.take(Activated(at=max(self._world.clock.now(), record.entered_at)))
 
     def hasten(self) -> None:
         """Try the next step now, because a person asks for it, instead of when the last failure's delay is over."""
@@ -153,13 +161,20 @@ class Engine:
             record = self._hear(record)
             facts = self._facts(record)
             action = decide.next_action(record, facts, self._settings.limits)
-            if isinstance(action, decide.Wait):
-                return Outcome(record=record, wait=action)
             if isinstance(action, decide.Finish):
                 return self._finish(record)
-            if stop():
-                return Outcome(record=record, wait=decide.stopped(facts.clock.now))
+            if not isinstance(action, decide.Wait) and stop():
+                action = decide.stopped(facts.clock.now)
+            if self._rests_on(action) and not self._in_flight.settle():
+                continue
+            if isinstance(action, decide.Wait):
+                return Outcome(record=record, wait=action)
             self._in_flight.take(self._attempt(action, record, facts))
+
+    def _rests_on(self, action: decide.Action) -> bool:
+        """Whether the disk should know how far the change is during an action, since it takes long or others see it."""
+        serves = isinstance(action, decide.Deploy) and not isinstance(self._world.dependants, NoDependants)
+        return serves or isinstance(action, decide.Wait)
 
     def _hear(self, record: ChangeRecord) -> ChangeRecord:
         """Return the record once the word of the gateway's application is taken, if it is waited for and has come."""
@@ -208,7 +223,7 @@ class Engine:
 
     def _store_failure(self, error: StoreError, record: ChangeRecord) -> Failure:
         """Damage to the very generation that the change is about is decisive: it can never work."""
-        prepared = record.phase.activated or record.phase in {Phase.PREPARED, Phase.PROVEN}
+        prepared = record.phase.activated or record.phase in {Phase.REGISTERED, Phase.PREPARED, Phase.PROVEN}
         damaged = isinstance(error, DamagedError) and prepared and self._sets.whole(record.generation) is None
         code = Code.DAMAGED if damaged else Code.STORE
         return Failure(kind=FailureClass.STORE, code=code, message=str(error), remedy=error.hint, decisive=damaged)

@@ -3,8 +3,9 @@
 Rules:
 
 * The record is durable before the step it announces is taken. When it cannot be made durable, what has happened is kept
-  in memory and saved again. Only what a restart can do without is left for later; see `agent.core.change.probation`.
-* Nothing is told of a step before it is durable: no listener hears of what a power cut may undo.
+  in memory and saved again. Only what a restart can do without is left for later; see `agent.core.change.lasting`.
+* Nothing is told of a step before what it did is durable. That the record of it is not yet makes a restart find it out,
+  or do it once more.
 * A full disk stops no step that leads back to a set that works: it may use the store's reserve. No other step may.
 """
 
@@ -15,8 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from agent.change.announcements import announcement
-from agent.core.change import decide, probation
+from agent.core.change import decide
 from agent.core.change.advance import advance
+from agent.core.change.lasting import Lasting, lasting
 from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
@@ -54,6 +56,7 @@ class InFlight:
         self._reporter = reporter
         self._record: ChangeRecord | None = None
         self._saved = True
+        self._later = False  # whether the disk lags behind by a step that a restart can do without
         self._unsaved = 0  # tries in a row that failed
 
     @property
@@ -90,7 +93,7 @@ class InFlight:
 
     def take_over(self, record: ChangeRecord | None) -> None:
         """Take up what a recovery found on the disk."""
-        self._record, self._saved = record, True
+        self._record, self._saved, self._later = record, True, False
 
     def begin(self, record: ChangeRecord) -> None:
         """Make the record of a new change durable.
@@ -100,7 +103,7 @@ class InFlight:
             StoreError: The disk does not let it; nothing was planned.
         """
         try:
-            self.write(record, self._store.save_change, record)
+            self._save(record, Lasting.NOW)
         except StoreInDoubtError:
             self._record, self._saved = record, False  # it is on disk, so it is known, whatever becomes of it
             raise
@@ -111,24 +114,38 @@ class InFlight:
         before = self.require()
         record = advance(before, event)
         self._record = record
-        if self._saved and probation.is_quiet(before, record):
+        needed = lasting(before, record) if self._saved else Lasting.NOW
+        if needed is Lasting.NEVER:
             return
+        self._try_to_save(record, needed)
+        told = announcement(before, record, event)
+        if told is not None:
+            self.tell(told.code, told.text, told.failure)
+
+    def settle(self) -> bool:
+        """Have the disk know how far the change is, as far as it lets it; return whether it does."""
+        if self._later:
+            self._try_to_save(self.require(), Lasting.NOW)
+        return self._saved
+
+    def _try_to_save(self, record: ChangeRecord, needed: Lasting) -> None:
         self._saved = False
         try:
-            self.write(record, self._store.save_change, record)
+            self._save(record, needed)
         except StoreError as error:
             self.tell("trouble", f"The change record could not be saved: {error}")
         else:
             self._saved = True
-        told = announcement(before, record, event)
-        if told is not None:
-            self.tell(told.code, told.text, told.failure)
+
+    def _save(self, record: ChangeRecord, needed: Lasting) -> None:
+        self.write(record, self._store.save_change, record, needed)
+        self._later = needed is Lasting.LATER
 
     def save_again(self) -> decide.Wait | None:
         """Return None once the record is durable, or the wait before the next try."""
         record = self.require()
         try:
-            self.write(record, self._store.save_change, record)
+            self._save(record, Lasting.NOW)
         except StoreError as error:
             self._unsaved += 1
             failure = Failure(kind=FailureClass.STORE, code=Code.STORE, message=str(error), remedy=error.hint)

@@ -86,13 +86,17 @@ class Issuing:
 
     def _generate_key(self, record: ChangeRecord) -> Event:
         self._write(record, self._world.store.room.preflight, back=record.leads_back)
-        current = self._sets.whole(record.base)
         key_pem = self._world.materials.new_key()
+        self._request_for(record, key_pem)  # a subject that cannot be asked for is found out before a key is kept
+        self._write(record, self._world.store.stage_key, record.generation, key_pem)
+        return KeyReady(at=self._world.clock.now())
+
+    def _request_for(self, record: ChangeRecord, key_pem: bytes) -> bytes:
+        """Return the request for a key, which is made when it is sent: it says nothing that the key does not prove."""
+        current = self._sets.whole(record.base)
         thing = current.manifest.thing_name if current else self._settings.thing_name
         current_pem = current.credential.certificate_pem if current else None
-        request_pem = self._world.materials.request(key_pem, current_pem, thing or FALLBACK_NAME)
-        self._write(record, self._world.store.stage_key, record.generation, key_pem, request_pem)
-        return KeyReady(at=self._world.clock.now())
+        return self._world.materials.request(key_pem, current_pem, thing or FALLBACK_NAME)
 
     def _begin_request(self, record: ChangeRecord) -> Event:
         """Connect before the request is counted: a connection that fails has asked for nothing.
@@ -105,7 +109,7 @@ class Issuing:
         self._source.connected(record)
         return RequestBegun(at=self._world.clock.now())
 
-    def _staged_key(self, record: ChangeRecord) -> tuple[bytes, bytes]:
+    def _staged_key(self, record: ChangeRecord) -> bytes:
         try:
             return self._world.store.staged_key(record.generation)
         except DamagedError as error:
@@ -114,7 +118,8 @@ class Issuing:
             raise CloudError(failure) from error
 
     def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
-        key_pem, request_pem = self._staged_key(record)
+        key_pem = self._staged_key(record)
+        request_pem = self._request_for(record, key_pem)
         session = self._source.connected(record)
         created = session.create_certificate(request_pem)
         leaf, canonical = self._accepted(created, key_pem, self._known_certificates(), facts)
@@ -208,7 +213,9 @@ class Issuing:
         if made is not None:  # before the record could say so; whether its name is durable is not known, so once more
             self._write(record, self._world.store.prepare, made.manifest, made.credential, made.trust)
             return GenerationPrepared(at=now)
-        key_pem, _ = self._staged_key(record)
+        if self._world.store.others.holds(record.generation):
+            raise DamagedError(f"Generation {record.generation} was written and is damaged.")
+        key_pem = self._staged_key(record)
         content = self._world.materials.credential_set(key_pem, record.issued.certificate_pem.encode())
         base = self._sets.whole(record.base)
         manifest = Manifest(

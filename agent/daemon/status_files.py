@@ -13,7 +13,7 @@ from agent.core.jsonio import encode
 from agent.core.report import metrics
 from agent.core.report.document import document
 from agent.errors import StoreError
-from agent.store import disk, durable
+from agent.store import directories, disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +55,6 @@ class StatusFiles:
         try:
             with disk.directory(os.fspath(self._path)) as fd:
                 for name in (STATUS, METRICS):
-                    durable.withdraw(fd, name)
+                    directories.withdraw(fd, name)
         except StoreError:
             pass  # the next start writes them anew

@@ -40,7 +40,7 @@ from agent.dependants.export import ABOUT, extract
 from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
 from agent.errors import AgentError, CloudError, DamagedError, RefusedError, StoreBusyError
-from agent.store import disk, durable, lock_files
+from agent.store import directories, disk, durable, lock_files
 from agent.system import clock, descriptors
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Deployer:
             given = extract(self._state_dir, wanted, copies.passwords(wanted))
             record = _Record(fd)
             if afresh:
-                durable.withdraw(fd, REPORT)
+                directories.withdraw(fd, REPORT)
             return _Round(self._dependants, given, record, self._systemd).serve(occasion, self._state_dir)
 
     def ask(self, leave: Leave) -> Report:

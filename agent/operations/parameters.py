@@ -25,7 +25,7 @@ from agent.config.values import FileValue
 from agent.core.jsonio import PlainError, decode, encode
 from agent.core.text_files import NoTextError, value_of
 from agent.errors import ConfigError, MaterialError, StoreError
-from agent.store import disk, durable
+from agent.store import directories, disk, durable
 from agent.store.ownership import changeable_by_others
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Parameters:
             return ()
         with disk.directory(str(self._config.runtime_dir)) as fd:
             if not self._as_root:
-                durable.withdraw(fd, FILE)
+                directories.withdraw(fd, FILE)
                 return ()
             data = encode({"format": 1, "values": self._as_root}) + b"\n"
             durable.put_beside(fd, FILE, data, lambda file: os.fchown(file, uid, gid))

@@ -149,8 +149,8 @@ def open_parts(
 
 
 def _find_state(config: Config, *, create: bool) -> None:
+    from agent.store.directories import create_path  # noqa: PLC0415
     from agent.store.disk import explained  # noqa: PLC0415
-    from agent.store.durable import create_path  # noqa: PLC0415
 
     if create:
         create_path(config.state_dir)

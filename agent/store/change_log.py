@@ -39,12 +39,22 @@ class Journal:
         self._root = root
         self._cache: tuple[bytes, tuple[tuple[bytes, ChangeRecord], ...]] | None = None
         self._modes = modes
+        self._written = ""  # the id of the change whose line is certainly durable
 
     def change(self) -> ChangeRecord | None:
-        """Return the change in flight, or None.
+        """Return the change in flight, or None; one whose end is in the history is over, whatever its record says.
 
         Raises:
-            DamagedError: There is one and it cannot be read as such.
+            DamagedError: There is a record and it cannot be read as such.
+        """
+        record = self.recorded()
+        return None if record is None or self.known_end(record) else record
+
+    def recorded(self) -> ChangeRecord | None:
+        """Return what the record says, or None when there is none.
+
+        Raises:
+            DamagedError: There is a record and it cannot be read as such.
         """
         try:
             data = disk.read(self._root, CHANGE, MAX_RECORD)
@@ -99,14 +109,19 @@ class Journal:
             return f"{error} It was set aside as {away}; the history begins anew."
         return ""
 
-    def save(self, record: ChangeRecord) -> None:
-        """Make the record of the change in flight durable.
+    def save(self, record: ChangeRecord, *, lasting: bool = True) -> None:
+        """Make the record of the change in flight durable; unless it is to be lasting, its content alone.
 
         Raises:
             StoreInDoubtError: It is there, but a power cut may bring the one before back.
             StoreError: It is not there.
         """
-        durable.replace(self._root, CHANGE, encode_record(record), self._modes, secret=True)
+        replace = durable.replace if lasting else durable.replace_unsettled
+        replace(self._root, CHANGE, encode_record(record), self._modes, secret=True)
+
+    def known_end(self, record: ChangeRecord) -> ChangeRecord | None:
+        """Return what the history says of a change of which there is a record still; None when it has not ended."""
+        return next((other for other in self.history() if other.id == record.id and other.phase.ended), None)
 
     def history(self) -> tuple[ChangeRecord, ...]:
         """Return the finished changes, oldest first; lines that cannot be read are passed over."""
@@ -125,25 +140,30 @@ class Journal:
     def finish(self, record: ChangeRecord) -> None:
         """Write a finished change to the history, once, and clear it away.
 
+        Its record may be there once more after a power cut, and counts for nothing then: see `known_end`.
+
         Raises:
-            StoreError: Either could not be made durable; doing it again goes on.
+            StoreError: The line could not be made durable, or the record not removed; doing it again goes on.
         """
-        self.write_down(record)
+        with durable.part_of("write the history"):
+            self.write_down(record)
         durable.remove(self._root, CHANGE)
-        durable.sync(self._root, "the change was finished")
 
     def write_down(self, record: ChangeRecord) -> None:
         """Write a finished change to the history, once.
 
         Raises:
-            StoreError: It could not be made durable; doing it again goes on.
+            StoreInDoubtError: It is there, but a power cut may undo that; doing it again goes on.
+            StoreError: It could not be written down; doing it again goes on.
         """
-        with durable.part_of("write the history"):
-            if all(other.id != record.id for other in self.history()):
-                durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
-            else:  # a process that was killed may have written the line and not synced it
-                durable.sync_file(self._root, HISTORY)
-                durable.sync(self._root, "the history was written")
+        if record.id == self._written:
+            return
+        if all(other.id != record.id for other in self.history()):
+            durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
+        else:  # a process that was killed may have written the line and not synced it
+            durable.sync_file(self._root, HISTORY)
+            durable.sync(self._root, "the history was written")
+        self._written = record.id
 
     def amend(self, record: ChangeRecord) -> None:
         """Add a later line about a change that is in the history; from now on it counts instead of the earlier one.

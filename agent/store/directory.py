@@ -6,7 +6,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError
-from agent.store import disk, durable, generations
+from agent.store import directories, disk, durable, generations
 from agent.store.links import GENERATIONS
 from agent.store.readings import Readings
 from agent.system import descriptors
@@ -48,7 +48,7 @@ class GenerationDirectory:
             if not self._may_hold_sets():
                 if disk.exists(self._root, GENERATIONS):
                     durable.put_away(self._root, GENERATIONS, f"{GENERATIONS}{durable.ASIDE}")
-                durable.make_directory(self._root, GENERATIONS, modes)
+                directories.make_directory(self._root, GENERATIONS, modes)
             self.fd = disk.open_directory(GENERATIONS, self._root)
         durable.set_mode(self.fd, modes.directory_mode, GENERATIONS)
 
@@ -130,7 +130,7 @@ class GenerationDirectory:
             StoreError: It could not be erased; what is left is erased by the next recovery.
         """
         durable.rename(self.fd, generations.final_name(number), generations.stage_name(number))
-        durable.erase_directory(self.fd, generations.stage_name(number))
+        generations.erase(self.fd, generations.stage_name(number))
 
     def _existing(self, number: int) -> int:
         if self.fd < 0:

@@ -31,7 +31,6 @@ from agent.system import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
 ASIDE = ".damaged"  # a name that ends so was moved out of the way, and is kept for a person who asks
@@ -52,35 +51,6 @@ class Modes:
     secret_mode: int = 0o600
     public_mode: int = 0o600
     directory_mode: int = 0o700
-
-
-def create_path(path: Path) -> None:
-    """Create a directory below an existing one, for its owner alone, unless it is there.
-
-    Raises:
-        StoreError: It could not be created.
-    """
-    with disk.explained(f"create {path}"):
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            return
-    with disk.directory(str(path.parent)) as fd:
-        sync(fd, f"{path} was created")
-
-
-def make_directory(dir_fd: int, name: str, modes: Modes) -> None:
-    """Create a directory durably.
-
-    Raises:
-        StoreError: It could not be created; it may be left empty.
-    """
-    with disk.explained(f"create the directory {name}"):
-        os.mkdir(name, modes.directory_mode, dir_fd=dir_fd)
-        with disk.directory(name, dir_fd) as fd:
-            _set_mode(fd, modes.directory_mode)
-            os.fsync(fd)
-        os.fsync(dir_fd)
 
 
 def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool = False) -> None:
@@ -136,9 +106,20 @@ def replace(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool =
         StoreInDoubtError: It was replaced, but a power cut may bring the old content back.
         StoreError: It was not replaced.
     """
+    replace_unsettled(dir_fd, name, data, modes, secret=secret)
+    sync(dir_fd, f"{name} was put in place")
+
+
+def replace_unsettled(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool = False) -> None:
+    """Replace a file whole; until its directory is synced, a power cut may bring the old content back, whole.
+
+    Raises:
+        StoreError: It was not replaced.
+    """
     temporary = _cleared(dir_fd, name)
     write_new(dir_fd, temporary, data, modes, secret=secret)
-    _move_over(dir_fd, temporary, name, _move_into_place)
+    with disk.explained(f"rename {temporary} to {name}"):
+        _move_into_place(dir_fd, temporary, name)
 
 
 def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
@@ -222,6 +203,16 @@ def move_in(dir_fd: int, name: str) -> None:
     _move_over(dir_fd, TEMPORARY + name, name)
 
 
+def link_unsynced(dir_fd: int, name: str, target: str) -> None:
+    """Make a symbolic link under a free name, without syncing.
+
+    Raises:
+        StoreError: It could not be made.
+    """
+    with disk.explained(f"make the link {name}"):
+        os.symlink(target, name, dir_fd=dir_fd)
+
+
 def point(dir_fd: int, name: str, target: str) -> None:
     """Make the symbolic link `name` point at `target`, in one step.
 
@@ -230,8 +221,7 @@ def point(dir_fd: int, name: str, target: str) -> None:
         StoreError: It still points where it did.
     """
     temporary = _cleared(dir_fd, name)
-    with disk.explained(f"make the link {name}"):
-        os.symlink(target, temporary, dir_fd=dir_fd)
+    link_unsynced(dir_fd, temporary, target)
     _move_over(dir_fd, temporary, name, _move_into_place)
 
 
@@ -315,7 +305,10 @@ def sync_file(dir_fd: int, name: str) -> None:
 def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
     """Add one line to a file and sync it; a torn last line is ended first.
 
+    A file that has a line has a durable name: that of a new one is synced first.
+
     Raises:
+        StoreInDoubtError: It was added, but a power cut may undo that.
         StoreError: It could not be added whole; what was added is cut off again where possible.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -324,16 +317,29 @@ def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
         try:
             _set_mode(fd, modes.public_mode)
             end = os.lseek(fd, 0, os.SEEK_END)
+            if end == 0:
+                os.fsync(dir_fd)
             torn = end > 0 and os.pread(fd, 1, end - 1) != b"\n"
             try:
                 _write_all(fd, b"\n" + line if torn else line)
             except OSError:
                 os.ftruncate(fd, end)
                 raise
-            os.fsync(fd)
+            _confirm(fd, name, end)
         finally:
             descriptors.release(fd)
-    sync(dir_fd, f"a line was added to {name}")
+
+
+def _confirm(fd: int, name: str, end: int) -> None:
+    """Sync a line that was added at `end`, or cut it off: the pages of a sync that failed are never written again."""
+    try:
+        sync(fd, f"a line was added to {name}")
+    except StoreInDoubtError as error:
+        try:
+            os.ftruncate(fd, end)
+        except OSError:
+            raise error from error.__cause__
+        raise StoreError(f"Cannot add a line to {name}: the disk did not confirm it.", hint=error.hint) from error
 
 
 def remove(dir_fd: int, name: str) -> None:
@@ -346,24 +352,17 @@ def remove(dir_fd: int, name: str) -> None:
         os.unlink(name, dir_fd=dir_fd)
 
 
-def withdraw(dir_fd: int, name: str) -> None:
-    """Remove a file of ours if it is there; a directory in its place is moved out of the way. Nothing is synced.
-
-    Raises:
-        StoreError: It is there and cannot be removed.
-    """
-    try:
-        remove(dir_fd, name)
-    except StoreError as error:
-        if not isinstance(error.__cause__, IsADirectoryError):
-            raise
-        put_away(dir_fd, name, f"{name}{ASIDE}")
-
-
-def erase_directory(dir_fd: int, name: str) -> None:
-    """Overwrite and remove every file below a directory, then the directory itself, and sync.
+def erase_directory(dir_fd: int, name: str, public: frozenset[str] = frozenset()) -> None:
+    """Remove every file below a directory, then the directory itself; all but the public ones are overwritten before.
 
     That helps on disks that write in place; on flash a hardware key or an encrypted file system is what protects.
+
+    The removal is not synced. A power cut may bring the name back, as litter: what was secret in it is overwritten.
+
+    Args:
+        dir_fd: The directory that it is in.
+        name: Its name.
+        public: Names of files that hold no secret.
 
     Raises:
         StoreError: Something could not be removed; calling again goes on.
@@ -374,11 +373,11 @@ def erase_directory(dir_fd: int, name: str) -> None:
                 erase_directory(fd, file)
                 continue
             with disk.explained(f"erase {name}/{file}"):
-                overwrite(fd, file)
+                if file not in public:
+                    overwrite(fd, file)
                 os.unlink(file, dir_fd=fd)
     with disk.explained(f"remove the directory {name}"):
         os.rmdir(name, dir_fd=dir_fd)
-    sync(dir_fd, f"{name} was removed")
 
 
 def overwrite(dir_fd: int, name: str, *, alone: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    generations/.000007/   being filled: key.pem and request.pem first, the rest once the certificate is registered
+    generations/.000007/   being filled: key.pem first, the rest once the certificate is registered
     generations/000007/    whole: key.pem certificate.pem credential.pem trust.pem manifest.json
     generations/000007.rejected/   set aside: never used again, kept for a person who asks why
 
@@ -24,7 +24,7 @@ from agent.core.jsonio import PlainError
 from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
 from agent.crypto import keys, x509
 from agent.errors import DamagedError, MaterialError, StoreError
-from agent.store import disk, durable
+from agent.store import directories, disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,9 +34,10 @@ CERTIFICATE = "certificate.pem"
 CREDENTIAL = "credential.pem"
 TRUST = "trust.pem"
 MANIFEST = "manifest.json"
-REQUEST = "request.pem"
+REQUEST = "request.pem"  # beside the key in stages of version 0.1.0
 
 SECRET = frozenset({KEY, CREDENTIAL})
+PUBLIC = frozenset({CERTIFICATE, TRUST, MANIFEST, REQUEST})
 FILES = (KEY, CERTIFICATE, CREDENTIAL, TRUST)
 
 MAX_FILE = x509.MAX_BUNDLE
@@ -94,28 +95,37 @@ def listing(dir_fd: int) -> Listing:
     return Listing(final=tuple(final), staged=tuple(staged), rejected=tuple(rejected), strange=tuple(strange))
 
 
-def stage_key(dir_fd: int, number: int, key_pem: bytes, request_pem: bytes, modes: durable.Modes) -> None:
-    """Make a new key and its request durable in the stage of generation `number`; an earlier stage is erased.
+def erase(dir_fd: int, name: str) -> None:
+    """Erase a generation's directory, whatever it is called.
+
+    Raises:
+        StoreError: Something could not be erased; calling again goes on.
+    """
+    durable.erase_directory(dir_fd, name, PUBLIC)
+
+
+def stage_key(dir_fd: int, number: int, key_pem: bytes, modes: durable.Modes) -> None:
+    """Make a new key durable in the stage of generation `number`; an earlier stage is erased.
 
     Raises:
         StoreError: It could not be done; the stage may be left half-filled and is erased by the next call.
     """
     name = stage_name(number)
     if disk.exists(dir_fd, name):
-        durable.erase_directory(dir_fd, name)
-    durable.make_directory(dir_fd, name, modes)
+        erase(dir_fd, name)
+    directories.begin_directory(dir_fd, name, modes)
     with disk.directory(name, dir_fd) as fd, durable.part_of("stage the key"):
         durable.write_new(fd, KEY, key_pem, modes, secret=True)
-        durable.write_new(fd, REQUEST, request_pem, modes)
         durable.sync(fd, "the key was written")
+        durable.sync(dir_fd, "the key was staged")
 
 
-def staged_key(dir_fd: int, number: int) -> tuple[bytes, bytes]:
-    """Return the staged key and its request.
+def staged_key(dir_fd: int, number: int) -> bytes:
+    """Return the staged key.
 
     Raises:
-        DamagedError: One of them is missing or cannot be used.
-        StoreError: They cannot be read.
+        DamagedError: It is missing or cannot be used.
+        StoreError: It cannot be read.
     """
     name = stage_name(number)
     if not disk.exists(dir_fd, name):
@@ -123,13 +133,12 @@ def staged_key(dir_fd: int, number: int) -> tuple[bytes, bytes]:
     with disk.directory(name, dir_fd) as fd:
         try:
             key_pem = disk.read(fd, KEY, MAX_FILE)
-            request_pem = disk.read(fd, REQUEST, MAX_FILE) if disk.exists(fd, REQUEST) else b""
             keys.public_key_sha256(key_pem)
         except FileNotFoundError as error:
             raise DamagedError(f"The key staged for generation {number} is missing.") from error
         except MaterialError as error:
             raise DamagedError(f"The key staged for generation {number} is damaged: {error}.") from error
-    return key_pem, request_pem
+    return key_pem
 
 
 def prepare(dir_fd: int, manifest: Manifest, content: CredentialSet, trust: TrustBundle, modes: durable.Modes) -> None:
@@ -152,7 +161,7 @@ def prepare(dir_fd: int, manifest: Manifest, content: CredentialSet, trust: Trus
         durable.sync(dir_fd, f"generation {manifest.number} was prepared")
         return
     if not disk.exists(dir_fd, name):
-        durable.make_directory(dir_fd, name, modes)
+        directories.begin_directory(dir_fd, name, modes)
     files = {
         KEY: content.key_pem,
         CERTIFICATE: content.certificate_pem,
@@ -173,7 +182,8 @@ def _fill(dir_fd: int, files: dict[str, bytes], modes: durable.Modes) -> None:
     # must not be trusted again.
     keep = {KEY} if KEY in present and disk.read(dir_fd, KEY, MAX_FILE) == files[KEY] else set[str]()
     for name in present - keep:
-        durable.overwrite(dir_fd, name, alone=True)  # it may hold a key
+        if name not in PUBLIC:
+            durable.overwrite(dir_fd, name, alone=True)  # it may hold a key
         durable.remove(dir_fd, name)
     for name, data in files.items():
         if name not in keep:

@@ -42,6 +42,14 @@ class OtherSets:
         ordered = [*first, *sorted(self.committed(), reverse=True)]
         return [number for number in dict.fromkeys(ordered) if number in present]
 
+    def holds(self, number: int) -> bool:
+        """Whether a generation has its final name, be it whole or not.
+
+        Raises:
+            StoreError: It cannot be told.
+        """
+        return number in self._directory.listing().final
+
     def committed(self) -> set[int]:
         """Return the generations that became final."""
         return {record.generation for record in self._journal.history() if record.phase.succeeded}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode
 from agent.core.when.schedule import MAX_REASON, Pause
-from agent.store import disk, durable
+from agent.store import directories, disk, durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,5 +52,5 @@ def clear(state_dir: Path) -> None:
     """
     with disk.directory(str(state_dir)) as root:
         if disk.exists(root, PAUSE):
-            durable.withdraw(root, PAUSE)
+            directories.withdraw(root, PAUSE)
             durable.sync(root, "the pause was ended")

@@ -66,9 +66,13 @@ class Recoverer:
         return Recovery(change=change, notes=tuple(self._notes))
 
     def _recover_change(self, now: datetime) -> tuple[ChangeRecord | None, bool]:
-        """Return the change in flight, and whether everything is known of it that can be."""
+        """Return the change in flight, and whether everything is known of it that can be.
+
+        One whose end is in the history is to be finished: a power cut may have brought its record back.
+        """
         try:
-            return self._journal.change(), True
+            record = self._journal.recorded()
+            return record and (self._journal.known_end(record) or record), True
         except DamagedError as error:
             return None, self._give_up_damaged(str(error), now)
 
@@ -157,7 +161,7 @@ class Recoverer:
     def _erase(self, dir_fd: int, name: str) -> None:
         """Erase litter; what cannot be erased must not keep the agent from starting."""
         try:
-            durable.erase_directory(dir_fd, name)
+            generations.erase(dir_fd, name)
         except StoreError as error:
             self._notes.append(f"{error} It is left lying there.")
 

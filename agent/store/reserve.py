@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change import reserve
 from agent.errors import StoreError
-from agent.store import disk, durable
+from agent.store import directories, disk, durable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ def make(root: int, modes: durable.Modes) -> None:
     give_up(root)
     content = memoryview(hashlib.shake_256(_SEED).digest(reserve.PIECES * reserve.PIECE_BYTES))
     try:
-        durable.make_directory(root, _UNFINISHED, modes)
+        directories.make_directory(root, _UNFINISHED, modes)
         with disk.directory(_UNFINISHED, root) as fd, durable.part_of("set room aside"):
             for number in range(reserve.PIECES):
                 part = content[number * reserve.PIECE_BYTES :][: reserve.PIECE_BYTES]

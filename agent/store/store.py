@@ -30,6 +30,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Self
 
+from agent.core.change.lasting import Lasting
 from agent.core.change.lifecycle import Phase
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
 from agent.store import disk, durable, generations, lock_files
@@ -201,16 +202,27 @@ class Store:
         recorded = max((record.generation for record in self.history()), default=0)
         return max(recorded, self.numbers().highest) + 1
 
-    def save_change(self, record: ChangeRecord) -> None:
-        """Make the record of the change in flight durable."""
-        self._journal.save(record)
+    def save_change(self, record: ChangeRecord, needed: Lasting = Lasting.NOW) -> None:
+        """Make the record of the change in flight as durable as it needs to be.
 
-    def stage_key(self, number: int, key_pem: bytes, request_pem: bytes) -> None:
-        """Make a new key and its request durable."""
-        generations.stage_key(self._directory.fd, number, key_pem, request_pem, self._shared)
+        A change that held needs no record besides its line in the history: once that is durable it is over, whatever
+        the record of before still says.
 
-    def staged_key(self, number: int) -> tuple[bytes, bytes]:
-        """Return the staged key and its request.
+        Raises:
+            StoreInDoubtError: It is there, but a power cut may bring the one before back.
+            StoreError: It is not there.
+        """
+        if record.phase is Phase.COMMITTED:
+            self._journal.write_down(record)
+        elif needed in {Lasting.NOW, Lasting.SEEN}:
+            self._journal.save(record, lasting=needed is Lasting.NOW)
+
+    def stage_key(self, number: int, key_pem: bytes) -> None:
+        """Make a new key durable."""
+        generations.stage_key(self._directory.fd, number, key_pem, self._shared)
+
+    def staged_key(self, number: int) -> bytes:
+        """Return the staged key.
 
         Raises:
             DamagedError: One of them is missing or cannot be used.
@@ -224,6 +236,9 @@ class Store:
     def activate(self, number: int) -> None:
         """Point `current` at a whole generation and `previous` at the one before it.
 
+        The record of the change, which lies beside the links, is durable before `current` moves: what syncs the move of
+        `previous` syncs it too.
+
         Raises:
             DamagedError: The generation is not whole; nothing moved.
             StoreInDoubtError: `current` moved, but a power cut may bring the old one back.
@@ -235,6 +250,9 @@ class Store:
         if before is not None and before != number and self._directory.is_whole(before):
             with durable.part_of(f"activate generation {number}"):
                 self._links.move_previous(before)
+        else:
+            with durable.part_of(f"activate generation {number}"):
+                durable.sync(self._root, "the record of the change was written")
         # Also when it points there already: it is not known whether the sync of an earlier try got through.
         self._links.move_current(number)
 
@@ -277,7 +295,7 @@ class Store:
     def _set_aside(self, record: ChangeRecord) -> None:
         listing, number = self.numbers(), record.generation
         if number in listing.staged:
-            durable.erase_directory(self._directory.fd, generations.stage_name(number))
+            generations.erase(self._directory.fd, generations.stage_name(number))
         if record.kind.makes_a_generation and number in listing.final and self.current() != number:
             durable.rename(self._directory.fd, generations.final_name(number), generations.rejected_name(number))
 
@@ -297,9 +315,9 @@ class Store:
         for number in others[keep:]:
             self._directory.erase(number)
         for number in listing.staged:  # left by an earlier try; there is no change in flight now
-            durable.erase_directory(self._directory.fd, generations.stage_name(number))
+            generations.erase(self._directory.fd, generations.stage_name(number))
         for number in listing.rejected[:-1]:
-            durable.erase_directory(self._directory.fd, generations.rejected_name(number))
+            generations.erase(self._directory.fd, generations.rejected_name(number))
         self._journal.shorten()
         return (*others[keep:], *listing.rejected[:-1])
 

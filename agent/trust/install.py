@@ -21,7 +21,7 @@ from agent.core.values import Origin, Provenance, TrustSource
 from agent.crypto import root_lists, x509
 from agent.errors import BundleError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations.wiring import load_anchors
-from agent.store import durable
+from agent.store import directories
 from agent.trust import inbox, tuf_state
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def make_inbox(config: Config) -> None:
         StoreError: It could not be made.
     """
     if config.trust.root is not None and config.trust.inbox is None:
-        durable.create_path(config.inbox)
+        directories.create_path(config.inbox)
 
 
 def conclude(config: Config, records: Iterable[ChangeRecord]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from agent.store import disk, durable
+from agent.store import directories, disk, durable
 from agent.trust.tuf_client import METADATA, TARGETS
 
 if TYPE_CHECKING:
@@ -54,4 +54,4 @@ def _make(folder: Path) -> None:
             return
     _make(folder.parent)
     with disk.directory(str(folder.parent.resolve())) as fd:
-        durable.make_directory(fd, folder.name, _MODES)
+        directories.make_directory(fd, folder.name, _MODES)

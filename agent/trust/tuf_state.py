@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode
 from agent.errors import DamagedError
-from agent.store import disk, durable
+from agent.store import directories, disk, durable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +55,6 @@ def write(state_dir: Path, memory: Mapping[str, bytes]) -> None:
     content = {"format": 1, "files": {name: data.decode() for name, data in memory.items()}}
     with disk.directory(str(state_dir)) as root:
         if not disk.exists(root, DIRECTORY):
-            durable.make_directory(root, DIRECTORY, durable.Modes())
+            directories.make_directory(root, DIRECTORY, durable.Modes())
         with disk.directory(DIRECTORY, root) as fd:
             durable.replace(fd, FILE, encode(content) + b"\n", durable.Modes())

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.change.decide import Limits
 from agent.core.values import Kind
+from agent.store import disk, durable
 from agent.store.store import Store
 from support.crashkit import gateway, stepper, syscalls
 
@@ -161,8 +162,16 @@ def written_to(mount: Path) -> int:
     return int(numbers[_SECTORS_WRITTEN]) * _SECTOR
 
 
-def on_disk(limits: Limits) -> dict[str, int]:
-    """Return what a disk is given for one rotation, and for its files written once and synced at the end."""
+def _synced(folder: Path, times: int) -> None:
+    """Replace an empty file so many times, each time confirmed: what the file system's journal takes for that alone."""
+    folder.mkdir()
+    with disk.directory(str(folder)) as fd:
+        for _ in range(times // 2):  # the file, then its name
+            durable.replace(fd, "file", b"", durable.Modes())
+
+
+def on_disk(limits: Limits, syncs: int) -> dict[str, int]:
+    """Return what a disk is given for one rotation, for its files written once and synced at the end, and for syncs."""
     with small_disk() as mount:
         path = mount / "state"
         path.mkdir()
@@ -175,7 +184,9 @@ def on_disk(limits: Limits) -> dict[str, int]:
         for file in (path / "current").resolve().iterdir():
             (mount / "floor" / file.name).write_bytes(file.read_bytes())
         (mount / "current").symlink_to("floor")
-        return {"rotation": after - before, "floor": written_to(mount) - after}
+        plain = written_to(mount)
+        _synced(mount / "bare", syncs)
+        return {"rotation": after - before, "floor": plain - after, "syncs": written_to(mount) - plain}
 
 
 def main() -> None:
@@ -184,7 +195,7 @@ def main() -> None:
     single = Limits(check_every=usual.probation)
     told: dict[str, Any] = {"usual": weigh(usual).plain(), "single": weigh(single).plain()}
     try:
-        told["disk"] = on_disk(usual)
+        told["disk"] = on_disk(usual, told["usual"]["syncs"])
     except (OSError, subprocess.CalledProcessError) as error:
         told["no_disk"] = f"{error}"
     print(json.dumps(told))

@@ -13,8 +13,8 @@ from support.crashkit import enginekills, points
 ONE_IN = 9
 LEAST = {
     "enrolment": 120,
-    "rotation": 120,
-    "revoked in probation": 150,
+    "rotation": 105,
+    "revoked in probation": 135,
     "never confirmed": 120,
     "never active": 120,
     "rollback by command": 50,

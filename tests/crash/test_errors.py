@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 ONE_IN = 11  # which no number of errors or of ways to fail has in it, so that a sample has all of them
 STEPS = (
-    *(("enrolment", kind) for kind in ("save", "preflight", "stage_key", "staged_key", "prepare")),
-    *(("enrolment", kind) for kind in ("activate", "finish", "prune")),
-    *(("rotation", kind) for kind in ("activate", "finish", "prune")),
+    *(("enrolment", kind) for kind in ("save", "show", "preflight", "stage_key", "staged_key", "prepare")),
+    *(("enrolment", kind) for kind in ("activate", "commit", "finish", "prune")),
+    *(("rotation", kind) for kind in ("activate", "commit", "prune")),
     ("rejection", "finish"),
     ("rollback", "roll_back"),
     ("going back refused", "finish"),

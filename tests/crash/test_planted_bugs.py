@@ -30,6 +30,14 @@ def test_a_power_cut_finds_what_was_planted(bug: Bug) -> None:
     points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
 
 
+@pytest.mark.parametrize("name", ["enrolment", "rotation"])
+def test_a_power_cut_finds_a_link_that_may_move_before_its_set_is_known_to_be_proven(name: str) -> None:
+    """With a set before, and without one: each has a sync of its own in between."""
+    report = campaign.cut_power_everywhere(scenarios()[name], bug=bugs.no_sync_before_activation, one_in=3)
+    points.visited("complaints about planted bugs", len(report.complaints), at_least=1)
+    assert any("was never proven" in complaint for complaint in report.complaints)
+
+
 def test_a_kill_finds_a_link_that_is_gone_for_a_moment() -> None:
     """The stepper catches the gap between unlink and symlink."""
     report = campaign.kill_everywhere(_short(), bug=bugs.unlink_before_link)

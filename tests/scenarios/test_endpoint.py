@@ -97,7 +97,7 @@ def test_a_certificate_in_hand_through_an_outage_of_a_day_is_replaced(gateway: R
     """Its token has died unused and the certificate with it, so a new key is made and one more is asked for."""
     gateway.fault(Operation.REGISTER, Effect.THROTTLE)
     gateway.rotate(patience=timedelta(seconds=5))
-    key, _ = gateway.store.staged_key(3)
+    key = gateway.store.staged_key(3)
     gateway.endpoint.down = DOWN["no route"]
     outcome = gateway.follow(patience=DAY)
     assert len(outcome.record.requests) == 1

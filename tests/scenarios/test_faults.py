@@ -19,6 +19,8 @@ from agent.sandbox.faults import Effect, Operation
 from support.rig import Rig, is_told
 
 if TYPE_CHECKING:
+    from agent.core.change.lasting import Lasting as Durability
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.failure.failure import Failure
 
 DAY = timedelta(days=1)
@@ -124,13 +126,12 @@ def _watch(rig: Rig) -> list[Failure]:
     failures: list[Failure] = []
     save = rig.store.save_change
 
-    def watched(record: object) -> None:
-        failure = getattr(record, "failure", None)
-        if failure is not None and failure not in failures:
-            failures.append(failure)
-        save(record)  # type: ignore[arg-type]
+    def watched(record: ChangeRecord, needed: Durability) -> None:
+        if record.failure is not None and record.failure not in failures:
+            failures.append(record.failure)
+        save(record, needed)
 
-    rig.store.save_change = watched  # type: ignore[method-assign]
+    rig.store.save_change = watched  # type: ignore[method-assign, assignment]
     return failures
 
 
@@ -299,7 +300,7 @@ def test_a_registration_that_was_throttled_for_an_hour_starts_over_with_a_new_ke
     gateway.cloud.faults.clear()
     assert gateway.follow().record.phase is Phase.COMMITTED
     assert gateway.asked(CREATE) - 2 == 2
-    assert gateway.store.generation(3).credential.key_pem == first[0]
+    assert gateway.store.generation(3).credential.key_pem == first
     assert Phase.PLANNED in [phase for phase, _ in gateway.store.history()[-1].passed]
 
 

@@ -201,6 +201,20 @@ def test_no_change_that_the_disk_cut_short_keeps_the_ladder_away(gateway: Rig, p
     assert uses_the_reserve(gateway)
 
 
+def test_a_set_that_is_in_use_unrecorded_is_left_on_a_full_disk_too(gateway: Rig) -> None:
+    """The power failed after `current` was moved, and the disk is full at the next start: the set can be left."""
+    gateway.stop_at(Kind.ROTATE, Phase.ACTIVE)
+    fill(gateway)
+    record = gateway.restart()
+
+    assert record is not None
+    assert record.phase is Phase.ACTIVE
+    gateway.revoke(3)
+    assert gateway.follow(patience=timedelta(hours=1)).record.phase is Phase.ROLLED_BACK
+    assert gateway.in_use() == (2, 1)
+    assert gateway.connects()
+
+
 # -- who may not -----------------------------------------------------------------------------------------------------
 
 

@@ -228,9 +228,14 @@ def test_a_damaged_set_is_damaged_for_the_ladder_too(gateway: Rig) -> None:
     assert _tried(gateway, before) == [("generation 1", "accepted")]
 
 
-def test_damage_to_the_prepared_set_ends_the_change_and_nothing_else(gateway: Rig) -> None:
-    """What was written has rotted before it was used: set aside, with the old set in use."""
-    gateway.run_to(Kind.ROTATE, Phase.PREPARED)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_damage_to_the_prepared_set_ends_the_change_and_nothing_else(gateway: Rig, *, recorded: bool) -> None:
+    """What was written has rotted before it was used: set aside, with the old set in use, whatever the record says."""
+    if recorded:
+        gateway.run_to(Kind.ROTATE, Phase.PREPARED)
+    else:
+        gateway.stop_at(Kind.ROTATE, Phase.PREPARED)
+        gateway.restart()
     gateway.damage(3)
     record = gateway.follow().record
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agent.change.parts import put_together
 from agent.change.world import Provisioning, Settings, World
 from agent.core.change.decide import Limits
+from agent.core.change.lasting import Lasting
 from agent.core.change.reserve import Standing
 from agent.core.dependants import trouble
 from agent.core.values import Candidate, Kind, Origin, Provenance, TrustSource
@@ -202,10 +203,10 @@ class TroubledStore(_Troubled):
         self.others = _Troubled(store, disk, store.others)
         self.retired_keys = _Troubled(store, disk, store.retired_keys)
 
-    def save_change(self, record: ChangeRecord) -> None:
+    def save_change(self, record: ChangeRecord, needed: Lasting = Lasting.NOW) -> None:
         """Save it, unless the power fails first."""
         self._disk.watch(record, saved=False)
-        self._call("save_change", partial(self._store.save_change, record))
+        self._call("save_change", partial(self._store.save_change, record, needed))
         self._disk.watch(record, saved=True)
 
 
@@ -398,9 +399,15 @@ class Rig:
         raise AssertionError(f"the change came to {outcome.record.phase} without passing {phase}")
 
     def run_to(self, kind: Kind, phase: Phase) -> ChangeRecord:
-        """Begin a change, stop at a phase and start again: what comes next is the step of that phase."""
+        """Begin a change, stop at a phase and start again: what comes next is the step of that phase.
+
+        Some phases are on the disk only of a change that was cut off before; see `agent.core.change.lasting`.
+        """
         self.stop_at(kind, phase)
         record = self.restart()
+        if record is not None and record.phase is not phase:
+            self._lose_power(phase, self.engine.run, saved=True)
+            record = self.restart()
         assert record is not None
         return record
 

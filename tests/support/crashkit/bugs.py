@@ -29,6 +29,19 @@ def no_directory_sync() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def no_sync_before_activation() -> Iterator[None]:
+    """`current` may move before the record is durable that says that its set was proven."""
+    real = durable.sync
+
+    def sync(dir_fd: int, done: str) -> None:
+        if not done.startswith(("previous was put", "the record of the change")):
+            real(dir_fd, done)
+
+    with replaced(durable, "sync", sync):
+        yield
+
+
+@contextlib.contextmanager
 def unlink_before_link() -> Iterator[None]:
     """A link is removed before the new one is made."""
     with replaced(durable, "point", _point_with_a_gap):

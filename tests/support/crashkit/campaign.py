@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.core.change.records import decode_record
+from agent.core.change.lifecycle import Phase
 from agent.core.jsonio import PlainError
 from agent.errors import AgentError
 from agent.store.store import Store
@@ -50,7 +50,7 @@ def judge_crash(workplace: Workplace, scenario: Scenario, tree: Tree, told: Told
     """Return what is wrong with a store that a crash left, or with what comes of it when the agent starts again."""
     path = workplace.lay_out(tree)
     try:
-        _check_promises(path, scenario, tree, told)
+        _check_promises(path, scenario, told)
         before, after, acknowledged = _expected(scenario, told)
         invariants.check_store(
             path, before=before, after=after, acknowledged=acknowledged, previous=scenario.had_previous
@@ -70,16 +70,26 @@ def _expected(scenario: Scenario, told: Told) -> tuple[frozenset[int], frozenset
     return scenario.before, scenario.after, acknowledged
 
 
-def _check_promises(path: Path, scenario: Scenario, tree: Tree, told: Told) -> None:
+def _check_promises(path: Path, scenario: Scenario, told: Told) -> None:
     """What was reported as durable must be there, or something later."""
     if Mark.FINISHED in told:
         invariants.check_outcome(path, scenario.plan.change)
-    elif Mark.SAVED in told and "change.json" in tree:
-        found = scripts.progress(decode_record(tree["change.json"][2], "change.json"))
-        if found < told[Mark.SAVED]:
-            raise InvariantError("the change record is older than one that was reported as saved")
     elif Mark.SAVED in told:
-        invariants.check_outcome(path, scenario.plan.change)
+        with Store(path) as store:
+            known = (store.change(), *reversed(store.history()))
+        found = next((record for record in known if record and record.id == scenario.plan.change), None)
+        if found is None or scripts.progress(found) < told[Mark.SAVED]:
+            raise InvariantError("what is known of the change is older than a record that was reported as saved")
+    _check_proven(path)
+
+
+def _check_proven(path: Path) -> None:
+    """What is in use was proven, and the disk says so: a refusal after a restart would not be understood otherwise."""
+    with Store(path) as store:
+        record = store.change()
+        made = record is not None and record.kind.makes_a_generation and record.generation == store.current()
+    if record is not None and made and Phase.PROVEN not in {phase for phase, _ in record.passed}:
+        raise InvariantError(f"the set of a change that is {record.phase} is in use, and was never proven")
 
 
 def _check_end(path: Path, scenario: Scenario) -> None:

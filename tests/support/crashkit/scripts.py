@@ -31,6 +31,7 @@ from agent.core.change.events import (
     Resumed,
     RolledBack,
 )
+from agent.core.change.lasting import Lasting, lasting
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.records import encode_record
 from agent.core.failure.failure import Failure, FailureClass
@@ -135,16 +136,20 @@ class Driver:
         self.save(advance(self.record, event))
 
     def save(self, record: ChangeRecord) -> None:
-        """Make a record durable, then go by it."""
-        name = f"save {hashlib.sha256(encode_record(record)).hexdigest()}"
-        take(self.store, name, lambda store: store.save_change(record))
+        """Make a record as durable as it has to be, then go by it."""
+        needed = Lasting.NOW if record == self.record else lasting(self.record, record)
+        how = "commit" if record.phase is Phase.COMMITTED else "save" if needed is Lasting.NOW else "show"
+        name = f"{how} {hashlib.sha256(encode_record(record)).hexdigest()}"
+        if needed in {Lasting.NOW, Lasting.SEEN}:
+            take(self.store, name, lambda store: store.save_change(record, needed))
         self.record = record
-        marks.make(Mark.SAVED, progress(record))
+        if needed is Lasting.NOW:
+            marks.make(Mark.SAVED, progress(record))
 
     def _make_key(self) -> None:
         ours = material(self.plan.generation)
         take(self.store, "preflight", lambda store: store.room.preflight())
-        take(self.store, "stage_key", lambda store: store.stage_key(ours.number, ours.key_pem, ours.request_pem))
+        take(self.store, "stage_key", lambda store: store.stage_key(ours.number, ours.key_pem))
         self._save(KeyReady(at=NOW))
 
     def _take_certificate(self) -> None:
@@ -234,7 +239,7 @@ def had_effect(path: Path, plan: Plan, step: str) -> bool | None:
     """Whether a step's effect can be seen in the store; None for steps that have no single effect."""
     with Store(path) as store:
         match step.split():
-            case ["save", digest]:
+            case ["save" | "show" | "commit", digest]:
                 return _holds(path, digest)
             case ["prepare"]:
                 return _is_whole(store, plan.generation)
@@ -243,14 +248,16 @@ def had_effect(path: Path, plan: Plan, step: str) -> bool | None:
             case ["roll_back"]:
                 return store.current() == plan.base
             case ["finish"]:
-                return store.change() is None
+                return not (path / "change.json").exists()
             case _:
                 return None
 
 
 def _holds(path: Path, digest: str) -> bool:
-    record = path / "change.json"
-    return record.exists() and hashlib.sha256(record.read_bytes()).hexdigest() == digest
+    """Whether a record is there: as that of the change in flight, or, of one that held, as a line of the history."""
+    kept = [path / name for name in ("change.json", "history.jsonl") if (path / name).exists()]
+    lines = [line for item in kept for line in item.read_bytes().splitlines(keepends=True)]
+    return digest in {hashlib.sha256(line).hexdigest() for line in lines}
 
 
 def _is_whole(store: Store, number: int) -> bool:

@@ -138,14 +138,14 @@ MUTANTS = (
         name="half-erased-under-a-whole-name",
         breaks="A generation that is half erased must not bear the name of a whole one.",
         old="durable.rename(…, generations.final_name(number), generations.stage_name(number))"
-        " durable.erase_directory(…, generations.stage_name(number))",
-        new="durable.erase_directory(…, generations.final_name(number))",
+        " generations.erase(…, generations.stage_name(number))",
+        new="generations.erase(…, generations.final_name(number))",
         killers=("tests/unit/store/test_store.py::test_a_generation_that_is_half_erased_has_the_name_of_none",),
     ),
     Mutant(
         name="preflight-without-a-rename",
         breaks="A preflight finds out whether a directory can be renamed.",
-        old="durable.rename(…, probe, moved)",
+        old="durable.move_unsynced(…, probe, moved)",
         new="pass",
         killers=("tests/unit/store/test_store.py::test_a_preflight_finds_out_that_no_directory_can_be_renamed",),
     ),

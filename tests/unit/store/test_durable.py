@@ -11,23 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.errors import StoreError, StoreInDoubtError
-from agent.store import disk, durable
+from agent.store import directories, disk, durable
 from agent.store.durable import Modes
 from support.crashkit import stepper
 from support.crashkit.stepper import Failing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 MODES = Modes()
-
-
-@pytest.fixture(params=[0o000, 0o022, 0o077], name="umask")
-def _umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = os.umask(request.param)
-    yield request.param
-    os.umask(before)
 
 
 def _mode(path: Path) -> int:
@@ -42,13 +35,6 @@ def test_a_new_file_has_its_mode_whatever_the_umask(tmp_path: Path, folder: int,
     durable.write_new(folder, "key", b"k", MODES, secret=True)
     durable.write_new(folder, "open", b"o", Modes(public_mode=0o644))
     assert (_mode(tmp_path / "key"), _mode(tmp_path / "open")) == (0o600, 0o644), f"umask {umask:o}"
-
-
-def test_a_new_directory_has_its_mode_whatever_the_umask(tmp_path: Path, folder: int, umask: int) -> None:
-    """Private by default, wider when asked for."""
-    durable.make_directory(folder, "private", MODES)
-    durable.make_directory(folder, "wide", Modes(directory_mode=0o750))
-    assert (_mode(tmp_path / "private"), _mode(tmp_path / "wide")) == (0o700, 0o750), f"umask {umask:o}"
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o077])
@@ -233,7 +219,7 @@ def test_a_directory_in_the_way_keeps_nothing_from_being_written(tmp_path: Path,
         partial(durable.replace, folder, "name", b"new", MODES),
         partial(durable.scribble, folder, "name", b"new", MODES),
         partial(durable.point, folder, "name", "target"),
-        partial(durable.withdraw, folder, place),
+        partial(directories.withdraw, folder, place),
     ):
         (tmp_path / "name").unlink(missing_ok=True)
         (tmp_path / place).mkdir()
@@ -256,16 +242,6 @@ def test_removing_what_is_gone_is_no_error(tmp_path: Path, folder: int) -> None:
         durable.remove(folder, "d")
 
 
-def test_erasing_overwrites_before_it_removes(tmp_path: Path, folder: int) -> None:
-    """Another name of the same file shows zeros afterwards."""
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "key").write_bytes(b"secret")
-    os.link(tmp_path / "d" / "key", tmp_path / "witness")
-    durable.erase_directory(folder, "d")
-    assert (tmp_path / "witness").read_bytes() == bytes(6)
-    assert not (tmp_path / "d").exists()
-
-
 @pytest.mark.parametrize(("alone", "left"), [(False, bytes(6)), (True, b"secret")])
 def test_a_file_with_another_name_is_overwritten_only_where_that_is_meant(
     tmp_path: Path, folder: int, left: bytes, *, alone: bool
@@ -279,12 +255,3 @@ def test_a_file_with_another_name_is_overwritten_only_where_that_is_meant(
     durable.overwrite(folder, "key", alone=True)
     assert (tmp_path / "key").read_bytes() == bytes(6)
     durable.overwrite(folder, "missing")
-
-
-def test_erasing_does_not_write_through_a_link(tmp_path: Path, folder: int) -> None:
-    """A link in the directory is removed and its target stays as it is."""
-    (tmp_path / "precious").write_bytes(b"data")
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "l").symlink_to("../precious")
-    durable.erase_directory(folder, "d")
-    assert (tmp_path / "precious").read_bytes() == b"data"

@@ -54,7 +54,7 @@ def test_a_prepared_generation_is_read_back(folder: int) -> None:
 def test_preparing_keeps_the_staged_key_and_drops_the_rest(tmp_path: Path, folder: int) -> None:
     """The request is gone, and nothing but the five files is left."""
     ours = material(1)
-    generations.stage_key(folder, 1, ours.key_pem, ours.request_pem, MODES)
+    generations.stage_key(folder, 1, ours.key_pem, MODES)
     _prepare(folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000001"]
     assert sorted(path.name for path in (tmp_path / "000001").iterdir()) == sorted(EVERY_FILE)
@@ -63,7 +63,7 @@ def test_preparing_keeps_the_staged_key_and_drops_the_rest(tmp_path: Path, folde
 def test_preparing_keeps_no_staged_key_that_is_another(tmp_path: Path, folder: int) -> None:
     """As one that rotted since: it is overwritten, the certificate's own is written, and the generation is whole."""
     other = material(2)
-    generations.stage_key(folder, 1, other.key_pem, other.request_pem, MODES)
+    generations.stage_key(folder, 1, other.key_pem, MODES)
     with (tmp_path / ".000001" / generations.KEY).open("rb") as staged:
         _prepare(folder)
         assert staged.read() == bytes(len(other.key_pem))
@@ -237,25 +237,25 @@ def test_a_trust_bundle_is_never_empty_when_it_is_prepared(folder: int) -> None:
 
 
 def test_a_staged_key_is_read_back(folder: int) -> None:
-    """Key and request survive a restart."""
+    """It survives a restart."""
     ours = material(1)
-    generations.stage_key(folder, 1, ours.key_pem, ours.request_pem, MODES)
-    assert generations.staged_key(folder, 1) == (ours.key_pem, ours.request_pem)
+    generations.stage_key(folder, 1, ours.key_pem, MODES)
+    assert generations.staged_key(folder, 1) == ours.key_pem
 
 
 def test_staging_again_begins_anew(folder: int) -> None:
     """An earlier key of the same number is erased."""
-    generations.stage_key(folder, 1, b"junk", b"junk", MODES)
+    generations.stage_key(folder, 1, b"junk", MODES)
     ours = material(1)
-    generations.stage_key(folder, 1, ours.key_pem, ours.request_pem, MODES)
-    assert generations.staged_key(folder, 1)[0] == ours.key_pem
+    generations.stage_key(folder, 1, ours.key_pem, MODES)
+    assert generations.staged_key(folder, 1) == ours.key_pem
 
 
 def test_a_staged_key_that_is_gone_or_damaged_is_said_to_be(tmp_path: Path, folder: int) -> None:
     """A certificate for it is worthless, so it must be noticed."""
     with pytest.raises(DamagedError, match="is missing"):
         generations.staged_key(folder, 1)
-    generations.stage_key(folder, 1, b"junk", b"", MODES)
+    generations.stage_key(folder, 1, b"junk", MODES)
     with pytest.raises(DamagedError, match="is damaged"):
         generations.staged_key(folder, 1)
     (tmp_path / ".000001" / generations.KEY).unlink()

@@ -179,7 +179,7 @@ def test_killed_at_any_call_it_goes_on(tmp_path: Path) -> None:
 def test_a_disk_that_fails_is_told(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a later call does the rest."""
 
-    def fail(_directory: int, name: str) -> None:
+    def fail(_directory: int, name: str, _public: frozenset[str]) -> None:
         raise StoreError(f"Cannot remove {name}: Input/output error.", hint="The disk reports an error.")
 
     with monkeypatch.context() as patch:

@@ -532,7 +532,7 @@ def test_a_certificate_is_left_behind_when_the_power_failed_before_it_was_in_use
 def test_a_damaged_record_without_a_generation_tells_what_it_still_says(store: Store, path: Path) -> None:
     """The certificate had come and perhaps been registered; its key lay in the stage."""
     ours = material(4)
-    store.stage_key(4, ours.key_pem, ours.request_pem)
+    store.stage_key(4, ours.key_pem)
     issued = Issued(certificate_pem="x", certificate_id=ours.content.leaf.sha256, token="y", at=NOW)  # noqa: S106
     (path / "change.json").write_bytes(legible(phase=Phase.REGISTERED, issued=issued, requests=(NOW,)))
     store.recover(NOW)
@@ -626,7 +626,7 @@ def test_a_stage_of_the_change_in_flight_survives_recovery_and_others_do_not(sto
     ours = material(4)
     store.save_change(scenarios()["rotation"].plan.first_record())
     for number in (4, 9):
-        store.stage_key(number, ours.key_pem, ours.request_pem)
+        store.stage_key(number, ours.key_pem)
     notes = store.recover(NOW).notes
     assert notes == ("The unfinished generation 9 belongs to no change and was erased.",)
     assert store.numbers().staged == (4,)
@@ -1088,7 +1088,7 @@ def test_the_group_may_read_generations_where_the_state_directory_lets_it_in(
     path.chmod(state)
     with Store(path) as store:
         store.lock()
-        store.stage_key(1, material(1).key_pem, material(1).request_pem)
+        store.stage_key(1, material(1).key_pem)
         store.save_change(Plan(generation=1, base=None, kind=Kind.ENROLL).first_record())
     generations = path / "generations"
     modes = {stat.S_IMODE(item.stat().st_mode) for item in (generations, generations / ".000001")}

@@ -1,0 +1,89 @@
+"""Directories: made, tried out, and moved out of the way. What renames, syncs and erases is `agent.store.durable`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agent.errors import StoreError
+from agent.store import disk, durable
+from agent.system import descriptors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRIED_OUT = frozenset({"file", "link", f"{durable.TEMPORARY}file", f"{durable.TEMPORARY}link"})  # by `try_out`
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def create_path(path: Path) -> None:
+    """Create a directory below an existing one, for its owner alone, unless it is there.
+
+    Raises:
+        StoreError: It could not be created.
+    """
+    with disk.explained(f"create {path}"):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            return
+    with disk.directory(str(path.parent)) as fd:
+        durable.sync(fd, f"{path} was created")
+
+
+def make_directory(dir_fd: int, name: str, modes: durable.Modes) -> None:
+    """Create a directory durably.
+
+    Raises:
+        StoreError: It could not be created; it may be left empty.
+    """
+    begin_directory(dir_fd, name, modes)
+    with disk.directory(name, dir_fd) as fd, durable.part_of(f"create the directory {name}"):
+        durable.sync(fd, f"{name} was created")
+        durable.sync(dir_fd, f"{name} was created")
+
+
+def begin_directory(dir_fd: int, name: str, modes: durable.Modes) -> None:
+    """Create a directory; it is the caller's to sync it and the one that it is in, once something is in it.
+
+    Raises:
+        StoreError: It could not be created; it may be left empty.
+    """
+    with disk.explained(f"create the directory {name}"):
+        os.mkdir(name, modes.directory_mode, dir_fd=dir_fd)
+        with disk.directory(name, dir_fd) as fd:
+            durable.set_mode(fd, modes.directory_mode, name)
+
+
+def try_out(dir_fd: int, size: int) -> None:
+    """Have a directory hold a file of `size` bytes, none written, and a link to it, both renamed once and unsynced.
+
+    Raises:
+        StoreError: One of these cannot be done here.
+    """
+    file, link = "file", "link"
+    with disk.explained(f"write {file}"):
+        fd = os.open(durable.TEMPORARY + file, _NEW, 0o600, dir_fd=dir_fd)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        finally:
+            descriptors.release(fd)
+    durable.link_unsynced(dir_fd, durable.TEMPORARY + link, file)
+    for name in (file, link):
+        with disk.explained(f"rename {durable.TEMPORARY + name} to {name}"):
+            durable.move_unsynced(dir_fd, durable.TEMPORARY + name, name)
+
+
+def withdraw(dir_fd: int, name: str) -> None:
+    """Remove a file of ours if it is there; a directory in its place is moved out of the way. Nothing is synced.
+
+    Raises:
+        StoreError: It is there and cannot be removed.
+    """
+    try:
+        durable.remove(dir_fd, name)
+    except StoreError as error:
+        if not isinstance(error.__cause__, IsADirectoryError):
+            raise
+        durable.put_away(dir_fd, name, f"{name}{durable.ASIDE}")
