@@ -1,7 +1,7 @@
 """The session over which a certificate is asked for and registered.
 
 A session is used for one source and dropped at the first error, so that a late reply can never be taken for the answer
-to another request. It ends before any other connection is made: all of them share a client id.
+to another request. It is done with before any other connection is made: all of them share a client id.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Rules, besides those of `agent.iotcore.client_options`:
 
 * The first failure ends the attempt.
-* Callbacks run on the SDK's thread and do nothing but set events: blocking there deadlocks.
+* A session that is done with stays connected until the next one with its client id has taken it over: AWS IoT Core
+  takes one CONNECT a second, and the gateway is not off line meanwhile. `Broker.close` ends the last one.
+* Callbacks run on the SDK's thread and do nothing but set events and stop the client: blocking there deadlocks.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from agent.iotcore.requests import Requests
 from agent.system import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agent.core.aws.endpoints import Endpoint
     from agent.core.failure.failure import Failure
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 # What of a failed attempt sounds as if the certificate were to blame, also where the server never asked for one.
 _OF_A_CERTIFICATE = frozenset({Code.TLS_ALERT, Code.HUNG_UP, Code.CONNACK_TIMEOUT, Code.NOT_AUTHORISED})
+_LOOK = 0.05  # seconds between two looks at whether a wait is over
 _BROKEN_OFF = {"session-lost": True, "not-sent": False}  # what a request that was cut off meets: had it left?
 
 
@@ -46,6 +49,24 @@ class Broker:
         """Describe the endpoint; nothing is connected yet. Arguments as for `Connector`."""
         self._connector = Connector(endpoint, timeouts or Timeouts(), small_client_hello=small_client_hello)
         self._last_connect: dict[str, float] = {}
+        self._left: BrokerSession | None = None  # done with, and still connected
+
+    def close(self) -> None:
+        """End what is still connected."""
+        left, self._left = self._left, None
+        if left is not None:
+            left.end()
+
+    def hand_over(self, client_id: str) -> BrokerSession | None:
+        """Return the session that is still connected with a client id, if any; it is the caller's to end."""
+        if self._left is None or self._left.client_id != client_id:
+            return None
+        left, self._left = self._left, None
+        return left
+
+    def _leave(self, session: BrokerSession) -> None:
+        self.close()
+        self._left = session
 
     def connect(self, candidate: Candidate) -> BrokerSession:
         """Connect with nothing but the candidate's own key, certificate and anchors.
@@ -58,12 +79,15 @@ class Broker:
             candidate.name, credential.key_pem, credential.certificate_pem, candidate.trust.pem
         )
         handshake = tls.preflight(self._connector.endpoint, candidate.trust)
+        if self._left is not None and self._left.client_id != candidate.client_id:
+            self.close()
         self._keep_distance(candidate.client_id)
-        session = BrokerSession(candidate, self._connector.endpoint, self._connector.timeouts, handshake)
+        session = BrokerSession(candidate, self._connector, handshake, self._leave)
         try:
             session.start(self._connector.options(candidate.client_id, context))
         finally:  # the broker has got the CONNECT by now, if ever
             self.note_connect(candidate.client_id, clock.monotonic())
+        self.close()  # it was taken over
         return session
 
     def note_connect(self, client_id: str, at: float) -> None:
@@ -82,12 +106,14 @@ class Broker:
 class BrokerSession:
     """One MQTT 5 connection, as `agent.ports.Session`."""
 
-    def __init__(self, candidate: Candidate, endpoint: Endpoint, timeouts: Timeouts, handshake: Handshake) -> None:
+    def __init__(
+        self, candidate: Candidate, connector: Connector, handshake: Handshake, leave: Callable[[BrokerSession], None]
+    ) -> None:
         self.anchor = handshake.anchor  # see `agent.ports.Session`
+        self._leave = leave
         self._asks = handshake.asks
         self._candidate = candidate
-        self._endpoint = endpoint
-        self._timeouts = timeouts
+        self._connector = connector
         self._settled = threading.Event()
         self._lost = threading.Event()
         self._ended: mqtt5.DisconnectPacket | None = None
@@ -95,6 +121,11 @@ class BrokerSession:
         self._failure: Failure | None = None
         self._client: mqtt5.Client | None = None
         self._requests: Requests | None = None
+
+    @property
+    def client_id(self) -> str:
+        """What it is connected as."""
+        return self._candidate.client_id
 
     def start(self, options: mqtt5.ClientOptions) -> None:
         """Connect, once.
@@ -108,12 +139,12 @@ class BrokerSession:
         options.on_lifecycle_event_stopped_fn = self._on_stopped
         self._client = mqtt5.Client(options)
         self._client.start()
-        if not self._settled.wait(self._timeouts.connect):
+        if not self._settled.wait(self._connector.timeouts.connect):
             self._failure = failures.silent()
         if self._failure is not None:
-            self.close()
+            self.end()
             raise CloudError(self._failure)
-        self._requests = Requests(self._client, self._timeouts.request, self._lost)
+        self._requests = Requests(self._client, self._connector.timeouts.request, self._lost)
 
     def _on_success(self, _data: mqtt5.LifecycleConnectSuccessData) -> None:
         self._settled.set()
@@ -121,14 +152,17 @@ class BrokerSession:
     def _on_failure(self, data: mqtt5.LifecycleConnectFailureData) -> None:
         if not self._settled.is_set():
             thing = self._candidate.thing_name or ""
-            failure = connect_failure(data, self._candidate.client_id, self._endpoint, verified=True, thing=thing)
+            endpoint = self._connector.endpoint
+            failure = connect_failure(data, self.client_id, endpoint, verified=True, thing=thing)
             if not self._asks and failure.code in _OF_A_CERTIFICATE:
-                failure = failures.not_asked(self._endpoint.host, self._endpoint.port)
+                failure = failures.not_asked(endpoint.host, endpoint.port)
             self._failure = failure
             self._settled.set()
 
     def _on_disconnection(self, data: mqtt5.LifecycleDisconnectData) -> None:
         self._ended = data.disconnect_packet
+        if self._client is not None:
+            self._client.stop()  # it would connect again
         self._lost.set()
 
     def _on_stopped(self, _data: mqtt5.LifecycleStoppedData) -> None:
@@ -183,6 +217,23 @@ class BrokerSession:
             raise CloudError(failures.cut_off(error.failure, ending)) from error
 
     def close(self) -> None:
+        """Ask nothing more; the next session takes the client id over."""
+        self._requests = None
+        if self._client is not None:
+            self._leave(self)
+
+    def wait_for_takeover(self, patience: float, told: threading.Event) -> None:
+        """Stay connected until another client has taken the client id over, or it was lost.
+
+        Args:
+            patience: Seconds.
+            told: Ends the wait, too, once the caller is told to stop.
+        """
+        deadline = clock.monotonic() + patience
+        while not self._lost.wait(_LOOK) and not told.is_set() and clock.monotonic() < deadline:
+            pass
+
+    def end(self) -> None:
         """Disconnect and wait until the SDK has let go of the socket."""
         self._requests = None
         if self._client is not None:

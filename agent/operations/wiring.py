@@ -130,6 +130,7 @@ def open_parts(
         clock = SystemClock(vouched=config.vouched_clock)
         waits = timeouts(config.connect_timeout, config.request_timeout)
         broker = Broker(config.target, waits, small_client_hello=config.small_client_hello)
+        stack.callback(broker.close)
         world = World(
             clock=clock,
             store=store,

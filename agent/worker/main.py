@@ -58,10 +58,12 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
     from agent.core.report.checks import Line
+    from agent.iotcore.sync_client import BrokerSession
     from agent.operations.execute import Done
     from agent.operations.wiring import Parts
 
 SHORT = timedelta(seconds=1)  # the session belongs to no process while it waits
+TAKEOVER = 10.0  # seconds; the daemon may connect a second after the worker did, and takes its time for it
 
 
 class Wire:
@@ -94,6 +96,7 @@ class Worker:
         self._order = order
         self._wire = wire
         self._stop = threading.Event()
+        self._connected: BrokerSession | None = None
         wire.on_cut = self._stop.set
 
     def stop(self, *_: object) -> None:
@@ -101,9 +104,12 @@ class Worker:
         self._stop.set()
 
     def run(self) -> None:
-        """Carry the order out and write the end."""
+        """Carry the order out and write the end; what is connected then stays so until the daemon takes it over."""
         end = self._carry_out()
         self._wire.send(end if self._order.do is Do.SERVE else self._look_at(end))
+        if self._connected is not None:
+            self._connected.wait_for_takeover(TAKEOVER, self._stop)
+            self._connected.end()
 
     def _carry_out(self) -> End:
         task, failed = None, None
@@ -111,10 +117,14 @@ class Worker:
             with ExitStack() as stack:
                 task = self._begin(stack)
                 if task is not None:
+                    stack.callback(self._keep_connected, task)
                     task.run()
         except AgentError as error:
             failed = _failed(error)
         return replace(task.end if task is not None else End(), error=failed)
+
+    def _keep_connected(self, task: Task) -> None:
+        self._connected = task.connected()
 
     def _look_at(self, end: End) -> End:
         """Return the end with what the disk shows now."""
@@ -181,6 +191,12 @@ class Task:
     def _tell(self, **known: object) -> None:
         """Add to the end."""
         self.end = replace(self.end, **known)  # type: ignore[arg-type]  # each name is one of `End`
+
+    def connected(self) -> BrokerSession | None:
+        """Return what is still connected with the daemon's client id; it is the caller's to end."""
+        self._engine.close()
+        client_id = self._client_id()
+        return None if client_id is None else self._parts.broker.hand_over(client_id)
 
     def _note_connections(self) -> None:
         client_id = self._client_id()

@@ -74,7 +74,7 @@ def _put(results: Results, ours: Runs, floor: Runs, rushed: Runs, command: Runs)
     note = "the floor is one connect of the script: TCP, TLS and CONNACK"
     results.put("down.longest", ours.longest, connects, note, most=median(ours.seconds))
     note = f"all gaps together until the probation of {PROBATION} s is over and the daemon connected again"
-    results.put("down.total", ours.total, connects, note)
+    results.put("down.total", ours.total, connects, note, most=CONNECT_SPACING + median(connects))
     size, pages = command.sizes
     if ours.disk:
         results.put("pages.daemon", [written / _KIB for written in ours.disk], [pages / _KIB])

@@ -4,6 +4,8 @@ Rules:
 
 * What a worker says is data from another process: bounded, parsed, and never trusted to come.
 * A worker that dies without an `end` has lost nothing; the record on disk says where to go on.
+* Its `end` is the end of its work: what it says goes, and the next may start. The process itself may stay connected for
+  a moment, until the daemon's session has taken its own over.
 * One that is silent for longer than any step may take is killed. That keeps the watchdog honest: a daemon that waits
   for a worker that will never answer makes no progress either.
 """
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 # The longest step connects, waits for the SDK to let go, and does so again for each control.
 PATIENCE = 900.0  # seconds without a word
+GOODBYE = 90.0  # seconds after its end: what it is connected with may take that long to let go
 
 # What belongs to the daemon alone, or would change what a worker's TLS does.
 _NOT_PASSED_ON = frozenset({
@@ -68,13 +71,14 @@ class WorkerProcess:
             config: The configuration file.
             order: What to do.
             on_progress: Takes what is told before the end.
-            on_end: Takes the end, or one with an error that says how the worker died; called exactly once.
+            on_end: Takes the end as soon as it is told, or one with an error that says how the worker died; called
+                exactly once.
         """
         self.order = order
         self._loop = loop
         self._on_progress, self._on_end = on_progress, on_end
         self._buffer = b""
-        self._end: End | None = None
+        self._over = False
         self._silence: Timer | None = None
         self._pid, self._output = _spawn(config, encode_order(order))
         self._pidfd = os.pidfd_open(self._pid)
@@ -92,7 +96,7 @@ class WorkerProcess:
     def _listen(self) -> None:
         if self._silence is not None:
             self._silence.cancel()
-        self._silence = self._loop.later(PATIENCE, self.kill)
+        self._silence = self._loop.later(GOODBYE if self._over else PATIENCE, self.kill)
 
     def _readable(self) -> None:
         data = os.read(self._output, 65_536)
@@ -113,8 +117,12 @@ class WorkerProcess:
             answer = decode_answer(line)
         except PlainError:
             return  # it ends without an end, then
+        if self._over:
+            return
         if isinstance(answer, End):
-            self._end = answer
+            self._over = True
+            self._listen()
+            self._on_end(answer)
         else:
             self._on_progress(answer)
 
@@ -125,7 +133,9 @@ class WorkerProcess:
         _, status = os.waitpid(self._pid, 0)
         os.close(self._pidfd)
         os.close(self._output)
-        self._on_end(self._end or _died(os.waitstatus_to_exitcode(status)))
+        if not self._over:
+            self._over = True
+            self._on_end(_died(os.waitstatus_to_exitcode(status)))
 
 
 def _died(code: int) -> End:
