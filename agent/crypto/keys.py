@@ -137,7 +137,9 @@ def key_alone(data: bytes) -> bytes:
 
 
 def make_request(key_pem: bytes, subject: x509.Name) -> bytes:
-    """Return a certificate signing request as PEM.
+    """Return a certificate signing request as PEM; the same one for the same key and subject.
+
+    So one that is asked with again after a crash is known again. The signature draws no random number (RFC 6979).
 
     Raises:
         MaterialError: The key cannot be used.
@@ -145,7 +147,9 @@ def make_request(key_pem: bytes, subject: x509.Name) -> bytes:
     key = _load(key_pem)
     strong = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP384R1)
     digest = hashes.SHA384() if strong else hashes.SHA256()
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, digest)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    by_curve = isinstance(key, ec.EllipticCurvePrivateKey)
+    request = builder.sign(key, digest, ecdsa_deterministic=True if by_curve else None)
     return request.public_bytes(Encoding.PEM)
 
 

@@ -200,7 +200,11 @@ class Gateway:
             return self._follow(store, parts)
 
     def fall_back(self, path: Path) -> Ending:
-        """Do what a fresh process does when the set in use is refused: end the change in flight, climb the ladder."""
+        """Do what a fresh process does when the set in use is refused: end the change in flight, climb the ladder.
+
+        The operator has readmitted the gateway: its token was spent by the first use of what it bought.
+        """
+        self.cloud.stack.readmit("0042")
         with replaced(clock, "stamp", lambda: time.time_ns() + _HOUR), Store(path) as store:
             store.lock()
             parts = self._parts(store)

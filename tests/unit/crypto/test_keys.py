@@ -29,6 +29,14 @@ def test_every_key_makes_a_request_that_verifies(algorithm: KeyAlgorithm) -> Non
     assert x509.spki_sha256(request.public_key()) == keys.public_key_sha256(key)
 
 
+@pytest.mark.parametrize("algorithm", KeyAlgorithm)
+def test_a_request_is_the_same_when_it_is_made_again(algorithm: KeyAlgorithm) -> None:
+    """Only the key is kept on the disk; a cloud that knows a request by its hash knows it again after a crash."""
+    key = keys.generate(algorithm)
+    assert keys.make_request(key, name("gw-0042")) == keys.make_request(key, name("gw-0042"))
+    assert keys.make_request(key, name("gw-0042")) != keys.make_request(key, name("gw-0043"))
+
+
 def test_the_subject_is_kept_unless_it_says_nothing() -> None:
     """Policies may rely on a subject; AWS's own and the agent's makeshift carry no meaning."""
     key = ec.generate_private_key(ec.SECP256R1())
