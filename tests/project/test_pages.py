@@ -38,7 +38,7 @@ def test_the_readme_is_short() -> None:
 
 def test_the_readme_leads_to_every_page() -> None:
     """None is found by luck alone."""
-    led = set(re.findall(r"\]\((docs/[^)#]+)\)", README.read_text()))
+    led = set(re.findall(r"\]\((docs/[^)#]+\.md)[)#]", README.read_text()))
     pages = {path.relative_to(ROOT).as_posix() for path in PAGES}
     assert led == {page for page in pages if "/reference/" not in page}
 
