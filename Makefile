@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test read test-all walks mutants bench walk-through coverage cpu deb cloud configuration completion pictures release check prepare prepare-tests lock clean
+.PHONY: demo test read test-all walks mutants bench walk-through coverage cpu deb cloud configuration completion pictures reference release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -71,6 +71,10 @@ configuration: prepare
 # What zsh and fish offer while a person types, from the command line's parser.
 completion: prepare
 	@.venv/bin/python packaging/completion.py packaging/completion
+
+# The pages of the reference and the JSON Schema of what verbs print, from the code that they tell of.
+reference: prepare-tests
+	@PYTHONPATH=tests .venv/bin/python -m reference docs/reference
 
 # The pictures of the pages, light or dark as the reader's screen is. RECORD=yes first types the commands anew that the
 # screens and the timeline show, against the sandbox.

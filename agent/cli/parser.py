@@ -175,8 +175,11 @@ def _thing(text: str) -> str:
     return text
 
 
+_WHY = "why, for the history and the journal"
+
+
 def _add_following(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=_reason)
+    verb.add_argument("--reason", default="asked for by a technician", metavar="TEXT", type=_reason, help=_WHY)
     _add_waiting(verb)
 
 
@@ -198,7 +201,7 @@ def _add_waiting(verb: argparse.ArgumentParser) -> None:
 def _add_holds(verbs: Verbs) -> None:
     pause = _add(verbs, "pause", "hold scheduled changes for a while; a certificate about to expire is not held")
     pause.add_argument("duration", type=_span, metavar="DURATION", help="such as 90m, 12h or 7d; at most 90d")
-    pause.add_argument("--reason", default="paused by a technician", metavar="TEXT", type=_reason)
+    pause.add_argument("--reason", default="paused by a technician", metavar="TEXT", type=_reason, help=_WHY)
     _add(verbs, "resume", "end a pause")
     _add_retire(verbs)
     _add(verbs, "run", "run the daemon; systemd starts it as iot-cert-agent.service")

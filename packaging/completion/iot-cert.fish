@@ -61,18 +61,18 @@ complete -c iot-cert -n '__iot_cert_at' -l config -r -F -d 'configuration (defau
 complete -c iot-cert -n '__iot_cert_at' -l json -d 'print JSON, an object a line'
 complete -c iot-cert -n '__iot_cert_in enroll' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in enroll' -l json -d 'print JSON, an object a line'
-complete -c iot-cert -n '__iot_cert_in enroll' -l reason -x
+complete -c iot-cert -n '__iot_cert_in enroll' -l reason -x -d 'why, for the history and the journal'
 complete -c iot-cert -n '__iot_cert_in enroll' -l no-wait -d 'leave the rest to the daemon once it is begun; without one, do not wait for the end of probation'
 complete -c iot-cert -n '__iot_cert_in enroll' -l wait -x -d 'how long to retry before leaving the change for later (default 120, and 1200 for what the cloud itself needs time for)'
 complete -c iot-cert -n '__iot_cert_in rotate' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in rotate' -l json -d 'print JSON, an object a line'
-complete -c iot-cert -n '__iot_cert_in rotate' -l reason -x
+complete -c iot-cert -n '__iot_cert_in rotate' -l reason -x -d 'why, for the history and the journal'
 complete -c iot-cert -n '__iot_cert_in rotate' -l no-wait -d 'leave the rest to the daemon once it is begun; without one, do not wait for the end of probation'
 complete -c iot-cert -n '__iot_cert_in rotate' -l wait -x -d 'how long to retry before leaving the change for later (default 120, and 1200 for what the cloud itself needs time for)'
 complete -c iot-cert -n '__iot_cert_in rotate' -l dry-run -d 'do all that costs nothing, and say what a rotation would do'
 complete -c iot-cert -n '__iot_cert_in rollback' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in rollback' -l json -d 'print JSON, an object a line'
-complete -c iot-cert -n '__iot_cert_in rollback' -l reason -x
+complete -c iot-cert -n '__iot_cert_in rollback' -l reason -x -d 'why, for the history and the journal'
 complete -c iot-cert -n '__iot_cert_in rollback' -l no-wait -d 'leave the rest to the daemon once it is begun; without one, do not wait for the end of probation'
 complete -c iot-cert -n '__iot_cert_in rollback' -l wait -x -d 'how long to retry before leaving the change for later (default 120, and 1200 for what the cloud itself needs time for)'
 complete -c iot-cert -n '__iot_cert_in rollback' -l give-up -d 'end the change in flight, also when that is a rollback itself'
@@ -87,13 +87,13 @@ complete -c iot-cert -n '__iot_cert_in import' -l thing -x -d 'the thing they ar
 complete -c iot-cert -n '__iot_cert_in import' -l password-file -r -F -d 'its first line decrypts a key or PKCS #12 file'
 complete -c iot-cert -n '__iot_cert_in import' -l replace-anchors -d 'the anchors that were found replace those in use, instead of being added to them'
 complete -c iot-cert -n '__iot_cert_in import' -l unproven -d 'use the set before it is proven, as without a network; probation proves it later (root alone)'
-complete -c iot-cert -n '__iot_cert_in import' -l reason -x
+complete -c iot-cert -n '__iot_cert_in import' -l reason -x -d 'why, for the history and the journal'
 complete -c iot-cert -n '__iot_cert_in import' -l no-wait -d 'leave the rest to the daemon once it is begun; without one, do not wait for the end of probation'
 complete -c iot-cert -n '__iot_cert_in import' -l wait -x -d 'how long to retry before leaving the change for later (default 120, and 1200 for what the cloud itself needs time for)'
 complete -c iot-cert -n '__iot_cert_in import' -F
 complete -c iot-cert -n '__iot_cert_in pause' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in pause' -l json -d 'print JSON, an object a line'
-complete -c iot-cert -n '__iot_cert_in pause' -l reason -x
+complete -c iot-cert -n '__iot_cert_in pause' -l reason -x -d 'why, for the history and the journal'
 complete -c iot-cert -n '__iot_cert_in resume' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in resume' -l json -d 'print JSON, an object a line'
 complete -c iot-cert -n '__iot_cert_in retire' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
@@ -142,13 +142,13 @@ complete -c iot-cert -n '__iot_cert_in trust check' -F
 complete -c iot-cert -n '__iot_cert_in trust install' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in trust install' -l json -d 'print JSON, an object a line'
 complete -c iot-cert -n '__iot_cert_in trust install' -l sha256 -x -d 'the hash that a downloaded archive must have'
-complete -c iot-cert -n '__iot_cert_in trust install' -l reason -x
+complete -c iot-cert -n '__iot_cert_in trust install' -l reason -x -d 'why, for the history and the journal'
 complete -c iot-cert -n '__iot_cert_in trust install' -l no-wait -d 'leave the rest to the daemon once it is begun; without one, do not wait for the end of probation'
 complete -c iot-cert -n '__iot_cert_in trust install' -l wait -x -d 'how long to retry before leaving the change for later (default 120, and 1200 for what the cloud itself needs time for)'
 complete -c iot-cert -n '__iot_cert_in trust install' -F
 complete -c iot-cert -n '__iot_cert_in trust restore' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in trust restore' -l json -d 'print JSON, an object a line'
-complete -c iot-cert -n '__iot_cert_in trust restore' -l reason -x
+complete -c iot-cert -n '__iot_cert_in trust restore' -l reason -x -d 'why, for the history and the journal'
 complete -c iot-cert -n '__iot_cert_in trust restore' -l no-wait -d 'leave the rest to the daemon once it is begun; without one, do not wait for the end of probation'
 complete -c iot-cert -n '__iot_cert_in trust restore' -l wait -x -d 'how long to retry before leaving the change for later (default 120, and 1200 for what the cloud itself needs time for)'
 complete -c iot-cert -n '__iot_cert_in trust publish' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'

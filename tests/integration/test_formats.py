@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from reference import documents
 from support import formats
+from support.json_schema import misfits
 
 if TYPE_CHECKING:
-    from support.formats import Shape
+    from support.formats import Shape, Story
 
 DATA = Path(__file__).parents[1] / "data"
 VERSIONS = sorted(path for path in DATA.iterdir() if path.name[0].isdigit())
 
 
+@pytest.fixture(scope="module", name="story")
+def _story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    return formats.observe(tmp_path_factory.mktemp("story"))
+
+
 @pytest.fixture(scope="module", name="today")
-def _today(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shape]:
-    story = formats.observe(tmp_path_factory.mktemp("story"))
+def _today(story: Story) -> dict[str, Shape]:
     return formats.shapes(story.documents, story.files)
 
 
@@ -31,3 +39,26 @@ def test_each_document_keeps_its_keys_and_types(version: Path, today: dict[str, 
         if (missing := formats.missing(before, today.get(name, {})))
     }
     assert lost == {}
+
+
+def test_each_document_fits_the_published_schema(story: Story) -> None:
+    """Every line of every verb, with no key that the schema does not name; the status file is what `status` prints."""
+    whole = documents.whole()
+    said = {name.removesuffix("-by-daemon"): found for name, found in story.documents.items()}
+    said["status"] = [*story.documents["status"], *story.documents["status-by-daemon"]]
+    said["status"].append(json.loads(story.files["status.json"]))
+    said["trust-install"] = [*said["trust-install"], *said.pop("error")]
+    checked = {name: found for name, found in said.items() if name not in {"jobs", "shadow"}}
+    missing = {verb.replace(" ", "-") for verb in documents.VERBS} - set(checked)
+    assert missing == {"config-hand-over", "sandbox"}
+    for name, lines in checked.items():
+        for line in lines:
+            schema = whole["$defs"][f"iot-cert-{name}"]
+            assert list(misfits(schema, line, whole=whole, closed=True)) == [], (name, line)
+
+
+def test_each_metric_is_on_its_page(story: Story) -> None:
+    """What a daemon wrote."""
+    page = (DATA.parents[1] / "docs" / "reference" / "metrics.md").read_text()
+    written = re.findall(r"^# TYPE (\S+)", story.files["metrics.prom"], flags=re.MULTILINE)
+    assert [name for name in written if f"| `{name}` |" not in page] == []

@@ -56,6 +56,15 @@ def listed(state: Path) -> list[Entry]:
     return found
 
 
+def told_of(entry: Entry) -> str:
+    """Return what an entry is."""
+    return TOLD.get(entry.path) or TOLD[_name(entry)]
+
+
+def _name(entry: Entry) -> str:
+    return re.sub(r"^.*/(?=.)", "", entry.path)
+
+
 def state_directory(path: Path) -> list[Entry]:
     """Return what is in the state directory of a gateway that has rotated and begins again."""
     rig = Rig(path)
@@ -86,9 +95,9 @@ def draw() -> str:
 
 def _line(picture: Picture, y: float, entry: Entry) -> None:
     depth = entry.path.rstrip("/").count("/")
-    name = re.sub(r"^.*/(?=.)", "", entry.path)
+    name = _name(entry)
     kind = " good" if entry.path in {"current", "generations/000002/"} else " wary" if name == "key.pem" else ""
     with picture.group(path=entry.path):
         picture.text(48 + 28 * depth, y, entry.name, f"mono{kind}")
         picture.text(TELLS, y, entry.mode, "mono quiet")
-        picture.text(TELLS + 52, y, TOLD.get(entry.path) or TOLD[name], "small quiet")
+        picture.text(TELLS + 52, y, told_of(entry), "small quiet")

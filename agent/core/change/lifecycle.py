@@ -122,7 +122,7 @@ class ChangeRecord:
         condemned: The decisive failure after activation; the change is being rolled back.
         probation_until: When the trial period after activation ends.
         checked_at: The last proof in probation that was accepted.
-        prove_at: From when the set on probation is to be proven, whatever its turn: a doubt, or a proof that failed.
+        prove_at: From when the set on probation is to be proven, whatever was planned: a doubt, or a proof that failed.
         doubts: How often a doubt brought a proof forward since one was accepted.
         refusals: How often the activated set was refused since it was accepted.
         confirm_until: Until when the word is waited for that the activated set works; None where none is asked for.

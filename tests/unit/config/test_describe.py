@@ -7,7 +7,6 @@ import re
 import subprocess
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ from agent.config.describe import rows
 from agent.config.reader import parse
 from agent.config.schema import FILE
 from agent.errors import ConfigError
+from support.json_schema import fits
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "config" / "config.yaml"
@@ -24,59 +24,6 @@ SCHEMA = ROOT / "config" / "config.schema.json"
 PAGE = ROOT / "packaging" / "man" / "iot-cert-agent.yaml.5"
 
 MINIMUM = "endpoint: x.example\n"
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "null": type(None),
-}  # fmt: skip
-_KNOWN = {
-    "$schema", "title", "description", "default", "type", "properties", "additionalProperties", "required", "items",
-    "prefixItems", "minItems", "maxItems", "minLength", "pattern", "minimum", "maximum", "enum", "anyOf",
-}  # fmt: skip
-
-
-def fits(schema: dict[str, Any], value: Any) -> bool:
-    """Whether a value fits a JSON Schema that uses no more than ours does."""
-    assert set(schema) <= _KNOWN
-    if "anyOf" in schema and not any(fits(one, value) for one in schema["anyOf"]):
-        return False
-    if "enum" in schema and value not in schema["enum"]:
-        return False
-    if "type" in schema and not _is(value, schema["type"]):
-        return False
-    match value:
-        case dict():
-            return _mapping_fits(schema, value)
-        case list():
-            return _list_fits(schema, value)
-        case str():
-            long_enough = len(value) >= schema.get("minLength", 0)
-            return long_enough and re.search(schema.get("pattern", ""), value) is not None
-        case int():
-            return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
-        case _:
-            return True
-
-
-def _is(value: Any, name: str) -> bool:
-    return isinstance(value, _TYPES[name]) and (name == "boolean" or not isinstance(value, bool))
-
-
-def _mapping_fits(schema: dict[str, Any], value: dict[str, Any]) -> bool:
-    known = schema.get("properties", {})
-    others = schema.get("additionalProperties", {})
-    if not set(schema.get("required", ())) <= set(value):
-        return False
-    if others is False and not set(value) <= set(known):
-        return False
-    return all(fits(known.get(name, others or {}), item) for name, item in value.items())
-
-
-def _list_fits(schema: dict[str, Any], value: list[Any]) -> bool:
-    first = schema.get("prefixItems", [])
-    if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
-        return False
-    rest = schema.get("items", {})
-    return all(fits(first[place] if place < len(first) else rest, item) for place, item in enumerate(value))
 
 
 class _Editor(yaml.SafeLoader):
