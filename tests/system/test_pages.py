@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -12,14 +13,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from agent.sandbox.authority import Authority, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
-from support.boot.installed import THING
-from support.boot.machine import STATE, Machine, until
+from support.boot.installed import THING, TOKEN
+from support.boot.machine import SERVICE, STATE, Machine, until
 from support.pages import blocks, lines, section
 
 if TYPE_CHECKING:
     from support.boot.installed import Installed
 
 PIPELINE = "docs/ota-pipeline.md"
+INTEGRATOR = "docs/integrator.md"
+SECURITY = "SECURITY.md"
 
 # Root types it here, and is asked for no password.
 SUDO = '#!/bin/sh\nexec "$@"\n'
@@ -128,6 +131,73 @@ def test_the_pipelines_page(gateway: Installed) -> None:
     gateway.service.use_root(other, intermediate=True)
     machine.run("iot-cert", "rotate")
     assert gateway.until_up() == 4
+
+
+def test_a_gateway_that_has_a_certificate_already(bare: Installed) -> None:
+    """It is taken over where it lies, which it does not leave, and none is asked for."""
+    machine = bare.machine.boot()
+    machine.run("mv", "/package.deb", "/root/iot-cert-agent_0_amd64.deb")
+    machine.write("/usr/bin/sudo", SUDO, 0o755)
+    certificate, key = stick(bare).values()
+    machine.write("/etc/old/cert.pem", certificate)
+    machine.write("/etc/old/key.pem", key, 0o600)
+    for line in lines(blocks(section(INTEGRATOR, "A gateway that has a certificate already"))[0]):
+        if line.startswith("sudoedit"):
+            machine.write("/etc/iot-cert-agent/roots.pem", bare.service.root_pem)
+            bare.configure()
+            machine.run("systemctl", "reload", SERVICE)
+        else:
+            told = types(machine, line, expect=None if line.endswith("check") else 0)
+        if " import " in line:
+            bare.until_up()
+    assert re.findall(r"^failure.*", told, flags=re.MULTILINE) == []
+    assert machine.history()[-1]["kind"] == "import"
+    assert machine.read(f"{STATE}/current/key.pem").encode().strip() == key.strip()
+    assert machine.read("/etc/old/key.pem").encode() == key
+    assert len(bare.certificates()) == 1
+
+
+def test_a_factory_reset(gateway: Installed) -> None:
+    """The keys are gone, and the gateway is another one to the cloud."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    machine.write("/usr/bin/sudo", SUDO, 0o755)
+    before = machine.read(f"{STATE}/current/key.pem")
+    gateway.cloud.stack.arm("0042", TOKEN)  # the operator's side: its serial number may enrol once more
+    stop, shred, remove, start = lines(blocks(section(INTEGRATOR, "Factory reset"))[0])
+    for line in (stop, shred, remove):
+        types(machine, line)
+    assert not machine.path(STATE).exists()
+    types(machine, start)
+    gateway.until_up(1)
+    assert machine.read(f"{STATE}/current/key.pem") != before
+    assert [change["kind"] for change in machine.history()] == ["enroll"]
+
+
+def test_what_to_do_about_a_compromise(gateway: Installed) -> None:
+    """A gateway's key, the claim, and signers of whom nothing is left to trust."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    machine.write("/usr/bin/sudo", SUDO, 0o755)
+    rotate, retire, status = lines(blocks(section(SECURITY, "When a gateway's key is compromised"))[0])
+    for line in (rotate, retire):
+        types(machine, line)
+    assert json.loads(types(machine, status))["retirements"] == []
+    first, second = gateway.certificates()
+    assert (first.status, second.status) == (Status.INACTIVE, Status.ACTIVE)
+
+    machine.write("/root/claim.pem", gateway.cloud.claim.certificate_pem)
+    machine.write("/root/claim.key", gateway.cloud.claim.key_pem)
+    for line in lines(blocks(section(SECURITY, "When the claim certificate is compromised"))[0]):
+        types(machine, line)
+    assert machine.path("/etc/iot-cert-agent/claim/key.pem").stat().st_mode & 0o777 == 0o600
+
+    sign_a_bundle(gateway)
+    machine.run("rm", "/etc/iot-cert-agent/trust/root.json")
+    machine.write("/root/1.root.json", machine.read("/root/repository/metadata/1.root.json"))
+    for line in lines(blocks(section(SECURITY, "When a signer of trust bundles is compromised"))[-1]):
+        types(machine, line)
+    assert machine.history()[-1]["kind"] == "trust"
 
 
 def outcome(machine: Machine, gateway: Installed, archive: str) -> str:

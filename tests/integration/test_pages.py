@@ -1,0 +1,131 @@
+"""The pages that need no machine of their own, typed word by word: what a person copies from there has to work."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.fleet import until
+from support.gateway import COMMAND
+from support.pages import ROOT, blocks, lines, section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SIGNERS = "When a signer of trust bundles is compromised"
+
+
+class Terminal:
+    """Types lines of a page, with another directory and this tree's own command."""
+
+    def __init__(self, directory: Path, *, cwd: Path = ROOT) -> None:
+        self._cloud, self._cwd = directory / "cloud", cwd
+
+    def _here(self, line: str) -> str:
+        named = re.sub(r"(?<![\w/-])(\.venv/bin/)?iot-cert(?= )", COMMAND, line)
+        return named.replace("/tmp/cloud", str(self._cloud))  # noqa: S108 - the page's own
+
+    def types(self, line: str, expect: int | None = 0) -> str:
+        """Type a line, hold it to its exit code, and return what is printed."""
+        done = subprocess.run(
+            ["sh", "-c", self._here(line)], cwd=self._cwd, capture_output=True, text=True, check=False, timeout=400
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+        assert expect in {None, done.returncode}, (line, done.returncode, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def beside(self, line: str) -> Iterator[None]:
+        """Let a line run in another terminal, until Ctrl-C."""
+        with subprocess.Popen(
+            ["sh", "-c", f"exec {self._here(line)}"],
+            cwd=self._cwd,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
+                process.wait(timeout=60)
+
+    def until_up(self, *, after: str = "") -> str:
+        """Return the certificate in use once the daemon is at rest and connected with it.
+
+        Args:
+            after: A certificate that is not to be in use any more.
+        """
+
+        def there() -> str:
+            told = json.loads((self._cloud / "run" / "status.json").read_text())
+            up = told["connection"]["state"] == "up" and told["change"] is None
+            used: str = told["current"]["certificate"]["sha256"]
+            return used if up and used != after else ""
+
+        until((self._cloud / "run" / "status.json").exists, "the daemon tells of itself")
+        return until(there, f"connected, and not with {after or 'none'}", patience=120)
+
+
+def test_the_rehearsal(tmp_path: Path) -> None:
+    """As the page says: a rotation falls back with exit code 1, the daemon heals, the doctor names what is wrong."""
+    (cloud,), then = (lines(block) for block in blocks(section("docs/start.md", "A first gateway, rehearsed")))
+    terminal, wanted = (
+        Terminal(tmp_path),
+        {"enroll": 0, "status": 1, "rotate": 0},
+    )  # no daemon runs: that is not healthy
+    by_hand, daemon, with_daemon = then[:6], then[6], then[7:]
+    assert (by_hand[-1].split()[-1], daemon.split()[-1], len(with_daemon)) == ("rotate", "run", 5)
+    job, revoke, new, use, check = with_daemon
+    with terminal.beside(cloud):
+        until((tmp_path / "cloud" / "config.yaml").exists, "the sandbox has written a configuration")
+        for line in by_hand[:-1]:
+            assert terminal.types(line, expect=wanted.get(line.split()[-1], 0)).strip(), line
+        assert "is in use" in terminal.types(by_hand[-1], expect=1)
+        terminal.types(".venv/bin/iot-cert sandbox --dir /tmp/cloud clear")
+        with terminal.beside(daemon):
+            before = terminal.until_up()
+            terminal.types(job)
+            rotated = terminal.until_up(after=before)
+            terminal.types(revoke)
+            terminal.until_up(after=rotated)
+            terminal.types(new)
+            assert (tmp_path / "cloud" / "roots" / "b.pem").exists()
+            terminal.types(use)
+            told = terminal.types(check, expect=None)
+            assert "failure   server" in told
+            assert "root b" in told
+
+
+def test_what_to_do_about_signers(tmp_path: Path) -> None:
+    """A key that leaked is replaced: by the root's key, and the root's own by both."""
+    terminal = Terminal(tmp_path, cwd=tmp_path)
+    (tmp_path / "roots.pem").write_bytes((ROOT / "config" / "amazon-roots.pem").read_bytes())
+    made = lines(blocks(section("docs/ota-pipeline.md", "Once: keys and the first bundle"))[0])
+    online, roots, _ = (lines(block) for block in blocks(section("SECURITY.md", SIGNERS)))
+    keys = [f"openssl genpkey -algorithm ed25519 -out {name}.pem" for name in ("online-2", "root-2")]
+    for line in [*made, *keys, *online, *roots]:
+        terminal.types(line)
+    signed = json.loads((tmp_path / "repository" / "metadata" / "3.root.json").read_text())["signed"]
+    assert len(signed["roles"]["root"]["keyids"]) == len(signed["roles"]["targets"]["keyids"]) == 1
+    assert (tmp_path / "roots-9.tar").exists()
+
+
+@pytest.mark.whole
+def test_the_demonstration(tmp_path: Path) -> None:
+    """Every step of it holds itself to an exit code, and another one ends it."""
+    (line,) = lines(blocks(section("docs/start.md", "Watch it"))[0])
+    told = Terminal(tmp_path).types(line)
+    assert len(re.findall(r"^\d+\. ", told, flags=re.MULTILINE)) >= 12
+
+
+@pytest.mark.parametrize("line", ["false", "echo Traceback"])
+def test_what_goes_wrong_at_a_terminal_is_seen(line: str, tmp_path: Path) -> None:
+    """Another exit code than the page's, and a defect."""
+    with pytest.raises(AssertionError):
+        Terminal(tmp_path).types(line)
