@@ -1,8 +1,8 @@
 """Write what is deployed in an operator's AWS account: `cloud.py OUTDIR [--prefix NAME]`.
 
 ``template.yaml``
-    config/cloud/template.yaml, which knows the name of the code beside it, and the prefix. It is without its comments:
-    CloudFormation counts them among the 51,200 bytes that it takes without a bucket.
+    config/cloud/template.yaml, which knows the name of the code beside it, and the prefix. CloudFormation takes it from
+    a bucket, as the code: it is longer than the 51,200 bytes that are taken without one.
 ``iot-cert-cloud-HASH.zip``
     The code of its functions: what `agent.backend.lambdas` imports of this project, and no more. The SDK is Lambda's
     own. The same sources give the same bytes, and other sources another name: a name is what CloudFormation compares.
@@ -124,11 +124,6 @@ def with_defaults(text: str, defaults: dict[str, str]) -> str:
     return text
 
 
-def bare(text: str) -> str:
-    """Return a template's text without the lines that are comments alone; there is none in what it quotes."""
-    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("#"))
-
-
 def retained(template: dict[str, Any]) -> dict[str, Any]:
     """Return the template of what outlives the stack, alone."""
     resources = {name: item for name, item in template["Resources"].items() if item.get("DeletionPolicy") == "Retain"}
@@ -163,7 +158,7 @@ def build(outdir: Path, prefix: str = PREFIX) -> None:
     for old in outdir.glob("iot-cert-cloud-*.zip"):
         old.unlink()
     code = pack(needed(), outdir).name
-    text = bare(with_defaults(TEMPLATE.read_text(), {"Prefix": prefix, "CodeKey": code}))
+    text = with_defaults(TEMPLATE.read_text(), {"Prefix": prefix, "CodeKey": code})
     kept = retained(parse(text))
     example = {"CodeBucket": "YOUR-BUCKET", "CodeKey": code, "Prefix": prefix, "ApplicationPolicy1": ""}
     listed = [{"ParameterKey": key, "ParameterValue": value} for key, value in example.items()]

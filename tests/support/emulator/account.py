@@ -148,12 +148,17 @@ class Account:
         self.client("s3").put_object(Bucket=BUCKET, Key=archive.name, Body=archive.read_bytes())
 
     def deploy(self, template: str, **parameters: str) -> dict[str, str]:
-        """Deploy a template, as `aws cloudformation deploy` does: make the stack, or change it. Return its outputs."""
+        """Deploy a template as `aws cloudformation deploy --s3-bucket` does: make the stack, or change it.
+
+        Returns:
+            The stack's outputs.
+        """
+        self.client("s3").put_object(Bucket=BUCKET, Key="template.yaml", Body=template.encode())
         listed = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
         exists = self.status() not in {"", "DELETE_COMPLETE"}
         return self.change(
             "UPDATE" if exists else "CREATE",
-            TemplateBody=template,
+            TemplateURL=f"http://127.0.0.1:{PORT}/{BUCKET}/template.yaml",
             Parameters=listed,
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
