@@ -11,16 +11,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from agent.backend import settings
+from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_HOOK, OF_THE_SWEEP, Patience, connect
 from agent.backend.aws.outbox import AwsOutbox
 from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.store import AwsStore
 from agent.backend.errors import BackendError, MisconfiguredError
+from agent.backend.handlers import audits, vending
 from agent.backend.handlers import hook as hooks
 from agent.backend.handlers import replacement as replacements
 from agent.backend.handlers import retirement as retirements
 from agent.backend.handlers import sweep as sweeps
-from agent.backend.handlers import vending
 from agent.backend.handlers.account import Account
 from agent.backend.names import BY_THE_CLOCK, REASON, Metric, Variable
 
@@ -56,6 +57,16 @@ def vend(event: Mapping[str, Any], _: object) -> dict[str, Any]:
         BackendError: It could not be found out, or not be carried out.
     """
     return dict(_run(OF_RETIREMENTS, lambda account: vending.vend(event, account)))
+
+
+def audit(event: Mapping[str, Any], context: Any) -> None:
+    """Order what an audit has found to be due.
+
+    Raises:
+        BackendError: It could not be found out, or not be ordered.
+    """
+    auditor = AwsAuditor(connect(OF_THE_SWEEP))
+    _run(OF_THE_SWEEP, lambda account: audits.hear(event, account, auditor, _time_left(context)))
 
 
 def sweep(_: object, context: Any) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide.rotation import MOST_POLICIES
 from agent.backend.errors import ChangedError
-from agent.backend.values import Certificate, Device, Record, Replacement, Status
+from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,6 +49,7 @@ class MemoryRegistry:
         entries: The certificates, oldest first.
         things: The things that there are.
         shadows: What each thing's shadow reports as the certificate in use.
+        renewals: What it reports as the instant of the next renewal.
         jobs: What was ordered, by id.
         working: The jobs that wait for a thing or that it works on, by thing.
     """
@@ -57,6 +58,7 @@ class MemoryRegistry:
         self.entries = {} if entries is None else entries
         self.things: set[str] = set()
         self.shadows: dict[str, str] = {}
+        self.renewals: dict[str, datetime] = {}
         self.jobs: dict[str, Order] = {}
         self.working: dict[str, list[str]] = {}
         self._numbers = count()
@@ -168,9 +170,9 @@ class MemoryRegistry:
             raise ChangedError(f"{certificate_id[:12]} is attached to a thing.")
         del self.entries[certificate_id]
 
-    def reported(self, thing: str) -> str:
+    def report(self, thing: str) -> Report:
         """Return what a shadow reports."""
-        return self.shadows.get(thing, "")
+        return Report(certificate_id=self.shadows.get(thing, ""), renews_at=self.renewals.get(thing))
 
     def everything(self) -> tuple[Certificate, ...]:
         """Return all certificates."""
@@ -192,6 +194,27 @@ class MemoryRegistry:
         if entry is None:
             raise ChangedError(f"{certificate_id[:12]} is gone.")
         return entry
+
+
+class MemoryAuditor:
+    """Device Defender, as `agent.backend.ports.Auditor` has it.
+
+    Attributes:
+        audits: What each audit has found.
+        signed: The certificates that each CA has signed.
+    """
+
+    def __init__(self) -> None:
+        self.audits: dict[str, list[Finding]] = {}
+        self.signed: dict[str, list[str]] = {}
+
+    def findings(self, task: str, check: Check) -> tuple[Finding, ...]:
+        """Return what an audit has found by one check."""
+        return tuple(finding for finding in self.audits.get(task, ()) if finding.check is check)
+
+    def signed_by(self, ca: str) -> tuple[str, ...]:
+        """Return what a CA has signed."""
+        return tuple(self.signed.get(ca, ()))
 
 
 class MemoryStore:

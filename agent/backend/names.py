@@ -7,6 +7,7 @@ What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no
   every five minutes, by `BY_THE_CLOCK`, for devices that are replaced
 * ``agent.backend.lambdas.sweep``: hourly, whatever the event, one at a time; 900 s
 * ``agent.backend.lambdas.vend``: an HTTP API, payload format 2.0, where the stack has it; 30 s, its longest
+* ``agent.backend.lambdas.audit``: a queue with Device Defender's notifications, where the stack has it; 900 s
 
 Environment: the attributes of `agent.backend.settings.Settings` are read from the variables of `Variable`.
 
@@ -49,6 +50,7 @@ class Variable(StrEnum):
     CERTIFICATE_ARN = "CERTIFICATE_ARN"  # arn:<partition>:iot:<region>:<account>:cert/ ; an id is put behind it
     KEEP_DAYS = "KEEP_DAYS"
     DAILY_LIMIT = "DAILY_LIMIT"
+    SIGNER = "SIGNER_CA"  # the id of the CA by which the account's certificate provider signs; empty for none
     RE_ENROL = "RE_ENROL"  # armed: again once the operator has armed or readmitted the serial number; never
     STACK = "STACK"  # the stack's prefix: the dimension `STACK_DIMENSION` of each metric
 
@@ -75,6 +77,9 @@ class Metric(StrEnum):
     UP_TO_90_DAYS = "ActiveUpTo90Days"
     UP_TO_365_DAYS = "ActiveUpTo365Days"
     OLDER = "ActiveOlder"
+    ROTATIONS_ORDERED = "RotationsOrdered"  # by an audit: things
+    FINDINGS_LEFT = "FindingsLeft"  # of an audit, by reason
+    CA_EXPIRING = "CaCertificatesExpiring"
     FAULTS = "Faults"  # AWS did not answer or the stack is not right: the function ends with an error, and comes again
 
 
@@ -106,6 +111,20 @@ LEASE = timedelta(seconds=60)
 # What each function asks of AWS, as IAM calls it: measured by the tests, granted by the template, both to the letter.
 _ROWS = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
 ACTIONS = {
+    "audit": frozenset(
+        {
+            "dynamodb:GetItem",
+            "iot:CreateJob",
+            "iot:DescribeCertificate",
+            "iot:DescribeThing",
+            "iot:GetThingShadow",
+            "iot:ListAuditFindings",
+            "iot:ListCertificatesByCA",
+            "iot:ListJobExecutionsForThing",
+            "iot:ListPrincipalThings",
+            "iot:ListThingPrincipals",
+        }
+    ),
     "hook": frozenset(
         {
             *_ROWS,

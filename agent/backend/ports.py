@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agent.backend.decide.orders import Order
     from agent.backend.names import Metric
-    from agent.backend.values import Certificate, Device, Record, Replacement
+    from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report
 
 
 class Registry(Protocol):
@@ -77,8 +77,8 @@ class Registry(Protocol):
             ChangedError: It is gone, not INACTIVE, or still attached to a thing.
         """
 
-    def reported(self, thing: str) -> str:
-        """Return the id of the certificate that a thing's shadow reports to be in use, or nothing."""
+    def report(self, thing: str) -> Report:
+        """Return what a thing's shadow reports; an empty report where there is none that can be read."""
 
     def everything(self) -> Iterable[Certificate]:
         """Return each certificate of the account, without its things."""
@@ -88,6 +88,16 @@ class Registry(Protocol):
 
     def order(self, order: Order) -> None:
         """Make the job of an order, which may be there already."""
+
+
+class Auditor(Protocol):
+    """Device Defender's audits, and what a CA of the operator's own has signed."""
+
+    def findings(self, task: str, check: Check) -> Iterable[Finding]:
+        """Return what an audit has found by one check; nothing for an audit that is not known, or not any more."""
+
+    def signed_by(self, ca: str) -> Iterable[str]:
+        """Return the id of each ACTIVE certificate that a CA has signed; none for a CA that is not there."""
 
 
 class Store(Protocol):

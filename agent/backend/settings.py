@@ -25,6 +25,7 @@ class Settings:
         own_policies: The policies that the rotation template attaches by itself.
         keep: How long a retired certificate is kept before it is deleted.
         daily_limit: The certificates that a thing may have in a day.
+        signer: The CA by which the account's certificate provider signs; empty where there is none.
         again: Whether a serial number that has been enrolled may be once more, when the operator has armed it again.
     """
 
@@ -33,6 +34,7 @@ class Settings:
     own_policies: frozenset[str] = frozenset()
     keep: timedelta = timedelta(days=30)
     daily_limit: int = 6
+    signer: str = ""
     again: bool = True
 
 
@@ -49,6 +51,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             own_policies=frozenset(name for name in environment[Variable.OWN_POLICIES].split(",") if name),
             keep=timedelta(days=_count(environment[Variable.KEEP_DAYS])),
             daily_limit=_count(environment[Variable.DAILY_LIMIT]),
+            signer=environment[Variable.SIGNER],
             again=_TIMES[environment[Variable.RE_ENROL]],
         )
     except (KeyError, ValueError) as error:

@@ -146,14 +146,56 @@ class Certificate:
         status: Its state.
         created_at: When it was made.
         pem: The certificate itself; empty where AWS was not asked for this one.
+        not_before: From when it is valid; None where AWS was not asked for this one.
+        not_after: Until when.
     """
 
     certificate_id: str
     status: Status
     created_at: datetime
     pem: str = field(default="", repr=False)
+    not_before: datetime | None = None
+    not_after: datetime | None = None
 
     @property
     def active(self) -> bool:
         """Whether a gateway can connect with it."""
         return self.status is Status.ACTIVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a thing's shadow `certificate` reports; it is the gateway's to write.
+
+    Attributes:
+        certificate_id: The certificate in use; empty where nothing is reported.
+        renews_at: When the gateway replaces that by itself; None where it does not say.
+    """
+
+    certificate_id: str = ""
+    renews_at: datetime | None = None
+
+
+class Check(StrEnum):
+    """The audit checks that are answered by rotations (Device Defender, "Audit checks")."""
+
+    EXPIRING = "DEVICE_CERTIFICATE_EXPIRING_CHECK"
+    AGE = "DEVICE_CERTIFICATE_AGE_CHECK"
+    CA_EXPIRING = "CA_CERTIFICATE_EXPIRING_CHECK"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One finding of an audit.
+
+    Attributes:
+        check: The check.
+        certificate_id: The certificate that it names; a CA's with `Check.CA_EXPIRING`.
+        ends: When that certificate ends; None where AWS does not say.
+        suppressed: Whether the operator does not want to hear of it.
+    """
+
+    check: Check
+    certificate_id: str
+    ends: datetime | None = None
+    suppressed: bool = False

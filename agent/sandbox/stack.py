@@ -21,7 +21,7 @@ from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.names import REASON, SHADOW
 from agent.backend.settings import Settings
-from agent.backend.values import Device, DeviceState
+from agent.backend.values import Device, DeviceState, Report
 from agent.sandbox.policies import GATEWAY, application_policy
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ class StackRegistry(MemoryRegistry):
         super().deactivate(certificate_id)
         self._cut(certificate_id)
 
-    def reported(self, thing: str) -> str:
-        """Return what a shadow reports."""
+    def report(self, thing: str) -> Report:
+        """Return what a shadow reports, as far as a handler here reads it."""
         document = self._shadows.document(thing, SHADOW)
         reported = document["state"].get("reported", {}) if document else {}
-        return str(reported.get("certificateId", ""))
+        return Report(certificate_id=str(reported.get("certificateId", "")))
 
 
 class Stack:

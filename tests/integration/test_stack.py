@@ -9,6 +9,7 @@ import fnmatch
 import io
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -354,6 +355,27 @@ def test_the_vending_machine_sells_over_http(account: Account, template: str, tm
     account.deploy(template, CodeBucket=BUCKET, Vending="off")
     assert buy(outputs, device, first, device.token)[0] == 404
     assert device.statuses() == {sold["certificateId"]: "ACTIVE", also: "INACTIVE"}, "what was sold stays"
+
+
+# ---- audits --------------------------------------------------------------------------------------------------------
+
+
+def test_what_device_defender_tells_reaches_the_function(account: Account, template: str) -> None:
+    """By topic and queue; the emulator has no audits, so a message is told that names none, and is counted."""
+    outputs = account.deploy(template, CodeBucket=BUCKET, Audits="on")
+    account.client("sns").publish(TopicArn=outputs["AuditTopic"], Message=json.dumps({"auditDetails": []}))
+    queue = account.client("sqs").get_queue_url(QueueName="iot-cert-audits")["QueueUrl"]
+    for _ in range(1200):
+        lines = [line for line in account.log("/aws/lambda/iot-cert-audit") if line.startswith("{")]
+        if lines:
+            break
+        time.sleep(0.05)
+    assert [json.loads(line)[names.Metric.FINDINGS_LEFT] for line in lines] == [1]
+    wanted = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    waiting = account.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=wanted)["Attributes"]
+    assert set(waiting.values()) == {"0"}
+    account.deploy(template, CodeBucket=BUCKET, Audits="off")
+    assert "AuditTopic" not in account.settled("COMPLETE")
 
 
 # ---- the hook fails ------------------------------------------------------------------------------------------------

@@ -17,22 +17,27 @@ UNSCOPED = {
     "iot:CreateCertificateFromCsr",
     "iot:DetachThingPrincipal",
     "iot:ListAttachedPolicies",
+    "iot:ListAuditFindings",
     "iot:ListCertificates",
+    "iot:ListCertificatesByCA",
     "iot:ListPrincipalThings",
     "iot:ListThingPrincipals",
 }
 
 # What AWS does as the role, not the function: its log, and the event that it gave up.
-AWS_ITSELF = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
+AWS_ITSELF = {
+    "logs:CreateLogStream", "logs:PutLogEvents",
+    "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
+}  # fmt: skip
 
 
 def rights(role: str) -> list[tuple[str, str]]:
     """Return the actions and resources of a role's own policy."""
-    (policy,) = Stack(given={"Vending": "on"}).resources[role]["Properties"]["Policies"]
+    (policy,) = Stack(given={"Vending": "on", "Audits": "on"}).resources[role]["Properties"]["Policies"]
     return statements(policy["PolicyDocument"])
 
 
-ROLES = ("HookRole", "RetireRole", "SweepRole", "VendRole", "RuleRole")
+ROLES = ("HookRole", "RetireRole", "SweepRole", "VendRole", "AuditRole", "RuleRole", "DefenderRole")
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -50,14 +55,16 @@ def test_each_action_exists_and_has_a_resource_of_its_kind(role: str) -> None:
 def _is(kind: str, arn: str) -> bool:
     """Whether an ARN is of a kind of the Service Authorization Reference."""
     forms = {
+        "job": r"arn:aws:iot:eu-west-1:\d{12}:job/iot-cert-rotate-\*",
         "cert": r"arn:aws:iot:eu-west-1:\d{12}:cert/\*",
         "index": r"arn:aws:dynamodb:eu-west-1:\d{12}:table/iot-cert-[a-z]+/index/[a-z]+",
         "log-group": r"arn:aws:logs:eu-west-1:\d{12}:log-group:/aws/lambda/iot-cert-[a-z]+:\*",
         "log-stream": r"arn:aws:logs:eu-west-1:\d{12}:log-group:/aws/lambda/iot-cert-[a-z]+:\*",
-        "queue": r"arn:aws:sqs:eu-west-1:\d{12}:iot-cert-dead-letters",
+        "queue": r"arn:aws:sqs:eu-west-1:\d{12}:iot-cert-(dead-letters|audits)",
         "table": r"arn:aws:dynamodb:eu-west-1:\d{12}:table/iot-cert-[a-z]+",
         "thing": r"arn:aws:iot:eu-west-1:\d{12}:thing/\*",
-        "topic": r"arn:aws:iot:eu-west-1:\d{12}:topic/iot-cert-agent/\*/retire/(accepted|rejected)",
+        "topic": r"arn:aws:sns:eu-west-1:\d{12}:iot-cert-audits|"
+        r"arn:aws:iot:eu-west-1:\d{12}:topic/iot-cert-agent/\*/retire/(accepted|rejected)",
     }
     return kind in forms and re.fullmatch(forms[kind], arn) is not None
 
@@ -90,7 +97,7 @@ def test_a_role_is_granted_what_its_function_asks_for(function: str) -> None:
 
 def test_a_function_writes_its_own_log_alone() -> None:
     """And makes no group, which would be kept for ever."""
-    for function in ("hook", "retire", "sweep", "vend"):
+    for function in ("hook", "retire", "sweep", "vend", "audit"):
         logs = [pair for pair in rights(f"{function.title()}Role") if pair[0].startswith("logs:")]
         group = Stack().arn("logs") + f"log-group:/aws/lambda/iot-cert-{function}:*"
         assert logs == [("logs:CreateLogStream", group), ("logs:PutLogEvents", group)]

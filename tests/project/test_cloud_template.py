@@ -16,19 +16,19 @@ from agent.backend.decide.rotation import MOST_POLICIES as MOST
 from agent.core.aws import topics
 from agent.core.report import jobs
 from agent.sandbox.policies import THING_NAME, allows
-from support.stack import ACCOUNT, LONGEST_PREFIX, PLACES, TEMPLATE, Stack, builder, statements, worst
+from support.stack import ACCOUNT, LONGEST_PREFIX, PLACES, ROOT, TEMPLATE, Stack, statements, worst
 
 POLICY_LIMIT = 2048  # characters of an IoT policy, white space aside
 BODY_LIMIT = 10_240  # characters of a provisioning template's body
-INLINE_LIMIT = 51_200  # bytes of a template that CloudFormation takes without a bucket
-FUNCTIONS = {"Hook": "hook", "Retire": "retire", "Sweep": "sweep", "Vend": "vend"}
+BUCKET_LIMIT = 1_000_000  # bytes of a template that CloudFormation takes from a bucket
+FUNCTIONS = {"Hook": "hook", "Retire": "retire", "Sweep": "sweep", "Vend": "vend", "Audit": "audit"}
 IOT_POLICIES = ["SessionPolicy", "RotationPolicy", "ClaimPolicy"]
 
 
 @pytest.fixture
 def stack() -> Stack:
     """Return the stack with all that it can have."""
-    return Stack(given={"Vending": "on"})
+    return Stack(given={"Vending": "on", "Audits": "on"})
 
 
 def body(stack: Stack, template: str) -> dict[str, Any]:
@@ -73,11 +73,17 @@ def test_both_policies_of_a_gateway_in_one_would_not_fit() -> None:
     assert len(compact(session | {"Statement": session["Statement"] + rotation["Statement"]})) > POLICY_LIMIT
 
 
-def test_cloudformation_takes_the_template_as_it_is_built() -> None:
-    """Without a bucket for it, from the console or the command line; its comments are left out, and nothing else."""
-    built = builder().bare(TEMPLATE.read_text())
-    assert len(built.encode()) + len("    Default: iot-cert-cloud-0123456789abcdef.zip\n") <= INLINE_LIMIT
-    assert builder().parse(built) == builder().parse(TEMPLATE.read_text())
+def test_cloudformation_takes_the_template_from_a_bucket() -> None:
+    """It is too long for a request, so each command that a page gives for it names a bucket."""
+    assert TEMPLATE.stat().st_size <= BUCKET_LIMIT
+    commands = [
+        command
+        for page in (ROOT / "docs").glob("*.md")
+        for command in page.read_text().replace("\\\n", "").splitlines()
+        if "--template-file dist/cloud/template.yaml" in command
+    ]
+    assert commands
+    assert [command for command in commands if "--s3-bucket BUCKET" not in command] == []
 
 
 def test_every_name_begins_with_the_prefix() -> None:
@@ -297,7 +303,8 @@ def test_only_this_accounts_own_starts_a_function(stack: Stack) -> None:
 
 def test_a_role_is_taken_by_whom_it_is_for(stack: Stack) -> None:
     """AWS IoT takes two roles, and only for this account's two templates and its one rule."""
-    sources = {
+    sources: dict[str, list[str]] = {
+        "DefenderRole": [],
         "ProvisioningRole": [f"provisioningtemplate/{name}" for name in ("gateway", "gateway-rotation")],
         "RuleRole": ["rule/iot_cert_retire"],
     }
@@ -307,7 +314,7 @@ def test_a_role_is_taken_by_whom_it_is_for(stack: Stack) -> None:
             assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
             continue
         assert statement["Principal"] == {"Service": "iot.amazonaws.com"}
-        arns = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+        arns = statement["Condition"].get("ArnEquals", {}).get("aws:SourceArn", [])
         listed = arns if isinstance(arns, list) else [arns]
         assert listed == [stack.arn("iot") + item for item in sources[name]]
         assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
@@ -392,6 +399,53 @@ def test_the_vending_machine_has_one_way_in_and_a_throttle(stack: Stack) -> None
     one_address = vending.MOST_REQUESTS / vending.REQUESTS_SPAN.total_seconds()
     assert settings_of_all["ThrottlingRateLimit"] > 10 * one_address
     assert stack.resolve(stack.template["Outputs"]["VendingUrl"]["Value"]).endswith("/v1/certificates")
+
+
+# ---- audits --------------------------------------------------------------------------------------------------------
+
+
+def test_audits_are_not_answered_unless_that_is_wanted() -> None:
+    """No topic, no queue, no function and no role; and what outlives the stack is the same."""
+    without, with_them = Stack(), Stack(given={"Audits": "on"})
+    added = set(with_them.resources) - set(without.resources)
+    assert {without.template["Resources"][name].get("Condition") for name in added} == {"HasAudits"}
+    assert {name for name in with_them.resources if "Audit" in name} < added
+    assert not [name for name in added if "DeletionPolicy" in with_them.resources[name]]
+    source = "SOURCE '/aws/lambda/iot-cert-audit'"
+    assert source not in without.resources["Dashboard"]["Properties"]["DashboardBody"]
+    assert source in with_them.resources["Dashboard"]["Properties"]["DashboardBody"]
+
+
+def test_an_audits_message_is_delivered_until_it_is_answered(stack: Stack) -> None:
+    """To one function at a time, not again while that works, and to the queue of what was given up in the end."""
+    queue = stack.resources["AuditQueue"]["Properties"]
+    assert queue["VisibilityTimeout"] >= 6 * stack.resources["Audit"]["Properties"]["Timeout"]
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == stack.arn("sqs") + "iot-cert-dead-letters"
+    source = stack.resources["AuditSource"]["Properties"]
+    assert source["FunctionName"] == stack.arn("lambda") + "function:iot-cert-audit"
+    assert (source["EventSourceArn"], source["BatchSize"]) == (stack.arn("sqs") + "iot-cert-audits", 1)
+
+
+def test_only_the_stacks_topic_writes_to_the_queue_of_audits(stack: Stack) -> None:
+    """And only AWS IoT, of this account, takes the role that writes to the topic."""
+    topic = stack.arn("sns") + "iot-cert-audits"
+    (statement,) = stack.resources["AuditQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "sns.amazonaws.com"}
+    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": topic}}
+    assert stack.resources["AuditSubscription"]["Properties"]["TopicArn"] == topic
+    (policy,) = stack.resources["DefenderRole"]["Properties"]["Policies"]
+    assert statements(policy["PolicyDocument"]) == [("sns:Publish", topic)]
+
+
+def test_no_setting_of_the_whole_account_is_in_the_stack(stack: Stack) -> None:
+    """There is one of each, for all programs of the account; a stack would replace what others have set."""
+    of_the_account = {
+        "AWS::IoT::AccountAuditConfiguration",
+        "AWS::IoT::CertificateProvider",
+        "AWS::IoT::EncryptionConfiguration",
+        "AWS::IoT::Logging",
+    }
+    assert not {item["Type"] for item in stack.resources.values()} & of_the_account
 
 
 # ---- alarms and the dashboard --------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ ENVIRONMENT = {
     Variable.CERTIFICATE_ARN: ARN,
     Variable.KEEP_DAYS: "30",
     Variable.DAILY_LIMIT: "6",
+    Variable.SIGNER: "",
     Variable.RE_ENROL: "armed",
     Variable.STACK: "fleet",
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent.backend.aws.clients import MISSING, Clients, GoneError, asking
 from agent.backend.errors import ChangedError
 from agent.backend.names import SHADOW
-from agent.backend.values import Certificate, Status
+from agent.backend.values import Certificate, Report, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -66,12 +66,12 @@ class AwsRegistry:
         pages = self._pages("list_attached_policies", target=self._arn(certificate_id))
         return tuple(policy["policyName"] for page in pages for policy in page["policies"])
 
-    def reported(self, thing: str) -> str:
+    def report(self, thing: str) -> Report:
         """Return what the thing's shadow reports (GetThingShadow)."""
         with suppress(GoneError), asking(MISSING):
             answer = self._data.get_thing_shadow(thingName=thing, shadowName=SHADOW)
-            return _reported(answer["payload"].read())
-        return ""
+            return _report(answer["payload"].read())
+        return Report()
 
     def everything(self) -> Iterator[Certificate]:
         """Yield each certificate, page by page, since a fleet of them fits into no function (ListCertificates)."""
@@ -175,21 +175,38 @@ class AwsRegistry:
 
 def _certificate(described: Mapping[str, Any]) -> Certificate:
     made: datetime = described["creationDate"]
+    valid: Mapping[str, datetime] = described.get("validity", {})
     return Certificate(
         certificate_id=described["certificateId"],
         status=Status(described["status"]),
         created_at=made.astimezone(UTC),
         pem=described.get("certificatePem", ""),
+        not_before=_in_utc(valid.get("notBefore")),
+        not_after=_in_utc(valid.get("notAfter")),
     )
 
 
-def _reported(payload: bytes) -> str:
-    """Return the certificate that a shadow's document reports; the document is the gateway's, of any shape."""
+def _in_utc(at: datetime | None) -> datetime | None:
+    return at.astimezone(UTC) if at else None
+
+
+def _report(payload: bytes) -> Report:
+    """Return what a shadow's document reports; the document is the gateway's, of any shape."""
     try:
         document = json.loads(payload)
     except (ValueError, RecursionError):
-        return ""
+        return Report()
     state = document.get("state") if isinstance(document, dict) else None
     reported = state.get("reported") if isinstance(state, dict) else None
-    name = reported.get("certificateId") if isinstance(reported, dict) else None
-    return name if isinstance(name, str) else ""
+    told = reported if isinstance(reported, dict) else {}
+    name = told.get("certificateId")
+    return Report(certificate_id=name if isinstance(name, str) else "", renews_at=_instant(told.get("renewAt")))
+
+
+def _instant(value: object) -> datetime | None:
+    """Return an instant in RFC 3339; None for anything else, as for one without its zone."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return found.astimezone(UTC) if found and found.tzinfo else None
+    except (ValueError, OverflowError):
+        return None

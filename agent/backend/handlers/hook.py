@@ -93,7 +93,11 @@ def known_of(asked: Enrolment, account: Account) -> Known:
         return Known(device=device)
     found = (account.store.record(item) for item in sorted({asked.certificate_id, *device.claims}))
     known = Known(device=device, records={record.certificate_id: record for record in found if record is not None})
-    return replace(known, reported=account.registry.reported(device.thing)) if wants_report(asked, known) else known
+    return (
+        replace(known, reported=account.registry.report(device.thing).certificate_id)
+        if wants_report(asked, known)
+        else known
+    )
 
 
 def _rotate(asked: Rotation, account: Account) -> Verdict:

@@ -58,7 +58,7 @@ def _carried_out(row: Replacement, account: Account) -> Replacement | None:
     if not replacements.may_be_used(row, account.store.device(row.serial)):
         return None
     found = replacements.sides(row, _attached(row.thing, account))
-    caller = replacements.in_use(found, account.registry.reported(row.thing)) if found.new else ""
+    caller = replacements.in_use(found, account.registry.report(row.thing).certificate_id) if found.new else ""
     if not caller:
         return None
     retired = [

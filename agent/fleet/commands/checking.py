@@ -96,7 +96,8 @@ def _audit(task: Task) -> list[Finding]:
     pages = fleet.iot.get_paginator("list_mitigation_actions").paginate()
     names = [item["actionName"] for page in pages for item in page["actionIdentifiers"]]
     actions: list[dict[str, Any]] = [fleet.iot.describe_mitigation_action(actionName=name) for name in names]
-    return examination.of_audit(fleet.iot.describe_account_audit_configuration(), actions)
+    topic = fleet.stack.outputs.get("AuditTopic", "")
+    return examination.of_audit(fleet.iot.describe_account_audit_configuration(), actions, topic)
 
 
 def _size(task: Task) -> list[Finding]:

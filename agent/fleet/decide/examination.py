@@ -162,22 +162,41 @@ def of_indexing(configuration: Mapping[str, Any]) -> Finding:
 _INDEX = "`iot-cert cloud setup` turns it on, and keeps what is set already."
 
 
-def of_audit(configuration: Mapping[str, Any], mitigations: Iterable[Mapping[str, Any]]) -> list[Finding]:
+# What a mitigation action does to gateways, by its parameters (MitigationActionParams).
+_MITIGATIONS = {
+    "updateDeviceCertificateParams": (
+        "deactivates the certificate that a finding names. Applied to age, expiry or sharing, that is the one in use: "
+        "the gateway is cut off."
+    ),
+    "replaceDefaultPolicyVersionParams": (
+        "empties the policy that a finding names. Applied to a policy of gateways, it cuts all off that have it."
+    ),
+    "updateCACertificateParams": (
+        "deactivates the CA certificate that a finding names. Applied to one that expires, no gateway gets a "
+        "certificate of it any more."
+    ),
+}
+
+
+def of_audit(
+    configuration: Mapping[str, Any], mitigations: Iterable[Mapping[str, Any]], topic: str = ""
+) -> list[Finding]:
     """Judge Device Defender (DescribeAccountAuditConfiguration, DescribeMitigationAction).
 
     Args:
         configuration: Which checks are made.
         mitigations: The mitigation actions that there are.
+        topic: Where the stack hears of audits; empty where it does not.
     """
     found = []
     for action in mitigations:
-        parameters = action.get("actionParams", {})
-        if "updateDeviceCertificateParams" in parameters:
-            text = (
-                f"The mitigation action {action.get('actionName')} deactivates the certificate that a finding names. "
-                "Applied to age, expiry or sharing, that is the one in use: the gateway is cut off."
-            )
+        for name in _MITIGATIONS.keys() & action.get("actionParams", {}).keys():
+            text = f"The mitigation action {action.get('actionName')} {_MITIGATIONS[name]}"
             found.append(error("audit", text, "Delete it, or never apply it to these checks; publish to SNS instead."))
+    told = configuration.get("auditNotificationTargetConfigurations", {}).get("SNS", {})
+    if topic and not (told.get("enabled") and told.get("targetArn") == topic):
+        text = "The stack was deployed with Audits=on, but audits are not told to its topic, so none is answered."
+        found.append(warning("audit", text, f"aws iot update-account-audit-configuration, with the target {topic}."))
     checks = configuration.get("auditCheckConfigurations", {})
     if checks.get("DEVICE_CERTIFICATE_SHARED_CHECK", {}).get("enabled"):
         text = (

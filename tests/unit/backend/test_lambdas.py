@@ -3,19 +3,23 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import grimp
 import pytest
 
 from agent.backend import lambdas
+from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.aws.clients import OF_THE_SWEEP
 from agent.backend.decide.census import COUNTED
 from agent.backend.errors import MisconfiguredError
+from agent.backend.handlers import audits
 from agent.backend.handlers import sweep as sweeps
 from agent.backend.names import ACTIONS, BY_THE_CLOCK, Metric, Variable
-from agent.backend.values import DeviceState, Status
-from support.account import CLAIM, SETTINGS, TOKEN, certificate_id
+from agent.backend.values import Check, DeviceState, Status
+from support.account import CLAIM, DAY, SETTINGS, TOKEN, certificate_id
+from support.audits import Defender, found
 from support.moto_account import ARN, AwsWorld, emulated, signing_request
 
 if TYPE_CHECKING:
@@ -168,7 +172,28 @@ def _sweep(world: AwsWorld) -> Iterator[Callable[[], object]]:
     yield world.sweep
 
 
-@pytest.mark.parametrize("tell", [_hook, _retire, _sweep, _vend])
+def _audit(world: AwsWorld) -> Iterator[Callable[[], object]]:
+    defender = Defender(world)
+    made = world.enrolled()
+    defender.lives[made] = (world.now - 85 * DAY, world.now + 5 * DAY)
+    defender.audits["a-1"] = [found("a-1", Check.EXPIRING, made), found("a-1", Check.CA_EXPIRING, "ca" * 32)]
+    defender.signed["ca" * 32] = [(made, "ACTIVE")]
+
+    def hear() -> None:
+        body = json.dumps({"taskId": "a-1"})
+        event = {"Records": [{"body": body}]}
+        audits.hear(event, world.account, AwsAuditor(world.clients), lambda: timedelta(minutes=15))
+
+    def taken_off(**_: object) -> None:
+        world.owner.detach_thing_principal(thingName="gw-0042", principal=ARN + made)
+
+    yield hear
+    assert len(world.owner.list_jobs()["jobs"]) == 1
+    world.clients.iot.meta.events.register("before-call.iot.ListThingPrincipals", taken_off)
+    yield hear
+
+
+@pytest.mark.parametrize("tell", [_audit, _hook, _retire, _sweep, _vend])
 def test_what_a_function_asks_of_aws_is_what_its_role_is_to_allow(
     world: AwsWorld, tell: Callable[[AwsWorld], Iterator[Callable[[], object]]]
 ) -> None:
@@ -182,8 +207,8 @@ def test_what_a_function_asks_of_aws_is_what_its_role_is_to_allow(
 
 
 def test_the_sweep_never_deactivates() -> None:
-    """It could not, by its role."""
-    assert "iot:UpdateCertificate" not in ACTIONS["sweep"] | ACTIONS["hook"]
+    """It could not, by its role; nor could what answers an audit."""
+    assert "iot:UpdateCertificate" not in ACTIONS["sweep"] | ACTIONS["hook"] | ACTIONS["audit"]
 
 
 def test_the_vending_machine_activates_and_never_deactivates(world: AwsWorld) -> None:
@@ -235,5 +260,15 @@ def test_a_function_consists_of_the_accounts_rooms_and_two_names() -> None:
 
 
 def test_a_sweep_stops_before_lambda_does() -> None:
-    """Its reserve is longer than all repetitions of one call."""
-    assert sweeps.RESERVE.total_seconds() >= OF_THE_SWEEP.read * (OF_THE_SWEEP.attempts - 1)
+    """Its reserve is longer than all repetitions of one call; an audit's, of two."""
+    once = OF_THE_SWEEP.read * (OF_THE_SWEEP.attempts - 1)
+    assert sweeps.RESERVE.total_seconds() >= once
+    assert audits.RESERVE.total_seconds() >= 2 * once
+
+
+def test_an_audit_by_the_function_itself(world: AwsWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Lambda calls it with what the queue has: a message that names no audit is counted and dropped."""
+    lambdas.audit({"Records": [{"messageId": "1", "body": "{}"}]}, Context())
+    (line,) = (json.loads(text) for text in capsys.readouterr().out.splitlines())
+    assert line["FindingsLeft"] == 1
+    assert world.calls == 0

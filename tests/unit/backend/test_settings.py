@@ -14,6 +14,7 @@ ENVIRONMENT: dict[str, str] = {
     Variable.OWN_POLICIES: "a,b,",
     Variable.KEEP_DAYS: "7",
     Variable.DAILY_LIMIT: "3",
+    Variable.SIGNER: "ca" * 32,
     Variable.RE_ENROL: "never",
 }
 
@@ -26,6 +27,7 @@ def test_the_environment_is_read() -> None:
         own_policies=frozenset({"a", "b"}),
         keep=timedelta(days=7),
         daily_limit=3,
+        signer="ca" * 32,
         again=False,
     )
 

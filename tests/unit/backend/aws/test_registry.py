@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from agent.backend.aws.clients import Clients
 from agent.backend.aws.registry import AwsRegistry
 from agent.backend.decide.orders import Order, job_id
 from agent.backend.errors import ChangedError, MisconfiguredError
-from agent.backend.values import Status
+from agent.backend.values import Report, Status
 from support.account import NOW, certificate_id
 from support.moto_account import ARN, Refusal, signing_request
 
@@ -26,7 +27,7 @@ def test_what_is_not_there_is_an_answer(world: AwsWorld) -> None:
     assert world.registry.things_of(NONE) == ()
     assert world.registry.policies_of(NONE) == ()
     assert world.registry.certificates_of("gw-0042") is None
-    assert world.registry.reported("gw-0042") == ""
+    assert world.registry.report("gw-0042") == Report()
     world.registry.detach_thing("gw-0042", NONE)
 
 
@@ -116,7 +117,26 @@ class _Shadows:
 def test_a_shadow_of_any_shape(payload: bytes, reported: str) -> None:
     """It is the gateway's to write."""
     clients = Clients(iot=None, data=_Shadows(payload), tables=None)
-    assert AwsRegistry(clients, ARN).reported("gw-0042") == reported
+    assert AwsRegistry(clients, ARN).report("gw-0042").certificate_id == reported
+
+
+@pytest.mark.parametrize(
+    ("renew_at", "expected"),
+    [
+        ("2026-12-03T10:00:00+00:00", datetime(2026, 12, 3, 10, tzinfo=UTC)),
+        ("2026-12-03T12:00:00+02:00", datetime(2026, 12, 3, 10, tzinfo=UTC)),
+        ("2026-12-03T10:00:00", None),
+        ("0001-01-01T00:00:00+23:59", None),
+        ("soon", None),
+        (1764756000, None),
+        (None, None),
+    ],
+)
+def test_when_a_gateway_renews_by_its_own_word(renew_at: object, expected: datetime | None) -> None:
+    """An instant with its zone, or nothing."""
+    reported = {"certificateId": "abc", "renewAt": renew_at}
+    clients = Clients(iot=None, data=_Shadows(json.dumps({"state": {"reported": reported}}).encode()), tables=None)
+    assert AwsRegistry(clients, ARN).report("gw-0042") == Report(certificate_id="abc", renews_at=expected)
 
 
 def test_a_policy_that_is_not_there_is_a_refusal_to_go_on(world: AwsWorld) -> None:

@@ -72,3 +72,48 @@ def test_rules_claims_audits_and_sizes() -> None:
     assert [finding.level for finding in look.of_size(1000)] == [Level.FINE]
     assert {finding.level for finding in look.of_size(10**7)} == {Level.WARNING}
     assert len(look.of_size(10**7)) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"updateDeviceCertificateParams": {"action": "DEACTIVATE"}}, "the gateway is cut off"),
+        ({"replaceDefaultPolicyVersionParams": {"templateName": "BLANK_POLICY"}}, "it cuts all off"),
+        ({"updateCACertificateParams": {"action": "DEACTIVATE"}}, "no gateway gets a certificate"),
+    ],
+)
+def test_a_mitigation_that_would_cut_gateways_off(parameters: dict[str, object], says: str) -> None:
+    """By name, with what it would do."""
+    (finding,) = look.of_audit({}, [{"actionName": "mend", "actionParams": parameters}])
+    assert finding.level is Level.ERROR
+    assert "mend" in finding.text
+    assert says in finding.text
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"publishFindingToSnsParams": {"topicArn": "arn:aws:sns:r:1:t"}},
+        {"enableIoTLoggingParams": {"logLevel": "INFO"}},
+        {"addThingsToThingGroupParams": {"thingGroupNames": ["look"]}},
+    ],
+)
+def test_a_mitigation_that_does_gateways_no_harm(parameters: dict[str, object]) -> None:
+    """It is the operator's."""
+    assert look.of_audit({}, [{"actionName": "tell", "actionParams": parameters}])[0].level is Level.FINE
+
+
+@pytest.mark.parametrize(
+    ("target", "level"),
+    [
+        ({}, Level.WARNING),
+        ({"SNS": {"targetArn": "arn:other", "enabled": True}}, Level.WARNING),
+        ({"SNS": {"targetArn": "arn:topic", "enabled": False}}, Level.WARNING),
+        ({"SNS": {"targetArn": "arn:topic", "enabled": True}}, Level.FINE),
+    ],
+)
+def test_audits_that_the_stack_does_not_hear_of(target: dict[str, object], level: Level) -> None:
+    """It was deployed to answer them; a stack without that is not asked."""
+    told = {"auditNotificationTargetConfigurations": target}
+    assert look.of_audit(told, [], "arn:topic")[0].level is level
+    assert look.of_audit(told, [])[0].level is Level.FINE
