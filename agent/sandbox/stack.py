@@ -178,6 +178,7 @@ class Stack:
             return [
                 f"{str(about.get('certificateId'))[:12]}  {metric}: {about[REASON]}"
                 for metric, _, about in self.outbox.counted[told:]
+                if REASON in about  # the census of the account has none
             ]
 
     def _later(self, span: timedelta) -> datetime:
