@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.core.failure.readmission import serial_of
 from agent.core.report.known import Asked
 from agent.core.when.schedule import Wishes
 
@@ -40,5 +41,6 @@ def asked_of(
         grace=config.rotation.grace,
         retires=config.rotation.retire,
         enrols=config.enrollment is not None,
+        serial=serial_of(config.enrollment.parameters) if config.enrollment is not None else "",
         missing_zones=config.missing_zones,
     )

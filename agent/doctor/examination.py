@@ -191,7 +191,7 @@ class Doctor:
         name = f"Generation {number}: key and certificate belong together"
         if found.clock.believable and leaf.not_after <= now:
             text = f"The certificate of generation {number} expired at {clock_time(leaf.not_after)}."
-            return failure("set", "certificate-expired", text, "Run `iot-cert rotate`.", Exit.CRITICAL)
+            return failure("set", "certificate-expired", text, looks.way_back(config), Exit.CRITICAL)
         if found.clock.believable and leaf.not_after - now < config.rotation.before_expiry / 2:
             text = f"The certificate expires in {duration(leaf.not_after - now)} and is not replaced yet."
             return warning("set", "certificate-expiring", text, "`iot-cert explain` says why; `iot-cert rotate`.")

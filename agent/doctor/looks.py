@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.config.files import read_bounded
 from agent.core.exit_codes import Exit
+from agent.core.failure import readmission
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report.checks import READY, UNENROLLED, Line, failure, skipped
@@ -66,6 +67,12 @@ def not_enrolled(config: Config) -> Line:
     return failure(
         "set", "not-enrolled", f"{UNENROLLED}{READY}", "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL
     )
+
+
+def way_back(config: Config) -> str:
+    """Return what brings a gateway back whose certificate has expired."""
+    parameters = config.enrollment.parameters if config.enrollment is not None else {}
+    return readmission.way_back(readmission.serial_of(parameters), enrols=config.enrollment is not None)
 
 
 def file_system(path: Path) -> tuple[str, str]:

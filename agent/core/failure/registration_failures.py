@@ -8,11 +8,16 @@ Sources: "Pre-provisioning hooks" and "Device provisioning MQTT API" in the deve
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from agent.core.failure import readmission
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.failures import UNAUTHORISED, in_one_line
 from agent.core.values import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # By the service's name for it: who has to do what. These come with 400 or 404 and are none of a bad request.
 _NOT_READY = {
@@ -28,7 +33,7 @@ _NOT_READY["ResourceNotFound"] = _NOT_READY["ResourceNotFoundException"] = _NOT_
 _HOOK = "Connecting and asking were allowed, so no policy is to blame; the log of the template's provisioning hook"
 _ENROLMENT = (
     f"{_HOOK} says why. A gateway that was enrolled before has used its enrolment up: a person with access to the "
-    "account opens one more with `iot-cert cloud readmit SERIAL`."
+    "account opens one more with "
 )
 _ROTATION = f"{_HOOK} says why. It has to allow what is attached to the thing."
 
@@ -57,6 +62,14 @@ def of_registration(status: int, code: str, text: str) -> Failure | None:
     )
 
 
-def told(failure: Failure, kind: Kind) -> Failure:
-    """Return a refusal of RegisterThing with what is to be done for a change of this kind."""
-    return replace(failure, remedy=_ENROLMENT) if failure.code == Code.DENIED and kind is Kind.ENROLL else failure
+def told(failure: Failure, kind: Kind, parameters: Mapping[str, str]) -> Failure:
+    """Return a refusal of RegisterThing with what is to be done for a change of this kind.
+
+    Args:
+        failure: The refusal.
+        kind: What was to be done.
+        parameters: What was sent with it.
+    """
+    if failure.code != Code.DENIED or kind is not Kind.ENROLL:
+        return failure
+    return replace(failure, remedy=f"{_ENROLMENT}{readmission.command(readmission.serial_of(parameters))}.")

@@ -19,6 +19,7 @@ from agent.core.change.made_with import BECOME, other_thing
 from agent.core.change.reserve import LACKING, REMEDY, Standing
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
+from agent.core.failure.readmission import way_back
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.text import clock_time, common_name, duration
@@ -192,7 +193,8 @@ def _dates(status: Status) -> Iterator[Finding]:
         return
     not_after = status.current.certificate.not_after
     if not_after <= status.now:
-        text = f"The certificate expired at {clock_time(not_after)}: run `iot-cert rotate`."
+        back = way_back(status.asked.serial, enrols=status.asked.enrols)
+        text = f"The certificate expired at {clock_time(not_after)}. {back}"
         yield _critical("set", "certificate-expired", text, Event.CERTIFICATE_EXPIRED)
     elif status.renewal.window.emergency_at <= status.now:
         text = f"The certificate expires at {clock_time(not_after)} and is not replaced yet: see `iot-cert explain`."

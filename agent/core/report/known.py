@@ -92,6 +92,7 @@ class Asked:
         grace: How long a replaced certificate is kept before it is retired.
         retires: Whether it is retired at all.
         enrols: Whether this gateway can enrol.
+        serial: The serial number that it enrols with; empty where that is not in the configuration.
         missing_zones: What is to be said of time zones that this machine does not have, a sentence each.
     """
 
@@ -105,6 +106,7 @@ class Asked:
     grace: timedelta
     retires: bool
     enrols: bool
+    serial: str = ""
     missing_zones: tuple[str, ...] = ()
 
     @property

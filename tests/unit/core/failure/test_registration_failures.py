@@ -78,13 +78,16 @@ def test_a_refusal_by_the_hook_is_told_as_its_word(status: int) -> None:
 def test_a_refused_enrolment_says_who_opens_another() -> None:
     """It may be spent; the gateway cannot tell, and only a person with access to the account can open one more."""
     failure = refused(REGISTER, 403, "AccessDenied")
-    told = registration_failures.told(failure, Kind.ENROLL)
+    told = registration_failures.told(failure, Kind.ENROLL, {"SerialNumber": "0042", "RegistrationToken": "secret"})
 
-    assert "a person with access to the account opens one more with `iot-cert cloud readmit SERIAL`" in told.remedy
+    opens = "a person with access to the account opens one more with `iot-cert cloud readmit 0042 --for 24h`."
+    assert opens in told.remedy
+    assert "secret" not in told.remedy
+    assert "readmit SERIAL " in registration_failures.told(failure, Kind.ENROLL, {}).remedy
     assert told.message == failure.message
-    assert registration_failures.told(failure, Kind.ROTATE) == failure
+    assert registration_failures.told(failure, Kind.ROTATE, {}) == failure
     other = failures.hung_up()
-    assert registration_failures.told(other, Kind.ENROLL) == other
+    assert registration_failures.told(other, Kind.ENROLL, {}) == other
 
 
 def test_what_the_account_says_needs_no_time_to_spread() -> None:

@@ -13,6 +13,7 @@ from agent.core.dependants import Served, Step
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
+from agent.core.failure.readmission import way_back
 from agent.core.report.findings import LONG_DOWN, events, judge, turns
 from agent.core.report.journal_events import Event
 from agent.core.report.known import NO_DAEMON
@@ -103,7 +104,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
     "expired": (
         ending(NOW),
         Exit.CRITICAL,
-        f"The certificate expired at {clock_time(NOW)}: run `iot-cert rotate`.",
+        f"The certificate expired at {clock_time(NOW)}. {way_back('', enrols=True)}",
     ),
     "expiring": (
         ending(NOW + DAY, emergency_at=NOW),
