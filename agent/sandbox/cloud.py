@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from agent.backend.settings import Settings
+    from agent.backend.values import Certificate
 
 __all__ = ["CREATE_TOPIC", "Cloud", "Entry", "Listener", "Request", "Status", "Template"]
 
@@ -94,7 +95,10 @@ class Cloud:
         self._jobs = Jobs(lambda: self.now, self._announce)
         self._shadows = Shadows(lambda: self.now, self._announce)
         self.stack = Stack(
-            lambda: self.now, StackRegistry(self.registry, self._shadows, self._cut), settings, self._lock
+            lambda: self.now,
+            StackRegistry(self.registry, self._shadows, self._cut, self._issue),
+            settings,
+            self._lock,
         )
         self.provisioning = Provisioning(
             lambda: self.now,
@@ -289,6 +293,9 @@ class Cloud:
         )
 
     # -- what the cloud does ---------------------------------------------------------------------------------------
+
+    def _issue(self, csr: str) -> Certificate | None:
+        return self.provisioning.issue(csr)
 
     def _reply(self, entry: Entry, topic: str, payload: bytes, fault: Fault | None) -> tuple[str, Reply | None]:
         where = route(topic)

@@ -16,6 +16,7 @@ class Operation(StrEnum):
     RETIRE = "retire"
     JOBS = "jobs"
     SHADOW = "shadow"
+    VEND = "vend"
 
 
 class Effect(StrEnum):

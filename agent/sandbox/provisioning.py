@@ -7,7 +7,7 @@ provisioning MQTT API" in the developer guide.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from agent.sandbox.faults import Effect, Fault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.backend.values import Certificate
     from agent.sandbox.registry import Entry, Registry
     from agent.sandbox.stack import Stack
 
@@ -76,16 +77,7 @@ class Provisioning:
         Raises:
             RefusedError: The request is not acceptable.
         """
-        pem = body.get("certificateSigningRequest")
-        try:
-            request = x509.load_pem_x509_csr(str(pem).encode())
-        except ValueError:
-            raise RefusedError(
-                BAD_REQUEST, "InvalidRequest", "The certificate signing request cannot be parsed"
-            ) from None
-        if len(str(pem)) > MAX_CSR or not request.is_signature_valid:
-            raise RefusedError(BAD_REQUEST, "InvalidRequest", "The certificate signing request is not acceptable")
-        entry = self._issue(request, fault)
+        entry = self._issue(_request(str(body.get("certificateSigningRequest"))), fault)
         entry.token = secrets.token_urlsafe(48)
         reply = {
             "certificateId": entry.certificate_id,
@@ -97,6 +89,16 @@ class Provisioning:
         if fault and fault.effect is Effect.EXTRA_FIELDS:
             reply |= {"futureField": {"nested": [1, 2.5, None]}, "": "x"}  # type: ignore[dict-item]
         return reply
+
+    def issue(self, csr: str) -> Certificate | None:
+        """Do what the call CreateCertificateFromCsr does: make a certificate, INACTIVE, unless the request is none."""
+        try:
+            entry = self._issue(_request(csr), None)
+        except RefusedError:
+            return None
+        entry.policy_from = self._now() + self.policy_delay
+        entry.certificate = replace(entry.certificate, status=Status.INACTIVE, pem=entry.pem)
+        return entry.certificate
 
     def _issue(self, request: x509.CertificateSigningRequest, fault: Fault | None) -> Entry:
         effect = fault.effect if fault else None
@@ -159,3 +161,18 @@ class Provisioning:
             entry.revoke_at_connection = 2
         shown = "someone-else" if effect is Effect.WRONG_THING else thing_name
         return {"deviceConfiguration": {}, "thingName": shown}
+
+
+def _request(pem: str) -> x509.CertificateSigningRequest:
+    """Return a signing request.
+
+    Raises:
+        RefusedError: It is not acceptable.
+    """
+    try:
+        request = x509.load_pem_x509_csr(pem.encode())
+    except ValueError:
+        raise RefusedError(BAD_REQUEST, "InvalidRequest", "The certificate signing request cannot be parsed") from None
+    if len(pem) > MAX_CSR or not request.is_signature_valid:
+        raise RefusedError(BAD_REQUEST, "InvalidRequest", "The certificate signing request is not acceptable")
+    return request

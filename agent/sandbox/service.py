@@ -17,6 +17,7 @@ import ssl
 import threading
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.sandbox.authority import Authority, KeyPair
@@ -24,6 +25,7 @@ from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.front import Front, server_context
 from agent.sandbox.mosquitto import Mosquitto
 from agent.sandbox.sessions import gaps
+from agent.sandbox.vending import VendingFront, answer_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,6 +53,7 @@ class LocalCloud:
         alpn_port: Where it listens as port 443 does, once started.
         front: The front, once started.
         broker: The broker behind it.
+        vending: The vending machine, whose certificate is of the first root, always.
         endpoint_authority: The root that server certificates chain to; see `use_root`.
         issuer: Who signs server certificates: that root or an intermediate below it; may sign others for
             `change_server`.
@@ -82,6 +85,7 @@ class LocalCloud:
         self.port, self.alpn_port = ports
         self.front: Front
         self.broker = Mosquitto(directory)
+        self.vending = VendingFront(partial(answer_of, cloud), self.issue_server(), host=host, address=address)
         self._address, self._patience = address, patience
         self._server = self.issue_server()
         self._versions = (DEFAULT_MINIMUM, DEFAULT_MAXIMUM)
@@ -118,9 +122,11 @@ class LocalCloud:
         except Exception:
             self._thread.join()
             raise
+        self.vending.start()
 
     def stop(self) -> None:
         """Hang up on everybody and leave nothing behind; harmless when it does not run."""
+        self.vending.stop()
         if self._thread is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent.backend.decide.admission import fingerprint
 from agent.backend.decide.verdict import is_name
-from agent.backend.handlers import hook, retirement, sweep
+from agent.backend.handlers import hook, retirement, sweep, vending
 from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.names import REASON, SHADOW
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.backend import memory
+    from agent.backend.values import Certificate
     from agent.sandbox.registry import Registry
     from agent.sandbox.shadows import Shadows
 
@@ -48,18 +49,30 @@ class StackRegistry(MemoryRegistry):
         documents: What each policy allows, by its name.
     """
 
-    def __init__(self, entries: Registry, shadows: Shadows, cut: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        entries: Registry,
+        shadows: Shadows,
+        cut: Callable[[str], None],
+        issue: Callable[[str], Certificate | None],
+    ) -> None:
         """Take what is there.
 
         Args:
             entries: The certificates.
             shadows: The shadows of all things.
             cut: Ends all connections of a certificate.
+            issue: Makes a certificate for a request, INACTIVE; returns None for what is none.
         """
         super().__init__(cast("dict[str, memory.Entry]", entries))  # new ones are made by the sandbox alone
         self.documents = entries.documents
         self._shadows = shadows
         self._cut = cut
+        self._issue = issue
+
+    def make_certificate(self, csr: str, _now: datetime) -> Certificate | None:
+        """Make a certificate with which one can connect."""
+        return self._issue(csr)
 
     def deactivate(self, certificate_id: str) -> None:
         """Make a certificate INACTIVE; its connections end, which takes AWS some minutes."""
@@ -168,6 +181,11 @@ class Stack:
             message = None
         retirement.retire({"thing": thing, "principal": caller, "message": message}, self._account)
         return self.outbox.answers.pop() if self.outbox.answers else None
+
+    def vend(self, event: Mapping[str, object]) -> Mapping[str, object]:
+        """Answer a client of the HTTP API, by an event of API Gateway's."""
+        with self._lock:
+            return vending.vend(event, self._account)
 
     def sweep(self, ahead: timedelta) -> list[str]:
         """Make two rounds, as a deletion takes them, at a later time; return what was counted, as sentences."""

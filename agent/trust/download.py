@@ -14,29 +14,25 @@ import string
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
-import urllib3
-from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import HTTPError, IncompleteRead
 
-from agent.core.aws.endpoints import Endpoint
 from agent.errors import BundleError, CloudError
-from agent.iotcore import path
+from agent.iotcore import https
+from agent.iotcore.https import SILENCE
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
-    from typing import Any
+
+    import urllib3
 
     from agent.core.aws.endpoints import Proxy
 
 PIECE = 65_536
-SILENCE = 15.0  # seconds without a byte
 WHOLE = 120.0  # seconds for everything
 
 _REDIRECTIONS = 10
 _ELSEWHERE = frozenset({301, 302, 303, 307, 308})
-_HEADERS = {"Connection": "close", "Accept-Encoding": "identity"}
 
 
 def plain_url(url: str) -> str:
@@ -60,34 +56,6 @@ def check_url(url: str) -> None:
         raise BundleError("url", "The bundle's URL is not one that begins with https:// and names a host.")
 
 
-def _hurried(end: float) -> type[ssl.SSLSocket]:
-    """Return a TLS socket whose reads together end at an instant, however little each of them gets."""
-
-    class Hurried(ssl.SSLSocket):
-        def recv_into(self, *given: Any, **named: Any) -> int:
-            left = end - monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self.settimeout(min(left, SILENCE))
-            return super().recv_into(*given, **named)
-
-    return Hurried
-
-
-def _tunnelled(proxy: Proxy) -> type[urllib3.HTTPSConnectionPool]:
-    """Return connections that go the way of all others: through the proxy, as `agent.iotcore.path` asks it."""
-
-    class Tunnelled(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            patience = self.timeout if isinstance(self.timeout, float) else SILENCE
-            return path.connect(Endpoint(host=self.host, port=self.port, proxy=proxy, timeout=patience))
-
-    class Pool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = Tunnelled
-
-    return Pool
-
-
 class MissingError(BundleError):
     """The server says that there is nothing under this URL."""
 
@@ -107,12 +75,7 @@ class Downloader:
         if anchors_pem:
             context.load_verify_locations(cadata=anchors_pem.decode())
         self._end = monotonic() + whole
-        context.sslsocket_class = _hurried(self._end)
-        # No retries and no redirections of the library's: what may be asked again, and where, is decided here.
-        given: dict[str, Any] = {"ssl_context": context, "headers": _HEADERS, "retries": False}
-        self._pool = urllib3.PoolManager(**given)
-        if proxy:
-            self._pool.pool_classes_by_scheme = {"https": _tunnelled(proxy)}
+        self._pool = https.connections(context, proxy, self._end)
 
     def read(self, url: str, limit: int) -> bytes:
         """Return what is under a URL.
@@ -148,7 +111,7 @@ class Downloader:
             text = f"{plain_url(url)} cannot be reached: {error}"
             raise BundleError("unavailable", text, hint=error.hint, passing=True) from None
         except (OSError, HTTPError, ValueError) as error:
-            raise _unavailable(url, _reason(error)) from None
+            raise _unavailable(url, https.reason(error)) from None
 
     def _answer(self, url: str) -> urllib3.BaseHTTPResponse:
         """Return the answer that has the file, after as many redirections as it takes."""
@@ -181,14 +144,6 @@ def _refused(url: str, status: int) -> BundleError:
             hint="A presigned URL has an end; make a new one.",
         )
     return BundleError("unavailable", f"{plain_url(url)} answers with status {status}.", passing=True)
-
-
-def _reason(error: BaseException) -> BaseException:
-    """Return what the library's error was made from."""
-    for inner in (*error.args, error.__cause__):
-        if isinstance(inner, BaseException):
-            return _reason(inner)
-    return error
 
 
 def _unavailable(url: str, reason: BaseException) -> BundleError:

@@ -24,6 +24,7 @@ PURE = "The core performs no I/O, reads no clock and draws no chance"
 SDK = "Only one room meets the SDK"
 CRYPTOGRAPHY = "Only one room meets cryptography on a gateway"
 SIGNED = "Only one room meets the libraries that signed bundles need"
+HTTPS = "HTTPS is asked where the network is"
 YAML = "Only the configuration is YAML"
 ROOT_HELPER = "What may run as root talks to no network"
 SANDBOX = "Nothing but the command starts the sandbox"
@@ -64,6 +65,8 @@ PLANTED = [
     (CRYPTOGRAPHY, "from cryptography import x509", "agent/store/novelty.py"),
     (SIGNED, "import tuf.ngclient", "agent/cli/novelty.py"),
     (SIGNED, "from securesystemslib import signer", "agent/operations/novelty.py"),
+    (HTTPS, "import urllib3", "agent/operations/novelty.py"),
+    (HTTPS, "def f():\n    from urllib3 import PoolManager", "agent/cli/novelty.py"),
     (YAML, "import yaml", "agent/cli/novelty.py"),
     (ROOT_HELPER, "import urllib.request", "agent/dependants/novelty.py"),
     (ROOT_HELPER, "from agent.trust import download", "agent/dependants/novelty.py"),

@@ -96,6 +96,7 @@ COVERED_BY = {
     "sandbox/service": ("integration/test_front.py", "over the wire"),
     "sandbox/sessions": ("integration/test_front.py", "what is told of connections that ended"),
     "sandbox/topics": ("integration/test_front.py", "filters and what they match"),
+    "sandbox/vending": ("unit/iotcore/test_https.py", "over the wire, by the agent's own connections"),
     "store/change_log": ("unit/store/test_store.py", "a change and its end are saved through the store"),
     "store/directory": ("unit/store/test_store.py", "generations are read and kept through the store"),
     "store/links": ("unit/store/test_store.py", "the links are moved by the store"),
