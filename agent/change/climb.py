@@ -44,11 +44,11 @@ class Climber:
         self._salvaged: tuple[Candidate, str] | None = None
 
     def find_footing(self) -> ladder.Climb:
-        """Climb the ladder: find a set that the endpoint accepts, from the current one down to the claim."""
+        """Climb the ladder: find a set that the endpoint accepts, or else what brings another one."""
         self._source.close()
         attempts: tuple[ladder.Attempt, ...] = ()
         while True:
-            move = ladder.climb(attempts)
+            move = ladder.climb(attempts, vending=self._settings.vending is not None)
             self._tell("ladder", f"{move.why.rstrip('.')}.")
             if move.try_next is None:
                 return move
@@ -68,6 +68,8 @@ class Climber:
     def _try_rung(self, rung: ladder.Rung) -> ladder.Attempt:
         if rung is ladder.Rung.SALVAGED:
             return self._try_salvaged()
+        if rung is ladder.Rung.VENDING:
+            return self._try_vending()
         try:
             candidate = self._rung(rung)
         except (StoreError, MaterialError, RefusedError) as error:
@@ -97,6 +99,22 @@ class Climber:
                 self._salvaged = candidate, where
                 return ladder.Attempt(rung=ladder.Rung.SALVAGED)
         return attempt
+
+    def _try_vending(self) -> ladder.Attempt:
+        """Find out whether the vending machine can be asked, and has not just refused what it would be asked with."""
+        rung, vending, world = ladder.Rung.VENDING, self._settings.vending, self._world
+        if vending is None:
+            return ladder.missing(rung, "No vending machine is configured.")
+        refusal = ladder.refused_before(world.store.history(), vending.laid(), world.clock.now())
+        if refusal is not None:
+            return ladder.Attempt(rung=rung, failure=refusal)
+        try:
+            vending.connect().close()
+        except MaterialError as error:
+            return ladder.missing(rung, str(error))
+        except CloudError as error:
+            return ladder.Attempt(rung=rung, failure=in_the_light_of(world.reading(), error.failure))
+        return ladder.Attempt(rung=rung)
 
     def _left_over(self, found: Salvaged) -> Candidate:
         thing_name = found.thing_name or self._thing_of(found.number)

@@ -22,6 +22,7 @@ from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.change.reserve import LACKING
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
+from agent.core.values import Kind
 from agent.core.when import retirement
 from agent.errors import CloudError, DamagedError, MaterialError, RefusedError, StoreError
 
@@ -231,6 +232,8 @@ class Engine:
     def _finish(self, record: ChangeRecord) -> Outcome:
         store = self._world.store
         self._source.close()
+        if record.phase is Phase.COMMITTED and record.kind is Kind.ENROLL:
+            self._spend_token()
         self._in_flight.end()
         if record.phase is Phase.COMMITTED and self._world.reading().believable:
             try:
@@ -245,6 +248,19 @@ class Engine:
         except StoreError as error:
             self._in_flight.tell("trouble", f"{LACKING}. {error}")
         return Outcome(record=record)
+
+    def _spend_token(self) -> None:
+        """Remove what the vending machine was asked with: before the end is written, so that no power cut keeps it."""
+        if self._settings.vending is None:
+            return
+        try:
+            path = self._settings.vending.spend()
+        except StoreError as error:
+            remedy = "It has bought its certificate: remove it."
+            self._in_flight.tell("trouble", f"The token's file could not be removed: {error} {remedy}")
+        else:
+            if path is not None:
+                self._in_flight.tell("note", f"{path} was removed: its token has bought the certificate in use.")
 
     # -- what people and the ladder ask for --------------------------------------------------------------------------
 

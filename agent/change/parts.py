@@ -49,7 +49,7 @@ def put_together(world: World, settings: Settings) -> ChangeParts:
     in_flight = InFlight(world.store, world.clock, world.reporter)
     sets = Sets(world.store, settings)
     prover = Prover(world, sets, settings.claim, in_flight.tell)
-    source = SourceSession(world.cloud, sets, prover, settings.claim)
+    source = SourceSession(world.cloud, sets, prover, settings)
     planner = Planner(world, settings, sets, in_flight)
     climber = Climber(world, settings, sets, prover, source, in_flight.tell)
     means = Means(

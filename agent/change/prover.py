@@ -77,8 +77,13 @@ class Prover:
             base = any(control.accepted and control.name == named(record.base) for control in controls)
             raise ComparedError(failure, base_accepted=base) from error
 
-    def judged(self, error: CloudError, candidate: Candidate, record: ChangeRecord) -> Failure:
-        """Return the failure with its final class, after comparing with other sets where that can tell anything."""
+    def judged(self, error: CloudError, candidate: Candidate | None, record: ChangeRecord) -> Failure:
+        """Return the failure with its final class, after comparing with other sets where that can tell anything.
+
+        Nothing can be compared with what is no set of a key and a certificate.
+        """
+        if candidate is None:
+            return in_the_light_of(self._world.reading(), error.failure)
         return self._compared(error, candidate, record)[0]
 
     def _compared(

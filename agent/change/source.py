@@ -13,10 +13,9 @@ from agent.core.values import Kind
 from agent.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from agent.change.prover import Prover
     from agent.change.sets import Sets
+    from agent.change.world import Settings
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import Candidate
     from agent.ports import Cloud, Session
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 class SourceSession:
     """At most one session, with the set that a change starts from."""
 
-    def __init__(self, cloud: Cloud, sets: Sets, prover: Prover, claim: Callable[[], Candidate]) -> None:
+    def __init__(self, cloud: Cloud, sets: Sets, prover: Prover, settings: Settings) -> None:
         self._cloud = cloud
         self._sets = sets
         self._prover = prover
-        self._claim = claim
+        self._settings = settings
         self._session: Session | None = None
 
     def close(self) -> None:
@@ -43,21 +42,27 @@ class SourceSession:
 
         Raises:
             CloudError: There is no connection, or nothing to connect with any more.
-            MaterialError: The claim certificate cannot be used.
+            MaterialError: The claim certificate, or the token for the vending machine, cannot be used.
             RefusedError: There is none.
         """
         if self._session is None:
-            candidate = self._candidate(record)
-            try:
-                self._session = self._cloud.connect(candidate)
-            except CloudError as error:
-                raise CloudError(self._prover.judged(error, candidate, record)) from error
+            self._session = self._opened(record)
         return self._session
+
+    def _opened(self, record: ChangeRecord) -> Session:
+        vending, candidate = self._settings.vending, None
+        try:
+            if vending is not None and record.kind is Kind.ENROLL:
+                return vending.connect()
+            candidate = self._candidate(record)
+            return self._cloud.connect(candidate)
+        except CloudError as error:
+            raise CloudError(self._prover.judged(error, candidate, record)) from error
 
     def _candidate(self, record: ChangeRecord) -> Candidate:
         """Return what a certificate is asked for with: the claim to enrol, the current set to rotate."""
         if record.kind is Kind.ENROLL:
-            return self._claim()
+            return self._settings.claim()
         base = self._sets.whole(record.base)
         if base is None:
             raise CloudError(decide.source_lost(record))

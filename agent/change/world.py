@@ -12,10 +12,11 @@ from agent.core.when.renewal import RenewalPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from agent.core.dependants import Occasion
     from agent.core.values import Candidate, TrustBundle, User
-    from agent.ports import Clock, Cloud, Confirmations, Deployment, Gates, Materials, Reporter, Store
+    from agent.ports import Clock, Cloud, Confirmations, Deployment, Gates, Materials, Reporter, Session, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,23 @@ class Provisioning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Vending:
+    """The vending machine that a gateway enrols with.
+
+    Attributes:
+        connect: Returns a session over which a certificate is bought; raises CloudError, and MaterialError where the
+            token or an authority cannot be used.
+        laid: Returns when the token's file was touched last, or None where there is none.
+        spend: Removes the token's file, whose certificate is in use for good, and returns its path; None where there is
+            none. Raises StoreError; what is in it is overwritten then, if that can be.
+    """
+
+    connect: Callable[[], Session]
+    laid: Callable[[], datetime | None]
+    spend: Callable[[], str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the operator configured, as far as the engine is concerned.
 
@@ -41,6 +59,7 @@ class Settings:
         rotation: For the next ones.
         client_id: The MQTT client id for a thing name.
         claim: Returns what to connect with before there is a certificate; raises MaterialError or RefusedError.
+        vending: What is asked in place of a claim certificate's session; None where a gateway enrols by a claim.
         anchors: Returns the trust anchors of a first generation; raises MaterialError.
         thing_name: The thing this gateway is meant to be, or None to take the cloud's word.
         limits: Patience and budgets.
@@ -55,6 +74,7 @@ class Settings:
     client_id: Callable[[str], str]
     claim: Callable[[], Candidate]
     anchors: Callable[[], TrustBundle]
+    vending: Vending | None = None
     thing_name: str | None = None
     limits: Limits = field(default_factory=Limits)
     renewal: RenewalPolicy = field(default_factory=RenewalPolicy)

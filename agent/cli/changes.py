@@ -17,7 +17,7 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyError
 from agent.operations.execute import Done, Operations
-from agent.operations.wiring import load_claim, open_parts
+from agent.operations.wiring import check_enrolment, open_parts
 from agent.store import reported
 from agent.system.peers import this_user
 
@@ -69,7 +69,7 @@ class Changer:
         """Refuse to begin what the configuration cannot carry through."""
         try:
             if verb is Verb.ENROLL and not enrolled:
-                load_claim(self._config)
+                check_enrolment(self._config)
                 self._parameters.enrolment()
             elif verb is Verb.ROTATE and enrolled:
                 self._parameters.rotation()

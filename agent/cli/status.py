@@ -23,7 +23,7 @@ from agent.operations import snapshot
 from agent.operations.owners_eyes import hidden
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
-from agent.operations.wiring import load_anchors, load_claim, open_store
+from agent.operations.wiring import check_enrolment, load_anchors, open_store
 
 if TYPE_CHECKING:
     import argparse
@@ -157,7 +157,7 @@ def check_config(config: Config, output: Output) -> Exit:
     zones = [f"{config.path}: {text} {MISSING_ZONE_REMEDY}" for text in config.missing_zones]
     parameters = Parameters(config)
     handed_over = parameters.hand_over()
-    for_enrolment = _unusable(lambda: load_claim(config), parameters.enrolment)
+    for_enrolment = _unusable(lambda: check_enrolment(config), parameters.enrolment)
     always = _unusable(lambda: load_anchors(config), parameters.rotation)
     complaints = [*_check_endpoint(config), *zones, *always, *_check_state_dir(config), *hidden(config)]
     complaints += kept_from(config)
@@ -166,7 +166,7 @@ def check_config(config: Config, output: Output) -> Exit:
     if complaints:
         raise ConfigError(*complaints)
     warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(thing)]
-    if thing:
+    if thing and not _is_spent(config):
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     warnings += _told_of(config)
     if output.as_json:
@@ -239,6 +239,12 @@ def _unusable(*loads: Callable[[], object]) -> list[str]:
         except (ConfigError, MaterialError) as error:
             complaints.append(f"{error}{f' ({error.hint})' if error.hint else ''}")
     return complaints
+
+
+def _is_spent(config: Config) -> bool:
+    """Whether a token is gone, as it should be from a gateway that has its certificate."""
+    enrollment = config.enrollment
+    return enrollment is not None and enrollment.token is not None and not enrollment.token.path.exists()
 
 
 def _check_state_dir(config: Config) -> list[str]:

@@ -25,8 +25,8 @@ from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.text_files import NoTextError, password_of
 from agent.dependants import copies
-from agent.errors import AgentError, ConfigError
-from agent.operations.wiring import open_store
+from agent.errors import AgentError, ConfigError, MaterialError
+from agent.operations.wiring import load_token, open_store
 from agent.store import durable
 from agent.store.change_log import CHANGE, DAMAGED_CHANGE
 from agent.trust.archives import pack
@@ -154,8 +154,11 @@ def _output_of(command: tuple[str, ...]) -> bytes:
 def _secrets(config: Config) -> Iterator[bytes]:
     """Return every line of a key, and every token, that this user can read."""
     keys = [*config.state_dir.glob("generations/*/key.pem"), *config.state_dir.glob("generations/.*/key.pem")]
-    if config.enrollment is not None:
+    if config.enrollment is not None and config.enrollment.claim is not None:
         keys.append(config.enrollment.claim.key)
+    if config.enrollment is not None and config.enrollment.token is not None:
+        with suppress(MaterialError):
+            yield load_token(config.enrollment.token.path).encode()
     for path in keys:
         try:
             yield from (line for line in read_bounded(path, MAX_MATERIAL, "key").splitlines() if _is_secret(line))

@@ -196,6 +196,7 @@ _WORDS: dict[type, str] = {
     kinds.Hour: "time of day",
     kinds.Mode: "file mode in quotes",
     kinds.Text: "text",
+    kinds.Url: "https URL",
     kinds.Zone: "time zone",
 }
 

@@ -27,6 +27,7 @@ MODE = re.compile(r"0?[0-7]{3}")
 HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
 _SHOWN = 40  # characters of what was found
+_MAX_PORT = 65_535
 
 
 class UnfitError(Exception):
@@ -123,6 +124,23 @@ class HostOrAddress(Text):
         if not is_host(value) and not _is_ipv6(bare):
             raise self.unfit(node)
         return bare
+
+
+class Url(Text):
+    """Where a server is asked over HTTPS, with nothing secret in it."""
+
+    def __init__(self) -> None:
+        host, port = r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\])", "(:[0-9]{1,5})?"
+        pattern = re.compile(rf"https://{host}{port}(/[!$-;=@-~]*)?")
+        super().__init__("a URL that begins with https:// and names a host", pattern)
+
+    def read(self, node: yaml.Node) -> str:
+        """See `Kind`. No user, query or fragment, and a port that there is."""
+        value = str(super().read(node))
+        port = value.split("/")[2].rpartition(":")[2]
+        if port.isdecimal() and not 0 < int(port) <= _MAX_PORT:
+            raise self.unfit(node)
+        return value
 
 
 def _is_ipv6(text: str) -> bool:

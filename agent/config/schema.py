@@ -17,8 +17,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.config import kinds, values
+from agent.config.enrolment import ENROLLMENT, PARAMETERS, TEMPLATE_NAME
 from agent.config.kinds import Choice, Duration, Number, Text
-from agent.config.sections import UNUSED, Key, Parameters, Section, Sections
+from agent.config.sections import Key, Section, Sections
 from agent.core.aws.endpoints import Proxy
 from agent.core.dependants import (
     FORMATS,
@@ -48,7 +49,7 @@ _CHARACTER = r"""(\\([ "#+,;<=>\\]|[0-9A-Fa-f]{2})|[^"+,;<>\\\x00])"""
 _SHORT, _LONG = rf"(CN|OU|O)={_CHARACTER}{{1,64}}", rf"(L|ST|STREET|DC|UID|[0-2](\.[0-9]+)+)={_CHARACTER}{{1,1024}}"
 _ATTRIBUTE = rf"(C=[A-Za-z]{{2}}|({_SHORT}|{_LONG})(?<!(?<!\\) ))"
 SUBJECT = re.compile(rf"{_ATTRIBUTE}([,+]{_ATTRIBUTE})*")  # what cryptography makes a name of
-_TEMPLATE = re.compile(r"[0-9A-Za-z_-]{1,36}")
+
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.service")
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _PROXY_USER = re.compile(r"[^:\x00-\x1f\x7f]{1,200}")  # RFC 7617, section 2
@@ -56,14 +57,9 @@ _ADDRESS = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]):[0-9]{1,5}
 
 _PATH, _FLAG, _DURATION = kinds.AbsolutePath(), kinds.Flag(), Duration()
 _TIMEOUT = Duration("1s", "1h")
-_TEMPLATE_NAME = Text("a template name of at most 36 letters, digits, `_-`", _TEMPLATE)
 _TARGET_NAME = Text("a target's name, without a leading slash or dots", TARGET)
 _USER, _GROUP = Text("a user's name", _ACCOUNT), Text("a group's name", _ACCOUNT)
 _PORT = Number(1, 65535)
-_PARAMETERS = Parameters(
-    Text("text or {file: PATH}"),
-    Section(values.FileValue, (Key("file", _PATH, "the file that holds the text", attribute="path", required=True),)),
-)
 _ON_FAILURE = Key(
     "on_failure", Choice(OnFailure), "`rollback`: a change is taken back when this fails to take the new set up"
 )
@@ -224,36 +220,6 @@ _TIMEOUTS = Section(
     inner=True,
 )
 
-_CLAIM = Section(
-    values.ClaimConfig,
-    (
-        Key("certificate", _PATH, "the claim certificate", required=True),
-        Key("key", _PATH, "its key, readable for the owner of `state_dir` alone", required=True),
-    ),
-)
-
-_ENROLLMENT = Section(
-    values.EnrollmentConfig,
-    (
-        Key(
-            "method",
-            Text("fleet-provisioning, the one method so far,", re.compile("fleet-provisioning")),
-            "fleet-provisioning, the one method so far",
-            attribute=UNUSED,
-            otherwise="fleet-provisioning",
-        ),
-        Key("template", _TEMPLATE_NAME, "the provisioning template of the first certificate", required=True),
-        Key("claim", _CLAIM, required=True),
-        Key("parameters", _PARAMETERS, "of the template: text in quotes, or {file: PATH}"),
-        Key(
-            "client_id",
-            Text("an MQTT client id of at most 128 characters", re.compile(r"[^\x00-\x1f\x7f]{1,128}")),
-            "the client id of enrolment",
-            otherwise="from `thing_name`, else from the machine's id",
-        ),
-    ),
-)
-
 _MAINTENANCE = Section(
     MaintenanceWindow,
     (
@@ -267,8 +233,8 @@ _MAINTENANCE = Section(
 _ROTATION = Section(
     values.RotationConfig,
     (
-        Key("template", _TEMPLATE_NAME, "the provisioning template of later certificates; it is given ThingName"),
-        Key("parameters", _PARAMETERS, "further parameters of the template"),
+        Key("template", TEMPLATE_NAME, "the provisioning template of later certificates; it is given ThingName"),
+        Key("parameters", PARAMETERS, "further parameters of the template"),
         Key("max_age", _DURATION, "rotate at the latest this long after a certificate was issued"),
         Key("before_expiry", _DURATION, "rotate this long before the end, but not in the first third of the lifetime"),
         Key("window", _DURATION, "a fleet spreads its rotations over this long"),
@@ -390,7 +356,7 @@ FILE = Section(
         Key("deploy_socket", _PATH, "where the agent, which is not root, asks for all this"),
         Key("key", _KEY),
         Key("timeouts", _TIMEOUTS),
-        Key("enrollment", _ENROLLMENT, otherwise="this gateway does not enrol by itself"),
+        Key("enrollment", ENROLLMENT, otherwise="this gateway does not enrol by itself"),
         Key("rotation", _ROTATION),
     ),
     build=_config,

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from agent.config.kinds import Kind
 
-UNUSED = "-"  # the attribute of a key that is only checked
-
 
 @dataclass(frozen=True)
 class Key:
@@ -68,7 +66,7 @@ class Section:
         """Return what the section means, from its values by the keys' names and from `given` attributes."""
         found = given | {key.carrier: key.default for key in self.keys if key.default is not None}
         for key in self.keys:
-            if key.name in values and key.carrier != UNUSED:
+            if key.name in values:
                 inner = isinstance(key.kind, Section) and key.kind.inner
                 found |= values[key.name] if inner else {key.carrier: values[key.name]}
         return found if self.inner else (self.build or self.owner)(**found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,14 +53,50 @@ class ClaimConfig:
     key: Path
 
 
+class Method(StrEnum):
+    """Ways to the first certificate."""
+
+    FLEET_PROVISIONING = "fleet-provisioning"
+    VENDING_MACHINE = "vending-machine"
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnrollmentConfig:
-    """How the first certificate is got."""
+    """How the first certificate is got.
 
-    template: str
-    claim: ClaimConfig
+    Attributes:
+        method: Which of these are there: by fleet provisioning `template` and `claim`, by a vending machine `url` and
+            `token`.
+        template: The provisioning template, or empty.
+        claim: The claim credential, or None.
+        parameters: Of the template; for a vending machine the serial number alone.
+        client_id: The client id of the claim, or None.
+        url: Where the vending machine is asked, or empty.
+        token: The file that holds its token, or None.
+        ca: The file of the authorities that verify the vending machine; None for the trust anchors.
+    """
+
+    method: Method = Method.FLEET_PROVISIONING
+    template: str = ""
+    claim: ClaimConfig | None = None
     parameters: Mapping[str, str | FileValue] = field(default_factory=dict)
     client_id: str | None = None
+    url: str = ""
+    token: FileValue | None = None
+    ca: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it takes."""
+        certificate = None if self.claim is None else self.claim.certificate
+        return tuple(path for path in (certificate, self.secret, self.ca) if path is not None)
+
+    @property
+    def secret(self) -> Path | None:
+        """The file that is to be kept from others: the claim's key, or the token."""
+        if self.token is not None:
+            return self.token.path
+        return None if self.claim is None else self.claim.key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,8 @@ MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth 
 # What a thing may be called ("CreateThing", AWS IoT API reference).
 THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
+VENDED = "vended:"  # and a thing's name: in an ownership token's place, for a certificate that is registered already
+
 # The common name in the request of a gateway that does not know its thing's name yet.
 FALLBACK_NAME = "iot-cert-agent"
 

@@ -11,12 +11,12 @@ from agent.core.exit_codes import Exit
 from agent.core.failure import readmission
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
-from agent.core.report.checks import READY, UNENROLLED, Line, failure, skipped
+from agent.core.report.checks import UNENROLLED, Line, failure, skipped
 from agent.crypto import x509
 from agent.doctor import probes
 from agent.errors import AgentError, MaterialError, RefusedError, StoreError
 from agent.operations.parameters import Parameters
-from agent.operations.wiring import load_anchors, load_claim
+from agent.operations.wiring import check_enrolment, load_anchors
 from agent.store import disk
 
 if TYPE_CHECKING:
@@ -56,17 +56,17 @@ def not_enrolled(config: Config) -> Line:
     except MaterialError:
         return skipped("set", "there is no certificate yet, and the trust anchors come first")
     try:
-        load_claim(config)
+        ready = check_enrolment(config)
         Parameters(config).enrolment()
     except RefusedError as error:
         return failure("set", "not-enrolled", "This gateway has no certificate yet. " + str(error), error.hint,
                        Exit.CRITICAL)  # fmt: skip
     except AgentError as error:
+        buys = config.enrollment is not None and config.enrollment.token is not None
         hint = error.hint or "Put the claim certificate and its key in place."
-        return failure("set", "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
-    return failure(
-        "set", "not-enrolled", f"{UNENROLLED}{READY}", "Run `iot-cert enroll`, or start the daemon.", Exit.CRITICAL
-    )
+        return failure("set", "token-unusable" if buys else "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
+    text, remedy = f"{UNENROLLED}; {ready} is ready.", "Run `iot-cert enroll`, or start the daemon."
+    return failure("set", "not-enrolled", text, remedy, Exit.CRITICAL)
 
 
 def way_back(config: Config) -> str:

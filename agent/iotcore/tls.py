@@ -71,7 +71,7 @@ def preflight(endpoint: Endpoint, trust: TrustBundle) -> Handshake:
     """
     end = clock.monotonic() + endpoint.whole
     endpoint = replace(endpoint, timeout=min(endpoint.timeout, endpoint.whole))
-    context, asked = _context(endpoint, trust), _Asked()
+    context, asked = context_for(endpoint, trust), _Asked()
     context._msg_callback = asked  # type: ignore[attr-defined]  # noqa: SLF001 - see `_Asked`
     with connect(endpoint) as connection:
         connection.settimeout(max(LEAST, min(endpoint.timeout, end - clock.monotonic())))
@@ -96,7 +96,8 @@ class _Asked:
         self.seen = self.seen or tuple(message[3:5]) == _CERTIFICATE_REQUEST
 
 
-def _context(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
+def context_for(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
+    """Return how an endpoint is verified: by these anchors, and by nothing of this machine's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False

@@ -343,7 +343,7 @@ class Operations:
             case Rung.PREVIOUS_ANCHORS | Rung.BAKED_ANCHORS:
                 self._planner.install(self._sets.other_anchors(climb.use), Origin.LADDER, reason)
                 return Done(climb=climb, outcome=self._carry())
-            case Rung.CLAIM:
+            case Rung.CLAIM | Rung.VENDING:
                 return Done(climb=climb, outcome=self._carried(Kind.ENROLL, reason))
             case Rung.SALVAGED:
                 self._planner.adopt_salvaged(*self._climber.salvaged, reason)
@@ -369,7 +369,7 @@ def _leads_elsewhere(record: ChangeRecord, rung: Rung | None, *, in_use: bool) -
             return record.kind is Kind.ENROLL and not in_use
         case Rung.PREVIOUS:  # a set on probation is left for it by its own rules, once its refusal is certain
             return record.kind is not Kind.ROLLBACK and not in_use
-        case Rung.CLAIM:
+        case Rung.CLAIM | Rung.VENDING:
             return record.kind is not Kind.ENROLL and not in_use
         case Rung.SALVAGED:
             return True

@@ -41,8 +41,9 @@ def _named(config: Config) -> Iterator[Path]:
     yield from (config.path.absolute(), config.anchors, *(item.path for item in config.watch))
     if config.trust.root is not None:
         yield config.trust.root
-    if config.enrollment is not None and not (config.state_dir / "current").is_symlink():
-        yield from (config.enrollment.claim.certificate, config.enrollment.claim.key)
+    enrollment, enrolled = config.enrollment, (config.state_dir / "current").is_symlink()
+    if enrollment is not None and (enrollment.token is not None or not enrolled):  # a token is for a rescue, too
+        yield from enrollment.files
 
 
 def _denied(paths: Sequence[Path], state_dir: Path) -> list[Path]:

@@ -136,15 +136,15 @@ def seen(config: Config, snapshot: Snapshot) -> Seen:
 
 
 def exposed(config: Config, *, enrolled: bool) -> Iterator[Exposed]:
-    """Return whose mode or owner is wrong of the files of the agent's; of the claim's key where there is a set.
+    """Return whose mode or owner is wrong of the files of the agent's; of what it enrols with where there is a set.
 
     Raises:
         OSError: This user may not look.
     """
     from agent.store import modes  # noqa: PLC0415 - see agent.operations.wiring
 
-    claim = config.enrollment.claim.key if config.enrollment and enrolled else None  # before, enrolment refuses it
-    return modes.exposed(config.state_dir, claim)
+    secret = config.enrollment.secret if config.enrollment and enrolled else None  # before, enrolment refuses it
+    return modes.exposed(config.state_dir, secret)
 
 
 def _exposed(config: Config, *, enrolled: bool) -> tuple[str, ...]:

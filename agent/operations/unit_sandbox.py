@@ -145,10 +145,11 @@ def _reads(config: Config) -> list[tuple[str, Path]]:
     if config.rotation.inhibit_file is not None:
         found.append(("rotation.inhibit_file", config.rotation.inhibit_file))
     found += _parameters("rotation", config.rotation.parameters)
-    if config.enrollment is not None and not (config.state_dir / "current").is_symlink():
-        claim = config.enrollment.claim
-        found += [("enrollment.claim", claim.certificate), ("enrollment.claim", claim.key)]
-        found += _parameters("enrollment", config.enrollment.parameters)
+    enrollment, enrolled = config.enrollment, (config.state_dir / "current").is_symlink()
+    if enrollment is not None and (enrollment.token is not None or not enrolled):  # a token is for a rescue, too
+        section = "enrollment.claim" if enrollment.token is None else "enrollment"
+        found += [(section, path) for path in enrollment.files]
+        found += _parameters("enrollment", enrollment.parameters)
     return found
 
 
@@ -163,4 +164,6 @@ def _parameters(section: str, values: Mapping[str, str | FileValue]) -> Iterator
 
 def _writes(config: Config) -> list[tuple[str, Path]]:
     inbox = [("trust.inbox", config.trust.inbox)] if config.trust.inbox is not None else []
-    return [("state_dir", config.state_dir), ("runtime_dir", config.runtime_dir), *inbox]
+    enrollment = config.enrollment
+    token = [("enrollment.token", enrollment.token.path.parent)] if enrollment and enrollment.token else []
+    return [("state_dir", config.state_dir), ("runtime_dir", config.runtime_dir), *inbox, *token]

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.change.parts import ChangeParts, put_together
-from agent.change.world import NoDependants, Provisioning, Settings, World
+from agent.change.world import NoDependants, Provisioning, Settings, Vending, World
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
 from agent.core.change.made_with import ALGORITHM, SUBJECT
-from agent.core.text_files import pem_of
+from agent.core.text_files import NoTextError, pem_of, value_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -30,18 +30,21 @@ from agent.operations.parameters import Parameters
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from agent.config.values import Config, FileValue
+    from agent.config.values import Config, EnrollmentConfig, FileValue
     from agent.core.values import TrustBundle, User
     from agent.dependants.deployer import Deployer
     from agent.dependants.helper import Helper
     from agent.iotcore.sync_client import Broker
-    from agent.ports import Confirmations, Deployment, Gates, Reporter
+    from agent.ports import Confirmations, Deployment, Gates, Reporter, Session
     from agent.store.store import Store
     from agent.system.clock import SystemClock
 
 T = TypeVar("T")
 
 MACHINE_ID = Path("/etc/machine-id")
+SERIAL_NUMBER = "SerialNumber"  # the parameter that a vending machine is told
+
+_ANOTHER_TOKEN = "Put the token of `iot-cert cloud arm` or `readmit` into that file."  # noqa: S105 - a hint
 
 
 def open_store(config: Config) -> Store:
@@ -170,6 +173,7 @@ def engine_settings(config: Config, parameters: Parameters) -> Settings:
         rotation=Provisioning(template=rotation.template, parameters=parameters.rotation),
         client_id=lambda thing: client_ids.made(config.client_id, thing),
         claim=lambda: load_claim(config),
+        vending=_vending(config, first),
         anchors=lambda: load_anchors(config),
         thing_name=config.thing_name,
         limits=config.limits,
@@ -191,7 +195,7 @@ def made_with(config: Config, key_pem: bytes) -> dict[str, str]:
     for name, section in (("enrollment", config.enrollment), ("rotation", config.rotation)):
         if section is not None:
             found |= {f"{name}.template": section.template, f"{name}.parameters": digest(section.parameters)}
-    return found
+    return {key: value for key, value in found.items() if value or key == SUBJECT}  # a vending machine has no template
 
 
 def load_anchors(config: Config) -> TrustBundle:
@@ -216,7 +220,7 @@ def load_claim(config: Config) -> Candidate:
     """
     from agent.crypto import keys  # noqa: PLC0415
 
-    if config.enrollment is None:
+    if config.enrollment is None or config.enrollment.claim is None:
         raise RefusedError("No claim certificate is configured.", hint="Add `enrollment:` to the configuration.")
     claim = config.enrollment.claim
     key_pem = pem_of(_material(lambda: read_secret(claim.key, "claim key")))
@@ -230,6 +234,71 @@ def load_claim(config: Config) -> Candidate:
         trust=load_anchors(config),
         client_id=config.enrollment.client_id or _enrollment_client_id(config),
         thing_name=None,
+    )
+
+
+def check_enrolment(config: Config) -> str:
+    """Return what a first certificate is asked for with, for people, once it can be used.
+
+    Raises:
+        MaterialError: It cannot be read or used.
+        RefusedError: None is configured.
+    """
+    if config.enrollment is None or config.enrollment.token is None:
+        return load_claim(config).name
+    load_token(config.enrollment.token.path)
+    _authorities(config, config.enrollment)
+    return "the token"
+
+
+def load_token(path: Path) -> str:
+    """Return the token for the vending machine.
+
+    Raises:
+        MaterialError: It cannot be read or used.
+    """
+    try:
+        return value_of(read_secret(path, "token"))
+    except ConfigError as error:
+        raise MaterialError(str(error), hint=error.hint or _ANOTHER_TOKEN) from None
+    except NoTextError as error:
+        raise MaterialError(f"{path}: the token cannot be used: {error}", hint=_ANOTHER_TOKEN) from None
+
+
+def _authorities(config: Config, enrollment: EnrollmentConfig) -> TrustBundle:
+    """Return who is to verify the vending machine."""
+    from agent.crypto import x509  # noqa: PLC0415
+
+    if enrollment.ca is None:
+        return load_anchors(config)
+    data = _read(enrollment.ca, "file of the vending machine's authorities")
+    return _usable(str(enrollment.ca), lambda: x509.read_bundle(pem_of(data)))
+
+
+def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Vending | None:
+    enrollment = config.enrollment
+    if enrollment is None or enrollment.token is None:
+        return None
+    from agent.iotcore.client_options import timeouts  # noqa: PLC0415
+    from agent.iotcore.vending import Machine, Purse, connect  # noqa: PLC0415
+    from agent.store import secret_files  # noqa: PLC0415
+
+    path = enrollment.token.path
+
+    def open_session() -> Session:
+        machine = Machine(
+            url=enrollment.url,
+            authorities=_authorities(config, enrollment),
+            proxy=config.proxy,
+            timeouts=timeouts(config.connect_timeout, config.request_timeout),
+        )
+        purse = Purse(serial=parameters()[SERIAL_NUMBER], token=load_token(path))
+        return connect(machine, purse, config.target, load_anchors(config))
+
+    return Vending(
+        connect=open_session,
+        laid=lambda: secret_files.touched(path),
+        spend=lambda: str(path) if secret_files.remove(path) else None,
     )
 
 

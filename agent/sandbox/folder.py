@@ -4,6 +4,8 @@
 
     DIR/config.yaml      ready for the agent
     DIR/claim/           the claim certificate and key, as a factory would put them there
+    DIR/vending.yaml     ready for another agent, which buys its first certificate at the vending machine
+    DIR/vending/         its token, and what it will keep
     DIR/roots.pem        the anchor of the endpoint
     DIR/roots/NAME.pem   each root that the endpoint may move to; the first one is called a
     DIR/state/           where the agent will keep its generations
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from agent.sandbox.service import LocalCloud
 
-SERIAL = "0042"
+SERIAL, BUYER = "0042", "0043"
 FIRST_ROOT = "a"
 
 
@@ -69,8 +71,12 @@ def write_configuration(directory: Path, service: LocalCloud, *, probation: int)
         _write(claim / "key.pem", service.cloud.claim.key_pem)
         _write(directory / "roots.pem", service.root_pem)
         write_root(directory, FIRST_ROOT, service.root_pem)
-        token = service.cloud.stack.arm(SERIAL)
-        _write(path, _configuration(directory, service, probation, token).encode())
+        _write(path, _configuration(directory, directory, service, probation, _claim(directory, service)).encode())
+        place = directory / "vending"
+        place.mkdir(mode=0o700, exist_ok=True)
+        _write(place / "token", service.cloud.stack.arm(BUYER).encode())
+        bought = _configuration(directory, place, service, probation, _vending(place, service))
+        _write(directory / "vending.yaml", bought.encode())
     except OSError as error:
         raise AgentError(f"{directory} cannot be written: {error.strerror}.") from error
     return path
@@ -94,22 +100,36 @@ def write_root(directory: Path, name: str, pem: bytes) -> Path:
     return path
 
 
-def _configuration(directory: Path, service: LocalCloud, probation: int, token: str) -> str:
+def _claim(directory: Path, service: LocalCloud) -> str:
+    token, claim = service.cloud.stack.arm(SERIAL), directory / "claim"
+    return f"""\
+  method: fleet-provisioning
+  template: gateway
+  parameters: {{SerialNumber: "{SERIAL}", RegistrationToken: "{token}"}}
+  claim: {{certificate: {claim}/certificate.pem, key: {claim}/key.pem}}"""
+
+
+def _vending(place: Path, service: LocalCloud) -> str:
+    return f"""\
+  method: vending-machine
+  url: {service.vending.url}
+  token: {{file: {place}/token}}
+  parameters: {{SerialNumber: "{BUYER}"}}"""
+
+
+def _configuration(directory: Path, place: Path, service: LocalCloud, probation: int, enrollment: str) -> str:
     return f"""\
 # Written by `iot-cert sandbox` for an agent on this machine; the next start writes it again.
 endpoint: {service.host}
 port: {service.port}          # with ALPN, as on AWS's port 443: port {service.alpn_port} and `alpn: true`
-state_dir: {directory}/state
-runtime_dir: {directory}/run
+state_dir: {place}/state
+runtime_dir: {place}/run
 trust:
   anchors: {directory}/roots.pem
 vouched_clock: true           # agent and cloud share this machine's clock
 timeouts: {{connect: 20s, request: 5s}}
 enrollment:
-  method: fleet-provisioning
-  template: gateway
-  parameters: {{SerialNumber: "{SERIAL}", RegistrationToken: "{token}"}}
-  claim: {{certificate: {directory}/claim/certificate.pem, key: {directory}/claim/key.pem}}
+{enrollment}
 rotation:
   template: gateway-rotation
   probation: {probation}s

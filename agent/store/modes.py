@@ -1,4 +1,4 @@
-"""Whether the files of the state directory and the claim's key are their owner's alone, and what mends it if not.
+"""Whether the state directory's files, and what a gateway enrols with, are their owner's alone, and what mends it.
 
 It changes nothing. What the group may read where the state directory lets it in, it may go on reading: a remedy takes
 away what other users have, and no more.
@@ -34,12 +34,12 @@ class Exposed:
     remedy: str
 
 
-def exposed(state_dir: Path, claim_key: Path | None = None) -> Iterator[Exposed]:
+def exposed(state_dir: Path, secret: Path | None = None) -> Iterator[Exposed]:
     """Return what is wrong with modes and owners, as far as this user may look.
 
     Args:
         state_dir: The state directory.
-        claim_key: The key of the claim certificate, which opens the whole fleet's door; None where there is none.
+        secret: The key of the claim certificate, which opens the whole fleet's door, or a token; None where none is.
 
     Raises:
         OSError: The state directory cannot be looked at.
@@ -52,11 +52,11 @@ def exposed(state_dir: Path, claim_key: Path | None = None) -> Iterator[Exposed]
         )
     for path in sorted(state_dir.glob("generations/*/*")):
         yield from _of_file(path, own.st_uid, state_dir)
-    if claim_key is not None and os.access(claim_key, os.F_OK):
-        mode = stat.S_IMODE(claim_key.stat().st_mode)
+    if secret is not None and os.access(secret, os.F_OK):
+        mode = stat.S_IMODE(secret.stat().st_mode)
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            text = f"{claim_key} may be read by others (mode {mode:04o})."
-            yield Exposed(code="mode", text=text, remedy=f"chmod go-rwx {claim_key}")
+            text = f"{secret} may be read by others (mode {mode:04o})."
+            yield Exposed(code="mode", text=text, remedy=f"chmod go-rwx {secret}")
 
 
 def _of_file(path: Path, owner: int, state_dir: Path) -> Iterator[Exposed]:

@@ -52,6 +52,7 @@ COVERED_BY = {
     "cli/status": ("integration/test_gateway.py", "the real command, without and with a change in flight"),
     "cli/submit": ("unit/cli/test_importing.py", "an import is planned in process and then followed"),
     "cli/via_daemon": ("integration/test_daemon.py", "the real command at the real socket"),
+    "config/enrolment": ("unit/config/test_reader.py", "methods that are mixed, or lack something"),
     "config/files": ("unit/config/test_reader.py", "files are read as the configuration names them"),
     "config/kinds": ("unit/config/test_reader.py", "each kind by its complaints, with file and line"),
     "config/sections": ("unit/config/test_schema.py", "the table that is made of them"),

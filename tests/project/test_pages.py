@@ -77,8 +77,10 @@ def test_a_configuration_on_a_page_is_read(page: Path) -> None:
     """Each block, put into the shipped configuration, changes something there; the nucleus's file is not ours."""
     shipped = SHIPPED.read_text()
     for block in blocks(page.read_text(), "yaml"):
-        part = yaml.safe_load(block)
-        whole = yaml.safe_dump(merged(yaml.safe_load(shipped), part))
+        part, base = yaml.safe_load(block), yaml.safe_load(shipped)
+        if "method" in part.get("enrollment", {}):
+            del base["enrollment"]  # each method has keys of its own
+        whole = yaml.safe_dump(merged(base, part))
         assert "system" in part or parse(whole, SHIPPED) != parse(shipped, SHIPPED), block
 
 

@@ -26,7 +26,7 @@ from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.failure.retry import LONGEST_DELAY
 from agent.core.jsonio import to_plain
 from agent.core.text import clock_time
-from agent.core.values import Kind
+from agent.core.values import VENDED, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -311,7 +311,8 @@ def stopped(now: datetime) -> Wait:
 
 def _register(record: ChangeRecord, facts: Facts) -> Action:
     assert record.issued is not None  # noqa: S101 - CertificateIssued is the only way here
-    if abs(facts.clock.now - record.issued.at) < TOKEN_LIFETIME:
+    lives = abs(facts.clock.now - record.issued.at) < TOKEN_LIFETIME
+    if lives or record.issued.token.startswith(VENDED):
         return RegisterThing(why="the certificate is registered while its ownership token lives")
     if record.unanswered and facts.expected_thing is not None:
         # No second certificate is asked for while this one may be good. If it is not, the proof ends the change.

@@ -3,6 +3,7 @@
 ::
 
     current → (other anchors: previous → baked) → previous → claim → salvaged → a technician
+    current → (other anchors: previous → baked) → previous → salvaged → vending machine → a technician
 
 Rules:
 
@@ -15,8 +16,12 @@ Rules:
 * The first rung that is accepted is the control that makes the refusals before it decisive.
 * The last rung is what can be salvaged: another generation on the disk, or a damaged one whose key and certificate
   belong together. It comes after the claim because a new certificate is worth more than one from a damaged generation.
+* The vending machine, where a gateway enrols with that, comes in the claim's place and after what can be salvaged: what
+  its token is worth shows by asking for a certificate, which may be done five times, and no set is proven by it. So it
+  is asked when nothing else is left. What keeps it from being asked says nothing about the sets, and hides nothing that
+  they met. A token that was refused is not shown again before its file is touched, or an hour is over.
 * What follows is one ordinary change, so that it is proven, recorded and undone like any other: the previous set is
-  put back, its anchors are, the claim certificate enrols the gateway anew, or the salvaged set is imported.
+  put back, its anchors are, the claim or the vending machine enrols the gateway anew, or the salvaged set is imported.
 * When a verified server turns every set away, that is the conclusion: a person must act. It is concluded anew at each
   climb, so it holds nothing back.
 """
@@ -24,10 +29,19 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import LOCKED_OUT_REMEDY, Failure, FailureClass
+from agent.core.values import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from agent.core.change.lifecycle import ChangeRecord
 
 
 class Rung(StrEnum):
@@ -39,11 +53,20 @@ class Rung(StrEnum):
     PREVIOUS = "previous"
     CLAIM = "claim"
     SALVAGED = "salvaged"
+    VENDING = "vending machine"
     TECHNICIAN = "technician"
 
 
 # Rungs that keep the certificate.
 OTHER_ANCHORS = (Rung.PREVIOUS_ANCHORS, Rung.BAKED_ANCHORS)
+
+# How long a token that was refused is not shown again by itself; the vending machine counts such tries by the hour.
+REFUSED_FOR = timedelta(hours=1)
+
+VENDING_REMEDY = (
+    "Activate a certificate of this gateway again in AWS IoT Core, put a new token of `iot-cert cloud readmit SERIAL` "
+    "into the file that `enrollment.token` names, or bring a set with `iot-cert import --from DIR`."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,22 +105,47 @@ class Climb:
     remedy: str = ""
 
 
-def climb(attempts: tuple[Attempt, ...]) -> Climb:
-    """Decide the next move of the ladder from the attempts so far, in order."""
+def refused_before(history: Sequence[ChangeRecord], laid: datetime | None, now: datetime) -> Failure | None:
+    """Return why the token was refused by which the gateway asked last, while it is not to be shown again.
+
+    Args:
+        history: The finished changes, oldest first.
+        laid: When the token's file was touched last, or None when that is not known.
+        now: The present time.
+    """
+    last = next((record for record in reversed(history) if record.kind is Kind.ENROLL), None)
+    if last is None or last.failure is None or last.failure.code != Code.TOKEN_REFUSED:
+        return None
+    another = laid is not None and laid > last.entered_at
+    recent = abs(now - last.entered_at) < REFUSED_FOR
+    return last.failure if recent and not another else None
+
+
+def climb(attempts: tuple[Attempt, ...], *, vending: bool = False) -> Climb:
+    """Decide the next move of the ladder.
+
+    Args:
+        attempts: The attempts so far, in order.
+        vending: Whether the gateway enrols by a vending machine, and not by a claim certificate.
+    """
     if not attempts:
         return Climb(try_next=Rung.CURRENT, why="the current set is tried first")
     last = attempts[-1]
     name = _name(last.rung)
     if last.failure is None:
-        return Climb(use=last.rung, why=f"{name} accepted")
-    following = _following(attempts)
+        return Climb(use=last.rung, why=f"{name} {'ready' if last.rung is Rung.VENDING else 'accepted'}")
+    following = _following(attempts, Rung.SALVAGED if vending else Rung.CLAIM)
+    if vending and last.rung is Rung.SALVAGED and _may_be_the_certificate(last.failure):
+        following = Rung.VENDING
     if following is None:
-        at_the_end = last.rung is Rung.SALVAGED and _may_be_the_certificate(last.failure)
+        at_the_end = last.rung is Rung.VENDING or (last.rung is Rung.SALVAGED and _may_be_the_certificate(last.failure))
         return _top(attempts) if at_the_end else Climb(why=_reason(attempts))
     return Climb(try_next=following, why=f"{name} not accepted: {last.failure.message}")
 
 
 def _name(rung: Rung) -> str:
+    if rung is Rung.VENDING:
+        return f"the {rung} is"
     return f"the {rung} are" if rung in OTHER_ANCHORS else f"the {rung} set is"
 
 
@@ -107,7 +155,7 @@ def _reason(attempts: tuple[Attempt, ...]) -> str:
     return met[-1].message if met else "there is no set on this gateway"
 
 
-def _following(attempts: tuple[Attempt, ...]) -> Rung | None:
+def _following(attempts: tuple[Attempt, ...], after_the_previous: Rung) -> Rung | None:
     """Return the rung that may fare better than all before, or None."""
     last, failure = attempts[-1], attempts[-1].failure
     refused = failure is not None and _may_be_the_certificate(failure)
@@ -124,7 +172,7 @@ def _following(attempts: tuple[Attempt, ...]) -> Rung | None:
         case Rung.PREVIOUS_ANCHORS:
             return Rung.BAKED_ANCHORS if refused or untrusted else None
         case Rung.PREVIOUS:
-            return Rung.CLAIM if refused or (untrusted and _server_was_verified(attempts)) else None
+            return after_the_previous if refused or (untrusted and _server_was_verified(attempts)) else None
         case Rung.CLAIM if refused:
             return Rung.SALVAGED
         case _:
@@ -151,13 +199,16 @@ def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
 
 def _top(attempts: tuple[Attempt, ...]) -> Climb:
     met = [attempt for attempt in attempts if attempt.failure and not _is_missing(attempt)]
-    if not met:
-        why = "there is no set on this gateway that could be tried"
-        return Climb(use=Rung.TECHNICIAN, why=why, remedy=LOCKED_OUT_REMEDY)
-    if all(attempt.failure and _turned_away(attempt.failure) for attempt in met):
-        names = ", ".join(f"{attempt.rung}: {_without_stop(attempt)}" for attempt in met)
-        why = f"the endpoint accepts no set of this gateway ({names})"
-        return Climb(use=Rung.TECHNICIAN, why=why, remedy=LOCKED_OUT_REMEDY)
+    sets = [attempt for attempt in met if attempt.rung is not Rung.VENDING]
+    remedy = VENDING_REMEDY if attempts[-1].rung is Rung.VENDING else LOCKED_OUT_REMEDY
+    names = ", ".join(f"{attempt.rung}: {_without_stop(attempt)}" for attempt in met)
+    if not sets:
+        if met and met[-1].failure and met[-1].failure.code != Code.TOKEN_REFUSED:
+            return Climb(why=_reason(attempts))  # the vending machine may be asked later
+        why = "there is no set on this gateway that could be tried" + (f" ({names})" if met else "")
+        return Climb(use=Rung.TECHNICIAN, why=why, remedy=remedy)
+    if all(attempt.failure and _turned_away(attempt.failure) for attempt in sets):
+        return Climb(use=Rung.TECHNICIAN, why=f"the endpoint accepts no set of this gateway ({names})", remedy=remedy)
     why = "no set on this gateway gets through, and nothing says that it is the sets"
     return Climb(why=why)
 

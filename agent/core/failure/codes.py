@@ -31,6 +31,7 @@ class Code(StrEnum):
     TAKEN_OVER_UNSENT = "taken-over-unsent"
     CLOUD_UNAVAILABLE = "cloud-unavailable"
     THROTTLED = "throttled"
+    VENDING_UNHEARD = "vending-unheard"
     # The server's own certificate.
     UNKNOWN_ROOT = "unknown-root"
     WRONG_HOST = "wrong-host"
@@ -51,6 +52,7 @@ class Code(StrEnum):
     NOT_READY = "account-not-ready"
     REQUEST_REFUSED = "request-refused"
     TOKEN_INVALID = "token-invalid"  # noqa: S105 - the name of a failure
+    TOKEN_REFUSED = "token-refused"  # noqa: S105 - the name of a failure
     NOT_FOUND = "missing"
     WRONG_THING = "wrong-thing"
     UNACCEPTABLE = "certificate-unacceptable"
@@ -85,7 +87,8 @@ class Traits:
         blames_the_clock: A wrong clock makes it of a sound certificate.
         other_anchors: Other trust anchors may verify the server.
         unanswered: The request may have been carried out though no answer came.
-        nothing_issued: It is certain that no certificate was issued; the request does not count against the limit.
+        nothing_issued: It is certain that no certificate was issued, or that asking again issues no other one; the
+            request does not count against the limit.
         of_the_account: The account's provisioning says so of a request that it let through; nothing has to spread.
         final: Asking again cannot change the service's answer.
     """
@@ -125,6 +128,8 @@ TRAITS: dict[str, Traits] = {
     Code.NOT_AUTHORISED: Traits(nothing_issued=True),
     Code.DENIED: Traits(nothing_issued=True, of_the_account=True),
     Code.NOT_READY: Traits(nothing_issued=True, of_the_account=True),
+    Code.VENDING_UNHEARD: Traits(nothing_issued=True),
+    Code.TOKEN_REFUSED: Traits(nothing_issued=True, final=True),
     Code.REQUEST_REFUSED: Traits(nothing_issued=True, final=True),
     Code.WRONG_THING: Traits(final=True),
     Code.KEY_LOST: Traits(nothing_issued=True),

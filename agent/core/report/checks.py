@@ -177,7 +177,7 @@ def _direction(off: timedelta) -> str:
     return f"{duration(abs(off))} {'behind' if off > timedelta() else 'ahead'}"
 
 
-UNENROLLED, READY = "This gateway has no certificate yet", "; the claim certificate is ready."
+UNENROLLED = "This gateway has no certificate yet"
 
 
 def after_the_path(unenrolled: Line, lines: Iterable[Line]) -> Line:
@@ -188,7 +188,7 @@ def after_the_path(unenrolled: Line, lines: Iterable[Line]) -> Line:
         lines: All lines.
     """
     first = next((line.check for line in lines if line.check in _PATH and line.verdict is Verdict.FAILURE), "")
-    if unenrolled.text != f"{UNENROLLED}{READY}" or not first:
+    if not unenrolled.text.startswith(f"{UNENROLLED}; ") or not first:
         return unenrolled
     return warning("set", unenrolled.code, f"{UNENROLLED}, and cannot get one: see {first}.", "")
 

@@ -299,6 +299,7 @@ def test_the_configuration_is_in_it_and_can_be_read_again(enrolled: Place) -> No
     assert found.state_dir == enrolled.directory / "state"
     assert found.rotation.daily_limit == 7
     assert found.enrollment is not None
+    assert found.enrollment.claim is not None
     assert found.enrollment.claim.key == enrolled.directory / "claim" / "key.pem"
     assert found.enrollment.parameters == found.rotation.parameters == {}
 

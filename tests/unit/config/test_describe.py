@@ -81,6 +81,7 @@ def test_the_schema_accepts_what_is_shipped(path: Path) -> None:
 
 
 CLAIM = "claim: {certificate: /c, key: /k}"
+BOUGHT = "url: 'https://x.example:8443/v1/a', token: {file: /t}, parameters: {SerialNumber: '1'}"
 HOURS = 'from: "02:00", to: "04:30"'
 
 
@@ -100,6 +101,7 @@ HOURS = 'from: "02:00", to: "04:30"'
         "key: {algorithm: rsa-4096, subject: CN=x}",
         "timeouts: {connect: 1m}",
         f"enrollment: {{template: t, {CLAIM}, parameters: {{A: x, B: {{file: /x}}}}}}",
+        f"enrollment: {{method: vending-machine, {BOUGHT}, ca: /x}}",
         "rotation: {confirm: 30d, keep: 0, replaced_by_hand: restore, inhibit_file: /x}",
         f"rotation: {{maintenance: [{{{HOURS}, days: [sat], time_zone: Europe/Berlin}}]}}",
     ],
@@ -134,7 +136,9 @@ def test_the_schema_accepts_what_the_reader_takes(text: str) -> None:
         f"rotation: {{maintenance: [{{{HOURS}, days: [sunday]}}]}}",
         f"rotation: {{maintenance: [{{{HOURS}, days: []}}]}}",
         "key: {algorithm: dsa}",
-        "enrollment: {template: t}",
+        "enrollment: {template: t, claim: {certificate: /c}}",
+        f"enrollment: {{template: t, {CLAIM}, url: 'http://x.example'}}",
+        f"enrollment: {{template: t, {CLAIM}, token: /x}}",
         f"enrollment: {{template: 'a b', {CLAIM}}}",
         f"enrollment: {{template: t, {CLAIM}, method: by-hand}}",
         f"enrollment: {{template: t, {CLAIM}, parameters: {{A: {{file: x}}}}}}",

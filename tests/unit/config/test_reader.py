@@ -81,6 +81,29 @@ rotation:
 )
 
 
+BOUGHT = 'url: "https://[fd00::1]:8443/v1/certificates", token: {file: /t}, parameters: {SerialNumber: "0042"}'
+# What is said of methods that are mixed, or lack something.
+ENROLMENTS = {
+    "claim: {certificate: /c, key: /k}": "template: it is required and missing",
+    "method: by-hand": "method: one of fleet-provisioning, vending-machine is expected, not 'by-hand'",
+    "method: vending-machine": "url: it is required and missing",
+    'method: vending-machine, url: "https://x.example"': "token: it is required and missing",
+    'method: vending-machine, url: "https://x.example/", token: {file: /t}': "parameters: it is required and missing",
+    f"method: vending-machine, {BOUGHT}, template: gw": "template: nothing, with `method: vending-machine`, is",
+    f"method: vending-machine, {BOUGHT}, client_id: x": "client_id: nothing, with",
+    f"method: vending-machine, {BOUGHT}, claim: {{certificate: /c, key: /k}}": "claim: nothing, with",
+    f"method: vending-machine, {BOUGHT[:-1]}, Board: x}}": "parameters: SerialNumber, and nothing besides, is expected",
+    "template: gw, claim: {certificate: /c, key: /k}, ca: /x": "ca: nothing, with `method: fleet-provisioning`, is",
+    **{
+        f'method: vending-machine, url: "{url}", token: {{file: /t}}': "url: a URL that begins with https:// and names"
+        for url in (
+            "http://x.example/", "https://", "https:///v1", "https://x.example:0/", "https://x.example:70000/",
+            "https://user@x.example/", "https://x.example/?token=1", "https://x.example/#a", "https://x example/", "x",
+        )
+    },
+}  # fmt: skip
+
+
 def write(tmp_path: Path, text: str | bytes) -> Path:
     """Write a configuration file."""
     path = tmp_path / "config.yaml"
@@ -104,6 +127,16 @@ def test_an_endpoint_is_all_that_must_be_said(tmp_path: Path) -> None:
     assert loaded.rotation.daily_limit == 4
     assert loaded.state_dir == Path("/var/lib/iot-cert-agent")
     assert loaded.enrollment is None
+
+
+def test_a_vending_machine_has_its_own_keys(tmp_path: Path) -> None:
+    """And a claim has none of them."""
+    loaded = reader.load(write(tmp_path, f"{MINIMUM}enrollment: {{method: vending-machine, {BOUGHT}}}\n")).enrollment
+    assert loaded is not None
+    assert (loaded.method, loaded.claim) == (values.Method.VENDING_MACHINE, None)
+    assert loaded.url == "https://[fd00::1]:8443/v1/certificates"
+    assert loaded.token == values.FileValue(path=Path("/t"))
+    assert loaded.files == (Path("/t"),)
 
 
 def test_every_key_is_understood(tmp_path: Path) -> None:
@@ -377,6 +410,10 @@ def test_a_wrong_value_names_file_line_key_and_expectation(tmp_path: Path, line:
         ("endpoint: x.example:8883\n", "endpoint: a host name without scheme, port or path is expected"),
         ("enrollment: {template: gw}\nendpoint: x.example\n", "enrollment.claim: it is required and missing"),
         ("a: &x {b: *x}\nendpoint: x.example\n", "there is no such key"),
+        *(
+            (f"endpoint: x.example\nenrollment: {{{text}}}\n", f"enrollment.{expected}")
+            for text, expected in ENROLMENTS.items()
+        ),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused_in_a_sentence(

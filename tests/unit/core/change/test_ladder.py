@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.change.ladder import OTHER_ANCHORS, Attempt, Climb, Rung, climb, missing
+from agent.core.change.ladder import (
+    OTHER_ANCHORS,
+    REFUSED_FOR,
+    VENDING_REMEDY,
+    Attempt,
+    Climb,
+    Rung,
+    climb,
+    missing,
+    refused_before,
+)
+from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import LOCKED_OUT_REMEDY, Failure, FailureClass
+from agent.core.values import Kind
 from support import make
 
 if TYPE_CHECKING:
@@ -231,6 +244,79 @@ def test_a_missing_set_says_why_and_is_decisive() -> None:
     assert attempt.failure is not None
     assert attempt.failure.message == "There is no previous set."
     assert attempt.failure.decisive
+
+
+# -- a gateway that enrols by a vending machine ------------------------------------------------------------------------
+
+TOKEN_REFUSED = make.failure(F.PROTOCOL, "token-refused", message="It is spent.")
+UNHEARD = make.failure(code="vending-unheard", message="It does not answer.")
+
+
+def bought(*failures: Failure | None) -> tuple[Attempt, ...]:
+    """Return the attempts at the rungs of such a gateway, with what became of them."""
+    rungs = (Rung.CURRENT, Rung.PREVIOUS, Rung.SALVAGED, Rung.VENDING)
+    return tuple(Attempt(rung=rung, failure=failure) for rung, failure in zip(rungs, failures, strict=False))
+
+
+def test_the_vending_machine_comes_last_and_no_claim_is_looked_for() -> None:
+    """What can be salvaged goes before what costs a token."""
+    for met, rung in (((), Rung.CURRENT), ((GONE,), Rung.PREVIOUS), ((GONE, REFUSED), Rung.SALVAGED)):
+        assert decided(climb(bought(*met), vending=True)) == (rung, None)
+    assert decided(climb(bought(HUNG_UP, REFUSED, GONE), vending=True)) == (Rung.VENDING, None)
+    move = climb(bought(HUNG_UP, REFUSED, GONE, None), vending=True)
+    assert (decided(move), move.why) == ((None, Rung.VENDING), "the vending machine is ready")
+
+
+@pytest.mark.parametrize("failure", PATH)
+def test_a_failure_of_the_path_shows_no_token(failure: Failure) -> None:
+    """On no rung before."""
+    for before in ((), (GONE,), (HUNG_UP, GONE)):
+        assert decided(climb(bought(*before, failure), vending=True)) == (None, None)
+
+
+@pytest.mark.parametrize("failure", [GONE, TOKEN_REFUSED, UNHEARD, NO_ROUTE, UNTRUSTED, BUSY])
+def test_what_keeps_the_vending_machine_away_hides_nothing(failure: Failure) -> None:
+    """The sets were turned away all the same; a person is told of both, and of a token."""
+    move = climb(bought(HUNG_UP, GONE, UNAUTHORISED, failure), vending=True)
+    assert decided(move) == (None, Rung.TECHNICIAN)
+    assert (failure.message.rstrip(".") in move.why) == (failure is not GONE)
+    assert move.remedy == VENDING_REMEDY
+
+
+def test_without_any_set_a_machine_that_does_not_answer_is_waited_for() -> None:
+    """And one that refuses the token calls a person, as does none."""
+    assert climb(bought(GONE, GONE, GONE, UNHEARD), vending=True) == Climb(why="It does not answer.")
+    for failure in (GONE, TOKEN_REFUSED):
+        move = climb(bought(GONE, GONE, GONE, failure), vending=True)
+        assert (move.use, move.remedy) == (Rung.TECHNICIAN, VENDING_REMEDY)
+
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("laid", "later", "again"),
+    [
+        (-MINUTE, MINUTE, False), (None, MINUTE, False), (None, REFUSED_FOR, True), (-MINUTE, REFUSED_FOR, True),
+        (MINUTE, MINUTE, True), (-MINUTE, -2 * REFUSED_FOR, True),
+    ],
+)  # fmt: skip
+def test_a_refused_token_rests_for_an_hour_or_until_its_file_is_touched(
+    laid: timedelta | None, later: timedelta, *, again: bool
+) -> None:
+    """A clock that was set back makes no year of the hour."""
+    refused = make.finished(Phase.REJECTED, kind=Kind.ENROLL, failure=TOKEN_REFUSED)
+    at = refused.entered_at
+    found = refused_before((refused,), None if laid is None else at + laid, at + later)
+    assert found == (None if again else TOKEN_REFUSED)
+
+
+def test_other_ends_of_an_enrolment_say_nothing_of_a_token() -> None:
+    """Nor does an older refusal, once another enrolment has ended otherwise."""
+    refused = make.finished(Phase.REJECTED, kind=Kind.ENROLL, failure=TOKEN_REFUSED)
+    other = make.finished(Phase.REJECTED, kind=Kind.ENROLL, failure=REFUSED)
+    assert refused_before((), None, refused.entered_at) is None
+    assert refused_before((refused, other), None, refused.entered_at) is None
 
 
 # -- every climb that there can be -------------------------------------------------------------------------------------

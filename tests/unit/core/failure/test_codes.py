@@ -48,11 +48,11 @@ def test_nothing_follows_from_a_code_of_another_version() -> None:
             "nothing_issued",
             {
                 "throttled", "denied", "account-not-ready", "request-refused", "not-authorised", "not-sent",
-                "taken-over-unsent", "key-lost",
+                "taken-over-unsent", "key-lost", "vending-unheard", "token-refused",
             },
         ),
         ("of_the_account", {"denied", "account-not-ready"}),
-        ("final", {"request-refused", "wrong-thing"}),
+        ("final", {"request-refused", "wrong-thing", "token-refused"}),
     ],
 )  # fmt: skip
 def test_what_follows_from_which(trait: str, codes: set[str]) -> None:
