@@ -45,10 +45,17 @@ class Outcome:
     Attributes:
         record: The change as it is now.
         wait: Why it waits and until when; None when the change has ended.
+        unsaved_certificate: Whether a certificate that came is in memory alone, so that it is lost with the process.
     """
 
     record: ChangeRecord
     wait: decide.Wait | None = None
+    unsaved_certificate: bool = False
+
+
+def _brings_a_certificate(record: ChangeRecord) -> bool:
+    """Whether a certificate has come that no generation holds yet."""
+    return record.issued is not None and bool(record.issued.certificate_pem)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +165,7 @@ class Engine:
             if not self._in_flight.saved:
                 wait = self._in_flight.save_again()
                 if wait is not None:
-                    return Outcome(record=record, wait=wait)
+                    return Outcome(record=record, wait=wait, unsaved_certificate=_brings_a_certificate(record))
             record = self._hear(record)
             facts = self._facts(record)
             action = decide.next_action(record, facts, self._settings.limits)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
-from agent.core.failure.failure import FailureClass
+from agent.core.failure.failure import HOLDING, FailureClass
 from agent.core.text import duration
 
 if TYPE_CHECKING:
@@ -117,16 +117,18 @@ class Follower:
                 return outcome
             if outcome.record.phase is not phase:
                 since, phase = self.clock.now(), outcome.record.phase
-            if not self._worth_waiting(outcome.wait, since):
+            if not self._worth_waiting(outcome, outcome.wait, since):
                 return outcome
             self._wait(outcome.wait)
 
     def _phase(self) -> Phase | None:
         return self.engine.change.phase if self.engine.change else None
 
-    def _worth_waiting(self, wait: Wait, since: datetime) -> bool:
+    def _worth_waiting(self, outcome: Outcome, wait: Wait, since: datetime) -> bool:
         if wait.code == "probation":
             return self.probation
+        if outcome.unsaved_certificate and wait.until - since <= HOLDING:
+            return True
         failure = (wait.failure.kind, wait.failure.code) if wait.failure else (None, None)
         return worth_waiting(wait.code, failure, wait.until - since, self.patience)
 

@@ -5,7 +5,7 @@ on the same persisted record as the command, and ends. Progress goes to standard
 line is the `end`. Rules:
 
 * The record on disk is the only hand-over, the store's lock the only arbiter.
-* It waits no longer than `SHORT` for anything: a longer wait is the daemon's, and costs no process.
+* It waits no longer than a moment for anything else than `agent.worker.carrying` names: a longer wait is the daemon's.
 * Told to stop, it ends between two steps, so that nothing is cut off.
 """
 
@@ -17,7 +17,6 @@ import sys
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,11 +47,11 @@ from agent.operations import snapshot
 from agent.operations.execute import Operations
 from agent.store import fingerprints
 from agent.trust import install
+from agent.worker.carrying import Carrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.change.engine import Outcome
     from agent.config.values import Config
     from agent.core.change.decide import Wait
     from agent.core.change.lifecycle import ChangeRecord
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
     from agent.operations.execute import Done
     from agent.operations.wiring import Parts
 
-SHORT = timedelta(seconds=1)  # the session belongs to no process while it waits
 TAKEOVER = 10.0  # seconds; the daemon may connect a second after the worker did, and takes its time for it
 
 
@@ -167,7 +165,7 @@ class Task:
             parts.change,
             parts.store,
             parts.clock,
-            self._carry,
+            Carrying(self._engine, parts.clock, stop).carry,
             by_hand=config.rotation.by_hand,
             told=lambda: order.told,
         )
@@ -269,16 +267,6 @@ class Task:
             return
         if install.Receiver(self._config, self._parts).take_baked() is not None:
             self._note(self._operations.go_on())
-
-    def _carry(self) -> Outcome:
-        """Run until the change ends or has to wait for longer than a moment."""
-        while True:
-            outcome = self._engine.run(self._stop.is_set)
-            if outcome.wait is None or outcome.wait.code == "stopped":
-                return outcome
-            left = outcome.wait.until - self._parts.clock.now()
-            if left > SHORT or self._stop.wait(max(left.total_seconds(), 0.05)):
-                return outcome
 
     def _note(self, done: Done) -> None:
         """Write into the end what became of an order; a later one that changed nothing leaves it as it is."""

@@ -106,6 +106,7 @@ COVERED_BY = {
     "store/recovery": ("unit/store/test_store.py", "a start after whatever happened"),
     "store/room": ("unit/store/test_store.py", "preflight and reserve are the store's"),
     "trust/repository_files": ("unit/trust/test_tuf_publisher.py", "what is published, and in which order"),
+    "worker/carrying": ("scenarios/test_store_trouble.py", "a worker on a disk that is full"),
     "worker/main": ("integration/test_daemon.py", "the real process, as the daemon starts it"),
 }
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import errno
 import os
 from datetime import timedelta
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.cli.follow import Follower
 from agent.core.change.lifecycle import Phase
-from agent.core.failure.failure import FailureClass
+from agent.core.failure.failure import HOLDING, FailureClass
 from agent.core.values import Kind, Origin
 from agent.errors import StoreError
 from agent.sandbox.faults import Effect, Operation
+from agent.worker.carrying import Carrying
 from support.rig import IN_DOUBT, NO_ROOM, is_told
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.change.engine import Outcome
     from support.rig import Rig
 
 CREATE, REGISTER = Operation.CREATE, Operation.REGISTER
@@ -226,3 +232,82 @@ def test_trouble_that_a_file_system_tells_of_at_a_close_stops_no_rotation(
     monkeypatch.setattr(os, "close", close)
     assert gateway.rotate().record.phase is Phase.COMMITTED
     assert gateway.in_use() == (3, 2)
+
+
+class Patience(Event):
+    """A wait that moves the gateway's clock instead, in which something happens after so many; without it, a stop."""
+
+    def __init__(self, gateway: Rig, then: Callable[[], None] | None = None, after: int = 0) -> None:
+        super().__init__()
+        self._gateway = gateway
+        self._then = then or self.set
+        self._after = after
+        self.waits = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Move the clock."""
+        self.waits += 1
+        if self.waits == self._after:
+            self._then()
+        self._gateway.clock.time += timedelta(seconds=timeout or 0)
+        return self.is_set()
+
+
+def begin_on_a_disk_that_fills_up(gateway: Rig) -> None:
+    """Begin a rotation whose certificate cannot be saved when it comes."""
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.disk.fail("save_change", after=2, times=EVER)
+
+
+def test_a_worker_stays_with_a_certificate_that_it_alone_has(gateway: Rig) -> None:
+    """Room is made within minutes: nothing is asked for again. Without such a certificate it leaves at once."""
+    begin_on_a_disk_that_fills_up(gateway)
+    patience = Patience(gateway, gateway.disk.heal, after=6)
+    outcome = Carrying(gateway.engine, gateway.clock, patience).carry()
+    assert gateway.asked(CREATE) - 2 == 1
+    assert outcome.record.phase.activated
+    assert patience.waits == 6
+    assert gateway.follow().record.phase is Phase.COMMITTED
+
+
+def test_a_worker_leaves_when_no_room_was_made(gateway: Rig) -> None:
+    """The daemon has other work, and what was asked for is counted."""
+    begin_on_a_disk_that_fills_up(gateway)
+    began = gateway.clock.now()
+    outcome = Carrying(gateway.engine, gateway.clock, Patience(gateway)).carry()
+    assert outcome.unsaved_certificate
+    assert HOLDING <= gateway.clock.now() - began < HOLDING + timedelta(minutes=2)
+
+
+def test_a_worker_that_is_told_to_stop_does(gateway: Rig) -> None:
+    """A machine that goes down waits for nothing."""
+    begin_on_a_disk_that_fills_up(gateway)
+    patience = Patience(gateway, after=2)
+    Carrying(gateway.engine, gateway.clock, patience).carry()
+    assert patience.waits == 2
+
+
+def test_a_command_stays_with_it_however_little_patience_was_asked_for(gateway: Rig) -> None:
+    """And with nothing else that the disk does not take."""
+    begin_on_a_disk_that_fills_up(gateway)
+    began = gateway.clock.now()
+    assert impatient(gateway).unsaved_certificate
+    assert HOLDING - timedelta(minutes=1) <= gateway.clock.now() - began <= HOLDING
+    gateway.disk.heal()
+    assert gateway.follow().record.phase is Phase.COMMITTED
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.disk.fail("save_change", times=EVER)
+    began = gateway.clock.now()
+    assert not impatient(gateway).unsaved_certificate
+    assert gateway.clock.now() == began
+
+
+def impatient(gateway: Rig) -> Outcome:
+    """Follow a change as a command does that was told to wait for nothing."""
+
+    def sleep(seconds: float) -> None:
+        gateway.clock.time += timedelta(seconds=seconds)
+
+    return Follower(
+        engine=gateway.engine, clock=gateway.clock, sleep=sleep, reporter=gateway.log, patience=timedelta()
+    ).follow()

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,6 +101,9 @@ WHEN_THE_CLOCK_IS_SET = "The agent goes on as soon as the clock is set."
 # Seconds. Policies need six to eight minutes to take effect everywhere (AWS IoT Core developer guide,
 # "AWS IoT Core policies"), so "not authorised" on a fresh certificate proves nothing for ten.
 POLICY_PATIENCE = 600.0
+
+# How long a process stays with a certificate that the disk does not take, however little patience it has otherwise.
+HOLDING = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
