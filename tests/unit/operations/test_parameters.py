@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,29 +19,31 @@ from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 AGENT = 65_534
 VALUES = {"Serial": "0042", "Board": "b"}
 
 
 @pytest.fixture(name="path")
-def _path(tmp_path: Path) -> Path:
-    """The configuration of a gateway whose state and runtime directories are another user's, as with the package."""
+def _path() -> Iterator[Path]:
+    """The configuration of a gateway whose state and runtime directories are another user's, as with the package.
+
+    Not below pytest's directory: each run that begins, of this tree or of another, makes that root's alone again.
+    """
     need_root()
-    for name in ("state", "run"):
-        (tmp_path / name).mkdir(mode=0o750)
-        os.chown(tmp_path / name, AGENT, AGENT)
-    for above in (tmp_path, *tmp_path.parents):
-        if not above.stat().st_mode & stat.S_IXOTH:
-            above.chmod(above.stat().st_mode | 0o011)
-    write(tmp_path, b"0042\0")
-    path = tmp_path / "config.yaml"
-    path.write_text(
-        f"endpoint: x.example\nstate_dir: {tmp_path}/state\nruntime_dir: {tmp_path}/run\n"
-        f"rotation: {{parameters: {{Serial: {{file: {tmp_path}/serial}}, Board: b}}}}\n"
-    )
-    return path
+    with TemporaryDirectory(prefix="iot-cert-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        for directory in (place / "state", place / "run"):
+            directory.mkdir(mode=0o750)
+            os.chown(directory, AGENT, AGENT)
+        write(place, b"0042\0")
+        path = place / "config.yaml"
+        path.write_text(
+            f"endpoint: x.example\nstate_dir: {place}/state\nruntime_dir: {place}/run\n"
+            f"rotation: {{parameters: {{Serial: {{file: {place}/serial}}, Board: b}}}}\n"
+        )
+        yield path
 
 
 def write(folder: Path, serial: bytes) -> None:
