@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change import ladder
 from agent.core.failure.failure import in_the_light_of
+from agent.core.text import common_name
 from agent.core.values import Candidate
 from agent.errors import CloudError, MaterialError, RefusedError, StoreError
 
@@ -75,10 +76,21 @@ class Climber:
         except (StoreError, MaterialError, RefusedError) as error:
             return ladder.missing(rung, str(error))
         try:
-            self._prover.probe(candidate)
+            anchor = self._prover.probe(candidate)
         except CloudError as error:
             return ladder.Attempt(rung=rung, failure=in_the_light_of(self._world.reading(), error.failure))
-        return ladder.Attempt(rung=rung)
+        return ladder.Attempt(rung=rung, distrusted=self.doubt_of(candidate, anchor))
+
+    def doubt_of(self, candidate: Candidate, anchor: str) -> str:
+        """Return that a distrusted root verified the endpoint, as a clause, or nothing.
+
+        Args:
+            candidate: What it was verified with.
+            anchor: SHA-256 of the anchor that its chain ended in.
+        """
+        met = next((facts for facts in candidate.trust.anchors if facts.sha256 == anchor), None)
+        why = self._settings.distrust(met) if met is not None else ""
+        return f"the endpoint chains to {common_name(met.subject)}, which is distrusted: {why}" if met and why else ""
 
     def _try_salvaged(self) -> ladder.Attempt:
         """Try what can be saved from the disk, one after the other, until one is accepted."""

@@ -99,6 +99,8 @@ class Examiner:
         try:
             with closing(self._world.cloud.connect(candidate)) as session:
                 ask(session)
+                doubt = self._climber.doubt_of(candidate, session.anchor)
+            found = replace(found, climb=self._climber.find_footing() if doubt else None)
         except AskedError as error:
             found = replace(found, asked=error.failure)
         except CloudError as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.core.dependants import Occasion
-    from agent.core.values import Candidate, TrustBundle, User
+    from agent.core.values import Candidate, CertificateFacts, TrustBundle, User
     from agent.ports import Clock, Cloud, Confirmations, Deployment, Gates, Materials, Reporter, Session, Store
 
 
@@ -67,6 +67,7 @@ class Settings:
         keep: How many generations to keep besides current and previous.
         retire: Whether the cloud is asked to deactivate certificates that were left behind.
         made_with: Returns what a set with this private key (PEM) is made with, see `agent.core.change.made_with`.
+        distrust: Returns why a trust anchor is distrusted, as a clause, or an empty text.
     """
 
     enrollment: Provisioning | None
@@ -81,6 +82,7 @@ class Settings:
     keep: int = 3
     retire: bool = True
     made_with: Callable[[bytes], Mapping[str, str]] = lambda _: {}
+    distrust: Callable[[CertificateFacts], str] = lambda _: ""
 
 
 class NoDependants:

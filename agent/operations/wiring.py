@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from agent.config.values import Config, EnrollmentConfig, FileValue
-    from agent.core.values import TrustBundle, User
+    from agent.core.values import CertificateFacts, TrustBundle, User
     from agent.dependants.deployer import Deployer
     from agent.dependants.helper import Helper
     from agent.iotcore.sync_client import Broker
@@ -181,7 +181,15 @@ def engine_settings(config: Config, parameters: Parameters) -> Settings:
         keep=rotation.keep,
         retire=rotation.retire,
         made_with=lambda key_pem: made_with(config, key_pem),
+        distrust=distrust,
     )
+
+
+def distrust(anchor: CertificateFacts) -> str:
+    """Return why a trust anchor is distrusted, as a clause, or an empty text."""
+    from agent.crypto.root_lists import known  # noqa: PLC0415 - see the module's docstring
+
+    return known().distrust_of(anchor)
 
 
 def made_with(config: Config, key_pem: bytes) -> dict[str, str]:

@@ -556,3 +556,38 @@ def test_a_power_cut_before_the_use_of_bad_anchors_leaves_the_good_ones(gateway:
 
     assert is_sound(gateway, gateway.restart())
     assert anchors(gateway) == of(gateway.root)
+
+
+def distrust(gateway: Rig) -> None:
+    """Let the root that the endpoint chains to be distrusted from now on."""
+    root = fingerprint(gateway.root.certificate)
+    gateway.configure(distrust=lambda facts: "its keys were lost" if facts.sha256 == root else "")
+
+
+def test_a_distrusted_root_is_left_for_anchors_that_do_without_it(gateway: Rig) -> None:
+    """The endpoint's chain is signed by two roots. What a new connection finds is followed by the ladder."""
+    gateway.endpoint.other_root_sha256 = fingerprint(gateway.second_root.certificate)
+    gateway.baked = gateway.bundle(gateway.second_root)
+    distrust(gateway)
+    found = gateway.examiner.examine()
+    assert found.connected is None
+    assert found.climb is not None
+    assert found.climb.use is Rung.BAKED_ANCHORS
+    done = gateway.operations.climb(found.climb.why)
+    assert done.outcome is not None
+    assert (done.outcome.record.kind, done.outcome.record.phase) == (Kind.TRUST, Phase.COMMITTED)
+    assert anchors(gateway) == of(gateway.second_root)
+    assert gateway.examiner.examine().climb is None
+
+
+def test_a_distrusted_root_that_the_endpoint_needs_stays(gateway: Rig) -> None:
+    """A gateway is not cut off: nothing is written, and the next look finds the same."""
+    distrust(gateway)
+    gateway.baked = gateway.bundle(gateway.second_root)
+    before = gateway.in_use(), len(gateway.store.history())
+    found = gateway.examiner.examine()
+    assert found.climb is not None
+    assert found.climb.use is Rung.CURRENT
+    done = gateway.operations.climb(found.climb.why)
+    assert done.outcome is None
+    assert (gateway.in_use(), len(gateway.store.history())) == before

@@ -70,6 +70,7 @@ class SimulatedEndpoint:
     Attributes:
         cloud: The account.
         root_sha256: The root the server's chain ends in.
+        other_root_sha256: Another that its chain ends in for who does not know the first, or empty.
         down: Why there is no path to it, or None.
         server_trouble: A failure that every handshake meets, or None: an expired certificate, another host's.
         connections: Every attempt so far.
@@ -79,6 +80,7 @@ class SimulatedEndpoint:
 
     cloud: Cloud
     root_sha256: str
+    other_root_sha256: str = ""
     host: str = "sandbox-ats.iot.eu-west-1.amazonaws.com"
     down: Failure | None = None
     server_trouble: Failure | None = None
@@ -119,7 +121,7 @@ class SimulatedEndpoint:
     def _handshake(self, candidate: Candidate) -> tuple[Failure | None, Entry | None]:
         if self.down is not None:
             return self.down, None
-        if all(anchor.sha256 != self.root_sha256 for anchor in candidate.trust.anchors):
+        if not self.anchor_of(candidate):
             return failures.server_certificate(
                 self.host, Code.UNKNOWN_ROOT, "no anchor of the set signs its chain"
             ), None
@@ -134,6 +136,11 @@ class SimulatedEndpoint:
         if not self.cloud.may(entry, candidate.client_id, Action.CONNECT, candidate.client_id):
             return failures.not_authorised(f"connect as {candidate.client_id}"), None
         return None, entry
+
+    def anchor_of(self, candidate: Candidate) -> str:
+        """Return the root that verifies the server for a candidate, or nothing."""
+        known = (self.root_sha256, self.other_root_sha256)
+        return next((root for root in known if root in candidate.trust.fingerprints), "")
 
     def release(self, session: SimulatedSession) -> None:
         """Forget a session that was closed."""
@@ -174,7 +181,7 @@ class SimulatedSession:
     @property
     def anchor(self) -> str:
         """See `agent.ports.Session`."""
-        return self._endpoint.root_sha256
+        return self._endpoint.anchor_of(self.candidate)
 
     @property
     def certificate_id(self) -> str:

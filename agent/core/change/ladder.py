@@ -11,6 +11,9 @@ Rules:
   certificate, and going back to an older one, which may be retired already, would not mend it. Nothing is weakened:
   each is a set of anchors that this gateway was given and that must verify the live endpoint all by itself.
 
+* So they are where the server is verified by a root that the public programmes have withdrawn trust from: a certificate
+  that such a root stands behind may be anyone's. Where no other anchors do without it, the current set stays in use: a
+  gateway that connects is not cut off.
 * A rung is left only when its set is missing, damaged or refused, never for lack of network: a failure that any path
   may have (no route, a wrong clock) would meet the next rung just the same.
 * The first rung that is accepted is the control that makes the refusals before it decisive.
@@ -76,10 +79,12 @@ class Attempt:
     Attributes:
         rung: What was tried.
         failure: Why it did not work.
+        distrusted: That it was accepted by a server which a distrusted root stands behind, as a clause, or empty.
     """
 
     rung: Rung
     failure: Failure | None = None
+    distrusted: str = ""
 
 
 def missing(rung: Rung, why: str) -> Attempt:
@@ -132,6 +137,8 @@ def climb(attempts: tuple[Attempt, ...], *, vending: bool = False) -> Climb:
         return Climb(try_next=Rung.CURRENT, why="the current set is tried first")
     last = attempts[-1]
     name = _name(last.rung)
+    if attempts[0].distrusted:
+        return _without_the_root(attempts)
     if last.failure is None:
         return Climb(use=last.rung, why=f"{name} {'ready' if last.rung is Rung.VENDING else 'accepted'}")
     following = _following(attempts, Rung.SALVAGED if vending else Rung.CLAIM)
@@ -141,6 +148,26 @@ def climb(attempts: tuple[Attempt, ...], *, vending: bool = False) -> Climb:
         at_the_end = last.rung is Rung.VENDING or (last.rung is Rung.SALVAGED and _may_be_the_certificate(last.failure))
         return _top(attempts) if at_the_end else Climb(why=_reason(attempts))
     return Climb(try_next=following, why=f"{name} not accepted: {last.failure.message}")
+
+
+def _without_the_root(attempts: tuple[Attempt, ...]) -> Climb:
+    """Decide the next move where the current set is accepted, by a distrusted root."""
+    last, why = attempts[-1], attempts[0].distrusted
+    if last.failure is None and not last.distrusted:
+        return Climb(use=last.rung, why=f"{why}, and {_name(last.rung)} accepted without it")
+    left = {Rung.CURRENT: Rung.PREVIOUS_ANCHORS, Rung.PREVIOUS_ANCHORS: Rung.BAKED_ANCHORS}.get(last.rung)
+    if left is None or not _is_of_the_anchors(last):
+        return Climb(use=Rung.CURRENT, why=f"the current set is accepted; {why}, and no other anchors do without it")
+    if last.rung is Rung.CURRENT:
+        return Climb(try_next=left, why=f"the current set is accepted, but {why}")
+    said = last.failure.message if last.failure else last.distrusted
+    return Climb(try_next=left, why=f"{_name(last.rung)} no better: {said}")
+
+
+def _is_of_the_anchors(attempt: Attempt) -> bool:
+    """Whether an attempt tells of its anchors, so that others may fare better."""
+    failure = attempt.failure
+    return failure is None or failure.kind is FailureClass.SERVER_TRUST or _is_missing(attempt)
 
 
 def _name(rung: Rung) -> str:

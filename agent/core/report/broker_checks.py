@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.aws import topics
-from agent.core.change.ladder import Rung
+from agent.core.change.ladder import OTHER_ANCHORS, Rung
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import FailureClass
-from agent.core.report.checks import NETWORK, Line, failure, ok, skipped
+from agent.core.report.checks import NETWORK, Line, failure, ok, skipped, warning
 
 if TYPE_CHECKING:
     from agent.core.change.ladder import Climb
@@ -27,7 +27,8 @@ class Examination:
         connected: Why there is no connection, or None.
         asked: Why the request was not answered, or None.
         denied: Topics that may not be subscribed to.
-        climb: What the ladder found after the current set was turned away; None when it was not climbed.
+        climb: What the ladder found after the current set was turned away, or accepted under a distrusted root, or
+            None.
     """
 
     thing: str
@@ -41,6 +42,11 @@ class Examination:
 def of_connection(found: Examination) -> Line:
     """Judge the connection with the current set."""
     refusal = found.connected
+    if refusal is None and found.climb is not None and found.climb.use in OTHER_ANCHORS:
+        text = f"The broker accepts the current set, but {found.climb.why}."
+        return warning(
+            "connect", "distrusted-root", text, f"A running daemon puts the {found.climb.use} in use by itself."
+        )
     if refusal is None:
         return ok("connect", f"The broker accepts the current set as {found.client_id}.")
     if found.climb is not None and found.climb.use is Rung.TECHNICIAN:

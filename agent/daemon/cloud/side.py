@@ -150,14 +150,15 @@ class CloudSide:
             self.session.resume(end.connected_at)
         self.fleet.jobs.review()
 
-    def examined(self, refusal: str) -> None:
-        """A worker has tried a new connection; takes why there is none, or an empty text."""
+    def examined(self, refusal: str, doubt: str) -> None:
+        """A worker has tried a new connection; takes why there is none, or why it should use other anchors."""
         change = self._facts.change
-        if not refusal:
+        if refusal:
+            self._anew.set(CAP)  # what is activated again is used soon, and what is told of it is true
+        if not (refusal or doubt):
             return
-        self._anew.set(CAP)  # what is activated again is used soon, and what is told of it is true
         if change is None or not change.phase.activated:  # one that has put a set in use proves that by itself
-            self._queue.submit(Order(do=Do.CLIMB, reason=refusal, origin=Origin.LADDER))
+            self._queue.submit(Order(do=Do.CLIMB, reason=refusal or doubt, origin=Origin.LADDER))
 
     def retire_all(self, over: bool) -> int:  # noqa: FBT001 - a client's word
         """Ask for the retirement of everything left behind, now; see `Retirements.order_all`."""

@@ -55,7 +55,7 @@ class WorkerResults:
         facts: GatewayFacts,
         to: Recipients,
         explain: Callable[[str], None],
-        examined: Callable[[str], None],
+        examined: Callable[[str, str], None],
         log: Callable[..., None],
     ) -> None:
         """Conclude nothing yet.
@@ -64,7 +64,8 @@ class WorkerResults:
             facts: What is known of the gateway.
             to: The parts that are told.
             explain: Takes the reason that a worker found for there being no connection.
-            examined: Takes the reason for which a new connection is not accepted, or an empty text.
+            examined: Takes why a new connection is not accepted, and why other trust anchors of this gateway should be
+                in use, or empty texts.
             log: Writes to the journal; see `agent.daemon.daemon_log.DaemonLog.tell`.
         """
         self._facts = facts
@@ -170,7 +171,7 @@ class WorkerResults:
         elif end.examination is not None:
             lines = to_plain(end.examination)
             self._answer(work.client, {"event": "examination", "lines": lines, "exit": int(Exit.DONE)})
-            self._examined(_why_refused(end.examination))
+            self._examined(_why_refused(end.examination), _why_distrusted(end.examination))
         elif order.do is Do.NOTE_RETIRED:
             self._to.fleet.retirements.conclude()
         elif end.repeats is not None:
@@ -227,6 +228,11 @@ def _why_refused(lines: tuple[Examined, ...]) -> str:
     """Return why the doctor found that the set does not get through any more, or an empty text."""
     met = (line for line in lines if line.code in _REFUSED or traits(line.code).other_anchors)
     return next((line.text for line in met if line.check == "connect"), "")
+
+
+def _why_distrusted(lines: tuple[Examined, ...]) -> str:
+    """Return why other anchors should be in use, which verify the server as well, or an empty text."""
+    return next((line.text for line in lines if (line.check, line.code) == ("connect", "distrusted-root")), "")
 
 
 def _of_climb(climb: Footing) -> dict[str, Any]:

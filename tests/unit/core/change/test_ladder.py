@@ -319,6 +319,46 @@ def test_other_ends_of_an_enrolment_say_nothing_of_a_token() -> None:
     assert refused_before((refused, other), None, refused.entered_at) is None
 
 
+# -- a distrusted root -------------------------------------------------------------------------------------------------
+
+DOUBT = "the endpoint chains to X, which is distrusted: its keys were lost"
+DOUBTED = Attempt(rung=Rung.CURRENT, distrusted=DOUBT)
+
+
+def doubted(*met: Failure | str | None) -> Climb:
+    """Return the move after the current set was accepted under a distrusted root, and what other anchors met."""
+    tried = (
+        Attempt(rung=rung, distrusted=found) if isinstance(found, str) else Attempt(rung=rung, failure=found)
+        for rung, found in zip(OTHER_ANCHORS, met, strict=False)
+    )
+    return climb((DOUBTED, *tried))
+
+
+def test_other_anchors_are_tried_where_a_distrusted_root_verifies_the_server() -> None:
+    """In the ladder's order; anchors that lead to the same root, or to none, are no better."""
+    assert decided(doubted()) == (Rung.PREVIOUS_ANCHORS, None)
+    assert doubted().why == f"the current set is accepted, but {DOUBT}"
+    for met in (GONE, UNTRUSTED, DOUBT):
+        assert decided(doubted(met)) == (Rung.BAKED_ANCHORS, None)
+        assert doubted(met).why.startswith("the previous anchors are no better: ")
+        assert decided(doubted(met, None)) == (None, Rung.BAKED_ANCHORS)
+    assert decided(doubted(None)) == (None, Rung.PREVIOUS_ANCHORS)
+
+
+@pytest.mark.parametrize("met", [(GONE, UNTRUSTED), (UNTRUSTED, DOUBT), (HUNG_UP,), (NO_ROUTE,), (GONE, HUNG_UP)])
+def test_a_set_that_connects_is_not_given_up_for_a_distrusted_root(met: tuple[Failure | str, ...]) -> None:
+    """Where no other anchors do without it, and where nothing can be told of them now; no older set is put back."""
+    assert decided(doubted(*met)) == (None, Rung.CURRENT)
+    assert doubted(*met).why == f"the current set is accepted; {DOUBT}, and no other anchors do without it"
+
+
+def test_a_distrusted_root_is_better_than_none() -> None:
+    """Anchors that verify the server are used where those in use do not, whatever stands behind it."""
+    before = Attempt(rung=Rung.CURRENT, failure=UNTRUSTED)
+    move = climb((before, Attempt(rung=Rung.PREVIOUS_ANCHORS, distrusted=DOUBT)))
+    assert decided(move) == (None, Rung.PREVIOUS_ANCHORS)
+
+
 # -- every climb that there can be -------------------------------------------------------------------------------------
 
 

@@ -111,3 +111,13 @@ def test_a_refused_certificate_is_left_where_another_rung_is_accepted() -> None:
 
     assert line.code == "certificate-refused"
     assert line.remedy == "`iot-cert rotate` leads out: the claim set is accepted. A running daemon does so by itself."
+
+
+def test_a_distrusted_root_that_other_anchors_do_without_is_a_warning() -> None:
+    """The ladder puts them in use; without such anchors the line about the server says all there is to say."""
+    why = "the endpoint chains to X, which is distrusted, and the baked anchors are accepted without it"
+    line = broker_checks.of_connection(replace(FOUND, climb=Climb(use=Rung.BAKED_ANCHORS, why=why)))
+    assert (line.verdict, line.code, line.exit) == (Verdict.WARNING, "distrusted-root", Exit.DEGRADED)
+    assert line.text == f"The broker accepts the current set, but {why}."
+    assert line.remedy == "A running daemon puts the baked anchors in use by itself."
+    assert broker_checks.of_connection(replace(FOUND, climb=Climb(use=Rung.CURRENT, why=why))).verdict is Verdict.OK

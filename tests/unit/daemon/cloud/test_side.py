@@ -10,7 +10,7 @@ import pytest
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
-from agent.core.report.checks import Line, failure, ok
+from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.report.known import ConnectionState
 from agent.core.values import Origin
 from agent.core.when.schedule import Suggestion
@@ -142,6 +142,19 @@ def test_a_new_connection_that_is_refused_has_the_ladder_climbed(rig: DaemonRig,
     assert timer(rig) == pytest.approx(240, abs=60)
 
 
+def test_a_distrusted_root_that_other_anchors_do_without_has_the_ladder_climbed_once(rig: DaemonRig) -> None:
+    """The set works meanwhile, so there is no hurry: it is looked at again at the next new connection."""
+    rig.see()
+    rig.stand(state=ConnectionState.UP, generation=7)
+    rig.daemon.cloud._connect_anew()
+    rig.look()
+    line = warning("connect", "distrusted-root", "The broker accepts the current set, but it is distrusted.", "Wait.")
+    rig.finish(examination=examined(warning("permissions", "distrusted-root", "Not this.", "Wait."), line))
+    (order,) = rig.orders[-1:]
+    assert (order.do, order.origin, order.reason) == (Do.CLIMB, Origin.LADDER, line.text)
+    assert timer(rig) > 3600
+
+
 @pytest.mark.parametrize("code", [Code.DNS, Code.UNREACHABLE, Code.PROXY, Code.THROTTLED, Code.CONNACK_TIMEOUT])
 def test_a_path_that_is_down_for_new_connections_ends_nothing(rig: DaemonRig, code: Code) -> None:
     """It says nothing of the set, and the one that lasts may be all there is."""
@@ -157,7 +170,7 @@ def test_a_path_that_is_down_for_new_connections_ends_nothing(rig: DaemonRig, co
 def test_a_refusal_during_probation_is_the_changes_own_business(rig: DaemonRig) -> None:
     """Its proofs compare with the set before."""
     rig.change(make.record(Phase.DEPLOYED, checked_at=NOW))
-    rig.daemon.cloud.examined("The broker hangs up on this certificate.")
+    rig.daemon.cloud.examined("The broker hangs up on this certificate.", "")
     assert rig.look() == []
 
 
