@@ -59,6 +59,7 @@ _PATH, _FLAG, _DURATION = kinds.AbsolutePath(), kinds.Flag(), Duration()
 _TIMEOUT = Duration("1s", "1h")
 _TARGET_NAME = Text("a target's name, without a leading slash or dots", TARGET)
 _USER, _GROUP = Text("a user's name", _ACCOUNT), Text("a group's name", _ACCOUNT)
+_UNIT_NAME = Text("a service's name with its suffix, such as mosquitto.service,", _UNIT)
 _PORT = Number(1, 65535)
 _ON_FAILURE = Key(
     "on_failure", Choice(OnFailure), "`rollback`: a change is taken back when this fails to take the new set up"
@@ -68,9 +69,14 @@ _ON_FAILURE = Key(
 def _check_copy(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     form, content = found.get("format"), found.get("content")
     if form and content and content not in FORMATS[form]:
-        yield "format", f"one that can hold {content}: DER holds one key or certificate, PKCS #12 a pair"
+        yield (
+            "format",
+            f"one that can hold {content}: DER holds one key or certificate, PKCS #12 a pair, directories anchors",
+        )
     if form is Format.PKCS12 and "password_file" not in found:
         yield "password_file", ""
+    if form and form.is_directory and found.get("heal") is False:
+        yield "heal", "true: a directory of anchors is the agent's alone"
 
 
 def _check_unit(found: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -118,7 +124,7 @@ _COPY = Section(
     (
         Key("to", _PATH, "where the copy is written", required=True),
         Key("content", Choice(Content), "what it holds", required=True),
-        Key("format", Choice(Format), "`der` holds a key or a certificate, `pkcs12` a pair or anchors"),
+        Key("format", Choice(Format), "`der`: one object; `pkcs12`: a pair or anchors; `hashed`, `system`: anchors"),
         Key("owner", _USER, "the user it belongs to"),
         Key("group", _GROUP, "the group it belongs to"),
         Key("mode", kinds.Mode(), "its mode"),
@@ -167,13 +173,7 @@ _VERIFY = Section(
 _DEPENDANT = Section(
     Unit,
     (
-        Key(
-            "unit",
-            Text("a service's name with its suffix, such as mosquitto.service,", _UNIT),
-            "a service that uses the set",
-            attribute="name",
-            required=True,
-        ),
+        Key("unit", _UNIT_NAME, "a service that uses the set", attribute="name", required=True),
         Key("action", Choice(Action), "what is done to it; a unit that does not run is left alone"),
         Key("timeout", _DURATION, "until that is done and verified"),
         Key("healthy", _DURATION, "how long it must stay up after"),

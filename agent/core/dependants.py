@@ -77,6 +77,13 @@ class Format(StrEnum):
     PEM = "pem"
     DER = "der"
     PKCS12 = "pkcs12"
+    HASHED = "hashed"  # a directory with a file for each anchor, named as OpenSSL looks for them
+    SYSTEM = "system"  # the same, named as the system's own store takes them in
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory of files."""
+        return self in {Format.HASHED, Format.SYSTEM}
 
 
 # DER is one object without a frame, and PKCS #12 a box with a key and its certificate, or with anchors.
@@ -84,6 +91,8 @@ FORMATS: dict[Format, frozenset[Content]] = {
     Format.PEM: frozenset(Content),
     Format.DER: frozenset({Content.KEY, Content.CERTIFICATE}),
     Format.PKCS12: frozenset({Content.PAIR, Content.ANCHORS}),
+    Format.HASHED: frozenset({Content.ANCHORS}),
+    Format.SYSTEM: frozenset({Content.ANCHORS}),
 }
 
 

@@ -58,7 +58,7 @@ def passwords(copies: Sequence[Copy]) -> dict[Path, bytes]:
         if copy.password_file is None:
             continue
         # Step by step, too: through a link, its owner would have root use a password that is another's.
-        with suppress(OSError, StoreError, KeyError), _directory(copy, copy.password_file) as directory:
+        with suppress(OSError, StoreError, KeyError), directory_of(copy, copy.password_file) as directory:
             fd = os.open(copy.password_file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
                          dir_fd=directory)  # fmt: skip
             try:  # `fdopen` refuses a directory, and leaves it open then
@@ -91,7 +91,7 @@ def write(
         unmade: Why one of them could not be made, by its place.
         beforehand: Called before the first is moved, if any is to be.
     """
-    problems = {copies[place].to: _problem(copies[place], StoreError(why)) for place, why in (unmade or {}).items()}
+    problems = {copies[place].to: problem(copies[place], StoreError(why)) for place, why in (unmade or {}).items()}
     digests: dict[str, str] = {}
     ready: list[tuple[int, Copy]] = []
     with ExitStack() as stack:
@@ -99,7 +99,7 @@ def write(
             if copy.to in problems:
                 continue
             try:
-                directory = stack.enter_context(_directory(copy, copy.to))
+                directory = stack.enter_context(directory_of(copy, copy.to))
                 _require_no_device(directory, copy.to.name)
                 if _is_right(directory, copy, content, known):
                     digests |= {path: known[path] for path in _mark(copy, b"")}
@@ -108,7 +108,7 @@ def write(
                 durable.overwrite(directory, durable.TEMPORARY + copy.to.name, alone=True)
                 _put_beside(directory, copy, content)
             except (StoreError, KeyError) as error:
-                problems[copy.to] = _problem(copy, error)
+                problems[copy.to] = problem(copy, error)
             else:
                 ready.append((directory, copy))
                 digests |= _mark(copy, content)
@@ -130,7 +130,7 @@ def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
                 durable.move_in(directory, copy.to.name)
             changed = True
         except StoreError as error:
-            problems[copy.to] = _problem(copy, error)
+            problems[copy.to] = problem(copy, error)
             changed |= isinstance(error, StoreInDoubtError)
             with suppress(StoreError):  # it may hold the key
                 durable.overwrite(directory, durable.TEMPORARY + copy.to.name, alone=True)
@@ -174,25 +174,36 @@ def _mark(copy: Copy, content: bytes) -> dict[str, str]:
     return {str(copy.to): hashlib.sha256(wanted + content if copy.heal else wanted).hexdigest()}
 
 
-def _problem(copy: Copy, error: Exception) -> str:
+def problem(copy: Copy, error: Exception) -> str:
+    """Return why a copy is not as it should be, a sentence that names it."""
+    return f"{copy.to} is not written: {reason(copy, error)}"
+
+
+def reason(copy: Copy, error: Exception) -> str:
+    """Return the same without its name."""
     if isinstance(error, KeyError):
-        return f"{copy.to} is not written: there is no user {copy.owner} or no group {copy.group}."
-    return f"{copy.to} is not written: {error} {getattr(error, 'hint', '')}".rstrip()
+        return f"there is no user {copy.owner} or no group {copy.group}."
+    return f"{error} {getattr(error, 'hint', '')}".rstrip()
 
 
-def _ids(copy: Copy) -> tuple[int, int]:
+def ids(copy: Copy) -> tuple[int, int]:
+    """Return whose a copy is to be, user and group.
+
+    Raises:
+        KeyError: There is no such user or group.
+    """
     return pwd.getpwnam(copy.owner).pw_uid, grp.getgrnam(copy.group).gr_gid
 
 
 @contextmanager
-def _directory(copy: Copy, file: Path) -> Iterator[int]:
+def directory_of(copy: Copy, file: Path) -> Iterator[int]:
     """Open the directory of a copy's file, step by step, each step checked on what was opened.
 
     Raises:
         StoreError: A step is missing, a link, or another user's.
         KeyError: The owner is unknown.
     """
-    trusted = {0, os.geteuid(), _ids(copy)[0]}
+    trusted = {0, os.geteuid(), ids(copy)[0]}
     fd = disk.open_directory("/")
     try:
         path = "/"
@@ -241,11 +252,11 @@ def _is_right(directory: int, copy: Copy, content: bytes, known: Mapping[str, st
 
 
 def _is_dressed(status: os.stat_result, copy: Copy) -> bool:
-    return (status.st_uid, status.st_gid) == _ids(copy) and stat.S_IMODE(status.st_mode) == copy.mode
+    return (status.st_uid, status.st_gid) == ids(copy) and stat.S_IMODE(status.st_mode) == copy.mode
 
 
 def _put_beside(directory: int, copy: Copy, content: bytes) -> None:
-    uid, gid = _ids(copy)
+    uid, gid = ids(copy)
     label = _label(directory, copy.to.name)
 
     def dress(fd: int) -> None:

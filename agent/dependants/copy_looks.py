@@ -34,7 +34,11 @@ def trace(path: Path) -> str:
 
 def traces(copies: Iterable[Copy]) -> dict[str, str]:
     """Return the traces of the copies that no program but the agent writes to, by path."""
-    return {str(copy.to): found for copy in copies if copy.heal and (found := trace(copy.to))}
+    return {str(copy.to): found for copy in copies if _is_a_file(copy) and (found := trace(copy.to))}
+
+
+def _is_a_file(copy: Copy) -> bool:
+    return copy.heal and not copy.format.is_directory
 
 
 def with_looks(steps: Iterable[Step], dependants: Dependants, known: Mapping[str, str]) -> tuple[Step, ...]:
@@ -60,6 +64,8 @@ def problem(copy: Copy, known: Mapping[str, str]) -> str:
         return f"{copy.to} is gone. {_PUT_BACK}"
     except OSError:
         return ""  # in a directory that this user may not enter
+    if copy.format.is_directory:  # what is in it is looked at when it is served
+        return "" if stat.S_ISDIR(status.st_mode) else f"{copy.to} is no directory any more. {_PUT_BACK}"
     if not stat.S_ISREG(status.st_mode):
         return f"{copy.to} is no file any more. {_PUT_BACK}"
     wrong = _wrong(copy, status, known.get(str(copy.to), "")) if copy.heal else ""

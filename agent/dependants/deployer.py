@@ -19,6 +19,7 @@ from agent.core.dependants import (
     MAX_NAME,
     MAX_PROBLEM,
     MAX_REPORT,
+    Format,
     Leave,
     Occasion,
     OnFailure,
@@ -35,7 +36,7 @@ from agent.core.dependants import (
 )
 from agent.core.jsonio import PlainError
 from agent.core.text import duration
-from agent.dependants import copies, copy_looks, gates, hooks, signals
+from agent.dependants import anchor_directories, copies, copy_looks, gates, hooks, signals
 from agent.dependants.export import ABOUT, extract
 from agent.dependants.report_file import REPORT, names
 from agent.dependants.units import Systemd
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from agent.core.dependants import Dependants
+    from agent.core.dependants import Copy, Dependants
     from agent.dependants.export import Extract
 
 Program = TypeVar("Program", Signal, Unit)
@@ -157,9 +158,11 @@ class _Round:
             if done:
                 self._record.write(self._report(()))
 
-        written = copies.write(wanted, self._given.copies, before.written, self._given.problems, beforehand=beforehand)
-        done = frozenset() if written.changed else done
-        steps = [_step(f"copy {copy.to}", written.problems.get(copy.to, ""), copy.on_failure) for copy in wanted]
+        files = anchor_directories.unfold(wanted, self._given.copies, self._given.problems)
+        written = copies.write(files.copies, files.contents, before.written, files.problems, beforehand=beforehand)
+        problems, tidied = anchor_directories.tidy(wanted, files, written.problems)
+        done = frozenset() if written.changed or tidied else done
+        steps = [self._copied(copy, problems.get(copy.to, ""), done) for copy in wanted]
         steps += self._hooks(done, _environment(self._given, occasion, state_dir))
         steps += [self._signal(item, done) for item in self._dependants.signals]
         steps += [self._unit(unit, done) for unit in self._dependants.units]
@@ -167,6 +170,12 @@ class _Round:
         if occasion is Occasion.AGAIN and replace(before, at=report.at) == report and not written.tried:
             return report  # nothing is new, and flash wears out
         return self._record.write(report)
+
+    def _copied(self, copy: Copy, problem: str, done: frozenset[str]) -> Step:
+        name = f"copy {copy.to}"
+        if copy.format is Format.SYSTEM and not problem and shown(name, MAX_NAME) not in done:
+            problem = self._in_time(name, partial(anchor_directories.take_in, copy))
+        return _step(name, problem, copy.on_failure)
 
     def _begin(self) -> Report:
         """Note the set before a program is given it, unless sets come and go faster than any change makes them."""

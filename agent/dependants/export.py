@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from agent.core.dependants import Content, Format
 from agent.core.jsonio import decode, encode
+from agent.core.text import common_name
 from agent.core.text_files import EmptyError, NoTextError, password_of
 from agent.core.values import THING, Id, Name
 from agent.errors import AgentError, MaterialError, RefusedError, StoreError
@@ -153,6 +154,8 @@ def render(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) 
     leaf = x509.split(credential.certificate_pem)[0]
     if copy.format is Format.PKCS12:
         return _pkcs12(generation, copy, passwords)
+    if copy.format.is_directory:
+        return _listed(generation, copy)
     match copy.content:
         case Content.KEY:
             return _der(credential.key_pem) if copy.format is Format.DER else credential.key_pem
@@ -164,6 +167,23 @@ def render(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) 
             return credential.key_pem.rstrip(b"\n") + b"\n" + credential.certificate_pem
         case Content.ANCHORS:
             return generation.trust.pem
+
+
+def _listed(generation: Generation, copy: Copy) -> bytes:
+    """Return the anchors with the names of their files, as `agent.dependants.anchor_directories` takes them."""
+    from agent.crypto import x509  # noqa: PLC0415
+    from agent.crypto.subject_hash import subject_hash  # noqa: PLC0415
+
+    found: dict[str, str] = {}
+    for facts, pem in zip(generation.trust.anchors, x509.split(generation.trust.pem), strict=True):
+        start, number = subject_hash(pem), 0
+        while (name := f"{start}.{number}") in found:
+            number += 1
+        if copy.format is Format.SYSTEM:
+            plain = re.sub(r"[^A-Za-z0-9]+", "-", common_name(facts.subject)).strip("-")
+            name = f"{plain[:80]}-{facts.sha256[:16]}.crt"
+        found[name] = pem.decode() + "\n"
+    return encode(found)
 
 
 def _der(pem: bytes) -> bytes:

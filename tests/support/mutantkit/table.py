@@ -266,7 +266,7 @@ MUTANTS = (
     Mutant(
         name="new-copy-without-a-reload",
         breaks="A program reads again what was written anew for it.",
-        old="done = frozenset() if written.changed else done",
+        old="done = frozenset() if written.changed or tidied else done",
         new="done = frozenset(done)",
         killers=("tests/unit/dependants/test_deployer.py::test_a_copy_that_failed_is_tried_again",),
     ),

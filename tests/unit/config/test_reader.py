@@ -864,3 +864,10 @@ def test_the_time_for_a_connection_bounds_each_step_of_it(tmp_path: Path, connec
     """And all of them together."""
     target = reader.parse(f"{MINIMUM}timeouts: {{connect: {connect}}}\n", tmp_path / "config.yaml").target
     assert (target.timeout, target.whole) == (step, float(connect[:-1]))
+
+
+@pytest.mark.parametrize("form", ["hashed", "system"])
+def test_a_directory_of_anchors_is_always_healed(tmp_path: Path, form: str) -> None:
+    """It is the agent's alone: no other program writes there."""
+    text = f"{MINIMUM}copies: [{{to: /x, content: anchors, format: {form}, heal: false}}]\n"
+    assert "copies[0].heal: true: a directory of anchors is the agent's alone" in complaint(tmp_path, text)
