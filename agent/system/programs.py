@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.text import duration
+from agent.system.cgroups import group_of_its_own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from agent.system.cgroups import Group
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 GRACE = 2.0  # seconds between being told to stop and being killed
@@ -61,8 +64,9 @@ def run(
 ) -> str:
     """Run a program to its end.
 
-    What it started and left behind in sessions of its own is ended with it when its time is over: this process adopts
-    orphans meanwhile, so that nothing which descends from the program gets out of sight.
+    What it started and left behind in sessions of its own is ended with it when its time is over: it has a control
+    group of its own where there may be one, and this process adopts orphans meanwhile, so that nothing which descends
+    from it gets out of sight elsewhere.
 
     Args:
         command: The program, by an absolute path, and its arguments.
@@ -73,6 +77,17 @@ def run(
     Returns:
         How it failed, such as ``it ended with exit code 3``; empty when it ended with 0.
     """
+    with group_of_its_own() as group:
+        return _run(command, timeout, environment or {}, account, group)
+
+
+def _run(
+    command: Sequence[str],
+    timeout: float,
+    environment: Mapping[str, str],
+    account: Account | None,
+    group: Group | None,
+) -> str:
     adopted_before = _descendants(os.getpid())
     _adopt_orphans()
     try:
@@ -82,12 +97,13 @@ def run(
             stdout=_stderr(),
             stderr=_stderr(),
             cwd="/",
-            env={**ENVIRONMENT, **(environment or {})},
+            env={**ENVIRONMENT, **environment},
             start_new_session=True,
             umask=0o077,
             user=account.uid if account else None,
             group=account.gid if account else None,
             extra_groups=account.groups if account else None,
+            preexec_fn=group.enter if group else None,  # noqa: PLW1509 - one write, and no other thread holds a lock of it
         )
     except OSError as error:
         return f"it could not be started: {os.strerror(error.errno or 0)}"
@@ -98,7 +114,7 @@ def run(
     try:
         return ended(process.wait(max(timeout, 0.0)))
     except subprocess.TimeoutExpired:
-        _end(process, adopted_before)
+        _end(process, adopted_before, group)
         return f"it took longer than {duration(timedelta(seconds=timeout))} and was ended" if timeout > 0 else _NO_TIME
 
 
@@ -117,11 +133,14 @@ def ended(code: int) -> str:
     return f"it ended with exit code {code}" if code > 0 else f"it was ended by signal {-code}"
 
 
-def _end(process: subprocess.Popen[bytes], others: frozenset[int]) -> None:
+def _end(process: subprocess.Popen[bytes], others: frozenset[int], group: Group | None) -> None:
     """End the program and its descendants, whatever session or process group they are in; `others` are not its."""
-    _signal(_descendants(os.getpid()) - others, signal.SIGTERM)
+    grouped = group.processes() if group else frozenset()
+    _signal((_descendants(os.getpid()) - others) | grouped, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
+    if group is not None:
+        group.kill()
     for _ in range(_ROUNDS):
         left = _descendants(os.getpid()) - others
         if not left:
