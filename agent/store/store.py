@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Self
 
 from agent.core.change.lasting import Lasting
 from agent.core.change.lifecycle import Phase
+from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError, StoreInDoubtError
 from agent.store import disk, durable, generations, lock_files
 from agent.store.change_log import Journal
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from agent.ports import Recovery
 
 LOCK = "lock"
+
+_DATED = frozenset({Kind.ENROLL, Kind.ROTATE})  # the cloud made the certificate while the change ran
 
 
 class Store:
@@ -176,11 +179,13 @@ class Store:
         """Return instants that certainly lie in the past: the start of the current certificate.
 
         Of the current generation the manifest alone is read: its seal vouches for it, and every look at the clock
-        comes here.
+        comes here. A certificate that a person brought may have been dated by any clock: where it was to begin later
+        than it was put in use, it tells nothing.
         """
         try:
             number = self.current()
-            return () if number is None else (self._directory.manifest(number).not_before,)
+            manifests = () if number is None else (self._directory.manifest(number),)
+            return tuple(one.not_before for one in manifests if one.kind in _DATED or one.not_before <= one.created_at)
         except DamagedError:
             return ()  # what is damaged vouches for nothing
 

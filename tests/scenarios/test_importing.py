@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from agent.change.world import read_clock
 from agent.core.change.ladder import Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
@@ -34,11 +35,18 @@ PHASES = (Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED, Phase.COMM
 NO_NETWORK = failures.unreachable("the endpoint", 8883, "Network is unreachable")
 
 
-def brought(rig: Rig, *, status: Status = Status.ACTIVE, thing: str = THING, registered: bool = True) -> CredentialSet:
+def brought(
+    rig: Rig,
+    *,
+    status: Status = Status.ACTIVE,
+    thing: str = THING,
+    registered: bool = True,
+    ahead: timedelta = timedelta(),
+) -> CredentialSet:
     """Return a new key and certificate that the cloud knows, or does not, as a technician has them on a stick."""
     pair = ec.generate_private_key(ec.SECP256R1())
     now = rig.clock.now()
-    certificate = rig.cloud.authority.issue_client(name("brought"), pair.public_key(), now, now + DECADE)
+    certificate = rig.cloud.authority.issue_client(name("brought"), pair.public_key(), now + ahead, now + DECADE)
     if registered:
         entry = rig.cloud.registry.add(certificate, status)
         entry.policies, entry.thing_name = [GATEWAY], thing
@@ -500,3 +508,17 @@ def test_a_crash_before_anything_was_planned_leaves_no_trap(rig: Rig) -> None:
     assert rig.in_use() == (None, None)
     assert bring_in(rig, credential).record.phase is Phase.COMMITTED
     assert uses(rig, credential)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=300)])
+def test_a_certificate_that_another_clock_dated_ahead_does_not_make_the_right_clock_impossible(
+    gateway: Rig, ahead: timedelta
+) -> None:
+    """An authority of the operator's own may have a clock of its own, and the cloud accepts what it made."""
+    assert bring_in(gateway, brought(gateway, ahead=ahead)).record.phase is Phase.COMMITTED
+    assert read_clock(gateway.clock, gateway.store).believable
+    assert gateway.install(gateway.bundle(gateway.root, gateway.second_root)).record.phase is Phase.COMMITTED
+    assert read_clock(gateway.clock, gateway.store).believable
+    assert gateway.rotate().record.phase is Phase.COMMITTED
+    gateway.clock.time -= timedelta(days=900)
+    assert not read_clock(gateway.clock, gateway.store).believable
