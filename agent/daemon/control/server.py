@@ -29,7 +29,8 @@ from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import PlainError, decode, encode
 from agent.daemon.control.client import Client, ControlRequest, Limits, ServerContext, error_line
 from agent.errors import AgentError
-from agent.store.durable import TEMPORARY, move_unsynced
+from agent.store import disk
+from agent.store.durable import ASIDE, TEMPORARY, move_unsynced, put_away
 from agent.system.peers import Peer, Role, peer_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ _REMEDIES = {
     errno.EROFS: "Choose a runtime_dir that can be written, such as one below /run.",
     errno.ENOSPC: "Free some space or inodes on this file system.",
     errno.EMFILE: "Too many open files: raise LimitNOFILE= of the unit.",
-    errno.ENOTSOCK: "Move it out of the way.",
 }
 
 
@@ -102,7 +102,7 @@ class ControlSocket:
         """Listen under a name that appears only when it is answered; a stale socket is replaced.
 
         Raises:
-            AgentError: The directory is missing or not permitted, or something else than a socket has the name.
+            AgentError: The directory is missing or not permitted.
         """
         try:
             listener, identity = _bind(path)
@@ -231,7 +231,8 @@ def _bind(path: str) -> tuple[socket.socket, tuple[int, int]]:
     dir_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _require_socket_or_nothing(dir_fd, name)
+        for taken in (name, TEMPORARY + name):
+            _make_way(dir_fd, taken)
         with suppress(FileNotFoundError):
             os.unlink(TEMPORARY + name, dir_fd=dir_fd)
         listener.bind(_address(folder, dir_fd, TEMPORARY + name))
@@ -247,10 +248,12 @@ def _bind(path: str) -> tuple[socket.socket, tuple[int, int]]:
     return listener, identity
 
 
-def _require_socket_or_nothing(dir_fd: int, name: str) -> None:
+def _make_way(dir_fd: int, name: str) -> None:
+    """Move what is no socket out of the way and keep it: a daemon that does not start renews nothing."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(name, dir_fd=dir_fd).st_mode):
-            raise OSError(errno.ENOTSOCK, "something else has this name")
+            with disk.directory(".", dir_fd) as folder:
+                put_away(folder, name, f"{name}{ASIDE}")
 
 
 def _address(folder: str, dir_fd: int, name: str) -> str:

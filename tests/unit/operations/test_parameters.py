@@ -18,7 +18,7 @@ from agent.operations.parameters import FILE, Parameters
 from support.surroundings import need_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AGENT = 65_534
 VALUES = {"Serial": "0042", "Board": "b"}
@@ -82,6 +82,15 @@ def test_root_hands_over_what_root_alone_may_read(path: Path, capsys: pytest.Cap
     assert as_agent(path) == VALUES
     status = (path.parent / "run" / FILE).lstat()
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (AGENT, AGENT, 0o600)
+
+
+@pytest.mark.parametrize("name", [FILE, f".new-{FILE}"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda at: at.symlink_to("/nowhere")], ids=["d", "p", "l"])
+def test_what_has_the_name_of_the_file_is_no_hindrance(path: Path, name: str, make: Callable[[Path], None]) -> None:
+    """Whatever it is: a directory is kept under another name."""
+    make(path.parent / "run" / name)
+    assert Parameters(load(path)).hand_over() == (f"{path.parent}/serial",)
+    assert as_agent(path) == VALUES
 
 
 def test_the_check_of_the_configuration_does_it_too(path: Path) -> None:

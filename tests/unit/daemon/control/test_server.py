@@ -220,13 +220,25 @@ def test_a_stale_socket_is_replaced(idle: Daemon) -> None:
     assert [item.name for item in idle.path.parent.iterdir()] == ["control.sock"]
 
 
-def test_what_is_no_socket_stays(idle: Daemon) -> None:
-    """Somebody's file is not removed because it has the wrong name."""
-    idle.path.write_text("precious")
-    with pytest.raises(AgentError, match="cannot be made: something else has this name") as caught:
-        idle.start()
-    assert caught.value.hint == "Move it out of the way."
-    assert idle.path.read_text() == "precious"
+WRONG: dict[str, Callable[[Path], object]] = {
+    "file": lambda path: path.write_text("precious"),
+    "directory": lambda path: (path / "below").mkdir(parents=True),
+    "pipe": os.mkfifo,
+    "link": lambda path: path.symlink_to("/nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", ["control.sock", ".new-control.sock"])
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_no_socket_is_moved_out_of_the_way(idle: Daemon, name: str, kind: str) -> None:
+    """A daemon that does not start renews nothing; a person's file is not removed because it has the wrong name."""
+    WRONG[kind](idle.path.with_name(name))
+    before = idle.path.with_name(name).lstat()
+    idle.start()
+    assert idle.answers(STATUS) == [DONE]
+    assert sorted(item.name for item in idle.path.parent.iterdir()) == sorted(["control.sock", f"{name}.damaged"])
+    kept = idle.path.with_name(f"{name}.damaged").lstat()
+    assert (kept.st_ino, kept.st_mode, kept.st_size) == (before.st_ino, before.st_mode, before.st_size)
 
 
 def test_a_missing_directory_is_told(idle: Daemon) -> None:
