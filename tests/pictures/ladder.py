@@ -35,6 +35,10 @@ ANSWERS = {
 }
 
 
+# A gateway with a claim certificate; one that buys its certificates has the vending machine instead, as its last rung.
+RUNGS = tuple(rung for rung in Rung if rung is not Rung.VENDING)
+
+
 class Move(NamedTuple):
     """One move: from a rung, at an answer, to the rung that follows, or None where the gateway waits."""
 
@@ -74,7 +78,7 @@ def draw() -> str:
         "is not trusted, the previous set, the claim certificate and what is left on the disk where sets are refused. "
         "A failure that any path may have leads to no other rung.",
     )
-    rungs = list(Rung)
+    rungs = list(RUNGS)
     places = {rung: 60.0 + STEP * (len(rungs) - 1 - number) for number, rung in enumerate(rungs)}
     picture.text(AT - 24, 34, "where the server is not trusted", "small wary", "end")
     picture.text(AT + WIDE + 24, 34, "where a set is refused, or missing", "small bad")
@@ -86,12 +90,14 @@ def draw() -> str:
             _rung(picture, y, rung)
     foot = places[Rung.CURRENT] + HIGH + 34
     picture.text(AT, foot, "No network: any rung would meet that, so the gateway waits and tries again.", "small")
-    return picture.svg(foot + 22)
+    vends = "A gateway that buys its certificates has no claim. A new token for the vending machine is its last rung."
+    picture.text(AT, foot + 19, vends, "small")
+    return picture.svg(foot + 41)
 
 
 def _ways() -> dict[tuple[Rung, Rung], list[str]]:
     """Return which answers lead from a rung to another one."""
-    rungs, answers = list(Rung), list(ANSWERS)
+    rungs, answers = list(RUNGS), list(ANSWERS)
     ways: dict[tuple[Rung, Rung], list[str]] = {}
     for rung, answer, to in sorted(moves(), key=lambda move: (rungs.index(move.rung), answers.index(move.answer))):
         if to is not None:
