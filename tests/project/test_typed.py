@@ -27,7 +27,13 @@ TYPED = {
     ("docs/start.md", "A first gateway, rehearsed"): f"{LOOPBACK}::test_the_rehearsal",
     ("docs/start.md", "A first gateway in ten minutes"): f"{GATEWAY}::test_a_first_gateway",
 }
-ELSEWHERE = ("docs/audits.md", "docs/fleet-operator.md", "docs/short-lives.md", "docs/vending-machine.md", "docs/reference/")
+ELSEWHERE = (
+    "docs/audits.md",
+    "docs/fleet-operator.md",
+    "docs/short-lives.md",
+    "docs/vending-machine.md",
+    "docs/reference/",
+)
 
 
 def headings(page: str) -> set[str]:
