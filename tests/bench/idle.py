@@ -66,7 +66,7 @@ def _put_memory(results: Results, ours: list[Memory], theirs: list[Memory], effo
     results.put("memory.alone", [look.alone for look in ours], [look.alone for look in theirs])
     note = f"{effort.settle:g} s after the daemon's last activity; dirty: {_dirty(ours)} and {_dirty(theirs)}"
     results.put("memory.private", [look.private for look in ours], [look.private for look in theirs], note)
-    note = "as if nobody shared anything, so it does not depend on who else runs here"
+    note = "as if nothing were shared, so it does not depend on what else runs here"
     results.put("memory.rss", [look.rss for look in ours], [look.rss for look in theirs], note)
 
 

@@ -18,7 +18,7 @@ class Memory:
         private: What no other process has, clean and dirty.
         dirty: The part of it that is no file's.
         rss: All that is in memory, which does not depend on who else runs.
-        alone: The proportional set size where nobody else runs Python or the SDK, as on most gateways.
+        alone: The proportional set size where no other program runs Python or the SDK, as on most gateways.
     """
 
     pss: float
@@ -121,7 +121,7 @@ def users(library: str, besides: set[int]) -> int:
         try:
             number += library in (process / "maps").read_text()
         except OSError:
-            continue  # it has just ended, or is nobody's business
+            continue  # it has just ended, or is another user's
     return number
 
 

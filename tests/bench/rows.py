@@ -108,7 +108,7 @@ class Results:
         for row in self.rows:
             measured = self.found.get(row.key)
             if measured is None:
-                why = self.missing.get(row.key, "nobody measured it")
+                why = self.missing.get(row.key, "it was not measured")
                 lines.append(_line(row.title, ("-", "-", "-"), row.goal, "not measured"))
                 lines.append(f"    {why}")
                 continue

@@ -4,7 +4,7 @@ It uses the stepper of the crash tests, which needs a process with one thread: t
 engine, the same store and the same number of steps. `python -m bench.traces` prints it as JSON.
 
 What reaches the flash is more, since each sync makes the file system write to its journal. That is counted on a small
-ext4 of its own, where nobody else writes; making one needs root.
+ext4 of its own, where no other process writes; making one needs root.
 """
 
 from __future__ import annotations

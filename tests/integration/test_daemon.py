@@ -1,4 +1,4 @@
-"""The daemon: rotations nobody asks for, orders from people, and what systemd expects of a service."""
+"""The daemon: rotations that no person asks for, orders from people, and what systemd expects of a service."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_unattended_rotations_cost_a_certificate_each_and_leave_no_gap(short_liv
 
 
 def test_a_gateway_out_of_the_factory_enrols_as_soon_as_there_is_a_cloud(gateway: Gateway) -> None:
-    """Nobody has to be there: it says what is missing, and gets its first certificate when it can."""
+    """No person has to be there: it says what is missing, and gets its first certificate when it can."""
     gateway.service.take_down()
     with RunningDaemon(gateway) as daemon:
         daemon.until(lambda: (daemon.published().get("change") or {}).get("failure"), "failed try")
@@ -267,7 +267,7 @@ def test_who_asks_as_a_change_ends_is_told_about_their_own(enrolled: Gateway) ->
 
 
 def test_orders_that_are_refused_hold_nothing_up(enrolled: Gateway) -> None:
-    """Somebody who tries in vain several times does not keep the next order waiting."""
+    """An operator who tries in vain several times does not keep the next order waiting."""
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
         for _ in range(4):
@@ -333,7 +333,7 @@ def test_a_pause_through_the_daemon_holds_until_it_is_ended(short_lived: Gateway
 
 
 def test_an_inhibit_file_that_is_removed_is_noticed_without_a_word(short_lived: Gateway) -> None:
-    """Whoever made the file removes it and goes; the rotation that is due begins within the minute."""
+    """The process that made the file removes it and ends; the rotation that is due begins within the minute."""
     enrolled = short_lived
     inhibit = enrolled.directory / "inhibit"
     inhibit.touch()
@@ -386,7 +386,7 @@ def test_a_changed_configuration_is_not_answered_for_by_the_daemon_before(enroll
 
 
 def test_a_rotation_goes_on_by_the_configuration_in_force(short_lived: Gateway) -> None:
-    """A file that somebody broke, and that was refused, keeps no certificate from being replaced in time."""
+    """A file that an operator broke, and that was refused, keeps no certificate from being replaced in time."""
     short_lived.run("pause", "1h", expect=0)
     with RunningDaemon(short_lived) as daemon:
         daemon.until_up(1)
@@ -495,7 +495,7 @@ def first_to_end(processes: set[Process]) -> None:
 
 
 def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_start(enrolled: Gateway) -> None:
-    """It ends between two steps, says goodbye to whoever follows, and goes on where it was."""
+    """It ends between two steps, says goodbye to the clients that follow, and goes on where it was."""
     enrolled.order("fault register ignore")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
@@ -514,7 +514,7 @@ def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_st
 
 
 def test_what_is_asked_when_the_daemon_ends_has_not_failed(enrolled: Gateway) -> None:
-    """A request that is cut off by our own goodbye is no news, and is nobody's refusal."""
+    """A request that is cut off by our own goodbye is no news, and no refusal."""
     enrolled.configure({"request: 2s": "request: 20s"})
     enrolled.order("fault ask ignore")
     with RunningDaemon(enrolled) as daemon:
@@ -611,7 +611,7 @@ def test_a_socket_that_systemd_opened_is_used_and_left_alone(enrolled: Gateway) 
 def test_an_order_that_came_before_the_daemon_is_judged_by_what_is_on_disk(
     enrolled: Gateway, verb: str, code: int
 ) -> None:
-    """Whoever is first in the queue of the socket is not told that this gateway has no certificate, nor enrolled."""
+    """The client that is first in the socket's queue is not told that this gateway has no certificate, nor enrolled."""
     with listening(enrolled) as listener:
         waiting = enrolled.start(verb, "--json")
         with Activated(enrolled, listener) as daemon:
@@ -711,7 +711,7 @@ def test_an_idle_daemon_writes_nothing(enrolled: Gateway) -> None:
         assert written(daemon.pid) - amount < 200  # to wake itself; a line of the log would be as much
 
 
-def test_what_is_published_may_be_read_by_all_and_the_state_by_nobody(enrolled: Gateway) -> None:
+def test_what_is_published_may_be_read_by_all_and_the_state_by_no_other_user(enrolled: Gateway) -> None:
     """``status.json`` and ``metrics.prom`` are for everybody, for as long as the daemon vouches for them."""
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)

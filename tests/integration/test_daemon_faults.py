@@ -243,7 +243,7 @@ def test_a_broker_that_is_away_through_the_whole_window_costs_nothing(gateway: G
         enrolled.service.bring_up()
         daemon.until_finished(2)
         daemon.until_up(2)
-        assert "ladder" not in daemon.said()  # that nobody is there says nothing against the set in use
+        assert "ladder" not in daemon.said()  # that no server is there says nothing against the set in use
     assert (enrolled.history()[-1].id, enrolled.history()[-1].phase) == (change["id"], Phase.COMMITTED)
     assert enrolled.cloud.count(Operation.CREATE) == 2
 

@@ -45,7 +45,7 @@ def serving(folder: Path, authority: Authority = ROOT, *, patience: float = PATI
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with a bundle and a short file; a file that nobody may have is beside it."""
+    """Return a folder with a bundle and a short file; a file that no client may have is beside it."""
     (tmp_path / "secret").write_text("s")
     made = tmp_path / "depot"
     made.mkdir()

@@ -118,7 +118,7 @@ def first_failure(ran: Ran) -> dict[str, str]:
 
 NO_NETWORK = ("unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
-# What is sent to 192.0.2.0/24 (TEST-NET-1, RFC 5737) comes in again, is for nobody, and is dropped without a word.
+# What is sent to 192.0.2.0/24 (TEST-NET-1, RFC 5737) comes in again, is for no process, and is dropped without a word.
 _HOLE = "ip link set lo up && ip addr add 192.0.2.2/32 dev lo && ip route add 192.0.2.0/24 dev lo"
 
 _HTTPS_ONLY = (
@@ -349,7 +349,7 @@ def _server(place: Place, *, host: str = "localhost", since: timedelta, until: t
 
 
 def _damaged(place: Place) -> None:
-    """The key of another certificate, as when somebody copies files by hand."""
+    """The key of another certificate, as when a technician copies files by hand."""
     place.key.write_bytes(place.gateway.cloud.add_claim().key_pem)
 
 
@@ -503,11 +503,11 @@ SITUATIONS += [
     Situation("server certificate for another name",
               lambda place: _server(place, host="other.example", since=-DAY, until=DAY), ("server", "wrong-host"),
               "is for other.example, and not for localhost", "Check the spelling of `endpoint`"),
-    Situation("root that nobody here has", _another_root, ("server", "unknown-root"),
+    Situation("root that no file here has", _another_root, ("server", "unknown-root"),
               "chain ends in Root B, which is not among the anchors in use", "`iot-cert trust install`"),
     Situation("root of the baked copy only", _baked_copy_only, ("server", "anchor-missing"),
               "chain ends in Root C, which the anchors in use lack and the baked copy has", "`iot-cert trust restore`"),
-    Situation("root that nobody trusts", _verisign, ("server", "distrusted-root"),
+    Situation("root that no client trusts", _verisign, ("server", "distrusted-root"),
               "withdrew trust from Symantec's CAs", "on AWS that is the ATS endpoint"),
     Situation("certificate not active", lambda place: setattr(entry_of(place.gateway), "status", Status.INACTIVE),
               ("connect", "certificate-refused"), "The broker hangs up on this certificate", "`iot-cert rotate`"),
@@ -637,7 +637,7 @@ def test_a_server_without_tls_1_2_is_a_warning(gateway: Gateway) -> None:
     ids=["missing", "garbage", "expiring"],
 )
 def test_a_watched_file_is_a_warning(gateway: Gateway, content: bytes | None, code: str, words: str) -> None:
-    """Files of other programs are looked at, and are nobody's reason to fail."""
+    """Files of other programs are looked at, and are no reason to fail."""
     path = gateway.directory / "others.pem"
     if content is not None:
         path.write_bytes(content)
@@ -674,7 +674,7 @@ def test_a_read_only_disk_is_remounted_where_it_is_mounted(gateway: Gateway) -> 
 
 
 def test_a_name_server_that_swallows_everything_is_soon_given_up(gateway: Gateway) -> None:
-    """Nobody waits for the C library's patience."""
+    """No technician waits for the C library's patience."""
     gateway.configure({"endpoint: localhost": "endpoint: gateways.example"})
     ran = check(gateway, "--json", within=black_hole(gateway))
     assert first_failure(ran)["check"] == "dns"
@@ -732,7 +732,7 @@ def test_a_directory_that_may_not_be_entered_is_no_defect(gateway: Gateway) -> N
 
 
 def test_who_may_only_look_hears_it_from_the_daemon(gateway: Gateway) -> None:
-    """The daemon says whether it is connected; what needs the key is left to whoever may change things."""
+    """The daemon says whether it is connected; what needs the key is left to users who may change things."""
     readable(gateway)
     with RunningDaemon(gateway) as daemon:
         daemon.until_up()

@@ -137,7 +137,7 @@ REJECTED: list[tuple[dict[str, Any], str]] = [
 
 
 def test_what_is_ours_and_wrong_is_rejected_and_what_is_anothers_is_left_alone(site: Site) -> None:
-    """Whoever wrote the document learns what is wrong with it; another program's job is not touched, ever."""
+    """The author of the document learns what is wrong with it; another program's job is not touched, ever."""
     asked = created(site)
     foreign = [site.job(document) for document in FOREIGN]
     rejected = [(site.job(document), word) for document, word in REJECTED]
@@ -277,7 +277,7 @@ def test_a_job_whose_window_was_before_the_certificate_is_done_at_once(site: Sit
     assert created(site) == asked
 
 
-def test_a_certificate_that_was_made_in_the_window_is_what_was_wished_for_whoever_ordered_it(gateway: Gateway) -> None:
+def test_a_certificate_that_was_made_in_the_window_is_what_was_wished_for_whatever_ordered_it(gateway: Gateway) -> None:
     """AWS dates certificates two minutes back; that must not make a second rotation out of the one wish."""
     with daemon(gateway) as site:
         soon = window(timedelta(), HOUR)

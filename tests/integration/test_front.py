@@ -93,7 +93,7 @@ def local(cloud: Cloud, tmp_path: Path) -> Iterator[LocalCloud]:
 
 @pytest.fixture
 def hasty(cloud: Cloud, tmp_path: Path) -> Iterator[LocalCloud]:
-    """Run a local IoT Core that waits for nobody."""
+    """Run a local IoT Core that waits for no client."""
     with LocalCloud(cloud, tmp_path, patience=SHORT) as running:
         yield running
         assert running.front.defects == []
@@ -445,10 +445,10 @@ def test_silence_at_connect_keeps_the_connection_open(cloud: Cloud, wire: Callab
 
 def test_the_policy_decides_about_the_client_id(local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]) -> None:
     """A client id that the policy does not name gets 0x87, as raw packet and in the SDK."""
-    answer = wire().connect("somebody-else")
+    answer = wire().connect("another-client")
     assert isinstance(answer, mqtt5.ConnAckPacket)
     assert answer.reason_code == ConnAck.NOT_AUTHORIZED
-    with Sdk(local, device(cloud).pair, "somebody-else") as client:
+    with Sdk(local, device(cloud).pair, "another-client") as client:
         failure = client.failed.get(timeout=PATIENCE)
     assert failure.connack_packet.reason_code == sdk.ConnectReasonCode.NOT_AUTHORIZED
 
@@ -620,7 +620,7 @@ def test_two_clients_exchange_messages_through_the_broker(local: LocalCloud, clo
 
 @pytest.mark.parametrize("topic", ["gateways/gw-2/data", "$aws/things/gw-2/shadow/name/certificate/get"])
 def test_a_forbidden_topic_is_refused_in_puback_and_suback(topic: str, local: LocalCloud, cloud: Cloud) -> None:
-    """Another gateway's topics answer 0x87, whoever would handle them, and the connection stays."""
+    """Another gateway's topics answer 0x87, whichever part would handle them, and the connection stays."""
     with Sdk(local, device(cloud).pair, THING) as client:
         client.wait_connected()
         assert client.publish(topic).reason_code == sdk.PubackReasonCode.NOT_AUTHORIZED
@@ -925,7 +925,7 @@ def test_a_refused_connect_has_a_return_code_of_mqtt_3_1_1(
     """Then the connection ends; the older SDK has one error for all of them."""
     identity = device(cloud)
     for client_id, effect, code in [
-        ("somebody-else", None, 5),
+        ("another-client", None, 5),
         (THING, Effect.UNAUTHORISED, 5),
         (THING, Effect.UNAVAILABLE, 3),
         (THING, Effect.THROTTLE, 3),
@@ -939,7 +939,7 @@ def test_a_refused_connect_has_a_return_code_of_mqtt_3_1_1(
         assert client.exactly(4) == bytes([0x20, 2, 0, code])
         assert client.rest() == []
     with pytest.raises(AwsCrtError, match=REFUSED):
-        OldSdk(local, identity.pair, "somebody-else").connect()
+        OldSdk(local, identity.pair, "another-client").connect()
 
 
 def test_the_older_sdk_calls_an_inactive_certificate_an_unexpected_hang_up(local: LocalCloud, cloud: Cloud) -> None:
@@ -951,7 +951,7 @@ def test_the_older_sdk_calls_an_inactive_certificate_an_unexpected_hang_up(local
 
 
 def test_a_forbidden_filter_is_an_error_of_the_older_sdk(local: LocalCloud, cloud: Cloud) -> None:
-    """Whoever would handle it; the connection stays."""
+    """Whichever part would handle it; the connection stays."""
     with OldSdk(local, device(cloud).pair) as client:
         for topic in ("gateways/gw-2/data", "$aws/things/gw-2/shadow/name/certificate/get", "#"):
             with pytest.raises(mqtt.SubscribeError):
@@ -973,7 +973,7 @@ def test_a_refused_subscribe_has_0x80_for_each_filter(wire: Callable[..., Wire])
 
 @pytest.mark.parametrize("qos", [mqtt.QoS.AT_MOST_ONCE, mqtt.QoS.AT_LEAST_ONCE])
 def test_a_forbidden_publish_hangs_up_on_the_older_sdk(qos: mqtt.QoS, local: LocalCloud, cloud: Cloud) -> None:
-    """MQTT 3.1.1 has no other way to say so, whoever would handle the topic; there is no PUBACK."""
+    """MQTT 3.1.1 has no other way to say so, whichever part would handle the topic; there is no PUBACK."""
     identity = device(cloud)
     for topic in ("gateways/gw-2/data", "$aws/things/gw-2/shadow/name/certificate/get"):
         with OldSdk(local, identity.pair) as client:
@@ -1230,7 +1230,7 @@ def test_any_bytes_may_be_pushed_to_one_client(cloud: Cloud, wire: Callable[...,
 
 
 def test_no_wildcard_covers_the_reserved_topics(cloud: Cloud, wire: Callable[..., Wire]) -> None:
-    """As MQTT has it: whoever subscribes to everything does not hear of jobs."""
+    """As MQTT has it: a client that subscribes to everything does not hear of jobs."""
     everything = Policy(connect=("*",), publish=("*",), subscribe=("*",))
     client = listener(wire(device(cloud, policy=everything)), THING, "#", "+/things/#")
     cloud.create_job(THING, ROTATE)
@@ -1329,7 +1329,7 @@ def test_one_may_wait_for_what_a_client_asks(local: LocalCloud, cloud: Cloud, wi
 
 
 def test_the_cloud_outlives_its_front(local: LocalCloud, cloud: Cloud) -> None:
-    """After a stop its owner may go on, and nobody is told."""
+    """After a stop its owner may go on, and no client is told."""
     local.stop()
     assert cloud.create_job(THING, ROTATE) == "job-1"
     cloud.desire(THING, "certificate", {"renew": 1})
@@ -1393,7 +1393,7 @@ def test_the_log_says_who_ended_a_session_from_this_side(
 def test_a_client_that_was_refused_has_no_session(local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]) -> None:
     """Only who was let in is in the log."""
     wire(device(cloud, status=Status.INACTIVE)).rest()
-    wire().connect("somebody-else")
+    wire().connect("another-client")
     local.wait_for_live(0)
     assert local.front.sessions == []
 
@@ -1541,7 +1541,7 @@ def test_an_order_that_cannot_be_carried_out_is_refused_with_a_hint(
 
 
 @pytest.mark.parametrize("order", ["job rotate", "jobs", "cancel job-1", "desire {}", "shadow"])
-def test_without_a_gateway_there_is_nobody_to_give_orders_to(order: str, local: LocalCloud) -> None:
+def test_without_a_gateway_no_orders_are_taken(order: str, local: LocalCloud) -> None:
     """The message says so."""
     with pytest.raises(OrderError, match="no gateway has enrolled yet"):
         Console(local, now).obey(order)

@@ -248,7 +248,7 @@ def test_every_fault_has_its_class_and_sentence(enrolled: Gateway, fault: str, c
 
 
 def _impatient(kind: str) -> list[str]:
-    """Refusals that may be the cloud's own delay are waited out in the foreground unless somebody says no."""
+    """Refusals that may be the cloud's own delay are waited out in the foreground unless the caller says no."""
     return ["--no-wait"] if kind == "policy" else []
 
 

@@ -174,7 +174,7 @@ def test_a_name_that_no_thing_has_is_refused(plain: Gateway, thing: str) -> None
 def test_the_certificate_of_another_thing_is_not_used(plain: Gateway) -> None:
     """The cloud does not let it speak for this one."""
     old = issue(plain)
-    plain.cloud.registry[old.certificate_id].thing_name = "somebody-else"
+    plain.cloud.registry[old.certificate_id].thing_name = "another-gateway"
     plain.rotation(policy_patience="1s")
     ran = plain.run("import", "--from", str(stick(plain, old)), "--thing", THING, "--wait", "15", "--json")
     assert ran.code in {3, 5}
@@ -282,7 +282,7 @@ def test_the_certificate_of_an_authority_is_no_set(enrolled: Gateway) -> None:
 
 
 def test_anchors_are_added_to_those_in_use(enrolled: Gateway) -> None:
-    """Union before difference: whoever has one more root loses none."""
+    """Union before difference: a gateway that has one more root loses none."""
     directory = stick(enrolled, issue(enrolled), root(enrolled).pem)
     enrolled.run("import", "--from", str(directory), expect=0)
     assert anchors(enrolled) == {"Sandbox endpoint root A", "Another root"}
@@ -454,7 +454,7 @@ def test_the_daemon_carries_it_on(enrolled: Gateway) -> None:
     assert enrolled.history()[-1].origin == "technician"
 
 
-def test_nobody_has_to_wait_for_the_daemon(enrolled: Gateway) -> None:
+def test_an_import_does_not_wait_for_the_daemon(enrolled: Gateway) -> None:
     """With `--no-wait` the command ends once it is begun."""
     old = issue(enrolled)
     with RunningDaemon(enrolled) as daemon:

@@ -25,7 +25,7 @@ def rotate(gateway: Gateway, redirections: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("redirections", LISTENERS)
-def test_a_rotation_is_carried_through_whoever_listens(enrolled: Gateway, redirections: str) -> None:
+def test_a_rotation_is_carried_through_whether_or_not_its_output_is_read(enrolled: Gateway, redirections: str) -> None:
     """The exit code says what became of the rotation; a reader that leaves and a full disk stop nothing."""
     code, said = rotate(enrolled, redirections)
     assert (code, enrolled.generations()) == (0, (2, 1))

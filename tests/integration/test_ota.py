@@ -1,4 +1,4 @@
-"""The OTA pipeline's story: the endpoint moves from one root to another, and nobody loses the connection.
+"""The OTA pipeline's story: the endpoint moves from one root to another, and no gateway loses the connection.
 
 The real daemon over real TLS. A bundle with both roots is shipped first, by each of the four ways; then the endpoint
 moves; then a bundle with the new root alone follows. In the wrong order the gateway refuses, and works on.
@@ -31,7 +31,7 @@ WHY = "a custom domain of this test's own"
 
 @dataclass
 class Pipeline:
-    """Whoever signs and ships bundles to one gateway."""
+    """A signer who also ships bundles to one gateway."""
 
     site: Site
     depot: Depot
@@ -146,7 +146,7 @@ def connected_throughout(site: Site) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_endpoint_moves_to_another_root_and_nobody_notices(tmp_path: Path, way: str) -> None:
+def test_the_endpoint_moves_to_another_root_and_no_connection_is_lost(tmp_path: Path, way: str) -> None:
     """Both roots, then the move, then the new root alone: not one connection of the daemon's fails."""
     with pipeline(tmp_path) as ota:
         service = ota.gateway.service

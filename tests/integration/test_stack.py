@@ -303,7 +303,7 @@ def registered(account: Account) -> set[str]:
 def assert_rights_are_what_is_used(account: Account) -> None:
     """Measured both ways, resources too: nothing was refused, and nothing is granted that was not asked for.
 
-    Some rights are used by AWS itself in the function's name, which the emulator does as nobody.
+    Some rights are used by AWS itself in the function's name, which the emulator does without an identity.
     """
     assert [item for item in account.decisions() if not item[3]] == []
     for function in ("Hook", "Retire", "Sweep"):
@@ -426,7 +426,7 @@ def test_a_hook_that_fails_costs_no_gateway_its_connection(account: Account, tem
 # ---- deployed, changed, deleted, deployed again --------------------------------------------------------------------
 
 
-def test_a_stack_that_is_deleted_cuts_nobody_off(account: Account, template: str, tmp_path: Path) -> None:
+def test_a_stack_that_is_deleted_cuts_no_gateway_off(account: Account, template: str, tmp_path: Path) -> None:
     """And deployed again over what was retained, it goes on: the same rows, the same policies.
 
     Before that, the one mistake that nothing but an emulator shows: with plain attachment no gateway gets through, and

@@ -86,7 +86,7 @@ def test_a_rotation_on_a_full_disk_is_refused_where_the_set_in_use_works(enrolle
 
 
 def test_a_full_disk_stops_no_daemon_from_falling_back(enrolled: Gateway) -> None:
-    """Nobody is there to make room: it is connected again by itself, with a certificate of its own."""
+    """No person is there to make room: it is connected again by itself, with a certificate of its own."""
     enrolled.run("rotate", expect=0)
     with small_disk(enrolled.state, "2m"), RunningDaemon(enrolled) as daemon:
         daemon.until_up(2)

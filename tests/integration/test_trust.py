@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Signers:
-    """Whoever signs bundles for one gateway."""
+    """The signer of bundles for one gateway."""
 
     gateway: Gateway
 

@@ -101,7 +101,7 @@ def test_a_prefix_is_in_the_template_and_in_what_is_retained(tmp_path: Path) -> 
 
 
 def test_what_is_retained_is_what_the_template_retains(dist: Path) -> None:
-    """The same resources, word for word: an import that differs would be followed by a change nobody asked for."""
+    """The same resources, word for word: an import that differs would bring a change that no operator asked for."""
     whole = builder().parse((dist / "template.yaml").read_text())
     part: dict[str, Any] = json.loads((dist / "retained.json").read_text())
     kept = {name for name, item in whole["Resources"].items() if item.get("DeletionPolicy") == "Retain"}

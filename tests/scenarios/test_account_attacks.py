@@ -271,7 +271,7 @@ def test_a_certificate_that_is_not_active_has_none_retired(world: World) -> None
 
 
 def test_a_certificate_does_not_retire_itself(world: World) -> None:
-    """Whoever holds it alone would have the gateway cut off by that."""
+    """A thief who holds it alone would cut the gateway off by that."""
     only = world.enrolled()
     assert world.retire(only, only)["code"] == 409
     assert world.active() == {only}

@@ -422,7 +422,7 @@ def test_a_server_that_no_anchors_verify_is_shown_nothing_and_waited_for(gateway
     """No certificate, no claim, no change; when the endpoint is itself again, so is the gateway."""
     gateway.install(both(gateway))
     before, since, past_changes = shown(gateway), len(gateway.endpoint.connections), gateway.history
-    gateway.move_endpoint(Authority("Somebody", START))
+    gateway.move_endpoint(Authority("Another root", START))
     found = healed(gateway)
 
     assert (found.rung, found.outcome) == (None, None)

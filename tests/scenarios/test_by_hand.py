@@ -131,7 +131,7 @@ def test_a_set_by_hand_that_is_refused_is_set_aside(gateway: Rig, status: Status
 
 def test_a_set_by_hand_for_another_thing_is_not_used(gateway: Rig) -> None:
     """Its policy does not let it connect as this gateway."""
-    gateway.replace_by_hand(2, thing="somebody-else")
+    gateway.replace_by_hand(2, thing="another-gateway")
     adopt(gateway)
     outcome = gateway.follow(patience=DAY)
 

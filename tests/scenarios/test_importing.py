@@ -151,7 +151,7 @@ def test_anchors_may_come_with_it(gateway: Rig) -> None:
 
 def test_anchors_that_do_not_verify_the_endpoint_are_not_used(gateway: Rig) -> None:
     """Nothing is refused by that, so it is tried for a day; then other changes have their turn."""
-    wrong = gateway.bundle(Authority("Somebody else's root", gateway.clock.now()))
+    wrong = gateway.bundle(Authority("Another owner's root", gateway.clock.now()))
     assert plan(gateway, brought(gateway), trust=wrong) is not None
     assert gateway.follow(patience=3 * DAY).record.phase is Phase.REJECTED
     assert gateway.in_use() == (2, 1)
@@ -281,7 +281,7 @@ def test_a_wrong_set_without_network_is_rolled_back_when_it_returns(gateway: Rig
 
 def test_wrong_anchors_in_an_unproven_set_do_not_keep_the_gateway_off_for_ever(gateway: Rig) -> None:
     """They verify nothing, while those of the set before do: that is decisive."""
-    wrong = gateway.bundle(Authority("Somebody else's root", gateway.clock.now()))
+    wrong = gateway.bundle(Authority("Another owner's root", gateway.clock.now()))
     assert plan(gateway, brought(gateway), trust=wrong, unproven=True) is not None
     assert gateway.follow(patience=3 * DAY).record.phase is Phase.ROLLED_BACK
     assert gateway.in_use()[0] == 2

@@ -256,7 +256,7 @@ def test_without_a_current_set_there_is_no_cloud_to_ask(rig: Rig) -> None:
 def test_an_acceptance_is_noted_once(gateway: Rig) -> None:
     """A second note, or one about an unknown change, writes nothing."""
     due = only(gateway)
-    gateway.retirements.note_retired("nobody")
+    gateway.retirements.note_retired("unknown")
     assert len(waiting(gateway)) == 1
     gateway.retirements.note_retired(due.change)
     size = (gateway.path / "history.jsonl").stat().st_size

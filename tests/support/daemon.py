@@ -1,7 +1,7 @@
 """The daemon of a gateway as systemd would run it: started, watched from outside, told to end or killed.
 
-Nothing here looks into the process. What is known of it comes from where anybody may look: ``status.json``, the control
-socket, its log, the state directory, `/proc` and the cloud. It ends the processes that it started, and no others.
+Nothing here looks into the process. What is known of it comes from where any user may look: ``status.json``, the
+control socket, its log, the state directory, `/proc` and the cloud. It ends the processes that it started, no others.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class RunningDaemon:
             os.close(fd)
         self._workers.clear()
 
-    # -- what anybody may see of it --------------------------------------------------------------------------------
+    # -- what any user may see of it --------------------------------------------------------------------------------
 
     @property
     def runtime(self) -> Path:
@@ -168,7 +168,7 @@ class RunningDaemon:
         return document if document["daemon"] == self.pid else {}
 
     def ask(self, verb: str, **arguments: str | bool) -> dict[str, Any]:
-        """Send a request over the control socket and return the last word; empty when nobody listens yet."""
+        """Send a request over the control socket and return the last word; empty when no daemon listens yet."""
         messages = call(str(self.runtime / "control.sock"), {"verb": verb, **arguments})
         if messages is None:
             return {}

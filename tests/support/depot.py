@@ -182,7 +182,7 @@ class _Server(ThreadingTCPServer):
         raw, address = self.socket.accept()
         raw.settimeout(self._depot.patience)
         try:
-            # The handshake is the connection's own thread's, so nobody can hold up the listener.
+            # The handshake is the connection's own thread's, so no client can hold up the listener.
             secure = self._context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False)
         except BaseException:
             raw.close()

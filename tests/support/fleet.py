@@ -140,7 +140,7 @@ class Site:
 
     def memory(self) -> float:
         """Return the anonymous part of the proportional set size, KiB: the rest depends on who else runs."""
-        with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as rollup:  # noqa: PTH123 - no file of anybody's
+        with open(f"/proc/{self.pid}/smaps_rollup", encoding="ascii") as rollup:  # noqa: PTH123 - no file of a test's
             found = re.search(r"^Pss_Anon: +(\d+) kB$", rollup.read(), re.MULTILINE)
         assert found is not None
         return float(found[1])
@@ -193,7 +193,7 @@ class Site:
         self.cloud.faults.add(Fault(operation=operation, effect=effect, times=times, payload=payload))
 
     def push(self, topic: str, payload: bytes) -> None:
-        """Have the cloud say something that nobody asked for."""
+        """Have the cloud say something that no gateway asked for."""
         self.cloud.push(THING, topic, payload)
 
     def notify(self) -> None:

@@ -88,7 +88,7 @@ class Story:
         gateways: How many there are; all were enrolled within the same hour.
         length: How long the story is.
         lifetime: Of every certificate.
-        outages: When nobody reaches the cloud: after how long, and for how long.
+        outages: When no gateway reaches the cloud: after how long, and for how long.
         offline: So many gateways are switched off once, for `offline_for`.
         offline_for: See there.
         windows: The maintenance windows of every gateway.

@@ -92,7 +92,7 @@ class ListLink:
         self.asked.append(Asked(operation, topic, body, done, failed))
 
     def listen(self, topic: str, heard: Callable[[bytes], None]) -> None:
-        """Keep whoever listens."""
+        """Keep the listeners."""
         self.heard[topic] = heard
 
     def open(self, end: str = "") -> list[Asked]:
@@ -104,7 +104,7 @@ class ListLink:
         return [asked for asked in self.asked if asked.topic.endswith(end)]
 
     def take(self, end: str) -> Asked:
-        """Return the oldest open request to such a topic; nobody answers it any more."""
+        """Return the oldest open request to such a topic; no answer comes any more."""
         asked = self.open(end)[0]
         asked.open = False
         return asked

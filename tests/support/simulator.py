@@ -74,7 +74,7 @@ class SimulatedEndpoint:
         down: Why there is no path to it, or None.
         server_trouble: A failure that every handshake meets, or None: an expired certificate, another host's.
         connections: Every attempt so far.
-        pushed: What the cloud sent by itself, to anybody.
+        pushed: What the cloud sent by itself, to any client.
         rivals: Client ids that another client has as well, which takes over every connection at once.
     """
 

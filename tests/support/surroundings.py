@@ -1,4 +1,4 @@
-"""What the tests and all that they start have around them, and would inherit from whoever starts the suite otherwise.
+"""What the tests and all that they start have around them, and would inherit from the suite's shell otherwise.
 
 A shell's background job ignores Ctrl-C, `nohup` ignores a hang-up, a service manager sets variables, a login shell has
 a umask and a language: none of it may decide whether a test passes.

@@ -81,7 +81,7 @@ def earlier_package(run: Path) -> Path:
 
 
 def debian() -> Path:
-    """Return a root file system of Debian 12, which nobody may write to."""
+    """Return a root file system of Debian 12, which no test may write to."""
     key = hashlib.sha256("\n".join((SUITE, *PACKAGES, _QUIET)).encode()).hexdigest()[:12]
     return _once(CACHE / f"debian-{key}.made", lambda: _bootstrap(CACHE / f"debian-{key}"))
 

@@ -321,7 +321,7 @@ class Recorder:
     def on_fsync(self, fd: int) -> None:
         """Record that what came before is durable."""
         self._may_go_on()
-        self._do(Sync(self._inodes[fd]))  # the real one is left out: nobody cuts the power here
+        self._do(Sync(self._inodes[fd]))  # the real one is left out: no power is cut here
 
     def on_ftruncate(self, fd: int, size: int) -> None:
         """Record a cut."""

@@ -170,7 +170,7 @@ class Wreck:
     Attributes:
         tree: The store.
         cloud: The cloud.
-        spare: How many certificates may have been asked for whose answer nobody holds.
+        spare: How many certificates may have been asked for whose answer is lost.
     """
 
     tree: Tree
@@ -246,7 +246,7 @@ def _check_left(path: Path, ready: Stage) -> None:
 
 
 def _requests_in_doubt(path: Path) -> int:
-    """Return how many certificates may have been asked for whose answer nobody holds: none, or the one in flight."""
+    """Return how many certificates may have been asked for whose answer is lost: none, or the one in flight."""
     with Store(path) as store:
         record = store.change()
     return int(record is not None and record.phase is Phase.REQUESTED)

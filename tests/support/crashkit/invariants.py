@@ -55,7 +55,7 @@ def check_store(
         path: The state directory.
         before: What `current` may have been before the change; empty when there was none.
         after: What it may be during and after it.
-        acknowledged: What somebody was told is current, and nothing later was tried; None otherwise.
+        acknowledged: What a reader was told is current, and nothing later was tried; None otherwise.
         previous: Whether there was a previous generation, which must not get lost.
 
     Raises:
@@ -78,7 +78,7 @@ def check_store(
 
 
 def check_privacy(path: Path) -> None:
-    """Check that nobody but the owner can read anything, or even list it."""
+    """Check that no user but the owner can read anything, or even list it."""
     for item in [path, *path.rglob("*")]:
         status = item.lstat()
         if not stat.S_ISLNK(status.st_mode) and status.st_mode & OTHERS:

@@ -1,4 +1,4 @@
-"""What a script tells whoever breaks it: that it ends, and what it acknowledged to the world.
+"""What a script tells the harness that breaks it: that it ends, and what it acknowledged to the world.
 
 A mark is a system call whose number no kernel knows. It does nothing, and a tracer sees it with its argument. The
 recorder of `support.crashkit.alice` listens in the same process instead.

@@ -205,7 +205,7 @@ class Driver:
 
 StepTaken = Callable[[Store], object]
 
-# Called around each step by whoever cuts a change into its steps: with its name, the step, and whether it is over.
+# Called around each step by a campaign that cuts a change up: with the step's name, the step, and whether it is over.
 OBSERVERS: list[Callable[[str, StepTaken, bool], None]] = []
 
 

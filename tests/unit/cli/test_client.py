@@ -88,7 +88,7 @@ def lines(*messages: dict[str, Any]) -> bytes:
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """Be the user nobody for a while."""
+    """Be a user without rights for a while."""
     need_root()
     os.seteuid(NOBODY)
     try:

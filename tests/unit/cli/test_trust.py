@@ -194,7 +194,7 @@ def test_checking_a_file_on_a_gateway_is_about_the_file(enrolled: Place) -> None
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """Be the user nobody for a while."""
+    """Be a user without rights for a while."""
     need_root()
     os.seteuid(NOBODY)
     try:

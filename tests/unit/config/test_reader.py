@@ -433,13 +433,13 @@ def test_what_is_nested_without_end_is_refused_before_it_is_composed(tmp_path: P
 
 
 def test_the_legacy_endpoint_is_refused_with_the_name_to_use(tmp_path: Path) -> None:
-    """Whoever still has the VeriSign endpoint learns the ATS name."""
+    """An operator who still has the VeriSign endpoint learns the ATS name."""
     said = complaint(tmp_path, "endpoint: a1b2c3d4e5f6g7.iot.eu-west-1.amazonaws.com\n")
     assert "use a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com" in said
 
 
 def test_all_complaints_come_at_once(tmp_path: Path) -> None:
-    """Nobody has to fix a file line by line."""
+    """No operator has to fix a file line by line."""
     said = complaint(tmp_path, "port: x\nthing: y\nrotation: {probation: z}\n")
     assert len(said.splitlines()) == 4
 
@@ -523,7 +523,7 @@ def test_trust_and_watched_files_are_understood(tmp_path: Path) -> None:
 
 
 def test_without_a_word_about_trust_no_signed_bundle_is_accepted(tmp_path: Path) -> None:
-    """There is a baked copy, an inbox in the state directory, three distances, and nobody who may sign."""
+    """There is a baked copy, an inbox in the state directory, three distances, and no signer."""
     loaded = reader.load(write(tmp_path, MINIMUM + "state_dir: /srv/agent\n"))
 
     assert (loaded.trust.root, loaded.trust.compatible, loaded.trust.target) == (None, None, "anchors.pem")
@@ -739,7 +739,7 @@ def test_modes_are_taken(tmp_path: Path, mode: str) -> None:
     "mode", ["0640", "640", "'0o640'", "'4755'", "'04755'", "'1777'", "'648'", "'64'", "u=rw", "''"]
 )
 def test_a_mode_that_is_none_is_refused(tmp_path: Path, mode: str) -> None:
-    """Without quotes it is a number, of which YAML makes another one; one that gives somebody's rights away is none."""
+    """Without quotes it is a number, of which YAML makes another one; one that gives a user's rights away is none."""
     assert 'copies[0].mode: a file mode such as "0640", in quotes' in complaint(tmp_path, copies(f"mode: {mode}"))
 
 
@@ -765,7 +765,7 @@ def test_what_a_copy_cannot_be_is_refused(tmp_path: Path, entry: str, said: str)
 
 @pytest.mark.parametrize("to", ["x", "./x", "~/x", "''", "7"])
 def test_a_copy_needs_an_absolute_path(tmp_path: Path, to: str) -> None:
-    """Relative to what, nobody knows."""
+    """What it is relative to is not known."""
     said = complaint(tmp_path, f"{MINIMUM}copies: [{{to: {to}, content: key}}]\n")
     assert "copies[0].to: an absolute path" in said
 

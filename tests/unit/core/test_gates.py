@@ -25,7 +25,7 @@ LATER = NOW + 100 * DAY
     [(Leave.REQUEST, {Kind.ROTATE}), (Leave.ACTIVATION, {Kind.ROTATE, Kind.TRUST})],
 )
 def test_what_brings_something_new_into_use_is_asked_for(origin: Origin, leave: Leave, kinds: set[Kind]) -> None:
-    """Whoever ordered it."""
+    """Whatever ordered it."""
     records = {kind: make.record(kind=kind, origin=origin, base=6, entered_at=NOW) for kind in Kind}
     asked = {kind for kind, record in records.items() if gates.is_asked(record, leave, LATER, NOW, LIMITS)}
     assert asked == kinds

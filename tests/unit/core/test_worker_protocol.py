@@ -109,7 +109,7 @@ def test_the_whole_example_uses_every_field() -> None:
         ("do", 7),
         ("kind", None),
         ("kind", "ROTATE"),
-        ("origin", "nobody"),
+        ("origin", "weather"),
         ("reason", None),
         ("reason", 7),
         ("reason", "\ud800"),

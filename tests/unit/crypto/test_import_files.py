@@ -531,7 +531,7 @@ def test_what_may_not_be_read_is_named(stick: Stick) -> None:
     (stick.path / "key").chmod(0)
     stick.path.chmod(0o711)
     stick.path.parent.chmod(0o711)
-    with _as_nobody():
+    with _without_rights():
         told = [_complaint(path) for path in (stick.path / "key", stick.path)]
     stick.path.chmod(0o700)
     assert [text.endswith("it cannot be read: Permission denied") for text in told] == [True, True]
@@ -544,7 +544,7 @@ def _complaint(path: Path) -> str:
     return str(caught.value)
 
 
-class _as_nobody:  # noqa: N801 - used as a function
+class _without_rights:  # noqa: N801 - used as a function
     """Do without root's rights, where this is root."""
 
     def __enter__(self) -> None:

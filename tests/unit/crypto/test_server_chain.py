@@ -261,7 +261,7 @@ ACCEPTED: dict[str, tuple[dict[str, Shape], str]] = {
 
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_where_this_gateway_is_more_lenient(case: str) -> None:
-    """On purpose: what works today and harms nobody must not leave a gateway unable to connect."""
+    """On purpose: what works today and does no harm must not leave a gateway unable to connect."""
     shapes, reason = ACCEPTED[case]
     assert reason
     assert said(shapes) == ""

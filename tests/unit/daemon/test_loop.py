@@ -1,4 +1,4 @@
-"""The loop: it calls whoever waits, in order and once, and sleeps in between."""
+"""The loop: it calls those who wait, in order and once, and sleeps in between."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def nothing() -> None:
 # -- descriptors ---------------------------------------------------------------------------------------------------
 
 
-def test_whoever_watches_is_called_when_there_is_something_to_read(loop: Loop, pipe: tuple[int, int]) -> None:
+def test_a_watcher_is_called_when_there_is_something_to_read(loop: Loop, pipe: tuple[int, int]) -> None:
     """The call itself reads."""
     got: list[bytes] = []
     loop.watch(pipe[0], lambda: got.append(os.read(pipe[0], 10)))
@@ -56,7 +56,7 @@ def test_whoever_watches_is_called_when_there_is_something_to_read(loop: Loop, p
 
 
 def test_what_was_not_read_is_told_again(loop: Loop, pipe: tuple[int, int]) -> None:
-    """Nobody has to read everything at once."""
+    """A watcher need not read everything at once."""
     got: list[bytes] = []
     loop.watch(pipe[0], lambda: got.append(os.read(pipe[0], 1)))
     os.write(pipe[1], b"ab")
@@ -83,7 +83,7 @@ def test_a_watch_for_writing_is_called_when_there_is_room(loop: Loop, pipe: tupl
     assert called == ["room"]
 
 
-def test_after_unwatch_nobody_is_called(loop: Loop, pipe: tuple[int, int]) -> None:
+def test_after_unwatch_no_watcher_is_called(loop: Loop, pipe: tuple[int, int]) -> None:
     """And doing it twice is harmless."""
     called: list[str] = []
     os.write(pipe[1], b"x")

@@ -147,7 +147,7 @@ def _old(path: Path, stack: ExitStack) -> Callable[[], bytes]:
 @pytest.mark.root
 @pytest.mark.parametrize("owner", [ME, OTHER_USER])
 def test_a_copy_that_was_replaced_is_overwritten(place: Path, owner: str) -> None:
-    """Whoever owned it: it may hold a key, and no program has it open."""
+    """Whatever user owned it: it may hold a key, and no program has it open."""
     put(a_copy(place / "x", owner=owner), content=OLD)
     with ExitStack() as stack:
         old = _old(place / "x", stack)

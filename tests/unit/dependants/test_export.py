@@ -46,7 +46,7 @@ def _state(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="foreign")
 def _foreign() -> Iterator[Path]:
-    """A state directory that belongs to nobody, with generation 1 in use."""
+    """A state directory of a user without rights, with generation 1 in use."""
     with open_place() as place:
         lay(place / "state", 1)
         give(place / "state", NOBODY)

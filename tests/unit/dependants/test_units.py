@@ -338,14 +338,14 @@ def test_a_server_may_take_its_time_to_show_it(
         assert (systemctl.systemd.serve(verifying(tls=address), of(sets[1])) == "") is in_time
 
 
-@pytest.mark.parametrize("kind", ["nobody", "silent", "plain"])
+@pytest.mark.parametrize("kind", ["absent", "silent", "plain"])
 def test_what_is_no_server_is_a_problem(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """No server listens, or one never speaks, or speaks something else; none is waited for beyond the unit's time."""
     monkeypatch.setattr(units, "HANDSHAKE", 0.2)
     systemctl.has(NAME)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        if kind == "nobody":
+        if kind == "absent":
             listener.close()
         elif kind == "plain":
             _greet(listener)

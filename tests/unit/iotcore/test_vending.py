@@ -1,4 +1,4 @@
-"""The vending machine's client before servers that sell, refuse, are somebody else, send too much or say nothing."""
+"""The vending machine's client before servers that sell, refuse, are other ones, send too much or say nothing."""
 
 from __future__ import annotations
 

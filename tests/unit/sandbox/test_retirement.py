@@ -285,7 +285,7 @@ def test_faults_strike_a_simulated_retirement(rehearsal: Rehearsal, effect: Effe
 
 
 def test_what_the_cloud_says_by_itself_is_kept_by_the_simulator(rehearsal: Rehearsal) -> None:
-    """Whoever plays a daemon reads it there."""
+    """A test that plays a daemon reads it there."""
     rehearsal.cloud.push(THING, "a/b", b"\x00", retain=True)
     (message,) = rehearsal.endpoint.pushed
     assert (message.topic, message.payload, message.retain) == ("a/b", b"\x00", True)

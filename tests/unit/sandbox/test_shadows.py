@@ -191,7 +191,7 @@ def test_shadows_are_kept_by_thing_and_name(gateway: Gateway) -> None:
 
 
 def test_a_shadow_that_was_read_is_a_copy(gateway: Gateway) -> None:
-    """Whoever changes it changes nothing."""
+    """A caller who changes it changes nothing."""
     gateway.report(a={"b": 1})
     gateway.state()["reported"]["a"]["b"] = 2
     assert gateway.state() == {"reported": {"a": {"b": 1}}}

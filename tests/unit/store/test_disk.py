@@ -37,7 +37,7 @@ def test_a_link_is_not_followed(tmp_path: Path, folder: int) -> None:
 
 
 def test_a_fifo_is_refused_without_waiting(tmp_path: Path, folder: int) -> None:
-    """Nobody writes to it, and reading it does not hang."""
+    """No process writes to it, and reading it does not hang."""
     os.mkfifo(tmp_path / "a")
     with pytest.raises(DamagedError, match="not a regular file"):
         disk.read(folder, "a", 10)

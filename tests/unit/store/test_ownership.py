@@ -85,7 +85,7 @@ def test_in_a_sticky_directory_no_user_renames_anothers(place: Path) -> None:
 
 @pytest.mark.parametrize("path", ["gone", "real/gone", "real/gone/file", "real/file/below"])
 def test_what_cannot_be_looked_at_is_an_error(place: Path, path: str) -> None:
-    """And never nobody's."""
+    """And never taken for safe."""
     with pytest.raises(OSError, match=r"No such file|Not a directory"):
         changeable_by_others(place / path)
 
@@ -120,14 +120,14 @@ def test_another_users_link_is_named(place: Path, where: str, *, absolute: bool)
     assert changeable_by_others(way / "file" if where == "on the way" else way) == said(way)
 
 
-@pytest.mark.parametrize("whose", ["nobody's", "all may write"])
+@pytest.mark.parametrize("whose", ["NOBODY's", "all may write"])
 def test_a_link_of_roots_in_another_users_directory_is_no_better(place: Path, whose: str) -> None:
     """A user who may write the directory puts another link in its place."""
     home = place / "home"
     home.mkdir()
     way = link(home / "way", place / "real") / "file"
     assert changeable_by_others(way) == ""
-    os.chown(home, NOBODY, NOBODY) if whose == "nobody's" else home.chmod(0o777)
+    os.chown(home, NOBODY, NOBODY) if whose == "NOBODY's" else home.chmod(0o777)
     assert changeable_by_others(way).startswith(f"{home} ")
 
 

@@ -58,7 +58,7 @@ def run(unit: Path, script: str, timeout: float = 60.0, user: str = "") -> str:
 
 @pytest.mark.parametrize("user", ["", "nobody"])
 def test_a_program_has_a_group_of_its_own(unit: Path, user: str) -> None:
-    """Whoever it runs as; it is gone when the program has ended."""
+    """Whatever user it runs as; it is gone when the program has ended."""
     script = f"grep -q '^0::/{unit.name}/program-[0-9]*-1$' /proc/self/cgroup"
     assert run(unit, script, user=user) == ""
     assert list(unit.glob("program-*")) == []

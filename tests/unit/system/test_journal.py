@@ -185,7 +185,7 @@ def test_the_journal_is_used_where_standard_error_leads_to_it(
     assert (tmp_path / "elsewhere").read_text() == "12:00:07  stopping              Seen.\n"
 
 
-def test_a_pipe_that_nobody_empties_holds_nothing_up() -> None:
+def test_a_pipe_that_no_reader_empties_holds_nothing_up() -> None:
     """Lines are whole or missing, and a full pipe is not waited for."""
     read, write = os.pipe()
     writing = EventLog(Noon(), native=False, fd=write)
@@ -204,7 +204,7 @@ def test_a_closed_standard_error_stops_nothing(monkeypatch: pytest.MonkeyPatch) 
     read, write = os.pipe()
     os.close(read)
     writing = EventLog(Noon(), native=False, fd=write)
-    writing.log(Event.PROGRESS, "Nobody reads this.")
+    writing.log(Event.PROGRESS, "No reader reads this.")
     os.close(write)
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
     EventLog(Noon(), fd=write).log(Event.PROGRESS, "Nor this.")

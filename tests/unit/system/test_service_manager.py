@@ -47,7 +47,7 @@ def notifier(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Noti
 
 
 def test_readiness_comes_with_the_status(manager: Manager, notifier: Notifier) -> None:
-    """One datagram says both, so that nobody sees one without the other."""
+    """One datagram says both, so that no reader sees one without the other."""
     notifier.ready("Generation 7 is connected.")
     assert manager.heard() == ["READY=1", "STATUS=Generation 7 is connected."]
 
@@ -239,7 +239,7 @@ def test_an_announcement_of_a_socket_that_is_not_there_is_one_of_none() -> None:
 
 
 @pytest.mark.parametrize("variables", ["LISTEN_PID=1 LISTEN_FDS=2", "LISTEN_FDS=2", "LISTEN_PID=$$ LISTEN_FDS=x"])
-def test_sockets_for_somebody_else_are_left_alone(variables: str) -> None:
+def test_sockets_for_another_process_are_left_alone(variables: str) -> None:
     """Descriptors of another process's number are none of ours."""
     assert activated(variables) == ["[] [] False", "[True, True]"]
 

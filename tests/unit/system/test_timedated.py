@@ -32,7 +32,7 @@ def test_only_a_plain_yes_vouches(
     tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch, *, answer: bool
 ) -> None:
     """Anything else, endless output included, does not; it is asked for one thing, in an environment of its own."""
-    monkeypatch.setenv("NOTIFY_SOCKET", "@nobody")
+    monkeypatch.setenv("NOTIFY_SOCKET", "@nothing")
     assert ask(program(tmp_path / "timedatectl", script)) is answer
 
 

@@ -48,7 +48,7 @@ def downloader(anchors: Authority | None = ROOT, *, whole: float = 30.0, proxy: 
 
 
 def read(depot: Depot, path: str = "b.tar", *, whole: float = 30.0) -> bytes:
-    """Download a file with a query that nobody may read."""
+    """Download a file with a query that no reader may see."""
     return downloader(whole=whole).read(f"{depot.url}{path}?{SECRET}", LIMIT)
 
 
@@ -319,7 +319,7 @@ def test_a_length_that_is_none_does_not_decide(length: bytes) -> None:
 
 @pytest.mark.parametrize("anchors", [None, Authority("another root", NOW)])
 def test_a_server_of_another_authority_is_a_stranger(anchors: Authority | None, depot: Depot) -> None:
-    """The system's store and the gateway's own anchors, nobody else; it may pass, for anchors may come."""
+    """The system's store and the gateway's own anchors, and nothing else; it may pass, for anchors may come."""
     error = refusal(lambda: downloader(anchors).read(f"{depot.url}b.tar?{SECRET}", LIMIT))
     assert (error.code, error.passing) == ("download-trust", True)
     assert str(error).startswith(f"{depot.url}b.tar cannot be read, its certificate is not trusted: ")
@@ -328,7 +328,7 @@ def test_a_server_of_another_authority_is_a_stranger(anchors: Authority | None, 
 
 
 def test_a_server_of_another_name_is_a_stranger(tmp_path: Path) -> None:
-    """Whoever signed for it."""
+    """Whatever authority signed for it."""
     with Depot(tmp_path, ROOT, host="elsewhere.test") as running:
         port = running.url.rpartition(":")[2]
         error = refusal(lambda: downloader().read(f"https://localhost:{port}b.tar?{SECRET}", LIMIT))
@@ -336,7 +336,7 @@ def test_a_server_of_another_name_is_a_stranger(tmp_path: Path) -> None:
     assert running.requests == []
 
 
-def test_nobody_there_may_pass() -> None:
+def test_an_absent_server_may_pass() -> None:
     """The network comes and goes."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -424,7 +424,7 @@ def test_a_proxy_is_asked_for_a_way_and_sees_no_secret(depot: Depot) -> None:
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 503 No\r\n\r\n", b"garbage\r\n", b""])
 def test_a_proxy_that_opens_no_way_may_pass(answer: bytes, depot: Depot) -> None:
-    """And nobody goes around it."""
+    """And no download goes around it."""
     with proxy(answer, forward=False) as (way, _):
         error = refusal(lambda: downloader(proxy=way, whole=5.0).read(f"{depot.url}b.tar?{SECRET}", LIMIT))
     assert (error.code, error.passing) == ("unavailable", True)
@@ -530,7 +530,7 @@ def test_a_url_is_shown_without_what_may_be_a_secret(url: str, shown: str) -> No
 
 
 def test_nothing_is_left_open(depot: Depot) -> None:
-    """Whatever became of a download, also as long as somebody holds the error."""
+    """Whatever became of a download, also as long as a caller holds the error."""
     before = descriptors()
     faults = ("status:503", "truncated", "redirect:http://localhost/", "redirect:ftp://x/", "redirect:https://[::1/")
     held = [faulty(depot, fault) for fault in (*faults, f"redirect:{depot.url}b.tar")]

@@ -99,7 +99,7 @@ AHEAD = make.reading(NOW + 9 * 365 * DAY, ClockState.UNSYNCHRONISED)
         (IN_1970, leaf(), NOW, "clock-wrong", "by the endpoint's own time it is 20878 d behind."),
     ],
 )  # fmt: skip
-def test_the_clock_is_judged_by_whoever_tells_the_time(
+def test_the_clock_is_judged_by_what_tells_the_time(
     reading: Reading, served: CertificateFacts | None, told: datetime | None, expected: str, words: str
 ) -> None:
     """The endpoint's own time says how wrong it is; without it the floor, then the server's certificate."""
@@ -257,7 +257,7 @@ def test_a_certificate_for_another_name_says_for_which(names: tuple[str, ...], w
 
 @pytest.mark.parametrize("code", ["server-certificate-expired", "server-certificate-not-yet-valid"])
 @pytest.mark.parametrize("reading", [UNSYNCHRONISED, IN_1970], ids=["unsynchronised", "1970"])
-def test_a_clock_that_nobody_vouches_for_convicts_no_server(code: str, reading: Reading) -> None:
+def test_a_clock_that_no_source_vouches_for_convicts_no_server(code: str, reading: Reading) -> None:
     """The clock comes first."""
     line = judged(code, reading, chain=(leaf(not_after=NOW - DAY),))
     assert line.code == "clock-wrong"
@@ -283,14 +283,14 @@ def test_what_has_expired_is_named() -> None:
     )
 
 
-def test_a_root_nobody_has_is_told_from_one_that_is_elsewhere() -> None:
+def test_a_root_that_no_file_has_is_told_from_one_that_is_elsewhere() -> None:
     """Every story of a missing root has its own remedy; that we hold it and it has expired comes first."""
     unknown = "unknown-root"
     assert judged(unknown, anchors=(STALE,)).code == "anchor-expired"
     assert "showed no certificate" in judged(unknown, chain=()).text
-    nobody = judged(unknown, host=OWN, chain=(leaf(issuer="CN=Root B"),), anchors=())
-    assert (nobody.code, "chain ends in Root B" in nobody.text) == (unknown, True)
-    assert "never connect unverified" in nobody.remedy
+    nowhere = judged(unknown, host=OWN, chain=(leaf(issuer="CN=Root B"),), anchors=())
+    assert (nowhere.code, "chain ends in Root B" in nowhere.text) == (unknown, True)
+    assert "never connect unverified" in nowhere.remedy
     elsewhere = {"generation 6": (make.anchor(subject="CN=X"),), "the baked copy": (ROOT,)}
     missing = judged(unknown, anchors=(), elsewhere=elsewhere)
     assert missing.code == "anchor-missing"
@@ -303,7 +303,7 @@ def test_a_root_nobody_has_is_told_from_one_that_is_elsewhere() -> None:
     [("CN=Inspection CA,O=Corporate Proxy Inc.", "Corporate Proxy Inc."), ("CN=fw-7", "fw-7")],
 )
 def test_a_stranger_before_an_endpoint_of_aws_is_an_interception(issuer: str, shown: str) -> None:
-    """AWS's names chain to Amazon and nobody else; on a custom domain it may be the owner's own root."""
+    """AWS's names chain to Amazon and to no other authority; on a custom domain it may be the owner's own root."""
     line = judged("unknown-root", chain=(leaf(issuer=issuer),), anchors=())
     assert line.code == "intercepted"
     assert line.text.endswith(f"was issued by {shown.rstrip('.')}.")
@@ -324,7 +324,7 @@ def test_amazons_own_roots_are_no_interception(issuer: str) -> None:
     [VERISIGN, "CN=GeoTrust Global CA,O=Renamed", "CN=Whatever,O=Symantec Corporation,C=US"],
     ids=["verisign", "by name", "by organisation"],
 )
-def test_a_root_that_nobody_trusts_is_known_by_its_name(issuer: str) -> None:
+def test_a_root_that_no_client_trusts_is_known_by_its_name(issuer: str) -> None:
     """A server need not send its root, so the name has to do; an interception it is not."""
     line = judged("unknown-root", host=LEGACY, chain=(leaf(issuer=issuer),), anchors=())
     assert line.code == "distrusted-root"
@@ -341,7 +341,7 @@ def test_a_reason_without_a_story_keeps_its_own_words() -> None:
 
 
 def test_the_words_of_a_line_end_in_a_full_stop() -> None:
-    """They are sentences, whoever worded them."""
+    """They are sentences, whichever module worded them."""
     spans = (timedelta(), 2 * DAY)
     lines = [checks.of_clock(UNSYNCHRONISED, None, NOW + span) for span in spans]
     lines += [checks.of_endpoint(host) for host in (HOST, LEGACY, OWN)]

@@ -135,7 +135,7 @@ def test_there_may_be_no_execution(plain: object) -> None:
 
 
 @pytest.mark.parametrize("document", [None, "echo", 7, [], ["rotate-certificate"], True], ids=repr)
-def test_a_document_that_is_no_object_belongs_to_somebody_else(document: object) -> None:
+def test_a_document_that_is_no_object_belongs_to_another_program(document: object) -> None:
     """Other programs' documents may be anything, and are no reason to complain."""
     found = read_execution(data({"execution": summary(jobDocument=document)}))
 
@@ -312,7 +312,7 @@ def test_a_word_that_others_use_too_is_ours_with_the_mark_or_with_nothing_unknow
 
 @pytest.mark.parametrize("operation", [None, "reboot", 7, [], "Rotate"], ids=repr)
 def test_what_is_marked_as_ours_and_not_known_is_rejected(operation: object) -> None:
-    """Whoever made the job learns what there is."""
+    """The author of the job learns what there is."""
     answer = wants(operation=operation, agent=MARK)
 
     assert answer == rejected(
@@ -337,7 +337,7 @@ def test_what_is_marked_as_ours_and_not_known_is_rejected(operation: object) -> 
 def test_what_is_ours_and_cannot_be_understood_is_rejected_with_the_place(
     document: dict[str, object], why: str
 ) -> None:
-    """A rejected job is not tried again on this gateway, and the reason is for whoever made it."""
+    """A rejected job is not tried again on this gateway, and the reason is for its author."""
     answer = wants(operation="rotate-certificate", **document)
 
     assert isinstance(answer, Answer)
@@ -438,7 +438,7 @@ def test_answers_without_a_change_have_a_status_of_their_own() -> None:
 
 
 def test_a_change_that_went_on_without_a_dependant_succeeds_and_says_so() -> None:
-    """The fleet's operator sees on which gateways somebody has to look."""
+    """The fleet's operator sees at which gateways a technician has to look."""
     record = make.record(
         Phase.COMMITTED, degraded=make.failure(FailureClass.DEPENDANT, "dependant", message="It fails.")
     )
@@ -584,7 +584,7 @@ def test_no_message_of_the_cloud_raises_anything_but_a_complaint(
 
 
 def test_records_know_their_order() -> None:
-    """A change without an order answers to nobody."""
+    """A change without an order answers to no job."""
     record: ChangeRecord = make.record()
 
     assert record.order == ""

@@ -150,7 +150,7 @@ def test_a_gateway_without_a_certificate_has_metrics_nevertheless() -> None:
 
 
 def test_instants_are_unix_seconds_to_the_second() -> None:
-    """Whoever subtracts ``time()`` has what is left at any moment; no digit is lost on the way."""
+    """A monitor that subtracts ``time()`` has what is left at any moment; no digit is lost on the way."""
     reader = read()
     leaf, root = make.certificate(), make.anchor()
 
@@ -195,7 +195,7 @@ def test_the_connection_is_in_one_state(state: str) -> None:
 
 
 def test_without_a_daemon_the_connection_is_in_no_state() -> None:
-    """Nobody keeps one."""
+    """No gateway keeps one."""
     assert sum(read().families[f"{PREFIX}_connection"].samples.values()) == 0
 
 

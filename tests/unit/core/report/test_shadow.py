@@ -347,7 +347,7 @@ def test_the_longest_report_fits(char: str) -> None:
 
 
 def test_the_longest_wish_that_is_echoed_fits_too() -> None:
-    """Names that nobody knows are echoed with the rest, but not without bound."""
+    """Names that are not known are echoed with the rest, but not without bound."""
     for length in range(0, 5000, 100):
         wish, _ = read_shadow(shadow({WISH: {**WINDOW, "comment": "x" * length}}))
         assert wish.raw or wish.refused

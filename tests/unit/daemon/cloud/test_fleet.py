@@ -30,7 +30,7 @@ def test_a_new_link_asks_for_the_shadow_and_for_the_pending_jobs_and_listens(off
 
 
 def spoil(office: Office, end: str, how: str) -> None:
-    """Answer a request in a way that helps nobody."""
+    """Answer a request in a way that helps no client."""
     match how:
         case "lost":
             office.link.lose(end)
@@ -79,7 +79,7 @@ def test_nothing_is_said_without_a_link(office: Office) -> None:
 
 
 def test_a_job_comes_before_the_shadows_wish(office: Office) -> None:
-    """Whoever gave this gateway a job meant this gateway; afterwards the wish counts again."""
+    """The operator who gave this gateway a job meant this gateway; afterwards the wish counts again."""
     office.link.answer(GET_SHADOW, {"state": {"desired": {"renew": WINDOW}}})
     later = {"opens_at": "2027-06-01T00:00:00+00:00", "closes_at": "2027-06-02T00:00:00+00:00"}
     office.begin("job-1", {**ROTATE, "window": later})

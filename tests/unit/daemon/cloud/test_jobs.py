@@ -245,7 +245,7 @@ def test_what_was_told_is_not_told_again(office: Office) -> None:
 
 
 def test_after_a_version_mismatch_the_cloud_is_asked_and_the_new_version_named(office: Office) -> None:
-    """Somebody else changed the execution; what is true is described anew."""
+    """Another client changed the execution; what is true is described anew."""
     office.begin("job-1", ROTATE)
     office.link.refuse(UPDATE, "VersionMismatch")
     office.wait(120)
@@ -255,7 +255,7 @@ def test_after_a_version_mismatch_the_cloud_is_asked_and_the_new_version_named(o
 
 
 def test_a_new_link_asks_again_for_what_was_under_way(office: Office) -> None:
-    """The answer of the old connection never comes, and nobody waits for it."""
+    """The answer of the old connection never comes, and the desk does not wait for it."""
     office.begin("job-1", ROTATE)
     office.fleet.disconnected()
     office.connect()
@@ -278,7 +278,7 @@ def test_the_answer_says_what_became_of_the_change(office: Office) -> None:
 
 
 def test_a_failed_change_is_told_with_its_class_and_its_remedy(office: Office) -> None:
-    """Whoever reads the job needs no journal."""
+    """An operator who reads the job needs no journal."""
     failure = Failure(kind=FailureClass.CREDENTIAL, code="hung-up", message="It is refused.", remedy="Do this.")
     office.begin("job-1", ROTATE)
     office.gateway.records[ORDER] = change(ORDER, Phase.REJECTED, failure)
@@ -452,7 +452,7 @@ def test_what_was_announced_while_a_list_was_lost_is_asked_for_at_once(office: O
 
 
 def test_a_flood_of_notifications_is_not_answered_by_a_flood_of_requests(office: Office) -> None:
-    """Whoever floods a gateway must not make it flood the cloud: one request is under way, and one may follow."""
+    """A client that floods a gateway must not make it flood the cloud: one request is under way, and one may follow."""
     for _ in range(1_000):
         office.link.say(NOTIFY, b"{}")
     office.turn()
@@ -560,7 +560,7 @@ def test_a_bundle_whose_job_is_gone_is_not_downloaded_again(shipped: Office) -> 
     assert shipped.gateway.withdrawn == [ORDER]
 
 
-def test_what_nobody_ordered_any_more_is_told_to_nobody(office: Office) -> None:
+def test_what_no_job_orders_any_more_is_reported_to_none(office: Office) -> None:
     """A worker may come back after the job is gone."""
     office.jobs.done("job:gone:1", "x")
     office.jobs.postpone("job:gone:1", "x")

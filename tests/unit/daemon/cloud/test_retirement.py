@@ -130,7 +130,7 @@ def test_one_refused_retirement_does_not_hold_up_another(office: Office) -> None
 
 
 def test_a_retirement_that_a_lost_connection_left_open_is_asked_for_again(office: Office) -> None:
-    """Nobody knows whether it was carried out, and asking twice does no harm."""
+    """The gateway does not know whether it was carried out, and asking twice does no harm."""
     office.retirements.ask(DUE)
     office.fleet.disconnected()
     office.connect()

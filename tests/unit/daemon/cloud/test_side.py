@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_a_suggested_window_moves_the_rotation(rig: DaemonRig) -> None:
-    """And the change answers to whoever suggested it."""
+    """And the change answers to the job that suggested it."""
     rig.daemon.cloud._on_suggestion(
         Suggestion(opens_at=NOW - HOUR, closes_at=NOW + HOUR / 2, source="job 7", order="job:7:1")
     )
@@ -131,7 +131,7 @@ def test_another_span_takes_effect_with_the_configuration(rig: DaemonRig) -> Non
     ],
 )
 def test_a_new_connection_that_is_refused_has_the_ladder_climbed(rig: DaemonRig, line: Line) -> None:
-    """Whoever had it tried; and it is tried again within minutes, while the old connection lives on."""
+    """Whatever had it tried; and it is tried again within minutes, while the old connection lives on."""
     rig.see()
     rig.stand(state=ConnectionState.UP, generation=7)
     rig.ask(Order(do=Do.EXAMINE, orderly=True))

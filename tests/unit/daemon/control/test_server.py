@@ -47,7 +47,7 @@ HOSTILE_REQUESTS = 10_000
 
 @contextmanager
 def acting(uid: int, gid: int, *groups: int) -> Iterator[None]:
-    """Be somebody else: the kernel notes it for connections that are made meanwhile."""
+    """Be another user: the kernel notes it for connections that are made meanwhile."""
     need_root()
     before = os.getgroups()
     os.setgroups(groups)
@@ -140,7 +140,7 @@ class Daemon:
     def heard(self, caller: socket.socket) -> list[dict[str, Any]]:
         """Return all that a caller is told until the other end closes; then close this end."""
         data = bytearray()
-        late = self.loop.later(30, partial(pytest.fail, "nobody closes"))
+        late = self.loop.later(30, partial(pytest.fail, "the connection is not closed"))
         with caller:
             while (piece := _received(caller)) != b"":
                 if piece is None:
@@ -249,7 +249,7 @@ def test_a_missing_directory_is_told(idle: Daemon) -> None:
     assert "RuntimeDirectory=" in caught.value.hint
 
 
-def test_a_directory_of_somebody_else_is_told(daemon: Daemon) -> None:
+def test_a_directory_of_another_user_is_told(daemon: Daemon) -> None:
     """The cause is kept, for the exit code."""
     with (
         acting(NOBODY, NOBODY),
@@ -440,7 +440,7 @@ def test_a_half_closed_client_costs_nothing_while_it_waits(daemon: Daemon) -> No
 
 
 @pytest.mark.parametrize("half_closed", [False, True])
-def test_whoever_follows_and_leaves_is_missed_at_once(daemon: Daemon, *, half_closed: bool) -> None:
+def test_a_client_that_follows_and_leaves_is_missed_at_once(daemon: Daemon, *, half_closed: bool) -> None:
     """Ctrl-C frees the place, also when the sending side was shut long before."""
     client, caller = daemon.waiting_client()
     gone: list[str] = []
@@ -496,7 +496,7 @@ def test_on_gone_is_called_after_the_end_and_when_asked_too_late(daemon: Daemon)
 
 
 def test_after_the_last_line_nothing_is_said(daemon: Daemon) -> None:
-    """Whoever still follows the change for it learns that it need not."""
+    """A client that still follows the change for it learns that it need not."""
     client, caller = daemon.waiting_client()
     client.end(DONE)
     assert not client.send({"event": "progress"})
@@ -605,7 +605,7 @@ def test_an_unfinished_request_is_told(daemon: Daemon) -> None:
 
 
 def test_a_client_that_connects_and_leaves_is_forgotten(daemon: Daemon) -> None:
-    """Somebody looked whether anybody listens."""
+    """It looked whether a daemon listens."""
     caller = daemon.connect()
     daemon.until(lambda: daemon.control.clients)
     caller.close()
@@ -636,7 +636,7 @@ def test_a_trickling_request_has_no_more_time_than_a_silent_one(idle: Daemon) ->
 # -- who may -------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_is_refused_with_a_sentence(daemon: Daemon) -> None:
+def test_a_caller_without_a_role_is_refused_with_a_sentence(daemon: Daemon) -> None:
     """Their request is not even read."""
     with acting(NOBODY, NOBODY, 27):
         caller = daemon.asks(STATUS)
@@ -738,7 +738,7 @@ def no_more_descriptors() -> Iterator[None]:
 
 
 def test_running_out_of_descriptors_is_waited_out(idle: Daemon) -> None:
-    """The loop does not spin meanwhile, and whoever called is answered afterwards."""
+    """The loop does not spin meanwhile, and the caller is answered afterwards."""
     idle.start(Limits(pause_seconds=0.05))
     caller = idle.asks(STATUS)
     turns, over = 0, idle.loop.later(0.12, lambda: None)
@@ -784,7 +784,7 @@ def test_a_client_that_never_reads_is_dropped_when_too_much_waits(daemon: Daemon
 
 
 def test_one_message_may_not_be_larger_than_the_limit(idle: Daemon) -> None:
-    """Whoever answers with more must send it in parts."""
+    """A daemon that answers with more must send it in parts."""
     idle.start(SMALL)
     client, caller = idle.waiting_client()
     client.end({"text": "x" * SMALL.output_bytes, "exit": 0})

@@ -82,7 +82,7 @@ class House:
         self.workers[-1].end(End(error=error))
 
     def served(self, generation: int, problem: str = "") -> None:
-        """Let somebody else have served them."""
+        """Let another process have served them."""
         steps = (Step(name="a.service", problem=problem),)
         report = Report(at=NOW, generation=generation, set="ab" * 32, steps=steps)
         (self.config.deploy_dir / REPORT).write_bytes(encode_report(report))
@@ -111,7 +111,7 @@ def test_they_are_served_at_the_start(house: House) -> None:
     assert house.workers[0].config == house.config.path
 
 
-def test_without_a_set_or_while_a_change_works_on_it_nobody_is_served(house: House) -> None:
+def test_without_a_set_or_while_a_change_works_on_it_no_dependant_is_served(house: House) -> None:
     """The change sees to them itself."""
     assert house.look(generation=None) == 0
     assert house.look(EVERY, generation=None) == 0
@@ -126,8 +126,8 @@ def test_they_are_served_again_after_an_hour(calm: House) -> None:
     assert calm.look(1) == 2
 
 
-def test_nobody_is_served_while_somebody_is(house: House) -> None:
-    """However long it takes, and however much anybody hurries."""
+def test_no_second_worker_serves_while_one_does(house: House) -> None:
+    """However long it takes, and however much a caller hurries."""
     house.look()
     house.dependants.look_soon()
     assert house.look(5 * EVERY) == 1
@@ -194,7 +194,7 @@ def test_after_success_the_waits_begin_anew(house: House) -> None:
     assert house.dependants.delay == pytest.approx(45, abs=0.01)
 
 
-def test_somebody_may_hurry(calm: House) -> None:
+def test_a_caller_may_hurry(calm: House) -> None:
     """After a reload of the configuration; then it is an hour again."""
     calm.dependants.look_soon()
     assert calm.dependants.delay == 0
@@ -205,7 +205,7 @@ def test_somebody_may_hurry(calm: House) -> None:
 
 
 def test_another_generation_is_served_at_once(calm: House) -> None:
-    """When nobody says that its change saw to it; once."""
+    """When no report says that its change saw to it; once."""
     assert calm.look(10, generation=8) == 2
     calm.end()
     assert calm.look(10, generation=8) == 2
@@ -246,7 +246,7 @@ def test_a_report_that_does_not_say_so_is_not_believed(calm: House, kind: str) -
 
 
 def test_a_round_that_was_cut_off_is_none(calm: House) -> None:
-    """The report names nobody, and there is somebody: whoever wrote it was killed before it came to them."""
+    """The report names no dependant, and there is one: its worker was killed before it came to them."""
     report = Report(at=NOW, generation=8, set="ab" * 32)
     (calm.config.deploy_dir / REPORT).write_bytes(encode_report(report))
     assert calm.look(10, generation=8) == 2
@@ -263,7 +263,7 @@ def test_a_change_that_went_back_with_trouble_is_made_up_for_at_once(calm: House
     assert calm.dependants.delay == EVERY - 10
 
 
-def test_a_change_that_went_back_while_nobody_could_be_asked_is_made_up_for_at_once(calm: House) -> None:
+def test_a_change_that_went_back_while_no_dependant_could_be_asked_is_made_up_for_at_once(calm: House) -> None:
     """The report still tells of the set that was given up."""
     calm.served(8)
     calm.look(10, generation=None)
@@ -296,7 +296,7 @@ def test_another_generation_does_not_wait_for_the_end_of_a_delay(house: House) -
     assert house.look(1, generation=8) == 2
 
 
-def test_without_dependants_nobody_is_started(house: House) -> None:
+def test_without_dependants_no_worker_is_started(house: House) -> None:
     """And a problem from before is over; when there is one, it is found within the hour."""
     house.look()
     house.end(TROUBLE)
@@ -312,7 +312,7 @@ def test_without_dependants_nobody_is_started(house: House) -> None:
 
 
 def test_the_end_of_the_daemon_ends_the_worker(house: House) -> None:
-    """Whoever serves them goes on; without a worker there is nothing to end."""
+    """The next daemon serves them; without a worker there is nothing to end."""
     house.dependants.stop()
     house.look()
     house.dependants.stop()

@@ -34,7 +34,7 @@ def test_an_order_of_the_fleets_that_is_refused_holds_no_other_up(rig: DaemonRig
 
 
 def test_a_busy_store_keeps_the_order(rig: DaemonRig) -> None:
-    """Somebody's command works on the store: the same order comes first once it is done."""
+    """An operator's command works on the store: the same order comes first once it is done."""
     rig.due()
     first = rig.look()
     rig.finish(error=WorkerError(message="Process 7 is working.", exit=4, busy=True))

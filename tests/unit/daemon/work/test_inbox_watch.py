@@ -108,7 +108,7 @@ def test_a_drop_that_is_still_written_is_left_alone(desk: Desk) -> None:
 
 
 def test_what_was_there_before_is_taken_after_a_time_without_a_change(desk: Desk) -> None:
-    """Nobody heard when it was closed; it is looked at again just then."""
+    """The daemon did not hear when it was closed; it is looked at again just then."""
     (desk.place / "b.tar").touch()
     assert desk.next() is None
     assert desk.inbox.delay == QUIET
@@ -208,7 +208,7 @@ def test_another_in_place_of_one_that_waits_is_taken_at_once(desk: Desk) -> None
 
 
 def test_a_drop_that_is_written_over_is_not_complete_any_more(desk: Desk) -> None:
-    """It was, and waits; now somebody copies a new one over it and is not done yet."""
+    """It was, and waits; now a pipeline copies a new one over it and is not done yet."""
     desk.next()
     desk.drop("b.tar")
     assert desk.next() == "b.tar"

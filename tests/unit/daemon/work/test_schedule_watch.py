@@ -80,7 +80,7 @@ def test_a_boot_in_1970_does_not_rotate_what_is_fresh(rig: DaemonRig) -> None:
 
 
 def test_a_clock_that_runs_years_ahead_is_waited_for(rig: DaemonRig) -> None:
-    """Nobody vouches for it, so the certificate is not taken for overdue before a day has passed."""
+    """No source vouches for it, so the certificate is not taken for overdue before a day has passed."""
     rig.clock.time, rig.clock.is_synchronised = NOW + timedelta(days=500), False
     rig.see(age=-timedelta(days=119, hours=12))  # due half a day before what the clock shows
     assert rig.look() == []
@@ -114,7 +114,7 @@ def test_the_emergency_is_met_to_the_second_under_an_inhibit_file(tmp_path: Path
 
 
 def test_touched_files_are_looked_at(rig: DaemonRig, tmp_path: Path) -> None:
-    """Somebody wrote into the current generation."""
+    """Another process wrote into the current generation."""
     assert rig.look() == []
     (tmp_path / "state" / "generations" / "000007" / "certificate.pem").write_text("by hand")
     assert [order.do for order in rig.look()] == [Do.LOOK]

@@ -53,7 +53,7 @@ def test_only_what_has_bought_nothing_is_armed_again(state: DeviceState) -> None
 
 
 def test_what_replaced_a_device_is_not_cut_off_with_it() -> None:
-    """Certificates that are nobody's by the table are the old device's: it was there before the stack."""
+    """Certificates that are no device's by the table are the old device's: it was there before the stack."""
     records = [Record(certificate_id="b", thing="gw", serial="2"), Record(certificate_id="c", thing="gw", serial="1")]
     assert arming.to_cut_off("1", ["a", "b", "c"], records) == ("a", "c")
 
