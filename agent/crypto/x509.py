@@ -16,6 +16,7 @@ import base64
 import hashlib
 import re
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -64,6 +65,10 @@ def read_certificate(data: bytes) -> tuple[CertificateFacts, bytes]:
         reason = _reason(str(error).split("\n", maxsplit=1)[0]) or type(error).__name__
         raise MaterialError(f"a certificate cannot be parsed ({reason})") from None
 
+
+# A set is read from the disk wherever it matters what really is there; the same bytes say the same. Most are those of
+# two sets, what is above them, and anchors; `split` lets no private key pass, so none is kept.
+_read_once = lru_cache(maxsize=64)(read_certificate)
 
 _PLACE = re.compile(r'InvalidValue, location: \["(\w+)"')
 
@@ -183,7 +188,7 @@ def read_chain(data: bytes) -> tuple[tuple[CertificateFacts, ...], bytes]:
     Raises:
         MaterialError: Any block cannot be parsed, or there is none.
     """
-    certificates = list(map(read_certificate, split(data)))
+    certificates = list(map(_read_once, split(data)))
     if not certificates:
         raise MaterialError("there is no PEM certificate in it")
     return tuple(facts for facts, _ in certificates), b"".join(pem for _, pem in certificates)
