@@ -501,7 +501,7 @@ def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_st
         daemon.until_up(1)
         follower = enrolled.start("rotate", "--json")
         daemon.until_said("The certificate has come")
-        assert daemon.stop(patience=20) == 0
+        assert daemon.stop() == 0
         left = finished(enrolled, follower, "rotate", "--json")
         assert left.code == left.outcome["exit"] == 5, left.out
         assert "the change, if any, is kept" in left.out
@@ -536,7 +536,7 @@ def test_systemd_hears_all_it_expects(enrolled: Gateway) -> None:
         ready = manager.hear("READY=1")
         assert any(line.startswith("STATUS=generation 1") for line in ready)
         for _ in range(3):
-            manager.hear("WATCHDOG=1", patience=10)
+            manager.hear("WATCHDOG=1")
         manager.hear("STATUS=*connection down*")
         enrolled.service.bring_up()
         manager.hear("STATUS=*connection up*")
@@ -593,7 +593,7 @@ def test_the_watchdog_is_fed_while_a_worker_waits(enrolled: Gateway) -> None:
         daemon.until_said("The cloud is asked for a certificate")
         manager.heard.clear()
         for _ in range(3):
-            manager.hear("WATCHDOG=1", patience=10)
+            manager.hear("WATCHDOG=1")
         assert daemon.workers() or "was not answered" in daemon.said()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from support.gateway import Gateway
 
 THING = "gw-0042"
+AWAY = 30.0  # seconds; the design's own: a taken-over connection is not won back earlier
 
 
 def statuses(gateway: Gateway) -> list[Status]:
@@ -252,20 +254,18 @@ def test_a_broker_that_is_away_through_the_whole_window_costs_nothing(gateway: G
 
 
 def test_two_agents_with_one_client_id_do_not_fight(enrolled: Gateway) -> None:
-    """The one that lost its session says so and keeps away; the other one stays connected."""
-    twin = enrolled.twin()
+    """The one that lost its session says so and keeps away for half a minute at least, however busy the machine is."""
+    twin, sessions = enrolled.twin(), enrolled.service.front.sessions
     with RunningDaemon(enrolled) as first:
         first.until_up(1)
+        before, begun = len(sessions), monotonic()
         with RunningDaemon(twin) as second:
             second.until_up(1)
             first.until(lambda: first.connection == "taken-over", "word of the takeover")
-            sessions = len(enrolled.service.front.sessions)
             assert f"Another client connected as {CLIENT_ID}" in enrolled.run("status", expect=1).out
             first.reload()  # which is no reason to try, nor is anything else that passes meanwhile
-            with pytest.raises(TimeoutError):  # it keeps away for half a minute at least, and that began a while ago
-                enrolled.service.wait_until(lambda: len(enrolled.service.front.sessions) > sessions, timeout=10)
-            assert second.connection == "up"
-            assert first.connection == "taken-over"
+            first.until(lambda: len(sessions) > before + 1, "another attempt")
+            assert monotonic() - begun >= AWAY
 
 
 # -- other hands -------------------------------------------------------------------------------------------------------

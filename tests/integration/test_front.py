@@ -719,7 +719,7 @@ def test_the_claim_certificate_enrols_a_gateway_through_the_sdk(local: LocalClou
 def test_a_late_reply_is_taken_for_the_answer_to_the_next_request(local: LocalCloud, cloud: Cloud) -> None:
     """The SDK gives the first request's certificate to the second request: the hazard the agent must survive."""
     cloud.faults.add(Fault(operation=Operation.CREATE, effect=Effect.LATE))
-    with identity_service(local, cloud.claim, timeout=1) as service:
+    with identity_service(local, cloud.claim, timeout=5) as service:
         with pytest.raises(V2ServiceException):
             create(service).result(PATIENCE)
         (late,) = [entry for entry in cloud.registry.values() if entry.token]
