@@ -767,7 +767,7 @@ def test_a_reader_learns_whether_the_daemon_is_connected(gateway: Gateway) -> No
     """Members of the readers' group see the connection's state and are told that the rest needs more rights."""
     readable(gateway)
     gateway.__class__ = OneThatMayBeLookedAt
-    with RunningDaemon(gateway) as daemon:
+    with RunningDaemon(gateway, started=True) as daemon:
         daemon.until_up()
         daemon.runtime.chmod(0o755)
         ran = check(gateway, "--json", user=OneThatMayBeLookedAt.GROUP)
