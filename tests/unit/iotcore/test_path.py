@@ -70,7 +70,7 @@ def refused(proxy: Proxy, *, port: int = 8883) -> Failure:
 
 def test_a_tunnel_is_asked_for_as_the_standard_says() -> None:
     """HTTP/1.1 with the Host field of the target; a proxy may refuse everything else."""
-    with socket.create_server((HOST, 0)) as endpoint, tunnelling_proxy() as (port, asked):
+    with tunnelling_proxy() as (port, asked), socket.create_server((HOST, 0)) as endpoint:
         target = endpoint.getsockname()[1]
         path.connect(Endpoint(host=HOST, port=target, proxy=Proxy(host=HOST, port=port), timeout=5.0)).close()
     assert asked == [f"CONNECT localhost:{target}"]
@@ -89,8 +89,8 @@ def test_a_proxy_is_given_name_and_password(tmp_path: Path, ending: bytes) -> No
     """Of the file the first line counts, however it ends."""
     file = password(tmp_path, SECRET.encode() + ending)
     with (
-        socket.create_server((HOST, 0)) as endpoint,
         tunnelling_proxy(credentials=f"gateway:{SECRET}") as (port, asked),
+        socket.create_server((HOST, 0)) as endpoint,
     ):
         proxy = Proxy(host=HOST, port=port, user="gateway", password_file=file)
         path.connect(Endpoint(host=HOST, port=endpoint.getsockname()[1], proxy=proxy, timeout=5.0)).close()
