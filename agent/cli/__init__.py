@@ -87,7 +87,7 @@ def _main(argv: list[str]) -> int:
 
     arguments = parse(argv)
     output = Output(as_json=arguments.json, call=call(sys.argv[0], str(arguments.config), str(DEFAULT_CONFIG)))
-    if not arguments.json and arguments.verb not in {"run", "sandbox"}:
+    if not (arguments.json or arguments.verb in {"run", "sandbox"} or getattr(arguments, "watch", False)):
         silence.end()
     try:
         return _carry_out(arguments, output)
@@ -204,4 +204,6 @@ def _status_despite(arguments: argparse.Namespace) -> int | None:
     from agent.config.reader import runtime_dir  # noqa: PLC0415
 
     found = runtime_dir(arguments.config)
-    return fast_path.despite(str(arguments.config), str(found) if found else None, as_json=arguments.json)
+    return fast_path.despite(
+        str(arguments.config), str(found) if found else None, as_json=arguments.json, again=arguments.watch
+    )

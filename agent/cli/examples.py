@@ -17,7 +17,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run": ("iot-cert --config /tmp/cloud/config.yaml run",),
     "retire": ("iot-cert retire", "iot-cert retire --drop c38402bf0cef"),
     "deploy": ("iot-cert deploy", "iot-cert deploy --afresh"),
-    "status": ("iot-cert status", "iot-cert status --json"),
+    "status": ("iot-cert status", "iot-cert status --watch", "iot-cert status --json"),
     "explain": ("iot-cert explain",),
     "history": ("iot-cert history", "iot-cert history --json"),
     "check": ("iot-cert check", "iot-cert check dns tls server"),

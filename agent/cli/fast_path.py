@@ -1,4 +1,4 @@
-"""The two command lines that must be light: `status` where the daemon has the answer ready, and `run`.
+"""The command lines that must be light: `status` (`--watch`) where the daemon has the answer ready, and `run`.
 
 It is only a short cut. Whatever is not plain sailing (no daemon, another command line, a refusal) is left to the
 ordinary way, which knows every word about it.
@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEFAULT_CONFIG = "/etc/iot-cert-agent/config.yaml"
 DEFAULT_RUNTIME = "/run/iot-cert-agent"
@@ -26,26 +29,31 @@ _MAX = 65_536
 
 def status(argv: list[str]) -> int | None:
     """Show the daemon's status document and return the exit code; None when it takes more than that."""
-    path, as_json = _arguments(argv)
-    told = path and _ask(os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path)
-    if not path or not told or told.get("configuration") != _checksum_of(path):
+    path, options = _arguments(argv)
+    if not path:
         return None
-    return _show(told, path, as_json=as_json)
+
+    def ask() -> dict[str, Any] | None:
+        told = _ask(os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path)
+        return told if told and told.get("configuration") == _checksum_of(path) else None
+
+    return _show(ask, path, as_json="--json" in options, again="--watch" in options)
 
 
-def despite(path: str, runtime: str | None, *, as_json: bool) -> int | None:
+def despite(path: str, runtime: str | None, *, as_json: bool, again: bool = False) -> int | None:
     """Show what the daemon says that runs with a file as it was, where the file as it is cannot be used.
 
     Args:
         path: The configuration file.
         runtime: Its runtime directory as it is now, or None when not even that can be read.
         as_json: Whether a machine reads.
+        again: Whether to go on showing it.
 
     Returns:
         The exit code; None when no daemon says that it runs with this file.
     """
-    told = _ask(runtime or os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path)
-    return _show(told, path, as_json=as_json) if told else None
+    where = runtime or os.environ.get(RUNTIME) or DEFAULT_RUNTIME
+    return _show(lambda: _ask(where, path), path, as_json=as_json, again=again)
 
 
 def daemon(argv: list[str]) -> str | None:
@@ -57,11 +65,12 @@ def daemon(argv: list[str]) -> str | None:
     return path if rest == ["run"] else None
 
 
-def _arguments(argv: list[str]) -> tuple[str | None, bool]:
+def _arguments(argv: list[str]) -> tuple[str, set[str]]:
     path, rest = _configuration(argv)
-    if rest[:1] != ["status"] or rest[1:] not in ([], ["--json"]):
-        return None, False
-    return path, rest[1:] == ["--json"]
+    options = set(rest[1:])
+    if rest[:1] != ["status"] or not options <= {"--json", "--watch"}:
+        return "", set()
+    return path, options
 
 
 def _configuration(argv: list[str]) -> tuple[str, list[str]]:
@@ -96,11 +105,19 @@ def _ask(runtime: str, path: str) -> dict[str, Any] | None:
     return message if message["document"].get("config") == os.path.abspath(path) else None  # noqa: PTH100 - see above
 
 
-def _show(told: dict[str, Any], path: str, *, as_json: bool) -> int:
+def _show(ask: Callable[[], dict[str, Any] | None], path: str, *, as_json: bool, again: bool) -> int | None:
+    """Show the daemon's answer, or each one from now on; None where there is none."""
     from agent.cli.output import Output  # noqa: PLC0415
     from agent.cli.terminal import call  # noqa: PLC0415
 
     output = Output(as_json=as_json, call=call(sys.argv[0], path, DEFAULT_CONFIG))
+    if again:
+        from agent.cli.watch import watch  # noqa: PLC0415
+
+        return watch(ask, output)
+    told = ask()
+    if told is None:
+        return None
     if as_json:
         output.emit(told["document"])
     else:

@@ -13,7 +13,7 @@ from agent.cli import standard
 from agent.cli.terminal import GREEN, RED, YELLOW, Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from agent.core.change.progress import Progress
     from agent.errors import AgentError
@@ -36,7 +36,7 @@ class Output:
         """
         self.as_json = as_json
         self.call = call
-        self._say = standard.complain if beside else standard.say
+        self._say: Callable[[str], None] = standard.complain if beside else standard.say
         self._terminal = Terminal(sys.stderr if beside else sys.stdout)
 
     def beside_a_result(self, taken: bool) -> Output:  # noqa: FBT001 - it reads as a sentence where it is called
@@ -83,6 +83,22 @@ class Output:
         for name, text in fields:
             colour = (GREEN if text == "ok" else RED) if name == "health" else ""
             self.field(name, text, colour=colour)
+
+    @property
+    def drawn_on(self) -> bool:
+        """Whether a person looks at a terminal on which one screen can replace another."""
+        return self._terminal.steered and not self.as_json
+
+    def draw(self, fields: Iterable[tuple[str, str]]) -> None:
+        """Print how a gateway stands over what the terminal shows, whose size may have changed."""
+        self._terminal = Terminal(sys.stdout)
+        drawn: list[str] = []
+        say, self._say = self._say, drawn.append
+        try:
+            self.screen(fields)
+        finally:
+            self._say = say
+        self._say(self._terminal.frame(drawn))
 
     def note(self, text: str) -> None:
         """Show what is no result, and what a person should know of it."""

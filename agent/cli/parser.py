@@ -231,7 +231,8 @@ def _add_deploy(verbs: Verbs) -> None:
 
 
 def _add_views(verbs: Verbs) -> None:
-    _add(verbs, "status", "show on one screen how things are")
+    status = _add(verbs, "status", "show on one screen how things are")
+    status.add_argument("--watch", action="store_true", help="show it again as it changes, until Ctrl-C")
     _add(verbs, "explain", "say why nothing is being rotated now, and until when")
     _add(verbs, "history", "show what was changed, when and why")
     check = _add(verbs, "check", "look at everything a working gateway rests on, and name what is wrong and the remedy")

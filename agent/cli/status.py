@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.cli import via_daemon
+from agent.cli.watch import watch
 from agent.core.aws import client_ids
 from agent.core.change.records import public
-from agent.core.exit_codes import Exit
+from agent.core.exit_codes import Exit, of_error
 from agent.core.report import checks
 from agent.core.report.checks import Verdict
 from agent.core.report.document import document, trust
@@ -92,6 +93,29 @@ def _as_found(found: Status) -> Shown:
         why=explanation(found),
         exit=judge(found).exit,
     )
+
+
+def watched(config: Config, output: Output) -> int:
+    """Show the screen again as it changes, until the person or the reader of standard output leaves.
+
+    Raises:
+        AgentError: There is nothing to be seen at first; later on, the error is shown until there is.
+    """
+    seen = False
+
+    def ask() -> dict[str, Any]:
+        nonlocal seen
+        try:
+            told = look(config)
+        except AgentError as error:
+            if not seen:
+                raise
+            trouble = {"event": "error", "message": str(error), "hint": error.hint, "exit": of_error(error)}
+            return {"document": trouble, "screen": [("trouble", f"{error}\n{error.hint}")], "exit": of_error(error)}
+        seen = True
+        return {"document": told.document, "screen": told.screen, "exit": told.exit}
+
+    return watch(ask, output) or Exit.DONE
 
 
 def status(config: Config, output: Output) -> Exit:
@@ -259,12 +283,14 @@ def _check_state_dir(config: Config) -> list[str]:
     return [f"state_dir: {config.state_dir} does not exist and cannot be made by this user"]
 
 
-def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
+def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> int:
     """Carry out one of the verbs that look.
 
     Raises:
         AgentError: There is nothing to be seen, or not for this user.
     """
+    if getattr(arguments, "watch", False):
+        return watched(config, output)
     verbs = {"status": status, "explain": explain, "history": history, "config": check_config}
     if getattr(arguments, "action", "") == "hand-over":
         return hand_over(config, output)

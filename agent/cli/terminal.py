@@ -12,6 +12,8 @@ from typing import TextIO
 
 GREEN, YELLOW, RED = "32", "33", "31"  # SGR, ECMA-48
 
+_HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"  # CUP, EL, ED of ECMA-48
+
 _NARROWEST = 40  # columns; below, a broken line is harder to read than one that the terminal breaks
 
 
@@ -20,14 +22,17 @@ class Terminal:
 
     Attributes:
         width: Columns, or None where lines are left whole.
-        colours: Whether to use any: see https://no-color.org and terminfo's `dumb`.
+        room: Lines, without the one for the cursor.
+        steered: Whether it can be drawn on: see terminfo's `dumb`.
+        colours: Whether to use any: see https://no-color.org.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        self.width = _width(stream)
-        self.colours = (
-            self.width is not None and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in {"", "dumb"}
-        )
+        size = _size(stream)
+        self.width = size and (size.columns or 80)
+        self.room = size.lines - 1 if size else 0
+        self.steered = self.width is not None and os.environ.get("TERM", "") not in {"", "dumb"}
+        self.colours = self.steered and not os.environ.get("NO_COLOR")
 
     def lines(self, text: str, indent: int) -> list[str]:
         """Return a line as the lines that fit, broken between words; further ones begin below column `indent`."""
@@ -40,16 +45,26 @@ class Terminal:
             text = " " * indent + text[end:].lstrip()
         return [*found, text]
 
+    def frame(self, lines: list[str]) -> str:
+        """Return lines as what draws them over what is shown; the cursor has the last of the terminal's lines.
+
+        What has no room there is left out, and that is said.
+        """
+        if 1 < self.room < len(lines):
+            left = len(lines) - self.room + 1
+            lines = [*lines[: self.room - 1], f"... and {left} lines for which the terminal has no room"]
+        return _HOME + "\n".join(f"{line}{_REST_OF_LINE}" for line in lines) + _REST_OF_SCREEN
+
     def painted(self, text: str, colour: str) -> str:
         """Return a text in a colour, or as it is."""
         return f"\x1b[{colour}m{text}\x1b[0m" if self.colours and colour and text else text
 
 
-def _width(stream: TextIO | None) -> int | None:
+def _size(stream: TextIO | None) -> os.terminal_size | None:
     try:
         if stream is None or not stream.isatty():
             return None
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno())
     except (OSError, ValueError, io.UnsupportedOperation):
         return None
 

@@ -50,6 +50,7 @@ _iot_cert() {
         support-bundle) words="--json --output" ;;
         pause) words="--json --reason" ;;
         retire) words="--json --now --drop" ;;
+        status) words="--json --watch" ;;
         check) words="--json configuration disk files clock set anchors watched endpoint dns tcp tls server connect"
             words="$words permissions daemon dependants" ;;
         "trust check") words="--json --any $(compgen -f -- "$word")" ;;

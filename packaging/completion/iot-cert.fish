@@ -108,6 +108,7 @@ complete -c iot-cert -n '__iot_cert_in deploy' -l afresh -d 'also reload those t
 complete -c iot-cert -n '__iot_cert_in deploy' -l serve -d 'run as the socket-activated helper; systemd starts it'
 complete -c iot-cert -n '__iot_cert_in status' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in status' -l json -d 'print JSON, an object a line'
+complete -c iot-cert -n '__iot_cert_in status' -l watch -d 'show it again as it changes, until Ctrl-C'
 complete -c iot-cert -n '__iot_cert_in explain' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in explain' -l json -d 'print JSON, an object a line'
 complete -c iot-cert -n '__iot_cert_in history' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'

@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pytest
 
@@ -16,8 +17,7 @@ from agent.cli import fast_path, main
 from agent.config.values import DEFAULT_RUNTIME_DIR
 from agent.core.checksum import checksum
 
-if TYPE_CHECKING:
-    from pathlib import Path
+COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,17 @@ def test_the_daemons_answer_about_this_file_is_shown(config: Path, capsys: pytes
     assert [json.loads(request) for request in daemon.asked] == [{"verb": "status"}] * 2
 
 
+def test_the_daemons_answer_is_watched_for_as_long_as_there_is_a_reader(config: Path) -> None:
+    """By the real command; it ends with the gateway's exit code."""
+    with Answering(config.parent / "run", answer(config, TEXT)):
+        line = [COMMAND, "--config", str(config), "status", "--watch"]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline().split() == ["gateway", "gw-0042"]
+        process.stdout.close()
+        assert process.wait(60) == 1
+
+
 def test_where_no_daemon_listens_the_ordinary_way_answers(config: Path) -> None:
     """It knows whether there should be one."""
     assert status(config) is None
@@ -204,7 +215,8 @@ def test_the_usual_place_is_the_configurations() -> None:
 def test_it_brings_nothing_heavy_along() -> None:
     """The daemon has the answer ready: no YAML, no cryptography, no rules and no parser are needed to print it."""
     script = (
-        "import sys, agent.cli.fast_path, agent.cli.client, agent.cli.output, agent.core.checksum; print(*sys.modules)"
+        "import sys, agent.cli.fast_path, agent.cli.client, agent.cli.output, agent.cli.watch, agent.core.checksum; "
+        "print(*sys.modules)"
     )
     loaded = set(
         subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()

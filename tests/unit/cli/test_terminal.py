@@ -78,3 +78,15 @@ def test_a_remedy_is_typed_as_this_command_was(
     """By name where the shell found it by name, and with the configuration in use."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert call(name, config, "/etc/c") == typed
+
+
+def test_a_screen_is_drawn_over_the_one_before(screen: TextIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line replaces the older one whole; what is below goes, and what has no room is told of by its number."""
+    terminal = Terminal(screen)
+    assert (terminal.steered, terminal.room) == (True, 23)
+    assert terminal.frame(["one", "two"]) == "\x1b[Hone\x1b[K\ntwo\x1b[K\x1b[J"
+    drawn = terminal.frame([str(number) for number in range(30)]).split("\n")
+    assert (len(drawn), drawn[-2]) == (23, "21\x1b[K")
+    assert "and 8 lines" in drawn[-1]
+    monkeypatch.setenv("TERM", "dumb")
+    assert not Terminal(screen).steered
