@@ -174,6 +174,10 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
             from agent.cli import support  # noqa: PLC0415
 
             return support.carry_out(config, arguments, output)
+        case "report":
+            from agent.cli import report  # noqa: PLC0415
+
+            return report.carry_out(config, arguments, output)
         case "import":
             from agent.cli import importing  # noqa: PLC0415
 

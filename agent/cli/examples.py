@@ -22,6 +22,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "history": ("iot-cert history", "iot-cert history --json"),
     "check": ("iot-cert check", "iot-cert check dns tls server"),
     "support-bundle": ("iot-cert support-bundle --output /tmp/gw-0042.tar",),
+    "report": ("iot-cert report --html", "iot-cert report --html /tmp/gw-0042.html"),
     "help": ("iot-cert help rotate", "iot-cert help trust install"),
     "config": ("iot-cert config check",),
     "config check": ("iot-cert --config new.yaml config check",),

@@ -230,6 +230,9 @@ def _add_deploy(verbs: Verbs) -> None:
     verb.add_argument("--serve", action="store_true", help="run as the socket-activated helper; systemd starts it")
 
 
+_PAGE = Path("iot-cert-report.html")
+
+
 def _add_views(verbs: Verbs) -> None:
     status = _add(verbs, "status", "show on one screen how things are")
     status.add_argument("--watch", action="store_true", help="show it again as it changes, until Ctrl-C")
@@ -239,6 +242,10 @@ def _add_views(verbs: Verbs) -> None:
     check.add_argument("names", nargs="*", metavar="NAME", type=_check, help=f"of {', '.join(CHECKS)}")
     support = _add(verbs, "support-bundle", "write one archive for a support case, without keys, tokens and passwords")
     support.add_argument("--output", type=Path, default=Path("iot-cert-support.tar"), metavar="FILE", help="where to")
+    report = _add(verbs, "report", "write one page about this gateway, without keys, tokens and passwords")
+    report.add_argument(
+        "--html", type=Path, nargs="?", const=_PAGE, default=_PAGE, metavar="FILE", help=f"where to ({_PAGE})"
+    )
     actions = _add_group(verbs, "config", "work with the configuration file")
     _add(actions, "check", "check the configuration file and what it names")
     _add(actions, "hand-over", "as root, hand the agent's user the parameters that root alone may read")

@@ -64,7 +64,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     target: Path = arguments.output
     output_file.require_usable(target)
     files, missing = _collect(config)
-    secrets = list(_secrets(config))
+    secrets = list(secrets_of(config))
     files["MISSING.txt"] = "".join(f"{name}: {why}\n" for name, why in missing).encode()
     archive = pack({f"iot-cert-support/{name}": scrubbed(data, secrets) for name, data in files.items()})
     output, where = (
@@ -85,7 +85,7 @@ def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
         "versions.json": _versions,
         "configuration.yaml": lambda: without_parameters(config.source).encode(),
         "status.json": lambda: _json(status.look(config).document),
-        "check.jsonl": lambda: _check(config),
+        "check.jsonl": lambda: check_apart(config),
         "history.jsonl": lambda: _lines(status.records(config)[0]),
         "change.json": lambda: _change(config),
         "certificate.pem": lambda: _public_file(config, "certificate.pem"),
@@ -104,8 +104,13 @@ def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
     return files, missing
 
 
-def _check(config: Config) -> bytes:
-    """Return the doctor's lines, from a process of its own: connecting makes it the agent's user for good."""
+def check_apart(config: Config) -> bytes:
+    """Return the doctor's lines, from a process of its own: connecting makes it the agent's user for good.
+
+    Raises:
+        OSError: There are none.
+        SubprocessError: It took too long.
+    """
     command = [sys.executable, "-I", "-m", "agent", "--config", str(config.path), "check", "--json"]
     done = subprocess.run(command, capture_output=True, timeout=_LONGEST_CHECK, check=False)  # noqa: S603 - as written here
     lines = [line for line in done.stdout.splitlines(keepends=True) if b'"event": "line"' in line]
@@ -151,7 +156,7 @@ def _output_of(command: tuple[str, ...]) -> bytes:
     return done.stdout[-_MAX_OUTPUT:]
 
 
-def _secrets(config: Config) -> Iterator[bytes]:
+def secrets_of(config: Config) -> Iterator[bytes]:
     """Return every line of a key, and every token, that this user can read."""
     keys = [*config.state_dir.glob("generations/*/key.pem"), *config.state_dir.glob("generations/.*/key.pem")]
     if config.enrollment is not None and config.enrollment.claim is not None:

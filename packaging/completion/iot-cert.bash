@@ -3,9 +3,9 @@
 _iot_cert() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} verb="" action="" item words=""
     local verbs="check cloud config confirm deploy enroll explain help history import pause resume retire rollback rotate run sandbox status"
-    verbs="$verbs support-bundle trust"
+    verbs="$verbs report support-bundle trust"
     case $before in
-        --config | --anchors | --archive | --public-key | --from | --password-file | --output | --csv | --journal) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --config | --anchors | --archive | --public-key | --from | --password-file | --output | --html | --csv | --journal) COMPREPLY=($(compgen -f -- "$word")); return ;;
         --dir | --claim | --directory) COMPREPLY=($(compgen -d -- "$word")); return ;;
         --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible | --drop) return ;;
         --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing | --serial | --endpoint | --port) return ;;
@@ -48,6 +48,7 @@ _iot_cert() {
         import) words="--json --from --thing --password-file --replace-anchors --unproven --reason --no-wait --wait" ;;
         deploy) words="--json --afresh --serve" ;;
         support-bundle) words="--json --output" ;;
+        report) words="--json --html" ;;
         pause) words="--json --reason" ;;
         retire) words="--json --now --drop" ;;
         status) words="--json --watch" ;;

@@ -12,7 +12,7 @@ function __iot_cert_words
             continue
         end
         switch $word
-            case --abort-after --abort-percent --anchors --archive --by --claim --compatible --config --csv --dir --directory --drop --endpoint --expires --for --from --group --host --journal --key --lifetime --listen --old-root-key --output --password-file --per-minute --per-second --port --probation --profile --public-key --query --reason --region --renew --serial --serial-attribute --sha256 --stack --state --target --thing --thing-prefix --threshold --time --wait --window --without-amazon
+            case --abort-after --abort-percent --anchors --archive --by --claim --compatible --config --csv --dir --directory --drop --endpoint --expires --for --from --group --host --html --journal --key --lifetime --listen --old-root-key --output --password-file --per-minute --per-second --port --probation --profile --public-key --query --reason --region --renew --serial --serial-attribute --sha256 --stack --state --target --thing --thing-prefix --threshold --time --wait --window --without-amazon
                 set skip yes
             case '-*'
             case '*'
@@ -51,6 +51,7 @@ complete -c iot-cert -n '__iot_cert_at' -a explain -d 'say why nothing is being 
 complete -c iot-cert -n '__iot_cert_at' -a history -d 'show what was changed, when and why'
 complete -c iot-cert -n '__iot_cert_at' -a check -d 'look at everything a working gateway rests on, and name what is wrong and the remedy'
 complete -c iot-cert -n '__iot_cert_at' -a support-bundle -d 'write one archive for a support case, without keys, tokens and passwords'
+complete -c iot-cert -n '__iot_cert_at' -a report -d 'write one page about this gateway, without keys, tokens and passwords'
 complete -c iot-cert -n '__iot_cert_at' -a config -d 'work with the configuration file'
 complete -c iot-cert -n '__iot_cert_at' -a trust -d 'work with trust anchors'
 complete -c iot-cert -n '__iot_cert_at' -a sandbox -d 'run a local AWS IoT Core to rehearse against'
@@ -119,6 +120,9 @@ complete -c iot-cert -n '__iot_cert_in check' -a 'configuration disk files clock
 complete -c iot-cert -n '__iot_cert_in support-bundle' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in support-bundle' -l json -d 'print JSON, an object a line'
 complete -c iot-cert -n '__iot_cert_in support-bundle' -l output -r -F -d 'where to'
+complete -c iot-cert -n '__iot_cert_in report' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
+complete -c iot-cert -n '__iot_cert_in report' -l json -d 'print JSON, an object a line'
+complete -c iot-cert -n '__iot_cert_in report' -l html -r -F -d 'where to (iot-cert-report.html)'
 complete -c iot-cert -n '__iot_cert_at config' -a check -d 'check the configuration file and what it names'
 complete -c iot-cert -n '__iot_cert_at config' -a hand-over -d 'as root, hand the agent\'s user the parameters that root alone may read'
 complete -c iot-cert -n '__iot_cert_at config' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
@@ -282,4 +286,4 @@ complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l port -x -d 'th
 complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l anchors -r -F -d 'trust anchors (default: those of this version)'
 complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l clean-up -d 'remove the test device, and try nothing'
 complete -c iot-cert -n '__iot_cert_in cloud first-deployment' -l yes -d 'do not ask'
-complete -c iot-cert -n '__iot_cert_in help' -a 'enroll rotate rollback confirm import pause resume retire run deploy status explain history check support-bundle config trust sandbox cloud help'
+complete -c iot-cert -n '__iot_cert_in help' -a 'enroll rotate rollback confirm import pause resume retire run deploy status explain history check support-bundle report config trust sandbox cloud help'

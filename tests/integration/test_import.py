@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
+from agent.core.report.checks import CHECKS
 from agent.sandbox.authority import Authority, fingerprint, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
@@ -568,6 +569,26 @@ def test_a_support_bundle_of_a_live_gateway_holds_no_secret(enrolled: Gateway, r
     data = target.read_text(errors="replace")
     assert enrolled.secrets()
     assert not [secret for secret in enrolled.secrets() if secret in data]
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_page_about_a_live_gateway_holds_no_secret(enrolled: Gateway, runs: bool) -> None:  # noqa: FBT001
+    """Not even in a reason that a person has typed; with the daemon and without it tells of each check."""
+    target = enrolled.directory / "report.html"
+    if runs:
+        with RunningDaemon(enrolled) as daemon:
+            daemon.until_up(1)
+            enrolled.run("pause", "1h", "--reason", "as https://bucket.example/a?Signature=5ec2e7 says", expect=0)
+            ran: Ran = enrolled.run("report", "--html", str(target), "--json", expect=0)
+    else:
+        ran = enrolled.run("report", "--html", str(target), "--json", expect=0)
+    assert (ran.outcome["event"], ran.outcome["file"], ran.outcome["missing"]) == ("report", str(target), {})
+    text = target.read_text()
+    assert not [secret for secret in enrolled.secrets() if secret in text]
+    assert ("as https://bucket.example/a?[REMOVED] says" in text) == runs
+    assert "5ec2e7" not in text
+    assert all(f"</b> {check}</h3>" in text for check in CHECKS)
+    assert "enroll, generation 1" in text
 
 
 def lines_of(target: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ IDLE = "The idle daemon loads nothing heavy"
 # Of the standard library, what the core may use: a list of what it may not would forget one.
 PURE_LIBRARY = {
     "__future__", "base64", "collections", "dataclasses", "datetime", "difflib", "enum", "errno", "functools",
-    "hashlib", "hmac", "ipaddress", "itertools", "json", "math", "operator", "re", "types", "typing", "zlib",
+    "hashlib", "hmac", "html", "ipaddress", "itertools", "json", "math", "operator", "re", "types", "typing", "zlib",
 }  # fmt: skip
 
 # The contract, what breaks it, and where that is planted.

@@ -279,6 +279,10 @@ DEFS: dict[str, Schema] = {
         ),
         "The archive that was written, and what could not be had for it.",
     ),
+    "report": said(
+        event("report", {"file": TEXT, "missing": {"type": "object", "additionalProperties": TEXT}, "exit": EXIT}),
+        "The page that was written, and what could not be had for it.",
+    ),
     "sandbox": said(an_object({"config": TEXT, "port": NUMBER, "alpn_port": NUMBER}), "A sandbox runs."),
     "answer": said(an_object({"answer": TEXT}), "What the sandbox says to an order."),
 }
@@ -299,6 +303,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "history": ("change", "error"),
     "check": ("line", "check", "error"),
     "support-bundle": ("support-bundle", "error"),
+    "report": ("report", "error"),
     "config check": ("config-check", "error"),
     "config hand-over": ("config-hand-over", "error"),
     "trust list": ("trust", "error"),

@@ -151,6 +151,7 @@ WITHOUT_A_ROW = {
                 "block",
                 "check",
                 "devices",
+                "first-deployment",
                 "orphans",
                 "readmit",
                 "rotate",
@@ -160,8 +161,8 @@ WITHOUT_A_ROW = {
         ],
         "asks the operator's account, and no gateway",
     ),
-    **dict.fromkeys(["status", "explain", "history", "check", "config check", "support-bundle"], "only looks"),
-    **dict.fromkeys(["trust list", "trust check"], "only looks"),
+    **dict.fromkeys(["status", "explain", "history", "check", "config check"], "only looks"),
+    **dict.fromkeys(["trust list", "trust check", "support-bundle", "report"], "only looks"),
     **dict.fromkeys(["trust publish", "sandbox"], "has nothing to do with a gateway"),
 }
 

@@ -204,7 +204,7 @@ class Place(DaemonRig):
             return b"".join(f"{line}\n".encode() for line in done.stdout.splitlines() if '"event": "line"' in line)
 
         before = dict(vars(bundle))
-        vars(bundle).update(_check=check, _output_of=lambda _: b"")
+        vars(bundle).update(check_apart=check, _output_of=lambda _: b"")
         try:
             yield
         finally:

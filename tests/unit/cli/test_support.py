@@ -154,7 +154,7 @@ def _here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     """Return what runs the command in this process; its check needs no other, and the place has a journal."""
     lines = [json.dumps({"event": "line", "check": name, "verdict": "skipped", "text": "Known."}) for name in CHECKS]
     monkeypatch.setattr(support, "_JOURNAL", ("journal-reader",))
-    monkeypatch.setattr(support, "_check", lambda _: "".join(f"{line}\n" for line in lines).encode())
+    monkeypatch.setattr(support, "check_apart", lambda _: "".join(f"{line}\n" for line in lines).encode())
 
     def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()

@@ -1,0 +1,209 @@
+"""A gateway as one HTML page that a technician can send: it needs no network, no script and no further file.
+
+The page is made of what is told anyway: the status document, the screen, the doctor's lines, the history. It decides
+nothing; what is in it must be free of secrets already. Texts from outside are escaped, and a policy in the page keeps a
+browser from loading or running anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from agent.core.report.page_style import STYLE
+from agent.core.text import clock_time, common_name, instant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+# What the page has a part of its own for.
+_ELSEWHERE = frozenset({"gateway", "clock", "certificate", "anchors", "on disk", "last", "health"})
+
+_TONES = {"ok": "good", "committed": "good", "warning": "doubtful", "failure": "bad", "rejected": "bad"}
+_TONES |= {"rolled-back": "bad"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the page tells.
+
+    Attributes:
+        document: The status document; see `agent.core.report.document`.
+        screen: The status for people: names and texts.
+        lines: The doctor's, as `iot-cert check --json` tells them.
+        history: The finished changes, oldest first, as `iot-cert history --json` tells them.
+        missing: What could not be had, and why.
+    """
+
+    document: dict[str, Any]
+    screen: Sequence[tuple[str, str]]
+    lines: Sequence[dict[str, Any]] = ()
+    history: Sequence[dict[str, Any]] = ()
+    missing: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    """Something that ends: its name, what else is to be said of it, its end, and how near an end is a doubt."""
+
+    name: str
+    said: str
+    at: datetime
+    soon: timedelta
+
+
+def page(found: Found) -> str:
+    """Return the page."""
+    document = found.document
+    now = instant(document["clock"]["now"])
+    thing = (document["current"] or {}).get("thing_name") or document["thing_name"] or "Not enrolled"
+    parts = [
+        _header(thing, document, now),
+        _section("Health", _health(document["health"])),
+        _section("How it stands", _fields(item for item in found.screen if item[0] not in _ELSEWHERE)),
+        _section("Certificates", _bars(_certificates(document), now)),
+        _section("Trust anchors", _bars(_anchors(document), now)),
+        _section("Watched files", _bars(_watched(document), now)),
+        _section("The doctor's visit", _items(_doctor(found.lines))),
+        _section("History", _items(_history(found.history))),
+        _section("What could not be had", _fields(found.missing)),
+        f"<footer>iot-cert {escape(document['version'])}. No key, token or password is on this page.</footer>",
+    ]
+    return _FRAME.format(title=escape(f"{thing}, {clock_time(now)}"), style=STYLE, parts="\n".join(filter(None, parts)))
+
+
+_FRAME = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+{parts}
+</body>
+</html>
+"""
+
+
+def _header(thing: str, document: dict[str, Any], now: datetime) -> str:
+    where = f"{document['endpoint']}:{document['port']}"
+    clock = f"{clock_time(now)} ({document['clock']['state']})"
+    return f"<header><h1>{escape(thing)}</h1><p>{escape(where)}<br>{escape(clock)}</p></header>"
+
+
+def _section(name: str, body: str) -> str:
+    return f"<section><h2>{escape(name)}</h2>\n{body}</section>" if body else ""
+
+
+def _health(texts: Sequence[str]) -> str:
+    wrong = [text for text in texts if text != "ok"]
+    if not wrong:
+        return '<p class="verdict good">ok</p>'
+    return "".join(f'<p class="verdict bad">{_told(text)}</p>' for text in wrong)
+
+
+def _fields(items: Iterable[tuple[str, str]]) -> str:
+    told = "".join(f"<dt>{escape(name)}</dt><dd>{_told(text)}</dd>\n" for name, text in items)
+    return told and f"<dl>\n{told}</dl>\n"
+
+
+def _told(text: str) -> str:
+    """Return a text with its lines, and with its commands set apart."""
+    return "<br>".join(_line(line) for line in text.split("\n"))
+
+
+def _line(text: str) -> str:
+    pieces = escape(text).split("`")
+    if len(pieces) % 2 == 0:  # a backtick of its own
+        return escape(text)
+    return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
+
+
+def _certificates(document: dict[str, Any]) -> Iterator[_End]:
+    current, previous = document["current"], document["previous"]
+    if current:
+        leaf, renewal = current["certificate"], current["renewal"]
+        due = clock_time(instant(renewal["at"]))
+        said = f"in use, {leaf['key']}, replaced at {due}\nid {leaf['sha256']}"
+        soon = instant(renewal["not_after"]) - instant(renewal["emergency_at"])
+        name = f"Generation {current['generation']}: {leaf['subject']}"
+        yield _End(name=name, said=said, at=instant(leaf["not_after"]), soon=soon)
+    for item in document["generations"]:
+        if item["not_after"] and (not current or item["generation"] != current["generation"]):
+            role = "to go back to\n" if item["generation"] == previous else ""
+            said = f"{role}id {item['certificate_id']}"
+            yield _End(name=f"Generation {item['generation']}", said=said, at=instant(item["not_after"]), soon=_NEVER)
+
+
+_NEVER = timedelta.min
+
+
+def _anchors(document: dict[str, Any]) -> Iterator[_End]:
+    current = document["current"] or {}
+    soon = timedelta(seconds=max(document["warn_anchors"], default=0))
+    for anchor in current.get("anchors", ()):
+        used = "the endpoint chained to it\n" if anchor["sha256"] == current["anchor_in_use"] else ""
+        used = "the endpoint has moved away from it\n" if anchor["sha256"] in current["anchors_left"] else used
+        said = f"{used}SHA-256 {anchor['sha256']}"
+        yield _End(name=common_name(anchor["subject"]), said=said, at=instant(anchor["not_after"]), soon=soon)
+
+
+def _watched(document: dict[str, Any]) -> Iterator[_End]:
+    for file in document["watched"]:
+        for end in file.get("ends", ()):
+            soon = timedelta(seconds=file["warn"])
+            yield _End(name=common_name(end["subject"]), said=file["path"], at=instant(end["not_after"]), soon=soon)
+
+
+def _bars(ends: Iterable[_End], now: datetime) -> str:
+    """Return a bar for each, from now to its end, as long as the last one of them lets it be."""
+    found = list(ends)
+    last = max((item.at for item in found), default=now)
+    if not found:
+        return ""
+    bars = "".join(_bar(item, now, (item.at - now) / (last - now) if last > now else 0) for item in found)
+    scale = f'<p class="scale"><span>now</span><span>{last:%Y-%m-%d}</span></p>\n' if last > now else ""
+    return f"<ul>\n{bars}</ul>\n{scale}"
+
+
+def _bar(item: _End, now: datetime, share: float) -> str:
+    left = item.at - now
+    tone = "bad" if left <= timedelta() else "doubtful" if left <= item.soon else "good"
+    how = f"{left.days} days left" if left > timedelta() else "EXPIRED"
+    width = max(0.0, min(share, 1.0))
+    return (
+        f"<li><h3>{escape(item.name)}</h3><p>until {item.at:%Y-%m-%d %H:%M} UTC, <b class='{tone}'>{how}</b></p>"
+        f"<div class='bar'><div class='{tone}' style='width:{width:.1%}'></div></div>"
+        f"<p class='small'>{_told(item.said)}</p></li>\n"
+    )
+
+
+def _items(items: Iterable[tuple[str, str, str]]) -> str:
+    """Return a list of what has a verdict: the word, what it is about, and texts."""
+    heads = ((f"<b class='word {_TONES.get(word, '')}'>{escape(word)}</b>", name, text) for word, name, text in items)
+    told = "".join(f"<li><h3>{head} {escape(name)}</h3><p>{_told(text)}</p></li>\n" for head, name, text in heads)
+    return told and f"<ul>\n{told}</ul>\n"
+
+
+def _doctor(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    for line in lines:
+        remedy = line.get("remedy", "") if line["verdict"] != "ok" else ""
+        yield line["verdict"], line["check"], f"{line['text']}\n{remedy}".strip()
+
+
+def _history(records: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    for record in reversed(records):
+        name = f"{record['kind']}, generation {record['generation']}, {clock_time(instant(record['entered_at']))}"
+        by = f" {record['asked_by']}" if record.get("asked_by") else ""
+        failure = record.get("failure") or record.get("degraded") or {}
+        text = f"{record['origin']}{by}: {record['reason']}\n{failure.get('message', '')}"
+        yield record["phase"], name, text.strip()
