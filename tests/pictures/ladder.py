@@ -36,7 +36,7 @@ ANSWERS = {
 
 
 # A gateway with a claim certificate; one that buys its certificates has the vending machine instead, as its last rung.
-RUNGS = tuple(rung for rung in Rung if rung is not Rung.VENDING)
+RUNGS: tuple[Rung, ...] = tuple(rung for rung in Rung if rung is not Rung.VENDING)
 
 
 class Move(NamedTuple):
