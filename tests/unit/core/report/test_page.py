@@ -146,6 +146,7 @@ def test_a_gateway_without_anything_has_a_page_too() -> None:
     assert "Trust anchors" not in said
 
 
+@pytest.mark.whole
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser here")
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_sticks_out_of_a_phone_or_a_desk(width: int, tmp_path: Path) -> None:
