@@ -6,6 +6,7 @@ A function that cannot find out ends with an error: AWS IoT Core then registers 
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ from agent.backend.handlers import replacement as replacements
 from agent.backend.handlers import retirement as retirements
 from agent.backend.handlers import sweep as sweeps
 from agent.backend.handlers.account import Account
-from agent.backend.names import BY_THE_CLOCK, REASON, Metric, Variable
+from agent.backend.handlers.census import census
+from agent.backend.names import BY_THE_CLOCK, COUNT, REASON, Metric, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,13 +71,17 @@ def audit(event: Mapping[str, Any], context: Any) -> None:
     _run(OF_THE_SWEEP, lambda account: audits.hear(event, account, auditor, _time_left(context)))
 
 
-def sweep(_: object, context: Any) -> None:
-    """Delete what was retired long enough ago.
+def sweep(event: Mapping[str, Any], context: Any) -> None:
+    """Delete what was retired long enough ago; or, when it is told so, count what there is.
 
     Raises:
         BackendError: AWS did not answer about a certificate.
     """
-    _run(OF_THE_SWEEP, lambda account: sweeps.sweep(account, _time_left(context)))
+    time_left = _time_left(context)
+    if event == COUNT:
+        _run(OF_THE_SWEEP, lambda account: census(account, lambda: time_left() >= sweeps.RESERVE))
+        return
+    _run(OF_THE_SWEEP, lambda account: sweeps.sweep(account, time_left, time.sleep))
 
 
 def now() -> datetime:

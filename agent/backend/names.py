@@ -5,7 +5,7 @@ What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no
 * ``agent.backend.lambdas.hook``: the pre-provisioning hook of both templates, payload version "2020-04-01"; 5 s
 * ``agent.backend.lambdas.retire``: the rule `RETIRE_SQL`, asynchronously; 30 s, which must stay below `LEASE`. Also
   every five minutes, by `BY_THE_CLOCK`, for devices that are replaced
-* ``agent.backend.lambdas.sweep``: hourly, whatever the event, one at a time; 900 s
+* ``agent.backend.lambdas.sweep``: each half hour, and by `COUNT` each hour in between; 900 s
 * ``agent.backend.lambdas.vend``: an HTTP API, payload format 2.0, where the stack has it; 30 s, its longest
 * ``agent.backend.lambdas.audit``: a queue with Device Defender's notifications, where the stack has it; 900 s
 
@@ -98,6 +98,7 @@ REPLACING = "replacing#"  # no certificate's id begins so
 
 # What the clock's event consists of; the rule's event has `thing` beside what a gateway wrote, which is in `message`.
 BY_THE_CLOCK = {"replacements": "due"}
+COUNT = {"certificates": "count"}  # of the sweep, which deletes by any other event
 
 SHADOW = topics.SHADOW
 RETIRE_FILTER = topics.retire("+")

@@ -1,8 +1,8 @@
 """What the operator has deployed into the account: the handlers of `agent.backend`, over the sandbox's registry.
 
 It decides nothing. A template asks the hook here, a gateway's request for a retirement is put as the rule would put it,
-and the hourly round is made when a person orders it; the tables are in memory. What an operator does besides is here as
-well: tokens, readmissions, and the policies of applications.
+and a sweep is made when a person orders it; the tables are in memory. What an operator does besides is here as well:
+tokens, readmissions, and the policies of applications.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Stack:
         with self._lock:
             told = len(self.outbox.counted)
             for later in (ahead, ahead + _HOUR):
-                sweep.sweep(replace(self._account, now=partial(self._later, later)), lambda: _HOUR)
+                sweep.sweep(replace(self._account, now=partial(self._later, later)), lambda: _HOUR, lambda _: None)
             return [
                 f"{str(about.get('certificateId'))[:12]}  {metric}: {about[REASON]}"
                 for metric, _, about in self.outbox.counted[told:]

@@ -98,6 +98,7 @@ def test_a_gateway_lives_its_life_in_the_account(account: Account, template: str
         assert_a_replaced_device_is_retired(account, device, tmp_path)
     assert_a_change_by_other_means_is_named(account)
     assert_a_first_deployment_is_written_down(account, tmp_path)
+    call(account, "sweep", names.COUNT)
     assert_rights_are_what_is_used(account)
     assert counted(account) == COUNTED
 

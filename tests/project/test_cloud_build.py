@@ -146,7 +146,7 @@ def test_the_linter_sees_what_is_planted(tmp_path: Path) -> None:
     for old, new in (
         ("BillingMode: PAY_PER_REQUEST\n", "BillingMode: PAY_PER_REQUESTS\n"),
         ("iot:UpdateCertificate", "iot:DeactivateCertificate"),
-        ("!GetAtt SweepHourly.Arn", "!GetAtt SweepDaily.Arn"),
+        ("!GetAtt SweepOften.Arn", "!GetAtt SweepDaily.Arn"),
     ):
         assert old in text
         text = text.replace(old, new, 1)

@@ -282,6 +282,7 @@ def test_only_this_accounts_own_starts_a_function(stack: Stack) -> None:
         "RetirePermission": ("iot-cert-retire", "iot.amazonaws.com", "iot", "rule/iot_cert_retire"),
         "ReplacedPermission": ("iot-cert-retire", "events.amazonaws.com", "events", "rule/iot-cert-replaced"),
         "SweepPermission": ("iot-cert-sweep", "events.amazonaws.com", "events", "rule/iot-cert-sweep"),
+        "CensusPermission": ("iot-cert-sweep", "events.amazonaws.com", "events", "rule/iot-cert-census"),
         "VendPermission": (
             "iot-cert-vend",
             "apigateway.amazonaws.com",
@@ -333,10 +334,23 @@ def test_the_rule_selects_what_the_function_reads(stack: Stack) -> None:
 
 
 def test_the_clock_says_what_the_function_listens_to(stack: Stack) -> None:
-    """And the sweep, which does one thing, is told nothing."""
+    """And a round of the sweep is told nothing."""
     given = {name: item["Targets"][0].get("Input") for name, item in stack.of_type("AWS::Events::Rule").items()}
     assert json.loads(given.pop("ReplacedOften")) == names.BY_THE_CLOCK
-    assert given == {"SweepHourly": None}
+    assert json.loads(given.pop("CensusHourly")) == names.COUNT
+    assert given == {"SweepOften": None}
+
+
+def test_a_count_and_a_round_do_not_overlap(stack: Stack) -> None:
+    """Both may take all of the function's time; cron, for a rate begins when the stack is made."""
+    rules = stack.of_type("AWS::Events::Rule")
+    minutes = [int(at) for name in ("SweepOften", "CensusHourly") for at in re.findall(r"\d+", _minutes(rules[name]))]
+    assert sorted(minutes) == [0, 15, 30]
+    assert stack.resources["Sweep"]["Properties"]["Timeout"] <= 15 * 60
+
+
+def _minutes(rule: dict[str, Any]) -> str:
+    return str(re.fullmatch(r"cron\(([0-9,]+) \* \* \* \? \*\)", rule["ScheduleExpression"])[1])  # type: ignore[index]
 
 
 def test_what_could_not_be_done_is_kept(stack: Stack) -> None:

@@ -250,7 +250,7 @@ class AccountMachine(RuleBasedStateMachine):
 
     @rule(step=st.integers(1, 20), for_good=st.booleans())
     def sweep(self, step: int, for_good: bool) -> None:  # noqa: FBT001 - hypothesis calls it
-        """The hourly round, which may fail."""
+        """A round, which may fail."""
         self.world.at_each_step = self.world.failing(step, for_good=for_good)
         with suppress(BackendError):
             self.world.sweep()

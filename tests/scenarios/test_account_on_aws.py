@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.backend.decide.census import COUNTED
 from agent.backend.errors import BackendError
+from agent.backend.handlers.census import census
 from agent.backend.names import Variable
 from agent.backend.values import Status
 from support import campaigns
@@ -205,6 +207,22 @@ def test_each_call_fails_and_the_event_comes_again(
             assert world.active(story.thing) or not had
             act()
             assert story.settled() == wanted, number
+
+
+@pytest.mark.parametrize(("fate", "for_good"), FATES)
+def test_the_count_fails_and_the_next_one_is_whole(world: AwsWorld, fate: Fate, for_good: bool) -> None:  # noqa: FBT001
+    """Nothing is told by one that fails. It is one call here, for moto has no pages."""
+    with _answered(world):
+        _story(world).issue("one")
+        census(world.account, lambda: True)
+        wanted = world.outbox.counted[-len(COUNTED) :]
+        world.at_each_call = world.failing_call(1, fate, for_good=for_good)
+        told = len(world.outbox.counted)
+        with pytest.raises(BackendError):
+            census(world.account, lambda: True)
+    assert len(world.outbox.counted) == told
+    census(world.account, lambda: True)
+    assert world.outbox.counted[told:] == wanted
 
 
 def test_the_same_events_twice_are_the_same_as_once(world: AwsWorld) -> None:

@@ -206,11 +206,11 @@ class World:
         return {name: value for name, value in body.items() if name != "clientToken"}
 
     def sweep(self) -> None:
-        """Have the hourly round made."""
-        sweep.sweep(self.account, lambda: timedelta(minutes=15))
+        """Have a round of the sweep made."""
+        sweep.sweep(self.account, lambda: timedelta(minutes=15), lambda _: None)
 
     def swept(self, rounds: int = 2) -> None:
-        """Have the hourly round made several times."""
+        """Have rounds of the sweep made, an hour apart."""
         for _ in range(rounds):
             self.sweep()
             self.now += HOUR

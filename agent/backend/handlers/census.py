@@ -1,4 +1,4 @@
-"""After each round of the sweep: how many certificates the account has, by state and by age.
+"""Each hour, between two rounds of the sweep: how many certificates the account has, by state and by age.
 
 The registry is asked, and not the table: the row of a certificate that was never seen in use goes after a month.
 """

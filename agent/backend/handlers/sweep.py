@@ -1,6 +1,8 @@
-"""The hourly round: retired certificates that were kept for long enough are deleted, and all are counted.
+"""The round of each half hour: retired certificates that were kept for long enough are deleted.
 
 It never deactivates anything. One certificate that cannot be dealt with does not keep the others from being looked at.
+It has a pace, since AWS answers ten questions of a kind a second to the whole account, and gateways that rotate and
+retire ask the same ones.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from typing import TYPE_CHECKING
 from agent.backend.decide.deletion import Found, may_delete
 from agent.backend.errors import ChangedError
 from agent.backend.handlers.account import go_through, perform
-from agent.backend.handlers.census import census
 from agent.backend.names import REASON, Metric
 
 if TYPE_CHECKING:
@@ -22,29 +23,34 @@ if TYPE_CHECKING:
 
 BATCH = 2000  # certificates in one round
 RESERVE = timedelta(seconds=60)  # what one certificate may take at worst, with all its repetitions
+EACH = timedelta(seconds=0.5)  # for one certificate, which takes up to three questions of a kind
 
 
-def sweep(account: Account, time_left: Callable[[], timedelta]) -> None:
-    """Look at each certificate that is due, and count those that there are.
+def sweep(account: Account, time_left: Callable[[], timedelta], pause: Callable[[float], None]) -> None:
+    """Look at each certificate that is due, one after the other and no faster than one in `EACH`.
 
     Args:
         account: The account.
         time_left: How long the function may still run.
+        pause: Waits for some seconds.
 
     Raises:
         BackendError: AWS did not answer about one of them at least; the next round takes it up again.
     """
     due = account.store.due(account.now(), BATCH)
 
-    def may_go_on() -> bool:
-        return time_left() >= RESERVE
+    def look_at(record: Record) -> None:
+        before = time_left()
+        try:
+            _look_at(record, account)
+        finally:
+            pause(max(EACH - (before - time_left()), timedelta(0)).total_seconds())
 
-    done, faults = go_through(due, lambda record: _look_at(record, account), may_go_on)
+    done, faults = go_through(due, look_at, lambda: time_left() >= RESERVE)
     if done < len(due):
         account.outbox.count(Metric.OVERDUE, value=len(due) - done)
     if faults:
         raise faults[-1]
-    census(account, may_go_on)
 
 
 def _look_at(record: Record, account: Account) -> None:

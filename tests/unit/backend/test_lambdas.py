@@ -16,7 +16,8 @@ from agent.backend.decide.census import COUNTED
 from agent.backend.errors import MisconfiguredError
 from agent.backend.handlers import audits
 from agent.backend.handlers import sweep as sweeps
-from agent.backend.names import ACTIONS, BY_THE_CLOCK, Metric, Variable
+from agent.backend.handlers.census import census
+from agent.backend.names import ACTIONS, BY_THE_CLOCK, COUNT, Metric, Variable
 from agent.backend.values import Check, DeviceState, Status
 from support.account import CLAIM, DAY, SETTINGS, TOKEN, certificate_id
 from support.audits import Defender, found
@@ -72,6 +73,7 @@ def test_a_gateways_life_by_the_functions_themselves(world: AwsWorld, capsys: py
     assert world.status(old) is Status.INACTIVE
     lambdas.sweep({}, Context())
     assert world.status(old) is Status.INACTIVE, "it is kept for a month"
+    lambdas.sweep(dict(COUNT), Context())
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [next(name for name in Metric if name in line) for line in told] == [
         Metric.ENROLMENTS,
@@ -170,6 +172,7 @@ def _sweep(world: AwsWorld) -> Iterator[Callable[[], object]]:
         world.registry.detach_thing("gw-0043", name)
     world.now += SETTINGS.keep
     yield world.sweep
+    yield lambda: census(world.account, lambda: True)
 
 
 def _audit(world: AwsWorld) -> Iterator[Callable[[], object]]:

@@ -18,6 +18,7 @@ def test_only_what_no_gateway_seems_to_use_is_listed(operator: Operator) -> None
     assert made not in said
     assert "2 certificates, 1 of them" in said
     rows = operator.rows("orphans", "--all")
+    assert operator.pauses == [0.2] * 4, "gateways that rotate ask the same of AWS"
     assert {row["certificate"]: row["kind"] for row in rows} == {made: "in use", stray: "inactive"}
     assert not {"DeleteCertificate", "UpdateCertificate"} & {
         action.partition(":")[2] for action in operator.strict.asked
