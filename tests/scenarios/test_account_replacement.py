@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
@@ -11,12 +12,13 @@ import pytest
 from agent.backend.errors import BackendError
 from agent.backend.names import Metric
 from agent.backend.values import DeviceState, Record, Status
-from support.account import DAY, HOUR, OWN, World
+from support.account import DAY, HOUR, MINUTE, OWN, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 THING = "gw-0042"
+SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture(name="world")
@@ -96,6 +98,54 @@ def test_the_old_one_reports_over_the_new_ones_report(world: World) -> None:
         used(world, old if turn < 3 else new)
         world.replacing()
     assert world.active() == {new}
+
+
+@pytest.mark.parametrize("had", ["row", "none"])
+def test_the_old_device_asks_for_the_retirement_of_the_new_ones(world: World, had: str) -> None:
+    """It may be a thief's: what the new one has bought, and what follows from that, is not its to retire."""
+    old, new = replaced(world)
+    if had == "none":
+        del world.store.records[old]
+    rotated, follower = world.rotated(old), world.rotated(new)
+    for caller in (old, rotated):
+        for target in (new, follower):
+            refusal = world.retire(caller, target)
+            assert (refusal["code"], "given to another device" in refusal["message"]) == (403, True)
+        world.now += MINUTE
+    assert world.active() >= {new, follower}
+    assert "code" not in world.retire(rotated, old), "its own it may"
+    world.now += MINUTE
+    for target in (new, rotated):
+        assert "code" not in world.retire(follower, target), "the new one may have either's retired"
+    assert world.active() == {follower}
+
+
+def test_the_old_device_goes_on_asking_so_that_nothing_else_gets_the_lease(world: World) -> None:
+    """From the first look after the new one's first use on it is not heard any more."""
+    old, new = replaced(world)
+    older, old = old, world.rotated(old)
+    world.retire(old, older)
+    used(world, new)
+    for _ in range(2):
+        world.now += 5 * MINUTE - SECOND
+        world.retire(old, older)
+        world.now += SECOND - 5 * MINUTE
+        world.replacing()
+    assert world.active() == {new}
+
+
+def test_the_old_device_that_was_taken_back_retires_its_own_again(world: World) -> None:
+    """When the operator has thought better of it, and what was under way has ended."""
+    old, new = replaced(world)
+    used(world, new)
+    world.replacing()
+    world.rescue(old)
+    world.now += 2 * HOUR
+    world.replacing()
+    follower = world.rotated(old)
+    assert "code" not in world.retire(follower, old)
+    world.now += MINUTE
+    assert world.retire(follower, new)["code"] == 403
 
 
 # -- what happens meanwhile --------------------------------------------------------------------------------------------

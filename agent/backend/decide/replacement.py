@@ -8,6 +8,8 @@ The operator says which device is to be which thing (`iot-cert cloud arm SERIAL 
   an active one, and the operator takes it back with one call. What was taken back once is left alone.
 * What was being registered for the old device at that moment is retired too, for as long as that can take.
 * A certificate of which it is not known whose it is goes on working, and is told of.
+* The new device's certificates are retired by the new device alone: both are the same thing to AWS, and the old one
+  may be in a thief's hands.
 """
 
 from __future__ import annotations
@@ -118,9 +120,25 @@ def looked_at(replacement: Replacement, retired: Collection[str], now: datetime)
     return replace(replacement, retired=done, settles_at=settles_at, look_at=None if settles_at <= now else now + AGAIN)
 
 
+def belongs_to_another(replacement: Replacement | None, caller: Record | None, target: Record | None) -> bool:
+    """Whether a certificate that is not known to be the new device's asks about one that is."""
+    return replacement is not None and _is_its(replacement, target) and not _is_its(replacement, caller)
+
+
+def is_being_retired(replacement: Replacement, caller: Record | None) -> bool:
+    """Whether a certificate is not the new device's while the old one's are retired: it may hold no lease of theirs."""
+    under_way = replacement.settles_at is not None and replacement.look_at is not None
+    return under_way and not _is_its(replacement, caller)
+
+
+def _is_its(replacement: Replacement, record: Record | None) -> bool:
+    if record is None or record.certificate_id in replacement.before:
+        return False
+    return (record.serial, record.thing) == (replacement.serial, replacement.thing)
+
+
 def _is_new(replacement: Replacement, record: Record) -> bool:
-    own = record.serial == replacement.serial and record.thing == replacement.thing
-    return own and record.retired_at is None and record.certificate_id not in replacement.before
+    return _is_its(replacement, record) and record.retired_at is None
 
 
 def _is_old(replacement: Replacement, item: Attached) -> bool:

@@ -6,6 +6,7 @@
   call, until the certificate is deleted `keep` later.
 * A certificate that is INACTIVE or gone already is accepted again, for a request may be delivered late and twice.
 * Whether a foreign certificate exists is not told.
+* Where a thing was given to another device, the device that was replaced has none of the new one's retired.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import enrolled
+from agent.backend.decide.replacement import belongs_to_another
 from agent.backend.decide.verdict import Deactivate, Deed, SaveRecord, Verdict, is_certificate_id
 from agent.backend.names import Metric
-from agent.backend.values import Certificate, Device, Record, Status
+from agent.backend.values import Certificate, Device, Record, Replacement, Status
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -54,6 +56,7 @@ class Seen:
         target: The certificate that is to be retired, or None when it is gone.
         target_things: What the target is attached to.
         target_record: Its row.
+        replacement: The row of the thing, where its device is, or was, replaced.
     """
 
     caller: Certificate | None
@@ -62,6 +65,7 @@ class Seen:
     target: Certificate | None = None
     target_things: tuple[str, ...] = field(default=())
     target_record: Record | None = None
+    replacement: Replacement | None = None
 
 
 def may_ask(asked: Retirement, things: tuple[str, ...]) -> Verdict | None:
@@ -86,6 +90,12 @@ def busy(asked: Retirement) -> Verdict:
     return _refused(asked, TOO_MANY_REQUESTS, message)
 
 
+def replaced(asked: Retirement) -> Verdict:
+    """Refuse it to a device that another one has replaced."""
+    message = f"{asked.thing} was given to another device, which alone has its certificates retired."
+    return _refused(asked, FORBIDDEN, message)
+
+
 def retire(asked: Retirement, seen: Seen, now: datetime, keep: timedelta) -> Verdict:
     """Decide about a retirement that `may_ask` did not refuse.
 
@@ -99,6 +109,8 @@ def retire(asked: Retirement, seen: Seen, now: datetime, keep: timedelta) -> Ver
         return _not_one_of_its(asked)
     if not _is_its_own(asked.thing, seen):
         return _refused(asked, FORBIDDEN, f"{asked.thing} has no such certificate.")
+    if belongs_to_another(seen.replacement, seen.caller_record, seen.target_record):
+        return replaced(asked)
     return Verdict(
         allowed=True,
         why=f"{asked.thing} has it retired over another of its certificates.",

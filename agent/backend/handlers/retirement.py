@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.backend.decide import retirement
+from agent.backend.decide.replacement import is_being_retired
 from agent.backend.decide.retirement import Retirement, Seen
 from agent.backend.decide.verdict import Verdict, is_certificate_id, is_name
 from agent.backend.handlers.account import carry_out
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent.backend.handlers.account import Account
+    from agent.backend.values import Replacement
 
 _LONGEST_TOKEN = 128  # characters; a service of AWS takes 64
 
@@ -77,13 +79,17 @@ def _decide(asked: Retirement, account: Account) -> Verdict:
     refusal = retirement.may_ask(asked, things)
     if refusal is not None:
         return refusal
-    now = account.now()
-    if not account.store.lease(asked.thing, asked.caller, now, now + LEASE):
+    now, store = account.now(), account.store
+    replacement = store.replacement(asked.thing)
+    if replacement is not None and is_being_retired(replacement, store.record(asked.caller)):
+        return retirement.replaced(asked)
+    if not store.lease(asked.thing, asked.caller, now, now + LEASE):
         return retirement.busy(asked)
-    return retirement.retire(asked, _seen(asked.caller, str(asked.target), account), now, account.settings.keep)
+    return retirement.retire(asked, _seen(asked, replacement, account), now, account.settings.keep)
 
 
-def _seen(caller: str, target: str, account: Account) -> Seen:
+def _seen(asked: Retirement, replacement: Replacement | None, account: Account) -> Seen:
+    caller, target = asked.caller, str(asked.target)
     registry, store = account.registry, account.store
     record = store.record(caller)
     certificate = registry.certificate(target)
@@ -94,4 +100,5 @@ def _seen(caller: str, target: str, account: Account) -> Seen:
         target=certificate,
         target_things=registry.things_of(target) if certificate is not None else (),
         target_record=store.record(target),
+        replacement=replacement,
     )
