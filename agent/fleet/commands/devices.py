@@ -20,11 +20,16 @@ from agent.fleet.tables import table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.backend.values import Certificate, Device
+    from agent.backend.values import Certificate, Device, Replacement
     from agent.fleet.task import Task
 
 _ATTEMPTS = 4  # at a row that a function writes at the same time
 _TOKEN_HEAD = ("Serial", "Thing", "Token")
+_AHEAD, _REPLACEMENTS = timedelta(days=1), 10_000  # each that waits is due within minutes; so many are listed
+_BOTH = {
+    "waits": "{thing} is given to {serial}. The device that it had goes on working until {serial} is in use.",
+    "retiring": "{thing} is {serial} now. The certificates of the device before it are being made INACTIVE.",
+}
 
 
 def arm(task: Task) -> Exit:
@@ -54,9 +59,11 @@ def devices(task: Task) -> Exit:
     if task.arguments.refused:
         return _refused(task)
     wanted, state = set(task.arguments.serials), task.arguments.state
-    found = [_row(device) for device in task.watched(task.fleet.devices(), "Rows read")]
+    pending = {row.serial: row for row in task.fleet.store.replacements(task.now + _AHEAD, _REPLACEMENTS)}
+    found = [_row(device, pending.get(device.serial)) for device in task.watched(task.fleet.devices(), "Rows read")]
     rows = [row for row in found if (not wanted or row["serial"] in wanted) and state in {None, row["state"].lower()}]
     task.tell(("Serial", "Thing", "State", "Since", "Token until"), sorted(rows, key=lambda row: str(row["serial"])))
+    task.show([_BOTH[row["replacement"]].format(**row) for row in rows if row["replacement"]])
     missing = sorted(wanted - {row["serial"] for row in found})
     task.show([f"{serial} is not known: `iot-cert cloud arm {serial}`" for serial in missing])
     task.show([] if rows or missing else ["There is no such serial number."])
@@ -197,7 +204,8 @@ def _at(milliseconds: int) -> str:
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
 
 
-def _row(device: Device) -> dict[str, Any]:
+def _row(device: Device, replacement: Replacement | None) -> dict[str, Any]:
+    begun = replacement is not None and replacement.settles_at is not None
     since = device.claimed_at if device.state is DeviceState.CLAIMED else device.enrolled_at
     return {
         "serial": device.serial,
@@ -206,6 +214,7 @@ def _row(device: Device) -> dict[str, Any]:
         "since": f"{since:%Y-%m-%d}" if since else None,
         "token_until": f"{device.token_until:%Y-%m-%d}" if device.token_until else None,
         "claims": len(device.claims),
+        "replacement": None if replacement is None else "retiring" if begun else "waits",
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.backend.decide.admission import Enrolment, Known, admit, fingerprint
 from agent.backend.values import DeviceState, Status
-from support.account import certificate_id
+from support.account import HOUR, certificate_id
 from support.fleet_account import NOW
 
 if TYPE_CHECKING:
@@ -105,6 +105,34 @@ def test_a_device_that_is_replaced_is_retired_by_the_functions_after_the_new_one
     world.rotated(new)
     world.replacing()
     assert world.status(old) is Status.INACTIVE
+
+
+def test_replacements_that_wait_are_listed(operator: Operator) -> None:
+    """Until the first use of the new one, and then for as long as what was the old one's may still turn up."""
+    world = operator.world
+    operator.now = world.now
+    world.enrolled()
+    (armed,) = operator.rows("arm", "0077", "--thing", "gw-0042")
+
+    def listed() -> tuple[dict[str, str | None], str]:
+        rows = {row["serial"]: row["replacement"] for row in operator.rows("devices")}
+        return rows, operator.runs("devices")[1]
+
+    rows, said = listed()
+    assert rows == {"0042": None, "0077": "waits"}
+    assert "gw-0042 is given to 0077. The device that it had goes on working until 0077 is in use." in said
+    new = world.issue()
+    assert world.enrol(new, "0077", armed["token"]) == "gw-0042"
+    world.rotated(new)
+    world.replacing()
+    rows, said = listed()
+    assert rows == {"0042": None, "0077": "retiring"}
+    assert "gw-0042 is 0077 now." in said
+    world.now += 3 * HOUR
+    world.replacing()
+    rows, said = listed()
+    assert rows == {"0042": None, "0077": None}
+    assert "0077 is" not in said + "is given to"
 
 
 def test_a_second_token_makes_the_first_worthless(operator: Operator) -> None:
