@@ -351,28 +351,59 @@ class Peaks:
     back: float
 
 
-def peaks(devices: int, seed: int) -> Peaks:
-    """Return the peaks of a fleet whose certificates were all issued at the same instant, the worst there is."""
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """When a fleet asks, in its window and after the six hours without a connection in the middle of it.
+
+    Attributes:
+        window: The length of the renewal window.
+        turns: How many rotations begin in each second of it.
+        asked: When each of those that were due in the outage asks for its certificate, in seconds after its end.
+        refused: The same, when every change of these six hours was refused instead.
+        connected: When each gateway is connected again.
+        attempts: How many try to connect in each second after the outage.
+    """
+
+    window: timedelta
+    turns: array[int]
+    asked: list[float]
+    refused: list[float]
+    connected: list[float]
+    attempts: list[int]
+
+
+def course(devices: int, seed: int) -> Course:
+    """Return when a fleet asks whose certificates were all issued at the same instant, the worst there is."""
     chance = random.Random(seed)  # noqa: S311 - the same figures in each run
     window = renewal_window(START, START + AWS_LIFETIME, RenewalPolicy())
     length = window.closes_at - window.opens_at
     turns, waited = _turns(devices, seed, length.total_seconds())
     tried = [_until_next(chance, _link_delay) for _ in range(devices)]
     connected, attempts = _admitted(tried, chance)
-    first = int(LONGEST_DELAY.total_seconds())
-    asked = (_after(since, chance, _patiently) for since in waited)
-    refused = (_after(since, chance, AFTER_FAILURE.delay) for since in waited)
+    return Course(
+        window=length,
+        turns=turns,
+        asked=[_after(since, chance, _patiently) for since in waited],
+        refused=[_after(since, chance, AFTER_FAILURE.delay) for since in waited],
+        connected=connected,
+        attempts=attempts,
+    )
+
+
+def peaks(devices: int, seed: int) -> Peaks:
+    """Return the peaks of a fleet's course."""
+    found, first = course(devices, seed), int(LONGEST_DELAY.total_seconds())
     return Peaks(
         gateways=devices,
-        window=length,
-        even=devices / length.total_seconds(),
-        turns=max(turns),
-        due=len(waited),
-        connects=max(attempts[:first]),
-        again=max(attempts[first:], default=0),
-        requests=_busiest_second(asked),
-        refused=_busiest_second(refused),
-        back=max(connected, default=0.0),
+        window=found.window,
+        even=devices / found.window.total_seconds(),
+        turns=max(found.turns),
+        due=len(found.asked),
+        connects=max(found.attempts[:first]),
+        again=max(found.attempts[first:], default=0),
+        requests=_busiest_second(found.asked),
+        refused=_busiest_second(found.refused),
+        back=max(found.connected, default=0.0),
     )
 
 
