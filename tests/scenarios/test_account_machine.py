@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SERIALS = ("0001", "0002")
 THINGS = [f"gw-{serial}" for serial in SERIALS]
+FOLLOWERS = ("0003", "0004")  # the serial numbers of the devices that may replace those
+THING_OF = dict(zip((*SERIALS, *FOLLOWERS), THINGS * 2, strict=True))
 ITSELF = 4
 APPLICATION = "application"
 LATEST = st.integers(0, 10)  # one of the latest of what there is by then
@@ -68,7 +70,7 @@ class AccountMachine(RuleBasedStateMachine):
         self.world = World()
         self.made: list[str] = []  # every certificate, in order
         self.used: set[str] = set()
-        self.by_serial: dict[str, set[str]] = {serial: set() for serial in SERIALS}
+        self.by_serial: dict[str, set[str]] = {serial: set() for serial in THING_OF}
         self.registrations: list[Registration] = []
         self.requests: list[Request] = []
         self.purchases: list[Purchase] = []
@@ -212,7 +214,7 @@ class AccountMachine(RuleBasedStateMachine):
         serial = parameters.get("SerialNumber", "")
         claims = self.world.store.devices[serial].claims if serial else frozenset()
         rights = set(self.world.registry.policies_of(asked.caller)) - set(OWN)
-        reported = self.world.registry.shadows.get(f"gw-{serial}", "")
+        reported = self.world.registry.shadows.get(THING_OF.get(serial, ""), "")
         thing = self.world.register(asked.template, asked.caller, asked.certificate, parameters)
         if thing and serial:
             self.by_serial[serial].add(thing)
@@ -269,6 +271,28 @@ class AccountMachine(RuleBasedStateMachine):
         """The operator opens one more enrolment."""
         self.world.arm(SERIALS[number], f"token {SERIALS[number]}")
 
+    @rule(number=st.integers(0, 1), now=st.booleans())
+    def replace(self, number: int, now: bool) -> None:  # noqa: FBT001 - hypothesis calls it
+        """The operator gives a gateway's thing to another device, which enrols; maybe it is delivered later."""
+        serial = FOLLOWERS[number]
+        self.world.replace(serial, THINGS[number])
+        self.world.arm(serial, f"token {serial}", thing=THINGS[number])
+        parameters = (("SerialNumber", serial), ("RegistrationToken", f"token {serial}"))
+        self.registrations.append(Registration("gateway", CLAIM, self._issue(), parameters, self.world.now))
+        if now:
+            self._carry_out(self.registrations[-1])
+
+    @rule(step=st.integers(1, 30), within=st.none() | LATEST)
+    def look_at_what_was_replaced(self, step: int, within: int | None) -> None:
+        """By the clock; it may fail, or an event comes within it."""
+        act = self.world.failing(step)
+        self.world.at_each_step = (
+            act if within is None else self._at(step, lambda: self._carry_out(self._event(within)))
+        )
+        with suppress(BackendError):
+            self.world.replacing()
+        self.world.at_each_step = lambda _: None
+
     @rule(number=st.integers(0, 1))
     def block(self, number: int) -> None:
         """The operator refuses a serial number."""
@@ -301,15 +325,27 @@ class AccountMachine(RuleBasedStateMachine):
             if status is Status.ACTIVE and self.world.status(name) is not Status.ACTIVE:
                 things = self.things_before[name] or self.world.registry.things_of(name)
                 record = self.world.store.records[name]
-                assert Request(record.thing, record.retired_by, name) in self.requests
+                assert Request(record.thing, record.retired_by, name) in self.requests or self._was_replaced(name)
+                assert not self._is_a_followers(name) or self._is_a_followers(record.retired_by)
                 assert not things or (record.thing,) == things
                 assert record.retired_by != name
                 assert self.world.store.records[record.retired_by].thing == record.thing
 
+    def _was_replaced(self, name: str) -> bool:
+        """Whether a certificate is of a device that was replaced, and was retired over one of the other's."""
+        record = self.world.store.records[name]
+        return self._is_a_followers(record.retired_by) and not self._is_a_followers(name)
+
+    def _is_a_followers(self, name: str) -> bool:
+        """Whether a certificate is of the device that has replaced the one before, by what was there when it did."""
+        record = self.world.store.records[name]
+        row = self.world.store.replaced.get(record.thing)
+        return row is not None and record.serial == row.serial and name not in row.before
+
     def a_token_admits_one_identity(self) -> None:
         """One thing for each serial number, and one thing for each certificate."""
         for serial, things in self.by_serial.items():
-            assert things <= {f"gw-{serial}"}
+            assert things <= {THING_OF[serial]}
         assert all(len(entry.things) <= 1 for entry in self.world.registry.entries.values())
         assert self.world.registry.things <= set(THINGS)
 
