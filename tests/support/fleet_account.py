@@ -93,6 +93,10 @@ class Operator:
         waiting = list(bodies)
         self._answers[operation] = lambda: waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
+    def has_answered(self, operation: str, act: Callable[[], dict[str, Any]]) -> None:
+        """Have an operation do something, and answer what that returns."""
+        self._answers[operation] = act
+
     def refuses(self, operation: str, code: str, message: str = "", status: int = 403) -> None:
         """Have AWS refuse an operation."""
         body = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}

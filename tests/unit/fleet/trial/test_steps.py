@@ -1,0 +1,270 @@
+"""Each step meets a surprise, tells it, and gives back what it took.
+
+What is expected is shown on an emulator, by tests/integration/test_stack.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from agent.backend.names import SHADOW
+from agent.backend.values import Status
+from agent.cli.output import Output
+from agent.fleet import aws
+from agent.fleet.decide.trial import Outcome
+from agent.fleet.task import Task
+from agent.fleet.trial.account import TrialAccount
+from agent.fleet.trial.device import Ran
+from agent.fleet.trial.steps import ATTEMPTS, ROUNDS, STEPS, Trial
+from support.account import SETTINGS
+from support.moto_account import REGION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.fleet_account import Operator
+
+THING = "gw-0042"
+
+
+@dataclass
+class Bench:
+    """A test device that does what a test says, in an account.
+
+    Attributes:
+        operator: Who tries it.
+        certificate: What is in use on the device.
+        runs: What becomes of each command in turn; the last one is repeated.
+        shown: The tokens that were shown to the device.
+    """
+
+    operator: Operator
+    certificate: str = ""
+    runs: list[Callable[[], Ran]] = field(default_factory=lambda: [lambda: Ran(code=0, said="Done.")])
+    shown: list[str] = field(default_factory=list)
+    known: dict[str, str] = field(default_factory=lambda: {"serial": "0042", "thing": THING})
+
+    def certificate_id(self) -> str:
+        """See `Device`."""
+        return self.certificate
+
+    def run(self, *_: str) -> Ran:
+        """See `Device`."""
+        return (self.runs.pop(0) if len(self.runs) > 1 else self.runs[0])()
+
+    def show_token(self, token: str) -> None:
+        """See `Device`."""
+        self.shown.append(token)
+
+    @property
+    def world(self) -> Any:
+        """The account."""
+        return self.operator.world
+
+    def ends(self, code: int, said: str = "") -> None:
+        """Have every command end so."""
+        self.runs = [lambda: Ran(code=code, said=said)]
+
+    def tries(self, key: str) -> tuple[Outcome, str]:
+        """Carry a step out, on a trial of its own."""
+        fleet = aws.connect("iot-cert", REGION, None)
+        task = Task(
+            arguments=argparse.Namespace(),
+            output=Output(as_json=False),
+            fleet=fleet,
+            now=self.operator.now,
+            chance=bytes,
+            answer=None,
+            pause=self.operator.pauses.append,
+            progress=lambda _: None,
+        )
+        device: Any = self
+        seen = STEPS[key](Trial(task=task, account=TrialAccount(fleet), device=device, token=lambda: "right"))
+        return seen.outcome, seen.text
+
+
+@pytest.fixture(name="bench")
+def _bench(operator: Operator) -> Bench:
+    return Bench(operator, operator.world.enrolled())
+
+
+def _quotas(bench: Bench) -> None:
+    bench.operator.answers("GetServiceQuota", {"Quota": {"QuotaName": "RegisterThing", "Value": 0.0}})
+
+
+def _drift(bench: Bench) -> None:
+    bench.operator.answers("DetectStackDrift", {"StackDriftDetectionId": "1"})
+    bench.operator.answers("DescribeStackDriftDetectionStatus", {"DetectionStatus": "DETECTION_COMPLETE"})
+    drifted = {"LogicalResourceId": "Hook", "StackResourceDriftStatus": "MODIFIED"}
+    bench.operator.answers("DescribeStackResourceDrifts", {"StackResourceDrifts": [drifted]})
+
+
+def _let_in(bench: Bench) -> None:
+    bench.ends(0, "Done: enroll")
+
+
+def _not_active(bench: Bench) -> None:
+    bench.world.registry.set_status(bench.certificate, Status.INACTIVE)
+
+
+def _plainly(bench: Bench) -> None:
+    attached = {"thingName": THING, "thingPrincipalType": "NON_EXCLUSIVE_THING"}
+    bench.operator.answers("ListPrincipalThingsV2", {"principalThingObjects": [attached]})
+
+
+def _weaker(bench: Bench) -> None:
+    """The hook copies the policy; here AWS has not let it."""
+    old, new = bench.certificate, bench.world.issue()
+
+    def rotate() -> Ran:
+        assert bench.world.rotate(old, new)
+        bench.operator.world.owner.detach_policy(policyName="iot-cert-first-deployment", target=_arn(new))
+        bench.certificate = new
+        return Ran(code=0, said="Done: rotate")
+
+    bench.runs = [rotate]
+
+
+def _arn(certificate: str) -> str:
+    return f"arn:aws:iot:{REGION}:123456789012:cert/{certificate}"
+
+
+def _told_of_itself(bench: Bench) -> None:
+    line = f'{{"certificateId": "{bench.certificate}", "caller": "{bench.certificate}"}}'
+    bench.operator.answers("FilterLogEvents", {"events": [{"message": line}]})
+
+
+def _kept_active(bench: Bench) -> None:
+    bench.certificate = bench.world.rotated(bench.certificate)
+
+
+def _never_gone(bench: Bench) -> None:
+    old, bench.certificate = bench.certificate, bench.world.rotated(bench.certificate)
+    bench.world.retire(bench.certificate, old)
+    bench.operator.answers("Invoke", {"StatusCode": 200})
+
+
+def _connects_all_the_same(bench: Bench) -> None:
+    bench.ends(0)
+
+
+def _begins_at_once(bench: Bench) -> None:
+    bench.operator.answers("DescribeJob", {"job": {"status": "COMPLETED"}})
+
+
+def _empty_shadow(bench: Bench) -> None:
+    indexed = {"thingIndexingConfiguration": {"namedShadowIndexingMode": "ON"}}
+    bench.operator.answers("GetIndexingConfiguration", indexed)
+    shadow = f'{{"name": {{"{SHADOW}": {{"reported": {{"health": 0}}}}}}}}'
+    bench.operator.answers("SearchIndex", {"things": [{"thingName": THING, "shadow": shadow}]})
+
+
+def _not_delivered(bench: Bench) -> None:
+    bench.operator.answers("SetAlarmState", {})
+    failed = {"HistorySummary": "Failed to execute action arn:aws:sns:eu-west-1:123456789012:alarms"}
+    bench.operator.answers("DescribeAlarmHistory", {"AlarmHistoryItems": [failed]})
+
+
+def _rotates_all_the_same(bench: Bench) -> None:
+    bench.operator.answers("PutFunctionConcurrency", {})
+    bench.operator.answers("DeleteFunctionConcurrency", {})
+    bench.ends(0)
+
+
+# What AWS does otherwise than expected, and what is told of it.
+SURPRISES: dict[str, tuple[Callable[[Bench], None], str]] = {
+    "quotas": (_quotas, "RegisterThing: 0 a second"),
+    "drift": (_drift, "Hook MODIFIED"),
+    "refusal": (_let_in, "Exit code 0"),
+    "enrolment": (_not_active, "Exit code 0"),
+    "exclusive": (_plainly, "NON_EXCLUSIVE_THING"),
+    "rotation": (_weaker, "is followed by"),
+    "caller": (_told_of_itself, "The hook was told of"),
+    "retirement": (_kept_active, "the others are ACTIVE"),
+    "deletion": (_never_gone, f"Still there after {ROUNDS} rounds"),
+    "plain": (_connects_all_the_same, "Plainly attached it is not refused. Exclusively: converts in place."),
+    "schedule": (_begins_at_once, "The job was COMPLETED"),
+    "index": (_empty_shadow, '"health": 0'),
+    "alarm": (_not_delivered, "Failed to execute action"),
+    "throttled": (_rotates_all_the_same, "Exit code 0"),
+}
+
+
+def test_each_step_that_can_meet_a_surprise_has_one_here() -> None:
+    """A metric that CloudWatch does not have yet may still come."""
+    assert set(SURPRISES) == set(STEPS) - {"metrics"}
+
+
+@pytest.mark.parametrize("key", SURPRISES)
+def test_a_surprise_is_told(bench: Bench, key: str) -> None:
+    """With what was seen."""
+    arrange, told = SURPRISES[key]
+    arrange(bench)
+    outcome, text = bench.tries(key)
+    assert outcome is Outcome.SURPRISE, text
+    assert told in text
+
+
+def test_metrics_that_do_not_appear_are_not_shown(bench: Bench) -> None:
+    """After ten minutes."""
+    bench.operator.answers("ListMetrics", {"Metrics": []})
+    outcome, text = bench.tries("metrics")
+    assert outcome is Outcome.NOT_SHOWN, text
+    assert len(bench.operator.pauses) == ATTEMPTS
+
+
+# -- what a step leaves ------------------------------------------------------------------------------------------------
+
+
+def test_after_a_wrong_token_the_right_one_is_in_place(bench: Bench) -> None:
+    """Whatever came of it."""
+    _let_in(bench)
+    bench.tries("refusal")
+    assert bench.shown == ["not-the-token", "right"]
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_the_certificate_is_attached_to_its_thing_again(bench: Bench, *, connects: bool) -> None:
+    """Whether AWS converts it in place or not, and whether it connects then or not."""
+    bench.ends(0 if connects else 1)
+    outcome, text = bench.tries("plain")
+    assert outcome is Outcome.SURPRISE
+    assert ("DOES NOT CONNECT AGAIN" in text) is not connects
+    assert bench.world.registry.things_of(bench.certificate) == (THING,)
+
+
+def test_the_alarm_and_the_hook_are_given_back(bench: Bench) -> None:
+    """Both are the stack's."""
+    for arrange, key in ((_not_delivered, "alarm"), (_rotates_all_the_same, "throttled")):
+        arrange(bench)
+        bench.tries(key)
+    asked = [name.partition(":")[2] for name in bench.operator.strict.asked]
+    assert asked.count("SetAlarmState") == 2
+    assert "DeleteFunctionConcurrency" in asked[asked.index("PutFunctionConcurrency") :]
+
+
+def test_the_job_is_deleted(bench: Bench) -> None:
+    """Also where its state is none that was expected."""
+    _begins_at_once(bench)
+    bench.tries("schedule")
+    assert bench.world.owner.list_jobs()["jobs"] == []
+
+
+def test_a_certificate_that_goes_after_some_rounds_is_as_expected(bench: Bench) -> None:
+    """The sweep itself does it here."""
+    _never_gone(bench)
+    (old,) = set(bench.world.registry.certificates_of(THING)) - {bench.certificate}
+
+    def swept() -> dict[str, Any]:
+        bench.world.now += SETTINGS.keep
+        bench.world.sweep()
+        return {"StatusCode": 200}
+
+    bench.operator.has_answered("Invoke", swept)
+    outcome, text = bench.tries("deletion")
+    assert (outcome, text) == (Outcome.EXPECTED, "Gone after 2 rounds, 15 seconds apart.")
+    assert bench.world.status(old) is None
