@@ -19,6 +19,7 @@ import pytest
 
 from agent.backend import names
 from agent.backend.decide import census, vending
+from agent.core.aws.client_ids import plainly_attached
 from support.application import Application
 from support.cloudtools import tool
 from support.emulator.account import BUCKET, PORT, Account, own_network
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 HANDLER = "agent/backend/lambdas.py"
+ALIAS = "uploads"
 EXCLUSIVE = ', "ThingPrincipalType": "EXCLUSIVE_THING"'
 
 
@@ -79,25 +81,15 @@ def test_a_gateway_lives_its_life_in_the_account(account: Account, template: str
 
     And of all that, each role was granted what it asked for, and asked for what it is granted.
     """
-    add_policy(account, "telemetry", ("iot:Connect", "*"))
     account.deploy(template, CodeBucket=BUCKET)
     with armed(tmp_path, account, "0099") as device:
         assert_only_the_right_token_enrols(device)
-        first = device.certificate_id()
-        account.client("iot").attach_policy(policyName="telemetry", target=device.arn)
-        device.run("rotate", expect=0)
-        own = {"iot-cert-gateway-session", "iot-cert-gateway-rotation"}
-        assert device.policies() == own | {"telemetry"}
-        with Application(device, "telemetry-gw-0099") as application:
-            device.run("retire", "--now", expect=0)
-            assert device.statuses() == {first: "INACTIVE", device.certificate_id(): "ACTIVE"}
-            assert application.connected
+        first = assert_other_programs_go_on(account, device)
         assert_a_retired_certificate_gets_nothing(account, device, first)
         assert_the_sweep_deletes(account, device, first)
         assert_the_token_is_spent(account, device, tmp_path)
         assert_a_replaced_device_is_retired(account, device, tmp_path)
     assert_a_change_by_other_means_is_named(account)
-    assert_a_first_deployment_is_written_down(account, tmp_path)
     call(account, "sweep", names.COUNT)
     assert_rights_are_what_is_used(account)
     assert counted(account) == COUNTED
@@ -141,6 +133,28 @@ def assert_only_the_right_token_enrols(device: Device) -> None:
     device.show_token(device.token)
     device.run("enroll", expect=0)
     assert device.statuses() == {device.certificate_id(): "ACTIVE"}
+
+
+def assert_other_programs_go_on(account: Account, device: Device) -> str:
+    """An application under a policy of its own, and a user of a role alias, after the rotation and the retirement."""
+    add_policy(account, "telemetry", ("iot:Connect", "*"))
+    add_policy(account, "uploads", ("iot:AssumeRoleWithCertificate", f"arn:aws:iot:*:*:rolealias/{ALIAS}"))
+    first = device.certificate_id()
+    assert not device.assumes(ALIAS), "the agent's own policies do not allow it"
+    for policy in ("telemetry", "uploads"):
+        account.client("iot").attach_policy(policyName=policy, target=device.arn)
+    assert (device.assumes(ALIAS), device.assumes("another")) == (True, False)
+    device.run("rotate", expect=0)
+    assert device.assumes(ALIAS)
+    own = {"iot-cert-gateway-session", "iot-cert-gateway-rotation"}
+    assert device.policies() == own | {"telemetry", "uploads"}
+    with Application(device, "telemetry-gw-0099") as application:
+        device.run("retire", "--now", expect=0)
+        assert device.statuses() == {first: "INACTIVE", device.certificate_id(): "ACTIVE"}
+        assert application.connected
+        assert device.assumes(ALIAS)
+    with Application(device, "telemetry-gw-0099"):
+        return first  # it connects anew, too
 
 
 def assert_a_retired_certificate_gets_nothing(account: Account, device: Device, retired: str) -> None:
@@ -279,8 +293,13 @@ def drifted() -> set[str]:
 NOT_SHOWN = {"quotas", "exclusive", "schedule", "index", "metrics", "alarm"}
 
 
-def assert_a_first_deployment_is_written_down(account: Account, tmp_path: Path) -> None:
-    """Each fact is tried or said not to be shown; nothing of it is left, and what was written can be committed."""
+@pytest.mark.whole
+def test_a_first_deployment_is_written_down(account: Account, template: str, tmp_path: Path) -> None:
+    """Each fact is tried or said not to be shown; nothing of it is left, and what was written can be committed.
+
+    What it does about a surprise is in tests/unit/fleet/trial/test_steps.py.
+    """
+    account.deploy(template, CodeBucket=BUCKET)
     before = registered(account)
     (tmp_path / "anchors.pem").write_bytes(account.anchors)
     words = ["first-deployment", "--yes", "--endpoint", "localhost", "--anchors", str(tmp_path / "anchors.pem")]
@@ -439,6 +458,7 @@ def test_a_stack_that_is_deleted_cuts_no_gateway_off(account: Account, template:
     with armed(tmp_path, account, "0042") as device:
         plain = device.run("enroll")
         assert plain.code != 0
+        assert plainly_attached(f"{device.thing}-cert-agent", device.thing) in " ".join((plain.out + plain.err).split())
         account.deploy(template, CodeBucket=BUCKET, ApplicationPolicy1="telemetry")
         device.run("enroll", expect=0)
         assert "telemetry" in device.policies()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SERVER = Path(__file__).with_name("server.py")
 REGION = "eu-west-1"
-PORT, MQTT_PORT = 4566, 8883  # free, since nothing else is in the namespace
+PORT, MQTT_PORT, CREDENTIALS_PORT = 4566, 8883, 8443  # free, since nothing else is in the namespace
 BUCKET = "code"
 STACK = "iot-cert-cloud"
 
@@ -70,6 +70,7 @@ class Account:
             "TMPDIR": str(self.directory),
             "GATEWAY_PORT": str(PORT),
             "IOT_MTLS_PORT": str(MQTT_PORT),
+            "CREDENTIALS_PORT": str(CREDENTIALS_PORT),
             "MINISTACK_REGION": REGION,
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "LAMBDA_EXECUTOR": "local",

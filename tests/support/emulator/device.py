@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import ssl
+from contextlib import closing
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPSConnection
 from typing import TYPE_CHECKING, Any, Self
 
 from agent.backend.decide.admission import fingerprint
 from agent.backend.names import SERIAL_PARAMETER, TOKEN_PARAMETER
-from support.emulator.account import MQTT_PORT
+from support.emulator.account import CREDENTIALS_PORT, MQTT_PORT
 from support.gateway import Gateway
 
 if TYPE_CHECKING:
@@ -94,6 +98,15 @@ rotation:
     def show_token(self, token: str) -> None:
         """Have the technician type a token."""
         (self.directory / "claim" / "token").write_text(token)
+
+    def assumes(self, alias: str) -> bool:
+        """Whether a program of the gateway gets the credentials of a role alias with the set in use."""
+        context = ssl.create_default_context(cadata=self.account.anchors.decode())
+        context.load_cert_chain(self.state / "current" / "certificate.pem", self.state / "current" / "key.pem")
+        asked = HTTPSConnection("localhost", CREDENTIALS_PORT, context=context, timeout=20)
+        with closing(asked):
+            asked.request("GET", f"/role-aliases/{alias}/credentials")
+            return asked.getresponse().status == HTTPStatus.OK
 
     @property
     def arn(self) -> str:

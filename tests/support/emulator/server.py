@@ -8,6 +8,9 @@ every address. What is put in here is ours, not the emulator's, so a test that p
   `${iot:Connection.Thing.ThingName}` resolves for any client id of a certificate that is attached so. Source:
   "Exclusive thing", AWS IoT developer guide.
 * AttachThingPrincipal takes how it attaches; ListPrincipalThingsV2, which would say it, is not there.
+* The credentials provider, which gives a certificate the credentials of a role alias if it is ACTIVE and one of its
+  policies allows `iot:AssumeRoleWithCertificate`: GET /role-aliases/NAME/credentials on `CREDENTIALS_PORT`. The alias
+  need not be there, and the credentials are good for nothing.
 * What ministack does not have is refused as what is not offered, and not as a request that is wrong.
 * AttachPolicy and DetachPolicy are authorised on the certificate that they name, as AWS does; ministack takes "*".
 * Each decision about a role is written to the file DECISIONS, a line of JSON each, so that a test can compare what is
@@ -19,10 +22,14 @@ The names are private ones of ministack 1.5.33, which is why requirements/cloud.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
 import secrets
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +110,36 @@ def _take_how_it_attaches() -> None:
     iot._handle_thing_principals = principals
 
 
+class _Credentials(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        account, region = os.environ["MINISTACK_ACCOUNT_ID"], os.environ["MINISTACK_REGION"]
+        der, alias = self.connection.getpeercert(binary_form=True), self.path.split("/")[2]
+        caller = hashlib.sha256(der or b"").hexdigest()
+        with iot.request_scope(account, region):
+            active = (iot._certificates.get(caller) or {}).get("status") == "ACTIVE"
+        asked = "iot:AssumeRoleWithCertificate", f"rolealias/{alias}"
+        context = iot._mqtt_policy_context(account, region, caller, "")
+        allowed = active and iot._mqtt_policy_allows(account, region, caller, context, *asked)
+        body = json.dumps(
+            {"credentials": {"accessKeyId": "ASIA"}} if allowed else {"message": "Access Denied"}
+        ).encode()
+        self.send_response(200 if allowed else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class _Provider(ThreadingHTTPServer):
+    def get_request(self) -> Any:
+        connection, address = super().get_request()
+        return iot._mtls_build_ssl_context().wrap_socket(connection, server_side=True), address
+
+
+def _add_role_aliases() -> None:
+    provider = _Provider(("127.0.0.1", int(os.environ["CREDENTIALS_PORT"])), _Credentials)
+    threading.Thread(target=provider.serve_forever, daemon=True).start()
+
+
 def _say_what_is_not_there() -> None:
     route = iot._route_request
 
@@ -144,6 +181,7 @@ if __name__ == "__main__":
     _add_requests_by_csr()
     _add_exclusive_attachment()
     _take_how_it_attaches()
+    _add_role_aliases()
     _say_what_is_not_there()
     _authorise_policies_on_their_target()
     _note_decisions(Path(sys.argv.pop(1)))
