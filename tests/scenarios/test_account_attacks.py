@@ -40,6 +40,19 @@ def test_a_stolen_claim_certificate_does_not_rotate(world: World) -> None:
     assert world.rotate(CLAIM, world.issue(), "gw-0042") == ""
 
 
+def test_the_operator_deactivates_a_stolen_claim_certificate(world: World) -> None:
+    """AWS lets it connect no more, so the hook is not asked by it; what gateways do rests on their own."""
+    world.registry.add(CLAIM, world.now, Status.ACTIVE)
+    current = world.enrolled()
+    world.registry.set_status(CLAIM, Status.INACTIVE)
+    follower = world.rotated(current)
+    assert "code" not in world.retire(follower, current)
+    world.now += 31 * DAY
+    world.swept()
+    assert world.active() == {follower}
+    assert world.status(CLAIM) is Status.INACTIVE, "it is the operator's to delete"
+
+
 def test_a_token_buys_five_certificates_of_one_thing_at_most(world: World) -> None:
     """For as long as none of them is known to be in use."""
     world.arm()
