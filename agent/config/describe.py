@@ -70,7 +70,7 @@ def default_of(section: Section, key: Key) -> Any:
 def _of_kind(kind: kinds.Kind | Section | Sections | Parameters) -> dict[str, Any]:
     match kind:
         case Section():
-            return _of_section(kind)
+            return {"anyOf": [{"enum": [kind.word]}, _of_section(kind)]} if kind.word else _of_section(kind)
         case Sections():
             most = {"maxItems": kind.most} if kind.unique else {}
             return {"type": "array", "items": _of_section(kind.section), **most}
@@ -178,6 +178,8 @@ def takes(kind: object) -> str:
             return " | ".join(kind.members)
         case kinds.Days():
             return f"list of {', '.join(DAYS)}"
+        case Section(word=word) if word:
+            return f"{word} | section"
         case Sections():
             return f"list, at most {kind.most}" if kind.unique else "list"
         case _:

@@ -162,6 +162,8 @@ class _Walker:
     def _value(self, key: Key, node: yaml.Node, name: str) -> Any:
         """Return what a node means, or None where it means nothing sound."""
         match key.kind:
+            case Section() as section if isinstance(node, yaml.ScalarNode) and section.word:
+                return self._word(section, node, name)
             case Section() as section:
                 return self._made(section, self.section(section, node, name))
             case Sections() as sections:
@@ -170,6 +172,11 @@ class _Walker:
                 return self._parameters(parameters, node, name)
             case Kind() as kind:
                 return self._scalar(kind, node, name)
+
+    def _word(self, section: Section, node: yaml.Node, name: str) -> None:
+        if node.value != section.word:
+            known = ", ".join(key.name for key in section.keys)
+            self._note(node, name, unexpected(f"`{section.word}` or a mapping with {known}", node))
 
     def _scalar(self, kind: Kind, node: yaml.Node, name: str) -> Any:
         try:

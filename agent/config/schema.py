@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from agent.config import kinds, values
 from agent.config.enrolment import ENROLLMENT, PARAMETERS, TEMPLATE_NAME
 from agent.config.kinds import Choice, Duration, Number, Text
+from agent.config.looks import LOOKS
 from agent.config.sections import Key, Section, Sections
 from agent.core.aws.endpoints import Proxy
 from agent.core.dependants import (
@@ -333,6 +334,7 @@ FILE = Section(
             Duration("10m", "365d"),
             "how long a connection may last before a new one shows whether the set is still accepted",
         ),
+        Key("session", LOOKS, "when the agent's own session is there", otherwise="always"),
         Key("state_dir", _PATH, "where generations and records are; takes effect at a restart"),
         Key("runtime_dir", _PATH, "where the control socket and the status files are; takes effect at a restart"),
         Key("vouched_clock", _FLAG, "true where the time comes from a source that the kernel does not know of"),

@@ -53,6 +53,7 @@ class Section:
         build: What is made of the attributes; the owner where None.
         check: What is to be said of keys that do not go together, given the sound values by the keys' names: the key,
             and what is expected there, or nothing when it is missing.
+        word: What may stand in its place and means the same as nothing, or empty.
         inner: Whether its values are attributes of the owner of the section around it.
     """
 
@@ -60,6 +61,7 @@ class Section:
     keys: tuple[Key, ...]
     build: Callable[..., Any] | None = None
     check: Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]] = _nothing
+    word: str = ""
     inner: bool = False
 
     def made(self, values: Mapping[str, Any], **given: object) -> Any:

@@ -25,6 +25,7 @@ from agent.core.when.schedule import Holds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.core.when.looks import Looks
     from agent.core.when.maintenance import MaintenanceWindow
     from agent.core.when.schedule import Pause
 
@@ -164,7 +165,7 @@ class WatchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The whole file, as `source` has it to the letter."""
+    """The whole file, as `source` has it to the letter; `session` is None where it is there always."""
 
     path: Path
     endpoint: str
@@ -175,6 +176,7 @@ class Config:
     thing_name: str | None = None
     client_id: str = "{thing}-cert-agent"
     fresh_connection: timedelta = timedelta(days=1)
+    session: Looks | None = None
     state_dir: Path = DEFAULT_STATE_DIR
     runtime_dir: Path = DEFAULT_RUNTIME_DIR
     trust: TrustConfig = field(default_factory=TrustConfig)

@@ -291,6 +291,7 @@ class Daemon:
         if self._stopping or not self._is_still_the_only_one():
             return
         self.facts.contest(bool(self.cloud.session.contested))
+        self.cloud.consider()
         self.work.dispatch()
         self.report.publish()
 
@@ -318,7 +319,8 @@ class Daemon:
                 self.loop.later(ONE_TURN, self.loop.stop)
             return
         state = self.cloud.session.status.state
-        if state is not ConnectionState.LENT and self.report.disconnected():  # a change is no outage
+        at_will = {ConnectionState.LENT, ConnectionState.RESTING}  # a change is no outage, nor the end of a look
+        if state not in at_will and self.report.disconnected():
             self.loop.later(LONG_DOWN.total_seconds() + ONE_TURN, self.report.publish)
             if state is ConnectionState.DOWN:
                 self._log.tell(Event.DISCONNECTED, f"Not connected: {why}")

@@ -57,6 +57,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def boottime() -> float:
+    """Return seconds that no clock step changes, with those in which the machine was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def stamp() -> int:
     """Return nanoseconds since 1970, as the kernel stamps files with them; for comparing with such stamps alone."""
     return time.time_ns()

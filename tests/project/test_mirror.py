@@ -112,6 +112,7 @@ COVERED_BY = {
 
 # Unit tests that do not bear the name of a module, and the one that they are about.
 ASPECTS = {
+    "config/test_looks.py": "config/reader",
     "core/change/test_machine.py": "core/change/lifecycle",
     "crypto/test_x509_stores.py": "crypto/x509",
     "sandbox/test_retirement.py": "sandbox/cloud",

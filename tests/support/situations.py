@@ -149,6 +149,13 @@ def _down(here: Place) -> None:
     here.clock.advance(minutes=2)
 
 
+def _resting(here: Place) -> None:
+    why = "`session` asks for a look now and then; the next one is at 2027-03-01 06:00 UTC."
+    here.stand(state=ConnectionState.RESTING, generation=1, why=why)
+    here.daemon._on_disconnected(why)
+    here.clock.advance(hours=2)
+
+
 def _taken_over(here: Place) -> None:
     here.daemon.cloud.session._lost_to_another(after_takeover(Standing(), 0, 0.5), "Another is here", guessed=False)
 
@@ -267,6 +274,7 @@ SITUATIONS: dict[str, Situation] = {
     "the daemon does not answer": Situation(before=_silent),
     "the daemon cannot write its state": Situation(after=_unwritable),
     "there has been no connection for minutes": Situation(after=_down),
+    "a look is over, and the next one is hours away": Situation(after=_resting),
     "another client has the client id": Situation(after=_taken_over),
     "no set is accepted": Situation(
         after=lambda here: here.daemon.report._ladder.locked_out("no set is accepted", "Activate it.")
@@ -288,7 +296,12 @@ SILENT: dict[str, dict[str, str]] = {
         ("status", "metrics", "shadow", "journal"), "the daemon meets it when it begins a change, and tells it then"
     ),
     **dict.fromkeys(
-        ("all is as it should be", "copies are as they should be", "a person went back"),
+        (
+            "all is as it should be",
+            "copies are as they should be",
+            "a person went back",
+            "a look is over, and the next one is hours away",
+        ),
         dict.fromkeys(("status", "check", "metrics", "shadow", "journal", "support bundle"), _NO_FAULT),
     ),
     "the endpoint has moved to another root": {"check": "nothing is wrong; its line of the anchors has the sentence"},

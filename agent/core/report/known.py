@@ -39,6 +39,7 @@ class ConnectionState(StrEnum):
     DOWN = "down"
     LENT = "lent"  # a change is using it
     TAKEN_OVER = "taken-over"  # another client uses the client id
+    RESTING = "resting"  # the look is over, and the next one has not begun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,11 @@ class Fleet:
         self.jobs = Jobs(loop, self._requests, facts, self._shadow, calls, chance)
         self.retirements = Retirements(self._requests, facts, calls, chance)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is said or awaited that the next session would be late for."""
+        return self._requests.busy or self._shadow.unreported or self.retirements.ordered
+
     def connected(self, link: Link, thing: str) -> None:
         """Ask for everything anew."""
         self._requests.connected(link, thing)

@@ -94,6 +94,11 @@ class CloudRequests:
         return self._link is not None
 
     @property
+    def busy(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._link is not None and bool(self._under_way)
+
+    @property
     def thing(self) -> str:
         """The name of the thing that the link speaks for."""
         return self._thing

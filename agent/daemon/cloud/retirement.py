@@ -67,6 +67,11 @@ class Retirements:
         """What came of the requests so far."""
         return retirement.Answers(refused=self._refused, unanswered=self._unanswered)
 
+    @property
+    def ordered(self) -> bool:
+        """Whether a person or an answer is waiting."""
+        return bool(self._ordered) or self._asked is not None
+
     def connected(self) -> None:
         """What was asked over another link is not answered any more."""
         self._asked = None

@@ -165,6 +165,8 @@ class Session:
     def use(self, identity: Current | None) -> None:
         """Connect with this set from now on; with the same one, go on as before."""
         before, self._identity = self._identity, identity
+        if self._status.state is ConnectionState.RESTING and identity is None:
+            self._become(ConnectionState.DOWN, "it is being made again")
         if identity is not None and identity.client_id != self._memory.client_id:
             self._be_another(identity.client_id)
         changed = identity is None or before is None or before.generation != identity.generation
@@ -216,6 +218,20 @@ class Session:
             self._cancel()
             self._schedule(1.0 + 2.0 * self._chance())  # every gateway of a site sees its uplink come back at once
 
+    def rest(self, seconds: float, why: str) -> None:
+        """End a connection that has done its work, and make one again after so long; `why` is told until then."""
+        if self._link is not None:
+            self._memory = replace(self._memory, standing=Standing(takeovers=self._memory.standing.takeovers), rival="")
+            self._become(ConnectionState.RESTING, why)
+            self._schedule(seconds)
+            self._close(self._link)
+
+    def wake(self) -> None:
+        """Connect now, where it rests."""
+        if self._status.state is ConnectionState.RESTING and self._link is None and not self._suspended:
+            self._become(ConnectionState.CONNECTING)
+            self._try_soon()
+
     def stop(self) -> None:
         """Disconnect for good."""
         self._stopped = True
@@ -264,7 +280,8 @@ class Session:
         self._loop.later(patience, attempt.expire)
         self._loop.later(patience + STOP_TIMEOUT, attempt.abandon)
         if self._status.state is not ConnectionState.TAKEN_OVER:
-            self._become(ConnectionState.CONNECTING, self._status.why)
+            rested = self._status.state is ConnectionState.RESTING
+            self._become(ConnectionState.CONNECTING, "" if rested else self._status.why)
 
     def on_up(self, up: Link) -> None:
         """See `agent.iotcore.async_client.Listener`."""
@@ -285,7 +302,9 @@ class Session:
         self._status = replace(self._status, since=now)
         if not came_up:  # the broker has got the CONNECT by now, if ever
             self._connected_at = now
-        if self._suspended:
+        if self._status.state is ConnectionState.RESTING:
+            self._down(self._status.why, ConnectionState.RESTING)
+        elif self._suspended:
             self._down("a change is using the connection", ConnectionState.LENT)
         elif failure is None:
             self._down("it is being made again")

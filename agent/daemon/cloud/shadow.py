@@ -71,6 +71,11 @@ class Shadow:
         """The renewal window that the shadow wishes for."""
         return self._wish.window
 
+    @property
+    def unreported(self) -> bool:
+        """Whether a report is put off that the link is up for."""
+        return self._requests.up and self._next_report is not None and self._next_report.pending
+
     def digest(self) -> dict[str, Any]:
         """Return the state that is reported, as of now."""
         return shadow.report(self._calls.status(), replace(self._wish, done=self._is_done()))

@@ -23,6 +23,7 @@ from agent.daemon.cloud.fleet import Fleet
 from agent.daemon.cloud.network_watch import NetworkWatch
 from agent.daemon.cloud.requests import FleetCalls
 from agent.daemon.cloud.session import Session, SessionCalls
+from agent.daemon.cloud.visits import Visits
 from agent.daemon.loop import Alarm
 from agent.iotcore.client_options import Connector, timeouts
 
@@ -100,6 +101,7 @@ class CloudSide:
         self.fleet = Fleet(loop, facts, self._fleet_calls(), chance)
         self._chance = chance
         self._anew = Alarm(loop, self._connect_anew)
+        self._visits = Visits(loop, self.session, facts, self._is_needed, chance)
         self._network = NetworkWatch(loop, self._waits_for_network, self.session.retry_soon)
 
     def _session_calls(self) -> SessionCalls:
@@ -137,6 +139,16 @@ class CloudSide:
         self._plan_anew()
         if moved:
             self.session.use(None)
+
+    def consider(self) -> None:
+        """End the session, or make it, if it is time for that."""
+        if not self._calls.stopping():
+            self._visits.consider()
+
+    def _is_needed(self) -> bool:
+        """Whether there is something that a session is needed for now."""
+        other = self.session.status.generation != self._facts.generation
+        return self._facts.change is not None or other or self.fleet.busy
 
     def lend(self, order: Order) -> Order:
         """Let a worker have the client id, and return its order with what it has to know for that."""

@@ -312,3 +312,62 @@ def test_a_lasting_connection_is_not_given_up_with_its_attempts_time(scene: Scen
     scene.made[-1].come_up()
     scene.pass_time(Connector.timeouts.connect + STOP_TIMEOUT + 1)
     assert scene.session.status.state == "up"
+
+
+def test_a_session_rests_and_comes_back_by_itself(scene: Scene) -> None:
+    """It says why until then, and that is no failure: nothing is doubted, and the next attempt starts afresh."""
+    scene.until_tried()
+    scene.made[-1].come_up()
+    scene.pass_time(60)
+    scene.session.rest(3600, "The next look is later.")
+    assert (scene.session.status.state, scene.session.status.why) == ("resting", "The next look is later.")
+    assert scene.made[-1].closed
+    assert scene.until_tried() == pytest.approx(3600, abs=1)
+    assert (scene.session.status.state, scene.session.status.why) == ("connecting", "")
+    assert scene.diary.doubts == []
+    assert "suspected" not in scene.diary.events
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_session_that_rests_is_woken(scene: Scene, *, silent: bool) -> None:
+    """Also where the SDK never says that the one before is over: then after that was given up."""
+    scene.until_tried()
+    scene.made[-1].come_up()
+    scene.made[-1].silent = silent
+    scene.pass_time(60)
+    scene.session.rest(3600, "Later.")
+    scene.session.wake()
+    scene.pass_time(STOP_TIMEOUT + 1)
+    scene.session.wake()
+    scene.pass_time(5)
+    assert len(scene.made) == 2
+
+
+def test_a_worker_that_looks_leaves_the_rest_alone_and_one_that_connects_ends_it(scene: Scene) -> None:
+    """What the second one did is to be told of."""
+    scene.until_tried()
+    scene.made[-1].come_up()
+    scene.pass_time(60)
+    scene.session.rest(3600, "Later.")
+    scene.session.suspend()
+    scene.session.resume(None)
+    assert scene.session.status.state == "resting"
+    scene.session.suspend()
+    scene.pass_time(5)
+    scene.session.resume(scene.clock.now)
+    assert scene.until_tried() < 5
+
+
+def test_another_set_or_another_endpoint_ends_the_rest(scene: Scene) -> None:
+    """Whether it is accepted is seen at once."""
+    scene.until_tried()
+    scene.made[-1].come_up()
+    scene.session.rest(3600, "Later.")
+    scene.use("gw-0042", generation=2)
+    assert scene.until_tried() < 5
+    scene.made[-1].come_up()
+    scene.session.rest(3600, "Later.")
+    scene.session.use(None)
+    assert scene.session.status.state == "down"
+    scene.use("gw-0042", generation=2)
+    assert scene.until_tried() < 5
