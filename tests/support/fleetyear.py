@@ -145,14 +145,14 @@ def most_in_a_day(times: Iterable[datetime]) -> int:
 class Year:
     """Runs a story; see `run`."""
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: Story, make_gateway: Callable[[int, Year], Gateway] | None = None) -> None:
         self.story = story
         self.record = Record()
         self.end = START + story.length
         self.outages = tuple((START + after, START + after + length) for after, length in story.outages)
         self._queue: list[tuple[datetime, int, Callable[[datetime], None]]] = []
         self._entries = 0
-        self._gateways = [Gateway(number, self) for number in range(story.gateways)]
+        self._gateways = [(make_gateway or Gateway)(number, self) for number in range(story.gateways)]
 
     def at(self, when: datetime, call: Callable[[datetime], None]) -> None:
         """Call something at an instant, unless the story is over by then."""
@@ -205,19 +205,22 @@ class Gateway:
 
     # -- the session -----------------------------------------------------------------------------------------------
 
+    def _try_at(self, when: datetime) -> None:
+        self._year.at(when, self._connect)
+
     def _lose(self, now: datetime) -> None:
         if self._up:
             self._up = False
             lasted = (now - self._up_since).total_seconds()
             verdict = after_loss(self._standing, UNREACHABLE, lasted, self._chance.random())
             self._standing = verdict.standing
-            self._year.at(now + timedelta(seconds=verdict.delay), self._connect)
+            self._try_at(now + timedelta(seconds=verdict.delay))
 
     def _connect(self, now: datetime) -> None:
         if not self._reaches(now):
             verdict = after_failure(self._standing, UNREACHABLE, self._chance.random())
             self._standing = verdict.standing
-            self._year.at(now + timedelta(seconds=verdict.delay), self._connect)
+            self._try_at(now + timedelta(seconds=verdict.delay))
             return
         self._up, self._up_since = True, now
         self._year.record.connects.append(now)
