@@ -132,6 +132,7 @@ class CloudSide:
     def start(self) -> None:
         """Hear of the network."""
         self._network.start()
+        self._plan_anew()
 
     def configure(self, config: Config, *, moved: bool) -> None:
         """Take another configuration into force; `moved` says that it connects elsewhere or as another client."""
@@ -199,7 +200,8 @@ class CloudSide:
         self._calls.log(Event.CONNECTED, f"Connected with generation {self.session.status.generation}.")
         if self.session.contested:
             self._loop.later(STEADY, self._calls.look)  # by then it is known whether it lasts
-        self._plan_anew()
+        if self._facts.config.session is None:  # looks come too often to count from each
+            self._plan_anew()
         current = self._facts.current()
         self.fleet.connected(link, current.thing if current is not None else "")
         self._calls.look()
@@ -210,8 +212,8 @@ class CloudSide:
 
     def _connect_anew(self) -> None:
         self._plan_anew()
-        lasts = self.session.status.state is ConnectionState.UP and not self.session.contested
-        if lasts and self._facts.change is None and not self._calls.stopping():
+        well = self.session.status.state in {ConnectionState.UP, ConnectionState.RESTING} and not self.session.contested
+        if well and self._facts.change is None and not self._calls.stopping():
             self._queue.submit(Order(do=Do.EXAMINE, orderly=True))
 
     def _on_disconnected(self, why: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.report.findings import judge
 from agent.core.report.known import ConnectionState
 from agent.core.when.looks import Looks
+from agent.core.worker_protocol import Do
 from agent.system.clock import boottime, monotonic
 from support import make
 from support.daemon_rig import OLD, ConnectedRig
@@ -21,6 +22,8 @@ from support.office import ListLink
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from agent.iotcore.async_client import Link
 
 LOOKS = Looks(every=timedelta(hours=6), lasts=timedelta(minutes=1))
 
@@ -114,3 +117,14 @@ def test_another_set_than_the_last_looks_is_looked_at(rig: ConnectedRig) -> None
     rig.daemon.cloud.session._link = None
     rig.daemon.cloud._visits._rests_since = boottime()
     assert state(rig) is ConnectionState.CONNECTING
+
+
+def test_a_new_connection_is_examined_once_a_day_in_this_mode_too(rig: ConnectedRig) -> None:
+    """A look shows that the set is accepted, not which root the endpoint chains to; so looks do not put it off."""
+    rig.daemon.cloud._plan_anew()
+    due = rig.daemon.cloud._anew._timer
+    rig.daemon.cloud._on_connected(cast("Link", rig.link))
+    assert rig.daemon.cloud._anew._timer is due
+    rig.stand(state=ConnectionState.RESTING, generation=7, why="Later.")
+    rig.daemon.cloud._connect_anew()
+    assert [order.do for order in rig.look()] == [Do.EXAMINE]
