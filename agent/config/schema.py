@@ -238,7 +238,7 @@ _ROTATION = Section(
         Key("parameters", PARAMETERS, "further parameters of the template"),
         Key("max_age", _DURATION, "rotate at the latest this long after a certificate was issued"),
         Key("before_expiry", _DURATION, "rotate this long before the end, but not in the first third of the lifetime"),
-        Key("window", _DURATION, "a fleet spreads its rotations over this long"),
+        Key("window", _DURATION, "a fleet spreads its rotations over this long, an eighth of the lifetime at most"),
         Key("probation", _DURATION, "from activation to final"),
         Key("policy_patience", _DURATION, 'how long "not authorised" may be the spreading of a policy'),
         Key("refusal_patience", _DURATION, "how long a refusal may be the spreading of an activation"),

@@ -4,6 +4,10 @@ The window opens at a fraction of the lifetime, at a time before expiry, or at a
 Certificates that AWS IoT Core issues itself run to 2049 ("X.509 client certificates", developer guide), so there
 the maximum age decides; with a certificate provider's short-lived ones the fraction does.
 
+What the window spreads is small against the lifetime: a certificate of a day has more than half of it left at every
+turn, so that an outage of half a day costs no gateway its way in (docs/short-lives.md). Tools for short lives do the
+same: step-cli draws from a twentieth of the lifetime ("step ca renew", `--daemon`), the kubelet from a fifth.
+
 The place in the window is fixed per device and certificate (`splay`), as with systemd's `FixedRandomDelay=`: the same
 after a reboot, spread evenly over a fleet. Drawing again at each check would move everyone to the window's start.
 """
@@ -12,6 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+SPREAD = 1 / 8  # the longest window, as a part of the lifetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +28,7 @@ class RenewalPolicy:
         lifetime_fraction: Open the window after this part of the lifetime, in (0, 1).
         before_expiry: Open it at the latest this long before expiry.
         max_age: Open it at the latest this long after the certificate's start.
-        window: How long it stays open, at most.
+        window: How long it stays open, at most; never longer than `SPREAD` of the lifetime.
         emergency_fraction: The last part of the lifetime, in which nothing waits.
     """
 
@@ -68,7 +74,7 @@ def renewal_window(not_before: datetime, not_after: datetime, policy: RenewalPol
     opens_at = max(opens_at, not_before + min(lifetime * policy.lifetime_fraction, policy.max_age) / 2)
     opens_at = min(opens_at, emergency_at)
     # Half of what is left before the emergency window belongs to retries, not to the spread.
-    closes_at = opens_at + min(policy.window, (emergency_at - opens_at) / 2)
+    closes_at = opens_at + min(policy.window, lifetime * SPREAD, (emergency_at - opens_at) / 2)
     return RenewalWindow(opens_at=opens_at, closes_at=closes_at, emergency_at=emergency_at, not_after=end)
 
 

@@ -94,11 +94,12 @@ def test_more_patience_never_rotates_earlier(lifetime: timedelta, policy: Renewa
 @make.MANY
 @given(lifetime=LIFETIMES, policy=POLICIES)
 def test_half_of_the_time_before_the_emergency_belongs_to_retries(lifetime: timedelta, policy: RenewalPolicy) -> None:
-    """The spread takes at most its configured length and half of what is left."""
+    """The spread takes at most its configured length, an eighth of the lifetime, and half of what is left."""
     found = window(lifetime, policy)
     length = found.closes_at - found.opens_at
 
     assert length <= policy.window
+    assert length <= lifetime / 8 + timedelta(microseconds=1)
     assert length <= (found.emergency_at - found.opens_at) / 2 + timedelta(microseconds=1)
 
 
@@ -121,6 +122,14 @@ def test_a_certificate_of_a_year_opens_at_its_fraction() -> None:
 def test_a_certificate_of_two_months_opens_at_the_time_before_expiry() -> None:
     """Thirty days before its end come before two thirds of sixty days."""
     assert window(60 * DAY).opens_at == NOW + 30 * DAY
+
+
+def test_a_certificate_of_a_day_outlives_an_outage_of_half_a_day_at_each_turn() -> None:
+    """Thirteen hours are left at the last turn: twelve without a network, and one for the way back."""
+    found = window(DAY)
+
+    assert (found.opens_at - NOW, found.closes_at - NOW) == (8 * HOUR, 11 * HOUR)
+    assert found.not_after - found.renew_at(1 - 2**-53) >= 13 * HOUR
 
 
 @pytest.mark.parametrize("lifetime", [2 * MINUTE, HOUR, 7 * DAY, 29 * DAY])
