@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test read test-all walks mutants bench walk-through coverage cpu deb cloud configuration completion pictures reference release check prepare prepare-tests lock clean
+.PHONY: demo test read test-all walks mutants bench short-lives walk-through coverage cpu deb cloud configuration completion pictures reference release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -48,6 +48,10 @@ cpu: prepare-tests
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare
 	@PYTHONPATH=tests .venv/bin/python -m bench.run $(BENCH)
+
+# A year of certificates that live a day, for a thousand gateways: who needs a person. The figures of docs/short-lives.md.
+short-lives: prepare
+	@PYTHONPATH=tests .venv/bin/python -m support.shortlives
 
 # One rotation through the code: files, calls, the deepest stack. OPTIONS=--stack shows that.
 walk-through: prepare-tests
