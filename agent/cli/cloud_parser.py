@@ -41,7 +41,7 @@ def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any], span: Callab
         return seconds
 
     _add_devices(action, duration)
-    _add_fleet(action)
+    _add_fleet(action, duration)
     _add_rotation(action)
     _add_adoption(action)
     _add_trial(action)
@@ -75,10 +75,12 @@ def _add_devices(action: Callable[[str, str], Any], duration: Callable[[str], in
     verb.add_argument("--same-token", action="store_true", help=text)
 
 
-def _add_fleet(action: Callable[[str, str], Any]) -> None:
+def _add_fleet(action: Callable[[str, str], Any], duration: Callable[[str], int]) -> None:
     verb = action("status", "show the fleet by the age of its certificates and by what fails")
     verb.add_argument("--query", default="*", metavar="QUERY", help="only the things that fleet indexing finds by this")
-    action("check", "look at what the fleet rests on in the account, and name what is wrong and the remedy")
+    verb = action("check", "look at what the fleet rests on in the account, and name what is wrong and the remedy")
+    text = "also say how many gateways the quotas allow whose certificates live so long"
+    verb.add_argument("--lifetime", type=duration, default=0, metavar="DURATION", help=text)
     verb = action("setup", "make what no stack can make, and ask before each: fleet indexing, the claim certificate")
     text = "make a claim certificate, and write it and its key there"
     verb.add_argument("--claim", type=Path, metavar="DIR", help=text)

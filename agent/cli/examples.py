@@ -54,7 +54,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "iot-cert cloud rotate --group site-7 --window 2026-12-01T01:00Z/2026-12-01T05:00Z",
         "iot-cert cloud rotate --query 'thingName:gw-00*' --by shadow",
     ),
-    "cloud check": ("iot-cert cloud check", "iot-cert cloud check --region eu-west-1 --profile fleet"),
+    "cloud check": (
+        "iot-cert cloud check",
+        "iot-cert cloud check --region eu-west-1 --profile fleet",
+        "iot-cert cloud check --lifetime 24h",
+    ),
     "cloud adopt": (
         "iot-cert cloud adopt --query 'thingTypeName:gateway'",
         "iot-cert cloud adopt --query thingName:gw-0042 --apply",

@@ -34,7 +34,7 @@ _iot_cert() {
         "cloud status") words="--json --stack --region --profile --query" ;;
         "cloud rotate") words="--json --stack --region --profile --group --query --reason --by --per-minute"
             words="$words --abort-percent --abort-after --window --dry-run --yes" ;;
-        "cloud check") words="--json --stack --region --profile" ;;
+        "cloud check") words="--json --stack --region --profile --lifetime" ;;
         "cloud adopt") words="--json --stack --region --profile --query --apply --undo --journal --serial-attribute"
             words="$words --per-second --yes" ;;
         "cloud setup") words="--json --stack --region --profile --claim --yes" ;;

@@ -234,6 +234,7 @@ complete -c iot-cert -n '__iot_cert_in cloud check' -l json -d 'print JSON, an o
 complete -c iot-cert -n '__iot_cert_in cloud check' -l stack -x -d 'the stack (default iot-cert)'
 complete -c iot-cert -n '__iot_cert_in cloud check' -l region -x -d 'where it is (default: as the AWS CLI has it)'
 complete -c iot-cert -n '__iot_cert_in cloud check' -l profile -x -d 'whose credentials (default: as the AWS CLI has it)'
+complete -c iot-cert -n '__iot_cert_in cloud check' -l lifetime -x -d 'also say how many gateways the quotas allow whose certificates live so long'
 complete -c iot-cert -n '__iot_cert_in cloud setup' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in cloud setup' -l json -d 'print JSON, an object a line'
 complete -c iot-cert -n '__iot_cert_in cloud setup' -l stack -x -d 'the stack (default iot-cert)'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.core.exit_codes import Exit
@@ -101,7 +102,9 @@ def _audit(task: Task) -> list[Finding]:
 
 
 def _size(task: Task) -> list[Finding]:
-    return examination.of_size(task.fleet.count("*"))
+    gateways, lifetime = task.fleet.count("*"), task.arguments.lifetime
+    lives = [examination.of_lives(gateways, timedelta(seconds=lifetime))] if lifetime else []
+    return [*examination.of_size(gateways), *lives]
 
 
 _LOOKS: dict[str, Callable[[Task], list[Finding]]] = {

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from agent.core.when.renewal import RenewalPolicy, renewal_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ATS = "-ats.iot."
 _CONNECTIONS = 500_000  # an account's connections at once (AWS IoT Core quotas; more is asked for)
-_READS_A_ROTATION = 5  # of ListPrincipalThings, at ten a second
+_RENEWALS = 10 / 5  # a second: ListPrincipalThings is asked five times for each, and answers ten times a second
+_OUTAGE = timedelta(hours=12)
 _WEEK = 7 * 86400  # seconds
 _CHINA = ".amazonaws.com.cn"  # where endpoints have no `-ats`
 
@@ -214,8 +218,34 @@ def of_size(gateways: int) -> list[Finding]:
     if connections > _CONNECTIONS:
         text = f"{gateways} gateways hold up to {connections} connections, with the agent's own; the default is 500000."
         found.append(warning("quotas", text, "Ask AWS for more in Service Quotas before they are connected."))
-    seconds = gateways * _READS_A_ROTATION / 10
+    seconds = gateways / _RENEWALS
     if seconds > _WEEK:
         text = f"A rotation of all takes {seconds / 86400:.0f} days at ListPrincipalThings' default of 10 a second."
         found.append(warning("quotas", text, "Ask AWS for more, or let windows be longer than that."))
     return found or [fine("quotas", f"AWS's defaults are enough for {gateways} things.")]
+
+
+def of_lives(gateways: int, lifetime: timedelta) -> Finding:
+    """Judge the account's default quotas against the fleet's size, where its certificates live for `lifetime`.
+
+    On a calm day renewals are spread evenly. After an outage of all gateways, of half a lifetime and twelve hours at
+    most, those that are due have to be through before the first certificate ends (docs/short-lives.md).
+    """
+    begin = datetime(2027, 1, 1, tzinfo=UTC)
+    window = renewal_window(begin, begin + lifetime, RenewalPolicy())
+    outage = min(_OUTAGE, lifetime / 2)
+    calm = int((window.renew_at(0.5) - begin).total_seconds() * _RENEWALS)
+    after = min(int((window.not_after - outage - window.closes_at).total_seconds() * _RENEWALS), calm)
+    text = (
+        f"AWS's defaults are enough for {calm} gateways whose certificates live for {_hours(lifetime)}, and for "
+        f"{after} where all of them are without the cloud for {_hours(outage)}; there are {gateways} things."
+    )
+    if gateways <= after:
+        return fine("quotas", text)
+    return warning(
+        "quotas", text, "Ask AWS for more of ListPrincipalThings in Service Quotas, or let certificates live longer."
+    )
+
+
+def _hours(span: timedelta) -> str:
+    return f"{span / timedelta(hours=1):g} h"

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.fleet.decide import examination as look
 from agent.fleet.decide.examination import Level
+from support.make import DAY, HOUR
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,20 @@ def test_rules_claims_audits_and_sizes() -> None:
     assert [finding.level for finding in look.of_size(1000)] == [Level.FINE]
     assert {finding.level for finding in look.of_size(10**7)} == {Level.WARNING}
     assert len(look.of_size(10**7)) == 2
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "calm", "after"),
+    [(HOUR, 2850, 300), (DAY, 68_400, 7200), (7 * DAY, 478_800, 478_800), (90 * DAY, 11_340_000, 3_153_600)],
+)
+def test_how_many_gateways_the_quotas_bear_at_a_lifetime(lifetime: timedelta, calm: int, after: int) -> None:
+    """Two renewals a second: spread over the whole time between two of them, or before the first certificate ends."""
+    said = look.of_lives(after, lifetime)
+
+    assert f"enough for {calm} gateways" in said.text
+    assert f"and for {after} where" in said.text
+    assert said.level is Level.FINE
+    assert look.of_lives(after + 1, lifetime).level is Level.WARNING
 
 
 @pytest.mark.parametrize(
