@@ -21,7 +21,7 @@ from agent.core.report.screen import history_line, screen
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
-from agent.operations.owners_eyes import hidden
+from agent.operations.owners_eyes import hidden, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 from agent.operations.wiring import check_enrolment, load_anchors, open_store
@@ -192,6 +192,7 @@ def check_config(config: Config, output: Output) -> Exit:
     warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(thing)]
     if thing and not _is_spent(config):
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
+    warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
     warnings += _told_of(config)
     if output.as_json:
         told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over)}

@@ -120,6 +120,9 @@ _WATCH = Section(
     ),
 )
 
+_TOLD = Key("command", kinds.Command(), "what is told, as JSON on its standard input; no shell", required=True)
+_NOTICES = Section(values.NoticesConfig, (_TOLD,))
+
 _COPY = Section(
     Copy,
     (
@@ -171,15 +174,15 @@ _VERIFY = Section(
     ),
 )
 
+_TAKEN_UP = (Key("healthy", _DURATION, "how long it must stay up after"), Key("verify", _VERIFY), _ON_FAILURE)
+
 _DEPENDANT = Section(
     Unit,
     (
         Key("unit", _UNIT_NAME, "a service that uses the set", attribute="name", required=True),
         Key("action", Choice(Action), "what is done to it; a unit that does not run is left alone"),
         Key("timeout", _DURATION, "until that is done and verified"),
-        Key("healthy", _DURATION, "how long it must stay up after"),
-        Key("verify", _VERIFY),
-        _ON_FAILURE,
+        *_TAKEN_UP,
     ),
     check=_check_unit,
 )
@@ -191,9 +194,7 @@ _SIGNAL = Section(
         Key("process", Text("a process's name as `ps -o comm` shows it"), "what it must be called", required=True),
         Key("signal", Choice(SignalName), "what it is sent; a program that does not run is left alone"),
         Key("timeout", _DURATION, "until that is verified"),
-        Key("healthy", _DURATION, "how long it must stay up after"),
-        Key("verify", _VERIFY),
-        _ON_FAILURE,
+        *_TAKEN_UP,
     ),
     check=_check_signal,
 )
@@ -340,6 +341,7 @@ FILE = Section(
         Key("vouched_clock", _FLAG, "true where the time comes from a source that the kernel does not know of"),
         Key("trust", _TRUST),
         Key("watch", Sections(_WATCH), "certificates and stores of other programs, whose end is to be told of in time"),
+        Key("notices", _NOTICES, otherwise="no command is told what is wrong"),
         Key("copies", _COPIES, "for programs that cannot follow the links in `state_dir`"),
         Key("hooks", _HOOKS),
         Key("gates", _GATES),

@@ -164,6 +164,17 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoticesConfig:
+    """The operator's command that is told what is wrong with the gateway, and what no longer is.
+
+    Attributes:
+        command: The program, by an absolute path, and its arguments.
+    """
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole file, as `source` has it to the letter; `session` is None where it is there always."""
 
@@ -181,6 +192,7 @@ class Config:
     runtime_dir: Path = DEFAULT_RUNTIME_DIR
     trust: TrustConfig = field(default_factory=TrustConfig)
     watch: tuple[WatchConfig, ...] = ()
+    notices: NoticesConfig | None = None
     dependants: Dependants = DEFAULT_DEPENDANTS
     deploy_dir: Path = DEFAULT_DEPLOY_DIR
     deploy_socket: Path = DEFAULT_DEPLOY_SOCKET

@@ -3,8 +3,8 @@
 One thread. Everything that happens (a worker's end, a clock step, an order, a connection) ends in `consider`, which
 looks at the facts anew and does at most one thing. Rules:
 
-* It writes nothing to the state directory but a pause, and the last change whose end was told. Changes are the
-  workers', one at a time.
+* It writes nothing to the state directory but a pause, and what was told: the last change's end, and findings. Changes
+  are the workers', one at a time.
 * It is ready when the store is recovered and the socket listens, not when the cloud answers.
 * Nothing is concluded from its own memory that the disk or the cloud could tell.
 """
@@ -28,7 +28,9 @@ from agent.daemon.control.server import ControlSocket
 from agent.daemon.control.verbs import ControlVerbs, VerbCalls
 from agent.daemon.daemon_log import DaemonLog
 from agent.daemon.facts import GatewayFacts
+from agent.daemon.finding_news import FindingNews
 from agent.daemon.loop import Loop
+from agent.daemon.notices import Notices
 from agent.daemon.single_instance import SingleInstance
 from agent.daemon.status_report import StatusReport
 from agent.daemon.surroundings import OutsideCalls, Surroundings
@@ -97,7 +99,8 @@ class Daemon:
         )
         results = WorkerResults(self.facts, to, self.cloud.session.explain, self.cloud.examined, self._log.tell)
         self.work = Dispatcher(self.facts, queue, schedule, results, self._dispatch_calls(start_worker))
-        self.report = StatusReport(self.facts, self.cloud, schedule, ladder, self._notifier, self._log.tell)
+        news = FindingNews(Notices(self.loop, self.facts, chance, self._publish), self._log.tell)
+        self.report = StatusReport(self.facts, self.cloud, schedule, ladder, self._notifier, news)
         audit = Audit(self._log.tell)
         self.verbs = ControlVerbs(self.facts, followers, self._verb_calls(audit))
         self.control = ControlSocket(self.loop, self.verbs.handle, _role, turned_away=audit.turned_away)

@@ -1,7 +1,7 @@
 """What the daemon tells of itself: the status, and where it is published, noted and shown.
 
-It owns what only the daemon knows: since when there is no connection, which configuration was refused, which findings
-the journal has already. What the rest of the status is the facts say.
+It owns what only the daemon knows: since when there is no connection, which configuration was refused.
+What the rest of the status is the facts say.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import os
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from agent.core.report.findings import events
 from agent.core.report.journal_events import Event
 from agent.core.report.known import Connection, Live
 from agent.daemon.status_files import StatusFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from agent.core.report.status import Status
     from agent.daemon.cloud.side import CloudSide
     from agent.daemon.facts import GatewayFacts
+    from agent.daemon.finding_news import FindingNews
     from agent.daemon.work.ladder_news import LadderNews
     from agent.daemon.work.schedule_watch import ScheduleWatch
     from agent.system.service_manager import Notifier
@@ -45,7 +44,7 @@ class StatusReport:
         schedule: ScheduleWatch,
         ladder: LadderNews,
         notifier: Notifier,
-        log: Callable[[Event, str], None],
+        news: FindingNews,
     ) -> None:
         """Tell nothing yet.
 
@@ -55,18 +54,17 @@ class StatusReport:
             schedule: What could not be looked at or looked after.
             ladder: Whether there is a set left to try.
             notifier: The service manager.
-            log: Writes to the journal.
+            news: What is told to the journal, and to the operator's command.
         """
         self._facts = facts
         self._cloud = cloud
         self._schedule = schedule
         self._ladder = ladder
         self._notifier = notifier
-        self._log = log
+        self._news = news
         self._files = StatusFiles(facts.config.runtime_dir)
         self._down_since: datetime | None = None
         self._refused_configuration = ""
-        self._findings = set[str]()
         self._ready = False
         self._reload = _Reload.DONE
 
@@ -104,6 +102,7 @@ class StatusReport:
             stuck=self._ladder.stuck,
             unseen=schedule.unseen,
             configuration_refused=self._refused_configuration,
+            untold=self._news.problem,
         )
         return self._facts.status(live, self._cloud.fleet.retirements.answers, schedule.unserved)
 
@@ -114,18 +113,11 @@ class StatusReport:
         status = self.status()
         problem = self._files.publish(status, self._facts.history)
         if problem:
-            self._log(Event.TROUBLE_STORE, problem)
-        self._tell_findings(events(status))
+            self._news.log(Event.TROUBLE_STORE, problem)
+        self._news.tell(status)
         self._cloud.fleet.report()
         if self._ready:
             self._notifier.status(self._summary())
-
-    def _tell_findings(self, findings: dict[str, Event]) -> None:
-        """Write each finding to the journal when it appears, and not again while it lasts."""
-        for text, event in findings.items():
-            if text not in self._findings:
-                self._log(event, text)
-        self._findings = set(findings)
 
     def be_ready(self) -> None:
         """Tell the service manager that the daemon is ready, unless it knows."""

@@ -11,7 +11,7 @@ from agent.core.exit_codes import Exit
 from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import ConfigError, MaterialError
-from agent.operations.owners_eyes import hidden
+from agent.operations.owners_eyes import hidden, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 
@@ -54,6 +54,9 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
     if kept:
         remedy = "What the daemon may reach, its unit says: `systemctl cat iot-cert-agent`."
         return failure("configuration", "sandbox", " ".join(kept), remedy, Exit.USAGE)
+    unheard = not_told(config)
+    if unheard:
+        return warning("configuration", "notices", f"No notice can be given: {unheard}", "See `notices.command`.")
     if config.missing_zones:
         return warning("configuration", "time-zone", " ".join(config.missing_zones), MISSING_ZONE_REMEDY)
     concerns = config.concerns(thing)

@@ -7,13 +7,13 @@ the way to a file count. The files of parameters are another matter: root hands 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.store.ownership import become_owner
+from agent.store.ownership import become_owner, not_to_be_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from agent.config.values import Config
 
@@ -37,10 +37,20 @@ def hidden(config: Config) -> tuple[str, ...]:
     )
 
 
+def not_told(config: Config) -> str:
+    """Return why the agent's user would not run the command that is told of findings, or an empty text."""
+    if config.notices is None:
+        return ""
+    user = config.state_dir.stat().st_uid if config.state_dir.is_dir() else os.geteuid()
+    return not_to_be_run(Path(config.notices.command[0]), user)
+
+
 def _named(config: Config) -> Iterator[Path]:
     yield from (config.path.absolute(), config.anchors, *(item.path for item in config.watch))
     if config.trust.root is not None:
         yield config.trust.root
+    if config.notices is not None:
+        yield Path(config.notices.command[0])
     enrollment, enrolled = config.enrollment, (config.state_dir / "current").is_symlink()
     if enrollment is not None and (enrollment.token is not None or not enrolled):  # a token is for a rescue, too
         yield from enrollment.files

@@ -142,6 +142,8 @@ def _reads(config: Config) -> list[tuple[str, Path]]:
         found.append(("trust.root", config.trust.root))
     if config.proxy is not None and config.proxy.password_file is not None:
         found.append(("proxy.password_file", Path(config.proxy.password_file)))
+    if config.notices is not None:
+        found.append(("notices.command", Path(config.notices.command[0])))
     if config.rotation.inhibit_file is not None:
         found.append(("rotation.inhibit_file", config.rotation.inhibit_file))
     found += _parameters("rotation", config.rotation.parameters)

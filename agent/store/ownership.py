@@ -46,15 +46,19 @@ def become_owner(path: Path) -> None:
         os.setresuid(status.st_uid, status.st_uid, status.st_uid)
 
 
-def changeable_by_others(path: Path) -> str:
+def changeable_by_others(path: Path, mine: int = 0) -> str:
     """Return who but root could change what is at a path, it and all that leads to it, or an empty text.
+
+    Args:
+        path: The path.
+        mine: A further user who may.
 
     Raises:
         OSError: It cannot be looked at.
     """
     for step in reversed(list(_way(path))):
         status = step.lstat()
-        if status.st_uid != 0:
+        if status.st_uid not in {0, mine}:
             return f"{step} belongs to {_name_of(status.st_uid)} and not to root"
         if stat.S_ISLNK(status.st_mode):
             continue  # its mode says nothing; the directory that it is in does
@@ -62,6 +66,19 @@ def changeable_by_others(path: Path) -> str:
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
             return f"{step} may be written by others than root (`chmod go-w {step}`)"
     return ""
+
+
+def not_to_be_run(program: Path, user: int) -> str:
+    """Return why a program that an operator configured must not be run as a user, or cannot be, or an empty text."""
+    try:
+        if not stat.S_ISREG(program.stat().st_mode):
+            return f"{program} is no regular file."
+        others = changeable_by_others(program, user)
+    except OSError as error:
+        return f"{program} cannot be looked at: {os.strerror(error.errno or 0)}."
+    if others:
+        return f"{others}, so {program} is not run."
+    return "" if os.access(program, os.X_OK) else f"{program} is not executable: `chmod +x {program}`."
 
 
 def _way(path: Path) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from agent.core.dependants import Report, Step, encode_report
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report.known import ConnectionState
+from agent.core.report.notices import Noticed
 from agent.core.values import Kind
 from agent.core.when.reconnect import Standing, after_takeover
 from agent.core.worker_protocol import Do, Order, WorkerError
@@ -276,6 +277,9 @@ SITUATIONS: dict[str, Situation] = {
     "there has been no connection for minutes": Situation(after=_down),
     "a look is over, and the next one is hours away": Situation(after=_resting),
     "another client has the client id": Situation(after=_taken_over),
+    "the operator's command cannot be told": Situation(
+        after=lambda here: here.daemon.report._news._notices._ended("/bin/tell failed.", Noticed())
+    ),
     "no set is accepted": Situation(
         after=lambda here: here.daemon.report._ladder.locked_out("no set is accepted", "Activate it.")
     ),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.daemon.work import worker_process
+from agent.system import memory
 from agent.worker import main as worker
 from support.warm import FORKS_WORKERS
 
@@ -45,7 +46,7 @@ def arrange() -> None:
 
 def _spawn(forker: socket.socket, config: Path, order: bytes) -> tuple[int, int]:
     """See `agent.daemon.work.worker_process._spawn`."""
-    order_read = worker_process._file_of(order)
+    order_read = memory.file_of(order)
     output_read, output_write = os.pipe2(os.O_CLOEXEC)
     env = {name: value for name, value in os.environ.items() if name not in worker_process._NOT_PASSED_ON}
     told = json.dumps({"argv": [worker.__file__, "--config", str(config)], "env": env}).encode()

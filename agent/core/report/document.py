@@ -125,5 +125,6 @@ def _live(live: Live) -> dict[str, Any]:
         "stuck": live.stuck,
         "unseen": live.unseen,
         "configuration_refused": live.configuration_refused,
+        "untold": live.untold,
         "daemon": live.pid,
     }

@@ -316,3 +316,5 @@ def _live(status: Status) -> Iterator[Finding]:
     if live.configuration_refused:
         text = f"The changed configuration is not in force: {live.configuration_refused}"
         yield _degraded("configuration", "configuration-refused", text)
+    if live.untold:
+        yield _degraded("daemon", "notices-failing", live.untold, Event.NOTICE_FAILED)

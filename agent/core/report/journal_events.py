@@ -79,6 +79,7 @@ class Event(StrEnum):
     CLOCK_IMPLAUSIBLE = "clock-implausible"
     REPLACED_BY_HAND = "replaced-by-hand"
     WORKER_DIED = "worker-died"
+    NOTICE_FAILED = "notice-failed"
     DEFECT = "defect"
     PROGRESS = "progress"
 
@@ -169,6 +170,7 @@ CATALOGUE: dict[Event, Message] = {
         "f307010ce125419591d2d20a6016a186", P.WARNING, "Credential files were modified outside the agent"
     ),
     Event.WORKER_DIED: Message("f739253e29fe4f51a293346a8742695f", P.ERROR, "A change's process died"),
+    Event.NOTICE_FAILED: Message("5efd5164eb3844a6aae9e3ba61396845", P.WARNING, "A notice could not be given"),
     Event.DEFECT: Message("438d0fcef6c542c9acfd2c4a4f26d83a", P.ERROR, "A defect in the agent"),
     Event.PROGRESS: Message("180c7a07191d419cbc6c6c1dde022df3", P.INFO, "A change goes on"),
 }

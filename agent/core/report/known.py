@@ -69,6 +69,7 @@ class Live:
         stuck: Why no set of this gateway is accepted and what helps, or empty.
         unseen: Why a worker could not look at the state directory, or empty.
         configuration_refused: Why the changed configuration is not in force, or empty.
+        untold: Why the operator's command was not told what is wrong, or empty.
     """
 
     pid: int
@@ -76,6 +77,7 @@ class Live:
     stuck: str = ""
     unseen: str = ""
     configuration_refused: str = ""
+    untold: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError
 from agent.core.worker_protocol import MAX_LINE, End, Order, WorkerError, decode_answer, encode_order
+from agent.system import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +146,7 @@ def _died(code: int) -> End:
 
 def _spawn(config: Path, order: bytes) -> tuple[int, int]:
     """Start a worker with its order waiting for it, and return its process id and what it writes to."""
-    order_read = _file_of(order)
+    order_read = memory.file_of(order)
     output_read, output_write = os.pipe2(os.O_CLOEXEC)
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     try:
@@ -162,11 +163,3 @@ def _spawn(config: Path, order: bytes) -> tuple[int, int]:
             os.close(fd)
     os.set_blocking(output_read, False)
     return pid, output_read
-
-
-def _file_of(order: bytes) -> int:
-    """Return a file in memory: an order with its configuration may be more than a pipe holds."""
-    fd = os.memfd_create("order", os.MFD_CLOEXEC)
-    os.write(fd, order)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd

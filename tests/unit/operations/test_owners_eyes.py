@@ -1,21 +1,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.config.values import ClaimConfig, Config, EnrollmentConfig, TrustConfig, WatchConfig
-from agent.operations.owners_eyes import hidden
+from agent.config.values import ClaimConfig, Config, EnrollmentConfig, NoticesConfig, TrustConfig, WatchConfig
+from agent.operations.owners_eyes import hidden, not_told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to see more than another user")
 OWNER = 12345
-NAMES = ("config.yaml", "anchors.pem", "claim.pem", "claim.key", "watched")
+NAMES = ("config.yaml", "anchors.pem", "claim.pem", "claim.key", "watched", "tell")
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def config(place: Path) -> Config:
         trust=TrustConfig(anchors=place / "anchors.pem"),
         enrollment=EnrollmentConfig(template="a", claim=claim),
         watch=(WatchConfig(path=place / "watched"),),
+        notices=NoticesConfig(command=(f"{place}/tell",)),
     )
 
 
@@ -79,3 +81,16 @@ def test_the_claim_of_an_enrolled_gateway_does_not_matter(config: Config) -> Non
     (config.state_dir.parent / "claim.key").chmod(0o600)
     (config.state_dir / "current").symlink_to("generations/000001")
     assert hidden(config) == ()
+
+
+def test_a_command_that_the_agents_user_would_not_run_is_told(config: Config, place: Path) -> None:
+    """One that root or that user may change is run; else another user decides what it does."""
+    command = place / "tell"
+    assert not_told(config) == f"{command} is not executable: `chmod +x {command}`."
+    command.chmod(0o755)
+    assert not_told(config) == ""
+    os.chown(command, OWNER, OWNER)
+    assert not_told(config) == ""
+    os.chown(command, OWNER + 1, OWNER)
+    assert not_told(config) == f"{command} belongs to user {OWNER + 1} and not to root, so {command} is not run."
+    assert not_told(replace(config, notices=None)) == ""

@@ -1,0 +1,93 @@
+"""Notices: of which findings an operator's command is told next, and in which words. It knows no clock and no command.
+
+Rules:
+
+* A finding is told of when it has appeared, and again when it is gone. Another wording, such as an end that is nearer,
+  is a finding that has appeared; the old wording is not told of as gone.
+* Where a text says what the last attempt failed with, another text is no news.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.core.jsonio import TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agent.core.report.findings import Finding
+
+# Of each there is one at a time, and its text changes while it lasts.
+_ONE = frozenset({"no-connection", "taken-over", "locked-out", "unusable", "change-troubled"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A finding, as it is told of. Attributes as `agent.core.report.findings.Finding` has them."""
+
+    check: str
+    code: str
+    severity: int
+    text: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What tells it apart from other findings, in whatever words it is told."""
+        return self.code, "" if self.code in _ONE else self.text
+
+    def is_in(self, others: Iterable[Told]) -> bool:
+        """Whether one of the others is this finding, in whatever words."""
+        return any(other.identity == self.identity for other in others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noticed:
+    """The findings that the command was told of and that it was not told of as gone."""
+
+    format: int = 1
+    findings: tuple[Told, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """What the command does not know yet."""
+
+    appeared: tuple[Told, ...] = ()
+    gone: tuple[Told, ...] = ()
+
+
+def of_findings(findings: Iterable[Finding]) -> tuple[Told, ...]:
+    """Return findings as they are told of."""
+    return tuple(
+        Told(check=item.check, code=item.code, severity=int(item.severity), text=item.text[:TEXT]) for item in findings
+    )
+
+
+def news(told: tuple[Told, ...], now: tuple[Told, ...]) -> News:
+    """Return what to tell a command that was told this, and where the findings are these."""
+    appeared = tuple(item for item in now if not item.is_in(told))
+    reworded = {item.code for item in appeared}
+    gone = tuple(item for item in told if not item.is_in(now) and item.code not in reworded)
+    return News(appeared=appeared, gone=gone)
+
+
+def document(what: News, now: tuple[Told, ...], gateway: dict[str, Any]) -> dict[str, Any]:
+    """Return what the command reads.
+
+    Args:
+        what: What it is told.
+        now: All findings.
+        gateway: Which gateway it is, and how it stands.
+    """
+    return {
+        **gateway,
+        "appeared": list(map(_plain, what.appeared)),
+        "gone": list(map(_plain, what.gone)),
+        "findings": list(map(_plain, now)),
+    }
+
+
+def _plain(item: Told) -> dict[str, Any]:
+    return {"check": item.check, "code": item.code, "severity": item.severity, "text": item.text}

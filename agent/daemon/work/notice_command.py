@@ -1,0 +1,90 @@
+"""One run of the operator's command that is told of findings, and its end.
+
+It runs as the daemon's user in a session of its own, with a fixed environment and none of the daemon's descriptors.
+What it is told is a file in memory, so it need not read; what it writes goes to the journal and is never read here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.core.text import duration
+from agent.store.ownership import not_to_be_run
+from agent.system import memory, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent.daemon.loop import Loop
+
+LIMIT = 60.0  # seconds; mail and HTTP give up sooner
+
+_STDERR = 2
+
+
+class NoticeCommand:
+    """One run, from its start to its end."""
+
+    def __init__(
+        self, loop: Loop, command: tuple[str, ...], told: bytes, on_end: Callable[[str], None], limit: float = LIMIT
+    ) -> None:
+        """Start it.
+
+        Args:
+            loop: Where to wait.
+            command: The program, by an absolute path, and its arguments, which may be secret.
+            told: What it may read.
+            on_end: Takes how it failed, a sentence, or an empty text; called exactly once, and never at once.
+            limit: Seconds that it may take.
+        """
+        self._loop = loop
+        self._command = command
+        self._seconds = limit
+        self._on_end = on_end
+        self._overdue = False
+        self._pid = 0
+        problem = not_to_be_run(Path(command[0]), os.geteuid()) or self._start(told)
+        if problem:
+            loop.post(lambda: on_end(problem))
+            return
+        self._pidfd = os.pidfd_open(self._pid)
+        self._limit = loop.later(limit, self._overrun)
+        loop.watch(self._pidfd, self._ended)
+
+    def _start(self, told: bytes) -> str:
+        fd = memory.file_of(told)
+        try:
+            self._pid = os.posix_spawn(
+                self._command[0],
+                self._command,
+                programs.ENVIRONMENT,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, _STDERR, 1)],
+                setsid=True,
+                setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE],
+                setsigmask=[],
+            )
+        except OSError as error:
+            return f"{self._command[0]} could not be started: {os.strerror(error.errno or 0)}."
+        finally:
+            os.close(fd)
+        return ""
+
+    def _overrun(self) -> None:
+        self._overdue = True
+        with suppress(OSError):  # it has ended meanwhile, and is not reaped yet
+            os.killpg(self._pid, signal.SIGKILL)
+
+    def _ended(self) -> None:
+        self._loop.unwatch(self._pidfd)
+        self._limit.cancel()
+        _, status = os.waitpid(self._pid, 0)
+        os.close(self._pidfd)
+        how = programs.ended(os.waitstatus_to_exitcode(status))
+        if self._overdue:
+            how = f"it took longer than {duration(timedelta(seconds=self._seconds))} and was ended"
+        self._on_end(f"{self._command[0]} failed: {how}." if how else "")
