@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
-from agent.core.failure.failure import HOLDING, FailureClass
+from agent.core.failure.failure import HOLDING, SET_THE_CLOCK, FailureClass
 from agent.core.text import duration
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from agent.core.change.decide import Wait
     from agent.core.change.lifecycle import Phase
     from agent.ports import Clock, Reporter
+
+CLOCK = "clock"  # what is waited for where the clock cannot be right; see `agent.core.change.decide.Wait`
 
 LONGEST_SLEEP = 1.0  # seconds; the wall clock may be set while a person waits for it
 
@@ -53,6 +55,37 @@ def worth_waiting(
     return span <= patience
 
 
+class Patience:
+    """How long it is worth to wait.
+
+    Attributes:
+        since: When the last phase was passed, or when the clock was set after it.
+    """
+
+    def __init__(self, asked: timedelta | None, since: datetime, phase: str | None) -> None:
+        """Begin to wait.
+
+        Args:
+            asked: What was asked for, or None for the default of what is waited for.
+            since: The wall clock as it is.
+            phase: The phase that the change is in, or None while there is none.
+        """
+        self._asked = asked
+        self.since = since
+        self._phase = phase
+        self._code = ""
+
+    def lasts(
+        self, phase: str, code: str, failure: tuple[str | None, str | None], until: datetime, now: datetime
+    ) -> bool:
+        """Whether to stay for the end of a wait; see `worth_waiting`."""
+        was_set = self._code == CLOCK != code  # what passed by the clock before is no time that was waited
+        if phase != self._phase or was_set:
+            self.since = now
+        self._phase, self._code = phase, code
+        return worth_waiting(code, failure, until - self.since, self._asked)
+
+
 def _default_patience(kind: str | None, code: str | None) -> timedelta:
     if code == Code.LOCKED_OUT:
         return LOCKED_OUT_PATIENCE
@@ -76,9 +109,16 @@ def waiting(code: str, why: str, left: timedelta, *, tried: bool, goes_on: str) 
     if tried:
         return f"Trying again in {duration(left)}."
     text = f"{why[:1].upper()}{why[1:]}"
+    if code == CLOCK:
+        return f"{text}. {SET_THE_CLOCK} It goes on by itself then; leaving with Ctrl-C is harmless: {goes_on}."
     if code != "probation":
         return f"{text} ({duration(left)})."
     return f"{text}. The new set is in use; leaving with Ctrl-C is harmless: {goes_on}."
+
+
+def told_as(code: str, text: str) -> str:
+    """Return what tells apart the waits that a person was told of: a clock that is not set shows ever other hours."""
+    return code if code == CLOCK else text
 
 
 @dataclass(kw_only=True)
@@ -110,34 +150,32 @@ class Follower:
         Raises:
             StoreError: The end of the change could not be made durable; running again goes on.
         """
-        since, phase = self.clock.now(), self._phase()
+        patience = Patience(self.patience, self.clock.now(), self._phase())
         while True:
             outcome = self.engine.run()
             if outcome.wait is None:
                 return outcome
-            if outcome.record.phase is not phase:
-                since, phase = self.clock.now(), outcome.record.phase
-            if not self._worth_waiting(outcome, outcome.wait, since):
+            if not self._worth_waiting(outcome, outcome.wait, patience):
                 return outcome
             self._wait(outcome.wait)
 
     def _phase(self) -> Phase | None:
         return self.engine.change.phase if self.engine.change else None
 
-    def _worth_waiting(self, outcome: Outcome, wait: Wait, since: datetime) -> bool:
+    def _worth_waiting(self, outcome: Outcome, wait: Wait, patience: Patience) -> bool:
         if wait.code == "probation":
             return self.probation
-        if outcome.unsaved_certificate and wait.until - since <= HOLDING:
-            return True
         failure = (wait.failure.kind, wait.failure.code) if wait.failure else (None, None)
-        return worth_waiting(wait.code, failure, wait.until - since, self.patience)
+        lasts = patience.lasts(outcome.record.phase, wait.code, failure, wait.until, self.clock.now())
+        return lasts or (outcome.unsaved_certificate and wait.until - patience.since <= HOLDING)
 
     def _wait(self, wait: Wait) -> None:
         left = wait.until - self.clock.now()
         text = waiting(wait.code, wait.why, left, tried=wait.failure is not None, goes_on=_WITHOUT_DAEMON)
-        if text != self.told:
+        key = told_as(wait.code, text)
+        if key != self.told:
             self.reporter.report(Progress(at=self.clock.now(), code="wait", text=text))
-        self.told = text
+        self.told = key
         start = self.clock.now()
         while timedelta() <= self.clock.now() - start and (rest := wait.until - self.clock.now()) > timedelta():
             self.sleep(min(LONGEST_SLEEP, rest.total_seconds()))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.change.lifecycle import Phase
 from agent.core.exit_codes import Exit
+from agent.core.failure.failure import SET_THE_CLOCK
 from agent.core.text import clock_time, instant
 
 if TYPE_CHECKING:
@@ -112,6 +113,11 @@ def _waiting(code: str, change: dict[str, Any], until: str) -> str:
             return f"Active: {name} is on probation; the daemon or the next command ends it."
         case "budget":
             return f"Refused: {name} waits until {until}, since the daily limit is used up."
+        case "clock":
+            return (
+                f"Not yet: {name} is kept in phase {change['phase']} and goes on once the clock is set. "
+                f"{SET_THE_CLOCK} The daemon goes on by itself then; without one, run the command again."
+            )
         case _:
             return (
                 f"Not yet: {name} is kept in phase {change['phase']} and may be tried again from {until}; "

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.client import call, listens
-from agent.cli.follow import THROUGH_DAEMON, waiting, worth_waiting
+from agent.cli.follow import THROUGH_DAEMON, Patience, told_as, waiting
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.change.progress import Progress
 from agent.core.exit_codes import Exit
@@ -124,10 +124,10 @@ class _Follow:
     """Tells what comes, and leaves when patience is used up; the daemon goes on by itself."""
 
     def __init__(self, arguments: argparse.Namespace, output: Output) -> None:
-        self._patience = None if arguments.wait is None else timedelta(seconds=arguments.wait)
+        self._asked = None if arguments.wait is None else timedelta(seconds=arguments.wait)
+        self._patience: Patience | None = None
         self._output = output
         self._told = _GIVEN_UP if getattr(arguments, "give_up", False) else _BEGUN.get(arguments.verb, _GOES_ON)
-        self._since: tuple[str, datetime] | None = None
         self._last = ""
 
     def through(self, messages: Iterator[dict[str, Any]]) -> Exit:
@@ -176,15 +176,15 @@ class _Follow:
     def _wait(self, message: dict[str, Any]) -> Exit | None:
         wait, now = message["wait"], _now()
         phase = message["change"]["phase"]
-        if self._since is None or self._since[0] != phase:
-            self._since = (phase, now)
+        self._patience = self._patience or Patience(self._asked, now, phase)
         until, failure = instant(wait["until"]), wait.get("failure") or {}
-        if worth_waiting(wait["code"], _shown(failure), until - self._since[1], self._patience):
+        if self._patience.lasts(phase, wait["code"], _shown(failure), until, now):
             left = max(until - now, timedelta())
             text = waiting(wait["code"], wait["why"], left, tried=bool(failure), goes_on=THROUGH_DAEMON)
-            if text != self._last:
+            key = told_as(wait["code"], text)
+            if key != self._last:
                 self._output.report(Progress(at=now, code="wait", text=text))
-            self._last = text
+            self._last = key
             return None
         code = Exit(message["would_exit"])
         waits = {"code": wait["code"], "until": wait["until"]}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.cli.follow import THROUGH_DAEMON, waiting, worth_waiting
+from agent.cli.follow import THROUGH_DAEMON, Patience, told_as, waiting, worth_waiting
 from agent.core.change.decide import Limits, Wait, next_action
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.codes import Code
@@ -38,10 +38,35 @@ def test_a_probation_of_ten_minutes_is_one_line() -> None:
 
 def test_another_wait_says_how_long_it_is() -> None:
     """And a failure that is waited out was told already."""
-    assert waiting("clock", "the clock is not set", 2 * MINUTE, tried=False, goes_on="") == (
-        "The clock is not set (2 min)."
-    )
+    assert waiting("busy", "a gate holds it", 2 * MINUTE, tried=False, goes_on="") == "A gate holds it (2 min)."
     assert waiting("retry", "the network is down", 2 * MINUTE, tried=True, goes_on="") == "Trying again in 2 min."
+
+
+def test_a_wait_for_the_clock_is_one_line_that_says_how_it_ends() -> None:
+    """No hour of a clock that cannot be right, and the same line while it shows another one."""
+    shown = [waiting("clock", f"the clock shows {n}", MINUTE, tried=False, goes_on=THROUGH_DAEMON) for n in (1, 2)]
+    assert shown[0] == (
+        "The clock shows 1. Check time synchronisation (`timedatectl`). It goes on by itself then; leaving with Ctrl-C "
+        "is harmless: the daemon goes on."
+    )
+    assert told_as("clock", shown[0]) == told_as("clock", shown[1]) != told_as("retry", shown[0])
+
+
+def test_a_clock_that_is_set_uses_up_no_patience() -> None:
+    """Years pass by it in which no person waited; what is waited for after it has its whole time."""
+    then = NOW - timedelta(days=2000)
+    patience = Patience(None, then, "planned")
+    assert patience.lasts("planned", "clock", NOTHING, then + MINUTE, then)
+    assert patience.lasts("planned", "retry", NOTHING, NOW + MINUTE, NOW)
+    assert not patience.lasts("planned", "retry", NOTHING, NOW + 3 * MINUTE, NOW + 2 * MINUTE)
+    assert patience.lasts("requested", "retry", NOTHING, NOW + 3 * MINUTE, NOW + 2 * MINUTE), "the phase was passed"
+
+
+def test_a_clock_that_is_not_set_is_waited_for_for_two_minutes() -> None:
+    """Though each wait for it is half a minute."""
+    patience = Patience(None, NOW, "planned")
+    assert patience.lasts("planned", "clock", NOTHING, NOW + 2 * MINUTE, NOW + MINUTE)
+    assert not patience.lasts("planned", "clock", NOTHING, NOW + 3 * MINUTE, NOW + 2 * MINUTE)
 
 
 @pytest.mark.parametrize(
