@@ -29,6 +29,7 @@ from agent.operations.wiring import check_enrolment, load_anchors, open_store
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from pathlib import Path
 
     from agent.cli.output import Output
     from agent.config.values import Config
@@ -269,7 +270,18 @@ def _unusable(*loads: Callable[[], object]) -> list[str]:
 def _is_spent(config: Config) -> bool:
     """Whether a token is gone, as it should be from a gateway that has its certificate."""
     enrollment = config.enrollment
-    return enrollment is not None and enrollment.token is not None and not enrollment.token.path.exists()
+    return enrollment is not None and enrollment.token is not None and not _may_be_there(enrollment.token.path)
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether something is at a path, or this user may not look."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _check_state_dir(config: Config) -> list[str]:
@@ -277,7 +289,7 @@ def _check_state_dir(config: Config) -> list[str]:
         with open_store(config):
             return []
     except StoreError as error:
-        if config.state_dir.exists():
+        if _may_be_there(config.state_dir):
             return [f"state_dir: {error}"]
     if config.state_dir.parent.is_dir() and os.access(config.state_dir.parent, os.W_OK):
         return []  # `enroll` makes it

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 from contextlib import suppress
+from glob import glob
 from typing import TYPE_CHECKING, Any
 
 from agent import __version__
@@ -77,6 +78,8 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
         output.line(f"{where}: {len(files)} files, without keys, tokens and passwords.")
         for name, why in missing:
             output.field("missing", f"{name}: {why}")
+        if missing and os.geteuid() != 0:
+            output.line("Root may read more than this user: `sudo iot-cert support-bundle`.")
     return Exit.DONE
 
 
@@ -115,8 +118,15 @@ def check_apart(config: Config) -> bytes:
     done = subprocess.run(command, capture_output=True, timeout=_LONGEST_CHECK, check=False)  # noqa: S603 - as written here
     lines = [line for line in done.stdout.splitlines(keepends=True) if b'"event": "line"' in line]
     if not lines:
-        raise OSError(f"the check ended with {done.returncode}")
+        raise OSError(_error_in(done.stdout) or f"the check ended with {done.returncode}")
     return b"".join(lines)
+
+
+def _error_in(printed: bytes) -> str:
+    """Return what a command said that printed JSON and could not be carried out, or an empty text."""
+    with suppress(ValueError, KeyError, IndexError):
+        return str(json.loads(printed.splitlines()[-1])["message"])
+    return ""
 
 
 def _json(value: Any) -> bytes:
@@ -158,7 +168,8 @@ def _output_of(command: tuple[str, ...]) -> bytes:
 
 def secrets_of(config: Config) -> Iterator[bytes]:
     """Return every line of a key, and every token, that this user can read."""
-    keys = [*config.state_dir.glob("generations/*/key.pem"), *config.state_dir.glob("generations/.*/key.pem")]
+    named = glob("generations/*/key.pem", root_dir=config.state_dir, include_hidden=True)  # noqa: PTH207 - Path's raises for who may not look
+    keys = [config.state_dir / name for name in named]
     if config.enrollment is not None and config.enrollment.claim is not None:
         keys.append(config.enrollment.claim.key)
     if config.enrollment is not None and config.enrollment.token is not None:

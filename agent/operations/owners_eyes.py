@@ -41,7 +41,10 @@ def not_told(config: Config) -> str:
     """Return why the agent's user would not run the command that is told of findings, or an empty text."""
     if config.notices is None:
         return ""
-    user = config.state_dir.stat().st_uid if config.state_dir.is_dir() else os.geteuid()
+    try:
+        user = config.state_dir.stat().st_uid
+    except OSError:
+        user = os.geteuid()  # there is none yet, or this user may not look
     return not_to_be_run(Path(config.notices.command[0]), user)
 
 

@@ -147,7 +147,8 @@ def _reads(config: Config) -> list[tuple[str, Path]]:
     if config.rotation.inhibit_file is not None:
         found.append(("rotation.inhibit_file", config.rotation.inhibit_file))
     found += _parameters("rotation", config.rotation.parameters)
-    enrollment, enrolled = config.enrollment, (config.state_dir / "current").is_symlink()
+    enrollment = config.enrollment
+    enrolled = os.path.islink(config.state_dir / "current")  # noqa: PTH114 - Path's raises for who may not look
     if enrollment is not None and (enrollment.token is not None or not enrolled):  # a token is for a rescue, too
         section = "enrollment.claim" if enrollment.token is None else "enrollment"
         found += [(section, path) for path in enrollment.files]

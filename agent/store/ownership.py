@@ -39,7 +39,8 @@ def become_owner(path: Path) -> None:
         if status.st_uid == 0:
             return
         try:
-            os.initgroups(pwd.getpwuid(status.st_uid).pw_name, status.st_gid)
+            owner = pwd.getpwuid(status.st_uid)
+            os.initgroups(owner.pw_name, owner.pw_gid)  # which the service has, whatever the directory's group is
         except KeyError:
             os.setgroups([])  # an owner without a name has no further groups
         os.setresgid(status.st_gid, status.st_gid, status.st_gid)
