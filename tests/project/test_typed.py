@@ -25,7 +25,8 @@ TYPED = {
     ("docs/ota-pipeline.md", "Each time"): f"{GATEWAY}::test_the_pipelines_page",
     ("docs/start.md", "Watch it"): f"{LOOPBACK}::test_the_demonstration",
     ("docs/start.md", "A first gateway, rehearsed"): f"{LOOPBACK}::test_the_rehearsal",
-    ("docs/start.md", "A first gateway in ten minutes"): f"{GATEWAY}::test_a_first_gateway",
+    ("docs/start.md", "A first gateway in ten minutes"): f"{GATEWAY}::test_a_first_day",
+    ("docs/start.md", "The first day"): f"{GATEWAY}::test_a_first_day",
 }
 ELSEWHERE = (
     "docs/audits.md",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -14,7 +15,7 @@ from agent.sandbox.authority import Authority, name
 from agent.sandbox.cloud import Status
 from agent.sandbox.policies import GATEWAY
 from support.boot.installed import THING, TOKEN
-from support.boot.machine import SERVICE, STATE, Machine, until
+from support.boot.machine import SERVICE, STATE, Done, Machine, until
 from support.pages import blocks, lines, section
 
 if TYPE_CHECKING:
@@ -36,32 +37,87 @@ def types(machine: Machine, line: str, expect: int | None = 0, **variables: str)
     return told.out + told.err
 
 
-def test_a_first_gateway(bare: Installed) -> None:
-    """From the package to an enrolled gateway whose doctor is content, without a step that is not written there."""
-    machine = bare.machine.boot()
+def test_a_first_day(bare: Installed) -> None:
+    """From the package to a gateway that has rotated and gone back, and whose mistakes are mended, as it is written."""
+    _, on_the_gateway = blocks(section("docs/start.md", "A first gateway in ten minutes"))
+    (first_day,) = blocks(section("docs/start.md", "The first day"))
+    set_up(bare, lines(on_the_gateway))
+    said = first_day_typed(bare, lines(first_day))
+    assert "rotate   committed   generation 2    technician tech (uid " in said[2]
+    assert "missing" not in said[3]
+    assert "may be read by others (mode 0644)" in said[5]
+    assert "`endpoint` was probably meant" in said[10]
+    assert bare.until_up() == 1
+    without_sudo = bare.machine.login("tech", "iot-cert", "support-bundle").out
+    assert "Root may read more than this user: `sudo iot-cert support-bundle`." in without_sudo
+    assert "check.jsonl" not in without_sudo, "what the doctor tells this user is in it"
+    state_elsewhere(bare)
+
+
+def set_up(gateway: Installed, typed: list[str]) -> None:
+    """Type what sets a gateway up, without a step that is not written there; its doctor is content then."""
+    assert len(typed) == 10
+    machine = gateway.machine.boot()
     machine.run("mv", "/package.deb", "/root/iot-cert-agent_0_amd64.deb")
     machine.run("useradd", "--create-home", "tech")
     machine.write("/usr/bin/sudo", SUDO, 0o755)
-    machine.write("/root/claim.pem", bare.cloud.claim.certificate_pem)
-    machine.write("/root/claim.key", bare.cloud.claim.key_pem)
-    _, on_the_gateway = blocks(section("docs/start.md", "A first gateway in ten minutes"))
-    typed = lines(on_the_gateway)
-    assert len(typed) == 10
+    machine.write("/root/claim.pem", gateway.cloud.claim.certificate_pem)
+    machine.write("/root/claim.key", gateway.cloud.claim.key_pem)
     for line in typed:
         if line.startswith("sudoedit"):
-            machine.write("/etc/iot-cert-agent/roots.pem", bare.service.root_pem)  # the sandbox's is not Amazon's
-            bare.configure()
+            machine.write("/etc/iot-cert-agent/roots.pem", gateway.service.root_pem)  # the sandbox's is not Amazon's
+            gateway.configure()
         else:
             told = types(machine, line, expect=None if line.endswith("check") else 0, USER="tech")
         if line.endswith("reload iot-cert-agent"):
-            bare.until_up(1)
+            gateway.until_up(1)
         if line.endswith("iot-cert status"):
             assert re.search(r"^generation +1 ", told, flags=re.MULTILINE)
         if line.endswith("iot-cert check"):
             assert "failure" not in told
             assert told.count("\nok ") + told.startswith("ok ") >= 15
-    machine.login("tech", "iot-cert", "rotate")
-    assert bare.until_up() == 2
+
+
+def state_elsewhere(gateway: Installed) -> None:
+    """Configure a state directory that the unit may not write to: that is said beforehand, with what mends it."""
+    machine, place = gateway.machine, "/srv/iot-cert-agent"
+    machine.run("install", "-d", "-o", "iot-cert-agent", "-m", "750", place)
+    gateway.configure(state_dir=place)
+    for verb, code in ((("config", "check"), 2), (("check", "configuration"), 2)):
+        said = machine.run("iot-cert", *verb, expect=code)
+        assert f"state_dir: iot-cert-agent.service may not write to {place}" in said.out + said.err
+        assert f"`ReadWritePaths={place}`" in said.out + said.err
+    drop_in = "/etc/systemd/system/iot-cert-agent.service.d/override.conf"
+    machine.write(drop_in, f"[Service]\nReadWritePaths={place}\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", "iot-cert-agent")
+    assert "may not write" not in machine.run("iot-cert", "check", "configuration", expect=None).out
+    until(machine.path(f"{place}/lock").exists, "the daemon works there")
+
+
+def first_day_typed(gateway: Installed, typed: list[str]) -> list[str]:
+    """Type lines as a technician, with sudo and without, and return what each said; the mistakes are told of."""
+    wrong = {"sudo iot-cert check files": 1, "sudo iot-cert config check": 2}
+    healths = iter([1, 0, 1, 0])  # of the exposed key and of the misspelt one, before and after each mend
+    said = []
+    for line in typed:
+        code = next(healths) if line == "iot-cert status" else wrong.get(line, 0)
+        done = until(partial(typed_by_technician, gateway.machine, line, code), f"`{line}` ends with {code}")
+        said.append(done.out + done.err)
+        if code == 0:
+            gateway.until_up()
+    return said
+
+
+def typed_by_technician(machine: Machine, line: str, code: int) -> Done | None:
+    """Type a line, and return what it did if it ended like this; only what looks may be typed again."""
+    as_root = line.startswith("sudo ")
+    done = (
+        machine.run("sh", "-c", line, expect=None) if as_root else machine.login("tech", "sh", "-c", line, expect=None)
+    )
+    print(f"$ {line}\n{done.out}{done.err}  (exit code {done.code})")
+    assert done.code == code or line == "iot-cert status", line
+    return done if done.code == code else None
 
 
 FILES = {
