@@ -17,15 +17,16 @@ FILES = ("key.pem", "certificate.pem", "credential.pem", "trust.pem", "manifest.
 
 
 def of(state_dir: Path, others: Iterable[Path]) -> str:
-    """Return a text that is another one when the set in use, a link, or one of the other files was touched.
+    """Return a text that is another one when the set in use or before, a link, or one of the other files was touched.
 
     Args:
         state_dir: The state directory.
         others: Further files; a link stands for what it points at.
     """
-    own = (*(state_dir / name for name in LINKS), *(state_dir / LINKS[0] / name for name in FILES))
+    own = (*(state_dir / name for name in LINKS), *(state_dir / link / name for link in LINKS for name in FILES))
     traces = (*(_trace(path, follow=False) for path in own), *(_trace(path, follow=True) for path in others))
-    return "|".join((_dress(state_dir), *traces))
+    directories = (state_dir, state_dir / "generations", *(state_dir / name for name in LINKS))
+    return "|".join((*map(_dress, directories), *traces))
 
 
 def _dress(path: Path) -> str:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SECRET = frozenset({"key.pem", "credential.pem"})
+SECRET = frozenset({"key.pem", "credential.pem", "change.json", "change.json.damaged"})
+_PUBLIC = frozenset({"certificate.pem", "trust.pem", "manifest.json"})  # of a generation; else it may be a key's copy
 _WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -50,8 +51,12 @@ def exposed(state_dir: Path, secret: Path | None = None) -> Iterator[Exposed]:
         yield Exposed(
             code="mode", text=f"{state_dir} is open to others (mode {mode:04o}).", remedy=f"chmod g-w,o-rwx {state_dir}"
         )
+    for path in (state_dir / "generations", *sorted(state_dir.glob("generations/*"))):
+        yield from _of_directory(path)
+    for path in sorted(state_dir.glob("*")):
+        yield from _of_file(path, own.st_uid, state_dir, secret=path.name in SECRET)
     for path in sorted(state_dir.glob("generations/*/*")):
-        yield from _of_file(path, own.st_uid, state_dir)
+        yield from _of_file(path, own.st_uid, state_dir, secret=path.name not in _PUBLIC)
     if secret is not None and os.access(secret, os.F_OK):
         mode = stat.S_IMODE(secret.stat().st_mode)
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -59,13 +64,27 @@ def exposed(state_dir: Path, secret: Path | None = None) -> Iterator[Exposed]:
             yield Exposed(code="mode", text=text, remedy=f"chmod go-rwx {secret}")
 
 
-def _of_file(path: Path, owner: int, state_dir: Path) -> Iterator[Exposed]:
+def _of_directory(path: Path) -> Iterator[Exposed]:
+    """Return whether others may put files of their own in the place of those in a directory."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISDIR(status.st_mode) and mode & _WRITE:
+        text = f"{path} may be written by others (mode {mode:04o})."
+        yield Exposed(code="mode", text=text, remedy=f"chmod go-w {path}")
+
+
+def _of_file(path: Path, owner: int, state_dir: Path, *, secret: bool) -> Iterator[Exposed]:
     try:
         status = path.lstat()
     except FileNotFoundError:
         return  # cleared away meanwhile
+    if stat.S_ISDIR(status.st_mode):
+        return
     mode = stat.S_IMODE(status.st_mode)
-    if path.name in SECRET and mode & (_WRITE | stat.S_IRWXO):
+    if secret and not stat.S_ISLNK(status.st_mode) and mode & (_WRITE | stat.S_IRWXO):
         does = "read" if mode & stat.S_IROTH else "written"
         text = f"{path} may be {does} by others (mode {mode:04o})."
         yield Exposed(code="mode", text=text, remedy=f"chmod g-w,o-rwx {path}")

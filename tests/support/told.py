@@ -128,6 +128,7 @@ class Place(DaemonRig):
     def fly(self, record: ChangeRecord) -> None:
         """Let a change be in flight, before the daemon starts."""
         (self.state / "change.json").write_bytes(encode_record(record))
+        (self.state / "change.json").chmod(0o600)
 
     def close(self) -> None:
         """Let go of everything."""

@@ -50,6 +50,9 @@ TOUCHES: dict[str, Callable[[Path], object]] = {
     "written to the same size, with its old time": _same_size_and_time,
     "removed": lambda state: (state / "current" / "manifest.json").unlink(),
     "given another mode": lambda state: (state / "current" / "key.pem").chmod(0),
+    "the key before given another mode": lambda state: (state / "previous" / "key.pem").chmod(0),
+    "the generations opened": lambda state: (state / "generations").chmod(0o777),
+    "the generation opened": lambda state: (state / "generations" / "000002").chmod(0o777),
     "current flipped": _flip,
     "current removed": lambda state: (state / "current").unlink(),
     "previous removed": lambda state: (state / "previous").unlink(),
@@ -73,8 +76,8 @@ def test_reading_leaves_none(state: Path) -> None:
     for name in fingerprints.FILES:
         (state / "current" / name).read_bytes()
     (state / "change.json").write_text("{}")
-    (state / "generations" / "000001" / "key.pem").write_text("another")
     (state / "generations" / "000003").mkdir()
+    (state / "generations" / "000003" / "key.pem").write_text("another")
     assert of(state) == before
 
 

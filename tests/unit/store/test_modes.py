@@ -24,6 +24,11 @@ SETTINGS = [
     ("key.pem", 0o620, "may be written by others (mode 0620)", 0o600),
     ("credential.pem", 0o646, "may be read by others (mode 0646)", 0o640),
     ("certificate.pem", 0o664, "may be written by others (mode 0664)", 0o644),
+    ("key.pem.bak", 0o644, "may be read by others (mode 0644)", 0o640),
+    ("change.json", 0o644, "may be read by others (mode 0644)", 0o640),
+    ("history.jsonl", 0o666, "may be written by others (mode 0666)", 0o644),
+    ("generations", 0o777, "may be written by others (mode 0777)", 0o755),
+    ("generations/000001", 0o770, "may be written by others (mode 0770)", 0o750),
     ("claim.key", 0o640, "may be read by others (mode 0640)", 0o600),
 ]
 
@@ -33,7 +38,15 @@ def _state(tmp_path: Path) -> Path:
     generation = tmp_path / "state" / "generations" / "000001"
     generation.mkdir(parents=True)
     (tmp_path / "state").chmod(0o750)
-    for name in ("key.pem", "credential.pem", "certificate.pem"):
+    for name in ("change.json", "history.jsonl", "told"):
+        (tmp_path / "state" / name).write_text(name)
+        (tmp_path / "state" / name).chmod(0o600)
+    (tmp_path / "state" / "inbox").mkdir()
+    (tmp_path / "state" / "inbox").chmod(0o770)  # a pipeline's
+    (tmp_path / "state" / "current").symlink_to("generations/000001")
+    for directory in (generation, generation.parent):
+        directory.chmod(0o750)
+    for name in ("key.pem", "key.pem.bak", "credential.pem", "certificate.pem"):
         (generation / name).write_text(name)
         (generation / name).chmod(0o640)
     (tmp_path / "claim.key").write_text("key")
@@ -58,7 +71,8 @@ def test_what_others_may_read_or_write_is_told_with_the_command_that_mends_it(
     state: Path, name: str, mode: int, text: str, after: int
 ) -> None:
     """After the command nothing is to be said any more, and a group that could read goes on."""
-    places = {"state": state, "claim.key": state.parent / "claim.key"}
+    top = {"generations", "generations/000001", "change.json", "history.jsonl"}
+    places = {"state": state, "claim.key": state.parent / "claim.key", **{item: state / item for item in top}}
     path = places.get(name, state / "generations" / "000001" / name)
     path.chmod(mode)
     (told,) = found(state)
