@@ -48,6 +48,8 @@ class RetiredKeys:
         Raises:
             StoreError: A key could not be destroyed; calling again goes on.
         """
+        if not retired:
+            return
         current = self._links.current_or_none()
         if current is None or not self._directory.is_whole(current):
             return  # whatever is left may have to serve
