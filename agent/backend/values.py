@@ -9,11 +9,9 @@ AWS is the truth about a certificate; its row is a note of what was seen and don
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from typing import Self
 
 
 class DeviceState(StrEnum):
@@ -174,6 +172,24 @@ class Report:
 
     certificate_id: str = ""
     renews_at: datetime | None = None
+
+    @classmethod
+    def of(cls, document: object) -> Self:
+        """Return what a shadow's document reports, which may be of any shape."""
+        state = document.get("state") if isinstance(document, dict) else None
+        reported = state.get("reported") if isinstance(state, dict) else None
+        told = reported if isinstance(reported, dict) else {}
+        name = told.get("certificateId")
+        return cls(certificate_id=name if isinstance(name, str) else "", renews_at=_instant(told.get("renewAt")))
+
+
+def _instant(value: object) -> datetime | None:
+    """Return an instant in RFC 3339; None for anything else, as for one without its zone."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return found.astimezone(UTC) if found and found.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 class Check(StrEnum):

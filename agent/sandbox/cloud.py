@@ -96,7 +96,7 @@ class Cloud:
         self._shadows = Shadows(lambda: self.now, self._announce)
         self.stack = Stack(
             lambda: self.now,
-            StackRegistry(self.registry, self._shadows, self._cut, self._issue),
+            StackRegistry(self.registry, self._shadows, self._jobs, self._cut, self._issue),
             settings,
             self._lock,
         )

@@ -14,7 +14,7 @@ from agent.backend.values import Status
 from agent.sandbox.authority import Authority
 from agent.sandbox.faults import Effect, Fault, Operation
 from agent.sandbox.folder import FIRST_ROOT, write_root
-from agent.sandbox.orders import HELP, JOBS, OrderError, json_object, parse, refused, rest_of
+from agent.sandbox.orders import CHECKS, HELP, JOBS, OrderError, json_object, parse, refused, rest_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -71,11 +71,13 @@ class Console:
             "arm": self._arm,
             "readmit": self._readmit,
             "grant": self._grant,
+            "audit": self._audit,
             "sweep": self._sweep,
             "server": self._server,
             "root new": self._new_root,
             "root use": self._use_root,
             "tls": self._tls,
+            "lifetime": self._lifetime,
             "policy-delay": self._policy_delay,
             "job": self._job,
             "job raw": self._raw_job,
@@ -158,6 +160,9 @@ class Console:
         self._cloud.stack.grant(certificate_id, given.name)
         return f"{certificate_id[:12]} has the policy {given.name!r}"
 
+    def _audit(self, given: Namespace) -> str:
+        return self._cloud.stack.audit(self._find(given), CHECKS[given.check])
+
     def _sweep(self, given: Namespace) -> str:
         return "\n".join(self._cloud.stack.sweep(timedelta(days=given.days))) or "nothing is to be deleted yet"
 
@@ -208,6 +213,12 @@ class Console:
         else:
             self._service.set_tls(minimum=versions[given.version], maximum=versions[given.version])
         return f"the endpoint speaks TLS {given.version}"
+
+    def _lifetime(self, given: Namespace) -> str:
+        if given.seconds < 0:
+            raise ValueError("a lifetime is no less than nothing")
+        self._cloud.provisioning.lifetime = timedelta(seconds=given.seconds) if given.seconds else None
+        return f"new certificates live {given.seconds} s" if given.seconds else "new certificates live until 2049"
 
     def _policy_delay(self, given: Namespace) -> str:
         self._cloud.provisioning.policy_delay = timedelta(seconds=given.seconds)

@@ -10,6 +10,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from agent.backend.values import Check
 from agent.errors import AgentError
 from agent.sandbox.faults import Effect, Operation
 
@@ -24,11 +25,13 @@ deactivate ID | current   make it inactive; `activate ID` makes it active again
 arm SERIAL [TOKEN]        give a serial number a one-time token, and tell it; SERIAL becomes the thing gw-SERIAL
 readmit SERIAL            let its token, which was spent, buy one more certificate
 grant NAME [ID|current]   attach an application's policy, which rotations keep: publish below NAME/<thing>/
+audit age | expiry [ID|current]   have Device Defender find a certificate, and answer that: a job, or why there is none
 sweep [DAYS]              delete what has been retired for long enough, as if so many days had passed
 server good | expired | wrong-host | other-root
 root new NAME [organisation TEXT]   make another root and write it to DIR/roots/NAME.pem; the first one is called a
 root use NAME [intermediate]   move the endpoint to it, with an intermediate below it if said; connections stay
 tls any | 1.2 | 1.3       which TLS versions the endpoint speaks
+lifetime SECONDS          how long new certificates live, as with a certificate provider; 0 for AWS's own, to 2049
 policy-delay SECONDS      how long the policy of a new certificate takes to spread
 job rotate | rollback | report [JSON]   give the newest gateway a job, with more fields if wanted
 job raw JSON              give it a job with this document, to the byte
@@ -43,6 +46,7 @@ stop
 
 SERVERS = ("good", "expired", "wrong-host", "other-root")
 VERSIONS = ("any", "1.2", "1.3")
+CHECKS = {"age": Check.AGE, "expiry": Check.EXPIRING}
 JOBS = {"rotate": "rotate-certificate", "rollback": "rollback", "report": "report"}
 
 # The orders of one word.
@@ -121,8 +125,12 @@ def _add_faults(verbs: Verbs) -> None:
     grant = _add(verbs, "grant")
     grant.add_argument("name")
     grant.add_argument("certificate", metavar="ID", nargs="?", default="current")
+    audit = _add(verbs, "audit")
+    audit.add_argument("check", choices=list(CHECKS))
+    audit.add_argument("certificate", metavar="ID", nargs="?", default="current")
     _add(verbs, "sweep").add_argument("days", type=int, nargs="?", default=0)
-    _add(verbs, "policy-delay").add_argument("seconds", type=int)
+    for word in ("policy-delay", "lifetime"):
+        _add(verbs, word).add_argument("seconds", type=int)
 
 
 def _add_endpoint(verbs: Verbs) -> None:

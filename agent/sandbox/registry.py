@@ -92,7 +92,13 @@ class Registry(dict[str, Entry]):
 
     def add(self, certificate: x509.Certificate, status: Status) -> Entry:
         """Take a certificate in, with no policy and no thing yet."""
-        made = Certificate(certificate_id=fingerprint(certificate), status=status, created_at=self._now())
+        made = Certificate(
+            certificate_id=fingerprint(certificate),
+            status=status,
+            created_at=self._now(),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+        )
         entry = Entry(certificate=made, pem=certificate.public_bytes(Encoding.PEM).decode())
         self[entry.certificate_id] = entry
         return entry

@@ -1,8 +1,8 @@
 """What the operator has deployed into the account: the handlers of `agent.backend`, over the sandbox's registry.
 
 It decides nothing. A template asks the hook here, a gateway's request for a retirement is put as the rule would put it,
-and a sweep is made when a person orders it; the tables are in memory. What an operator does besides is here as well:
-tokens, readmissions, and the policies of applications.
+and a sweep and an audit are made when a person orders them; the tables are in memory. What an operator does besides is
+here as well: tokens, readmissions, and the policies of applications.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import secrets
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.backend.decide.admission import fingerprint
 from agent.backend.decide.verdict import is_name
-from agent.backend.handlers import hook, retirement, sweep, vending
+from agent.backend.handlers import audits, hook, retirement, sweep, vending
 from agent.backend.handlers.account import Account
-from agent.backend.memory import MemoryOutbox, MemoryRegistry, MemoryStore
+from agent.backend.memory import MemoryAuditor, MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.names import REASON, SHADOW
 from agent.backend.settings import Settings
-from agent.backend.values import Device, DeviceState, Report
+from agent.backend.values import Device, DeviceState, Finding, Report
 from agent.sandbox.policies import GATEWAY, application_policy
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.backend import memory
-    from agent.backend.values import Certificate
+    from agent.backend.decide.orders import Order
+    from agent.backend.values import Certificate, Check
+    from agent.sandbox.jobs import Jobs
     from agent.sandbox.registry import Registry
     from agent.sandbox.shadows import Shadows
 
@@ -53,6 +56,7 @@ class StackRegistry(MemoryRegistry):
         self,
         entries: Registry,
         shadows: Shadows,
+        jobs: Jobs,
         cut: Callable[[str], None],
         issue: Callable[[str], Certificate | None],
     ) -> None:
@@ -61,12 +65,14 @@ class StackRegistry(MemoryRegistry):
         Args:
             entries: The certificates.
             shadows: The shadows of all things.
+            jobs: Their jobs.
             cut: Ends all connections of a certificate.
             issue: Makes a certificate for a request, INACTIVE; returns None for what is none.
         """
         super().__init__(cast("dict[str, memory.Entry]", entries))  # new ones are made by the sandbox alone
         self.documents = entries.documents
         self._shadows = shadows
+        self._jobs = jobs
         self._cut = cut
         self._issue = issue
 
@@ -81,9 +87,18 @@ class StackRegistry(MemoryRegistry):
 
     def report(self, thing: str) -> Report:
         """Return what a shadow reports, as far as a handler here reads it."""
-        document = self._shadows.document(thing, SHADOW)
-        reported = document["state"].get("reported", {}) if document else {}
-        return Report(certificate_id=str(reported.get("certificateId", "")))
+        return Report.of(self._shadows.document(thing, SHADOW))
+
+    def orders_of(self, thing: str) -> tuple[str, ...]:
+        """Return the jobs that a thing has not finished."""
+        return tuple(job.job_id for job in self._jobs.pending(thing))
+
+    def order(self, order: Order) -> None:
+        """Make a job, once."""
+        super().order(order)
+        for thing in order.things:
+            if all(job.job_id != order.job_id for job in self._jobs.of_thing(thing)):
+                self._jobs.create(thing, order.document, order.job_id)
 
 
 class Stack:
@@ -105,6 +120,7 @@ class Stack:
             lock: The cloud's lock.
         """
         self._lock = lock
+        self._audits = count(1)
         self.registry = registry
         self.store = MemoryStore()
         self.outbox = MemoryOutbox()
@@ -198,6 +214,24 @@ class Stack:
                 for metric, _, about in self.outbox.counted[told:]
                 if REASON in about  # the census of the account has none
             ]
+
+    def audit(self, certificate_id: str, check: Check) -> str:
+        """Have an audit find a certificate, and deliver that as the queue does; return what came of it, as a sentence.
+
+        Raises:
+            KeyError: There is no such certificate.
+        """
+        with self._lock:
+            task, told = f"sandbox-{next(self._audits)}", len(self.outbox.counted)
+            ends = self.registry.entries[certificate_id].certificate.not_after
+            auditor = MemoryAuditor()
+            auditor.audits[task] = [Finding(check=check, certificate_id=certificate_id, ends=ends)]
+            message = {"Records": [{"body": json.dumps({"taskId": task})}]}
+            audits.hear(message, self._account, auditor, lambda: _HOUR)
+            about = cast("Mapping[str, Any]", self.outbox.counted[told][2])
+        if REASON in about:
+            return f"nothing is ordered: {about[REASON]}"
+        return f"{' '.join(about['things'])} is ordered to rotate, by {' '.join(about['jobs'])}"
 
     def _later(self, span: timedelta) -> datetime:
         return self._account.now() + span

@@ -196,17 +196,4 @@ def _report(payload: bytes) -> Report:
         document = json.loads(payload)
     except (ValueError, RecursionError):
         return Report()
-    state = document.get("state") if isinstance(document, dict) else None
-    reported = state.get("reported") if isinstance(state, dict) else None
-    told = reported if isinstance(reported, dict) else {}
-    name = told.get("certificateId")
-    return Report(certificate_id=name if isinstance(name, str) else "", renews_at=_instant(told.get("renewAt")))
-
-
-def _instant(value: object) -> datetime | None:
-    """Return an instant in RFC 3339; None for anything else, as for one without its zone."""
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return found.astimezone(UTC) if found and found.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
+    return Report.of(document)

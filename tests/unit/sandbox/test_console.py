@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import ssl
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -215,3 +215,38 @@ def test_the_help_tells_the_orders_about_roots(console: Console) -> None:
     told = console.obey("help")
     for order in ("root new NAME [organisation TEXT]", "root use NAME [intermediate]", "server good | expired", "tls"):
         assert f"\n{order}" in told
+
+
+# -- what becomes of certificates --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ("audit age", "the order 'audit age' cannot be carried out (no gateway has a certificate yet)."),
+        ("audit age ffff", "the order 'audit age ffff' cannot be carried out (0 certificates begin with ffff)."),
+        ("lifetime -1", "the order 'lifetime -1' cannot be carried out (a lifetime is no less than nothing)."),
+    ],
+)
+def test_an_order_about_certificates_that_cannot_be_carried_out_is_refused(
+    order: str, said: str, console: Console
+) -> None:
+    """With the reason."""
+    with pytest.raises(OrderError) as refused:
+        console.obey(order)
+    assert str(refused.value).lower() == said
+
+
+def test_new_certificates_live_as_long_as_is_said(console: Console, service: LocalCloud) -> None:
+    """Until it is said otherwise."""
+    provisioning = service.cloud.provisioning
+    assert console.obey("lifetime 60") == "new certificates live 60 s"
+    assert provisioning.lifetime == timedelta(seconds=60)
+    assert console.obey("lifetime 0") == "new certificates live until 2049"
+    assert provisioning.lifetime is None
+
+
+def test_an_audit_is_about_the_certificate_that_is_named(console: Console, service: LocalCloud) -> None:
+    """The claim's, here, which belongs to no gateway."""
+    (claim,) = service.cloud.registry
+    assert console.obey(f"audit expiry {claim[:12]}").startswith("nothing is ordered: It is no gateway of this stack.")

@@ -6,17 +6,19 @@ What they decide is tested beside them (`scenarios/test_account_*.py`).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from agent.backend.decide.audits import Left
 from agent.backend.names import Metric
-from agent.backend.values import DeviceState, Status
+from agent.backend.values import Check, DeviceState, Status
 from agent.sandbox.authority import AWS_NOT_AFTER, name
 from agent.sandbox.cloud import Cloud, Entry
+from agent.sandbox.jobs import JobStatus
 from agent.sandbox.policies import GATEWAY, Action, Policy
 
 if TYPE_CHECKING:
@@ -184,3 +186,34 @@ def test_a_topic_of_no_thing_is_left_unanswered(account: Account) -> None:
     account.cloud.registry.documents[GATEWAY] = Policy(connect=("*",), publish=("*",), subscribe=("*",))
     answer = account.cloud.publish(account.enrolled(), THING, "iot-cert-agent/no thing/retire", b"{}")
     assert (answer.replies, answer.authorised) == ((), True)
+
+
+def test_an_audit_becomes_a_job_of_the_thing_until_that_has_rotated(account: Account) -> None:
+    """One job at a time, with the document of the deployed handler; a replaced certificate is left in its grace."""
+    old, audit = account.enrolled(), account.cloud.stack.audit
+    assert audit(account.claim.certificate_id, Check.AGE) == f"nothing is ordered: {Left.NO_GATEWAY}"
+    assert audit(old.certificate_id, Check.EXPIRING) == f"nothing is ordered: {Left.RENEWS}"
+    told = audit(old.certificate_id, Check.AGE)
+    (job,) = account.cloud.jobs(THING)
+    assert told == f"{THING} is ordered to rotate, by {job.job_id}"
+    assert json.loads(job.document)["operation"] == "rotate-certificate"
+    assert audit(old.certificate_id, Check.AGE) == f"nothing is ordered: {Left.WAITS}"
+
+    account.cloud.end_job(THING, job.job_id, JobStatus.CANCELED)
+    old.certificate = replace(old.certificate, created_at=NOW - timedelta(days=1))
+    account.rotated(old)
+    assert audit(old.certificate_id, Check.AGE) == f"nothing is ordered: {Left.REPLACED}"
+    assert len(account.cloud.jobs(THING)) == 1
+
+
+@pytest.mark.parametrize("check", [Check.AGE, Check.EXPIRING])
+def test_an_audit_orders_nothing_for_a_certificate_of_a_day(account: Account, check: Check) -> None:
+    """Its gateway renews it, as its dates and its shadow say."""
+    entry = account.enrolled()
+    entry.certificate = replace(entry.certificate, not_before=NOW, not_after=NOW + timedelta(days=1))
+    reported = {"certificateId": entry.certificate_id, "renewAt": (NOW + timedelta(hours=18)).isoformat()}
+    topic = f"$aws/things/{THING}/shadow/name/certificate/update"
+    account.cloud.publish(entry, THING, topic, json.dumps({"state": {"reported": reported}}).encode())
+    assert account.cloud.stack.registry.report(THING).renews_at == NOW + timedelta(hours=18)
+    assert account.cloud.stack.audit(entry.certificate_id, check) == f"nothing is ordered: {Left.RENEWS}"
+    assert account.cloud.jobs(THING) == []
