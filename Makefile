@@ -1,9 +1,13 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo test read test-all walks mutants bench short-lives walk-through coverage cpu deb cloud configuration completion pictures reference release check prepare prepare-tests lock clean
+.PHONY: demo demo-cloud test read test-all walks mutants bench short-lives walk-through coverage cpu deb cloud configuration completion pictures reference release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
+
+# The account's side: a vending machine, audits, certificates that live for a day.
+demo-cloud: prepare
+	@tests/demo/cloud
 
 # What CI calls. Very many cases of a kind (kills, mutants, walks) are sampled, the same ones each time:
 # CAMPAIGN=sample:3 takes other ones, CAMPAIGN=case:1234 with a test's name is what a failure asks for.
@@ -96,7 +100,7 @@ release: prepare
 
 # Files that a shell runs; tests/project/test_documents.py knows when one is missing.
 SCRIPTS = .ci/prepare .ci/run packaging/build-deb packaging/completion/iot-cert.bash \
-	packaging/debian/postinst packaging/debian/postrm packaging/debian/prerm tests/demo/run
+	packaging/debian/postinst packaging/debian/postrm packaging/debian/prerm tests/demo/cloud tests/demo/run tests/demo/steps
 
 # Where the stack's template must be valid: three partitions, and the regions that most fleets are in.
 REGIONS = us-east-1 eu-west-1 ap-southeast-1 cn-north-1 us-gov-west-1

@@ -124,6 +124,16 @@ def test_the_demonstration(tmp_path: Path) -> None:
     assert len(re.findall(r"^\d+\. ", told, flags=re.MULTILINE)) >= 12
 
 
+@pytest.mark.whole
+def test_the_demonstration_of_the_account_s_side(tmp_path: Path) -> None:
+    """The same of this one; both pages that are about it name the command."""
+    for page in ("docs/vending-machine.md", "docs/audits.md"):
+        assert "`make demo-cloud`" in (ROOT / page).read_text()
+    told = Terminal(tmp_path).types("make demo-cloud")
+    assert "is ordered to rotate" in told
+    assert "nothing is ordered" in told
+
+
 @pytest.mark.parametrize("line", ["false", "echo Traceback"])
 def test_what_goes_wrong_at_a_terminal_is_seen(line: str, tmp_path: Path) -> None:
     """Another exit code than the page's, and a defect."""
