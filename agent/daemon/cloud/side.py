@@ -23,6 +23,7 @@ from agent.daemon.cloud.fleet import Fleet
 from agent.daemon.cloud.network_watch import NetworkWatch
 from agent.daemon.cloud.requests import FleetCalls
 from agent.daemon.cloud.session import Session, SessionCalls
+from agent.daemon.cloud.token_watch import TokenWatch
 from agent.daemon.cloud.visits import Visits
 from agent.daemon.loop import Alarm
 from agent.iotcore.client_options import Connector, timeouts
@@ -103,6 +104,7 @@ class CloudSide:
         self._anew = Alarm(loop, self._connect_anew)
         self._visits = Visits(loop, self.session, facts, self._is_needed, chance)
         self._network = NetworkWatch(loop, self._waits_for_network, self.session.retry_soon)
+        self._token = TokenWatch(loop, self._on_token)
 
     def _session_calls(self) -> SessionCalls:
         return SessionCalls(
@@ -162,6 +164,8 @@ class CloudSide:
             self.session.use(self._facts.current())
             self.session.resume(end.connected_at)
         self.fleet.jobs.review()
+        if self.session.status.state is not ConnectionState.UP:
+            self._listen_for_token()
 
     def examined(self, refusal: str, doubt: str) -> None:
         """A worker has tried a new connection; takes why there is none, or why it should use other anchors."""
@@ -182,6 +186,7 @@ class CloudSide:
     def close(self) -> None:
         """Let go of what it watches."""
         self._network.close()
+        self._token.close()
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
@@ -200,6 +205,7 @@ class CloudSide:
         self._calls.log(Event.CONNECTED, f"Connected with generation {self.session.status.generation}.")
         if self.session.contested:
             self._loop.later(STEADY, self._calls.look)  # by then it is known whether it lasts
+        self._token.close()
         if self._facts.config.session is None:  # looks come too often to count from each
             self._plan_anew()
         current = self._facts.current()
@@ -222,7 +228,23 @@ class CloudSide:
             if self.session.status.state in {ConnectionState.DOWN, ConnectionState.TAKEN_OVER}:
                 self._followers.not_retired(why, Exit.UNAVAILABLE)
             self._network.connection_missing()
+            self._listen_for_token()
         self._calls.disconnected(why)
+
+    def _listen_for_token(self) -> None:
+        enrollment = self._facts.config.enrollment
+        if enrollment is not None and enrollment.token is not None:
+            self._token.listen(enrollment.token.path)
+
+    def _on_token(self) -> None:
+        change = self._facts.change
+        if self._calls.stopping() or (change is not None and change.phase.activated):
+            return
+        self._calls.doubted()
+        if self._facts.generation is not None and self.session.status.state is ConnectionState.DOWN:
+            why = "another token was put into its file"
+            self._queue.submit(Order(do=Do.CLIMB, reason=why, origin=Origin.LADDER))
+        self._calls.look()
 
     def _on_doubt(self, failure: Failure) -> None:
         change = self._facts.change

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.config.values import EnrollmentConfig, FileValue, Method
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
@@ -20,6 +21,8 @@ from support import make
 from support.make import HOUR, NOW, SECOND
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.daemon_rig import DaemonRig
 
 
@@ -183,3 +186,55 @@ def test_repeated_doubts_hasten_no_proof_on_probation(rig: DaemonRig) -> None:
     rig.change(make.record(Phase.PREPARED, retry_at=NOW + HOUR, failure=failure))
     rig.daemon.cloud._on_doubt(failure)
     assert [order.do for order in rig.look()] == [Do.CLIMB]
+
+
+# -- a token that is put into its file ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="token")
+def _token(rig: DaemonRig, tmp_path: Path) -> Path:
+    """Return where a gateway that enrols at a vending machine looks for its token."""
+    file = tmp_path / "token"
+    enrollment = EnrollmentConfig(method=Method.VENDING_MACHINE, url="https://x/", token=FileValue(path=file))
+    rig.daemon.facts.configure(replace(rig.daemon.facts.config, enrollment=enrollment))
+    return file
+
+
+def test_a_token_is_heard_of_while_there_is_no_connection(rig: DaemonRig, token: Path) -> None:
+    """And shown by a climb, without waiting for the next attempt to connect."""
+    rig.stand(state=ConnectionState.DOWN)
+    rig.daemon.cloud._on_disconnected("The broker hung up.")
+    token.write_text("new")
+    deadline = monotonic() + 60
+    while not rig.orders and monotonic() < deadline:
+        rig.daemon.loop.turn()
+    assert [(order.do, order.origin) for order in rig.orders] == [(Do.CLIMB, Origin.LADDER)]
+
+
+@pytest.mark.parametrize(
+    ("state", "record"),
+    [
+        (ConnectionState.UP, None),
+        (ConnectionState.LENT, None),
+        (ConnectionState.TAKEN_OVER, None),
+        (ConnectionState.DOWN, make.record(Phase.DEPLOYED, checked_at=NOW - 30 * SECOND)),
+    ],
+)
+def test_a_token_that_is_armed_in_advance_orders_nothing(
+    rig: DaemonRig, state: ConnectionState, record: ChangeRecord | None
+) -> None:
+    """While the set in use may be accepted, and while one is on probation."""
+    if record is not None:
+        rig.change(record)
+    rig.stand(state=state, generation=7)
+    rig.daemon.cloud._on_token()
+    assert rig.look() == []
+
+
+def test_a_token_is_shown_at_once_where_the_one_before_was_refused(rig: DaemonRig, token: Path) -> None:
+    """By a gateway without a set, whose work is put off for minutes then."""
+    del token
+    rig.daemon.work._schedule._holds.work_failed()
+    assert rig.daemon.work._schedule._holds.failed
+    rig.daemon.cloud._on_token()
+    assert not rig.daemon.work._schedule._holds.failed
