@@ -140,6 +140,7 @@ class BrokerSession:
         self._client = mqtt5.Client(options)
         self._client.start()
         if not self._settled.wait(self._connector.timeouts.connect):
+            self._settled.set()  # what the SDK says of the stop that follows is no answer of the broker's
             self._failure = failures.silent()
         if self._failure is not None:
             self.end()

@@ -138,7 +138,9 @@ class Connection:
         effect = fault.effect if fault else None
         if effect is Effect.HANG_UP:
             raise HangUpError
-        if effect is Effect.SILENCE:
+        if fault is not None and effect is Effect.HOSTILE:
+            await self._send(fault.payload)
+        if effect in {Effect.SILENCE, Effect.HOSTILE}:
             await self._say_nothing()
         if effect in REFUSALS:
             await self._refuse(REFUSALS[effect])

@@ -1,0 +1,37 @@
+"""A broker that takes a CONNECT and never ends its answer is told of as that, however short the patience is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent.config.reader import load
+from agent.core.values import Candidate
+from agent.errors import CloudError
+from agent.iotcore.client_options import timeouts
+from agent.iotcore.sync_client import Broker
+from agent.sandbox.faults import Effect, Fault, Operation
+from agent.store.store import Store
+
+if TYPE_CHECKING:
+    from support.gateway import Gateway
+
+THING = "gw-0042"
+BEGUN = b"\x20\xff\xff\xff\x7f\x00\x00"  # of a CONNACK that goes on for 256 MB
+
+
+@pytest.mark.parametrize("answer", [b"", BEGUN])
+def test_no_answer_within_a_short_patience_is_no_session_that_broke(enrolled: Gateway, answer: bytes) -> None:
+    """The patience ends before the SDK's own does; what the SDK says of being stopped then is not the reason."""
+    with Store(enrolled.state) as store:
+        found = store.generation(store.current() or 0)
+    candidate = Candidate(
+        name="the application", credential=found.credential, trust=found.trust, client_id=THING, thing_name=THING
+    )
+    enrolled.cloud.faults.add(Fault(operation=Operation.CONNECT, effect=Effect.HOSTILE, payload=answer))
+    patience = timeouts(timedelta(seconds=1), timedelta(seconds=1))
+    with pytest.raises(CloudError) as caught:
+        Broker(load(enrolled.config).target, patience).connect(candidate)
+    assert caught.value.failure.code == "connack-timeout"
