@@ -1,0 +1,61 @@
+"""A broker that answers a CONNECT with the largest packet there is, and a gateway whose memory has a bound.
+
+The SDK keeps a packet as it comes, however long its sender says it is, and ends the process when it gets no memory. The
+unit's MemoryMax= is held here by RLIMIT_DATA, which bounds each process by itself.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+from typing import TYPE_CHECKING
+
+from agent.core.change.lifecycle import Phase
+from agent.sandbox.faults import Effect, Fault, Operation
+from support.daemon import PATIENCE, RunningDaemon
+
+if TYPE_CHECKING:
+    from support.gateway import Gateway
+
+BOUND = 128 << 20  # bytes; a worker needs 50 MB
+LARGEST = b"\x20\xff\xff\xff\x7f"  # the head of a CONNACK that goes on for 256 MB
+COMING = bytes(BOUND)  # as much of it as is needed
+
+
+def bounded(daemon: RunningDaemon) -> None:
+    """Bound the memory of a daemon and of the workers that it starts."""
+    resource.prlimit(daemon.pid, resource.RLIMIT_DATA, (BOUND, BOUND))
+
+
+def answer_without_end(gateway: Gateway, times: int) -> None:
+    """Have the next connections answered so."""
+    gateway.cloud.faults.add(
+        Fault(operation=Operation.CONNECT, effect=Effect.HOSTILE, times=times, payload=LARGEST + COMING)
+    )
+
+
+def test_a_daemon_that_its_connection_costs_all_memory_comes_back_with_its_set(enrolled: Gateway) -> None:
+    """It is ended, and the service manager starts it again: it connects with the same set as if nothing had been."""
+    before = enrolled.certificate_id()
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        bounded(daemon)
+        answer_without_end(enrolled, 1)
+        enrolled.service.disconnect(before)
+        assert daemon.process.wait(PATIENCE) == -signal.SIGABRT
+        daemon.start()
+        daemon.until_up(1)
+    assert (enrolled.certificate_id(), enrolled.generations()) == (before, (1, None))
+
+
+def test_a_worker_that_its_connection_costs_all_memory_is_a_step_that_failed(enrolled: Gateway) -> None:
+    """The daemon goes on, stays connected, and carries the rotation out by its own rules."""
+    with RunningDaemon(enrolled, started=True) as daemon:  # so that its workers have its bound
+        daemon.until_up(1)
+        bounded(daemon)
+        answer_without_end(enrolled, 1)
+        enrolled.run("rotate", "--no-wait", expect=0)
+        daemon.until_finished(2)
+        daemon.until_up(2)
+        assert "ended by signal 6" in daemon.said()
+    assert enrolled.history()[-1].phase is Phase.COMMITTED
