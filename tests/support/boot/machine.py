@@ -144,6 +144,7 @@ class Machine:
             "DISK": str(self.disk),
             "LOWER": ":".join(map(str, self._images)),
             "GROUPS_OF_ITS_OWN": " ".join(map(str, _groups(self.name))),
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",  # as gateways have it, also where this machine does not
         }
         with (self.disk / "console.log").open("wb") as console:
             return subprocess.Popen(
