@@ -257,10 +257,15 @@ def owners(dir_fd: int, number: int) -> Iterator[None]:
     except DamagedError:
         raise
     except StoreError as error:
-        if isinstance(error.__cause__, PermissionError) and os.fstat(dir_fd).st_uid == os.geteuid():
+        if isinstance(error.__cause__, PermissionError) and _is_own(dir_fd):
             hint = "Give its files back to the owner of the state directory, readable: see `iot-cert check files`."
             raise DamagedError(f"Generation {number} is damaged: {error}", hint=hint) from error
         raise
+
+
+def _is_own(dir_fd: int) -> bool:
+    with disk.explained("look at the state directory"):
+        return os.fstat(dir_fd).st_uid == os.geteuid()
 
 
 def manifest_of(dir_fd: int, name: str) -> Manifest | None:

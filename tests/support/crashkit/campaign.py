@@ -40,7 +40,11 @@ Bug = Callable[[], AbstractContextManager[None]]
 T = TypeVar("T")
 Case = tuple[int, T]  # with its number, by which it is repeated
 
-ERRNOS = (errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENOMEM, errno.EINTR)
+ERRNOS = (
+    errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.ENOMEM, errno.EINTR, errno.EXDEV,
+    errno.EACCES,
+)  # fmt: skip
+READING = frozenset({"openat", "newfstatat", "fstat", "read", "pread64", "getdents64", "readlinkat"})
 
 # A change that was resumed counts its starts, in the record and so in the history; all else must be as ever.
 _VARIES = frozenset({"history.jsonl"})
@@ -360,7 +364,12 @@ def fail_everywhere(segment: Segment, *, one_in: int) -> Report:
 
 
 def says_nothing_about_data(fault: Failing, call: str) -> bool:
-    """Whether a fault passes, so that nothing may be taken for damaged because of it; an unreadable block may."""
+    """Whether a fault passes, so that nothing may be taken for damaged because of it.
+
+    An unreadable block may, and what its owner may not read is damage: see `agent.store.generations.owners`.
+    """
+    if fault.number == errno.EACCES:
+        return not fault.sticky and call not in READING
     return fault.number != errno.EIO or call not in {"read", "pread64"}
 
 
