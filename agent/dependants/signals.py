@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.text_files import NoTextError, value_of
 from agent.dependants.units import LOOK, verified
 from agent.errors import DamagedError, StoreError
 from agent.store import disk
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from agent.dependants.export import Extract
 
 MAX_PID_FILE = 64  # bytes
-_PID = re.compile(rb"\s*([1-9]\d{0,8})\s*")
+_PID = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class _UntoldError(Exception):
@@ -112,10 +113,13 @@ def _said(path: Path) -> tuple[int | None, int]:
         if isinstance(error.__cause__, FileNotFoundError):
             return None, 0
         raise _UntoldError(str(error).rstrip(".")) from None
-    match = _PID.fullmatch(data)
-    if match is None:
+    try:
+        number = value_of(data)
+    except NoTextError:
+        number = ""
+    if not _PID.fullmatch(number):
         raise _UntoldError(f"{path} names no process")
-    return int(match[1]), owner
+    return int(number), owner
 
 
 def _known(pid: int) -> tuple[str, int]:

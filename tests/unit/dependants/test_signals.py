@@ -75,6 +75,16 @@ def test_the_process_is_sent_what_is_configured(tmp_path: Path, name: SignalName
         assert taken(process) == name
 
 
+@pytest.mark.parametrize("written", [b"%d\0", b"%d\0\0\0\0", b" %d \r\n", b"%d\r", b"\xef\xbb\xbf%d\n", b"%d\\n"])
+def test_a_number_is_read_as_programs_write_it(tmp_path: Path, written: bytes) -> None:
+    """With the NUL of a whole buffer, as C programs do; with marks and ends of lines of other systems."""
+    with running() as process:
+        told = wanted(tmp_path, "")
+        told.pid_file.write_bytes(written % process.pid)
+        assert signals.serve(told, GIVEN) == ""
+        assert taken(process) == "HUP"
+
+
 def _no_file(path: Path, _pid: int) -> None:
     path.unlink()
 
