@@ -11,6 +11,7 @@ Rules:
 * Its content is written, and cannot be compressed. Preallocating makes real blocks on some file systems only: on others
   the C library writes zeros instead, and one that compresses keeps next to nothing of them.
 * The content is the same in every reserve, and no secret.
+* What is no directory in its place, as a restored backup may leave it, is moved out of the way and kept.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def standing_at(state_dir: Path) -> Standing | None:
 
 def _is_kept(root: int) -> bool:
     try:
+        if not stat.S_ISDIR(os.lstat(NAME, dir_fd=root).st_mode):
+            return False
         status = os.lstat(f"{NAME}/{_piece(reserve.PIECES - 1)}", dir_fd=root)
     except (FileNotFoundError, NotADirectoryError):
         return False
@@ -86,6 +89,8 @@ def make(root: int, modes: durable.Modes) -> None:
                 part = content[number * reserve.PIECE_BYTES :][: reserve.PIECE_BYTES]
                 durable.write_new(fd, _piece(number), bytes(part), modes)
             durable.sync(fd, "room was set aside")
+        if disk.exists(root, NAME) and not disk.is_directory(root, NAME):
+            durable.put_away(root, NAME, f"{NAME}{durable.ASIDE}")
         durable.rename(root, _UNFINISHED, NAME)
     except StoreError:
         _remove(root, _UNFINISHED)

@@ -14,7 +14,7 @@ from agent.errors import StoreError
 from agent.store import disk, durable, reserve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -126,15 +126,27 @@ def test_a_try_that_fails_leaves_nothing(
     assert _names(tmp_path) == []
 
 
-def test_something_else_of_that_name_is_left_alone(root: int, tmp_path: Path) -> None:
-    """A file there is no reserve: it is not taken for one, not replaced and not removed."""
-    (tmp_path / "reserve").write_text("mine")
+def _file(path: Path) -> None:
+    path.write_text("mine")
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("put", [_file, os.mkfifo, _loop])
+def test_something_else_of_that_name_is_moved_out_of_the_way_and_kept(
+    root: int, tmp_path: Path, put: Callable[[Path], None]
+) -> None:
+    """It is no reserve, and gives none up; but a gateway must not be without one for it."""
+    put(tmp_path / "reserve")
+    before = (tmp_path / "reserve").lstat()
     assert reserve.standing(root) is Standing.MISSING
     assert not reserve.give_up(root)
-    with pytest.raises(StoreError, match="the name is taken"):
-        _make(root)
-    assert _names(tmp_path) == ["reserve"]
-    assert (tmp_path / "reserve").read_text() == "mine"
+    _make(root)
+    assert reserve.standing(root) is Standing.KEPT
+    assert _names(tmp_path) == ["reserve", "reserve.damaged"]
+    assert (tmp_path / "reserve.damaged").lstat().st_ino == before.st_ino
 
 
 def test_who_cannot_look_is_told_nothing(tmp_path: Path) -> None:

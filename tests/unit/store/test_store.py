@@ -338,7 +338,7 @@ def test_recovery_makes_none_while_a_change_is_in_flight(store: Store, path: Pat
 def test_recovery_fails_for_no_reserve(store: Store, path: Path) -> None:
     """It is said, and the agent starts."""
     shutil.rmtree(path / "reserve")
-    (path / "reserve").write_text("in its place")
+    (path / "reserve" / "a person's").mkdir(parents=True)
     (note,) = store.recover(NOW).notes
     assert note.startswith("Nothing is set aside for falling back should the disk be full. Cannot rename")
 
