@@ -1,13 +1,14 @@
 r"""Text in files, as real machines write it: the one reader of what becomes a value, a password or a list.
 
 Firmware ends a string with NUL (device tree), Windows puts a byte order mark before it, writes UTF-16 and ends lines
-with CR LF, an old Mac with CR, a shell's `echo` leaves a line end or the two characters ``\n``, an editor a blank. None
-of that is a part of what is meant. What is no text at all is refused rather than guessed.
+with CR LF and the file with Ctrl-Z, an old Mac with CR, a shell's `echo` leaves a line end or the two characters
+``\n``, an editor a blank. None of that is a part of what is meant. What is no text is refused rather than guessed.
 """
 
 from __future__ import annotations
 
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_PADDING = "\0\x1a"  # of a whole buffer or block, and Ctrl-Z, with which DOS ended a text
 _LEAST = 4  # bytes, of which every other one is NUL, that are UTF-16 without a mark
 
 
@@ -39,7 +40,7 @@ def decoded(data: bytes) -> str:
         text = data[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
         raise NoTextError(f"it is not {encoding.upper()} text (byte {len(mark) + error.start})") from None
-    text = text.rstrip("\0")
+    text = text.rstrip(_PADDING)
     if "\0" in text:
         raise NoTextError("it is no text: there is a NUL in it")
     return text

@@ -9,6 +9,8 @@ import pytest
 from agent.core.text_files import EmptyError, NoTextError, decoded, password_of, pem_of, text_of, value_of
 
 VALUES = [
+    b"0042\x1a",  # DOS
+    b"0042\r\n\x1a\0\0",
     b"0042",
     b"0042\n",
     b"  0042 \t\r\n",
@@ -60,7 +62,8 @@ def test_what_is_no_value_is_refused_with_the_reason(data: bytes, why: str) -> N
 
 
 @pytest.mark.parametrize("data", [b" pass word ", b" pass word \n", b" pass word \r\nnoted\r\n", b" pass word \0",
-                                  codecs.BOM_UTF8 + b" pass word \n", " pass word \r\n".encode("utf-16")])  # fmt: skip
+                                  b" pass word \x1a", codecs.BOM_UTF8 + b" pass word \n",
+                                  " pass word \r\n".encode("utf-16")])  # fmt: skip
 def test_a_password_is_the_first_line_with_its_blanks(data: bytes) -> None:
     """Blanks may be meant; an end of line, a mark and a NUL are not."""
     assert password_of(data) == " pass word "
@@ -94,6 +97,7 @@ PEM = b"-----BEGIN CERTIFICATE-----\nMIIB\nAAAA\n-----END CERTIFICATE-----\n"
         PEM.decode().encode("utf-16"),
         PEM.decode().encode("utf-16-le"),
         PEM + b"\0",
+        PEM + b"\x1a",
     ],
 )
 def test_pem_is_the_same_however_it_was_carried(data: bytes) -> None:
