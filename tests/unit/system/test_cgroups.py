@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.system.cgroups import DELEGATED, PLACES, group_of_its_own
+from agent.system.cgroups import DELEGATED, PLACES, Group, group_of_its_own
 from support.fleet import until
 from support.surroundings import lacks
 
@@ -93,3 +93,12 @@ def test_a_group_that_is_not_delegated_is_not_divided(unit: Path) -> None:
     assert run(unit, f"grep -q '^0::/{unit.name}$' /proc/self/cgroup") == ""
     with group_of_its_own() as group:
         assert group is None or group.path.parent != unit
+
+
+def test_who_is_not_let_in_runs_all_the_same(tmp_path: Path) -> None:
+    """As a user who may not is told by a kernel that asks who writes."""
+    entrance = os.open(os.devnull, os.O_RDONLY)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(entrance, b"0")
+    Group(path=tmp_path, entrance=entrance).enter()
+    os.close(entrance)
