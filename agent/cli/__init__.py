@@ -28,12 +28,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(sys.argv[1:] if argv is None else list(argv))
         if argv is None:
             _hear_ctrl_c(now=False)  # the exit code is known, and the interpreter's own end is no place for a traceback
-    except KeyboardInterrupt:  # before the command was known, while its modules were read
+    except (KeyboardInterrupt, RuntimeError) as error:  # before the command was known, while its modules were read
+        if not is_ctrl_c(error):
+            raise
         standard.complain("error: Stopped before anything was begun.")
         return 130  # `agent.core.exit_codes.Exit.INTERRUPTED`, whose module may not be read yet
     except SystemExit as end:  # argparse's own way to end
         return _shown(end.code if isinstance(end.code, int) else 0)
     return code
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Whether it is the signal. Where that meets the making of a class, Python before 3.12 tells of another error."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def _hear_ctrl_c(*, now: bool) -> None:
@@ -106,12 +113,12 @@ def _carry_out(arguments: argparse.Namespace, output: Output) -> int:
         code = int(getattr(error, "exit", of_error(error)))
         output.error(error, code)
         return code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - no user is ever shown a traceback
+        if not is_ctrl_c(error):
+            return _defect(error, output)
         stopped = "Stopped. Nothing is lost: the change, if any, is kept, and the same command goes on with it."
         output.error(AgentError(stopped), Exit.INTERRUPTED)
         return Exit.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last line of defence: no user is ever shown a traceback
-        return _defect(error, output)
 
 
 def _looks(arguments: argparse.Namespace) -> bool:
@@ -120,7 +127,7 @@ def _looks(arguments: argparse.Namespace) -> bool:
     return arguments.verb in looks or getattr(arguments, "action", "") in {"list", "check"}
 
 
-def _defect(error: Exception, output: Output) -> int:
+def _defect(error: BaseException, output: Output) -> int:
     """Say that the program is wrong. The text of an unexpected error may hold anything, so only its type is shown."""
     from agent.core.exit_codes import Exit  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415

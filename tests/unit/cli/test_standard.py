@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import standard
+from agent.cli import is_ctrl_c, standard
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 FULL = "What this command prints cannot be written: No space left on device."
@@ -128,3 +128,18 @@ def test_ctrl_c_is_never_answered_by_a_traceback(config: Path) -> None:
         code, said = _stopped_after(0.004 + step * 0.015, COMMAND, "--config", str(config), "history")
         assert "Traceback" not in said
         assert code in {0, 130, -signal.SIGINT}, said
+
+
+class _Interrupted:
+    """What Ctrl-C meets while a class is made of it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_that_meets_the_making_of_a_class_is_known() -> None:
+    """Modules make classes while they are read, and Python 3.11 tells the signal there as a RuntimeError."""
+    with pytest.raises((KeyboardInterrupt, RuntimeError)) as met:
+        type("Made", (), {"part": _Interrupted()})
+    assert is_ctrl_c(met.value)
+    assert not is_ctrl_c(RuntimeError("it is another one"))
