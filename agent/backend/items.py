@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
 from agent.backend.names import DUE_REPLACEMENT, DUE_SHARDS, REPLACING
-from agent.backend.values import Device, DeviceState, Origin, Record, Replacement
+from agent.backend.values import CertificateOrigin, Device, DeviceState, Record, Replacement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -88,7 +88,7 @@ def record_of(item: Item) -> Record:
     return Record(
         certificate_id=item["certificate_id"]["S"],
         thing=item["thing"]["S"],
-        origin=Origin(item["origin"]["S"]),
+        origin=CertificateOrigin(item["origin"]["S"]),
         serial=_text_of(item, "serial"),
         csr_sha256=_text_of(item, "csr_sha256"),
         retired_by=_text_of(item, "retired_by"),

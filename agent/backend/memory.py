@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date, datetime
 
-    from agent.backend.decide.orders import Order
+    from agent.backend.decide.orders import JobOrder
     from agent.backend.names import Metric
 
 _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----"
@@ -59,7 +59,7 @@ class MemoryRegistry:
         self.things: set[str] = set()
         self.shadows: dict[str, str] = {}
         self.renewals: dict[str, datetime] = {}
-        self.jobs: dict[str, Order] = {}
+        self.jobs: dict[str, JobOrder] = {}
         self.working: dict[str, list[str]] = {}
         self._numbers = count()
 
@@ -182,7 +182,7 @@ class MemoryRegistry:
         """Return what a thing has to do."""
         return tuple(self.working.get(thing, ()))
 
-    def order(self, order: Order) -> None:
+    def order(self, order: JobOrder) -> None:
         """Make a job."""
         if order.job_id not in self.jobs:
             self.jobs[order.job_id] = order

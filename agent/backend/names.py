@@ -9,7 +9,7 @@ What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no
 * ``agent.backend.lambdas.vend``: an HTTP API, payload format 2.0, where the stack has it; 30 s, its longest
 * ``agent.backend.lambdas.audit``: a queue with Device Defender's notifications, where the stack has it; 900 s
 
-Environment: the attributes of `agent.backend.settings.Settings` are read from the variables of `Variable`.
+Environment: the attributes of `agent.backend.settings.StackSettings` are read from the variables of `Variable`.
 
 Table `Variable.DEVICES`, hash key ``serial`` (S), TTL ``expires_at``. Four kinds of rows; `#` is in no serial number:
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date, datetime
 
-    from agent.backend.decide.orders import Order
+    from agent.backend.decide.orders import JobOrder
     from agent.backend.names import Metric
     from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report
 
@@ -86,7 +86,7 @@ class Registry(Protocol):
     def orders_of(self, thing: str) -> tuple[str, ...]:
         """Return the ids of the jobs that wait for a thing or that it works on."""
 
-    def order(self, order: Order) -> None:
+    def order(self, order: JobOrder) -> None:
         """Make the job of an order, which may be there already."""
 
 

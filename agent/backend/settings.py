@@ -16,7 +16,7 @@ _TIMES = {"armed": True, "never": False}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class StackSettings:
     """The operator's choices.
 
     Attributes:
@@ -38,14 +38,14 @@ class Settings:
     again: bool = True
 
 
-def read(environment: Mapping[str, str]) -> Settings:
+def read(environment: Mapping[str, str]) -> StackSettings:
     """Return the settings that an environment holds.
 
     Raises:
         MisconfiguredError: A variable is missing or cannot be read.
     """
     try:
-        return Settings(
+        return StackSettings(
             enrolment_template=environment[Variable.ENROLMENT_TEMPLATE],
             rotation_template=environment[Variable.ROTATION_TEMPLATE],
             own_policies=frozenset(name for name in environment[Variable.OWN_POLICIES].split(",") if name),

@@ -50,7 +50,7 @@ class Device:
     version: int = 0
 
 
-class Origin(StrEnum):
+class CertificateOrigin(StrEnum):
     """Where a certificate's row comes from."""
 
     CLAIM = "claim"
@@ -83,7 +83,7 @@ class Record:
 
     certificate_id: str
     thing: str
-    origin: Origin = Origin.SEEN
+    origin: CertificateOrigin = CertificateOrigin.SEEN
     serial: str = ""
     csr_sha256: str = ""
     issued_at: datetime | None = None

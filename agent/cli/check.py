@@ -10,7 +10,7 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import broker_checks, checks
 from agent.core.report.checks import Line, Verdict
-from agent.doctor.examination import Doctor, Told
+from agent.doctor.examination import DaemonWord, Doctor
 from agent.errors import AgentError, RefusedError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _show(line: Line, output: Output) -> None:
     output.field(f"{line.verdict:<9} {line.check}", f"{line.text}{remedy}", width=24, colour=_COLOURS[line.verdict])
 
 
-def live(config: Config, known: Told | None) -> Told:
+def live(config: Config, known: DaemonWord | None) -> DaemonWord:
     """Ask the daemon how it stands; or, once that is known, have what needs the key looked at.
 
     Args:
@@ -76,19 +76,23 @@ def live(config: Config, known: Told | None) -> Told:
     """
     try:
         answer = via_daemon.one(config, {"verb": "examine", "no_wait": False} if known else {"verb": "status"})
-    except via_daemon.Told as error:
+    except via_daemon.ToldError as error:
         return _as_the_daemon_says(known, error)
     except RefusedError as error:
-        return Told(lines=_skipped(error), runs=None)
+        return DaemonWord(lines=_skipped(error), runs=None)
     except AgentError as error:
         text = f"A daemon is to run, and it cannot be asked: {error}"
-        return Told(lines=(*_skipped(error), checks.failure("daemon", "daemon-silent", text, error.hint)), runs=True)
+        return DaemonWord(
+            lines=(*_skipped(error), checks.failure("daemon", "daemon-silent", text, error.hint)), runs=True
+        )
     if answer is None:
-        return Told(lines=tuple(_here(config)) if known else ())
+        return DaemonWord(lines=tuple(_here(config)) if known else ())
     if known:
-        return Told(lines=tuple(_line(item) for item in answer["lines"]), runs=True)
+        return DaemonWord(lines=tuple(_line(item) for item in answer["lines"]), runs=True)
     document = answer.get("document") or {}  # a daemon of an older version says it in another way
-    return Told(runs=True, findings=tuple(document.get("findings") or ()), connection=document.get("connection") or {})
+    return DaemonWord(
+        runs=True, findings=tuple(document.get("findings") or ()), connection=document.get("connection") or {}
+    )
 
 
 def _skipped(error: AgentError) -> tuple[Line, ...]:
@@ -107,15 +111,15 @@ def _line(item: dict[str, str]) -> Line:
     )
 
 
-def _as_the_daemon_says(known: Told | None, error: AgentError) -> Told:
+def _as_the_daemon_says(known: DaemonWord | None, error: AgentError) -> DaemonWord:
     """Return what a user who may only look learns."""
     link = known.connection if known else {}
     if link.get("rival"):
-        return Told(lines=broker_checks.of_rival(link["rival"]), runs=True)
+        return DaemonWord(lines=broker_checks.of_rival(link["rival"]), runs=True)
     connect, permissions = _skipped(error)
     if link.get("state") == "up":
         connect = checks.ok("connect", "The daemon is connected.")
-    return Told(lines=(connect, permissions), runs=True)
+    return DaemonWord(lines=(connect, permissions), runs=True)
 
 
 def _here(config: Config) -> list[Line]:

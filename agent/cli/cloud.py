@@ -28,7 +28,7 @@ def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
     from agent.system.clock import SystemClock, sleep  # noqa: PLC0415 - beside what needs it
 
     answer = input if sys.stdin.isatty() and sys.stdout.isatty() else None
-    terminal = verbs.Terminal(
+    terminal = verbs.OperatorTerminal(
         now=SystemClock().now(), chance=secrets.token_bytes, answer=answer, pause=sleep, progress=_progress
     )
     return verbs.run(arguments, output, terminal)

@@ -72,11 +72,11 @@ def one(config: Config, request: dict[str, Any]) -> dict[str, Any] | None:
         return None
     *_, last = messages
     if last["event"] == "error":
-        raise Told(last)
+        raise ToldError(last)
     return last
 
 
-class Told(AgentError):  # noqa: N818 - it is what was told
+class ToldError(AgentError):
     """An error that the daemon told, with its exit code."""
 
     def __init__(self, message: dict[str, Any]) -> None:
@@ -162,7 +162,7 @@ class _Follow:
                 self._output.emit(message) if self._output.as_json else self._output.line(message["text"])
                 return Exit(message["exit"])
             case "error":
-                raise Told(message)
+                raise ToldError(message)
             case _:
                 pass
         return None

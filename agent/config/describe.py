@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config import kinds
 from agent.config.schema import FILE
-from agent.config.sections import Parameters, Section, Sections
+from agent.config.sections import ParametersKind, Section, Sections
 from agent.core.aws.endpoints import MAX_HOST
 from agent.core.when.maintenance import DAYS
 
@@ -63,25 +63,25 @@ def _of_key(section: Section, key: Key) -> dict[str, Any]:
 
 def default_of(section: Section, key: Key) -> Any:
     """Return what holds where a key is missing, as it is spelled in the file, or None."""
-    default = section.default(key) if isinstance(key.kind, kinds.Kind) else None
+    default = section.default(key) if isinstance(key.kind, kinds.ValueKind) else None
     return None if default is None else plain(key.kind, default)
 
 
-def _of_kind(kind: kinds.Kind | Section | Sections | Parameters) -> dict[str, Any]:
+def _of_kind(kind: kinds.ValueKind | Section | Sections | ParametersKind) -> dict[str, Any]:
     match kind:
         case Section():
             return {"anyOf": [{"enum": [kind.word]}, _of_section(kind)]} if kind.word else _of_section(kind)
         case Sections():
             most = {"maxItems": kind.most} if kind.unique else {}
             return {"type": "array", "items": _of_section(kind.section), **most}
-        case Parameters():
+        case ParametersKind():
             one = [{"type": "string", "minLength": 1}, _of_section(kind.section), {"type": "null"}]
             return {"type": "object", "additionalProperties": {"anyOf": one}}
-        case kinds.Kind():
+        case kinds.ValueKind():
             return _of_value(kind)
 
 
-def _of_value(kind: kinds.Kind) -> dict[str, Any]:
+def _of_value(kind: kinds.ValueKind) -> dict[str, Any]:
     match kind:
         case kinds.AbsolutePath():
             return {"type": "string", "pattern": _ABSOLUTE}
@@ -153,7 +153,7 @@ def rows(section: Section, above: str = "") -> Iterator[tuple[str, Section, Key]
                 yield from rows(inner, f"{name}.")
             case Sections(section=inner):
                 yield from rows(inner, f"{name}[].")
-            case Parameters(section=inner):
+            case ParametersKind(section=inner):
                 yield from rows(inner, f"{name}.NAME.")
             case _:
                 pass
@@ -188,7 +188,7 @@ def takes(kind: object) -> str:
 
 _WORDS: dict[type, str] = {
     Section: "section",
-    Parameters: "section with names of its own",
+    ParametersKind: "section with names of its own",
     kinds.AbsolutePath: "absolute path",
     kinds.Command: "list of words, no shell",
     kinds.Duration: "duration",

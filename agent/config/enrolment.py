@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config import kinds, values
 from agent.config.kinds import Choice, Text
-from agent.config.sections import Key, Parameters, Section
+from agent.config.sections import Key, ParametersKind, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _PATH = kinds.AbsolutePath()
 TEMPLATE_NAME = Text("a template name of at most 36 letters, digits, `_-`", re.compile(r"[0-9A-Za-z_-]{1,36}"))
-PARAMETERS = Parameters(
+PARAMETERS = ParametersKind(
     Text("text or {file: PATH}"),
     Section(values.FileValue, (Key("file", _PATH, "the file that holds the text", attribute="path", required=True),)),
 )

@@ -61,7 +61,7 @@ def _items(node: yaml.Node) -> list[Any]:
     return [item.value for item in node.value] if isinstance(node, yaml.SequenceNode) else []
 
 
-class Kind:
+class ValueKind:
     """One kind of value."""
 
     expected = ""
@@ -79,7 +79,7 @@ class Kind:
         return UnfitError(unexpected(self.expected, node))
 
 
-class Text(Kind):
+class Text(ValueKind):
     """Text that is not empty; `pattern` is what all of it must match."""
 
     def __init__(self, expected: str = "text", pattern: re.Pattern[str] | None = None) -> None:
@@ -87,7 +87,7 @@ class Text(Kind):
         self.pattern = pattern
 
     def read(self, node: yaml.Node) -> Any:
-        """See `Kind`. A number or a date of YAML's is no text, and the complaint says how it becomes one."""
+        """See `ValueKind`. A number or a date of YAML's is no text, and the complaint says how it becomes one."""
         value = _scalar(node, "str")
         if not value:
             quotes = " (put it in quotes)" if isinstance(node, yaml.ScalarNode) and node.value else ""
@@ -101,7 +101,7 @@ class Host(Text):
     """The name of an endpoint that root stores still trust."""
 
     def read(self, node: yaml.Node) -> str:
-        """See `Kind`. Only the doctor goes on with a legacy endpoint, to see the rest."""
+        """See `ValueKind`. Only the doctor goes on with a legacy endpoint, to see the rest."""
         value = str(super().read(node))
         if not is_host(value):
             raise UnfitError(unexpected("a host name without scheme, port or path", node))
@@ -118,7 +118,7 @@ class HostOrAddress(Text):
     """The name or the address of a machine, IPv4 or IPv6, and nothing more."""
 
     def read(self, node: yaml.Node) -> str:
-        """See `Kind`. An IPv6 address may stand in brackets, as in a URL."""
+        """See `ValueKind`. An IPv6 address may stand in brackets, as in a URL."""
         value = str(super().read(node))
         bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
         if not is_host(value) and not _is_ipv6(bare):
@@ -135,7 +135,7 @@ class Url(Text):
         super().__init__("a URL that begins with https:// and names a host", pattern)
 
     def read(self, node: yaml.Node) -> str:
-        """See `Kind`. No user, query or fragment, and a port that there is."""
+        """See `ValueKind`. No user, query or fragment, and a port that there is."""
         value = str(super().read(node))
         port = value.split("/")[2].rpartition(":")[2]
         if port.isdecimal() and not 0 < int(port) <= _MAX_PORT:
@@ -158,14 +158,14 @@ class AbsolutePath(Text):
         super().__init__("an absolute path")
 
     def read(self, node: yaml.Node) -> Path:
-        """See `Kind`. YAML can spell a null byte, which the kernel cannot be given."""
+        """See `ValueKind`. YAML can spell a null byte, which the kernel cannot be given."""
         value = super().read(node)
         if not value.startswith("/") or "\0" in value:
             raise self.unfit(node)
         return Path(value)
 
 
-class Number(Kind):
+class Number(ValueKind):
     """A whole number within bounds."""
 
     def __init__(self, low: int, high: int) -> None:
@@ -173,27 +173,27 @@ class Number(Kind):
         self.expected = f"a whole number from {low} to {high}"
 
     def read(self, node: yaml.Node) -> int:
-        """See `Kind`. Decimal digits alone: YAML's other spellings surprise people."""
+        """See `ValueKind`. Decimal digits alone: YAML's other spellings surprise people."""
         value = _scalar(node, "int")
         if value is None or not value.isdecimal() or not self.low <= int(value[:12]) <= self.high:
             raise self.unfit(node)
         return int(value)
 
 
-class Flag(Kind):
+class Flag(ValueKind):
     """Yes or no."""
 
     expected = "true or false"
 
     def read(self, node: yaml.Node) -> bool:
-        """See `Kind`."""
+        """See `ValueKind`."""
         value = _scalar(node, "bool")
         if value is None:
             raise self.unfit(node)
         return value.lower() in {"true", "yes", "on"}
 
 
-class Duration(Kind):
+class Duration(ValueKind):
     """A span of time: a number and its unit; `low` and `high` are spelled as in the file."""
 
     expected = "a duration such as 90s, 10m, 12h or 365d"
@@ -203,7 +203,7 @@ class Duration(Kind):
         self._bounds = (span(low) or timedelta.min, span(high) or timedelta.max)
 
     def read(self, node: yaml.Node) -> timedelta:
-        """See `Kind`."""
+        """See `ValueKind`."""
         value = span(node.value) if isinstance(node, yaml.ScalarNode) else None
         if value is None:
             raise self.unfit(node)
@@ -218,20 +218,20 @@ def span(text: object) -> timedelta | None:
     return timedelta(seconds=int(match[1]) * UNITS[match[2]]) if match else None
 
 
-class Durations(Kind):
+class Durations(ValueKind):
     """Several spans of time, each once and the longest first."""
 
     expected = "a list of durations such as [180d, 30d]"
 
     def read(self, node: yaml.Node) -> tuple[timedelta, ...]:
-        """See `Kind`."""
+        """See `ValueKind`."""
         found = [span(value) for value in _items(node)]
         if not found or None in found:
             raise self.unfit(node)
         return tuple(sorted({value for value in found if value is not None}, reverse=True))
 
 
-class Choice(Kind):
+class Choice(ValueKind):
     """A member of an enumeration."""
 
     def __init__(self, enum: type[StrEnum]) -> None:
@@ -239,7 +239,7 @@ class Choice(Kind):
         self.expected = "one of " + ", ".join(self.members)
 
     def read(self, node: yaml.Node) -> StrEnum:
-        """See `Kind`."""
+        """See `ValueKind`."""
         if not isinstance(node, yaml.ScalarNode) or node.value not in self.members:
             raise self.unfit(node)
         return self.members[node.value]
@@ -252,17 +252,17 @@ class Mode(Text):
         super().__init__('a file mode such as "0640", in quotes', MODE)
 
     def read(self, node: yaml.Node) -> int:
-        """See `Kind`."""
+        """See `ValueKind`."""
         return int(super().read(node), 8)
 
 
-class Command(Kind):
+class Command(ValueKind):
     """A program with its arguments; no shell."""
 
     expected = "a list such as [/usr/bin/test, -e, /run/x], which begins with an absolute path,"
 
     def read(self, node: yaml.Node) -> tuple[str, ...]:
-        """See `Kind`."""
+        """See `ValueKind`."""
         words = _items(node)
         sound = all(isinstance(word, str) and word and "\0" not in word for word in words)
         if not words or not sound or not words[0].startswith("/"):
@@ -270,13 +270,13 @@ class Command(Kind):
         return tuple(words)
 
 
-class Days(Kind):
+class Days(ValueKind):
     """Days of the week, as positions in `DAYS`."""
 
     expected = f"a list of {', '.join(DAYS)}"
 
     def read(self, node: yaml.Node) -> frozenset[int]:
-        """See `Kind`."""
+        """See `ValueKind`."""
         values = _items(node)
         if not values or not all(value in DAYS for value in values):
             raise self.unfit(node)
@@ -290,7 +290,7 @@ class Hour(Text):
         super().__init__('a time of day such as "02:30"', HOUR)
 
     def read(self, node: yaml.Node) -> time:
-        """See `Kind`."""
+        """See `ValueKind`."""
         return time.fromisoformat(super().read(node))
 
 
@@ -301,7 +301,7 @@ class Zone(Text):
         super().__init__("a time zone such as Europe/Berlin")
 
     def read(self, node: yaml.Node) -> tzinfo:
-        """See `Kind`. One that this machine does not have is no reason to do without a daemon."""
+        """See `ValueKind`. One that this machine does not have is no reason to do without a daemon."""
         name = super().read(node)
         from zoneinfo import ZoneInfo  # noqa: PLC0415 - seldom needed
 

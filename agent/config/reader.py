@@ -18,8 +18,8 @@ import yaml
 
 from agent.config import schema
 from agent.config.files import read_bounded
-from agent.config.kinds import Kind, UnfitError, unexpected
-from agent.config.sections import Parameters, Section, Sections
+from agent.config.kinds import UnfitError, ValueKind, unexpected
+from agent.config.sections import ParametersKind, Section, Sections
 from agent.config.values import DEFAULT_RUNTIME_DIR
 from agent.core.text_files import NoTextError, decoded
 from agent.errors import ConfigError
@@ -168,9 +168,9 @@ class _Walker:
                 return self._made(section, self.section(section, node, name))
             case Sections() as sections:
                 return self._list(sections, node, name)
-            case Parameters() as parameters:
+            case ParametersKind() as parameters:
                 return self._parameters(parameters, node, name)
-            case Kind() as kind:
+            case ValueKind() as kind:
                 return self._scalar(kind, node, name)
 
     def _word(self, section: Section, node: yaml.Node, name: str) -> None:
@@ -178,7 +178,7 @@ class _Walker:
             known = ", ".join(key.name for key in section.keys)
             self._note(node, name, unexpected(f"`{section.word}` or a mapping with {known}", node))
 
-    def _scalar(self, kind: Kind, node: yaml.Node, name: str) -> Any:
+    def _scalar(self, kind: ValueKind, node: yaml.Node, name: str) -> Any:
         try:
             return kind.read(node)
         except UnfitError as error:
@@ -201,7 +201,7 @@ class _Walker:
             self._note(node, name, unexpected(f"each one once, and at most {kind.most} of them,", node))
         return tuple(self._made(kind.section, item) for item in found)
 
-    def _parameters(self, kind: Parameters, node: yaml.Node, name: str) -> dict[str, Any]:
+    def _parameters(self, kind: ParametersKind, node: yaml.Node, name: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for known, (_, found) in self._entries(node, name).items():
             below = _below(name, known)

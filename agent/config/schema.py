@@ -25,7 +25,6 @@ from agent.core.aws.endpoints import Proxy
 from agent.core.dependants import (
     FORMATS,
     MAX_EACH,
-    Action,
     Content,
     Copy,
     Format,
@@ -35,6 +34,7 @@ from agent.core.dependants import (
     Signal,
     SignalName,
     Unit,
+    UnitAction,
     Verification,
 )
 from agent.core.values import THING, ByHand, KeyAlgorithm, OnChange
@@ -180,7 +180,7 @@ _DEPENDANT = Section(
     Unit,
     (
         Key("unit", _UNIT_NAME, "a service that uses the set", attribute="name", required=True),
-        Key("action", Choice(Action), "what is done to it; a unit that does not run is left alone"),
+        Key("action", Choice(UnitAction), "what is done to it; a unit that does not run is left alone"),
         Key("timeout", _DURATION, "until that is done and verified"),
         *_TAKEN_UP,
     ),

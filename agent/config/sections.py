@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from agent.config.kinds import Kind
+    from agent.config.kinds import ValueKind
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Key:
     """
 
     name: str
-    kind: Kind | Section | Sections | Parameters
+    kind: ValueKind | Section | Sections | ParametersKind
     help: str = ""
     attribute: str = ""
     required: bool = False
@@ -97,8 +97,8 @@ class Sections:
 
 
 @dataclass(frozen=True)
-class Parameters:
+class ParametersKind:
     """A mapping whose names are the operator's; each value is a text, or a mapping that says where the text is."""
 
-    text: Kind
+    text: ValueKind
     section: Section

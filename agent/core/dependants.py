@@ -46,7 +46,7 @@ class Leave(StrEnum):
     ACTIVATION = "before-activation"  # another set is put in use
 
 
-class Action(StrEnum):
+class UnitAction(StrEnum):
     """What is done to a unit; the words are systemctl's."""
 
     RELOAD = "reload"
@@ -125,7 +125,7 @@ class Unit:
     """
 
     name: str
-    action: Action = Action.EITHER
+    action: UnitAction = UnitAction.EITHER
     timeout: timedelta = timedelta(seconds=60)
     healthy: timedelta = timedelta(seconds=3)
     verify: Verification = field(default_factory=Verification)

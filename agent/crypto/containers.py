@@ -32,7 +32,7 @@ _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")  # OBJECT IDENTIFIER 1.2.
 _PKCS12 = re.compile(rb"\x30[\x80-\x84].{0,4}\x02\x01\x03\x30", re.DOTALL)  # version 3, and then a container
 
 
-class Known(NamedTuple):
+class KnownFormat(NamedTuple):
     """What something is called.
 
     Attributes:
@@ -47,24 +47,24 @@ class Known(NamedTuple):
 _KEYTOOL = (
     "`keytool -importkeystore -srckeystore FILE -destkeystore NEW.p12 -deststoretype PKCS12` makes a PKCS #12 file."
 )
-_OPENINGS: dict[bytes, Known] = {
-    b"\xfe\xed\xfe\xed": Known("a Java key store (JKS)", _KEYTOOL),
-    b"\xce\xce\xce\xce": Known("a Java key store (JCEKS)", _KEYTOOL),
-    b"-----BEGIN TRUSTED CERTIFICATE-----": Known(
+_OPENINGS: dict[bytes, KnownFormat] = {
+    b"\xfe\xed\xfe\xed": KnownFormat("a Java key store (JKS)", _KEYTOOL),
+    b"\xce\xce\xce\xce": KnownFormat("a Java key store (JCEKS)", _KEYTOOL),
+    b"-----BEGIN TRUSTED CERTIFICATE-----": KnownFormat(
         "a certificate in OpenSSL's own format, with what OpenSSL trusts it for",
         "`openssl x509 -in FILE -out NEW` makes a plain one.",
     ),
-    b"-----BEGIN OPENSSH PRIVATE KEY-----": Known(
+    b"-----BEGIN OPENSSH PRIVATE KEY-----": KnownFormat(
         "a key in OpenSSH's own format", "`ssh-keygen -p -m PKCS8 -f FILE` makes a plain one of it, in place."
     ),
-    b"PuTTY-User-Key-File": Known("a key of PuTTY's", "`puttygen FILE -O private-openssh -o NEW` takes it out."),
-    b"-----BEGIN PGP": Known("made by PGP, which TLS knows nothing of", ""),
-    b"ssh-": Known("a public key of SSH's, which TLS knows nothing of", ""),
-    b"PK\x03\x04": Known("a ZIP archive", "Unpack it, and name the files in it."),
-    b"\x1f\x8b": Known("a compressed archive", "Unpack it, and name the files in it."),
-    b"-----BEGIN DH PARAMETERS-----": Known("a file of parameters, with no key in it", ""),
-    b"-----BEGIN EC PARAMETERS-----": Known("a file of parameters, with no key in it", ""),
-    b"-----BEGIN X509 CRL-----": Known("a list of revoked certificates", ""),
+    b"PuTTY-User-Key-File": KnownFormat("a key of PuTTY's", "`puttygen FILE -O private-openssh -o NEW` takes it out."),
+    b"-----BEGIN PGP": KnownFormat("made by PGP, which TLS knows nothing of", ""),
+    b"ssh-": KnownFormat("a public key of SSH's, which TLS knows nothing of", ""),
+    b"PK\x03\x04": KnownFormat("a ZIP archive", "Unpack it, and name the files in it."),
+    b"\x1f\x8b": KnownFormat("a compressed archive", "Unpack it, and name the files in it."),
+    b"-----BEGIN DH PARAMETERS-----": KnownFormat("a file of parameters, with no key in it", ""),
+    b"-----BEGIN EC PARAMETERS-----": KnownFormat("a file of parameters, with no key in it", ""),
+    b"-----BEGIN X509 CRL-----": KnownFormat("a list of revoked certificates", ""),
 }
 
 
@@ -107,12 +107,14 @@ def certificates_in(data: bytes) -> list[bytes] | None:
     return [certificate.public_bytes(Encoding.DER) for certificate in found]
 
 
-def known(data: bytes) -> Known | None:
+def known(data: bytes) -> KnownFormat | None:
     """Return what something is called that is not read here, or None when it is not known either."""
     text = data.lstrip()
     for opening, name in _OPENINGS.items():
         if text.startswith(opening):
             return name
     if _PKCS12.match(data):
-        return Known("a PKCS #12 container, and another password is needed", "--password-file FILE holds a password.")
+        return KnownFormat(
+            "a PKCS #12 container, and another password is needed", "--password-file FILE holds a password."
+        )
     return None

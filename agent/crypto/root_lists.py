@@ -10,16 +10,16 @@ from functools import cache
 from importlib import resources
 
 from agent.core.jsonio import Node, decode
-from agent.core.trust.anchor_lint import Known, KnownRoot
+from agent.core.trust.anchor_lint import KnownRoot, KnownRoots
 
 _MAX = 262_144  # bytes
 
 
 @cache
-def known() -> Known:
+def known() -> KnownRoots:
     """Return both lists."""
     distrusted = _load("distrusted.json")
-    return Known(
+    return KnownRoots(
         amazon=tuple(replace(node.record(KnownRoot), why="") for node in _load("amazon.json").nodes("roots")),
         distrusted=tuple(node.record(KnownRoot, needed=["why"]) for node in distrusted.nodes("roots")),
         organisations={node.text("organisation"): node.text("why") for node in distrusted.nodes("organisations")},

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
-from agent.core.trust.anchor_lint import Entry
+from agent.core.trust.anchor_lint import StoreEntry
 from agent.core.values import CertificateFacts, TrustBundle
 from agent.errors import MaterialError
 
@@ -220,7 +220,7 @@ _PROBLEMS = {
 }
 
 
-def read_store(data: bytes) -> tuple[Entry, ...]:
+def read_store(data: bytes) -> tuple[StoreEntry, ...]:
     """Return what is in a store of any origin, PEM with whatever stands between the blocks, or DER.
 
     Raises:
@@ -239,8 +239,8 @@ def _is_der(data: bytes) -> bool:
     return data[:1] == bytes([_SEQUENCE]) and (data[1:2] >= b"\x80" or _BEGIN not in data.upper())
 
 
-def _pem_entries(data: bytes) -> list[Entry]:
-    entries: list[Entry] = []
+def _pem_entries(data: bytes) -> list[StoreEntry]:
+    entries: list[StoreEntry] = []
     position, line, marks = 0, 1, data.upper()  # a header in small letters is malformed, and must not be passed over
     while len(entries) <= MAX_ENTRIES and (found := marks.find(_BEGIN, position)) >= 0:
         line += data.count(b"\n", position, found)
@@ -251,42 +251,42 @@ def _pem_entries(data: bytes) -> list[Entry]:
     return entries
 
 
-def _pem_entry(block: bytes, line: int) -> Entry:
+def _pem_entry(block: bytes, line: int) -> StoreEntry:
     label = _LABEL.match(block)
     if label is None:
-        return Entry(line=line, problem="its first line is malformed")
+        return StoreEntry(line=line, problem="its first line is malformed")
     if label[1] != b"CERTIFICATE":
         if label[1].endswith(b"PRIVATE KEY"):
-            return Entry(line=line, problem="it is a private key, which has no place among certificates")
-        return Entry(line=line, problem=_PROBLEMS.get(label[1], "it is no certificate"))
+            return StoreEntry(line=line, problem="it is a private key, which has no place among certificates")
+        return StoreEntry(line=line, problem=_PROBLEMS.get(label[1], "it is no certificate"))
     body, end, _ = block[label.end() :].partition(b"-----END CERTIFICATE-----")
     if not end:
-        return Entry(line=line, problem="it has no end")
+        return StoreEntry(line=line, problem="it has no end")
     try:
         der = base64.b64decode(b"".join(body.split()), validate=True)
     except ValueError:
-        return Entry(line=line, problem="it is not base64 text")
+        return StoreEntry(line=line, problem="it is not base64 text")
     return _entry(der, line)
 
 
-def _entry(der: bytes, line: int) -> Entry:
+def _entry(der: bytes, line: int) -> StoreEntry:
     if der[:1] != bytes([_SEQUENCE]):  # PEM within PEM, which no TLS library reads
-        return Entry(line=line, problem="a certificate cannot be parsed (it is not DER)")
+        return StoreEntry(line=line, problem="a certificate cannot be parsed (it is not DER)")
     try:
         facts, _ = read_certificate(der)
     except MaterialError as error:
-        return Entry(line=line, problem=str(error))
-    return Entry(line=line, facts=facts)
+        return StoreEntry(line=line, problem=str(error))
+    return StoreEntry(line=line, facts=facts)
 
 
-def _der_entries(data: bytes) -> list[Entry]:
+def _der_entries(data: bytes) -> list[StoreEntry]:
     """Return the certificates that stand one after the other in a binary file."""
-    entries: list[Entry] = []
+    entries: list[StoreEntry] = []
     position = 0
     while position < len(data) and len(entries) <= MAX_ENTRIES:
         length = _der_length(data[position : position + 6])
         if not length or position + length > len(data):
-            entries.append(Entry(line=1, problem=f"what follows byte {position} is no DER certificate"))
+            entries.append(StoreEntry(line=1, problem=f"what follows byte {position} is no DER certificate"))
             break
         entries.append(_entry(data[position : position + length], 1))
         position += length

@@ -36,7 +36,7 @@ from agent.daemon.status_report import StatusReport
 from agent.daemon.surroundings import OutsideCalls, Surroundings
 from agent.daemon.work.dependants import DependantsWatch
 from agent.daemon.work.dispatcher import DispatchCalls, Dispatcher
-from agent.daemon.work.holds import Holds
+from agent.daemon.work.holds import WorkerHolds
 from agent.daemon.work.ladder_news import LadderNews
 from agent.daemon.work.queue import WorkQueue
 from agent.daemon.work.results import Recipients, WorkerResults
@@ -90,7 +90,7 @@ class Daemon:
         self._stopping = False
         queue = WorkQueue(lambda: self.loop.post(self.consider))
         followers = Followers(lambda change: reported.write(self.facts.config.state_dir, change))
-        ladder, holds = LadderNews(self._log.tell), Holds(chance)
+        ladder, holds = LadderNews(self._log.tell), WorkerHolds(chance)
         self.cloud = CloudSide(self.loop, self.facts, queue, followers, self._cloud_calls(), chance)
         dependants = DependantsWatch(self.loop, start_worker, chance, self.consider)
         schedule = ScheduleWatch(self.loop, self.facts, queue, holds, dependants, self.consider)

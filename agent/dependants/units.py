@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from agent.core.dependants import Action, Signal, Unit
+from agent.core.dependants import Signal, Unit, UnitAction
 from agent.system import clock, programs
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ _PROPERTIES = (
     "ConditionTimestampMonotonic",
 )  # fmt: skip
 _UP = frozenset({"active", "reloading", "refreshing"})
-_VERBS = {Action.RELOAD: "reload", Action.RESTART: "try-restart", Action.EITHER: "try-reload-or-restart"}
+_VERBS = {UnitAction.RELOAD: "reload", UnitAction.RESTART: "try-restart", UnitAction.EITHER: "try-reload-or-restart"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
+class UnitState:
     """How systemd has a unit.
 
     Attributes:
@@ -66,7 +66,7 @@ class Systemd:
     def __init__(self, systemctl: str = SYSTEMCTL) -> None:
         self._systemctl = systemctl
 
-    def state(self, name: str) -> State | None:
+    def state(self, name: str) -> UnitState | None:
         """Return how a unit is, or None when systemd does not say."""
         values = self.shown(name, _PROPERTIES)
         return _state(values) if "LoadState" in values else None
@@ -99,7 +99,7 @@ class Systemd:
             return f"{unit.name} is {before.loaded}: see the name under `dependants:`."
         if not before.wanted:
             return ""
-        if unit.action is Action.RELOAD and not before.reloads and before.active in _UP:
+        if unit.action is UnitAction.RELOAD and not before.reloads and before.active in _UP:
             return f"{unit.name} cannot be reloaded: set `action: reload-or-restart` for it."
         deadline = clock.monotonic() + unit.timeout.total_seconds()
         verb = _VERBS[unit.action] if before.active in _UP | {"activating"} else "restart"
@@ -115,7 +115,7 @@ class Systemd:
         state = self.state(unit.name)
         return state is None or state.active not in _UP or not _shows(unit.verify.tls, extract.certificate_id)
 
-    def _stays_up(self, unit: Unit, before: State, verb: str) -> str:
+    def _stays_up(self, unit: Unit, before: UnitState, verb: str) -> str:
         until = clock.monotonic() + unit.healthy.total_seconds()
         first = state = self.state(unit.name)
         while state is not None and first is not None:
@@ -125,7 +125,7 @@ class Systemd:
                 return f"{unit.name} died and was started again after its {verb.removeprefix('try-')}."
             if clock.monotonic() >= until:
                 same = state.invocation == before.invocation
-                renewed = unit.action is Action.RESTART or unit.verify.new_process
+                renewed = unit.action is UnitAction.RESTART or unit.verify.new_process
                 return f"{unit.name} still runs the process from before." if same and renewed else ""
             clock.sleep(LOOK)
             state = self.state(unit.name)
@@ -172,9 +172,9 @@ def _shows(address: str, certificate_id: str) -> str:
     return ""
 
 
-def _state(values: dict[str, str]) -> State:
+def _state(values: dict[str, str]) -> UnitState:
     tried = values.get("ConditionTimestampMonotonic", "0") != "0"
-    return State(
+    return UnitState(
         loaded=values.get("LoadState", ""),
         active=values.get("ActiveState", ""),
         process=values.get("MainPID", "0"),

@@ -48,7 +48,7 @@ _OF_THE_NETWORK = frozenset({"clock", "endpoint", "dns", "tcp", "tls", "server",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class DaemonWord:
     """What the daemon tells, or what is found in its place where none runs.
 
     Attributes:
@@ -67,7 +67,7 @@ class Told:
 class Doctor:
     """One visit."""
 
-    def __init__(self, path: Path, live: Callable[[Config, Told | None], Told]) -> None:
+    def __init__(self, path: Path, live: Callable[[Config, DaemonWord | None], DaemonWord]) -> None:
         """Prepare a visit.
 
         Args:
@@ -80,7 +80,7 @@ class Doctor:
         self._snapshot: Snapshot | None = None
         self._clock: Reading
         self._denied = ""
-        self._daemon = Told()
+        self._daemon = DaemonWord()
         self._findings: dict[str, list[dict[str, Any]]] = {}
         self._tell: Callable[[Line], None] = lambda _: None
         self._told = 0

@@ -119,7 +119,7 @@ def names_of(chain: tuple[bytes, ...]) -> tuple[str, ...]:
         return ()
 
 
-def versions_of(config: Config, look: probes.Look, refusal: Failure | None) -> Iterator[str]:
+def versions_of(config: Config, look: probes.ServerLook, refusal: Failure | None) -> Iterator[str]:
     """Return the TLS versions that the server takes, as far as that tells anything."""
     if not look.version:
         if refusal is None or refusal.code != Code.TLS_VERSION:

@@ -49,7 +49,7 @@ def reaches(endpoint: Endpoint, port: int) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class ServerLook:
     """What a server showed without being verified.
 
     Attributes:
@@ -65,7 +65,7 @@ def look(
     endpoint: Endpoint,
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
     maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
-) -> Look:
+) -> ServerLook:
     """Shake hands with whatever answers, and return what it shows."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -79,10 +79,10 @@ def look(
         with path.connect(replace(endpoint, timeout=PATIENCE)) as connection:
             return _shake(context, connection, endpoint.host)
     except CloudError:
-        return Look()
+        return ServerLook()
 
 
-def _shake(context: ssl.SSLContext, connection: socket.socket, host: str) -> Look:
+def _shake(context: ssl.SSLContext, connection: socket.socket, host: str) -> ServerLook:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     shaking = context.wrap_bio(incoming, outgoing, server_hostname=host)
     with suppress(OSError):  # what was shown before it failed tells enough
@@ -90,7 +90,7 @@ def _shake(context: ssl.SSLContext, connection: socket.socket, host: str) -> Loo
     cipher = shaking.cipher()
     version = shaking.version() or (cipher[1] if cipher else "")  # the cipher's, where the handshake came to no end
     chain = tuple(tls.certificates_of(shaking, "get_unverified_chain"))
-    return Look(version=version if chain else "", chain=chain)
+    return ServerLook(version=version if chain else "", chain=chain)
 
 
 def date_of(endpoint: Endpoint, port: int = HTTPS_PORT) -> datetime | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class OperatorTask:
     """One verb that is carried out.
 
     Attributes:

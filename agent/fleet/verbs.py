@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.fleet.aws import connect, telling
 from agent.fleet.commands import adoption, checking, devices, first_deployment, overview, rotation, setting_up, strays
-from agent.fleet.task import Task
+from agent.fleet.task import OperatorTask
 
 if TYPE_CHECKING:
     import argparse
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.core.exit_codes import Exit
 
-VERBS: dict[str, Callable[[Task], Exit]] = {
+VERBS: dict[str, Callable[[OperatorTask], Exit]] = {
     "setup": setting_up.setup,
     "arm": devices.arm,
     "devices": devices.devices,
@@ -33,8 +33,8 @@ VERBS: dict[str, Callable[[Task], Exit]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terminal:
-    """The operator's machine, as `agent.fleet.task.Task` has it."""
+class OperatorTerminal:
+    """The operator's machine, as `agent.fleet.task.OperatorTask` has it."""
 
     now: datetime
     chance: Callable[[int], bytes]
@@ -43,13 +43,13 @@ class Terminal:
     progress: Callable[[str], None]
 
 
-def run(arguments: argparse.Namespace, output: Output, terminal: Terminal) -> Exit:
+def run(arguments: argparse.Namespace, output: Output, terminal: OperatorTerminal) -> Exit:
     """Carry out one verb.
 
     Raises:
         AgentError: It was not carried out, or not to its end.
     """
     fleet = connect(arguments.stack, arguments.region, arguments.profile)
-    task = Task(arguments=arguments, output=output, fleet=fleet, **vars(terminal))
+    task = OperatorTask(arguments=arguments, output=output, fleet=fleet, **vars(terminal))
     with telling():
         return VERBS[arguments.action](task)

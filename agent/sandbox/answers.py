@@ -53,7 +53,7 @@ class Answer:
     authorised: bool = True
 
 
-class RefusedError(Exception):
+class ServiceRefusalError(Exception):
     """A service refuses a request.
 
     Attributes:
@@ -99,9 +99,9 @@ def read_request(payload: bytes) -> dict[str, Any]:
     try:
         body = json.loads(payload)
     except (ValueError, RecursionError):
-        raise RefusedError(BAD_REQUEST, "InvalidJson", "The request is not JSON") from None
+        raise ServiceRefusalError(BAD_REQUEST, "InvalidJson", "The request is not JSON") from None
     if not isinstance(body, dict):
-        raise RefusedError(BAD_REQUEST, "InvalidJson", "The request is not a JSON object")
+        raise ServiceRefusalError(BAD_REQUEST, "InvalidJson", "The request is not a JSON object")
     return body
 
 
@@ -109,7 +109,7 @@ def token_of(payload: bytes) -> str | None:
     """Return the `clientToken` of a request, if it has one, whatever else is wrong with it."""
     try:
         token = read_request(payload).get("clientToken")
-    except RefusedError:
+    except ServiceRefusalError:
         return None
     return token if isinstance(token, str) else None
 
@@ -124,7 +124,7 @@ def word(service: Service, body: Mapping[str, Any], token: str | None, timestamp
     return worded
 
 
-def word_refusal(service: Service, refusal: RefusedError) -> dict[str, Any]:
+def word_refusal(service: Service, refusal: ServiceRefusalError) -> dict[str, Any]:
     """Return a refusal in the words of its service."""
     match service:
         case Service.PROVISIONING:

@@ -24,12 +24,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cryptography import x509
 
 from agent.backend.values import Status
-from agent.sandbox.answers import NOT_FOUND, OK, Answer, RefusedError, Reply, encode, read_request, token_of, word
+from agent.sandbox.answers import (
+    NOT_FOUND,
+    OK,
+    Answer,
+    Reply,
+    ServiceRefusalError,
+    encode,
+    read_request,
+    token_of,
+    word,
+)
 from agent.sandbox.authority import Authority, KeyPair
 from agent.sandbox.faults import Fault, Faults, Operation
 from agent.sandbox.faulty_answers import BEFORE, after, instead, refuse
-from agent.sandbox.jobs import Execution, Jobs, JobStatus
-from agent.sandbox.policies import CLAIM, GATEWAY, Action, claim_policy, device_policy
+from agent.sandbox.jobs import CloudExecution, JobQueue, JobStatus
+from agent.sandbox.policies import CLAIM, GATEWAY, PolicyAction, claim_policy, device_policy
 from agent.sandbox.provisioning import Provisioning, Template
 from agent.sandbox.registry import Entry, Registry
 from agent.sandbox.shadows import Shadows
@@ -40,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
-    from agent.backend.settings import Settings
+    from agent.backend.settings import StackSettings
     from agent.backend.values import Certificate
 
 __all__ = ["CREATE_TOPIC", "Cloud", "Entry", "Listener", "Request", "Status", "Template"]
@@ -74,7 +84,7 @@ class Cloud:
         self,
         now: Callable[[], datetime],
         *,
-        settings: Settings = SETTINGS,
+        settings: StackSettings = SETTINGS,
         lifetime: timedelta | None = None,
     ) -> None:
         """Make an account with the stack deployed, and with a claim certificate.
@@ -92,7 +102,7 @@ class Cloud:
         self.requests: list[Request] = []
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
-        self._jobs = Jobs(lambda: self.now, self._announce)
+        self._jobs = JobQueue(lambda: self.now, self._announce)
         self._shadows = Shadows(lambda: self.now, self._announce)
         self.stack = Stack(
             lambda: self.now,
@@ -178,7 +188,7 @@ class Cloud:
         with self._lock:
             self._jobs.end(thing_name, job_id, status)
 
-    def job(self, thing_name: str, job_id: str) -> Execution:
+    def job(self, thing_name: str, job_id: str) -> CloudExecution:
         """Return the latest execution of a job, as it is now.
 
         Raises:
@@ -187,7 +197,7 @@ class Cloud:
         with self._lock:
             return self._jobs.latest(thing_name, job_id)
 
-    def jobs(self, thing_name: str) -> list[Execution]:
+    def jobs(self, thing_name: str) -> list[CloudExecution]:
         """Return all job executions of a thing, in the order of queueing."""
         with self._lock:
             return self._jobs.of_thing(thing_name)
@@ -206,7 +216,7 @@ class Cloud:
         with self._lock:
             try:
                 self._shadows.update(thing_name, name, {"state": {"desired": dict(desired)}})
-            except RefusedError as refusal:
+            except ServiceRefusalError as refusal:
                 raise ValueError(refusal.message) from None
 
     def push(self, to: str, topic: str, payload: bytes, *, retain: bool = False) -> None:
@@ -254,7 +264,7 @@ class Cloud:
             return None
         return entry
 
-    def may(self, entry: Entry, client_id: str, action: Action, value: str) -> bool:
+    def may(self, entry: Entry, client_id: str, action: PolicyAction, value: str) -> bool:
         """Whether the policy lets this connection use a client id, publish to a topic or subscribe to a filter."""
         return self.registry.allows(entry, client_id, action, value)
 
@@ -270,7 +280,7 @@ class Cloud:
             self.registry.expire_tokens()
             where = route(topic)
             name = where.operation or topic
-            if not self.may(entry, client_id, Action.PUBLISH, topic):
+            if not self.may(entry, client_id, PolicyAction.PUBLISH, topic):
                 self._note(entry, client_id, name, "unauthorised")
                 return Answer(authorised=False)
             fault = self.faults.strike(where.operation) if where.operation else None
@@ -303,7 +313,7 @@ class Cloud:
             return _told(self.stack.retire(entry.certificate_id, where.thing, payload))
         try:
             body = self._carry_out(entry, where, payload, fault)
-        except RefusedError as refusal:
+        except ServiceRefusalError as refusal:
             outcome = refusal.code if where.service is Service.JOBS else str(refusal.status)
             return outcome, refuse(topic, payload, refusal, self._seconds())
         worded = word(where.service, body, token_of(payload), self._seconds())
@@ -314,7 +324,7 @@ class Cloud:
 
     def _carry_out(self, entry: Entry, where: Route, payload: bytes, fault: Fault | None) -> dict[str, Any]:
         if where.operation is None:
-            raise RefusedError(NOT_FOUND, "InvalidTopic", "The sandbox does not know this topic")
+            raise ServiceRefusalError(NOT_FOUND, "InvalidTopic", "The sandbox does not know this topic")
         match where.service:
             case Service.SHADOWS:
                 name, verb = where.rest

@@ -13,8 +13,8 @@ from agent.sandbox import older
 from agent.sandbox.answers import Answer
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect
-from agent.sandbox.packets import HangUpError, Kind, decode, kind_of, read
-from agent.sandbox.policies import Action
+from agent.sandbox.packets import HangUpError, PacketKind, decode, kind_of, read
+from agent.sandbox.policies import PolicyAction
 from agent.sandbox.sessions import End, Session
 from agent.sandbox.topics import is_ours
 
@@ -47,7 +47,7 @@ ENDS = (HangUpError, OSError, EOFError)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Live:
+class LiveClient:
     """One client that is connected now."""
 
     client_id: str
@@ -72,7 +72,7 @@ class Owner(Protocol):
     def note_connect(self, client_id: str) -> None:
         """A CONNECT came in."""
 
-    def take_over(self, newcomer: Connection) -> None:
+    def take_over(self, newcomer: ClientConnection) -> None:
         """A client connected: an older one with its id must go."""
 
 
@@ -90,12 +90,12 @@ async def close(writer: asyncio.StreamWriter) -> None:
             writer.transport.abort()
 
 
-class Connection:
+class ClientConnection:
     """One client with an active certificate: what it may do, what it hears, and its own end at the broker."""
 
     def __init__(self, front: Owner, entry: Entry, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.entry = entry
-        self.live: Live | None = None
+        self.live: LiveClient | None = None
         self._front = front
         self._cloud = front.cloud
         self._reader, self._writer = reader, writer
@@ -151,7 +151,8 @@ class Connection:
 
     def _may_connect(self, connect: mqtt5.ConnectPacket) -> bool:
         if not (
-            self._is_active() and self._cloud.may(self.entry, connect.client_id, Action.CONNECT, connect.client_id)
+            self._is_active()
+            and self._cloud.may(self.entry, connect.client_id, PolicyAction.CONNECT, connect.client_id)
         ):
             return False
         # The broker publishes a will by itself, so it must be judged here; the cloud's own topics take none.
@@ -169,7 +170,7 @@ class Connection:
 
     def _go_live(self) -> None:
         tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
-        self.live = Live(
+        self.live = LiveClient(
             client_id=self.client_id,
             certificate_id=self.entry.certificate_id,
             tls_version=tls.version() or "",
@@ -212,16 +213,16 @@ class Connection:
         while True:
             frame = self._inward(await read(self._reader))
             match kind_of(frame):
-                case Kind.PUBLISH:
+                case PacketKind.PUBLISH:
                     await self._publish(frame, decode(frame, mqtt5.PublishPacket))
-                case Kind.SUBSCRIBE:
+                case PacketKind.SUBSCRIBE:
                     await self._subscribe(frame, decode(frame, mqtt5.SubscribePacket))
-                case Kind.UNSUBSCRIBE:
+                case PacketKind.UNSUBSCRIBE:
                     self._filters.difference_update(decode(frame, mqtt5.UnsubscribePacket).patterns)
                     await self._forward(frame)
-                case Kind.CONNECT:
+                case PacketKind.CONNECT:
                     raise HangUpError
-                case Kind.DISCONNECT:
+                case PacketKind.DISCONNECT:
                     self.note_end(End.CLOSED)
                     await self._forward(frame)
                 case _:
@@ -233,7 +234,7 @@ class Connection:
                 frame = await read(reader)
             except ENDS:
                 raise HangUpError from None
-            if kind_of(frame) == Kind.PINGRESP and self._own_pings:
+            if kind_of(frame) == PacketKind.PINGRESP and self._own_pings:
                 self._own_pings -= 1
             else:
                 await self._send(frame)
@@ -355,10 +356,10 @@ class Connection:
         return current is self.entry and current.status is Status.ACTIVE
 
     def _may_publish(self, topic: str) -> bool:
-        return self._is_active() and self._cloud.may(self.entry, self.client_id, Action.PUBLISH, topic)
+        return self._is_active() and self._cloud.may(self.entry, self.client_id, PolicyAction.PUBLISH, topic)
 
     def _may_subscribe(self, topic_filter: str) -> bool:
-        return self._is_active() and self._cloud.may(self.entry, self.client_id, Action.SUBSCRIBE, topic_filter)
+        return self._is_active() and self._cloud.may(self.entry, self.client_id, PolicyAction.SUBSCRIBE, topic_filter)
 
 
 def _granted(wanted: mqtt5.TopicFilter) -> mqtt5.SubAckReasonCode:

@@ -8,8 +8,8 @@ from agent.sandbox.answers import (
     INTERNAL,
     TOO_MANY,
     Answer,
-    RefusedError,
     Reply,
+    ServiceRefusalError,
     encode,
     token_of,
     word,
@@ -61,7 +61,7 @@ def instead(topic: str, payload: bytes, fault: Fault, timestamp: int) -> Answer:
         case Effect.IGNORE | Effect.SILENCE:
             return Answer()
         case _:
-            return after(refuse(topic, payload, RefusedError(*_REFUSALS[fault.effect]), timestamp))
+            return after(refuse(topic, payload, ServiceRefusalError(*_REFUSALS[fault.effect]), timestamp))
 
 
 def after(reply: Reply, fault: Fault | None = None) -> Answer:
@@ -77,7 +77,7 @@ def after(reply: Reply, fault: Fault | None = None) -> Answer:
             return Answer(replies=(reply,))
 
 
-def refuse(topic: str, payload: bytes, refusal: RefusedError, timestamp: int) -> Reply:
+def refuse(topic: str, payload: bytes, refusal: ServiceRefusalError, timestamp: int) -> Reply:
     """Return a refusal of a request, in the words of the topic's service; the time is in seconds."""
     service = route(topic).service
     worded = word(service, word_refusal(service, refusal), token_of(payload), timestamp)

@@ -30,7 +30,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
-from agent.sandbox.connection import BUFFER, CLOSING, ENDS, Connection, Live, close
+from agent.sandbox.connection import BUFFER, CLOSING, ENDS, ClientConnection, LiveClient, close
 from agent.sandbox.sessions import End
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Front:
         self.tells_takeovers = True
         self._context = context
         self._listeners: list[_Listener] = []
-        self._connections: dict[asyncio.Task[None], Connection | None] = {}
+        self._connections: dict[asyncio.Task[None], ClientConnection | None] = {}
         self._last_connect: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -137,7 +137,7 @@ class Front:
         self._context = context
 
     @property
-    def live(self) -> list[Live]:
+    def live(self) -> list[LiveClient]:
         """The clients that are connected now."""
         return [c.live for c in list(self._connections.values()) if c is not None and c.live is not None]
 
@@ -223,7 +223,7 @@ class Front:
             self.defects.append(error)
             _LOG.error("A connection ended by a defect of the front", exc_info=error)
 
-    def take_over(self, newcomer: Connection) -> None:
+    def take_over(self, newcomer: ClientConnection) -> None:
         """Tell older connections with this client id that they are over, and end them.
 
         mosquitto closes them too, but tells them why only since 2.0.15.
@@ -263,7 +263,7 @@ class Front:
                 return
             entry = self.cloud.authenticate(hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest())
             if entry is not None:
-                await self._converse(Connection(self, entry, reader, writer))
+                await self._converse(ClientConnection(self, entry, reader, writer))
         finally:
             await close(writer)
 
@@ -280,7 +280,7 @@ class Front:
         )
         return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
-    async def _converse(self, connection: Connection) -> None:
+    async def _converse(self, connection: ClientConnection) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections[task] = connection

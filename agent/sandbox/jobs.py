@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from agent.sandbox.answers import BAD_REQUEST, CONFLICT, GONE, NOT_FOUND, RefusedError, Verbatim
+from agent.sandbox.answers import BAD_REQUEST, CONFLICT, GONE, NOT_FOUND, ServiceRefusalError, Verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,7 +62,7 @@ _BY_DEVICE = frozenset({JobStatus.IN_PROGRESS, JobStatus.SUCCEEDED, JobStatus.FA
 
 
 @dataclass(frozen=True, kw_only=True)
-class Execution:
+class CloudExecution:
     """One execution of a job on one thing, as it is now. Instants are seconds since the epoch.
 
     Attributes:
@@ -116,7 +116,7 @@ class Execution:
         document = {"jobDocument": Verbatim(self.document)} if with_document else {}
         return {"thingName": self.thing_name, **self.summary, **self.state, **document}
 
-    def changed(self, status: JobStatus, at: int, status_details: Mapping[str, str] | None = None) -> Execution:
+    def changed(self, status: JobStatus, at: int, status_details: Mapping[str, str] | None = None) -> CloudExecution:
         """Return it in another state, or in the same once more."""
         starts = status is JobStatus.IN_PROGRESS and self.started_at is None
         return replace(
@@ -129,7 +129,7 @@ class Execution:
         )
 
 
-class Jobs:
+class JobQueue:
     """The job executions of all things."""
 
     def __init__(self, now: Callable[[], datetime], send: Callable[[str, Mapping[str, Any]], None]) -> None:
@@ -143,7 +143,7 @@ class Jobs:
         self._send = send
         self._names = itertools.count(1)
         # In the order of queueing.
-        self._executions: dict[tuple[str, str, int], Execution] = {}
+        self._executions: dict[tuple[str, str, int], CloudExecution] = {}
 
     # -- the account's owner ---------------------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class Jobs:
             raise ValueError(f"job {job_id} has ended already: {last.status}")
         self._put(last.changed(status, self._seconds()))
 
-    def latest(self, thing_name: str, job_id: str) -> Execution:
+    def latest(self, thing_name: str, job_id: str) -> CloudExecution:
         """Return the latest execution of a job.
 
         Raises:
@@ -191,11 +191,11 @@ class Jobs:
             raise KeyError(job_id)
         return executions[-1]
 
-    def of_thing(self, thing_name: str) -> list[Execution]:
+    def of_thing(self, thing_name: str) -> list[CloudExecution]:
         """Return all executions on a thing, in the order of queueing."""
         return [execution for execution in self._executions.values() if execution.thing_name == thing_name]
 
-    def _all(self, thing_name: str, job_id: str) -> list[Execution]:
+    def _all(self, thing_name: str, job_id: str) -> list[CloudExecution]:
         return [execution for execution in self.of_thing(thing_name) if execution.job_id == job_id]
 
     # -- what a device asks ----------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class Jobs:
             case (job_id, "update"):
                 return self._update(thing_name, job_id, request)
             case _:
-                raise RefusedError(NOT_FOUND, "InvalidTopic", "The topic does not map to any operation of jobs")
+                raise ServiceRefusalError(NOT_FOUND, "InvalidTopic", "The topic does not map to any operation of jobs")
 
     def _lists(self, thing_name: str) -> dict[str, Any]:
         pending = self.pending(thing_name)
@@ -247,7 +247,7 @@ class Jobs:
             return {"execution": pending[0].data(with_document=with_document)} if pending else {}
         execution = self._find(thing_name, job_id, request)
         if not execution.status.pending:
-            raise RefusedError(GONE, "TerminalStateReached", f"The job execution has ended: {execution.status}")
+            raise ServiceRefusalError(GONE, "TerminalStateReached", f"The job execution has ended: {execution.status}")
         return {"execution": execution.data(with_document=with_document)}
 
     def _update(self, thing_name: str, job_id: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,25 +255,25 @@ class Jobs:
         execution = self._find(thing_name, job_id, request)
         if expected is not None and expected != execution.version:
             message = f"Expected version {expected}, found {execution.version}"
-            raise RefusedError(CONFLICT, "VersionMismatch", message, executionState=execution.state)
+            raise ServiceRefusalError(CONFLICT, "VersionMismatch", message, executionState=execution.state)
         if not execution.status.pending:
             message = f"A job execution that is {execution.status} cannot become {status}"
-            raise RefusedError(CONFLICT, "InvalidStateTransition", message, executionState=execution.state)
+            raise ServiceRefusalError(CONFLICT, "InvalidStateTransition", message, executionState=execution.state)
         execution = self._put(execution.changed(status, self._seconds(), details))
         state = {"executionState": execution.state} if request.get("includeJobExecutionState") is True else {}
         document = {"jobDocument": Verbatim(execution.document)} if request.get("includeJobDocument") is True else {}
         return state | document
 
-    def _find(self, thing_name: str, job_id: str, request: Mapping[str, Any]) -> Execution:
+    def _find(self, thing_name: str, job_id: str, request: Mapping[str, Any]) -> CloudExecution:
         number = _number(request, "executionNumber")
         found = [item for item in self._all(thing_name, job_id) if number in {None, item.number}]
         if not found:
-            raise RefusedError(NOT_FOUND, "ResourceNotFound", "There is no such job execution for this thing")
+            raise ServiceRefusalError(NOT_FOUND, "ResourceNotFound", "There is no such job execution for this thing")
         return found[-1]
 
     # -- changes ---------------------------------------------------------------------------------------------------
 
-    def pending(self, thing_name: str) -> list[Execution]:
+    def pending(self, thing_name: str) -> list[CloudExecution]:
         """Return what is still to be done on a thing, the next first."""
         executions = [execution for execution in self.of_thing(thing_name) if execution.status.pending]
         return sorted(executions, key=lambda execution: execution.status is JobStatus.QUEUED)
@@ -281,7 +281,7 @@ class Jobs:
     def _queue(self, thing_name: str, job_id: str, document: bytes, number: int) -> None:
         at = self._seconds()
         self._put(
-            Execution(
+            CloudExecution(
                 job_id=job_id,
                 thing_name=thing_name,
                 document=document,
@@ -291,7 +291,7 @@ class Jobs:
             )
         )
 
-    def _put(self, execution: Execution) -> Execution:
+    def _put(self, execution: CloudExecution) -> CloudExecution:
         thing_name = execution.thing_name
         before = [_key(item) for item in self.pending(thing_name)]
         self._executions[_key(execution)] = execution
@@ -309,15 +309,15 @@ class Jobs:
         return int(self._now().timestamp())
 
 
-def _key(execution: Execution) -> tuple[str, str, int]:
+def _key(execution: CloudExecution) -> tuple[str, str, int]:
     return execution.thing_name, execution.job_id, execution.number
 
 
-def _summaries(executions: Iterable[Execution], status: JobStatus) -> list[dict[str, Any]]:
+def _summaries(executions: Iterable[CloudExecution], status: JobStatus) -> list[dict[str, Any]]:
     return [execution.summary for execution in executions if execution.status is status]
 
 
-def _by_status(executions: list[Execution]) -> dict[str, Any]:
+def _by_status(executions: list[CloudExecution]) -> dict[str, Any]:
     lists = {status: _summaries(executions, status) for status in (JobStatus.IN_PROGRESS, JobStatus.QUEUED)}
     return {status: found for status, found in lists.items() if found}
 
@@ -325,8 +325,8 @@ def _by_status(executions: list[Execution]) -> dict[str, Any]:
 # -- what a request holds ----------------------------------------------------------------------------------------------
 
 
-def _refuse(message: str) -> RefusedError:
-    return RefusedError(BAD_REQUEST, "InvalidRequest", message)
+def _refuse(message: str) -> ServiceRefusalError:
+    return ServiceRefusalError(BAD_REQUEST, "InvalidRequest", message)
 
 
 def _status(request: Mapping[str, Any]) -> JobStatus:

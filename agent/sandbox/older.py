@@ -8,7 +8,7 @@ So everything behind it, the broker too, meets MQTT 5 alone. Rules:
 
 from __future__ import annotations
 
-from agent.sandbox.packets import MAX_PACKET, HangUpError, Kind, kind_of
+from agent.sandbox.packets import MAX_PACKET, HangUpError, PacketKind, kind_of
 
 _BEGINNING, _LEVEL_5 = b"\x00\x04MQTT\x04", 5
 _LEVEL_AT = 6  # behind the name, which is MQTT in both
@@ -26,7 +26,7 @@ _UNAVAILABLE = 3
 
 def speaks(connect: bytes) -> bool:
     """Whether a client that begins with this packet speaks MQTT 3.1.1."""
-    return kind_of(connect) == Kind.CONNECT and _body(connect).startswith(_BEGINNING)
+    return kind_of(connect) == PacketKind.CONNECT and _body(connect).startswith(_BEGINNING)
 
 
 def inward(frame: bytes) -> bytes:
@@ -38,15 +38,15 @@ def inward(frame: bytes) -> bytes:
     try:
         body = _body(frame)
         match kind_of(frame):
-            case Kind.CONNECT:
+            case PacketKind.CONNECT:
                 body = _connect(body)
-            case Kind.PUBLISH:
+            case PacketKind.PUBLISH:
                 end = _after_text(body, 0) + (2 if frame[0] & _QOS else 0)
                 body = body[:end] + _NONE + body[end:]
-            case Kind.SUBSCRIBE:
+            case PacketKind.SUBSCRIBE:
                 _check_options(body)
                 body = body[:2] + _NONE + body[2:]
-            case Kind.UNSUBSCRIBE:
+            case PacketKind.UNSUBSCRIBE:
                 body = body[:2] + _NONE + body[2:]
             case _:
                 return frame
@@ -89,17 +89,17 @@ def outward(frame: bytes) -> bytes:
 def _outward(frame: bytes) -> bytes:
     body = _body(frame)
     match kind_of(frame):
-        case Kind.CONNACK:
+        case PacketKind.CONNACK:
             body = bytes([body[0], _CONNACK.get(body[1], _UNAVAILABLE)])
-        case Kind.PUBLISH:
+        case PacketKind.PUBLISH:
             start = _after_text(body, 0) + (2 if frame[0] & _QOS else 0)
             body = body[:start] + body[_after_properties(body, start) :]
-        case Kind.PUBACK | Kind.UNSUBACK:
+        case PacketKind.PUBACK | PacketKind.UNSUBACK:
             body = body[:2]
-        case Kind.SUBACK:
+        case PacketKind.SUBACK:
             codes = body[_after_properties(body, 2) :]
             body = body[:2] + bytes(min(code, _FAILED) for code in codes)
-        case Kind.DISCONNECT:
+        case PacketKind.DISCONNECT:
             return b""
         case _:
             return frame

@@ -20,7 +20,7 @@ _MORE, _SEVEN_BITS = 0x80, 0x7F
 P = TypeVar("P", mqtt5.ConnectPacket, mqtt5.PublishPacket, mqtt5.SubscribePacket, mqtt5.UnsubscribePacket)
 
 
-class Kind(IntEnum):
+class PacketKind(IntEnum):
     """The packets that are told apart."""
 
     CONNECT = 1
@@ -100,13 +100,13 @@ def _check_texts(frame: bytes) -> None:
     walk.skip(1)
     walk.number()
     match kind_of(frame):
-        case Kind.CONNECT:
+        case PacketKind.CONNECT:
             walk.connect()
-        case Kind.PUBLISH:
+        case PacketKind.PUBLISH:
             walk.publish(has_id=bool(frame[0] & _QOS))
-        case Kind.SUBSCRIBE:
+        case PacketKind.SUBSCRIBE:
             walk.filters(options=1)
-        case Kind.UNSUBSCRIBE:
+        case PacketKind.UNSUBSCRIBE:
             walk.filters(options=0)
         case _:
             raise ValueError("not a packet that is read here")

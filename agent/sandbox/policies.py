@@ -17,7 +17,7 @@ CLIENT_ID = "${iot:ClientId}"
 THING_NAME = "${iot:Connection.Thing.ThingName}"
 
 
-class Action(StrEnum):
+class PolicyAction(StrEnum):
     """What a policy allows or not."""
 
     CONNECT = "connect"
@@ -39,14 +39,14 @@ class Policy:
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
 
-    def of(self, action: Action) -> tuple[str, ...]:
+    def of(self, action: PolicyAction) -> tuple[str, ...]:
         """Return the patterns of an action."""
         match action:
-            case Action.CONNECT:
+            case PolicyAction.CONNECT:
                 return self.connect
-            case Action.PUBLISH:
+            case PolicyAction.PUBLISH:
                 return self.publish
-            case Action.SUBSCRIBE:
+            case PolicyAction.SUBSCRIBE:
                 return self.subscribe
 
 

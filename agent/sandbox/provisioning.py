@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.backend.errors import ChangedError
 from agent.backend.values import Status
-from agent.sandbox.answers import BAD_REQUEST, FORBIDDEN, NOT_FOUND, RefusedError
+from agent.sandbox.answers import BAD_REQUEST, FORBIDDEN, NOT_FOUND, ServiceRefusalError
 from agent.sandbox.authority import AWS_NOT_AFTER, Authority
 from agent.sandbox.faults import Effect, Fault
 
@@ -94,7 +94,7 @@ class Provisioning:
         """Do what the call CreateCertificateFromCsr does: make a certificate, INACTIVE, unless the request is none."""
         try:
             entry = self._issue(_request(csr), None)
-        except RefusedError:
+        except ServiceRefusalError:
             return None
         entry.policy_from = self._now() + self.policy_delay
         entry.certificate = replace(entry.certificate, status=Status.INACTIVE, pem=entry.pem)
@@ -125,22 +125,22 @@ class Provisioning:
         """
         template = self.templates.get(template_name)
         if template is None:
-            raise RefusedError(NOT_FOUND, "ResourceNotFound", f"Template {template_name} does not exist")
+            raise ServiceRefusalError(NOT_FOUND, "ResourceNotFound", f"Template {template_name} does not exist")
         token = body.get("certificateOwnershipToken")
         if not token:
-            raise RefusedError(
+            raise ServiceRefusalError(
                 BAD_REQUEST, "InvalidCertificateOwnershipToken", "Certificate ownership token cannot be empty"
             )
         entry = next((item for item in self._registry.values() if item.token == token), None)
         if entry is None:
-            raise RefusedError(
+            raise ServiceRefusalError(
                 BAD_REQUEST, "InvalidCertificateOwnershipToken", "Certificate ownership token is not valid"
             )
         parameters = body.get("parameters")
         given = parameters if isinstance(parameters, dict) else {}
         thing_name = self._stack.hook(caller.certificate_id, entry.certificate_id, template_name, given)
         if not thing_name:
-            raise RefusedError(FORBIDDEN, "ACCESS_DENIED", "Pre-provisioning hook denied the request")
+            raise ServiceRefusalError(FORBIDDEN, "ACCESS_DENIED", "Pre-provisioning hook denied the request")
         return self._activate(entry, template, thing_name, fault)
 
     def _activate(self, entry: Entry, template: Template, thing_name: str, fault: Fault | None) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class Provisioning:
         try:
             self._stack.registry.register(thing_name, entry.certificate_id, template.policies)
         except ChangedError as error:
-            raise RefusedError(BAD_REQUEST, "ProvisioningFailed", str(error)) from None
+            raise ServiceRefusalError(BAD_REQUEST, "ProvisioningFailed", str(error)) from None
         entry.exclusive = template.exclusive
         if entry.policy_from is None:
             entry.policy_from = self._now() + self.policy_delay
@@ -172,7 +172,9 @@ def _request(pem: str) -> x509.CertificateSigningRequest:
     try:
         request = x509.load_pem_x509_csr(pem.encode())
     except ValueError:
-        raise RefusedError(BAD_REQUEST, "InvalidRequest", "The certificate signing request cannot be parsed") from None
+        raise ServiceRefusalError(
+            BAD_REQUEST, "InvalidRequest", "The certificate signing request cannot be parsed"
+        ) from None
     if len(pem) > MAX_CSR or not request.is_signature_valid:
-        raise RefusedError(BAD_REQUEST, "InvalidRequest", "The certificate signing request is not acceptable")
+        raise ServiceRefusalError(BAD_REQUEST, "InvalidRequest", "The certificate signing request is not acceptable")
     return request

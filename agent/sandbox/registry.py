@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from agent.backend import memory
 from agent.backend.values import Certificate, Status
 from agent.sandbox.authority import fingerprint
-from agent.sandbox.policies import Action, Policy, allows
+from agent.sandbox.policies import Policy, PolicyAction, allows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +103,7 @@ class Registry(dict[str, Entry]):
         self[entry.certificate_id] = entry
         return entry
 
-    def allows(self, entry: Entry, client_id: str, action: Action, value: str) -> bool:
+    def allows(self, entry: Entry, client_id: str, action: PolicyAction, value: str) -> bool:
         """Whether a certificate's policies, once they have spread, cover something on a connection of a client id."""
         if entry.policy_from is not None and self._now() < entry.policy_from:
             return False

@@ -27,7 +27,7 @@ MAX_ORDER = 4096  # bytes
 _TIMEOUT = 30.0
 
 
-class ControlSocket:
+class ConsoleSocket:
     """``control.sock``: each connection brings one order and takes its answer."""
 
     def __init__(self, directory: Path, console: Console) -> None:
@@ -132,7 +132,7 @@ def run(
         LocalCloud(cloud, directory / "cloud", host=host, address=address) as service,
     ):
         write_configuration(directory, service, probation=probation)
-        control = ControlSocket(directory, Console(service, _now, directory))
+        control = ConsoleSocket(directory, Console(service, _now, directory))
         asyncio.run(control.serve(lambda: started(service)))
 
 

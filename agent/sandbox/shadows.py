@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from agent.sandbox.answers import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE, RefusedError
+from agent.sandbox.answers import BAD_REQUEST, CONFLICT, NOT_FOUND, TOO_LARGE, ServiceRefusalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ class Shadows:
     def _existing(self, thing_name: str, name: str) -> _Shadow:
         shadow = self._shadows.get((thing_name, name))
         if shadow is None:
-            raise RefusedError(NOT_FOUND, "ResourceNotFound", f"No shadow exists with name: '{name}'")
+            raise ServiceRefusalError(NOT_FOUND, "ResourceNotFound", f"No shadow exists with name: '{name}'")
         return shadow
 
     def update(self, thing_name: str, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,8 +189,8 @@ def _text(value: Any) -> str:
 # -- what a request holds ----------------------------------------------------------------------------------------------
 
 
-def _refuse(message: str) -> RefusedError:
-    return RefusedError(BAD_REQUEST, "InvalidRequest", message)
+def _refuse(message: str) -> ServiceRefusalError:
+    return ServiceRefusalError(BAD_REQUEST, "InvalidRequest", message)
 
 
 def _state(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def _check_version(given: object, version: int) -> None:
     if not isinstance(given, int) or isinstance(given, bool):
         raise _refuse("Invalid version")
     if given != version:
-        raise RefusedError(CONFLICT, "VersionConflict", "Version conflict")
+        raise ServiceRefusalError(CONFLICT, "VersionConflict", "Version conflict")
 
 
 def _check_token(given: object) -> None:
@@ -235,4 +235,4 @@ def _check_token(given: object) -> None:
 
 def _check_size(state: Mapping[str, Any]) -> None:
     if len(_text(state).encode(errors="replace")) > MAX_STATE:
-        raise RefusedError(TOO_LARGE, "PayloadTooLarge", "The payload exceeds the maximum size allowed")
+        raise ServiceRefusalError(TOO_LARGE, "PayloadTooLarge", "The payload exceeds the maximum size allowed")

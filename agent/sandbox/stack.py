@@ -21,7 +21,7 @@ from agent.backend.handlers import audits, hook, retirement, sweep, vending
 from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryAuditor, MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.names import REASON, SHADOW
-from agent.backend.settings import Settings
+from agent.backend.settings import StackSettings
 from agent.backend.values import Device, DeviceState, Finding, Report
 from agent.sandbox.policies import GATEWAY, application_policy
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent.backend import memory
-    from agent.backend.decide.orders import Order
+    from agent.backend.decide.orders import JobOrder
     from agent.backend.values import Certificate, Check
-    from agent.sandbox.jobs import Jobs
+    from agent.sandbox.jobs import JobQueue
     from agent.sandbox.registry import Registry
     from agent.sandbox.shadows import Shadows
 
     Lock = AbstractContextManager[object]
 
-SETTINGS = Settings(own_policies=frozenset({GATEWAY}), daily_limit=100)
+SETTINGS = StackSettings(own_policies=frozenset({GATEWAY}), daily_limit=100)
 
 _ARN = "arn:aws:iot:eu-west-1:123456789012:provisioningtemplate/"
 _HOUR = timedelta(hours=1)
@@ -56,7 +56,7 @@ class StackRegistry(MemoryRegistry):
         self,
         entries: Registry,
         shadows: Shadows,
-        jobs: Jobs,
+        jobs: JobQueue,
         cut: Callable[[str], None],
         issue: Callable[[str], Certificate | None],
     ) -> None:
@@ -93,7 +93,7 @@ class StackRegistry(MemoryRegistry):
         """Return the jobs that a thing has not finished."""
         return tuple(job.job_id for job in self._jobs.pending(thing))
 
-    def order(self, order: Order) -> None:
+    def order(self, order: JobOrder) -> None:
         """Make a job, once."""
         super().order(order)
         for thing in order.things:
@@ -110,7 +110,9 @@ class Stack:
         outbox: What was told and counted.
     """
 
-    def __init__(self, now: Callable[[], datetime], registry: StackRegistry, settings: Settings, lock: Lock) -> None:
+    def __init__(
+        self, now: Callable[[], datetime], registry: StackRegistry, settings: StackSettings, lock: Lock
+    ) -> None:
         """Deploy it into an account.
 
         Args:

@@ -160,7 +160,7 @@ def exists(dir_fd: int, name: str) -> bool:
     return True
 
 
-class State(NamedTuple):
+class FileState(NamedTuple):
     """What the file system tells of a file without reading it. Each write changes `changed`, which no program can set.
 
     Attributes:
@@ -178,7 +178,7 @@ class State(NamedTuple):
     mode: int
 
 
-def state(dir_fd: int, name: str = "") -> State:
+def state(dir_fd: int, name: str = "") -> FileState:
     """Return how a file looks from outside, and no link is followed; without a name, the directory itself.
 
     Raises:
@@ -192,7 +192,7 @@ def state(dir_fd: int, name: str = "") -> State:
     except OSError:
         with explained(f"look at {name}"):
             raise
-    return State(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
+    return FileState(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode)
 
 
 def link_target(dir_fd: int, name: str) -> str | None:

@@ -21,7 +21,7 @@ _SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class GenerationLook:
     """How a generation looks from outside.
 
     Attributes:
@@ -30,7 +30,7 @@ class Look:
         kept: What was read when it looked the same, or None.
     """
 
-    states: tuple[disk.State, ...] | None
+    states: tuple[disk.FileState, ...] | None
     at: int
     kept: Generation | None
 
@@ -50,17 +50,17 @@ class Readings:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[tuple[disk.State, ...], Generation]] = {}
+        self._kept: dict[int, tuple[tuple[disk.FileState, ...], Generation]] = {}
 
-    def look(self, dir_fd: int, number: int) -> Look:
+    def look(self, dir_fd: int, number: int) -> GenerationLook:
         """Return how a generation looks now, and what was read of it when it looked the same."""
         states, now, kept = _states(dir_fd, number), clock.stamp(), self._kept.get(number)
         same = kept is not None and kept[0] == states
         if not same:
             self.forget(number)
-        return Look(states=states, at=now, kept=kept[1] if kept is not None and same else None)
+        return GenerationLook(states=states, at=now, kept=kept[1] if kept is not None and same else None)
 
-    def keep(self, look: Look, found: Generation) -> None:
+    def keep(self, look: GenerationLook, found: Generation) -> None:
         """Keep what was read after a look, unless a further change could look the same."""
         if look.states is not None and _settled(look.states, look.at):
             if len(self._kept) == KEPT:
@@ -77,7 +77,7 @@ class Readings:
         self._kept.pop(number, None)
 
 
-def _states(dir_fd: int, number: int) -> tuple[disk.State, ...] | None:
+def _states(dir_fd: int, number: int) -> tuple[disk.FileState, ...] | None:
     """Return how a generation looks from outside, or None where that cannot be told: reading it says why."""
     try:
         with disk.directory(generations.final_name(number), dir_fd) as fd:
@@ -86,7 +86,7 @@ def _states(dir_fd: int, number: int) -> tuple[disk.State, ...] | None:
         return None
 
 
-def _settled(states: tuple[disk.State, ...], now: int) -> bool:
+def _settled(states: tuple[disk.FileState, ...], now: int) -> bool:
     """Whether a further change would show: the last one is not of this moment, nor of one that is still to come."""
     last = max(state.changed for state in states)
     whole_seconds = all(state.changed % _SECOND == 0 for state in states)

@@ -34,7 +34,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class UnixAccount:
     """Whom a program runs as."""
 
     name: str
@@ -44,7 +44,7 @@ class Account:
     home: str
 
 
-def account(name: str) -> Account:
+def account(name: str) -> UnixAccount:
     """Return whom a program runs as.
 
     Raises:
@@ -52,7 +52,7 @@ def account(name: str) -> Account:
     """
     entry = pwd.getpwnam(name)
     groups = tuple(os.getgrouplist(name, entry.pw_gid))
-    return Account(name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
+    return UnixAccount(name=name, uid=entry.pw_uid, gid=entry.pw_gid, groups=groups, home=entry.pw_dir)
 
 
 def run(
@@ -60,7 +60,7 @@ def run(
     timeout: float,
     *,
     environment: Mapping[str, str] | None = None,
-    account: Account | None = None,
+    account: UnixAccount | None = None,
 ) -> str:
     """Run a program to its end.
 
@@ -85,7 +85,7 @@ def _run(
     command: Sequence[str],
     timeout: float,
     environment: Mapping[str, str],
-    account: Account | None,
+    account: UnixAccount | None,
     group: Group | None,
 ) -> str:
     adopted_before = _descendants(os.getpid())

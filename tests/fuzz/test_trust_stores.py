@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.trust.anchor_lint import Known, lint
+from agent.core.trust.anchor_lint import KnownRoots, lint
 from agent.core.trust.updates import MAX_ARCHIVE
 from agent.crypto import x509
 from agent.errors import BundleError, MaterialError
@@ -133,7 +133,7 @@ def look_at_store(data: bytes) -> str:
         assert (entry.facts is None) == bool(entry.problem)
         assert 1 <= entry.line <= data.count(b"\n") + 1
         assert len(entry.problem) < 300
-    for finding in lint(entries, Known(), None, soon=timedelta(days=30), amazon=False):
+    for finding in lint(entries, KnownRoots(), None, soon=timedelta(days=30), amazon=False):
         assert finding.message
     return _kind(sum(entry.facts is not None for entry in entries), len(entries))
 

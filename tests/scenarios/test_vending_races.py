@@ -12,7 +12,7 @@ from agent.backend.decide.admission import MOST_CLAIMS
 from agent.backend.decide.vending import SET_ASIDE
 from agent.backend.errors import UnavailableError
 from agent.backend.names import Metric
-from agent.backend.values import DeviceState, Origin, Status
+from agent.backend.values import CertificateOrigin, DeviceState, Status
 from support.account import DAY, HOUR, OWN, World, intrude, request
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def assert_sold(world: World, *answers: dict[str, Any]) -> None:
     for name in sold:
         assert world.registry.policies_of(name) == tuple(sorted(OWN))
         assert world.store.records[name].delete_after is None
-        assert world.store.records[name].origin is Origin.VENDING
+        assert world.store.records[name].origin is CertificateOrigin.VENDING
 
 
 def test_a_certificate_is_sold_for_a_serial_number_and_its_token(world: World) -> None:

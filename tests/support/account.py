@@ -20,7 +20,7 @@ from agent.backend.errors import UnavailableError
 from agent.backend.handlers import hook, replacement, retirement, sweep, vending
 from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryOutbox, MemoryRegistry, MemoryStore
-from agent.backend.settings import Settings
+from agent.backend.settings import StackSettings
 from agent.backend.values import Device, DeviceState, Status
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ T = TypeVar("T")
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OWN = ("p-gateway-session", "p-gateway-rotation")
-SETTINGS = Settings(own_policies=frozenset(OWN))
+SETTINGS = StackSettings(own_policies=frozenset(OWN))
 ADDRESS = "192.0.2.7"  # of a gateway (RFC 5737)
 CLAIM = "c1" * 32  # the shared claim certificate
 TOKEN = "t0ken-of-0042"  # noqa: S105 - of a gateway that is not there
@@ -80,7 +80,7 @@ class World:
         account: What the handlers work with.
     """
 
-    def __init__(self, settings: Settings = SETTINGS) -> None:
+    def __init__(self, settings: StackSettings = SETTINGS) -> None:
         self.now = NOW
         self.registry, self.store, self.outbox = MemoryRegistry(), MemoryStore(), MemoryOutbox()
         self.verbs: list[str] = []

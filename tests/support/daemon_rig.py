@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.seen import Seen
     from agent.core.report.status import Retiring, Status
-    from agent.daemon.work.holds import Holds
+    from agent.daemon.work.holds import WorkerHolds
     from agent.iotcore.async_client import Link
 
 OLD, OLDER, NEVER_USED = "01" * 32, "02" * 32, "03" * 32
@@ -208,7 +208,7 @@ class DaemonRig:
     # -- time ------------------------------------------------------------------------------------------------------
 
     @property
-    def holds(self) -> Holds:
+    def holds(self) -> WorkerHolds:
         """What keeps a worker from being started."""
         return self.daemon.work._schedule._holds
 

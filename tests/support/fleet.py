@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agent.sandbox.answers import Answer
     from agent.sandbox.cloud import Cloud, Entry, Request
-    from agent.sandbox.jobs import Execution, JobStatus
+    from agent.sandbox.jobs import CloudExecution, JobStatus
     from support.gateway import Gateway
     from support.warm import Forked
 
@@ -208,14 +208,14 @@ class Site:
         """Queue a job that asks for a rotation."""
         return self.job({"operation": "rotate-certificate", "reason": "from the operator", **more})
 
-    def execution(self, job_id: str) -> Execution:
+    def execution(self, job_id: str) -> CloudExecution:
         """Return a job's latest execution."""
         return self.cloud.job(THING, job_id)
 
-    def reaches(self, job_id: str, status: JobStatus, patience: float = PATIENCE) -> Execution:
+    def reaches(self, job_id: str, status: JobStatus, patience: float = PATIENCE) -> CloudExecution:
         """Wait until a job's latest execution has a status, and return it."""
 
-        def reached() -> Execution | None:
+        def reached() -> CloudExecution | None:
             execution = self.execution(job_id)
             assert execution.status == status or execution.status.pending, execution
             return execution if execution.status == status else None

@@ -108,7 +108,7 @@ class Operator:
         arguments = parse(["cloud", *words])
         output = Output(as_json=arguments.json)
         try:
-            terminal = verbs.Terminal(
+            terminal = verbs.OperatorTerminal(
                 now=self.now,
                 chance=self._chance,
                 answer=self._answer,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from agent.backend.settings import Settings
+    from agent.backend.settings import StackSettings
 
 REGION, NUMBER = "eu-west-1", "123456789012"
 ARN = f"arn:aws:iot:{REGION}:{NUMBER}:cert/"
@@ -134,7 +134,7 @@ class AwsWorld(World):
         at_each_call: Called with the number of each call.
     """
 
-    def __init__(self, settings: Settings = SETTINGS, patience: Patience = OF_RETIREMENTS) -> None:
+    def __init__(self, settings: StackSettings = SETTINGS, patience: Patience = OF_RETIREMENTS) -> None:
         super().__init__(settings)
         self.owner = boto3.client("iot")
         backend = iot_backends[NUMBER][REGION]  # which signs each certificate with a new RSA key

@@ -17,7 +17,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import Retirement
 from agent.core.when.schedule import Subject, Suggestion
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.cloud.fleet import Fleet
+from agent.daemon.cloud.fleet import FleetSide
 from agent.daemon.cloud.requests import FleetCalls
 from agent.daemon.cloud.session import SessionStatus
 from agent.daemon.loop import Loop
@@ -201,14 +201,14 @@ class ListGateway:
 
 
 class Office:
-    """A `Fleet` with all that it needs: the real loop, which the test turns, and lists for the rest."""
+    """A `FleetSide` with all that it needs: the real loop, which the test turns, and lists for the rest."""
 
     def __init__(self, clock: HandClock) -> None:
         self.clock = clock
         self.loop = Loop()
         self.gateway = ListGateway()
         self.link = ListLink()
-        self.fleet = Fleet(self.loop, cast("GatewayFacts", self.gateway), self.gateway.calls, lambda: 0.5)
+        self.fleet = FleetSide(self.loop, cast("GatewayFacts", self.gateway), self.gateway.calls, lambda: 0.5)
         self.jobs, self.retirements = self.fleet.jobs, self.fleet.retirements
 
     def connect(self) -> None:

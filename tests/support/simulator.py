@@ -22,7 +22,7 @@ from agent.ports import CreatedCertificate
 from agent.sandbox.answers import token_of
 from agent.sandbox.cloud import CREATE_TOPIC, Cloud, Entry
 from agent.sandbox.faults import Effect
-from agent.sandbox.policies import Action
+from agent.sandbox.policies import PolicyAction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -133,7 +133,7 @@ class SimulatedEndpoint:
         fault = self.cloud.connecting(entry, candidate.client_id)
         if fault is not None and fault.effect in _AT_CONNECT:
             return _AT_CONNECT[fault.effect], None
-        if not self.cloud.may(entry, candidate.client_id, Action.CONNECT, candidate.client_id):
+        if not self.cloud.may(entry, candidate.client_id, PolicyAction.CONNECT, candidate.client_id):
             return failures.not_authorised(f"connect as {candidate.client_id}"), None
         return None, entry
 
@@ -221,7 +221,7 @@ class SimulatedSession:
     def denied(self, topics: Iterable[str]) -> tuple[str, ...]:
         """See `agent.ports.Session`."""
         cloud, client_id = self._endpoint.cloud, self.candidate.client_id
-        return tuple(topic for topic in topics if not cloud.may(self._entry, client_id, Action.SUBSCRIBE, topic))
+        return tuple(topic for topic in topics if not cloud.may(self._entry, client_id, PolicyAction.SUBSCRIBE, topic))
 
     def close(self) -> None:
         """See `agent.ports.Session`."""

@@ -19,7 +19,7 @@ from agent.backend.values import Certificate, Report, Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from agent.backend.decide.orders import Order
+    from agent.backend.decide.orders import JobOrder
 
 _STATE = MISSING | {"CertificateStateException"}
 _PAGE = 250
@@ -150,7 +150,7 @@ class AwsRegistry:
         with asking(_STATE | {"DeleteConflictException"}):
             self._iot.delete_certificate(certificateId=certificate_id, forceDelete=True)
 
-    def order(self, order: Order) -> None:
+    def order(self, order: JobOrder) -> None:
         """Make a job (CreateJob); its id follows from what it is for, so one that is there is the same."""
         with suppress(ChangedError), asking({"ResourceAlreadyExistsException"}):
             self._iot.create_job(

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.verdict import Deed, SaveDevice, SaveRecord, Verdict, is_certificate_id, is_name
+from agent.backend.decide.verdict import Decision, Deed, SaveDevice, SaveRecord, is_certificate_id, is_name
 from agent.backend.names import THING_PARAMETER, Metric
-from agent.backend.values import Device, DeviceState, Origin, Record
+from agent.backend.values import CertificateOrigin, Device, DeviceState, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Enrolment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class KnownSerial:
     """What is known of the serial number.
 
     Attributes:
@@ -69,7 +69,7 @@ def fingerprint(serial: str, token: str) -> str:
     return hashlib.sha256(f"{serial}\0{token}".encode()).hexdigest()
 
 
-def wants_report(asked: Enrolment, known: Known) -> bool:
+def wants_report(asked: Enrolment, known: KnownSerial) -> bool:
     """Whether it matters what the shadow reports: another certificate is wanted, and no use of the last is known."""
     device = known.device
     return (
@@ -81,7 +81,7 @@ def wants_report(asked: Enrolment, known: Known) -> bool:
     )
 
 
-def admit(asked: Enrolment, known: Known, now: datetime, *, again: bool = True) -> Verdict:
+def admit(asked: Enrolment, known: KnownSerial, now: datetime, *, again: bool = True) -> Decision:
     """Decide about an enrolment.
 
     Args:
@@ -112,7 +112,7 @@ def enrolled(device: Device | None, certificate_id: str, now: datetime) -> tuple
     return (SaveDevice(replace(device, state=DeviceState.ENROLLED, enrolled_at=device.enrolled_at or now)),)
 
 
-def _another(asked: Enrolment, known: Known, device: Device, now: datetime, *, again: bool) -> Verdict:
+def _another(asked: Enrolment, known: KnownSerial, device: Device, now: datetime, *, again: bool) -> Decision:
     """Decide about a certificate that the token has not bought yet."""
     if device.state is DeviceState.ENROLLED:
         return _spent("Its token is spent: a certificate that it bought is in use. `readmit` opens one more enrolment.")
@@ -129,15 +129,15 @@ def _another(asked: Enrolment, known: Known, device: Device, now: datetime, *, a
     return _admitted(asked, device, known.records.get(asked.certificate_id), now)
 
 
-def _admitted(asked: Enrolment, device: Device, record: Record | None, now: datetime) -> Verdict:
+def _admitted(asked: Enrolment, device: Device, record: Record | None, now: datetime) -> Decision:
     do: list[Deed] = []
     if asked.certificate_id not in device.claims:
         claims = device.claims | {asked.certificate_id}
         claimed_at = device.claimed_at if device.claims else now
         do.append(SaveDevice(replace(device, state=DeviceState.CLAIMED, claims=claims, claimed_at=claimed_at)))
     if record is None:
-        do.append(SaveRecord(issued(asked.certificate_id, device.thing, Origin.CLAIM, device.serial, now)))
-    return Verdict(
+        do.append(SaveRecord(issued(asked.certificate_id, device.thing, CertificateOrigin.CLAIM, device.serial, now)))
+    return Decision(
         allowed=True,
         why=f"It is {device.thing}, by its token.",
         say=allowed(device.thing),
@@ -146,7 +146,7 @@ def _admitted(asked: Enrolment, device: Device, record: Record | None, now: date
     )
 
 
-def issued(certificate_id: str, thing: str, origin: Origin, serial: str, now: datetime) -> Record:
+def issued(certificate_id: str, thing: str, origin: CertificateOrigin, serial: str, now: datetime) -> Record:
     """Return the first row of a certificate that is about to be registered."""
     return Record(
         certificate_id=certificate_id,
@@ -168,13 +168,13 @@ def denied() -> dict[str, object]:
     return {"allowProvisioning": False}
 
 
-def _refused(why: str) -> Verdict:
-    return Verdict(allowed=False, why=why, say=denied(), count=Metric.ENROLMENTS_REFUSED)
+def _refused(why: str) -> Decision:
+    return Decision(allowed=False, why=why, say=denied(), count=Metric.ENROLMENTS_REFUSED)
 
 
-def _spent(why: str) -> Verdict:
+def _spent(why: str) -> Decision:
     """Refuse a token that was the right one: the operator is to hear of it."""
-    return Verdict(allowed=False, why=why, say=denied(), count=Metric.RE_ENROLMENTS_REFUSED)
+    return Decision(allowed=False, why=why, say=denied(), count=Metric.RE_ENROLMENTS_REFUSED)
 
 
 def has_token(asked: Enrolment, device: Device | None) -> bool:
@@ -186,7 +186,7 @@ def has_token(asked: Enrolment, device: Device | None) -> bool:
     return hmac.compare_digest(shown, expected)
 
 
-def _used(device: Device, known: Known) -> str:
+def _used(device: Device, known: KnownSerial) -> str:
     """Return a certificate that the token bought and that is known to be in use, or nothing."""
     noted = (known.records.get(claim) for claim in sorted(device.claims))
     proven = (record.certificate_id for record in noted if record is not None and record.proven_at is not None)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from agent.backend.decide.orders import JOB_PREFIX, Order, job_id
+from agent.backend.decide.orders import JOB_PREFIX, JobOrder, job_id
 from agent.backend.values import Certificate, Check, Finding, Record, Report
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def may_rotate(ca: str, signer: str) -> bool:
     return signer not in {"", ca}
 
 
-def orders(task: str, things: Collection[str], found: int) -> tuple[Order, ...]:
+def orders(task: str, things: Collection[str], found: int) -> tuple[JobOrder, ...]:
     """Return the jobs of an audit. Each thing has its place in one of them, whichever others are due.
 
     Args:
@@ -175,6 +175,6 @@ def orders(task: str, things: Collection[str], found: int) -> tuple[Order, ...]:
         places.setdefault(crc32(thing.encode()) % jobs, []).append(thing)
     reason = f"Device Defender's audit {task}"
     return tuple(
-        Order(job_id=job_id(reason, [str(place)]), things=tuple(group), reason=reason)
+        JobOrder(job_id=job_id(reason, [str(place)]), things=tuple(group), reason=reason)
         for place, group in sorted(places.items())
     )

@@ -17,9 +17,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.verdict import AttachThing, Deed, Delete, DetachThing, SaveRecord, Verdict
+from agent.backend.decide.verdict import AttachThing, Decision, Deed, Delete, DetachThing, SaveRecord
 from agent.backend.names import Metric
-from agent.backend.values import Certificate, Origin, Record, Status
+from agent.backend.values import Certificate, CertificateOrigin, Record, Status
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,7 +46,7 @@ class Found:
     others: tuple[Certificate, ...] | None = None
 
 
-def may_delete(record: Record, found: Found, now: datetime) -> Verdict:
+def may_delete(record: Record, found: Found, now: datetime) -> Decision:
     """Decide about one certificate that waits for its deletion."""
     if not _waits(record) or record.delete_after is None or record.delete_after > now:
         return _left("It is not due.")
@@ -68,15 +68,15 @@ def may_delete(record: Record, found: Found, now: datetime) -> Verdict:
 
 def _waits(record: Record) -> bool:
     """Whether a row says why it waits: its certificate was retired, or was set aside and not sold."""
-    return record.retired_at is not None or record.origin is Origin.VENDING
+    return record.retired_at is not None or record.origin is CertificateOrigin.VENDING
 
 
-def _deleted(record: Record, found: Found, now: datetime) -> Verdict:
+def _deleted(record: Record, found: Found, now: datetime) -> Decision:
     if found.things:
         why, do = "It is taken off its thing, and deleted in the next round.", _off_its_thing(record, now)
-        return Verdict(allowed=True, why=why, say={}, do=do)
+        return Decision(allowed=True, why=why, say={}, do=do)
     why, do = "Nothing needs it.", (Delete(record.certificate_id), SaveRecord(_ended(record, now)))
-    return Verdict(allowed=True, why=why, say={}, do=do, count=Metric.DELETED)
+    return Decision(allowed=True, why=why, say={}, do=do, count=Metric.DELETED)
 
 
 def _off_its_thing(record: Record, now: datetime) -> tuple[Deed, ...]:
@@ -84,7 +84,7 @@ def _off_its_thing(record: Record, now: datetime) -> tuple[Deed, ...]:
     return (detach,) if record.detached_at else (SaveRecord(replace(record, detached_at=now)), detach)
 
 
-def _rescued(record: Record, found: Found) -> Verdict:
+def _rescued(record: Record, found: Found) -> Decision:
     restored = replace(record, retired_at=None, retired_by="", delete_after=None, detached_at=None)
     attach: tuple[Deed, ...] = ()
     if record.detached_at is not None and not found.things and found.others is not None:
@@ -99,11 +99,11 @@ def _ended(record: Record, now: datetime) -> Record:
     return replace(record, delete_after=None, ended_at=now, expires_at=now + REMEMBERED)
 
 
-def _left(why: str, *do: Deed, count: Metric | None = None) -> Verdict:
-    return Verdict(allowed=False, why=why, say={}, do=do, count=count)
+def _left(why: str, *do: Deed, count: Metric | None = None) -> Decision:
+    return Decision(allowed=False, why=why, say={}, do=do, count=count)
 
 
-class Kind(StrEnum):
+class CertificateKind(StrEnum):
     """What a certificate of the account is to this stack."""
 
     IN_USE = "in use"
@@ -125,7 +125,7 @@ class Class:
         remedy: What the operator may do; empty where there is nothing to do.
     """
 
-    kind: Kind
+    kind: CertificateKind
     why: str
     remedy: str = ""
 
@@ -141,28 +141,34 @@ def classify(certificate: Certificate, things: tuple[str, ...], record: Record |
     """
     old = now - certificate.created_at >= SETTLED
     if certificate.status is Status.PENDING_ACTIVATION or (not things and not old):
-        return Class(kind=Kind.PENDING, why="It is being registered; if not, AWS deletes it within the hour.")
+        return Class(
+            kind=CertificateKind.PENDING, why="It is being registered; if not, AWS deletes it within the hour."
+        )
     if certificate.status in _DELETABLE:
         return _inactive(record)
     if len(things) > 1:
         why = f"It is attached to {', '.join(things)}. Whose it is cannot be told, so it cannot rotate."
-        return Class(kind=Kind.SHARED, why=why, remedy="Give each thing a certificate of its own.")
+        return Class(kind=CertificateKind.SHARED, why=why, remedy="Give each thing a certificate of its own.")
     if not things:
         why = "It is active and attached to no thing: an enrolment stopped half-way, or the thing was taken off."
         remedy = "If no gateway connects with it, make it INACTIVE."
-        return Class(kind=Kind.UNATTACHED, why=why, remedy=remedy)
+        return Class(kind=CertificateKind.UNATTACHED, why=why, remedy=remedy)
     if record is None:
         why = f"It is active for {things[0]}, and this stack has not seen it."
         return Class(
-            kind=Kind.FOREIGN, why=why, remedy="`iot-cert cloud adopt` takes its thing in, if it is a gateway."
+            kind=CertificateKind.FOREIGN,
+            why=why,
+            remedy="`iot-cert cloud adopt` takes its thing in, if it is a gateway.",
         )
-    return Class(kind=Kind.IN_USE, why=f"It is active for {things[0]}.")
+    return Class(kind=CertificateKind.IN_USE, why=f"It is active for {things[0]}.")
 
 
 def _inactive(record: Record | None) -> Class:
     if record is not None and record.delete_after is not None and record.retired_at is None:
-        return Class(kind=Kind.PENDING, why=f"It is set aside for {record.thing}. It is deleted if it is not sold.")
+        return Class(
+            kind=CertificateKind.PENDING, why=f"It is set aside for {record.thing}. It is deleted if it is not sold."
+        )
     if record is not None and record.delete_after is not None:
-        return Class(kind=Kind.RETIRED, why=f"{record.thing} had it retired. It is deleted when it is due.")
+        return Class(kind=CertificateKind.RETIRED, why=f"{record.thing} had it retired. It is deleted when it is due.")
     why = "It is inactive, and no gateway asked for that: this stack will not delete it."
-    return Class(kind=Kind.INACTIVE, why=why, remedy="Delete it if it is not the way back to a gateway.")
+    return Class(kind=CertificateKind.INACTIVE, why=why, remedy="Delete it if it is not the way back to a gateway.")

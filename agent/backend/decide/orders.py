@@ -34,7 +34,7 @@ class Pace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class JobOrder:
     """One job.
 
     Attributes:
@@ -56,7 +56,7 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class JobTarget:
     """A thing that may be ordered to rotate.
 
     Attributes:
@@ -73,7 +73,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class JobPlan:
     """What is to be ordered.
 
     Attributes:
@@ -81,7 +81,7 @@ class Plan:
         skipped: The things that get none, and why.
     """
 
-    orders: tuple[Order, ...]
+    orders: tuple[JobOrder, ...]
     skipped: Mapping[str, str]
 
 
@@ -91,7 +91,7 @@ def job_id(task: str, things: Iterable[str]) -> str:
     return JOB_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
-def job_targets(candidates: Iterable[Candidate], task: str, reason: str, pace: Pace | None = None) -> Plan:
+def job_targets(candidates: Iterable[JobTarget], task: str, reason: str, pace: Pace | None = None) -> JobPlan:
     """Decide which things are ordered to rotate.
 
     Args:
@@ -104,11 +104,13 @@ def job_targets(candidates: Iterable[Candidate], task: str, reason: str, pace: P
     reasons = {thing: _against(known[thing]) for thing in sorted(known)}
     things = [thing for thing, why in reasons.items() if not why]
     groups = [tuple(things[start : start + MOST_TARGETS]) for start in range(0, len(things), MOST_TARGETS)]
-    orders = (Order(job_id=job_id(task, group), things=group, reason=reason, pace=pace or Pace()) for group in groups)
-    return Plan(orders=tuple(orders), skipped={thing: why for thing, why in reasons.items() if why})
+    orders = (
+        JobOrder(job_id=job_id(task, group), things=group, reason=reason, pace=pace or Pace()) for group in groups
+    )
+    return JobPlan(orders=tuple(orders), skipped={thing: why for thing, why in reasons.items() if why})
 
 
-def _against(candidate: Candidate) -> str:
+def _against(candidate: JobTarget) -> str:
     """Return why a thing is not ordered to rotate, or nothing."""
     if not is_name(candidate.thing) or candidate.certificates is None:
         return "There is no such thing."

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import enrolled
 from agent.backend.decide.replacement import belongs_to_another
-from agent.backend.decide.verdict import Deactivate, Deed, SaveRecord, Verdict, is_certificate_id
+from agent.backend.decide.verdict import Deactivate, Decision, Deed, SaveRecord, is_certificate_id
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, Device, Record, Replacement, Status
 
@@ -29,7 +29,7 @@ _OVER = {Status.INACTIVE, Status.REVOKED}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retirement:
+class RetirementRequest:
     """What a gateway asks for.
 
     Attributes:
@@ -46,7 +46,7 @@ class Retirement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class RetirementFacts:
     """What is known of both certificates, looked up while the lease is held.
 
     Attributes:
@@ -68,7 +68,7 @@ class Seen:
     replacement: Replacement | None = None
 
 
-def may_ask(asked: Retirement, things: tuple[str, ...]) -> Verdict | None:
+def may_ask(asked: RetirementRequest, things: tuple[str, ...]) -> Decision | None:
     """Refuse what can be refused without a lease, or return None.
 
     Args:
@@ -84,19 +84,19 @@ def may_ask(asked: Retirement, things: tuple[str, ...]) -> Verdict | None:
     return None
 
 
-def busy(asked: Retirement) -> Verdict:
+def busy(asked: RetirementRequest) -> Decision:
     """Put off for as long as another certificate of the thing has the lease; the agent asks again by itself."""
     message = f"Another certificate of {asked.thing} has just had one retired. Ask again in a minute."
     return _refused(asked, TOO_MANY_REQUESTS, message)
 
 
-def replaced(asked: Retirement) -> Verdict:
+def replaced(asked: RetirementRequest) -> Decision:
     """Refuse it to a device that another one has replaced."""
     message = f"{asked.thing} was given to another device, which alone has its certificates retired."
     return _refused(asked, FORBIDDEN, message)
 
 
-def retire(asked: Retirement, seen: Seen, now: datetime, keep: timedelta) -> Verdict:
+def retire(asked: RetirementRequest, seen: RetirementFacts, now: datetime, keep: timedelta) -> Decision:
     """Decide about a retirement that `may_ask` did not refuse.
 
     Args:
@@ -111,7 +111,7 @@ def retire(asked: Retirement, seen: Seen, now: datetime, keep: timedelta) -> Ver
         return _refused(asked, FORBIDDEN, f"{asked.thing} has no such certificate.")
     if belongs_to_another(seen.replacement, seen.caller_record, seen.target_record):
         return replaced(asked)
-    return Verdict(
+    return Decision(
         allowed=True,
         why=f"{asked.thing} has it retired over another of its certificates.",
         say=_told(asked),
@@ -120,14 +120,14 @@ def retire(asked: Retirement, seen: Seen, now: datetime, keep: timedelta) -> Ver
     )
 
 
-def _is_its_own(thing: str, seen: Seen) -> bool:
+def _is_its_own(thing: str, seen: RetirementFacts) -> bool:
     """Whether the target is attached to the thing alone, or to nothing and was the thing's by the table."""
     if seen.target_things:
         return seen.target_things == (thing,)
     return seen.target_record is not None and seen.target_record.thing == thing
 
 
-def _deeds(asked: Retirement, seen: Seen, now: datetime, keep: timedelta) -> tuple[Deed, ...]:
+def _deeds(asked: RetirementRequest, seen: RetirementFacts, now: datetime, keep: timedelta) -> tuple[Deed, ...]:
     if seen.target is None:
         return ()
     record = seen.target_record or Record(certificate_id=seen.target.certificate_id, thing=asked.thing)
@@ -147,20 +147,20 @@ def _deeds(asked: Retirement, seen: Seen, now: datetime, keep: timedelta) -> tup
     return () if record.delete_after is not None else (note,)
 
 
-def _proof(asked: Retirement, seen: Seen, now: datetime) -> tuple[Deed, ...]:
+def _proof(asked: RetirementRequest, seen: RetirementFacts, now: datetime) -> tuple[Deed, ...]:
     """Return the rows that say that the caller is in use."""
     proven = (seen.caller_record or Record(certificate_id=asked.caller, thing=asked.thing)).proven(now)
     noted = (SaveRecord(proven),) if proven != seen.caller_record else ()
     return (*noted, *enrolled(seen.device, asked.caller, now))
 
 
-def _told(asked: Retirement, **more: object) -> dict[str, object]:
+def _told(asked: RetirementRequest, **more: object) -> dict[str, object]:
     token = {} if asked.client_token is None else {"clientToken": asked.client_token}
     return {"certificateId": asked.target if is_certificate_id(asked.target) else None, **token, **more}
 
 
-def _refused(asked: Retirement, code: int, message: str) -> Verdict:
-    return Verdict(
+def _refused(asked: RetirementRequest, code: int, message: str) -> Decision:
+    return Decision(
         allowed=False,
         why=message,
         say=_told(asked, code=code, message=message),
@@ -168,5 +168,5 @@ def _refused(asked: Retirement, code: int, message: str) -> Verdict:
     )
 
 
-def _not_one_of_its(asked: Retirement) -> Verdict:
+def _not_one_of_its(asked: RetirementRequest) -> Decision:
     return _refused(asked, FORBIDDEN, f"The certificate that asks is not an active one of {asked.thing}.")

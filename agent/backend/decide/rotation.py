@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import allowed, denied, enrolled, issued
-from agent.backend.decide.verdict import AttachPolicy, Deed, SaveRecord, Verdict, is_certificate_id
+from agent.backend.decide.verdict import AttachPolicy, Decision, Deed, SaveRecord, is_certificate_id
 from agent.backend.names import Metric
-from agent.backend.values import Device, DeviceState, Origin, Record
+from agent.backend.values import CertificateOrigin, Device, DeviceState, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -41,7 +41,7 @@ class Rotation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class RotationFacts:
     """What is known of the certificate that the gateway is connected with, and of the new one.
 
     Attributes:
@@ -61,7 +61,7 @@ class Held:
     record: Record | None = None
 
 
-def rotate(asked: Rotation, held: Held, own: Collection[str], now: datetime) -> Verdict:
+def rotate(asked: Rotation, held: RotationFacts, own: Collection[str], now: datetime) -> Decision:
     """Decide about a rotation, but for the budget.
 
     Args:
@@ -80,7 +80,7 @@ def rotate(asked: Rotation, held: Held, own: Collection[str], now: datetime) -> 
             f"takes {MOST_POLICIES}. Merge some of them."
         )
     thing = held.things[0]
-    return Verdict(
+    return Decision(
         allowed=True,
         why=f"It is {thing}, by the certificate that it is connected with.",
         say=allowed(thing),
@@ -92,17 +92,17 @@ def rotate(asked: Rotation, held: Held, own: Collection[str], now: datetime) -> 
     )
 
 
-def refused(why: str) -> Verdict:
+def refused(why: str) -> Decision:
     """Refuse a rotation: the gateway keeps what it has, and tries again."""
-    return Verdict(allowed=False, why=why, say=denied(), count=Metric.ROTATIONS_REFUSED)
+    return Decision(allowed=False, why=why, say=denied(), count=Metric.ROTATIONS_REFUSED)
 
 
-def over_budget(thing: str, limit: int) -> Verdict:
+def over_budget(thing: str, limit: int) -> Decision:
     """Refuse a rotation for the budget's sake."""
     return refused(f"{thing} has had {limit} certificates today. If it does not stop, something on it mints them.")
 
 
-def _against(asked: Rotation, held: Held) -> str:
+def _against(asked: Rotation, held: RotationFacts) -> str:
     """Return what speaks against a rotation, or nothing."""
     if not is_certificate_id(asked.caller) or not is_certificate_id(asked.certificate_id):
         return "AWS did not say which certificate asks."
@@ -124,11 +124,11 @@ def _against(asked: Rotation, held: Held) -> str:
     return ""
 
 
-def _noted(asked: Rotation, held: Held, thing: str, now: datetime) -> tuple[Deed, ...]:
+def _noted(asked: Rotation, held: RotationFacts, thing: str, now: datetime) -> tuple[Deed, ...]:
     """Return the rows to be written: the new certificate, and that the caller is in use."""
     caller = held.caller or Record(certificate_id=asked.caller, thing=thing)
     proven = caller.proven(now)
-    new = issued(asked.certificate_id, thing, Origin.ROTATION, caller.serial, now)
+    new = issued(asked.certificate_id, thing, CertificateOrigin.ROTATION, caller.serial, now)
     return (
         *([SaveRecord(new)] if held.record is None else []),
         *([SaveRecord(proven)] if proven != held.caller else []),

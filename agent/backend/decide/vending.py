@@ -31,10 +31,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.admission import UNPROVEN, Enrolment, Known, admit, issued
-from agent.backend.decide.verdict import Activate, AttachPolicy, AttachThing, Deed, MakeThing, SaveRecord, Verdict
+from agent.backend.decide.admission import UNPROVEN, Enrolment, KnownSerial, admit, issued
+from agent.backend.decide.verdict import Activate, AttachPolicy, AttachThing, Decision, Deed, MakeThing, SaveRecord
 from agent.backend.names import Metric
-from agent.backend.values import Certificate, Origin, Record
+from agent.backend.values import Certificate, CertificateOrigin, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -112,21 +112,21 @@ def _window(name: str, now: datetime, span: timedelta) -> Window:
     return Window(name=f"{name}#{end}", end=datetime.fromtimestamp(end, UTC))
 
 
-def unheard(requests: int) -> Verdict | None:
+def unheard(requests: int) -> Decision | None:
     """Put an address off that has asked too often, or return None."""
     if requests <= MOST_REQUESTS:
         return None
     why = f"Its address has asked {requests} times within {REQUESTS_SPAN.seconds} seconds."
     message = "This address asks too often. Ask again in some minutes."
-    return Verdict(allowed=False, why=why, say=_told(TOO_MANY, message), count=Metric.VENDING_PUT_OFF)
+    return Decision(allowed=False, why=why, say=_told(TOO_MANY, message), count=Metric.VENDING_PUT_OFF)
 
 
-def unreadable(why: str, count: Metric | None = None) -> Verdict:
+def unreadable(why: str, count: Metric | None = None) -> Decision:
     """Refuse what is no request; it is not counted where any stranger could have sent it."""
-    return Verdict(allowed=False, why=why, say=_told(BAD_REQUEST, why), count=count)
+    return Decision(allowed=False, why=why, say=_told(BAD_REQUEST, why), count=count)
 
 
-def closed(asked: Purchase, failures: int) -> Verdict | None:
+def closed(asked: Purchase, failures: int) -> Decision | None:
     """Refuse an address that has shown too many wrong tokens of a serial number, or return None.
 
     Args:
@@ -138,7 +138,7 @@ def closed(asked: Purchase, failures: int) -> Verdict | None:
     return _refused(f"{asked.address} has shown {failures} wrong tokens of it within an hour.")
 
 
-def quote(asked: Purchase, known: Known, now: datetime, *, again: bool = True) -> Verdict:
+def quote(asked: Purchase, known: KnownSerial, now: datetime, *, again: bool = True) -> Decision:
     """Decide whether a certificate may be made for a request that has bought none yet.
 
     Args:
@@ -151,7 +151,7 @@ def quote(asked: Purchase, known: Known, now: datetime, *, again: bool = True) -
     return replace(verdict, say={}, do=()) if verdict.allowed else _refusal(verdict)
 
 
-def bought(asked: Purchase, known: Known) -> Record | None:
+def bought(asked: Purchase, known: KnownSerial) -> Record | None:
     """Return the row of the certificate that the same request has bought with this token, or None.
 
     One that the sweep has taken up is none: it is being deleted.
@@ -164,19 +164,19 @@ def bought(asked: Purchase, known: Known) -> Record | None:
 
 def set_aside(asked: Purchase, thing: str, certificate_id: str, now: datetime) -> Record:
     """Return the row of a certificate that was just made: to be deleted, unless it is claimed."""
-    record = issued(certificate_id, thing, Origin.VENDING, asked.serial, now)
+    record = issued(certificate_id, thing, CertificateOrigin.VENDING, asked.serial, now)
     return replace(record, csr_sha256=asked.digest, delete_after=now + SET_ASIDE, expires_at=None)
 
 
 def sell(
     asked: Purchase,
-    known: Known,
+    known: KnownSerial,
     certificate: Certificate,
     now: datetime,
     *,
     policies: Iterable[str],
     again: bool = True,
-) -> Verdict:
+) -> Decision:
     """Decide about a certificate that is set aside for a request, or that it has bought.
 
     Args:
@@ -220,13 +220,13 @@ def _sold(record: Record, certificate: Certificate) -> Mapping[str, object]:
     }
 
 
-def _refusal(verdict: Verdict) -> Verdict:
+def _refusal(verdict: Decision) -> Decision:
     """Return a refusal of `admission` in the one form that all have."""
     return replace(verdict, say=_told(FORBIDDEN, REFUSAL))
 
 
-def _refused(why: str) -> Verdict:
-    return Verdict(allowed=False, why=why, say=_told(FORBIDDEN, REFUSAL), count=Metric.ENROLMENTS_REFUSED)
+def _refused(why: str) -> Decision:
+    return Decision(allowed=False, why=why, say=_told(FORBIDDEN, REFUSAL), count=Metric.ENROLMENTS_REFUSED)
 
 
 def _told(code: int, message: str) -> Mapping[str, object]:

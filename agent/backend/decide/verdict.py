@@ -92,7 +92,7 @@ Deed: TypeAlias = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Decision:
     """What was decided.
 
     Attributes:

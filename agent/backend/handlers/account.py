@@ -14,16 +14,16 @@ from agent.backend.decide.verdict import (
     AttachPolicy,
     AttachThing,
     Deactivate,
+    Decision,
     Deed,
     Delete,
     DetachThing,
     MakeThing,
     SaveDevice,
     SaveRecord,
-    Verdict,
 )
 from agent.backend.errors import ChangedError, UnavailableError
-from agent.backend.settings import Settings
+from agent.backend.settings import StackSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,10 +53,10 @@ class Account:
     store: Store
     outbox: Outbox
     now: Callable[[], datetime]
-    settings: Settings = field(default_factory=Settings)
+    settings: StackSettings = field(default_factory=StackSettings)
 
 
-def carry_out(account: Account, decide: Callable[[], Verdict]) -> Verdict:
+def carry_out(account: Account, decide: Callable[[], Decision]) -> Decision:
     """Decide, and do it; decide anew where what was decided upon has changed meanwhile.
 
     Raises:
@@ -74,7 +74,7 @@ def carry_out(account: Account, decide: Callable[[], Verdict]) -> Verdict:
     return verdict
 
 
-def perform(account: Account, verdict: Verdict) -> None:
+def perform(account: Account, verdict: Decision) -> None:
     """Do what a verdict says, in its order.
 
     Raises:

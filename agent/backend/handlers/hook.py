@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.admission import Enrolment, Known, admit, denied, has_token, wants_report
-from agent.backend.decide.rotation import Held, Rotation, over_budget, refused, rotate
-from agent.backend.decide.verdict import Verdict, is_certificate_id, is_name
+from agent.backend.decide.admission import Enrolment, KnownSerial, admit, denied, has_token, wants_report
+from agent.backend.decide.rotation import Rotation, RotationFacts, over_budget, refused, rotate
+from agent.backend.decide.verdict import Decision, is_certificate_id, is_name
 from agent.backend.errors import ChangedError
 from agent.backend.handlers.account import carry_out
 from agent.backend.names import REASON, SERIAL_PARAMETER, THING_PARAMETER, TOKEN_PARAMETER, Metric
@@ -45,7 +45,7 @@ def hook(event: Mapping[str, object], account: Account) -> Mapping[str, object]:
         verdict = _rotate(rotation, account)
     else:
         why = f"The template {template} is none of this stack's."
-        verdict = Verdict(allowed=False, why=why, say=denied(), count=Metric.ENROLMENTS_REFUSED)
+        verdict = Decision(allowed=False, why=why, say=denied(), count=Metric.ENROLMENTS_REFUSED)
     if verdict.count is not None:
         account.outbox.count(verdict.count, about={REASON: verdict.why, **about})
     return verdict.say
@@ -74,11 +74,11 @@ def _text(holder: object, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _admitted(asked: Enrolment, account: Account) -> Verdict:
+def _admitted(asked: Enrolment, account: Account) -> Decision:
     return admit(asked, known_of(asked, account), account.now(), again=account.settings.again)
 
 
-def known_of(asked: Enrolment, account: Account) -> Known:
+def known_of(asked: Enrolment, account: Account) -> KnownSerial:
     """Return what is known of a serial number: no more than its row where its token is not the right one.
 
     Args:
@@ -90,9 +90,11 @@ def known_of(asked: Enrolment, account: Account) -> Known:
     """
     device = account.store.device(asked.serial) if is_name(asked.serial) else None
     if device is None or not has_token(asked, device):
-        return Known(device=device)
+        return KnownSerial(device=device)
     found = (account.store.record(item) for item in sorted({asked.certificate_id, *device.claims}))
-    known = Known(device=device, records={record.certificate_id: record for record in found if record is not None})
+    known = KnownSerial(
+        device=device, records={record.certificate_id: record for record in found if record is not None}
+    )
     return (
         replace(known, reported=account.registry.report(device.thing).certificate_id)
         if wants_report(asked, known)
@@ -100,7 +102,7 @@ def known_of(asked: Enrolment, account: Account) -> Known:
     )
 
 
-def _rotate(asked: Rotation, account: Account) -> Verdict:
+def _rotate(asked: Rotation, account: Account) -> Decision:
     """Carry a rotation out; one whose rights cannot be copied is refused, and the old certificate goes on working."""
     try:
         return carry_out(account, lambda: _rotated(asked, account))
@@ -108,7 +110,7 @@ def _rotate(asked: Rotation, account: Account) -> Verdict:
         return refused(f"What the old certificate may do cannot be given to the new one: {error}")
 
 
-def _rotated(asked: Rotation, account: Account) -> Verdict:
+def _rotated(asked: Rotation, account: Account) -> Decision:
     now, settings = account.now(), account.settings
     held = _held(asked, account)
     verdict = rotate(asked, held, settings.own_policies, now)
@@ -118,15 +120,15 @@ def _rotated(asked: Rotation, account: Account) -> Verdict:
     return verdict if within else over_budget(held.things[0], settings.daily_limit)
 
 
-def _held(asked: Rotation, account: Account) -> Held:
+def _held(asked: Rotation, account: Account) -> RotationFacts:
     """Look up what is known of the caller: no more than its things where they are against it already."""
     if not is_certificate_id(asked.caller) or not is_certificate_id(asked.certificate_id):
-        return Held(things=())
+        return RotationFacts(things=())
     things = account.registry.things_of(asked.caller)
     if len(things) != 1 or asked.thing not in {"", things[0]}:
-        return Held(things=things)
+        return RotationFacts(things=things)
     caller = account.store.record(asked.caller)
-    return Held(
+    return RotationFacts(
         things=things,
         policies=account.registry.policies_of(asked.caller),
         caller=caller,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.deletion import Class, classify
-from agent.backend.decide.orders import Candidate, Pace, Plan, job_targets
+from agent.backend.decide.orders import JobPlan, JobTarget, Pace, job_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agent.backend.values import Certificate
 
 
-def plan(things: Iterable[str], task: str, reason: str, account: Account, pace: Pace | None = None) -> Plan:
+def plan(things: Iterable[str], task: str, reason: str, account: Account, pace: Pace | None = None) -> JobPlan:
     """Return which of some things would be ordered to rotate, by which jobs; nothing is ordered by that.
 
     Args:
@@ -30,7 +30,7 @@ def plan(things: Iterable[str], task: str, reason: str, account: Account, pace: 
     return job_targets((_candidate(thing, account) for thing in things), task, reason, pace)
 
 
-def order(planned: Plan, account: Account) -> None:
+def order(planned: JobPlan, account: Account) -> None:
     """Order what was planned; what is ordered already stays as it is.
 
     Raises:
@@ -52,10 +52,10 @@ def strays(account: Account) -> Iterator[tuple[Certificate, Class]]:
         yield certificate, classify(certificate, things, record, account.now())
 
 
-def _candidate(thing: str, account: Account) -> Candidate:
+def _candidate(thing: str, account: Account) -> JobTarget:
     attached = account.registry.certificates_of(thing)
     found = (account.registry.certificate(item) for item in attached or ())
-    return Candidate(
+    return JobTarget(
         thing=thing,
         certificates=None if attached is None else tuple(item for item in found if item is not None),
         jobs=account.registry.orders_of(thing) if attached else (),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide import replacement as replacements
 from agent.backend.decide.replacement import Attached
-from agent.backend.decide.retirement import Retirement
+from agent.backend.decide.retirement import RetirementRequest
 from agent.backend.errors import ChangedError
 from agent.backend.handlers.account import go_through
 from agent.backend.handlers.retirement import carried_out, count
@@ -64,7 +64,7 @@ def _carried_out(row: Replacement, account: Account) -> Replacement | None:
     retired = [
         target
         for target in found.old
-        if _is_retired(Retirement(thing=row.thing, caller=caller, target=target), account)
+        if _is_retired(RetirementRequest(thing=row.thing, caller=caller, target=target), account)
     ]
     follows = replacements.looked_at(row, {*retired, *found.over}, account.now())
     if follows.look_at is None:
@@ -78,7 +78,7 @@ def _attached(thing: str, account: Account) -> list[Attached]:
     return [Attached(certificate=it, record=store.record(name)) for it, name in found if it is not None]
 
 
-def _is_retired(asked: Retirement, account: Account) -> bool:
+def _is_retired(asked: RetirementRequest, account: Account) -> bool:
     """Retire one certificate; not while another one has the lease, nor what AWS does not let be done now."""
     try:
         verdict = carried_out(asked, account)

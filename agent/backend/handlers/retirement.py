@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide import retirement
 from agent.backend.decide.replacement import is_being_retired
-from agent.backend.decide.retirement import Retirement, Seen
-from agent.backend.decide.verdict import Verdict, is_certificate_id, is_name
+from agent.backend.decide.retirement import RetirementFacts, RetirementRequest
+from agent.backend.decide.verdict import Decision, is_certificate_id, is_name
 from agent.backend.handlers.account import carry_out
 from agent.backend.names import LEASE, REASON, Metric
 from agent.core.aws import topics
@@ -45,7 +45,7 @@ def retire(event: Mapping[str, object], account: Account) -> None:
     count(asked, verdict, account)
 
 
-def carried_out(asked: Retirement, account: Account) -> Verdict:
+def carried_out(asked: RetirementRequest, account: Account) -> Decision:
     """Decide about a retirement, and do what was decided.
 
     Raises:
@@ -54,18 +54,18 @@ def carried_out(asked: Retirement, account: Account) -> Verdict:
     return carry_out(account, lambda: _decide(asked, account))
 
 
-def count(asked: Retirement, verdict: Verdict, account: Account) -> None:
+def count(asked: RetirementRequest, verdict: Decision, account: Account) -> None:
     """Tell the operator of a retirement."""
     metric = Metric.RETIREMENTS if verdict.allowed else Metric.RETIREMENTS_REFUSED
     about = {"thing": asked.thing, "caller": asked.caller, "certificateId": verdict.say["certificateId"]}
     account.outbox.count(metric, about={REASON: verdict.why, **about})
 
 
-def _asked(event: Mapping[str, object]) -> Retirement:
+def _asked(event: Mapping[str, object]) -> RetirementRequest:
     thing, caller, message = event.get("thing"), event.get("principal"), event.get("message")
     body = message if isinstance(message, dict) else {}
     token = body.get("clientToken")
-    return Retirement(
+    return RetirementRequest(
         thing=thing if isinstance(thing, str) else "",
         caller=caller if isinstance(caller, str) else "",
         target=body.get("certificateId"),
@@ -73,7 +73,7 @@ def _asked(event: Mapping[str, object]) -> Retirement:
     )
 
 
-def _decide(asked: Retirement, account: Account) -> Verdict:
+def _decide(asked: RetirementRequest, account: Account) -> Decision:
     """Decide under the lease of the thing, so that no other request moves the status of either certificate."""
     things = account.registry.things_of(asked.caller) if is_certificate_id(asked.caller) else ()
     refusal = retirement.may_ask(asked, things)
@@ -88,12 +88,12 @@ def _decide(asked: Retirement, account: Account) -> Verdict:
     return retirement.retire(asked, _seen(asked, replacement, account), now, account.settings.keep)
 
 
-def _seen(asked: Retirement, replacement: Replacement | None, account: Account) -> Seen:
+def _seen(asked: RetirementRequest, replacement: Replacement | None, account: Account) -> RetirementFacts:
     caller, target = asked.caller, str(asked.target)
     registry, store = account.registry, account.store
     record = store.record(caller)
     certificate = registry.certificate(target)
-    return Seen(
+    return RetirementFacts(
         caller=registry.certificate(caller),
         caller_record=record,
         device=store.device(record.serial) if record is not None and record.serial else None,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from agent.backend.decide import vending
 from agent.backend.decide.admission import has_token
 from agent.backend.decide.vending import Purchase, Window
-from agent.backend.decide.verdict import Verdict, is_name
+from agent.backend.decide.verdict import Decision, is_name
 from agent.backend.handlers.account import carry_out
 from agent.backend.handlers.hook import known_of
 from agent.backend.names import REASON, Metric
@@ -29,7 +29,7 @@ from agent.backend.names import REASON, Metric
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.backend.decide.admission import Known
+    from agent.backend.decide.admission import KnownSerial
     from agent.backend.handlers.account import Account
     from agent.backend.values import Certificate, Device
 
@@ -56,7 +56,7 @@ def vend(event: Mapping[str, object], account: Account) -> Mapping[str, object]:
     asked = _read(event, address)
     verdict = vending.unheard(_counted(vending.requests_of(address, account.now()), 1, account))
     if verdict is None:
-        verdict = asked if isinstance(asked, Verdict) else _vended(asked, account)
+        verdict = asked if isinstance(asked, Decision) else _vended(asked, account)
     if verdict.count is not None:
         serial = asked.serial if isinstance(asked, Purchase) else ""
         about = {"serial": serial, "address": address, "certificateId": verdict.say.get("certificateId", "")}
@@ -76,7 +76,7 @@ def _source(event: Mapping[str, object]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _read(event: Mapping[str, object], address: str) -> Purchase | Verdict:
+def _read(event: Mapping[str, object], address: str) -> Purchase | Decision:
     """Return what is asked for, or why that cannot be read."""
     fields = _fields(event)
     if fields is None:
@@ -117,13 +117,13 @@ def _counted(window: Window, times: int, account: Account) -> int:
     return account.store.tally(window.name, window.end, times)
 
 
-def _vended(asked: Purchase, account: Account) -> Verdict:
+def _vended(asked: Purchase, account: Account) -> Decision:
     """Sell what the request has bought, or what is made for it; that is kept when it is decided anew."""
     made: list[Certificate] = []
     return carry_out(account, lambda: _decide(asked, account, made))
 
 
-def _decide(asked: Purchase, account: Account, made: list[Certificate]) -> Verdict:
+def _decide(asked: Purchase, account: Account, made: list[Certificate]) -> Decision:
     now, settings = account.now(), account.settings
     known = known_of(asked.enrolment(), account)
     wrong = not has_token(asked.enrolment(), known.device)
@@ -144,7 +144,7 @@ def _decide(asked: Purchase, account: Account, made: list[Certificate]) -> Verdi
     return vending.sell(asked, known, certificate, now, policies=settings.own_policies, again=settings.again)
 
 
-def _bought(asked: Purchase, known: Known, account: Account) -> Certificate | None:
+def _bought(asked: Purchase, known: KnownSerial, account: Account) -> Certificate | None:
     record = vending.bought(asked, known)
     return account.registry.certificate(record.certificate_id) if record is not None else None
 
@@ -160,6 +160,6 @@ def _made(asked: Purchase, device: Device, account: Account, made: list[Certific
     return made[0]
 
 
-def _with_its_row(known: Known, certificate: Certificate, account: Account) -> Known:
+def _with_its_row(known: KnownSerial, certificate: Certificate, account: Account) -> KnownSerial:
     record = account.store.record(certificate.certificate_id)
     return known if record is None else replace(known, records={**known.records, record.certificate_id: record})

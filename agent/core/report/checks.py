@@ -282,7 +282,7 @@ def _version(name: str) -> str:
     return {"TLSv1": "TLS 1.0"}.get(name, name.replace("TLSv", "TLS "))
 
 
-def of_server(server: Server, known: anchor_lint.Known, reading: Reading) -> Line:
+def of_server(server: Server, known: anchor_lint.KnownRoots, reading: Reading) -> Line:
     """Judge who the server is, and why it is not trusted if it is not."""
     refusal = server.refusal
     if refusal is None:
@@ -301,7 +301,7 @@ def of_server(server: Server, known: anchor_lint.Known, reading: Reading) -> Lin
             return failure("server", refusal.code, refusal.message, refusal.remedy)
 
 
-def _trusted(server: Server, known: anchor_lint.Known) -> Line:
+def _trusted(server: Server, known: anchor_lint.KnownRoots) -> Line:
     anchor = server.chain[-1] if server.chain else None
     name = common_name(anchor.subject) if anchor else "one of the anchors in use"
     why = known.distrust_of(anchor) if anchor else ""
@@ -338,7 +338,7 @@ def _held(server: Server, reading: Reading) -> Line | None:
     return None
 
 
-def _unknown_root(server: Server, known: anchor_lint.Known, reading: Reading) -> Line:
+def _unknown_root(server: Server, known: anchor_lint.KnownRoots, reading: Reading) -> Line:
     expired = _held(server, reading)
     if expired is not None:
         return expired
@@ -367,7 +367,7 @@ _INSTALL = "Install a signed bundle with that root: `iot-cert trust install`; ne
 _AMAZON = frozenset({"Amazon", "Starfield Technologies, Inc.", "Starfield Technologies\\, Inc."})
 
 
-def _distrust(top: CertificateFacts, known: anchor_lint.Known) -> str:
+def _distrust(top: CertificateFacts, known: anchor_lint.KnownRoots) -> str:
     """Return why the root above a chain is distrusted; it need not be sent, so its name has to do."""
     by_name = {root.name: root.why for root in known.distrusted}
     return (

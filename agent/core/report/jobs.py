@@ -63,7 +63,7 @@ _GENERIC = frozenset({Operation.ROLLBACK, Operation.REPORT})
 _OURS = frozenset({"operation", "agent", "reason", "window"})
 
 
-class Status(StrEnum):
+class ExecutionStatus(StrEnum):
     """The states of a job execution that the agent sets."""
 
     IN_PROGRESS = "IN_PROGRESS"
@@ -110,7 +110,7 @@ class Download:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class DocumentOrder:
     """What a document of ours wants.
 
     Attributes:
@@ -127,7 +127,7 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class JobAnswer:
     """What the cloud is told about an execution.
 
     Attributes:
@@ -135,7 +135,7 @@ class Answer:
         details: The ``statusDetails``.
     """
 
-    status: Status
+    status: ExecutionStatus
     details: dict[str, str] = field(default_factory=dict)
 
 
@@ -178,7 +178,7 @@ def _execution(node: Node) -> Execution:
     )
 
 
-def in_time(execution: Execution, order: Order, now: datetime) -> Order | Answer:
+def in_time(execution: Execution, order: DocumentOrder, now: datetime) -> DocumentOrder | JobAnswer:
     """Return an order, refused when it is new and its window closes too soon to be kept."""
     if not execution.new or order.window is None or order.window.closes_at >= now + SOONEST:
         return order
@@ -190,7 +190,7 @@ def in_time(execution: Execution, order: Order, now: datetime) -> Order | Answer
     )
 
 
-def taken_by_another(payload: bytes, tried: Status | None) -> str:
+def taken_by_another(payload: bytes, tried: ExecutionStatus | None) -> str:
     """Return that another client of this thing ended an order of ours, from the reply to DescribeJobExecution.
 
     Empty when an operator did (it was cancelled, or its time was over), and while it has not ended.
@@ -221,7 +221,7 @@ def updated(execution: Execution) -> Execution:
     return replace(execution, version=execution.version + 1)
 
 
-def read_order(execution: Execution) -> Order | Answer | None:
+def read_order(execution: Execution) -> DocumentOrder | JobAnswer | None:
     """Return what the document wants; an answer when it is ours and cannot be carried out; None when it is not ours."""
     node = execution.document
     if node is None:
@@ -240,7 +240,7 @@ def read_order(execution: Execution) -> Order | Answer | None:
         if window is not None and operation != Operation.ROTATE:
             return rejected("malformed-document", f"Only {Operation.ROTATE} takes a window.")
         download = _download(node) if operation == Operation.INSTALL else None
-        return Order(operation=Operation(operation), reason=reason, window=window, download=download)
+        return DocumentOrder(operation=Operation(operation), reason=reason, window=window, download=download)
     except PlainError as error:
         return rejected("malformed-document", f"{error}.")
 
@@ -268,19 +268,19 @@ def read_window(node: Node | None, source: str, order: str = "") -> Suggestion |
     return Suggestion(opens_at=opens_at, closes_at=closes_at, source=source, order=order)
 
 
-def rejected(code: str, message: str) -> Answer:
+def rejected(code: str, message: str) -> JobAnswer:
     """Return the answer to a document that cannot be carried out, on any gateway or at any time."""
-    return Answer(status=Status.REJECTED, details=details(code=code, message=message))
+    return JobAnswer(status=ExecutionStatus.REJECTED, details=details(code=code, message=message))
 
 
-def failed(code: str, message: str) -> Answer:
+def failed(code: str, message: str) -> JobAnswer:
     """Return the answer to an order that this gateway refuses in its present state."""
-    return Answer(status=Status.FAILED, details=details(code=code, message=message))
+    return JobAnswer(status=ExecutionStatus.FAILED, details=details(code=code, message=message))
 
 
-def waiting(message: str) -> Answer:
+def waiting(message: str) -> JobAnswer:
     """Return the answer to an order that is accepted and not begun yet."""
-    return Answer(status=Status.IN_PROGRESS, details=details(phase="waiting", message=message))
+    return JobAnswer(status=ExecutionStatus.IN_PROGRESS, details=details(phase="waiting", message=message))
 
 
 def details(**values: Any) -> dict[str, str]:
@@ -293,7 +293,7 @@ def _detail(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text[:MAX_DETAIL])
 
 
-def answer_of(record: ChangeRecord, why: str = "", until: datetime | None = None) -> Answer:
+def answer_of(record: ChangeRecord, why: str = "", until: datetime | None = None) -> JobAnswer:
     """Return what to tell about the change that an execution ordered.
 
     Args:
@@ -313,16 +313,16 @@ def answer_of(record: ChangeRecord, why: str = "", until: datetime | None = None
         remedy=failure.advice if failure else None,
         nextTry=clock_time(until) if until else None,
     )
-    return Answer(status=_status(record), details=told)
+    return JobAnswer(status=_status(record), details=told)
 
 
-def _status(record: ChangeRecord) -> Status:
+def _status(record: ChangeRecord) -> ExecutionStatus:
     if record.phase.succeeded:
-        return Status.SUCCEEDED
+        return ExecutionStatus.SUCCEEDED
     if record.phase not in {Phase.REJECTED, Phase.ROLLED_BACK}:
-        return Status.IN_PROGRESS
+        return ExecutionStatus.IN_PROGRESS
     given_up = record.failure is not None and record.failure.kind is FailureClass.OPERATOR
-    return Status.REJECTED if given_up else Status.FAILED  # a rejected job is not redone by itself
+    return ExecutionStatus.REJECTED if given_up else ExecutionStatus.FAILED  # a rejected job is not redone by itself
 
 
 def find(order: str, change: ChangeRecord | None, history: Iterable[ChangeRecord]) -> ChangeRecord | None:

@@ -35,7 +35,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class StoreEntry:
     """One certificate of a store, or what stands in its place.
 
     Attributes:
@@ -67,7 +67,7 @@ class KnownRoot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class KnownRoots:
     """What is known about roots.
 
     Attributes:
@@ -130,7 +130,7 @@ def organisation(name: str) -> str:
 
 
 def lint(
-    entries: Iterable[Entry], known: Known, now: datetime | None, *, soon: timedelta, amazon: bool
+    entries: Iterable[StoreEntry], known: KnownRoots, now: datetime | None, *, soon: timedelta, amazon: bool
 ) -> tuple[Finding, ...]:
     """Return what is to be said about a store, the worst first.
 
@@ -150,9 +150,9 @@ def lint(
     return tuple(sorted(found, key=lambda finding: _ORDER.index(finding.severity)))
 
 
-def entries_of(anchors: Iterable[CertificateFacts]) -> tuple[Entry, ...]:
+def entries_of(anchors: Iterable[CertificateFacts]) -> tuple[StoreEntry, ...]:
     """Return certificates that were read already as what is in a store."""
-    return tuple(Entry(line=1, facts=anchor) for anchor in anchors)
+    return tuple(StoreEntry(line=1, facts=anchor) for anchor in anchors)
 
 
 def worst(findings: Iterable[Finding]) -> Severity | None:
@@ -160,7 +160,7 @@ def worst(findings: Iterable[Finding]) -> Severity | None:
     return min((finding.severity for finding in findings), key=_ORDER.index, default=None)
 
 
-def _of_entry(entry: Entry, known: Known, now: datetime | None, soon: timedelta) -> Iterator[Finding]:
+def _of_entry(entry: StoreEntry, known: KnownRoots, now: datetime | None, soon: timedelta) -> Iterator[Finding]:
     facts = entry.facts
     if facts is None:
         message = f"The entry at line {entry.line} cannot be used: {entry.problem}."
@@ -220,7 +220,7 @@ def _empty(facts: Iterable[CertificateFacts]) -> Iterator[Finding]:
         yield Finding(code="empty", severity=Severity.ERROR, message=message, remedy="Put the roots in, as PEM or DER.")
 
 
-def _missing(facts: Iterable[CertificateFacts], known: Known) -> Iterator[Finding]:
+def _missing(facts: Iterable[CertificateFacts], known: KnownRoots) -> Iterator[Finding]:
     present = {item.spki_sha256 for item in facts}
     for root in known.amazon:
         if root.spki_sha256 not in present:

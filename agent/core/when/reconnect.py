@@ -70,7 +70,7 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class NextConnect:
     """What to do after a connection could not be made or was lost.
 
     Attributes:
@@ -88,7 +88,7 @@ class Verdict:
     suspicion: bool = False
 
 
-def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdict:
+def after_failure(standing: Standing, failure: Failure, chance: float) -> NextConnect:
     """Judge an attempt that did not come up.
 
     Args:
@@ -100,7 +100,7 @@ def after_failure(standing: Standing, failure: Failure, chance: float) -> Verdic
     following = replace(standing, failures=standing.failures + 1, suspicions=suspicions, brief=0)
     delay = _delay(failure.kind, following.failures, chance)
     doubt = _doubtful(suspicions) or suspicions > OFTEN
-    return Verdict(standing=following, delay=delay, doubt=doubt, suspicion=suspicions > 0)
+    return NextConnect(standing=following, delay=delay, doubt=doubt, suspicion=suspicions > 0)
 
 
 def _delay(kind: FailureClass, attempt: int, chance: float) -> float:
@@ -114,7 +114,7 @@ def _doubtful(suspicions: int) -> bool:
     return suspicions > 1 and suspicions & (suspicions - 1) == 0
 
 
-def after_loss(standing: Standing, failure: Failure, lasted: float, chance: float) -> Verdict:
+def after_loss(standing: Standing, failure: Failure, lasted: float, chance: float) -> NextConnect:
     """Judge a connection that came up and was lost after `lasted` seconds; one that was steady is a fresh start."""
     if lasted >= STEADY:
         return after_failure(Standing(takeovers=standing.takeovers), failure, chance)
@@ -126,14 +126,14 @@ def after_loss(standing: Standing, failure: Failure, lasted: float, chance: floa
         return replace(verdict, standing=following)
     following = replace(following, takeovers=standing.takeovers + 1)
     delay = _spread(_TAKEN_OVER, following.takeovers, chance)
-    return Verdict(standing=following, delay=delay, doubt=_doubtful(following.suspicions), taken_over=True)
+    return NextConnect(standing=following, delay=delay, doubt=_doubtful(following.suspicions), taken_over=True)
 
 
-def after_takeover(standing: Standing, lasted: float, chance: float) -> Verdict:
+def after_takeover(standing: Standing, lasted: float, chance: float) -> NextConnect:
     """Judge a connection of which the broker says that another client took it over, after `lasted` seconds."""
     takeovers = 1 if lasted >= PEACE else standing.takeovers + 1
     following = Standing(takeovers=takeovers)
-    return Verdict(standing=following, delay=_spread(_TAKEN_OVER, takeovers, chance), taken_over=True)
+    return NextConnect(standing=following, delay=_spread(_TAKEN_OVER, takeovers, chance), taken_over=True)
 
 
 def _spread(backoff: Backoff, attempt: int, chance: float) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent.iotcore.async_client import Link
 
 
-class Fleet:
+class FleetSide:
     """The fleet's side of one gateway.
 
     Attributes:

@@ -55,14 +55,14 @@ class _Entry:
     """
 
     execution: jobs.Execution
-    order: jobs.Order
-    sent: jobs.Answer | None = None
+    order: jobs.DocumentOrder
+    sent: jobs.JobAnswer | None = None
     accepted: bool = False
     begun: bool = False
-    refusal: jobs.Answer | None = None
+    refusal: jobs.JobAnswer | None = None
     waits: str = ""
     asking: bool = False
-    tried: jobs.Answer | None = None
+    tried: jobs.JobAnswer | None = None
 
 
 class Jobs:
@@ -115,9 +115,11 @@ class Jobs:
 
     def done(self, order: str, message: str) -> None:
         """Tell the cloud that there was nothing to change."""
-        self._conclude(order, jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(message=message)))
+        self._conclude(
+            order, jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(message=message))
+        )
 
-    def _conclude(self, order: str, answer: jobs.Answer) -> None:
+    def _conclude(self, order: str, answer: jobs.JobAnswer) -> None:
         entry = self._known.get(order)
         if entry is not None:
             entry.refusal = answer
@@ -189,7 +191,7 @@ class Jobs:
         if execution is None or execution.order in self._known:
             return
         order = jobs.read_order(execution)
-        if isinstance(order, jobs.Order) and order.window is not None and self._applies(order.window):
+        if isinstance(order, jobs.DocumentOrder) and order.window is not None and self._applies(order.window):
             status = self._calls.status()  # one that is done already is done, whenever its window was
             order = jobs.in_time(execution, order, status.now) if status.clock.believable else order
         if order is None:
@@ -197,9 +199,9 @@ class Jobs:
             if len(self._foreign) > MAX_FOREIGN:
                 del self._foreign[next(iter(self._foreign))]
             return
-        if isinstance(order, jobs.Answer):
+        if isinstance(order, jobs.JobAnswer):
             self._calls.log(Event.JOB_REJECTED, f"Job {execution.job_id}: {order.details['message']}")
-            entry = _Entry(execution, jobs.Order(operation=jobs.Operation.REPORT, reason=""), refusal=order)
+            entry = _Entry(execution, jobs.DocumentOrder(operation=jobs.Operation.REPORT, reason=""), refusal=order)
         else:
             asks = f"Job {execution.job_id} asks to {order.operation}: {order.reason}."
             self._calls.log(Event.JOB_ACCEPTED, asks)
@@ -229,11 +231,11 @@ class Jobs:
         answer = self._answer(entry)
         if answer != entry.sent or not entry.accepted:
             self._update(entry, answer)
-        elif not entry.begun and entry.order.window is None and answer.status is jobs.Status.IN_PROGRESS:
+        elif not entry.begun and entry.order.window is None and answer.status is jobs.ExecutionStatus.IN_PROGRESS:
             entry.begun = True
             self._calls.begin(_worker_order(entry))
 
-    def _answer(self, entry: _Entry) -> jobs.Answer:
+    def _answer(self, entry: _Entry) -> jobs.JobAnswer:
         record = self._record(entry)
         if record is not None:
             entry.begun = True
@@ -241,7 +243,7 @@ class Jobs:
         if entry.refusal is not None:
             return entry.refusal
         if entry.order.operation is jobs.Operation.REPORT:
-            return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(**self._shadow.digest()))
+            return jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(**self._shadow.digest()))
         window = entry.order.window
         if window is None:
             return jobs.waiting(entry.waits or "The order is accepted and is carried out next.")
@@ -250,7 +252,7 @@ class Jobs:
                 f"Rotates between {window.opens_at:%Y-%m-%dT%H:%MZ} and {window.closes_at:%Y-%m-%dT%H:%MZ}."
             )
         message = "The certificate in use is newer than the window that was asked for."
-        return jobs.Answer(status=jobs.Status.SUCCEEDED, details=jobs.details(message=message))
+        return jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(message=message))
 
     def _waits_for(self, record: ChangeRecord) -> tuple[str, datetime | None]:
         """Return why a change waits, and until when."""
@@ -262,7 +264,7 @@ class Jobs:
         subject = self._facts.subject()
         return subject is None or schedule.applies(window, subject, schedule.past_of(self._facts.history))
 
-    def _update(self, entry: _Entry, answer: jobs.Answer) -> None:
+    def _update(self, entry: _Entry, answer: jobs.JobAnswer) -> None:
         if entry.asking or not self._requests.up:
             return
         entry.asking, entry.tried = True, answer
@@ -277,10 +279,10 @@ class Jobs:
         self._requests.ask("UpdateJobExecution", topic, body, lambda _: self._on_updated(entry, answer),
                            lambda failure: self._on_not_updated(entry, failure))  # fmt: skip
 
-    def _on_updated(self, entry: _Entry, answer: jobs.Answer) -> None:
+    def _on_updated(self, entry: _Entry, answer: jobs.JobAnswer) -> None:
         entry.asking, entry.accepted, entry.sent = False, True, answer
         entry.execution = jobs.updated(entry.execution)
-        if answer.status is not jobs.Status.IN_PROGRESS:
+        if answer.status is not jobs.ExecutionStatus.IN_PROGRESS:
             self._calls.log(Event.JOB_DONE, f"Job {entry.execution.job_id} is {answer.status}.")
             self._known.pop(entry.execution.order, None)
         self.review()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from agent.core.failure.failure import FailureClass
 from agent.core.report.known import ConnectionState
 from agent.core.text import duration
-from agent.core.when.reconnect import STEADY, Standing, Verdict, after_failure, after_loss, after_takeover
+from agent.core.when.reconnect import STEADY, NextConnect, Standing, after_failure, after_loss, after_takeover
 from agent.errors import CloudError, StoreError
 from agent.iotcore.async_client import Link
 from agent.iotcore.client_options import STOP_TIMEOUT, Connector, spacing
@@ -318,7 +318,7 @@ class Session:
         else:
             self._judge(after_failure(self._memory.standing, failure, chance()), failure)
 
-    def _judge(self, verdict: Verdict, failure: Failure) -> None:
+    def _judge(self, verdict: NextConnect, failure: Failure) -> None:
         if verdict.taken_over:
             told = (
                 f"{verdict.standing.brief} connections in a row came up as {self._memory.client_id} and were hung up "
@@ -335,7 +335,7 @@ class Session:
         if verdict.doubt:
             self._calls.doubted(failure)
 
-    def _lost_to_another(self, verdict: Verdict, told: str, *, guessed: bool) -> None:
+    def _lost_to_another(self, verdict: NextConnect, told: str, *, guessed: bool) -> None:
         rival = f"{told}; every client needs an id of its own."
         self._memory = replace(self._memory, standing=verdict.standing, rival=rival, guessed=guessed)
         why = f"{told}, so this one keeps away for {_delay(verdict.delay)}; every client needs an id of its own."

@@ -19,7 +19,7 @@ from agent.core.values import Origin
 from agent.core.when import retirement
 from agent.core.when.reconnect import CAP, STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
-from agent.daemon.cloud.fleet import Fleet
+from agent.daemon.cloud.fleet import FleetSide
 from agent.daemon.cloud.network_watch import NetworkWatch
 from agent.daemon.cloud.requests import FleetCalls
 from agent.daemon.cloud.session import Session, SessionCalls
@@ -99,7 +99,7 @@ class CloudSide:
         self._followers = followers
         self._calls = calls
         self.session = Session(loop, _connector(facts.config), self._session_calls(), chance)
-        self.fleet = Fleet(loop, facts, self._fleet_calls(), chance)
+        self.fleet = FleetSide(loop, facts, self._fleet_calls(), chance)
         self._chance = chance
         self._anew = Alarm(loop, self._connect_anew)
         self._visits = Visits(loop, self.session, facts, self._is_needed, chance)

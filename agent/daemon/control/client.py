@@ -1,7 +1,7 @@
 """One client of the control socket: its request, what it is told, and its end.
 
 It owns one connection and the time and bytes that it may cost. The daemon never waits for a client: what it does not
-read in time, or sends beyond its `Limits`, ends the connection.
+read in time, or sends beyond its `ClientLimits`, ends the connection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ClientLimits:
     """What clients may cost.
 
     Attributes:
@@ -75,7 +75,7 @@ class ServerContext:
     """
 
     loop: Loop
-    limits: Limits
+    limits: ClientLimits
     take: Callable[[Client, bytes], None]
     left: Callable[[int], None]
     hangups: select.epoll

@@ -8,7 +8,7 @@
 
 Any process may connect; the kernel says which it is, and `agent.system.peers` what that allows. Nothing that a
 client does, or leaves undone, stops or slows the daemon: it never waits for one, and time, bytes and clients have
-`Limits`. What breaks the rules gets one line that says so, as long as that costs nothing, and is then dropped.
+`ClientLimits`. What breaks the rules gets one line that says so, as long as that costs nothing, and is then dropped.
 
 It owns the connections and the name of the socket. It refuses to know what the verbs mean and which role one needs.
 """
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import PlainError, decode, encode
-from agent.daemon.control.client import Client, ControlRequest, Limits, ServerContext, error_line
+from agent.daemon.control.client import Client, ClientLimits, ControlRequest, ServerContext, error_line
 from agent.errors import AgentError
 from agent.store import disk
 from agent.store.durable import ASIDE, TEMPORARY, move_unsynced, put_away
@@ -52,7 +52,7 @@ _REMEDIES = {
 }
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ClientLimits()
 
 
 class ControlSocket:
@@ -67,7 +67,7 @@ class ControlSocket:
         loop: Loop,
         handle: Callable[[Client, ControlRequest], None],
         roles: Callable[[Peer], Role],
-        limits: Limits = DEFAULT_LIMITS,
+        limits: ClientLimits = DEFAULT_LIMITS,
         turned_away: Callable[[Peer], None] = lambda _: None,
     ) -> None:
         """Listen nowhere yet.

@@ -24,7 +24,7 @@ _TROUBLE = Backoff(base=5, cap=300, floor=1)
 _MOST = 12  # failures in a row that make a difference
 
 
-class Holds:
+class WorkerHolds:
     """The holds of one daemon."""
 
     def __init__(self, chance: Callable[[], float]) -> None:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
     from agent.core.worker_protocol import End, Examined, Footing, NoChange, Order, Waiting, WorkerError
-    from agent.daemon.cloud.fleet import Fleet
+    from agent.daemon.cloud.fleet import FleetSide
     from agent.daemon.control.client import Client
     from agent.daemon.control.followers import Followers
     from agent.daemon.facts import GatewayFacts
-    from agent.daemon.work.holds import Holds
+    from agent.daemon.work.holds import WorkerHolds
     from agent.daemon.work.ladder_news import LadderNews
     from agent.daemon.work.queue import Work, WorkQueue
     from agent.daemon.work.schedule_watch import ScheduleWatch
@@ -40,10 +40,10 @@ class Recipients:
     """The parts that are told what a worker said."""
 
     queue: WorkQueue
-    holds: Holds
+    holds: WorkerHolds
     schedule: ScheduleWatch
     followers: Followers
-    fleet: Fleet
+    fleet: FleetSide
     ladder: LadderNews
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent.daemon.facts import GatewayFacts
     from agent.daemon.loop import Loop
     from agent.daemon.work.dependants import DependantsWatch
-    from agent.daemon.work.holds import Holds
+    from agent.daemon.work.holds import WorkerHolds
     from agent.daemon.work.queue import WorkQueue
 
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
@@ -45,7 +45,7 @@ class ScheduleWatch:
         loop: Loop,
         facts: GatewayFacts,
         queue: WorkQueue,
-        holds: Holds,
+        holds: WorkerHolds,
         dependants: DependantsWatch,
         look: Callable[[], None],
     ) -> None:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from agent.backend.decide.verdict import is_name
 from agent.backend.errors import ChangedError
 from agent.core.exit_codes import Exit
-from agent.fleet.decide.adoption import EXCLUSIVE, Adoption, Held, adopt
+from agent.fleet.decide.adoption import EXCLUSIVE, AdoptableCertificate, Adoption, adopt
 from agent.fleet.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent.fleet.decide.adoption import Step
-    from agent.fleet.task import Task
+    from agent.fleet.decide.adoption import AdoptionStep
+    from agent.fleet.task import OperatorTask
 
 
-def adoption(task: Task) -> Exit:
+def adoption(task: OperatorTask) -> Exit:
     """Say what would be done; with `--apply` do it, with `--undo` take back what was attached."""
     if task.arguments.undo:
         return _undo(task)
@@ -46,7 +46,7 @@ def adoption(task: Task) -> Exit:
     return Exit.DEGRADED if counted["left"] else Exit.DONE
 
 
-def _judged(task: Task, found: Mapping[str, Any]) -> Adoption:
+def _judged(task: OperatorTask, found: Mapping[str, Any]) -> Adoption:
     fleet, thing = task.fleet, str(found["thingName"])
     attribute = task.arguments.serial_attribute
     serial = str((found.get("attributes") or {}).get(attribute, "")) if attribute else thing
@@ -58,12 +58,12 @@ def _judged(task: Task, found: Mapping[str, Any]) -> Adoption:
     return adopt(thing, held, own, (serial, fleet.store.device(serial)), task.now)
 
 
-def _held(task: Task, name: str) -> Held | None:
+def _held(task: OperatorTask, name: str) -> AdoptableCertificate | None:
     fleet = task.fleet
     certificate = fleet.registry.certificate(name)
     if certificate is None or not certificate.active:
         return None
-    return Held(
+    return AdoptableCertificate(
         certificate=certificate,
         attachments=fleet.attachments(name),
         policies=fleet.registry.policies_of(name),
@@ -71,7 +71,7 @@ def _held(task: Task, name: str) -> Held | None:
     )
 
 
-def _carried_out(task: Task, judged: Adoption) -> tuple[str, str]:
+def _carried_out(task: OperatorTask, judged: Adoption) -> tuple[str, str]:
     if judged.why:
         return "left", judged.why
     if judged.ready:
@@ -93,7 +93,7 @@ _PLAIN = (
 )
 
 
-def _take(task: Task, thing: str, step: Step) -> bool:
+def _take(task: OperatorTask, thing: str, step: AdoptionStep) -> bool:
     """Give a certificate what it lacks; return whether its attachment is exclusive then, by AWS's word."""
     _note(task, {"thing": thing, "certificate": step.certificate_id, "policies": list(step.policies)})
     for policy in step.policies:
@@ -106,7 +106,7 @@ def _take(task: Task, thing: str, step: Step) -> bool:
     return not step.exclusive or task.fleet.attachments(step.certificate_id).get(thing) == EXCLUSIVE
 
 
-def _note(task: Task, entry: Mapping[str, Any]) -> None:
+def _note(task: OperatorTask, entry: Mapping[str, Any]) -> None:
     path = task.arguments.journal
     try:
         with path.open("a", encoding="utf-8") as journal:
@@ -115,7 +115,7 @@ def _note(task: Task, entry: Mapping[str, Any]) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}. Nothing more was done.") from error
 
 
-def _undo(task: Task) -> Exit:
+def _undo(task: OperatorTask) -> Exit:
     entries = _entries(task)
     task.confirm("What the journal says was attached is detached: the agents of these gateways can connect no more, "
                  "and their applications go on.", "undo")  # fmt: skip
@@ -127,7 +127,7 @@ def _undo(task: Task) -> Exit:
     return Exit.DONE
 
 
-def _entries(task: Task) -> list[dict[str, Any]]:
+def _entries(task: OperatorTask) -> list[dict[str, Any]]:
     path = task.arguments.journal
     try:
         entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -140,7 +140,7 @@ def _entries(task: Task) -> list[dict[str, Any]]:
     return entries
 
 
-def _tell(task: Task, judged: Adoption, result: str, why: str) -> None:
+def _tell(task: OperatorTask, judged: Adoption, result: str, why: str) -> None:
     if task.output.as_json:
         steps = [
             {"certificate": step.certificate_id, "policies": list(step.policies), "exclusive": step.exclusive}
@@ -154,6 +154,6 @@ def _tell(task: Task, judged: Adoption, result: str, why: str) -> None:
         task.show([f"{judged.thing}", *(f"  {_of_step(step)}" for step in judged.steps)])
 
 
-def _of_step(step: Step) -> str:
+def _of_step(step: AdoptionStep) -> str:
     parts = [f"policy {name}" for name in step.policies] + (["exclusive attachment"] if step.exclusive else [])
     return f"{step.certificate_id[:12]}: {', '.join([*parts, *(['row'] if step.record else [])])}"

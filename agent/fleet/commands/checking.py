@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 from agent.core.exit_codes import Exit
 from agent.fleet.aws import telling
 from agent.fleet.decide import drift, examination
-from agent.fleet.decide.examination import Finding, Level
+from agent.fleet.decide.examination import AccountFinding, Level
 from agent.fleet.errors import AccountError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.fleet.task import Task
+    from agent.fleet.task import OperatorTask
 
 _EXITS = {Level.ERROR: Exit.CRITICAL, Level.WARNING: Exit.DEGRADED, Level.SKIPPED: Exit.DEGRADED}
 
 
-def check(task: Task) -> Exit:
+def check(task: OperatorTask) -> Exit:
     """Look at one thing after the other; what cannot be looked at is said, and keeps no other from being."""
-    found: list[Finding] = []
+    found: list[AccountFinding] = []
     for what, look in _LOOKS.items():
         task.progress(f"Looking at {what}")
         found += _looked(what, look, task)
@@ -36,7 +36,9 @@ def check(task: Task) -> Exit:
     return max((_EXITS.get(finding.level, Exit.DONE) for finding in found), default=Exit.DONE)
 
 
-def _looked(what: str, look: Callable[[Task], list[Finding]], task: Task) -> list[Finding]:
+def _looked(
+    what: str, look: Callable[[OperatorTask], list[AccountFinding]], task: OperatorTask
+) -> list[AccountFinding]:
     try:
         with telling():
             return look(task)
@@ -44,27 +46,27 @@ def _looked(what: str, look: Callable[[Task], list[Finding]], task: Task) -> lis
         return [examination.skipped(what, str(error))]
 
 
-def _stack(task: Task) -> list[Finding]:
+def _stack(task: OperatorTask) -> list[AccountFinding]:
     stack = task.fleet.stack
     return [examination.of_stack(stack.status, stack.outputs)]
 
 
-def _drift(task: Task) -> list[Finding]:
+def _drift(task: OperatorTask) -> list[AccountFinding]:
     return drift.of_drift(task.fleet.drifted(task.pause), task.fleet.stack.name)
 
 
-def _policies(task: Task) -> list[Finding]:
+def _policies(task: OperatorTask) -> list[AccountFinding]:
     outputs = task.fleet.stack.outputs
     names = [f"{outputs['Prefix']}-gateway-session", f"{outputs['Prefix']}-gateway-rotation"]
     texts = [task.fleet.iot.get_policy(policyName=name)["policyDocument"] for name in names]
     return [drift.of_policies(names, texts, outputs["RotationTemplate"])]
 
 
-def _endpoint(task: Task) -> list[Finding]:
+def _endpoint(task: OperatorTask) -> list[AccountFinding]:
     return [examination.of_endpoint(task.fleet.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"])]
 
 
-def _templates(task: Task) -> list[Finding]:
+def _templates(task: OperatorTask) -> list[AccountFinding]:
     fleet, outputs = task.fleet, task.fleet.stack.outputs
     prefix = outputs["Prefix"]
     policies = (f"{prefix}-gateway-session", f"{prefix}-gateway-rotation")
@@ -77,22 +79,22 @@ def _templates(task: Task) -> list[Finding]:
     ]
 
 
-def _rule(task: Task) -> list[Finding]:
+def _rule(task: OperatorTask) -> list[AccountFinding]:
     name = task.fleet.stack.outputs["Prefix"].replace("-", "_") + "_retire"
     return [examination.of_rule(task.fleet.iot.get_topic_rule(ruleName=name)["rule"])]
 
 
-def _claims(task: Task) -> list[Finding]:
+def _claims(task: OperatorTask) -> list[AccountFinding]:
     policy = f"{task.fleet.stack.outputs['Prefix']}-claim"
     pages = task.fleet.iot.get_paginator("list_targets_for_policy").paginate(policyName=policy)
     return [examination.of_claims(policy, [target for page in pages for target in page["targets"]])]
 
 
-def _indexing(task: Task) -> list[Finding]:
+def _indexing(task: OperatorTask) -> list[AccountFinding]:
     return [examination.of_indexing(task.fleet.iot.get_indexing_configuration())]
 
 
-def _audit(task: Task) -> list[Finding]:
+def _audit(task: OperatorTask) -> list[AccountFinding]:
     fleet = task.fleet
     pages = fleet.iot.get_paginator("list_mitigation_actions").paginate()
     names = [item["actionName"] for page in pages for item in page["actionIdentifiers"]]
@@ -101,13 +103,13 @@ def _audit(task: Task) -> list[Finding]:
     return examination.of_audit(fleet.iot.describe_account_audit_configuration(), actions, topic)
 
 
-def _size(task: Task) -> list[Finding]:
+def _size(task: OperatorTask) -> list[AccountFinding]:
     gateways, lifetime = task.fleet.count("*"), task.arguments.lifetime
     lives = [examination.of_lives(gateways, timedelta(seconds=lifetime))] if lifetime else []
     return [*examination.of_size(gateways), *lives]
 
 
-_LOOKS: dict[str, Callable[[Task], list[Finding]]] = {
+_LOOKS: dict[str, Callable[[OperatorTask], list[AccountFinding]]] = {
     "stack": _stack,
     "drift": _drift,
     "endpoint": _endpoint,

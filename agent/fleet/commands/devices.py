@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.backend.values import Certificate, Device, Replacement
-    from agent.fleet.task import Task
+    from agent.fleet.task import OperatorTask
 
 _ATTEMPTS = 4  # at a row that a function writes at the same time
 _TOKEN_HEAD = ("Serial", "Thing", "Token")
@@ -32,7 +32,7 @@ _BOTH = {
 }
 
 
-def arm(task: Task) -> Exit:
+def arm(task: OperatorTask) -> Exit:
     """Give serial numbers tokens, and print each as soon as it is good."""
     wanted = _wanted(task)
     until = task.now + timedelta(seconds=task.arguments.span) if task.arguments.span else None
@@ -54,7 +54,7 @@ def arm(task: Task) -> Exit:
     return Exit.REFUSED if refused else Exit.DONE
 
 
-def devices(task: Task) -> Exit:
+def devices(task: OperatorTask) -> Exit:
     """List serial numbers, or enrolments that were refused although the token was right."""
     if task.arguments.refused:
         return _refused(task)
@@ -70,7 +70,7 @@ def devices(task: Task) -> Exit:
     return Exit.DEGRADED if missing else Exit.DONE
 
 
-def block(task: Task) -> Exit:
+def block(task: OperatorTask) -> Exit:
     """Have a serial number refused, and on request cut off what is its thing."""
     serial = task.arguments.serial
     device = _known(task, serial)
@@ -93,7 +93,7 @@ def block(task: Task) -> Exit:
     return Exit.DONE
 
 
-def readmit(task: Task) -> Exit:
+def readmit(task: OperatorTask) -> Exit:
     """Open one more enrolment for a serial number, for a while."""
     serial = task.arguments.serial
     device = _known(task, serial)
@@ -115,7 +115,7 @@ def readmit(task: Task) -> Exit:
     return Exit.DONE
 
 
-def _wanted(task: Task) -> list[arming.Wanted]:
+def _wanted(task: OperatorTask) -> list[arming.Wanted]:
     given = task.arguments
     if bool(given.serials) == (given.csv is not None):
         raise UsageError("Name serial numbers, or a file of them with --csv; one of both.")
@@ -133,7 +133,7 @@ def _wanted(task: Task) -> list[arming.Wanted]:
         raise UsageError(f"{place}{text} Nothing was armed.") from None
 
 
-def _arm(task: Task, wanted: arming.Wanted, until: datetime | None) -> arming.Armed:
+def _arm(task: OperatorTask, wanted: arming.Wanted, until: datetime | None) -> arming.Armed:
     store, thing = task.fleet.store, wanted.thing
     for _ in range(_ATTEMPTS):
         in_use = tuple(item.certificate_id for item in _active(task, thing)) if task.fleet.is_thing(thing) else ()
@@ -149,12 +149,12 @@ def _arm(task: Task, wanted: arming.Wanted, until: datetime | None) -> arming.Ar
     raise AccountError(f"The row of {wanted.serial} goes on changing. It got no token.")
 
 
-def _active(task: Task, thing: str) -> list[Certificate]:
+def _active(task: OperatorTask, thing: str) -> list[Certificate]:
     found = (task.fleet.registry.certificate(name) for name in task.fleet.registry.certificates_of(thing) or ())
     return [certificate for certificate in found if certificate is not None and certificate.active]
 
 
-def _known(task: Task, serial: str) -> Device:
+def _known(task: OperatorTask, serial: str) -> Device:
     device = task.fleet.store.device(serial)
     if device is None:
         raise UsageError(
@@ -164,7 +164,7 @@ def _known(task: Task, serial: str) -> Device:
     return device
 
 
-def _save(task: Task, device: Device, change: Callable[[Device], Device]) -> Device:
+def _save(task: OperatorTask, device: Device, change: Callable[[Device], Device]) -> Device:
     """Write a row anew until no function writes it at the same time."""
     row: Device | None = device
     for _ in range(_ATTEMPTS):
@@ -178,7 +178,7 @@ def _save(task: Task, device: Device, change: Callable[[Device], Device]) -> Dev
     raise AccountError(f"The row of {device.serial} goes on changing. Nothing was done.")
 
 
-def _cut_off(task: Task, device: Device) -> tuple[str, ...]:
+def _cut_off(task: OperatorTask, device: Device) -> tuple[str, ...]:
     active = [certificate.certificate_id for certificate in _active(task, device.thing)]
     records = (task.fleet.store.record(name) for name in active)
     cut = arming.to_cut_off(device.serial, active, [record for record in records if record is not None])
@@ -187,7 +187,7 @@ def _cut_off(task: Task, device: Device) -> tuple[str, ...]:
     return cut
 
 
-def _refused(task: Task) -> Exit:
+def _refused(task: OperatorTask) -> Exit:
     since = task.now - timedelta(seconds=task.arguments.span)
     told = task.watched(task.fleet.refused_again(since), "Entries read")
     rows = [{"at": _at(item["at"]), "serial": str(item.get("serial", "")), "why": item.get("reason")} for item in told]
@@ -218,7 +218,7 @@ def _row(device: Device, replacement: Replacement | None) -> dict[str, Any]:
     }
 
 
-def _emit(task: Task, armed: arming.Armed) -> None:
+def _emit(task: OperatorTask, armed: arming.Armed) -> None:
     """Print a serial number's JSON: the token is in it, since this is the only place where it is ever told."""
     if task.output.as_json:
         told = {"serial": armed.serial, "thing": armed.thing, "armed": armed.device is not None}

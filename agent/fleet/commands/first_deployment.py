@@ -23,7 +23,7 @@ from agent.fleet.trial.steps import ROUNDS, STEPS, Trial, give_back
 
 if TYPE_CHECKING:
     from agent.fleet.decide.trial import Fact
-    from agent.fleet.task import Task
+    from agent.fleet.task import OperatorTask
 
 _TOKEN_GOOD_FOR = timedelta(days=1)
 _QUESTION = (
@@ -32,7 +32,7 @@ _QUESTION = (
 )
 
 
-def first_deployment(task: Task) -> Exit:
+def first_deployment(task: OperatorTask) -> Exit:
     """Try each fact that is not settled, in a safe order."""
     found = _trial(task)
     if task.arguments.clean_up:
@@ -55,7 +55,7 @@ def first_deployment(task: Task) -> Exit:
     return _clean_up(found)
 
 
-def _trial(task: Task) -> Trial:
+def _trial(task: OperatorTask) -> Trial:
     device = Device(task.arguments.directory)
 
     def token() -> str:
@@ -97,7 +97,7 @@ def _begin(found: Trial) -> None:
         _append(device, trial.beginning(region, outputs.get("CodeKey", "(not told)"), __version__, task.now))
 
 
-def _place(task: Task) -> Place:
+def _place(task: OperatorTask) -> Place:
     given = task.arguments
     endpoint = given.endpoint or task.fleet.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
     return Place(endpoint=endpoint, port=given.port, anchors=given.anchors.absolute() if given.anchors else None)

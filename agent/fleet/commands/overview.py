@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from agent.fleet.decide.overview import Overview
-    from agent.fleet.task import Task
+    from agent.fleet.task import OperatorTask
 
 _BAR = 30  # columns
 
 
-def status(task: Task) -> Exit:
+def status(task: OperatorTask) -> Exit:
     """Show how many gateways there are, by what their certificates have left and by what fails."""
     query = task.arguments.query
     total = task.fleet.count(query)

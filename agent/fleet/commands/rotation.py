@@ -6,18 +6,18 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from agent.backend.decide.orders import Candidate, Plan, job_targets
+from agent.backend.decide.orders import JobPlan, JobTarget, job_targets
 from agent.core.exit_codes import Exit
 from agent.fleet.decide import rotation
 from agent.fleet.errors import UsageError
 
 if TYPE_CHECKING:
-    from agent.fleet.task import Task
+    from agent.fleet.task import OperatorTask
 
 _AT_ONCE = timedelta(hours=1)  # the window of a wish that names none: the gateways choose their places in it
 
 
-def rotate(task: Task) -> Exit:
+def rotate(task: OperatorTask) -> Exit:
     """Order things, those of a group, or those that a query finds."""
     given = task.arguments
     if sum((bool(given.things), given.group is not None, given.query is not None)) != 1:
@@ -38,23 +38,23 @@ def rotate(task: Task) -> Exit:
     return _order(task, plan, window)
 
 
-def _order_group(task: Task, pace: Any, window: rotation.Window | None) -> Exit:
+def _order_group(task: OperatorTask, pace: Any, window: rotation.Window | None) -> Exit:
     group = task.arguments.group
     if not task.fleet.is_group(group):
         raise UsageError(f"There is no thing group {group}. Nothing was ordered.")
     order = rotation.of_group(group, _task_of(task), task.arguments.reason, pace)
     if not task.arguments.dry_run:
         task.confirm(f"Every gateway of the group {group} is ordered to rotate.", group)
-    return _order(task, Plan(orders=(order,), skipped={}), window, group)
+    return _order(task, JobPlan(orders=(order,), skipped={}), window, group)
 
 
-def _plan(task: Task, pace: Any) -> Plan:
+def _plan(task: OperatorTask, pace: Any) -> JobPlan:
     names = sorted(set(task.arguments.things)) or _searched(task)
     candidates = [_candidate(task, thing) for thing in task.watched(names, "Things looked at", len(names))]
     return job_targets(candidates, _task_of(task), task.arguments.reason, pace)
 
 
-def _searched(task: Task) -> list[str]:
+def _searched(task: OperatorTask) -> list[str]:
     most = rotation.MOST_SEARCHED
     found = [str(thing["thingName"]) for thing in islice(task.fleet.search(task.arguments.query), most + 1)]
     if len(found) > most:
@@ -65,23 +65,23 @@ def _searched(task: Task) -> list[str]:
     return found
 
 
-def _candidate(task: Task, thing: str) -> Candidate:
+def _candidate(task: OperatorTask, thing: str) -> JobTarget:
     registry = task.fleet.registry
     attached = registry.certificates_of(thing)
     found = (registry.certificate(item) for item in attached or ())
-    return Candidate(
+    return JobTarget(
         thing=thing,
         certificates=None if attached is None else tuple(item for item in found if item is not None),
         jobs=registry.orders_of(thing) if attached else (),
     )
 
 
-def _task_of(task: Task) -> str:
+def _task_of(task: OperatorTask) -> str:
     """Return what tells this order from another: the reason and the day, so that a repeated command orders once."""
     return f"{task.arguments.reason} {task.now:%Y-%m-%d}"
 
 
-def _order(task: Task, plan: Plan, window: rotation.Window | None, group: str = "") -> Exit:
+def _order(task: OperatorTask, plan: JobPlan, window: rotation.Window | None, group: str = "") -> Exit:
     dry = task.arguments.dry_run
     _tell_skipped(task, plan)
     for order in plan.orders:
@@ -103,7 +103,7 @@ def _order(task: Task, plan: Plan, window: rotation.Window | None, group: str = 
     return _exit(task, plan)
 
 
-def _wish(task: Task, plan: Plan, window: rotation.Window) -> Exit:
+def _wish(task: OperatorTask, plan: JobPlan, window: rotation.Window) -> Exit:
     _tell_skipped(task, plan)
     dry, things = task.arguments.dry_run, [thing for order in plan.orders for thing in order.things]
     for thing in task.watched(things, "Shadows written", len(things)):
@@ -116,7 +116,7 @@ def _wish(task: Task, plan: Plan, window: rotation.Window) -> Exit:
     return _exit(task, plan)
 
 
-def _tell_skipped(task: Task, plan: Plan) -> None:
+def _tell_skipped(task: OperatorTask, plan: JobPlan) -> None:
     for thing, why in plan.skipped.items():
         if task.output.as_json:
             task.output.emit({"thing": thing, "ordered": False, "why": why})
@@ -124,7 +124,7 @@ def _tell_skipped(task: Task, plan: Plan) -> None:
             task.show([f"{thing} is left out. {why}"])
 
 
-def _exit(task: Task, plan: Plan) -> Exit:
+def _exit(task: OperatorTask, plan: JobPlan) -> Exit:
     if not plan.orders and not plan.skipped:
         task.show(["The query finds nothing. Nothing was ordered."])
         return Exit.DEGRADED

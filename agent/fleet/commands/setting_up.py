@@ -13,19 +13,19 @@ from agent.fleet.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agent.fleet.task import Task
+    from agent.fleet.task import OperatorTask
 
 _FILES = ("certificate.pem", "key.pem")
 
 
-def setup(task: Task) -> Exit:
+def setup(task: OperatorTask) -> Exit:
     """Look at each, say what it costs, and make it when the operator says so; what is there stays as it is."""
     _index(task)
     _claim(task)
     return Exit.DONE
 
 
-def _index(task: Task) -> None:
+def _index(task: OperatorTask) -> None:
     wanted = setting_up.indexing(task.fleet.iot.get_indexing_configuration())
     if wanted is None:
         _tell(task, "fleet indexing", made=False, text="Fleet indexing holds the agent's shadow already.")
@@ -39,7 +39,7 @@ def _index(task: Task) -> None:
     _tell(task, "fleet indexing", made=True, text=text)
 
 
-def _claim(task: Task) -> None:
+def _claim(task: OperatorTask) -> None:
     policy = f"{task.fleet.stack.outputs['Prefix']}-claim"
     if task.fleet.has_certificate(policy) and task.arguments.claim is None:
         _tell(task, "claim certificate", made=False, text=f"A certificate has the policy {policy} already.")
@@ -57,7 +57,7 @@ def _claim(task: Task) -> None:
     _tell(task, "claim certificate", made=True, text=f"{made} is in {task.arguments.claim}: {', '.join(_FILES)}.")
 
 
-def _write(task: Task, folder: Path, policy: str) -> str:
+def _write(task: OperatorTask, folder: Path, policy: str) -> str:
     """Make the files first: a key that cannot be written is lost, and its certificate is one more to look after."""
     with ExitStack() as files, ExitStack() as undo:
         try:
@@ -82,7 +82,7 @@ def _new(path: Path, undo: ExitStack) -> TextIO:
     return found
 
 
-def _tell(task: Task, what: str, *, made: bool, text: str) -> None:
+def _tell(task: OperatorTask, what: str, *, made: bool, text: str) -> None:
     if task.output.as_json:
         task.output.emit({"what": what, "made": made, "text": text})
     task.show([text])

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.deletion import Kind, classify
+from agent.backend.decide.deletion import CertificateKind, classify
 from agent.core.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from agent.fleet.task import Task
+    from agent.fleet.task import OperatorTask
 
-_FINE = {Kind.IN_USE, Kind.RETIRED, Kind.PENDING}
+_FINE = {CertificateKind.IN_USE, CertificateKind.RETIRED, CertificateKind.PENDING}
 _A_SECOND = 5  # of the ten ListPrincipalThings that AWS answers to the account; a rotation takes three
 
 
-def orphans(task: Task) -> Exit:
+def orphans(task: OperatorTask) -> Exit:
     """Look at each certificate of the account, with room left for gateways, and tell of each as it is found."""
-    seen: dict[Kind, int] = {}
+    seen: dict[CertificateKind, int] = {}
     registry, store = task.fleet.registry, task.fleet.store
     for certificate in task.watched(registry.everything(), "Certificates looked at, five a second at most"):
         task.pause(1 / _A_SECOND)

@@ -20,7 +20,7 @@ EXCLUSIVE = "EXCLUSIVE_THING"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class AdoptableCertificate:
     """A certificate of a thing.
 
     Attributes:
@@ -37,7 +37,7 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class AdoptionStep:
     """What one certificate lacks.
 
     Attributes:
@@ -71,7 +71,7 @@ class Adoption:
 
     thing: str
     why: str = ""
-    steps: tuple[Step, ...] = field(default=())
+    steps: tuple[AdoptionStep, ...] = field(default=())
     device: Device | None = None
 
     @property
@@ -81,7 +81,11 @@ class Adoption:
 
 
 def adopt(
-    thing: str, held: Sequence[Held] | None, own: Sequence[str], serial: tuple[str, Device | None], now: datetime
+    thing: str,
+    held: Sequence[AdoptableCertificate] | None,
+    own: Sequence[str],
+    serial: tuple[str, Device | None],
+    now: datetime,
 ) -> Adoption:
     """Decide about one thing.
 
@@ -104,7 +108,7 @@ def adopt(
     )
 
 
-def _against(thing: str, there: bool, active: Sequence[Held], own: Sequence[str]) -> str:  # noqa: FBT001 - of one caller
+def _against(thing: str, there: bool, active: Sequence[AdoptableCertificate], own: Sequence[str]) -> str:  # noqa: FBT001 - of one caller
     if not there:
         return "There is no such thing."
     if not active:
@@ -123,9 +127,9 @@ def _other(thing: str, serial: tuple[str, Device | None]) -> str:
     return f"The serial number {name} is {row.thing}'s already." if row is not None and row.thing != thing else ""
 
 
-def _step(thing: str, item: Held, own: Sequence[str], serial: str) -> Step:
+def _step(thing: str, item: AdoptableCertificate, own: Sequence[str], serial: str) -> AdoptionStep:
     name = item.certificate.certificate_id
-    return Step(
+    return AdoptionStep(
         certificate_id=name,
         policies=tuple(policy for policy in own if policy not in item.policies),
         exclusive=item.attachments[thing] != EXCLUSIVE,

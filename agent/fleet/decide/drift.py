@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from agent.core.aws import topics
-from agent.fleet.decide.examination import Finding, error, fine, skipped, warning
+from agent.fleet.decide.examination import AccountFinding, error, fine, skipped, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ _GRAVE = {
 }
 
 
-def of_drift(resources: Iterable[Mapping[str, Any]], stack: str) -> list[Finding]:
+def of_drift(resources: Iterable[Mapping[str, Any]], stack: str) -> list[AccountFinding]:
     """Judge what CloudFormation has found to be other than the template says (DescribeStackResourceDrifts).
 
     Args:
@@ -59,7 +59,7 @@ def of_drift(resources: Iterable[Mapping[str, Any]], stack: str) -> list[Finding
     return found or [fine("drift", "What CloudFormation can compare is what the template says.")]
 
 
-def of_policies(names: Sequence[str], texts: Iterable[str], rotation: str) -> Finding:
+def of_policies(names: Sequence[str], texts: Iterable[str], rotation: str) -> AccountFinding:
     """Judge what the gateways' policies allow, as they are now (GetPolicy): every topic of the agent.
 
     Args:

@@ -35,7 +35,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class AccountFinding:
     """What one look has found.
 
     Attributes:
@@ -51,27 +51,27 @@ class Finding:
     remedy: str = ""
 
 
-def fine(what: str, text: str) -> Finding:
+def fine(what: str, text: str) -> AccountFinding:
     """Return a finding that all is well."""
-    return Finding(what=what, level=Level.FINE, text=text)
+    return AccountFinding(what=what, level=Level.FINE, text=text)
 
 
-def skipped(what: str, why: str) -> Finding:
+def skipped(what: str, why: str) -> AccountFinding:
     """Return a finding that something could not be looked at."""
-    return Finding(what=what, level=Level.SKIPPED, text=why)
+    return AccountFinding(what=what, level=Level.SKIPPED, text=why)
 
 
-def error(what: str, text: str, remedy: str = "") -> Finding:
+def error(what: str, text: str, remedy: str = "") -> AccountFinding:
     """Return a finding that gateways cannot rotate or connect, or would be cut off."""
-    return Finding(what=what, level=Level.ERROR, text=text, remedy=remedy)
+    return AccountFinding(what=what, level=Level.ERROR, text=text, remedy=remedy)
 
 
-def warning(what: str, text: str, remedy: str = "") -> Finding:
+def warning(what: str, text: str, remedy: str = "") -> AccountFinding:
     """Return a finding that something is not told or not cleaned up."""
-    return Finding(what=what, level=Level.WARNING, text=text, remedy=remedy)
+    return AccountFinding(what=what, level=Level.WARNING, text=text, remedy=remedy)
 
 
-def of_stack(status: str, outputs: Mapping[str, str]) -> Finding:
+def of_stack(status: str, outputs: Mapping[str, str]) -> AccountFinding:
     """Judge the stack's status."""
     if status.endswith("_IN_PROGRESS"):
         return warning("stack", f"It is {status}. Look again when that has ended.")
@@ -81,7 +81,7 @@ def of_stack(status: str, outputs: Mapping[str, str]) -> Finding:
     return fine("stack", f"It is {status}, with the code {outputs.get('CodeKey', '(not told)')}.")
 
 
-def of_endpoint(address: str) -> Finding:
+def of_endpoint(address: str) -> AccountFinding:
     """Judge the account's endpoint for data (DescribeEndpoint, iot:Data-ATS)."""
     if ATS not in address and not address.endswith(_CHINA):
         text = f"AWS gives {address}, which is no ATS endpoint: its chain ends in roots that the agent does not have."
@@ -89,7 +89,7 @@ def of_endpoint(address: str) -> Finding:
     return fine("endpoint", f"Gateways use {address}.")
 
 
-def of_template(name: str, template: Mapping[str, Any], policies: Iterable[str], hook: str) -> list[Finding]:
+def of_template(name: str, template: Mapping[str, Any], policies: Iterable[str], hook: str) -> list[AccountFinding]:
     """Judge a provisioning template (DescribeProvisioningTemplate).
 
     Args:
@@ -133,7 +133,7 @@ def _body(text: str) -> tuple[Mapping[str, Any], set[str]]:
     return (certificates[0] if certificates else {}), policies
 
 
-def of_rule(rule: Mapping[str, Any]) -> Finding:
+def of_rule(rule: Mapping[str, Any]) -> AccountFinding:
     """Judge the rule that hears retirements (GetTopicRule)."""
     if rule.get("ruleDisabled"):
         text = "It is disabled: replaced certificates stay ACTIVE, and gateways go on asking."
@@ -141,7 +141,7 @@ def of_rule(rule: Mapping[str, Any]) -> Finding:
     return fine("retirement rule", "It is enabled.")
 
 
-def of_claims(policy: str, targets: Iterable[str]) -> Finding:
+def of_claims(policy: str, targets: Iterable[str]) -> AccountFinding:
     """Judge who holds the claim's policy (ListTargetsForPolicy)."""
     count = sum(1 for target in targets if ":cert/" in target)
     if not count:
@@ -150,7 +150,7 @@ def of_claims(policy: str, targets: Iterable[str]) -> Finding:
     return fine("claim certificate", f"{count} have the policy {policy}.")
 
 
-def of_indexing(configuration: Mapping[str, Any]) -> Finding:
+def of_indexing(configuration: Mapping[str, Any]) -> AccountFinding:
     """Judge fleet indexing (GetIndexingConfiguration)."""
     things = configuration.get("thingIndexingConfiguration", {})
     named = things.get("namedShadowIndexingMode") == "ON"
@@ -184,7 +184,7 @@ _MITIGATIONS = {
 
 def of_audit(
     configuration: Mapping[str, Any], mitigations: Iterable[Mapping[str, Any]], topic: str = ""
-) -> list[Finding]:
+) -> list[AccountFinding]:
     """Judge Device Defender (DescribeAccountAuditConfiguration, DescribeMitigationAction).
 
     Args:
@@ -211,7 +211,7 @@ def of_audit(
     return found or [fine("audit", "Nothing there would deactivate a certificate in use.")]
 
 
-def of_size(gateways: int) -> list[Finding]:
+def of_size(gateways: int) -> list[AccountFinding]:
     """Judge the account's quotas against the fleet's size; the quotas are AWS's defaults, and may have been raised."""
     found = []
     connections = gateways * 2
@@ -225,7 +225,7 @@ def of_size(gateways: int) -> list[Finding]:
     return found or [fine("quotas", f"AWS's defaults are enough for {gateways} things.")]
 
 
-def of_lives(gateways: int, lifetime: timedelta) -> Finding:
+def of_lives(gateways: int, lifetime: timedelta) -> AccountFinding:
     """Judge the account's default quotas against the fleet's size, where its certificates live for `lifetime`.
 
     On a calm day renewals are spread evenly. After an outage of all gateways, of half a lifetime and twelve hours at

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.backend.decide.orders import Order, Pace, job_id
+from agent.backend.decide.orders import JobOrder, Pace, job_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,12 +71,12 @@ def pace_of(per_minute: int, abort_percent: float, abort_after: int) -> Pace:
     return Pace(per_minute=per_minute, abort_percent=round(abort_percent, 2), abort_after=abort_after)
 
 
-def of_group(group: str, task: str, reason: str, pace: Pace) -> Order:
+def of_group(group: str, task: str, reason: str, pace: Pace) -> JobOrder:
     """Return the order to those that are in a thing group now."""
-    return Order(job_id=job_id(f"group {task}", [group]), things=(), reason=reason, pace=pace)
+    return JobOrder(job_id=job_id(f"group {task}", [group]), things=(), reason=reason, pace=pace)
 
 
-def job(order: Order, arn: Callable[[str, str], str], window: Window | None, group: str = "") -> dict[str, Any]:
+def job(order: JobOrder, arn: Callable[[str, str], str], window: Window | None, group: str = "") -> dict[str, Any]:
     """Return the request for a job (CreateJob).
 
     Args:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from agent.backend.decide.orders import Order, job_id
+from agent.backend.decide.orders import JobOrder, job_id
 from agent.backend.names import NAMESPACE, SHADOW, STACK_DIMENSION, Metric
 from agent.backend.values import Status
 from agent.core.exit_codes import Exit
@@ -23,7 +23,7 @@ from agent.fleet.decide.trial import Outcome, Seen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.fleet.task import Task
+    from agent.fleet.task import OperatorTask
     from agent.fleet.trial.account import TrialAccount
     from agent.fleet.trial.device import Device
 
@@ -43,7 +43,7 @@ class Trial:
         token: Makes its serial number's token anew, and returns it.
     """
 
-    task: Task
+    task: OperatorTask
     account: TrialAccount
     device: Device
     token: Callable[[], str]
@@ -222,7 +222,7 @@ def schedule(trial: Trial) -> Seen:
     fleet, opens_at = trial.task.fleet, trial.task.now + timedelta(hours=1)
     window = rotation.Window(opens_at=opens_at, closes_at=opens_at + timedelta(hours=1))
     name = job_id(f"first-deployment {trial.task.now}", [trial.thing])
-    order = Order(job_id=name, things=(trial.thing,), reason="first deployment")
+    order = JobOrder(job_id=name, things=(trial.thing,), reason="first deployment")
     request = rotation.job(order, fleet.stack.iot_arn, window)
     try:
         made = fleet.order(request)

@@ -44,7 +44,7 @@ class Operator:
         said = StringIO()
         with _surroundings(), redirect_stdout(said), redirect_stderr(said):
             output = Output(as_json=arguments.json)
-            terminal = verbs.Terminal(
+            terminal = verbs.OperatorTerminal(
                 now=datetime.now(UTC).replace(microsecond=0),
                 chance=token_bytes,
                 answer=None,

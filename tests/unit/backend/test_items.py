@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.backend.items import device_of, of_device, of_record, of_replacement, record_of, replacement_of, shard
 from agent.backend.names import DUE_SHARDS
-from agent.backend.values import Device, DeviceState, Origin, Record, Replacement
+from agent.backend.values import CertificateOrigin, Device, DeviceState, Record, Replacement
 from support.account import NOW, certificate_id
 
 INSTANTS = st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - the zone is given beside
@@ -31,7 +31,7 @@ RECORDS = st.builds(
     Record,
     certificate_id=IDS,
     thing=st.just("gw-0042"),
-    origin=st.sampled_from(Origin),
+    origin=st.sampled_from(CertificateOrigin),
     serial=st.sampled_from(["", "0042"]),
     issued_at=INSTANTS,
     proven_at=INSTANTS,

@@ -6,7 +6,7 @@ import pytest
 
 from agent.backend.errors import MisconfiguredError
 from agent.backend.names import Variable
-from agent.backend.settings import Settings, read
+from agent.backend.settings import StackSettings, read
 
 ENVIRONMENT: dict[str, str] = {
     Variable.ENROLMENT_TEMPLATE: "e",
@@ -21,7 +21,7 @@ ENVIRONMENT: dict[str, str] = {
 
 def test_the_environment_is_read() -> None:
     """As the template writes it."""
-    assert read(ENVIRONMENT) == Settings(
+    assert read(ENVIRONMENT) == StackSettings(
         enrolment_template="e",
         rotation_template="r",
         own_policies=frozenset({"a", "b"}),

@@ -20,7 +20,7 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import checks
 from agent.core.report.checks import CHECKS, Line, Verdict
-from agent.doctor.examination import Told
+from agent.doctor.examination import DaemonWord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -200,7 +200,7 @@ def daemon(tmp_path: Path, answers: dict[str, dict[str, Any]]) -> Iterator[list[
 REFUSAL = {"event": "error", "message": "Only root may.", "hint": "Use sudo.", "exit": 4}
 
 
-def live(tmp_path: Path, *, examine: bool) -> Told:
+def live(tmp_path: Path, *, examine: bool) -> DaemonWord:
     """Return what the daemon tells, if there is one."""
     config = config_of(tmp_path)
     stands = check.live(config, None)
@@ -223,8 +223,8 @@ def test_the_daemon_looks_for_a_user_who_may_change_things(tmp_path: Path) -> No
     finding = {"check": "disk", "code": "unusable", "severity": 1, "text": "Cannot lock it."}
     status = {"event": "status", "document": {"findings": [finding]}, "exit": 1}
     with daemon(tmp_path, {"examine": answer, "status": status}):
-        assert live(tmp_path, examine=True) == Told(lines=tuple(told), runs=True)
-        assert live(tmp_path, examine=False) == Told(runs=True, findings=(finding,))
+        assert live(tmp_path, examine=True) == DaemonWord(lines=tuple(told), runs=True)
+        assert live(tmp_path, examine=False) == DaemonWord(runs=True, findings=(finding,))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from agent.config import files, reader, values
 from agent.core.aws.endpoints import Proxy
 from agent.core.dependants import (
     FORMATS,
-    Action,
     Content,
     Copy,
     Dependants,
@@ -25,6 +24,7 @@ from agent.core.dependants import (
     Signal,
     SignalName,
     Unit,
+    UnitAction,
     Verification,
 )
 from agent.core.values import ByHand, KeyAlgorithm
@@ -609,7 +609,7 @@ def test_dependants_are_understood(tmp_path: Path) -> None:
         units=(
             Unit(
                 name="mosquitto@a-1.service",
-                action=Action.RESTART,
+                action=UnitAction.RESTART,
                 timeout=timedelta(minutes=2),
                 healthy=timedelta(seconds=10),
                 verify=Verification(tls="127.0.0.1:8884", command=("/usr/bin/test", "-e", "a b"), new_process=True),

@@ -30,7 +30,7 @@ EXAMPLE = Path(__file__).parents[3] / "config" / "config.yaml"
 _OFF = re.compile(r"^( *)# ( *(?:# |- )?\{?[a-z_]+:(?: .*)?)$")
 
 ROWS = {name: (section, key) for name, section, key in rows(FILE)}
-KINDS = {name: key.kind for name, (_, key) in ROWS.items() if isinstance(key.kind, kinds.Kind)}
+KINDS = {name: key.kind for name, (_, key) in ROWS.items() if isinstance(key.kind, kinds.ValueKind)}
 
 
 def switched_on() -> str:

@@ -15,7 +15,6 @@ from agent.core.dependants import (
     FORMATS,
     MAX_HOOKS,
     MAX_REPORT,
-    Action,
     Content,
     Copy,
     Dependants,
@@ -25,6 +24,7 @@ from agent.core.dependants import (
     Report,
     Step,
     Unit,
+    UnitAction,
     decode_report,
     encode_report,
     failure_of,
@@ -218,7 +218,7 @@ def test_trouble_has_the_remedy_that_it_is_given() -> None:
 def test_the_words_are_those_that_others_know() -> None:
     """The helper's, which an upgrade may leave older than the agent, and systemctl's."""
     assert list(Occasion) == ["activated", "rolled-back", "again"]
-    assert list(Action) == ["reload", "restart", "reload-or-restart"]
+    assert list(UnitAction) == ["reload", "restart", "reload-or-restart"]
 
 
 def test_every_content_can_be_held_by_some_format_and_pem_holds_all() -> None:

@@ -20,7 +20,6 @@ import pytest
 from agent.core.change.lifecycle import Phase
 from agent.core.dependants import (
     LONGEST,
-    Action,
     Content,
     Copy,
     Dependants,
@@ -31,6 +30,7 @@ from agent.core.dependants import (
     Report,
     Signal,
     Unit,
+    UnitAction,
     Verification,
     encode_report,
 )
@@ -1091,8 +1091,8 @@ def test_each_unit_is_told_what_is_configured_for_it(house: House) -> None:
     house.systemctl.has(NAME)
     house.systemctl.has(OTHER)
     house.units = (
-        Unit(name=NAME, action=Action.RELOAD, healthy=timedelta(0)),
-        Unit(name=OTHER, action=Action.RESTART, healthy=timedelta(0)),
+        Unit(name=NAME, action=UnitAction.RELOAD, healthy=timedelta(0)),
+        Unit(name=OTHER, action=UnitAction.RESTART, healthy=timedelta(0)),
     )
     assert house.serve().problems == ()
     assert house.systemctl.orders == [("reload", NAME), ("try-restart", OTHER)]

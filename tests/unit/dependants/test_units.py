@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agent.core.dependants import Action, Unit, Verification
+from agent.core.dependants import Unit, UnitAction, Verification
 from agent.dependants import units
 from agent.dependants.export import Extract
 from agent.dependants.units import Systemd
@@ -39,7 +39,7 @@ def _time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return Time(monkeypatch)
 
 
-def unit(action: Action = Action.EITHER, healthy: float = 0.0, **changes: Any) -> Unit:
+def unit(action: UnitAction = UnitAction.EITHER, healthy: float = 0.0, **changes: Any) -> Unit:
     """Return a unit that is not watched for long."""
     return replace(Unit(name=NAME, action=action, healthy=timedelta(seconds=healthy)), **changes)
 
@@ -54,9 +54,9 @@ def verifying(**changes: Any) -> Unit:
 
 @pytest.mark.parametrize(
     ("action", "verb"),
-    [(Action.RELOAD, "reload"), (Action.RESTART, "try-restart"), (Action.EITHER, "try-reload-or-restart")],
+    [(UnitAction.RELOAD, "reload"), (UnitAction.RESTART, "try-restart"), (UnitAction.EITHER, "try-reload-or-restart")],
 )
-def test_a_unit_that_runs_is_told_what_is_configured(systemctl: Systemctl, action: Action, verb: str) -> None:
+def test_a_unit_that_runs_is_told_what_is_configured(systemctl: Systemctl, action: UnitAction, verb: str) -> None:
     """With exactly this command line: no user is asked for a password, and no name is taken for an option."""
     systemctl.has(NAME)
 
@@ -91,7 +91,7 @@ def test_systemctl_is_found_by_its_place_and_told_nothing_else(
     assert systemctl.told == {"PATH", "LANG"}
 
 
-@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("action", list(UnitAction))
 @pytest.mark.parametrize(
     "state",
     [
@@ -101,7 +101,7 @@ def test_systemctl_is_found_by_its_place_and_told_nothing_else(
     ids=["failed", "held back"],
 )
 def test_a_unit_that_would_run_if_it_could_is_started(
-    systemctl: Systemctl, action: Action, state: dict[str, str]
+    systemctl: Systemctl, action: UnitAction, state: dict[str, str]
 ) -> None:
     """One that failed, and one that a condition kept from starting, as for a missing certificate."""
     systemctl.has(NAME, **state, MainPID="0")
@@ -114,14 +114,14 @@ def test_a_unit_that_would_run_if_it_could_is_started(
 def test_a_unit_that_is_starting_is_not_started_by_other_means(systemctl: Systemctl) -> None:
     """It is told as one that runs: `restart` would start one that an operator stops in that moment."""
     systemctl.has(NAME, ActiveState="activating", later="ActiveState:active")
-    systemctl.systemd.serve(unit(Action.RESTART), GIVEN)
+    systemctl.systemd.serve(unit(UnitAction.RESTART), GIVEN)
     assert systemctl.orders == [("try-restart", NAME)]
 
 
 # -- when nothing is done ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", list(Action))
+@pytest.mark.parametrize("action", list(UnitAction))
 @pytest.mark.parametrize(
     "state",
     [
@@ -131,7 +131,9 @@ def test_a_unit_that_is_starting_is_not_started_by_other_means(systemctl: System
     ],
     ids=["stopped", "stopping", "never tried"],
 )
-def test_a_unit_that_does_not_run_is_left_alone(systemctl: Systemctl, action: Action, state: dict[str, str]) -> None:
+def test_a_unit_that_does_not_run_is_left_alone(
+    systemctl: Systemctl, action: UnitAction, state: dict[str, str]
+) -> None:
     """The operator who starts it has it read the new files. That nothing was tried yet is no condition that failed."""
     systemctl.has(NAME, **state, MainPID="0")
 
@@ -153,12 +155,12 @@ def test_a_unit_that_is_none_is_a_problem(systemctl: Systemctl, loaded: str) -> 
 def test_a_unit_that_cannot_be_reloaded_is_not(systemctl: Systemctl) -> None:
     """The sentence has what to configure; one that has failed is started all the same."""
     systemctl.has(NAME, CanReload="no")
-    said = systemctl.systemd.serve(unit(Action.RELOAD), GIVEN)
+    said = systemctl.systemd.serve(unit(UnitAction.RELOAD), GIVEN)
     assert said == f"{NAME} cannot be reloaded: set `action: reload-or-restart` for it."
     assert systemctl.orders == []
 
     systemctl.has(NAME, ActiveState="failed")
-    assert systemctl.systemd.serve(unit(Action.RELOAD), GIVEN) == ""
+    assert systemctl.systemd.serve(unit(UnitAction.RELOAD), GIVEN) == ""
     assert systemctl.orders == [("restart", NAME)]
 
 
@@ -166,9 +168,10 @@ def test_a_unit_that_cannot_be_reloaded_is_not(systemctl: Systemctl) -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "word"), [(Action.RELOAD, "reload"), (Action.RESTART, "restart"), (Action.EITHER, "reload-or-restart")]
+    ("action", "word"),
+    [(UnitAction.RELOAD, "reload"), (UnitAction.RESTART, "restart"), (UnitAction.EITHER, "reload-or-restart")],
 )
-def test_an_order_that_fails_is_a_problem(systemctl: Systemctl, action: Action, word: str) -> None:
+def test_an_order_that_fails_is_a_problem(systemctl: Systemctl, action: UnitAction, word: str) -> None:
     """It says what to look at."""
     systemctl.has(NAME, exit="4")
 
@@ -230,7 +233,7 @@ def test_what_systemd_says_besides_is_passed_over(systemctl: Systemctl) -> None:
 def test_a_unit_that_dies_after_is_a_problem(systemctl: Systemctl, look: int, state: str) -> None:
     """At once or while it is watched; systemd may be about to start it again."""
     systemctl.has(NAME, later=";" * look + f"ActiveState:{state}")
-    said = systemctl.systemd.serve(unit(Action.RELOAD, healthy=20), GIVEN)
+    said = systemctl.systemd.serve(unit(UnitAction.RELOAD, healthy=20), GIVEN)
     assert said == f"{NAME} is {state} after its reload."
 
 
@@ -238,7 +241,7 @@ def test_a_unit_that_dies_after_is_a_problem(systemctl: Systemctl, look: int, st
 def test_a_unit_that_is_started_again_meanwhile_is_a_problem(systemctl: Systemctl, what: str) -> None:
     """It died of the new set, and systemd has brought it up again, as often as it may."""
     systemctl.has(NAME, later=f";{what}")
-    said = systemctl.systemd.serve(unit(Action.RESTART, healthy=20), GIVEN)
+    said = systemctl.systemd.serve(unit(UnitAction.RESTART, healthy=20), GIVEN)
     assert said == f"{NAME} died and was started again after its restart."
 
 
@@ -253,7 +256,7 @@ def test_a_unit_is_watched_for_its_time(systemctl: Systemctl, seconds: float, sa
 def test_a_unit_that_still_reloads_is_up(systemctl: Systemctl, state: str) -> None:
     """Before, so that it is told like any other, and after."""
     systemctl.has(NAME, ActiveState=state)
-    assert systemctl.systemd.serve(unit(Action.RELOAD, healthy=10), GIVEN) == ""
+    assert systemctl.systemd.serve(unit(UnitAction.RELOAD, healthy=10), GIVEN) == ""
     assert systemctl.orders == [("reload", NAME)]
 
 
@@ -263,16 +266,16 @@ def test_a_unit_that_still_reloads_is_up(systemctl: Systemctl, state: str) -> No
 @pytest.mark.parametrize(
     ("action", "new_process", "stale", "enough"),
     [
-        (Action.RESTART, False, False, True),
-        (Action.RESTART, False, True, False),
-        (Action.RELOAD, False, False, True),
-        (Action.RELOAD, True, False, False),
-        (Action.EITHER, True, False, False),
-        (Action.EITHER, False, False, True),
+        (UnitAction.RESTART, False, False, True),
+        (UnitAction.RESTART, False, True, False),
+        (UnitAction.RELOAD, False, False, True),
+        (UnitAction.RELOAD, True, False, False),
+        (UnitAction.EITHER, True, False, False),
+        (UnitAction.EITHER, False, False, True),
     ],
 )
 def test_a_process_from_before_is_a_problem_where_a_new_one_is_needed(
-    systemctl: Systemctl, action: Action, *, new_process: bool, stale: bool, enough: bool
+    systemctl: Systemctl, action: UnitAction, *, new_process: bool, stale: bool, enough: bool
 ) -> None:
     """After each restart, and after a reload if it is configured so."""
     systemctl.has(NAME, **({"stale": "yes"} if stale else {}))

@@ -21,7 +21,7 @@ from agent.core.exit_codes import Exit
 from agent.core.report.checks import CHECKS, Line, Verdict
 from agent.core.values import Kind
 from agent.doctor import disk, looks, probes
-from agent.doctor.examination import Doctor, Told
+from agent.doctor.examination import DaemonWord, Doctor
 from agent.sandbox.authority import Authority
 from agent.sandbox.faults import Effect, Operation
 from agent.system.clock import SystemClock
@@ -78,7 +78,7 @@ def write(folder: Path, port: int, more: str = "", roots: bytes = ROOT.pem) -> P
 
 def visit(path: Path, *told: Line, runs: bool = False) -> dict[str, Line]:
     """Return the lines of a visit by check; all are there, in order."""
-    lines = Doctor(path, lambda *_: Told(lines=told, runs=runs)).visit()
+    lines = Doctor(path, lambda *_: DaemonWord(lines=told, runs=runs)).visit()
     assert tuple(line.check for line in lines) == CHECKS
     return {line.check: line for line in lines}
 
@@ -317,9 +317,9 @@ def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:
     """Without a usable set, and without a verified server, there is nothing to connect with or to."""
     asked: list[bool] = []
 
-    def live(_: Config, known: Told | None) -> Told:
+    def live(_: Config, known: DaemonWord | None) -> DaemonWord:
         asked.append(known is not None)
-        return Told()
+        return DaemonWord()
 
     with tls_server() as port:
         lines = {line.check: line for line in Doctor(write(rig.path.parent, port), live).visit()}
@@ -339,7 +339,7 @@ def test_what_the_daemon_is_stuck_at_stands_in_the_line_about_it(tmp_path: Path)
     """What root sees is fine; the daemon's own eyes see another world."""
 
     def line(*findings: dict[str, Any], check: str) -> Line:
-        told = Told(runs=True, findings=findings)
+        told = DaemonWord(runs=True, findings=findings)
         lines = {line.check: line for line in Doctor(write(tmp_path, closed_port()), lambda *_: told).visit()}
         return lines[check]
 
@@ -452,10 +452,10 @@ def test_a_look_at_this_gateway_alone_asks_no_network(rig: Rig, names: list[str]
     rig.enroll()
     path = write(rig.path.parent, closed_port())
     path.write_text(path.read_text().replace("endpoint: localhost", "endpoint: nowhere.invalid"))
-    lines = {line.check: line for line in Doctor(path, lambda *_: Told()).visit(names)}
+    lines = {line.check: line for line in Doctor(path, lambda *_: DaemonWord()).visit(names)}
     assert not any(lines[name].verdict is Verdict.SKIPPED for name in names)
     assert lines["dns"].verdict is Verdict.SKIPPED
-    assert {line.check: line for line in Doctor(path, lambda *_: Told()).visit(["dns"])}["dns"].code == "dns"
+    assert {line.check: line for line in Doctor(path, lambda *_: DaemonWord()).visit(["dns"])}["dns"].code == "dns"
 
 
 def test_each_line_is_told_once_in_order_and_the_first_before_the_network_is_asked(rig: Rig) -> None:
@@ -473,6 +473,6 @@ def test_each_line_is_told_once_in_order_and_the_first_before_the_network_is_ask
                 seen.append(list(told))
             told.append(line.check)
 
-        Doctor(path, lambda *_: Told()).visit(tell=hear)
+        Doctor(path, lambda *_: DaemonWord()).visit(tell=hear)
     assert tuple(told) == CHECKS
     assert seen[0][:3] == ["configuration", "disk", "files"]

@@ -298,14 +298,14 @@ def leave(connection: socket.socket) -> None:
 def test_what_is_no_server_shows_nothing(talk: Callable[[socket.socket], None]) -> None:
     """Every look ends, also before a server that sends a byte at a time."""
     with server(talk) as port:
-        assert probes.look(at(port)) == probes.Look()
+        assert probes.look(at(port)) == probes.ServerLook()
 
 
 def test_no_path_shows_nothing() -> None:
     """Nothing is raised; the path has a check of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert probes.look(at(port)) == probes.Look()
+    assert probes.look(at(port)) == probes.ServerLook()
 
 
 def test_a_look_takes_the_proxy() -> None:

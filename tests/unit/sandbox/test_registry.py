@@ -8,7 +8,7 @@ import pytest
 from cryptography.x509 import load_pem_x509_certificate
 
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.policies import THING_NAME, Action, Policy
+from agent.sandbox.policies import THING_NAME, Policy, PolicyAction
 from agent.sandbox.registry import Entry, Registry
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def test_a_thing_name_resolves_for_its_client_id_or_an_exclusive_certificate(
 ) -> None:
     """As on AWS; what does not name the thing is not touched by it."""
     entry = attached(cloud, exclusive=exclusive)
-    assert cloud.may(entry, client_id, Action.PUBLISH, f"gateways/{THING}/data") is resolves
-    assert cloud.may(entry, client_id, Action.SUBSCRIBE, f"$aws/things/{THING}/jobs/notify") is resolves
-    assert cloud.may(entry, client_id, Action.CONNECT, client_id)
-    assert not cloud.may(entry, client_id, Action.PUBLISH, "gateways/gw-0043/data")
+    assert cloud.may(entry, client_id, PolicyAction.PUBLISH, f"gateways/{THING}/data") is resolves
+    assert cloud.may(entry, client_id, PolicyAction.SUBSCRIBE, f"$aws/things/{THING}/jobs/notify") is resolves
+    assert cloud.may(entry, client_id, PolicyAction.CONNECT, client_id)
+    assert not cloud.may(entry, client_id, PolicyAction.PUBLISH, "gateways/gw-0043/data")
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
@@ -62,7 +62,7 @@ def test_a_certificate_without_a_thing_has_no_thing_name(cloud: Cloud, *, exclus
     """Also not that of a thing whose name the client id is."""
     entry = attached(cloud, exclusive=exclusive)
     entry.thing_name = None
-    assert not cloud.may(entry, THING, Action.PUBLISH, f"gateways/{THING}/data")
+    assert not cloud.may(entry, THING, PolicyAction.PUBLISH, f"gateways/{THING}/data")
 
 
 def test_a_policy_allows_nothing_before_it_has_spread() -> None:
@@ -73,9 +73,9 @@ def test_a_policy_allows_nothing_before_it_has_spread() -> None:
     entry = attached(cloud, exclusive=True)
     registry.documents.update(cloud.registry.documents)
     entry.policy_from = NOW + timedelta(minutes=7)
-    assert not registry.allows(entry, THING, Action.CONNECT, THING)
+    assert not registry.allows(entry, THING, PolicyAction.CONNECT, THING)
     time += timedelta(minutes=7)
-    assert registry.allows(entry, THING, Action.CONNECT, THING)
+    assert registry.allows(entry, THING, PolicyAction.CONNECT, THING)
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
@@ -92,6 +92,6 @@ def test_a_template_decides_how_certificates_are_attached(cloud: Cloud, *, exclu
     cloud.provisioning.register(claim, "gateway", body, None)
 
     assert (entry.status, entry.thing_name, entry.exclusive) == (Status.ACTIVE, THING, exclusive)
-    assert cloud.may(entry, THING, Action.CONNECT, THING)
+    assert cloud.may(entry, THING, PolicyAction.CONNECT, THING)
     agent = f"{THING}-cert-agent"
-    assert cloud.may(entry, agent, Action.CONNECT, agent) is exclusive
+    assert cloud.may(entry, agent, PolicyAction.CONNECT, agent) is exclusive

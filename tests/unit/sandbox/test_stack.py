@@ -19,7 +19,7 @@ from agent.backend.values import Check, DeviceState, Status
 from agent.sandbox.authority import AWS_NOT_AFTER, name
 from agent.sandbox.cloud import Cloud, Entry
 from agent.sandbox.jobs import JobStatus
-from agent.sandbox.policies import GATEWAY, Action, Policy
+from agent.sandbox.policies import GATEWAY, Policy, PolicyAction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,9 +127,9 @@ def test_the_hook_copies_the_policy_of_an_application(account: Account) -> None:
     new = account.rotated(old)
     assert sorted(new.policies) == [GATEWAY, "telemetry"]
     del account.cloud.registry.documents[GATEWAY], new.policies[new.policies.index(GATEWAY)]
-    assert account.cloud.may(new, f"{THING}-telemetry", Action.CONNECT, f"{THING}-telemetry")
-    assert account.cloud.may(new, f"{THING}-telemetry", Action.PUBLISH, f"telemetry/{THING}/data")
-    assert not account.cloud.may(new, f"{THING}-telemetry", Action.PUBLISH, "telemetry/gw-0043/data")
+    assert account.cloud.may(new, f"{THING}-telemetry", PolicyAction.CONNECT, f"{THING}-telemetry")
+    assert account.cloud.may(new, f"{THING}-telemetry", PolicyAction.PUBLISH, f"telemetry/{THING}/data")
+    assert not account.cloud.may(new, f"{THING}-telemetry", PolicyAction.PUBLISH, "telemetry/gw-0043/data")
 
 
 def test_the_hook_refuses_another_things_name(account: Account) -> None:

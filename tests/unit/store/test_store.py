@@ -1067,7 +1067,7 @@ def test_a_reading_of_files_that_have_just_changed_is_not_kept(
     store: Store, reads: list[int], monkeypatch: pytest.MonkeyPatch, changed: int, later: int, *, kept: bool
 ) -> None:
     """They could change again and bear the same times: for a tick, or seconds where a file system counts those."""
-    states = (disk.State(1, 1, changed, changed, 0), disk.State(2, 1, changed - HOUR, changed - HOUR, 0))
+    states = (disk.FileState(1, 1, changed, changed, 0), disk.FileState(2, 1, changed - HOUR, changed - HOUR, 0))
     monkeypatch.setattr(readings, "_states", lambda _, __: states)
     monkeypatch.setattr(clock, "stamp", lambda: changed + later)
     for _ in range(2):

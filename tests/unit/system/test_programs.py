@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.system import programs
-from agent.system.programs import ENVIRONMENT, Account, account, run
+from agent.system.programs import ENVIRONMENT, UnixAccount, account, run
 from support.systemd import ME, NOBODY, open_place
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def test_an_account_is_looked_up_by_name() -> None:
 def test_it_runs_as_another_user_with_no_more_than_that_user_has(place: Path) -> None:
     """User, group, further groups, and no way back."""
     shared = grp.getgrgid(1).gr_gid
-    whose = Account(name="x", uid=NOBODY, gid=NOBODY, groups=(NOBODY, shared), home="/")
+    whose = UnixAccount(name="x", uid=NOBODY, gid=NOBODY, groups=(NOBODY, shared), home="/")
     (place / "out").mkdir()
     os.chown(place / "out", NOBODY, NOBODY)
     assert run(["/bin/cp", "/proc/self/status", str(place / "out" / "status")], LONG, account=whose) == ""
@@ -278,7 +278,7 @@ def test_it_runs_as_another_user_with_no_more_than_that_user_has(place: Path) ->
 def test_what_that_user_may_not_run_is_told(place: Path) -> None:
     """By the kernel, for that user."""
     command = program(place / "mine", "#!/bin/sh\n", 0o700)
-    whose = Account(name="x", uid=NOBODY, gid=NOBODY, groups=(), home="/")
+    whose = UnixAccount(name="x", uid=NOBODY, gid=NOBODY, groups=(), home="/")
 
     assert run(command, LONG) == ""
     assert run(command, LONG, account=whose) == "it could not be started: Permission denied"
@@ -290,7 +290,7 @@ def test_a_program_of_another_user_that_takes_too_long_is_ended(place: Path, mon
     monkeypatch.setattr(programs, "GRACE", 0.2)
     (place / "out").mkdir()
     os.chown(place / "out", NOBODY, NOBODY)
-    whose = Account(name="x", uid=NOBODY, gid=NOBODY, groups=(), home="/")
+    whose = UnixAccount(name="x", uid=NOBODY, gid=NOBODY, groups=(), home="/")
     script = f"trap '' TERM; echo $$ > {place}/out/pids; while :; do sleep 0.1; done"
 
     assert run(["/bin/sh", "-c", script], ENOUGH, account=whose).startswith("it took longer")

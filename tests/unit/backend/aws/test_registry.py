@@ -9,7 +9,7 @@ import pytest
 
 from agent.backend.aws.clients import Clients
 from agent.backend.aws.registry import AwsRegistry
-from agent.backend.decide.orders import Order, job_id
+from agent.backend.decide.orders import JobOrder, job_id
 from agent.backend.errors import ChangedError, MisconfiguredError
 from agent.backend.values import Report, Status
 from support.account import NOW, certificate_id
@@ -79,7 +79,7 @@ def test_lists_of_more_than_a_page(world: AwsWorld, monkeypatch: pytest.MonkeyPa
 def test_a_job_is_ordered_once(world: AwsWorld) -> None:
     """Its id follows from what it is for, so the second one is the first."""
     made = world.enrolled()
-    order = Order(job_id=job_id("17", ["gw-0042"]), things=("gw-0042",), reason="ticket 17")
+    order = JobOrder(job_id=job_id("17", ["gw-0042"]), things=("gw-0042",), reason="ticket 17")
     world.registry.order(order)
     world.registry.order(order)
     assert world.registry.orders_of("gw-0042") == (order.job_id,)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agent.backend.decide.admission import (
     UNPROVEN,
     Enrolment,
-    Known,
+    KnownSerial,
     admit,
     enrolled,
     fingerprint,
@@ -18,7 +18,7 @@ from agent.backend.decide.admission import (
 )
 from agent.backend.decide.verdict import SaveDevice, SaveRecord
 from agent.backend.names import Metric
-from agent.backend.values import Device, DeviceState, Origin
+from agent.backend.values import CertificateOrigin, Device, DeviceState
 from support.account import DAY, HOUR, NOW, TOKEN, certificate_id
 
 FIRST, SECOND = certificate_id("first"), certificate_id("second")
@@ -31,21 +31,21 @@ ASKED = Enrolment(serial="0042", token=TOKEN, certificate_id=FIRST)
 
 def test_an_admission_says_what_to_write_and_in_which_order() -> None:
     """The claim first: a certificate without a row is admitted again, one without a claim would not be counted."""
-    verdict = admit(ASKED, Known(device=ARMED), NOW)
+    verdict = admit(ASKED, KnownSerial(device=ARMED), NOW)
     assert verdict.allowed
     assert verdict.say == {"allowProvisioning": True, "parameterOverrides": {"ThingName": "gw-0042"}}
     claim, row = verdict.do
     assert claim == SaveDevice(replace(CLAIMED, version=1))
-    assert row == SaveRecord(issued(FIRST, "gw-0042", Origin.CLAIM, "0042", NOW))
+    assert row == SaveRecord(issued(FIRST, "gw-0042", CertificateOrigin.CLAIM, "0042", NOW))
     assert row.record.expires_at == NOW + UNPROVEN
 
 
 def test_a_row_that_was_not_written_is_written_when_the_same_is_asked_again() -> None:
     """The function died between both writes."""
-    verdict = admit(ASKED, Known(device=CLAIMED), NOW)
+    verdict = admit(ASKED, KnownSerial(device=CLAIMED), NOW)
     assert [type(deed) for deed in verdict.do] == [SaveRecord]
-    record = issued(FIRST, "gw-0042", Origin.CLAIM, "0042", NOW)
-    assert admit(ASKED, Known(device=CLAIMED, records={FIRST: record}), NOW + HOUR).do == ()
+    record = issued(FIRST, "gw-0042", CertificateOrigin.CLAIM, "0042", NOW)
+    assert admit(ASKED, KnownSerial(device=CLAIMED, records={FIRST: record}), NOW + HOUR).do == ()
 
 
 @pytest.mark.parametrize(
@@ -65,22 +65,22 @@ def test_the_shadow_is_read_for_another_certificate_alone(
     wants: bool,  # noqa: FBT001 - the table's
 ) -> None:
     """So that an ordinary enrolment costs nothing."""
-    assert wants_report(asked, Known(device=device)) is wants
+    assert wants_report(asked, KnownSerial(device=device)) is wants
 
 
 @pytest.mark.parametrize(("again", "allowed"), [(True, True), (False, False)])
 def test_a_serial_number_that_was_enrolled_enrols_again_as_the_stack_says(*, again: bool, allowed: bool) -> None:
     """Once the operator has armed it again; the refusal is told to the operator."""
     armed_again = replace(ARMED, enrolled_at=NOW - 90 * DAY)
-    verdict = admit(ASKED, Known(device=armed_again), NOW, again=again)
+    verdict = admit(ASKED, KnownSerial(device=armed_again), NOW, again=again)
     assert verdict.allowed is allowed
     assert verdict.count is (Metric.ENROLMENTS if allowed else Metric.RE_ENROLMENTS_REFUSED)
 
 
 def test_the_first_enrolment_does_not_need_that() -> None:
     """A stack that enrols nothing twice enrols each once, and repeats the same registration."""
-    assert admit(ASKED, Known(device=ARMED), NOW, again=False).allowed
-    assert admit(ASKED, Known(device=replace(CLAIMED, enrolled_at=NOW)), NOW, again=False).allowed
+    assert admit(ASKED, KnownSerial(device=ARMED), NOW, again=False).allowed
+    assert admit(ASKED, KnownSerial(device=replace(CLAIMED, enrolled_at=NOW)), NOW, again=False).allowed
 
 
 def test_the_first_use_spends_the_token_and_is_remembered() -> None:
@@ -97,14 +97,14 @@ def test_nothing_but_the_token_admits(serial: str, token: str, device: Device | 
     """Whatever is typed."""
     asked = Enrolment(serial=serial, token=token, certificate_id=FIRST)
     if (serial, token) != ("0042", TOKEN):
-        assert not admit(asked, Known(device=device), NOW).allowed
+        assert not admit(asked, KnownSerial(device=device), NOW).allowed
 
 
 def test_a_row_without_a_token_admits_no_empty_one() -> None:
     """Such as that of a gateway that was adopted."""
     row = replace(ARMED, token_sha256="", state=DeviceState.ARMED)
     for token in ("", " ", fingerprint("0042", "")):
-        assert not admit(replace(ASKED, token=token), Known(device=row), NOW).allowed
+        assert not admit(replace(ASKED, token=token), KnownSerial(device=row), NOW).allowed
 
 
 def test_a_token_is_in_no_text_of_what_was_asked() -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from agent.backend.decide.deletion import PUT_OFF, REMEMBERED, SETTLED, Found, Kind, classify, may_delete
+from agent.backend.decide.deletion import PUT_OFF, REMEMBERED, SETTLED, CertificateKind, Found, classify, may_delete
 from agent.backend.decide.verdict import AttachThing, Deed, Delete, DetachThing, SaveRecord
 from agent.backend.names import Metric
-from agent.backend.values import Certificate, Origin, Record, Status
+from agent.backend.values import Certificate, CertificateOrigin, Record, Status
 from support.account import DAY, HOUR, NOW, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
@@ -63,7 +63,7 @@ def test_what_becomes_of_a_certificate_that_is_due(row: Record, found: Found, de
     assert bool(may_delete(row, found, NOW).do) is bool(deeds)
 
 
-ASIDE = replace(ROW, origin=Origin.VENDING, retired_at=None, retired_by="")
+ASIDE = replace(ROW, origin=CertificateOrigin.VENDING, retired_at=None, retired_by="")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_becomes_of_a_certificate_that_was_set_aside(found: Found, deeds: l
     verdict = may_delete(ASIDE, found, NOW)
     assert list(verdict.do)[: len(deeds)] == deeds
     assert verdict.count is not Metric.RESCUED
-    assert classify(certificate(), (), ASIDE, NOW).kind is Kind.PENDING
+    assert classify(certificate(), (), ASIDE, NOW).kind is CertificateKind.PENDING
 
 
 @pytest.mark.parametrize(
@@ -111,24 +111,26 @@ def test_a_thing_that_is_gone_is_given_to_no_certificate() -> None:
 @pytest.mark.parametrize(
     ("status", "things", "row", "age", "kind"),
     [
-        (Status.PENDING_ACTIVATION, (), None, HOUR / 2, Kind.PENDING),
-        (Status.ACTIVE, (), None, SETTLED / 2, Kind.PENDING),
-        (Status.ACTIVE, (), None, SETTLED, Kind.UNATTACHED),
-        (Status.ACTIVE, (), ROW, 30 * DAY, Kind.UNATTACHED),
-        (Status.ACTIVE, ("gw-0042",), ROW, DAY, Kind.IN_USE),
-        (Status.ACTIVE, ("gw-0042",), None, DAY, Kind.FOREIGN),
-        (Status.ACTIVE, ("gw-0042", "gw-0043"), ROW, DAY, Kind.SHARED),
-        (Status.INACTIVE, ("gw-0042",), ROW, DAY, Kind.RETIRED),
-        (Status.INACTIVE, ("gw-0042",), replace(ROW, delete_after=None), DAY, Kind.INACTIVE),
-        (Status.REVOKED, (), None, DAY, Kind.INACTIVE),
+        (Status.PENDING_ACTIVATION, (), None, HOUR / 2, CertificateKind.PENDING),
+        (Status.ACTIVE, (), None, SETTLED / 2, CertificateKind.PENDING),
+        (Status.ACTIVE, (), None, SETTLED, CertificateKind.UNATTACHED),
+        (Status.ACTIVE, (), ROW, 30 * DAY, CertificateKind.UNATTACHED),
+        (Status.ACTIVE, ("gw-0042",), ROW, DAY, CertificateKind.IN_USE),
+        (Status.ACTIVE, ("gw-0042",), None, DAY, CertificateKind.FOREIGN),
+        (Status.ACTIVE, ("gw-0042", "gw-0043"), ROW, DAY, CertificateKind.SHARED),
+        (Status.INACTIVE, ("gw-0042",), ROW, DAY, CertificateKind.RETIRED),
+        (Status.INACTIVE, ("gw-0042",), replace(ROW, delete_after=None), DAY, CertificateKind.INACTIVE),
+        (Status.REVOKED, (), None, DAY, CertificateKind.INACTIVE),
     ],
 )
 def test_what_a_certificate_of_the_account_is(
-    status: Status, things: tuple[str, ...], row: Record | None, age: object, kind: Kind
+    status: Status, things: tuple[str, ...], row: Record | None, age: object, kind: CertificateKind
 ) -> None:
     """By its state, its things and its row."""
     made = replace(certificate(status=status), created_at=NOW - age)  # type: ignore[operator]
     found = classify(made, things, row, NOW)
     assert found.kind is kind
     assert found.why.endswith(".")
-    assert bool(found.remedy) is (kind in {Kind.UNATTACHED, Kind.SHARED, Kind.INACTIVE, Kind.FOREIGN})
+    assert bool(found.remedy) is (
+        kind in {CertificateKind.UNATTACHED, CertificateKind.SHARED, CertificateKind.INACTIVE, CertificateKind.FOREIGN}
+    )

@@ -4,17 +4,17 @@ import re
 
 import pytest
 
-from agent.backend.decide.orders import JOB_PREFIX, MOST_TARGETS, Candidate, job_id, job_targets
+from agent.backend.decide.orders import JOB_PREFIX, MOST_TARGETS, JobTarget, job_id, job_targets
 from agent.backend.values import Certificate, Status
 from support.account import DAY, NOW, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
 
 
-def candidate(thing: str = "gw-0042", **more: object) -> Candidate:
+def candidate(thing: str = "gw-0042", **more: object) -> JobTarget:
     """A thing with one certificate."""
     made = Certificate(certificate_id=OLD, status=Status.ACTIVE, created_at=NOW)
-    return Candidate(**({"thing": thing, "certificates": (made,)} | more))  # type: ignore[arg-type]
+    return JobTarget(**({"thing": thing, "certificates": (made,)} | more))  # type: ignore[arg-type]
 
 
 def test_a_jobs_id_follows_from_what_it_is_for() -> None:
@@ -62,7 +62,7 @@ def test_a_fleet_is_ordered_in_jobs_of_a_hundred() -> None:
         ),
     ],
 )
-def test_what_is_not_ordered(asked: Candidate, why: str) -> None:
+def test_what_is_not_ordered(asked: JobTarget, why: str) -> None:
     """With the reason."""
     plan = job_targets([asked], "ticket 17", "because")
     assert plan.orders == ()

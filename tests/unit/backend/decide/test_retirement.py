@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.backend.decide.retirement import Retirement, Seen, busy, may_ask, retire
+from agent.backend.decide.retirement import RetirementFacts, RetirementRequest, busy, may_ask, retire
 from agent.backend.decide.verdict import Deactivate, SaveRecord
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, Record, Status
@@ -12,7 +12,7 @@ from support.account import DAY, HOUR, NOW, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
 KEEP = 30 * DAY
-ASKED = Retirement(thing="gw-0042", caller=NEW, target=OLD, client_token="4711")  # noqa: S106 - no secret
+ASKED = RetirementRequest(thing="gw-0042", caller=NEW, target=OLD, client_token="4711")  # noqa: S106 - no secret
 
 
 def certificate(name: str, status: Status = Status.ACTIVE) -> Certificate:
@@ -20,7 +20,7 @@ def certificate(name: str, status: Status = Status.ACTIVE) -> Certificate:
     return Certificate(certificate_id=name, status=status, created_at=NOW - DAY)
 
 
-SEEN = Seen(
+SEEN = RetirementFacts(
     caller=certificate(NEW),
     caller_record=Record(certificate_id=NEW, thing="gw-0042", proven_at=NOW, version=2),
     target=certificate(OLD),
@@ -94,7 +94,7 @@ def test_who_is_not_active_asks_in_vain(caller: Certificate | None) -> None:
         (replace(ASKED, target=NEW), ("gw-0042",), 409),
     ],
 )
-def test_what_needs_no_lease_to_be_refused(asked: Retirement, things: tuple[str, ...], code: int | None) -> None:
+def test_what_needs_no_lease_to_be_refused(asked: RetirementRequest, things: tuple[str, ...], code: int | None) -> None:
     """In the order of how much is told."""
     verdict = may_ask(asked, things)
     assert (verdict.say["code"] if verdict else None) == code

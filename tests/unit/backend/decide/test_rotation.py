@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from agent.backend.decide.rotation import MOST_POLICIES, Held, Rotation, over_budget, rotate
+from agent.backend.decide.rotation import MOST_POLICIES, Rotation, RotationFacts, over_budget, rotate
 from agent.backend.decide.verdict import AttachPolicy, SaveDevice, SaveRecord
-from agent.backend.values import Device, DeviceState, Origin, Record
+from agent.backend.values import CertificateOrigin, Device, DeviceState, Record
 from support.account import HOUR, NOW, OWN, certificate_id
 
 OLD, NEW = certificate_id("old"), certificate_id("new")
 ASKED = Rotation(thing="gw-0042", caller=OLD, certificate_id=NEW)
-ROW = Record(certificate_id=OLD, thing="gw-0042", origin=Origin.CLAIM, serial="0042", issued_at=NOW - HOUR, version=1)
-HELD = Held(things=("gw-0042",), policies=(*OWN, "application"), caller=ROW)
+ROW = Record(
+    certificate_id=OLD, thing="gw-0042", origin=CertificateOrigin.CLAIM, serial="0042", issued_at=NOW - HOUR, version=1
+)
+HELD = RotationFacts(things=("gw-0042",), policies=(*OWN, "application"), caller=ROW)
 
 
 def test_the_new_certificate_gets_what_the_template_does_not_give_it() -> None:
@@ -20,7 +22,12 @@ def test_the_new_certificate_gets_what_the_template_does_not_give_it() -> None:
     verdict = rotate(ASKED, HELD, OWN, NOW)
     assert verdict.allowed
     new = Record(
-        certificate_id=NEW, thing="gw-0042", origin=Origin.ROTATION, serial="0042", issued_at=NOW, expires_at=None
+        certificate_id=NEW,
+        thing="gw-0042",
+        origin=CertificateOrigin.ROTATION,
+        serial="0042",
+        issued_at=NOW,
+        expires_at=None,
     )
     saved, proven, attach = verdict.do
     assert isinstance(saved, SaveRecord)
@@ -61,7 +68,7 @@ def test_a_certificate_takes_ten_policies(*, besides: int, allowed: bool) -> Non
         (ASKED, replace(HELD, device=Device(serial="0042", thing="gw-0042", state=DeviceState.BLOCKED))),
     ],
 )
-def test_what_is_refused(asked: Rotation, held: Held) -> None:
+def test_what_is_refused(asked: Rotation, held: RotationFacts) -> None:
     """With a reason for the operator, no deed, and the same answer for the gateway."""
     verdict = rotate(asked, held, OWN, NOW)
     assert not verdict.allowed
@@ -93,7 +100,7 @@ def test_a_caller_that_the_table_does_not_know_is_taken_in() -> None:
     """A fleet that was there before the stack."""
     deeds = rotate(ASKED, replace(HELD, caller=None), OWN, NOW).do
     seen = next(deed.record for deed in deeds if isinstance(deed, SaveRecord) and deed.record.certificate_id == OLD)
-    assert (seen.origin, seen.proven_at, seen.version) == (Origin.SEEN, NOW, 0)
+    assert (seen.origin, seen.proven_at, seen.version) == (CertificateOrigin.SEEN, NOW, 0)
 
 
 def test_a_budget_that_is_used_up_is_a_refusal_with_a_hint() -> None:

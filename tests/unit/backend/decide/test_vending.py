@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.backend.decide import vending
-from agent.backend.decide.admission import UNPROVEN, Known, fingerprint
+from agent.backend.decide.admission import UNPROVEN, KnownSerial, fingerprint
 from agent.backend.decide.vending import MOST_FAILURES, MOST_REQUESTS, SET_ASIDE, Purchase
 from agent.backend.decide.verdict import Activate, AttachPolicy, AttachThing, MakeThing, SaveDevice, SaveRecord
-from agent.backend.values import Certificate, Device, DeviceState, Origin, Record, Status
+from agent.backend.values import Certificate, CertificateOrigin, Device, DeviceState, Record, Status
 from support.account import DAY, HOUR, MINUTE, NOW, OWN, TOKEN, certificate_id
 
 NAME, DIGEST = certificate_id("made"), certificate_id("request")
@@ -27,7 +27,7 @@ SOLD = replace(ASIDE, delete_after=None, expires_at=NOW + UNPROVEN, version=2)
 
 def test_a_sale_says_what_to_do_and_in_which_order() -> None:
     """The claim first, active last, and off the sweep's list when all of it is done."""
-    verdict = vending.sell(ASKED, Known(device=ARMED, records={NAME: ASIDE}), MADE, NOW, policies=OWN)
+    verdict = vending.sell(ASKED, KnownSerial(device=ARMED, records={NAME: ASIDE}), MADE, NOW, policies=OWN)
     assert verdict.allowed
     assert verdict.say == {"certificateId": NAME, "certificatePem": "its text", "thingName": "gw-0042"}
     assert verdict.do == (
@@ -42,21 +42,21 @@ def test_a_sale_says_what_to_do_and_in_which_order() -> None:
 
 def test_what_is_set_aside_waits_for_its_deletion() -> None:
     """For a day, and its row does not go before it."""
-    assert (ASIDE.origin, ASIDE.csr_sha256, ASIDE.serial) == (Origin.VENDING, DIGEST, "0042")
+    assert (ASIDE.origin, ASIDE.csr_sha256, ASIDE.serial) == (CertificateOrigin.VENDING, DIGEST, "0042")
     assert ASIDE.delete_after == NOW + SET_ASIDE
     assert ASIDE.retired_at is ASIDE.expires_at is None
 
 
 def test_a_claim_that_was_written_is_not_written_again() -> None:
     """The function died after it."""
-    verdict = vending.sell(ASKED, Known(device=CLAIMED, records={NAME: ASIDE}), MADE, NOW, policies=OWN)
+    verdict = vending.sell(ASKED, KnownSerial(device=CLAIMED, records={NAME: ASIDE}), MADE, NOW, policies=OWN)
     assert verdict.do[0] == MakeThing("gw-0042")
 
 
 @pytest.mark.parametrize("status", list(Status))
 def test_what_was_sold_is_told_again_while_it_is_active(status: Status) -> None:
     """And nothing is done about it, whatever it is."""
-    known = Known(device=CLAIMED, records={NAME: SOLD})
+    known = KnownSerial(device=CLAIMED, records={NAME: SOLD})
     verdict = vending.sell(ASKED, known, replace(MADE, status=status), NOW, policies=OWN)
     assert verdict.do == ()
     assert verdict.allowed is (status is Status.ACTIVE)
@@ -82,13 +82,13 @@ def test_what_a_request_has_bought_is_what_the_token_has(
     found: bool,  # noqa: FBT001 - the table's
 ) -> None:
     """A claim of the row, of the same request, that is there still."""
-    assert (vending.bought(ASKED, Known(device=device, records=records)) is not None) is found
+    assert (vending.bought(ASKED, KnownSerial(device=device, records=records)) is not None) is found
 
 
 def test_a_quote_claims_nothing() -> None:
     """There is no certificate to claim yet; what is known of the token's end is noted all the same."""
-    assert vending.quote(ASKED, Known(device=ARMED), NOW).do == ()
-    used = vending.quote(ASKED, Known(device=CLAIMED, reported=NAME), NOW)
+    assert vending.quote(ASKED, KnownSerial(device=ARMED), NOW).do == ()
+    used = vending.quote(ASKED, KnownSerial(device=CLAIMED, reported=NAME), NOW)
     (deed,) = used.do
     assert isinstance(deed, SaveDevice)
     assert deed.device.state is DeviceState.ENROLLED
@@ -99,7 +99,7 @@ def test_nothing_but_the_token_buys(serial: str, token: str, device: Device | No
     """Whatever is typed, all refusals are one."""
     asked = replace(ASKED, serial=serial, token=token)
     if (serial, token) != ("0042", TOKEN):
-        quoted = vending.quote(asked, Known(device=device), NOW)
+        quoted = vending.quote(asked, KnownSerial(device=device), NOW)
         assert not quoted.allowed
         assert quoted.say == {"code": 403, "message": vending.REFUSAL}
 

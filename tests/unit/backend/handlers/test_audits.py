@@ -17,7 +17,7 @@ from agent.backend.values import Check, Finding, Status
 from support.account import DAY, HOUR, SETTINGS, World, certificate_id
 
 if TYPE_CHECKING:
-    from agent.backend.settings import Settings
+    from agent.backend.settings import StackSettings
 
 TASK = "0123456789abcdef0123456789abcdef"
 CA, SIGNER = "ca" * 32, "cb" * 32
@@ -26,7 +26,7 @@ CA, SIGNER = "ca" * 32, "cb" * 32
 class Audited:
     """An account, its gateways, and Device Defender."""
 
-    def __init__(self, settings: Settings = SETTINGS) -> None:
+    def __init__(self, settings: StackSettings = SETTINGS) -> None:
         self.world = World(settings)
         self.auditor = MemoryAuditor()
         self.left = timedelta(minutes=15)
@@ -228,7 +228,7 @@ def test_a_blocked_gateway_and_one_of_another_stack_are_left() -> None:
 # -- a CA that expires ---------------------------------------------------------------------------------------------
 
 
-def resting(settings: Settings, things: int = 2) -> Audited:
+def resting(settings: StackSettings, things: int = 2) -> Audited:
     """Gateways whose certificates were signed by a CA that expires in ten days."""
     here = Audited(settings)
     signed = [here.gateway(f"{number:04}", age=DAY, life=3650 * DAY) for number in range(things)]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agent.backend.decide.deletion import Kind
+from agent.backend.decide.deletion import CertificateKind
 from agent.backend.handlers import orders
 from agent.backend.values import Status
 from support.account import CLAIM, HOUR, World
@@ -28,4 +28,9 @@ def test_what_is_in_the_account_is_told_one_by_one() -> None:
     world.registry.add(CLAIM, world.now - 3 * HOUR, Status.ACTIVE)
     pending = world.issue()
     told = {certificate.certificate_id: found.kind for certificate, found in orders.strays(world.account)}
-    assert told == {old: Kind.RETIRED, new: Kind.IN_USE, CLAIM: Kind.UNATTACHED, pending: Kind.PENDING}
+    assert told == {
+        old: CertificateKind.RETIRED,
+        new: CertificateKind.IN_USE,
+        CLAIM: CertificateKind.UNATTACHED,
+        pending: CertificateKind.PENDING,
+    }

@@ -21,12 +21,12 @@ from agent.core.report.jobs import (
     MAX_LISTED,
     MAX_PAYLOAD,
     MAX_REASON,
-    Answer,
+    DocumentOrder,
     Download,
     Execution,
+    ExecutionStatus,
+    JobAnswer,
     Operation,
-    Order,
-    Status,
     answer_of,
     details,
     failed,
@@ -76,12 +76,12 @@ def execution(document: object = None, **changes: Any) -> Execution:
     return replace(Execution(job_id="j-1", number=2, version=3, document=node), **changes)
 
 
-def wants(**document: object) -> Order | Answer | None:
+def wants(**document: object) -> DocumentOrder | JobAnswer | None:
     """Return what a document wants."""
     return read_order(execution(document))
 
 
-def is_allowed(answer: Answer) -> bool:
+def is_allowed(answer: JobAnswer) -> bool:
     """Whether AWS takes the answer's details; no character of a value may be of a class that begins with C."""
     return len(answer.details) <= MAX_DETAILS and all(
         DETAIL_NAME.fullmatch(name)
@@ -202,7 +202,7 @@ def test_a_list_that_is_none_is_refused(payload: bytes) -> None:
 
 def test_a_rotation_can_be_ordered_for_now() -> None:
     """The operation is all that must be said."""
-    expected = Order(operation=Operation.ROTATE, reason="no reason given", window=None)
+    expected = DocumentOrder(operation=Operation.ROTATE, reason="no reason given", window=None)
 
     assert wants(operation="rotate-certificate") == expected
     assert wants(operation="rotate-certificate", reason="", window=None) == expected
@@ -212,13 +212,13 @@ def test_a_rotation_can_be_ordered_for_a_window() -> None:
     """The window becomes a suggestion that names the job and answers to its execution."""
     window = Suggestion(opens_at=OPENS, closes_at=CLOSES, source="job j-1", order=ORDER)
 
-    assert wants(**DOCUMENT) == Order(operation=Operation.ROTATE, reason="new authority", window=window)
+    assert wants(**DOCUMENT) == DocumentOrder(operation=Operation.ROTATE, reason="new authority", window=window)
 
 
 @pytest.mark.parametrize("operation", [Operation.ROLLBACK, Operation.REPORT])
 def test_rollback_and_report_can_be_ordered(operation: Operation) -> None:
     """With a reason or without."""
-    assert wants(operation=operation, reason="why") == Order(operation=operation, reason="why")
+    assert wants(operation=operation, reason="why") == DocumentOrder(operation=operation, reason="why")
 
 
 URL, DIGEST = "https://depot.example/bundle.tar?X-Amz-Signature=5ecret", "0aB1" * 16
@@ -228,12 +228,14 @@ def test_a_bundle_can_be_ordered() -> None:
     """From a URL, with the hash of its archive or without, in either case of letters."""
     plain = Download(url=URL)
 
-    assert wants(operation="install-trust-bundle", url=URL) == Order(
+    assert wants(operation="install-trust-bundle", url=URL) == DocumentOrder(
         operation=Operation.INSTALL, reason="no reason given", download=plain
     )
     for digest, expected in ((DIGEST, DIGEST.lower()), ("", ""), (None, "")):
         found = wants(operation="install-trust-bundle", url=URL, sha256=digest, reason="why", agent=MARK)
-        assert found == Order(operation=Operation.INSTALL, reason="why", download=Download(url=URL, digest=expected))
+        assert found == DocumentOrder(
+            operation=Operation.INSTALL, reason="why", download=Download(url=URL, digest=expected)
+        )
 
 
 @pytest.mark.parametrize(
@@ -260,8 +262,8 @@ def test_a_bundle_that_cannot_be_had_is_rejected(document: dict[str, object], wh
     """At once, and without the URL, which may be a secret."""
     answer = wants(operation="install-trust-bundle", **document)
 
-    assert isinstance(answer, Answer)
-    assert answer.status is Status.REJECTED
+    assert isinstance(answer, JobAnswer)
+    assert answer.status is ExecutionStatus.REJECTED
     assert answer.details["code"] == "malformed-document"
     assert why in answer.details["message"]
     assert is_allowed(answer)
@@ -307,7 +309,7 @@ def test_a_word_that_others_use_too_is_ours_with_the_mark_or_with_nothing_unknow
     """A firmware's rollback must not take the certificate back, nor be taken from whom it is for."""
     document = {"operation": operation, "reason": "r", **more}
     assert read_order(execution(document)) is None
-    assert isinstance(read_order(execution({**document, "agent": "iot-cert-agent"})), Order)
+    assert isinstance(read_order(execution({**document, "agent": "iot-cert-agent"})), DocumentOrder)
 
 
 @pytest.mark.parametrize("operation", [None, "reboot", 7, [], "Rotate"], ids=repr)
@@ -340,8 +342,8 @@ def test_what_is_ours_and_cannot_be_understood_is_rejected_with_the_place(
     """A rejected job is not tried again on this gateway, and the reason is for its author."""
     answer = wants(operation="rotate-certificate", **document)
 
-    assert isinstance(answer, Answer)
-    assert (answer.status, answer.details["code"]) == (Status.REJECTED, "malformed-document")
+    assert isinstance(answer, JobAnswer)
+    assert (answer.status, answer.details["code"]) == (ExecutionStatus.REJECTED, "malformed-document")
     assert why in answer.details["message"]
     assert answer.details["message"].endswith(".")
     assert is_allowed(answer)
@@ -352,15 +354,15 @@ def test_only_a_rotation_takes_a_window(operation: Operation) -> None:
     """A rollback that is put off would be taken for a suggestion to rotate."""
     answer = wants(operation=operation, window=WINDOW)
 
-    assert isinstance(answer, Answer)
-    assert (answer.status, answer.details["code"]) == (Status.REJECTED, "malformed-document")
+    assert isinstance(answer, JobAnswer)
+    assert (answer.status, answer.details["code"]) == (ExecutionStatus.REJECTED, "malformed-document")
 
 
 def test_the_longest_reason_is_kept_whole() -> None:
     """And it fits the reason of a change, with the job's name before it."""
     order = wants(operation="rollback", reason="x" * MAX_REASON)
 
-    assert isinstance(order, Order)
+    assert isinstance(order, DocumentOrder)
     assert order.reason == "x" * MAX_REASON
     assert len(f"job {'j' * 64}: {order.reason}") <= plan.MAX_REASON
 
@@ -381,25 +383,25 @@ def test_a_change_under_way_is_in_progress(phase: Phase) -> None:
     """Phase, change and generation are told, and no more than there is."""
     answer = answer_of(make.record(phase, issued=None))
 
-    assert answer == Answer(
-        status=Status.IN_PROGRESS, details={"phase": phase.value, "change": "c-1", "generation": "7"}
+    assert answer == JobAnswer(
+        status=ExecutionStatus.IN_PROGRESS, details={"phase": phase.value, "change": "c-1", "generation": "7"}
     )
 
 
 @pytest.mark.parametrize(
     ("phase", "kind", "status"),
     [
-        (Phase.COMMITTED, None, Status.SUCCEEDED),
-        (Phase.RETIRED, None, Status.SUCCEEDED),
-        (Phase.REJECTED, FailureClass.CREDENTIAL, Status.FAILED),
-        (Phase.REJECTED, None, Status.FAILED),
-        (Phase.REJECTED, FailureClass.OPERATOR, Status.REJECTED),
-        (Phase.ROLLED_BACK, FailureClass.POLICY, Status.FAILED),
-        (Phase.ROLLED_BACK, FailureClass.OPERATOR, Status.REJECTED),
+        (Phase.COMMITTED, None, ExecutionStatus.SUCCEEDED),
+        (Phase.RETIRED, None, ExecutionStatus.SUCCEEDED),
+        (Phase.REJECTED, FailureClass.CREDENTIAL, ExecutionStatus.FAILED),
+        (Phase.REJECTED, None, ExecutionStatus.FAILED),
+        (Phase.REJECTED, FailureClass.OPERATOR, ExecutionStatus.REJECTED),
+        (Phase.ROLLED_BACK, FailureClass.POLICY, ExecutionStatus.FAILED),
+        (Phase.ROLLED_BACK, FailureClass.OPERATOR, ExecutionStatus.REJECTED),
     ],
 )
 def test_a_finished_change_has_succeeded_failed_or_was_given_up(
-    phase: Phase, kind: FailureClass | None, status: Status
+    phase: Phase, kind: FailureClass | None, status: ExecutionStatus
 ) -> None:
     """What a person gave up on the spot is rejected, so that the cloud does not order it again by itself."""
     failure = make.failure(kind, decisive=True) if kind else None
@@ -432,9 +434,15 @@ def test_a_wait_without_a_failure_is_told_in_its_own_words() -> None:
 
 def test_answers_without_a_change_have_a_status_of_their_own() -> None:
     """Accepted and not begun, refused here and now, refused for good."""
-    assert waiting("Soon.") == Answer(status=Status.IN_PROGRESS, details={"phase": "waiting", "message": "Soon."})
-    assert failed("busy", "Not now.") == Answer(status=Status.FAILED, details={"code": "busy", "message": "Not now."})
-    assert rejected("bad", "Never.") == Answer(status=Status.REJECTED, details={"code": "bad", "message": "Never."})
+    assert waiting("Soon.") == JobAnswer(
+        status=ExecutionStatus.IN_PROGRESS, details={"phase": "waiting", "message": "Soon."}
+    )
+    assert failed("busy", "Not now.") == JobAnswer(
+        status=ExecutionStatus.FAILED, details={"code": "busy", "message": "Not now."}
+    )
+    assert rejected("bad", "Never.") == JobAnswer(
+        status=ExecutionStatus.REJECTED, details={"code": "bad", "message": "Never."}
+    )
 
 
 def test_a_change_that_went_on_without_a_dependant_succeeds_and_says_so() -> None:
@@ -444,7 +452,7 @@ def test_a_change_that_went_on_without_a_dependant_succeeds_and_says_so() -> Non
     )
     answer = answer_of(record)
 
-    assert answer.status is Status.SUCCEEDED
+    assert answer.status is ExecutionStatus.SUCCEEDED
     assert (answer.details["failureClass"], answer.details["message"]) == ("dependant", "It fails.")
 
 
@@ -457,7 +465,7 @@ def test_details_hold_no_nothing_and_cut_what_is_long() -> None:
 @pytest.mark.parametrize("text", ["one\ntwo", "a\x00b", "a\x1b[2Jb", "a\u202eb", "\ud800"], ids=repr)
 def test_details_hold_no_control_characters(text: str) -> None:
     """A complaint about a configuration has line breaks, and AWS takes none."""
-    assert is_allowed(Answer(status=Status.SUCCEEDED, details=details(problem=text)))
+    assert is_allowed(JobAnswer(status=ExecutionStatus.SUCCEEDED, details=details(problem=text)))
 
 
 TEXTS = st.text(st.characters(), max_size=50) | st.sampled_from(["x" * 3000, "😀" * 3000, "\n", ""])
@@ -486,7 +494,7 @@ def test_a_report_as_an_answer_keeps_within_the_limits_of_aws() -> None:
     )
     told = report(status, Wish(raw=WINDOW, refused="no"))
 
-    assert is_allowed(Answer(status=Status.SUCCEEDED, details=details(**told)))
+    assert is_allowed(JobAnswer(status=ExecutionStatus.SUCCEEDED, details=details(**told)))
 
 
 # -- which change --------------------------------------------------------------------------------------------------
@@ -578,7 +586,7 @@ def test_no_message_of_the_cloud_raises_anything_but_a_complaint(
         understood += 1
         if isinstance(found, Execution):
             order = read_order(found)
-            assert order is None or isinstance(order, Order) or is_allowed(order)
+            assert order is None or isinstance(order, DocumentOrder) or is_allowed(order)
 
     assert min(understood, complaints) > 500
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.utils import CryptographyDeprecationWarning
 
 from agent.core.text import common_name
-from agent.core.trust.anchor_lint import Entry, Finding, Known, KnownRoot, Severity, lint, organisation, worst
+from agent.core.trust.anchor_lint import Finding, KnownRoot, KnownRoots, Severity, StoreEntry, lint, organisation, worst
 from agent.crypto import x509
 from agent.crypto.root_lists import known
 from support import make
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 ROOTS = Path(__file__).parents[3] / "data" / "roots"
 SOON = 180 * DAY
 TICK = timedelta(microseconds=1)
-NOTHING = Known()
+NOTHING = KnownRoots()
 JUDGED = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def found(
-    *facts: CertificateFacts, now: datetime | None = NOW, known_roots: Known = NOTHING, amazon: bool = False
+    *facts: CertificateFacts, now: datetime | None = NOW, known_roots: KnownRoots = NOTHING, amazon: bool = False
 ) -> tuple[Finding, ...]:
     """Return what is to be said of a store of these certificates."""
-    entries = [Entry(line=number, facts=item) for number, item in enumerate(facts, 1)]
+    entries = [StoreEntry(line=number, facts=item) for number, item in enumerate(facts, 1)]
     return lint(entries, known_roots, now, soon=SOON, amazon=amazon)
 
 
-def codes(*facts: CertificateFacts, now: datetime | None = NOW, known_roots: Known = NOTHING) -> list[str]:
+def codes(*facts: CertificateFacts, now: datetime | None = NOW, known_roots: KnownRoots = NOTHING) -> list[str]:
     """Return the codes of what is to be said."""
     return [finding.code for finding in found(*facts, now=now, known_roots=known_roots)]
 
@@ -134,7 +134,7 @@ def test_a_certificate_may_have_several_things_wrong() -> None:
 # -- what is known of roots --------------------------------------------------------------------------------------------
 
 LISTED = KnownRoot(name="Listed", sha256="11" * 32, spki_sha256="22" * 32, why="it was careless")
-LISTS = Known(distrusted=(LISTED,), organisations={"Careless, Inc.": "its keys were lost"})
+LISTS = KnownRoots(distrusted=(LISTED,), organisations={"Careless, Inc.": "its keys were lost"})
 
 
 @pytest.mark.parametrize("changes", [{"sha256": "11" * 32}, {"spki_sha256": "22" * 32}])
@@ -174,7 +174,7 @@ def test_the_organisation_is_read_from_a_name(name: str, expected: str) -> None:
     assert organisation(name) == expected
 
 
-AMAZON = Known(
+AMAZON = KnownRoots(
     amazon=(
         KnownRoot(name="Amazon Root CA 1", sha256="31" * 32, spki_sha256="32" * 32),
         KnownRoot(name="Amazon Root CA 2", sha256="33" * 32, spki_sha256="34" * 32),
@@ -199,9 +199,9 @@ def test_a_missing_amazon_root_is_told_where_it_matters() -> None:
 def test_an_entry_that_cannot_be_read_hides_nothing() -> None:
     """It is one error that names its line; the others are judged as ever."""
     entries = [
-        Entry(line=1, facts=root(not_after=NOW)),
-        Entry(line=7, problem="it has no end"),
-        Entry(line=9, facts=root(key="DSA", sha256="01" * 32)),
+        StoreEntry(line=1, facts=root(not_after=NOW)),
+        StoreEntry(line=7, problem="it has no end"),
+        StoreEntry(line=9, facts=root(key="DSA", sha256="01" * 32)),
     ]
     findings = lint(entries, NOTHING, NOW, soon=SOON, amazon=False)
 
@@ -212,7 +212,7 @@ def test_an_entry_that_cannot_be_read_hides_nothing() -> None:
 
 def test_a_store_without_a_usable_certificate_is_of_no_use() -> None:
     """Empty, or full of what cannot be read; which Amazon roots are missing is not the point then."""
-    for entries in ([], [Entry(line=1, problem="it has no end")]):
+    for entries in ([], [StoreEntry(line=1, problem="it has no end")]):
         findings = lint(entries, AMAZON, NOW, soon=SOON, amazon=True)
         assert Counter(finding.code for finding in findings) == Counter(["empty", *(["unparsable"] * len(entries))])
         assert worst(findings) is Severity.ERROR
@@ -240,12 +240,12 @@ def test_the_worst_comes_first() -> None:
 def test_findings_are_sentences() -> None:
     """Message and remedy both; a finding that cannot be acted on has no remedy."""
     entries = [
-        Entry(line=1, facts=root(is_ca=False, key="DSA", not_after=NOW, signature="1.2.840.10045.4.1")),
-        Entry(line=2, facts=root(is_ca=False, version=1, sha256="11" * 32, not_before=NOW + DAY)),
-        Entry(line=3, facts=root(not_after=NOW + DAY)),
-        Entry(line=4, problem="it has no end"),
+        StoreEntry(line=1, facts=root(is_ca=False, key="DSA", not_after=NOW, signature="1.2.840.10045.4.1")),
+        StoreEntry(line=2, facts=root(is_ca=False, version=1, sha256="11" * 32, not_before=NOW + DAY)),
+        StoreEntry(line=3, facts=root(not_after=NOW + DAY)),
+        StoreEntry(line=4, problem="it has no end"),
     ]
-    lists = Known(amazon=AMAZON.amazon, distrusted=LISTS.distrusted)
+    lists = KnownRoots(amazon=AMAZON.amazon, distrusted=LISTS.distrusted)
     findings = lint(iter(entries), lists, NOW, soon=SOON, amazon=True)
 
     assert {finding.code for finding in findings} == {

@@ -16,8 +16,8 @@ from agent.core.when.reconnect import (
     OFTEN,
     PEACE,
     STEADY,
+    NextConnect,
     Standing,
-    Verdict,
     after_failure,
     after_loss,
     after_takeover,
@@ -60,7 +60,7 @@ STANDINGS = st.builds(
 )
 
 
-def fail(times: int, failure: Failure, chance: float = 0.5, standing: Standing | None = None) -> list[Verdict]:
+def fail(times: int, failure: Failure, chance: float = 0.5, standing: Standing | None = None) -> list[NextConnect]:
     """Return the verdicts on so many failed attempts in a row."""
     verdicts = []
     standing = standing or Standing()
@@ -285,7 +285,7 @@ BRIEFLY = (SHORT, HUNG_UP)
 REFUSED = (None, HUNG_UP)
 
 
-def story(attempts: Attempts, standing: Standing | None = None) -> list[Verdict]:
+def story(attempts: Attempts, standing: Standing | None = None) -> list[NextConnect]:
     """Return the verdicts on attempts in a row."""
     verdicts, standing = [], standing or Standing()
     for lasted, failure in attempts:

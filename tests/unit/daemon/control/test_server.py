@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
-from agent.daemon.control.client import Client, ControlRequest, Limits
+from agent.daemon.control.client import Client, ClientLimits, ControlRequest
 from agent.daemon.control.server import ControlSocket
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
@@ -38,8 +38,8 @@ READERS, ADMINS = frozenset({4001}), frozenset({4002})
 STATUS = b'{"verb":"status"}\n'
 DONE = {"event": "done", "verb": "status", "exit": 0}
 
-LIMITS = Limits()
-SMALL = Limits(request_bytes=1000, output_bytes=4096)
+LIMITS = ClientLimits()
+SMALL = ClientLimits(request_bytes=1000, output_bytes=4096)
 
 SEED = 20270301
 HOSTILE_REQUESTS = 10_000
@@ -86,7 +86,7 @@ class Daemon:
         self.answer: Callable[[Client, ControlRequest], None] = self.say_done
         self.control: ControlSocket
 
-    def start(self, limits: Limits = LIMITS) -> ControlSocket:
+    def start(self, limits: ClientLimits = LIMITS) -> ControlSocket:
         """Make the control socket and listen."""
         self.control = ControlSocket(self.loop, self._handle, who_may, limits)
         self.control.listen(str(self.path))
@@ -471,7 +471,7 @@ def test_a_program_that_is_just_being_started_keeps_no_client_alive(daemon: Daem
 @pytest.mark.parametrize("messages", [0, 1])
 def test_waiting_for_an_answer_has_no_limit(idle: Daemon, messages: int) -> None:
     """The time for the request is over with the request; a rotation may take long."""
-    idle.start(Limits(request_seconds=1.0, idle_output_seconds=1.0))
+    idle.start(ClientLimits(request_seconds=1.0, idle_output_seconds=1.0))
     client, caller = idle.waiting_client()
     for _ in range(messages):
         client.send({"event": "progress"})
@@ -616,14 +616,14 @@ def test_a_client_that_connects_and_leaves_is_forgotten(daemon: Daemon) -> None:
 @pytest.mark.parametrize("begun", [b"", b'{"verb":'])
 def test_a_slow_request_is_told_and_its_client_dropped(idle: Daemon, begun: bytes) -> None:
     """The time counts from the connection, so that a byte now and then does not help."""
-    idle.start(Limits(request_seconds=0.05))
+    idle.start(ClientLimits(request_seconds=0.05))
     assert idle.answers(begun) == [error("No whole request came within 0.05 s.", 2)]
     assert idle.control.clients == 0
 
 
 def test_a_trickling_request_has_no_more_time_than_a_silent_one(idle: Daemon) -> None:
     """Each turn of the loop brings another byte."""
-    idle.start(Limits(request_seconds=0.05))
+    idle.start(ClientLimits(request_seconds=0.05))
     caller = idle.connect()
     idle.until(lambda: idle.control.clients)
     while idle.control.clients:
@@ -700,7 +700,7 @@ def test_no_number_of_users_can_lock_root_out(daemon: Daemon) -> None:
 
 def test_four_hundred_silent_clients_are_turned_away_or_dropped(idle: Daemon) -> None:
     """And then everything is as before."""
-    idle.start(Limits(request_seconds=0.5))
+    idle.start(ClientLimits(request_seconds=0.5))
     before = descriptors()
     peak = 0
     with ExitStack() as stack:
@@ -739,7 +739,7 @@ def no_more_descriptors() -> Iterator[None]:
 
 def test_running_out_of_descriptors_is_waited_out(idle: Daemon) -> None:
     """The loop does not spin meanwhile, and the caller is answered afterwards."""
-    idle.start(Limits(pause_seconds=0.05))
+    idle.start(ClientLimits(pause_seconds=0.05))
     caller = idle.asks(STATUS)
     turns, over = 0, idle.loop.later(0.12, lambda: None)
     with no_more_descriptors():
@@ -753,7 +753,7 @@ def test_running_out_of_descriptors_is_waited_out(idle: Daemon) -> None:
 
 def test_closing_while_nothing_is_accepted_is_harmless(idle: Daemon) -> None:
     """Nothing is watched afterwards that is closed."""
-    idle.start(Limits(pause_seconds=0.01))
+    idle.start(ClientLimits(pause_seconds=0.01))
     with idle.asks(STATUS):
         with no_more_descriptors():
             idle.loop.turn()
@@ -802,7 +802,7 @@ def full_pipe(daemon: Daemon, client: Client) -> None:
 
 def test_a_client_that_never_reads_is_dropped_in_time(idle: Daemon) -> None:
     """Even when nothing more is said to it."""
-    idle.start(Limits(idle_output_seconds=0.05))
+    idle.start(ClientLimits(idle_output_seconds=0.05))
     client, caller = idle.waiting_client()
     full_pipe(idle, client)
     assert idle.control.clients == 1
@@ -945,7 +945,7 @@ def test_ten_thousand_hostile_requests_change_nothing(daemon: Daemon) -> None:
 
 def test_the_limits_are_those_of_the_design() -> None:
     """They are a promise, so a change must be meant."""
-    assert replace(LIMITS) == Limits(
+    assert replace(LIMITS) == ClientLimits(
         clients=32,
         reserved=4,
         per_uid=16,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.backend.decide.admission import Enrolment, Known, admit, fingerprint
+from agent.backend.decide.admission import Enrolment, KnownSerial, admit, fingerprint
 from agent.backend.values import DeviceState, Status
 from support.account import HOUR, certificate_id
 from support.fleet_account import NOW
@@ -34,7 +34,7 @@ def test_a_token_that_is_armed_is_the_one_that_the_hook_admits(operator: Operato
     assert device.token_sha256 == fingerprint("0042", armed["token"])
     assert device.token_until == NOW + timedelta(days=7)
     asked = Enrolment(serial="0042", token=armed["token"], certificate_id=certificate_id("new"))
-    assert admit(asked, Known(device=device), NOW).allowed
+    assert admit(asked, KnownSerial(device=device), NOW).allowed
     _, said = operator.runs("devices")
     assert armed["token"] not in said
 

@@ -5,16 +5,18 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.backend.values import Certificate, Device, DeviceState, Status
-from agent.fleet.decide.adoption import EXCLUSIVE, Held, adopt
+from agent.fleet.decide.adoption import EXCLUSIVE, AdoptableCertificate, adopt
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 OWN = ("session", "rotation")
 
 
-def held(status: Status = Status.ACTIVE, policies: tuple[str, ...] = OWN, **attachments: str) -> Held:
+def held(status: Status = Status.ACTIVE, policies: tuple[str, ...] = OWN, **attachments: str) -> AdoptableCertificate:
     """Return a certificate."""
     certificate = Certificate(certificate_id="c" * 64, status=status, created_at=NOW)
-    return Held(certificate=certificate, attachments=attachments or {"gw": EXCLUSIVE}, policies=policies, noted=True)
+    return AdoptableCertificate(
+        certificate=certificate, attachments=attachments or {"gw": EXCLUSIVE}, policies=policies, noted=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ def held(status: Status = Status.ACTIVE, policies: tuple[str, ...] = OWN, **atta
         ([held(policies=tuple(f"p{n}" for n in range(9)))], "9 policies"),
     ],
 )
-def test_what_is_left_as_it_is(found: list[Held] | None, told: str) -> None:
+def test_what_is_left_as_it_is(found: list[AdoptableCertificate] | None, told: str) -> None:
     """Each with its reason."""
     judged = adopt("gw", found, OWN, ("gw", None), NOW)
     assert told in judged.why

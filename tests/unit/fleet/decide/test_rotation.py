@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.backend.decide.orders import Order
+from agent.backend.decide.orders import JobOrder
 from agent.core.report.shadow import read_shadow
 from agent.fleet.decide import rotation
 
@@ -33,7 +33,7 @@ def test_what_is_no_window(text: str) -> None:
 def test_a_schedule_is_spelt_as_jobs_want_it() -> None:
     """In UTC, to the minute."""
     window = rotation.window_of("2026-12-01T01:00Z/2026-12-01T05:00Z", NOW, by_job=True)
-    order = Order(job_id="j", things=("gw",), reason="r")
+    order = JobOrder(job_id="j", things=("gw",), reason="r")
     request = rotation.job(order, lambda kind, name: f"arn/{kind}/{name}", window)
     assert request["schedulingConfig"]["startTime"] == "2026-12-01T01:00"
     assert request["targets"] == ["arn/thing/gw"]

@@ -16,7 +16,7 @@ from agent.backend.values import Status
 from agent.cli.output import Output
 from agent.fleet import aws
 from agent.fleet.decide.trial import Outcome
-from agent.fleet.task import Task
+from agent.fleet.task import OperatorTask
 from agent.fleet.trial.account import TrialAccount
 from agent.fleet.trial.device import Ran
 from agent.fleet.trial.steps import ATTEMPTS, ROUNDS, STEPS, Trial
@@ -72,7 +72,7 @@ class Bench:
     def tries(self, key: str) -> tuple[Outcome, str]:
         """Carry a step out, on a trial of its own."""
         fleet = aws.connect("iot-cert", REGION, None)
-        task = Task(
+        task = OperatorTask(
             arguments=argparse.Namespace(),
             output=Output(as_json=False),
             fleet=fleet,
