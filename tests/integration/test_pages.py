@@ -122,6 +122,9 @@ def test_the_demonstration(tmp_path: Path) -> None:
     (line,) = lines(blocks(section("docs/start.md", "Watch it"))[0])
     told = Terminal(tmp_path).types(line)
     assert len(re.findall(r"^\d+\. ", told, flags=re.MULTILINE)) >= 12
+    assert [line for line in told.splitlines() if len(line) > 100] == []
+    _, last = told.split("\nWhat to do next\n")
+    assert len(last.strip().splitlines()) == 3
 
 
 @pytest.mark.whole
