@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.core.change.events import Confirmed, Deployed, Doubted, Resumed
+from agent.core.change.events import Confirmed, Deployed, Doubted, Resumed, RolledBack
 from agent.core.change.lifecycle import Phase
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def announcement(before: ChangeRecord, record: ChangeRecord, event: Event) -> An
     if isinstance(event, Doubted):
         lost = "The session was lost or refused on probation, so the set is proven now."
         return Announcement("note", lost)
+    if isinstance(event, RolledBack):
+        return None  # why was told when the set was condemned, and the outcome says which one is in use
     if record.failure is not None and record.failure is not before.failure:
         return Announcement("trouble", f"{record.failure} {record.failure.advice}".rstrip(), record.failure.kind)
     if isinstance(event, Deployed) and event.problem is not None:

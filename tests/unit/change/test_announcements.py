@@ -9,8 +9,19 @@ import pytest
 
 from agent.change.announcements import announcement
 from agent.core.change.advance import advance
-from agent.core.change.events import Confirmed, Deployed, Doubted, Hastened, ProbationHeld, Resumed, StepFailed
+from agent.core.change.events import (
+    Condemned,
+    Confirmed,
+    Deployed,
+    Doubted,
+    Hastened,
+    ProbationHeld,
+    Resumed,
+    RolledBack,
+    StepFailed,
+)
 from agent.core.change.lifecycle import TRANSITIONS, Phase
+from agent.core.failure.failure import FailureClass
 from support import make
 from support.make import MINUTE, NOW
 
@@ -57,6 +68,17 @@ def test_a_failure_is_told_once_with_its_class() -> None:
     assert told == ("trouble", f"{failure} Look into it. The agent retries.", failure.kind)
     failed = replace(make.record(Phase.PREPARED), failure=failure, retry_at=NOW + MINUTE)
     assert announcement(failed, advance(failed, Hastened(at=NOW)), Hastened(at=NOW)) is None
+
+
+def test_why_a_set_is_rolled_back_is_told_once() -> None:
+    """When it is condemned. The rollback adds nothing: the outcome, which follows, says which set is in use."""
+    failure = make.failure(FailureClass.CREDENTIAL, decisive=True)
+    active = make.record(Phase.DEPLOYED)
+    condemned = advance(active, Condemned(at=NOW, failure=failure))
+    told = announcement(active, condemned, Condemned(at=NOW, failure=failure))
+    assert told is not None
+    assert told.code == "trouble"
+    assert announcement(condemned, advance(condemned, RolledBack(at=NOW)), RolledBack(at=NOW)) is None
 
 
 def test_what_a_change_goes_on_without_is_told() -> None:
