@@ -136,7 +136,9 @@ def seen(config: Config, snapshot: Snapshot) -> Seen:
 
 
 def exposed(config: Config, *, enrolled: bool) -> Iterator[Exposed]:
-    """Return whose mode or owner is wrong of the files of the agent's; of what it enrols with where there is a set.
+    """Return whose mode or owner is wrong of the agent's files, its configuration, and what it enrols with.
+
+    Of the latter only where there is a set.
 
     Raises:
         OSError: This user may not look.
@@ -144,7 +146,8 @@ def exposed(config: Config, *, enrolled: bool) -> Iterator[Exposed]:
     from agent.store import modes  # noqa: PLC0415 - see agent.operations.wiring
 
     secret = config.enrollment.secret if config.enrollment and enrolled else None  # before, enrolment refuses it
-    return modes.exposed(config.state_dir, secret)
+    operators = (config.path, config.path.parent, *((secret.parent,) if secret else ()))
+    return modes.exposed(config.state_dir, secret, operators)
 
 
 def _exposed(config: Config, *, enrolled: bool) -> tuple[str, ...]:

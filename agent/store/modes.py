@@ -1,4 +1,4 @@
-"""Whether the state directory's files, and what a gateway enrols with, are their owner's alone, and what mends it.
+"""Whether the state directory's files, what a gateway enrols with, and its configuration are their owner's alone.
 
 It changes nothing. What the group may read where the state directory lets it in, it may go on reading: a remedy takes
 away what other users have, and no more.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 SECRET = frozenset({"key.pem", "credential.pem", "change.json", "change.json.damaged"})
@@ -35,12 +35,13 @@ class Exposed:
     remedy: str
 
 
-def exposed(state_dir: Path, secret: Path | None = None) -> Iterator[Exposed]:
+def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Path] = ()) -> Iterator[Exposed]:
     """Return what is wrong with modes and owners, as far as this user may look.
 
     Args:
         state_dir: The state directory.
         secret: The key of the claim certificate, which opens the whole fleet's door, or a token; None where none is.
+        operators: Files and directories of the operator's, which say what is run and trusted.
 
     Raises:
         OSError: The state directory cannot be looked at.
@@ -62,6 +63,19 @@ def exposed(state_dir: Path, secret: Path | None = None) -> Iterator[Exposed]:
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             text = f"{secret} may be read by others (mode {mode:04o})."
             yield Exposed(code="mode", text=text, remedy=f"chmod go-rwx {secret}")
+    for path in operators:
+        yield from _of_operators(path)
+
+
+def _of_operators(path: Path) -> Iterator[Exposed]:
+    """Return whether every user may write; which group may is for the operator to say."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return  # another look tells
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        text = f"{path} may be written by others (mode {mode:04o})."
+        yield Exposed(code="mode", text=text, remedy=f"chmod o-w {path}")
 
 
 def _of_directory(path: Path) -> Iterator[Exposed]:

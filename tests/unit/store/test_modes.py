@@ -30,6 +30,8 @@ SETTINGS = [
     ("generations", 0o777, "may be written by others (mode 0777)", 0o755),
     ("generations/000001", 0o770, "may be written by others (mode 0770)", 0o750),
     ("claim.key", 0o640, "may be read by others (mode 0640)", 0o600),
+    ("config.yaml", 0o666, "may be written by others (mode 0666)", 0o664),
+    ("etc", 0o777, "may be written by others (mode 0777)", 0o775),
 ]
 
 
@@ -51,12 +53,16 @@ def _state(tmp_path: Path) -> Path:
         (generation / name).chmod(0o640)
     (tmp_path / "claim.key").write_text("key")
     (tmp_path / "claim.key").chmod(0o600)
+    (tmp_path / "etc").mkdir(mode=0o755)
+    (tmp_path / "config.yaml").write_text("endpoint: x.example\n")
+    (tmp_path / "config.yaml").chmod(0o664)  # which group may write is for the operator to say
     return tmp_path / "state"
 
 
 def found(state: Path) -> list[modes.Exposed]:
-    """Return what is exposed, the claim's key included."""
-    return list(modes.exposed(state, state.parent / "claim.key"))
+    """Return what is exposed, the claim's key and the operator's files included."""
+    operators = (state.parent / "config.yaml", state.parent / "etc", state.parent / "there-is-none")
+    return list(modes.exposed(state, state.parent / "claim.key", operators))
 
 
 def test_what_the_group_may_read_is_not_exposed(state: Path) -> None:
@@ -72,7 +78,8 @@ def test_what_others_may_read_or_write_is_told_with_the_command_that_mends_it(
 ) -> None:
     """After the command nothing is to be said any more, and a group that could read goes on."""
     top = {"generations", "generations/000001", "change.json", "history.jsonl"}
-    places = {"state": state, "claim.key": state.parent / "claim.key", **{item: state / item for item in top}}
+    beside = {item: state.parent / item for item in ("claim.key", "config.yaml", "etc")}
+    places = {"state": state, **beside, **{item: state / item for item in top}}
     path = places.get(name, state / "generations" / "000001" / name)
     path.chmod(mode)
     (told,) = found(state)
