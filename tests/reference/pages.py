@@ -71,7 +71,9 @@ def table(heads: tuple[str, ...], lines: Iterable[Iterable[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Outside of code, `<` would begin a tag, which a reader's program leaves out."""
+    plain = re.sub(r"(`[^`]*`)|<", lambda found: found[1] or "&lt;", text)
+    return plain.replace("|", "\\|").replace("\n", " ")
 
 
 def _code(text: str) -> str:
