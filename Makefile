@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo demo-cloud test read test-all walks mutants bench short-lives walk-through coverage cpu deb cloud configuration completion pictures reference release check prepare prepare-tests lock clean
+.PHONY: demo demo-cloud test read test-all walks mutants bench short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -90,6 +90,15 @@ pictures: prepare-tests
 	@$(if $(RECORD),PYTHONPATH=tests .venv/bin/python -m pictures.recording)
 	@PYTHONPATH=tests .venv/bin/python -m pictures docs/pictures
 
+# The pages as a site, into build/site: it loads nothing from elsewhere, and a link that leads nowhere is an error.
+PAGES = README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md docs packaging/README.md packaging/docs/site.css packaging/yocto config
+docs:
+	@.ci/prepare docs
+	@rm -rf build/pages build/site && mkdir -p build/pages
+	@cp -r --parents $(PAGES) build/pages
+	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict -f packaging/docs/mkdocs.yml
+	@echo "==> the site is in build/site; begin at build/site/index.html"
+
 # What a release consists of: the packages, what is in them (CycloneDX), and whether any of that is known to be vulnerable.
 # Where the advisory service cannot be reached that is said; AUDIT=--required makes it an error.
 release: prepare
@@ -136,6 +145,7 @@ lock:
 	$(COMPILE) --extra sandbox -o requirements/dev.txt build/lock/pyproject.toml requirements/dev.in
 	$(COMPILE) -o requirements/release.txt requirements/release.in
 	$(COMPILE) -o requirements/cloud.txt requirements/cloud.in
+	$(COMPILE) -o requirements/docs.txt requirements/docs.in
 	sed -i '/^#/d' requirements/*.txt
 
 clean:
