@@ -128,6 +128,7 @@ _LIVE: dict[str, Schema] = {
     "stuck": _words_of(known.Live, "stuck", TEXT),
     "unseen": _words_of(known.Live, "unseen", TEXT),
     "configuration_refused": _words_of(known.Live, "configuration_refused", TEXT),
+    "untold": _words_of(known.Live, "untold", TEXT),
     "daemon": said(NUMBER, "The daemon's process."),
 }
 _STATUS: dict[str, Schema] = {

@@ -146,6 +146,7 @@ class Story:
             self.run(verb)
         self.run("check", expect=None)
         self.run("support-bundle", "--output", str(self.gateway.directory / "support.tar"))
+        self.run("report", "--html", str(self.gateway.directory / "report.html"))
 
     def _stick(self) -> Path:
         """Return a directory with a key and certificate that were made elsewhere and that the cloud knows."""

@@ -38,10 +38,10 @@ def _time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 @contextmanager
-def running(user: int | None = None) -> Iterator[subprocess.Popen[str]]:
+def running(user: int | None = None, program: str | Path = "/bin/dash") -> Iterator[subprocess.Popen[str]]:
     """Have a program that takes signals, of this user or another."""
     with subprocess.Popen(
-        ["/bin/dash", "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, user=user
+        [program, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, user=user
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -174,13 +174,11 @@ def test_a_user_names_processes_of_its_own_alone(tmp_path: Path, file: int, proc
 def test_a_long_name_is_compared_as_the_kernel_cuts_it(tmp_path: Path) -> None:
     """The configuration may have it whole."""
     program = tmp_path / "a-program-with-a-long-name"
-    program.symlink_to("/bin/sleep")
-    with subprocess.Popen([program, "60"]) as process:
-        try:
-            told = wanted(tmp_path, process.pid, process=program.name, signal=SignalName.WINCH)
-            assert signals.serve(told, GIVEN) == ""
-        finally:
-            process.kill()
+    program.symlink_to("/bin/dash")
+    with running(program=program) as process:
+        told = wanted(tmp_path, process.pid, process=program.name, signal=SignalName.WINCH)
+        assert signals.serve(told, GIVEN) == ""
+        assert taken(process) == "WINCH"
 
 
 def _end(process: subprocess.Popen[str]) -> None:
