@@ -12,7 +12,7 @@ import pytest
 from agent.backend.errors import BackendError
 from agent.backend.names import Metric
 from agent.backend.values import DeviceState, Record, Status
-from support.account import DAY, HOUR, MINUTE, OWN, World
+from support.account import DAY, HOUR, MINUTE, OWN, World, intrude
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,20 +286,6 @@ def test_a_certificate_that_was_there_before_the_stack_is_the_old_devices(world:
 
 
 # -- at any instant ----------------------------------------------------------------------------------------------------
-
-
-def intrude(world: World, step: int, intruder: Callable[[], object]) -> list[str]:
-    """Have something happen before the verb of a number; return a list that has an entry once it did."""
-    reached: list[str] = []
-    done = len(world.verbs)
-
-    def before(verb: str) -> None:
-        if len(world.verbs) - done == step and not reached:
-            reached.append(verb)
-            intruder()
-
-    world.at_each_step = before
-    return reached
 
 
 INTRUDERS: dict[str, Callable[[World, str, str], object]] = {
