@@ -118,21 +118,21 @@ MUTANTS = (
         breaks="A damaged generation is nothing to go back to.",
         old="before != number and …is_whole(before):",
         new="before != number:",
-        killers=("tests/unit/store/test_store.py::test_a_damaged_generation_does_not_become_previous",),
+        killers=("tests/unit/store/test_links.py::test_a_damaged_generation_does_not_become_previous",),
     ),
     Mutant(
         name="recovery-to-a-condemned-set",
         breaks="Recovery never puts a condemned generation in use.",
         old="change.phase in proven and not change.condemned else",
         new="change.phase in proven else",
-        killers=("tests/unit/store/test_store.py::test_a_condemned_generation_never_becomes_current_by_recovery",),
+        killers=("tests/unit/store/test_recovery.py::test_a_condemned_generation_never_becomes_current_by_recovery",),
     ),
     Mutant(
         name="recovery-to-a-damaged-set",
         breaks="Recovery puts only whole generations in use.",
         old="if …is_whole(candidate):",
         new="if candidate:",
-        killers=("tests/unit/store/test_store.py::test_recovery_sees_what_rotted_unseen",),
+        killers=("tests/unit/store/test_readings.py::test_recovery_sees_what_rotted_unseen",),
     ),
     Mutant(
         name="half-erased-under-a-whole-name",
@@ -147,7 +147,7 @@ MUTANTS = (
         breaks="A preflight finds out whether a directory can be renamed.",
         old="durable.move_unsynced(…, probe, moved)",
         new="pass",
-        killers=("tests/unit/store/test_store.py::test_a_preflight_finds_out_that_no_directory_can_be_renamed",),
+        killers=("tests/unit/store/test_room.py::test_a_preflight_finds_out_that_no_directory_can_be_renamed",),
     ),
     Mutant(
         name="pruning-the-way-back",

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.store import disk
+from agent.store.store import Store
+from support.crashkit.scenarios import rotated
+from support.crashkit.tree import materialise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,3 +29,18 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> Path:
+    """A store with three generations: current 3, previous 2."""
+    path = tmp_path / "state"
+    materialise(rotated(3), path)
+    return path
+
+
+@pytest.fixture(name="store")
+def _store(path: Path) -> Iterator[Store]:
+    with Store(path) as store:
+        store.lock()
+        yield store
