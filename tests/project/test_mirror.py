@@ -60,7 +60,6 @@ COVERED_BY = {
     "config/values": ("unit/config/test_reader.py", "what comes out of a file"),
     "core/change/advance": ("unit/core/change/test_lifecycle.py", "each event in each phase, and what it leaves"),
     "core/change/events": ("unit/core/change/test_lifecycle.py", "values, which the table takes in"),
-    "core/change/giving_up": ("unit/core/change/test_decide.py", "what a failure of each step means, beside the step"),
     "core/change/progress": ("unit/core/test_worker_protocol.py", "steps, on their way from a worker to the daemon"),
     "crypto/materials": ("scenarios/test_rotation.py", "hands each call on to what has tests of its own"),
     "daemon/cloud/requests": ("unit/daemon/cloud/test_fleet.py", "requests that are lost, answered twice or too late"),
@@ -109,7 +108,11 @@ COVERED_BY = {
 # Unit tests that do not bear the name of a module, and the one that they are about.
 ASPECTS = {
     "config/test_looks.py": "config/reader",
+    "core/change/test_budget.py": "core/change/decide",
+    "core/change/test_crash_loops.py": "core/change/decide",
     "core/change/test_machine.py": "core/change/lifecycle",
+    "core/change/test_proofs.py": "core/change/decide",
+    "core/change/test_refusals.py": "core/change/decide",
     "crypto/test_x509_stores.py": "crypto/x509",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",
