@@ -218,8 +218,8 @@ def test_a_case_that_fails_says_how_it_is_repeated(choose: Callable[[str], campa
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 6, 50])
-def test_each_process_begins_with_its_share_of_the_long_ones(processes: int) -> None:
-    """Nothing is left out, and what xdist gives to a process has its share of long ones before the quick ones."""
+def test_each_process_has_its_share_of_the_long_ones_early(processes: int) -> None:
+    """Nothing is left out; what xdist gives to a process begins with a long one and ends with quick ones alone."""
     long = [f"{order.LONG[0]}test_boot.py::{number}" for number in range(7)]
     longer = [f"{order.LONG[-1]}::{number}" for number in range(5)]
     quick = [f"tests/unit/test_x.py::{number}" for number in range(100)]
@@ -236,7 +236,17 @@ def test_each_process_begins_with_its_share_of_the_long_ones(processes: int) -> 
     for part in parts[: len(long) + len(longer)]:
         assert part[0] in {*long, *longer}
     for part in parts:
-        assert [name in quick for name in part] == sorted(name in quick for name in part)
+        places = [place for place, name in enumerate(part) if name not in quick]
+        assert len(places) in {12 // processes, 12 // processes + 1}
+        assert not places or places[-1] <= len(part) * order.BETWEEN
+
+
+def test_between_two_long_ones_stand_quick_ones() -> None:
+    """The one waits while another process computes."""
+    long = [f"{order.LONG[1]}::{number}" for number in range(4)]
+    quick = [f"tests/unit/test_x.py::{number}" for number in range(80)]
+    taken = order.dealt([*long, *quick], 2, str)
+    assert [place for place, name in enumerate(taken) if name in long] == [0, 16, 42, 58]
 
 
 def test_every_second_process_boots_machines() -> None:

@@ -1,8 +1,9 @@
-"""In which order a run of several processes takes the tests: those first that take long.
+"""In which order a run of several processes takes the tests: those that take long early, with quick ones in between.
 
 xdist gives each process a part of the list, in one piece, and one that has nothing left the end of another's part
-(``--dist worksteal``). So tests that take long stand at the beginning of each part, dealt like cards, and the quick
-ones after them: otherwise one process has all that boot a machine, and works on when the others have ended.
+(``--dist worksteal``). Tests that take long wait for most of their time, the quick ones compute. So the long ones are
+dealt to the parts like cards, and between two of them stand quick ones: while some processes wait others compute, from
+the beginning to the end. The last quick ones come after all that take long, since only those can be shared out evenly.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BOOTS = "tests/system/"  # machines, of which not all processes should boot one at the same time
+BETWEEN = 0.75  # of the quick ones stand between the long ones
 # Folders, and files where their folder is not of one kind; the longest first. They wait, boot, or kill by the hundred.
 LONG = (
     BOOTS,
@@ -57,19 +59,27 @@ def dealt(
     order: list[T] = []
     for process, hand in enumerate(hands):
         part = (len(items) - len(order)) // (processes - process)  # what xdist gives to this one
-        rest = max(0, part - len(hand))
-        order += hand + quick[:rest]
+        rest = max(0, part - sum(map(len, hand)))
+        order += _mixed(hand, quick[:rest])
         quick = quick[rest:]
     return order + quick
 
 
+def _mixed(hand: Sequence[Sequence[T]], quick: Sequence[T]) -> list[T]:
+    between = int(len(quick) * BETWEEN) if hand else 0
+    order: list[T] = []
+    for place, unit in enumerate(hand):
+        order += [*unit, *quick[between * place // len(hand) : between * (place + 1) // len(hand)]]
+    return [*order, *quick[between:]]
+
+
 def _hands(
     items: Sequence[T], processes: int, name: Callable[[T], str], shared: Callable[[T], str | None]
-) -> list[list[T]]:
+) -> list[list[list[T]]]:
     units: dict[object, list[T]] = {}
     for item in sorted(items, key=lambda item: rank(name(item))):
         units.setdefault(shared(item) or id(item), []).append(item)
     booting = [unit for unit in units.values() if name(unit[0]).startswith(BOOTS)]
     others = [unit for unit in units.values() if not name(unit[0]).startswith(BOOTS)]
     mixed = [unit for pair in zip_longest(booting, others) for unit in pair if unit is not None]
-    return [[item for unit in mixed[process::processes] for item in unit] for process in range(processes)]
+    return [mixed[process::processes] for process in range(processes)]
