@@ -114,6 +114,10 @@ ASPECTS = {
     "core/change/test_proofs.py": "core/change/decide",
     "core/change/test_refusals.py": "core/change/decide",
     "crypto/test_x509_stores.py": "crypto/x509",
+    "dependants/test_deployer_crashes.py": "dependants/deployer",
+    "dependants/test_deployer_report.py": "dependants/deployer",
+    "dependants/test_deployer_switches.py": "dependants/deployer",
+    "dependants/test_deployer_troubles.py": "dependants/deployer",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",
 }

@@ -268,7 +268,7 @@ MUTANTS = (
         breaks="A program reads again what was written anew for it.",
         old="done = frozenset() if written.changed or tidied else done",
         new="done = frozenset(done)",
-        killers=("tests/unit/dependants/test_deployer.py::test_a_copy_that_failed_is_tried_again",),
+        killers=("tests/unit/dependants/test_deployer_troubles.py::test_a_copy_that_failed_is_tried_again",),
     ),
     Mutant(
         name="one-user-takes-all-connections",

@@ -1,0 +1,26 @@
+"""What the tests of dependants share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.systemd import lay, open_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+from support.dependants import House
+
+
+@pytest.fixture(name="house")
+def _house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr("agent.dependants.units.LOOK", 0.02)
+    monkeypatch.setattr("agent.dependants.deployer.SPACING", timedelta(0))
+    with open_place() as place:
+        house = House(place)
+        house.laid = lay(house.state, 1)
+        yield house

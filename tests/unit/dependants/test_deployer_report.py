@@ -1,0 +1,136 @@
+"""The report of how dependants stand: who may read it, what is in it, and what a damaged one costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from datetime import timedelta
+
+import pytest
+
+from agent.core.dependants import Content, Copy, Format, Occasion, Unit, UnitAction
+from agent.dependants.report_file import REPORT, last_report
+from agent.errors import CloudError
+from support.dependants import NAME, OTHER, PASSWORD, House
+from support.systemd import lay
+
+pytestmark = pytest.mark.root
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_any_user_may_read_how_they_stand_and_no_other_may_say_so(house: House, umask: int) -> None:
+    """Whatever the umask: the command has a tight one."""
+    before = os.umask(umask)
+    try:
+        house.serve()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(house.directory.stat().st_mode) == 0o755
+    assert stat.S_IMODE((house.directory / REPORT).stat().st_mode) == 0o644
+    assert stat.S_IMODE((house.directory / "lock").stat().st_mode) & 0o022 == 0
+
+
+def test_nothing_secret_is_in_the_report_or_in_what_is_said(house: House, capfd: pytest.CaptureFixture[str]) -> None:
+    """No line of a key, no password, no content of a copy; with everything served, and with everything failing."""
+    password = house.place / "password"
+    password.write_text(f"{PASSWORD}\n")
+    password.chmod(0o600)
+    lay(house.state, 2)
+    for content in Content:
+        house.copy(content.value, content)
+    house.copy("copy.p12", Content.PAIR, Format.PKCS12)
+    house.hook("10-first")
+    house.unit(NAME)
+    told = [str(house.serve(Occasion.ACTIVATED)), (house.directory / REPORT).read_text()]
+    password.write_text(f"{PASSWORD}\n\n")
+    for copy in house.copies:
+        copy.to.unlink()
+        copy.to.mkdir()
+    house.systemctl.has(NAME, exit="1")
+    told += [str(house.serve(afresh=True)), (house.directory / REPORT).read_text()]
+    with pytest.raises(CloudError) as caught:
+        house.deployer.take_up(Occasion.ACTIVATED)
+    told += [str(caught.value), caught.value.hint, *capfd.readouterr()]
+
+    everything = "\n".join(told)
+    keys = [path.read_text() for path in house.state.rglob("key.pem")]
+    secrets = [line for key in keys for line in re.findall(r"^[A-Za-z0-9+/=]{20,}$", key, re.MULTILINE)]
+    assert len(secrets) >= 4
+    assert not [secret for secret in [*secrets, PASSWORD, "BEGIN"] if secret in everything]
+    assert set(json.loads(told[1])) == {"at", "generation", "set", "steps", "switched", "traces", "written"}
+
+
+@pytest.mark.parametrize("harm", ["gone", "garbage", "empty", "large", "link", "directory"])
+def test_a_report_that_cannot_be_read_costs_a_reload(house: House, harm: str) -> None:
+    """All are served again, and it is written again; a directory in its place is moved away."""
+    house.hook("10-first")
+    house.unit()
+    house.serve()
+    path = house.directory / REPORT
+    data = path.read_bytes()
+    path.unlink()
+    if harm == "link":
+        (house.place / "elsewhere").write_bytes(data)
+        path.symlink_to(house.place / "elsewhere")
+    elif harm == "directory":
+        path.mkdir()
+    elif harm != "gone":
+        path.write_bytes({"garbage": b"\xff{", "empty": b"", "large": data + b" " * 1_100_000}[harm])
+    assert house.serve().problems == ()
+
+    assert (house.ran, len(house.systemctl.orders)) == (["10-first"] * 2, 2)
+    assert not path.is_symlink()
+    assert last_report(house.directory) is not None
+
+
+@pytest.mark.parametrize("name", ["lock", "report.json"])
+def test_a_link_or_a_directory_in_place_of_a_file_is_moved_away(house: House, name: str) -> None:
+    """Nothing is made elsewhere, and the dependants are served."""
+    house.directory.mkdir()
+    (house.directory / "lock").symlink_to(house.place / "elsewhere")
+    (house.directory / "report.json").mkdir()
+    for afresh in (True, False):
+        assert house.serve(afresh=afresh).problems == ()
+    assert not (house.place / "elsewhere").exists()
+    assert (house.directory / name).is_file()
+
+
+def test_a_hook_with_an_odd_name_is_served_once(house: House) -> None:
+    """Its name may be no text at all: the report can be read all the same."""
+    house.hook("10-first")
+    odd = os.fsencode(house.hooks.directory) + b"/20-\xff\n\x1b[2J"
+    os.rename(house.hooks.directory / "10-first", odd)  # noqa: PTH104 - no path can hold that name
+    report = house.serve()
+    assert report.problems == ()
+    assert last_report(house.directory) == report
+    house.serve()
+
+    assert house.log.read_bytes().count(b"20-") == 1
+    assert all(step.name.isprintable() for step in report.steps)
+
+
+def test_a_path_of_any_length_can_be_told(house: House) -> None:
+    """The kernel takes longer ones than the report has room for."""
+    to = house.place.joinpath(*["d" * 200] * 8, "copy.pem")
+    house.copies = (Copy(to=to, content=Content.CHAIN),)
+    house.unit()
+    first = house.serve()
+
+    assert len(first.problems) == 1
+    assert last_report(house.directory) == first
+    house.serve()
+    assert len(house.systemctl.orders) == 1
+
+
+def test_each_unit_is_told_what_is_configured_for_it(house: House) -> None:
+    """Their actions are their own."""
+    house.systemctl.has(NAME)
+    house.systemctl.has(OTHER)
+    house.units = (
+        Unit(name=NAME, action=UnitAction.RELOAD, healthy=timedelta(0)),
+        Unit(name=OTHER, action=UnitAction.RESTART, healthy=timedelta(0)),
+    )
+    assert house.serve().problems == ()
+    assert house.systemctl.orders == [("reload", NAME), ("try-restart", OTHER)]
