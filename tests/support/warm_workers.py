@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from agent.daemon.work import worker_process
 from agent.system import memory
 from agent.worker import main as worker
-from support.warm import FORKS_WORKERS
+from support.warm import FORKS_WORKERS, end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def arrange() -> None:
         ours.close()
         Path("/proc/self/comm").write_text(FORKS_WORKERS)
         _serve(theirs)
-        sys.exit(worker.main())
+        end(worker.main())
     theirs.close()
     vars(worker_process)["_spawn"] = partial(_spawn, ours)
 
