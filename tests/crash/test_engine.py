@@ -10,7 +10,7 @@ import pytest
 from support.campaigns import least
 from support.crashkit import enginekills, points
 
-ONE_IN = 9
+ONE_IN = 14
 LEAST = {
     "enrolment": 120,
     "rotation": 105,

@@ -8,7 +8,7 @@ from support.campaigns import least
 from support.crashkit import campaign, points, recoveries
 from support.crashkit.scenarios import NAMES, scenarios
 
-ONE_IN = 11
+ONE_IN = 17
 LEAST = {
     "enrolment": 250,
     "rotation": 400,

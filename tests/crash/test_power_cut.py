@@ -8,7 +8,7 @@ from support.campaigns import least
 from support.crashkit import campaign, points, recoveries
 from support.crashkit.scenarios import NAMES, scenarios
 
-ONE_IN = 23  # of all states, of which many are the same disk
+ONE_IN = 37  # of all states, of which many are the same disk
 LEAST = {
     "enrolment": 150,
     "rotation": 250,
