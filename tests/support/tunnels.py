@@ -66,12 +66,14 @@ def tunnelling_proxy(delays: Sequence[float] = (), credentials: str = "") -> Ite
     """
     asked: list[str] = []
     tunnels: list[threading.Thread] = []
+    clients: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             with suppress(OSError):
                 while True:
                     client, _ = listener.accept()
+                    clients.append(client)
                     delay = delays[len(tunnels)] if len(tunnels) < len(delays) else 0.0
                     tunnels.append(threading.Thread(target=_tunnel, args=(client, asked, delay, credentials)))
                     tunnels[-1].start()
@@ -82,5 +84,8 @@ def tunnelling_proxy(delays: Sequence[float] = (), credentials: str = "") -> Ite
             yield listener.getsockname()[1], asked
         finally:
             listener.shutdown(socket.SHUT_RDWR)
+            for client in clients:  # one that keeps its connection for another request, for one
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
             for running in (thread, *tunnels):
                 running.join(20)
