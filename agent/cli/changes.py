@@ -11,10 +11,8 @@ from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehea
 from agent.core import exit_codes
 from agent.core.aws.endpoints import FIND_ENDPOINT, placeholder
 from agent.core.change.ladder import Rung
-from agent.core.change.records import public
 from agent.core.change.verbs import Verb
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import to_plain
 from agent.errors import ConfigError, MaterialError, RefusedError, StoreBusyError
 from agent.operations.execute import Done, Operations
 from agent.operations.wiring import check_enrolment, open_parts
@@ -89,7 +87,7 @@ class Changer:
         current = self._current()
         if done.repeats is not None:
             code = exit_codes.of_outcome(done.repeats, None, has_set=current is not None)
-            tell_repeated(self._output, Ending(change=public(done.repeats), current=current, code=code))
+            tell_repeated(self._output, Ending(change=done.repeats, current=current, code=code))
             self._note(done.repeats.id)
             return code
         if done.outcome is not None:
@@ -108,10 +106,10 @@ class Changer:
         code = exit_codes.of_outcome(outcome.record, outcome.wait, has_set=current is not None)
         wait, shut = outcome.wait, done.locked_out
         end = Ending(
-            change=public(outcome.record),
+            change=outcome.record,
             current=current,
             code=Exit.CRITICAL if shut else code,
-            wait={"code": wait.code, "until": to_plain(wait.until)} if wait else None,
+            wait=wait,
             postponed=done.postponed,
             locked_out=(shut.why, shut.remedy) if shut else None,
         )

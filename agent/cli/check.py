@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from agent.cli import via_daemon
 from agent.cli.terminal import GREEN, RED, YELLOW
+from agent.core.control_protocol import ControlRequest, ExaminationMessage, StatusMessage
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import broker_checks, checks
 from agent.core.report.checks import Line, Verdict
+from agent.core.report.document import connection_in, findings_in
+from agent.core.report.known import ConnectionState
 from agent.doctor.examination import DaemonWord, Doctor
 from agent.errors import AgentError, RefusedError
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.config.values import Config
     from agent.core.change.progress import Progress
+    from agent.core.worker_protocol import Examined
 
 _SUDO = "it needs the key; run it with sudo"
 
@@ -75,7 +79,7 @@ def live(config: Config, known: DaemonWord | None) -> DaemonWord:
         known: How it stands. The daemon looks, whose the connection is; without one this process does.
     """
     try:
-        answer = via_daemon.one(config, {"verb": "examine", "no_wait": False} if known else {"verb": "status"})
+        word = _examined(config) if known else _told(config)
     except via_daemon.ToldError as error:
         return _as_the_daemon_says(known, error)
     except RefusedError as error:
@@ -85,14 +89,20 @@ def live(config: Config, known: DaemonWord | None) -> DaemonWord:
         return DaemonWord(
             lines=(*_skipped(error), checks.failure("daemon", "daemon-silent", text, error.hint)), runs=True
         )
+    return word or DaemonWord(lines=tuple(_here(config)) if known else ())
+
+
+def _told(config: Config) -> DaemonWord | None:
+    answer = via_daemon.one(config, ControlRequest(verb="status"), StatusMessage)
     if answer is None:
-        return DaemonWord(lines=tuple(_here(config)) if known else ())
-    if known:
-        return DaemonWord(lines=tuple(_line(item) for item in answer["lines"]), runs=True)
-    document = answer.get("document") or {}  # a daemon of an older version says it in another way
-    return DaemonWord(
-        runs=True, findings=tuple(document.get("findings") or ()), connection=document.get("connection") or {}
-    )
+        return None
+    document = answer.document
+    return DaemonWord(runs=True, findings=findings_in(document), connection=connection_in(document))
+
+
+def _examined(config: Config) -> DaemonWord | None:
+    answer = via_daemon.one(config, ControlRequest(verb="examine"), ExaminationMessage)
+    return DaemonWord(lines=tuple(map(line_of, answer.lines)), runs=True) if answer is not None else None
 
 
 def _skipped(error: AgentError) -> tuple[Line, ...]:
@@ -100,24 +110,19 @@ def _skipped(error: AgentError) -> tuple[Line, ...]:
     return tuple(checks.skipped(check, why) for check in ("connect", "permissions"))
 
 
-def _line(item: dict[str, str]) -> Line:
-    return Line(
-        check=item["check"],
-        verdict=Verdict(item["verdict"]),
-        code=item["code"],
-        text=item["text"],
-        remedy=item.get("remedy", ""),
-        exit=Exit(int(item["exit"])),
-    )
+def line_of(item: Examined) -> Line:
+    """Return a line as the daemon, or another process, has told it."""
+    verdict, code = Verdict(item.verdict), Exit(item.exit)
+    return Line(check=item.check, verdict=verdict, code=item.code, text=item.text, remedy=item.remedy, exit=code)
 
 
 def _as_the_daemon_says(known: DaemonWord | None, error: AgentError) -> DaemonWord:
     """Return what a user who may only look learns."""
-    link = known.connection if known else {}
-    if link.get("rival"):
-        return DaemonWord(lines=broker_checks.of_rival(link["rival"]), runs=True)
+    link = known.connection if known else None
+    if link and link.rival:
+        return DaemonWord(lines=broker_checks.of_rival(link.rival), runs=True)
     connect, permissions = _skipped(error)
-    if link.get("state") == "up":
+    if link and link.state is ConnectionState.UP:
         connect = checks.ok("connect", "The daemon is connected.")
     return DaemonWord(lines=(connect, permissions), runs=True)
 

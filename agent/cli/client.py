@@ -1,7 +1,8 @@
 """The command's end of the control socket: one request out, messages in until one has ``exit``.
 
 It owns nothing but the connection, and prints nothing. It takes the daemon for honest and everything else for possible:
-that there is none, that it hangs, that it dies in the middle of a line.
+that there is none, that it hangs, that it dies in the middle of a line. It only parses the messages, since `iot-cert
+status` has to be quick; `agent.core.control_protocol` says what they mean.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.errors import AgentError, RefusedError
 
@@ -30,14 +31,12 @@ _NOBODY_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED}
 _RESTART = "Look at `systemctl status iot-cert-agent` and `journalctl -u iot-cert-agent`."
 
 
-def call(
-    path: str, request: dict[str, Any], *, timeout: float = TIMEOUT
-) -> Generator[dict[str, Any], None, None] | None:
+def call(path: str, request: bytes, *, timeout: float = TIMEOUT) -> Generator[dict[str, object], None, None] | None:
     """Send a request to the daemon and return its messages, the last of which has ``exit``.
 
     Args:
         path: Where the control socket is.
-        request: What to do.
+        request: What to do, a line; see `agent.core.control_protocol.encode_request`.
         timeout: Seconds to connect, and again for the first message; after it there is no limit.
 
     Returns:
@@ -53,7 +52,7 @@ def call(
         connection.settimeout(timeout)
         _connect(connection, path, timeout)
         with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered already: that this user may not
-            connection.sendall(json.dumps(request, separators=(",", ":")).encode() + b"\n")
+            connection.sendall(request)
     except OSError as error:
         connection.close()
         if error.errno in _NOBODY_THERE:
@@ -102,7 +101,7 @@ def _connect(connection: _socket.socket, path: str, timeout: float) -> None:
         os.close(dir_fd)
 
 
-def _messages(connection: _socket.socket) -> Generator[dict[str, Any], None, None]:
+def _messages(connection: _socket.socket) -> Generator[dict[str, object], None, None]:
     pending = bytearray()
     try:
         yield {}  # taken by `call`: the connection is closed with the iterator from here on
@@ -142,7 +141,7 @@ def _received(connection: _socket.socket) -> bytes:
     return data
 
 
-def _message(line: bytes) -> dict[str, Any]:
+def _message(line: bytes) -> dict[str, object]:
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from agent.cli.output import Shown
 
 DEFAULT_CONFIG = "/etc/iot-cert-agent/config.yaml"
 DEFAULT_RUNTIME = "/run/iot-cert-agent"
@@ -33,9 +35,8 @@ def status(argv: list[str]) -> int | None:
     if not path:
         return None
 
-    def ask() -> dict[str, Any] | None:
-        told = _ask(os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path)
-        return told if told and told.get("configuration") == _checksum_of(path) else None
+    def ask() -> Shown | None:
+        return _ask(os.environ.get(RUNTIME) or DEFAULT_RUNTIME, path, unchanged=True)
 
     return _show(ask, path, as_json="--json" in options, again="--watch" in options)
 
@@ -53,7 +54,7 @@ def despite(path: str, runtime: str | None, *, as_json: bool, again: bool = Fals
         The exit code; None when no daemon says that it runs with this file.
     """
     where = runtime or os.environ.get(RUNTIME) or DEFAULT_RUNTIME
-    return _show(lambda: _ask(where, path), path, as_json=as_json, again=again)
+    return _show(lambda: _ask(where, path, unchanged=False), path, as_json=as_json, again=again)
 
 
 def daemon(argv: list[str]) -> str | None:
@@ -90,22 +91,27 @@ def _checksum_of(path: str) -> str | None:
         return None
 
 
-def _ask(runtime: str, path: str) -> dict[str, Any] | None:
-    """Return what the daemon says that listens there, if it says that it runs with this file."""
+def _ask(runtime: str, path: str, *, unchanged: bool) -> Shown | None:
+    """Return what the daemon says that listens there, if it says that it runs with this file, perhaps as it is now."""
     from agent.cli.client import call  # noqa: PLC0415
+    from agent.cli.output import Shown  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
 
     try:
-        messages = call(f"{runtime}/control.sock", {"verb": "status"}, timeout=PATIENCE)
+        messages = call(f"{runtime}/control.sock", b'{"verb":"status"}\n', timeout=PATIENCE)
         message = next(messages) if messages is not None else {}
     except AgentError:
         return None
-    if not isinstance(message.get("document"), dict) or not {"exit", "screen"} <= message.keys():
-        return None
-    return message if message["document"].get("config") == os.path.abspath(path) else None  # noqa: PTH100 - see above
+    match message:
+        case {"document": dict(document), "screen": list(screen), "exit": int(code)}:
+            its_own = document.get("config") == os.path.abspath(path)  # noqa: PTH100 - see above
+            current = not unchanged or message.get("configuration") == _checksum_of(path)
+            return Shown(document, screen, code) if its_own and current else None
+        case _:
+            return None
 
 
-def _show(ask: Callable[[], dict[str, Any] | None], path: str, *, as_json: bool, again: bool) -> int | None:
+def _show(ask: Callable[[], Shown | None], path: str, *, as_json: bool, again: bool) -> int | None:
     """Show the daemon's answer, or each one from now on; None where there is none."""
     from agent.cli.output import Output  # noqa: PLC0415
     from agent.cli.terminal import call  # noqa: PLC0415
@@ -118,8 +124,5 @@ def _show(ask: Callable[[], dict[str, Any] | None], path: str, *, as_json: bool,
     told = ask()
     if told is None:
         return None
-    if as_json:
-        output.emit(told["document"])
-    else:
-        output.screen(told["screen"])
-    return int(told["exit"])
+    output.show(told)
+    return told.exit

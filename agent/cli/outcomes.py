@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
+from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.failure.failure import SET_THE_CLOCK
-from agent.core.text import clock_time, instant
+from agent.core.jsonio import to_plain
+from agent.core.text import clock_time
 
 if TYPE_CHECKING:
     from agent.cli.output import Output
+    from agent.core.change.decide import Wait
+    from agent.core.change.lifecycle import ChangeRecord
 
 
 def tell_rehearsal(output: Output, text: str) -> None:
@@ -27,18 +31,18 @@ class Ending:
     """How an order ended, or what it waits for.
 
     Attributes:
-        change: The change, as `agent.core.change.records.public` has it.
+        change: The change.
         current: The generation in use, or None.
         code: The exit code.
-        wait: Code and end of the wait, or None when it has ended.
+        wait: What it waits for, or None when it has ended.
         postponed: Whether what was ordered is begun only once this change has ended.
         locked_out: Why no set of this gateway is accepted, and what helps; None when that is not so.
     """
 
-    change: dict[str, Any]
+    change: ChangeRecord
     current: int | None
     code: Exit
-    wait: dict[str, Any] | None = None
+    wait: Wait | None = None
     postponed: bool = False
     locked_out: tuple[str, str] | None = None
 
@@ -46,7 +50,9 @@ class Ending:
 def tell_outcome(output: Output, end: Ending) -> None:
     """Say how an order ended, or what it waits for, and what is in use now."""
     if output.as_json:
-        told = {"event": "outcome", "change": end.change, "wait": end.wait, "current": end.current, "exit": end.code}
+        wait = {"code": end.wait.code, "until": to_plain(end.wait.until)} if end.wait else None
+        told = {"event": "outcome", "change": public(end.change), "wait": wait, "current": end.current}
+        told |= {"exit": end.code}
         told |= {"postponed": True} if end.postponed else {}
         told |= dict(zip(("why", "remedy"), end.locked_out, strict=True)) if end.locked_out else {}
         output.emit(told)
@@ -60,10 +66,10 @@ def tell_outcome(output: Output, end: Ending) -> None:
 def tell_repeated(output: Output, end: Ending) -> None:
     """Say that the order was carried out before, and how it ended: its end had not been told."""
     if output.as_json:
-        told = {"event": "outcome", "change": end.change, "wait": None, "current": end.current}
+        told = {"event": "outcome", "change": public(end.change), "wait": None, "current": end.current}
         output.emit({**told, "repeated": True, "exit": end.code})
         return
-    at = clock_time(instant(end.change["entered_at"]))
+    at = clock_time(end.change.entered_at)
     output.line(
         f"{_summary(end.change, None)} {_in_use(end.current)} That was the end of the earlier order, at {at}; nothing "
         "more was begun. Give the order again if you want another one."
@@ -87,15 +93,15 @@ def _in_use(current: int | None) -> str:
     return f"Generation {current} is in use." if current else "There is no usable set on this gateway."
 
 
-def _summary(change: dict[str, Any], wait: dict[str, Any] | None) -> str:
+def _summary(change: ChangeRecord, wait: Wait | None) -> str:
     if wait is not None:
-        return _waiting(wait["code"], change, clock_time(instant(wait["until"])))
-    failure = change.get("failure")
-    why = f" {failure['message']} {failure.get('remedy', '')}".rstrip() if failure else ""
-    name = f"{change['kind']} {change['id']}"
-    match change["phase"]:
+        return _waiting(wait.code, change, clock_time(wait.until))
+    failure = change.failure
+    why = f" {failure.message} {failure.remedy}".rstrip() if failure else ""
+    name = f"{change.kind} {change.id}"
+    match change.phase:
         case Phase.COMMITTED:
-            without = (change.get("degraded") or {}).get("message", "")
+            without = change.degraded.message if change.degraded else ""
             return f"Done: {name} is committed{f', without this: {without}' if without else '.'}"
         case Phase.ROLLED_BACK:
             return f"Rolled back: {name}.{why}"
@@ -103,11 +109,11 @@ def _summary(change: dict[str, Any], wait: dict[str, Any] | None) -> str:
             return f"Not done: {name} was given up.{why}"
 
 
-def _waiting(code: str, change: dict[str, Any], until: str) -> str:
-    name = f"{change['kind']} {change['id']}"
+def _waiting(code: str, change: ChangeRecord, until: str) -> str:
+    name = f"{change.kind} {change.id}"
     match code:
-        case "probation" if change.get("confirm_until") and not change.get("confirmed_at"):
-            asked = clock_time(instant(change["confirm_until"]))
+        case "probation" if change.confirm_until and not change.confirmed_at:
+            asked = clock_time(change.confirm_until)
             return f"Active: {name} waits for confirmation until {asked}: `iot-cert confirm`."
         case "probation":
             return f"Active: {name} is on probation; the daemon or the next command ends it."
@@ -115,11 +121,11 @@ def _waiting(code: str, change: dict[str, Any], until: str) -> str:
             return f"Refused: {name} waits until {until}, since the daily limit is used up."
         case "clock":
             return (
-                f"Not yet: {name} is kept in phase {change['phase']} and goes on once the clock is set. "
+                f"Not yet: {name} is kept in phase {change.phase} and goes on once the clock is set. "
                 f"{SET_THE_CLOCK} The daemon goes on by itself then; without one, run the command again."
             )
         case _:
             return (
-                f"Not yet: {name} is kept in phase {change['phase']} and may be tried again from {until}; "
+                f"Not yet: {name} is kept in phase {change.phase} and may be tried again from {until}; "
                 "run the command again to go on."
             )

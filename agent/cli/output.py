@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.cli import standard
 from agent.cli.terminal import GREEN, RED, YELLOW, Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from agent.core.change.progress import Progress
     from agent.errors import AgentError
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
 WIDTH = 12
 
 _COLOURS = {"committed": GREEN, "trouble": RED, "rejected": RED, "rolled-back": RED, "ladder": YELLOW, "wait": YELLOW}
+
+
+class Shown(NamedTuple):
+    """How the gateway stands, ready to be shown: told by its daemon, or found here.
+
+    Attributes:
+        document: For machines; see `agent.core.report.document`.
+        screen: For people: names and texts.
+        exit: The exit code.
+        trust: The part of the document that is about the anchors in use.
+        why: Why nothing happens, or what is being done, a sentence each.
+    """
+
+    document: Mapping[str, object]
+    screen: Sequence[tuple[str, str]]
+    exit: int
+    trust: Mapping[str, object] = {}
+    why: Sequence[str] = ()
 
 
 class Output:
@@ -55,7 +73,7 @@ class Output:
             if progress.code == "wait":
                 standard.wait()
 
-    def emit(self, value: dict[str, Any]) -> None:
+    def emit(self, value: Mapping[str, object]) -> None:
         """Print one JSON object on a line of its own."""
         self._say(json.dumps(value, sort_keys=True))
 
@@ -77,6 +95,13 @@ class Output:
                 self._lines(f"{name:<{width}} ", part, name, colour)
             else:
                 self._lines(f"{'':<{width}} ", part)
+
+    def show(self, told: Shown) -> None:
+        """Print how a gateway stands."""
+        if self.as_json:
+            self.emit(told.document)
+        else:
+            self.screen(told.screen)
 
     def screen(self, fields: Iterable[tuple[str, str]]) -> None:
         """Print how a gateway stands: names and texts."""

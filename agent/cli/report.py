@@ -6,14 +6,17 @@ becomes part of the page, as for the support bundle. What could not be had is sa
 
 from __future__ import annotations
 
-import json
 import subprocess
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.cli import output_file, status, support
+from agent.cli import check, output_file, status, support
 from agent.core.exit_codes import Exit
+from agent.core.jsonio import decode
 from agent.core.report.page import Found, page
+from agent.core.values import MAX_TEXT
+from agent.core.worker_protocol import Examined
 from agent.errors import AgentError
 from agent.store import durable
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from agent.cli.output import Output
     from agent.config.values import Config
+    from agent.core.report.checks import Line
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -48,16 +52,23 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
 
 def _found(config: Config) -> Found:
     told, parts = status.look(config), _Parts()
-    lines = parts.had("the doctor's visit", lambda: support.check_apart(config).splitlines())
-    history = parts.had("history", lambda: status.records(config)[0])
+    lines = parts.had("the doctor's visit", lambda: tuple(map(_line, support.check_apart(config).splitlines())))
+    history = parts.had("history", lambda: status.records(config))
     secrets = list(support.secrets_of(config))
     return Found(
         document=_scrubbed(told.document, secrets),
         screen=_scrubbed(told.screen, secrets),
-        lines=_scrubbed([json.loads(line) for line in lines], secrets),
+        lines=_scrubbed(lines, secrets),
         history=_scrubbed(history, secrets),
         missing=_scrubbed(parts.missing, secrets),
     )
+
+
+def _line(line: bytes) -> Line:
+    return check.line_of(decode(line, "the doctor's line", limit=MAX_TEXT).record(Examined))
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -70,23 +81,28 @@ class _Parts:
 
     missing: list[tuple[str, str]] = field(default_factory=list)
 
-    def had(self, name: str, source: Callable[[], list[Any]]) -> list[Any]:
+    def had(self, name: str, source: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
         """Return a part, or nothing where it cannot be had."""
         try:
             return source()
         except (AgentError, OSError, subprocess.SubprocessError) as error:
             self.missing.append((name, str(error).split("\n", maxsplit=1)[0][:200] or type(error).__name__))
-            return []
+            return ()
 
 
 def _scrubbed(value: Any, secrets: list[bytes]) -> Any:
     """Return a value without any secret in its texts."""
     match value:
+        case StrEnum():
+            return value
         case str():
             return support.scrubbed(value.encode(), secrets).decode(errors="replace")
         case dict():
             return {key: _scrubbed(item, secrets) for key, item in value.items()}
         case list() | tuple():
             return [_scrubbed(item, secrets) for item in value]
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            texts = {item.name: _scrubbed(getattr(value, item.name), secrets) for item in fields(value)}
+            return replace(value, **texts)
         case _:
             return value

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.cli import via_daemon
+from agent.cli.output import Shown
 from agent.cli.watch import watch
 from agent.core.aws import client_ids
 from agent.core.change.records import public
+from agent.core.control_protocol import ControlRequest, HistoryMessage, StatusMessage
 from agent.core.exit_codes import Exit, of_error
 from agent.core.report import checks
 from agent.core.report.checks import Verdict
-from agent.core.report.document import document, trust
+from agent.core.report.document import document, findings_in, trust
 from agent.core.report.findings import judge
 from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain as explanation
@@ -33,26 +34,8 @@ if TYPE_CHECKING:
 
     from agent.cli.output import Output
     from agent.config.values import Config
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Status
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """How the gateway stands, ready to be shown: told by its daemon, or found here.
-
-    Attributes:
-        document: For machines; nothing is read out of it.
-        trust: The part of it that is about the anchors in use.
-        screen: For people: names and texts.
-        why: Why nothing happens, or what is being done, a sentence each.
-        exit: The exit code.
-    """
-
-    document: dict[str, Any]
-    trust: dict[str, Any]
-    screen: list[tuple[str, str]]
-    why: list[str]
-    exit: Exit
 
 
 def look(config: Config) -> Shown:
@@ -63,27 +46,21 @@ def look(config: Config) -> Shown:
     """
     unattended = NO_DAEMON
     try:
-        told = via_daemon.one(config, {"verb": "status"})
+        told = via_daemon.one(config, ControlRequest(verb="status"), StatusMessage)
     except AgentError as error:
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             raise
         told = None  # a daemon that does not answer must not hide what is on disk
         unattended = f"{error} {error.hint}".rstrip()
-    if told is not None and "screen" in told:  # one of an older version says less
+    if told is not None and told.screen:  # a daemon of an older version says less
         return _as_told(told)
     if told is None and unattended is NO_DAEMON:
         unattended = via_daemon.elsewhere(config) or NO_DAEMON
     return _as_found(snapshot.status(config, snapshot.take(config), unattended))
 
 
-def _as_told(told: dict[str, Any]) -> Shown:
-    return Shown(
-        document=told["document"],
-        trust=told["trust"],
-        screen=[(str(name), str(text)) for name, text in told["screen"]],
-        why=told["why"],
-        exit=Exit(told["exit"]),
-    )
+def _as_told(told: StatusMessage) -> Shown:
+    return Shown(document=told.document, trust=told.trust, screen=told.screen, why=told.why, exit=told.exit)
 
 
 def _as_found(found: Status) -> Shown:
@@ -104,7 +81,7 @@ def watched(config: Config, output: Output) -> int:
     """
     seen = False
 
-    def ask() -> dict[str, Any]:
+    def ask() -> Shown:
         nonlocal seen
         try:
             told = look(config)
@@ -112,9 +89,9 @@ def watched(config: Config, output: Output) -> int:
             if not seen:
                 raise
             trouble = {"event": "error", "message": str(error), "hint": error.hint, "exit": of_error(error)}
-            return {"document": trouble, "screen": [("trouble", f"{error}\n{error.hint}")], "exit": of_error(error)}
+            return Shown(trouble, [("trouble", f"{error}\n{error.hint}")], of_error(error))
         seen = True
-        return {"document": told.document, "screen": told.screen, "exit": told.exit}
+        return told
 
     return watch(ask, output) or Exit.DONE
 
@@ -122,11 +99,8 @@ def watched(config: Config, output: Output) -> int:
 def status(config: Config, output: Output) -> Exit:
     """Show one screen: who, what, until when, what is under way, what is wrong."""
     told = look(config)
-    if output.as_json:
-        output.emit(told.document)
-    else:
-        output.screen(told.screen)
-    return told.exit
+    output.show(told)
+    return Exit(told.exit)
 
 
 def explain(config: Config, output: Output) -> Exit:
@@ -142,19 +116,19 @@ def explain(config: Config, output: Output) -> Exit:
 
 def history(config: Config, output: Output) -> Exit:
     """Show the finished changes, oldest first."""
-    found, lines = records(config)
-    for record, line in zip(found, lines, strict=True):
+    found = records(config)
+    for record in found:
         if output.as_json:
-            output.emit(record)
+            output.emit(public(record))
         else:
-            output.line(line)
+            output.line(history_line(record))
     if not found and not output.as_json:
         output.line("Nothing has been changed yet.")
     return Exit.DONE
 
 
-def records(config: Config) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the finished changes, oldest first, for machines and for people.
+def records(config: Config) -> tuple[ChangeRecord, ...]:
+    """Return the finished changes, oldest first.
 
     They are read from the disk, or told by the daemon where this user may not read that.
 
@@ -163,13 +137,12 @@ def records(config: Config) -> tuple[list[dict[str, Any]], list[str]]:
     """
     try:
         with open_store(config) as store:
-            found = store.history()
+            return store.history()
     except StoreError:
-        told = via_daemon.one(config, {"verb": "history"})
-        if told is None or "lines" not in told:
+        told = via_daemon.one(config, ControlRequest(verb="history"), HistoryMessage)
+        if told is None:
             raise
-        return told["records"], told["lines"]
-    return [public(record) for record in found], [history_line(record) for record in found]
+        return told.records
 
 
 def check_config(config: Config, output: Output) -> Exit:
@@ -235,10 +208,10 @@ _TOLD_ELSEWHERE = frozenset({"client-id-shared", "endpoint-moved"})
 def _told_of(config: Config) -> list[str]:
     """Return what the gateway's status tells of what is configured: by the daemon's word, which may see less."""
     try:
-        found = look(config).document.get("findings") or ()
+        found = findings_in(look(config).document)
     except AgentError:
         return []
-    return [item["text"] for item in found if item["check"] in _CONFIGURED and item["code"] not in _TOLD_ELSEWHERE]
+    return [item.text for item in found if item.check in _CONFIGURED and item.code not in _TOLD_ELSEWHERE]
 
 
 def _thing(config: Config) -> str:

@@ -34,11 +34,12 @@ from agent.trust.archives import pack
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from agent.cli.output import Output
     from agent.config.values import Config
+    from agent.core.change.lifecycle import ChangeRecord
 
 CUT = b"[REMOVED]"
 
@@ -89,7 +90,7 @@ def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
         "configuration.yaml": lambda: without_parameters(config.source).encode(),
         "status.json": lambda: _json(status.look(config).document),
         "check.jsonl": lambda: check_apart(config),
-        "history.jsonl": lambda: _lines(status.records(config)[0]),
+        "history.jsonl": lambda: _lines(status.records(config)),
         "change.json": lambda: _change(config),
         "certificate.pem": lambda: _public_file(config, "certificate.pem"),
         "trust.pem": lambda: _public_file(config, "trust.pem"),
@@ -133,8 +134,8 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, indent=2, sort_keys=True).encode() + b"\n"
 
 
-def _lines(values: list[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(value, sort_keys=True).encode() + b"\n" for value in values)
+def _lines(records: Iterable[ChangeRecord]) -> bytes:
+    return b"".join(json.dumps(public(record), sort_keys=True).encode() + b"\n" for record in records)
 
 
 def _versions() -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli import publish, submit
-from agent.cli.status import Shown, look
+from agent.cli.status import look
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
@@ -24,7 +24,7 @@ from agent.trust.install import Receipt, Receiver, files_at, remote_at
 if TYPE_CHECKING:
     import argparse
 
-    from agent.cli.output import Output
+    from agent.cli.output import Output, Shown
     from agent.config.values import Config
     from agent.operations.execute import Operations
     from agent.operations.wiring import Parts

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.cli.client import call, listens
 from agent.cli.follow import THROUGH_DAEMON, Patience, told_as, waiting
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.change.progress import Progress
+from agent.core.control_protocol import (
+    BegunMessage,
+    ControlRequest,
+    DroppedMessage,
+    ErrorMessage,
+    LastMessage,
+    LockedOutMessage,
+    NothingMessage,
+    OutcomeMessage,
+    PausedMessage,
+    RehearsalMessage,
+    ResumedMessage,
+    RetiredMessage,
+    WaitMessage,
+    decode_message,
+    encode_request,
+)
 from agent.core.exit_codes import Exit
-from agent.core.text import clock_time, instant
+from agent.core.jsonio import Node, PlainError, to_plain
+from agent.core.text import clock_time
 from agent.errors import AgentError, CloudError, RefusedError
 from agent.system.peers import login_uid
 
@@ -23,17 +41,34 @@ if TYPE_CHECKING:
     from agent.change.retiring import Retirements
     from agent.cli.output import Output
     from agent.config.values import Config
+    from agent.core.control_protocol import ControlMessage
+    from agent.core.failure.failure import Failure
     from agent.core.when.retirement import Retirement
 
 
-def ask(config: Config, request: dict[str, Any]) -> Iterator[dict[str, Any]] | None:
+M = TypeVar("M", bound=LastMessage)
+
+
+def ask(config: Config, request: ControlRequest) -> Iterator[ControlMessage] | None:
     """Send a request to the daemon of this configuration; None when none runs.
 
     Raises:
-        AgentError: There is one, and it cannot be talked to.
+        AgentError: There is one, and it cannot be talked to; this also comes out of the iteration.
     """
     login = login_uid() if os.geteuid() == 0 else None
-    return call(str(config.control_socket), request if login is None else {**request, "login_uid": login})
+    messages = call(str(config.control_socket), encode_request(replace(request, login_uid=login or 0)))
+    return None if messages is None else _understood(messages)
+
+
+def _understood(messages: Iterator[dict[str, object]]) -> Iterator[ControlMessage]:
+    for plain in messages:
+        try:
+            message = decode_message(Node(plain, "its word"))
+        except PlainError as error:
+            hint = "Restart the daemon if it is of another version: `systemctl restart iot-cert-agent`."
+            raise AgentError(f"The agent's daemon cannot be understood: {error}.", hint=hint) from None
+        if message is not None:
+            yield message
 
 
 def stay_out(config: Config) -> None:
@@ -61,27 +96,40 @@ def elsewhere(config: Config) -> str:
     return f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}."
 
 
-def one(config: Config, request: dict[str, Any]) -> dict[str, Any] | None:
+def one(config: Config, request: ControlRequest, kind: type[M]) -> M | None:
     """Return the daemon's last word to a request; None when no daemon runs.
 
+    Args:
+        config: The configuration.
+        request: What is wanted of it.
+        kind: What the daemon answers when it is done.
+
     Raises:
-        Told: It refused.
+        ToldError: It refused.
+        AgentError: It cannot be talked to, or says something else.
     """
     messages = ask(config, request)
     if messages is None:
         return None
-    *_, last = messages
-    if last["event"] == "error":
-        raise ToldError(last)
+    last: ControlMessage | None = None
+    for last in messages:
+        if isinstance(last, ErrorMessage):
+            raise ToldError(last)
+    if not isinstance(last, kind):
+        raise _no_end()
     return last
+
+
+def _no_end() -> AgentError:
+    return AgentError("The daemon said nothing about how it ended.", hint="`iot-cert status` shows how things are.")
 
 
 class ToldError(AgentError):
     """An error that the daemon told, with its exit code."""
 
-    def __init__(self, message: dict[str, Any]) -> None:
-        super().__init__(str(message.get("message", "")), hint=str(message.get("hint", "")))
-        self.exit = int(message.get("exit", 1))
+    def __init__(self, message: ErrorMessage) -> None:
+        super().__init__(message.message, hint=message.hint)
+        self.exit = message.exit
 
 
 def change(config: Config, arguments: argparse.Namespace, output: Output) -> Exit | None:
@@ -91,12 +139,12 @@ def change(config: Config, arguments: argparse.Namespace, output: Output) -> Exi
         AgentError: The daemon refuses it, or cannot be talked to.
     """
     rehearse = getattr(arguments, "dry_run", False)
-    request = {
-        "verb": "rehearse" if rehearse else arguments.verb,
-        "reason": getattr(arguments, "reason", ""),
-        "no_wait": arguments.no_wait and not rehearse,
-        "give_up": getattr(arguments, "give_up", False),
-    }
+    request = ControlRequest(
+        verb="rehearse" if rehearse else arguments.verb,
+        reason=getattr(arguments, "reason", ""),
+        no_wait=arguments.no_wait and not rehearse,
+        give_up=getattr(arguments, "give_up", False),
+    )
     messages = ask(config, request)
     return None if messages is None else _Follow(arguments, output).through(messages)
 
@@ -107,7 +155,7 @@ def go_on(config: Config, arguments: argparse.Namespace, output: Output) -> Exit
     Raises:
         AgentError: The daemon refuses it, or cannot be talked to.
     """
-    messages = ask(config, {"verb": "go-on", "no_wait": arguments.no_wait})
+    messages = ask(config, ControlRequest(verb="go-on", no_wait=arguments.no_wait))
     return None if messages is None else _Follow(arguments, output).through(messages)
 
 
@@ -130,85 +178,69 @@ class _Follow:
         self._told = _GIVEN_UP if getattr(arguments, "give_up", False) else _BEGUN.get(arguments.verb, _GOES_ON)
         self._last = ""
 
-    def through(self, messages: Iterator[dict[str, Any]]) -> Exit:
+    def through(self, messages: Iterator[ControlMessage]) -> Exit:
         for message in messages:
             code = self._meet(message)
             if code is not None:
                 return code
-        raise AgentError("The daemon said nothing about how it ended.", hint="`iot-cert status` shows how things are.")
+        raise _no_end()
 
-    def _meet(self, message: dict[str, Any]) -> Exit | None:
-        match message["event"]:
-            case "progress":
-                self._output.report(_progress(message))
-            case "waiting":
+    def _meet(self, message: ControlMessage) -> Exit | None:
+        match message:
+            case Progress():
+                self._output.report(message)
+                return None
+            case WaitMessage():
                 return self._wait(message)
-            case "begun":
-                self._begun(message)
-                return Exit.DONE
-            case "rehearsal":
-                tell_rehearsal(self._output, message["text"])
-                return Exit(message["exit"])
-            case "outcome":
-                code = Exit(message["exit"])
-                tell = tell_repeated if message.get("repeated") else tell_outcome
-                tell(self._output, Ending(change=message["change"], current=message.get("current"), code=code))
-                return code
-            case "locked-out":
-                code = Exit(message["exit"])
-                tell_locked_out(self._output, message["why"], message["remedy"], code)
-                return code
-            case "nothing":
-                self._output.emit(message) if self._output.as_json else self._output.line(message["text"])
-                return Exit(message["exit"])
-            case "error":
+            case ErrorMessage():
                 raise ToldError(message)
+            case BegunMessage():
+                self._say("begun", f"{self._told.format(message.change)}; `iot-cert status` shows it.", message)
+            case NothingMessage():
+                self._say("nothing", message.text, message)
+            case RehearsalMessage():
+                tell_rehearsal(self._output, message.text)
+            case OutcomeMessage():
+                tell = tell_repeated if message.repeated else tell_outcome
+                tell(self._output, Ending(change=message.change, current=message.current, code=Exit(message.exit)))
+            case LockedOutMessage():
+                tell_locked_out(self._output, message.why, message.remedy, Exit(message.exit))
             case _:
-                pass
-        return None
+                return None
+        return Exit(message.exit)
 
-    def _begun(self, message: dict[str, Any]) -> None:
+    def _say(self, event: str, text: str, message: BegunMessage | NothingMessage) -> None:
         if self._output.as_json:
-            self._output.emit(message)
+            self._output.emit({"event": event, **to_plain(message)})
         else:
-            self._output.line(f"{self._told.format(message['change'])}; `iot-cert status` shows it.")
+            self._output.line(text)
 
-    def _wait(self, message: dict[str, Any]) -> Exit | None:
-        wait, now = message["wait"], _now()
-        phase = message["change"]["phase"]
+    def _wait(self, message: WaitMessage) -> Exit | None:
+        wait, phase, now = message.wait, message.change.phase, _now()
         self._patience = self._patience or Patience(self._asked, now, phase)
-        until, failure = instant(wait["until"]), wait.get("failure") or {}
-        if self._patience.lasts(phase, wait["code"], _shown(failure), until, now):
-            left = max(until - now, timedelta())
-            text = waiting(wait["code"], wait["why"], left, tried=bool(failure), goes_on=THROUGH_DAEMON)
-            key = told_as(wait["code"], text)
+        if self._patience.lasts(phase, wait.code, _shown(wait.failure), wait.until, now):
+            left = max(wait.until - now, timedelta())
+            text = waiting(wait.code, wait.why, left, tried=wait.failure is not None, goes_on=THROUGH_DAEMON)
+            key = told_as(wait.code, text)
             if key != self._last:
                 self._output.report(Progress(at=now, code="wait", text=text))
             self._last = key
             return None
-        code = Exit(message["would_exit"])
-        waits = {"code": wait["code"], "until": wait["until"]}
-        shut = message.get("locked_out")
+        code, shut = Exit(message.would_exit), message.locked_out
         end = Ending(
-            change=message["change"],
-            current=message.get("current"),
+            change=message.change,
+            current=message.current,
             code=code,
-            wait=waits,
-            postponed=bool(message.get("postponed")),
-            locked_out=(shut["why"], shut["remedy"]) if shut else None,
+            wait=wait,
+            postponed=message.postponed,
+            locked_out=(shut.why, shut.remedy) if shut else None,
         )
         tell_outcome(self._output, end)
         return code
 
 
-def _shown(failure: dict[str, Any]) -> tuple[str | None, str | None]:
-    return failure.get("kind"), failure.get("code")
-
-
-def _progress(message: dict[str, Any]) -> Progress:
-    return Progress(
-        at=instant(message["at"]), code=message["code"], text=message["text"], change=message.get("change", "")
-    )
+def _shown(failure: Failure | None) -> tuple[str | None, str | None]:
+    return (failure.kind, failure.code) if failure else (None, None)
 
 
 def _now() -> datetime:
@@ -226,7 +258,7 @@ def pause(config: Config, until: datetime, reason: str, output: Output) -> Exit:
     from agent.core.when.schedule import Pause  # noqa: PLC0415
     from agent.store import ownership, pauses  # noqa: PLC0415
 
-    told = one(config, {"verb": "pause", "until": until.astimezone(UTC).isoformat(), "reason": reason})
+    told = one(config, ControlRequest(verb="pause", until=until, reason=reason), PausedMessage)
     if told is None:
         stay_out(config)
         ownership.become_owner(config.state_dir)
@@ -243,7 +275,7 @@ def resume(config: Config, output: Output) -> Exit:
     """
     from agent.store import ownership, pauses  # noqa: PLC0415
 
-    if one(config, {"verb": "resume"}) is None:
+    if one(config, ControlRequest(verb="resume"), ResumedMessage) is None:
         stay_out(config)
         ownership.become_owner(config.state_dir)
         pauses.clear(config.state_dir)
@@ -269,7 +301,7 @@ def retire(config: Config, output: Output, *, now: bool) -> Exit:
     Raises:
         AgentError: It is refused, or some are left since other programs may use them.
     """
-    told = one(config, {"verb": "retire", "now": now})
+    told = one(config, ControlRequest(verb="retire", now=now), RetiredMessage)
     if told is None:
         _retire_here(config, output, now=now)
     _say(output, "retired", "No certificate is left to be retired.")
@@ -323,8 +355,8 @@ def drop(config: Config, certificate: str, output: Output) -> Exit:
     Raises:
         AgentError: There is not one certificate whose id begins so, or it cannot be made durable.
     """
-    told = one(config, {"verb": "drop", "certificate": certificate})
-    text = str(told["text"]) if told is not None else _drop_here(config, certificate, output)
+    told = one(config, ControlRequest(verb="drop", certificate=certificate), DroppedMessage)
+    text = told.text if told is not None else _drop_here(config, certificate, output)
     if output.as_json:
         output.emit({"event": "dropped", "text": text, "exit": Exit.DONE})
     else:

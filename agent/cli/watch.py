@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import select
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from agent.cli.output import Output
+    from agent.cli.output import Output, Shown
 
 SECOND = 1000  # milliseconds
 INTERRUPTED = 130  # `agent.core.exit_codes.Exit.INTERRUPTED`, whose module brings more along than all of this
 
 
-def watch(look: Callable[[], dict[str, Any] | None], output: Output, pause: int = SECOND) -> int | None:
+def watch(look: Callable[[], Shown | None], output: Output, pause: int = SECOND) -> int | None:
     """Show each look, and return the exit code once the person or the reader of standard output has left.
 
     Args:
-        look: Has a look: `document`, `screen` and `exit`, as the daemon tells them. None ends this.
+        look: Has a look. None ends this.
         output: Where to.
         pause: Milliseconds between two looks.
 
@@ -40,7 +40,7 @@ def watch(look: Callable[[], dict[str, Any] | None], output: Output, pause: int 
         while (told := look()) is not None:
             before = _show(told, output, before)
             if _reader_left(pause):
-                return int(told["exit"])
+                return told.exit
     except KeyboardInterrupt:
         if output.drawn_on:
             output.line()  # the shell's prompt begins on a line of its own
@@ -48,17 +48,15 @@ def watch(look: Callable[[], dict[str, Any] | None], output: Output, pause: int 
     return None
 
 
-def _show(told: dict[str, Any], output: Output, before: dict[str, Any] | None) -> dict[str, Any]:
+def _show(told: Shown, output: Output, before: Mapping[str, object] | None) -> Mapping[str, object]:
     """Show a look if it differs from the one before; return what the next one is compared with."""
-    news = {key: value for key, value in told["document"].items() if key != "clock"}
+    news = {key: value for key, value in told.document.items() if key != "clock"}
     if output.drawn_on:
-        output.draw(told["screen"])
-    elif news != before and output.as_json:
-        output.emit(told["document"])
+        output.draw(told.screen)
     elif news != before:
-        if before is not None:
+        if before is not None and not output.as_json:
             output.line()
-        output.screen(told["screen"])
+        output.show(told)
     return news
 
 

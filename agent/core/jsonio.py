@@ -11,6 +11,7 @@ complaint is a `PlainError` that names the place: ``change.json: issued: at: a t
 * A text is valid Unicode, of at most `TEXT` characters unless its type says another size: ``Annotated[str, 64]``.
 * A whole number is from 0 to `NUMBER`, one that may be broken from 0 up to `SECONDS`. A time has its zone and becomes
   UTC; a span is a number of seconds.
+* What is an `object` is taken as it is: what holds it only hands it on.
 * The size of the whole is bounded before it is parsed, see `decode`.
 """
 
@@ -314,6 +315,7 @@ def _record(kind: type[T], plain: Any) -> T:
 
 _READERS: dict[Any, Callable[[Any], Any]] = {
     str: _text, int: _number, float: _broken_number, bool: _flag, datetime: _time, timedelta: _span,
+    object: lambda value: value,
 }  # fmt: skip
 
 # What modules name in annotations without having it at run time.

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # Texts of at most so many characters, where they are read: see `agent.core.jsonio`.
 Id = Annotated[str, 64]  # a change's, a certificate's, or a hash in hexadecimal digits
 Name = Annotated[str, 128]  # a thing's, or what a change was ordered by
-LongText = Annotated[str, 1_048_576]  # what others chose: names in certificates, paths, what a system said of them
+MAX_TEXT = 1_048_576  # characters
+LongText = Annotated[str, MAX_TEXT]  # what others chose: names in certificates, paths, what a system said of them
 
 MAX_URL = 8_192  # characters; a presigned URL with a session token has a fifth of it
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-from agent.core.change.lifecycle import ChangeRecord  # noqa: TC001 - the decoder reads the types of `End`
+from agent.core.change.decide import Wait  # noqa: TC001 - the decoder reads the types of `End`
+from agent.core.change.lifecycle import ChangeRecord  # noqa: TC001 - as above
 from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
-from agent.core.failure.failure import Failure  # noqa: TC001 - as above
 from agent.core.jsonio import SECONDS, Node, decode, encode, to_plain
 from agent.core.report.seen import Seen, seen_of
 from agent.core.values import MAX_URL, Id, Kind, LongText, Name, Origin, User
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from agent.core.report.checks import Line
 
 MAX_LINE = 1_048_576  # bytes
 
@@ -126,16 +126,6 @@ class Footing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """What a change waits for; see `agent.core.change.decide.Wait`."""
-
-    why: LongText
-    until: datetime
-    code: Id
-    failure: Failure | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class NoChange:
     """Why a bundle that was taken in became no change.
 
@@ -162,6 +152,12 @@ class Examined:
     text: LongText
     remedy: LongText = ""
     exit: int = 0
+
+
+def examined_of(line: Line) -> Examined:
+    """Return a line of the doctor's as the daemon carries it."""
+    words = {"check": line.check, "verdict": line.verdict, "code": line.code, "text": line.text}
+    return Examined(**words, remedy=line.remedy, exit=int(line.exit))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +189,7 @@ class End:
     connected_at: float | None = None
     climb: Footing | None = None
     change: ChangeRecord | None = None
-    wait: Waiting | None = None
+    wait: Wait | None = None
     exit: int = 0
     repeats: ChangeRecord | None = None
     postponed: bool = False

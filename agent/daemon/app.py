@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.config.apart import load_apart
+from agent.core.control_protocol import ErrorMessage
 from agent.core.exit_codes import Exit
 from agent.core.report.findings import LONG_DOWN
 from agent.core.report.journal_events import Event
@@ -251,9 +252,8 @@ class Daemon:
             self._say_goodbye()
 
     def _say_goodbye(self) -> None:
-        self.verbs.dismiss({
-            "event": "error", "message": "The daemon was stopped; the change, if any, is kept.", "hint": "", "exit": 5,
-        })  # fmt: skip
+        text = "The daemon was stopped; the change, if any, is kept."
+        self.verbs.dismiss(ErrorMessage(message=text, exit=Exit.UNAVAILABLE))
         self.cloud.session.stop()
         self.loop.later(GOODBYE, self.loop.stop)
         if not self.cloud.session.open:

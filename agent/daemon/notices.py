@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.failure.retry import Backoff
 from agent.core.jsonio import encode_plain
@@ -26,7 +26,7 @@ from agent.store import noticed
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from agent.core.report.notices import Told
     from agent.core.report.status import Status
@@ -105,7 +105,7 @@ class Notices:
         due = max(min(ripe.values()), self._not_before) if ripe else None
         return due, News(appeared=news.appeared, gone=gone)
 
-    def _run(self, command: tuple[str, ...], news: News, now: tuple[Told, ...], gateway: dict[str, Any]) -> None:
+    def _run(self, command: tuple[str, ...], news: News, now: tuple[Told, ...], gateway: Mapping[str, object]) -> None:
         kept = tuple(item for present, item in self._since if not present and item not in news.gone)
         told = Noticed(findings=(*now, *kept))
         self._running, self._not_before = True, monotonic() + EVERY
@@ -125,7 +125,7 @@ class Notices:
         self._look()
 
 
-def _gateway(status: Status, exit_code: int) -> dict[str, Any]:
+def _gateway(status: Status, exit_code: int) -> Mapping[str, object]:
     return {
         "at": status.now.isoformat(),
         "host": os.uname().nodename,

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import MQTT_PORT, chains_to_amazon
 from agent.core.exit_codes import Exit
 from agent.core.failure import proxy_failures
 from agent.core.failure.codes import traits
-from agent.core.report import checks
+from agent.core.report import checks, notices
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
-from agent.core.report.document import document
+from agent.core.report.findings import judge
 from agent.core.text import clock_time, common_name, duration
 from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
+from agent.core.values import MAX_TEXT
 from agent.crypto.root_lists import known
 from agent.dependants import report_file
 from agent.doctor import configuration, disk, looks, probes
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     from agent.config.values import Config
     from agent.core.failure.failure import Failure
+    from agent.core.report.known import Connection
+    from agent.core.report.notices import Told
     from agent.core.timekeeping import Reading
     from agent.core.values import CertificateFacts, TrustBundle
     from agent.operations.snapshot import Snapshot
@@ -54,14 +57,14 @@ class DaemonWord:
     Attributes:
         lines: Those of `connect`, `permissions` and `daemon` that it has something to say of.
         runs: Whether a daemon runs, or None where this user may not know.
-        findings: What the status of the gateway tells by the daemon's word, as in status.json; None without it.
-        connection: How its connection stands, as in status.json.
+        findings: What the status of the gateway tells by the daemon's word; None without it.
+        connection: How its connection stands, if it says that.
     """
 
     lines: tuple[Line, ...] = ()
     runs: bool | None = False
-    findings: tuple[dict[str, Any], ...] | None = None
-    connection: dict[str, Any] = field(default_factory=dict)
+    findings: tuple[Told, ...] | None = None
+    connection: Connection | None = None
 
 
 class Doctor:
@@ -81,7 +84,7 @@ class Doctor:
         self._clock: Reading
         self._denied = ""
         self._daemon = DaemonWord()
-        self._findings: dict[str, list[dict[str, Any]]] = {}
+        self._findings: dict[str, list[Told]] = {}
         self._tell: Callable[[Line], None] = lambda _: None
         self._told = 0
 
@@ -133,7 +136,7 @@ class Doctor:
 
     def _with_findings(self, line: Line) -> Line:
         for finding in self._findings.get(line.check, ()):
-            line = checks.with_finding(line, finding["code"], finding["text"], Exit(finding["severity"]))
+            line = checks.with_finding(line, finding.code, finding.text, Exit(finding.severity))
         return line
 
     # -- this gateway ----------------------------------------------------------------------------------------------
@@ -158,9 +161,9 @@ class Doctor:
         self._daemon = self._live(config, None)
         findings = self._daemon.findings
         if findings is None and self._snapshot is not None:
-            findings = tuple(document(snapshot.status(config, self._snapshot))["findings"])
+            findings = notices.of_findings(judge(snapshot.status(config, self._snapshot)).findings, MAX_TEXT)
         for finding in findings or ():
-            self._findings.setdefault(finding["check"], []).append(finding)
+            self._findings.setdefault(finding.check, []).append(finding)
 
     def _files(self, config: Config) -> Line:
         if not os.access(config.state_dir, os.F_OK) and self._snapshot:

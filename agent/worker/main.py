@@ -33,14 +33,13 @@ from agent.core.worker_protocol import (
     MAX_LINE,
     Do,
     End,
-    Examined,
     Footing,
     NoChange,
     Order,
-    Waiting,
     WorkerError,
     decode_order,
     encode_answer,
+    examined_of,
 )
 from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
 from agent.operations import snapshot
@@ -53,10 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.config.values import Config
-    from agent.core.change.decide import Wait
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
-    from agent.core.report.checks import Line
     from agent.iotcore.sync_client import BrokerSession
     from agent.operations.execute import Done
     from agent.operations.wiring import Parts
@@ -235,7 +232,7 @@ class Task:
             return
         found = self._change.examiner.examine()
         lines = (broker_checks.of_connection(found), broker_checks.of_permissions(found))
-        self._tell(examination=tuple(_examined(line) for line in lines))
+        self._tell(examination=tuple(examined_of(line) for line in lines))
 
     def _take_in(self) -> None:
         """Take a bundle in; that it is refused is an answer to its pipeline, and no trouble of the worker's."""
@@ -281,20 +278,11 @@ class Task:
         record, wait = done.outcome.record, done.outcome.wait
         has_set = self._change.sets.usable() is not None
         code = Exit.CRITICAL if done.locked_out else exit_codes.of_outcome(record, wait, has_set=has_set)
-        self._tell(change=_without_secrets(record), wait=wait and _waiting(wait), exit=int(code))
+        self._tell(change=_without_secrets(record), wait=wait, exit=int(code))
 
 
 def _without_secrets(record: ChangeRecord) -> ChangeRecord:
     return replace(record, issued=None)
-
-
-def _waiting(wait: Wait) -> Waiting:
-    return Waiting(why=wait.why, until=wait.until, code=wait.code, failure=wait.failure)
-
-
-def _examined(line: Line) -> Examined:
-    known = {"check": line.check, "verdict": line.verdict, "code": line.code, "text": line.text}
-    return Examined(**known, remedy=line.remedy, exit=int(line.exit))
 
 
 def main() -> int:

@@ -121,7 +121,7 @@ def _through_daemon(here: Place, daemon: RunningDaemon, runs: Runs) -> None:
     written, steps = procfs.disk_bytes(daemon.pid), Steps()
     start = monotonic()
     with Watch(here.gateway.state / "current") as watch:
-        messages = call(str(daemon.runtime / "control.sock"), {"verb": "rotate", "reason": "a measurement"})
+        messages = call(str(daemon.runtime / "control.sock"), b'{"verb":"rotate","reason":"a measurement"}\n')
         if messages is None:
             raise BenchError("the daemon does not listen")
         for message in messages:

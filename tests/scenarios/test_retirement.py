@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from agent.cli.outcomes import Ending, tell_outcome
-from agent.core.change.lifecycle import Phase
-from agent.core.change.records import public
+from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.exit_codes import Exit
 from agent.core.failure import failures
 from agent.core.failure.failure import FailureClass
@@ -394,7 +393,7 @@ def test_a_change_that_goes_on_without_a_program_names_it(gateway: Rig) -> None:
     """In the history, in the status and in what the command says at the end."""
     gateway.programs.stubborn = True
     outcome = gateway.rotate()
-    record = public(gateway.store.history()[-1])
+    record = gateway.store.history()[-1]
 
     assert outcome.record.degraded is not None
     assert "bridge.service" in outcome.record.degraded.message
@@ -403,10 +402,10 @@ def test_a_change_that_goes_on_without_a_program_names_it(gateway: Rig) -> None:
     gateway.programs.stubborn = False
     gateway.clock.advance(days=2)
     gateway.rotate()
-    assert "without" not in told(public(gateway.store.history()[-1]))
+    assert "without" not in told(gateway.store.history()[-1])
 
 
-def told(record: dict[str, Any]) -> str:
+def told(record: ChangeRecord) -> str:
     """Return what the command says of a change that has ended."""
     output = Listener()
     tell_outcome(cast("Output", output), Ending(change=record, current=3, code=Exit.DEGRADED))

@@ -169,9 +169,10 @@ class RunningDaemon:
 
     def ask(self, verb: str, **arguments: str | bool) -> dict[str, Any]:
         """Send a request over the control socket and return the last word; empty when no daemon listens yet."""
-        messages = call(str(self.runtime / "control.sock"), {"verb": verb, **arguments})
+        messages = call(str(self.runtime / "control.sock"), json.dumps({"verb": verb, **arguments}).encode() + b"\n")
         if messages is None:
             return {}
+        last: dict[str, Any]
         *_, last = messages
         return last
 

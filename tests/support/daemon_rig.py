@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -13,15 +14,14 @@ from agent.core.change.advance import advance
 from agent.core.change.events import Retired
 from agent.core.change.progress import Progress
 from agent.core.change.records import encode_outcome, encode_record
+from agent.core.control_protocol import ControlMessage, ControlRequest, ErrorMessage, LastMessage, encode_message
 from agent.core.dependants import Dependants, Hooks, Report, Step, Unit, encode_report
-from agent.core.jsonio import Node
 from agent.core.report.known import ConnectionState
 from agent.core.values import Kind, Origin
 from agent.core.when.retirement import left_behind
 from agent.core.worker_protocol import Do, End, Order
 from agent.daemon.app import Daemon
 from agent.daemon.cloud.session import SessionStatus
-from agent.daemon.control.client import Client, ControlRequest
 from agent.dependants.report_file import REPORT
 from agent.store import disk, durable, reserve
 from agent.system.clock import monotonic
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.seen import Seen
     from agent.core.report.status import Retiring, Status
+    from agent.daemon.control.client import Client
     from agent.daemon.work.holds import WorkerHolds
     from agent.iotcore.async_client import Link
 
@@ -87,18 +88,18 @@ class Person:
     def on_gone(self, _call: object) -> None:
         """It stays."""
 
-    def send(self, message: dict[str, Any]) -> bool:
-        """Take a line."""
-        self.told.append(message)
+    def send(self, message: ControlMessage) -> bool:
+        """Take a line, as it goes over the socket."""
+        self.told.append(json.loads(encode_message(message)))
         return True
 
-    def end(self, message: dict[str, Any]) -> None:
+    def end(self, message: LastMessage) -> None:
         """Take the last one."""
-        self.told.append(message)
+        self.send(message)
 
     def refuse(self, message: str, hint: str, code: int) -> None:
         """Take a refusal."""
-        self.told.append({"event": "error", "message": message, "hint": hint, "exit": code})
+        self.send(ErrorMessage(message=message, hint=hint, exit=code))
 
 
 class DaemonRig:
@@ -183,7 +184,7 @@ class DaemonRig:
     def say(self, verb: str, **arguments: Any) -> Person:
         """Have a person ask for something over the control socket."""
         person = Person()
-        request = ControlRequest(verb, Node({"no_wait": False, **arguments}, "the request"))
+        request = ControlRequest(verb=verb, **arguments)
         self.daemon.verbs.handle(cast("Client", person), request)
         return person
 

@@ -26,7 +26,7 @@ from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.failure.retry import LONGEST_DELAY
 from agent.core.jsonio import to_plain
 from agent.core.text import clock_time
-from agent.core.values import VENDED, Kind
+from agent.core.values import VENDED, Id, Kind, LongText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,7 +103,7 @@ class Facts:
 class Action:
     """What to do next. `why` is a sentence for people."""
 
-    why: str
+    why: LongText
 
 
 class GenerateKey(Action):
@@ -188,7 +188,7 @@ class Wait(Action):
     """
 
     until: datetime
-    code: str
+    code: Id
     failure: Failure | None = None
     dated: bool = False
 

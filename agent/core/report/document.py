@@ -6,23 +6,28 @@ not know. What only a daemon knows is there only while one runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.change.decide import plainly
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import to_plain
+from agent.core.jsonio import Node, PlainError, to_plain
+from agent.core.report import notices
 from agent.core.report.findings import judge
+from agent.core.report.known import Connection
+from agent.core.report.notices import Told
+from agent.core.values import MAX_TEXT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agent.core.dependants import Served
-    from agent.core.report.findings import Finding
     from agent.core.report.known import Live
     from agent.core.report.seen import OnDisk, SetInUse, WatchedFile
     from agent.core.report.status import Retiring, Status
 
 
-def document(status: Status) -> dict[str, Any]:
+def document(status: Status) -> dict[str, object]:
     """Return the whole document."""
     asked, judged = status.asked, judge(status)
     return {
@@ -50,25 +55,37 @@ def document(status: Status) -> dict[str, Any]:
         "not_asked_for": status.not_asked_for,
         **(_live(status.live) if status.live else {}),
         "health": list(judged.health),
-        "findings": [_finding(item) for item in judged.findings],
+        "findings": to_plain(notices.of_findings(judged.findings, MAX_TEXT)),
         "exit": int(judged.exit),
     }
 
 
-def _finding(item: Finding) -> dict[str, Any]:
-    return {"check": item.check, "code": item.code, "severity": int(item.severity), "text": item.text}
+def findings_in(document: Mapping[str, object]) -> tuple[Told, ...]:
+    """Return what needs attention by a document; nothing where that cannot be understood."""
+    try:
+        return tuple(item.record(Told) for item in Node(document, "the status").nodes("findings"))
+    except PlainError:
+        return ()
+
+
+def connection_in(document: Mapping[str, object]) -> Connection | None:
+    """Return how the daemon's connection stands by a document; None where none runs, or it cannot be understood."""
+    try:
+        return Node(document.get("connection"), "connection").record(Connection)
+    except PlainError:
+        return None
 
 
 ANCHORS = ("generation", "anchors", "anchor_in_use", "anchor_seen_at", "anchors_left", "trust")
 
 
-def trust(status: Status) -> dict[str, Any]:
+def trust(status: Status) -> dict[str, object]:
     """Return the anchors in use, as ``iot-cert trust list --json`` tells them."""
     current = _current(status, status.current) if status.current else {}
     return {key: current.get(key) for key in ANCHORS}
 
 
-def _current(status: Status, current: SetInUse) -> dict[str, Any]:
+def _current(status: Status, current: SetInUse) -> dict[str, object]:
     renewal = status.renewal
     assert renewal is not None  # noqa: S101 - a set in use has one
     return {
@@ -87,7 +104,7 @@ def _current(status: Status, current: SetInUse) -> dict[str, Any]:
     }
 
 
-def _on_disk(item: OnDisk) -> dict[str, Any]:
+def _on_disk(item: OnDisk) -> dict[str, object]:
     """Return a generation; of one that is damaged the certificate is null."""
     return {
         "generation": item.generation,
@@ -96,24 +113,24 @@ def _on_disk(item: OnDisk) -> dict[str, Any]:
     }
 
 
-def _watched(item: WatchedFile) -> dict[str, Any]:
-    found: dict[str, Any] = {"path": item.path, "warn": item.warn.total_seconds()}
+def _watched(item: WatchedFile) -> dict[str, object]:
+    found: dict[str, object] = {"path": item.path, "warn": item.warn.total_seconds()}
     if item.problem:
         return {**found, "problem": item.problem}
     return {**found, "certificates": item.certificates, "unreadable": item.unreadable, "ends": to_plain(item.ends)}
 
 
-def _served(served: Served) -> dict[str, Any]:
+def _served(served: Served) -> dict[str, object]:
     steps = [{"name": step.name, "problem": step.problem} for step in served.steps]
     return {"generation": served.generation, "steps": steps, "problem": served.problem}
 
 
-def _retiring(item: Retiring) -> dict[str, Any]:
+def _retiring(item: Retiring) -> dict[str, object]:
     told = {"waits_for": list(item.waits_for), "refused": item.refused, "unanswered": item.unanswered}
     return {**to_plain(item), **told}
 
 
-def _live(live: Live) -> dict[str, Any]:
+def _live(live: Live) -> dict[str, object]:
     link = live.connection
     return {
         "connection": {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from agent.core.aws.endpoints import placeholder
 from agent.core.change import made_with
 from agent.core.change.decide import Action, Facts, next_action, requests_of
-from agent.core.values import Kind
+from agent.core.values import Kind, LongText
 from agent.core.when import retirement, schedule
 from agent.core.when.retirement import Answers
 
@@ -54,9 +54,9 @@ class Connection:
     """
 
     state: ConnectionState
-    why: str = ""
+    why: LongText = ""
     since: datetime | None = None
-    rival: str = ""
+    rival: LongText = ""
 
 
 @dataclass(frozen=True, kw_only=True)

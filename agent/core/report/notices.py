@@ -10,12 +10,13 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agent.core.jsonio import TEXT
+from agent.core.jsonio import TEXT, to_plain
+from agent.core.values import LongText  # noqa: TC001 - the decoder reads the types of `Told`
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from agent.core.report.findings import Finding
 
@@ -30,7 +31,7 @@ class Told:
     check: str
     code: str
     severity: int
-    text: str
+    text: LongText
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -58,10 +59,11 @@ class News:
     gone: tuple[Told, ...] = ()
 
 
-def of_findings(findings: Iterable[Finding]) -> tuple[Told, ...]:
-    """Return findings as they are told of."""
+def of_findings(findings: Iterable[Finding], longest: int = TEXT) -> tuple[Told, ...]:
+    """Return findings as they are told of, their texts cut off after so many characters."""
     return tuple(
-        Told(check=item.check, code=item.code, severity=int(item.severity), text=item.text[:TEXT]) for item in findings
+        Told(check=item.check, code=item.code, severity=int(item.severity), text=item.text[:longest])
+        for item in findings
     )
 
 
@@ -73,7 +75,7 @@ def news(told: tuple[Told, ...], now: tuple[Told, ...]) -> News:
     return News(appeared=appeared, gone=gone)
 
 
-def document(what: News, now: tuple[Told, ...], gateway: dict[str, Any]) -> dict[str, Any]:
+def document(what: News, now: tuple[Told, ...], gateway: Mapping[str, object]) -> dict[str, object]:
     """Return what the command reads.
 
     Args:
@@ -83,11 +85,7 @@ def document(what: News, now: tuple[Told, ...], gateway: dict[str, Any]) -> dict
     """
     return {
         **gateway,
-        "appeared": list(map(_plain, what.appeared)),
-        "gone": list(map(_plain, what.gone)),
-        "findings": list(map(_plain, now)),
+        "appeared": to_plain(what.appeared),
+        "gone": to_plain(what.gone),
+        "findings": to_plain(now),
     }
-
-
-def _plain(item: Told) -> dict[str, Any]:
-    return {"check": item.check, "code": item.code, "severity": item.severity, "text": item.text}

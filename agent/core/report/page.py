@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
+    from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.report.checks import Line
+
 # What the page has a part of its own for.
 _ELSEWHERE = frozenset({"gateway", "clock", "certificate", "anchors", "on disk", "last", "health"})
 
@@ -33,15 +36,15 @@ class Found:
     Attributes:
         document: The status document; see `agent.core.report.document`.
         screen: The status for people: names and texts.
-        lines: The doctor's, as `iot-cert check --json` tells them.
-        history: The finished changes, oldest first, as `iot-cert history --json` tells them.
+        lines: The doctor's.
+        history: The finished changes, oldest first.
         missing: What could not be had, and why.
     """
 
     document: dict[str, Any]
     screen: Sequence[tuple[str, str]]
-    lines: Sequence[dict[str, Any]] = ()
-    history: Sequence[dict[str, Any]] = ()
+    lines: Sequence[Line] = ()
+    history: Sequence[ChangeRecord] = ()
     missing: Sequence[tuple[str, str]] = ()
 
 
@@ -194,16 +197,16 @@ def _items(items: Iterable[tuple[str, str, str]]) -> str:
     return told and f"<ul>\n{told}</ul>\n"
 
 
-def _doctor(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+def _doctor(lines: Iterable[Line]) -> Iterator[tuple[str, str, str]]:
     for line in lines:
-        remedy = line.get("remedy", "") if line["verdict"] != "ok" else ""
-        yield line["verdict"], line["check"], f"{line['text']}\n{remedy}".strip()
+        remedy = line.remedy if line.verdict != "ok" else ""
+        yield line.verdict, line.check, f"{line.text}\n{remedy}".strip()
 
 
-def _history(records: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+def _history(records: Sequence[ChangeRecord]) -> Iterator[tuple[str, str, str]]:
     for record in reversed(records):
-        name = f"{record['kind']}, generation {record['generation']}, {clock_time(instant(record['entered_at']))}"
-        by = f" {record['asked_by']}" if record.get("asked_by") else ""
-        failure = record.get("failure") or record.get("degraded") or {}
-        text = f"{record['origin']}{by}: {record['reason']}\n{failure.get('message', '')}"
-        yield record["phase"], name, text.strip()
+        name = f"{record.kind}, generation {record.generation}, {clock_time(record.entered_at)}"
+        by = f" {record.asked_by}" if record.asked_by else ""
+        failure = record.failure or record.degraded
+        text = f"{record.origin}{by}: {record.reason}\n{failure.message if failure else ''}"
+        yield record.phase, name, text.strip()

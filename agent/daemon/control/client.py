@@ -7,17 +7,17 @@ read in time, or sends beyond its `ClientLimits`, ends the connection.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from agent.core.control_protocol import ErrorMessage, encode_message
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import encode
 
 if TYPE_CHECKING:
     import select
     import socket
     from collections.abc import Callable
 
-    from agent.core.jsonio import Node
+    from agent.core.control_protocol import ControlMessage, LastMessage
     from agent.daemon.loop import Loop
     from agent.system.peers import Peer, Role
 
@@ -47,19 +47,6 @@ class ClientLimits:
     request_seconds: float = 5.0
     idle_output_seconds: float = 30.0
     pause_seconds: float = 1.0
-
-
-@dataclass(frozen=True)
-class ControlRequest:
-    """What a client wants.
-
-    Attributes:
-        verb: What to do.
-        node: The whole object, for the verb's arguments.
-    """
-
-    verb: str
-    node: Node
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -144,27 +131,27 @@ class Client:
         self._deadline = server.loop.later(server.limits.request_seconds, self._late)
         server.loop.watch(self._fd, self._readable)
 
-    def send(self, message: dict[str, Any]) -> bool:
+    def send(self, message: ControlMessage) -> bool:
         """Queue one line; false when the client is gone, which it also is once it has more waiting than the limit.
 
         Neither this nor `end` makes the calls given to `on_gone` itself.
         """
         if self._ending or not self._open:
             return False
-        line = encode(message) + b"\n"
+        line = encode_message(message)
         if len(self._output) + len(line) > self._server.limits.output_bytes:
             self.drop()
         else:
             self._queue(line)
         return self._open
 
-    def end(self, message: dict[str, Any]) -> None:
+    def end(self, message: LastMessage) -> None:
         """Queue the last line, and close once it is on its way; harmless when the client is gone."""
         self._ending = self.send(message) or self._ending
 
     def refuse(self, message: str, hint: str, code: int) -> None:
         """Say why not, and close."""
-        self.end(error_line(message, hint, code))
+        self.end(ErrorMessage(message=message, hint=hint, exit=code))
 
     def on_gone(self, call: Call) -> None:
         """Call soon after the connection is over, whichever side ended it, and also when it is over already."""
@@ -260,8 +247,3 @@ class Client:
             self.refuse("The request ended before its newline.", "", Exit.USAGE)
         else:
             self.drop()
-
-
-def error_line(message: str, hint: str, code: int) -> dict[str, Any]:
-    """Return the last line of a client whose request is refused, or failed."""
-    return {"event": "error", "message": message, "hint": hint, "exit": code}

@@ -8,15 +8,16 @@ It owns the groups. What a message says is for the caller to know.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from agent.core.control_protocol import BegunMessage, ErrorMessage, OutcomeMessage, RetiredMessage
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.change.progress import Progress
+    from agent.core.control_protocol import LastMessage, WaitMessage
     from agent.core.worker_protocol import WorkerError
     from agent.daemon.control.client import Client
     from agent.errors import RefusedError
@@ -60,7 +61,7 @@ class Followers:
         """
         client.on_gone(lambda: self._drop(client))
         if brief and change is not None:
-            client.end(_begun(change))
+            client.end(BegunMessage(change=change))
             self._note_told(change)
         else:
             (self._brief if brief else self._following).append(client)
@@ -97,28 +98,28 @@ class Followers:
     def progress(self, step: Progress) -> None:
         """Tell each that follows."""
         for client in [*self._following, *self._put_off]:
-            client.send({"event": "progress", **to_plain(step)})
+            client.send(step)
         if step.change:
             if self._brief:
                 self._note_told(step.change)  # that it goes on is all they wanted to hear
             for client in self._brief:
-                client.end(_begun(step.change))
+                client.end(BegunMessage(change=step.change))
             self._brief.clear()
 
-    def waits(self, message: dict[str, Any]) -> None:
+    def waits(self, message: WaitMessage) -> None:
         """Tell that the change waits for longer than a moment; a client without patience leaves."""
         for client in [*self._following, *self._put_off]:
-            client.send({"event": "waiting", **message})
+            client.send(message)
 
-    def ended(self, message: dict[str, Any]) -> None:
+    def ended(self, message: LastMessage) -> None:
         """Tell each the end and let it go."""
-        if self._following and message["event"] == "outcome":
-            self._note_told(str(message["change"]["id"]))
+        if self._following and isinstance(message, OutcomeMessage):
+            self._note_told(message.change.id)
         leaving, self._following, self._brief = [*self._following, *self._brief], [], []
         for client in leaving:
             client.end(message)
 
-    def dismiss(self, message: dict[str, Any]) -> None:
+    def dismiss(self, message: LastMessage) -> None:
         """Tell each that waits for anything, and let it go: the daemon stops."""
         self.ended(message)
         left = [*(client for client, _ in self._waiting), *self._retiring, *self._put_off]
@@ -128,9 +129,9 @@ class Followers:
 
     def failed(self, client: Client, error: WorkerError) -> None:
         """Tell one client that what it asked for could not be done."""
-        self.answer(client, {"event": "error", "message": error.message, "hint": error.hint, "exit": error.exit})
+        self.answer(client, ErrorMessage(message=error.message, hint=error.hint, exit=error.exit))
 
-    def answer(self, client: Client, message: dict[str, Any]) -> None:
+    def answer(self, client: Client, message: LastMessage) -> None:
         """Tell one client what came of what it asked for, and let it go."""
         self._drop(client)
         client.end(message)
@@ -146,7 +147,7 @@ class Followers:
             if held is not None:
                 client.refuse(str(held), held.hint, Exit.REFUSED)
             else:
-                client.end({"event": "retired", "left": 0, "exit": int(Exit.DONE)})
+                client.end(RetiredMessage())
 
     def not_retired(self, why: str, code: Exit) -> None:
         """Tell that a retirement was refused, or not answered."""
@@ -156,7 +157,3 @@ class Followers:
         leaving, self._retiring = self._retiring, []
         for client in leaving:
             client.refuse(why, hint, code)
-
-
-def _begun(change: str) -> dict[str, Any]:
-    return {"event": "begun", "change": change, "exit": int(Exit.DONE)}

@@ -25,9 +25,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.core.control_protocol import ErrorMessage, decode_request, encode_message
 from agent.core.exit_codes import Exit, of_error
-from agent.core.jsonio import PlainError, decode, encode
-from agent.daemon.control.client import Client, ClientLimits, ControlRequest, ServerContext, error_line
+from agent.core.jsonio import PlainError
+from agent.daemon.control.client import Client, ClientLimits, ServerContext
 from agent.errors import AgentError
 from agent.store import disk
 from agent.store.durable import ASIDE, TEMPORARY, move_unsynced, put_away
@@ -36,6 +37,7 @@ from agent.system.peers import Peer, Role, peer_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.control_protocol import ControlRequest
     from agent.daemon.loop import Loop
 
 _BACKLOG = 128  # connections that the kernel keeps until they are accepted
@@ -58,8 +60,8 @@ DEFAULT_LIMITS = ClientLimits()
 class ControlSocket:
     """Meets the clients and hands their requests to `handle`.
 
-    An `AgentError` from `handle`, or the `PlainError` of a wrong argument, becomes the client's last line. Any other
-    exception is a defect and comes out of `Loop.turn`.
+    An `AgentError` from `handle` becomes the client's last line. Any other exception is a defect and comes out of
+    `Loop.turn`.
     """
 
     def __init__(
@@ -195,8 +197,7 @@ class ControlSocket:
 
     def _take(self, client: Client, line: bytes) -> None:
         try:
-            node = decode(line, "The request", limit=self._limits.request_bytes)
-            self._handle(client, ControlRequest(node.text("verb", limit=64), node))
+            self._handle(client, decode_request(line, self._limits.request_bytes))
         except PlainError as error:
             client.refuse(f"{error}.", "", Exit.USAGE)
         except AgentError as error:
@@ -212,7 +213,7 @@ class ControlSocket:
 
 def _turn_away(connection: socket.socket, message: str, hint: str) -> None:
     with connection, suppress(OSError):
-        connection.send(encode(error_line(message, hint, Exit.REFUSED)) + b"\n")
+        connection.send(encode_message(ErrorMessage(message=message, hint=hint, exit=Exit.REFUSED)))
 
 
 def _not_ours(fd: int) -> AgentError:

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.change import probation, verbs
-from agent.core.change.records import public
+from agent.core.change.progress import Progress
 from agent.core.change.verbs import Situation, Verb
 from agent.core.checksum import checksum
+from agent.core.control_protocol import (
+    AcceptedMessage,
+    ExaminationMessage,
+    HistoryMessage,
+    OutcomeMessage,
+    PausedMessage,
+    ResumedMessage,
+    StatusMessage,
+)
 from agent.core.exit_codes import Exit, of_error, of_outcome
-from agent.core.jsonio import PlainError, to_plain
 from agent.core.report.document import document, trust
+from agent.core.report.findings import judge
 from agent.core.values import Kind, Origin
 from agent.core.when import retirement
 from agent.core.when.schedule import Pause
-from agent.core.worker_protocol import Do, Order
+from agent.core.worker_protocol import Do, Order, examined_of
 from agent.errors import AgentError, RefusedError
 from agent.store import reported
 from agent.system.peers import Role, behind
@@ -29,10 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.control_protocol import ControlRequest, LastMessage
     from agent.core.report.status import Status
     from agent.core.values import User
     from agent.daemon.control.audit import Audit
-    from agent.daemon.control.client import Client, ControlRequest
+    from agent.daemon.control.client import Client
     from agent.daemon.control.followers import Followers
     from agent.daemon.facts import GatewayFacts
 
@@ -117,7 +127,7 @@ class ControlVerbs:
             client.refuse(text, "Run the command with sudo.", Exit.REFUSED)
         elif not self._facts.complete:
             if request.verb not in _READ:
-                client.send({"event": "accepted"})
+                client.send(AcceptedMessage())
             self._early.append((client, request))  # it is judged by what is on disk, which was not looked at yet
         else:
             self._carry_out(verb, client, request)
@@ -132,8 +142,6 @@ class ControlVerbs:
         except AgentError as error:
             self._calls.audit.refused(client.peer, request.verb, str(error))
             raise
-        except PlainError as error:
-            client.refuse(f"The request cannot be read: {error}.", "", Exit.USAGE)
 
     def look_back(self) -> None:
         """Take up what was asked for before anything was known of the gateway."""
@@ -144,7 +152,7 @@ class ControlVerbs:
             except AgentError as error:
                 client.refuse(str(error), error.hint, of_error(error))
 
-    def dismiss(self, message: dict[str, Any]) -> None:
+    def dismiss(self, message: LastMessage) -> None:
         """Tell each client that waits for anything, and let it go: the daemon stops."""
         self._followers.dismiss(message)
         early, self._early = self._early, []
@@ -157,29 +165,27 @@ class ControlVerbs:
         from agent.core.report.screen import explain, screen  # noqa: PLC0415 - as in `_not_examined`
 
         status = self._calls.status()
-        told = document(status)
-        client.end({
-            "event": "status",
-            "document": told,
-            "trust": trust(status),
-            "screen": list(screen(status)),
-            "why": explain(status),
-            "configuration": checksum(self._facts.config.source.encode()),
-            "exit": told["exit"],
-        })  # fmt: skip
+        message = StatusMessage(
+            document=document(status),
+            trust=trust(status),
+            screen=tuple(screen(status)),
+            why=tuple(explain(status)),
+            configuration=checksum(self._facts.config.source.encode()),
+            exit=judge(status).exit,
+        )
+        client.end(message)
 
     def _history(self, client: Client, _request: ControlRequest) -> None:
         from agent.core.report.screen import history_line  # noqa: PLC0415 - as in `_not_examined`
 
         found = self._facts.history[-100:]
-        records, lines = [public(record) for record in found], [history_line(record) for record in found]
-        client.end({"event": "history", "records": records, "lines": lines, "exit": int(Exit.DONE)})
+        client.end(HistoryMessage(records=found, lines=tuple(map(history_line, found))))
 
     # -- changing --------------------------------------------------------------------------------------------------
 
     def _order(self, client: Client, request: ControlRequest) -> None:
         """Have a person's order carried out; what it means `agent.core.change.verbs` says, here and in the worker."""
-        verb = Verb.GIVE_UP if request.node.flag("give_up") else Verb(request.verb)
+        verb = Verb.GIVE_UP if request.give_up else Verb(request.verb)
         change, kind, making = self._facts.change, _BEGINS.get(verb), self._calls.making()
         if change is None and kind is not None and making is kind:
             self._follow(client, request)
@@ -218,26 +224,20 @@ class ControlVerbs:
 
     def _repeat(self, client: Client, record: ChangeRecord) -> None:
         """Tell the end of the change that did already what is ordered."""
-        has_set = self._facts.generation is not None
-        client.end(
-            {
-                "event": "outcome",
-                "change": public(record),
-                "current": self._facts.generation,
-                "repeated": True,
-                "exit": int(of_outcome(record, None, has_set=has_set)),
-            }
-        )
+        client.end(self._outcome(record, repeated=True))
         reported.write(self._facts.config.state_dir, record.id)
+
+    def _outcome(self, record: ChangeRecord, *, repeated: bool = False) -> OutcomeMessage:
+        current = self._facts.generation
+        code = of_outcome(record, None, has_set=current is not None)
+        return OutcomeMessage(change=record, current=current, exit=code, repeated=repeated)
 
     def _confirm(self, client: Client, request: ControlRequest) -> None:
         """Take the word that the set on probation works; said again of a change that is final, it is true still."""
         outlook = self._facts
         last = outlook.history[-1] if outlook.history else None
         if outlook.change is None and self._calls.making() is None and last is not None and last.phase.succeeded:
-            code = of_outcome(last, None, has_set=outlook.generation is not None)
-            told = {"event": "outcome", "change": public(last), "current": outlook.generation, "exit": int(code)}
-            client.end(told)
+            client.end(self._outcome(last))
             return
         refusal = probation.unconfirmable(outlook.change)
         if refusal:
@@ -248,7 +248,7 @@ class ControlVerbs:
     def _examine(self, client: Client, request: ControlRequest) -> None:
         contested = self._calls.contested()
         if contested:
-            client.send({"event": "accepted"})
+            client.send(AcceptedMessage())
             client.end(_not_examined(contested))
             return
         self._wait(client, request)
@@ -276,65 +276,62 @@ class ControlVerbs:
         """Have a client hear of the change under way, or of one that is just being begun."""
         self._accept(client)
         change = self._facts.change
-        self._followers.follow(client, change.id if change else None, brief=request.node.flag("no_wait"))
+        self._followers.follow(client, change.id if change else None, brief=request.no_wait)
 
     def _wait(self, client: Client, request: ControlRequest) -> None:
         """Have a client hear of what it ordered, once that is begun."""
         self._accept(client)
-        self._followers.wait(client, brief=request.node.flag("no_wait"))
+        self._followers.wait(client, brief=request.no_wait)
 
     def _accept(self, client: Client) -> None:
-        client.send({"event": "accepted"})
+        client.send(AcceptedMessage())
         contested = self._calls.contested()
         if contested:  # what only looks does not get here then
             text = f"{contested} This change connects nevertheless, and ends that one's connection."
-            at = self._facts.clock.now().isoformat()
-            client.send({"event": "progress", "at": at, "code": "note", "text": text})
+            client.send(Progress(at=self._facts.clock.now(), code="note", text=text))
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
     def _retire(self, client: Client, request: ControlRequest) -> None:
-        count = self._calls.retire(request.node.flag("now"))
+        count = self._calls.retire(request.now)
         self._followers.wait_for_retirements(client)
         if count == 0:
             self._followers.retired(retirement.spared(self._facts.retirements()))
             return
-        client.send({"event": "accepted"})
+        client.send(AcceptedMessage())
 
     def _drop_retirement(self, client: Client, request: ControlRequest) -> None:
-        order = Order(do=Do.DROP_RETIREMENT, certificate=request.node.text("certificate", limit=64), orderly=True)
+        order = Order(do=Do.DROP_RETIREMENT, certificate=request.certificate, orderly=True)
         self._wait(client, request)
         self._calls.submit(order, client)
 
     def _pause(self, client: Client, request: ControlRequest) -> None:
-        until = request.node.time("until")
-        if not self._facts.clock.now() < until <= self._facts.clock.now() + LONGEST_PAUSE:
+        until, now = request.until, self._facts.clock.now()
+        if until is None or not now < until <= now + LONGEST_PAUSE:
             raise RefusedError("A pause ends in the future, within 90 days.")
         self._calls.set_pause(Pause(until=until, reason=_reason(request)))
-        client.end({"event": "paused", "until": until.isoformat(), "exit": int(Exit.DONE)})
+        client.end(PausedMessage(until=until))
 
     def _resume(self, client: Client, _request: ControlRequest) -> None:
         self._calls.set_pause(None)
-        client.end({"event": "resumed", "exit": int(Exit.DONE)})
+        client.end(ResumedMessage())
 
 
 def _ordered(request: ControlRequest) -> str:
     """Return what an order is, for people."""
-    verb = "rollback --give-up" if request.node.flag("give_up") else request.verb
-    reason = request.node.optional_text("reason", limit=500)
-    return f"{verb} ({reason})" if reason else verb
+    verb = "rollback --give-up" if request.give_up else request.verb
+    return f"{verb} ({request.reason})" if request.reason else verb
 
 
 def _asker(client: Client, request: ControlRequest) -> User:
-    return behind(client.peer.uid, request.node.number("login_uid", 0))
+    return behind(client.peer.uid, request.login_uid)
 
 
 def _reason(request: ControlRequest) -> str:
-    return request.node.optional_text("reason", limit=500) or "asked for by a technician"
+    return request.reason or "asked for by a technician"
 
 
-def _not_examined(rival: str) -> dict[str, Any]:
+def _not_examined(rival: str) -> ExaminationMessage:
     from agent.core.report import broker_checks  # noqa: PLC0415 - seldom needed, and the idle daemon is small
 
-    lines = [to_plain(line) for line in broker_checks.of_rival(rival)]
-    return {"event": "examination", "lines": lines, "exit": int(Exit.DONE)}
+    return ExaminationMessage(lines=tuple(map(examined_of, broker_checks.of_rival(rival))))

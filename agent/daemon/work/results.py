@@ -7,14 +7,21 @@ it belongs to.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
-from agent.core.change.records import public
+from agent.core.control_protocol import (
+    DroppedMessage,
+    ExaminationMessage,
+    LockedOutMessage,
+    NothingMessage,
+    OutcomeMessage,
+    RehearsalMessage,
+    WaitMessage,
+)
 from agent.core.exit_codes import Exit
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import FailureClass
-from agent.core.jsonio import to_plain
 from agent.core.report import journal_events
 from agent.core.report.journal_events import Event
 from agent.core.worker_protocol import Do
@@ -22,9 +29,11 @@ from agent.core.worker_protocol import Do
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent.core.change.decide import Wait
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
-    from agent.core.worker_protocol import End, Examined, Footing, NoChange, Order, Waiting, WorkerError
+    from agent.core.control_protocol import LastMessage
+    from agent.core.worker_protocol import End, Examined, Footing, NoChange, Order, WorkerError
     from agent.daemon.cloud.fleet import FleetSide
     from agent.daemon.control.client import Client
     from agent.daemon.control.followers import Followers
@@ -162,44 +171,43 @@ class WorkerResults:
         if text is None:
             return
         self._log(Event.RETIRE_DROPPED, text)
-        self._answer(client, {"event": "dropped", "text": text, "exit": int(Exit.DONE)})
+        self._answer(client, DroppedMessage(text=text))
 
     def _tell_end(self, work: Work, end: End) -> None:
         tell, order = self._to.followers.ended, work.order
         if end.rehearsal is not None:
-            self._answer(work.client, {"event": "rehearsal", "text": end.rehearsal, "exit": int(Exit.DONE)})
+            self._answer(work.client, RehearsalMessage(text=end.rehearsal))
         elif end.examination is not None:
-            lines = to_plain(end.examination)
-            self._answer(work.client, {"event": "examination", "lines": lines, "exit": int(Exit.DONE)})
+            self._answer(work.client, ExaminationMessage(lines=end.examination))
             self._examined(_why_refused(end.examination), _why_distrusted(end.examination))
         elif order.do is Do.NOTE_RETIRED:
             self._to.fleet.retirements.conclude()
         elif end.repeats is not None:
-            has = {"change": public(end.repeats), "current": self._facts.generation, "repeated": True}
-            tell({"event": "outcome", **has, "exit": int(Exit.DONE)})
+            current = self._facts.generation
+            tell(OutcomeMessage(change=end.repeats, current=current, exit=Exit.DONE, repeated=True))
         elif end.change is not None and end.wait is not None:
-            self._to.followers.waits(self._wait(end, end.change))
+            self._to.followers.waits(self._wait(end, end.change, end.wait))
         elif end.change is not None:
             self._tell_outcome(end.change, end.exit)
         elif end.climb is not None:
             tell(_of_climb(end.climb))
 
-    def _answer(self, client: Client | None, message: dict[str, Any]) -> None:
+    def _answer(self, client: Client | None, message: LastMessage) -> None:
         """Tell the client that asked, and no other: another may follow a change that goes on."""
         if client is not None:
             self._to.followers.answer(client, message)
 
-    def _wait(self, end: End, change: ChangeRecord) -> dict[str, Any]:
+    def _wait(self, end: End, change: ChangeRecord, wait: Wait) -> WaitMessage:
         """Return what clients are told of a change that waits."""
         climb = end.climb
-        return {
-            "change": public(change),
-            "wait": to_plain(end.wait),
-            "postponed": end.postponed,
-            "locked_out": to_plain(climb) if climb is not None and _locks_out(climb) else None,
-            "current": self._facts.generation,
-            "would_exit": end.exit,
-        }
+        return WaitMessage(
+            change=change,
+            wait=wait,
+            postponed=end.postponed,
+            locked_out=climb if climb is not None and _locks_out(climb) else None,
+            current=self._facts.generation,
+            would_exit=end.exit,
+        )
 
     def _tell_outcome(self, change: ChangeRecord, code: int) -> None:
         text = f"{change.kind} {change.id} ended: {change.phase}."
@@ -209,8 +217,7 @@ class WorkerResults:
             why = {"failure_class": failure.kind, "failure_code": failure.code} if failure is not None else {}
             told = f"{text} {failure.message}" if failure is not None else text
             self._log(event, told, change=change.id, phase=change.phase, **why)
-        ended = {"event": "outcome", "change": public(change), "current": self._facts.generation, "exit": code}
-        self._to.followers.ended(ended)
+        self._to.followers.ended(OutcomeMessage(change=change, current=self._facts.generation, exit=code))
 
 
 def _locks_out(climb: Footing) -> bool:
@@ -235,18 +242,18 @@ def _why_distrusted(lines: tuple[Examined, ...]) -> str:
     return next((line.text for line in lines if (line.check, line.code) == ("connect", "distrusted-root")), "")
 
 
-def _of_climb(climb: Footing) -> dict[str, Any]:
+def _of_climb(climb: Footing) -> LastMessage:
     """Return what a client is told of a climb that led to no change."""
     from agent.core.change.ladder import Rung  # noqa: PLC0415 - as in `_locks_out`
 
     if _locks_out(climb):
-        return {"event": "locked-out", "why": climb.why, "remedy": climb.remedy, "exit": int(Exit.CRITICAL)}
+        return LockedOutMessage(why=climb.why, remedy=climb.remedy)
     works = climb.use == Rung.CURRENT
     remedy = "" if works else " Run the same command again later."
     text = f"Nothing was changed: {climb.why}.{remedy}"
-    return {"event": "nothing", "text": text, "exit": int(Exit.DONE if works else Exit.UNAVAILABLE)}
+    return NothingMessage(text=text, exit=Exit.DONE if works else Exit.UNAVAILABLE)
 
 
-def _disk_failed(wait: Waiting | None) -> bool:
+def _disk_failed(wait: Wait | None) -> bool:
     """Whether a change waits for the disk to take its record."""
     return wait is not None and wait.failure is not None and wait.failure.kind is FailureClass.STORE

@@ -20,6 +20,7 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import checks
 from agent.core.report.checks import CHECKS, Line, Verdict
+from agent.core.report.notices import Told
 from agent.doctor.examination import DaemonWord
 
 if TYPE_CHECKING:
@@ -209,9 +210,8 @@ def live(tmp_path: Path, *, examine: bool) -> DaemonWord:
 
 def test_a_daemon_is_asked_once_how_it_stands(tmp_path: Path) -> None:
     """Each answer costs it a look at its connection and its files."""
-    with daemon(
-        tmp_path, {"examine": {"event": "examined", "lines": [], "exit": 0}, "status": {"event": "status"}}
-    ) as asked:
+    examined, status = {"event": "examination", "lines": [], "exit": 0}, {"event": "status", "exit": 0}
+    with daemon(tmp_path, {"examine": examined, "status": status}) as asked:
         live(tmp_path, examine=True)
     assert asked == ["status", "examine"]
 
@@ -219,12 +219,12 @@ def test_a_daemon_is_asked_once_how_it_stands(tmp_path: Path) -> None:
 def test_the_daemon_looks_for_a_user_who_may_change_things(tmp_path: Path) -> None:
     """Its lines are taken as they are."""
     told = [checks.ok("connect", "Yes."), checks.failure("permissions", "x", "No.", "Add it.")]
-    answer = {"event": "examined", "lines": [to_plain(line) for line in told], "exit": 0}
-    finding = {"check": "disk", "code": "unusable", "severity": 1, "text": "Cannot lock it."}
+    answer = {"event": "examination", "lines": [to_plain(line) for line in told], "exit": 0}
+    finding: dict[str, Any] = {"check": "disk", "code": "unusable", "severity": 1, "text": "Cannot lock it."}
     status = {"event": "status", "document": {"findings": [finding]}, "exit": 1}
     with daemon(tmp_path, {"examine": answer, "status": status}):
         assert live(tmp_path, examine=True) == DaemonWord(lines=tuple(told), runs=True)
-        assert live(tmp_path, examine=False) == DaemonWord(runs=True, findings=(finding,))
+        assert live(tmp_path, examine=False) == DaemonWord(runs=True, findings=(Told(**finding),))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.cli.client import LONGEST_LINE, call
+from agent.core.control_protocol import AcceptedMessage, ResumedMessage
 from agent.daemon.control.server import ControlSocket
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
@@ -25,10 +26,11 @@ from support.surroundings import need_root
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from agent.daemon.control.client import Client, ControlRequest
+    from agent.core.control_protocol import ControlRequest
+    from agent.daemon.control.client import Client
 
 NOBODY = 65534
-REQUEST = {"verb": "status"}
+REQUEST = b'{"verb":"status"}\n'
 DONE = {"event": "done", "exit": 0}
 
 
@@ -179,8 +181,8 @@ def test_the_command_and_the_daemon_understand_each_other(folder: Path) -> None:
     def handle(client: Client, request: ControlRequest) -> None:
         if request.verb == "rotate":
             raise RefusedError("Not now.", hint="Later.")
-        client.send({"event": "progress"})
-        client.end(DONE)
+        client.send(AcceptedMessage())
+        client.end(ResumedMessage())
 
     path = str(folder / "control.sock")
     with ExitStack() as stack:
@@ -191,9 +193,9 @@ def test_the_command_and_the_daemon_understand_each_other(folder: Path) -> None:
         stack.callback(thread.join)
         stack.callback(loop.post, loop.stop)
         thread.start()
-        assert list(call(path, REQUEST) or ()) == [{"event": "progress"}, DONE]
+        assert list(call(path, REQUEST) or ()) == [{"event": "accepted"}, {"event": "resumed", "exit": 0}]
         refusal = {"event": "error", "message": "Not now.", "hint": "Later.", "exit": 4}
-        assert list(call(path, {"verb": "rotate"}) or ()) == [refusal]
+        assert list(call(path, b'{"verb":"rotate"}\n') or ()) == [refusal]
 
 
 def test_an_answer_that_comes_before_the_request_is_heard(daemon: Listener) -> None:

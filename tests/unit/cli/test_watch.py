@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.cli import watch
-from agent.cli.output import Output
+from agent.cli.output import Output, Shown
 from agent.core.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
 
 
-def told(health: str, second: int) -> dict[str, Any]:
+def told(health: str, second: int) -> Shown:
     """Return a look, as the daemon tells it."""
-    screen = [["clock", f"12:00:{second:02}"], ["health", health]]
-    return {"document": {"clock": {"now": second}, "health": [health]}, "screen": screen, "exit": 1}
+    screen = [("clock", f"12:00:{second:02}"), ("health", health)]
+    return Shown({"clock": {"now": second}, "health": [health]}, screen, 1)
 
 
 LOOKS = [told("ok", 0), told("ok", 1), told("trouble", 2), told("trouble", 3)]
 
 
-def looks(found: Iterable[dict[str, Any]], *, then: type[BaseException] | None = None) -> Callable[[], Any]:
+def looks(found: Iterable[Shown], *, then: type[BaseException] | None = None) -> Callable[[], Any]:
     """Return what has one look after the other, and then none, or what it raises then."""
     left = iter(found)
 
-    def look() -> dict[str, Any] | None:
+    def look() -> Shown | None:
         item = next(left, None)
         if item is None and then is not None:
             raise then
@@ -60,14 +60,14 @@ def test_a_program_reads_a_document_for_each_change(capfd: pytest.CaptureFixture
     """One a line, and nothing else, after Ctrl-C too."""
     assert watch.watch(looks(LOOKS, then=KeyboardInterrupt), Output(as_json=True), pause=0) == Exit.INTERRUPTED
     said = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert said == [LOOKS[0]["document"], LOOKS[2]["document"]]
+    assert said == [LOOKS[0].document, LOOKS[2].document]
 
 
 def test_it_ends_with_its_reader() -> None:
     """`| head -1` has seen enough: nothing is asked for a reader that has left, even if nothing changes any more."""
     script = (
-        "import sys\nfrom agent.cli.output import Output\nfrom agent.cli.watch import watch\n"
-        "look = {'document': {}, 'screen': [['health', 'ok']], 'exit': 1}\n"
+        "import sys\nfrom agent.cli.output import Output, Shown\nfrom agent.cli.watch import watch\n"
+        "look = Shown({}, [('health', 'ok')], 1)\n"
         "sys.exit(watch(lambda: look, Output(as_json=False), pause=600_000))"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core.change.decide import Wait
 from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
 from agent.core.jsonio import PlainError
@@ -21,7 +22,6 @@ from agent.core.worker_protocol import (
     Footing,
     NoChange,
     Order,
-    Waiting,
     WorkerError,
     decode_answer,
     decode_order,
@@ -179,7 +179,7 @@ ALL_TOLD = End(
     connected_at=17.5,
     climb=Footing(why="no set is accepted", use="technician", remedy="Help it."),
     change=make.record(),
-    wait=Waiting(why="It is full.", until=make.NOW, code="retry", failure=make.failure()),
+    wait=Wait(why="It is full.", until=make.NOW, code="retry", failure=make.failure()),
     exit=5,
     repeats=make.finished(),
     postponed=True,

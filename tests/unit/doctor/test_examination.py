@@ -9,16 +9,18 @@ import ssl
 import tempfile
 import threading
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.core.change import reserve as core_reserve
 from agent.core.exit_codes import Exit
 from agent.core.report.checks import CHECKS, Line, Verdict
+from agent.core.report.notices import Told
 from agent.core.values import Kind
 from agent.doctor import disk, looks, probes
 from agent.doctor.examination import DaemonWord, Doctor
@@ -332,21 +334,21 @@ def test_what_needs_the_key_is_not_asked_for_in_vain(rig: Rig) -> None:
     assert asked == [False, False]
 
 
-FOUND = {"check": "disk", "code": "unusable", "severity": 1, "text": "Cannot lock it: Read-only file system."}
+FOUND = Told(check="disk", code="unusable", severity=1, text="Cannot lock it: Read-only file system.")
 
 
 def test_what_the_daemon_is_stuck_at_stands_in_the_line_about_it(tmp_path: Path) -> None:
     """What root sees is fine; the daemon's own eyes see another world."""
 
-    def line(*findings: dict[str, Any], check: str) -> Line:
+    def line(*findings: Told, check: str) -> Line:
         told = DaemonWord(runs=True, findings=findings)
         lines = {line.check: line for line in Doctor(write(tmp_path, closed_port()), lambda *_: told).visit()}
         return lines[check]
 
     assert "Read-only file system" in line(FOUND, check="disk").text
-    assert (line({**FOUND, "check": "files"}, check="files").code) == "unusable"
-    assert line({**FOUND, "check": "files", "severity": 0}, check="files").verdict is Verdict.OK
-    assert line({**FOUND, "check": "connect", "severity": 3}, check="connect").exit is Exit.CRITICAL
+    assert (line(replace(FOUND, check="files"), check="files").code) == "unusable"
+    assert line(replace(FOUND, check="files", severity=0), check="files").verdict is Verdict.OK
+    assert line(replace(FOUND, check="connect", severity=3), check="connect").exit is Exit.CRITICAL
     assert line(check="daemon").verdict is Verdict.OK
 
 

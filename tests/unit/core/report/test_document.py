@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from agent.core.change.decide import Wait
 from agent.core.report.document import ANCHORS, document, trust
 from agent.core.report.findings import judge
@@ -34,7 +36,7 @@ def test_a_wait_is_told_with_its_end_and_a_step_without() -> None:
 def test_the_documents_health_is_that_of_the_status() -> None:
     """Sentences and exit code."""
     status = make.status(live=make.live(stuck="No set is accepted."))
-    told = document(status)
+    told: dict[str, Any] = document(status)
 
     assert (tuple(told["health"]), told["exit"]) == (judge(status).health, judge(status).exit)
     assert (told["stuck"], told["connection"]["state"], told["daemon"]) == ("No set is accepted.", "up", 17)
@@ -42,7 +44,7 @@ def test_the_documents_health_is_that_of_the_status() -> None:
 
 def test_the_anchors_are_told_apart_from_the_rest() -> None:
     """As `iot-cert trust list --json` tells them; without a set there are none."""
-    told = document(make.status())["current"]
+    told: dict[str, Any] = document(make.status())
 
-    assert trust(make.status()) == {key: told[key] for key in ANCHORS}
+    assert trust(make.status()) == {key: told["current"][key] for key in ANCHORS}
     assert set(trust(make.status(current=None)).values()) == {None}

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.core.change.lifecycle import Phase
-from agent.core.change.records import public
+from agent.core.report import checks
 from agent.core.report.document import document
 from agent.core.report.page import Found, page
 from agent.core.report.screen import screen
 from agent.core.report.seen import OnDisk, WatchedEnd, WatchedFile
+from agent.core.values import User
 from support import make
 from support.make import DAY, NOW
 
@@ -53,12 +54,12 @@ def found(**changes: Any) -> Found:
         document=document(status),
         screen=list(screen(status)),
         lines=[
-            {"check": "dns", "verdict": "ok", "text": "It is found.", "remedy": ""},
-            {"check": "tcp", "verdict": "failure", "text": HOSTILE, "remedy": "Run `iot-cert check`."},
+            checks.ok("dns", "It is found."),
+            checks.failure("tcp", "x", HOSTILE, "Run `iot-cert check`."),
         ],
         history=[
-            public(make.finished(at=NOW - DAY, reason="the first")),
-            public(make.finished(Phase.ROLLED_BACK, failure=failed, reason=HOSTILE)),
+            make.finished(at=NOW - DAY, reason="the first", asked_by=User(uid=1000, name="mara")),
+            make.finished(Phase.ROLLED_BACK, failure=failed, reason=HOSTILE),
         ],
         missing=[("journal", HOSTILE)],
     )
@@ -100,7 +101,8 @@ def test_it_tells_what_is_found() -> None:
     for text in (
         "gw-0042", "Generation 7: CN=gw-0042", "364 days left", "Generation 6", "to go back to",
         "Plant CA", "/etc/plant.pem",
-        "the endpoint chained to it", "EXPIRED", "Run iot-cert check .", "No key, token or password", "journal",
+        "the endpoint chained to it", "EXPIRED", "schedule mara (uid 1000): the first",
+        "Run iot-cert check .", "No key, token or password", "journal",
     ):  # fmt: skip
         assert text in said
     assert said.index("rolled-back rotate") < said.index("committed rotate")

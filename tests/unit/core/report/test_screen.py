@@ -119,7 +119,8 @@ def test_the_generations_on_disk_are_shown_with_certificate_and_end() -> None:
         f"6 with 060606060606, until {ends[1]:%Y-%m-%d %H:%M} UTC (EXPIRED), previous",
         "5 is damaged",
     ]
-    assert document(make.status(generations=found))["generations"][1:] == [
+    told: dict[str, Any] = document(make.status(generations=found))
+    assert told["generations"][1:] == [
         {"generation": 6, "certificate_id": "06" * 32, "not_after": ends[1].isoformat()},
         {"generation": 5, "certificate_id": None, "not_after": None},
     ]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from agent.core.change.progress import Progress
+from agent.core.control_protocol import ErrorMessage, OutcomeMessage, encode_message
 from agent.core.exit_codes import Exit
-from agent.core.jsonio import to_plain
 from agent.core.worker_protocol import WorkerError
 from agent.daemon.control.followers import Followers
 from agent.errors import RefusedError
+from support import make
 from support.daemon_rig import Person
 from support.make import NOW
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from agent.daemon.control.client import Client
 
 STEP = Progress(at=NOW, code="issued", text="A step.", change="c-1")
-TOLD = {"event": "progress", **to_plain(STEP)}
-OUTCOME = {"event": "outcome", "change": {"id": "c-1"}, "exit": 0}
+ENDED = OutcomeMessage(change=make.finished(id="c-1"), exit=0)
+TOLD, OUTCOME = (json.loads(encode_message(message)) for message in (STEP, ENDED))
 
 
 class Leaver(Person):
@@ -77,7 +79,7 @@ def test_a_follower_hears_each_step_and_the_end(room: Room) -> None:
     """And that it did is noted, since the same order, typed again, is then another one."""
     person = room.follow(change="c-1")
     room.followers.progress(STEP)
-    room.followers.ended(OUTCOME)
+    room.followers.ended(ENDED)
     room.followers.progress(STEP)
     assert person.told == [TOLD, OUTCOME]
     assert room.noted == ["c-1"]
@@ -87,7 +89,7 @@ def test_a_client_hears_nothing_of_what_it_did_not_order(room: Room) -> None:
     """Until its order is begun."""
     person = room.wait()
     room.followers.progress(STEP)
-    room.followers.ended(OUTCOME)
+    room.followers.ended(ENDED)
     assert person.told == []
     room.start(person)
     room.followers.progress(STEP)
@@ -112,11 +114,11 @@ def test_a_client_whose_order_is_put_off_hears_of_the_change_before_and_stays(ro
     room.start(person)
     room.followers.postponed(cast("Client", person))
     room.followers.progress(STEP)
-    room.followers.ended(OUTCOME)
+    room.followers.ended(ENDED)
     assert person.told == [TOLD]
     assert room.noted == []
     room.start(person)
-    room.followers.ended(OUTCOME)
+    room.followers.ended(ENDED)
     assert person.told == [TOLD, OUTCOME]
 
 
@@ -126,7 +128,7 @@ def test_what_fails_is_told_to_the_client_that_asked_for_it_alone(room: Room) ->
     room.start(person)
     error = WorkerError(message="No.", hint="Why.", exit=4, died=True)
     room.followers.failed(cast("Client", person), error)
-    room.followers.ended(OUTCOME)
+    room.followers.ended(ENDED)
     assert person.told == [{"event": "error", "message": "No.", "hint": "Why.", "exit": 4}]
     assert other.told == [OUTCOME]
 
@@ -141,7 +143,7 @@ def test_a_client_that_has_left_is_told_nothing(room: Room) -> None:
     for person in (*people, put_off, retiring):
         person.leave()
     room.followers.progress(STEP)
-    room.followers.dismiss(OUTCOME)
+    room.followers.dismiss(ENDED)
     assert [person.told for person in (*people, put_off, retiring)] == [[]] * 5
     assert room.noted == []
     assert not room.followers.await_retirements
@@ -155,7 +157,7 @@ def test_all_are_told_when_the_daemon_stops(room: Room) -> None:
     people: list[Person] = [room.follow(), room.wait(), room.follow(brief=True), put_off, Leaver()]
     room.followers.wait_for_retirements(cast("Client", people[-1]))
     end = {"event": "error", "message": "Stopped.", "hint": "", "exit": 5}
-    room.followers.dismiss(end)
+    room.followers.dismiss(ErrorMessage(message="Stopped.", exit=Exit.UNAVAILABLE))
     assert [person.told for person in people] == [[end]] * 5
 
 

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
-from agent.daemon.control.client import Client, ClientLimits, ControlRequest
+from agent.core.change.progress import Progress
+from agent.core.control_protocol import AcceptedMessage, ControlRequest, ErrorMessage, NothingMessage, ResumedMessage
+from agent.daemon.control.client import Client, ClientLimits
 from agent.daemon.control.server import ControlSocket
 from agent.daemon.loop import Loop
 from agent.errors import AgentError, RefusedError
 from agent.system.peers import Role, role_of
 from support import campaigns
+from support.make import NOW
 from support.surroundings import need_root
 
 if TYPE_CHECKING:
@@ -36,7 +39,9 @@ NOBODY = 65534
 READERS, ADMINS = frozenset({4001}), frozenset({4002})
 
 STATUS = b'{"verb":"status"}\n'
-DONE = {"event": "done", "verb": "status", "exit": 0}
+END = ResumedMessage()
+DONE = {"event": "resumed", "exit": 0}
+MORE = {"event": "accepted"}
 
 LIMITS = ClientLimits()
 SMALL = ClientLimits(request_bytes=1000, output_bytes=4096)
@@ -96,9 +101,9 @@ class Daemon:
         self.asked.append((client, request))
         self.answer(client, request)
 
-    def say_done(self, client: Client, request: ControlRequest) -> None:
+    def say_done(self, client: Client, _request: ControlRequest) -> None:
         """Answer with one line."""
-        client.end({"event": "done", "verb": request.verb, "exit": 0})
+        client.end(END)
 
     def say_nothing(self, client: Client, request: ControlRequest) -> None:
         """Let the client wait."""
@@ -358,9 +363,9 @@ def test_an_inherited_descriptor_of_another_kind_is_refused_and_not_closed(daemo
 
 def test_a_request_is_handed_over_whole(daemon: Daemon) -> None:
     """With its verb, its arguments, and who asks."""
-    assert daemon.answers(b'{"verb":"rotate","reason":"\xc3\xa4","wait":true}\n') == [{**DONE, "verb": "rotate"}]
+    assert daemon.answers(b'{"verb":"rotate","reason":"\xc3\xa4","no_wait":true}\n') == [DONE]
     ((client, request),) = daemon.asked
-    assert (request.verb, request.node.text("reason"), request.node.flag("wait")) == ("rotate", "ä", True)
+    assert (request.verb, request.reason, request.no_wait) == ("rotate", "ä", True)
     assert (client.role, client.peer.pid, client.peer.uid) == (Role.ADMIN, os.getpid(), os.geteuid())
     assert daemon.control.clients == 0
 
@@ -369,10 +374,10 @@ def test_progress_comes_before_the_end_and_in_order(daemon: Daemon) -> None:
     """Each message is a line of its own."""
     client, caller = daemon.waiting_client()
     for number in range(100):
-        assert client.send({"event": "progress", "number": number, "text": "two\nlines"})
-    client.end(DONE)
+        assert client.send(Progress(at=NOW, code=str(number), text="two\nlines"))
+    client.end(END)
     *progress, last = daemon.heard(caller)
-    assert [item["number"] for item in progress] == list(range(100))
+    assert [item["code"] for item in progress] == list(map(str, range(100)))
     assert last == DONE
 
 
@@ -419,10 +424,10 @@ def test_a_half_closed_client_may_follow(daemon: Daemon) -> None:
     client, caller = daemon.waiting_client()
     caller.shutdown(socket.SHUT_WR)
     daemon.loop.turn()
-    assert client.send({"event": "progress"})
+    assert client.send(AcceptedMessage())
     daemon.loop.turn()
-    client.end(DONE)
-    assert daemon.heard(caller) == [{"event": "progress"}, DONE]
+    client.end(END)
+    assert daemon.heard(caller) == [MORE, DONE]
 
 
 def test_a_half_closed_client_costs_nothing_while_it_waits(daemon: Daemon) -> None:
@@ -451,7 +456,7 @@ def test_a_client_that_follows_and_leaves_is_missed_at_once(daemon: Daemon, *, h
     caller.close()
     daemon.until(lambda: gone)
     assert daemon.control.clients == 0
-    assert not client.send(DONE)
+    assert not client.send(END)
 
 
 def test_a_program_that_is_just_being_started_keeps_no_client_alive(daemon: Daemon) -> None:
@@ -474,11 +479,11 @@ def test_waiting_for_an_answer_has_no_limit(idle: Daemon, messages: int) -> None
     idle.start(ClientLimits(request_seconds=1.0, idle_output_seconds=1.0))
     client, caller = idle.waiting_client()
     for _ in range(messages):
-        client.send({"event": "progress"})
+        client.send(AcceptedMessage())
     over = idle.loop.later(1.2, lambda: None)
     idle.until(lambda: not over.pending)
-    client.end(DONE)
-    assert idle.heard(caller) == [{"event": "progress"}] * messages + [DONE]
+    client.end(END)
+    assert idle.heard(caller) == [MORE] * messages + [DONE]
 
 
 def test_on_gone_is_called_after_the_end_and_when_asked_too_late(daemon: Daemon) -> None:
@@ -487,7 +492,7 @@ def test_on_gone_is_called_after_the_end_and_when_asked_too_late(daemon: Daemon)
     gone: list[str] = []
     client.on_gone(lambda: gone.append("first"))
     client.on_gone(lambda: gone.append("second"))
-    client.end(DONE)
+    client.end(END)
     daemon.heard(caller)
     client.on_gone(lambda: gone.append("late"))
     assert "late" not in gone
@@ -498,16 +503,16 @@ def test_on_gone_is_called_after_the_end_and_when_asked_too_late(daemon: Daemon)
 def test_after_the_last_line_nothing_is_said(daemon: Daemon) -> None:
     """A client that still follows the change for it learns that it need not."""
     client, caller = daemon.waiting_client()
-    client.end(DONE)
-    assert not client.send({"event": "progress"})
-    client.end({"event": "again", "exit": 1})
+    client.end(END)
+    assert not client.send(AcceptedMessage())
+    client.end(ErrorMessage(message="Again.", exit=1))
     assert daemon.heard(caller) == [DONE]
 
 
 def test_closing_sends_what_is_still_to_be_sent(daemon: Daemon) -> None:
     """The last words of a daemon that stops."""
     client, caller = daemon.waiting_client()
-    client.end(DONE)
+    client.end(END)
     daemon.control.close()
     assert daemon.heard(caller) == [DONE]
 
@@ -526,10 +531,10 @@ def test_an_error_is_the_last_line(daemon: Daemon) -> None:
 
 
 def test_a_wrong_argument_is_the_last_line(daemon: Daemon) -> None:
-    """The handler takes arguments from the node, which complains by itself."""
-    daemon.answer = lambda client, request: client.end({"exit": 0, "reason": request.node.text("reason")})
+    """It never reaches the handler."""
+    daemon.answer = lambda client, _: client.end(END)
     assert daemon.answers(b'{"verb":"rotate","reason":5}\n') == [
-        error("The request: reason: text of at most 1024 characters is expected.", 2)
+        error("The request: reason: text of at most 500 characters is expected.", 2)
     ]
 
 
@@ -772,7 +777,7 @@ def test_a_client_that_never_reads_is_dropped_when_too_much_waits(daemon: Daemon
     gone: list[str] = []
     client.on_gone(lambda: gone.append("gone"))
     sent = 0
-    while client.send({"event": "progress", "text": "x" * 1000}):
+    while client.send(NothingMessage(text="x" * 1000, exit=0)):
         sent += 1
         daemon.turn()
         assert len(client._output) <= LIMITS.output_bytes
@@ -787,14 +792,14 @@ def test_one_message_may_not_be_larger_than_the_limit(idle: Daemon) -> None:
     """A daemon that answers with more must send it in parts."""
     idle.start(SMALL)
     client, caller = idle.waiting_client()
-    client.end({"text": "x" * SMALL.output_bytes, "exit": 0})
+    client.end(NothingMessage(text="x" * SMALL.output_bytes, exit=0))
     assert idle.heard(caller) == []
 
 
 def full_pipe(daemon: Daemon, client: Client) -> None:
     """Send until much waits for the client to read."""
     while True:
-        client.send({"event": "progress", "text": "x" * 100_000})
+        client.send(NothingMessage(text="x" * 100_000, exit=0))
         daemon.turn()
         if len(client._output) > 200_000:
             return
@@ -822,7 +827,7 @@ def test_a_client_that_reads_slowly_is_kept(daemon: Daemon) -> None:
     assert not before.pending
     assert client._deadline.pending
     assert client._deadline.due > before.due
-    client.end(DONE)
+    client.end(END)
     rest = bytearray()
     while (piece := _received(caller)) != b"":
         rest += piece or b""
@@ -916,7 +921,7 @@ def provoke(daemon: Daemon, chance: random.Random) -> int | None:
 
 def test_ten_thousand_hostile_requests_change_nothing(daemon: Daemon) -> None:
     """Each has one answer; afterwards there are as many descriptors as before, and as much memory."""
-    daemon.answer = lambda client, _: client.end(DONE)
+    daemon.answer = lambda client, _: client.end(END)
     codes: list[int | None] = []
 
     def ask(chance: random.Random) -> None:
@@ -940,7 +945,7 @@ def test_ten_thousand_hostile_requests_change_nothing(daemon: Daemon) -> None:
     refused, answered = codes.count(2), codes.count(0)
     print(f"{refused} hostile requests refused, {answered} still valid")
     assert refused > 0.6 * number
-    assert answered > 100
+    assert answered > 50
 
 
 def test_the_limits_are_those_of_the_design() -> None:

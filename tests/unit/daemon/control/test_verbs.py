@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.report.known import ConnectionState
-from agent.core.worker_protocol import Do, Waiting
+from agent.core.worker_protocol import Do
 from agent.errors import RefusedError
 from support import make
 from support.make import DAY, NOW
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from support.daemon_rig import DaemonRig
 
 
-PROBATION = Waiting(why="It is on probation.", until=NOW + DAY, code="probation")
+PROBATION = Wait(why="It is on probation.", until=NOW + DAY, code="probation")
 
 
 def confirms(rig: DaemonRig) -> list[dict[str, Any]]:

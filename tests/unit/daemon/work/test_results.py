@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report.findings import judge
-from agent.core.worker_protocol import Do, Footing, Order, Waiting, WorkerError
+from agent.core.worker_protocol import Do, Footing, Order, WorkerError
 from support import make
 from support.daemon_rig import DaemonRig, seen_set
 from support.make import DAY, NOW
@@ -70,7 +71,7 @@ def test_a_change_that_a_full_disk_holds_up_is_gone_on_with_ever_more_rarely(rig
     rig.see()
     rig.change(make.record(phase=Phase.REQUESTED))
     failure = make.failure(kind=FailureClass.STORE, code=Code.STORE, message="No space left on device.")
-    full = Waiting(why="It is full.", until=NOW, code="retry", failure=failure)
+    full = Wait(why="It is full.", until=NOW, code="retry", failure=failure)
     assert [order.do for order in rig.look()] == [Do.GO_ON]
     rig.finish(wait=full, exit=1)
     for seconds in (5, 10, 20, 40, 80, 160, 300, 300):
@@ -82,5 +83,5 @@ def test_a_change_that_a_full_disk_holds_up_is_gone_on_with_ever_more_rarely(rig
     rig.wait(300)
     rig.look()
     began = len(rig.orders)
-    rig.finish(wait=Waiting(why="The network is down.", until=NOW, code="retry", failure=make.failure()), exit=1)
+    rig.finish(wait=Wait(why="The network is down.", until=NOW, code="retry", failure=make.failure()), exit=1)
     assert [order.do for order in rig.orders[began:]] == [Do.GO_ON]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.config.values import RotationConfig
+from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.failure import KEEPS_TRYING
@@ -17,7 +18,7 @@ from agent.core.report.findings import judge
 from agent.core.report.seen import Damage
 from agent.core.values import Kind, Origin
 from agent.core.when.schedule import LOOK_EVERY
-from agent.core.worker_protocol import Do, Footing, Order, Waiting
+from agent.core.worker_protocol import Do, Footing, Order
 from agent.daemon.work.credential_watch import HALF
 from agent.daemon.work.schedule_watch import WORD_LOOK
 from agent.store import fingerprints
@@ -201,7 +202,7 @@ def test_a_proof_that_was_not_written_down_is_known_from_the_worker_that_made_it
     """The record on disk knows of an earlier one only; by it the set would be proven again at once, and for ever."""
     rig.change(make.record(Phase.DEPLOYED, checked_at=NOW - 2 * MINUTE))
     assert [order.do for order in rig.look()] == [Do.GO_ON]
-    wait = Waiting(why="on probation", until=NOW + MINUTE, code="probation")
+    wait = Wait(why="on probation", until=NOW + MINUTE, code="probation")
     rig.finish(change=make.record(Phase.DEPLOYED, checked_at=NOW), wait=wait, exit=0)
     assert rig.look() == []
     assert rig.daemon.facts.change is not None
