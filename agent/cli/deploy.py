@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from agent.config.values import Config
     from agent.core.dependants import Report
 
-_FIRST_FD = 3  # sd_listen_fds(3)
-
 
 def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
     """Serve the dependants and say how they stand, or be the helper.

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from agent.core.change.records import public
 from agent.errors import DamagedError, StoreError
 from agent.store import disk, durable
 from agent.store.change_log import Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
 
     from agent.core.change.lifecycle import ChangeRecord
 
@@ -41,11 +39,6 @@ class RecordReader:
         """Return a change by its id, in flight or finished."""
         known = (*self.history, *([self.change] if self.change else []))
         return next((record for record in reversed(known) if record.id == change), None)
-
-    @property
-    def last(self) -> dict[str, Any] | None:
-        """The last finished change, for the status document."""
-        return public(self.history[-1]) if self.history else None
 
     def directory_of(self, generation: int) -> Path:
         """Return where a generation's files are."""

@@ -74,10 +74,6 @@ class Notifier:
         """Say that the agent gets on with its work."""
         self._send("WATCHDOG=1")
 
-    def extend_timeout(self, seconds: float) -> None:
-        """Ask for that many seconds from now for the start, reload or stop that is under way."""
-        self._send(f"EXTEND_TIMEOUT_USEC={max(0, int(seconds * _MICROSECONDS))}", patience=PATIENCE)
-
     def watchdog_interval(self) -> float | None:
         """Return how many seconds may lie between two calls of `watchdog`; None when systemd does not watch."""
         return self._interval

@@ -69,13 +69,9 @@ def test_the_other_words_are_systemds(manager: Manager, notifier: Notifier) -> N
     notifier.stopping("Going down.")
     notifier.watchdog()
     notifier.status("Waits for the clock.")
-    notifier.extend_timeout(2.5)
-    notifier.extend_timeout(-1)
     assert manager.heard() == ["STOPPING=1", "STATUS=Going down."]
     assert manager.heard() == ["WATCHDOG=1"]
     assert manager.heard() == ["STATUS=Waits for the clock."]
-    assert manager.heard() == ["EXTEND_TIMEOUT_USEC=2500000"]
-    assert manager.heard() == ["EXTEND_TIMEOUT_USEC=0"]
 
 
 def test_a_status_cannot_forge_an_assignment(manager: Manager, notifier: Notifier) -> None:
