@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent.cli.output import Output
+    from agent.config.values import Config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,19 +88,24 @@ def _run_daemon(path: str) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    from agent.cli import silence  # noqa: PLC0415
+    from agent.cli import fast_path, silence  # noqa: PLC0415
     from agent.cli.output import Output  # noqa: PLC0415
-    from agent.cli.parser import DEFAULT_CONFIG, parse  # noqa: PLC0415
     from agent.cli.terminal import call  # noqa: PLC0415
 
-    arguments = parse(argv)
-    output = Output(as_json=arguments.json, call=call(sys.argv[0], str(arguments.config), str(DEFAULT_CONFIG)))
+    arguments = fast_path.plain_status(argv) or _parsed(argv)
+    output = Output(as_json=arguments.json, call=call(sys.argv[0], str(arguments.config), fast_path.DEFAULT_CONFIG))
     if not (arguments.json or arguments.verb in {"run", "sandbox"} or getattr(arguments, "watch", False)):
         silence.end()
     try:
         return _carry_out(arguments, output)
     finally:
         silence.over()
+
+
+def _parsed(argv: list[str]) -> argparse.Namespace:
+    from agent.cli.parser import parse  # noqa: PLC0415
+
+    return parse(argv)
 
 
 def _carry_out(arguments: argparse.Namespace, output: Output) -> int:
@@ -204,9 +210,17 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
 
             return via_daemon.carry_out(config, arguments, output)
         case _:
-            from agent.cli import status  # noqa: PLC0415
+            return _look(config, arguments, output)
 
-            return status.carry_out(config, arguments, output)
+
+def _look(config: Config, arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.verb == "config":
+        from agent.cli import config_check  # noqa: PLC0415
+
+        return config_check.carry_out(config, arguments, output)
+    from agent.cli import status  # noqa: PLC0415
+
+    return status.carry_out(config, arguments, output)
 
 
 def _status_despite(arguments: argparse.Namespace) -> int | None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from agent.cli.output import Shown
@@ -64,6 +65,18 @@ def daemon(argv: list[str]) -> str | None:
     """
     path, rest = _configuration(argv)
     return path if rest == ["run"] else None
+
+
+def plain_status(argv: list[str]) -> argparse.Namespace | None:
+    """Return what the parser would make of the same command lines; it takes longer than what they ask for."""
+    path, options = _arguments(argv)
+    if not path:
+        return None
+    from pathlib import Path  # noqa: PLC0415
+    from types import SimpleNamespace  # noqa: PLC0415
+
+    found = SimpleNamespace(verb="status", config=Path(path), json="--json" in options, watch="--watch" in options)
+    return cast("argparse.Namespace", found)
 
 
 def _arguments(argv: list[str]) -> tuple[str, set[str]]:

@@ -1,4 +1,4 @@
-"""The verbs that look: status, explain, history, config check. They take no lock, change nothing and work offline."""
+"""The verbs that look: status, explain, history. They take no lock, change nothing and work offline."""
 
 from __future__ import annotations
 
@@ -8,29 +8,19 @@ from typing import TYPE_CHECKING
 from agent.cli import via_daemon
 from agent.cli.output import Shown
 from agent.cli.watch import watch
-from agent.core.aws import client_ids
 from agent.core.change.records import public
 from agent.core.control_protocol import ControlRequest, HistoryMessage, StatusMessage
 from agent.core.exit_codes import Exit, of_error
-from agent.core.report import checks
-from agent.core.report.checks import Verdict
-from agent.core.report.document import document, findings_in, trust
+from agent.core.report.document import document, trust
 from agent.core.report.findings import judge
 from agent.core.report.known import NO_DAEMON
 from agent.core.report.screen import explain as explanation
 from agent.core.report.screen import history_line, screen
-from agent.core.when.maintenance import MISSING_ZONE_REMEDY
-from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
+from agent.errors import AgentError, StoreError
 from agent.operations import snapshot
-from agent.operations.owners_eyes import hidden, not_told
-from agent.operations.parameters import Parameters
-from agent.operations.unit_sandbox import kept_from
-from agent.operations.wiring import check_enrolment, load_anchors, open_store
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
-    from pathlib import Path
 
     from agent.cli.output import Output
     from agent.config.values import Config
@@ -136,137 +126,13 @@ def records(config: Config) -> tuple[ChangeRecord, ...]:
         AgentError: Neither can be had.
     """
     try:
-        with open_store(config) as store:
+        with snapshot.open_store(config) as store:
             return store.history()
     except StoreError:
         told = via_daemon.one(config, ControlRequest(verb="history"), HistoryMessage)
         if told is None:
             raise
         return told.records
-
-
-def check_config(config: Config, output: Output) -> Exit:
-    """Check what the configuration names, after the file itself was found sound.
-
-    Raises:
-        ConfigError: Something it names cannot be used; one line for each.
-    """
-    thing = _thing(config)
-    zones = [f"{config.path}: {text} {MISSING_ZONE_REMEDY}" for text in config.missing_zones]
-    parameters = Parameters(config)
-    handed_over = parameters.hand_over()
-    for_enrolment = _unusable(lambda: check_enrolment(config), parameters.enrolment)
-    always = _unusable(lambda: load_anchors(config), parameters.rotation)
-    complaints = [*_check_endpoint(config), *zones, *always, *_check_state_dir(config), *hidden(config)]
-    complaints += kept_from(config)
-    if not thing:
-        complaints += for_enrolment
-    if complaints:
-        raise ConfigError(*complaints)
-    warnings = [f"{concern} {client_ids.REMEDY}" for concern in config.concerns(thing)]
-    if thing and not _is_spent(config):
-        warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
-    warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
-    warnings += _told_of(config)
-    if output.as_json:
-        told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over)}
-        output.emit({**told, "exit": Exit.DONE})
-        return Exit.DONE
-    output.line(f"{config.path}: ok; endpoint {config.endpoint}:{config.port}, state in {config.state_dir}")
-    for path in handed_over:
-        output.line(_HANDED_OVER.format(path))
-    for warning in warnings:
-        output.line(f"warning: {warning}")
-    return Exit.DONE
-
-
-_HANDED_OVER = "{}: its value is handed over to the agent's user."
-
-
-def hand_over(config: Config, output: Output) -> Exit:
-    """Hand the values of files that root alone may read over to the agent's user.
-
-    Raises:
-        RefusedError: It is not root that asks.
-        StoreError: They could not be written.
-    """
-    if os.geteuid() != 0:
-        raise RefusedError("Only root can hand over what root alone may read.", hint="Run it with sudo.")
-    handed_over = Parameters(config).hand_over()
-    if output.as_json:
-        output.emit({"handed_over": list(handed_over), "exit": Exit.DONE})
-    for path in () if output.as_json else handed_over:
-        output.line(_HANDED_OVER.format(path))
-    return Exit.DONE
-
-
-# What the status tells of that rests on the configuration and what it names.
-_CONFIGURED = frozenset({"configuration", "disk", "files", "anchors", "watched"})
-_TOLD_ELSEWHERE = frozenset({"client-id-shared", "endpoint-moved"})
-
-
-def _told_of(config: Config) -> list[str]:
-    """Return what the gateway's status tells of what is configured: by the daemon's word, which may see less."""
-    try:
-        found = findings_in(look(config).document)
-    except AgentError:
-        return []
-    return [item.text for item in found if item.check in _CONFIGURED and item.code not in _TOLD_ELSEWHERE]
-
-
-def _thing(config: Config) -> str:
-    """Return the name of the thing that the current set is for, as far as this user may know it."""
-    try:
-        return snapshot.take(config).thing
-    except StoreError:
-        return ""
-
-
-def _check_endpoint(config: Config) -> list[str]:
-    line = checks.of_endpoint(config.endpoint)
-    return [f"endpoint: {line.text} ({line.remedy})"] if line.verdict is Verdict.FAILURE else []
-
-
-def _unusable(*loads: Callable[[], object]) -> list[str]:
-    """Return why a file cannot be used that the configuration names, for each."""
-    complaints = []
-    for load in loads:
-        try:
-            load()
-        except RefusedError:
-            continue  # without enrolment there is no claim to check
-        except (ConfigError, MaterialError) as error:
-            complaints.append(f"{error}{f' ({error.hint})' if error.hint else ''}")
-    return complaints
-
-
-def _is_spent(config: Config) -> bool:
-    """Whether a token is gone, as it should be from a gateway that has its certificate."""
-    enrollment = config.enrollment
-    return enrollment is not None and enrollment.token is not None and not _may_be_there(enrollment.token.path)
-
-
-def _may_be_there(path: Path) -> bool:
-    """Whether something is at a path, or this user may not look."""
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _check_state_dir(config: Config) -> list[str]:
-    try:
-        with open_store(config):
-            return []
-    except StoreError as error:
-        if _may_be_there(config.state_dir):
-            return [f"state_dir: {error}"]
-    if config.state_dir.parent.is_dir() and os.access(config.state_dir.parent, os.W_OK):
-        return []  # `enroll` makes it
-    return [f"state_dir: {config.state_dir} does not exist and cannot be made by this user"]
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> int:
@@ -277,7 +143,4 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     """
     if getattr(arguments, "watch", False):
         return watched(config, output)
-    verbs = {"status": status, "explain": explain, "history": history, "config": check_config}
-    if getattr(arguments, "action", "") == "hand-over":
-        return hand_over(config, output)
-    return verbs[arguments.verb](config, output)
+    return {"status": status, "explain": explain, "history": history}[arguments.verb](config, output)

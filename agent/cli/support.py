@@ -27,7 +27,8 @@ from agent.core.exit_codes import Exit
 from agent.core.text_files import NoTextError, password_of
 from agent.dependants import copies
 from agent.errors import AgentError, ConfigError, MaterialError
-from agent.operations.wiring import load_token, open_store
+from agent.operations import snapshot
+from agent.operations.wiring import load_token
 from agent.store import durable
 from agent.store.change_log import CHANGE, DAMAGED_CHANGE
 from agent.trust.archives import pack
@@ -150,7 +151,7 @@ def _versions() -> bytes:
 
 
 def _change(config: Config) -> bytes:
-    with open_store(config) as store:
+    with snapshot.open_store(config) as store:
         change = store.change()
     return _json(public(change) if change else None)
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 from agent.core.jsonio import Node, decode
 from agent.core.trust.anchor_lint import KnownRoot, KnownRoots
 
+_DATA = Path(__file__).parents[1] / "data"  # `importlib.resources` would bring temporary files and archives with it
 _MAX = 262_144  # bytes
 
 
@@ -27,4 +28,4 @@ def known() -> KnownRoots:
 
 
 def _load(name: str) -> Node:
-    return decode(resources.files("agent").joinpath("data", name).read_bytes(), name, limit=_MAX)
+    return decode((_DATA / name).read_bytes(), name, limit=_MAX)

@@ -6,6 +6,9 @@ status is made here, of the same facts by the same rules.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,10 +29,10 @@ from agent.core.when.renewal import splay
 from agent.errors import ConfigError, DamagedError, MaterialError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
-    from agent.config.values import Config, WatchConfig
+    from agent.config.values import Config, FileValue, WatchConfig
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.report.status import Status
     from agent.core.values import Generation, TrustBundle
@@ -60,13 +63,23 @@ class Snapshot:
         return self.current.manifest.thing_name if self.current else ""
 
 
+def open_store(config: Config) -> Store:
+    """Open the state directory.
+
+    Raises:
+        StoreError: It is missing, or not permitted.
+    """
+    from agent.store.store import Store  # noqa: PLC0415 - see agent.operations.wiring
+
+    return Store(config.state_dir)
+
+
 def take(config: Config) -> Snapshot:
     """Look at the store.
 
     Raises:
         StoreError: The state directory is not permitted.
     """
-    from agent.operations.wiring import open_store  # noqa: PLC0415
     from agent.store.disk import explained  # noqa: PLC0415 - see agent.operations.wiring
 
     with explained(f"look for {config.state_dir}"):
@@ -235,10 +248,23 @@ def watched(item: WatchConfig) -> WatchedFile:
     )
 
 
+def made_with(config: Config, key_pem: bytes) -> dict[str, str]:
+    """Return what a set with this key is made with by the configuration, see `agent.core.change.made_with`."""
+
+    def digest(parameters: Mapping[str, str | FileValue]) -> str:
+        plain = [[name, str(getattr(value, "path", "")), str(value)] for name, value in sorted(parameters.items())]
+        return hmac.new(key_pem, json.dumps(plain).encode(), hashlib.sha256).hexdigest()
+
+    found = {ALGORITHM: str(config.key_algorithm), SUBJECT: config.subject or ""}
+    for name, section in (("enrollment", config.enrollment), ("rotation", config.rotation)):
+        if section is not None:
+            found |= {f"{name}.template": section.template, f"{name}.parameters": digest(section.parameters)}
+    return {key: value for key, value in found.items() if value or key == SUBJECT}  # a vending machine has no template
+
+
 def differs(config: Config, generation: Generation) -> tuple[str, ...]:
     """Return what is configured otherwise than it was for a set; of one without a record what its certificate says."""
     from agent.crypto import keys  # noqa: PLC0415 - see agent.operations.wiring
-    from agent.operations.wiring import made_with  # noqa: PLC0415
 
     credential, made = generation.credential, generation.manifest.made_with
     configured = made_with(config, credential.key_pem)

@@ -6,8 +6,6 @@ The SDK and the cryptography library are imported here, when a verb needs them, 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import json
 import os
 import random
 import secrets
@@ -20,17 +18,17 @@ from agent.change.parts import ChangeParts, put_together
 from agent.change.world import NoDependants, Provisioning, Settings, Vending, World
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
-from agent.core.change.made_with import ALGORITHM, SUBJECT
 from agent.core.text_files import NoTextError, pem_of, value_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
 from agent.errors import ConfigError, MaterialError, RefusedError
 from agent.operations.parameters import Parameters
+from agent.operations.snapshot import made_with, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from agent.config.values import Config, EnrollmentConfig, FileValue
+    from agent.config.values import Config, EnrollmentConfig
     from agent.core.values import CertificateFacts, TrustBundle, User
     from agent.dependants.deployer import Deployer
     from agent.dependants.helper import Helper
@@ -45,17 +43,6 @@ MACHINE_ID = Path("/etc/machine-id")
 SERIAL_NUMBER = "SerialNumber"  # the parameter that a vending machine is told
 
 _ANOTHER_TOKEN = "Put the token of `iot-cert cloud arm` or `readmit` into that file."  # noqa: S105 - a hint
-
-
-def open_store(config: Config) -> Store:
-    """Open the state directory.
-
-    Raises:
-        StoreError: It is missing, or not permitted.
-    """
-    from agent.store.store import Store  # noqa: PLC0415 - see the module's docstring
-
-    return Store(config.state_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,20 +177,6 @@ def distrust(anchor: CertificateFacts) -> str:
     from agent.crypto.root_lists import known  # noqa: PLC0415 - see the module's docstring
 
     return known().distrust_of(anchor)
-
-
-def made_with(config: Config, key_pem: bytes) -> dict[str, str]:
-    """Return what a set with this key is made with by the configuration, see `agent.core.change.made_with`."""
-
-    def digest(parameters: Mapping[str, str | FileValue]) -> str:
-        plain = [[name, str(getattr(value, "path", "")), str(value)] for name, value in sorted(parameters.items())]
-        return hmac.new(key_pem, json.dumps(plain).encode(), hashlib.sha256).hexdigest()
-
-    found = {ALGORITHM: str(config.key_algorithm), SUBJECT: config.subject or ""}
-    for name, section in (("enrollment", config.enrollment), ("rotation", config.rotation)):
-        if section is not None:
-            found |= {f"{name}.template": section.template, f"{name}.parameters": digest(section.parameters)}
-    return {key: value for key, value in found.items() if value or key == SUBJECT}  # a vending machine has no template
 
 
 def load_anchors(config: Config) -> TrustBundle:

@@ -133,13 +133,14 @@ def test_help_and_version_load_nothing_heavy() -> None:
     assert shown == "[]\n"
 
 
-def test_status_does_not_load_the_sdk(tmp_path: Path) -> None:
-    """Looking needs no connection."""
+def test_status_loads_what_looking_needs(tmp_path: Path) -> None:
+    """It needs no connection, no parser of its own command line, and nothing that carries a change out."""
     (tmp_path / "config.yaml").write_text(f"endpoint: x.example\nstate_dir: {tmp_path}/state\n")
     (tmp_path / "state").mkdir(mode=0o700)
     script = (
         f"import sys\nfrom agent.cli import main\ncode = main(['--config', '{tmp_path}/config.yaml', 'status'])\n"
-        "print(code, sorted({'awscrt', 'awsiot', 'asyncio'} & set(sys.modules)))"
+        "no = {'awscrt', 'awsiot', 'asyncio', 'argparse', 'agent.operations.wiring', 'agent.change'}\n"
+        "print(code, sorted(no & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "3 []"

@@ -14,6 +14,7 @@ from typing import Any, Self
 import pytest
 
 from agent.cli import fast_path, main
+from agent.cli.parser import parse
 from agent.config.values import DEFAULT_RUNTIME_DIR
 from agent.core.checksum import checksum
 
@@ -51,6 +52,30 @@ def test_other_command_lines_are_left_to_the_ordinary_way(line: list[str], capsy
     """As is a configuration that is not there; nothing is printed."""
     assert fast_path.status(line) is None
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["status"],
+        ["status", "--json"],
+        ["status", "--watch"],
+        ["status", "--watch", "--json"],
+        ["--config", "/c d.yaml", "status"],
+        ["--config", "c.yaml", "status", "--json"],
+    ],
+)
+def test_a_plain_status_is_what_the_parser_makes_of_it(line: list[str]) -> None:
+    """What is done with it cannot tell which way it came."""
+    plain, parsed = fast_path.plain_status(line), parse(line)
+    assert plain is not None
+    assert vars(plain) == {name: value for name, value in vars(parsed).items() if name != "parser"}
+
+
+@pytest.mark.parametrize("line", [[], ["explain"], ["status", "-h"], ["status", "x"], ["--config", "", "status"]])
+def test_any_other_line_is_the_parsers(line: list[str]) -> None:
+    """It knows every word about it."""
+    assert fast_path.plain_status(line) is None
 
 
 class Answering:
