@@ -10,8 +10,9 @@ from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
 from agent.cli import fast_path
+from agent.core.exit_codes import Exit
 from bench import place, procfs
-from bench.place import BenchError
+from bench.place import FLOORS, BenchError
 from support import gateway
 
 if TYPE_CHECKING:
@@ -96,35 +97,47 @@ def _minute(here: Place, results: Results, daemon: int, floor: int) -> None:
 
 def status(here: Place, results: Results) -> None:
     """Time `iot-cert status`, with the daemon up, against the interpreter that runs it doing nothing."""
-    ours, theirs = _interleaved(here, here.effort.short)
+    ours, theirs = _interleaved(here, here.effort.short, [_status(here), _nothing(here)], (Exit.DONE, Exit.DONE))
     results.put("status.daemon", ours, theirs)
 
 
 def status_alone(here: Place, results: Results) -> None:
-    """Time `iot-cert status` where no daemon runs."""
-    ours, theirs = _interleaved(here, here.effort.short // 2)
+    """Time `iot-cert status` where no daemon runs, which it tells by its exit code, and the libraries that it needs."""
+    certificate = here.set_of()[1]
+    libraries = [here.python, "-I", str(FLOORS / "libraries.py"), str(here.gateway.config), certificate]
+    commands, codes = [_status(here), libraries, _nothing(here)], (Exit.DEGRADED, Exit.DONE, Exit.DONE)
+    ours, bound, theirs = _interleaved(here, here.effort.short // 2, commands, codes)
     results.put("status.alone", ours, theirs)
+    results.put("status.libraries", bound, theirs, "what reads YAML and one certificate with the same libraries")
 
 
-def _interleaved(here: Place, times: int) -> tuple[list[float], list[float]]:
-    command = [gateway.COMMAND, "--config", str(here.gateway.config), "status"]
-    floor = [here.python, "-I", "-c", "pass"]
-    ours: list[float] = []
-    theirs: list[float] = []
+def _status(here: Place) -> list[str]:
+    return [gateway.COMMAND, "--config", str(here.gateway.config), "status"]
+
+
+def _nothing(here: Place) -> list[str]:
+    return [here.python, "-I", "-c", "pass"]
+
+
+def _interleaved(
+    here: Place, times: int, commands: Sequence[Sequence[str]], codes: Sequence[Exit]
+) -> list[list[float]]:
+    """Return the milliseconds that each of some commands took, one after the other, so many times."""
+    found: list[list[float]] = [[] for _ in commands]
     for _ in range(times):
-        ours.append(_timed(command, runtime=here.memory / "run"))
-        theirs.append(_timed(floor, runtime=here.memory / "run"))
-    return ours, theirs
+        for milliseconds, command, code in zip(found, commands, codes, strict=True):
+            milliseconds.append(_timed(command, code, runtime=here.memory / "run"))
+    return found
 
 
-def _timed(command: Sequence[str], runtime: Path) -> float:
-    """Return the milliseconds that a command takes, in which it must succeed.
+def _timed(command: Sequence[str], code: Exit, runtime: Path) -> float:
+    """Return the milliseconds that a command takes, which must end with this code.
 
     The daemon's runtime directory is told by the environment, as the usual one needs no telling.
     """
     environment, nothing = os.environ | {fast_path.RUNTIME: str(runtime)}, subprocess.DEVNULL
     start = perf_counter()
     done = subprocess.run(command, stdin=nothing, stdout=nothing, env=environment, check=False)
-    if done.returncode != 0:
+    if done.returncode != code:
         raise BenchError(f"{' '.join(command[-3:])} ended with {done.returncode}")
     return (perf_counter() - start) * 1000

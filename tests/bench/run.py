@@ -50,7 +50,8 @@ ROWS = (
     Row(key="idle.cpu", title="idle daemon: processor time a minute", unit=MS, times=5),
     Row(key="idle.wakeups", title="  wake-ups a minute, all threads"),
     Row(key="status.daemon", title="iot-cert status with the daemon up", unit=MS, times=3),
-    Row(key="status.alone", title="  without a daemon", unit=MS),
+    Row(key="status.alone", title="  without a daemon", unit=MS, times=5),
+    Row(key="status.libraries", title="  of which its two libraries alone, with one certificate", unit=MS),
     Row(key="flash.bytes", title="bytes written for a rotation", unit=KIB, times=4),
     Row(key="flash.single", title="  without the proofs on probation", unit=KIB),
     Row(key="flash.syncs", title="  syncs for a rotation", most=25, reach="≤ 25"),
@@ -122,7 +123,7 @@ def _measure(results: Results, effort: Effort, disk: Path) -> None:
     with _excused(results, ("fleet.",), "a fleet of a million"):
         million.measure(results)
     with _excused(results, ("",), "a gateway and its cloud"), open_place(disk, effort) as here:
-        with _excused(results, ("status.alone",), "`iot-cert status` without a daemon"):
+        with _excused(results, ("status.alone", "status.libraries"), "`iot-cert status` without a daemon"):
             idle.status_alone(here, results)
         with _excused(results, ("memory.", "idle.", "status.", "flash.idle"), "the idle daemon"):
             idle.measure(here, results)
