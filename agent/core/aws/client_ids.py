@@ -7,7 +7,6 @@ name alone is what applications connect as.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,8 @@ def made(template: str, thing: str) -> str:
     whole = template.replace(THING, thing)
     if len(whole.encode()) <= MAX:
         return whole
+    import hashlib  # noqa: PLC0415 - it brings the whole cryptographic library, and names are hardly ever that long
+
     mark = f"-{hashlib.sha256(whole.encode()).hexdigest()[:_MARK]}"
     before, found, after = template.partition(THING)
     rest = after.replace(THING, "") if found else ""
