@@ -228,7 +228,7 @@ class Daemon:
         return True
 
     def _listen(self) -> None:
-        inherited = self._notifier.listen_fds()
+        inherited = [fd for fd in self._notifier.listen_fds() if not self.cloud.adopt(fd)]
         if inherited:
             self.control.adopt(inherited[0])
         else:

@@ -98,6 +98,7 @@ class StatusReport:
                 why=session.status.why,
                 since=self._down_since,
                 rival=session.contested,
+                cut_off=session.status.cut_off,
             ),
             stuck=self._ladder.stuck,
             unseen=schedule.unseen,

@@ -19,7 +19,7 @@ from awscrt import mqtt5, mqtt_request_response
 from agent.core.aws import topics
 from agent.core.failure import failures
 from agent.errors import CloudError
-from agent.iotcore.client_options import Connector, connect_failure, ended, request_failure, request_options
+from agent.iotcore.client_options import Connector, connect_failure, ended, lost_by, request_failure, request_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,6 +90,11 @@ class Link:
         if not self.up and not self.over and not self._closing:
             self._failed(failures.silent(), taken_over=False)
 
+    def lose(self, failure: Failure) -> None:
+        """Count a connection as lost that cannot go on, whatever the SDK knows of it yet; harmless otherwise."""
+        if self.up:
+            self._failed(failure, taken_over=False)
+
     def abandon(self) -> None:
         """Count a link as over that was closed or failed, although the SDK has not said so; harmless otherwise."""
         if self._given_up:
@@ -105,7 +110,7 @@ class Link:
         packet = data.disconnect_packet
         reason = packet.reason_code if packet is not None else None
         taken_over = reason == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
-        failure = ended(packet) or failures.hung_up()
+        failure = ended(packet) or lost_by(data.exception, self._connector.timeouts)
         self._post(lambda: self._failed(failure, taken_over=taken_over))
 
     # -- in the loop's thread --------------------------------------------------------------------------------------

@@ -52,12 +52,15 @@ class Timeouts:
         connect: For everything up to that answer.
         request: For the answer to one request.
         keep_alive: Between two signs of life; AWS allows 30 to 1200.
+        sign_of_life: For the broker's answer to one. Both together are less than a minute, in which a link that has
+            died without a word is to be told of.
     """
 
     connack: float = 20.0
     connect: float = 60.0
     request: float = 30.0
-    keep_alive: int = 60
+    keep_alive: int = 45
+    sign_of_life: int = 10
 
 
 def timeouts(connect: timedelta, request: timedelta) -> Timeouts:
@@ -126,6 +129,7 @@ class Connector:
             ),
             session_behavior=mqtt5.ClientSessionBehaviorType.CLEAN,
             offline_queue_behavior=mqtt5.ClientOperationQueueBehaviorType.FAIL_ALL_ON_DISCONNECT,
+            ping_timeout_ms=self.timeouts.sign_of_life * 1000,
             connack_timeout_ms=int(self.timeouts.connack * 1000),
             ack_timeout_sec=int(self.timeouts.request),
             min_reconnect_delay_ms=60_000,  # the first failure ends the attempt; this only keeps a second away
@@ -256,6 +260,13 @@ def ended(packet: mqtt5.DisconnectPacket | None) -> Failure | None:
     if packet is None:
         return None
     return failures.lost(getattr(packet.reason_code, "name", str(packet.reason_code)), packet.reason_string or "")
+
+
+def lost_by(error: BaseException | None, timeouts: Timeouts) -> Failure:
+    """Return why a connection ended of which the broker said nothing, from what the SDK ended it with."""
+    if error is not None and _code(error) == "AWS_ERROR_MQTT5_PING_RESPONSE_TIMEOUT":
+        return failures.path_lost(f"The broker gave no sign of life for {timeouts.sign_of_life} seconds.")
+    return failures.hung_up()
 
 
 def _no_way(name: str, endpoint: Endpoint) -> Failure:

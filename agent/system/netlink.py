@@ -1,11 +1,12 @@
-"""The uplink: wakes the loop when an address, a route or a link comes up, so that no delay is waited out in vain.
+"""The uplink: wakes the loop when an address, a route or a link comes or goes, so that no delay is waited out in vain.
 
-The kernel announces these on a NETLINK_ROUTE socket to any process. This listens and never asks: what
-came up, and whether it leads to the cloud, only a connection can tell. It refuses to believe any sender but the kernel,
-and to be held up: one `read` takes a bounded number of messages, and the rest makes the descriptor readable again.
+The kernel announces these on a NETLINK_ROUTE socket to any process. This listens and never asks: what came up, and
+whether it leads to the cloud, only a connection can tell; what went away, `agent.system.own_connections` asks about. It
+refuses to believe any sender but the kernel, and to be held up: one `read` takes a bounded number of messages, and the
+rest makes the descriptor readable again.
 
-Where the socket is refused, as by a sandboxed unit without AF_NETLINK, `open_uplink` returns None and the caller
-compares `routes` from time to time while it has no connection.
+A sandboxed unit may not open such a socket: systemd opens it and hands it over. Where there is none, `open_uplink`
+returns None and the caller compares `routes` from time to time while it has no connection.
 """
 
 from __future__ import annotations
@@ -38,12 +39,10 @@ _MAX_READ = 64
 
 
 class Uplink:
-    """Listens for what comes up. Use `open_uplink`; `fileno` can be read when there is something to `read`."""
+    """Listens. Use `open_uplink`; `fileno` can be read when there is something to `read`."""
 
-    def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.bind((0, _GROUPS))
+    def __init__(self, listening: socket.socket) -> None:
+        self._socket = listening
 
     def close(self) -> None:
         """Let go of the socket; its descriptor must not be watched any more."""
@@ -74,10 +73,26 @@ class Uplink:
 
 def open_uplink() -> Uplink | None:
     """Return a listener, or None where there is none to be had."""
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     try:
-        return Uplink()
+        opened = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        opened.bind((0, _GROUPS))
+        return Uplink(opened)
     except OSError:
         return None
+
+
+def adopted_uplink(fd: int) -> Uplink | None:
+    """Return a listener on a socket that systemd opened; None where the descriptor is another's, which stays open."""
+    try:
+        found = socket.socket(fileno=fd)
+    except OSError:
+        return None
+    if found.family == socket.AF_NETLINK:
+        found.settimeout(0)
+        return Uplink(found)
+    found.detach()
+    return None
 
 
 def came_up(data: bytes) -> bool:

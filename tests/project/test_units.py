@@ -14,6 +14,7 @@ import pytest
 
 from agent.cli.parser import parse
 from agent.core.report.journal_events import SHOWN, Event
+from agent.system import netlink
 from support.surroundings import in_ci
 
 ROOT = Path(__file__).parents[2]
@@ -177,6 +178,16 @@ def test_the_socket_lies_where_the_service_keeps_it() -> None:
     assert socket["SocketMode"] == "0666"
 
 
+def test_systemd_hands_over_a_socket_for_news_of_the_network() -> None:
+    """The sandbox opens none. It listens for what the daemon's own would, and comes and goes with the service."""
+    network = {key: value for _, key, value in settings(SYSTEMD / "iot-cert-agent-network.socket")}
+    assert network["ListenNetlink"] == f"route {netlink._GROUPS}"
+    assert network["Service"] == network["PartOf"] == SERVICE.name
+    service = {key: value for _, key, value in settings(SERVICE)}
+    assert service["Sockets"].split() == [SOCKET.name, "iot-cert-agent-network.socket"]
+    assert "AF_NETLINK" not in service["RestrictAddressFamilies"]
+
+
 def test_the_service_tells_its_callers_apart() -> None:
     """In a user namespace every caller but root would be "nobody", and no group but the agent's own known."""
     assert "PrivateUsers" not in {key for _, key, _ in settings(SERVICE)}
@@ -273,7 +284,8 @@ def test_the_folder_holds_what_is_installed_and_no_package() -> None:
     """An `__init__.py` would make it shadow systemd-python."""
     kinds = {"catalog", "service", "socket", "sysusers", "tmpfiles"}
     assert {path.name for path in SYSTEMD.iterdir()} == {
-        *(f"iot-cert-agent.{kind}" for kind in kinds), "iot-cert-agent-deploy.service", "iot-cert-agent-deploy.socket"
+        *(f"iot-cert-agent.{kind}" for kind in kinds), "iot-cert-agent-deploy.service", "iot-cert-agent-deploy.socket",
+        "iot-cert-agent-network.socket",
     }  # fmt: skip
 
 

@@ -309,6 +309,6 @@ def _unit(path: Path) -> tuple[str, str, str]:
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(path.read_text())
     said: dict[str, Any] = {key: value for section in unit.sections() for key, value in unit[section].items()}
-    listens = said.get("ListenStream", "")
+    listens = said.get("ListenStream") or said.get("ListenNetlink", "")
     runs = said.get("User") or ("root" if path.suffix == ".service" else "")
     return said["Description"], runs, f"listens on {_code(listens)}" if listens else _code(said["ExecStart"])

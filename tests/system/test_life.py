@@ -57,6 +57,23 @@ def test_a_gateway_out_of_the_factory_enrols_at_its_first_boot(
     assert len(gateway.certificates()) == 1
 
 
+def test_the_daemon_hears_of_the_network_in_its_sandbox(gateway: Installed) -> None:
+    """By a socket that systemd opened, and that goes with the service: no news wakes a daemon that was stopped."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    _, *lines = machine.read(f"/proc/{machine.pid}/net/netlink").splitlines()
+    inodes = {line.split()[9] for line in lines if int(line.split()[3], 16) == 0x551}
+    held = machine.run("ls", "-l", f"/proc/{machine.pid}/fd").out
+    assert any(f"socket:[{inode}]" in held for inode in inodes)
+    machine.run("systemctl", "stop", SERVICE)
+    assert machine.run("systemctl", "is-active", "iot-cert-agent-network.socket", expect=3).out == "inactive\n"
+    machine.run("systemctl", "start", SERVICE)
+    assert gateway.until_up() == 1
+    machine.run("systemctl", "restart", SERVICE)
+    assert gateway.until_up() == 1
+    assert machine.run("systemctl", "is-active", "iot-cert-agent-network.socket").out == "active\n"
+
+
 def test_the_doctor_finds_nothing_wrong_with_it(gateway: Installed) -> None:
     """Every check passes on an installed gateway; only the test's own disk is a matter of opinion."""
     machine = gateway.machine.boot()

@@ -25,6 +25,7 @@ class Code(StrEnum):
     HUNG_UP = "hung-up"
     DISCONNECTED = "disconnected"
     SESSION_LOST = "session-lost"
+    PATH_LOST = "path-lost"
     NOT_SENT = "not-sent"
     NO_REPLY = "no-reply"
     TAKEN_OVER = "taken-over"
@@ -115,6 +116,7 @@ TRAITS: dict[str, Traits] = {
     Code.CONNACK_TIMEOUT: Traits(of_the_path=True, ambiguous=True),
     Code.HUNG_UP: Traits(of_the_path=True, ambiguous=True, turned_away=True),
     Code.DISCONNECTED: Traits(of_the_path=True),
+    Code.PATH_LOST: Traits(of_the_path=True),
     Code.LOCKED_OUT: Traits(of_the_path=True),
     Code.TLS_ALERT: Traits(ambiguous=True, turned_away=True),
     Code.NOT_SENT: Traits(ambiguous=True, nothing_issued=True),

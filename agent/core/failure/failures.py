@@ -225,6 +225,17 @@ def session_lost(why: str) -> Failure:
     )
 
 
+def path_lost(why: str) -> Failure:
+    """A connection cannot go on although the broker has not ended it; `why` is a sentence."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.PATH_LOST,
+        message=why,
+        remedy="Look at this machine's network: an interface, a lease, a modem, a cable.",
+        promise=RETRIES,
+    )
+
+
 def lost(reason: str, text: str = "") -> Failure:
     """The connection ended by itself; a hang-up without a reason may be a refused certificate.
 

@@ -38,7 +38,9 @@ UNANSWERED = (
     "answers; set `rotation: {retire: false}` where this fleet retires by other means."
 )
 
-LONG_DOWN = timedelta(minutes=1)  # without a connection before it counts as a problem, tried again or not
+LONG_DOWN = timedelta(
+    minutes=1
+)  # without a connection before it counts as a problem, unless its path is known to be gone
 
 _NOT_UP = frozenset({ConnectionState.DOWN, ConnectionState.CONNECTING})
 
@@ -305,7 +307,7 @@ def _live(status: Status) -> Iterator[Finding]:
         yield _degraded("connect", "taken-over", link.why)
     elif link.rival:
         yield _degraded("connect", "taken-over", link.rival)
-    elif link.state in _NOT_UP and link.since and abs(status.now - link.since) > LONG_DOWN:
+    elif link.state in _NOT_UP and link.since and (link.cut_off or abs(status.now - link.since) > LONG_DOWN):
         text = f"There has been no connection since {clock_time(link.since)}: {link.why}"
         yield _degraded("connect", "no-connection", text)
     if live.unseen:

@@ -51,12 +51,14 @@ class Connection:
         why: Why it is not up, or what is awaited.
         since: Since when it is not up.
         rival: What speaks for another client under the same client id, or empty.
+        cut_off: Whether the path of the last one is known to be gone: it is not only being made again.
     """
 
     state: ConnectionState
     why: LongText = ""
     since: datetime | None = None
     rival: LongText = ""
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

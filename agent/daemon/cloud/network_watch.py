@@ -1,14 +1,17 @@
-"""Hears that the network may be back while there is no connection, so that one is not waited for longer than needed.
+"""Hears that the network may be back while there is no connection, and that it is gone while there is one.
 
-The kernel announces an uplink that comes up. Where a sandbox refuses that socket, the routes are looked at every few
-seconds instead, and only while news of them is wanted.
+The kernel announces an uplink that comes up or goes. Where a sandbox refuses that socket and systemd has none to hand
+over, the routes are looked at every few seconds instead, and only while news of them is wanted; that the network is
+gone is known then when the broker gives no sign of life.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.system.netlink import open_uplink, routes
+from agent.daemon.loop import Alarm
+from agent.system.netlink import adopted_uplink, open_uplink, routes
+from agent.system.own_connections import cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,28 +19,42 @@ if TYPE_CHECKING:
     from agent.daemon.loop import Loop, Timer
 
 ROUTES_LOOK = 5.0  # seconds between two looks at the routes
+SETTLE = 0.5  # seconds in which an address that was taken away may come back, as some DHCP clients have it
 
 
 class NetworkWatch:
     """The network of one gateway."""
 
-    def __init__(self, loop: Loop, wanted: Callable[[], bool], news: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: Loop, wanted: Callable[[], bool], news: Callable[[], None], lost: Callable[[], None]
+    ) -> None:
         """Watch nothing yet.
 
         Args:
             loop: Where to wait.
             wanted: Returns whether there is any use in news.
             news: Called when the network may be back.
+            lost: Called when what connections there are cannot go on.
         """
         self._loop = loop
         self._wanted = wanted
         self._news = news
+        self._lost = lost
         self._uplink = open_uplink()
         self._routes = b""
         self._look: Timer | None = None
+        self._doubt = Alarm(loop, self._look_at_connections)
+
+    def adopt(self, fd: int) -> bool:
+        """Hear of the network from a socket that systemd opened; return whether the descriptor is one."""
+        uplink = adopted_uplink(fd)
+        if uplink is not None:
+            self.close()
+            self._uplink = uplink
+        return uplink is not None
 
     def start(self) -> None:
-        """Hear of an uplink that comes up."""
+        """Hear of an uplink that comes up or goes."""
         if self._uplink is not None:
             self._loop.watch(self._uplink.fileno(), self._on_uplink)
 
@@ -55,6 +72,11 @@ class NetworkWatch:
     def _on_uplink(self) -> None:
         if self._uplink is not None and self._uplink.read():
             self._news()
+        self._doubt.set(SETTLE)
+
+    def _look_at_connections(self) -> None:
+        if cut_off():
+            self._lost()
 
     def _look_at_routes(self) -> None:
         if not self._wanted():

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.failure import failures
+from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report.known import ConnectionState
 from agent.core.text import duration
@@ -49,12 +51,14 @@ class SessionStatus:
         why: Why it is not up, as a sentence, or empty.
         generation: The set of the last attempt that got as far as the network.
         since: When the connection came up or ended last, by the monotonic clock.
+        cut_off: Whether the path of the last connection is known to be gone: it is not only being made again.
     """
 
     state: ConnectionState = ConnectionState.DOWN
     why: str = "nothing was tried yet"
     generation: int | None = None
     since: float = 0.0
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -88,6 +92,7 @@ class _Memory:
         rival: Why another client is believed to use the same id, as a sentence, or empty.
         guessed: Whether that was only concluded; the broker has not said so.
         outage: Whether the network kept it down since it was up.
+        news: Whether the network may have come back since the attempt under way began.
     """
 
     client_id: str = ""
@@ -95,6 +100,7 @@ class _Memory:
     rival: str = ""
     guessed: bool = False
     outage: bool = False
+    news: bool = False
 
 
 class Session:
@@ -213,10 +219,22 @@ class Session:
         self._status = replace(self._status, why=why)
 
     def retry_soon(self) -> None:
-        """The network may be back: try soon, unless there is another reason to wait."""
+        """The network may be back: try soon, unless there is another reason to wait.
+
+        An attempt that is under way began without it, and may not outlive that: then another follows soon.
+        """
+        self._memory = replace(self._memory, news=self._link is not None and not self._link.up)
         if self.waits_for_network and self._retry is not None and not self._suspended:
             self._cancel()
-            self._schedule(1.0 + 2.0 * self._chance())  # every gateway of a site sees its uplink come back at once
+            self._schedule(self._soon())
+
+    def _soon(self) -> float:
+        return 1.0 + 2.0 * self._chance()  # every gateway of a site sees its uplink come back at once
+
+    def cut_off(self) -> None:
+        """This machine has lost the address or the way of the connection: it is over, and silence need not tell."""
+        if self._link is not None:
+            self._link.lose(failures.path_lost("This machine has lost the address or the route that it used."))
 
     def rest(self, seconds: float, why: str) -> None:
         """End a connection that has done its work, and make one again after so long; `why` is told until then."""
@@ -286,8 +304,9 @@ class Session:
     def on_up(self, up: Link) -> None:
         """See `agent.iotcore.async_client.Listener`."""
         self._connected_at = monotonic()
+        self._status = replace(self._status, cut_off=False)
         self._become(ConnectionState.UP, since=self._connected_at)
-        outage, self._memory = self._memory.outage, replace(self._memory, outage=False)
+        outage, self._memory = self._memory.outage, replace(self._memory, outage=False, news=False)
         if outage:
             self._calls.recovered()
         self._calls.connected(up)
@@ -299,7 +318,8 @@ class Session:
         self._link = None
         came_up, now, chance = self._status.state is ConnectionState.UP, monotonic(), self._chance
         lasted = now - self._status.since if came_up else 0.0
-        self._status = replace(self._status, since=now)
+        gone = failure is not None and failure.code == Code.PATH_LOST
+        self._status = replace(self._status, since=now, cut_off=self._status.cut_off or gone)
         if not came_up:  # the broker has got the CONNECT by now, if ever
             self._connected_at = now
         if self._status.state is ConnectionState.RESTING:
@@ -327,9 +347,10 @@ class Session:
             self._lost_to_another(verdict, told, guessed=True)
         else:
             outage = self._memory.outage or failure.kind is FailureClass.NETWORK
-            self._memory = replace(self._memory, standing=verdict.standing, rival="", outage=outage)
-            self._down(f"{failure.message} Next try in {_delay(verdict.delay)}.")
-            self._schedule(verdict.delay)
+            delay = min(verdict.delay, self._soon()) if self._memory.news and not verdict.suspicion else verdict.delay
+            self._memory = replace(self._memory, standing=verdict.standing, rival="", outage=outage, news=False)
+            self._down(f"{failure.message} Next try in {_delay(delay)}.")
+            self._schedule(delay)
         if verdict.suspicion:
             self._calls.suspected()
         if verdict.doubt:

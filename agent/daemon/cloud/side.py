@@ -103,7 +103,7 @@ class CloudSide:
         self._chance = chance
         self._anew = Alarm(loop, self._connect_anew)
         self._visits = Visits(loop, self.session, facts, self._is_needed, chance)
-        self._network = NetworkWatch(loop, self._waits_for_network, self.session.retry_soon)
+        self._network = NetworkWatch(loop, self._waits_for_network, self.session.retry_soon, self.session.cut_off)
         self._token = TokenWatch(loop, self._on_token)
 
     def _session_calls(self) -> SessionCalls:
@@ -130,6 +130,10 @@ class CloudSide:
         )
 
     # -- what it is to do ------------------------------------------------------------------------------------------
+
+    def adopt(self, fd: int) -> bool:
+        """Take a descriptor that systemd opened for the network's news; return whether it is one."""
+        return self._network.adopt(fd)
 
     def start(self) -> None:
         """Hear of the network."""

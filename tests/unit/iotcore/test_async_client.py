@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from awscrt.exceptions import AwsCrtError
 
 from agent.core.aws.endpoints import Endpoint
+from agent.core.failure import failures
+from agent.core.failure.failure import needs_control
 from agent.iotcore.async_client import Link
-from agent.iotcore.client_options import Connector, Timeouts
+from agent.iotcore.client_options import Connector, Timeouts, lost_by
 from agent.sandbox.authority import Authority
 
 if TYPE_CHECKING:
@@ -102,3 +105,35 @@ def test_a_link_that_is_wanted_is_not_abandoned(attempt: Callable[[], Listening]
     assert listening.heard == []
     listening.link.close()
     assert listening.until_over() is None
+
+
+def test_a_link_that_never_came_up_cannot_be_lost(attempt: Callable[[], Listening]) -> None:
+    """It ends by itself, with what its attempt met."""
+    listening = attempt()
+    listening.open()
+    listening.link.lose(failures.path_lost("The cable was pulled."))
+    failure = listening.until_over()
+    assert failure is not None
+    assert failure.code == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("AWS_ERROR_MQTT5_PING_RESPONSE_TIMEOUT", "path-lost"),
+        ("AWS_ERROR_MQTT_UNEXPECTED_HANGUP", "hung-up"),
+        (None, "hung-up"),
+    ],
+)
+def test_silence_is_told_from_a_hang_up(name: str | None, code: str) -> None:
+    """A refused certificate explains a hang-up, and no silence."""
+    error = None if name is None else AwsCrtError(1, name, "text")
+    failure = lost_by(error, Timeouts())
+    assert failure.code == code
+    assert needs_control(failure) is (code == "hung-up")
+
+
+def test_a_link_that_dies_silently_is_noticed_within_a_minute() -> None:
+    """The broker, too, waits for no longer than one and a half times what is promised to it."""
+    assert Timeouts().keep_alive + Timeouts().sign_of_life < 60
+    assert Timeouts().keep_alive >= 30

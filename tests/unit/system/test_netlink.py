@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.system.netlink import came_up, open_uplink, routes
+from agent.system.netlink import adopted_uplink, came_up, open_uplink, routes
 
 RUNNING, NEW_LINK, DELETED_LINK, NEW_ADDRESS, NEW_ROUTE, DELETED_ROUTE = 0x40, 16, 17, 20, 24, 25
 
@@ -80,6 +80,20 @@ def test_where_no_socket_is_to_be_had_the_agent_goes_without() -> None:
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
     assert shown == "False None\n"
+
+
+def test_a_socket_that_systemd_opened_is_listened_to() -> None:
+    """It need not be one that does not block; what is something else is left to its owner."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    adopted = adopted_uplink(opened.detach())
+    assert adopted is not None
+    assert adopted.read() is False
+    adopted.close()
+    with socket.socket(socket.AF_UNIX) as other, Path(__file__).open() as file:
+        assert adopted_uplink(other.fileno()) is None
+        assert adopted_uplink(file.fileno()) is None
+        assert other.fileno() >= 0
+        assert os.fstat(file.fileno())
 
 
 def test_links_addresses_and_routes_of_both_families_are_listened_for() -> None:

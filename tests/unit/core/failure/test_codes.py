@@ -35,7 +35,7 @@ def test_nothing_follows_from_a_code_of_another_version() -> None:
             "of_the_path",
             {
                 "dns", "unreachable", "proxy", "not-tls", "tls-interrupted", "tls-failed", "certificate-not-asked-for",
-                "connack-timeout", "hung-up", "disconnected", "locked-out",
+                "connack-timeout", "hung-up", "disconnected", "path-lost", "locked-out",
             },
         ),
         ("blames_the_clock", {"server-certificate-expired", "server-certificate-not-yet-valid"}),

@@ -390,6 +390,15 @@ def test_a_connection_that_is_briefly_down_is_no_problem(down: timedelta, code: 
         assert judge(make.status(live=make.live(state, "No route.", NOW - down))).exit is code
 
 
+@pytest.mark.parametrize("state", ["down", "connecting"])
+def test_a_connection_whose_path_is_gone_is_a_problem_at_once(state: str) -> None:
+    """It is known that there is none; what is only being made again is granted its minute."""
+    live = make.live(state, "No sign of life.", NOW)
+    gone = replace(live, connection=replace(live.connection, cut_off=True))
+    assert judge(make.status(live=gone)).exit is Exit.DEGRADED
+    assert judge(make.status(live=live)).exit is Exit.DONE
+
+
 @pytest.mark.parametrize("state", ["up", "lent"])
 def test_a_connection_in_any_other_state_is_no_problem(state: str) -> None:
     """Whatever it says."""

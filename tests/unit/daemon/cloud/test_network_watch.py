@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.daemon.cloud.network_watch import ROUTES_LOOK, NetworkWatch
+from agent.daemon.cloud.network_watch import ROUTES_LOOK, SETTLE, NetworkWatch
 from agent.daemon.loop import Loop
 from support.office import HandClock
 
@@ -22,11 +23,15 @@ class Scene:
         self.loop = Loop()
         self.routes = b"one"
         self.wanted = True
-        self.looks = self.news = 0
-        self.watch = NetworkWatch(self.loop, lambda: self.wanted, self._hear)
+        self.cut_off = False
+        self.looks = self.news = self.lost = 0
+        self.watch = NetworkWatch(self.loop, lambda: self.wanted, self._hear, self._lose)
 
     def _hear(self) -> None:
         self.news += 1
+
+    def _lose(self) -> None:
+        self.lost += 1
 
     def look(self) -> bytes:
         """Return the routes."""
@@ -47,6 +52,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr("agent.daemon.loop.monotonic", clock)
     monkeypatch.setattr("agent.daemon.cloud.network_watch.open_uplink", lambda: None)
     made = Scene(clock)
+    monkeypatch.setattr("agent.daemon.cloud.network_watch.cut_off", lambda: made.cut_off)
     monkeypatch.setattr("agent.daemon.cloud.network_watch.routes", made.look)
     yield made
     made.watch.close()
@@ -91,3 +97,83 @@ def test_each_failed_attempt_adds_no_further_look(scene: Scene) -> None:
     looks = scene.looks
     scene.wait()
     assert scene.looks <= looks + 2
+
+
+# -- with a socket of systemd's ----------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """A socket pair in the kernel's place: what the watch hears is what the test says."""
+
+    def __init__(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._scene = scene
+        self._here, self.there = socket.socketpair()
+        monkeypatch.setattr("agent.daemon.cloud.network_watch.adopted_uplink", lambda _fd: self)
+        self.heard = b""
+
+    def fileno(self) -> int:
+        """What the loop watches."""
+        return self.there.fileno()
+
+    def read(self) -> bool:
+        """Return whether something came up."""
+        return b"up" in self.there.recv(64)
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self._here.close()
+        self.there.close()
+
+    def say(self, word: bytes) -> None:
+        """Announce that something came up, or something else."""
+        self._here.sendall(word)
+        self._scene.wait(0)
+
+
+@pytest.fixture
+def kernel(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """Give a kernel whose socket is handed over by systemd."""
+    made = Kernel(scene, monkeypatch)
+    assert scene.watch.adopt(99)
+    scene.watch.start()
+    return made
+
+
+def test_what_goes_is_looked_into_once_it_has_settled(scene: Scene, kernel: Kernel) -> None:
+    """A connection that cannot go on then is lost; one whose address came back is not."""
+    kernel.say(b"down")
+    scene.wait(SETTLE)
+    assert (scene.lost, scene.news) == (0, 0)
+    scene.cut_off = True
+    kernel.say(b"down")
+    assert scene.lost == 0
+    scene.wait(SETTLE)
+    assert scene.lost == 1
+    scene.wait(SETTLE)
+    assert scene.lost == 1
+
+
+def test_a_storm_of_words_is_looked_into_once(scene: Scene, kernel: Kernel) -> None:
+    """When it is over."""
+    scene.cut_off = True
+    for _ in range(9):
+        kernel.say(b"down")
+        scene.wait(SETTLE / 2)
+    assert scene.lost == 0
+    scene.wait(SETTLE)
+    assert scene.lost == 1
+
+
+def test_what_comes_up_is_news_at_once(scene: Scene, kernel: Kernel) -> None:
+    """The routes are not looked at: the kernel tells."""
+    kernel.say(b"up")
+    assert scene.news == 1
+    scene.watch.connection_missing()
+    scene.wait()
+    assert scene.looks == 0
+
+
+def test_another_descriptor_is_left_to_its_owner(scene: Scene) -> None:
+    """Such as that of the control socket."""
+    with socket.socket(socket.AF_UNIX) as other:
+        assert not scene.watch.adopt(other.fileno())

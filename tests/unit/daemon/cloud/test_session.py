@@ -48,6 +48,11 @@ class ObedientLink:
         if self.closed and not self.over:
             self.end(None)
 
+    def lose(self, failure: Failure) -> None:
+        """Be over where it is up."""
+        if self.up:
+            self.end(failure)
+
     def close(self) -> None:
         """End it from this side; a silent SDK never says so."""
         self.closed = True
@@ -371,3 +376,61 @@ def test_another_set_or_another_endpoint_ends_the_rest(scene: Scene) -> None:
     assert scene.session.status.state == "down"
     scene.use("gw-0042", generation=2)
     assert scene.until_tried() < 5
+
+
+def told(scene: Scene) -> tuple[str, bool]:
+    """Return how the session stands, and whether its path is known to be gone."""
+    return scene.session.status.state, scene.session.status.cut_off
+
+
+def test_a_connection_whose_path_is_gone_is_over_at_once(scene: Scene) -> None:
+    """It is told why, no set is doubted, and the next attempt comes as after any loss."""
+    scene.until_tried()
+    scene.made[-1].come_up()
+    scene.pass_time(STEADY)
+    scene.session.cut_off()
+    assert told(scene) == ("down", True)
+    assert scene.session.status.why.startswith("This machine has lost the address or the route")
+    assert "suspected" not in scene.diary.events
+    assert scene.until_tried() < 4
+    scene.made[-1].end(failures.unreachable("x.example", 8883, "network is down"))
+    assert told(scene) == ("down", True)
+    scene.until_tried()
+    scene.made[-1].come_up()
+    assert told(scene) == ("up", False)
+    assert scene.diary.events[-2:] == ["recovered", "connected"]
+
+
+def test_an_attempt_that_is_under_way_is_not_cut_off(scene: Scene) -> None:
+    """It ends by itself, and there was no connection before."""
+    scene.session.cut_off()
+    scene.until_tried()
+    scene.session.cut_off()
+    assert told(scene) == ("connecting", False)
+    scene.made[-1].end(failures.hung_up())
+    scene.session.cut_off()
+    assert told(scene) == ("down", False)
+
+
+def test_an_attempt_that_began_before_the_network_was_back_is_followed_soon(scene: Scene) -> None:
+    """However long it would be waited for by now: that attempt says nothing of the network as it is."""
+    for _ in range(12):
+        scene.until_tried()
+        scene.made[-1].end(failures.unreachable("x.example", 8883, "no answer in time"))
+    scene.until_tried()
+    scene.session.retry_soon()
+    scene.made[-1].end(failures.unreachable("x.example", 8883, "no answer in time"))
+    assert scene.until_tried() <= 3
+    scene.made[-1].end(failures.unreachable("x.example", 8883, "no answer in time"))
+    assert scene.until_tried() > 60
+
+
+def test_a_refusal_is_waited_out_whatever_the_network_does(scene: Scene) -> None:
+    """News of the network explains no refusal."""
+    for _ in range(6):
+        scene.until_tried()
+        scene.made[-1].end(failures.certificate_alert("certificate unknown"))
+    scene.until_tried()
+    scene.session.retry_soon()
+    scene.made[-1].end(failures.certificate_alert("certificate unknown"))
+    assert scene.until_tried() > 60
