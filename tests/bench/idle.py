@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LOOKS = 3  # at the memory, since who else runs on this machine changes what is shared
 _APART = 0.5  # seconds
 _LIBRARY = "_awscrt"
+_DAEMON = "agent.daemon.app"
 _ROOT = "the daemon shows its memory, and what it wrote, to root only"
 
 
@@ -45,12 +46,17 @@ def measure(here: Place, results: Results) -> None:
             _minute(here, results, daemon.pid, floor)
             unchanged = daemon.connection == "up"
         theirs, others_then = _memory(floor), procfs.users(_LIBRARY, {floor})
+    with place.floor_session(here, _DAEMON) as reader:
+        sleep(effort.settle)
+        bound = _memory(reader)
     if not ours or not theirs:
         results.excuse(_ROOT, ("memory.",))
     else:
         note = f"shared with {others} other processes that use the SDK, the floor with {others_then}"
         results.put("memory.pss", [look.pss for look in ours], [look.pss for look in theirs], note)
         _put_memory(results, ours, theirs, effort)
+        note = "alone as above: what no order, no state and no other connection adds to"
+        results.put("memory.modules", [look.alone for look in bound], [look.alone for look in theirs], note)
     if not unchanged:
         raise BenchError("the daemon lost its connection meanwhile")
 

@@ -201,15 +201,15 @@ def daemon(place: Place) -> Iterator[RunningDaemon]:
 
 
 @contextmanager
-def floor_session(place: Place) -> Iterator[int]:
-    """Run the bare interpreter with its connection, and give its process id.
+def floor_session(place: Place, *modules: str) -> Iterator[int]:
+    """Run the bare interpreter with its connection, and give its process id; it may read one of our modules before.
 
     Raises:
         BenchError: It does not connect.
     """
     roots, certificate, key = place.set_of()
     port = str(place.gateway.service.port)
-    command = [place.python, "-I", str(FLOORS / "session.py"), port, THING, roots, certificate, key]
+    command = [place.python, "-I", str(FLOORS / "session.py"), port, THING, roots, certificate, key, *modules]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

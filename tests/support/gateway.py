@@ -71,6 +71,7 @@ class Gateway:
 
     directory: Path
     lifetime: timedelta | None = None
+    address: str = "127.0.0.1"
     settings: dict[str, str] = field(default_factory=dict)
     ran: list[Ran] = field(default_factory=list)
     _tokens: set[str] = field(default_factory=set)
@@ -78,7 +79,7 @@ class Gateway:
     def __enter__(self) -> Self:
         (self.directory / "cloud").mkdir()
         self.cloud = Cloud(lambda: datetime.now(UTC), lifetime=self.lifetime)
-        self.service = LocalCloud(self.cloud, self.directory / "cloud")
+        self.service = LocalCloud(self.cloud, self.directory / "cloud", address=self.address)
         self.service.start()
         self.console = Console(self.service, lambda: datetime.now(UTC), self.directory)
         self.config = write_configuration(self.directory, self.service, probation=1)

@@ -1,6 +1,6 @@
 """Two hosts and a cable: the cloud's network namespace, in which this process runs, and a gateway's of its own.
 
-For a process that was started by `unshare --net --mount`: what it makes, no other process sees, and it is gone when
+For a process that `APART` has started: what it makes, no other process sees, and all that it started is gone when
 that one is. The gateway finds the cloud as `localhost`, which is the name in the sandbox's certificate.
 """
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 CLOUD, GATEWAY = "192.0.2.1", "192.0.2.2"  # RFC 5737
 DEVICE = "gateway0"
 
-APART = ("unshare", "--net", "--mount")
+APART = (
+    "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+)  # fmt: skip
 
 
 class TwoHosts:
@@ -57,6 +59,11 @@ class TwoHosts:
     def take_lease(self) -> None:
         """Take both away again."""
         self.on_gateway("address", "delete", f"{GATEWAY}/24", "dev", DEVICE)
+
+    def link_up(self) -> None:
+        """Set its interface up again, and give it the route that went with it; the address stays."""
+        self.on_gateway("link", "set", DEVICE, "up")
+        self.on_gateway("route", "add", "default", "via", CLOUD)
 
     def mute(self, *, ended: bool = False) -> None:
         """Let the cloud's answers get nowhere, of which the gateway's kernel learns nothing; or let them come again."""
