@@ -337,7 +337,7 @@ def _digest(text: str) -> str:
 
 def _instant(text: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text.upper())
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError("a time such as 2026-11-22T12:00:00Z is expected") from None

@@ -248,7 +248,7 @@ def _flag(value: Any) -> bool:
 
 def _time(value: Any) -> datetime:
     try:
-        at = datetime.fromisoformat(value if isinstance(value, str) else "")
+        at = datetime.fromisoformat(value.upper() if isinstance(value, str) else "")  # RFC 3339 also knows t and z
         known = None if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         raise _unfit("a time") from None

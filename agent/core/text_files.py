@@ -9,6 +9,9 @@ from __future__ import annotations
 
 _MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _PADDING = "\0\x1a"  # of a whole buffer or block, and Ctrl-Z, with which DOS ended a text
+_ERASED = b"\xff"  # what flash and EEPROM hold behind what was written
+_UNSEEN = "\ufeff\u200b\u2060"  # a mark that was written twice, and what comes along from a web page
+_AROUND = _PADDING + _UNSEEN + "".join(filter(str.isspace, map(chr, range(0x3001))))  # blanks of every kind among it
 _LEAST = 4  # bytes, of which every other one is NUL, that are UTF-16 without a mark
 
 
@@ -36,8 +39,9 @@ def decoded(data: bytes) -> str:
         NoTextError: It is no text.
     """
     mark, encoding = _encoding(data)
+    written = data[len(mark) :]
     try:
-        text = data[len(mark) :].decode(encoding)
+        text = (written.rstrip(_ERASED) if encoding == "utf-8" else written).decode(encoding)
     except UnicodeDecodeError as error:
         raise NoTextError(f"it is not {encoding.upper()} text (byte {len(mark) + error.start})") from None
     text = text.rstrip(_PADDING)
@@ -69,9 +73,9 @@ def value_of(data: bytes) -> str:
     Raises:
         NoTextError: It holds no text, nothing, or more than one line.
     """
-    text = text_of(data).strip()
+    text = text_of(data).strip(_AROUND)
     while text.endswith(("\\n", "\\r")):
-        text = text[:-2].rstrip()
+        text = text[:-2].rstrip(_AROUND)
     if not text:
         raise EmptyError("there is nothing in it")
     if not text.isprintable():

@@ -11,7 +11,9 @@ It refuses to guess: two keys, a key without its certificate and a file that is 
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +46,8 @@ MAX_FILES = 64
 MAX_FILE = 1_048_576  # bytes
 
 _CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+_READ_KEY = re.compile(rb"-----BEGIN (RSA |EC |DSA |ENCRYPTED )?PRIVATE KEY-----")  # wherever it stands in a file
+_FOR_PSS, _HEAD = bytes.fromhex("06092a864886f70d01010a"), 60  # id-RSASSA-PSS (RFC 8017), in the head of PKCS #8
 _PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----",
                 b"-----BEGIN NEW CERTIFICATE REQUEST-----")  # which lie beside the others  # fmt: skip
 
@@ -69,13 +73,13 @@ class Brought:
 class _Pile:
     """What was found so far."""
 
-    keys: list[bytes] = field(default_factory=list)
+    keys: dict[bytes, bytes] = field(default_factory=dict)
     certificates: dict[str, tuple[CertificateFacts, bytes]] = field(default_factory=dict)
 
-    def add_key(self, key: PrivateKeyTypes) -> None:
+    def add_key(self, key: PrivateKeyTypes, plain: bytes = b"") -> None:
+        """Take a key; `plain` is its DER: the library forgets of one that it is for RSA-PSS alone."""
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        if pem not in self.keys:
-            self.keys.append(pem)
+        self.keys[pem] = keys.armoured(plain) if _FOR_PSS in plain[:_HEAD] else pem
 
     def add_certificate(self, data: bytes) -> None:
         facts, pem = x509.read_certificate(data)
@@ -144,7 +148,7 @@ def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
     if packed is not None:
         for certificate in packed:
             pile.add_certificate(certificate)
-    elif _CERTIFICATE in data or (_KEY in data and name is None):
+    elif _CERTIFICATE in data or _READ_KEY.search(data):
         _sort_pem(pile, data, password)
     elif data.lstrip().startswith(_PASSED_OVER):
         return
@@ -162,10 +166,20 @@ def _sort_pem(pile: _Pile, data: bytes, password: bytes | None) -> None:
         elif _KEY in block[:60]:
             encrypted = b"ENCRYPTED" in block
             try:
-                pile.add_key(load_pem_private_key(block, password if encrypted else None))
+                if encrypted:
+                    pile.add_key(load_pem_private_key(block, password))
+                else:
+                    text = keys.key_alone(block)
+                    pile.add_key(load_pem_private_key(text, None), base64.b64decode(text.split(b"-----")[2]))
             except Exception:  # noqa: BLE001 - several unrelated types, and their texts may quote the key
-                why = "needs its password" if encrypted and password is None else "cannot be used"
-                raise MaterialError(f"the private key in it {why}", hint="--password-file FILE.") from None
+                raise _useless_key(encrypted=encrypted, given=password is not None) from None
+
+
+def _useless_key(*, encrypted: bool, given: bool) -> MaterialError:
+    if not encrypted:
+        return MaterialError("the private key in it cannot be used")
+    why = "does not open with the password that was given, or is damaged" if given else "needs its password"
+    return MaterialError(f"the private key in it {why}", hint="--password-file FILE holds a password.")
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:
@@ -186,7 +200,7 @@ def _sort_certificate(pile: _Pile, data: bytes) -> bool:
 def _sort_key(pile: _Pile, data: bytes, password: bytes | None) -> bool:
     for secret in dict.fromkeys((None, password)):
         with suppress(Exception):  # several unrelated types say that it is none, or that the password is wrong
-            pile.add_key(load_der_private_key(data, secret))
+            pile.add_key(load_der_private_key(data, secret), data)
             return True
     return False
 
@@ -213,7 +227,8 @@ def _brought(pile: _Pile) -> Brought:
         return Brought(credential=None, anchors_pem=b"".join(pem for _, pem in roots))
     if len(pile.keys) > 1:
         raise MaterialError("there are several private keys among it; name the files of one set")
-    owner = keys.public_key_sha256(pile.keys[0])
+    (key_pem,) = pile.keys.values()
+    owner = keys.public_key_sha256(key_pem)
     leaves = [(facts, pem) for facts, pem in pile.certificates.values() if facts.spki_sha256 == owner]
     if not leaves:
         raise MaterialError("the certificate that belongs to the private key is not among it")
@@ -227,7 +242,7 @@ def _brought(pile: _Pile) -> Brought:
         *(facts.sha256 for facts, _ in roots),
     }
     beside = tuple(facts.subject for facts, _ in pile.certificates.values() if facts.sha256 not in used)
-    content = keys.credential_set(pile.keys[0], leaf[1] + b"".join(pem for _, pem in chain))
+    content = keys.credential_set(key_pem, leaf[1] + b"".join(pem for _, pem in chain))
     left_out = issuer if len(anchors) < len(roots) else ""
     return Brought(credential=content, anchors_pem=b"".join(anchors), issuer=left_out, beside=beside)
 

@@ -5,6 +5,8 @@ Keys are PKCS#8, unencrypted: the SDK takes no others, and the mode of the file 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from agent.core.text_files import pem_of
 from agent.core.values import FALLBACK_NAME, CredentialSet, KeyAlgorithm
 from agent.crypto.x509 import read_certificate, read_chain, spki_sha256, split
 from agent.errors import MaterialError
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 # Subjects that say nothing about the gateway and are not worth keeping: AWS's own, and this agent's makeshift.
 MEANINGLESS_SUBJECTS = frozenset({"CN=AWS IoT Certificate", f"CN={FALLBACK_NAME}"})
+
+CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)  # "CreateCertificateFromCsr", AWS IoT API reference
 
 MAX_COMMON_NAME = 64  # characters; X.520's upper bound, which some certificate authorities enforce
 
@@ -75,6 +80,10 @@ def _load(key_pem: bytes) -> PrivateKey:
         raise MaterialError("the private key cannot be parsed") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise MaterialError("the private key is neither RSA nor elliptic-curve, and AWS IoT Core takes no others")
+    if isinstance(key, ec.EllipticCurvePrivateKey) and not isinstance(key.curve, CURVES):
+        raise MaterialError(
+            f"the private key is on the curve {key.curve.name}, and AWS IoT Core takes P-256, P-384 and P-521 alone"
+        )
     return key
 
 
@@ -90,11 +99,13 @@ def public_key_sha256(key_pem: bytes) -> str:
 def credential_set(key_pem: bytes, certificate_pem: bytes) -> CredentialSet:
     """Return key and chain as one, after checking that they belong together.
 
+    Either may be spelled as other systems do, see `agent.core.text_files.pem_of`.
+
     Raises:
         MaterialError: Either cannot be parsed, or the key is not the certificate's.
     """
-    facts, canonical = read_chain(certificate_pem)
-    key_pem = key_alone(key_pem)
+    facts, canonical = read_chain(pem_of(certificate_pem))
+    key_pem = key_alone(pem_of(key_pem))
     owner = public_key_sha256(key_pem)
     if facts[0].spki_sha256 != owner:
         own = next((number for number, item in enumerate(facts) if item.spki_sha256 == owner), None)
@@ -118,22 +129,43 @@ def _in_order(
     return tuple(facts[number] for number in order), b"".join(blocks[number] + b"\n" for number in order)
 
 
-_KEY_BLOCK = re.compile(rb"-----BEGIN ([A-Z ]{0,20})PRIVATE KEY-----.{1,20000}?-----END \1PRIVATE KEY-----", re.DOTALL)
+_KEY_BLOCK = re.compile(
+    rb"-----BEGIN ([A-Z ]{0,20})PRIVATE KEY-----(.{1,20000}?)-----END \1PRIVATE KEY-----", re.DOTALL
+)
 
 
 def key_alone(data: bytes) -> bytes:
-    """Return the private key of a PEM file without what may stand beside it: certificates, parameters, remarks.
+    """Return the private key of a PEM file as the SDK reads it, without what may stand beside it or between its lines.
 
     The SDK reads the first block and no other, and many tools write key and certificate, or its parameters, into one
-    file.
+    file. It takes no remark, empty line or odd blank within a block either, which `cryptography` passes over.
 
     Raises:
         MaterialError: There are several keys.
     """
-    found = [match[0].replace(b"\r\n", b"\n") + b"\n" for match in _KEY_BLOCK.finditer(data)]
-    if len(set(found)) > 1:
+    found = {_tidy(match) for match in _KEY_BLOCK.finditer(data)}
+    if len(found) > 1:
         raise MaterialError("there are several private keys in it, of which only one can be meant")
-    return found[0] if found else data
+    return found.pop() if found else data
+
+
+def _tidy(block: re.Match[bytes]) -> bytes:
+    """Return a block of a key to the letter of RFC 7468; one that is encrypted or damaged as it is."""
+    lines = block[2].splitlines()
+    try:
+        der = base64.b64decode(b"".join(line for line in lines if b":" not in line))
+    except binascii.Error:
+        der = b""
+    if not der or b"ENCRYPTED" in block[0]:
+        return block[0] + b"\n"
+    return armoured(der, block[1])
+
+
+def armoured(der: bytes, kind: bytes = b"") -> bytes:
+    """Return a private key of a kind such as ``b"EC "``, PKCS #8 without one, as PEM."""
+    text = base64.b64encode(der)
+    body = b"\n".join(text[at : at + 64] for at in range(0, len(text), 64))
+    return b"-----BEGIN %bPRIVATE KEY-----\n%b\n-----END %bPRIVATE KEY-----\n" % (kind, body, kind)
 
 
 def make_request(key_pem: bytes, subject: x509.Name) -> bytes:

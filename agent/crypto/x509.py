@@ -37,6 +37,7 @@ MAX_ANCHORS = 1_000
 
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,200000}?-----END CERTIFICATE-----")
 _BEGIN = b"-----BEGIN "
+_LABELS = (b"BEGIN CERTIFICATE", b"BEGIN X509 CERTIFICATE")  # the second was OpenSSL's of old
 
 _SIGNATURES = {
     SignatureAlgorithmOID.RSA_WITH_SHA256: "rsa-sha256",
@@ -58,12 +59,22 @@ def read_certificate(data: bytes) -> tuple[CertificateFacts, bytes]:
         with warnings.catch_warnings():
             # Starfield Services Root CA - G2, one of the five that AWS asks for, has the serial number 0.
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            is_pem = data.lstrip().startswith(_BEGIN)
-            certificate = x509.load_pem_x509_certificate(data) if is_pem else x509.load_der_x509_certificate(data)
+            certificate = x509.load_der_x509_certificate(_der(data))
             return _facts(certificate), certificate.public_bytes(Encoding.PEM)
     except Exception as error:  # noqa: BLE001 - at least seven unrelated types come out of hostile input
         reason = _reason(str(error).split("\n", maxsplit=1)[0]) or type(error).__name__
         raise MaterialError(f"a certificate cannot be parsed ({reason})") from None
+
+
+def _der(data: bytes) -> bytes:
+    """Return what a PEM block holds, whatever blanks and empty lines it has; DER as it is."""
+    text = data.lstrip()
+    if not text.startswith(_BEGIN):
+        return data
+    _, label, body, end, *_ = text.split(b"-----")
+    if label not in _LABELS or end != label.replace(b"BEGIN", b"END"):
+        raise ValueError("it is no PEM block of a certificate")
+    return base64.b64decode(b"".join(body.split()), validate=True)
 
 
 # A set is read from the disk wherever it matters what really is there; the same bytes say the same. Most are those of

@@ -87,10 +87,8 @@ def _shake(context: ssl.SSLContext, connection: socket.socket, host: str) -> Ser
     shaking = context.wrap_bio(incoming, outgoing, server_hostname=host)
     with suppress(OSError):  # what was shown before it failed tells enough
         tls.exchange(shaking, connection, incoming, outgoing)
-    cipher = shaking.cipher()
-    version = shaking.version() or (cipher[1] if cipher else "")  # the cipher's, where the handshake came to no end
     chain = tuple(tls.certificates_of(shaking, "get_unverified_chain"))
-    return ServerLook(version=version if chain else "", chain=chain)
+    return ServerLook(version=tls.version_of(shaking) if chain else "", chain=chain)
 
 
 def date_of(endpoint: Endpoint, port: int = HTTPS_PORT) -> datetime | None:

@@ -4,7 +4,7 @@ The SDK's TLS takes up to 30 seconds to report a failed handshake and hides the 
 by this one. It verifies the server with the candidate's own anchors and nothing else, shows no client certificate
 (so it needs no key, wherever the key is), and closes.
 
-Its context takes nothing from the environment: no key log, no system store.
+Its context takes nothing from the environment: no key log, no system store, and no levels of the machine's OpenSSL.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ _UNKNOWN_ROOT = frozenset({2, 18, 19, 20, 21, 27, 33})
 
 _CERTIFICATE_REQUEST = (22, 13)  # a handshake's message; RFC 8446, section 4
 _OPENING = 8  # bytes, which tell TLS from what is not
+
+# Without a word those of this machine's openssl.cnf count, of which a stricter level refuses AWS's RSA chain, which the
+# SDK takes. What is left out the SDK does not know.
+CIPHERS = "DEFAULT:!DHE:!PSK:!SRP:@SECLEVEL=2"
 
 _ENCODING_DER = 2  # _ssl.ENCODING_DER
 
@@ -99,7 +103,8 @@ class _Asked:
 def context_for(endpoint: Endpoint, trust: TrustBundle) -> ssl.SSLContext:
     """Return how an endpoint is verified: by these anchors, and by nothing of this machine's."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+    context.set_ciphers(CIPHERS)
     context.hostname_checks_common_name = False
     # An anchor is trusted whatever else may have signed it, as the SDK's TLS does.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
@@ -170,9 +175,16 @@ def _wants_client_certificate(tls: ssl.SSLObject) -> bool:
 
 
 def _so_far(tls: ssl.SSLObject) -> Handshake:
+    return Handshake(version=version_of(tls), alpn=tls.selected_alpn_protocol(), anchor=_anchor(tls))
+
+
+def version_of(tls: ssl.SSLObject) -> str:
+    """Return the version that was agreed on, also of a handshake that came to no end; nothing without one.
+
+    Then a cipher of TLS 1.3 tells of it. Others name the version that they first came with, of which TLS 1.2 is here.
+    """
     cipher = tls.cipher()
-    version = tls.version() or (cipher[1] if cipher else "")
-    return Handshake(version=version, alpn=tls.selected_alpn_protocol(), anchor=_anchor(tls))
+    return tls.version() or ("" if cipher is None else "TLSv1.3" if cipher[1] == "TLSv1.3" else "TLSv1.2")
 
 
 def _anchor(tls: ssl.SSLObject) -> str:

@@ -204,8 +204,8 @@ def load_claim(config: Config) -> Candidate:
     if config.enrollment is None or config.enrollment.claim is None:
         raise RefusedError("No claim certificate is configured.", hint="Add `enrollment:` to the configuration.")
     claim = config.enrollment.claim
-    key_pem = pem_of(_material(lambda: read_secret(claim.key, "claim key")))
-    certificate_pem = pem_of(_read(claim.certificate, "claim certificate"))
+    key_pem = _material(lambda: read_secret(claim.key, "claim key"))
+    certificate_pem = _read(claim.certificate, "claim certificate")
     return Candidate(
         name="the claim certificate",
         credential=_usable(

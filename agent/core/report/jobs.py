@@ -12,7 +12,7 @@ The URL is that of an archive, presigned or not, or of a repository when it ends
 
 ``"agent": "iot-cert-agent"`` may mark a document as ours; one that is marked and cannot be understood is rejected with
 the reason. Other programs have a `rollback` and a `report`, too: without the mark such a document is ours only when
-nothing in it is unknown.
+nothing in it is unknown, and it can be carried out.
 
 Nothing is remembered apart from the history: a change carries the job and its execution number, so a job that is
 delivered twice, or found in progress after a restart, is answered from there.
@@ -242,7 +242,7 @@ def read_order(execution: Execution) -> DocumentOrder | JobAnswer | None:
         download = _download(node) if operation == Operation.INSTALL else None
         return DocumentOrder(operation=Operation(operation), reason=reason, window=window, download=download)
     except PlainError as error:
-        return rejected("malformed-document", f"{error}.")
+        return None if agent is None and operation in _GENERIC else rejected("malformed-document", f"{error}.")
 
 
 def _download(node: Node) -> Download:

@@ -245,6 +245,7 @@ def test_sound_values_are_read() -> None:
     assert (found.number("number"), found.number("zero"), found.flag("flag")) == (2**32 - 1, 0, True)
     assert found.time("time") == NOW
     assert found.time("time").tzinfo is UTC
+    assert node(time="2027-03-01t12:00:00z").time("time") == NOW, "RFC 3339, section 5.6"
     assert not found.has("null")
     assert found.has("zero")
 

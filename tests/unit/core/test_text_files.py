@@ -26,6 +26,12 @@ VALUES = [
     "0042\r\n".encode("utf-16-le"),  # without a mark
     "0042\r\n".encode("utf-16-be"),
     "0042\0".encode("utf-16-le"),
+    b"0042\xff\xff\xff",  # an EEPROM that was erased before
+    b"0042\n\xff",
+    b"0042\x1a\r\n",  # DOS, and then an editor
+    codecs.BOM_UTF8 * 2 + b"0042",  # converted twice
+    "\u200b\u00a00042\ufeff\n".encode(),  # copied out of a web page
+    "0042\u2028\\n".encode(),
 ]
 
 

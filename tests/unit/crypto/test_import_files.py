@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from agent.crypto import import_files, x509
+from agent.crypto import import_files, keys, x509
 from agent.errors import MaterialError
 from agent.sandbox.authority import Authority, fingerprint, name
 
@@ -167,7 +167,7 @@ def test_an_encrypted_key_needs_its_password(stick: Stick, key: Key, form: Priva
     assert str(stick.path / "key") in without
     for wrong in (b"wrong", b""):
         told = stick.complaint(password=wrong)
-        assert "the private key in it cannot be used" in told
+        assert "does not open with the password that was given" in told
         assert "--password-file" in told
 
 
@@ -566,3 +566,30 @@ def test_a_failing_medium_is_named() -> None:
 def test_nothing_is_nothing(stick: Stick) -> None:
     """An empty directory is no set."""
     assert "neither a private key nor an anchor" in stick.complaint()
+
+
+PSS_ALONE = bytes.fromhex("300b06092a864886f70d01010a")  # the algorithm id-RSASSA-PSS, without parameters
+ANY_RSA = bytes.fromhex("300d06092a864886f70d0101010500")
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_a_key_for_rsa_pss_alone_stays_one(stick: Stick, encoding: Encoding) -> None:
+    """Its certificate says the same; the SDK refuses a pair of which one half has forgotten it."""
+    key = rsa.generate_private_key(65537, 2048)
+    plain = spelt(key, Encoding.DER)
+    assert plain.count(ANY_RSA) == 1
+    inner = plain[4:].replace(ANY_RSA, PSS_ALONE)
+    der = b"\x30\x82" + len(inner).to_bytes(2) + inner
+    data = der if encoding is Encoding.DER else keys.armoured(der)
+    stick.put(key=data, certificate=pem(issued(key)))
+    assert stick.credential().key_pem == keys.armoured(der)
+
+
+@pytest.mark.parametrize("kind", [b"EC", b"DH"])
+def test_parameters_before_a_key_are_passed_over(stick: Stick, kind: bytes) -> None:
+    """`openssl ecparam -genkey` writes them into one file, the parameters first."""
+    before = b"-----BEGIN %b PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END %b PARAMETERS-----\n" % (kind, kind)
+    stick.put(key=before + spelt(EC, form=TRADITIONAL), certificate=pem(issued()))
+    assert stick.credential().key_pem == spelt(EC)
+    stick.put(alone=before)
+    assert "a file of parameters, with no key in it" in stick.complaint()

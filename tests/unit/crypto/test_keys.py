@@ -124,3 +124,44 @@ def test_a_file_of_certificates_of_others_is_said_to_be_one() -> None:
     """And not only of the first."""
     with pytest.raises(MaterialError, match="does not belong to any of the 2 certificates"):
         keys.credential_set(keys.generate(KeyAlgorithm.EC_P256), BETWEEN.pem + LEAF)
+
+
+# -- the same to each loader -------------------------------------------------------------------------------------------
+
+BODY = PLAIN.split(b"-----")[2].strip()
+LINES = PLAIN.splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        PLAIN.replace(b"\n", b"\xc2\xa0\n"),  # out of a web page
+        PLAIN.replace(b"\n", b"\r\r\n"),  # made for Windows twice
+        b"".join(b"    " + line for line in LINES),  # out of YAML
+        LINES[0] + b"X-Comment: gateway 42\n\n" + b"".join(LINES[1:]),
+        LINES[0] + BODY.replace(b"\n", b"") + b"\n" + LINES[-1],
+        PLAIN.decode().encode("utf-16"),
+        PLAIN.replace(b"\n", b"\r"),
+        b'"' + PLAIN.replace(b"\n", b"\\n") + b'"',
+    ],
+)
+def test_a_key_that_one_loader_reads_is_what_the_other_is_given(odd: bytes) -> None:
+    """`cryptography` passes over what the SDK stumbles on, after `config check` has said that all is well."""
+    found = keys.credential_set(odd, LEAF.replace(b"\n", b"\n\n"))
+    assert (found.key_pem, found.certificate_pem) == (PLAIN, LEAF)
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256K1(), ec.SECP224R1(), ec.BrainpoolP256R1(), ec.BrainpoolP384R1()])
+def test_a_curve_that_aws_does_not_take_is_named(curve: ec.EllipticCurve) -> None:
+    """Two have the size of P-256, and are no ec-p256; the SDK makes no connection with them."""
+    pem = ec.generate_private_key(curve).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(
+        MaterialError, match=f"on the curve {curve.name}, and AWS IoT Core takes P-256, P-384 and P-521"
+    ):
+        keys.public_key_sha256(pem)
+
+
+def test_a_key_on_p521_is_taken() -> None:
+    """None is made here, and AWS takes one that was made elsewhere."""
+    key = ec.generate_private_key(ec.SECP521R1())
+    assert keys.algorithm_of(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())) == "ec-p521"

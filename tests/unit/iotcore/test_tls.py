@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -105,6 +107,15 @@ def test_a_sound_server_passes(tmp_path: Path, version: ssl.TLSVersion, *, wants
         shaken = tls.preflight(Endpoint(host=HOST, port=port), TRUST)
     assert shaken.version == version.name.replace("_", ".")
     assert shaken.asks is wants_client
+
+
+def test_the_version_is_told_of_a_handshake_that_a_server_ends(tmp_path: Path) -> None:
+    """Then the cipher alone can be asked, and this one came with SSL 3 first."""
+    made = context(good(), tmp_path)
+    made.maximum_version, made.verify_mode = ssl.TLSVersion.TLSv1_2, ssl.CERT_REQUIRED
+    made.set_ciphers("ECDHE-ECDSA-AES256-SHA")
+    with server(speaks(made)) as port:
+        assert tls.preflight(Endpoint(host=HOST, port=port), TRUST).version == "TLSv1.2"
 
 
 def test_alpn_is_offered_on_port_443_only(tmp_path: Path) -> None:
@@ -358,6 +369,37 @@ def test_the_environment_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     pair = OTHER.issue_server(HOST, NOW - DAY, NOW + DAY)
     assert refusal(speaks(context(pair, tmp_path))).code == "unknown-root"
     assert not (tmp_path / "keys.log").exists()
+
+
+_MADE = """
+import sys
+from agent.core.aws.endpoints import Endpoint
+from agent.crypto import x509
+from agent.iotcore import tls
+made = tls.context_for(Endpoint(host="localhost"), x509.read_bundle(sys.stdin.buffer.read()))
+ciphers = [cipher["name"] for cipher in made.get_ciphers()]
+print(made.security_level, made.minimum_version.name, made.maximum_version.name, ciphers)
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["CipherString = DEFAULT@SECLEVEL=3", "MinProtocol = TLSv1.3", "MaxProtocol = TLSv1.2", "CipherString = PSK"],
+)
+def test_the_levels_of_the_machines_openssl_change_nothing(tmp_path: Path, setting: str) -> None:
+    """A hardened openssl.cnf would refuse AWS's chain, which the SDK takes: the gateway would never connect again."""
+    hardened = tmp_path / "openssl.cnf"
+    hardened.write_text(f"openssl_conf=a\n[a]\nssl_conf=b\n[b]\nsystem_default=c\n[c]\n{setting}\n")
+
+    def made(config: str) -> str:
+        command = [sys.executable, "-c", _MADE]
+        environment = {**os.environ, "OPENSSL_CONF": config}
+        return subprocess.run(command, input=ROOT.pem, capture_output=True, check=True, env=environment).stdout.decode()
+
+    plain = made(os.devnull)
+    assert plain.startswith("2 TLSv1_2 TLSv1_3 ")
+    assert "'DHE-" not in plain, "which the SDK does not know"
+    assert made(str(hardened)) == plain
 
 
 def test_a_proxy_is_asked_to_connect(tmp_path: Path) -> None:

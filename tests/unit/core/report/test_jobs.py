@@ -287,6 +287,13 @@ def test_the_url_of_a_bundle_is_not_shown() -> None:
         {"operation": "ROLLBACK"},
         {"operation": 7, "agent": "another"},
         {"agent": "another", "reason": 7, "window": 7},
+        {"operation": "report", "window": {"from": "02:00"}},
+        {"operation": "rollback", "window": "tonight"},
+        {"operation": "rollback", "reason": {"code": 7}},
+        {
+            "version": "1.0",
+            "steps": [{"action": {"name": "Reboot", "type": "runHandler", "input": {"handler": "r.sh"}}}],
+        },
     ],
     ids=str,
 )
