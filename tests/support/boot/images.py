@@ -4,8 +4,10 @@
 
     IOT_CERT_TEST_CACHE or /var/tmp/iot-cert-agent-tests/
         debian-KEY/     Debian 12 with systemd and what gateways run beside the agent; made again when its list changes
+        SUITE-KEY/      another release with systemd alone
     the run's own folder/
         packages/       the package of this tree, and an earlier one
+        builder-SUITE/  the package for another release, which was built there
         factory/        on top of Debian: the package, installed while nothing of it ran, as an image is built
 """
 
@@ -17,15 +19,18 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support import campaigns
 from support.boot.machine import Machine
+from support.surroundings import lacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 ROOT = Path(__file__).parents[3]
 CACHE = Path(os.environ.get("IOT_CERT_TEST_CACHE", "/var/tmp/iot-cert-agent-tests"))  # noqa: S108 - survives a reboot
@@ -34,8 +39,43 @@ SUITE = "bookworm"
 PACKAGES = (
     "systemd", "systemd-sysv", "dbus", "python3", "python3-systemd", "procps", "mosquitto", "nginx-light", "openssl",
 )  # fmt: skip
+BUILT_THERE = ("systemd", "systemd-sysv", "dbus", "python3", "python3-systemd", "python3-venv", "procps", "openssl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Another release than Debian 12, with a Python of its own.
+
+    Attributes:
+        suite: Its name in the archive.
+        mirror: The archive; empty for Debian's.
+        components: Which parts of it.
+        keyring: The path and the SHA-256 of the package in it that holds its keys; empty where this machine has them.
+    """
+
+    suite: str
+    mirror: str = ""
+    components: str = "main"
+    keyring: tuple[str, str] = ("", "")
+
+
+RELEASES = (
+    Release(suite="trixie"),
+    Release(
+        suite="noble",
+        mirror="http://archive.ubuntu.com/ubuntu",
+        components="main,universe",
+        keyring=(
+            "pool/main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1_all.deb",
+            "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8",
+        ),
+    ),
+)
 EARLIER = "0.0.1"
+BUILDING = 900.0  # seconds for a package that is built elsewhere, with the tools for it fetched anew
 QUICKLY = {"COMPRESSION": "-Zgzip -z1"}
+
+_DEBIAN = "http://deb.debian.org/debian"
 
 # Nothing of Debian's own is to run on the ports of the machine that tests run on, nor to look for updates.
 _QUIET = """\
@@ -83,21 +123,63 @@ def earlier_package(run: Path) -> Path:
 def debian() -> Path:
     """Return a root file system of Debian 12, which no test may write to."""
     key = hashlib.sha256("\n".join((SUITE, *PACKAGES, _QUIET)).encode()).hexdigest()[:12]
-    return _once(CACHE / f"debian-{key}.made", lambda: _bootstrap(CACHE / f"debian-{key}"))
+    return _once(CACHE / f"debian-{key}.made", lambda: _bootstrap(CACHE / f"debian-{key}", PACKAGES, SUITE, _sources()))
 
 
-def _bootstrap(root: Path) -> Path:
+def other(release: Release) -> Path:
+    """Return a root file system of another release; where its archive cannot be reached there is none, nor a test."""
+    key = hashlib.sha256("\n".join((*BUILT_THERE, _QUIET)).encode()).hexdigest()[:12]
+    at, mirror = CACHE / f"{release.suite}-{key}", release.mirror or _DEBIAN
+
+    def make() -> Path:
+        try:
+            _fetch(f"{mirror}/dists/{release.suite}/Release")
+            options = [f"--components={release.components}", *_keyring(release)]
+        except OSError as error:
+            lacks(f"the archive with {release.suite} cannot be reached from here ({error})")
+        return _bootstrap(at, BUILT_THERE, release.suite, [mirror], *options)
+
+    return _once(CACHE / f"{at.name}.made", make)
+
+
+def _bootstrap(root: Path, packages: Sequence[str], suite: str, sources: Iterable[Path | str], *options: str) -> Path:
     shutil.rmtree(root, ignore_errors=True)
     hook = CACHE / f"{root.name}.hook"
     hook.write_text(f"set -e\n{_QUIET}")
     log = CACHE / f"{root.name}.log"
-    # No file with sources is named: mmdebstrap takes those of this machine.
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}", *options]
     hooks = [f'--customize-hook=sh {hook} "$1"']
     with log.open("wb") as output:
-        done = subprocess.run([*command, *hooks, SUITE, root, *_sources()], stdout=output, stderr=output, check=False)
+        done = subprocess.run([*command, *hooks, suite, root, *sources], stdout=output, stderr=output, check=False)
     assert done.returncode == 0, log.read_text()
     return root
+
+
+def arm64() -> Path:
+    """Return the files of Debian 12 that the agent needs on arm64; nothing of them has run."""
+    packages = ("python3", "python3-systemd", "libsystemd0", "zlib1g")
+    at = CACHE / f"arm64-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:12]}"
+    options = ("--arch=arm64", "--variant=extract")
+    return _once(CACHE / f"{at.name}.made", lambda: _bootstrap(at, packages, SUITE, [_DEBIAN], *options))
+
+
+def _fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - one of this file's
+        data: bytes = answer.read()
+    return data
+
+
+def _keyring(release: Release) -> list[str]:
+    """Return the option that names a release's keys, from a package of its archive that is known by its hash."""
+    path, digest = release.keyring
+    if not path:
+        return []
+    data = _fetch(f"{release.mirror}/{path}")
+    assert hashlib.sha256(data).hexdigest() == digest, path
+    deb = CACHE / f"{release.suite}-keys.deb"
+    deb.write_bytes(data)
+    subprocess.run(["dpkg-deb", "--extract", deb, CACHE / deb.stem], check=True)
+    return [f"--keyring={CACHE / deb.stem}/usr/share/keyrings"]
 
 
 def _sources() -> list[Path]:
@@ -112,6 +194,36 @@ def factory(run: Path) -> list[Path]:
     base = debian()
     layer = _once(run / "factory.made", lambda: _install(run / "factory", base, package(run)))
     return [layer, base]
+
+
+# As packaging/README.md has it.
+_BUILD = """\
+set -eu
+python3 -m venv /root/v
+/root/v/bin/pip install --quiet --require-hashes -r /source/requirements/build.txt
+PYTHON=/root/v/bin/python /source/packaging/build-deb /root
+"""
+
+
+def other_factory(run: Path, release: Release) -> list[Path]:
+    """Return the layers of an image of another release with the package in it, which was built there."""
+    base = other(release)
+    deb = _once(run / f"{release.suite}.built", lambda: _built_on(run / f"builder-{release.suite}", base))
+    layer = _once(run / f"{release.suite}.made", lambda: _install(run / f"factory-{release.suite}", base, deb))
+    return [layer, base]
+
+
+def _built_on(disk: Path, base: Path) -> Path:
+    made = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    epoch = subprocess.run(["git", "-C", ROOT, "log", "-1", "--format=%ct"], capture_output=True, text=True, check=True)
+    made |= QUICKLY | {"SOURCE_DATE_EPOCH": epoch.stdout.strip()}
+    done = Machine(disk, [base]).once(
+        f"--bind-ro={ROOT}:/source", "--bind-ro=/etc/resolv.conf", "--bind-ro=/etc/ssl/certs",
+        *(f"--setenv={name}={value}" for name, value in made.items()), "sh", "-c", _BUILD, patience=BUILDING,
+    )  # fmt: skip
+    assert done.code == 0, done.out
+    (deb,) = (disk / "upper/root").glob("*.deb")
+    return deb
 
 
 def _install(disk: Path, base: Path, deb: Path) -> Path:

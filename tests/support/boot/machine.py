@@ -130,11 +130,14 @@ class Machine:
                 raise MachineError(f"it does not boot:\n{self.console()}") from None
         return self
 
-    def once(self, *command: str) -> Done:
-        """Run one command in it while it is down, as those who build images do; there is no systemd then."""
+    def once(self, *command: str, patience: float = PATIENCE) -> Done:
+        """Run one command in it while it is down, as those who build images do; there is no systemd then.
+
+        Options of systemd-nspawn may stand before the command.
+        """
         assert self._process is None
         process = self._start("--pipe", *command)
-        code = process.wait(PATIENCE)
+        code = process.wait(patience)
         self._tidy()
         return Done(code=code, out=self.console(), err="")
 
