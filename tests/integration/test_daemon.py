@@ -515,7 +515,7 @@ def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_st
 
 def test_what_is_asked_when_the_daemon_ends_has_not_failed(enrolled: Gateway) -> None:
     """A request that is cut off by our own goodbye is no news, and no refusal."""
-    enrolled.configure({"request: 2s": "request: 20s"})
+    enrolled.configure({"request: 5s": "request: 20s"})
     enrolled.order("fault ask ignore")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Authority("depot root", datetime.now(UTC))
 BUNDLE = ROOT.pem * 20
 PATIENCE = 60.0  # what should happen has happened by then
-SHORT = 2.0  # what a hasty depot waits for a client: enough to shake hands and to ask
+SHORT = 5.0  # what a hasty depot waits for a client: enough to shake hands and to ask
 
 
 @contextmanager

@@ -55,7 +55,7 @@ SHADOW = f"$aws/things/{THING}/shadow/name/certificate"
 RETIRE = f"iot-cert-agent/{THING}/retire"
 ROTATE = {"operation": "rotate-certificate"}
 PATIENCE = 60.0  # what should happen has happened by then
-SHORT = 2.0  # what the front waits for a silent client in the tests of silence: enough to shake hands and to speak
+SHORT = 5.0  # what the front waits for a silent client in the tests of silence: enough to shake hands and to speak
 
 ConnAck, PubAck, SubAck = mqtt5.ConnAckReasonCode, mqtt5.PubAckReasonCode, mqtt5.SubAckReasonCode
 NO, ONCE = mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE

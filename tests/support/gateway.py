@@ -83,7 +83,7 @@ class Gateway:
         self.service.start()
         self.console = Console(self.service, lambda: datetime.now(UTC), self.directory)
         self.config = write_configuration(self.directory, self.service, probation=1)
-        self.configure({"request: 5s": "request: 2s", "refusal_patience: 3s": "refusal_patience: 1s"} | self.settings)
+        self.configure({"refusal_patience: 3s": "refusal_patience: 1s"} | self.settings)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -476,11 +476,11 @@ def test_a_program_that_is_just_being_started_keeps_no_client_alive(daemon: Daem
 @pytest.mark.parametrize("messages", [0, 1])
 def test_waiting_for_an_answer_has_no_limit(idle: Daemon, messages: int) -> None:
     """The time for the request is over with the request; a rotation may take long."""
-    idle.start(ClientLimits(request_seconds=1.0, idle_output_seconds=1.0))
+    idle.start(ClientLimits(request_seconds=3.0, idle_output_seconds=3.0))
     client, caller = idle.waiting_client()
     for _ in range(messages):
         client.send(AcceptedMessage())
-    over = idle.loop.later(1.2, lambda: None)
+    over = idle.loop.later(3.2, lambda: None)
     idle.until(lambda: not over.pending)
     client.end(END)
     assert idle.heard(caller) == [MORE] * messages + [DONE]
