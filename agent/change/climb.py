@@ -48,8 +48,9 @@ class Climber:
         """Climb the ladder: find a set that the endpoint accepts, or else what brings another one."""
         self._source.close()
         attempts: tuple[ladder.Attempt, ...] = ()
+        vending = self._settings.vending
         while True:
-            move = ladder.climb(attempts, vending=self._settings.vending is not None)
+            move = ladder.climb(attempts, vending=vending.readmit if vending is not None else "")
             self._tell("ladder", f"{move.why.rstrip('.')}.")
             if move.try_next is None:
                 return move

@@ -43,11 +43,13 @@ class Vending:
         laid: Returns when the token's file was touched last, or None where there is none.
         spend: Removes the token's file, whose certificate is in use for good, and returns its path; None where there is
             none. Raises StoreError; what is in it is overwritten then, if that can be.
+        readmit: What the operator runs for another token, in backticks.
     """
 
     connect: Callable[[], Session]
     laid: Callable[[], datetime | None]
     spend: Callable[[], str | None]
+    readmit: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ def asked_of(
         pause: The pause on disk.
         suggestion: The renewal window that the fleet suggests.
     """
+    enrolment = config.enrollment
     return Asked(
         config=str(config.path.absolute()),
         endpoint=config.endpoint,
@@ -40,7 +41,8 @@ def asked_of(
         ),
         grace=config.rotation.grace,
         retires=config.rotation.retire,
-        enrols=config.enrollment is not None,
-        serial=serial_of(config.enrollment.parameters) if config.enrollment is not None else "",
+        enrols=enrolment is not None,
+        serial=serial_of(enrolment.parameters) if enrolment is not None else "",
+        token_at=enrolment.token_place if enrolment is not None else "",
         missing_zones=config.missing_zones,
     )

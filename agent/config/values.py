@@ -18,6 +18,7 @@ from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, Endpoint, Proxy
 from agent.core.change.decide import Limits
 from agent.core.dependants import Dependants, Gates, Hooks
+from agent.core.failure.readmission import TOKEN
 from agent.core.values import ByHand, KeyAlgorithm, OnChange
 from agent.core.when.maintenance import MissingZone
 from agent.core.when.renewal import RenewalPolicy
@@ -99,6 +100,14 @@ class EnrollmentConfig:
         if self.token is not None:
             return self.token.path
         return None if self.claim is None else self.claim.key
+
+    @property
+    def token_place(self) -> str:
+        """Where the token is looked for, a file or a key of the configuration; empty where none is shown."""
+        shown = self.token or self.parameters.get(TOKEN)
+        if isinstance(shown, FileValue):
+            return str(shown.path)
+        return f"`enrollment.parameters.{TOKEN}`" if shown else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from ssl import TLSVersion
 from typing import TYPE_CHECKING
 
+from agent.config.asked import asked_of
 from agent.config.files import read_bounded
 from agent.core.exit_codes import Exit
 from agent.core.failure import readmission
@@ -71,8 +72,8 @@ def not_enrolled(config: Config) -> Line:
 
 def way_back(config: Config) -> str:
     """Return what brings a gateway back whose certificate has expired."""
-    parameters = config.enrollment.parameters if config.enrollment is not None else {}
-    return readmission.way_back(readmission.serial_of(parameters), enrols=config.enrollment is not None)
+    asked = asked_of(config)
+    return readmission.way_back(asked.serial, enrols=asked.enrols, token_at=asked.token_at)
 
 
 def file_system(path: Path) -> tuple[str, str]:

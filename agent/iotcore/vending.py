@@ -129,7 +129,7 @@ class VendingSession:
         }
         status, reply = self._post(json.dumps(body).encode())
         if status != _OK:
-            raise CloudError(_declined(status, reply))
+            raise CloudError(_declined(status, reply, self._purse.serial))
         return _sold(reply)
 
     def register_thing(self, _template: str, token: str, _parameters: Mapping[str, str]) -> str:
@@ -179,14 +179,15 @@ class VendingSession:
         return response.status, reply
 
 
-def _declined(status: int, reply: bytes) -> Failure:
+def _declined(status: int, reply: bytes, serial: str) -> Failure:
     """Return what a status other than 200 means; only the function itself gives a code."""
     try:
         body = decode(reply, "the reply", limit=MAX_REPLY).plain()
     except PlainError:
         body = {}
     message = body.get("message")
-    return vending_failures.declined(status, message if isinstance(message, str) else "", its_own="code" in body)
+    said = message if isinstance(message, str) else ""
+    return vending_failures.declined(status, said, serial, its_own="code" in body)
 
 
 def _sold(reply: bytes) -> CreatedCertificate:

@@ -18,6 +18,7 @@ from agent.change.parts import ChangeParts, put_together
 from agent.change.world import NoDependants, Provisioning, Settings, Vending, World
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
+from agent.core.failure import readmission
 from agent.core.text_files import NoTextError, pem_of, value_of
 from agent.core.trust.updates import baked_provenance
 from agent.core.values import Candidate
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MACHINE_ID = Path("/etc/machine-id")
-SERIAL_NUMBER = "SerialNumber"  # the parameter that a vending machine is told
 
 _ANOTHER_TOKEN = "Put the token of `iot-cert cloud arm` or `readmit` into that file."  # noqa: S105 - a hint
 
@@ -273,13 +273,14 @@ def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Ven
             proxy=config.proxy,
             timeouts=timeouts(config.connect_timeout, config.request_timeout),
         )
-        purse = Purse(serial=parameters()[SERIAL_NUMBER], token=load_token(path))
+        purse = Purse(serial=parameters()[readmission.SERIAL], token=load_token(path))
         return connect(machine, purse, config.target, load_anchors(config))
 
     return Vending(
         connect=open_session,
         laid=lambda: secret_files.touched(path),
         spend=lambda: str(path) if secret_files.remove(path) else None,
+        readmit=readmission.command(readmission.serial_of(enrollment.parameters)),
     )
 
 

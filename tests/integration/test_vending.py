@@ -61,7 +61,7 @@ def test_a_gateway_enrols_rotates_and_is_rescued(shopper: Shopper) -> None:
     for entry in gateway.cloud.certificates_of("gw-0042"):
         entry.status = Status.REVOKED
     locked_out = gateway.run("rotate", expect=3)
-    assert "`iot-cert cloud readmit SERIAL`" in locked_out.out + locked_out.err
+    assert "`iot-cert cloud readmit 0042 --for 24h`" in locked_out.out + locked_out.err
     shopper.lay()
     gateway.run("rotate", expect=0)
     assert not shopper.file.exists()
@@ -73,7 +73,7 @@ def test_a_wrong_token_is_refused_with_what_mends_it(shopper: Shopper) -> None:
     shopper.lay("a-wrong-token")
     ran = shopper.gateway.run("enroll", expect=3)
     assert "refuses this gateway's serial number and token" in ran.out + ran.err
-    assert "iot-cert cloud readmit SERIAL" in ran.out + ran.err
+    assert "`iot-cert cloud readmit 0042 --for 24h`" in ran.out + ran.err
     assert shopper.file.exists()
 
 

@@ -12,6 +12,7 @@ from agent.core.change.ladder import REFUSED_FOR, VENDING_REMEDY, Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
+from agent.core.failure.readmission import command
 from agent.core.values import Kind
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Operation
@@ -139,7 +140,7 @@ def test_a_wrong_token_ends_the_change_at_once_and_says_who_mends_it(shop: Buyer
     assert (record.phase, shop.front.asked) == (Phase.REJECTED, 1)
     assert record.failure is not None
     assert record.failure.code == Code.TOKEN_REFUSED
-    assert "iot-cert cloud readmit SERIAL" in record.failure.remedy
+    assert command(SERIAL) in record.failure.remedy
     assert is_told(record.failure)
     assert shop.file.exists()
     shop.lay(rig.token)
@@ -190,7 +191,7 @@ def test_a_gateway_that_is_locked_out_takes_a_new_token_by_itself(owner: Buyer) 
     rig.revoke(1, 2)
     done = rig.operations.climb("refused")
     assert done.locked_out is not None
-    assert done.locked_out.remedy == VENDING_REMEDY
+    assert done.locked_out.remedy == VENDING_REMEDY.format(readmit=command(SERIAL))
     owner.lay_a_new_one()
     done = rig.operations.climb("refused")
     assert done.rung is Rung.VENDING

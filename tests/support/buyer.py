@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.change.world import Vending
+from agent.core.failure import readmission
 from agent.crypto import x509
 from agent.errors import CloudError
 from agent.iotcore.client_options import Timeouts
@@ -52,7 +53,10 @@ class Buyer:
         self.away: Failure | None = None
         rig.claim_present = False
         self.lay(rig.token)
-        rig.configure(vending=Vending(connect=self._connect, laid=lambda: self.laid_at, spend=self._spend))
+        vending = Vending(
+            connect=self._connect, laid=lambda: self.laid_at, spend=self._spend, readmit=readmission.command(SERIAL)
+        )
+        rig.configure(vending=vending)
 
     def lay(self, token: str) -> None:
         """Put a token into its file, as a technician does."""

@@ -67,8 +67,8 @@ OTHER_ANCHORS = (Rung.PREVIOUS_ANCHORS, Rung.BAKED_ANCHORS)
 REFUSED_FOR = timedelta(hours=1)
 
 VENDING_REMEDY = (
-    "Activate a certificate of this gateway again in AWS IoT Core, put a new token of `iot-cert cloud readmit SERIAL` "
-    "into the file that `enrollment.token` names, or bring a set with `iot-cert import --from DIR`."
+    "Activate a certificate of this gateway again in AWS IoT Core, put a new token of {readmit} into the file that "
+    "`enrollment.token` names, or bring a set with `iot-cert import --from DIR`."
 )
 
 
@@ -126,12 +126,13 @@ def refused_before(history: Sequence[ChangeRecord], laid: datetime | None, now: 
     return last.failure if recent and not another else None
 
 
-def climb(attempts: tuple[Attempt, ...], *, vending: bool = False) -> Climb:
+def climb(attempts: tuple[Attempt, ...], *, vending: str = "") -> Climb:
     """Decide the next move of the ladder.
 
     Args:
         attempts: The attempts so far, in order.
-        vending: Whether the gateway enrols by a vending machine, and not by a claim certificate.
+        vending: Of a gateway that enrols by a vending machine, and not by a claim certificate: what the operator runs
+            for another token.
     """
     if not attempts:
         return Climb(try_next=Rung.CURRENT, why="the current set is tried first")
@@ -146,7 +147,7 @@ def climb(attempts: tuple[Attempt, ...], *, vending: bool = False) -> Climb:
         following = Rung.VENDING
     if following is None:
         at_the_end = last.rung is Rung.VENDING or (last.rung is Rung.SALVAGED and _may_be_the_certificate(last.failure))
-        return _top(attempts) if at_the_end else Climb(why=_reason(attempts))
+        return _top(attempts, vending) if at_the_end else Climb(why=_reason(attempts))
     return Climb(try_next=following, why=f"{name} not accepted: {last.failure.message}")
 
 
@@ -224,10 +225,11 @@ def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
     )
 
 
-def _top(attempts: tuple[Attempt, ...]) -> Climb:
+def _top(attempts: tuple[Attempt, ...], readmit: str) -> Climb:
     met = [attempt for attempt in attempts if attempt.failure and not _is_missing(attempt)]
     sets = [attempt for attempt in met if attempt.rung is not Rung.VENDING]
-    remedy = VENDING_REMEDY if attempts[-1].rung is Rung.VENDING else LOCKED_OUT_REMEDY
+    vends = attempts[-1].rung is Rung.VENDING
+    remedy = VENDING_REMEDY.format(readmit=readmit) if vends else LOCKED_OUT_REMEDY
     names = ", ".join(f"{attempt.rung}: {_without_stop(attempt)}" for attempt in met)
     if not sets:
         if met and met[-1].failure and met[-1].failure.code != Code.TOKEN_REFUSED:

@@ -1,7 +1,8 @@
 """What the operator runs to let a gateway in again whose certificates no endpoint accepts any more.
 
-Such a gateway cannot rotate, since it cannot connect: it enrols by its claim, and the account has to open that
-enrolment. The command is to be copied, so nothing stands in it that a shell would take for anything but a name.
+Such a gateway cannot rotate, since it cannot connect: it enrols anew, by its claim or at the vending machine, and the
+account has to open that enrolment. The command is to be copied, so nothing stands in it that a shell would take for
+anything but a name. It prints another token: the one of before is spent.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SERIAL = "SerialNumber"  # the parameter of the account's enrolment template
+SERIAL, TOKEN = "SerialNumber", "RegistrationToken"  # the parameters of the account's enrolment template
 _NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # of a serial number, as the account has it
 
 
@@ -31,14 +32,16 @@ def command(serial: str) -> str:
     return f"`iot-cert cloud readmit {serial or 'SERIAL'} --for 24h`"
 
 
-def way_back(serial: str, *, enrols: bool) -> str:
+def way_back(serial: str, *, enrols: bool, token_at: str = "") -> str:
     """Return what brings a gateway back whose certificate has expired, in sentences.
 
     Args:
         serial: Its serial number, or empty.
-        enrols: Whether it has a claim to enrol with.
+        enrols: Whether it has a claim or a vending machine to enrol with.
+        token_at: Where its token is looked for, a file or a key of the configuration; empty where it shows none.
     """
     if not enrols:
-        return "It has no claim to enrol with: bring another set in with `iot-cert import`."
+        return "It has nothing to enrol with: bring another set in with `iot-cert import`."
     opened = f"A person with access to the account lets it in with {command(serial)}"
-    return f"{opened}; then the daemon enrols by itself, and `iot-cert rotate` at once."
+    new = f", which prints a new token. Put that into {token_at}" if token_at else ""
+    return f"{opened}{new}; then the daemon enrols by itself, and `iot-cert rotate` at once."

@@ -72,4 +72,6 @@ def told(failure: Failure, kind: Kind, parameters: Mapping[str, str]) -> Failure
     """
     if failure.code != Code.DENIED or kind is not Kind.ENROLL:
         return failure
-    return replace(failure, remedy=f"{_ENROLMENT}{readmission.command(readmission.serial_of(parameters))}.")
+    opens = f"{_ENROLMENT}{readmission.command(readmission.serial_of(parameters))}"
+    new = f", which prints a new token for `enrollment.parameters.{readmission.TOKEN}`"
+    return replace(failure, remedy=f"{opens}{new if readmission.TOKEN in parameters else ''}.")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.failure.failures import SERVER_ERRORS, TOO_MANY_REQUESTS, WAITS, in_one_line
+from agent.core.failure.readmission import SERIAL, command, serial_of
 
 REFUSED = 403
 _NOT_NOW = frozenset({408, 425})  # RFC 9110 and 8470: a request that was not heard
@@ -19,7 +20,7 @@ _NOT_NOW = frozenset({408, 425})  # RFC 9110 and 8470: a request that was not he
 _CHECK_URL = "Check `enrollment.url`."
 _READMIT = (
     "The token is wrong, spent, over or blocked; the log of the account's function says which. A person with access to "
-    "the account gets another one with `iot-cert cloud readmit SERIAL`; put it into the file of `enrollment.token`."
+    "the account gets another one with {readmit}; put it into the file of `enrollment.token`."
 )
 _TRUST = (
     "Set `enrollment.ca` to a file with the authority that its certificate is from, if that is none of the trust "
@@ -58,12 +59,13 @@ def unheard(why: str) -> Failure:
     )
 
 
-def declined(status: int, message: str, *, its_own: bool) -> Failure:
+def declined(status: int, message: str, serial: str, *, its_own: bool) -> Failure:
     """It answers with another status than 200.
 
     Args:
         status: The status.
         message: What it says besides.
+        serial: The serial number that it was shown.
         its_own: Whether its function says so, and not what stands in front of it.
     """
     said = f"({status}): {in_one_line(message)}."
@@ -82,7 +84,7 @@ def declined(status: int, message: str, *, its_own: bool) -> Failure:
             kind=FailureClass.PROTOCOL,
             code=Code.TOKEN_REFUSED,
             message=f"The vending machine refuses this gateway's serial number and token {said}",
-            remedy=_READMIT,
+            remedy=_READMIT.format(readmit=command(serial_of({SERIAL: serial}))),
         )
     front = "The request cannot be used." if its_own else "What answers is not the vending machine's function."
     return Failure(

@@ -195,7 +195,7 @@ def _dates(status: Status) -> Iterator[Finding]:
         return
     not_after = status.current.certificate.not_after
     if not_after <= status.now:
-        back = way_back(status.asked.serial, enrols=status.asked.enrols)
+        back = way_back(status.asked.serial, enrols=status.asked.enrols, token_at=status.asked.token_at)
         text = f"The certificate expired at {clock_time(not_after)}. {back}"
         yield _critical("set", "certificate-expired", text, Event.CERTIFICATE_EXPIRED)
     elif status.renewal.window.emergency_at <= status.now:

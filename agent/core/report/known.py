@@ -98,6 +98,7 @@ class Asked:
         retires: Whether it is retired at all.
         enrols: Whether this gateway can enrol.
         serial: The serial number that it enrols with; empty where that is not in the configuration.
+        token_at: Where the token is looked for that it enrols with; empty where it shows none.
         missing_zones: What is to be said of time zones that this machine does not have, a sentence each.
     """
 
@@ -112,6 +113,7 @@ class Asked:
     retires: bool
     enrols: bool
     serial: str = ""
+    token_at: str = ""
     missing_zones: tuple[str, ...] = ()
 
     @property

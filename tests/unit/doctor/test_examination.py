@@ -130,7 +130,12 @@ def test_a_set_is_judged_by_a_clock_that_is_believed(rig: Rig) -> None:
     assert (line.verdict, line.code, line.exit) == (Verdict.FAILURE, "certificate-expired", Exit.CRITICAL)
     assert "`iot-cert import`" in line.remedy, "it has no claim"
     claim = "enrollment:\n  template: t\n  claim: {certificate: /c, key: /k}\n  parameters: {SerialNumber: '0042'}\n"
-    assert "`iot-cert cloud readmit 0042 --for 24h`" in of_store(rig, claim)["set"].remedy
+    assert "`iot-cert cloud readmit 0042 --for 24h`; then" in of_store(rig, claim)["set"].remedy
+    buys = (
+        "enrollment:\n  method: vending-machine\n  url: https://x/\n  token: {file: /etc/t}\n"
+        "  parameters: {SerialNumber: '0042'}\n"
+    )
+    assert "prints a new token. Put that into /etc/t; then" in of_store(rig, buys)["set"].remedy
     rig.clock.time = IN_1970
     lines = of_store(rig)
     assert lines["set"].code == "ok"

@@ -22,6 +22,8 @@ def test_what_is_no_serial_number_is_not_in_a_command(value: object) -> None:
 
 
 def test_what_brings_a_gateway_back() -> None:
-    """By its claim; without one, by hand."""
-    assert "`iot-cert cloud readmit 0042 --for 24h`" in way_back("0042", enrols=True)
+    """By a claim that needs no token; by a token, which has to be put in place first; or by hand."""
+    assert "`iot-cert cloud readmit 0042 --for 24h`; then the daemon" in way_back("0042", enrols=True)
+    by_token = way_back("0042", enrols=True, token_at="/etc/token")  # noqa: S106 - a path
+    assert "prints a new token. Put that into /etc/token; then the daemon enrols by itself" in by_token
     assert "`iot-cert import`" in way_back("0042", enrols=False)

@@ -53,7 +53,7 @@ def test_a_proxy_keeps_its_own_remedy() -> None:
 
 def test_a_refusal_sends_to_the_operator_who_alone_can_mend_it() -> None:
     """And to the file that the new token goes into."""
-    found = vending_failures.declined(403, "No certificate is sold.", its_own=True)
-    assert "`iot-cert cloud readmit SERIAL`" in found.remedy
+    found = vending_failures.declined(403, "No certificate is sold.", "0042", its_own=True)
+    assert "`iot-cert cloud readmit 0042 --for 24h`" in found.remedy
     assert "`enrollment.token`" in found.remedy
     assert is_told(found)
