@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agent.core.exit_codes import Exit
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
-from agent.core.values import Origin
+from agent.core.values import Kind, Origin
 from agent.core.when import retirement
 from agent.core.when.reconnect import CAP, STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
@@ -245,7 +245,9 @@ class CloudSide:
         if self._calls.stopping() or (change is not None and change.phase.activated):
             return
         self._calls.doubted()
-        if self._facts.generation is not None and self.session.status.state is ConnectionState.DOWN:
+        if change is not None and change.kind is Kind.ENROLL and change.retry_at is not None:
+            self._queue.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+        elif self._facts.generation is not None and self.session.status.state is ConnectionState.DOWN:
             why = "another token was put into its file"
             self._queue.submit(Order(do=Do.CLIMB, reason=why, origin=Origin.LADDER))
         self._calls.look()

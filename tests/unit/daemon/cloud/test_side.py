@@ -13,7 +13,7 @@ from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.report.known import ConnectionState
-from agent.core.values import Origin
+from agent.core.values import Kind, Origin
 from agent.core.when.schedule import Suggestion
 from agent.core.worker_protocol import Do, Examined, Order
 from agent.system.clock import monotonic
@@ -238,3 +238,18 @@ def test_a_token_is_shown_at_once_where_the_one_before_was_refused(rig: DaemonRi
     assert rig.daemon.work._schedule._holds.failed
     rig.daemon.cloud._on_token()
     assert not rig.daemon.work._schedule._holds.failed
+
+
+@pytest.mark.parametrize("generation", [None, 6])
+def test_a_token_is_shown_at_once_by_an_enrolment_that_waits(
+    rig: DaemonRig, token: Path, generation: int | None
+) -> None:
+    """For another token, or for whatever kept the one before from being shown; also where a set was refused."""
+    del token
+    failure = failures.no_reply("the request for a certificate")
+    waits = make.record(Phase.KEY_READY, kind=Kind.ENROLL, base=generation, retry_at=NOW + HOUR, failure=failure)
+    rig.change(waits)
+    rig.stand(state=ConnectionState.DOWN)
+    assert rig.look() == []
+    rig.daemon.cloud._on_token()
+    assert [(order.do, order.hasten) for order in rig.orders] == [(Do.GO_ON, True)]
