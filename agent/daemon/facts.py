@@ -109,10 +109,18 @@ class GatewayFacts:
             self._seen = seen
             self._traces = found or self._traces_now()
 
-    def refresh(self) -> None:
-        """Read the records again; a worker has just told of a step."""
-        self._records.refresh()
-        self._change = self._records.change
+    def refresh(self, *, at_work: bool = False) -> None:
+        """Read the records again.
+
+        Args:
+            at_work: Whether a worker is at work, which has just told of a step. A change that has ended is in flight
+                then until it tells what is in use now: its end does not go with what was seen of the set before.
+        """
+        found = RecordReader(self.config.state_dir)
+        found.refresh()
+        if at_work and found.change is None and self._change is not None:
+            return
+        self._records, self._change = found, found.change
         if self._change is not None and self._proven is not None and self._proven[0] == self._change.id:
             self._change = replace(self._change, checked_at=self._proven[1])  # which is not written each time
 

@@ -134,7 +134,7 @@ class Dispatcher:
         self._running = self._calls.start(work.order, self._on_progress, self._on_end)
 
     def _on_progress(self, progress: Progress) -> None:
-        self._facts.refresh()
+        self._facts.refresh(at_work=True)
         self._results.progress(progress)
         self._calls.progressed()
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from agent.core.change.lifecycle import Phase
+from agent.core.change.records import encode_outcome
+from agent.core.dependants import Unit
+from agent.core.report.findings import judge
 from agent.core.values import Kind, Origin
 from agent.core.worker_protocol import Do, Order
+from support import make
+from support.daemon_rig import ConnectedRig, seen_set
+from support.make import DAY, MINUTE, NOW
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.daemon_rig import DaemonRig
 
 
@@ -43,3 +53,32 @@ def test_a_daemon_that_stops_waits_for_its_worker(rig: DaemonRig) -> None:
     rig.daemon.work.submit(Order(do=Do.LOOK))
     rig.look()
     assert rig.daemon.work.stop()
+
+
+def test_the_end_of_a_change_is_not_told_with_what_was_seen_before_it(tmp_path: Path) -> None:
+    """Its last step is on disk before its worker has looked: until then nothing is wrong, and it is in flight."""
+    rig = ConnectedRig(tmp_path, Unit(name="nginx.service"))
+    rig.serve(generation=7)
+    rig.see()
+    well = judge(rig.status()).findings
+    held = make.record(Phase.DEPLOYED, generation=8, base=7, checked_at=NOW - MINUTE)
+    rig.change(held)
+    rig.daemon.cloud.session._link = None
+    rig.daemon.work.submit(Order(do=Do.GO_ON))
+    rig.look()
+    rig.serve(generation=8)
+    (rig.config.state_dir / "change.json").unlink()
+    with (rig.config.state_dir / "history.jsonl").open("ab") as file:
+        file.write(encode_outcome(make.finished(Phase.COMMITTED, NOW, generation=8, base=7)))
+    rig.tell("committed", "Generation 8 is final.")
+
+    status = rig.status()
+    assert judge(status).findings == well
+    assert (status.change is not None, status.last) == (True, None)
+    seen = seen_set(NOW - DAY, 90 * DAY)
+    assert seen.current is not None
+    rig.finish(seen=replace(seen, current=replace(seen.current, generation=8)))
+    status = rig.status()
+    assert judge(status).findings == well
+    assert (status.change, status.last is not None) == (None, True)
+    rig.close()
