@@ -114,7 +114,7 @@ class DaemonRig:
         self.clock = SimulatedClock(NOW)
         self.passed = HandClock()
         self._patch = pytest.MonkeyPatch()
-        for module in ("work.holds", "work.schedule_watch"):
+        for module in ("work.holds", "work.schedule_watch", "cloud.retirement"):
             self._patch.setattr(f"agent.daemon.{module}.monotonic", self.passed)
 
         class Worker(Recorded):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.handlers import sweep
 from agent.config.values import RotationConfig
+from agent.core.when.retirement import wait_after
 from support import fleetyear
 from support.account import MINUTE, SETTINGS, World
 
@@ -151,7 +152,7 @@ def load(gateways: int, seed: int) -> Load:
         gateways=gateways,
         asked=each,
         window=_busiest(course.turns, late, each),
-        outage=_busiest(*_afterwards(course, late), each),
+        outage=_busiest(*_afterwards(course, late, chance), each),
         order=_busiest(ordered + nothing, nothing + ordered, each),
         first=max(course.attempts[:first]),
         again=max(course.attempts[first:], default=0),
@@ -159,14 +160,19 @@ def load(gateways: int, seed: int) -> Load:
     )
 
 
-def _afterwards(course: fleetyear.Course, late: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+def _afterwards(
+    course: fleetyear.Course, late: Sequence[int], chance: random.Random
+) -> tuple[Sequence[int], Sequence[int]]:
     """Return what begins in each second after the outage: what has waited, and what is due by then anyway."""
-    begins = len(course.turns) // 2 + int(fleetyear.OUTAGE.total_seconds())
-    span = int(max(chain(course.asked, course.connected))) + 1
+    outage = fleetyear.OUTAGE.total_seconds()
+    begins = len(course.turns) // 2 + int(outage)
+    connected = course.connected[: len(course.asked)]  # as many were to be retired meanwhile
+    asked = [at + wait_after(outage + at, chance.random()) for at in connected]
+    span = int(max(chain(course.asked, course.connected, asked))) + 1
     rotations, retirements = course.turns[begins : begins + span], array("H", late[begins : begins + span])
     for at in course.asked:
         rotations[int(at)] += 1
-    for at in course.connected[: len(course.asked)]:  # as many were to be retired meanwhile
+    for at in asked:
         retirements[int(at)] += 1
     return rotations, retirements
 

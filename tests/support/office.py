@@ -24,6 +24,7 @@ from agent.daemon.loop import Loop
 from agent.errors import CloudError
 from support import make
 from support.fleet import THING, described, listed
+from support.simulator import SimulatedClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -141,11 +142,14 @@ class ListGateway:
     records: dict[str, ChangeRecord] = field(default_factory=dict)
     waits: tuple[str, datetime] | None = None
     not_before: datetime = datetime(2027, 1, 1, tzinfo=UTC)
+    place: float = 0.5
     begun: list[tuple[Kind, str, str]] = field(default_factory=list)
     downloads: list[tuple[Download, str, str]] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     suggested: list[Suggestion | None] = field(default_factory=list)
-    retirements: list[str] = field(default_factory=list)
+    clock: SimulatedClock = field(default_factory=lambda: SimulatedClock(make.NOW))
+    left: tuple[Retirement, ...] = ()
+    deactivated: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     silences: list[str] = field(default_factory=list)
     told: list[tuple[Event, str]] = field(default_factory=list)
@@ -167,9 +171,13 @@ class ListGateway:
         """Return the wait that the test has set."""
         return Wait(why=self.waits[0], until=self.waits[1], code="probation") if self.waits else None
 
+    def retirements(self) -> tuple[Retirement, ...]:
+        """Return what the test says is left to retire."""
+        return self.left
+
     def subject(self) -> Subject:
-        """Return a certificate that began when the test says."""
-        return Subject(not_before=self.not_before, not_after=self.not_before + timedelta(days=400), splay=0.5)
+        """Return a certificate that began when the test says, and its gateway's place."""
+        return Subject(not_before=self.not_before, not_after=self.not_before + timedelta(days=400), splay=self.place)
 
     # -- what it is called for -------------------------------------------------------------------------------------
 
@@ -182,7 +190,7 @@ class ListGateway:
             begin=self._begin,
             withdraw=self.withdrawn.append,
             suggest=self.suggested.append,
-            retired=lambda due: self.retirements.append(due.certificate_id),
+            retired=lambda due: self.deactivated.append(due.certificate_id),
             not_retired=self._not_retired,
             all_retired=lambda: None,
             log=lambda event, text: self.told.append((event, text)),

@@ -10,6 +10,8 @@ Rules:
 * One that another program of the gateway may use still waits for that program, as long as that takes. Only a person's
   word goes over that.
 * An unbelievable clock retires nothing.
+* What came due in an outage is not asked for by a whole fleet as it comes back: each gateway waits for a part of half
+  the outage's length. So at no time is more than twice as much asked for as in a fleet that was never cut off.
 
 The state is in the history: a change whose certificate is retired says so (`ChangeRecord.retired_at`), and so does one
 whose certificate is not asked for any more (`ChangeRecord.dropped_at`).
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
 SHORTEST_ID = 8  # hexadecimal digits that a person gives of a certificate's id, at least
 SHOWN_ID = 12  # and that are shown
+
+
+LONGEST_WAIT = 43_200.0  # seconds after an outage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,16 @@ def outstanding(history: Iterable[ChangeRecord], in_use: Iterable[str], grace: t
             due = (record.committed_at or record.entered_at) + grace
             found[certificate_id] = Retirement(change=record.id, certificate_id=certificate_id, due=due)
     return tuple(sorted(found.values(), key=lambda item: item.due))
+
+
+def wait_after(outage: float, place: float) -> float:
+    """Return how long what came due in an outage waits once it is over, in seconds.
+
+    Args:
+        outage: How long it was, in seconds.
+        place: This gateway's place among those of its fleet, in [0, 1).
+    """
+    return place * min(outage / 2, LONGEST_WAIT)
 
 
 def retired(history: Iterable[ChangeRecord]) -> frozenset[str]:

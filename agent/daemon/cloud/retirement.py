@@ -4,6 +4,8 @@ Rules:
 
 * One is asked for at a time, over the session of the current set, and with no change in flight.
 * A request that is refused, or not answered, is made again ever more seldom; so is one that costs the connection.
+* What came due while there was no connection waits for this gateway's turn: an outage was many gateways'. It waits
+  once, however often the connection comes and goes; in a process that has just started, not at all.
 * The order of a person goes over the grace, and over what other programs may use still if it says so.
 
 It owns the requests and what came of them. Which certificates were left behind `agent.core.when.retirement` says, and
@@ -57,6 +59,7 @@ class Retirements:
         self._calls = calls
         self._chance = chance
         self._asked: str | None = None  # the certificate whose request is under way
+        self._down_since: float | None = None  # since when there is no connection, nor an attempt that got through
         self._delays: dict[str, tuple[int, float]] = {}  # tries that failed, and before when there is none (monotonic)
         self._ordered: dict[str, bool] = {}  # by a person; whether also while other programs may use it
         self._refused: dict[str, str] = {}
@@ -75,9 +78,21 @@ class Retirements:
     def connected(self) -> None:
         """What was asked over another link is not answered any more."""
         self._asked = None
+        if self._down_since is not None:
+            outage, self._down_since = monotonic() - self._down_since, None
+            self._wait_for_turn(outage)
+
+    def _wait_for_turn(self, outage: float) -> None:
+        subject, now = self._facts.subject(), self._facts.clock.now()
+        not_before = monotonic() + retirement.wait_after(outage, subject.splay if subject else self._chance())
+        for item in self._facts.retirements():
+            if item.due <= now and item.certificate_id not in self._ordered:
+                self._delays.setdefault(item.certificate_id, (0, not_before))
 
     def disconnected(self) -> None:
         """Nothing can be asked for."""
+        if self._down_since is None and self._calls.session().state is ConnectionState.DOWN:
+            self._down_since = monotonic()
         if self._asked is not None:  # where that is what costs the connection, it must not cost every one
             tries, _ = self._delays.get(self._asked, _NO_DELAY)
             self._delays[self._asked] = (tries + 1, self._not_before(tries) if tries else 0.0)

@@ -27,6 +27,7 @@ from agent.core.when.retirement import (
     left_behind,
     outstanding,
     spared,
+    wait_after,
     waiting,
 )
 from agent.errors import RefusedError
@@ -472,3 +473,11 @@ def test_what_is_settled_is_found_as_such() -> None:
     settled = retired(rotated(OLD))
     assert find_dropped([settled, rotated(OLD, NOW + DAY)], (), OLD) is settled
     assert dropped_already(settled) == f"was retired at {clock_time(NOW + 8 * DAY)}"
+
+
+@pytest.mark.parametrize(("outage", "most"), [(0, 0), (60, 30), (21_600, 10_800), (86_400, 43_200), (10**7, 43_200)])
+def test_what_came_due_in_an_outage_is_asked_for_within_half_of_it(outage: float, most: float) -> None:
+    """So at twice the usual pace, and within half a day; the first gateway waits for nothing."""
+    assert wait_after(outage, 0.0) == 0
+    assert wait_after(outage, 0.5) == most / 2
+    assert wait_after(outage, 1 - 2**-53) <= most

@@ -15,6 +15,7 @@ from agent.core.exit_codes import Exit
 from agent.core.failure import failures
 from agent.core.report.findings import Judgement, judge
 from agent.core.report.journal_events import Event
+from agent.core.report.known import ConnectionState
 from agent.core.when.retirement import Retirement
 from agent.core.worker_protocol import Do, WorkerError
 from agent.errors import RefusedError
@@ -40,7 +41,7 @@ def test_a_retirement_is_asked_for_one_at_a_time(office: Office) -> None:
     assert not office.retirements.ask(DUE)
     assert not office.retirements.ask(other)
     assert office.link.answer(RETIRE, {"certificateId": DUE.certificate_id})["certificateId"] == DUE.certificate_id
-    assert office.gateway.retirements == [DUE.certificate_id]
+    assert office.gateway.deactivated == [DUE.certificate_id]
     assert office.retirements.ask(other)
 
 
@@ -66,7 +67,7 @@ def test_a_refused_retirement_is_asked_for_again_ever_more_seldom(office: Office
     office.retirements.ask(DUE)
     office.link.answer(RETIRE, {"certificateId": DUE.certificate_id})
     assert not office.retirements.answers.refused
-    assert office.gateway.retirements == [DUE.certificate_id]
+    assert office.gateway.deactivated == [DUE.certificate_id]
 
 
 UNANSWERED: dict[str, Callable[[Office], object]] = {
@@ -135,6 +136,65 @@ def test_a_retirement_that_a_lost_connection_left_open_is_asked_for_again(office
     office.fleet.disconnected()
     office.connect()
     assert office.retirements.ask(DUE)
+
+
+# -- after an outage ---------------------------------------------------------------------------------------------------
+
+
+def after_outage(office: Office, hours: float, *, place: float = 0.5, item: Retirement = DUE) -> None:
+    """Have no connection for so long, with something due meanwhile."""
+    office.gateway.place = place
+    office.gateway.left = (item,)
+    office.fleet.disconnected()
+    office.clock.now += hours * 3600
+    office.fleet.disconnected()  # each attempt that fails says so, too
+    office.connect()
+
+
+@pytest.mark.parametrize(("hours", "place", "wait"), [(6, 0.5, 5400), (6, 0.0, 0), (0.1, 0.5, 90), (240, 0.5, 21_600)])
+def test_what_came_due_in_an_outage_waits_for_the_gateways_turn(
+    office: Office, hours: float, place: float, wait: float
+) -> None:
+    """In half its length, and in half a day at most, the fleet's are asked for one after the other."""
+    after_outage(office, hours, place=place)
+    assert office.retirements.next_try() == (pytest.approx(wait) if wait else None)
+    if wait:
+        office.clock.now += wait - 1
+        assert not office.retirements.ask(DUE)
+        office.clock.now += 2
+    assert office.retirements.ask(DUE)
+
+
+def test_a_turn_that_is_waited_for_is_not_put_off_by_another_outage(office: Office) -> None:
+    """A link that is never up for long would else retire nothing."""
+    after_outage(office, 6)
+    for _ in range(10):
+        after_outage(office, 0.2)
+    assert office.retirements.ask(DUE)
+
+
+def test_what_is_not_of_an_outage_waits_for_no_turn(office: Office) -> None:
+    """A process that has just started, and what comes due later."""
+    office.gateway.left = (DUE,)
+    office.connect()
+    assert office.retirements.next_try() is None
+    after_outage(office, 6, item=replace(DUE, due=NOW + DAY))
+    assert office.retirements.next_try() is None
+
+
+def test_a_persons_order_waits_for_no_turn(connected: ConnectedRig) -> None:
+    """Whether it was given before the connection was back, or after."""
+    connected.serve()
+    retirements = connected.daemon.cloud.fleet.retirements
+    connected.stand(state=ConnectionState.DOWN)
+    retirements.disconnected()
+    connected.passed.now += 6 * 3600
+    retirements.connected()
+    connected.stand(generation=7, state=ConnectionState.UP)
+    assert connected.asks_for() == []
+    assert (retirements.next_try() or 0) > 60
+    retirements.order_all(over=False)
+    assert connected.asks_for() == [OLD]
 
 
 # -- which one is due --------------------------------------------------------------------------------------------------
