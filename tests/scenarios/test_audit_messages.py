@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 from typing import TYPE_CHECKING
@@ -16,9 +17,9 @@ import pytest
 from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.errors import BackendError
 from agent.backend.handlers import audits
-from agent.backend.names import SHADOW
+from agent.backend.names import SHADOW, Metric
 from agent.backend.values import Check, Status
-from support.account import DAY, HOUR
+from support.account import DAY, HOUR, NOW, SETTINGS
 from support.audits import Defender, found
 from support.moto_account import AwsWorld, Fate, emulated
 
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+CA, SIGNER = "ca" * 32, "cb" * 32
+
+
 @pytest.fixture(name="world")
 def _world() -> Iterator[AwsWorld]:
+    """An account that signs with a CA of its own, so that a rotation leaves one that expires."""
     with emulated():
-        yield AwsWorld()
+        yield AwsWorld(replace(SETTINGS, signer=SIGNER))
 
 
 @pytest.fixture
@@ -45,6 +50,16 @@ def gateway(
     made = world.enrolled(serial)
     defender.lives[made] = (world.now - age, world.now - age + life)
     return made
+
+
+def find(defender: Defender, task: str, check: Check, *certificates: str) -> None:
+    """Have an audit find certificates by a check; one of a CA names the CA that has signed them."""
+    audit = defender.audits.setdefault(task, [])
+    if check is Check.CA_EXPIRING:
+        defender.signed[CA] = [(name, "ACTIVE") for name in certificates]
+        audit.append(found(task, check, CA, ends=NOW + 20 * DAY))
+    else:
+        audit.extend(found(task, check, name) for name in certificates)
 
 
 def tell(world: AwsWorld, task: str) -> None:
@@ -68,43 +83,75 @@ def end_jobs(world: AwsWorld) -> None:
             world.owner.cancel_job_execution(jobId=job["jobId"], thingName=thing, force=True)
 
 
+@pytest.mark.parametrize("check", Check)
 @pytest.mark.parametrize("times", [1, 2, 3])
-def test_a_message_once_and_again(world: AwsWorld, defender: Defender, times: int) -> None:
-    """One job for what is due."""
+def test_a_message_once_and_again(world: AwsWorld, defender: Defender, check: Check, times: int) -> None:
+    """One job for what is due, and none for what rests on a CA but renews by itself before that ends."""
     due = [gateway(world, defender, f"000{number}") for number in range(3)]
-    young = gateway(world, defender, "0009", age=DAY)
-    defender.audits["a-1"] = [found("a-1", Check.EXPIRING, name) for name in (*due, young)]
+    other = gateway(world, defender, "0009", age=DAY if check is Check.EXPIRING else 70 * DAY)
+    find(defender, "a-1", check, *due, other)
     for _ in range(times):
         tell(world, "a-1")
     assert len(world.owner.list_jobs()["jobs"]) == 1
     assert ordered(world) == ["gw-0000", "gw-0001", "gw-0002"]
 
 
-def test_a_message_that_comes_late(world: AwsWorld, defender: Defender) -> None:
-    """When the certificate is in its grace; and when the job is over, and did not help."""
+@pytest.mark.parametrize("check", Check)
+def test_a_message_that_comes_late(world: AwsWorld, defender: Defender, check: Check) -> None:
+    """When a certificate is in its grace, retired or deleted; when the job is over, and did not help."""
     first, second = gateway(world, defender, "0001"), gateway(world, defender, "0002")
-    defender.audits["a-1"] = [found("a-1", Check.EXPIRING, name) for name in (first, second)]
+    retired, gone = gateway(world, defender, "0003"), gateway(world, defender, "0004")
+    find(defender, "a-1", check, first, second, retired, gone)
     world.rotated(first)
+    for name, serial in ((retired, "0003"), (gone, "0004")):
+        world.retire(world.rotated(name), name, f"gw-{serial}")
+    world.registry.detach_thing("gw-0004", gone)
+    world.registry.delete(gone)
     tell(world, "a-1")
     assert ordered(world) == ["gw-0002"]
     end_jobs(world)
     tell(world, "a-1")
     assert ordered(world) == ["gw-0002"]
     end_jobs(world)  # moto makes a job anew that is there, which AWS refuses
-    defender.audits["a-2"] = [found("a-2", Check.EXPIRING, name) for name in (first, second)]
+    find(defender, "a-2", check, first, second)
     tell(world, "a-2")
     assert ordered(world) == ["gw-0002", "gw-0002"], "the next audit tries again"
+    assert world.status(second) is Status.ACTIVE
 
 
-@pytest.mark.parametrize("order", list(permutations(["a-1", "a-2", "a-2"])))
-def test_messages_out_of_order(world: AwsWorld, defender: Defender, order: tuple[str, ...]) -> None:
-    """Each thing is ordered once."""
+def test_a_message_of_an_audit_that_is_known_no_more(world: AwsWorld, defender: Defender) -> None:
+    """AWS keeps findings for 90 days; a message that names none of them orders nothing, and is not delivered again."""
+    gateway(world, defender, "0001")
+    tell(world, "a-0")
+    assert ordered(world) == []
+
+
+@pytest.mark.parametrize("checks", list(zip(Check, [*Check][1:] + [*Check][:1], strict=True)))
+@pytest.mark.parametrize("order", sorted(set(permutations(["a-1", "a-2", "a-2"]))))
+def test_messages_out_of_order(
+    world: AwsWorld, defender: Defender, checks: tuple[Check, Check], order: tuple[str, ...]
+) -> None:
+    """Each thing is ordered once, whichever checks have found it."""
     first, second = gateway(world, defender, "0001"), gateway(world, defender, "0002")
-    defender.audits["a-1"] = [found("a-1", Check.AGE, first)]
-    defender.audits["a-2"] = [found("a-2", Check.AGE, first), found("a-2", Check.EXPIRING, second)]
+    find(defender, "a-1", checks[0], first)
+    find(defender, "a-2", checks[1], first, second)
     for task in order:
         tell(world, task)
     assert ordered(world) == ["gw-0001", "gw-0002"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_ca_that_expires_orders_nothing_where_a_rotation_would_not_leave_it(times: int) -> None:
+    """Without a signer of the stack's own the operator is told what rests on it, as often as the message comes."""
+    with emulated():
+        world = AwsWorld()
+        defender = Defender(world)
+        find(defender, "a-1", Check.CA_EXPIRING, *(gateway(world, defender, f"000{number}") for number in range(3)))
+        for _ in range(times):
+            tell(world, "a-1")
+        told = [about["things"] for name, _, about in world.outbox.counted if name is Metric.CA_EXPIRING]
+        assert told == [["gw-0000", "gw-0001", "gw-0002"]] * times
+        assert ordered(world) == []
 
 
 def test_a_job_whose_answer_is_lost_is_made_once(world: AwsWorld, defender: Defender) -> None:
