@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
+PAGE = Path(__file__).parents[2] / "docs" / "vending-machine.md"
 
 # What other backends do, by the name of the flaw.
 FLAWS = {
@@ -50,6 +51,7 @@ RACES = {
 ATTACKS = {
     "stolen claim certificate": ("attacks", "a_stolen_claim_certificate_enrols_nothing_without_a_token"),
     "the claim is deactivated": ("attacks", "the_operator_deactivates_a_stolen_claim_certificate"),
+    "a stolen claim at the vending machine": ("vending_attacks", "a_stolen_claim_certificate_buys_nothing_here"),
     "five claims": ("attacks", "a_token_buys_five_certificates_of_one_thing_at_most"),
     "token thief, before the device": ("attacks", "a_thief_has_the_token_before_the_gateway_has_it"),
     "the same at the vending machine": (
@@ -60,13 +62,39 @@ ATTACKS = {
     "rotates in another's name": ("attacks", "a_gateway_rotates_in_anothers_name"),
     "retires another's": ("attacks", "a_gateway_retires_anothers_certificate"),
     "another thing's name at the vending machine": ("vending_attacks", "one_gateway_asks_for_another_things_name"),
+    "another thing's request at the vending machine": ("vending_attacks", "one_request_is_sold_for_two_serial_numbers"),
     "taken over": ("attacks", "a_gateway_that_was_taken_over_mints_certificates"),
+    "taken over, at the vending machine": (
+        "vending_attacks", "a_gateway_taken_over_mints_no_certificates_by_its_token",
+    ),
     "replaced, and in a thief's hands": ("replacement", "the_old_device_asks_for_the_retirement_of_the_new_ones"),
     "guesser: one answer": ("vending_attacks", "a_guesser_at_the_vending_api_hears_one_answer_for_all_refusals"),
     "guesser: ten failures": ("vending_attacks", "a_guesser_at_the_vending_api_is_not_heard_after_ten_wrong_tokens"),
     "a forged answer": ("attacks", "an_answer_that_was_forged_changes_nothing_in_the_account"),
+    "guesser: locks a gateway out": ("vending_attacks", "a_guesser_at_the_vending_api_locks_no_gateway_out"),
     "the stack is deleted": ("attacks", "the_stack_was_deleted_with_its_tables_and_deployed_again"),
+    "its tables are lost, at the vending machine": ("vending_attacks", "an_operators_error_loses_the_tables"),
 }  # fmt: skip
+
+# Who tries what at the vending machine, by its page, and the tests that show what comes of it.
+STRANGERS = {
+    ("a guesser", "serial numbers and tokens"): (
+        "a_guesser_at_the_vending_api_hears_one_answer_for_all_refusals",
+        "a_guesser_at_the_vending_api_learns_nothing_from_what_is_looked_up",
+        "a_guesser_at_the_vending_api_is_not_heard_after_ten_wrong_tokens",
+        "a_guesser_at_the_vending_api_says_where_it_comes_from",
+    ),
+    ("the same", "to lock a gateway out by wrong tokens"): ("a_guesser_at_the_vending_api_locks_no_gateway_out",),
+    ("one address", "to flood it"): ("ten_times_the_throttle_from_one_address_changes_nothing_for_others",),
+    ("many addresses", "to flood it"): ("a_flood_from_many_addresses_leaves_gateways_in_the_field_alone",),
+    ("who has a token before its gateway", "to be first"): (
+        "a_token_thief_before_the_device_is_an_alarm_when_the_device_comes",
+    ),
+    ("who has a spent token", "to buy again"): ("a_token_replay_after_enrolment_buys_nothing",),
+    ("who has a stolen certificate, expired or not", "to buy another one"): (
+        "a_stolen_expired_certificate_helps_nothing",
+    ),
+}
 
 
 @cache
@@ -81,3 +109,12 @@ def told_in(module: str) -> frozenset[str]:
 def test_it_has_a_test_of_its_name(module: str, name: str) -> None:
     """In the module where its like are."""
     assert f"test_{name}" in told_in(module)
+
+
+def test_what_the_page_says_that_strangers_can_do_is_tried() -> None:
+    """Each row of it, and nothing that is not in it."""
+    rows = PAGE.read_text().partition("| who | tries | what comes of it |\n")[2].partition("\n\n")[0].splitlines()[1:]
+    told = [tuple(cell.strip() for cell in row.split("|")[1:3]) for row in rows]
+    assert told == list(STRANGERS)
+    named = {f"test_{name}" for names in STRANGERS.values() for name in names}
+    assert named <= told_in("vending_attacks")

@@ -123,6 +123,22 @@ def test_ten_times_the_throttle_from_one_address_changes_nothing_for_others(worl
     assert world.vend(request("late"), address=ELSEWHERE).get("thingName") == "gw-0042", "it is heard when it stops"
 
 
+def test_a_flood_from_many_addresses_leaves_gateways_in_the_field_alone(world: World) -> None:
+    """A thousand hosts, each within its own limit: vending may wait, but a rotation and a retirement do not.
+
+    What the flood costs the account the API bounds: tests/project/test_cloud_template.py.
+    """
+    current = world.enrolled("0042")
+    for number in range(1000):
+        answer = world.vend(request(number), f"{number:05}", "guess", f"198.51.{number // 250}.{number % 250}")
+        assert answer == REFUSED
+    made = world.issue()
+    assert world.rotate(current, made) == "gw-0042"
+    assert "code" not in world.retire(made, current)
+    assert world.active() == {made}
+    assert not {"make_certificate", "order"} & set(world.verbs)
+
+
 def test_a_site_behind_one_address_gets_its_certificates_one_after_the_other(world: World) -> None:
     """Two hundred gateways at once: those that are put off ask again, and nothing else is in their way."""
     serials = [f"{number:04}" for number in range(200, 400)]
