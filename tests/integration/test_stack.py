@@ -21,17 +21,17 @@ from agent.backend import names
 from agent.backend.decide import census, vending
 from agent.core.aws.client_ids import plainly_attached
 from support.application import Application
-from support.cloudtools import tool
-from support.emulator.account import BUCKET, PORT, Account, own_network
+from support.emulator.account import BUCKET, PORT, account_with_code
 from support.emulator.device import armed, shipped
 from support.emulator.fleet_operator import Operator
 from support.moto_account import signing_request
-from support.stack import ACCOUNT, Stack, builder, statements
+from support.stack import ACCOUNT, Stack, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from support.emulator.account import Account
     from support.emulator.device import Device
 
 pytestmark = pytest.mark.root
@@ -44,14 +44,8 @@ EXCLUSIVE = ', "ThingPrincipalType": "EXCLUSIVE_THING"'
 @pytest.fixture
 def account(tmp_path: Path) -> Iterator[Account]:
     """Run an account with the code in its bucket, in a network of its own; nothing is deployed yet."""
-    tool("python")
-    (tmp_path / "emulator").mkdir()
-    with own_network():
-        found = Account(tmp_path / "emulator")
-        with found.running():
-            builder().build(tmp_path / "dist")
-            found.upload(*(tmp_path / "dist").glob("*.zip"))
-            yield found
+    with account_with_code(tmp_path) as found:
+        yield found
 
 
 @pytest.fixture

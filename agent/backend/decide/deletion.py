@@ -140,10 +140,12 @@ def classify(certificate: Certificate, things: tuple[str, ...], record: Record |
         now: The present time.
     """
     old = now - certificate.created_at >= SETTLED
-    if certificate.status is Status.PENDING_ACTIVATION or (not things and not old):
+    if certificate.status is Status.PENDING_ACTIVATION:
         return Class(
             kind=CertificateKind.PENDING, why="It is being registered; if not, AWS deletes it within the hour."
         )
+    if not things and not old:
+        return Class(kind=CertificateKind.PENDING, why="It was made a moment ago, and is being registered or sold.")
     if certificate.status in _DELETABLE:
         return _inactive(record)
     if len(things) > 1:

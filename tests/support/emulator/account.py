@@ -20,7 +20,7 @@ import boto3
 from botocore.config import Config
 
 from support.cloudtools import tool
-from support.stack import ACCOUNT
+from support.stack import ACCOUNT, builder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,3 +211,19 @@ class Account:
                 break
             time.sleep(0.05)
         assert found["StackStatus"] == "DELETE_COMPLETE", (found["StackStatus"], self.reasons())
+
+
+@contextmanager
+def account_with_code(directory: Path) -> Iterator[Account]:
+    """Run an account with the code in its bucket, in a network of its own; nothing is deployed yet.
+
+    What is deployed is in the directory `dist`: the code, and the template beside it.
+    """
+    tool("python")
+    (directory / "emulator").mkdir()
+    with own_network():
+        found = Account(directory / "emulator")
+        with found.running():
+            builder().build(directory / "dist")
+            found.upload(*(directory / "dist").glob("*.zip"))
+            yield found

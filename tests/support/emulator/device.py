@@ -76,16 +76,20 @@ trust: {{anchors: {self.directory}/roots.pem}}
 vouched_clock: true
 timeouts: {{connect: 20s, request: 10s}}
 enrollment:
-  method: fleet-provisioning
-  template: gateway
-  parameters: {{{SERIAL_PARAMETER}: "{self.serial}", {TOKEN_PARAMETER}: {{file: {self.directory}/claim/token}}}}
-  claim: {{certificate: {self.directory}/claim/certificate.pem, key: {self.directory}/claim/key.pem}}
-rotation:
+{self._enrollment()}rotation:
   template: gateway-rotation
   probation: 1s
   refusal_patience: 1s
   policy_patience: 1s
   daily_limit: 100
+"""
+
+    def _enrollment(self) -> str:
+        return f"""\
+  method: fleet-provisioning
+  template: gateway
+  parameters: {{{SERIAL_PARAMETER}: "{self.serial}", {TOKEN_PARAMETER}: {{file: {self.directory}/claim/token}}}}
+  claim: {{certificate: {self.directory}/claim/certificate.pem, key: {self.directory}/claim/key.pem}}
 """
 
     def arm(self) -> None:

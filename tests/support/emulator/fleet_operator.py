@@ -6,7 +6,7 @@ import json
 import os
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
@@ -34,9 +34,11 @@ class Operator:
 
     Attributes:
         pauses: How long the command has waited, in seconds; nothing waits here.
+        ahead: How much later it is for the operator.
     """
 
     pauses: list[float] = field(default_factory=list)
+    ahead: timedelta = timedelta(0)
 
     def runs(self, *words: str) -> tuple[int, str]:
         """Run `iot-cert cloud` with words; return its exit code, and what was printed."""
@@ -45,7 +47,7 @@ class Operator:
         with _surroundings(), redirect_stdout(said), redirect_stderr(said):
             output = Output(as_json=arguments.json)
             terminal = verbs.OperatorTerminal(
-                now=datetime.now(UTC).replace(microsecond=0),
+                now=datetime.now(UTC).replace(microsecond=0) + self.ahead,
                 chance=token_bytes,
                 answer=None,
                 pause=self.pauses.append,
