@@ -36,6 +36,19 @@ class AgentError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def denied(self) -> bool:
+        """Whether this user may not do it, as the error says that is behind this one."""
+        return self._is_of(errno.EACCES, errno.EPERM)
+
+    def _is_of(self, *numbers: int) -> bool:
+        cause = self.__cause__
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno in numbers:
+                return True
+            cause = cause.__cause__
+        return False
+
 
 class ConfigError(AgentError):
     """The configuration cannot be used; the message names file, line, key and expectation.
@@ -59,12 +72,7 @@ class StoreError(AgentError):
     @property
     def no_room(self) -> bool:
         """Whether the disk, its inodes or a quota were used up, as the error says that is behind this one."""
-        cause = self.__cause__
-        while cause is not None:
-            if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
-                return True
-            cause = cause.__cause__
-        return False
+        return self._is_of(errno.ENOSPC, errno.EDQUOT)
 
 
 class StoreBusyError(StoreError):

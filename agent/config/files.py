@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_MATERIAL = 1_048_576  # bytes
 MAX_PARAMETER = 4_096  # bytes
+_NOT_PERMITTED = "Run it with sudo; what the agent cannot read needs an owner and a mode by which its user may."
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:
@@ -37,7 +38,8 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
         finally:
             descriptors.release(fd)
     except OSError as error:
-        raise ConfigError(f"{path}: the {what} cannot be read: {os.strerror(error.errno or 0)}") from None
+        text = f"{path}: the {what} cannot be read: {os.strerror(error.errno or 0)}"
+        raise ConfigError(text, hint=_NOT_PERMITTED if isinstance(error, PermissionError) else "") from error
     if len(data) > limit:
         raise ConfigError(f"{path}: the {what} is larger than the {limit // 1024} KiB allowed")
     return data

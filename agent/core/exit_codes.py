@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -37,8 +36,7 @@ def of_error(error: AgentError) -> Exit:
         case CloudError() | BundleError(passing=True):
             return Exit.UNAVAILABLE
         case _:
-            denied = getattr(error.__cause__, "errno", None) in {errno.EACCES, errno.EPERM}
-            return Exit.REFUSED if denied else Exit.DEGRADED
+            return Exit.REFUSED if error.denied else Exit.DEGRADED
 
 
 def of_outcome(record: ChangeRecord, wait: Wait | None, *, has_set: bool) -> Exit:

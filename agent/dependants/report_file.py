@@ -54,11 +54,18 @@ def add_behind(known: Known, dependants: Dependants, directory: Path) -> Known:
 
 def last_report(directory: Path) -> Report | None:
     """Return how the dependants stood when they were served last; None where that is unknown."""
+    return _read(directory)[0]
+
+
+def _read(directory: Path) -> tuple[Report | None, str]:
+    """Return the report, and why this user may not know what is in it, or nothing."""
     try:
         with disk.directory(str(directory)) as fd:
-            return decode_report(disk.read(fd, REPORT, MAX_REPORT), REPORT)
-    except (StoreError, PlainError, FileNotFoundError):
-        return None
+            return decode_report(disk.read(fd, REPORT, MAX_REPORT), REPORT), ""
+    except StoreError as error:
+        return None, f"How the dependants stand this user may not read: {error}" if error.denied else ""
+    except (PlainError, FileNotFoundError):
+        return None, ""
 
 
 def served(dependants: Dependants, directory: Path, unserved: str = "") -> Served | None:
@@ -71,8 +78,8 @@ def served(dependants: Dependants, directory: Path, unserved: str = "") -> Serve
     """
     if not any_configured(dependants):
         return None
-    report = last_report(directory)
+    report, denied = _read(directory)
     if report is None:
-        return Served(problem=unserved)
+        return Served(problem=denied or unserved)
     steps = copy_looks.with_looks(report.steps, dependants, report.traces)
     return Served(generation=report.generation, steps=steps, problem="" if report.problems else unserved)

@@ -11,7 +11,7 @@ from agent.core.exit_codes import Exit
 from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
 from agent.errors import ConfigError, MaterialError
-from agent.operations.owners_eyes import hidden, not_told
+from agent.operations.owners_eyes import hidden, not_for_this_user, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
 
@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from agent.config.values import Config
 
 
+_REMEDY = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
+
+
 def examine(path: Path) -> tuple[Config | None, Line]:
     """Return the configuration, or None when it cannot be used, and the line about it."""
     try:
         return load(path), ok("configuration", f"{path} is sound.")
     except ConfigError as error:
         first, *others = error.complaints
+        remedy = error.hint if error.denied else _REMEDY
     with suppress(ConfigError):
         return load(path, allow_legacy=True), ok("configuration", f"{path} is readable.")
     more = f" (and {len(others)} more)" if others else ""
-    remedy = "`iot-cert config check` lists all complaints; the daemon keeps the configuration it has."
     return None, failure("configuration", "configuration", f"{first}{more}.", remedy, Exit.USAGE)
 
 
@@ -45,6 +48,8 @@ def doubts(config: Config, thing: str, differs: tuple[str, ...] = ()) -> Line | 
     try:
         Parameters(config).rotation()
     except MaterialError as error:
+        if not_for_this_user(config, error):
+            return None  # what it says of the rest, it says to the user that may read it
         text = f"No certificate can be rotated: {str(error).rstrip('.')}."
         return failure("configuration", "parameter", text, error.hint or "See `rotation.parameters`.")
     unseen = hidden(config)

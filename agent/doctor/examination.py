@@ -19,17 +19,18 @@ from agent.core.failure.codes import traits
 from agent.core.report import checks, notices
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
 from agent.core.report.findings import judge
-from agent.core.text import clock_time, common_name, duration
+from agent.core.text import clock_time, duration
 from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
 from agent.core.values import MAX_TEXT
 from agent.crypto.root_lists import known
 from agent.dependants import report_file
 from agent.doctor import configuration, disk, looks, probes
-from agent.errors import CloudError, ConfigError, MaterialError, RefusedError, StoreError
+from agent.errors import CloudError, MaterialError, RefusedError, StoreError
 from agent.iotcore import path as way
 from agent.iotcore import tls
 from agent.operations import snapshot
+from agent.operations.owners_eyes import not_for_this_user
 from agent.operations.wiring import load_anchors
 from agent.system import locks
 
@@ -82,7 +83,7 @@ class Doctor:
         self._lines: dict[str, Line] = {}
         self._snapshot: Snapshot | None = None
         self._clock: Reading
-        self._denied = ""
+        self._denied = self._unverified = ""
         self._daemon = DaemonWord()
         self._findings: dict[str, list[Told]] = {}
         self._tell: Callable[[Line], None] = lambda _: None
@@ -207,6 +208,9 @@ class Doctor:
         try:
             trust = self._trust(config)
         except (MaterialError, RefusedError) as error:
+            denied = not_for_this_user(config, error)
+            if denied:
+                return skipped("anchors", denied)
             enrolled = self._snapshot is None or self._snapshot.current is not None
             exit_code = Exit.DEGRADED if enrolled else Exit.CRITICAL
             text = f"{str(error).rstrip('.')}."
@@ -232,16 +236,9 @@ class Doctor:
         now = self._clock.now if self._clock.believable else None
         if not config.watch:
             return ok("watched", "No further files are watched.")
-        for item in config.watch:
-            seen = snapshot.watched(item)
-            if seen.problem:
-                return warning("watched", "watched-unusable", f"{seen.problem}.", "Check the path under `watch:`.")
-            with suppress(MaterialError, ConfigError):
-                for facts in looks.readable(item.path):
-                    if now is not None and facts.not_after - now < item.warn:
-                        text = f"{common_name(facts.subject)} in {item.path} ends at {clock_time(facts.not_after)}."
-                        return warning("watched", "watched-expiring", text, "Ask the owner of that file to replace it.")
-        return ok("watched", f"{len(config.watch)} watched files are in order.")
+        lines = [line for item in config.watch if (line := looks.of_watched(config, item, now)) is not None]
+        told = [line for line in lines if line.verdict is not checks.Verdict.SKIPPED]
+        return next(iter((*told, *lines)), ok("watched", f"{len(config.watch)} watched files are in order."))
 
     def _dependants(self, config: Config) -> Line:
         found = report_file.served(config.dependants, config.deploy_dir)
@@ -250,6 +247,8 @@ class Doctor:
             return ok("dependants", "No dependants are configured.")
         if current is None:
             return skipped("dependants", "there is no set that they could use")
+        if found.problem:
+            return skipped("dependants", found.problem.rstrip("."))
         remedy = "When that is put right, `sudo iot-cert deploy` tries at once."
         problems = [step.problem for step in found.steps if step.problem]
         if problems:
@@ -270,6 +269,9 @@ class Doctor:
     def _judge_server(self, server: Server | None, told: datetime | None) -> None:
         """Judge who the server is, by a clock that the endpoint's own time has confirmed or by what it is."""
         if server is None or self._lines["tls"].verdict is checks.Verdict.FAILURE:
+            return
+        if self._unverified:
+            self._note(skipped("server", self._unverified))
             return
         confirmed = told is not None and self._lines["clock"].verdict is checks.Verdict.OK
         clock = replace(self._clock, state=ClockState.SYNCHRONISED) if confirmed else self._clock
@@ -342,6 +344,7 @@ class Doctor:
         except CloudError as error:
             return error.failure, None
         except (MaterialError, RefusedError) as error:
+            self._unverified = not_for_this_user(config, error)
             return tls.no_anchors(config.endpoint, str(error)), None
 
     def _anchors_known(

@@ -12,18 +12,22 @@ from agent.core.exit_codes import Exit
 from agent.core.failure import readmission
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
-from agent.core.report.checks import UNENROLLED, Line, failure, skipped
+from agent.core.report.checks import UNENROLLED, Line, failure, skipped, warning
+from agent.core.text import clock_time, common_name
 from agent.crypto import x509
 from agent.doctor import probes
-from agent.errors import AgentError, MaterialError, RefusedError, StoreError
+from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
+from agent.operations import snapshot
+from agent.operations.owners_eyes import not_for_this_user
 from agent.operations.parameters import Parameters
 from agent.operations.wiring import check_enrolment, load_anchors
 from agent.store import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
-    from agent.config.values import Config
+    from agent.config.values import Config, WatchConfig
     from agent.core.failure.failure import Failure
     from agent.core.values import CertificateFacts
 
@@ -63,6 +67,9 @@ def not_enrolled(config: Config) -> Line:
         return failure("set", "not-enrolled", "This gateway has no certificate yet. " + str(error), error.hint,
                        Exit.CRITICAL)  # fmt: skip
     except AgentError as error:
+        if not_for_this_user(config, error):
+            text = f"{UNENROLLED}. Whether it can enrol this user may not see: {error}."
+            return failure("set", "not-enrolled", text, "Run it with sudo.", Exit.CRITICAL)
         buys = config.enrollment is not None and config.enrollment.token is not None
         hint = error.hint or "Put the claim certificate and its key in place."
         return failure("set", "token-unusable" if buys else "claim-unusable", f"{error}.", hint, Exit.CRITICAL)
@@ -89,6 +96,29 @@ def file_system(path: Path) -> tuple[str, str]:
         if real.is_relative_to(where) and len(where) >= len(best[0]):
             best = (where, kind)
     return best
+
+
+def of_watched(config: Config, item: WatchConfig, now: datetime | None) -> Line | None:
+    """Return the line about a watched file, or None where there is nothing to be said of it.
+
+    Args:
+        config: The configuration.
+        item: The file.
+        now: The present time; None where the clock is not believed.
+    """
+    try:
+        found = tuple(readable(item.path))
+    except (MaterialError, ConfigError) as error:
+        denied = not_for_this_user(config, error)
+        if denied:
+            return skipped("watched", denied)
+    else:
+        for facts in found:
+            if now is not None and facts.not_after - now < item.warn:
+                text = f"{common_name(facts.subject)} in {item.path} ends at {clock_time(facts.not_after)}."
+                return warning("watched", "watched-expiring", text, "Ask the owner of that file to replace it.")
+    problem = snapshot.watched(config, item).problem
+    return warning("watched", "watched-unusable", f"{problem}.", "Check the path under `watch:`.") if problem else None
 
 
 def readable(path: Path) -> Iterator[CertificateFacts]:

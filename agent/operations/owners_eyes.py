@@ -1,6 +1,6 @@
-"""What root sees and the agent does not: files that the configuration names and the agent's user may not read.
+"""What one user sees and another does not: files that root may read and the agent may not, or the agent and this user.
 
-It looks as that user, who owns the state directory, in a process of its own: groups, access lists and
+For root it looks as that user, who owns the state directory, in a process of its own: groups, access lists and
 the way to a file count. The files of parameters are another matter: root hands these over.
 """
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agent.config.values import Config
+    from agent.errors import AgentError
 
 
 def hidden(config: Config) -> tuple[str, ...]:
@@ -46,6 +47,15 @@ def not_told(config: Config) -> str:
     except OSError:
         user = os.geteuid()  # there is none yet, or this user may not look
     return not_to_be_run(Path(config.notices.command[0]), user)
+
+
+def not_for_this_user(config: Config, error: AgentError) -> str:
+    """Return that this user may not read what the agent may, as a clause; empty where that explains no error."""
+    try:
+        agent = config.state_dir.stat().st_uid
+    except OSError:
+        agent = 0  # or it is not there yet
+    return f"{error}; run it with sudo" if error.denied and os.geteuid() not in {0, agent} else ""
 
 
 def _named(config: Config) -> Iterator[Path]:

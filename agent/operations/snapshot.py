@@ -142,7 +142,7 @@ def seen(config: Config, snapshot: Snapshot) -> Seen:
         generations=snapshot.generations,
         damage=tuple(snapshot.damage),
         reserve=snapshot.reserve,
-        watched=tuple(watched(item) for item in config.watch),
+        watched=tuple(watched(config, item) for item in config.watch),
         exposed=_exposed(config, enrolled=snapshot.current is not None),
         **(_against(config, snapshot.current.trust) if snapshot.current else {}),
     )
@@ -225,15 +225,17 @@ def pause_of(config: Config) -> Pause | None:
         return None  # what cannot be read holds nothing
 
 
-def watched(item: WatchConfig) -> WatchedFile:
-    """Return what a watched file holds, as far as a person may have to act on it."""
+def watched(config: Config, item: WatchConfig) -> WatchedFile:
+    """Return what a watched file holds, as far as a person may have to act on it and this user may read it."""
     from agent.crypto import x509  # noqa: PLC0415 - see agent.operations.wiring
+    from agent.operations.owners_eyes import not_for_this_user  # noqa: PLC0415
 
     path = str(item.path)
     try:
         entries = x509.read_store(read_bounded(item.path, x509.MAX_STORE, "watched file"))
     except (ConfigError, MaterialError) as error:
-        return WatchedFile(path=path, warn=item.warn, problem=str(error))
+        problem = "" if not_for_this_user(config, error) else str(error)
+        return WatchedFile(path=path, warn=item.warn, problem=problem)
     facts = sorted((entry.facts for entry in entries if entry.facts), key=lambda facts: facts.not_after)
     if not facts:
         problem = f"{item.path}: there is no certificate in it that can be read"

@@ -241,7 +241,7 @@ def load_token(path: Path) -> str:
     try:
         return value_of(read_secret(path, "token"))
     except ConfigError as error:
-        raise MaterialError(str(error), hint=error.hint or _ANOTHER_TOKEN) from None
+        raise MaterialError(str(error), hint=error.hint or _ANOTHER_TOKEN) from error
     except NoTextError as error:
         raise MaterialError(f"{path}: the token cannot be used: {error}", hint=_ANOTHER_TOKEN) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -39,17 +40,22 @@ def _place() -> Iterator[Path]:
         yield place
 
 
+def said_without_rights(place: Path, *words: str) -> str:
+    """Run a verb as a user who owns nothing, and return what it says."""
+    done = subprocess.run(
+        [*COMMAND, "--config", str(place / "config.yaml"), *words],
+        capture_output=True, text=True, errors="replace", user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}, check=False,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("closed", ["parent", "parent/state", "parent/state/generations"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_it_is_said_that_this_user_may_not(place: Path, verb: str, closed: str) -> None:
     """On the way to it, at it, and within."""
     (place / closed).chmod(0o700)
-    done = subprocess.run(
-        [*COMMAND, "--config", str(place / "config.yaml"), *verb.split()],
-        capture_output=True, text=True, errors="replace", user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}, check=False,
-    )  # fmt: skip
-    said = done.stdout + done.stderr
+    said = said_without_rights(place, *verb.split())
     assert "defect" not in said
     assert "ermission denied" in said or "may not look" in said or "this user" in said
 
@@ -63,3 +69,52 @@ def test_an_inhibit_file_that_cannot_be_looked_for_holds_nothing(place: Path) ->
         assert config.rotation.holds(None).inhibited_by == ""
     finally:
         os.seteuid(0)
+
+
+# Each file that a configuration names, with the check that reads it.
+READ_BY = {
+    "anchors.pem": "anchors",
+    "watched.pem": "watched",
+    "claim.pem": "set",
+    "claim.key": "set",
+    "token": "set",
+    "ca.pem": "set",
+    "parameter": "configuration",
+    "config.yaml": "configuration",
+}
+CLAIM = "template: a, claim: {certificate: PLACE/claim.pem, key: PLACE/claim.key}"
+VENDING = "method: vending-machine, url: 'https://x/', token: {file: PLACE/token}, ca: PLACE/ca.pem"
+
+
+@pytest.mark.parametrize("closed", READ_BY)
+@pytest.mark.parametrize("way", [CLAIM, VENDING])
+def test_a_file_that_this_user_may_not_read_is_not_blamed(closed: str, way: str) -> None:
+    """It is left to who may read it: nothing is to be put in place that is there, and nothing that is known is left."""
+    need_root()
+    with open_place() as place:
+        for name in ("anchors.pem", "watched.pem", "claim.pem", "ca.pem", "parameter", "token", "claim.key"):
+            (place / name).write_bytes(authorities()[0].pem)
+        (place / "config.yaml").write_text(
+            f"endpoint: 127.0.0.1\nport: 9\nstate_dir: {place}/state\nruntime_dir: {place}/run\n"
+            f"trust: {{anchors: {place}/anchors.pem}}\nwatch: [{{path: {place}/watched.pem}}]\n"
+            f"rotation: {{parameters: {{A: {{file: {place}/parameter}}}}}}\n"
+            f"enrollment: {{{way.replace('PLACE', str(place))}, parameters: {{SerialNumber: '1'}}}}\n"
+        )
+        for name in ("token", "claim.key", closed):
+            (place / name).chmod(0o600)
+        said = said_without_rights(place, "check", "--json")
+    lines = {line["check"]: line for line in map(json.loads, said.splitlines()) if "check" in line}
+    for line in lines.values():
+        if "ermission denied" in line["text"]:
+            assert "sudo" in line["text"] + line["remedy"], line
+            assert not any(word in line["remedy"] for word in ("Put ", "Check ", "hand-over", "config check")), line
+    assert "ermission denied" in lines[READ_BY[closed]]["text"] or closed == "parameter" or not read_with(way, closed)
+    if closed == "anchors.pem":
+        assert "no certificate yet" in lines["set"]["text"]
+    elif closed != "config.yaml":
+        assert (lines["set"]["verdict"], lines["set"]["code"]) == ("failure", "not-enrolled")
+
+
+def read_with(way: str, name: str) -> bool:
+    """Whether a file is read at all where a gateway enrols in a way."""
+    return name in way or f"PLACE/{name}" in way or READ_BY[name] != "set"
