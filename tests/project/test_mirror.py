@@ -66,6 +66,7 @@ COVERED_BY = {
     "daemon/cloud/requests": ("unit/daemon/cloud/test_fleet.py", "requests that are lost, answered twice or too late"),
     "daemon/control/client": ("unit/daemon/control/test_server.py", "clients of the real socket"),
     "daemon/facts": ("unit/daemon/work/test_schedule_watch.py", "what the daemon decides by"),
+    "daemon/hearing": ("unit/daemon/work/test_credential_watch.py", "directories that come, go and are replaced"),
     "daemon/finding_news": ("scenarios/test_told.py", "each finding, in the journal once; the command: daemon/notices"),
     "daemon/record_reader": ("unit/daemon/work/test_schedule_watch.py", "records that change while the daemon runs"),
     "daemon/status_files": ("integration/test_daemon.py", "read as other programs read them"),

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.system.inotify import DirectoryWatch, open_directory_watch
+from agent.daemon.hearing import Hearing
+from agent.system.inotify import open_directory_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent.daemon.loop import Loop, Timer
+    from agent.system.inotify import DirectoryWatch
 
 SETTLE = 1.0  # seconds after the file is complete, in which its owner and mode may still be set
 
@@ -31,27 +33,22 @@ class TokenWatch:
         self._loop = loop
         self._news = news
         self._path: Path | None = None
-        self._watch: DirectoryWatch | None = None
+        self._hearing = Hearing(loop, self._hear)
         self._settling: Timer | None = None
 
     def listen(self, path: Path) -> None:
         """Watch a file, which need not be there; cheap when it is watched already."""
-        if self._watch is not None and self._path == path and not self._watch.gone:
-            return
-        self.close()
-        self._path, self._watch = path, open_directory_watch(path.parent)
-        if self._watch is not None:
-            self._loop.watch(self._watch.fileno(), self._hear)
+        watch = self._hearing.watch
+        if watch is None or self._path != path or watch.gone:
+            self._path = path
+            self._hearing.listen(open_directory_watch(path.parent))
 
     def close(self) -> None:
         """Stop watching."""
-        if self._watch is not None:
-            self._loop.unwatch(self._watch.fileno())
-            self._watch.close()
-            self._watch = None
+        self._hearing.close()
 
-    def _hear(self) -> None:
-        if self._watch is None or self._path is None or self._path.name not in self._watch.read():
+    def _hear(self, watch: DirectoryWatch) -> None:
+        if self._path is None or self._path.name not in watch.read():
             return
         if self._settling is None or not self._settling.pending:
             self._settling = self._loop.later(SETTLE, self._tell)

@@ -12,13 +12,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.daemon.hearing import Hearing
 from agent.system.clock import monotonic
-from agent.system.inotify import ChangeWatch, Place, open_change_watch
+from agent.system.inotify import Place, open_change_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agent.daemon.loop import Loop, Timer
+    from agent.system.inotify import ChangeWatch
 
 SETTLE = 1.0  # seconds after the first sign: a copy is seldom one system call
 HALF = 30.0  # seconds in which a person who has replaced one file of a pair may replace the other
@@ -39,7 +41,7 @@ class CredentialWatch:
         """
         self._loop = loop
         self._news = news
-        self._watch: ChangeWatch | None = None
+        self._hearing = Hearing(loop, self._hear)
         self._watched: tuple[object, ...] = ()
         self._settling: Timer | None = None
         self._last: float | None = None
@@ -53,22 +55,16 @@ class CredentialWatch:
         """Watch what is in use now; cheap when that is watched already."""
         places = tuple(_places(state_dir))
         wanted = tuple((place, _identity(place.path)) for place in places)
-        if self._watch is not None and wanted == self._watched:
-            return
-        self.close()
-        self._watch, self._watched = open_change_watch(places), wanted
-        if self._watch is not None:
-            self._loop.watch(self._watch.fileno(), self._hear)
+        if self._hearing.watch is None or wanted != self._watched:
+            self._hearing.listen(open_change_watch(places))
+            self._watched = wanted
 
     def close(self) -> None:
         """Stop watching."""
-        if self._watch is not None:
-            self._loop.unwatch(self._watch.fileno())
-            self._watch.close()
-            self._watch = None
+        self._hearing.close()
 
-    def _hear(self) -> None:
-        if self._watch is None or not self._watch.read():
+    def _hear(self, watch: ChangeWatch) -> None:
+        if not watch.read():
             return
         self._last = monotonic()
         if self._settling is None or not self._settling.pending:

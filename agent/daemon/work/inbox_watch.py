@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from agent.daemon.hearing import Hearing
 from agent.errors import StoreError
 from agent.system.clock import monotonic
-from agent.system.inotify import DirectoryWatch, open_directory_watch
+from agent.system.inotify import open_directory_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from agent.daemon.loop import Loop
+    from agent.system.inotify import DirectoryWatch
     from agent.trust.inbox import Drop
 
 QUIET = 30.0  # seconds without a change
@@ -34,10 +36,9 @@ class InboxWatch:
             loop: Where to listen.
             news: Called when something may be ready.
         """
-        self._loop = loop
         self._news = news
         self._path: Path | None = None
-        self._watch: DirectoryWatch | None = None
+        self._hearing = Hearing(loop, self._hear)
         self._closed: set[str] = set()
         self._complete: dict[str, Drop] = {}
         self._given: Drop | None = None
@@ -113,23 +114,17 @@ class InboxWatch:
 
     def close(self) -> None:
         """Stop watching."""
-        if self._watch is not None:
-            self._loop.unwatch(self._watch.fileno())
-            self._watch.close()
-            self._watch = None
+        self._hearing.close()
 
     def _listen(self, path: Path) -> None:
-        if self._watch is not None and (self._path != path or self._watch.gone):
-            self.close()
-        if self._watch is None:
-            self._path, self._watch = path, open_directory_watch(path)
-            if self._watch is not None:
-                self._loop.watch(self._watch.fileno(), self._hear)
+        watch = self._hearing.watch
+        if watch is None or self._path != path or watch.gone:
+            self._path = path
+            self._hearing.listen(open_directory_watch(path))
 
-    def _hear(self) -> None:
-        if self._watch is not None:
-            self._closed |= self._watch.read()
-            self._news()
+    def _hear(self, watch: DirectoryWatch) -> None:
+        self._closed |= watch.read()
+        self._news()
 
 
 def _holds_anything(path: Path) -> bool:

@@ -151,10 +151,10 @@ def test_a_person_who_has_touched_something_may_go_on_for_half_a_minute(desk: De
 
 def test_listening_again_costs_nothing(desk: Desk) -> None:
     """The daemon does so whenever it looks at the facts."""
-    watch = desk.hands._watch
+    watch = desk.hands._hearing.watch
     for _ in range(3):
         desk.hands.listen(desk.state)
-    assert desk.hands._watch is watch is not None
+    assert desk.hands._hearing.watch is watch is not None
 
 
 def test_without_inotify_nothing_is_heard_and_nothing_breaks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
