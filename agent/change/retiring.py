@@ -14,6 +14,8 @@ from agent.core.when import retirement
 from agent.errors import MaterialError, RefusedError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from agent.change.in_flight import InFlight
     from agent.change.sets import Sets
     from agent.change.source import SourceSession
@@ -65,17 +67,22 @@ class Retirements:
         for record in self._world.store.history():
             if record.id == change and record.retired_at is None:
                 certificate_id = retirement.left_behind(record) or ""
-                self._destroy_key(certificate_id)
+                self._destroy_keys({certificate_id})
                 self._world.store.amend(advance(record, Retired(at=self._world.clock.now())))
                 self._in_flight.tell(
                     "retired", f"The certificate {certificate_id[:12]} is retired: the cloud deactivates it."
                 )
 
-    def _destroy_key(self, certificate_id: str) -> None:
+    def destroy_left(self) -> None:
+        """Destroy the keys of retired certificates that are there still, since the disk failed then."""
+        self._destroy_keys(retirement.retired(self._world.store.history()))
+
+    def _destroy_keys(self, certificates: Collection[str]) -> None:
         try:
-            self._world.store.retired_keys.destroy({certificate_id}, self._spared())
+            self._world.store.retired_keys.destroy(certificates, self._spared())
         except StoreError as error:  # the cloud has its word; to ask it again would not mend a disk
-            self._in_flight.tell("trouble", f"The key of the retired certificate could not be destroyed: {error}")
+            text = f"The key of a retired certificate could not be destroyed, and is tried again: {error}"
+            self._in_flight.tell("trouble", text)
 
     def _spared(self) -> set[int]:
         """Return the generations whose keys are kept: a change in flight rests on them, or no other way leads back.

@@ -178,6 +178,7 @@ class Task:
             return
         self._operations.take_up(orderly=self._order.orderly)
         self._obey()
+        self._change.retirements.destroy_left()
         install.conclude(self._config, self._parts.store.history())
         client_id = self._client_id()
         if client_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -130,3 +131,17 @@ def test_the_certificate_of_a_change_whose_record_was_lost_is_retired(rotated: G
     assert [failure.code for failure in failures] == [Code.RECORD_DAMAGED]
     assert rotated.generations() == (2, None)
     rotated.run("rotate", expect=0)
+
+
+def test_a_key_that_a_disk_kept_is_destroyed_by_the_next_worker(rotated: Gateway) -> None:
+    """As a disk leaves it that fails once: the daemon begins with such a worker."""
+    kept, old_set = rotated.directory / "kept", rotated.state / "generations" / "000001"
+    shutil.copytree(old_set, kept)
+    rotated.run("retire", expect=0)
+    assert not old_set.exists()
+    shutil.move(kept, old_set)
+    (rotated.state / "previous").symlink_to("generations/000001")
+    typed = [sys.executable, "-m", "agent.worker.main", "--config", str(rotated.config)]
+    subprocess.run(typed, input=encode_order(Order(do=Do.LOOK)), check=True, capture_output=True)
+    assert not old_set.exists()
+    assert rotated.generations() == (2, None)

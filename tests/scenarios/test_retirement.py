@@ -342,8 +342,29 @@ def test_a_key_that_cannot_be_destroyed_is_told_and_the_retirement_noted(gateway
     gateway.disk.fail("destroy", error=StoreError("Cannot erase key.pem: Input/output error.", hint="See the disk."))
     gateway.retirements.retire(only(gateway))
 
-    assert "could not be destroyed: Cannot erase key.pem: Input/output error." in gateway.log.text
+    assert "could not be destroyed, and is tried again: Cannot erase key.pem: Input/output error." in gateway.log.text
     assert waiting(gateway) == ()
+    gateway.restart()
+    assert gateway.in_use() == (2, 1)
+    gateway.retirements.destroy_left()
+    assert gateway.in_use() == (2, None)
+    assert not (gateway.path / "generations/000001").exists()
+
+
+def test_nothing_is_destroyed_that_may_have_to_serve(gateway: Rig) -> None:
+    """What was not retired, what a change rests on, the only way back, and what was activated again and in use."""
+    gateway.retirements.destroy_left()
+    assert gateway.in_use() == (2, 1)
+    gateway.claim_present = False
+    gateway.retirements.retire(only(gateway))
+    gateway.revoke(1, status=Status.ACTIVE)
+    gateway.planner.begin(Kind.ROLLBACK, Origin.LADDER, "ladder: test")
+    gateway.follow()
+    gateway.rotate()
+    gateway.claim_present = True
+    gateway.retirements.destroy_left()
+    assert gateway.in_use() == (3, 1)
+    assert gateway.store.generation(1).number == 1
 
 
 def test_a_rotation_after_a_retirement_goes_back_within_probation(gateway: Rig) -> None:

@@ -115,8 +115,12 @@ def wait_after(outage: float, place: float) -> float:
 
 
 def retired(history: Iterable[ChangeRecord]) -> frozenset[str]:
-    """Return the certificates that the cloud does not accept any more, unless a person had one activated again."""
-    return frozenset(name for record in history if record.retired_at and (name := left_behind(record)))
+    """Return the certificates that the cloud does not accept any more, unless a person had one activated again.
+
+    One that was in use again after that, and was left behind once more, is none of them.
+    """
+    last = {name: record.retired_at for record in history if (name := left_behind(record))}
+    return frozenset(name for name, at in last.items() if at)
 
 
 # -- what other programs use still -------------------------------------------------------------------------------------

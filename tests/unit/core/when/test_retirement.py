@@ -30,6 +30,7 @@ from agent.core.when.retirement import (
     wait_after,
     waiting,
 )
+from agent.core.when.retirement import retired as no_more
 from agent.errors import RefusedError
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW
@@ -156,6 +157,13 @@ def test_a_certificate_that_two_changes_left_behind_is_settled_once() -> None:
     history = [retired(rotated(OLD)), rotated(OLD, NOW + DAY)]
 
     assert ids(*history) == []
+
+
+def test_what_the_cloud_accepts_no_more_is_by_its_last_word() -> None:
+    """One that was in use again was active again, and is a way back."""
+    assert no_more([retired(rotated(OLD)), rotated(NEW, NOW + DAY)]) == {OLD}
+    assert no_more([retired(rotated(OLD)), rotated(OLD, NOW + DAY)]) == set()
+    assert no_more([rotated(OLD), retired(rotated(OLD, NOW + DAY))]) == {OLD}
 
 
 def test_the_last_change_that_left_it_behind_counts() -> None:
