@@ -115,13 +115,14 @@ SCRIPTS = .ci/prepare .ci/run packaging/build-deb packaging/completion/iot-cert.
 REGIONS = us-east-1 eu-west-1 ap-southeast-1 cn-north-1 us-gov-west-1
 LINT = .venv/cloud/bin/cfn-lint
 check: prepare-tests
-	@echo "==> ruff, mypy, import contracts, codespell, shellcheck, cfn-lint"
+	@echo "==> ruff, mypy, import contracts, codespell, proselint, shellcheck, cfn-lint"
 	@.venv/bin/ruff check -q .
 	@.venv/bin/ruff format -q --check .
 	@.venv/bin/mypy --no-error-summary
 	@.venv/bin/lint-imports --no-cache >build-lint-imports.log || { cat build-lint-imports.log; exit 1; }
 	@rm -f build-lint-imports.log
 	@.venv/bin/codespell
+	@PYTHONPATH=tests .venv/bin/python -m support.prose
 	@shellcheck $(SCRIPTS)
 	@if [ -x $(LINT) ]; then $(LINT) --regions $(REGIONS) -- config/cloud/template.yaml; else \
 		echo "==> cfn-lint is NOT installed: the stack's template is not linted"; test -z "$$CI"; fi

@@ -276,7 +276,7 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
     for flag, meaning, text in _REPEATED:
         kind = {"--public-key": _pair_with_uri}.get(flag, _pair) if "=" in meaning else str
         publish.add_argument(flag, action="append", default=[], type=kind, metavar=meaning, help=text)
-    publish.add_argument("--replace-keys", action="store_true", help="give each role named with --key just these keys")
+    publish.add_argument("--replace-keys", action="store_true", help="give each role named with --key these keys alone")
     publish.add_argument("--target", default="anchors.pem", metavar="NAME", help="the bundle's name (anchors.pem)")
     publish.add_argument("--without-amazon", type=_reason, metavar="WHY", help="let roots of AWS IoT Core be missing")
     text = "the time of publication (default: SOURCE_DATE_EPOCH, else now)"

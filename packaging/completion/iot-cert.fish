@@ -166,7 +166,7 @@ complete -c iot-cert -n '__iot_cert_in trust publish' -l threshold -x -d 'how ma
 complete -c iot-cert -n '__iot_cert_in trust publish' -l expires -x -d 'how long signatures last (timestamp 90d, targets, snapshot 365d, root 3650d)'
 complete -c iot-cert -n '__iot_cert_in trust publish' -l renew -x -d 'a role that gets a new version although nothing in it changed'
 complete -c iot-cert -n '__iot_cert_in trust publish' -l compatible -x -d 'a product the bundle is for, compared with `trust.compatible` (default: all)'
-complete -c iot-cert -n '__iot_cert_in trust publish' -l replace-keys -d 'give each role named with --key just these keys'
+complete -c iot-cert -n '__iot_cert_in trust publish' -l replace-keys -d 'give each role named with --key these keys alone'
 complete -c iot-cert -n '__iot_cert_in trust publish' -l target -x -d 'the bundle\'s name (anchors.pem)'
 complete -c iot-cert -n '__iot_cert_in trust publish' -l without-amazon -x -d 'let roots of AWS IoT Core be missing'
 complete -c iot-cert -n '__iot_cert_in trust publish' -l time -x -d 'the time of publication (default: SOURCE_DATE_EPOCH, else now)'

@@ -38,6 +38,8 @@ def said(schema: Schema, description: str) -> Schema:
 
 def or_null(schema: Schema) -> Schema:
     """Return the schema of a value that may be missing, and is null then."""
+    if {"type": "null"} in schema.get("anyOf", ()):
+        return schema
     description = {key: value for key, value in schema.items() if key == "description"}
     rest = {key: value for key, value in schema.items() if key != "description"}
     return {**description, "anyOf": [rest, {"type": "null"}]}
