@@ -13,6 +13,7 @@ from agent.config.reader import parse
 from agent.core.exit_codes import Exit
 from agent.core.failure.failure import FailureClass
 from agent.core.report.checks import CHECKS
+from reference.situations import PARTS, situations
 from support.pages import PAGES, ROOT, blocks, section, typed
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def test_the_readme_installs_as_the_longer_page_does() -> None:
 
 def test_the_technicians_page_names_every_verb_exit_code_and_failure_class(capsys: pytest.CaptureFixture[str]) -> None:
     """What the program can do on a gateway and say there; `sandbox`, `cloud` and `run` are not for technicians."""
-    page = TECHNICIAN.read_text()
+    page = TECHNICIAN.read_text().partition("\n## Every situation")[0]
     with pytest.raises(SystemExit):
         parse_arguments(["--help"])
     verbs = re.findall(r"^    ([a-z-]+)(?:  |$)", capsys.readouterr().out, flags=re.MULTILINE)
@@ -66,10 +67,15 @@ def test_the_technicians_page_names_every_verb_exit_code_and_failure_class(capsy
 
 
 def test_the_technicians_page_has_a_situation_for_every_check() -> None:
-    """By the name that the screen shows, in the order of the screen at first sight."""
-    rows = section("docs/technician.md", "What is wrong, and what the screen says").split("\n\n")[1]
-    named = re.findall(r"`([a-z]+)`", " ".join(row.split(" | ")[1] for row in rows.splitlines()[2:] if " | " in row))
-    assert {name for name in named if name in CHECKS} == set(CHECKS)
+    """In the order of the doctor's lines, what needs no network first; and each that tests know is on it, once."""
+    part = section("docs/technician.md", "Every situation, and what the screen says")
+    shown = re.findall(r"^<summary><code>(\w+)</code> (.+)</summary>$", part, flags=re.MULTILINE)
+    named = list(dict.fromkeys(check for check, _ in shown))
+    assert named == [check for part in PARTS.values() for check in part]
+    assert set(named) == set(CHECKS)
+    assert len({title for _, title in shown}) == len(shown) == len(situations())
+    assert [text for text in re.findall(r"\b[A-Z]{4,}\b", part) if text in {"TIME", "PORT", "DISK"}] == []
+    assert "DIR/" not in part
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from reference import pages
+from reference import pages, situations
 from reference.documents import whole
 
 PAGES = {
@@ -18,7 +18,9 @@ PAGES = {
     "metrics.md": pages.metrics,
     "journal.md": pages.journal,
 }
-NAMES = (*PAGES, "files.md", "iot-cert.schema.json")
+REFERENCE = pages.ROOT / "docs" / "reference"
+TECHNICIAN = "../technician.md"  # of which a part is written
+NAMES = (*PAGES, "files.md", "iot-cert.schema.json", TECHNICIAN)
 
 
 def written() -> dict[str, str]:
@@ -26,7 +28,8 @@ def written() -> dict[str, str]:
     found = {name: page() for name, page in PAGES.items()}
     with TemporaryDirectory() as folder:
         found["files.md"] = pages.files(Path(folder) / "state")
-    return found | {"iot-cert.schema.json": json.dumps(whole(), indent=2) + "\n"}
+    found["iot-cert.schema.json"] = json.dumps(whole(), indent=2) + "\n"
+    return found | {TECHNICIAN: situations.into((REFERENCE / TECHNICIAN).read_text())}
 
 
 def main(directory: str) -> None:

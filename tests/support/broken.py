@@ -1,4 +1,7 @@
-"""Broken gateways, each broken for real: how it is done, and what the doctor has to say of it first.
+"""Broken gateways, each broken for real: how it is done, and what the doctor has to say of it.
+
+``PYTHONPATH=tests python -m support.broken`` writes what it says to `tests/data/doctor.json`, from which the page for
+technicians is written; `tests/integration/test_doctor.py` compares.
 
 Every situation starts from a gateway that works. What only root can break (networks, mounts, owners) is broken in a
 namespace of the command's own, so nothing of it is left on the machine.
@@ -6,7 +9,9 @@ namespace of the command's own, so nothing of it is left on the machine.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -28,6 +33,7 @@ from agent.sandbox.policies import GATEWAY
 from support.crashkit import smalldisk
 from support.gateway import COMMAND, Gateway, Ran
 from support.surroundings import lacks, need_root
+from support.told import REMEDIES
 from support.tunnels import pour
 
 if TYPE_CHECKING:
@@ -322,6 +328,13 @@ def _another_root(place: Place) -> None:
     place.gateway.service.use_root(Authority("Root B", NOW), intermediate=True)
 
 
+def _old_root(place: Place) -> None:
+    """The server is sound; what has expired is the anchor that would verify it."""
+    root = Authority("Root D", NOW, not_after=NOW - DAY)
+    place.gateway.service.use_root(root)
+    _anchors(place, root.pem)
+
+
 def _baked_copy_only(place: Place) -> None:
     baked = Authority("Root C", NOW)
     with (place.gateway.directory / "roots.pem").open("ab") as file:
@@ -453,6 +466,8 @@ SITUATIONS = [
               "the trust anchors file cannot be read: No such file", "Put the baked copy back", 3),
     Situation("anchors file garbage", lambda place: _anchors(place, b"garbage"), ("anchors", "anchors-unusable"),
               "there is no PEM certificate in it", "Put the baked copy back", 3),
+    Situation("root whose copy here has expired", _old_root, ("server", "anchor-expired"),
+              "chain ends in Root D, and the copy among the anchors expired on", "`iot-cert trust restore`"),
     Situation("legacy endpoint", _legacy, ("endpoint", "legacy-endpoint"), "VeriSign root", f"`endpoint: {ATS}`", 2),
     Situation("legacy endpoint in Beijing", lambda place: place.nowhere("abc123.iot.cn-north-1.amazonaws.com.cn"),
               ("endpoint", "legacy-endpoint"), "is the legacy endpoint",
@@ -490,7 +505,7 @@ SITUATIONS += [
               "no answer in time", "A firewall or proxy in between", 5),
     Situation("TLS too old", _old_tls, ("tls", "tls-too-old"), "nothing newer than TLS 1.1",
               "Have TLS 1.2 enabled at the endpoint"),
-    Situation("proxy opens TLS", _intercepted, ("server", "intercepted"), "was issued by Corporate Proxy Inc.",
+    Situation("proxy intercepts TLS", _intercepted, ("server", "intercepted"), "was issued by Corporate Proxy Inc.",
               "have the proxy let this host through unopened"),
     Situation("server certificate expired", lambda place: _server(place, since=-9 * DAY, until=-DAY),
               ("server", "server-expired"), "The server's certificate localhost expired at", "must renew it"),
@@ -524,3 +539,47 @@ SITUATIONS += [
     Situation("no daemon", lambda _: None, ("daemon", "no-daemon"), "nothing is renewed by itself",
               "`systemctl start iot-cert-agent`"),
 ]  # fmt: skip
+
+
+# -- what is said of them ----------------------------------------------------------------------------------------------
+
+TABLE = Path(__file__).parents[1] / "data" / "doctor.json"
+NO_DAEMON = ("daemon", "no-daemon")
+
+
+def visited(gateway: Gateway, situation: Situation) -> tuple[Ran, dict[str, list[str]]]:
+    """Break a gateway; return what the doctor did, and what it said as the table has it (see `support.told`)."""
+    with ExitStack() as stack:
+        place = Place(gateway, stack)
+        situation.broken(place)
+        ran = check(gateway, "--json", within=place.within)
+    wrong = [line for line in lines_of(ran).values() if line["verdict"] in {"warning", "failure"}]
+    own = {NO_DAEMON} - {situation.first}  # of all that are broken, none has a daemon
+    wrong = [line for line in wrong if (line["check"], line["code"]) not in own]
+    said = {
+        "check": [f"{line['verdict']} {line['check']} {line['code']}: {line['text']}" for line in wrong],
+        REMEDIES: [line.get("remedy", "") for line in wrong],
+        "exit codes": [f"check {ran.code}"],
+    }
+    return ran, {name: [_plain(text, gateway) for text in texts] for name, texts in said.items()}
+
+
+def _plain(text: str, gateway: Gateway) -> str:
+    """Return a text without what differs from one time to the next: places, ports, times, room."""
+    config = gateway.config.read_text() if gateway.config.exists() else ""
+    state = re.search(r"^state_dir: (\S+)", config, flags=re.MULTILINE)
+    for place, name in ((state and state[1], "DIR/state"), (state and str(Path(state[1]).parent), "DISK")):
+        text = text.replace(place, name) if place and not place.startswith(str(gateway.directory)) else text
+    text = text.replace(str(gateway.directory), "DIR")
+    text = re.sub(r"\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)? UTC)?", "TIME", text)
+    text = re.sub(r"\d+ (KiB|MiB|inodes)", r"N \1", text)
+    return re.sub(r"(localhost:|on port )(?!(?:9|443|8883)\b)\d+", r"\1PORT", text)
+
+
+if __name__ == "__main__":
+    with sound() as house:
+        found = {}
+        for each in SITUATIONS:
+            with twin_of(house) as twin:
+                found[each.name] = visited(twin, each)[1]
+    TABLE.write_text(json.dumps(found, indent=1) + "\n")

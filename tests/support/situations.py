@@ -283,7 +283,9 @@ SITUATIONS: dict[str, Situation] = {
     "no set is accepted": Situation(
         after=lambda here: here.daemon.report._ladder.locked_out("no set is accepted", "Activate it.")
     ),
-    "the clock cannot be": Situation(after=lambda here: setattr(here.clock, "time", datetime(2001, 1, 1, tzinfo=UTC))),
+    "the clock shows a time that cannot be": Situation(
+        after=lambda here: setattr(here.clock, "time", datetime(2001, 1, 1, tzinfo=UTC))
+    ),
 }
 
 # What takes root to be made.

@@ -49,6 +49,7 @@ DAY = timedelta(days=1)
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory with a random name is made in it
 ENROLMENT = "enrollment: {{template: gateway, claim: {{certificate: {0}/claim.pem, key: {0}/claim.key}}}}\n"
 TELLERS = ("status", "check", "config check", "exit codes", "metrics", "shadow", "journal", "support bundle")
+REMEDIES = "remedies"  # of what `check` says, in its order
 Told = dict[str, list[str]]
 
 
@@ -145,7 +146,7 @@ class Place(DaemonRig):
         """Have each of the tellers say how the gateway stands."""
         with self._listening():
             told = {**self._commands(), **self._daemons()}
-        return {teller: [self._plain(line) for line in told[teller]] for teller in TELLERS}
+        return {teller: [self._plain(line) for line in told[teller]] for teller in (*TELLERS, REMEDIES)}
 
     def _commands(self) -> Told:
         status, shown = self._run("status", "--json"), self._run("status")[1]
@@ -153,17 +154,14 @@ class Place(DaemonRig):
         assert all(text in shown for text in document["health"]), "the screen says what the document says"
         check, lines = self._run("check", "--json")
         config, warnings = self._run("config", "check")
-        found = [json.loads(line) for line in lines.splitlines()]
+        wrong = [item for item in map(json.loads, lines.splitlines()) if item["event"] == "line" and _is_wrong(item)]
         codes = (f"status {status[0]}", f"check {check}", f"config check {config}")
         return {
             "status": [
                 f"{item['severity']} {item['check']} {item['code']}: {item['text']}" for item in document["findings"]
             ],
-            "check": [
-                f"{item['verdict']} {item['check']} {item['code']}: {item['text']}"
-                for item in found
-                if item["event"] == "line" and _is_wrong(item)
-            ],
+            "check": [f"{item['verdict']} {item['check']} {item['code']}: {item['text']}" for item in wrong],
+            REMEDIES: [item.get("remedy", "") for item in wrong],
             "config check": [] if config == 0 and "warning" not in warnings else warnings.strip().splitlines(),
             "exit codes": list(codes),
             "support bundle": self._bundle(),
