@@ -77,7 +77,6 @@ COVERED_BY = {
     "fleet/errors": ("unit/fleet/test_aws.py", "each by what AWS says, with its exit code"),
     "fleet/task": ("unit/fleet/commands/test_devices.py", "tables, JSON and what is typed, by the verbs that use them"),
     "fleet/trial/account": ("integration/test_stack.py", "each of its requests, on an emulator"),
-    "fleet/verbs": ("unit/fleet/commands/test_devices.py", "each verb by its name"),
     "iotcore/client_options": ("integration/test_gateway.py", "the real SDK against the sandbox's broker"),
     "iotcore/requests": ("integration/test_hostile_cloud.py", "answers that no cloud should give"),
     "iotcore/sync_client": ("integration/test_gateway.py", "the real SDK against the sandbox's broker"),

@@ -11,7 +11,7 @@ import pytest
 
 from agent.cli.parser import command_line
 from agent.core.exit_codes import Exit
-from reference import documents, pages
+from reference import cloud_documents, documents, pages
 from reference.__main__ import NAMES, TECHNICIAN, written
 from support.json_schema import fits, misfits
 from support.pages import ROOT, section
@@ -43,18 +43,18 @@ def calls(folder: str) -> Iterator[tuple[str, ast.Call]]:
                 yield node.func.attr, node
 
 
-def test_every_verb_of_a_gateway_has_its_json() -> None:
-    """The daemon prints none; `cloud` is an operator's, and `help` prints text."""
+def test_every_verb_has_its_json() -> None:
+    """An operator's, too; the daemon prints none, and `help` prints text."""
     parsers = dict(pages.commands(command_line()))
     groups = {words[:1] for words in parsers if len(words) > 1}
-    named = {" ".join(words) for words in parsers if words and words not in groups and words[0] != "cloud"}
-    assert named - {"run", "help"} == set(documents.VERBS)
-    assert {name for names in documents.VERBS.values() for name in names} == set(documents.DEFS) - {"certificate"}
+    named = {" ".join(words) for words in parsers if words and words not in groups}
+    assert named - {"run", "help"} == set(documents.EVERY)
+    assert {name for names in documents.EVERY.values() for name in names} == set(documents.DEFS) - {"certificate"}
 
 
 def test_every_key_of_the_json_says_what_it_holds() -> None:
     """Of what has a type, in words too; a few names say it all."""
-    for name in ("certificate", "change", "progress", "status", "outcome", "line"):
+    for name in ("certificate", "change", "progress", "status", "outcome", "line", *cloud_documents.DEFS):
         keys = documents.DEFS[name]["properties"]
         assert {key for key, item in keys.items() if not item.get("description")} <= {"event"}, name
     assert "None" not in json.dumps(WHOLE)

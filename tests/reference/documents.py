@@ -24,35 +24,12 @@ from agent.core.trust.anchor_lint import Finding as AnchorFinding
 from agent.core.values import CertificateFacts, Provenance
 from agent.core.when.renewal import RenewalWindow
 from agent.core.when.schedule import Pause, Plan
-from reference.shapes import Schema, an_object, described, of, of_type, words
+from reference import cloud_documents
+from reference.shapes import Schema, an_object, described, many, of, of_type, or_null, ref, said, words
 
 TEXT, NUMBER, FLAG = of_type(str), of_type(int), of_type(bool)
 AT, EXIT = of_type(datetime), {**words(Exit), "description": "The exit code of the command."}
 TEXTS: Schema = {"type": "array", "items": TEXT}
-
-
-def said(schema: Schema, description: str) -> Schema:
-    """Return a schema with what it means."""
-    return {**schema, "description": description}
-
-
-def or_null(schema: Schema) -> Schema:
-    """Return the schema of a value that may be missing, and is null then."""
-    if {"type": "null"} in schema.get("anyOf", ()):
-        return schema
-    description = {key: value for key, value in schema.items() if key == "description"}
-    rest = {key: value for key, value in schema.items() if key != "description"}
-    return {**description, "anyOf": [rest, {"type": "null"}]}
-
-
-def ref(name: str) -> Schema:
-    """Return a reference to a part that several documents have."""
-    return {"$ref": f"#/$defs/{name}"}
-
-
-def many(schema: Schema) -> Schema:
-    """Return the schema of a list."""
-    return {"type": "array", "items": schema}
 
 
 def event(name: str, properties: dict[str, Schema], *, needed: list[str] | None = None) -> Schema:
@@ -288,6 +265,7 @@ DEFS: dict[str, Schema] = {
     ),
     "sandbox": said(an_object({"config": TEXT, "port": NUMBER, "alpn_port": NUMBER}), "A sandbox runs."),
     "answer": said(an_object({"answer": TEXT}), "What the sandbox says to an order."),
+    **cloud_documents.DEFS,
 }
 
 _CHANGE = ("progress", "note", "begun", "nothing", "outcome", "error")
@@ -316,6 +294,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "trust publish": ("published", "note", "error"),
     "sandbox": ("sandbox", "answer", "error"),
 }
+EVERY = VERBS | {verb: (*names, "error") for verb, names in cloud_documents.VERBS.items()}
 
 
 def whole() -> Schema:
@@ -325,7 +304,7 @@ def whole() -> Schema:
             "description": f"A line of `iot-cert {verb} --json`.",
             "anyOf": [ref(name) for name in names],
         }
-        for verb, names in VERBS.items()
+        for verb, names in EVERY.items()
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

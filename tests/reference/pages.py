@@ -20,7 +20,7 @@ from agent.core.report.metrics import render
 from agent.core.report.seen import WatchedEnd, WatchedFile
 from agent.core.report.status import Retiring
 from pictures.files import STATE, state_directory, told_of
-from reference.documents import DEFS, VERBS
+from reference.documents import DEFS, EVERY
 from support import make
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def configuration() -> str:
 def documents() -> str:
     """Return the page of what is printed with `--json`."""
     lines = (
-        (_code(f"iot-cert {verb}"), ", ".join(f"[{name}](#{name})" for name in names)) for verb, names in VERBS.items()
+        (_code(f"iot-cert {verb}"), ", ".join(f"[{name}](#{name})" for name in names)) for verb, names in EVERY.items()
     )
     return page(
         "JSON of each verb",
@@ -186,6 +186,8 @@ def _typed(schema: Schema) -> str:
     if "anyOf" in schema:
         return " or ".join(_typed(one) for one in schema["anyOf"])
     kind = str(schema["type"])
+    if kind == "string" and "examples" in schema:
+        return f"text, such as {', '.join(_code(word) for word in schema['examples'])}"
     if kind == "array" and "items" in schema:
         return f"list of {_typed(schema['items'])}"
     if kind == "object" and "properties" in schema:

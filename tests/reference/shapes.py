@@ -32,6 +32,30 @@ _NAMES = {
 } | {"Id": Id, "LongText": LongText, "Mapping": Mapping}  # fmt: skip
 
 
+def said(schema: Schema, description: str) -> Schema:
+    """Return a schema with what it means."""
+    return {**schema, "description": description}
+
+
+def or_null(schema: Schema) -> Schema:
+    """Return the schema of a value that may be missing, and is null then."""
+    if {"type": "null"} in schema.get("anyOf", ()):
+        return schema
+    description = {key: value for key, value in schema.items() if key == "description"}
+    rest = {key: value for key, value in schema.items() if key != "description"}
+    return {**description, "anyOf": [rest, {"type": "null"}]}
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to a part that several documents have."""
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def many(schema: Schema) -> Schema:
+    """Return the schema of a list."""
+    return {"type": "array", "items": schema}
+
+
 def of(kind: type, *, without: tuple[str, ...] = ()) -> Schema:
     """Return the schema of a dataclass as `agent.core.jsonio.to_plain` writes it: what is empty is left out.
 

@@ -13,6 +13,8 @@ from agent.cli.output import Output
 from agent.cli.parser import parse
 from agent.errors import AgentError
 from agent.fleet import verbs
+from reference import documents
+from support.json_schema import misfits
 from support.moto_account import ENVIRONMENT, NUMBER, REGION, AwsWorld
 from support.strict import Strict
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+WHOLE = documents.whole()
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 _OUTPUTS = {
     "Prefix": "iot-cert",
@@ -32,6 +35,13 @@ _OUTPUTS = {
     "SessionPolicy": "iot-cert-gateway-session",
     "RotationPolicy": "iot-cert-gateway-rotation",
 }
+
+
+def _hold(action: str, said: str) -> None:
+    """Hold what a verb has printed to the schema of the reference, which names every key."""
+    schema = WHOLE["$defs"][f"iot-cert-cloud-{action}"]
+    for line in said.splitlines():
+        assert list(misfits(schema, json.loads(line), whole=WHOLE, closed=True)) == [], line
 
 
 class Operator:
@@ -120,6 +130,8 @@ class Operator:
             code = int(getattr(error, "exit", 1))
             output.error(error, code)
         said = self._capsys.readouterr()
+        if arguments.json:
+            _hold(arguments.action, said.out)
         return code, said.out + said.err
 
     def rows(self, *words: str) -> list[dict[str, Any]]:
