@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
@@ -16,6 +18,7 @@ from agent.core.report.known import ConnectionState
 from agent.core.report.metrics import PREFIX, render
 from reference.pages import metrics
 from support import make
+from support.grafana import complaints
 from support.make import DAY, NOW
 from support.pages import section
 
@@ -39,7 +42,8 @@ SCRAPED = {"job", "instance"}  # the labels that Prometheus adds
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_what_is_asked_for_is_what_the_agent_writes(expression: str) -> None:
-    """Each metric by its name, with labels that it has, in states that there are."""
+    """In Prometheus's grammar; each metric by its name, with labels that it has, in states that there are."""
+    promql_parser.parse(re.sub(r"^label_values\((.+), \w+\)$", r"\1", expression))  # that one is Grafana's
     named = re.findall(rf"({PREFIX}_\w+)(?:\{{(.*?)\}})?", expression)
     assert named
     for name, selector in named:
@@ -76,6 +80,34 @@ def test_the_dashboard_can_be_imported() -> None:
     assert DASHBOARD["uid"] == "iot-cert-agent"
     assert "id" not in DASHBOARD
     assert DASHBOARD["schemaVersion"] >= 36
+
+
+def test_grafana_knows_each_key_of_the_dashboard_and_its_type() -> None:
+    """Panels, their options, queries, variables and transformations, by the types of Grafana's own makers."""
+    assert complaints(DASHBOARD) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        (("panels", 0), {"titel": "Gateways"}),
+        (("panels", 0, "gridPos"), {"w": "6"}),
+        (("panels", 0, "options"), {"colorMode": "rainbow"}),
+        (("panels", 0, "targets", 0), {"exp": "up"}),
+        (("panels", 6, "transformations", 0), {"ids": "organize"}),
+        (("panels", 10, "fieldConfig", "defaults", "custom"), {"drawStyle": "curve"}),
+        (("templating", "list", 1), {"refresh": 9}),
+        (("time",), {"from": 6}),
+    ],
+)
+def test_what_grafana_would_not_take_is_found(place: tuple[str | int, ...], wrong: dict[str, Any]) -> None:
+    """A key that it does not know, a word of none of its lists, another type."""
+    dashboard = deepcopy(DASHBOARD)
+    part = dashboard
+    for step in place:
+        part = part[step]
+    part.update(wrong)
+    assert len(complaints(dashboard)) == 1
 
 
 @pytest.mark.parametrize("name", ALERTS)
