@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from support.boot.machine import SERVICE, STATE, Done, Machine, until
 from support.pages import blocks, lines, section
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.boot.installed import Installed
 
 PIPELINE = "docs/ota-pipeline.md"
@@ -168,6 +171,42 @@ def sign_a_bundle(gateway: Installed) -> None:
     machine.write("/etc/iot-cert-agent/trust/root.json", machine.read("/root/repository/metadata/1.root.json"))
     gateway.reconfigure(root="/etc/iot-cert-agent/trust/root.json")
     until(machine.path(f"{STATE}/inbox").exists, "the daemon has made the inbox")
+
+
+def test_a_technician_with_a_stick_and_no_network(gateway: Installed, tmp_path: Path) -> None:
+    """What works offline does, and a set on a stick is in use at once; it is proven when there is a network again."""
+    machine, files = gateway.machine.boot(network=False), stick(gateway)
+    machine.write("/usr/bin/sudo", SUDO, 0o755)
+    part = section("docs/technician.md", "Without a network")
+    mount, bring, status, unmount = lines(blocks(part)[0])
+    with machine.plugged_in(image(tmp_path, {f"gw-0042/{name}": data for name, data in files.items()}), "/dev/sda1"):
+        types(machine, mount)
+        types(machine, bring, expect=5)
+        assert re.search(r"^generation .*\(import\)", types(machine, status, expect=1), flags=re.MULTILINE)
+        types(machine, unmount)
+    works = " ".join(row.split(" | ")[0] for row in part.splitlines() if row.startswith("| `"))
+    for line in re.findall(r"`([^`]+)`", works):
+        if " import " not in line:  # which was typed above
+            code = {"iot-cert status": 1, "sudo iot-cert check": 5}.get(line, 0)
+            assert types(machine, line.replace("FILE", FILES.get(line, "")), expect=code).strip()
+    machine.shut_down()
+    machine.boot()
+    gateway.until_up()
+    brought = machine.history()[-1]
+    assert (brought["kind"], brought["phase"], brought["unproven"]) == ("import", "committed", True)
+    assert machine.read(f"{STATE}/current/key.pem").encode() == files["private.pem.key"]
+    assert len(gateway.certificates()) == 1
+
+
+def image(folder: Path, files: dict[str, bytes]) -> Path:
+    """Return an image of a file system with files, by their names."""
+    for file, data in files.items():
+        path = folder / "stick" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    made = folder / "stick.img"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", folder / "stick", made, "4M"], check=True, capture_output=True)
+    return made
 
 
 def test_the_pipelines_page(gateway: Installed) -> None:

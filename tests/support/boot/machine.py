@@ -19,13 +19,13 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
@@ -114,13 +114,20 @@ class Machine:
 
     # -- its life ----------------------------------------------------------------------------------------------------
 
-    def boot(self) -> Self:
-        """Boot, and return once systemd says that it is up."""
+    def boot(self, *, network: bool = True) -> Self:
+        """Boot, and return once systemd says that it is up.
+
+        Args:
+            network: Whether it has that of the machine that tests run on, or its own loopback alone.
+        """
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
             notified.bind("")  # the kernel gives it a name of its own
             notified.settimeout(PATIENCE)
             self._process = self._start(
-                "--boot", "--notify-ready=yes", NOTIFY_SOCKET="@" + notified.getsockname()[1:].decode()
+                "--boot",
+                "--notify-ready=yes",
+                *(() if network else ("--private-network",)),
+                NOTIFY_SOCKET="@" + notified.getsockname()[1:].decode(),
             )
             try:
                 while "READY=1" not in (told := notified.recv(8192).decode()):
@@ -221,6 +228,22 @@ class Machine:
             return self.path(name).read_text()
         except FileNotFoundError:
             return ""
+
+    @contextmanager
+    def plugged_in(self, stick: Path, name: str) -> Iterator[None]:
+        """Give it an image of a file system as a disk.
+
+        Args:
+            stick: The image.
+            name: The disk's name in it: `/dev/sda1`.
+        """
+        attached = subprocess.run(["losetup", "--find", "--show", stick], capture_output=True, text=True, check=True)
+        loop = attached.stdout.strip()
+        try:
+            self.run("mknod", name, "b", *(str(part(Path(loop).stat().st_rdev)) for part in (os.major, os.minor)))
+            yield
+        finally:
+            subprocess.run(["losetup", "--detach", loop], check=True)  # where it is mounted still, once it is no more
 
     # -- commands ----------------------------------------------------------------------------------------------------
 
