@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support import campaigns, cpu, order, surroundings
 from support.crashkit import points
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 surroundings.settle()  # here, before anything is started, the other processes of a run included
+
+# The same examples in each run, and no bound on time, since the machine may be busy. Here, since a folder's conftest is
+# read before the part of each campaign is known.
+UNTIMED = settings(derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", UNTIMED)
+settings.load_profile("suite")
 
 _GATHERED: Counter[str] = Counter()
 _SPENT: defaultdict[str, float] = defaultdict(float)
@@ -37,9 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--campaign: {error}") from None
     if config.getoption("--cpu"):
         config.pluginmanager.register(cpu.Meter(), cpu.Meter.__name__)
-    # The same examples in each run, and no deadline, since the machine may be busy.
-    examples = len(campaigns.places(campaigns.EXAMPLES, 2))
-    settings.register_profile("suite", max_examples=examples, derandomize=True, deadline=None, database=None)
+    settings.register_profile("suite", UNTIMED, max_examples=len(campaigns.places(campaigns.EXAMPLES, 2)))
     settings.load_profile("suite")
 
 
