@@ -65,10 +65,11 @@ walk-through: prepare-tests
 deb: prepare
 	@packaging/build-deb dist
 
-# What is deployed in an AWS account, into dist/cloud/; PREFIX=name is what every name there begins with.
+# What is deployed in an AWS account, into dist/cloud/; PREFIX=name is what every name there begins with. SIGNER=on also
+# packs the function that signs by a CA of the operator's own, for which it fetches a library.
 PREFIX = iot-cert
 cloud: prepare
-	@.venv/bin/python packaging/cloud.py dist/cloud --prefix $(PREFIX)
+	@.venv/bin/python packaging/cloud.py dist/cloud --prefix $(PREFIX) $(if $(filter on,$(SIGNER)),--signer)
 
 # What is told of the configuration's keys, from the table of keys.
 PAGE = packaging/man/iot-cert-agent.yaml.5
@@ -146,6 +147,7 @@ lock:
 	$(COMPILE) --extra sandbox -o requirements/dev.txt build/lock/pyproject.toml requirements/dev.in
 	$(COMPILE) -o requirements/release.txt requirements/release.in
 	$(COMPILE) -o requirements/cloud.txt requirements/cloud.in
+	$(COMPILE) -o requirements/signer.txt requirements/signer.in
 	$(COMPILE) -o requirements/docs.txt requirements/docs.in
 	sed -i '/^#/d' requirements/*.txt
 

@@ -1,4 +1,4 @@
-"""Write what is deployed in an operator's AWS account: `cloud.py OUTDIR [--prefix NAME]`.
+"""Write what is deployed in an operator's AWS account: `cloud.py OUTDIR [--prefix NAME] [--signer]`.
 
 ``template.yaml``
     config/cloud/template.yaml, which knows the name of the code beside it, and the prefix. CloudFormation takes it from
@@ -6,6 +6,9 @@
 ``iot-cert-cloud-HASH.zip``
     The code of its functions: what `agent.backend.lambdas` imports of this project, and no more. The SDK is Lambda's
     own. The same sources give the same bytes, and other sources another name: a name is what CloudFormation compares.
+``iot-cert-signer-HASH.zip``
+    With ``--signer``, the code of the function that signs: what `agent.backend.provider` imports, and the packages of
+    `requirements/signer.txt`, as their wheels for Lambda have them. pip fetches those and holds each to its hash.
 ``parameters.example.json``
     The parameters to think of, as `aws cloudformation deploy --parameter-overrides file://` takes them.
 ``retained.json``, ``retained-resources.json``
@@ -20,15 +23,23 @@ import ast
 import hashlib
 import json
 import re
+import subprocess
+import sys
+import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT: Final = Path(__file__).parents[1]
 TEMPLATE: Final = ROOT / "config" / "cloud" / "template.yaml"
 ENTRY: Final = "agent.backend.lambdas"
+SIGNER: Final = "agent.backend.provider"
+LOCK: Final = ROOT / "requirements" / "signer.txt"
 PREFIX: Final = "iot-cert"
 
 # What CloudFormation calls a resource of each type that is retained (its schema's primaryIdentifier).
@@ -99,19 +110,41 @@ def _imports(text: str) -> list[str]:
     return [name for name in names if name.split(".")[0] == "agent"]
 
 
-def pack(files: list[Path], target: Path) -> Path:
-    """Write the archive into a directory, under a name with its hash, and return where.
+def pack(files: list[Path], target: Path, *, name: str = "cloud", wheels: Iterable[Path] = ()) -> Path:
+    """Write an archive into a directory, under a name with its hash, and return where.
 
     Nothing is compressed, because another zlib would give other bytes.
     """
+    contents = {path.as_posix(): (ROOT / path).read_bytes() for path in files}
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as found:
+            contents |= {entry: found.read(entry) for entry in found.namelist() if not entry.endswith("/")}
     unnamed = target / "code.zip"
     with zipfile.ZipFile(unnamed, "w", zipfile.ZIP_STORED) as archive:
-        for path in files:
-            entry = zipfile.ZipInfo(path.as_posix(), (1980, 1, 1, 0, 0, 0))
+        for path, content in sorted(contents.items()):
+            entry = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr = 3, 0o100644 << 16
-            archive.writestr(entry, (ROOT / path).read_bytes())
+            archive.writestr(entry, content)
     digest = hashlib.sha256(unnamed.read_bytes()).hexdigest()
-    return unnamed.rename(target / f"iot-cert-cloud-{digest[:16]}.zip")
+    return unnamed.rename(target / f"iot-cert-{name}-{digest[:16]}.zip")
+
+
+def fetch(runtime: str, target: Path) -> list[Path]:
+    """Have pip fetch the wheels of `LOCK` for a runtime of Lambda's, such as python3.13, on x86-64; return them."""
+    platforms = [f"--platform=manylinux{name}_x86_64" for name in ("2014", "_2_28", "_2_34")]  # Amazon Linux 2023
+    version = runtime.removeprefix("python")
+    wanted = ["--only-binary=:all:", "--no-deps", "--require-hashes", f"--python-version={version}", *platforms]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", *wanted]
+    run = subprocess.run([*command, "-d", target, "-r", LOCK], check=False)  # noqa: S603 - pip, by this project's lock
+    if run.returncode:
+        raise SystemExit(f"pip could not fetch what {LOCK.name} names; connect this machine to the package index.")
+    return sorted(target.glob("*.whl"))
+
+
+def pack_signer(runtime: str, target: Path) -> Path:
+    """Write the archive of the function that signs, and return where."""
+    with tempfile.TemporaryDirectory() as place:
+        return pack(needed(SIGNER), target, name="signer", wheels=fetch(runtime, Path(place)))
 
 
 def with_defaults(text: str, defaults: dict[str, str]) -> str:
@@ -152,13 +185,17 @@ def _json(value: object) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def build(outdir: Path, prefix: str = PREFIX) -> None:
+def build(outdir: Path, prefix: str = PREFIX, *, signer: bool = False) -> None:
     """Write all of it, and remove the code that another build has left there."""
     outdir.mkdir(parents=True, exist_ok=True)
-    for old in outdir.glob("iot-cert-cloud-*.zip"):
+    for old in [*outdir.glob("iot-cert-cloud-*.zip"), *outdir.glob("iot-cert-signer-*.zip")]:
         old.unlink()
     code = pack(needed(), outdir).name
-    text = with_defaults(TEMPLATE.read_text(), {"Prefix": prefix, "CodeKey": code})
+    defaults = {"Prefix": prefix, "CodeKey": code}
+    if signer:
+        runtime = parse(TEMPLATE.read_text())["Resources"]["Sign"]["Properties"]["Runtime"]
+        defaults["SignerCodeKey"] = pack_signer(runtime, outdir).name
+    text = with_defaults(TEMPLATE.read_text(), defaults)
     kept = retained(parse(text))
     example = {"CodeBucket": "YOUR-BUCKET", "CodeKey": code, "Prefix": prefix, "ApplicationPolicy1": ""}
     listed = [{"ParameterKey": key, "ParameterValue": value} for key, value in example.items()]
@@ -175,8 +212,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="cloud.py", description="Write what is deployed in an AWS account.")
     parser.add_argument("outdir", type=Path, metavar="OUTDIR")
     parser.add_argument("--prefix", default=PREFIX, help="what every name begins with (default: %(default)s)")
+    parser.add_argument("--signer", action="store_true", help="also pack the function that signs")
     given = parser.parse_args()
-    build(given.outdir, given.prefix)
+    build(given.outdir, given.prefix, signer=given.signer)
 
 
 if __name__ == "__main__":

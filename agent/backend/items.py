@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
-from agent.backend.names import DUE_REPLACEMENT, DUE_SHARDS, REPLACING
-from agent.backend.values import CertificateOrigin, Device, DeviceState, Record, Replacement
+from agent.backend.names import DUE_REPLACEMENT, DUE_SHARDS, REPLACING, SIGNER
+from agent.backend.values import CertificateOrigin, Device, DeviceState, Record, Replacement, Signer, SigningCa
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -125,6 +125,32 @@ def replacement_of(item: Item) -> Replacement:
         settles_at=found["settles_at"],
         version=int(item["version"]["N"]),
     )
+
+
+def of_signer(signer: Signer) -> Item:
+    """Return the row that follows the one whose version a signer bears."""
+    return {
+        "certificate_id": text(SIGNER),
+        "cas": {"L": [{"M": _of_ca(ca)} for ca in signer.cas]},
+        "on": {"BOOL": signer.on},
+        "version": number(signer.version + 1),
+    }
+
+
+def _of_ca(ca: SigningCa) -> Item:
+    texts = _texts(ca_id=ca.ca_id, pem=ca.pem, key=ca.key)
+    return {**texts, **_instants(signs_from=ca.signs_from)}
+
+
+def signer_of(item: Item) -> Signer:
+    """Return the signer of a row."""
+    cas = tuple(_ca_of(entry["M"]) for entry in item["cas"]["L"])
+    return Signer(cas=cas, on=bool(item["on"]["BOOL"]), version=int(item["version"]["N"]))
+
+
+def _ca_of(item: Item) -> SigningCa:
+    ca_id, pem, key = (_text_of(item, name) for name in ("ca_id", "pem", "key"))
+    return SigningCa(ca_id=ca_id, pem=pem, key=key, **_instants_of(item, "signs_from"))
 
 
 def shard(certificate_id: str) -> str:

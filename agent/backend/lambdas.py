@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from agent.backend import settings
 from agent.backend.aws.auditor import AwsAuditor
-from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_HOOK, OF_THE_SWEEP, Patience, connect
+from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_HOOK, OF_THE_SWEEP, Patience, client, connect
 from agent.backend.aws.outbox import AwsOutbox
 from agent.backend.aws.registry import AwsRegistry
+from agent.backend.aws.signer import AwsSigner
 from agent.backend.aws.store import AwsStore
 from agent.backend.errors import BackendError, MisconfiguredError
 from agent.backend.handlers import audits, vending
@@ -37,7 +38,7 @@ def hook(event: Mapping[str, Any], _: object) -> dict[str, Any]:
     Raises:
         BackendError: It could not be found out.
     """
-    return dict(_run(OF_THE_HOOK, lambda account: hooks.hook(event, account)))
+    return dict(run(OF_THE_HOOK, lambda account: hooks.hook(event, account)))
 
 
 def retire(event: Mapping[str, Any], context: Any) -> None:
@@ -47,9 +48,9 @@ def retire(event: Mapping[str, Any], context: Any) -> None:
         BackendError: It was not carried out, or not answered.
     """
     if event == BY_THE_CLOCK:
-        _run(OF_RETIREMENTS, lambda account: replacements.retire_replaced(account, _time_left(context)))
+        run(OF_RETIREMENTS, lambda account: replacements.retire_replaced(account, _time_left(context)))
         return
-    _run(OF_RETIREMENTS, lambda account: retirements.retire(event, account))
+    run(OF_RETIREMENTS, lambda account: retirements.retire(event, account))
 
 
 def vend(event: Mapping[str, Any], _: object) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def vend(event: Mapping[str, Any], _: object) -> dict[str, Any]:
     Raises:
         BackendError: It could not be found out, or not be carried out.
     """
-    return dict(_run(OF_RETIREMENTS, lambda account: vending.vend(event, account)))
+    return dict(run(OF_RETIREMENTS, lambda account: vending.vend(event, account)))
 
 
 def audit(event: Mapping[str, Any], context: Any) -> None:
@@ -68,7 +69,7 @@ def audit(event: Mapping[str, Any], context: Any) -> None:
         BackendError: It could not be found out, or not be ordered.
     """
     auditor = AwsAuditor(connect(OF_THE_SWEEP))
-    _run(OF_THE_SWEEP, lambda account: audits.hear(event, account, auditor, _time_left(context)))
+    run(OF_THE_SWEEP, lambda account: audits.hear(event, account, auditor, _time_left(context)))
 
 
 def sweep(event: Mapping[str, Any], context: Any) -> None:
@@ -79,9 +80,9 @@ def sweep(event: Mapping[str, Any], context: Any) -> None:
     """
     time_left = _time_left(context)
     if event == COUNT:
-        _run(OF_THE_SWEEP, lambda account: census(account, lambda: time_left() >= sweeps.RESERVE))
+        run(OF_THE_SWEEP, lambda account: census(account, lambda: time_left() >= sweeps.RESERVE))
         return
-    _run(OF_THE_SWEEP, lambda account: sweeps.sweep(account, time_left, time.sleep))
+    run(OF_THE_SWEEP, lambda account: sweeps.sweep(account, time_left, time.sleep))
 
 
 def now() -> datetime:
@@ -109,18 +110,23 @@ def account(patience: Patience) -> Account:
         outbox=AwsOutbox(clients, stack, now),
         now=now,
         settings=chosen,
+        signer=AwsSigner(lambda: client("lambda", patience), chosen.signer_function),
     )
 
 
-def _time_left(context: Any) -> Callable[[], timedelta]:
-    return lambda: timedelta(milliseconds=context.get_remaining_time_in_millis())
+def run(patience: Patience, handle: Callable[[Account], Any]) -> Any:
+    """Have a handler work in the account; count what it could not do.
 
-
-def _run(patience: Patience, handle: Callable[[Account], Any]) -> Any:
-    """Have a handler work in the account; count what it could not do."""
+    Raises:
+        BackendError: It could not be done.
+    """
     here = account(patience)
     try:
         return handle(here)
     except BackendError as error:
         here.outbox.count(Metric.FAULTS, about={REASON: str(error), "error": type(error).__name__})
         raise
+
+
+def _time_left(context: Any) -> Callable[[], timedelta]:
+    return lambda: timedelta(milliseconds=context.get_remaining_time_in_millis())

@@ -7,15 +7,16 @@ thing, and one has ten policies at most.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from agent.backend.decide.rotation import MOST_POLICIES
 from agent.backend.errors import ChangedError
-from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report, Status
+from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report, Signer, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -133,6 +134,15 @@ class MemoryRegistry:
         self.add(certificate_id, now, Status.INACTIVE)
         return self.entries[certificate_id].certificate
 
+    def take_in(self, pem: str, now: datetime) -> Certificate:
+        """Register a certificate of the operator's own CA."""
+        certificate_id = sha256(b64decode("".join(pem.split("-----")[2].split()))).hexdigest()
+        if certificate_id in self.entries:
+            raise ChangedError(f"{certificate_id[:12]} is registered already.")
+        made = Certificate(certificate_id=certificate_id, status=Status.INACTIVE, created_at=now, pem=pem)
+        self.entries[certificate_id] = Entry(certificate=made)
+        return made
+
     def activate(self, certificate_id: str) -> None:
         """Make a certificate ACTIVE, which one that was revoked cannot become."""
         if self._entry(certificate_id).certificate.status is Status.REVOKED:
@@ -224,6 +234,7 @@ class MemoryStore:
         devices: The rows of serial numbers.
         records: The rows of certificates.
         replaced: The rows of things whose device is replaced.
+        signing: The row of the signer.
         budgets: The certificates of a thing and a day.
         leases: Who holds a thing's lease, and until when.
         tallies: What was counted, by its name.
@@ -233,6 +244,7 @@ class MemoryStore:
         self.devices: dict[str, Device] = {}
         self.records: dict[str, Record] = {}
         self.replaced: dict[str, Replacement] = {}
+        self.signing = Signer()
         self.budgets: dict[tuple[str, date], set[str]] = {}
         self.leases: dict[str, tuple[str, datetime]] = {}
         self.tallies: Counter[str] = Counter()
@@ -274,6 +286,15 @@ class MemoryStore:
         waiting = [(row.look_at, thing) for thing, row in self.replaced.items() if row.look_at]
         return tuple(self.replaced[thing] for at, thing in sorted(waiting) if at <= now)[:limit]
 
+    def signer(self) -> Signer:
+        """Return the row of the signer."""
+        return self.signing
+
+    def save_signer(self, signer: Signer) -> None:
+        """Write the row of the signer."""
+        _follows(self.signing, signer)
+        self.signing = replace(signer, version=signer.version + 1)
+
     def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
         """Count a certificate once."""
         counted = self.budgets.setdefault((thing, day), set())
@@ -297,7 +318,10 @@ class MemoryStore:
         return self.tallies[name]
 
 
-def _follows(row: Device | Record | Replacement | None, new: Device | Record | Replacement) -> None:
+_Row: TypeAlias = Device | Record | Replacement | Signer
+
+
+def _follows(row: _Row | None, new: _Row) -> None:
     if (row.version if row else 0) != new.version:
         raise ChangedError("The row was written meanwhile.")
 

@@ -8,6 +8,8 @@ What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no
 * ``agent.backend.lambdas.sweep``: each half hour, and by `COUNT` each hour in between; 900 s
 * ``agent.backend.lambdas.vend``: an HTTP API, payload format 2.0, where the stack has it; 30 s, its longest
 * ``agent.backend.lambdas.audit``: a queue with Device Defender's notifications, where the stack has it; 900 s
+* ``agent.backend.provider.sign``: AWS IoT Core's certificate provider, where the stack has it, and the vending machine;
+  5 s. It alone has a dependency, `cryptography`, and a zip of its own
 
 Environment: the attributes of `agent.backend.settings.StackSettings` are read from the variables of `Variable`.
 
@@ -27,6 +29,8 @@ is in it, and:
 
 * ``replacing#<thing>``: ``serial``, ``before``, ``retired`` (SS of certificate ids), ``settles_at``, ``version``; with
   ``due`` (`DUE_REPLACEMENT`) and ``delete_after`` (when it is looked at) until the thing's old device is retired
+
+* ``signer#``: ``cas`` (L of M: ``ca_id``, ``pem``, ``key``, ``signs_from``), ``on`` (BOOL), ``version``
 
 Instants are whole seconds since 1970, as numbers, because TTL wants them so.
 """
@@ -51,6 +55,8 @@ class Variable(StrEnum):
     KEEP_DAYS = "KEEP_DAYS"
     DAILY_LIMIT = "DAILY_LIMIT"
     SIGNER = "SIGNER_CA"  # the id of the CA by which the account's certificate provider signs; empty for none
+    LIFETIME = "LIFETIME_HOURS"  # of what the stack's own signer signs
+    SIGNER_FUNCTION = "SIGNER_FUNCTION"  # the name of the stack's own signer; empty for none
     RE_ENROL = "RE_ENROL"  # armed: again once the operator has armed or readmitted the serial number; never
     STACK = "STACK"  # the stack's prefix: the dimension `STACK_DIMENSION` of each metric
 
@@ -77,6 +83,8 @@ class Metric(StrEnum):
     UP_TO_90_DAYS = "ActiveUpTo90Days"
     UP_TO_365_DAYS = "ActiveUpTo365Days"
     OLDER = "ActiveOlder"
+    SIGNED = "CertificatesSigned"  # by a CA of the operator's own
+    SIGNING_REFUSED = "SigningRefused"
     ROTATIONS_ORDERED = "RotationsOrdered"  # by an audit: things
     FINDINGS_LEFT = "FindingsLeft"  # of an audit, by reason
     CA_EXPIRING = "CaCertificatesExpiring"
@@ -95,6 +103,8 @@ DUE_INDEX = "due"
 DUE_SHARDS = ("due0", "due1", "due2", "due3")
 DUE_REPLACEMENT = "replacing"
 REPLACING = "replacing#"  # no certificate's id begins so
+SIGNER = "signer#"
+KEY_TAG = "iot-cert-ca"  # of a CA's key in KMS: the prefix of the stack whose signer may use it
 
 # What the clock's event consists of; the rule's event has `thing` beside what a gateway wrote, which is in `message`.
 BY_THE_CLOCK = {"replacements": "due"}
@@ -149,6 +159,7 @@ ACTIONS = {
             "iot:UpdateCertificate",
         }
     ),
+    "sign": frozenset({"dynamodb:GetItem", "kms:Sign"}),
     "sweep": frozenset(
         {
             "dynamodb:PutItem",  # certificates alone, as the query
@@ -172,7 +183,9 @@ ACTIONS = {
             "iot:CreateThing",
             "iot:DescribeCertificate",
             "iot:GetThingShadow",
+            "iot:RegisterCertificate",
             "iot:UpdateCertificate",
+            "lambda:InvokeFunction",
         }
     ),
 }

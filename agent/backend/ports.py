@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agent.backend.decide.orders import JobOrder
     from agent.backend.names import Metric
-    from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report
+    from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report, Signer
 
 
 class Registry(Protocol):
@@ -42,6 +42,13 @@ class Registry(Protocol):
 
     def make_certificate(self, csr: str, now: datetime) -> Certificate | None:
         """Make an INACTIVE certificate from a request in PEM, another one each time; None where AWS sees none."""
+
+    def take_in(self, pem: str, now: datetime) -> Certificate:
+        """Register a certificate of the operator's own CA, INACTIVE.
+
+        Raises:
+            ChangedError: It is registered already.
+        """
 
     def activate(self, certificate_id: str) -> None:
         """Make a certificate ACTIVE, which it may be already.
@@ -100,6 +107,20 @@ class Auditor(Protocol):
         """Return the id of each ACTIVE certificate that a CA has signed; none for a CA that is not there."""
 
 
+class Keys(Protocol):
+    """The keys of the operator's own CAs, which never leave where they are."""
+
+    def sign(self, key: str, digest: bytes) -> bytes:
+        """Return a key's signature over a SHA-256 digest, by RSASSA-PKCS1-v1_5."""
+
+
+class CertificateSigner(Protocol):
+    """The account's own signer, as another function asks it."""
+
+    def sign(self, csr: str, caller: str) -> str | None:
+        """Return the certificate that is signed for a request, both in PEM; None for what it refuses."""
+
+
 class Store(Protocol):
     """The stack's two tables."""
 
@@ -138,6 +159,16 @@ class Store(Protocol):
 
     def replacements(self, now: datetime, limit: int) -> tuple[Replacement, ...]:
         """Return at most `limit` rows of replacements that are to be looked at by now, as they were a moment ago."""
+
+    def signer(self) -> Signer:
+        """Return the row of the signer; one without a CA where there is none."""
+
+    def save_signer(self, signer: Signer) -> None:
+        """Write the row of the signer, which follows the one whose version it bears.
+
+        Raises:
+            ChangedError: The row is another one by now.
+        """
 
     def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
         """Count a certificate once against a thing's budget of a day; return whether it is within the limit."""

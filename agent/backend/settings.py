@@ -12,6 +12,7 @@ from agent.backend.names import Variable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SHORTEST_LIFE = 24  # hours
 _TIMES = {"armed": True, "never": False}
 
 
@@ -26,6 +27,8 @@ class StackSettings:
         keep: How long a retired certificate is kept before it is deleted.
         daily_limit: The certificates that a thing may have in a day.
         signer: The CA by which the account's certificate provider signs; empty where there is none.
+        lifetime: How long what the stack's own signer signs is to live.
+        signer_function: The name of that signer; empty where the stack has none.
         again: Whether a serial number that has been enrolled may be once more, when the operator has armed it again.
     """
 
@@ -35,6 +38,8 @@ class StackSettings:
     keep: timedelta = timedelta(days=30)
     daily_limit: int = 6
     signer: str = ""
+    lifetime: timedelta = timedelta(hours=24)
+    signer_function: str = ""
     again: bool = True
 
 
@@ -52,14 +57,16 @@ def read(environment: Mapping[str, str]) -> StackSettings:
             keep=timedelta(days=_count(environment[Variable.KEEP_DAYS])),
             daily_limit=_count(environment[Variable.DAILY_LIMIT]),
             signer=environment[Variable.SIGNER],
+            lifetime=timedelta(hours=_count(environment[Variable.LIFETIME], SHORTEST_LIFE)),
+            signer_function=environment[Variable.SIGNER_FUNCTION],
             again=_TIMES[environment[Variable.RE_ENROL]],
         )
     except (KeyError, ValueError) as error:
         raise MisconfiguredError(f"The function's environment is not what the template gives it: {error}.") from None
 
 
-def _count(text: str) -> int:
+def _count(text: str, least: int = 1) -> int:
     number = int(text)
-    if number < 1:
-        raise ValueError(f"{number} is less than 1")
+    if number < least:
+        raise ValueError(f"{number} is less than {least}")
     return number

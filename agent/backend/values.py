@@ -50,6 +50,43 @@ class Device:
     version: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class SigningCa:
+    """A CA of the operator's own.
+
+    Attributes:
+        ca_id: What AWS IoT Core knows it by, 64 hexadecimal digits.
+        pem: Its certificate.
+        key: Its key's id in KMS.
+        signs_from: From when it signs, unless a later one does already.
+    """
+
+    ca_id: str
+    pem: str = field(repr=False)
+    key: str
+    signs_from: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signer:
+    """By which CAs this account signs.
+
+    Attributes:
+        cas: The CAs, oldest first.
+        on: Whether AWS IoT Core was told to ask the signer; what is vended comes from it then, too.
+        version: How often the row was written; 0 for one that is not there yet.
+    """
+
+    cas: tuple[SigningCa, ...] = ()
+    on: bool = False
+    version: int = 0
+
+    def at(self, now: datetime) -> SigningCa | None:
+        """Return the CA that signs, or None where none does yet."""
+        begun = [item for item in self.cas if item.signs_from <= now]
+        return max(begun, key=lambda item: item.signs_from, default=None)
+
+
 class CertificateOrigin(StrEnum):
     """Where a certificate's row comes from."""
 

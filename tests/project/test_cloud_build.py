@@ -90,6 +90,38 @@ print(" ".join(sorted(tops)))
     assert not {"cryptography", "awsiot", "yaml", "tuf"} & set(run.stdout.split())
 
 
+@pytest.mark.whole
+def test_the_signers_code_runs_from_its_archive_alone(tmp_path: Path) -> None:
+    """With the SDK beside it, as Lambda has it; the library is the one that was locked."""
+    runtime = f"python3.{sys.version_info.minor}"
+    archive = builder().pack_signer(runtime, tmp_path)
+    assert builder().pack_signer(runtime, tmp_path / "..").read_bytes() == archive.read_bytes()
+    with zipfile.ZipFile(archive) as found:
+        found.extractall(tmp_path / "code")
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path / "code")!r})
+from agent.backend import provider
+import cryptography
+ours = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] in ("agent", "cryptography")]
+assert all(place is None or place.startswith(sys.path[0]) for place in ours), ours
+print(cryptography.__version__, "agent.backend.memory" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False)
+    locked = re.findall(r"^cryptography==(\S+)", (ROOT / "requirements" / "signer.txt").read_text(), flags=re.MULTILINE)
+    assert run.stdout == f"{locked[0]} False\n", run.stderr
+
+
+def test_the_signers_lock_is_a_part_of_the_agents() -> None:
+    """The same versions with the same hashes, and nothing that names an index."""
+    pattern = r"^[a-z0-9-]+==.*(?:\n    --hash.*)+"
+    lock, whole = ((ROOT / "requirements" / name).read_text() for name in ("signer.txt", "run.txt"))
+    blocks = re.findall(pattern, lock, flags=re.MULTILINE)
+    assert "\n".join(blocks) + "\n" == lock
+    assert set(blocks) <= set(re.findall(pattern, whole, flags=re.MULTILINE))
+    assert [block.partition("==")[0] for block in blocks] == ["cffi", "cryptography", "pycparser"]
+
+
 def test_a_prefix_is_in_the_template_and_in_what_is_retained(tmp_path: Path) -> None:
     """So the files of one build belong together."""
     place = built(tmp_path, "--prefix", "depot-7")

@@ -22,6 +22,7 @@ UNSCOPED = {
     "iot:ListCertificatesByCA",
     "iot:ListPrincipalThings",
     "iot:ListThingPrincipals",
+    "iot:RegisterCertificate",
 }
 
 # What AWS does as the role, not the function: its log, and the event that it gave up.
@@ -33,11 +34,11 @@ AWS_ITSELF = {
 
 def rights(role: str) -> list[tuple[str, str]]:
     """Return the actions and resources of a role's own policy."""
-    (policy,) = Stack(given={"Vending": "on", "Audits": "on"}).resources[role]["Properties"]["Policies"]
+    (policy,) = Stack(given={"Vending": "on", "Audits": "on", "Signer": "on"}).resources[role]["Properties"]["Policies"]
     return statements(policy["PolicyDocument"])
 
 
-ROLES = ("HookRole", "RetireRole", "SweepRole", "VendRole", "AuditRole", "RuleRole", "DefenderRole")
+ROLES = ("HookRole", "RetireRole", "SweepRole", "VendRole", "AuditRole", "SignRole", "RuleRole", "DefenderRole")
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -55,6 +56,8 @@ def test_each_action_exists_and_has_a_resource_of_its_kind(role: str) -> None:
 def _is(kind: str, arn: str) -> bool:
     """Whether an ARN is of a kind of the Service Authorization Reference."""
     forms = {
+        "function": r"arn:aws:lambda:eu-west-1:\d{12}:function:iot-cert-sign",
+        "key": r"arn:aws:kms:eu-west-1:\d{12}:key/\*",  # by a condition; see test_cloud_template.py
         "job": r"arn:aws:iot:eu-west-1:\d{12}:job/iot-cert-rotate-\*",
         "cert": r"arn:aws:iot:eu-west-1:\d{12}:cert/\*",
         "index": r"arn:aws:dynamodb:eu-west-1:\d{12}:table/iot-cert-[a-z]+/index/[a-z]+",
@@ -97,7 +100,7 @@ def test_a_role_is_granted_what_its_function_asks_for(function: str) -> None:
 
 def test_a_function_writes_its_own_log_alone() -> None:
     """And makes no group, which would be kept for ever."""
-    for function in ("hook", "retire", "sweep", "vend", "audit"):
+    for function in ("hook", "retire", "sweep", "vend", "audit", "sign"):
         logs = [pair for pair in rights(f"{function.title()}Role") if pair[0].startswith("logs:")]
         group = Stack().arn("logs") + f"log-group:/aws/lambda/iot-cert-{function}:*"
         assert logs == [("logs:CreateLogStream", group), ("logs:PutLogEvents", group)]

@@ -21,14 +21,14 @@ from support.stack import ACCOUNT, LONGEST_PREFIX, PLACES, ROOT, TEMPLATE, Stack
 POLICY_LIMIT = 2048  # characters of an IoT policy, white space aside
 BODY_LIMIT = 10_240  # characters of a provisioning template's body
 BUCKET_LIMIT = 1_000_000  # bytes of a template that CloudFormation takes from a bucket
-FUNCTIONS = {"Hook": "hook", "Retire": "retire", "Sweep": "sweep", "Vend": "vend", "Audit": "audit"}
+FUNCTIONS = {"Hook": "hook", "Retire": "retire", "Sweep": "sweep", "Vend": "vend", "Audit": "audit", "Sign": "sign"}
 IOT_POLICIES = ["SessionPolicy", "RotationPolicy", "ClaimPolicy"]
 
 
 @pytest.fixture
 def stack() -> Stack:
     """Return the stack with all that it can have."""
-    return Stack(given={"Vending": "on", "Audits": "on"})
+    return Stack(given={"Vending": "on", "Audits": "on", "Signer": "on"})
 
 
 def body(stack: Stack, template: str) -> dict[str, Any]:
@@ -142,7 +142,8 @@ def test_application_policies_are_in_both_templates_and_told_to_the_hook(number:
         attached = [item["Properties"]["PolicyName"] for item in resources if item["Type"] == "AWS::IoT::Policy"]
         assert attached == own + wanted
     environment = stack.resources["Hook"]["Properties"]["Environment"]["Variables"]
-    known = {str(item): "1" for item in names.Variable} | {names.Variable.RE_ENROL: "armed"}
+    fixed = {names.Variable.RE_ENROL: "armed", names.Variable.LIFETIME: "24"}
+    known = {str(item): "1" for item in names.Variable} | fixed
     assert settings.read(known | environment).own_policies == set(own + wanted)
     assert len([name for name in stack.template["Parameters"] if name.startswith("ApplicationPolicy")]) == MOST - 2
 
@@ -289,6 +290,7 @@ def test_only_this_accounts_own_starts_a_function(stack: Stack) -> None:
             "execute-api",
             "iot-cert-vend/*/POST/v1/certificates",
         ),
+        "SignPermission": ("iot-cert-sign", "iot.amazonaws.com", "iot", "certificateprovider/iot-cert"),
     }
     found = stack.of_type("AWS::Lambda::Permission")
     assert set(found) == set(expected)
@@ -413,6 +415,55 @@ def test_the_vending_machine_has_one_way_in_and_a_throttle(stack: Stack) -> None
     one_address = vending.MOST_REQUESTS / vending.REQUESTS_SPAN.total_seconds()
     assert settings_of_all["ThrottlingRateLimit"] > 10 * one_address
     assert stack.resolve(stack.template["Outputs"]["VendingUrl"]["Value"]).endswith("/v1/certificates")
+
+
+# ---- the signer ----------------------------------------------------------------------------------------------------
+
+
+def test_there_is_no_signer_unless_one_is_wanted() -> None:
+    """And where there is one, it signs for no gateway before AWS IoT is told to ask it, which no stack does."""
+    without, with_one = Stack(), Stack(given={"Signer": "on"})
+    added = set(with_one.resources) - set(without.resources)
+    assert {name for name in with_one.resources if name.startswith("Sign")} == added
+    assert {without.template["Resources"][name].get("Condition") for name in added} == {"HasSigner"}
+    told = {name: item.resources["Vend"]["Properties"]["Environment"]["Variables"] for name, item in _vending().items()}
+    assert {name: item[names.Variable.SIGNER_FUNCTION] for name, item in told.items()} == {
+        "off": "",
+        "on": "iot-cert-sign",
+    }
+    assert not with_one.of_type("AWS::KMS::Key"), "a CA's key outlives every stack"
+
+
+def _vending() -> dict[str, Stack]:
+    return {signer: Stack(given={"Vending": "on", "Signer": signer}) for signer in ("off", "on")}
+
+
+def test_the_signer_is_done_in_the_time_that_aws_waits(stack: Stack) -> None:
+    """Five seconds, of which a library's start is a part; its zip has that library for one kind of processor."""
+    signer = stack.resources["Sign"]["Properties"]
+    assert signer["Timeout"] == 5
+    assert signer["MemorySize"] >= 1024
+    assert signer["Architectures"] == ["x86_64"]
+    assert stack.template["Resources"]["Sign"]["Properties"]["Code"]["S3Key"] == {"Ref": "SignerCodeKey"}
+
+
+def test_the_signer_uses_the_stacks_own_keys_and_for_certificates_alone(stack: Stack) -> None:
+    """By their tag, which `iot-cert cloud ca` gives them: a key's own policy would name a role that is made anew."""
+    (policy,) = stack.resources["SignRole"]["Properties"]["Policies"]
+    (statement,) = [item for item in policy["PolicyDocument"]["Statement"] if item["Action"] == "kms:Sign"]
+    assert statement["Condition"] == {
+        "StringEquals": {
+            f"aws:ResourceTag/{names.KEY_TAG}": "iot-cert",
+            "kms:MessageType": "DIGEST",
+            "kms:SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256",
+        }
+    }
+
+
+def test_a_life_is_a_day_at_least() -> None:
+    """By the template and by the code that reads it."""
+    asked = Stack().template["Parameters"]["LifetimeHours"]
+    assert (asked["Default"], asked["MinValue"]) == (24, settings.SHORTEST_LIFE)
 
 
 # ---- audits --------------------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ PLANTED = [
     (SDK, "def f():\n    from awsiot import mqtt_connection_builder", "agent/cli/novelty.py"),
     (CRYPTOGRAPHY, "from cryptography import x509", "agent/dependants/novelty.py"),
     (CRYPTOGRAPHY, "from cryptography import x509", "agent/store/novelty.py"),
+    (CRYPTOGRAPHY, "from cryptography import x509", "agent/backend/handlers/novelty.py"),
     (SIGNED, "import tuf.ngclient", "agent/cli/novelty.py"),
     (SIGNED, "from securesystemslib import signer", "agent/operations/novelty.py"),
     (HTTPS, "import urllib3", "agent/operations/novelty.py"),
@@ -177,4 +178,5 @@ def test_the_core_uses_the_part_of_the_library_that_is_pure() -> None:
     used = {
         name for module in core | pure_of_the_account(graph) for name in graph.find_modules_directly_imported_by(module)
     }
-    assert {name for name in used if not name.startswith("agent.")} <= PURE_LIBRARY
+    # Of the signer, which builds what others sign: it makes no key, and so draws no chance.
+    assert {name for name in used if not name.startswith("agent.")} <= PURE_LIBRARY | {"cryptography"}

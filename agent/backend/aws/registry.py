@@ -118,6 +118,12 @@ class AwsRegistry:
             return Certificate(certificate_id=name, status=Status.INACTIVE, created_at=now, pem=pem)
         return None
 
+    def take_in(self, pem: str, now: datetime) -> Certificate:
+        """Register a certificate of a CA that is registered itself (RegisterCertificate)."""
+        with asking({"ResourceAlreadyExistsException"}):
+            name = self._iot.register_certificate(certificatePem=pem, status=Status.INACTIVE.value)["certificateId"]
+        return Certificate(certificate_id=name, status=Status.INACTIVE, created_at=now, pem=pem)
+
     def activate(self, certificate_id: str) -> None:
         """Make a certificate ACTIVE (UpdateCertificate)."""
         with asking(_STATE | {"InvalidRequestException"}):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from agent.backend import items
 from agent.backend.aws.clients import Clients, asking
 from agent.backend.errors import ChangedError
-from agent.backend.names import DUE_INDEX, DUE_REPLACEMENT, DUE_SHARDS, REPLACING
+from agent.backend.names import DUE_INDEX, DUE_REPLACEMENT, DUE_SHARDS, REPLACING, SIGNER
+from agent.backend.values import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +68,15 @@ class AwsStore:
     def replacements(self, now: datetime, limit: int) -> tuple[Replacement, ...]:
         """Return what is to be looked at, the longest due first."""
         return tuple(items.replacement_of(item) for item in self._due_in(DUE_REPLACEMENT, now, limit))
+
+    def signer(self) -> Signer:
+        """Return the row of the signer."""
+        item = self._get(self._certificates, {"certificate_id": items.text(SIGNER)})
+        return items.signer_of(item) if item else Signer()
+
+    def save_signer(self, signer: Signer) -> None:
+        """Write the row of the signer."""
+        self._put(self._certificates, "certificate_id", items.of_signer(signer), signer.version)
 
     def charge(self, thing: str, day: date, certificate_id: str, limit: int) -> bool:
         """Count a certificate once, in a set of which it may be a member already."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from agent.backend.ports import Outbox, Registry, Store
+    from agent.backend.ports import CertificateSigner, Outbox, Registry, Store
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ class Account:
         outbox: Where it tells what it did.
         now: The clock.
         settings: The operator's choices.
+        signer: The account's own signer, which the stack may lack.
     """
 
     registry: Registry
@@ -54,6 +55,7 @@ class Account:
     outbox: Outbox
     now: Callable[[], datetime]
     settings: StackSettings = field(default_factory=StackSettings)
+    signer: CertificateSigner | None = None
 
 
 def carry_out(account: Account, decide: Callable[[], Decision]) -> Decision:

@@ -152,12 +152,23 @@ def _bought(asked: Purchase, known: KnownSerial, account: Account) -> Certificat
 def _made(asked: Purchase, device: Device, account: Account, made: list[Certificate]) -> Certificate | None:
     """Return the certificate that is made for a request, once; it is set aside before anything else is done with it."""
     if not made:
-        certificate = account.registry.make_certificate(asked.csr, account.now())
+        certificate = _signed(asked, account)
         if certificate is None:
             return None
         account.store.save_record(vending.set_aside(asked, device.thing, certificate.certificate_id, account.now()))
         made.append(certificate)
     return made[0]
+
+
+def _signed(asked: Purchase, account: Account) -> Certificate | None:
+    """Return a certificate of the account's own signer where AWS IoT asks that one, too; else one of AWS's.
+
+    The API that makes one of AWS's does not ask the certificate provider; its MQTT twin alone does.
+    """
+    if account.signer is None or not account.store.signer().on:
+        return account.registry.make_certificate(asked.csr, account.now())
+    pem = account.signer.sign(asked.csr, f"serial {asked.serial}")
+    return account.registry.take_in(pem, account.now()) if pem is not None else None
 
 
 def _with_its_row(known: KnownSerial, certificate: Certificate, account: Account) -> KnownSerial:

@@ -6,9 +6,19 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.backend.items import device_of, of_device, of_record, of_replacement, record_of, replacement_of, shard
+from agent.backend.items import (
+    device_of,
+    of_device,
+    of_record,
+    of_replacement,
+    of_signer,
+    record_of,
+    replacement_of,
+    shard,
+    signer_of,
+)
 from agent.backend.names import DUE_SHARDS
-from agent.backend.values import CertificateOrigin, Device, DeviceState, Record, Replacement
+from agent.backend.values import CertificateOrigin, Device, DeviceState, Record, Replacement, Signer, SigningCa
 from support.account import NOW, certificate_id
 
 INSTANTS = st.none() | st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001 - the zone is given beside
@@ -64,6 +74,14 @@ def test_a_replacement_is_read_as_it_was_written(replacement: Replacement) -> No
     item = of_replacement(replacement)
     assert replacement_of(item) == replace(replacement, version=replacement.version + 1)
     assert ("due" in item) is ("delete_after" in item) is (replacement.look_at is not None)
+
+
+@given(st.lists(st.tuples(IDS, INSTANTS.filter(bool)), max_size=3), st.booleans(), st.integers(0, 10**9))
+def test_a_signer_is_read_as_it_was_written(cas: list[tuple[str, datetime]], on: bool, version: int) -> None:  # noqa: FBT001 - drawn
+    """One version further; its CAs in their order."""
+    made = tuple(SigningCa(ca_id=name, pem=f"the text of {name}", key="k", signs_from=at) for name, at in cas)
+    signer = Signer(cas=made, on=on, version=version)
+    assert signer_of(of_signer(signer)) == replace(signer, version=version + 1)
 
 
 @given(DEVICES)

@@ -6,15 +6,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import grimp
 import pytest
 
 from agent.backend import lambdas
 from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.aws.clients import OF_THE_SWEEP
+from agent.backend.aws.keys import AwsKeys
+from agent.backend.aws.signer import AwsSigner
 from agent.backend.decide.census import COUNTED
 from agent.backend.errors import MisconfiguredError
-from agent.backend.handlers import audits
+from agent.backend.handlers import audits, signing
 from agent.backend.handlers import sweep as sweeps
 from agent.backend.handlers.census import census
 from agent.backend.names import ACTIONS, BY_THE_CLOCK, COUNT, Metric, Variable
@@ -22,6 +25,7 @@ from agent.backend.values import Check, DeviceState, Status
 from support.account import CLAIM, DAY, SETTINGS, TOKEN, certificate_id
 from support.audits import Defender, found
 from support.moto_account import ARN, AwsWorld, emulated, signing_request
+from support.own_signer import OwnSigner, make_ca, sign_digests, switched_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,6 +158,26 @@ def _vend(world: AwsWorld) -> Iterator[Callable[[], object]]:
     yield lambda: world.vend(signing_request("first"))
     yield lambda: world.vend(signing_request("second"))
     yield lambda: world.vend(signing_request("first"), token="wrong")  # noqa: S106 - a wrong one
+    world.store.save_signer(switched_on(make_ca(world.now)))
+    functions = boto3.client("lambda")
+    world.watch(functions)
+    world.account = replace(world.account, signer=AwsSigner(lambda: functions, "fleet-sign"))
+    OwnSigner(world.account, AwsKeys(_kms())).attend(functions)
+    yield lambda: world.vend(signing_request("third"))
+
+
+def _kms() -> Any:
+    kms = boto3.client("kms")
+    sign_digests(kms)
+    return kms
+
+
+def _sign(world: AwsWorld) -> Iterator[Callable[[], object]]:
+    world.store.save_signer(switched_on(make_ca(world.now)))
+    kms = _kms()
+    world.watch(kms)
+    event = {"certificateSigningRequest": signing_request("first"), "principalId": CLAIM, "clientId": "any"}
+    yield lambda: signing.sign(event, world.account, AwsKeys(kms))
 
 
 def _sweep(world: AwsWorld) -> Iterator[Callable[[], object]]:
@@ -196,7 +220,7 @@ def _audit(world: AwsWorld) -> Iterator[Callable[[], object]]:
     yield hear
 
 
-@pytest.mark.parametrize("tell", [_audit, _hook, _retire, _sweep, _vend])
+@pytest.mark.parametrize("tell", [_audit, _hook, _retire, _sign, _sweep, _vend])
 def test_what_a_function_asks_of_aws_is_what_its_role_is_to_allow(
     world: AwsWorld, tell: Callable[[AwsWorld], Iterator[Callable[[], object]]]
 ) -> None:
@@ -259,6 +283,7 @@ def test_a_function_consists_of_the_accounts_rooms_and_two_names() -> None:
     others = {name for name in needed if name.startswith("agent.") and not name.startswith("agent.backend")}
     assert others == {"agent.core.aws.topics"}
     assert "agent.backend.memory" not in needed
+    assert "cryptography" not in needed
     assert {"boto3", "botocore"} <= needed
 
 

@@ -15,6 +15,8 @@ ENVIRONMENT: dict[str, str] = {
     Variable.KEEP_DAYS: "7",
     Variable.DAILY_LIMIT: "3",
     Variable.SIGNER: "ca" * 32,
+    Variable.LIFETIME: "48",
+    Variable.SIGNER_FUNCTION: "p-sign",
     Variable.RE_ENROL: "never",
 }
 
@@ -28,6 +30,8 @@ def test_the_environment_is_read() -> None:
         keep=timedelta(days=7),
         daily_limit=3,
         signer="ca" * 32,
+        lifetime=timedelta(hours=48),
+        signer_function="p-sign",
         again=False,
     )
 
@@ -35,7 +39,8 @@ def test_the_environment_is_read() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [(name, None) for name in ENVIRONMENT]
-    + [(Variable.KEEP_DAYS, "0"), (Variable.DAILY_LIMIT, "-1"), (Variable.KEEP_DAYS, "x"), (Variable.RE_ENROL, "yes")],
+    + [(Variable.KEEP_DAYS, "0"), (Variable.DAILY_LIMIT, "-1"), (Variable.KEEP_DAYS, "x"), (Variable.RE_ENROL, "yes")]
+    + [(Variable.LIFETIME, "23"), (Variable.LIFETIME, "a day")],
 )
 def test_what_cannot_be_read_is_the_stacks_fault(name: Variable, value: str | None) -> None:
     """A function that guesses would let in what the operator did not want."""

@@ -8,7 +8,7 @@ import pytest
 from agent.backend.aws.store import AwsStore
 from agent.backend.errors import ChangedError, MisconfiguredError
 from agent.backend.memory import MemoryStore
-from agent.backend.values import Device, DeviceState, Record
+from agent.backend.values import Device, DeviceState, Record, Signer, SigningCa
 from support.account import DAY, HOUR, MINUTE, NOW, certificate_id
 
 if TYPE_CHECKING:
@@ -54,6 +54,16 @@ def test_a_certificates_row_is_too(store: Store) -> None:
     store.save_record(replace(RECORD, version=1))
     assert store.record(RECORD.certificate_id) == replace(RECORD, version=2)
     assert store.due(NOW + DAY, 10) == ()
+
+
+def test_the_signers_row_is_too(store: Store) -> None:
+    """There is one without a CA before any is written."""
+    assert store.signer() == Signer()
+    signer = Signer(cas=(SigningCa(ca_id="ca" * 32, pem="its text", key="key", signs_from=NOW),), on=True)
+    store.save_signer(signer)
+    assert store.signer() == replace(signer, version=1)
+    with pytest.raises(ChangedError):
+        store.save_signer(signer)
 
 
 def test_a_budget_counts_a_certificate_once(store: Store) -> None:

@@ -1,0 +1,91 @@
+"""A CA of the operator's own before moto, which knows KMS's keys but signs no digests, and runs no functions."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from moto.kms import kms_backends
+
+from agent.backend.aws.keys import AwsKeys
+from agent.backend.decide import signing
+from agent.backend.errors import RefusedError
+from agent.backend.handlers.signing import sign
+from agent.backend.values import Signer, SigningCa
+from support.account import DAY
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from agent.backend.handlers.account import Account
+    from agent.backend.ports import Keys
+
+REGION, NUMBER = "eu-west-1", "123456789012"
+
+
+def sign_digests(kms: Any) -> None:
+    """Have a client's Sign answered as KMS does for a digest."""
+    kms.meta.events.register("before-call.kms.Sign", _signed)
+
+
+def _signed(params: dict[str, Any], **_: object) -> tuple[object, dict[str, Any]] | None:
+    asked = json.loads(params["body"])
+    assert (asked["MessageType"], asked["SigningAlgorithm"]) == ("DIGEST", "RSASSA_PKCS1_V1_5_SHA_256")
+    name = asked["KeyId"].rpartition("/")[2]
+    key = kms_backends[NUMBER][REGION].keys.get(name)
+    if key is None:
+        return None  # moto's own refusal
+    if key.key_state != "Enabled":
+        error = {"Code": "DisabledException", "Message": f"{name} is disabled."}
+        return SimpleNamespace(status_code=409), {"Error": error, "ResponseMetadata": {"HTTPStatusCode": 409}}
+    digest = base64.b64decode(asked["Message"])
+    signature = key.private_key.private_key.sign(digest, PKCS1v15(), Prehashed(hashes.SHA256()))
+    return SimpleNamespace(status_code=200), {"Signature": signature, "KeyId": name}
+
+
+def make_ca(now: datetime) -> SigningCa:
+    """Make a key in KMS and the certificate of its CA, which signs from now on."""
+    kms = boto3.client("kms")
+    sign_digests(kms)
+    key = kms.create_key(KeyUsage="SIGN_VERIFY", KeySpec="RSA_2048")["KeyMetadata"]["KeyId"]
+    unsigned = signing.root(kms.get_public_key(KeyId=key)["PublicKey"], "fleet gateway CA 1", now - DAY, 3650 * DAY)
+    made = unsigned.signed(AwsKeys(kms).sign(key, unsigned.digest))
+    assert made is not None
+    return SigningCa(ca_id=made.certificate_id, pem=made.pem, key=key, signs_from=now)
+
+
+def switched_on(own: SigningCa) -> Signer:
+    """Return the row of a signer that AWS IoT Core asks."""
+    return Signer(cas=(own,), on=True)
+
+
+class OwnSigner:
+    """The signer's function, called as AWS Lambda calls it for another one: through a client's Invoke."""
+
+    def __init__(self, account: Account, keys: Keys) -> None:
+        """Sign in an account, with keys."""
+        self._account, self._keys = account, keys
+
+    def attend(self, functions: Any) -> None:
+        """Answer a client of AWS Lambda."""
+        functions.meta.events.register("before-call.lambda.Invoke", self._invoked)
+
+    def _invoked(self, params: dict[str, Any], **_: object) -> tuple[object, dict[str, Any]]:
+        status, answer = SimpleNamespace(status_code=200), dict[str, Any](StatusCode=200)
+        try:
+            told: Any = sign(json.loads(params["body"]), self._account, self._keys)
+        except RefusedError as error:
+            told, answer = {"errorType": "RefusedError", "errorMessage": str(error)}, {**answer, **_FAILED}
+        except Exception as error:  # noqa: BLE001 - as Lambda has it
+            told, answer = {"errorType": type(error).__name__, "errorMessage": str(error)}, {**answer, **_FAILED}
+        return status, {**answer, "Payload": io.BytesIO(json.dumps(told).encode())}
+
+
+_FAILED = {"FunctionError": "Unhandled"}
