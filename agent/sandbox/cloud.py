@@ -333,7 +333,7 @@ class Cloud:
             case Service.JOBS:
                 return self._jobs.answer(where.thing, where.rest, read_request(payload))
             case Service.PROVISIONING if where.operation is Operation.CREATE:
-                return self.provisioning.create(read_request(payload), fault)
+                return self.provisioning.create(entry.certificate_id, read_request(payload), fault)
             case _:
                 return self.provisioning.register(entry, where.rest[0], read_request(payload), fault)
 

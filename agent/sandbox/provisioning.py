@@ -1,7 +1,8 @@
 """Fleet provisioning: certificates for signing requests, and templates that register them.
 
 It owns the templates and how long certificates live; whom a template registers is the hook's to say. See "Device
-provisioning MQTT API" in the developer guide.
+provisioning MQTT API" in the developer guide. Certificates that live for less than AWS's own are signed by the stack's
+signer, as where it is the account's certificate provider.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.backend.errors import ChangedError
+from agent.backend.errors import BackendError, ChangedError, RefusedError
 from agent.backend.values import Status
-from agent.sandbox.answers import BAD_REQUEST, FORBIDDEN, NOT_FOUND, ServiceRefusalError
-from agent.sandbox.authority import AWS_NOT_AFTER, Authority
+from agent.sandbox.answers import BAD_REQUEST, CONFLICT, FORBIDDEN, INTERNAL, NOT_FOUND, ServiceRefusalError
+from agent.sandbox.authority import AWS_NOT_AFTER, Authority, fingerprint
 from agent.sandbox.faults import Effect, Fault
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from agent.sandbox.stack import Stack
 
 MAX_CSR = 4096
+_OF_THE_CERTIFICATE = {Effect.EXPIRED, Effect.NOT_YET_VALID, Effect.WRONG_KEY}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +73,14 @@ class Provisioning:
         self.lifetime = lifetime
         self.policy_delay = timedelta()
 
-    def create(self, body: dict[str, Any], fault: Fault | None) -> dict[str, Any]:
-        """Answer CreateCertificateFromCsr.
+    def create(self, caller: str, body: dict[str, Any], fault: Fault | None) -> dict[str, Any]:
+        """Answer CreateCertificateFromCsr to the connection of a certificate.
 
         Raises:
             RefusedError: The request is not acceptable.
         """
-        entry = self._issue(_request(str(body.get("certificateSigningRequest"))), fault)
-        entry.token = secrets.token_urlsafe(48)
+        entry = self._issue(str(body.get("certificateSigningRequest")), caller, fault)
+        entry.token = entry.token or secrets.token_urlsafe(48)
         reply = {
             "certificateId": entry.certificate_id,
             "certificatePem": entry.pem,
@@ -93,15 +95,37 @@ class Provisioning:
     def issue(self, csr: str) -> Certificate | None:
         """Do what the call CreateCertificateFromCsr does: make a certificate, INACTIVE, unless the request is none."""
         try:
-            entry = self._issue(_request(csr), None)
+            entry = self._issue(csr, "the vending machine", None)
         except ServiceRefusalError:
             return None
         entry.policy_from = self._now() + self.policy_delay
         entry.certificate = replace(entry.certificate, status=Status.INACTIVE, pem=entry.pem)
         return entry.certificate
 
-    def _issue(self, request: x509.CertificateSigningRequest, fault: Fault | None) -> Entry:
+    def _issue(self, csr: str, caller: str, fault: Fault | None) -> Entry:
         effect = fault.effect if fault else None
+        if self.lifetime is None or effect in _OF_THE_CERTIFICATE:
+            return self._registry.add(self._made(_request(csr), effect), Status.PENDING_ACTIVATION)
+        certificate = self._signed(csr, caller, self.lifetime)
+        known = self._registry.get(fingerprint(certificate))
+        if known is None:
+            return self._registry.add(certificate, Status.PENDING_ACTIVATION)
+        if known.status is not Status.PENDING_ACTIVATION:
+            raise ServiceRefusalError(CONFLICT, "ResourceAlreadyExists", "The certificate is registered already")
+        return known
+
+    def _signed(self, csr: str, caller: str, lifetime: timedelta) -> x509.Certificate:
+        """Return what the account's signer makes; that AWS refuses in these words is a guess."""
+        try:
+            pem = self._stack.sign(csr, caller, lifetime)
+        except BackendError as error:
+            raise ServiceRefusalError(INTERNAL, "InternalFailure", str(error)) from None
+        except RefusedError as error:
+            raise ServiceRefusalError(BAD_REQUEST, "InvalidRequest", str(error)) from None
+        return x509.load_pem_x509_certificate(pem.encode())
+
+    def _made(self, request: x509.CertificateSigningRequest, effect: Effect | None) -> x509.Certificate:
+        """Return a certificate of AWS's own, or one that something is wrong with."""
         now = self._now().replace(microsecond=0)
         not_before, not_after = now - timedelta(minutes=2), AWS_NOT_AFTER
         if self.lifetime is not None:
@@ -114,8 +138,7 @@ class Provisioning:
         public_key = request.public_key()
         if effect is Effect.WRONG_KEY:
             public_key = ec.generate_private_key(ec.SECP256R1()).public_key()
-        certificate = self._authority.issue_client(request.subject, public_key, not_before, not_after)
-        return self._registry.add(certificate, Status.PENDING_ACTIVATION)
+        return self._authority.issue_client(request.subject, public_key, not_before, not_after)
 
     def register(self, caller: Entry, template_name: str, body: dict[str, Any], fault: Fault | None) -> dict[str, Any]:
         """Answer RegisterThing.

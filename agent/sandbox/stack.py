@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent.backend.decide.admission import fingerprint
 from agent.backend.decide.verdict import is_name
-from agent.backend.handlers import audits, hook, retirement, sweep, vending
+from agent.backend.handlers import audits, hook, retirement, signing, sweep, vending
 from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryAuditor, MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.names import REASON, SHADOW
 from agent.backend.settings import StackSettings
-from agent.backend.values import Device, DeviceState, Finding, Report
+from agent.backend.values import Device, DeviceState, Finding, Report, Signer
+from agent.sandbox.own_ca import SandboxKeys, make_ca
 from agent.sandbox.policies import GATEWAY, application_policy
 
 if TYPE_CHECKING:
@@ -204,6 +205,20 @@ class Stack:
         """Answer a client of the HTTP API, by an event of API Gateway's."""
         with self._lock:
             return vending.vend(event, self._account)
+
+    def sign(self, csr: str, caller: str, lifetime: timedelta) -> str:
+        """Return the certificate of a CA of the operator's own for a request.
+
+        Raises:
+            RefusedError: The request is not signed.
+            BackendError: It could not be.
+        """
+        with self._lock:
+            if not self.store.signer().cas:
+                self.store.save_signer(Signer(cas=(make_ca(self._account.now()),), on=True))
+            account = replace(self._account, settings=replace(self._account.settings, lifetime=lifetime))
+            event = {"certificateSigningRequest": csr, "principalId": caller, "clientId": ""}
+            return str(signing.sign(event, account, SandboxKeys())["certificatePem"])
 
     def sweep(self, ahead: timedelta) -> list[str]:
         """Make two rounds, as a deletion takes them, at a later time; return what was counted, as sentences."""

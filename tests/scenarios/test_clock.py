@@ -258,7 +258,7 @@ def test_a_refusal_is_not_believed_sooner_because_the_clock_jumped(gateway: Rig)
     assert gateway.follow().record.phase is Phase.COMMITTED
 
 
-@pytest.mark.parametrize("slow", [15 * MINUTE, HOUR])
+@pytest.mark.parametrize("slow", [20 * MINUTE, HOUR])
 def test_a_vouched_clock_that_is_slow_costs_no_certificate(rig: Rig, slow: timedelta) -> None:
     """A person vouches for it, and it is behind. What was just made is proven by the broker's clock, and used.
 
@@ -270,4 +270,5 @@ def test_a_vouched_clock_that_is_slow_costs_no_certificate(rig: Rig, slow: timed
 
     assert rig.enroll().record.phase is Phase.COMMITTED
     assert rig.asked(Operation.CREATE) == 1
-    assert f"this clock is {duration(slow)} slow" in rig.log.text
+    told = duration(slow - 5 * MINUTE)  # the signer dates a certificate back by so much
+    assert f"this clock is {told} slow" in rig.log.text
