@@ -139,7 +139,7 @@ def of_signer(signer: Signer) -> Item:
 
 def _of_ca(ca: SigningCa) -> Item:
     texts = _texts(ca_id=ca.ca_id, pem=ca.pem, key=ca.key)
-    return {**texts, **_instants(signs_from=ca.signs_from)}
+    return {"number": number(ca.number), **texts, **_instants(signs_from=ca.signs_from, ends=ca.ends)}
 
 
 def signer_of(item: Item) -> Signer:
@@ -150,7 +150,8 @@ def signer_of(item: Item) -> Signer:
 
 def _ca_of(item: Item) -> SigningCa:
     ca_id, pem, key = (_text_of(item, name) for name in ("ca_id", "pem", "key"))
-    return SigningCa(ca_id=ca_id, pem=pem, key=key, **_instants_of(item, "signs_from"))
+    instants = _instants_of(item, "signs_from", "ends")
+    return SigningCa(number=int(item["number"]["N"]), ca_id=ca_id, pem=pem, key=key, **instants)
 
 
 def shard(certificate_id: str) -> str:

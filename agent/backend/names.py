@@ -30,7 +30,8 @@ is in it, and:
 * ``replacing#<thing>``: ``serial``, ``before``, ``retired`` (SS of certificate ids), ``settles_at``, ``version``; with
   ``due`` (`DUE_REPLACEMENT`) and ``delete_after`` (when it is looked at) until the thing's old device is retired
 
-* ``signer#``: ``cas`` (L of M: ``ca_id``, ``pem``, ``key``, ``signs_from``), ``on`` (BOOL), ``version``
+* ``signer#``: ``cas`` (L of M: ``number``, ``ca_id``, ``pem``, ``key``, ``signs_from``, ``ends``), ``on`` (BOOL),
+  ``version``
 
 Instants are whole seconds since 1970, as numbers, because TTL wants them so.
 """

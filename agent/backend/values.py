@@ -55,16 +55,20 @@ class SigningCa:
     """A CA of the operator's own.
 
     Attributes:
+        number: Which of the stack's CAs it is; the first is 1.
         ca_id: What AWS IoT Core knows it by, 64 hexadecimal digits.
         pem: Its certificate.
         key: Its key's id in KMS.
         signs_from: From when it signs, unless a later one does already.
+        ends: When it ends, and with it all that it signs.
     """
 
+    number: int = 1
     ca_id: str
     pem: str = field(repr=False)
     key: str
     signs_from: datetime
+    ends: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

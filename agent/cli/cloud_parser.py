@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,7 @@ def add(actions: Verbs, add_verb: Callable[[Verbs, str, str], Any], span: Callab
     _add_devices(action, duration)
     _add_fleet(action, duration)
     _add_rotation(action)
+    _add_ca(action)
     _add_adoption(action)
     _add_trial(action)
 
@@ -110,6 +113,22 @@ def _add_rotation(action: Callable[[str, str], Any]) -> None:
     _add_yes(verb)
 
 
+def _add_ca(action: Callable[[str, str], Any]) -> None:
+    verb = action("ca", "show the CAs of your own by which certificates are signed; make, renew and retire one")
+    what = verb.add_mutually_exclusive_group()
+    what.add_argument("--new", action="store_true", help="make the first CA: a key in KMS, and its certificate")
+    text = "make another CA beside that of this number, which signs in its place from --from on"
+    what.add_argument("--renew", type=number, default=0, metavar="NUMBER", help=text)
+    text = "end a CA on which nothing rests any more"
+    what.add_argument("--retire", type=number, default=0, metavar="NUMBER", help=text)
+    text = "have AWS IoT ask this signer for every certificate of the account and region, or Amazon's again"
+    what.add_argument("--sign", choices=("on", "off"), metavar="on|off", help=text)
+    verb.add_argument("--years", type=number, default=10, metavar="N", help="how long a new CA is valid (10)")
+    text = "when a renewed CA begins to sign, such as 2026-12-08T00:00Z (default: in seven days)"
+    verb.add_argument("--from", dest="begin", type=instant, metavar="TIME", help=text)
+    _add_yes(verb)
+
+
 def _add_adoption(action: Callable[[str, str], Any]) -> None:
     verb = action(
         "adopt", "make gateways of an existing fleet ready for the agent; says what it would do unless told to"
@@ -153,6 +172,30 @@ def name(text: str) -> str:
     if THING.fullmatch(text) is None:
         raise argparse.ArgumentTypeError("1 to 128 letters, digits and `:_-` are expected")
     return text
+
+
+def number(text: str) -> int:
+    """Return a number from 1 on.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 100):  # noqa: PLR2004 - of years, or of CAs
+        raise argparse.ArgumentTypeError("a number from 1 to 99 is expected")
+    return int(text)
+
+
+def instant(text: str) -> datetime:
+    """Return an instant with its zone.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    with suppress(ValueError):
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC).replace(microsecond=0)
+    raise argparse.ArgumentTypeError("a time with its zone is expected, such as 2026-12-08T00:00Z")
 
 
 def rate(text: str) -> float:

@@ -59,6 +59,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "iot-cert cloud check --region eu-west-1 --profile fleet",
         "iot-cert cloud check --lifetime 24h",
     ),
+    "cloud ca": (
+        "iot-cert cloud ca",
+        "iot-cert cloud ca --new",
+        "iot-cert cloud ca --sign on",
+        "iot-cert cloud ca --renew 1 --from 2036-09-01T00:00Z",
+        "iot-cert cloud ca --retire 1",
+    ),
     "cloud adopt": (
         "iot-cert cloud adopt --query 'thingTypeName:gateway'",
         "iot-cert cloud adopt --query thingName:gw-0042 --apply",

@@ -9,6 +9,7 @@ import json
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -65,6 +66,11 @@ class Stack:
     arn: str
     outputs: Mapping[str, str]
     parameters: Mapping[str, str]
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long what the stack's signer signs is to live; a stack of before it has no such parameter."""
+        return timedelta(hours=int(self.parameters.get("LifetimeHours") or 24))
 
     def iot_arn(self, kind: str, name: str = "") -> str:
         """Return the ARN of something in AWS IoT Core, such as ``thing`` or ``cert``."""

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.fleet.aws import connect, telling
-from agent.fleet.commands import adoption, checking, devices, first_deployment, overview, rotation, setting_up, strays
+from agent.fleet.commands import (
+    adoption,
+    checking,
+    devices,
+    first_deployment,
+    overview,
+    own_ca,
+    rotation,
+    setting_up,
+    strays,
+)
 from agent.fleet.task import OperatorTask
 
 if TYPE_CHECKING:
@@ -26,6 +36,7 @@ VERBS: dict[str, Callable[[OperatorTask], Exit]] = {
     "status": overview.status,
     "rotate": rotation.rotate,
     "check": checking.check,
+    "ca": own_ca.ca,
     "adopt": adoption.adoption,
     "orphans": strays.orphans,
     "first-deployment": first_deployment.first_deployment,

@@ -40,7 +40,7 @@ def make_ca(now: datetime, number: int = 1) -> SigningCa:
     unsigned = signing.root(public, f"Sandbox gateway CA {number}", now - timedelta(days=1), _LIFETIME)
     made = unsigned.signed(SandboxKeys().sign(key, unsigned.digest))
     assert made is not None
-    return SigningCa(ca_id=made.certificate_id, pem=made.pem, key=key, signs_from=now)
+    return SigningCa(number=number, ca_id=made.certificate_id, pem=made.pem, key=key, signs_from=now, ends=made.ends)
 
 
 @cache

@@ -18,7 +18,7 @@ _iot_cert() {
         if [ -n "$verb" ] && [ "$item" != "$verb" ]; then
             case $item in list | check | hand-over | install | restore | publish) action=${action:-$item} ;; esac
             case $verb.$item in
-                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans | cloud.adopt | cloud.setup | cloud.first-deployment) action=${action:-$item} ;;
+                cloud.arm | cloud.devices | cloud.block | cloud.readmit | cloud.status | cloud.rotate | cloud.orphans | cloud.ca | cloud.adopt | cloud.setup | cloud.first-deployment) action=${action:-$item} ;;
             esac
         fi
     done
@@ -26,7 +26,7 @@ _iot_cert() {
         "") words="$verbs --config --json --help --version" ;;
         help) words=$verbs ;;
         config) words="check hand-over" ;;
-        cloud) words="adopt arm block check devices first-deployment orphans readmit rotate setup status" ;;
+        cloud) words="adopt arm block ca check devices first-deployment orphans readmit rotate setup status" ;;
         "cloud arm") words="--json --stack --region --profile --csv --thing --thing-prefix --for" ;;
         "cloud devices") words="--json --stack --region --profile --state --refused --for" ;;
         "cloud block") words="--json --stack --region --profile --cut-off --yes" ;;
@@ -35,6 +35,7 @@ _iot_cert() {
         "cloud rotate") words="--json --stack --region --profile --group --query --reason --by --per-minute"
             words="$words --abort-percent --abort-after --window --dry-run --yes" ;;
         "cloud check") words="--json --stack --region --profile --lifetime" ;;
+        "cloud ca") words="--json --stack --region --profile --new --renew --retire --sign --years --from --yes" ;;
         "cloud adopt") words="--json --stack --region --profile --query --apply --undo --journal --serial-attribute"
             words="$words --per-second --yes" ;;
         "cloud setup") words="--json --stack --region --profile --claim --yes" ;;

@@ -12,7 +12,7 @@ function __iot_cert_words
             continue
         end
         switch $word
-            case --abort-after --abort-percent --anchors --archive --by --claim --compatible --config --csv --dir --directory --drop --endpoint --expires --for --from --group --host --html --journal --key --lifetime --listen --old-root-key --output --password-file --per-minute --per-second --port --probation --profile --public-key --query --reason --region --renew --serial --serial-attribute --sha256 --stack --state --target --thing --thing-prefix --threshold --time --wait --window --without-amazon
+            case --abort-after --abort-percent --anchors --archive --by --claim --compatible --config --csv --dir --directory --drop --endpoint --expires --for --from --group --host --html --journal --key --lifetime --listen --old-root-key --output --password-file --per-minute --per-second --port --probation --profile --public-key --query --reason --region --renew --retire --serial --serial-attribute --sha256 --sign --stack --state --target --thing --thing-prefix --threshold --time --wait --window --without-amazon --years
                 set skip yes
             case '-*'
             case '*'
@@ -188,6 +188,7 @@ complete -c iot-cert -n '__iot_cert_at cloud' -a check -d 'look at what the flee
 complete -c iot-cert -n '__iot_cert_at cloud' -a setup -d 'make what no stack can make, and ask before each: fleet indexing, the claim certificate'
 complete -c iot-cert -n '__iot_cert_at cloud' -a orphans -d 'list certificates that no gateway seems to use'
 complete -c iot-cert -n '__iot_cert_at cloud' -a rotate -d 'have gateways rotate, by jobs or by their shadows'
+complete -c iot-cert -n '__iot_cert_at cloud' -a ca -d 'show the CAs of your own by which certificates are signed; make, renew and retire one'
 complete -c iot-cert -n '__iot_cert_at cloud' -a adopt -d 'make gateways of an existing fleet ready for the agent; says what it would do unless told to'
 complete -c iot-cert -n '__iot_cert_at cloud' -a first-deployment -d 'try with one test device what no emulator shows, and write down what was seen'
 complete -c iot-cert -n '__iot_cert_at cloud' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
@@ -263,6 +264,18 @@ complete -c iot-cert -n '__iot_cert_in cloud rotate' -l abort-after -x -d 'how m
 complete -c iot-cert -n '__iot_cert_in cloud rotate' -l window -x -d 'two times such as 2026-12-01T01:00Z/2026-12-01T05:00Z, between which gateways are told'
 complete -c iot-cert -n '__iot_cert_in cloud rotate' -l dry-run -d 'say what would be ordered, and order nothing'
 complete -c iot-cert -n '__iot_cert_in cloud rotate' -l yes -d 'do not ask'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l json -d 'print JSON, an object a line'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l stack -x -d 'the stack (default iot-cert)'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l region -x -d 'where it is (default: as the AWS CLI has it)'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l profile -x -d 'whose credentials (default: as the AWS CLI has it)'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l new -d 'make the first CA: a key in KMS, and its certificate'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l renew -x -d 'make another CA beside that of this number, which signs in its place from --from on'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l retire -x -d 'end a CA on which nothing rests any more'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l sign -x -a 'on off' -d 'have AWS IoT ask this signer for every certificate of the account and region, or Amazon\'s again'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l years -x -d 'how long a new CA is valid (10)'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l from -x -d 'when a renewed CA begins to sign, such as 2026-12-08T00:00Z (default: in seven days)'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l yes -d 'do not ask'
 complete -c iot-cert -n '__iot_cert_in cloud adopt' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'
 complete -c iot-cert -n '__iot_cert_in cloud adopt' -l json -d 'print JSON, an object a line'
 complete -c iot-cert -n '__iot_cert_in cloud adopt' -l stack -x -d 'the stack (default iot-cert)'

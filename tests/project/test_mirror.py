@@ -75,6 +75,7 @@ COVERED_BY = {
     "doctor/disk": ("unit/doctor/test_examination.py", "disks that are full, read-only or gone after a reboot"),
     "doctor/looks": ("unit/doctor/test_examination.py", "what the doctor sees of a gateway"),
     "fleet/errors": ("unit/fleet/test_aws.py", "each by what AWS says, with its exit code"),
+    "fleet/own_cas": ("unit/fleet/commands/test_own_ca.py", "keys, CAs and the provider, by the verb that makes them"),
     "fleet/task": ("unit/fleet/commands/test_devices.py", "tables, JSON and what is typed, by the verbs that use them"),
     "fleet/trial/account": ("integration/test_stack.py", "each of its requests, on an emulator"),
     "iotcore/client_options": ("integration/test_gateway.py", "the real SDK against the sandbox's broker"),

@@ -150,6 +150,7 @@ WITHOUT_A_ROW = {
                 "adopt",
                 "arm",
                 "block",
+                "ca",
                 "check",
                 "devices",
                 "first-deployment",

@@ -16,6 +16,7 @@ from agent.fleet import verbs
 from reference import documents
 from support.json_schema import misfits
 from support.moto_account import ENVIRONMENT, NUMBER, REGION, AwsWorld
+from support.own_signer import sign_digests
 from support.strict import Strict
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Operator:
         def watch(client: Any) -> None:
             self.strict.watch(client)
             client.meta.events.register("before-call.*.*", self._before)
+            sign_digests(client)
 
         class Session(real):  # type: ignore[misc]
             def client(self, *words: Any, **options: Any) -> Any:
@@ -87,13 +89,15 @@ class Operator:
         status = body.get("ResponseMetadata", {}).get("HTTPStatusCode", 200)
         return type("Response", (), {"status_code": status})(), body
 
-    def deploy(self, status: str = "CREATE_COMPLETE", **parameters: str) -> None:
-        """Have a stack of the default name, with the template's outputs."""
+    def deploy(self, status: str = "CREATE_COMPLETE", outputs: dict[str, str] | None = None, **parameters: str) -> None:
+        """Have a stack of the default name, with the template's outputs, and more of them."""
         stack = {
             "StackName": "iot-cert",
             "StackId": f"arn:aws:cloudformation:{REGION}:{NUMBER}:stack/iot-cert/1",
             "StackStatus": status,
-            "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in _OUTPUTS.items()],
+            "Outputs": [
+                {"OutputKey": key, "OutputValue": value} for key, value in {**_OUTPUTS, **(outputs or {})}.items()
+            ],
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         }
         self.answers("DescribeStacks", {"Stacks": [stack]})

@@ -58,7 +58,7 @@ def make_ca(now: datetime) -> SigningCa:
     unsigned = signing.root(kms.get_public_key(KeyId=key)["PublicKey"], "fleet gateway CA 1", now - DAY, 3650 * DAY)
     made = unsigned.signed(AwsKeys(kms).sign(key, unsigned.digest))
     assert made is not None
-    return SigningCa(ca_id=made.certificate_id, pem=made.pem, key=key, signs_from=now)
+    return SigningCa(ca_id=made.certificate_id, pem=made.pem, key=key, signs_from=now, ends=made.ends)
 
 
 def switched_on(own: SigningCa) -> Signer:

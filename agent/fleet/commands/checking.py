@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core.exit_codes import Exit
 from agent.fleet.aws import telling
-from agent.fleet.decide import drift, examination
+from agent.fleet.decide import drift, examination, own_ca
 from agent.fleet.decide.examination import AccountFinding, Level
 from agent.fleet.errors import AccountError
+from agent.fleet.own_cas import OwnCas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +104,20 @@ def _audit(task: OperatorTask) -> list[AccountFinding]:
     return examination.of_audit(fleet.iot.describe_account_audit_configuration(), actions, topic)
 
 
+def _signer(task: OperatorTask) -> list[AccountFinding]:
+    account, signer, stack = OwnCas(task.fleet), task.fleet.store.signer(), task.fleet.stack
+    seen = own_ca.SignerSeen(
+        signer=signer,
+        prefix=stack.outputs["Prefix"],
+        function=stack.outputs.get("SignerFunction", ""),
+        providers=tuple(account.providers()),
+        keys={item.number: account.key_state(item.key) for item in signer.cas},
+        registered={item.number: account.registered(item.ca_id) for item in signer.cas},
+        lifetime=stack.lifetime,
+    )
+    return own_ca.judge(seen, task.now)
+
+
 def _size(task: OperatorTask) -> list[AccountFinding]:
     gateways, lifetime = task.fleet.count("*"), task.arguments.lifetime
     lives = [examination.of_lives(gateways, timedelta(seconds=lifetime))] if lifetime else []
@@ -119,5 +134,6 @@ _LOOKS: dict[str, Callable[[OperatorTask], list[AccountFinding]]] = {
     "claim certificate": _claims,
     "fleet indexing": _indexing,
     "audit": _audit,
+    "signer": _signer,
     "quotas": _size,
 }

@@ -79,7 +79,7 @@ def test_a_replacement_is_read_as_it_was_written(replacement: Replacement) -> No
 @given(st.lists(st.tuples(IDS, INSTANTS.filter(bool)), max_size=3), st.booleans(), st.integers(0, 10**9))
 def test_a_signer_is_read_as_it_was_written(cas: list[tuple[str, datetime]], on: bool, version: int) -> None:  # noqa: FBT001 - drawn
     """One version further; its CAs in their order."""
-    made = tuple(SigningCa(ca_id=name, pem=f"the text of {name}", key="k", signs_from=at) for name, at in cas)
+    made = tuple(SigningCa(ca_id=name, pem=f"the text of {name}", key="k", signs_from=at, ends=NOW) for name, at in cas)
     signer = Signer(cas=made, on=on, version=version)
     assert signer_of(of_signer(signer)) == replace(signer, version=version + 1)
 

@@ -59,7 +59,9 @@ def test_a_certificates_row_is_too(store: Store) -> None:
 def test_the_signers_row_is_too(store: Store) -> None:
     """There is one without a CA before any is written."""
     assert store.signer() == Signer()
-    signer = Signer(cas=(SigningCa(ca_id="ca" * 32, pem="its text", key="key", signs_from=NOW),), on=True)
+    signer = Signer(
+        cas=(SigningCa(ca_id="ca" * 32, pem="its text", key="key", signs_from=NOW, ends=NOW + DAY),), on=True
+    )
     store.save_signer(signer)
     assert store.signer() == replace(signer, version=1)
     with pytest.raises(ChangedError):

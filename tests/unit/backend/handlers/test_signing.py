@@ -151,7 +151,7 @@ def _same(at: datetime) -> datetime:
 def test_which_ca_signs_does_not_hang_on_their_order() -> None:
     """The one that began last."""
     begin = World().now
-    cas = [SigningCa(ca_id=str(n), pem="", key="", signs_from=begin + n * DAY) for n in range(3)]
+    cas = [SigningCa(ca_id=str(n), pem="", key="", signs_from=begin + n * DAY, ends=begin + 9 * DAY) for n in range(3)]
     for listed in (cas, cas[::-1]):
         signer = Signer(cas=tuple(listed))
         found = [signer.at(begin + days * DAY) for days in (-1, 0, 1, 1.5, 9)]

@@ -3,11 +3,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+
+from support.own_signer import make_ca, switched_on
 
 if TYPE_CHECKING:
     from support.fleet_account import Operator
 
+SIGNER = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-sign"
 HOOK = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-hook"
 CERTIFICATE = {"Status": "ACTIVE", "ThingPrincipalType": "EXCLUSIVE_THING"}
 
@@ -43,6 +47,7 @@ def _sound(operator: Operator) -> Operator:
     operator.answers("ListMitigationActions", {"actionIdentifiers": []})
     operator.answers("DescribeAccountAuditConfiguration", {})
     operator.answers("GetStatistics", {"statistics": {"count": 12}})
+    operator.answers("ListCertificateProviders", {"certificateProviders": []})
     return operator
 
 
@@ -109,3 +114,29 @@ def test_what_may_not_be_looked_at_is_said_and_keeps_no_other_from_being(sound: 
     found = levels(sound)
     assert found["retirement rule"] == "skipped"
     assert found["audit"] == "fine"
+
+
+def test_another_certificate_provider_is_told(sound: Operator) -> None:
+    """What gateways get is what it signs."""
+    theirs = {"certificateProviderName": "theirs", "lambdaFunctionArn": "arn:aws:lambda:x:1:function:theirs"}
+    sound.answers("ListCertificateProviders", {"certificateProviders": [theirs]})
+    sound.answers("DescribeCertificateProvider", theirs)
+    code, said = sound.runs("check")
+    assert code == 1
+    assert "theirs is not this stack's" in said
+
+
+def test_a_signer_whose_key_is_disabled_is_an_error(sound: Operator) -> None:
+    """Gateways go on with what they have, and are told nothing."""
+    ours = {"certificateProviderName": "iot-cert", "lambdaFunctionArn": SIGNER}
+    sound.deploy(outputs={"SignerFunction": SIGNER})
+    sound.answers("ListCertificateProviders", {"certificateProviders": [ours]})
+    sound.answers("DescribeCertificateProvider", ours)
+    sound.answers("DescribeCACertificate", {"certificateDescription": {"status": "ACTIVE"}})
+    own = make_ca(sound.now)
+    sound.world.store.save_signer(switched_on(own))
+    assert levels(sound)["signer"] == "fine"
+    boto3.client("kms").disable_key(KeyId=own.key)
+    code, said = sound.runs("check")
+    assert code == 3
+    assert "The key of CA 1 is Disabled" in said

@@ -1,0 +1,162 @@
+"""CAs of the operator's own: when another one may take over, when one may go, and what is wrong with them.
+
+A CA is renewed by another one beside it. From a moment that is said the new one signs; what the old one has signed
+ends by itself within a lifetime, and then the old one may go. Each order names the CA that it is about by its number,
+so typing it again does nothing more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from agent.fleet.decide.examination import AccountFinding, error, fine, warning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from agent.backend.values import Signer, SigningCa
+
+OVERLAP = timedelta(days=7)  # until a renewed CA signs: for those who must know it before
+EVERYONE = (
+    "Every client of this account and region that asks for a certificate by CreateCertificateFromCsr over MQTT, of "
+    "other fleets too, gets what this CA signs, for {hours} hours, instead of Amazon's until 2049."
+)
+_SOON = timedelta(days=90)
+_MARGIN = timedelta(hours=1)  # for what a function that had read the row before has signed after
+
+
+def find(signer: Signer, number: int) -> SigningCa | None:
+    """Return the CA of a number."""
+    return next((item for item in signer.cas if item.number == number), None)
+
+
+def state(signer: Signer, own: SigningCa, now: datetime) -> str:
+    """Return what a CA does: `signs`, `next` until it does, and `before` when another one has taken over."""
+    if own.signs_from > now:
+        return "next"
+    return "signs" if signer.at(now) == own else "before"
+
+
+def not_renewed(signer: Signer, number: int, begin: datetime, now: datetime) -> str:
+    """Return why a CA cannot be renewed so, or nothing."""
+    old = find(signer, number)
+    if old is None:
+        return f"There is no CA {number}. `iot-cert cloud ca` lists those that there are."
+    if begin < now:
+        return "The new CA cannot begin to sign in the past."
+    if begin >= old.ends:
+        return (
+            f"CA {number} ends at {old.ends:%Y-%m-%d %H:%M} UTC, before the new one would sign. Name an earlier --from."
+        )
+    return ""
+
+
+def not_retired(signer: Signer, number: int, lifetime: timedelta, now: datetime) -> str:
+    """Return why a CA may not go yet, or nothing; what it has signed is looked at besides."""
+    old = find(signer, number)
+    if old is None or old.ends <= now:
+        return ""
+    after = min((item.signs_from for item in signer.cas if item.signs_from > old.signs_from), default=None)
+    if after is None or after > now:
+        return f"CA {number} signs, or will. `iot-cert cloud ca --renew {number}` makes another one first."
+    until = after + lifetime + _MARGIN
+    if until > now:
+        return f"What CA {number} has signed lives until {until:%Y-%m-%d %H:%M} UTC. Retire it after that."
+    return ""
+
+
+def foreign(providers: Iterable[Mapping[str, str]], prefix: str) -> str:
+    """Return the name of a certificate provider that is not called as this stack's, or nothing."""
+    names = (item["certificateProviderName"] for item in providers)
+    return next((name for name in names if name != prefix), "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignerSeen:
+    """What was read of the account about its signer.
+
+    Attributes:
+        signer: Its row.
+        prefix: What the stack's names begin with, and the provider's name.
+        function: The ARN of the stack's signer; empty where the stack has none.
+        providers: The account's certificate providers, of which AWS allows one (DescribeCertificateProvider).
+        keys: The state of each CA's key in KMS, by number (DescribeKey).
+        registered: The status of each CA in AWS IoT, by number (DescribeCACertificate).
+        lifetime: How long certificates are to live.
+    """
+
+    signer: Signer
+    prefix: str
+    function: str
+    providers: tuple[Mapping[str, str], ...]
+    keys: Mapping[int, str]
+    registered: Mapping[int, str]
+    lifetime: timedelta
+
+
+def judge(seen: SignerSeen, now: datetime) -> list[AccountFinding]:
+    """Judge who signs in the account."""
+    signer = seen.signer
+    other = foreign(seen.providers, seen.prefix)
+    if other:
+        text = f"The account's certificate provider {other} is not this stack's: it signs what gateways ask for."
+        level = error if signer.on else warning
+        return [level("signer", text, "`aws iot describe-certificate-provider` says which function it asks.")]
+    found = _of_the_switch(seen)
+    if signer.on or seen.providers:
+        found += _of_the_cas(seen, now)
+    if found:
+        return found
+    own = signer.at(now)
+    if own is None or not signer.on:
+        return [fine("signer", "AWS signs; no certificate provider is asked.")]
+    return [fine("signer", f"CA {own.number} signs, and ends at {own.ends:%Y-%m-%d}.")]
+
+
+def _of_the_switch(seen: SignerSeen) -> list[AccountFinding]:
+    on, again = seen.signer.on, "`iot-cert cloud ca --sign on` completes it, `--sign off` takes it back."
+    asked = [item["lambdaFunctionArn"] for item in seen.providers]
+    if asked and asked[0] != seen.function:
+        text = f"AWS IoT asks {asked[0]}, which is no signer of this stack: no client may get a certificate."
+        return [error("signer", text, "Deploy with Signer=on, or `iot-cert cloud ca --sign off`.")]
+    if asked and not on:
+        return [warning("signer", "AWS IoT asks the signer, but the vending machine does not.", again)]
+    if on and not asked:
+        return [warning("signer", "The vending machine asks the signer, but AWS IoT does not.", again)]
+    return []
+
+
+def _of_the_cas(seen: SignerSeen, now: datetime) -> list[AccountFinding]:
+    signer = seen.signer
+    own = signer.at(now)
+    if own is None:
+        return [error("signer", "No CA signs, so no gateway gets a certificate.", "iot-cert cloud ca --new")]
+    found = []
+    for item in signer.cas:
+        if item.signs_from < own.signs_from:
+            continue  # its work is done
+        what = f"CA {item.number}"
+        if seen.keys.get(item.number) != "Enabled":
+            text = f"The key of {what} is {seen.keys.get(item.number, 'gone')}: it signs nothing."
+            found.append(error("signer", text, f"aws kms enable-key --key-id {item.key}"))
+        if seen.registered.get(item.number) != "ACTIVE":
+            text = f"{what} is not ACTIVE in AWS IoT, so what is vended cannot be registered."
+            found.append(error("signer", text, f"aws iot update-ca-certificate --certificate-id {item.ca_id}"))
+    return found + _of_the_end(signer, own, seen.lifetime, now)
+
+
+def _of_the_end(signer: Signer, own: SigningCa, lifetime: timedelta, now: datetime) -> list[AccountFinding]:
+    """Judge the end of the CA that signs: what it signs ends with it."""
+    followed = any(own.signs_from < item.signs_from < own.ends for item in signer.cas)
+    left, remedy = own.ends - now, f"iot-cert cloud ca --renew {own.number}"
+    if left <= timedelta():
+        return [error("signer", f"CA {own.number} has ended, and signs nothing.", remedy)]
+    if not followed and left < lifetime:
+        text = f"CA {own.number} ends at {own.ends:%Y-%m-%d %H:%M} UTC: what it signs now lives shorter than it should."
+        return [error("signer", text, remedy)]
+    if not followed and left < _SOON:
+        return [warning("signer", f"CA {own.number} ends at {own.ends:%Y-%m-%d}, and none follows.", remedy)]
+    return []
