@@ -139,9 +139,16 @@ def _resting_on(
     for start in range(0, len(things) or 1, _LINE):
         listed = {REASON: "A CA certificate expires.", "things": things[start : start + _LINE]}
         account.outbox.count(Metric.CA_EXPIRING, value=int(start == 0), about={**about, **listed})
-    if not audits.may_rotate(ca, account.settings.signer):
+    if not audits.may_rotate(ca, _signer(account)):
         return []
     return [Finding(check=Check.CA_EXPIRING, certificate_id=item, ends=finding.ends) for item in signed]
+
+
+def _signer(account: Account) -> str:
+    """Return the CA by which new certificates are signed, the stack's own or another one of the account's."""
+    signer = account.store.signer()
+    own = signer.at(account.now()) if signer.on else None
+    return own.ca_id if own is not None else account.settings.signer
 
 
 def _things_of(signed: list[str], account: Account, time_left: Callable[[], timedelta]) -> Iterator[str]:

@@ -13,8 +13,8 @@ from agent.backend.errors import UnavailableError
 from agent.backend.handlers import audits
 from agent.backend.memory import MemoryAuditor
 from agent.backend.names import REASON, Metric
-from agent.backend.values import Check, Finding, Status
-from support.account import DAY, HOUR, SETTINGS, World, certificate_id
+from agent.backend.values import Check, Finding, Signer, SigningCa, Status
+from support.account import DAY, HOUR, NOW, SETTINGS, World, certificate_id
 
 if TYPE_CHECKING:
     from agent.backend.settings import StackSettings
@@ -209,7 +209,7 @@ def test_nothing_is_ever_deactivated() -> None:
     assert set(here.world.verbs) <= {*_READS, "order", "count", *_BEFORE}
 
 
-_READS = {"record", "device", "certificate", "things_of", "certificates_of", "report", "orders_of"}
+_READS = {"signer", "record", "device", "certificate", "things_of", "certificates_of", "report", "orders_of"}
 _BEFORE = {"save_device", "save_record"}  # by the enrolments
 
 
@@ -261,6 +261,29 @@ def test_with_another_signer_what_rests_on_a_ca_is_ordered_to_rotate() -> None:
     here.tell(TASK, TASK)
     assert here.ordered() == ["gw-0001"]
     assert here.reasons()[Left.RENEWS] == 2
+
+
+def own(number: int, signs_from: timedelta, ca_id: str) -> SigningCa:
+    """Return a CA of the stack's own, by when it signs."""
+    begin = NOW + signs_from
+    return SigningCa(number=number, ca_id=ca_id, pem="", key="", signs_from=begin, ends=begin + 3650 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("cas", "on", "orders"),
+    [
+        ([own(1, -DAY, CA)], True, 0),  # rotating would give certificates of the same CA
+        ([own(1, -9 * DAY, CA), own(2, DAY, SIGNER)], True, 0),  # not yet: tomorrow's audit orders it
+        ([own(1, -9 * DAY, CA), own(2, -DAY, SIGNER)], True, 2),
+        ([own(2, -DAY, SIGNER)], False, 0),  # AWS signs
+    ],
+)
+def test_the_stacks_own_signer_is_known_without_a_parameter(cas: list[SigningCa], on: bool, orders: int) -> None:  # noqa: FBT001 - a column
+    """What rests on a CA that expires is ordered to rotate once another one signs."""
+    here = resting(SETTINGS)
+    here.world.store.save_signer(Signer(cas=tuple(cas), on=on))
+    here.tell()
+    assert len(here.ordered()) == orders
 
 
 def test_a_ca_on_which_nothing_rests_is_told_too() -> None:
