@@ -87,7 +87,7 @@ class Session(Protocol):
         """End the connection cleanly; never raises."""
 
 
-class Cloud(Protocol):
+class CloudEndpoint(Protocol):
     """The endpoint."""
 
     def connect(self, candidate: Candidate) -> Session:

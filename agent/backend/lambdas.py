@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.backend import settings
 from agent.backend.aws.auditor import AwsAuditor
-from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_HOOK, OF_THE_SWEEP, Patience, client, connect
+from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_HOOK, OF_THE_SWEEP, CallPatience, client, connect
 from agent.backend.aws.outbox import AwsOutbox
 from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.signer import AwsSigner
@@ -91,7 +91,7 @@ def now() -> datetime:
 
 
 @cache
-def account(patience: Patience) -> Account:
+def account(patience: CallPatience) -> Account:
     """Return the account that the function's environment names, made once for each sandbox of Lambda's.
 
     Raises:
@@ -114,7 +114,7 @@ def account(patience: Patience) -> Account:
     )
 
 
-def run(patience: Patience, handle: Callable[[Account], Any]) -> Any:
+def run(patience: CallPatience, handle: Callable[[Account], Any]) -> Any:
     """Have a handler work in the account; count what it could not do.
 
     Raises:

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from agent.backend.decide.rotation import MOST_POLICIES
 from agent.backend.errors import ChangedError
-from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report, Signer, Status
+from agent.backend.values import (
+    AuditFinding,
+    Certificate,
+    Check,
+    Device,
+    Record,
+    Replacement,
+    ShadowReport,
+    Signer,
+    Status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +39,7 @@ _REQUEST = "-----BEGIN CERTIFICATE REQUEST-----"
 
 
 @dataclass(kw_only=True)
-class Entry:
+class MemoryCertificate:
     """A certificate of the account.
 
     Attributes:
@@ -55,7 +65,7 @@ class MemoryRegistry:
         working: The jobs that wait for a thing or that it works on, by thing.
     """
 
-    def __init__(self, entries: dict[str, Entry] | None = None) -> None:
+    def __init__(self, entries: dict[str, MemoryCertificate] | None = None) -> None:
         self.entries = {} if entries is None else entries
         self.things: set[str] = set()
         self.shadows: dict[str, str] = {}
@@ -71,7 +81,7 @@ class MemoryRegistry:
         made = Certificate(
             certificate_id=certificate_id, status=status, created_at=created_at, pem=f"certificate {certificate_id}"
         )
-        self.entries[certificate_id] = Entry(certificate=made)
+        self.entries[certificate_id] = MemoryCertificate(certificate=made)
 
     def set_status(self, certificate_id: str, status: Status) -> None:
         """Do what UpdateCertificate does.
@@ -140,7 +150,7 @@ class MemoryRegistry:
         if certificate_id in self.entries:
             raise ChangedError(f"{certificate_id[:12]} is registered already.")
         made = Certificate(certificate_id=certificate_id, status=Status.INACTIVE, created_at=now, pem=pem)
-        self.entries[certificate_id] = Entry(certificate=made)
+        self.entries[certificate_id] = MemoryCertificate(certificate=made)
         return made
 
     def activate(self, certificate_id: str) -> None:
@@ -180,9 +190,9 @@ class MemoryRegistry:
             raise ChangedError(f"{certificate_id[:12]} is attached to a thing.")
         del self.entries[certificate_id]
 
-    def report(self, thing: str) -> Report:
+    def report(self, thing: str) -> ShadowReport:
         """Return what a shadow reports."""
-        return Report(certificate_id=self.shadows.get(thing, ""), renews_at=self.renewals.get(thing))
+        return ShadowReport(certificate_id=self.shadows.get(thing, ""), renews_at=self.renewals.get(thing))
 
     def everything(self) -> tuple[Certificate, ...]:
         """Return all certificates."""
@@ -199,7 +209,7 @@ class MemoryRegistry:
             for thing in order.things:
                 self.working.setdefault(thing, []).append(order.job_id)
 
-    def _entry(self, certificate_id: str) -> Entry:
+    def _entry(self, certificate_id: str) -> MemoryCertificate:
         entry = self.entries.get(certificate_id)
         if entry is None:
             raise ChangedError(f"{certificate_id[:12]} is gone.")
@@ -215,10 +225,10 @@ class MemoryAuditor:
     """
 
     def __init__(self) -> None:
-        self.audits: dict[str, list[Finding]] = {}
+        self.audits: dict[str, list[AuditFinding]] = {}
         self.signed: dict[str, list[str]] = {}
 
-    def findings(self, task: str, check: Check) -> tuple[Finding, ...]:
+    def findings(self, task: str, check: Check) -> tuple[AuditFinding, ...]:
         """Return what an audit has found by one check."""
         return tuple(finding for finding in self.audits.get(task, ()) if finding.check is check)
 
@@ -228,7 +238,7 @@ class MemoryAuditor:
 
 
 class MemoryStore:
-    """The stack's tables, as `agent.backend.ports.Store` has them.
+    """The stack's tables, as `agent.backend.ports.StackStore` has them.
 
     Attributes:
         devices: The rows of serial numbers.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agent.backend.decide.orders import JobOrder
     from agent.backend.names import Metric
-    from agent.backend.values import Certificate, Check, Device, Finding, Record, Replacement, Report, Signer
+    from agent.backend.values import AuditFinding, Certificate, Check, Device, Record, Replacement, ShadowReport, Signer
 
 
 class Registry(Protocol):
@@ -84,7 +84,7 @@ class Registry(Protocol):
             ChangedError: It is gone, not INACTIVE, or still attached to a thing.
         """
 
-    def report(self, thing: str) -> Report:
+    def report(self, thing: str) -> ShadowReport:
         """Return what a thing's shadow reports; an empty report where there is none that can be read."""
 
     def everything(self) -> Iterable[Certificate]:
@@ -100,7 +100,7 @@ class Registry(Protocol):
 class Auditor(Protocol):
     """Device Defender's audits, and what a CA of the operator's own has signed."""
 
-    def findings(self, task: str, check: Check) -> Iterable[Finding]:
+    def findings(self, task: str, check: Check) -> Iterable[AuditFinding]:
         """Return what an audit has found by one check; nothing for an audit that is not known, or not any more."""
 
     def signed_by(self, ca: str) -> Iterable[str]:
@@ -121,7 +121,7 @@ class CertificateSigner(Protocol):
         """Return the certificate that is signed for a request, both in PEM; None for what it refuses."""
 
 
-class Store(Protocol):
+class StackStore(Protocol):
     """The stack's two tables."""
 
     def device(self, serial: str) -> Device | None:

@@ -203,7 +203,7 @@ class Certificate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ShadowReport:
     """What a thing's shadow `certificate` reports; it is the gateway's to write.
 
     Attributes:
@@ -242,7 +242,7 @@ class Check(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class AuditFinding:
     """One finding of an audit.
 
     Attributes:

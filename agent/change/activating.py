@@ -13,8 +13,8 @@ from agent.core import timekeeping
 from agent.core.change import decide, probation
 from agent.core.change.events import (
     Activated,
+    ChangeEvent,
     Condemned,
-    Event,
     ProbationHeld,
     ProbationPassed,
     Proven,
@@ -47,7 +47,7 @@ class Activating:
         self._prover = prover
         self._write, self._tell = in_flight.write, in_flight.tell
 
-    def perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
+    def perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
         """Perform an action that follows the preparation of a generation, and return what happened.
 
         Raises:
@@ -69,7 +69,7 @@ class Activating:
             case _:
                 raise RuntimeError(f"the engine does not know the action {type(action).__name__}")
 
-    def _activate(self, record: ChangeRecord, facts: decide.Facts) -> Event:
+    def _activate(self, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
         if facts.current != record.generation:
             leave.have(Leave.ACTIVATION, record, self._world, self._settings, self._sets)
         # Once it is in use, what is said is said about it, also when a power cut kept that from the record.
@@ -81,7 +81,7 @@ class Activating:
         self._write(record, self._world.store.activate, record.generation)
         return Activated(at=facts.clock.now)
 
-    def _prove(self, action: decide.Action, record: ChangeRecord) -> Event:
+    def _prove(self, action: decide.Action, record: ChangeRecord) -> ChangeEvent:
         anchor = self._prover.prove(self._sets.candidate(record.generation), record)
         clock = self._world.reading()
         synchronised = clock.state is timekeeping.ClockState.SYNCHRONISED
@@ -95,7 +95,7 @@ class Activating:
             case _:
                 return Proven(at=clock.now, synchronised=synchronised, anchor=anchor)
 
-    def _unconfirmed(self, action: decide.Unconfirmed, record: ChangeRecord) -> Event:
+    def _unconfirmed(self, action: decide.Unconfirmed, record: ChangeRecord) -> ChangeEvent:
         """Go back to a base that connects; without one the set stays, once it is proven again, and says so."""
         failure = self._affordable(action.failure, record)
         if record.base is None:
@@ -105,7 +105,7 @@ class Activating:
             return Condemned(at=self._world.clock.now(), failure=failure)
         return self._prove(replace(action, failure=failure), record)
 
-    def _roll_back(self, record: ChangeRecord) -> Event:
+    def _roll_back(self, record: ChangeRecord) -> ChangeEvent:
         """Go back to the base, or to another set that is whole; with none left the ladder must go on from here."""
         store, now = self._world.store, self._world.clock.now()
         homes = store.others.fallbacks(record.generation)
@@ -119,7 +119,7 @@ class Activating:
             self._tell("trouble", f"{error} {error.hint}".rstrip(), error.failure.kind)
         return RolledBack(at=now)
 
-    def _deploy(self, record: ChangeRecord) -> Event:
+    def _deploy(self, record: ChangeRecord) -> ChangeEvent:
         try:
             self._world.dependants.take_up(Occasion.ACTIVATED)
         except CloudError as error:

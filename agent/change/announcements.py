@@ -9,7 +9,7 @@ from agent.core.change.events import Confirmed, Deployed, Doubted, Resumed, Roll
 from agent.core.change.lifecycle import Phase
 
 if TYPE_CHECKING:
-    from agent.core.change.events import Event
+    from agent.core.change.events import ChangeEvent
     from agent.core.change.lifecycle import ChangeRecord
 
 
@@ -22,7 +22,7 @@ class Announcement:
     failure: str | None = None
 
 
-def announcement(before: ChangeRecord, record: ChangeRecord, event: Event) -> Announcement | None:
+def announcement(before: ChangeRecord, record: ChangeRecord, event: ChangeEvent) -> Announcement | None:
     """Return what is told of an event that moved a change from one record to the next."""
     if isinstance(event, Resumed):
         return Announcement("note", f"Change {record.id} was found in phase {before.phase} and goes on from there.")

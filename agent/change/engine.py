@@ -17,7 +17,7 @@ from agent.change import issuing
 from agent.change.prover import ComparedError
 from agent.change.world import NoDependants
 from agent.core.change import decide, giving_up, probation
-from agent.core.change.events import Activated, Condemned, Confirmed, Event, Hastened, Rejected, Resumed
+from agent.core.change.events import Activated, ChangeEvent, Condemned, Confirmed, Hastened, Rejected, Resumed
 from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.change.reserve import LACKING
 from agent.core.failure.codes import Code
@@ -210,7 +210,7 @@ class Engine:
             base_whole=record.phase not in decide.ASKS_WITH_THE_BASE or self._sets.whole(record.base) is not None,
         )
 
-    def _attempt(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
+    def _attempt(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
         try:
             if isinstance(action, issuing.ACTIONS):
                 return self._issuing.perform(action, record, facts)

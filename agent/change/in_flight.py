@@ -28,7 +28,7 @@ from agent.errors import RefusedError, StoreError, StoreInDoubtError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.core.change.events import Event
+    from agent.core.change.events import ChangeEvent
     from agent.core.change.lifecycle import ChangeRecord
     from agent.ports import Clock, Reporter, Store
 
@@ -109,7 +109,7 @@ class InFlight:
             raise
         self._record, self._saved = record, True
 
-    def take(self, event: Event) -> None:
+    def take(self, event: ChangeEvent) -> None:
         """Move the change by an event, make that durable as far as the disk lets it, and tell of it."""
         before = self.require()
         record = advance(before, event)

@@ -11,7 +11,7 @@ from agent.change import leave
 from agent.core.change import acceptance, decide, made_with
 from agent.core.change.events import (
     CertificateIssued,
-    Event,
+    ChangeEvent,
     GenerationPrepared,
     Issued,
     KeyReady,
@@ -60,7 +60,7 @@ class Issuing:
         self._source = source
         self._write, self._tell = in_flight.write, in_flight.tell
 
-    def perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> Event:
+    def perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
         """Perform one of `ACTIONS` and return what happened.
 
         Raises:
@@ -84,7 +84,7 @@ class Issuing:
             case _:
                 raise RuntimeError(f"{type(action).__name__} gets no certificate")
 
-    def _generate_key(self, record: ChangeRecord) -> Event:
+    def _generate_key(self, record: ChangeRecord) -> ChangeEvent:
         self._write(record, self._world.store.room.preflight, back=record.leads_back)
         key_pem = self._world.materials.new_key()
         self._request_for(record, key_pem)  # a subject that cannot be asked for is found out before a key is kept
@@ -98,7 +98,7 @@ class Issuing:
         current_pem = current.credential.certificate_pem if current else None
         return self._world.materials.request(key_pem, current_pem, thing or FALLBACK_NAME)
 
-    def _begin_request(self, record: ChangeRecord) -> Event:
+    def _begin_request(self, record: ChangeRecord) -> ChangeEvent:
         """Connect before the request is counted: a connection that fails has asked for nothing.
 
         And have what the registration takes: a certificate that cannot be registered is worth nothing.
@@ -117,7 +117,7 @@ class Issuing:
             failure = Failure(kind=FailureClass.STORE, code=Code.KEY_LOST, message=str(error), promise=promise)
             raise CloudError(failure) from error
 
-    def _request(self, record: ChangeRecord, facts: decide.Facts) -> Event:
+    def _request(self, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
         key_pem = self._staged_key(record)
         request_pem = self._request_for(record, key_pem)
         session = self._source.connected(record)
@@ -177,7 +177,7 @@ class Issuing:
         found = (self._sets.usable(), self._sets.previous())
         return frozenset(generation.credential.leaf.sha256 for generation in found if generation)
 
-    def _register(self, record: ChangeRecord, facts: decide.Facts) -> Event:
+    def _register(self, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
         issued = record.issued
         if issued is None:
             raise RuntimeError("there is no certificate to register")
@@ -203,7 +203,7 @@ class Issuing:
             parameters.setdefault("ThingName", facts.expected_thing)
         return parameters
 
-    def _prepare(self, record: ChangeRecord) -> Event:
+    def _prepare(self, record: ChangeRecord) -> ChangeEvent:
         """Write the generation. A staged key that is gone makes the certificate worthless."""
         self._source.close()
         if record.issued is None or record.thing_name is None:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from agent.change.world import Settings
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import Candidate
-    from agent.ports import Cloud, Session
+    from agent.ports import CloudEndpoint, Session
 
 
 class SourceSession:
     """At most one session, with the set that a change starts from."""
 
-    def __init__(self, cloud: Cloud, sets: Sets, prover: Prover, settings: Settings) -> None:
+    def __init__(self, cloud: CloudEndpoint, sets: Sets, prover: Prover, settings: Settings) -> None:
         self._cloud = cloud
         self._sets = sets
         self._prover = prover

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from agent.core.dependants import Occasion
     from agent.core.values import Candidate, CertificateFacts, TrustBundle, User
-    from agent.ports import Clock, Cloud, Confirmations, Deployment, Gates, Materials, Reporter, Session, Store
+    from agent.ports import Clock, CloudEndpoint, Confirmations, Deployment, Gates, Materials, Reporter, Session, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class World:
 
     clock: Clock
     store: Store
-    cloud: Cloud
+    cloud: CloudEndpoint
     materials: Materials
     reporter: Reporter
     chance: Callable[[], float]

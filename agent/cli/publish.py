@@ -58,7 +58,7 @@ def check(arguments: argparse.Namespace, output: Output) -> Exit:
     return max(codes)
 
 
-def examined(path: Path, *, amazon: bool) -> tuple[tuple[anchor_lint.Finding, ...], int]:
+def examined(path: Path, *, amazon: bool) -> tuple[tuple[anchor_lint.AnchorFinding, ...], int]:
     """Return what is to be said about a store, and how many certificates can be read in it.
 
     Raises:
@@ -73,12 +73,12 @@ def examined(path: Path, *, amazon: bool) -> tuple[tuple[anchor_lint.Finding, ..
     return findings, sum(entry.facts is not None for entry in entries)
 
 
-def exit_of(findings: Iterable[anchor_lint.Finding]) -> Exit:
+def exit_of(findings: Iterable[anchor_lint.AnchorFinding]) -> Exit:
     """Return the exit code of the worst finding."""
     return _EXITS.get(anchor_lint.worst(findings) or anchor_lint.Severity.INFORMATION, Exit.DONE)
 
 
-def show(output: Output, name: str, findings: tuple[anchor_lint.Finding, ...], usable: int) -> None:
+def show(output: Output, name: str, findings: tuple[anchor_lint.AnchorFinding, ...], usable: int) -> None:
     """Show what was found in a store."""
     if output.as_json:
         output.emit({"store": name, "usable": usable, "findings": to_plain(findings), "exit": exit_of(findings)})
@@ -91,7 +91,7 @@ def show(output: Output, name: str, findings: tuple[anchor_lint.Finding, ...], u
         output.line(f"{'':<12} {'':<14} {remedy}")
 
 
-def _shortened(findings: tuple[anchor_lint.Finding, ...]) -> Iterator[anchor_lint.Finding]:
+def _shortened(findings: tuple[anchor_lint.AnchorFinding, ...]) -> Iterator[anchor_lint.AnchorFinding]:
     """Return findings for a screen: of what is mere information, one of a kind and how many more."""
     counted = Counter(finding.code for finding in findings)
     for finding in findings:

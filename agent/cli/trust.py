@@ -58,7 +58,7 @@ def _in_use(config: Config) -> tuple[str, TrustBundle]:
     return str(config.anchors), load_anchors(config)
 
 
-def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[anchor_lint.Finding, ...]:
+def _findings(config: Config, trust: TrustBundle, *, amazon: bool) -> tuple[anchor_lint.AnchorFinding, ...]:
     from agent.crypto.root_lists import known  # noqa: PLC0415 - only here
 
     clock = take(config).clock

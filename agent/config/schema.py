@@ -28,7 +28,7 @@ from agent.core.dependants import (
     Content,
     Copy,
     Format,
-    Gates,
+    GateCommands,
     Hooks,
     OnFailure,
     Signal,
@@ -154,7 +154,7 @@ _HOOKS = Section(
 )
 
 _GATES = Section(
-    Gates,
+    GateCommands,
     (
         Key(
             "directory", _PATH, "where the executables are; they and it belong to root", default=values.GATES_DIRECTORY

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from agent.core.aws import client_ids
 from agent.core.aws.endpoints import MQTT_PORT, Endpoint, Proxy
 from agent.core.change.decide import Limits
-from agent.core.dependants import Dependants, Gates, Hooks
+from agent.core.dependants import Dependants, GateCommands, Hooks
 from agent.core.failure.readmission import TOKEN
 from agent.core.values import ByHand, KeyAlgorithm, OnChange
 from agent.core.when.maintenance import MissingZone
@@ -38,7 +38,7 @@ DEFAULT_DEPLOY_DIR = Path("/var/lib/iot-cert-agent-deploy")
 DEFAULT_DEPLOY_SOCKET = Path("/run/iot-cert-agent-deploy.sock")
 DEFAULT_ANCHORS = Path("/usr/share/iot-cert-agent/amazon-roots.pem")
 GATES_DIRECTORY = Path("/etc/iot-cert-agent/gates.d")
-DEFAULT_DEPENDANTS = Dependants(hooks=Hooks(directory=HOOKS_DIRECTORY), gates=Gates(directory=GATES_DIRECTORY))
+DEFAULT_DEPENDANTS = Dependants(hooks=Hooks(directory=HOOKS_DIRECTORY), gates=GateCommands(directory=GATES_DIRECTORY))
 
 
 @dataclass(frozen=True, kw_only=True)

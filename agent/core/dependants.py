@@ -214,7 +214,7 @@ class Hooks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gates:
+class GateCommands:
     """Executables that are asked before a step of a change; see `agent.core.gates`.
 
     Attributes:
@@ -238,7 +238,7 @@ class Dependants:
     hooks: Hooks
     signals: tuple[Signal, ...] = ()
     units: tuple[Unit, ...] = ()
-    gates: Gates | None = None
+    gates: GateCommands | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

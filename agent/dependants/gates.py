@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from agent.core.dependants import Gates
+    from agent.core.dependants import GateCommands
     from agent.dependants.export import Extract
 
 VETO = 77  # EX_NOPERM of sysexits.h
 PENDING = ("KIND", "CHANGE", "REASON")  # of the change that asks, where hooks are told of the one that made the set
 
 
-def ask(gates: Gates | None, given: Extract, environment: Mapping[str, str]) -> Report:
+def ask(gates: GateCommands | None, given: Extract, environment: Mapping[str, str]) -> Report:
     """Ask each in the order of their names until one does not let the change go on, and return what they said.
 
     Args:
@@ -41,7 +41,7 @@ def ask(gates: Gates | None, given: Extract, environment: Mapping[str, str]) -> 
     return Report(at=clock.SystemClock().now(), generation=given.generation, set=given.set, steps=tuple(steps))
 
 
-def _steps(gates: Gates, environment: Mapping[str, str]) -> Iterator[Step]:
+def _steps(gates: GateCommands, environment: Mapping[str, str]) -> Iterator[Step]:
     found, problem = hooks.find(gates.directory)
     if problem:
         yield Step(name="gates", problem=problem)
@@ -55,7 +55,7 @@ def _steps(gates: Gates, environment: Mapping[str, str]) -> Iterator[Step]:
             return
 
 
-def _step(gates: Gates, gate: Path, timeout: float, environment: Mapping[str, str]) -> Step:
+def _step(gates: GateCommands, gate: Path, timeout: float, environment: Mapping[str, str]) -> Step:
     name = shown(f"gate {gate.name}", MAX_NAME)  # a file's name may be no text
     not_run, failed = hooks.run(gate, gates.user, timeout, environment)
     return Step(name=name, problem=shown(not_run or failed, MAX_PROBLEM), goes_back=failed == programs.ended(VETO))

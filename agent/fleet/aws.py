@@ -50,7 +50,7 @@ _LOOKS_AT_DRIFT, _BETWEEN_LOOKS = 60, 5.0  # seconds; it takes CloudFormation so
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack:
+class DeployedStack:
     """The stack, as CloudFormation knows it.
 
     Attributes:
@@ -88,7 +88,7 @@ class Fleet:
         iot: A client of AWS IoT Core's control plane, for what `check` reads.
     """
 
-    def __init__(self, stack: Stack, session: Any) -> None:
+    def __init__(self, stack: DeployedStack, session: Any) -> None:
         """Meet the account of a session."""
         # An operator's verb may wait: it slows down when it is throttled, and the fleet's own calls go first.
         config = Config(connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "total_max_attempts": 8})
@@ -242,7 +242,7 @@ def connect(stack: str, region: str | None, profile: str | None) -> Fleet:
         return Fleet(_stack(session.client("cloudformation"), stack, session.region_name or ""), session)
 
 
-def _stack(client: Any, name: str, region: str) -> Stack:
+def _stack(client: Any, name: str, region: str) -> DeployedStack:
     try:
         found = client.describe_stacks(StackName=name)["Stacks"][0]
     except exceptions.ClientError as error:
@@ -260,7 +260,9 @@ def _stack(client: Any, name: str, region: str) -> Stack:
             hint="It is another stack, or was not deployed to its end: aws cloudformation describe-stack-events",
         )
     parameters = {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", ())}
-    return Stack(name=name, status=found["StackStatus"], arn=found["StackId"], outputs=outputs, parameters=parameters)
+    return DeployedStack(
+        name=name, status=found["StackStatus"], arn=found["StackId"], outputs=outputs, parameters=parameters
+    )
 
 
 @contextmanager

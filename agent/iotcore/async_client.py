@@ -32,7 +32,7 @@ _MAX_REQUEST_SUBSCRIPTIONS = 24
 _MAX_STREAMS = 4
 
 
-class Listener(Protocol):
+class LinkListener(Protocol):
     """What the link belongs to; called in the loop's thread."""
 
     def on_up(self, link: Link) -> None:
@@ -45,7 +45,9 @@ class Listener(Protocol):
 class Link:
     """One connection attempt and what comes of it."""
 
-    def __init__(self, connector: Connector, post: Callable[[Callable[[], None]], None], listener: Listener) -> None:
+    def __init__(
+        self, connector: Connector, post: Callable[[Callable[[], None]], None], listener: LinkListener
+    ) -> None:
         self._connector = connector
         self._post = post
         self._listener = listener

@@ -41,7 +41,7 @@ _BROKEN_OFF = {"session-lost": True, "not-sent": False}  # what a request that w
 
 
 class Broker:
-    """The endpoint, as `agent.ports.Cloud`."""
+    """The endpoint, as `agent.ports.CloudEndpoint`."""
 
     def __init__(
         self, endpoint: Endpoint, timeouts: Timeouts | None = None, *, small_client_hello: bool = False

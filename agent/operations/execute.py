@@ -22,7 +22,7 @@ from agent.change.plan import MAX_REASON
 from agent.core.change import verbs
 from agent.core.change.ladder import OTHER_ANCHORS, Climb, Rung
 from agent.core.change.lifecycle import ChangeRecord, Phase
-from agent.core.change.verbs import Meaning, Situation, Step, Verb
+from agent.core.change.verbs import Meaning, OrderStep, Situation, Verb
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import OF_THE_SET, FailureClass, needs_control
 from agent.core.values import ByHand, Kind, Origin
@@ -152,13 +152,13 @@ class Operations:
         )
         meaning = verbs.meaning(verb, situation)
         match meaning.step:
-            case Step.DONE:
+            case OrderStep.DONE:
                 return Done(repeats=meaning.done)
-            case Step.GIVE_UP:
+            case OrderStep.GIVE_UP:
                 return self._give_up(reason)
-            case Step.CLIMB:
+            case OrderStep.CLIMB:
                 return self.climb(reason, rotate=True)
-            case Step.GO_ON:
+            case OrderStep.GO_ON:
                 return self._go_on_for(meaning, reason)
             case _:
                 return self._begin_for(meaning.kind or Kind.ROTATE, reason)

@@ -40,8 +40,8 @@ from agent.sandbox.faults import Fault, Faults, Operation
 from agent.sandbox.faulty_answers import BEFORE, after, instead, refuse
 from agent.sandbox.jobs import CloudExecution, JobQueue, JobStatus
 from agent.sandbox.policies import CLAIM, GATEWAY, PolicyAction, claim_policy, device_policy
-from agent.sandbox.provisioning import Provisioning, Template
-from agent.sandbox.registry import Entry, Registry
+from agent.sandbox.provisioning import ProvisioningService, Template
+from agent.sandbox.registry import CertificateRegistry, Entry
 from agent.sandbox.shadows import Shadows
 from agent.sandbox.stack import SETTINGS, Stack, StackRegistry
 from agent.sandbox.topics import CREATE_TOPIC, Route, Service, route
@@ -97,7 +97,9 @@ class Cloud:
         self._now = now
         self.authority = Authority("Sandbox IoT device CA", now())
         enrolment, rotation = settings.enrolment_template, settings.rotation_template
-        self.registry = Registry(lambda: self.now, {CLAIM: claim_policy(enrolment), GATEWAY: device_policy(rotation)})
+        self.registry = CertificateRegistry(
+            lambda: self.now, {CLAIM: claim_policy(enrolment), GATEWAY: device_policy(rotation)}
+        )
         self.faults = Faults()
         self.requests: list[Request] = []
         self._lock = threading.RLock()
@@ -110,7 +112,7 @@ class Cloud:
             settings,
             self._lock,
         )
-        self.provisioning = Provisioning(
+        self.provisioning = ProvisioningService(
             lambda: self.now,
             authority=self.authority,
             registry=self.registry,

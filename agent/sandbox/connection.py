@@ -15,7 +15,7 @@ from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect
 from agent.sandbox.packets import HangUpError, PacketKind, decode, kind_of, read
 from agent.sandbox.policies import PolicyAction
-from agent.sandbox.sessions import End, Session
+from agent.sandbox.sessions import ClientSession, SessionEnd
 from agent.sandbox.topics import is_ours
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Owner(Protocol):
     def note_change(self) -> None:
         """A client came or went, or was answered."""
 
-    def note_session(self, session: Session) -> None:
+    def note_session(self, session: ClientSession) -> None:
         """A session began."""
 
     def note_connect(self, client_id: str) -> None:
@@ -105,8 +105,8 @@ class ClientConnection:
         self._held: tuple[Reply, ...] = ()
         self._own_pings = 0
         self._older = False  # whether the client speaks MQTT 3.1.1
-        self._end: End | None = None
-        self._session: Session | None = None
+        self._end: SessionEnd | None = None
+        self._session: ClientSession | None = None
 
     # -- the beginning ---------------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class ClientConnection:
             tls_version=tls.version() or "",
             alpn=tls.selected_alpn_protocol(),
         )
-        self._session = Session(
+        self._session = ClientSession(
             client_id=self.client_id,
             certificate_id=self.entry.certificate_id,
             began=asyncio.get_running_loop().time(),
@@ -187,14 +187,14 @@ class ClientConnection:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def note_end(self, end: End) -> None:
+    def note_end(self, end: SessionEnd) -> None:
         """Say how the session ends; the first to say so is right."""
         self._end = self._end or end
 
     def _end_session(self) -> None:
         self.live = None
         if self._session is not None:
-            self._session.end = self._end or End.VANISHED
+            self._session.end = self._end or SessionEnd.VANISHED
             self._session.ended = asyncio.get_running_loop().time()
 
     # -- both directions -------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ class ClientConnection:
                 group.create_task(self._from_client())
                 group.create_task(self._from_broker(from_broker))
         except* (HangUpError, TimeoutError):
-            self.note_end(End.HUNG_UP)
+            self.note_end(SessionEnd.HUNG_UP)
         except* ENDS:
             pass
 
@@ -223,7 +223,7 @@ class ClientConnection:
                 case PacketKind.CONNECT:
                     raise HangUpError
                 case PacketKind.DISCONNECT:
-                    self.note_end(End.CLOSED)
+                    self.note_end(SessionEnd.CLOSED)
                     await self._forward(frame)
                 case _:
                     await self._forward(frame)
@@ -317,7 +317,7 @@ class ClientConnection:
             return
         self._writer.write(self._outward(_packet(message)))
         if self._writer.transport.get_write_buffer_size() > MAX_WAITING:
-            self.note_end(End.HUNG_UP)
+            self.note_end(SessionEnd.HUNG_UP)
             self._writer.transport.abort()
 
     def _hears(self, message: Reply) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.sandbox.service import LocalCloud
-    from agent.sandbox.sessions import Session
+    from agent.sandbox.sessions import ClientSession
 
 __all__ = ["Console", "OrderError"]
 
@@ -290,5 +290,5 @@ class Console:
         )
 
 
-def _duration(session: Session) -> str:
+def _duration(session: ClientSession) -> str:
     return "..." if session.ended is None else f"{session.ended - session.began:.1f} s"

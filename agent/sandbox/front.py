@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from agent.sandbox.connection import BUFFER, CLOSING, ENDS, ClientConnection, LiveClient, close
-from agent.sandbox.sessions import End
+from agent.sandbox.sessions import SessionEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from agent.sandbox.answers import Reply
     from agent.sandbox.authority import KeyPair
     from agent.sandbox.cloud import Cloud
-    from agent.sandbox.sessions import Session
+    from agent.sandbox.sessions import ClientSession
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Front:
         self.patience = patience
         self.rushed: list[str] = []
         self.handshake_failures = 0
-        self.sessions: list[Session] = []
+        self.sessions: list[ClientSession] = []
         self.defects: list[BaseException] = []
         self.tells_takeovers = True
         self._context = context
@@ -160,7 +160,7 @@ class Front:
         tasks = []
         for task, connection in self._connections.items():
             if connection is not None and connection.entry.certificate_id == certificate_id:
-                connection.note_end(End.CUT)
+                connection.note_end(SessionEnd.CUT)
                 task.cancel()
                 tasks.append(task)
         return tasks
@@ -171,7 +171,7 @@ class Front:
             await listener.take_down()
         for connection in self._connections.values():
             if connection is not None:
-                connection.note_end(End.DOWN)
+                connection.note_end(SessionEnd.DOWN)
         await _end(list(self._connections))
 
     def bring_up(self) -> None:
@@ -232,14 +232,14 @@ class Front:
             if other is not None and other is not newcomer and other.client_id == newcomer.client_id and other.live:
                 if self.tells_takeovers:
                     other.say_taken_over()
-                other.note_end(End.TAKEN_OVER)
+                other.note_end(SessionEnd.TAKEN_OVER)
                 task.cancel()
 
     def note_change(self) -> None:
         """Wake those who wait for something to hold."""
         self._changed.set()
 
-    def note_session(self, session: Session) -> None:
+    def note_session(self, session: ClientSession) -> None:
         """Enter a session into the log."""
         self.sessions.append(session)
 

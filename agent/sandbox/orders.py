@@ -57,7 +57,7 @@ class OrderError(AgentError):
     """An order that cannot be carried out."""
 
 
-class _Parser(argparse.ArgumentParser):
+class _OrderParser(argparse.ArgumentParser):
     """A parser that raises where argparse ends the process, and knows no options: a text may begin with a hyphen."""
 
     def __init__(self, **settings: Any) -> None:
@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 if TYPE_CHECKING:
-    Verbs = argparse._SubParsersAction[_Parser]  # noqa: SLF001 - argparse names it so
+    Verbs = argparse._SubParsersAction[_OrderParser]  # noqa: SLF001 - argparse names it so
 
 
 def parse(order: str) -> argparse.Namespace:
@@ -78,7 +78,7 @@ def parse(order: str) -> argparse.Namespace:
         OrderError: There is no such order, or its arguments are wrong.
     """
     words = order.split() or ["help"]
-    tree = _Parser(prog="order")
+    tree = _OrderParser(prog="order")
     verbs = tree.add_subparsers(required=True, metavar="ORDER")
     _add_faults(verbs)
     _add_endpoint(verbs)
@@ -101,13 +101,13 @@ def refused(order: str, why: Exception) -> OrderError:
     return OrderError(f"The order {order!r} cannot be carried out ({why}).", hint="`help` lists them.")
 
 
-def _add(verbs: Verbs, word: str, *, order: str | None = None) -> _Parser:
+def _add(verbs: Verbs, word: str, *, order: str | None = None) -> _OrderParser:
     parser = verbs.add_parser(word)
     parser.set_defaults(order=order or word)
     return parser
 
 
-def _add_text(parser: _Parser) -> None:
+def _add_text(parser: _OrderParser) -> None:
     parser.add_argument("text", nargs=argparse.REMAINDER)
 
 

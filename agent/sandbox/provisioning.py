@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.backend.values import Certificate
-    from agent.sandbox.registry import Entry, Registry
+    from agent.sandbox.registry import CertificateRegistry, Entry
     from agent.sandbox.stack import Stack
 
 MAX_CSR = 4096
@@ -45,7 +45,7 @@ class Template:
     exclusive: bool = True
 
 
-class Provisioning:
+class ProvisioningService:
     """What answers requests for a certificate and for its registration.
 
     Attributes:
@@ -59,7 +59,7 @@ class Provisioning:
         now: Callable[[], datetime],
         *,
         authority: Authority,
-        registry: Registry,
+        registry: CertificateRegistry,
         stack: Stack,
         templates: dict[str, Template],
         lifetime: timedelta | None,

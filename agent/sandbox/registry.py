@@ -27,7 +27,7 @@ TOKEN_LIFETIME = timedelta(hours=1)
 
 
 @dataclass(kw_only=True)
-class Entry(memory.Entry):
+class Entry(memory.MemoryCertificate):
     """One certificate in the registry.
 
     Attributes:
@@ -78,7 +78,7 @@ class Entry(memory.Entry):
         return self.thing_name if self.exclusive or client_id == self.thing_name else None
 
 
-class Registry(dict[str, Entry]):
+class CertificateRegistry(dict[str, Entry]):
     """All certificates by id, oldest first.
 
     Attributes:

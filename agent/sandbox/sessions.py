@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class End(StrEnum):
+class SessionEnd(StrEnum):
     """How a session ended."""
 
     CLOSED = "closed"  # the client said DISCONNECT
@@ -23,7 +23,7 @@ class End(StrEnum):
 
 
 @dataclass(kw_only=True)
-class Session:
+class ClientSession:
     """One client between its CONNECT and its end.
 
     Attributes:
@@ -41,7 +41,7 @@ class Session:
     end: str = ""
 
 
-def gaps(sessions: Iterable[Session], client_id: str) -> list[float]:
+def gaps(sessions: Iterable[ClientSession], client_id: str) -> list[float]:
     """Return the times, in seconds, in which a client had no session, between its first and its last one."""
     spans = sorted(
         (session.began, inf if session.ended is None else session.ended)

@@ -22,7 +22,7 @@ from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryAuditor, MemoryOutbox, MemoryRegistry, MemoryStore
 from agent.backend.names import REASON, SHADOW
 from agent.backend.settings import StackSettings
-from agent.backend.values import Device, DeviceState, Finding, Report, Signer
+from agent.backend.values import AuditFinding, Device, DeviceState, ShadowReport, Signer
 from agent.sandbox.own_ca import SandboxKeys, make_ca
 from agent.sandbox.policies import GATEWAY, application_policy
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agent.backend.decide.orders import JobOrder
     from agent.backend.values import Certificate, Check
     from agent.sandbox.jobs import JobQueue
-    from agent.sandbox.registry import Registry
+    from agent.sandbox.registry import CertificateRegistry
     from agent.sandbox.shadows import Shadows
 
     Lock = AbstractContextManager[object]
@@ -55,7 +55,7 @@ class StackRegistry(MemoryRegistry):
 
     def __init__(
         self,
-        entries: Registry,
+        entries: CertificateRegistry,
         shadows: Shadows,
         jobs: JobQueue,
         cut: Callable[[str], None],
@@ -70,7 +70,7 @@ class StackRegistry(MemoryRegistry):
             cut: Ends all connections of a certificate.
             issue: Makes a certificate for a request, INACTIVE; returns None for what is none.
         """
-        super().__init__(cast("dict[str, memory.Entry]", entries))  # new ones are made by the sandbox alone
+        super().__init__(cast("dict[str, memory.MemoryCertificate]", entries))  # new ones are made by the sandbox alone
         self.documents = entries.documents
         self._shadows = shadows
         self._jobs = jobs
@@ -86,9 +86,9 @@ class StackRegistry(MemoryRegistry):
         super().deactivate(certificate_id)
         self._cut(certificate_id)
 
-    def report(self, thing: str) -> Report:
+    def report(self, thing: str) -> ShadowReport:
         """Return what a shadow reports, as far as a handler here reads it."""
-        return Report.of(self._shadows.document(thing, SHADOW))
+        return ShadowReport.of(self._shadows.document(thing, SHADOW))
 
     def orders_of(self, thing: str) -> tuple[str, ...]:
         """Return the jobs that a thing has not finished."""
@@ -242,7 +242,7 @@ class Stack:
             task, told = f"sandbox-{next(self._audits)}", len(self.outbox.counted)
             ends = self.registry.entries[certificate_id].certificate.not_after
             auditor = MemoryAuditor()
-            auditor.audits[task] = [Finding(check=check, certificate_id=certificate_id, ends=ends)]
+            auditor.audits[task] = [AuditFinding(check=check, certificate_id=certificate_id, ends=ends)]
             message = {"Records": [{"body": json.dumps({"taskId": task})}]}
             audits.hear(message, self._account, auditor, lambda: _HOUR)
             about = cast("Mapping[str, Any]", self.outbox.counted[told][2])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from agent.sandbox.sessions import Session
+    from agent.sandbox.sessions import ClientSession
 
 FLOORS = Path(__file__).with_name("floors")
 THING = CLIENT_ID.removesuffix("-cert-agent")
@@ -88,7 +88,7 @@ class Place:
     python: str
 
     @property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[ClientSession]:
         """Every session so far."""
         return list(self.gateway.service.front.sessions)
 

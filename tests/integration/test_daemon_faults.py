@@ -20,7 +20,7 @@ from agent.sandbox.authority import AWS_NOT_AFTER, KeyPair, fingerprint, key_to_
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Operation
 from agent.sandbox.policies import GATEWAY
-from agent.sandbox.sessions import End
+from agent.sandbox.sessions import SessionEnd
 from agent.store.store import Store
 from support import campaigns
 from support.daemon import CLIENT_ID, RunningDaemon
@@ -126,7 +126,7 @@ def test_a_new_daemon_leaves_the_client_id_to_the_worker_of_the_one_that_was_kil
         daemon.kill()
         daemon.start()
         daemon.until_up(2)
-    assert session.end == End.CLOSED
+    assert session.end == SessionEnd.CLOSED
     assert enrolled.cloud.count(Operation.CREATE) == 2
 
 

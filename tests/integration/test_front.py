@@ -39,7 +39,7 @@ from agent.sandbox.mosquitto import Mosquitto
 from agent.sandbox.packets import MAX_PACKET
 from agent.sandbox.policies import GATEWAY, Policy
 from agent.sandbox.service import LocalCloud
-from agent.sandbox.sessions import Session, gaps
+from agent.sandbox.sessions import ClientSession, gaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1417,9 +1417,9 @@ def test_a_takeover_leaves_no_gap_and_a_reconnection_does(
     assert local.gaps(AGENT) == []
 
 
-def spans(*times: tuple[float, float | None], client_id: str = THING) -> list[Session]:
+def spans(*times: tuple[float, float | None], client_id: str = THING) -> list[ClientSession]:
     """Return sessions with these beginnings and ends."""
-    return [Session(client_id=client_id, certificate_id="", began=began, ended=ended) for began, ended in times]
+    return [ClientSession(client_id=client_id, certificate_id="", began=began, ended=ended) for began, ended in times]
 
 
 @pytest.mark.parametrize(
@@ -1438,7 +1438,7 @@ def spans(*times: tuple[float, float | None], client_id: str = THING) -> list[Se
     ],
     ids=str,
 )
-def test_gaps_are_the_times_without_any_session(sessions: list[Session], expected: list[float]) -> None:
+def test_gaps_are_the_times_without_any_session(sessions: list[ClientSession], expected: list[float]) -> None:
     """Sessions of the one client only, in any order; what overlaps leaves none, and one that lasts covers the rest."""
     assert gaps(sessions, THING) == expected
 

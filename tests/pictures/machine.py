@@ -10,7 +10,7 @@ from agent.core.change.lifecycle import TRANSITIONS, Phase
 from pictures.svg import Picture, wrapped
 
 if TYPE_CHECKING:
-    from agent.core.change.events import Event
+    from agent.core.change.events import ChangeEvent
 
 SPINE = tuple(phase for phase in Phase if phase not in {Phase.REJECTED, Phase.ROLLED_BACK})
 AT, WIDE = 330, 330  # pixels: where the boxes of the spine begin, and how wide they are
@@ -35,7 +35,7 @@ def events(before: Phase, after: Phase) -> list[str]:
     return [words(event) for (phase, event), to in TRANSITIONS.items() if (phase, to) == (before, after)]
 
 
-def words(event: type[Event]) -> str:
+def words(event: type[ChangeEvent]) -> str:
     """Return the name of an event as words."""
     return re.sub(r"(?<!^)(?=[A-Z])", " ", event.__name__).lower()
 

@@ -373,7 +373,7 @@ def test_the_job_is_one_that_the_agent_takes(stack: Stack) -> None:
     assert execution is not None
     order = jobs.read_order(execution)
     assert isinstance(order, jobs.DocumentOrder)
-    assert (order.operation, order.window) == (jobs.Operation.ROTATE, None)
+    assert (order.operation, order.window) == (jobs.JobOperation.ROTATE, None)
     failures = {item["FailureType"] for item in job["AbortConfig"]["CriteriaList"]}
     assert failures == {"FAILED", "REJECTED", "TIMED_OUT"}
 

@@ -11,6 +11,9 @@ LINES, METHODS, ATTRIBUTES = 400, 20, 12
 # Of the rehearsal cloud: what a test may ask it about is kept, and so is all of one client's protocol.
 LARGER = {"ClientConnection", "Front", "LocalCloud"}
 
+# A port and the class behind it are one thing; how a gateway stands never meets the state of a certificate in AWS.
+NAMED_TWICE = {"OtherSets", "RetiredKeys", "Room", "Store", "Status"}
+
 FILES = sorted(AGENT.rglob("*.py"))
 
 
@@ -44,3 +47,13 @@ def test_a_file_and_its_classes_can_be_read_at_a_sitting() -> None:
     ]
     assert [(name, found.name) for name, found in classes if public_methods(found) > METHODS] == []
     assert [(name, found.name) for name, found in classes if len(attributes(found)) > ATTRIBUTES] == []
+
+
+def test_a_name_means_one_thing() -> None:
+    """A reader who meets a class by its name alone knows which it is."""
+    files: dict[str, set[str]] = {}
+    for path in FILES:
+        for found in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(found, ast.ClassDef):
+                files.setdefault(found.name, set()).add(path.relative_to(AGENT).as_posix())
+    assert {name for name, where in files.items() if len(where) > 1} == NAMED_TWICE

@@ -11,7 +11,7 @@ from agent.backend.decide.deletion import CertificateKind
 from agent.backend.values import DeviceState, Status
 from agent.fleet.decide.examination import Level
 from agent.fleet.decide.overview import Overview
-from agent.fleet.decide.trial import Outcome
+from agent.fleet.decide.trial import FactOutcome
 from reference.shapes import Schema, an_object, described, many, of_type, or_null, said, words
 
 TEXT, NUMBER, FLAG, AT = of_type(str), of_type(int), of_type(bool), of_type(datetime)
@@ -181,7 +181,7 @@ DEFS: dict[str, Schema] = {
         an_object(
             {
                 "fact": said(TEXT, "The key of what is assumed of AWS."),
-                "outcome": said(words(Outcome), "What became of it."),
+                "outcome": said(words(FactOutcome), "What became of it."),
                 "saw": said(TEXT, "What AWS did."),
             }
         ),

@@ -20,7 +20,7 @@ from agent.core.report.findings import Finding
 from agent.core.report.seen import OnDisk, SetInUse, WatchedFile
 from agent.core.report.status import Retiring
 from agent.core.timekeeping import Reading
-from agent.core.trust.anchor_lint import Finding as AnchorFinding
+from agent.core.trust.anchor_lint import AnchorFinding
 from agent.core.values import CertificateFacts, Provenance
 from agent.core.when.renewal import RenewalWindow
 from agent.core.when.schedule import Pause, Plan

@@ -19,7 +19,7 @@ from agent.backend.handlers import census as counting
 from agent.backend.handlers import vending as selling
 from agent.backend.memory import MemoryAuditor
 from agent.backend.names import Metric
-from agent.backend.values import Check, Finding, Signer, Status
+from agent.backend.values import AuditFinding, Check, Signer, Status
 from agent.sandbox.own_ca import SandboxKeys, make_ca
 from support.account import DAY, SETTINGS, World, request
 from support.moto_account import emulated, signing_request
@@ -123,7 +123,7 @@ def _audit(world: World) -> None:
     entry.certificate = replace(entry.certificate, created_at=begin, not_before=begin, not_after=ends)
     world.store.records[made] = replace(world.store.records[made], issued_at=begin)
     found = ((Check.EXPIRING, made), (Check.EXPIRING, "ab" * 32), (Check.CA_EXPIRING, "ca" * 32))
-    auditor.audits["a"] = [Finding(check=check, certificate_id=name, ends=ends) for check, name in found]
+    auditor.audits["a"] = [AuditFinding(check=check, certificate_id=name, ends=ends) for check, name in found]
     event = {"Records": [{"body": json.dumps({"taskId": "a"})}]}
     audits.hear(event, world.account, auditor, lambda: timedelta(minutes=15))
 

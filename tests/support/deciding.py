@@ -15,7 +15,7 @@ from support.make import NOW
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from agent.core.change.events import Doubted, Event
+    from agent.core.change.events import ChangeEvent, Doubted
 
 F = FailureClass
 LIMITS = Limits()
@@ -38,7 +38,7 @@ def waits(record: ChangeRecord, now: datetime = NOW, **facts: Any) -> Wait:
     return action
 
 
-def fails(record: ChangeRecord, failure: Failure, now: datetime = NOW, **facts: Any) -> Event:
+def fails(record: ChangeRecord, failure: Failure, now: datetime = NOW, **facts: Any) -> ChangeEvent:
     """Return the event of a failure at a time, with a jitter of a half."""
     return after_failure(record, failure, make.facts(now, **facts), 0.5, LIMITS)
 

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 
 from agent.core.change import decide, giving_up
 from agent.core.change.advance import advance
-from agent.core.change.events import Activated, Event, Hastened
+from agent.core.change.events import Activated, ChangeEvent, Hastened
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure import failures
 from agent.core.failure.codes import traits
 from agent.core.failure.retry import unhurried_delay
 from agent.core.timekeeping import ClockState, Reading
 from agent.core.values import Kind, Origin
-from agent.core.when.reconnect import Standing, after_failure, after_loss, heals_with_network
+from agent.core.when.reconnect import ReconnectState, after_failure, after_loss, heals_with_network
 from agent.core.when.renewal import RenewalPolicy, renewal_window, splay
 from agent.core.when.schedule import AFTER_FAILURE, LOOK_EVERY, Holds, Subject, Wishes, past_of, plan_rotation
 from support import make
@@ -182,7 +182,7 @@ class Gateway:
         self._change: ChangeRecord | None = None
         self._generation = 1
         self._looks_at = START
-        self._standing, self._up, self._up_since = Standing(), True, START
+        self._standing, self._up, self._up_since = ReconnectState(), True, START
         self.subject = self._certificate(START - HOUR * self._chance.random())
         for begin, _ in self._away:
             year.at(begin, self._lose)
@@ -286,7 +286,7 @@ class Gateway:
         if isinstance(event, Activated):
             self._year.record.slack.append(self.subject.not_after - event.at)
 
-    def _attempt(self, record: ChangeRecord, action: decide.Action, clock: Reading) -> Event:
+    def _attempt(self, record: ChangeRecord, action: decide.Action, clock: Reading) -> ChangeEvent:
         failure = self._mishap(action, clock.now)
         if isinstance(action, decide.RequestCertificate) and self._reaches(clock.now):
             asked = self._number, clock.now
@@ -321,7 +321,7 @@ class Gateway:
 
 OUTAGE = 6 * HOUR
 AWS_LIFETIME = 22 * YEAR  # AWS IoT Core's own certificates run to 2049
-LONG_DOWN = Standing(failures=40)  # so many failures in a row that every delay is drawn from the longest
+LONG_DOWN = ReconnectState(failures=40)  # so many failures in a row that every delay is drawn from the longest
 LONGEST_DELAY = timedelta(seconds=after_failure(LONG_DOWN, UNREACHABLE, ALMOST_ONE).delay)
 
 

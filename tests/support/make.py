@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import settings
 
 from agent.core.change import decide, events
-from agent.core.change.events import Event, Issued
+from agent.core.change.events import ChangeEvent, Issued
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.codes import Code, traits
@@ -42,7 +42,7 @@ MANY = settings(FEW, max_examples=2 * FEW.max_examples)
 
 UNFINISHED = tuple(phase for phase in Phase if not phase.ended)
 BEFORE_ACTIVATION = tuple(phase for phase in UNFINISHED if not phase.activated)
-EVENTS: tuple[type[Event], ...] = (*Event.__subclasses__(), *events.Proven.__subclasses__())
+EVENTS: tuple[type[ChangeEvent], ...] = (*ChangeEvent.__subclasses__(), *events.Proven.__subclasses__())
 
 
 def reading(now: datetime = NOW, state: ClockState = ClockState.SYNCHRONISED, floor: datetime = BUILD_TIME) -> Reading:
@@ -225,9 +225,9 @@ def manifest(**changes: Any) -> Manifest:
     return replace(base, **changes)
 
 
-def event(kind: type[Event], at: datetime = NOW, **changes: Any) -> Event:
+def event(kind: type[ChangeEvent], at: datetime = NOW, **changes: Any) -> ChangeEvent:
     """Return an event of the given type, complete with what such an event carries."""
-    carried: dict[type[Event], dict[str, Any]] = {
+    carried: dict[type[ChangeEvent], dict[str, Any]] = {
         events.Doubted: {"prove_at": at},
         events.RequestFailed: {"failure": failure(), "retry_at": at + MINUTE},
         events.StepFailed: {"failure": failure(), "retry_at": at + MINUTE},
@@ -238,11 +238,11 @@ def event(kind: type[Event], at: datetime = NOW, **changes: Any) -> Event:
         events.Rejected: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
         events.Condemned: {"failure": failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)},
     }
-    make: Callable[..., Event] = kind
+    make: Callable[..., ChangeEvent] = kind
     return make(at=at, **{**carried.get(kind, {}), **changes})
 
 
-SUCCESSES: dict[type[decide.Action], type[Event]] = {
+SUCCESSES: dict[type[decide.Action], type[ChangeEvent]] = {
     decide.GenerateKey: events.KeyReady,
     decide.BeginRequest: events.RequestBegun,
     decide.RequestCertificate: events.CertificateIssued,
@@ -259,7 +259,7 @@ SUCCESSES: dict[type[decide.Action], type[Event]] = {
 }
 
 
-def success(action: decide.Action, at: datetime = NOW) -> Event:
+def success(action: decide.Action, at: datetime = NOW) -> ChangeEvent:
     """Return the event of a step that does what it should; a `Reject` is carried out, and a base connects."""
     if isinstance(action, decide.Reject):
         return events.Rejected(at=at, failure=action.failure)

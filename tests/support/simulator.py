@@ -1,7 +1,7 @@
 """The cloud model as the engine's own ports, without network: for scenarios with a clock that is passed in.
 
-It implements `agent.ports.Cloud`, so a scenario drives the real engine, the real core and the real store. Nothing
-sleeps: a lost reply is a failure at once. What the wire would show is in `SimulatedEndpoint.connections` and in
+It implements `agent.ports.CloudEndpoint`, so a scenario drives the real engine, the real core and the real store.
+Nothing sleeps: a lost reply is a failure at once. What the wire would show is in `SimulatedEndpoint.connections` and in
 `Cloud.requests`.
 """
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli import client
 from agent.core.change.lifecycle import Phase
-from agent.core.change.reserve import Standing as Reserve
+from agent.core.change.reserve import Standing
 from agent.core.dependants import Report, Step, encode_report
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report.known import ConnectionState
 from agent.core.report.notices import Noticed
 from agent.core.values import Kind
-from agent.core.when.reconnect import Standing, after_takeover
+from agent.core.when.reconnect import ReconnectState, after_takeover
 from agent.core.worker_protocol import Do, Order, WorkerError
 from agent.crypto import x509
 from agent.dependants import copy_looks
@@ -158,7 +158,9 @@ def _resting(here: Place) -> None:
 
 
 def _taken_over(here: Place) -> None:
-    here.daemon.cloud.session._lost_to_another(after_takeover(Standing(), 0, 0.5), "Another is here", guessed=False)
+    here.daemon.cloud.session._lost_to_another(
+        after_takeover(ReconnectState(), 0, 0.5), "Another is here", guessed=False
+    )
 
 
 def _unwritable(here: Place) -> None:
@@ -243,8 +245,8 @@ SITUATIONS: dict[str, Situation] = {
     "the claim's key is open to all": Situation(before=lambda here: (here.path / "claim.key").chmod(0o644)),
     "the key is another user's": Situation(before=lambda here: os.chown(here.state / "current" / "key.pem", 12345, -1)),
     "root alone may read a file that is configured": Situation(before=_roots_own),
-    "there is no room for falling back": Situation(sees={"reserve": Reserve.NO_ROOM}),
-    "room for falling back was not set aside": Situation(sees={"reserve": Reserve.MISSING}),
+    "there is no room for falling back": Situation(sees={"reserve": Standing.NO_ROOM}),
+    "room for falling back was not set aside": Situation(sees={"reserve": Standing.MISSING}),
     # Anchors and other programs' files.
     "an anchor is about to expire": Situation(before=lambda here: setattr(here, "trust", ", warn: [9000d]")),
     "an anchor is distrusted": Situation(before=_distrusted, enrols=False),

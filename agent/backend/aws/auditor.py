@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.backend.aws.clients import MISSING, Clients, asking
 from agent.backend.errors import ChangedError
-from agent.backend.values import Check, Finding, Status
+from agent.backend.values import AuditFinding, Check, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,14 +29,14 @@ class AwsAuditor:
         """Use clients."""
         self._iot = clients.iot
 
-    def findings(self, task: str, check: Check) -> Iterator[Finding]:
+    def findings(self, task: str, check: Check) -> Iterator[AuditFinding]:
         """Yield what an audit has found by one check (ListAuditFindings)."""
         for page in self._pages("list_audit_findings", taskId=task, checkName=check.value):
             for described in page.get("findings", ()):
                 resource = described.get("nonCompliantResource", {})
                 name = resource.get("resourceIdentifier", {}).get(_NAMED_BY.get(check, "deviceCertificateId"), "")
                 if name:
-                    yield Finding(
+                    yield AuditFinding(
                         check=check,
                         certificate_id=name.lower().removeprefix("0x"),
                         ends=_instant(resource.get("additionalInfo", {}).get(_ENDS, "")),

@@ -29,7 +29,7 @@ class GoneError(ChangedError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class CallPatience:
     """How long one call is waited for.
 
     Attributes:
@@ -46,9 +46,9 @@ class Patience:
 
 
 # AWS gives the hook five seconds in all; the others are waited for by no one but a gateway that asks again.
-OF_THE_HOOK = Patience(connect=0.5, read=1.0, attempts=2)
-OF_RETIREMENTS = Patience(connect=1.0, read=3.0, attempts=3)
-OF_THE_SWEEP = Patience(connect=2.0, read=10.0, attempts=6, mode="adaptive")
+OF_THE_HOOK = CallPatience(connect=0.5, read=1.0, attempts=2)
+OF_RETIREMENTS = CallPatience(connect=1.0, read=3.0, attempts=3)
+OF_THE_SWEEP = CallPatience(connect=2.0, read=10.0, attempts=6, mode="adaptive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Clients:
     tables: Any
 
 
-def connect(patience: Patience) -> Clients:
+def connect(patience: CallPatience) -> Clients:
     """Return clients in the function's region, with its role's credentials."""
     session = boto3.session.Session()
     services = ("iot", "iot-data", "dynamodb")
@@ -74,12 +74,12 @@ def connect(patience: Patience) -> Clients:
     return Clients(iot=iot, data=data, tables=tables)
 
 
-def client(service: str, patience: Patience) -> Any:
+def client(service: str, patience: CallPatience) -> Any:
     """Return a client of a service that one function alone needs."""
     return boto3.session.Session().client(service, config=_config(patience))
 
 
-def _config(patience: Patience) -> Config:
+def _config(patience: CallPatience) -> Config:
     retries = {"mode": patience.mode, "total_max_attempts": patience.attempts}
     return Config(connect_timeout=patience.connect, read_timeout=patience.read, retries=retries)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent.backend.aws.clients import MISSING, Clients, GoneError, asking
 from agent.backend.errors import ChangedError
 from agent.backend.names import SHADOW
-from agent.backend.values import Certificate, Report, Status
+from agent.backend.values import Certificate, ShadowReport, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -66,12 +66,12 @@ class AwsRegistry:
         pages = self._pages("list_attached_policies", target=self._arn(certificate_id))
         return tuple(policy["policyName"] for page in pages for policy in page["policies"])
 
-    def report(self, thing: str) -> Report:
+    def report(self, thing: str) -> ShadowReport:
         """Return what the thing's shadow reports (GetThingShadow)."""
         with suppress(GoneError), asking(MISSING):
             answer = self._data.get_thing_shadow(thingName=thing, shadowName=SHADOW)
             return _report(answer["payload"].read())
-        return Report()
+        return ShadowReport()
 
     def everything(self) -> Iterator[Certificate]:
         """Yield each certificate, page by page, since a fleet of them fits into no function (ListCertificates)."""
@@ -196,10 +196,10 @@ def _in_utc(at: datetime | None) -> datetime | None:
     return at.astimezone(UTC) if at else None
 
 
-def _report(payload: bytes) -> Report:
+def _report(payload: bytes) -> ShadowReport:
     """Return what a shadow's document reports; the document is the gateway's, of any shape."""
     try:
         document = json.loads(payload)
     except (ValueError, RecursionError):
-        return Report()
-    return Report.of(document)
+        return ShadowReport()
+    return ShadowReport.of(document)

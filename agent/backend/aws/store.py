@@ -27,7 +27,7 @@ _AFTERWARDS = timedelta(days=2)  # until a row that has done its duty goes
 
 
 class AwsStore:
-    """Both tables, as `agent.backend.ports.Store` has them."""
+    """Both tables, as `agent.backend.ports.StackStore` has them."""
 
     def __init__(self, clients: Clients, devices: str, certificates: str) -> None:
         """Use the tables of these names."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from agent.backend.decide.orders import JOB_PREFIX, JobOrder, job_id
-from agent.backend.values import Certificate, Check, Finding, Record, Report
+from agent.backend.values import AuditFinding, Certificate, Check, Record, ShadowReport
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +50,7 @@ class Left(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class AuditedCertificate:
     """What is known of the certificate of a finding.
 
     Attributes:
@@ -68,11 +68,11 @@ class Seen:
     known: bool = False
     blocked: bool = False
     attached: tuple[Certificate, ...] = ()
-    report: Report = field(default_factory=Report)
+    report: ShadowReport = field(default_factory=ShadowReport)
     jobs: tuple[str, ...] = ()
 
 
-def at_once(finding: Finding, record: Record | None, now: datetime) -> Left | None:
+def at_once(finding: AuditFinding, record: Record | None, now: datetime) -> Left | None:
     """Return why a finding is left, where AWS need not be asked for that: a fleet of short lives is found every day."""
     if finding.suppressed:
         return Left.SUPPRESSED
@@ -82,7 +82,7 @@ def at_once(finding: Finding, record: Record | None, now: datetime) -> Left | No
     return Left.RENEWS if finding.ends - issued <= SHORT else None
 
 
-def judge(finding: Finding, seen: Seen, now: datetime) -> Left | None:
+def judge(finding: AuditFinding, seen: AuditedCertificate, now: datetime) -> Left | None:
     """Return why a finding is left as it is, or None for one whose thing is ordered to rotate."""
     certificate = seen.certificate
     if certificate is None or not certificate.active:
@@ -102,7 +102,7 @@ def judge(finding: Finding, seen: Seen, now: datetime) -> Left | None:
     return Left.WAITS if any(job.startswith(JOB_PREFIX) for job in seen.jobs) else None
 
 
-def _in_use(seen: Seen) -> str:
+def _in_use(seen: AuditedCertificate) -> str:
     """Return the certificate that the thing uses: by its own word where that can be so, else its newest."""
     active = [item for item in seen.attached if item.active]
     if any(item.certificate_id == seen.report.certificate_id for item in active):
@@ -114,7 +114,7 @@ def _has_expired(certificate: Certificate, now: datetime) -> bool:
     return certificate.not_after is not None and certificate.not_after <= now
 
 
-def _renews(finding: Finding, certificate: Certificate, report: Report, now: datetime) -> bool:
+def _renews(finding: AuditFinding, certificate: Certificate, report: ShadowReport, now: datetime) -> bool:
     """Whether the gateway renews by itself before the finding matters."""
     lifetime = _lifetime(certificate)
     if finding.check is Check.EXPIRING and lifetime is not None and lifetime <= SHORT:
@@ -136,7 +136,7 @@ def _by_default(certificate: Certificate) -> datetime | None:
     return certificate.not_before + min(lifetime * RENEWED_AT, RENEWED_AFTER)
 
 
-def _matters_at(finding: Finding, certificate: Certificate, now: datetime) -> datetime:
+def _matters_at(finding: AuditFinding, certificate: Certificate, now: datetime) -> datetime:
     """Return by when a renewal has to come for the finding not to matter; a certificate that is too old is so now."""
     lifetime = _lifetime(certificate)
     match finding.check:

@@ -17,7 +17,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.verdict import AttachThing, Decision, Deed, Delete, DetachThing, SaveRecord
+from agent.backend.decide.verdict import AttachThing, Decision, Deed, DeleteCertificate, DetachThing, SaveRecord
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, CertificateOrigin, Record, Status
 
@@ -32,7 +32,7 @@ _DELETABLE = {Status.INACTIVE, Status.REVOKED}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class DueCertificate:
     """What the registry says about a certificate that is due.
 
     Attributes:
@@ -46,7 +46,7 @@ class Found:
     others: tuple[Certificate, ...] | None = None
 
 
-def may_delete(record: Record, found: Found, now: datetime) -> Decision:
+def may_delete(record: Record, found: DueCertificate, now: datetime) -> Decision:
     """Decide about one certificate that waits for its deletion."""
     if not _waits(record) or record.delete_after is None or record.delete_after > now:
         return _left("It is not due.")
@@ -71,11 +71,11 @@ def _waits(record: Record) -> bool:
     return record.retired_at is not None or record.origin is CertificateOrigin.VENDING
 
 
-def _deleted(record: Record, found: Found, now: datetime) -> Decision:
+def _deleted(record: Record, found: DueCertificate, now: datetime) -> Decision:
     if found.things:
         why, do = "It is taken off its thing, and deleted in the next round.", _off_its_thing(record, now)
         return Decision(allowed=True, why=why, say={}, do=do)
-    why, do = "Nothing needs it.", (Delete(record.certificate_id), SaveRecord(_ended(record, now)))
+    why, do = "Nothing needs it.", (DeleteCertificate(record.certificate_id), SaveRecord(_ended(record, now)))
     return Decision(allowed=True, why=why, say={}, do=do, count=Metric.DELETED)
 
 
@@ -84,7 +84,7 @@ def _off_its_thing(record: Record, now: datetime) -> tuple[Deed, ...]:
     return (detach,) if record.detached_at else (SaveRecord(replace(record, detached_at=now)), detach)
 
 
-def _rescued(record: Record, found: Found) -> Decision:
+def _rescued(record: Record, found: DueCertificate) -> Decision:
     restored = replace(record, retired_at=None, retired_by="", delete_after=None, detached_at=None)
     attach: tuple[Deed, ...] = ()
     if record.detached_at is not None and not found.things and found.others is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import enrolled
 from agent.backend.decide.replacement import belongs_to_another
-from agent.backend.decide.verdict import Deactivate, Decision, Deed, SaveRecord, is_certificate_id
+from agent.backend.decide.verdict import DeactivateCertificate, Decision, Deed, SaveRecord, is_certificate_id
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, Device, Record, Replacement, Status
 
@@ -143,7 +143,7 @@ def _deeds(asked: RetirementRequest, seen: RetirementFacts, now: datetime, keep:
         )
     )
     if seen.target.status not in _OVER:
-        return (note, Deactivate(seen.target.certificate_id))
+        return (note, DeactivateCertificate(seen.target.certificate_id))
     return () if record.delete_after is not None else (note,)
 
 

@@ -32,7 +32,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.backend.decide.admission import UNPROVEN, Enrolment, KnownSerial, admit, issued
-from agent.backend.decide.verdict import Activate, AttachPolicy, AttachThing, Decision, Deed, MakeThing, SaveRecord
+from agent.backend.decide.verdict import (
+    ActivateCertificate,
+    AttachPolicy,
+    AttachThing,
+    Decision,
+    Deed,
+    MakeThing,
+    SaveRecord,
+)
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, CertificateOrigin, Record
 
@@ -73,7 +81,7 @@ class Purchase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
+class CountWindow:
     """A span in which something is counted.
 
     Attributes:
@@ -96,20 +104,20 @@ def origin(address: str) -> str:
     return str(found)
 
 
-def requests_of(address: str, now: datetime) -> Window:
+def requests_of(address: str, now: datetime) -> CountWindow:
     """Return the window in which an address's requests are counted."""
     return _window(f"requests#{address}", now, REQUESTS_SPAN)
 
 
-def failures_of(asked: Purchase, now: datetime) -> Window:
+def failures_of(asked: Purchase, now: datetime) -> CountWindow:
     """Return the window in which the wrong tokens of a serial number are counted that come from an address."""
     return _window(f"failures#{asked.serial}#{asked.address}", now, FAILURES_SPAN)
 
 
-def _window(name: str, now: datetime, span: timedelta) -> Window:
+def _window(name: str, now: datetime, span: timedelta) -> CountWindow:
     seconds, length = int(now.timestamp()), int(span.total_seconds())
     end = seconds - seconds % length + length
-    return Window(name=f"{name}#{end}", end=datetime.fromtimestamp(end, UTC))
+    return CountWindow(name=f"{name}#{end}", end=datetime.fromtimestamp(end, UTC))
 
 
 def unheard(requests: int) -> Decision | None:
@@ -207,7 +215,7 @@ def _registration(record: Record, policies: Iterable[str], now: datetime) -> tup
         MakeThing(thing),
         *(AttachPolicy(policy, name) for policy in sorted(policies)),
         AttachThing(thing, name),
-        Activate(name),
+        ActivateCertificate(name),
         SaveRecord(replace(record, delete_after=None, expires_at=now + UNPROVEN)),
     )
 

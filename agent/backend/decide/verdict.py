@@ -43,14 +43,14 @@ class AttachPolicy:
 
 
 @dataclass(frozen=True)
-class Activate:
+class ActivateCertificate:
     """Make a certificate ACTIVE."""
 
     certificate_id: str
 
 
 @dataclass(frozen=True)
-class Deactivate:
+class DeactivateCertificate:
     """Make a certificate INACTIVE."""
 
     certificate_id: str
@@ -80,14 +80,22 @@ class DetachThing:
 
 
 @dataclass(frozen=True)
-class Delete:
+class DeleteCertificate:
     """Delete a certificate."""
 
     certificate_id: str
 
 
 Deed: TypeAlias = (
-    SaveDevice | SaveRecord | AttachPolicy | Activate | Deactivate | MakeThing | AttachThing | DetachThing | Delete
+    SaveDevice
+    | SaveRecord
+    | AttachPolicy
+    | ActivateCertificate
+    | DeactivateCertificate
+    | MakeThing
+    | AttachThing
+    | DetachThing
+    | DeleteCertificate
 )
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.backend.decide.verdict import (
-    Activate,
+    ActivateCertificate,
     AttachPolicy,
     AttachThing,
-    Deactivate,
+    DeactivateCertificate,
     Decision,
     Deed,
-    Delete,
+    DeleteCertificate,
     DetachThing,
     MakeThing,
     SaveDevice,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from agent.backend.ports import CertificateSigner, Outbox, Registry, Store
+    from agent.backend.ports import CertificateSigner, Outbox, Registry, StackStore
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Account:
     """
 
     registry: Registry
-    store: Store
+    store: StackStore
     outbox: Outbox
     now: Callable[[], datetime]
     settings: StackSettings = field(default_factory=StackSettings)
@@ -118,9 +118,9 @@ def _perform(account: Account, deed: Deed) -> None:
             account.store.save_record(record)
         case AttachPolicy(policy, certificate_id):
             account.registry.attach_policy(policy, certificate_id)
-        case Activate(certificate_id):
+        case ActivateCertificate(certificate_id):
             account.registry.activate(certificate_id)
-        case Deactivate(certificate_id):
+        case DeactivateCertificate(certificate_id):
             account.registry.deactivate(certificate_id)
         case MakeThing(thing):
             account.registry.make_thing(thing)
@@ -128,5 +128,5 @@ def _perform(account: Account, deed: Deed) -> None:
             account.registry.attach_thing(thing, certificate_id)
         case DetachThing(thing, certificate_id):
             account.registry.detach_thing(thing, certificate_id)
-        case Delete(certificate_id):
+        case DeleteCertificate(certificate_id):
             account.registry.delete(certificate_id)

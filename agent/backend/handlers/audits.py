@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.backend.decide import audits
-from agent.backend.decide.audits import Left, Seen
+from agent.backend.decide.audits import AuditedCertificate, Left
 from agent.backend.decide.verdict import is_certificate_id
 from agent.backend.names import REASON, Metric
-from agent.backend.values import Check, DeviceState, Finding
+from agent.backend.values import AuditFinding, Check, DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +96,7 @@ def _answer(task: str, account: Account, auditor: Auditor, time_left: Callable[[
         account.outbox.count(Metric.FINDINGS_LEFT, value=times, about={REASON: str(why), "task": task})
 
 
-def _look_at(finding: Finding, account: Account) -> tuple[str, Left | None]:
+def _look_at(finding: AuditFinding, account: Account) -> tuple[str, Left | None]:
     """Return the thing of a finding, and why nothing is ordered; None where it is."""
     record = account.store.record(finding.certificate_id)
     why = audits.at_once(finding, record, account.now())
@@ -106,16 +106,16 @@ def _look_at(finding: Finding, account: Account) -> tuple[str, Left | None]:
     return "".join(seen.things[:1]), audits.judge(finding, seen, account.now())
 
 
-def _seen(certificate_id: str, record: Record | None, account: Account) -> Seen:
+def _seen(certificate_id: str, record: Record | None, account: Account) -> AuditedCertificate:
     """Look up what is known: no more of a certificate than speaks against it already."""
     registry = account.registry
     certificate = registry.certificate(certificate_id)
     things = registry.things_of(certificate_id) if certificate is not None and certificate.active else ()
     if len(things) != 1:
-        return Seen(certificate=certificate, things=things)
+        return AuditedCertificate(certificate=certificate, things=things)
     device = account.store.device(record.serial) if record is not None and record.serial else None
     attached = (registry.certificate(item) for item in registry.certificates_of(things[0]) or ())
-    return Seen(
+    return AuditedCertificate(
         certificate=certificate,
         things=things,
         known=record is not None,
@@ -127,8 +127,8 @@ def _seen(certificate_id: str, record: Record | None, account: Account) -> Seen:
 
 
 def _resting_on(
-    finding: Finding, account: Account, auditor: Auditor, time_left: Callable[[], timedelta]
-) -> list[Finding]:
+    finding: AuditFinding, account: Account, auditor: Auditor, time_left: Callable[[], timedelta]
+) -> list[AuditFinding]:
     """Tell the operator what rests on a CA that expires; return that as findings, where a rotation leaves the CA."""
     ca = finding.certificate_id
     if finding.suppressed:
@@ -141,7 +141,7 @@ def _resting_on(
         account.outbox.count(Metric.CA_EXPIRING, value=int(start == 0), about={**about, **listed})
     if not audits.may_rotate(ca, _signer(account)):
         return []
-    return [Finding(check=Check.CA_EXPIRING, certificate_id=item, ends=finding.ends) for item in signed]
+    return [AuditFinding(check=Check.CA_EXPIRING, certificate_id=item, ends=finding.ends) for item in signed]
 
 
 def _signer(account: Account) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.backend.decide.deletion import Found, may_delete
+from agent.backend.decide.deletion import DueCertificate, may_delete
 from agent.backend.errors import ChangedError
 from agent.backend.handlers.account import go_through, perform
 from agent.backend.names import REASON, Metric
@@ -65,11 +65,11 @@ def _look_at(record: Record, account: Account) -> None:
         account.outbox.count(metric, about={REASON: why, **about})
 
 
-def _found(record: Record, account: Account) -> Found:
+def _found(record: Record, account: Account) -> DueCertificate:
     registry = account.registry
     things = registry.things_of(record.certificate_id)
     others = _others(record, account)
-    return Found(certificate=registry.certificate(record.certificate_id), things=things, others=others)
+    return DueCertificate(certificate=registry.certificate(record.certificate_id), things=things, others=others)
 
 
 def _others(record: Record, account: Account) -> tuple[Certificate, ...] | None:

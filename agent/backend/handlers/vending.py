@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide import vending
 from agent.backend.decide.admission import has_token
-from agent.backend.decide.vending import Purchase, Window
+from agent.backend.decide.vending import CountWindow, Purchase
 from agent.backend.decide.verdict import Decision, is_name
 from agent.backend.handlers.account import carry_out
 from agent.backend.handlers.hook import known_of
@@ -113,7 +113,7 @@ def _digest(csr: str) -> str:
         return ""
 
 
-def _counted(window: Window, times: int, account: Account) -> int:
+def _counted(window: CountWindow, times: int, account: Account) -> int:
     return account.store.tally(window.name, window.end, times)
 
 

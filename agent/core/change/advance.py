@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from agent.core.change.events import (
     CertificateIssued,
+    ChangeEvent,
     Condemned,
     Confirmed,
     Deployed,
     Doubted,
     Dropped,
-    Event,
     GenerationPrepared,
     Hastened,
     Issued,
@@ -55,7 +55,7 @@ class IllegalTransitionError(RuntimeError):
     """An event that cannot happen in this phase: a defect in the caller."""
 
 
-def advance(record: ChangeRecord, event: Event) -> ChangeRecord:
+def advance(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
     """Return the record after `event`.
 
     Raises:
@@ -76,7 +76,7 @@ def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
     return replace(record, requests=record.requests[:-1]) if traits(failure.code).nothing_issued else record
 
 
-def _refuse_contradiction(record: ChangeRecord, event: Event) -> None:
+def _refuse_contradiction(record: ChangeRecord, event: ChangeEvent) -> None:
     if isinstance(event, RolledBack) and record.condemned is None:
         raise IllegalTransitionError("a rollback needs the failure that condemned the new set")
     if record.condemned is not None and isinstance(
@@ -103,7 +103,7 @@ def _enter(record: ChangeRecord, target: Phase, at: datetime) -> ChangeRecord:
     return entered if {record.phase, target} == _ASKING else _clear(entered)
 
 
-def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
+def _apply(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
     match event:
         case Resumed():
             unanswered = record.unanswered + (record.phase is Phase.ISSUED)
@@ -130,7 +130,7 @@ def _apply(record: ChangeRecord, event: Event) -> ChangeRecord:
             return _apply_progress(record, event)
 
 
-def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
+def _apply_progress(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
     match event:
         case KeyLost(failure=failure, retry_at=retry_at):
             return _failed(_begun_again(record), failure, retry_at, event.at)
@@ -154,7 +154,7 @@ def _apply_progress(record: ChangeRecord, event: Event) -> ChangeRecord:
             return _apply_end(record, event)
 
 
-def _apply_end(record: ChangeRecord, event: Event) -> ChangeRecord:
+def _apply_end(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
     match event:
         case RolledBack():
             return replace(record, failure=record.condemned)

@@ -33,22 +33,22 @@ class Issued:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class ChangeEvent:
     """Something that happened to a change, at a time."""
 
     at: datetime
 
 
-class Resumed(Event):
+class Resumed(ChangeEvent):
     """The agent started and found the change; whatever step was under way is unknown."""
 
 
-class Hastened(Event):
+class Hastened(ChangeEvent):
     """A person wants the step tried now, whatever delay a failure left behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubted(Event):
+class Doubted(ChangeEvent):
     """The daemon's session with the set on probation was lost or refused; see `agent.core.change.decide.doubted`.
 
     Attributes:
@@ -59,7 +59,7 @@ class Doubted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Confirmed(Event):
+class Confirmed(ChangeEvent):
     """A person or program says that the activated set works.
 
     Attributes:
@@ -69,24 +69,24 @@ class Confirmed(Event):
     early: bool = True
 
 
-class KeyReady(Event):
+class KeyReady(ChangeEvent):
     """Key and request are durable."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeyLost(Event):
+class KeyLost(ChangeEvent):
     """The staged key is missing or damaged, so a certificate for it is worthless."""
 
     failure: Failure
     retry_at: datetime
 
 
-class RequestBegun(Event):
+class RequestBegun(ChangeEvent):
     """A certificate is about to be asked for; this is durable before the request leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RequestFailed(Event):
+class RequestFailed(ChangeEvent):
     """The request brought no usable certificate: lost, refused, or one that fails acceptance."""
 
     failure: Failure
@@ -94,7 +94,7 @@ class RequestFailed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CertificateIssued(Event):
+class CertificateIssued(ChangeEvent):
     """An acceptable certificate and its token are in hand.
 
     Attributes:
@@ -107,22 +107,22 @@ class CertificateIssued(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registered(Event):
+class Registered(ChangeEvent):
     """The cloud registered the certificate, or may have: the proof decides."""
 
     thing_name: str
 
 
-class TokenExpired(Event):
+class TokenExpired(ChangeEvent):
     """The certificate was not registered within the token's life; the cloud has deleted it."""
 
 
-class GenerationPrepared(Event):
+class GenerationPrepared(ChangeEvent):
     """The generation is whole and durable on disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proven(Event):
+class Proven(ChangeEvent):
     """The prepared set connected and had an authorised request answered.
 
     Attributes:
@@ -134,12 +134,12 @@ class Proven(Event):
     anchor: str = ""
 
 
-class Activated(Event):
+class Activated(ChangeEvent):
     """`current` points at the generation, durably."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployed(Event):
+class Deployed(ChangeEvent):
     """The dependants use the new set, as far as they can.
 
     Attributes:
@@ -169,7 +169,7 @@ class ProbationPassed(Proven):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepFailed(Event):
+class StepFailed(ChangeEvent):
     """A step failed in a way that ends nothing; it is tried again."""
 
     failure: Failure
@@ -177,26 +177,26 @@ class StepFailed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rejected(Event):
+class Rejected(ChangeEvent):
     """The change ends without having activated anything."""
 
     failure: Failure
 
 
 @dataclass(frozen=True, kw_only=True)
-class Condemned(Event):
+class Condemned(ChangeEvent):
     """The activated set must be given up; the links have not moved yet."""
 
     failure: Failure
 
 
-class RolledBack(Event):
+class RolledBack(ChangeEvent):
     """`current` points at the base generation again, durably."""
 
 
-class Retired(Event):
+class Retired(ChangeEvent):
     """The cloud accepted the retirement of the certificate that was replaced, or of the new one that was given up."""
 
 
-class Dropped(Event):
+class Dropped(ChangeEvent):
     """A person does not want the certificate that was left behind to be asked for any more."""

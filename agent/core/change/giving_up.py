@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from agent.core.change import probation
 from agent.core.change.decide import DAY, Facts, Limits, deployed, in_use
 from agent.core.change.events import (
+    ChangeEvent,
     Condemned,
-    Event,
     KeyLost,
     Registered,
     Rejected,
@@ -45,7 +45,7 @@ HELD = Backoff(base=30, cap=300, floor=15)
 _BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
 
 
-def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits) -> Event:
+def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits) -> ChangeEvent:
     """Return the event that records `failure` of the present step.
 
     Args:
@@ -105,7 +105,7 @@ def _failed(record: ChangeRecord, failure: Failure) -> int:
     return record.refusals if record.phase.activated and failure.kind in OF_THE_SET else record.attempts
 
 
-def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> Event:
+def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> ChangeEvent:
     """Go back when the dependant's owner wants that and there is something to go back to; else go on and say so."""
     if failure.decisive and record.base is not None:
         return Condemned(at=now, failure=failure)
@@ -125,7 +125,7 @@ def _blame_clock(failure: Failure) -> Failure:
     )
 
 
-def _token_refused(record: ChangeRecord, facts: Facts) -> Event:
+def _token_refused(record: ChangeRecord, facts: Facts) -> ChangeEvent:
     """A token is refused when it is dead, or when an earlier registration with it got through unanswered."""
     if record.unanswered and facts.expected_thing is not None:
         return Registered(at=facts.clock.now, thing_name=facts.expected_thing)

@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING
 from agent.core.change.events import (
     Activated,
     CertificateIssued,
+    ChangeEvent,
     Condemned,
     Confirmed,
     Deployed,
     Doubted,
     Dropped,
-    Event,
     GenerationPrepared,
     Hastened,
     Issued,
@@ -204,7 +204,7 @@ class ChangeRecord:
 
 
 P = Phase
-TRANSITIONS: dict[tuple[Phase, type[Event]], Phase] = {
+TRANSITIONS: dict[tuple[Phase, type[ChangeEvent]], Phase] = {
     (P.PLANNED, KeyReady): P.KEY_READY,
     (P.PLANNED, StepFailed): P.PLANNED,
     (P.PLANNED, Resumed): P.PLANNED,

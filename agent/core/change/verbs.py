@@ -40,7 +40,7 @@ class Verb(StrEnum):
     GIVE_UP = "give-up"
 
 
-class Step(StrEnum):
+class OrderStep(StrEnum):
     """What is done about an order."""
 
     BEGIN = "begin"  # a change of `Meaning.kind`
@@ -97,7 +97,7 @@ class Meaning:
         done: The finished change that did what is ordered.
     """
 
-    step: Step
+    step: OrderStep
     kind: Kind | None = None
     done: ChangeRecord | None = None
 
@@ -110,7 +110,7 @@ def meaning(verb: Verb, situation: Situation) -> Meaning:
     """
     joined = _joined(verb, situation)
     if joined is not None:
-        return Meaning(step=Step.DONE, done=joined)
+        return Meaning(step=OrderStep.DONE, done=joined)
     match verb:
         case Verb.ENROLL:
             return _enroll(situation)
@@ -151,35 +151,35 @@ def _untold(situation: Situation) -> ChangeRecord | None:
 
 def _enroll(situation: Situation) -> Meaning:
     if situation.change is not None:
-        return Meaning(step=Step.GO_ON)
+        return Meaning(step=OrderStep.GO_ON)
     untold = _untold(situation)
     if untold is not None and untold.kind is Kind.ENROLL and untold.phase.succeeded:
-        return Meaning(step=Step.DONE, done=untold)
+        return Meaning(step=OrderStep.DONE, done=untold)
     if situation.final:
         text = f"This gateway is enrolled already, with generation {situation.current}."
         raise RefusedError(text, hint="`iot-cert rotate` gets a new certificate.")
-    return Meaning(step=Step.BEGIN, kind=Kind.ENROLL)
+    return Meaning(step=OrderStep.BEGIN, kind=Kind.ENROLL)
 
 
 def _rotate(situation: Situation) -> Meaning:
     change, untold = situation.change, _untold(situation)
     if change is not None:
         brings_one = change.kind.issues and change.condemned is None
-        return Meaning(step=Step.GO_ON, kind=None if brings_one else Kind.ROTATE)
+        return Meaning(step=OrderStep.GO_ON, kind=None if brings_one else Kind.ROTATE)
     if untold is not None and untold.kind is Kind.ROTATE and untold.phase.succeeded:
-        return Meaning(step=Step.DONE, done=untold)
+        return Meaning(step=OrderStep.DONE, done=untold)
     if situation.current is not None:
-        return Meaning(step=Step.BEGIN, kind=Kind.ROTATE)
-    return Meaning(step=Step.CLIMB)
+        return Meaning(step=OrderStep.BEGIN, kind=Kind.ROTATE)
+    return Meaning(step=OrderStep.CLIMB)
 
 
 def _rollback(situation: Situation) -> Meaning:
     change, untold = situation.change, _untold_return(situation)
     if change is not None:
-        return Meaning(step=Step.GO_ON if goes_back(change) else Step.GIVE_UP)
+        return Meaning(step=OrderStep.GO_ON if goes_back(change) else OrderStep.GIVE_UP)
     if untold is not None:
-        return Meaning(step=Step.DONE, done=untold)
-    return Meaning(step=Step.BEGIN, kind=Kind.ROLLBACK)
+        return Meaning(step=OrderStep.DONE, done=untold)
+    return Meaning(step=OrderStep.BEGIN, kind=Kind.ROLLBACK)
 
 
 def goes_back(change: ChangeRecord) -> bool:
@@ -206,10 +206,10 @@ def _was_given_up(record: ChangeRecord) -> bool:
 
 def _give_up(situation: Situation) -> Meaning:
     if situation.change is not None:
-        return Meaning(step=Step.GIVE_UP)
+        return Meaning(step=OrderStep.GIVE_UP)
     last = situation.last
     if last is not None and _was_given_up(last):
-        return Meaning(step=Step.DONE, done=last)
+        return Meaning(step=OrderStep.DONE, done=last)
     raise RefusedError("No change is in flight.", hint="`iot-cert history` shows how the last one ended.")
 
 

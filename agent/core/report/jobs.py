@@ -49,7 +49,7 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-class Operation(StrEnum):
+class JobOperation(StrEnum):
     """What a job may ask for."""
 
     ROTATE = "rotate-certificate"
@@ -59,7 +59,7 @@ class Operation(StrEnum):
 
 
 # What other programs name so as well, and all that such a document of ours may hold.
-_GENERIC = frozenset({Operation.ROLLBACK, Operation.REPORT})
+_GENERIC = frozenset({JobOperation.ROLLBACK, JobOperation.REPORT})
 _OURS = frozenset({"operation", "agent", "reason", "window"})
 
 
@@ -120,7 +120,7 @@ class DocumentOrder:
         download: What to install, for that operation.
     """
 
-    operation: Operation
+    operation: JobOperation
     reason: str
     window: Suggestion | None = None
     download: Download | None = None
@@ -229,18 +229,18 @@ def read_order(execution: Execution) -> DocumentOrder | JobAnswer | None:
     operation, agent = node.plain().get("operation"), node.plain().get("agent")
     if agent not in (None, MARK):
         return None
-    if not isinstance(operation, str) or operation not in set(Operation):
-        known = ", ".join(Operation)
+    if not isinstance(operation, str) or operation not in set(JobOperation):
+        known = ", ".join(JobOperation)
         return rejected("unknown-operation", f"The operations are {known}.") if agent == MARK else None
     if agent is None and operation in _GENERIC and not set(node.names()) <= _OURS:
         return None
     try:
         reason = node.optional_text("reason", limit=MAX_REASON) or "no reason given"
         window = read_window(node.optional_node("window"), f"job {execution.job_id}", execution.order)
-        if window is not None and operation != Operation.ROTATE:
-            return rejected("malformed-document", f"Only {Operation.ROTATE} takes a window.")
-        download = _download(node) if operation == Operation.INSTALL else None
-        return DocumentOrder(operation=Operation(operation), reason=reason, window=window, download=download)
+        if window is not None and operation != JobOperation.ROTATE:
+            return rejected("malformed-document", f"Only {JobOperation.ROTATE} takes a window.")
+        download = _download(node) if operation == JobOperation.INSTALL else None
+        return DocumentOrder(operation=JobOperation(operation), reason=reason, window=window, download=download)
     except PlainError as error:
         return None if agent is None and operation in _GENERIC else rejected("malformed-document", f"{error}.")
 

@@ -91,7 +91,7 @@ class KnownRoots:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class AnchorFinding:
     """One thing about one certificate, or about the store as a whole.
 
     Attributes:
@@ -131,7 +131,7 @@ def organisation(name: str) -> str:
 
 def lint(
     entries: Iterable[StoreEntry], known: KnownRoots, now: datetime | None, *, soon: timedelta, amazon: bool
-) -> tuple[Finding, ...]:
+) -> tuple[AnchorFinding, ...]:
     """Return what is to be said about a store, the worst first.
 
     Args:
@@ -155,16 +155,16 @@ def entries_of(anchors: Iterable[CertificateFacts]) -> tuple[StoreEntry, ...]:
     return tuple(StoreEntry(line=1, facts=anchor) for anchor in anchors)
 
 
-def worst(findings: Iterable[Finding]) -> Severity | None:
+def worst(findings: Iterable[AnchorFinding]) -> Severity | None:
     """Return the highest severity among findings, or None without any."""
     return min((finding.severity for finding in findings), key=_ORDER.index, default=None)
 
 
-def _of_entry(entry: StoreEntry, known: KnownRoots, now: datetime | None, soon: timedelta) -> Iterator[Finding]:
+def _of_entry(entry: StoreEntry, known: KnownRoots, now: datetime | None, soon: timedelta) -> Iterator[AnchorFinding]:
     facts = entry.facts
     if facts is None:
         message = f"The entry at line {entry.line} cannot be used: {entry.problem}."
-        yield Finding(code="unparsable", severity=Severity.ERROR, message=message,
+        yield AnchorFinding(code="unparsable", severity=Severity.ERROR, message=message,
                       remedy="Remove it, or replace it by a sound copy.")  # fmt: skip
         return
     name = common_name(facts.subject)
@@ -184,10 +184,10 @@ def _of_entry(entry: StoreEntry, known: KnownRoots, now: datetime | None, soon: 
         yield _error("weak-key", facts, f"{name} has a weak key ({facts.key}).", "Remove it, or have it reissued.")
     if facts.signature in _OLD_SIGNATURES:
         message = f"{name} signed itself with MD5 or SHA-1, which does no harm in an anchor."
-        yield Finding(code="old-signature", severity=Severity.INFORMATION, message=message, sha256=facts.sha256)
+        yield AnchorFinding(code="old-signature", severity=Severity.INFORMATION, message=message, sha256=facts.sha256)
 
 
-def _dates(facts: CertificateFacts, name: str, now: datetime, soon: timedelta) -> Iterator[Finding]:
+def _dates(facts: CertificateFacts, name: str, now: datetime, soon: timedelta) -> Iterator[AnchorFinding]:
     day = f"{facts.not_after:%Y-%m-%d}"
     if facts.not_after <= now:
         yield _warning("expired", facts, f"{name} expired on {day}.", "Ship its successor, then remove it.")
@@ -203,7 +203,7 @@ def _is_weak(key: str) -> bool:
     return kind == "DSA" or (kind == "RSA" and bits.isdecimal() and int(bits) < MIN_RSA_BITS)
 
 
-def _duplicates(facts: Iterable[CertificateFacts]) -> Iterator[Finding]:
+def _duplicates(facts: Iterable[CertificateFacts]) -> Iterator[AnchorFinding]:
     facts = tuple(facts)
     counted = Counter(item.sha256 for item in facts)
     names = {item.sha256: item for item in facts}
@@ -214,24 +214,28 @@ def _duplicates(facts: Iterable[CertificateFacts]) -> Iterator[Finding]:
             yield _warning("duplicate", item, message, "Keep one of them.")
 
 
-def _empty(facts: Iterable[CertificateFacts]) -> Iterator[Finding]:
+def _empty(facts: Iterable[CertificateFacts]) -> Iterator[AnchorFinding]:
     if not tuple(facts):
         message = "There is no usable certificate in the store, so no server could be verified with it."
-        yield Finding(code="empty", severity=Severity.ERROR, message=message, remedy="Put the roots in, as PEM or DER.")
+        yield AnchorFinding(
+            code="empty", severity=Severity.ERROR, message=message, remedy="Put the roots in, as PEM or DER."
+        )
 
 
-def _missing(facts: Iterable[CertificateFacts], known: KnownRoots) -> Iterator[Finding]:
+def _missing(facts: Iterable[CertificateFacts], known: KnownRoots) -> Iterator[AnchorFinding]:
     present = {item.spki_sha256 for item in facts}
     for root in known.amazon:
         if root.spki_sha256 not in present:
             message = f"{root.name} is missing; AWS IoT Core's ATS endpoints may chain to it at any time."
             remedy = "Add it, from the Amazon Trust Services repository or the agent's baked copy."
-            yield Finding(code="missing", severity=Severity.WARNING, message=message, remedy=remedy, sha256=root.sha256)
+            yield AnchorFinding(
+                code="missing", severity=Severity.WARNING, message=message, remedy=remedy, sha256=root.sha256
+            )
 
 
-def _warning(code: str, facts: CertificateFacts, message: str, remedy: str) -> Finding:
-    return Finding(code=code, severity=Severity.WARNING, message=message, remedy=remedy, sha256=facts.sha256)
+def _warning(code: str, facts: CertificateFacts, message: str, remedy: str) -> AnchorFinding:
+    return AnchorFinding(code=code, severity=Severity.WARNING, message=message, remedy=remedy, sha256=facts.sha256)
 
 
-def _error(code: str, facts: CertificateFacts, message: str, remedy: str) -> Finding:
-    return Finding(code=code, severity=Severity.ERROR, message=message, remedy=remedy, sha256=facts.sha256)
+def _error(code: str, facts: CertificateFacts, message: str, remedy: str) -> AnchorFinding:
+    return AnchorFinding(code=code, severity=Severity.ERROR, message=message, remedy=remedy, sha256=facts.sha256)

@@ -53,7 +53,7 @@ _TAKEN_OVER = Backoff(base=60, cap=3600, floor=30)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ReconnectState:
     """What is remembered between attempts.
 
     Attributes:
@@ -81,14 +81,14 @@ class NextConnect:
         suspicion: Whether a refused certificate could explain it: enough to prove a set on probation anew.
     """
 
-    standing: Standing
+    standing: ReconnectState
     delay: float
     doubt: bool = False
     taken_over: bool = False
     suspicion: bool = False
 
 
-def after_failure(standing: Standing, failure: Failure, chance: float) -> NextConnect:
+def after_failure(standing: ReconnectState, failure: Failure, chance: float) -> NextConnect:
     """Judge an attempt that did not come up.
 
     Args:
@@ -114,10 +114,10 @@ def _doubtful(suspicions: int) -> bool:
     return suspicions > 1 and suspicions & (suspicions - 1) == 0
 
 
-def after_loss(standing: Standing, failure: Failure, lasted: float, chance: float) -> NextConnect:
+def after_loss(standing: ReconnectState, failure: Failure, lasted: float, chance: float) -> NextConnect:
     """Judge a connection that came up and was lost after `lasted` seconds; one that was steady is a fresh start."""
     if lasted >= STEADY:
-        return after_failure(Standing(takeovers=standing.takeovers), failure, chance)
+        return after_failure(ReconnectState(takeovers=standing.takeovers), failure, chance)
     verdict = after_failure(standing, failure, chance)
     if lasted >= BRIEF or failure.code != Code.HUNG_UP:
         return verdict
@@ -129,10 +129,10 @@ def after_loss(standing: Standing, failure: Failure, lasted: float, chance: floa
     return NextConnect(standing=following, delay=delay, doubt=_doubtful(following.suspicions), taken_over=True)
 
 
-def after_takeover(standing: Standing, lasted: float, chance: float) -> NextConnect:
+def after_takeover(standing: ReconnectState, lasted: float, chance: float) -> NextConnect:
     """Judge a connection of which the broker says that another client took it over, after `lasted` seconds."""
     takeovers = 1 if lasted >= PEACE else standing.takeovers + 1
-    following = Standing(takeovers=takeovers)
+    following = ReconnectState(takeovers=takeovers)
     return NextConnect(standing=following, delay=_spread(_TAKEN_OVER, takeovers, chance), taken_over=True)
 
 

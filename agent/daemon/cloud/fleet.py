@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent.daemon.cloud.jobs import Jobs
 from agent.daemon.cloud.requests import CloudRequests
-from agent.daemon.cloud.retirement import Retirements
+from agent.daemon.cloud.retirement import RetirementRequests
 from agent.daemon.cloud.shadow import Shadow
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class FleetSide:
         self._requests = CloudRequests(calls.log)
         self._shadow = Shadow(loop, self._requests, facts, calls, self._on_wish, chance)
         self.jobs = Jobs(loop, self._requests, facts, self._shadow, calls, chance)
-        self.retirements = Retirements(self._requests, facts, calls, chance)
+        self.retirements = RetirementRequests(self._requests, facts, calls, chance)
 
     @property
     def busy(self) -> bool:

@@ -201,7 +201,7 @@ class Jobs:
             return
         if isinstance(order, jobs.JobAnswer):
             self._calls.log(Event.JOB_REJECTED, f"Job {execution.job_id}: {order.details['message']}")
-            entry = _Entry(execution, jobs.DocumentOrder(operation=jobs.Operation.REPORT, reason=""), refusal=order)
+            entry = _Entry(execution, jobs.DocumentOrder(operation=jobs.JobOperation.REPORT, reason=""), refusal=order)
         else:
             asks = f"Job {execution.job_id} asks to {order.operation}: {order.reason}."
             self._calls.log(Event.JOB_ACCEPTED, asks)
@@ -242,7 +242,7 @@ class Jobs:
             return jobs.answer_of(record, *self._waits_for(record))
         if entry.refusal is not None:
             return entry.refusal
-        if entry.order.operation is jobs.Operation.REPORT:
+        if entry.order.operation is jobs.JobOperation.REPORT:
             return jobs.JobAnswer(status=jobs.ExecutionStatus.SUCCEEDED, details=jobs.details(**self._shadow.digest()))
         window = entry.order.window
         if window is None:
@@ -302,5 +302,5 @@ def _worker_order(entry: _Entry) -> Order:
         return Order(
             do=Do.DOWNLOAD, origin=Origin.JOB, reason=reason, order=order, url=wanted.url, digest=wanted.digest
         )
-    kind = Kind.ROLLBACK if entry.order.operation is jobs.Operation.ROLLBACK else Kind.ROTATE
+    kind = Kind.ROLLBACK if entry.order.operation is jobs.JobOperation.ROLLBACK else Kind.ROTATE
     return Order(do=Do.BEGIN, kind=kind, origin=Origin.JOB, reason=reason, order=order)

@@ -40,7 +40,7 @@ _AGAIN = Backoff(base=60, cap=86_400, floor=30)
 _NO_DELAY = (0, 0.0)
 
 
-class Retirements:
+class RetirementRequests:
     """The retirements of one gateway."""
 
     def __init__(

@@ -9,7 +9,7 @@ Rules:
 * A refusal is never concluded from here; after repeated doubts it asks for the ladder. What is made of a first
   suspicion is for the caller to decide.
 * Where another client uses the same id, each of our connections costs that one its own. So what would connect can be
-  asked about first; see `Session.contested`.
+  asked about first; see `CloudSession.contested`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report.known import ConnectionState
 from agent.core.text import duration
-from agent.core.when.reconnect import STEADY, NextConnect, Standing, after_failure, after_loss, after_takeover
+from agent.core.when.reconnect import STEADY, NextConnect, ReconnectState, after_failure, after_loss, after_takeover
 from agent.errors import CloudError, StoreError
 from agent.iotcore.async_client import Link
 from agent.iotcore.client_options import STOP_TIMEOUT, Connector, spacing
@@ -96,14 +96,14 @@ class _Memory:
     """
 
     client_id: str = ""
-    standing: Standing = field(default_factory=Standing)
+    standing: ReconnectState = field(default_factory=ReconnectState)
     rival: str = ""
     guessed: bool = False
     outage: bool = False
     news: bool = False
 
 
-class Session:
+class CloudSession:
     """Keeps the connection."""
 
     def __init__(self, loop: Loop, connector: Connector, calls: SessionCalls, chance: Callable[[], float]) -> None:
@@ -183,7 +183,7 @@ class Session:
 
     def _be_another(self, client_id: str) -> None:
         """Forget what was met under another client id: its rival is not ours any more."""
-        self._memory = replace(self._memory, client_id=client_id, rival="", standing=Standing())
+        self._memory = replace(self._memory, client_id=client_id, rival="", standing=ReconnectState())
         if self._status.state is ConnectionState.TAKEN_OVER:
             self._become(ConnectionState.DOWN, "it is being made under another client id")
 
@@ -239,7 +239,9 @@ class Session:
     def rest(self, seconds: float, why: str) -> None:
         """End a connection that has done its work, and make one again after so long; `why` is told until then."""
         if self._link is not None:
-            self._memory = replace(self._memory, standing=Standing(takeovers=self._memory.standing.takeovers), rival="")
+            self._memory = replace(
+                self._memory, standing=ReconnectState(takeovers=self._memory.standing.takeovers), rival=""
+            )
             self._become(ConnectionState.RESTING, why)
             self._schedule(seconds)
             self._close(self._link)
@@ -302,7 +304,7 @@ class Session:
             self._become(ConnectionState.CONNECTING, "" if rested else self._status.why)
 
     def on_up(self, up: Link) -> None:
-        """See `agent.iotcore.async_client.Listener`."""
+        """See `agent.iotcore.async_client.LinkListener`."""
         self._connected_at = monotonic()
         self._status = replace(self._status, cut_off=False)
         self._become(ConnectionState.UP, since=self._connected_at)
@@ -312,7 +314,7 @@ class Session:
         self._calls.connected(up)
 
     def on_over(self, over: Link, failure: Failure | None, *, taken_over: bool) -> None:
-        """See `agent.iotcore.async_client.Listener`."""
+        """See `agent.iotcore.async_client.LinkListener`."""
         if over is not self._link:
             return
         self._link = None

@@ -22,7 +22,7 @@ from agent.core.worker_protocol import Do, Order
 from agent.daemon.cloud.fleet import FleetSide
 from agent.daemon.cloud.network_watch import NetworkWatch
 from agent.daemon.cloud.requests import FleetCalls
-from agent.daemon.cloud.session import Session, SessionCalls
+from agent.daemon.cloud.session import CloudSession, SessionCalls
 from agent.daemon.cloud.token_watch import TokenWatch
 from agent.daemon.cloud.visits import Visits
 from agent.daemon.loop import Alarm
@@ -98,7 +98,7 @@ class CloudSide:
         self._queue = queue
         self._followers = followers
         self._calls = calls
-        self.session = Session(loop, _connector(facts.config), self._session_calls(), chance)
+        self.session = CloudSession(loop, _connector(facts.config), self._session_calls(), chance)
         self.fleet = FleetSide(loop, facts, self._fleet_calls(), chance)
         self._chance = chance
         self._anew = Alarm(loop, self._connect_anew)

@@ -18,7 +18,7 @@ from agent.system.clock import boottime, monotonic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.daemon.cloud.session import Session
+    from agent.daemon.cloud.session import CloudSession
     from agent.daemon.facts import GatewayFacts
     from agent.daemon.loop import Loop
 
@@ -29,7 +29,7 @@ class Visits:
     def __init__(
         self,
         loop: Loop,
-        session: Session,
+        session: CloudSession,
         facts: GatewayFacts,
         needed: Callable[[], bool],
         chance: Callable[[], float],

@@ -10,15 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.backend.values import Device as Row
-from agent.backend.values import DeviceState
+from agent.backend.values import Device, DeviceState
 from agent.core.exit_codes import Exit
 from agent.fleet.aws import telling
 from agent.fleet.decide import arming, trial
-from agent.fleet.decide.trial import FACTS, Outcome, Seen
+from agent.fleet.decide.trial import FACTS, FactOutcome, TrialSeen
 from agent.fleet.errors import AccountError, DeniedError, NotNowError, NotOfferedError, UsageError
 from agent.fleet.trial.account import TrialAccount
-from agent.fleet.trial.device import Device, Place
+from agent.fleet.trial.device import TrialDevice, TrialPlace
 from agent.fleet.trial.steps import ROUNDS, STEPS, Trial, give_back
 
 if TYPE_CHECKING:
@@ -49,18 +48,18 @@ def first_deployment(task: OperatorTask) -> Exit:
         seen = _tried(found, fact)
         task.progress("")
         _note(found, fact, seen)
-        if seen.outcome is Outcome.SURPRISE:
+        if seen.outcome is FactOutcome.SURPRISE:
             return _stopped(found)
     _append(found.device, trial.not_tried())
     return _clean_up(found)
 
 
 def _trial(task: OperatorTask) -> Trial:
-    device = Device(task.arguments.directory)
+    device = TrialDevice(task.arguments.directory)
 
     def token() -> str:
         made, store, known = arming.token_of(task.chance(arming.ENTROPY)), task.fleet.store, device.known
-        row = store.device(known["serial"]) or Row(
+        row = store.device(known["serial"]) or Device(
             serial=known["serial"], thing=known["thing"], state=DeviceState.ARMED
         )
         opened = arming.readmit(row, made, task.now + _TOKEN_GOOD_FOR).device
@@ -97,25 +96,25 @@ def _begin(found: Trial) -> None:
         _append(device, trial.beginning(region, outputs.get("CodeKey", "(not told)"), __version__, task.now))
 
 
-def _place(task: OperatorTask) -> Place:
+def _place(task: OperatorTask) -> TrialPlace:
     given = task.arguments
     endpoint = given.endpoint or task.fleet.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
-    return Place(endpoint=endpoint, port=given.port, anchors=given.anchors.absolute() if given.anchors else None)
+    return TrialPlace(endpoint=endpoint, port=given.port, anchors=given.anchors.absolute() if given.anchors else None)
 
 
-def _tried(found: Trial, fact: Fact) -> Seen:
+def _tried(found: Trial, fact: Fact) -> TrialSeen:
     try:
         with telling():
             return STEPS[fact.key](found)
     except NotOfferedError as error:
-        return Seen(outcome=Outcome.NOT_SHOWN, text=str(error))
+        return TrialSeen(outcome=FactOutcome.NOT_SHOWN, text=str(error))
     except (DeniedError, NotNowError, UsageError):
         raise  # nothing about the fact: the same command tries it again
     except AccountError as error:
-        return Seen(outcome=Outcome.SURPRISE, text=str(error))
+        return TrialSeen(outcome=FactOutcome.SURPRISE, text=str(error))
 
 
-def _note(found: Trial, fact: Fact, seen: Seen) -> None:
+def _note(found: Trial, fact: Fact, seen: TrialSeen) -> None:
     task, secrets = found.task, found.device.secrets
     _append(found.device, trial.entry(fact, seen, task.now, secrets))
     text = trial.masked(seen.text, secrets)
@@ -125,7 +124,7 @@ def _note(found: Trial, fact: Fact, seen: Seen) -> None:
         task.output.field(fact.key, f"{seen.outcome}. {text}")
 
 
-def _append(device: Device, text: str) -> None:
+def _append(device: TrialDevice, text: str) -> None:
     with device.transcript.open("a", encoding="utf-8") as transcript:
         transcript.write(text)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class Outcome(StrEnum):
+class FactOutcome(StrEnum):
     """What became of a fact, as a transcript's headings say it."""
 
     EXPECTED = "as expected"
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class TrialSeen:
     """What was seen.
 
     Attributes:
@@ -34,7 +34,7 @@ class Seen:
         text: A sentence or more.
     """
 
-    outcome: Outcome
+    outcome: FactOutcome
     text: str
 
 
@@ -201,7 +201,7 @@ def masked(text: str, secrets: Collection[str] = ()) -> str:
 def settled(transcript: str) -> set[str]:
     """Return the facts that a transcript has an end of; a surprise is none, and is tried again."""
     last = dict(_HEADING.findall(transcript))
-    return {key for key, outcome in last.items() if outcome in {Outcome.EXPECTED, Outcome.NOT_SHOWN}}
+    return {key for key, outcome in last.items() if outcome in {FactOutcome.EXPECTED, FactOutcome.NOT_SHOWN}}
 
 
 def beginning(region: str, code: str, version: str, at: datetime) -> str:
@@ -219,7 +219,7 @@ def beginning(region: str, code: str, version: str, at: datetime) -> str:
     )
 
 
-def entry(fact: Fact, seen: Seen, at: datetime, secrets: Collection[str]) -> str:
+def entry(fact: Fact, seen: TrialSeen, at: datetime, secrets: Collection[str]) -> str:
     """Return a fact's part of a transcript."""
     return (
         f"\n## {fact.key}: {seen.outcome}\n\nNot known: {fact.unknown}.\n\n"

@@ -25,7 +25,7 @@ _PRIVATE = 0o600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class TrialPlace:
     """Where gateways connect to.
 
     Attributes:
@@ -52,7 +52,7 @@ class Ran:
     said: str
 
 
-class Device:
+class TrialDevice:
     """A directory that is a gateway.
 
     Attributes:
@@ -70,7 +70,9 @@ class Device:
         """What it is: `serial`, `thing`, and `claim`, the id of its claim certificate; nothing before it was made."""
         return dict(json.loads(self._known.read_text())) if self._known.exists() else {}
 
-    def make(self, known: dict[str, str], claim: tuple[str, str], place: Place, templates: tuple[str, str]) -> None:
+    def make(
+        self, known: dict[str, str], claim: tuple[str, str], place: TrialPlace, templates: tuple[str, str]
+    ) -> None:
         """Make it.
 
         Args:
@@ -125,7 +127,7 @@ class Device:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as file:
             file.write(text)
 
-    def _configuration(self, serial: str, place: Place, templates: tuple[str, str]) -> str:
+    def _configuration(self, serial: str, place: TrialPlace, templates: tuple[str, str]) -> str:
         here = self.directory
         anchors = f"trust: {{anchors: {json.dumps(str(place.anchors))}}}\n" if place.anchors else ""
         return f"""\

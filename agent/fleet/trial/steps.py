@@ -18,14 +18,14 @@ from agent.core.exit_codes import Exit
 from agent.fleet.decide import rotation
 from agent.fleet.decide.adoption import EXCLUSIVE
 from agent.fleet.decide.overview import reported_of
-from agent.fleet.decide.trial import Outcome, Seen
+from agent.fleet.decide.trial import FactOutcome, TrialSeen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.fleet.task import OperatorTask
     from agent.fleet.trial.account import TrialAccount
-    from agent.fleet.trial.device import Device
+    from agent.fleet.trial.device import TrialDevice
 
 ATTEMPTS, BETWEEN = 40, 15.0  # seconds: ten minutes for what takes AWS a while
 ROUNDS = 10
@@ -45,7 +45,7 @@ class Trial:
 
     task: OperatorTask
     account: TrialAccount
-    device: Device
+    device: TrialDevice
     token: Callable[[], str]
 
     @property
@@ -86,19 +86,19 @@ class Trial:
         return False
 
 
-def _as(holds: bool, text: str) -> Seen:  # noqa: FBT001 - of this module alone
-    return Seen(outcome=Outcome.EXPECTED, text=text) if holds else _surprise(text)
+def _as(holds: bool, text: str) -> TrialSeen:  # noqa: FBT001 - of this module alone
+    return TrialSeen(outcome=FactOutcome.EXPECTED, text=text) if holds else _surprise(text)
 
 
-def _surprise(text: str) -> Seen:
-    return Seen(outcome=Outcome.SURPRISE, text=text)
+def _surprise(text: str) -> TrialSeen:
+    return TrialSeen(outcome=FactOutcome.SURPRISE, text=text)
 
 
-def _not_shown(text: str) -> Seen:
-    return Seen(outcome=Outcome.NOT_SHOWN, text=text)
+def _not_shown(text: str) -> TrialSeen:
+    return TrialSeen(outcome=FactOutcome.NOT_SHOWN, text=text)
 
 
-def quotas(trial: Trial) -> Seen:
+def quotas(trial: Trial) -> TrialSeen:
     """Read what an account may ask for over MQTT."""
     asked = trial.client("service-quotas")
     found = [
@@ -109,14 +109,14 @@ def quotas(trial: Trial) -> Seen:
     return _as(all(item.get("Value", 0) >= 1 for item in found), f"{text}.")
 
 
-def drift(trial: Trial) -> Seen:
+def drift(trial: Trial) -> TrialSeen:
     """Have the stack compared."""
     found = trial.task.fleet.drifted(trial.task.pause)
     named = [f"{item.get('LogicalResourceId')} {item.get('StackResourceDriftStatus')}" for item in found]
     return _as(not named, ", ".join(named) or "Nothing differs from the template.")
 
 
-def refusal(trial: Trial) -> Seen:
+def refusal(trial: Trial) -> TrialSeen:
     """Enrol with a wrong token."""
     right = trial.token()
     trial.device.show_token("not-the-token")
@@ -127,7 +127,7 @@ def refusal(trial: Trial) -> Seen:
     return _as(ran.code == Exit.CRITICAL and "Denied" in ran.said, f"Exit code {ran.code}: {ran.said}")
 
 
-def enrolment(trial: Trial) -> Seen:
+def enrolment(trial: Trial) -> TrialSeen:
     """Enrol with the right one."""
     if not trial.device.certificate_id():
         trial.device.show_token(trial.token())
@@ -137,13 +137,13 @@ def enrolment(trial: Trial) -> Seen:
     return _as(holds, f"Exit code {ran.code}, certificate {certificate or 'none'}: {ran.said}")
 
 
-def exclusive(trial: Trial) -> Seen:
+def exclusive(trial: Trial) -> TrialSeen:
     """Read how the certificate is attached."""
     found = trial.task.fleet.attachments(trial.device.certificate_id())
     return _as(found == {trial.thing: EXCLUSIVE}, f"Attachments: {', '.join(found.values()) or 'none'}.")
 
 
-def rotate(trial: Trial) -> Seen:
+def rotate(trial: Trial) -> TrialSeen:
     """Rotate with a policy of an application."""
     old = trial.device.certificate_id()
     trial.account.application_policy(trial.policy, f"{trial.thing}-application")
@@ -155,7 +155,7 @@ def rotate(trial: Trial) -> Seen:
     return _as(holds, f"Exit code {ran.code}. {old} is followed by {new}, with {', '.join(sorted(has))}. {ran.said}")
 
 
-def caller(trial: Trial) -> Seen:
+def caller(trial: Trial) -> TrialSeen:
     """Read the hook's log for who asked."""
     new = trial.device.certificate_id()
     old = [name for name in trial.task.fleet.registry.certificates_of(trial.thing) or () if name != new]
@@ -167,7 +167,7 @@ def caller(trial: Trial) -> Seen:
     return _as(bool(told()) and set(told()) <= set(old), f"The hook was told of {', '.join(told()) or 'nothing'}.")
 
 
-def retirement(trial: Trial) -> Seen:
+def retirement(trial: Trial) -> TrialSeen:
     """Retire what was replaced."""
     new = trial.device.certificate_id()
     ran = trial.device.run("retire", "--now")
@@ -177,7 +177,7 @@ def retirement(trial: Trial) -> Seen:
     return _as(holds, f"Exit code {ran.code}; the others are {', '.join(sorted(states.values()))}. {ran.said}")
 
 
-def deletion(trial: Trial) -> Seen:
+def deletion(trial: Trial) -> TrialSeen:
     """Have the sweep delete it."""
     fleet, new = trial.task.fleet, trial.device.certificate_id()
     names = [name for name in fleet.registry.certificates_of(trial.thing) or () if name != new]
@@ -191,7 +191,7 @@ def deletion(trial: Trial) -> Seen:
     return _surprise(f"Still there after {ROUNDS} rounds: {', '.join(names)}.")
 
 
-def plain(trial: Trial) -> Seen:
+def plain(trial: Trial) -> TrialSeen:
     """Attach plainly, and then exclusively, and connect each time."""
     fleet, name = trial.task.fleet, trial.device.certificate_id()
     fleet.registry.detach_thing(trial.thing, name)
@@ -217,7 +217,7 @@ def _connects(trial: Trial) -> bool:
     return trial.device.run("check", "connect").code == Exit.DONE
 
 
-def schedule(trial: Trial) -> Seen:
+def schedule(trial: Trial) -> TrialSeen:
     """Make a job with a window, and delete it."""
     fleet, opens_at = trial.task.fleet, trial.task.now + timedelta(hours=1)
     window = rotation.Window(opens_at=opens_at, closes_at=opens_at + timedelta(hours=1))
@@ -234,7 +234,7 @@ def schedule(trial: Trial) -> Seen:
     return _as(made and status == "SCHEDULED", f"The job was {status}, and is deleted.")
 
 
-def index(trial: Trial) -> Seen:
+def index(trial: Trial) -> TrialSeen:
     """Write the shadow, and search for it."""
     fleet = trial.task.fleet
     found = fleet.iot.get_indexing_configuration().get("thingIndexingConfiguration", {})
@@ -252,7 +252,7 @@ def index(trial: Trial) -> Seen:
     return _as("certificateId" in got[0], f"The index has {SHADOW}: {json.dumps(got[0])}.")
 
 
-def metrics(trial: Trial) -> Seen:
+def metrics(trial: Trial) -> TrialSeen:
     """Read what CloudWatch has counted."""
 
     def listed() -> bool:
@@ -262,10 +262,10 @@ def metrics(trial: Trial) -> Seen:
 
     if not trial.until(listed):
         return _not_shown(f"CloudWatch has no metric {Metric.ENROLMENTS} of this stack after ten minutes.")
-    return Seen(outcome=Outcome.EXPECTED, text=f"CloudWatch has the metric {Metric.ENROLMENTS} of this stack.")
+    return TrialSeen(outcome=FactOutcome.EXPECTED, text=f"CloudWatch has the metric {Metric.ENROLMENTS} of this stack.")
 
 
-def alarm(trial: Trial) -> Seen:
+def alarm(trial: Trial) -> TrialSeen:
     """Set an alarm off by hand."""
     watch, name = trial.client("cloudwatch"), f"{trial.prefix}-dead-letters"
     watch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="first-deployment tries it")
@@ -282,7 +282,7 @@ def alarm(trial: Trial) -> Seen:
     return _as("Failed" not in found[0], found[0]) if found else _not_shown("Its history has no action.")
 
 
-def throttled(trial: Trial) -> Seen:
+def throttled(trial: Trial) -> TrialSeen:
     """Take the hook away for a moment."""
     before = trial.device.certificate_id()
     trial.client("lambda").put_function_concurrency(FunctionName=trial.hook, ReservedConcurrentExecutions=0)
@@ -301,7 +301,7 @@ def give_back(trial: Trial) -> None:
     trial.client("lambda").delete_function_concurrency(FunctionName=trial.hook)
 
 
-STEPS: dict[str, Callable[[Trial], Seen]] = {
+STEPS: dict[str, Callable[[Trial], TrialSeen]] = {
     "quotas": quotas,
     "drift": drift,
     "refusal": refusal,

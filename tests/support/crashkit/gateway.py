@@ -170,10 +170,10 @@ class Gateway:
         self.endpoint._live.clear()
         self.publish()
 
-    # -- agent.ports.Cloud -------------------------------------------------------------------------------------------
+    # -- agent.ports.CloudEndpoint -----------------------------------------------------------------------------------
 
     def connect(self, candidate: Candidate) -> _MirroredSession:
-        """See `agent.ports.Cloud`."""
+        """See `agent.ports.CloudEndpoint`."""
         try:
             return _MirroredSession(self, self.endpoint.connect(candidate))
         finally:

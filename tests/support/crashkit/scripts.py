@@ -17,9 +17,9 @@ from agent.core.change.advance import advance
 from agent.core.change.events import (
     Activated,
     CertificateIssued,
+    ChangeEvent,
     Condemned,
     Deployed,
-    Event,
     GenerationPrepared,
     Issued,
     KeyReady,
@@ -132,7 +132,7 @@ class Driver:
             Phase.DEPLOYED: self._end_probation,
         }
 
-    def _save(self, event: Event) -> None:
+    def _save(self, event: ChangeEvent) -> None:
         self.save(advance(self.record, event))
 
     def save(self, record: ChangeRecord) -> None:

@@ -110,7 +110,7 @@ def _live(gateway: Gateway, lived: tuple[str, ...], union: bytes) -> None:
         world = World(
             clock=SystemClock(vouched=True),
             store=store,
-            cloud=cast("ports.Cloud", endpoint),
+            cloud=cast("ports.CloudEndpoint", endpoint),
             materials=SoftwareMaterials(),
             reporter=_Quiet(),
             chance=lambda: 0.5,

@@ -26,10 +26,10 @@ from support import make
 from support.make import MINUTE, NOW
 
 if TYPE_CHECKING:
-    from agent.core.change.events import Event
+    from agent.core.change.events import ChangeEvent
 
 
-def _told(phase: Phase, event: Event) -> tuple[str, str, str | None] | None:
+def _told(phase: Phase, event: ChangeEvent) -> tuple[str, str, str | None] | None:
     before = make.record(phase)
     found = announcement(before, advance(before, event), event)
     return None if found is None else (found.code, found.text, found.failure)

@@ -18,7 +18,7 @@ from agent.core.dependants import (
     Copy,
     Dependants,
     Format,
-    Gates,
+    GateCommands,
     Hooks,
     OnFailure,
     Signal,
@@ -621,7 +621,7 @@ def test_dependants_are_understood(tmp_path: Path) -> None:
             Signal(pid_file=Path("/run/haproxy.pid"), process="haproxy", signal=SignalName.USR2),
             Signal(pid_file=Path("/run/app.pid"), process="app"),
         ),
-        gates=Gates(
+        gates=GateCommands(
             directory=Path("/etc/gates"), timeout=timedelta(seconds=5), user="app", patience=timedelta(hours=2)
         ),
     )
@@ -634,7 +634,7 @@ def test_without_a_word_there_are_no_dependants_but_hooks_are_looked_for(tmp_pat
     loaded = reader.load(write(tmp_path, MINIMUM))
 
     gates, hooks = Path("/etc/iot-cert-agent/gates.d"), Path("/etc/iot-cert-agent/hooks.d")
-    assert loaded.dependants == Dependants(hooks=Hooks(directory=hooks), gates=Gates(directory=gates))
+    assert loaded.dependants == Dependants(hooks=Hooks(directory=hooks), gates=GateCommands(directory=gates))
     assert loaded.deploy_dir == Path("/var/lib/iot-cert-agent-deploy")
     assert loaded.deploy_socket == Path("/run/iot-cert-agent-deploy.sock")
     copy = reader.load(write(tmp_path, MINIMUM + "copies: [{to: /x, content: key}]\n")).dependants.copies[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.dependants import Dependants, Gates, Hooks, Leave, Report, Step
+from agent.core.dependants import Dependants, GateCommands, Hooks, Leave, Report, Step
 from agent.dependants.deployer import Deployer
 from agent.errors import RefusedError
 from agent.store.store import Store
@@ -27,7 +27,7 @@ class House:
 
     def __init__(self, place: Path) -> None:
         self.place, self.state = place, place / "state"
-        self.gates = Gates(directory=place / "gates.d", timeout=timedelta(seconds=20))
+        self.gates = GateCommands(directory=place / "gates.d", timeout=timedelta(seconds=20))
         self.gates.directory.mkdir()
 
     def gate(self, name: str, script: str) -> None:
@@ -36,7 +36,7 @@ class House:
         path.write_text(f"#!/bin/sh\necho {name} >> {self.place}/log\n{script}\n")
         path.chmod(0o755)
 
-    def ask(self, leave: Leave = Leave.REQUEST, gates: Gates | None = None) -> Report:
+    def ask(self, leave: Leave = Leave.REQUEST, gates: GateCommands | None = None) -> Report:
         """Ask them."""
         dependants = Dependants(hooks=Hooks(directory=self.place / "hooks.d"), gates=gates or self.gates)
         return Deployer(dependants, self.state, self.place / "deploy").ask(leave)
@@ -85,7 +85,7 @@ def test_the_first_that_does_not_ends_the_asking(house: House, script: str, prob
 def test_one_that_takes_too_long_is_ended_and_holds(house: House) -> None:
     """It has not said that the change may go on."""
     house.gate("10-first", "sleep 60")
-    gates = Gates(directory=house.gates.directory, timeout=timedelta(seconds=1))
+    gates = GateCommands(directory=house.gates.directory, timeout=timedelta(seconds=1))
     (step,) = house.ask(gates=gates).steps
     assert (step.problem, step.goes_back) == ("it took longer than 1 s and was ended", False)
 
@@ -102,7 +102,7 @@ def test_one_that_another_user_may_change_is_not_run(house: House) -> None:
 def test_a_user_that_is_not_there_holds(house: House) -> None:
     """As any gate that could not be asked does."""
     house.gate("10-first", "exit 0")
-    (step,) = house.ask(gates=Gates(directory=house.gates.directory, user="no-such-body")).steps
+    (step,) = house.ask(gates=GateCommands(directory=house.gates.directory, user="no-such-body")).steps
     assert step.problem == f"{house.gates.directory}/10-first is not run: there is no user no-such-body."
 
 

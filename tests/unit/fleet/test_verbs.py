@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent.cli.parser import parse
-from agent.fleet.decide.trial import FACTS, Outcome, Seen
+from agent.fleet.decide.trial import FACTS, FactOutcome, TrialSeen
 from agent.fleet.trial.steps import STEPS
 from reference import cloud_documents, documents
 from support.json_schema import fits
@@ -44,7 +44,7 @@ def test_each_document_is_printed(operator: Operator, tmp_path: Path, monkeypatc
     operator.answers("DescribeAccountAuditConfiguration", {})
     for fact in FACTS:
         if fact.tried:
-            monkeypatch.setitem(STEPS, fact.key, lambda _: Seen(outcome=Outcome.EXPECTED, text="Fine."))
+            monkeypatch.setitem(STEPS, fact.key, lambda _: TrialSeen(outcome=FactOutcome.EXPECTED, text="Fine."))
     seen: set[str] = set()
     for line in (
         f"setup --yes --claim {tmp_path}/claim",

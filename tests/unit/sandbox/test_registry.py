@@ -9,7 +9,7 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.policies import THING_NAME, Policy, PolicyAction
-from agent.sandbox.registry import Entry, Registry
+from agent.sandbox.registry import CertificateRegistry, Entry
 
 if TYPE_CHECKING:
     from agent.sandbox.authority import KeyPair
@@ -69,7 +69,7 @@ def test_a_policy_allows_nothing_before_it_has_spread() -> None:
     """Then all that it says."""
     time = NOW
     cloud = Cloud(lambda: NOW)
-    registry = Registry(lambda: time, cloud.registry.documents)
+    registry = CertificateRegistry(lambda: time, cloud.registry.documents)
     entry = attached(cloud, exclusive=True)
     registry.documents.update(cloud.registry.documents)
     entry.policy_from = NOW + timedelta(minutes=7)

@@ -9,7 +9,7 @@ import pytest
 
 from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.errors import MisconfiguredError, UnavailableError
-from agent.backend.values import Check, Finding
+from agent.backend.values import AuditFinding, Check
 from support.account import NOW, certificate_id
 from support.audits import Defender, found
 from support.moto_account import Refusal
@@ -35,12 +35,12 @@ def test_findings_as_aws_has_them(world: AwsWorld) -> None:
     ]
     auditor = AwsAuditor(world.clients)
     assert list(auditor.findings(TASK, Check.EXPIRING)) == [
-        Finding(check=Check.EXPIRING, certificate_id=FIRST, ends=ENDS),
-        Finding(check=Check.EXPIRING, certificate_id="ab" * 31, suppressed=True),
+        AuditFinding(check=Check.EXPIRING, certificate_id=FIRST, ends=ENDS),
+        AuditFinding(check=Check.EXPIRING, certificate_id="ab" * 31, suppressed=True),
     ]
     assert [item.certificate_id for item in auditor.findings(TASK, Check.AGE)] == [FIRST, CA]
     assert list(auditor.findings(TASK, Check.CA_EXPIRING)) == [
-        Finding(check=Check.CA_EXPIRING, certificate_id=CA, ends=ENDS)
+        AuditFinding(check=Check.CA_EXPIRING, certificate_id=CA, ends=ENDS)
     ]
     assert len([name for name in world.strict.asked if name == "iot:ListAuditFindings"]) > 3, "it has pages"
 

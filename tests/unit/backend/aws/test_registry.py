@@ -11,7 +11,7 @@ from agent.backend.aws.clients import Clients
 from agent.backend.aws.registry import AwsRegistry
 from agent.backend.decide.orders import JobOrder, job_id
 from agent.backend.errors import ChangedError, MisconfiguredError
-from agent.backend.values import Report, Status
+from agent.backend.values import ShadowReport, Status
 from support.account import NOW, certificate_id
 from support.moto_account import ARN, Refusal, signing_request
 
@@ -27,7 +27,7 @@ def test_what_is_not_there_is_an_answer(world: AwsWorld) -> None:
     assert world.registry.things_of(NONE) == ()
     assert world.registry.policies_of(NONE) == ()
     assert world.registry.certificates_of("gw-0042") is None
-    assert world.registry.report("gw-0042") == Report()
+    assert world.registry.report("gw-0042") == ShadowReport()
     world.registry.detach_thing("gw-0042", NONE)
 
 
@@ -136,7 +136,7 @@ def test_when_a_gateway_renews_by_its_own_word(renew_at: object, expected: datet
     """An instant with its zone, or nothing."""
     reported = {"certificateId": "abc", "renewAt": renew_at}
     clients = Clients(iot=None, data=_Shadows(json.dumps({"state": {"reported": reported}}).encode()), tables=None)
-    assert AwsRegistry(clients, ARN).report("gw-0042") == Report(certificate_id="abc", renews_at=expected)
+    assert AwsRegistry(clients, ARN).report("gw-0042") == ShadowReport(certificate_id="abc", renews_at=expected)
 
 
 def test_a_policy_that_is_not_there_is_a_refusal_to_go_on(world: AwsWorld) -> None:

@@ -12,7 +12,7 @@ from agent.backend.values import Device, DeviceState, Record, Signer, SigningCa
 from support.account import DAY, HOUR, MINUTE, NOW, certificate_id
 
 if TYPE_CHECKING:
-    from agent.backend.ports import Store
+    from agent.backend.ports import StackStore
     from support.moto_account import AwsWorld
 
 DEVICE = Device(serial="0042", thing="gw-0042", state=DeviceState.ARMED, token_sha256="a" * 64)
@@ -21,15 +21,15 @@ MANY = [certificate_id(number) for number in range(6)]
 
 
 @pytest.fixture(name="store", params=["in memory", "on AWS"])
-def _store(request: pytest.FixtureRequest) -> Store:
+def _store(request: pytest.FixtureRequest) -> StackStore:
     """Both implementations: what holds for one holds for the other."""
     if request.param == "in memory":
         return MemoryStore()
-    store: Store = request.getfixturevalue("world").store
+    store: StackStore = request.getfixturevalue("world").store
     return store
 
 
-def test_a_row_is_written_on_the_one_that_was_read(store: Store) -> None:
+def test_a_row_is_written_on_the_one_that_was_read(store: StackStore) -> None:
     """Neither over another one nor over none."""
     assert store.device("0042") is None
     store.save_device(DEVICE)
@@ -46,7 +46,7 @@ def test_a_row_is_written_on_the_one_that_was_read(store: Store) -> None:
     assert store.device("0042") == replace(claimed, version=2)
 
 
-def test_a_certificates_row_is_too(store: Store) -> None:
+def test_a_certificates_row_is_too(store: StackStore) -> None:
     """And what it lacks after a write it has no more."""
     store.save_record(replace(RECORD, delete_after=NOW))
     with pytest.raises(ChangedError):
@@ -56,7 +56,7 @@ def test_a_certificates_row_is_too(store: Store) -> None:
     assert store.due(NOW + DAY, 10) == ()
 
 
-def test_the_signers_row_is_too(store: Store) -> None:
+def test_the_signers_row_is_too(store: StackStore) -> None:
     """There is one without a CA before any is written."""
     assert store.signer() == Signer()
     signer = Signer(
@@ -68,7 +68,7 @@ def test_the_signers_row_is_too(store: Store) -> None:
         store.save_signer(signer)
 
 
-def test_a_budget_counts_a_certificate_once(store: Store) -> None:
+def test_a_budget_counts_a_certificate_once(store: StackStore) -> None:
     """By thing and by day."""
     day = NOW.date()
     assert [store.charge("gw-1", day, name, 3) for name in MANY[:4]] == [True, True, True, False]
@@ -77,7 +77,7 @@ def test_a_budget_counts_a_certificate_once(store: Store) -> None:
     assert store.charge("gw-2", day, MANY[3], 3)
 
 
-def test_a_lease_is_one_holders_until_it_ends(store: Store) -> None:
+def test_a_lease_is_one_holders_until_it_ends(store: StackStore) -> None:
     """The holder may take it again, which makes it last longer."""
     assert store.lease("gw-1", "a", NOW, NOW + MINUTE)
     assert not store.lease("gw-1", "b", NOW, NOW + MINUTE)
@@ -88,7 +88,7 @@ def test_a_lease_is_one_holders_until_it_ends(store: Store) -> None:
     assert not store.lease("gw-1", "a", NOW + 2 * MINUTE, NOW + 3 * MINUTE)
 
 
-def test_what_is_due_comes_with_the_longest_first(store: Store) -> None:
+def test_what_is_due_comes_with_the_longest_first(store: StackStore) -> None:
     """Over all parts of the index, and no more than is asked for."""
     for number, name in enumerate(MANY):
         store.save_record(replace(RECORD, certificate_id=name, delete_after=NOW - number * HOUR))
@@ -99,7 +99,7 @@ def test_what_is_due_comes_with_the_longest_first(store: Store) -> None:
     assert store.due(NOW - 6 * HOUR, 10) == ()
 
 
-def test_a_serial_number_is_no_other_kind_of_row(store: Store) -> None:
+def test_a_serial_number_is_no_other_kind_of_row(store: StackStore) -> None:
     """Budgets and leases stand in the same table."""
     store.charge("gw-1", NOW.date(), MANY[0], 3)
     store.lease("gw-1", "a", NOW, NOW + MINUTE)
@@ -112,7 +112,7 @@ def test_a_table_that_is_missing_is_the_stacks_fault(world: AwsWorld) -> None:
         AwsStore(world.clients, "gone", "gone").device("0042")
 
 
-def test_a_count_says_what_it_has_come_to(store: Store) -> None:
+def test_a_count_says_what_it_has_come_to(store: StackStore) -> None:
     """Asked for without counting, too; another name is another count."""
     assert store.tally("requests#192.0.2.7#1", NOW + MINUTE, 0) == 0
     assert [store.tally("requests#192.0.2.7#1", NOW + MINUTE, times) for times in (1, 1, 0, 2)] == [1, 2, 2, 4]

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.backend.decide import audits
-from agent.backend.decide.audits import MOST_DUE, Left, Seen, at_once, judge, may_rotate
+from agent.backend.decide.audits import MOST_DUE, AuditedCertificate, Left, at_once, judge, may_rotate
 from agent.backend.decide.orders import JOB_PREFIX, MOST_TARGETS
-from agent.backend.values import Certificate, Check, Finding, Record, Report, Status
+from agent.backend.values import AuditFinding, Certificate, Check, Record, ShadowReport, Status
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 from support.account import DAY, HOUR, NOW, certificate_id
 
@@ -25,15 +25,16 @@ def certificate(
     return Certificate(certificate_id=name, status=status, created_at=begin, not_before=begin, not_after=NOW + left)
 
 
-def finding(check: Check = Check.EXPIRING, **more: object) -> Finding:
+def finding(check: Check = Check.EXPIRING, **more: object) -> AuditFinding:
     """What was found."""
-    return Finding(check=check, certificate_id=USED, **more)  # type: ignore[arg-type]
+    return AuditFinding(check=check, certificate_id=USED, **more)  # type: ignore[arg-type]
 
 
-def seen(found: Certificate | None = None, **more: object) -> Seen:
+def seen(found: Certificate | None = None, **more: object) -> AuditedCertificate:
     """A gateway of this stack with one certificate, which should have renewed five days ago."""
     found = found or certificate(age=85 * DAY, left=5 * DAY)
-    return Seen(**({"certificate": found, "things": ("gw-1",), "known": True, "attached": (found,)} | more))  # type: ignore[arg-type]
+    usual = {"certificate": found, "things": ("gw-1",), "known": True, "attached": (found,)}
+    return AuditedCertificate(**(usual | more))  # type: ignore[arg-type]
 
 
 def test_a_gateway_that_has_not_renewed_by_itself_is_ordered_to() -> None:
@@ -44,7 +45,7 @@ def test_a_gateway_that_has_not_renewed_by_itself_is_ordered_to() -> None:
 @pytest.mark.parametrize(
     ("known", "left"),
     [
-        (Seen(certificate=None), Left.NOT_IN_USE),
+        (AuditedCertificate(certificate=None), Left.NOT_IN_USE),
         (seen(certificate(status=Status.INACTIVE)), Left.NOT_IN_USE),
         (seen(certificate(status=Status.REVOKED)), Left.NOT_IN_USE),
         (seen(things=()), Left.NO_GATEWAY),
@@ -54,10 +55,10 @@ def test_a_gateway_that_has_not_renewed_by_itself_is_ordered_to() -> None:
         (seen(jobs=("firmware", f"{JOB_PREFIX}1")), Left.WAITS),
         (seen(certificate(age=85 * DAY, left=-HOUR)), Left.EXPIRED),
         (seen(jobs=("firmware",)), None),
-        (seen(known=False, report=Report(certificate_id=USED)), None),
+        (seen(known=False, report=ShadowReport(certificate_id=USED)), None),
     ],
 )
-def test_what_is_left(known: Seen, left: Left | None) -> None:
+def test_what_is_left(known: AuditedCertificate, left: Left | None) -> None:
     """And why."""
     assert judge(finding(), known, NOW) is left
     assert judge(finding(Check.AGE), known, NOW) is left
@@ -68,11 +69,11 @@ def test_a_certificate_in_its_grace_is_no_finding() -> None:
     old, new = certificate(age=85 * DAY, left=5 * DAY), certificate(OTHER, age=DAY)
     both = seen(old, attached=(old, new))
     assert judge(finding(), both, NOW) is Left.REPLACED
-    fell_back = seen(old, attached=(old, new), report=Report(certificate_id=USED))
+    fell_back = seen(old, attached=(old, new), report=ShadowReport(certificate_id=USED))
     assert judge(finding(), fell_back, NOW) is None
     unproven = seen(old, attached=(old, certificate(OTHER, age=DAY, status=Status.INACTIVE)))
     assert judge(finding(), unproven, NOW) is None
-    gone = seen(old, attached=(old, new), report=Report(certificate_id=certificate_id("gone")))
+    gone = seen(old, attached=(old, new), report=ShadowReport(certificate_id=certificate_id("gone")))
     assert judge(finding(), gone, NOW) is Left.REPLACED
     ended = certificate(age=91 * DAY, left=-DAY)
     assert judge(finding(), seen(ended, attached=(ended, new)), NOW) is Left.REPLACED
@@ -84,24 +85,24 @@ def test_a_certificate_in_its_grace_is_no_finding() -> None:
 )
 def test_what_the_gateway_does_by_itself_in_time_is_not_ordered(check: Check, at: timedelta, left: Left | None) -> None:
     """In its own words; what is overdue, or comes too late, is ordered."""
-    report = Report(certificate_id=USED, renews_at=NOW + at)
+    report = ShadowReport(certificate_id=USED, renews_at=NOW + at)
     known = seen(certificate(age=60 * DAY, left=39 * DAY), report=report)
     assert judge(finding(check, ends=NOW + 30 * DAY), known, NOW) is left
 
 
 def test_what_a_gateway_says_of_another_certificate_does_not_count() -> None:
     """It is an old report, or one that was made up."""
-    known = seen(report=Report(certificate_id=OTHER, renews_at=NOW + DAY))
+    known = seen(report=ShadowReport(certificate_id=OTHER, renews_at=NOW + DAY))
     assert judge(finding(), known, NOW) is None
 
 
 def test_an_age_that_the_operator_does_not_want_is_not_waited_for() -> None:
     """A renewal in the far future is of no use against it, and would be against an end that is farther."""
     old = certificate(age=100 * DAY, left=8000 * DAY)
-    report = Report(certificate_id=USED, renews_at=NOW + 300 * DAY)
+    report = ShadowReport(certificate_id=USED, renews_at=NOW + 300 * DAY)
     assert judge(finding(Check.AGE), seen(old, report=report), NOW) is None
     assert judge(finding(), seen(old, report=report), NOW) is Left.RENEWS
-    soon = Report(certificate_id=USED, renews_at=NOW + 6 * DAY)
+    soon = ShadowReport(certificate_id=USED, renews_at=NOW + 6 * DAY)
     assert judge(finding(Check.AGE), seen(old, report=soon), NOW) is Left.RENEWS
 
 
@@ -109,7 +110,7 @@ def test_an_age_that_the_operator_does_not_want_is_not_waited_for() -> None:
 def test_a_certificate_of_a_day_is_never_ordered_for_its_end(lived: timedelta) -> None:
     """Whatever it says: an audit comes once a day, and its gateway tries every few minutes."""
     short = certificate(age=lived, left=DAY - lived)
-    for report in (Report(), Report(certificate_id=USED, renews_at=NOW - 5 * HOUR)):
+    for report in (ShadowReport(), ShadowReport(certificate_id=USED, renews_at=NOW - 5 * HOUR)):
         assert judge(finding(), seen(short, report=report), NOW) is Left.RENEWS
     ended = certificate(age=2 * DAY, left=-DAY)
     assert judge(finding(), seen(ended), NOW) is Left.EXPIRED

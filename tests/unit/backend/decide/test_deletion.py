@@ -4,8 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from agent.backend.decide.deletion import PUT_OFF, REMEMBERED, SETTLED, CertificateKind, Found, classify, may_delete
-from agent.backend.decide.verdict import AttachThing, Deed, Delete, DetachThing, SaveRecord
+from agent.backend.decide.deletion import (
+    PUT_OFF,
+    REMEMBERED,
+    SETTLED,
+    CertificateKind,
+    DueCertificate,
+    classify,
+    may_delete,
+)
+from agent.backend.decide.verdict import AttachThing, Deed, DeleteCertificate, DetachThing, SaveRecord
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, CertificateOrigin, Record, Status
 from support.account import DAY, HOUR, NOW, certificate_id
@@ -23,7 +31,7 @@ def certificate(name: str = OLD, status: Status = Status.INACTIVE) -> Certificat
 
 
 SUCCESSOR = (certificate(NEW, Status.ACTIVE),)
-FOUND = Found(certificate=certificate(), things=("gw-0042",), others=SUCCESSOR)
+FOUND = DueCertificate(certificate=certificate(), things=("gw-0042",), others=SUCCESSOR)
 OFF = replace(FOUND, things=())
 
 
@@ -35,11 +43,14 @@ OFF = replace(FOUND, things=())
         (
             DETACHED,
             OFF,
-            [Delete(OLD), SaveRecord(replace(DETACHED, delete_after=None, ended_at=NOW, expires_at=NOW + REMEMBERED))],
+            [
+                DeleteCertificate(OLD),
+                SaveRecord(replace(DETACHED, delete_after=None, ended_at=NOW, expires_at=NOW + REMEMBERED)),
+            ],
         ),
         (ROW, replace(FOUND, others=(certificate(NEW),)), [SaveRecord(replace(ROW, delete_after=NOW + PUT_OFF))]),
         (ROW, replace(FOUND, others=()), [SaveRecord(replace(ROW, delete_after=NOW + PUT_OFF))]),
-        (ROW, replace(OFF, certificate=certificate(status=Status.REVOKED), others=None), [Delete(OLD)]),
+        (ROW, replace(OFF, certificate=certificate(status=Status.REVOKED), others=None), [DeleteCertificate(OLD)]),
         (ROW, replace(FOUND, things=("gw-0666",)), [SaveRecord(replace(ROW, delete_after=None))]),
         (ROW, replace(FOUND, things=("gw-0042", "gw-0666")), [SaveRecord(replace(ROW, delete_after=None))]),
         (
@@ -57,7 +68,7 @@ OFF = replace(FOUND, things=())
         (replace(ROW, retired_at=None), FOUND, []),
     ],
 )
-def test_what_becomes_of_a_certificate_that_is_due(row: Record, found: Found, deeds: list[Deed]) -> None:
+def test_what_becomes_of_a_certificate_that_is_due(row: Record, found: DueCertificate, deeds: list[Deed]) -> None:
     """Each case, and what is done; nothing else ever is."""
     assert list(may_delete(row, found, NOW).do)[: len(deeds)] == deeds
     assert bool(may_delete(row, found, NOW).do) is bool(deeds)
@@ -70,8 +81,8 @@ ASIDE = replace(ROW, origin=CertificateOrigin.VENDING, retired_at=None, retired_
     ("found", "deeds"),
     [
         (FOUND, [SaveRecord(replace(ASIDE, detached_at=NOW)), DetachThing("gw-0042", OLD)]),
-        (OFF, [Delete(OLD)]),
-        (replace(OFF, others=None), [Delete(OLD)]),
+        (OFF, [DeleteCertificate(OLD)]),
+        (replace(OFF, others=None), [DeleteCertificate(OLD)]),
         (replace(OFF, others=()), [SaveRecord(replace(ASIDE, delete_after=NOW + PUT_OFF))]),
         (
             replace(FOUND, certificate=certificate(status=Status.ACTIVE)),
@@ -79,7 +90,7 @@ ASIDE = replace(ROW, origin=CertificateOrigin.VENDING, retired_at=None, retired_
         ),
     ],
 )
-def test_what_becomes_of_a_certificate_that_was_set_aside(found: Found, deeds: list[Deed]) -> None:
+def test_what_becomes_of_a_certificate_that_was_set_aside(found: DueCertificate, deeds: list[Deed]) -> None:
     """The same, without a retirement; one that is active was sold, and is no rescue."""
     verdict = may_delete(ASIDE, found, NOW)
     assert list(verdict.do)[: len(deeds)] == deeds
@@ -93,7 +104,7 @@ def test_what_becomes_of_a_certificate_that_was_set_aside(found: Found, deeds: l
 )
 def test_a_rescued_certificate_is_as_it_was(row: Record, things: tuple[str, ...], *, attached: bool) -> None:
     """Its thing is given back first, so that a round which dies there does it again."""
-    found = Found(certificate=certificate(status=Status.ACTIVE), things=things, others=SUCCESSOR)
+    found = DueCertificate(certificate=certificate(status=Status.ACTIVE), things=things, others=SUCCESSOR)
     verdict = may_delete(row, found, NOW)
     *before, saved = verdict.do
     assert before == ([AttachThing("gw-0042", OLD)] if attached else [])
@@ -104,7 +115,7 @@ def test_a_rescued_certificate_is_as_it_was(row: Record, things: tuple[str, ...]
 
 def test_a_thing_that_is_gone_is_given_to_no_certificate() -> None:
     """There is nothing to attach it to."""
-    found = Found(certificate=certificate(status=Status.ACTIVE), things=(), others=None)
+    found = DueCertificate(certificate=certificate(status=Status.ACTIVE), things=(), others=None)
     assert [type(deed) for deed in may_delete(DETACHED, found, NOW).do] == [SaveRecord]
 
 

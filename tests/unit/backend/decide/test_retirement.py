@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent.backend.decide.retirement import RetirementFacts, RetirementRequest, busy, may_ask, retire
-from agent.backend.decide.verdict import Deactivate, SaveRecord
+from agent.backend.decide.verdict import DeactivateCertificate, SaveRecord
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, Record, Status
 from support.account import DAY, HOUR, NOW, certificate_id
@@ -36,7 +36,7 @@ def test_the_note_comes_before_the_deed() -> None:
     assert isinstance(note, SaveRecord)
     assert (note.record.retired_at, note.record.retired_by) == (NOW, NEW)
     assert (note.record.delete_after, note.record.expires_at, note.record.version) == (NOW + KEEP, None, 3)
-    assert deed == Deactivate(OLD)
+    assert deed == DeactivateCertificate(OLD)
     assert verdict.say == {"certificateId": OLD, "clientToken": "4711"}
     assert verdict.count is Metric.RETIREMENTS
 
@@ -44,7 +44,7 @@ def test_the_note_comes_before_the_deed() -> None:
 @pytest.mark.parametrize("status", [Status.ACTIVE, Status.PENDING_ACTIVATION, Status.PENDING_TRANSFER])
 def test_what_could_become_active_is_deactivated(status: Status) -> None:
     """A registration that was cut off may be repeated later."""
-    assert Deactivate(OLD) in retire(ASKED, replace(SEEN, target=certificate(OLD, status)), NOW, KEEP).do
+    assert DeactivateCertificate(OLD) in retire(ASKED, replace(SEEN, target=certificate(OLD, status)), NOW, KEEP).do
 
 
 @pytest.mark.parametrize("status", [Status.INACTIVE, Status.REVOKED])

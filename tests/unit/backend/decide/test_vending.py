@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from agent.backend.decide import vending
 from agent.backend.decide.admission import UNPROVEN, KnownSerial, fingerprint
 from agent.backend.decide.vending import MOST_FAILURES, MOST_REQUESTS, SET_ASIDE, Purchase
-from agent.backend.decide.verdict import Activate, AttachPolicy, AttachThing, MakeThing, SaveDevice, SaveRecord
+from agent.backend.decide.verdict import (
+    ActivateCertificate,
+    AttachPolicy,
+    AttachThing,
+    MakeThing,
+    SaveDevice,
+    SaveRecord,
+)
 from agent.backend.values import Certificate, CertificateOrigin, Device, DeviceState, Record, Status
 from support.account import DAY, HOUR, MINUTE, NOW, OWN, TOKEN, certificate_id
 
@@ -35,7 +42,7 @@ def test_a_sale_says_what_to_do_and_in_which_order() -> None:
         MakeThing("gw-0042"),
         *(AttachPolicy(name, NAME) for name in sorted(OWN)),
         AttachThing("gw-0042", NAME),
-        Activate(NAME),
+        ActivateCertificate(NAME),
         SaveRecord(replace(ASIDE, delete_after=None, expires_at=NOW + UNPROVEN)),
     )
 

@@ -13,7 +13,7 @@ from agent.backend.errors import UnavailableError
 from agent.backend.handlers import audits
 from agent.backend.memory import MemoryAuditor
 from agent.backend.names import REASON, Metric
-from agent.backend.values import Check, Finding, Signer, SigningCa, Status
+from agent.backend.values import AuditFinding, Check, Signer, SigningCa, Status
 from support.account import DAY, HOUR, NOW, SETTINGS, World, certificate_id
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Audited:
         for name in certificates:
             entry = self.world.registry.entries.get(name)
             ends = entry.certificate.not_after if entry else self.world.now + 30 * DAY
-            self.auditor.audits.setdefault(task, []).append(Finding(check=check, certificate_id=name, ends=ends))
+            self.auditor.audits.setdefault(task, []).append(AuditFinding(check=check, certificate_id=name, ends=ends))
 
     def tell(self, *tasks: str) -> None:
         """Deliver messages, as SQS hands them to the function."""
@@ -233,7 +233,9 @@ def resting(settings: StackSettings, things: int = 2) -> Audited:
     here = Audited(settings)
     signed = [here.gateway(f"{number:04}", age=DAY, life=3650 * DAY) for number in range(things)]
     here.auditor.signed[CA] = signed
-    here.auditor.audits[TASK] = [Finding(check=Check.CA_EXPIRING, certificate_id=CA, ends=here.world.now + 10 * DAY)]
+    here.auditor.audits[TASK] = [
+        AuditFinding(check=Check.CA_EXPIRING, certificate_id=CA, ends=here.world.now + 10 * DAY)
+    ]
     return here
 
 

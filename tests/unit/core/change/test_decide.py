@@ -8,7 +8,7 @@ import pytest
 from agent.core.change import decide, giving_up
 from agent.core.change.advance import advance
 from agent.core.change.decide import TOKEN_LIFETIME, Limits, Wait, next_action
-from agent.core.change.events import Event, KeyLost, Registered, Rejected, RequestFailed, StepFailed, TokenExpired
+from agent.core.change.events import ChangeEvent, KeyLost, Registered, Rejected, RequestFailed, StepFailed, TokenExpired
 from agent.core.change.giving_up import after_failure
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import traits
@@ -138,7 +138,7 @@ def test_a_registration_stays_in_doubt_when_the_clock_is_lost_meanwhile(code: st
 )
 @pytest.mark.parametrize("now", [YEAR_1970, NOW])
 def test_a_refused_token_means_the_same_under_any_clock(
-    now: datetime, unanswered: int, thing: str | None, event: type[Event]
+    now: datetime, unanswered: int, thing: str | None, event: type[ChangeEvent]
 ) -> None:
     """What the service says of a token is not judged by this gateway's clock."""
     record = make.record(Phase.ISSUED, unanswered=unanswered, thing_name=None)
@@ -274,7 +274,7 @@ def test_the_token_is_given_up_before_aws_deletes_the_certificate() -> None:
     ],
 )
 def test_a_refused_token_ends_no_change(
-    unanswered: int, thing: str | None, event: type[Event], *, decisive: bool
+    unanswered: int, thing: str | None, event: type[ChangeEvent], *, decisive: bool
 ) -> None:
     """A token refused after an unanswered registration was spent by it; any other is dead, so a new key is made."""
     record = make.record(Phase.ISSUED, unanswered=unanswered, thing_name=None)

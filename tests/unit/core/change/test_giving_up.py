@@ -13,9 +13,9 @@ from agent.core.change import decide, giving_up
 from agent.core.change.advance import advance
 from agent.core.change.decide import Limits
 from agent.core.change.events import (
+    ChangeEvent,
     Condemned,
     Deployed,
-    Event,
     KeyLost,
     KeyReady,
     ProbationPassed,
@@ -161,7 +161,7 @@ def test_a_failure_is_retried_by_the_backoff_of_its_class(phase: Phase, kind: Fa
     [(Phase.PREPARED, Rejected), (Phase.PROVEN, Rejected), (Phase.ACTIVE, Condemned), (Phase.DEPLOYED, Condemned)],
 )
 def test_a_refusal_is_believed_once_it_has_lasted(
-    phase: Phase, end: type[Event], failure: Failure, patience: timedelta
+    phase: Phase, end: type[ChangeEvent], failure: Failure, patience: timedelta
 ) -> None:
     """A fresh certificate or policy gets the time to spread in the cloud; a refusal that lasts is a verdict."""
     record = make.record(phase)

@@ -10,12 +10,12 @@ from agent.core.change.advance import IllegalTransitionError, advance
 from agent.core.change.events import (
     Activated,
     CertificateIssued,
+    ChangeEvent,
     Condemned,
     Confirmed,
     Deployed,
     Doubted,
     Dropped,
-    Event,
     GenerationPrepared,
     Hastened,
     KeyLost,
@@ -45,7 +45,7 @@ REFUSALS = {FailureClass.CREDENTIAL, FailureClass.POLICY, FailureClass.DEPENDANT
 
 ILLEGAL = [(phase, kind) for phase in Phase for kind in make.EVENTS if (phase, kind) not in TRANSITIONS]
 
-HAPPY_PATH: list[tuple[type[Event], Phase]] = [
+HAPPY_PATH: list[tuple[type[ChangeEvent], Phase]] = [
     (KeyReady, Phase.KEY_READY),
     (RequestBegun, Phase.REQUESTED),
     (CertificateIssued, Phase.ISSUED),
@@ -60,7 +60,7 @@ HAPPY_PATH: list[tuple[type[Event], Phase]] = [
 ]
 
 
-def after(record: ChangeRecord, *kinds: type[Event]) -> ChangeRecord:
+def after(record: ChangeRecord, *kinds: type[ChangeEvent]) -> ChangeRecord:
     """Return the record after events of these types."""
     return reduce(lambda last, kind: advance(last, make.event(kind)), kinds, record)
 
@@ -78,7 +78,7 @@ def worn(phase: Phase) -> ChangeRecord:
 
 
 @pytest.mark.parametrize(("phase", "kind"), ILLEGAL)
-def test_an_event_outside_the_table_is_refused_and_nothing_moves(phase: Phase, kind: type[Event]) -> None:
+def test_an_event_outside_the_table_is_refused_and_nothing_moves(phase: Phase, kind: type[ChangeEvent]) -> None:
     """A pair that is not in the table raises, names both, and leaves the record as it was."""
     record = make.record(phase)
     untouched = replace(record)
@@ -96,7 +96,7 @@ def test_the_table_refuses_more_than_it_allows() -> None:
 
 
 @pytest.mark.parametrize(("phase", "kind"), TRANSITIONS)
-def test_every_pair_of_the_table_can_be_taken(phase: Phase, kind: type[Event]) -> None:
+def test_every_pair_of_the_table_can_be_taken(phase: Phase, kind: type[ChangeEvent]) -> None:
     """A pair that is in the table leads to its phase, unless the record itself contradicts it."""
     condemned = make.failure(FailureClass.CREDENTIAL, decisive=True) if kind is RolledBack else None
     record = make.record(phase, condemned=condemned)
@@ -170,7 +170,7 @@ NOTHING_CAME = ["throttled", "denied", "request-refused", "not-authorised", "not
 
 @pytest.mark.parametrize("kind", [RequestFailed, Rejected, KeyLost])
 @pytest.mark.parametrize("code", [*NOTHING_CAME, "no-reply", "garbled", "crash-loop", "given-up", "tls-context"])
-def test_however_a_request_ends_it_counts_unless_nothing_was_issued(kind: type[Event], code: str) -> None:
+def test_however_a_request_ends_it_counts_unless_nothing_was_issued(kind: type[ChangeEvent], code: str) -> None:
     """A refusal that ends the change, or a key that is gone before it was sent, takes the last request back too."""
     record = after(make.record(Phase.KEY_READY, requests=(NOW - HOUR,)), RequestBegun)
     record = advance(record, make.event(kind, failure=make.failure(code=code)))
@@ -181,7 +181,7 @@ def test_however_a_request_ends_it_counts_unless_nothing_was_issued(kind: type[E
 @pytest.mark.parametrize("kind", [Rejected, KeyLost])
 @pytest.mark.parametrize("phase", [Phase.KEY_READY, Phase.ISSUED, Phase.REGISTERED])
 @pytest.mark.parametrize("code", NOTHING_CAME)
-def test_only_a_request_under_way_is_taken_back(phase: Phase, kind: type[Event], code: str) -> None:
+def test_only_a_request_under_way_is_taken_back(phase: Phase, kind: type[ChangeEvent], code: str) -> None:
     """Outside of requested the last request has been answered or lost, and stays counted."""
     record = make.record(phase, requests=(NOW - HOUR, NOW - MINUTE))
     record = advance(record, make.event(kind, failure=make.failure(code=code)))
@@ -190,7 +190,7 @@ def test_only_a_request_under_way_is_taken_back(phase: Phase, kind: type[Event],
 
 
 @pytest.mark.parametrize("kind", [RequestFailed, Resumed])
-def test_asking_again_is_no_progress(kind: type[Event]) -> None:
+def test_asking_again_is_no_progress(kind: type[ChangeEvent]) -> None:
     """Going to and fro between key-ready and requested resets no counter."""
     record = after(worn(Phase.KEY_READY), RequestBegun)
     assert (record.attempts, record.resumes, record.refused_since) == (3, 2, NOW - MINUTE)
@@ -219,7 +219,7 @@ def test_a_request_that_has_begun_is_not_held_back_by_an_old_delay() -> None:
         (Phase.DEPLOYED, ProbationPassed),
     ],
 )
-def test_progress_resets_the_counters(phase: Phase, kind: type[Event]) -> None:
+def test_progress_resets_the_counters(phase: Phase, kind: type[ChangeEvent]) -> None:
     """After a success nothing is held against the change any more."""
     record = after(worn(phase), kind)
 
@@ -268,7 +268,7 @@ def test_only_a_refusal_begins_the_patience(kind: FailureClass) -> None:
 
 
 @pytest.mark.parametrize("kind", [TokenExpired, KeyLost])
-def test_a_worthless_certificate_is_forgotten(kind: type[Event]) -> None:
+def test_a_worthless_certificate_is_forgotten(kind: type[ChangeEvent]) -> None:
     """Without its key or its token a certificate is given up and the change begins again, its requests counted."""
     record = after(make.record(Phase.ISSUED, unanswered=2), kind)
 
@@ -311,7 +311,7 @@ def test_a_new_certificate_has_no_doubtful_registration() -> None:
 
 
 @pytest.mark.parametrize(("phase", "kind"), [(Phase.REGISTERED, GenerationPrepared), (Phase.ISSUED, Rejected)])
-def test_token_and_certificate_do_not_outlive_their_use(phase: Phase, kind: type[Event]) -> None:
+def test_token_and_certificate_do_not_outlive_their_use(phase: Phase, kind: type[ChangeEvent]) -> None:
     """Once the generation is written, or the change given up, only the certificate's id is kept."""
     issued = after(make.record(phase), kind).issued
 
@@ -390,7 +390,7 @@ def test_a_condemned_set_is_rolled_back_and_keeps_its_reason(phase: Phase) -> No
         (Phase.DEPLOYED, ProbationPassed),
     ],
 )
-def test_a_condemned_set_is_never_deployed_or_committed(phase: Phase, kind: type[Event]) -> None:
+def test_a_condemned_set_is_never_deployed_or_committed(phase: Phase, kind: type[ChangeEvent]) -> None:
     """Success that comes after the condemnation does not undo it."""
     condemned = after(make.record(phase), Condemned)
 
@@ -531,7 +531,7 @@ def test_probation_counts_from_deployment() -> None:
 )
 @pytest.mark.parametrize("synchronised", [True, False])
 def test_only_a_proof_under_a_synchronised_clock_dates_the_past(
-    phase: Phase, kind: type[Event], *, synchronised: bool
+    phase: Phase, kind: type[ChangeEvent], *, synchronised: bool
 ) -> None:
     """Every proof is dated, but only a synchronised clock makes it a floor for later clocks."""
     earlier = NOW - DAY
@@ -548,7 +548,7 @@ def test_only_a_proof_under_a_synchronised_clock_dates_the_past(
 )
 @pytest.mark.parametrize(("told", "known"), [("", "aa" * 32), ("bb" * 32, "bb" * 32)])
 def test_a_proof_that_cannot_tell_the_anchor_leaves_the_one_that_is_known(
-    phase: Phase, kind: type[Event], told: str, known: str
+    phase: Phase, kind: type[ChangeEvent], told: str, known: str
 ) -> None:
     """Another one takes its place."""
     record = make.record(phase, anchor="aa" * 32)
@@ -654,7 +654,7 @@ def test_a_record_shows_no_secret() -> None:
     assert make.PEM.splitlines()[1] not in shown
 
 
-def _ways_to(target: Phase) -> set[tuple[Phase, type[Event]]]:
+def _ways_to(target: Phase) -> set[tuple[Phase, type[ChangeEvent]]]:
     ways = {(phase, kind) for (phase, kind), end in TRANSITIONS.items() if end is target}
     return {(phase, kind) for phase, kind in ways if phase is not target}
 

@@ -25,7 +25,7 @@ from support import campaigns, make
 from support.make import DAY, HOUR, NOW
 
 if TYPE_CHECKING:
-    from agent.core.change.events import Event
+    from agent.core.change.events import ChangeEvent
 
 LIMITS = Limits()
 PREPARED = {Phase.PREPARED, Phase.PROVEN, Phase.ACTIVE, Phase.DEPLOYED}
@@ -105,7 +105,7 @@ class Gateway(RuleBasedStateMachine):
     def _action(self) -> decide.Action:
         return next_action(self.record, self._facts(), self.limits)
 
-    def _success(self, action: decide.Action) -> Event:
+    def _success(self, action: decide.Action) -> ChangeEvent:
         """Return the event of a step that does what it should; whether the base connects may change in between."""
         if isinstance(action, decide.Deploy):
             return decide.deployed(self.record, self.now, self.limits)
@@ -113,7 +113,7 @@ class Gateway(RuleBasedStateMachine):
             return make.event(events.ProbationPassed, self.now, problem=replace(action.failure, decisive=False))
         return make.success(action, self.now)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: ChangeEvent) -> None:
         """Advance the record, by way of the disk, and keep watch over what the event means."""
         before = self.record
         after = advance(before, event)

@@ -19,7 +19,7 @@ from support.make import DAY, MINUTE, NOW, SECOND
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from agent.core.change.events import Event
+    from agent.core.change.events import ChangeEvent
     from agent.core.change.lifecycle import ChangeRecord
 
 REFUSED = make.failure(FailureClass.CREDENTIAL, "hung-up", decisive=True)
@@ -48,7 +48,7 @@ def test_a_proof_of_a_quiet_probation_is_nothing_that_a_restart_needs(*, synchro
         (make.record(Phase.DEPLOYED), make.event(Doubted)),
     ],
 )
-def test_whatever_else_happens_on_probation_is_durable(record: ChangeRecord, event: Event) -> None:
+def test_whatever_else_happens_on_probation_is_durable(record: ChangeRecord, event: ChangeEvent) -> None:
     """Another anchor, the first answer ever, the end of a trouble, of probation, or the beginning of one."""
     assert not probation.is_quiet(record, advance(record, event))
 

@@ -7,7 +7,7 @@ import pytest
 
 from agent.core.change import verbs
 from agent.core.change.lifecycle import ChangeRecord, Phase
-from agent.core.change.verbs import UNTOLD, Meaning, Situation, Step, Verb, gives_way, meaning
+from agent.core.change.verbs import UNTOLD, Meaning, OrderStep, Situation, Verb, gives_way, meaning
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind, Origin
@@ -36,7 +36,7 @@ def at(*history: ChangeRecord, flight: ChangeRecord | None = None, **changes: ob
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-def step(verb: Verb, situation: Situation) -> Step | str:
+def step(verb: Verb, situation: Situation) -> OrderStep | str:
     """Return what is done about an order, or that it is refused."""
     try:
         return meaning(verb, situation).step
@@ -49,9 +49,14 @@ def step(verb: Verb, situation: Situation) -> Step | str:
 
 @pytest.mark.parametrize(
     ("verb", "comes_to"),
-    [(Verb.ENROLL, "refused"), (Verb.ROTATE, Step.BEGIN), (Verb.ROLLBACK, Step.BEGIN), (Verb.GIVE_UP, "refused")],
+    [
+        (Verb.ENROLL, "refused"),
+        (Verb.ROTATE, OrderStep.BEGIN),
+        (Verb.ROLLBACK, OrderStep.BEGIN),
+        (Verb.GIVE_UP, "refused"),
+    ],
 )
-def test_on_a_gateway_at_rest(verb: Verb, comes_to: Step | str) -> None:
+def test_on_a_gateway_at_rest(verb: Verb, comes_to: OrderStep | str) -> None:
     """What an order begins when nothing is in flight and nothing was left untold."""
     assert step(verb, at()) == comes_to
 
@@ -60,10 +65,10 @@ def test_a_gateway_without_a_set_enrols_or_climbs() -> None:
     """A rotation has nothing to start from there; the ladder finds out what has."""
     nothing = Situation(change=None, history=(), current=None, now=NOW)
 
-    assert meaning(Verb.ENROLL, nothing) == Meaning(step=Step.BEGIN, kind=Kind.ENROLL)
-    assert step(Verb.ROTATE, nothing) == Step.CLIMB
-    assert step(Verb.ROTATE, at(current=None)) == Step.CLIMB
-    assert step(Verb.ENROLL, at(current=None)) == Step.BEGIN
+    assert meaning(Verb.ENROLL, nothing) == Meaning(step=OrderStep.BEGIN, kind=Kind.ENROLL)
+    assert step(Verb.ROTATE, nothing) == OrderStep.CLIMB
+    assert step(Verb.ROTATE, at(current=None)) == OrderStep.CLIMB
+    assert step(Verb.ENROLL, at(current=None)) == OrderStep.BEGIN
 
 
 def test_a_first_set_that_was_refused_on_trial_does_not_count_as_enrolled() -> None:
@@ -71,7 +76,7 @@ def test_a_first_set_that_was_refused_on_trial_does_not_count_as_enrolled() -> N
     refused = change(Kind.ENROLL, Phase.REJECTED, generation=1, failure=REFUSED)
     situation = Situation(change=None, history=(refused,), current=1, now=NOW)
 
-    assert meaning(Verb.ENROLL, situation) == Meaning(step=Step.BEGIN, kind=Kind.ENROLL)
+    assert meaning(Verb.ENROLL, situation) == Meaning(step=OrderStep.BEGIN, kind=Kind.ENROLL)
     final = replace(refused, phase=Phase.COMMITTED, origin=Origin.SCHEDULE)
     assert step(Verb.ENROLL, replace(situation, history=(refused, final))) == "refused"
 
@@ -87,27 +92,27 @@ def test_an_order_meets_a_change_in_flight(verb: Verb, kind: Kind, phase: Phase)
     found = meaning(verb, at(flight=change(kind, phase)))
     match verb:
         case Verb.ENROLL:
-            assert found == Meaning(step=Step.GO_ON)
+            assert found == Meaning(step=OrderStep.GO_ON)
         case Verb.ROTATE:
-            assert found == Meaning(step=Step.GO_ON, kind=None if kind.issues else Kind.ROTATE)
+            assert found == Meaning(step=OrderStep.GO_ON, kind=None if kind.issues else Kind.ROTATE)
         case Verb.ROLLBACK:
-            assert found == Meaning(step=Step.GO_ON if kind is Kind.ROLLBACK else Step.GIVE_UP)
+            assert found == Meaning(step=OrderStep.GO_ON if kind is Kind.ROLLBACK else OrderStep.GIVE_UP)
         case _:
-            assert found == Meaning(step=Step.GIVE_UP)
+            assert found == Meaning(step=OrderStep.GIVE_UP)
 
 
 def test_a_rollback_joins_a_change_that_is_being_rolled_back() -> None:
     """Giving it up once more would be a second order."""
     flight = change(Kind.ROTATE, Phase.DEPLOYED, condemned=GIVEN_UP)
 
-    assert step(Verb.ROLLBACK, at(flight=flight)) is Step.GO_ON
+    assert step(Verb.ROLLBACK, at(flight=flight)) is OrderStep.GO_ON
 
 
 def test_a_rotation_follows_one_that_is_being_rolled_back() -> None:
     """It is not joined: what it comes to is the set before, and a new certificate is what is ordered."""
     flight = change(Kind.ROTATE, Phase.DEPLOYED, condemned=REFUSED)
 
-    assert meaning(Verb.ROTATE, at(flight=flight)) == Meaning(step=Step.GO_ON, kind=Kind.ROTATE)
+    assert meaning(Verb.ROTATE, at(flight=flight)) == Meaning(step=OrderStep.GO_ON, kind=Kind.ROTATE)
     assert verbs.joins(Verb.ROTATE, flight) == ""
     assert verbs.joins(Verb.ROLLBACK, flight) == verbs.joins(Verb.ROTATE, change(Kind.ROTATE)) == flight.id
     assert verbs.joins(Verb.ROTATE, None) == ""
@@ -135,14 +140,14 @@ def test_an_order_is_answered_with_an_end_that_was_not_told(case: str) -> None:
     """The command was killed after its last step: typed again it has done what it said, once."""
     verb, last = ENDS[case]
 
-    assert meaning(verb, at(last)) == Meaning(step=Step.DONE, done=last)
+    assert meaning(verb, at(last)) == Meaning(step=OrderStep.DONE, done=last)
 
 
 @pytest.mark.parametrize("case", [name for name, (verb, _) in ENDS.items() if verb is not Verb.GIVE_UP])
 def test_an_end_that_was_told_or_is_long_past_answers_nothing(case: str) -> None:
     """Then a person means another one."""
     verb, last = ENDS[case]
-    fresh = "refused" if verb is Verb.ENROLL else Step.BEGIN
+    fresh = "refused" if verb is Verb.ENROLL else OrderStep.BEGIN
 
     assert step(verb, at(last, told=last.id)) == fresh
     assert step(verb, at(replace(last, entered_at=NOW - UNTOLD))) == fresh
@@ -162,7 +167,7 @@ def test_an_end_that_was_told_or_is_long_past_answers_nothing(case: str) -> None
 )
 def test_the_end_of_another_order_answers_nothing(verb: Verb, last: ChangeRecord) -> None:
     """What failed is tried again, and what another origin did was no person's order here."""
-    assert step(verb, at(last)) is Step.BEGIN
+    assert step(verb, at(last)) is OrderStep.BEGIN
 
 
 # -- an order whose turn comes later ---------------------------------------------------------------------------------
@@ -173,14 +178,14 @@ def test_an_order_that_was_to_join_a_change_gets_its_end(phase: Phase) -> None:
     """It ended, well or not, before the order's turn came: nothing more is begun."""
     ended = change(Kind.ROTATE, phase, id="joined", failure=REFUSED)
 
-    assert meaning(Verb.ROTATE, at(ended, joins="joined", told="joined")) == Meaning(step=Step.DONE, done=ended)
+    assert meaning(Verb.ROTATE, at(ended, joins="joined", told="joined")) == Meaning(step=OrderStep.DONE, done=ended)
 
 
 def test_a_rotation_that_waited_for_another_kind_of_change_is_begun_now() -> None:
     """Anchors came first; the certificate's turn is now."""
     ended = change(Kind.TRUST, Phase.COMMITTED, id="anchors")
 
-    assert meaning(Verb.ROTATE, at(ended, joins="anchors")) == Meaning(step=Step.BEGIN, kind=Kind.ROTATE)
+    assert meaning(Verb.ROTATE, at(ended, joins="anchors")) == Meaning(step=OrderStep.BEGIN, kind=Kind.ROTATE)
 
 
 def test_a_change_that_became_final_before_it_could_be_given_up_is_rolled_back() -> None:
@@ -188,7 +193,7 @@ def test_a_change_that_became_final_before_it_could_be_given_up_is_rolled_back()
     final = change(Kind.ROTATE, Phase.COMMITTED, id="joined")
     failed = change(Kind.ROTATE, Phase.REJECTED, id="joined", failure=REFUSED)
 
-    assert step(Verb.ROLLBACK, at(final, joins="joined")) is Step.BEGIN
+    assert step(Verb.ROLLBACK, at(final, joins="joined")) is OrderStep.BEGIN
     assert meaning(Verb.ROLLBACK, at(failed, joins="joined")).done == failed
 
 
@@ -196,7 +201,7 @@ def test_an_order_joins_the_change_it_saw_and_no_other() -> None:
     """As long as that is in flight, it goes on with it."""
     flight = change(Kind.ROTATE, id="joined")
 
-    assert step(Verb.ROTATE, at(flight=flight, joins="joined")) is Step.GO_ON
+    assert step(Verb.ROTATE, at(flight=flight, joins="joined")) is OrderStep.GO_ON
 
 
 # -- a rescue ------------------------------------------------------------------------------------------------------

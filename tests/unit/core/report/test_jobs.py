@@ -26,7 +26,7 @@ from agent.core.report.jobs import (
     Execution,
     ExecutionStatus,
     JobAnswer,
-    Operation,
+    JobOperation,
     answer_of,
     details,
     failed,
@@ -202,7 +202,7 @@ def test_a_list_that_is_none_is_refused(payload: bytes) -> None:
 
 def test_a_rotation_can_be_ordered_for_now() -> None:
     """The operation is all that must be said."""
-    expected = DocumentOrder(operation=Operation.ROTATE, reason="no reason given", window=None)
+    expected = DocumentOrder(operation=JobOperation.ROTATE, reason="no reason given", window=None)
 
     assert wants(operation="rotate-certificate") == expected
     assert wants(operation="rotate-certificate", reason="", window=None) == expected
@@ -212,11 +212,11 @@ def test_a_rotation_can_be_ordered_for_a_window() -> None:
     """The window becomes a suggestion that names the job and answers to its execution."""
     window = Suggestion(opens_at=OPENS, closes_at=CLOSES, source="job j-1", order=ORDER)
 
-    assert wants(**DOCUMENT) == DocumentOrder(operation=Operation.ROTATE, reason="new authority", window=window)
+    assert wants(**DOCUMENT) == DocumentOrder(operation=JobOperation.ROTATE, reason="new authority", window=window)
 
 
-@pytest.mark.parametrize("operation", [Operation.ROLLBACK, Operation.REPORT])
-def test_rollback_and_report_can_be_ordered(operation: Operation) -> None:
+@pytest.mark.parametrize("operation", [JobOperation.ROLLBACK, JobOperation.REPORT])
+def test_rollback_and_report_can_be_ordered(operation: JobOperation) -> None:
     """With a reason or without."""
     assert wants(operation=operation, reason="why") == DocumentOrder(operation=operation, reason="why")
 
@@ -229,12 +229,12 @@ def test_a_bundle_can_be_ordered() -> None:
     plain = Download(url=URL)
 
     assert wants(operation="install-trust-bundle", url=URL) == DocumentOrder(
-        operation=Operation.INSTALL, reason="no reason given", download=plain
+        operation=JobOperation.INSTALL, reason="no reason given", download=plain
     )
     for digest, expected in ((DIGEST, DIGEST.lower()), ("", ""), (None, "")):
         found = wants(operation="install-trust-bundle", url=URL, sha256=digest, reason="why", agent=MARK)
         assert found == DocumentOrder(
-            operation=Operation.INSTALL, reason="why", download=Download(url=URL, digest=expected)
+            operation=JobOperation.INSTALL, reason="why", download=Download(url=URL, digest=expected)
         )
 
 
@@ -302,16 +302,16 @@ def test_what_is_not_ours_is_left_alone(document: dict[str, object]) -> None:
     assert wants(**document) is None
 
 
-@pytest.mark.parametrize("operation", Operation)
-def test_what_is_marked_as_another_programs_is_left_alone(operation: Operation) -> None:
+@pytest.mark.parametrize("operation", JobOperation)
+def test_what_is_marked_as_another_programs_is_left_alone(operation: JobOperation) -> None:
     """A firmware updater has rollbacks and reports of its own."""
     assert wants(operation=operation, agent="firmware-updater") is None
 
 
-@pytest.mark.parametrize("operation", [Operation.ROLLBACK, Operation.REPORT])
+@pytest.mark.parametrize("operation", [JobOperation.ROLLBACK, JobOperation.REPORT])
 @pytest.mark.parametrize("more", [{"packageName": "firmware", "version": "2.3.1"}, {"interval": 60}, {"window2": None}])
 def test_a_word_that_others_use_too_is_ours_with_the_mark_or_with_nothing_unknown(
-    operation: Operation, more: dict[str, object]
+    operation: JobOperation, more: dict[str, object]
 ) -> None:
     """A firmware's rollback must not take the certificate back, nor be taken from whom it is for."""
     document = {"operation": operation, "reason": "r", **more}
@@ -356,8 +356,8 @@ def test_what_is_ours_and_cannot_be_understood_is_rejected_with_the_place(
     assert is_allowed(answer)
 
 
-@pytest.mark.parametrize("operation", [Operation.ROLLBACK, Operation.REPORT])
-def test_only_a_rotation_takes_a_window(operation: Operation) -> None:
+@pytest.mark.parametrize("operation", [JobOperation.ROLLBACK, JobOperation.REPORT])
+def test_only_a_rotation_takes_a_window(operation: JobOperation) -> None:
     """A rollback that is put off would be taken for a suggestion to rotate."""
     answer = wants(operation=operation, window=WINDOW)
 

@@ -13,7 +13,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.utils import CryptographyDeprecationWarning
 
 from agent.core.text import common_name
-from agent.core.trust.anchor_lint import Finding, KnownRoot, KnownRoots, Severity, StoreEntry, lint, organisation, worst
+from agent.core.trust.anchor_lint import (
+    AnchorFinding,
+    KnownRoot,
+    KnownRoots,
+    Severity,
+    StoreEntry,
+    lint,
+    organisation,
+    worst,
+)
 from agent.crypto import x509
 from agent.crypto.root_lists import known
 from support import make
@@ -31,7 +40,7 @@ JUDGED = datetime(2026, 11, 22, tzinfo=UTC)
 
 def found(
     *facts: CertificateFacts, now: datetime | None = NOW, known_roots: KnownRoots = NOTHING, amazon: bool = False
-) -> tuple[Finding, ...]:
+) -> tuple[AnchorFinding, ...]:
     """Return what is to be said of a store of these certificates."""
     entries = [StoreEntry(line=number, facts=item) for number, item in enumerate(facts, 1)]
     return lint(entries, known_roots, now, soon=SOON, amazon=amazon)
@@ -324,7 +333,7 @@ def certificates_of(name: str) -> list[library.Certificate]:
         return library.load_pem_x509_certificates((ROOTS / name).read_bytes())
 
 
-def judged(name: str) -> tuple[Finding, ...]:
+def judged(name: str) -> tuple[AnchorFinding, ...]:
     """Return what is to be said of one of the stores, on a fixed day."""
     entries = x509.read_store((ROOTS / name).read_bytes())
     return lint(entries, known(), JUDGED, soon=SOON, amazon=True)

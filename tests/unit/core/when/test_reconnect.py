@@ -17,7 +17,7 @@ from agent.core.when.reconnect import (
     PEACE,
     STEADY,
     NextConnect,
-    Standing,
+    ReconnectState,
     after_failure,
     after_loss,
     after_takeover,
@@ -56,14 +56,16 @@ FAILURES = [
 ]
 ANY_FAILURE = st.sampled_from(FAILURES)
 STANDINGS = st.builds(
-    Standing, failures=st.integers(0, 10**6), suspicions=st.integers(0, 10**6), takeovers=st.integers(0, 10**6)
+    ReconnectState, failures=st.integers(0, 10**6), suspicions=st.integers(0, 10**6), takeovers=st.integers(0, 10**6)
 )
 
 
-def fail(times: int, failure: Failure, chance: float = 0.5, standing: Standing | None = None) -> list[NextConnect]:
+def fail(
+    times: int, failure: Failure, chance: float = 0.5, standing: ReconnectState | None = None
+) -> list[NextConnect]:
     """Return the verdicts on so many failed attempts in a row."""
     verdicts = []
-    standing = standing or Standing()
+    standing = standing or ReconnectState()
     for _ in range(times):
         verdicts.append(after_failure(standing, failure, chance))
         standing = verdicts[-1].standing
@@ -108,7 +110,7 @@ def test_a_connection_is_tried_for_ever_at_a_bounded_pace(failure: Failure, cap:
 @make.MANY
 @given(standing=STANDINGS, failure=ANY_FAILURE, chance=CHANCE)
 def test_no_delay_is_shorter_than_aws_allows_nor_longer_than_the_gateway_may_be_away(
-    standing: Standing, failure: Failure, chance: float
+    standing: ReconnectState, failure: Failure, chance: float
 ) -> None:
     """AWS IoT Core takes one CONNECT a second for a client id; only what asks for patience is left alone for longer."""
     longest = 3600 if failure is THROTTLED else CAP
@@ -128,7 +130,7 @@ def test_a_gateway_is_back_within_five_minutes_of_the_moment_at_which_it_is_acce
 @given(failure=ANY_FAILURE, failures=st.integers(0, 50), chance=CHANCE)
 def test_one_more_failure_waits_no_shorter(failure: Failure, failures: int, chance: float) -> None:
     """With the same luck the delays only grow."""
-    now = after_failure(Standing(failures=failures), failure, chance)
+    now = after_failure(ReconnectState(failures=failures), failure, chance)
     later = after_failure(now.standing, failure, chance)
 
     assert now.standing.failures == failures + 1
@@ -140,7 +142,7 @@ def test_one_more_failure_waits_no_shorter(failure: Failure, failures: int, chan
 def test_more_luck_waits_no_longer(failure: Failure, failures: int, low: float, high: float) -> None:
     """Chance spreads the delays in order, and half of the longest is always waited."""
     low, high = sorted((low, high))
-    standing = Standing(failures=failures)
+    standing = ReconnectState(failures=failures)
     shorter, longer = after_failure(standing, failure, low).delay, after_failure(standing, failure, high).delay
 
     assert shorter <= longer
@@ -151,12 +153,12 @@ def test_more_luck_waits_no_longer(failure: Failure, failures: int, low: float, 
 @pytest.mark.parametrize("chance", [-1.0, 1.0, 2.0])
 def test_chance_outside_of_its_range_breaks_no_bound(chance: float) -> None:
     """A defect of the caller does not make the gateway hammer."""
-    assert CAP / 2 <= after_failure(Standing(failures=30), DNS, chance).delay <= CAP
+    assert CAP / 2 <= after_failure(ReconnectState(failures=30), DNS, chance).delay <= CAP
 
 
 def test_a_fleet_that_lost_the_broker_together_comes_back_spread_out() -> None:
     """After many failures the delays of a thousand gateways fill the upper half of the cap evenly."""
-    standing = Standing(failures=30)
+    standing = ReconnectState(failures=30)
     delays = [after_failure(standing, HUNG_UP, number / 1000).delay for number in range(1000)]
     tenths = Counter(int(10 * delay / CAP) for delay in delays)
 
@@ -173,8 +175,8 @@ def test_a_first_failure_is_a_suspicion_where_a_refused_certificate_could_explai
     suspected = needs_control(failure)
 
     assert [verdict.suspicion for verdict in fail(9, failure)] == [suspected] * 9
-    assert after_loss(Standing(), failure, STEADY, 0.5).suspicion == suspected
-    assert not after_takeover(Standing(suspicions=5), 0.0, 0.5).suspicion
+    assert after_loss(ReconnectState(), failure, STEADY, 0.5).suspicion == suspected
+    assert not after_takeover(ReconnectState(suspicions=5), 0.0, 0.5).suspicion
 
 
 def test_the_certificate_is_doubted_at_two_four_eight_and_each_time_after_that() -> None:
@@ -216,7 +218,7 @@ def test_another_failure_between_ends_the_suspicion(other: Failure) -> None:
 @given(failures=st.lists(ANY_FAILURE, max_size=40))
 def test_doubt_counts_the_suspicions_in_a_row(failures: list[Failure]) -> None:
     """Whatever is met, doubt is raised where the run of suspicions is a power of two above one, or above eight."""
-    standing, run = Standing(), 0
+    standing, run = ReconnectState(), 0
     for failure in failures:
         verdict = after_failure(standing, failure, 0.5)
         run = run + 1 if needs_control(failure) else 0
@@ -230,17 +232,17 @@ def test_doubt_counts_the_suspicions_in_a_row(failures: list[Failure]) -> None:
 @pytest.mark.parametrize("lasted", [STEADY, 3600.0])
 def test_a_connection_that_was_steady_is_a_fresh_start(lasted: float) -> None:
     """What went before it is forgotten: the first delay is the shortest again, and suspicion begins anew."""
-    worn = Standing(failures=20, suspicions=7, takeovers=2)
+    worn = ReconnectState(failures=20, suspicions=7, takeovers=2)
     verdict = after_loss(worn, HUNG_UP, lasted, 0.0)
 
-    assert verdict.standing == Standing(failures=1, suspicions=1, takeovers=2)
+    assert verdict.standing == ReconnectState(failures=1, suspicions=1, takeovers=2)
     assert (verdict.delay, verdict.doubt) == (1.1, False)
 
 
 @pytest.mark.parametrize("lasted", [0.0, 1.0, STEADY - 0.001])
 def test_a_connection_that_did_not_last_is_one_more_failure(lasted: float) -> None:
     """A broker that takes a connection and hangs up at once is not hammered, and raises doubt."""
-    worn = Standing(failures=20, suspicions=7, takeovers=2)
+    worn = ReconnectState(failures=20, suspicions=7, takeovers=2)
     verdict = after_loss(worn, HUNG_UP, lasted, 0.0)
 
     assert replace(verdict.standing, brief=0) == after_failure(worn, HUNG_UP, 0.0).standing
@@ -252,7 +254,7 @@ def test_a_connection_that_did_not_last_is_one_more_failure(lasted: float) -> No
 
 def test_the_delay_after_a_takeover_grows_from_half_a_minute_to_an_hour() -> None:
     """Two gateways with one client id would cut each other off for ever."""
-    standing, least, most = Standing(), [], []
+    standing, least, most = ReconnectState(), [], []
     for _ in range(12):
         least.append(after_takeover(standing, 60.0, 0.0).delay)
         most.append(after_takeover(standing, 60.0, ALMOST_ONE).delay)
@@ -262,20 +264,20 @@ def test_the_delay_after_a_takeover_grows_from_half_a_minute_to_an_hour() -> Non
     assert most[:7] == pytest.approx([60, 120, 240, 480, 960, 1920, 3600])
     assert least[-1] == 1800
     assert most[-1] == pytest.approx(3600)
-    assert standing == Standing(takeovers=12)
+    assert standing == ReconnectState(takeovers=12)
 
 
 @pytest.mark.parametrize(("lasted", "takeovers"), [(0.0, 6), (PEACE - 1, 6), (PEACE, 1), (PEACE * 10, 1)])
 def test_a_takeover_is_forgotten_after_hours_of_peace_only(lasted: float, takeovers: int) -> None:
     """A rival that comes back every hour is still the same rival."""
-    assert after_takeover(Standing(takeovers=5), lasted, 0.5).standing.takeovers == takeovers
+    assert after_takeover(ReconnectState(takeovers=5), lasted, 0.5).standing.takeovers == takeovers
 
 
 def test_a_takeover_is_no_failure_and_no_suspicion() -> None:
     """The certificate was accepted, and the network works."""
-    verdict = after_takeover(Standing(failures=9, suspicions=3), 10.0, 0.5)
+    verdict = after_takeover(ReconnectState(failures=9, suspicions=3), 10.0, 0.5)
 
-    assert (verdict.standing, verdict.doubt) == (Standing(takeovers=1), False)
+    assert (verdict.standing, verdict.doubt) == (ReconnectState(takeovers=1), False)
 
 
 # What happens to one attempt after the other: (how long it was up, or None when it did not come up; why it ended).
@@ -285,9 +287,9 @@ BRIEFLY = (SHORT, HUNG_UP)
 REFUSED = (None, HUNG_UP)
 
 
-def story(attempts: Attempts, standing: Standing | None = None) -> list[NextConnect]:
+def story(attempts: Attempts, standing: ReconnectState | None = None) -> list[NextConnect]:
     """Return the verdicts on attempts in a row."""
-    verdicts, standing = [], standing or Standing()
+    verdicts, standing = [], standing or ReconnectState()
     for lasted, failure in attempts:
         if lasted is None:
             verdicts.append(after_failure(standing, failure, 0.5))
@@ -333,7 +335,7 @@ def test_what_is_taken_for_a_rival_is_left_alone_like_one() -> None:
     """The delays are those after a takeover that the broker tells of, and grow with each."""
     delays = [verdict.delay for verdict in story([BRIEFLY] * 12) if verdict.taken_over]
 
-    assert delays[:3] == [after_takeover(Standing(takeovers=number), SHORT, 0.5).delay for number in range(3)]
+    assert delays[:3] == [after_takeover(ReconnectState(takeovers=number), SHORT, 0.5).delay for number in range(3)]
     assert delays == sorted(delays)
     assert max(delays) <= 3600
 
@@ -342,7 +344,7 @@ def test_what_is_taken_for_a_rival_is_left_alone_like_one() -> None:
 @given(attempts=st.lists(st.tuples(st.none() | st.floats(0, 2 * STEADY), ANY_FAILURE), max_size=40))
 def test_a_refused_set_is_never_left_for_long_because_of_a_rival(attempts: Attempts) -> None:
     """Whatever was met before, two refusals in a row raise doubt, or the next few do, each within minutes."""
-    standing = story(attempts)[-1].standing if attempts else Standing()
+    standing = story(attempts)[-1].standing if attempts else ReconnectState()
     refusals = story([REFUSED] * 4, standing)
 
     assert any(verdict.doubt for verdict in refusals)
@@ -352,14 +354,14 @@ def test_a_refused_set_is_never_left_for_long_because_of_a_rival(attempts: Attem
 
 def test_a_takeover_that_the_broker_tells_of_needs_no_second() -> None:
     """It is no suspicion either."""
-    verdict = after_takeover(Standing(), SHORT, 0.5)
+    verdict = after_takeover(ReconnectState(), SHORT, 0.5)
 
     assert (verdict.taken_over, verdict.doubt, verdict.standing.suspicions) == (True, False, 0)
 
 
 def test_a_lost_connection_does_not_make_a_rival_be_forgotten() -> None:
     """Only peace does: a hang-up between two takeovers leaves their count as it is."""
-    standing = after_takeover(Standing(takeovers=3), 60.0, 0.5).standing
+    standing = after_takeover(ReconnectState(takeovers=3), 60.0, 0.5).standing
     standing = after_loss(standing, ENDED, 600.0, 0.5).standing
 
     assert standing.takeovers == 4

@@ -9,7 +9,7 @@ import pytest
 
 from agent.core.failure import failures
 from agent.core.when.reconnect import STEADY
-from agent.daemon.cloud.session import Session, SessionCalls
+from agent.daemon.cloud.session import CloudSession, SessionCalls
 from agent.daemon.facts import Current
 from agent.daemon.loop import Loop
 from agent.iotcore.client_options import STOP_TIMEOUT
@@ -100,7 +100,7 @@ class Scene:
         self.diary = Diary()
         self._link = link
         self.loop = Loop()
-        self.session = Session(self.loop, Connector(), self.diary.calls, lambda: 0.5)  # type: ignore[arg-type]
+        self.session = CloudSession(self.loop, Connector(), self.diary.calls, lambda: 0.5)  # type: ignore[arg-type]
         self.use("gw-0042")
 
     def use(self, client_id: str, generation: int = 1) -> None:

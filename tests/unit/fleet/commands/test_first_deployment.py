@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.fleet.decide.trial import FACTS, Outcome, Seen
+from agent.fleet.decide.trial import FACTS, FactOutcome, TrialSeen
 from agent.fleet.errors import NotNowError, NotOfferedError
 from agent.fleet.trial.steps import STEPS
 
@@ -24,7 +24,7 @@ def _words(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     operator.answers("DeleteFunctionConcurrency", {})
     operator.world.owner.create_policy(policyName="iot-cert-claim", policyDocument="{}")
     for key in TRIED:
-        monkeypatch.setitem(STEPS, key, lambda _: Seen(outcome=Outcome.EXPECTED, text="Fine."))
+        monkeypatch.setitem(STEPS, key, lambda _: TrialSeen(outcome=FactOutcome.EXPECTED, text="Fine."))
     return ["first-deployment", "--yes", "--directory", str(tmp_path / "trial")]
 
 
@@ -51,20 +51,20 @@ def test_a_surprise_stops_it_and_the_same_command_goes_on_there(
     """What was settled is not tried again; at the end nothing is left but what was seen."""
     tried: list[str] = []
 
-    def step(key: str, outcome: Outcome) -> Callable[[object], Seen]:
-        def seen(_: object) -> Seen:
+    def step(key: str, outcome: FactOutcome) -> Callable[[object], TrialSeen]:
+        def seen(_: object) -> TrialSeen:
             tried.append(key)
-            return Seen(outcome=outcome, text="Seen.")
+            return TrialSeen(outcome=outcome, text="Seen.")
 
         return seen
 
     for key in TRIED:
-        monkeypatch.setitem(STEPS, key, step(key, Outcome.SURPRISE if key == TRIED[2] else Outcome.EXPECTED))
+        monkeypatch.setitem(STEPS, key, step(key, FactOutcome.SURPRISE if key == TRIED[2] else FactOutcome.EXPECTED))
     code, said = operator.runs(*words)
     assert code == 1
     assert "nothing more is tried" in said
     assert tried == TRIED[:3]
-    monkeypatch.setitem(STEPS, TRIED[2], step(TRIED[2], Outcome.NOT_SHOWN))
+    monkeypatch.setitem(STEPS, TRIED[2], step(TRIED[2], FactOutcome.NOT_SHOWN))
     code, said = operator.runs(*words)
     assert code == 0, said
     assert tried == TRIED[:3] + TRIED[2:]
@@ -81,8 +81,8 @@ def test_what_is_not_offered_is_not_shown_and_what_cannot_be_asked_now_is_tried_
 ) -> None:
     """An emulator lacks things; an outage says nothing about AWS."""
 
-    def refused(error: Exception) -> Callable[[object], Seen]:
-        def step(_: object) -> Seen:
+    def refused(error: Exception) -> Callable[[object], TrialSeen]:
+        def step(_: object) -> TrialSeen:
             raise error
 
         return step
@@ -92,7 +92,7 @@ def test_what_is_not_offered_is_not_shown_and_what_cannot_be_asked_now_is_tried_
     code, said = operator.runs(*words)
     assert code == 5
     assert f"{TRIED[0]:<12} not shown" in said
-    monkeypatch.setitem(STEPS, TRIED[1], lambda _: Seen(outcome=Outcome.EXPECTED, text="Fine."))
+    monkeypatch.setitem(STEPS, TRIED[1], lambda _: TrialSeen(outcome=FactOutcome.EXPECTED, text="Fine."))
     outcomes = [row["fact"] for row in operator.rows(*words)]
     assert outcomes == TRIED[1:]
 
@@ -108,7 +108,7 @@ def test_it_cleans_up_when_told_to_and_twice_does_no_harm(
     operator: Operator, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a surprise that the operator does not want to go on from."""
-    monkeypatch.setitem(STEPS, TRIED[0], lambda _: Seen(outcome=Outcome.SURPRISE, text="No."))
+    monkeypatch.setitem(STEPS, TRIED[0], lambda _: TrialSeen(outcome=FactOutcome.SURPRISE, text="No."))
     assert operator.runs(*words)[0] == 1
     assert certificates(operator) == 1
     for _ in range(2):

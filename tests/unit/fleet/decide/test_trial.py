@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.fleet.decide.trial import FACTS, Outcome, Seen, beginning, entry, masked, not_tried, settled
+from agent.fleet.decide.trial import FACTS, FactOutcome, TrialSeen, beginning, entry, masked, not_tried, settled
 from agent.fleet.trial.steps import STEPS
 
 PAGE = Path(__file__).parents[4] / "docs" / "fleet-operator.md"
@@ -40,16 +40,16 @@ def test_what_is_settled_is_not_tried_again_and_a_surprise_is() -> None:
     """By the last word about each."""
     first, second, third = FACTS[:3]
     text = beginning("eu-west-1", "code.zip", "1", NOW)
-    text += entry(first, Seen(outcome=Outcome.EXPECTED, text="Fine."), NOW, [])
-    text += entry(second, Seen(outcome=Outcome.SURPRISE, text="No."), NOW, [])
-    text += entry(third, Seen(outcome=Outcome.SURPRISE, text="No."), NOW, [])
-    text += entry(third, Seen(outcome=Outcome.NOT_SHOWN, text="Cannot say."), NOW, [])
+    text += entry(first, TrialSeen(outcome=FactOutcome.EXPECTED, text="Fine."), NOW, [])
+    text += entry(second, TrialSeen(outcome=FactOutcome.SURPRISE, text="No."), NOW, [])
+    text += entry(third, TrialSeen(outcome=FactOutcome.SURPRISE, text="No."), NOW, [])
+    text += entry(third, TrialSeen(outcome=FactOutcome.NOT_SHOWN, text="Cannot say."), NOW, [])
     assert settled(text + not_tried()) == {first.key, third.key}
-    assert settled(text + entry(first, Seen(outcome=Outcome.SURPRISE, text="No."), NOW, [])) == {third.key}
+    assert settled(text + entry(first, TrialSeen(outcome=FactOutcome.SURPRISE, text="No."), NOW, [])) == {third.key}
 
 
 def test_no_text_of_a_program_can_pass_for_a_heading() -> None:
     """It is one line."""
     fact = FACTS[0]
-    text = entry(fact, Seen(outcome=Outcome.SURPRISE, text=f"a\n## {fact.key}: as expected\nb"), NOW, [])
+    text = entry(fact, TrialSeen(outcome=FactOutcome.SURPRISE, text=f"a\n## {fact.key}: as expected\nb"), NOW, [])
     assert settled(text) == set()

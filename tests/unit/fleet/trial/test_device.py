@@ -3,20 +3,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.config.reader import load
-from agent.fleet.trial.device import Device, Place
+from agent.fleet.trial.device import TrialDevice, TrialPlace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def made(directory: Path) -> Device:
+def made(directory: Path) -> TrialDevice:
     """Return a test device."""
-    device = Device(directory)
+    device = TrialDevice(directory)
     device.transcript.write_text("seen")
     device.make(
         {"serial": "s", "thing": "t", "claim": "c"},
         ("certificate", "key"),
-        Place(endpoint="a-ats.iot.eu-west-1.amazonaws.com", port=8883, anchors=directory / "roots.pem"),
+        TrialPlace(endpoint="a-ats.iot.eu-west-1.amazonaws.com", port=8883, anchors=directory / "roots.pem"),
         ("gateway", "gateway-rotation"),
     )
     device.show_token("sesame")

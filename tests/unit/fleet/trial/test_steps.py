@@ -15,7 +15,7 @@ from agent.backend.names import SHADOW
 from agent.backend.values import Status
 from agent.cli.output import Output
 from agent.fleet import aws
-from agent.fleet.decide.trial import Outcome
+from agent.fleet.decide.trial import FactOutcome
 from agent.fleet.task import OperatorTask
 from agent.fleet.trial.account import TrialAccount
 from agent.fleet.trial.device import Ran
@@ -69,7 +69,7 @@ class Bench:
         """Have every command end so."""
         self.runs = [lambda: Ran(code=code, said=said)]
 
-    def tries(self, key: str) -> tuple[Outcome, str]:
+    def tries(self, key: str) -> tuple[FactOutcome, str]:
         """Carry a step out, on a trial of its own."""
         fleet = aws.connect("iot-cert", REGION, None)
         task = OperatorTask(
@@ -205,7 +205,7 @@ def test_a_surprise_is_told(bench: Bench, key: str) -> None:
     arrange, told = SURPRISES[key]
     arrange(bench)
     outcome, text = bench.tries(key)
-    assert outcome is Outcome.SURPRISE, text
+    assert outcome is FactOutcome.SURPRISE, text
     assert told in text
 
 
@@ -213,7 +213,7 @@ def test_metrics_that_do_not_appear_are_not_shown(bench: Bench) -> None:
     """After ten minutes."""
     bench.operator.answers("ListMetrics", {"Metrics": []})
     outcome, text = bench.tries("metrics")
-    assert outcome is Outcome.NOT_SHOWN, text
+    assert outcome is FactOutcome.NOT_SHOWN, text
     assert len(bench.operator.pauses) == ATTEMPTS
 
 
@@ -232,7 +232,7 @@ def test_the_certificate_is_attached_to_its_thing_again(bench: Bench, *, connect
     """Whether AWS converts it in place or not, and whether it connects then or not."""
     bench.ends(0 if connects else 1)
     outcome, text = bench.tries("plain")
-    assert outcome is Outcome.SURPRISE
+    assert outcome is FactOutcome.SURPRISE
     assert ("DOES NOT CONNECT AGAIN" in text) is not connects
     assert bench.world.registry.things_of(bench.certificate) == (THING,)
 
@@ -266,5 +266,5 @@ def test_a_certificate_that_goes_after_some_rounds_is_as_expected(bench: Bench) 
 
     bench.operator.has_answered("Invoke", swept)
     outcome, text = bench.tries("deletion")
-    assert (outcome, text) == (Outcome.EXPECTED, "Gone after 2 rounds, 15 seconds apart.")
+    assert (outcome, text) == (FactOutcome.EXPECTED, "Gone after 2 rounds, 15 seconds apart.")
     assert bench.world.status(old) is None
