@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 TIMEOUT = 10.0  # seconds, to connect and for the first line
-LONGEST_LINE = 1 << 20  # bytes
+LONGEST_LINE = 1 << 22  # bytes; the most that the daemon has waiting for a client
 
 _LONGEST_ADDRESS = 107  # bytes, of a Unix socket on Linux
 _PIECE = 65_536

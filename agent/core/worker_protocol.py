@@ -21,7 +21,7 @@ from agent.core.values import MAX_URL, Id, Kind, LongText, Name, Origin, User
 if TYPE_CHECKING:
     from agent.core.report.checks import Line
 
-MAX_LINE = 1_048_576  # bytes
+MAX_LINE = 4_194_304  # bytes; the most that a look at a bundle of anchors and at watched files can come to
 
 
 class Do(StrEnum):

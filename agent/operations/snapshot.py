@@ -22,7 +22,17 @@ from agent.core.change.lifecycle import good_times
 from agent.core.change.made_with import ALGORITHM, SUBJECT, differences
 from agent.core.change.reserve import Standing
 from agent.core.report.known import Known
-from agent.core.report.seen import MAX_GENERATIONS, MAX_WATCHED, Damage, OnDisk, Seen, SetInUse, WatchedEnd, WatchedFile
+from agent.core.report.seen import (
+    MAX_GENERATIONS,
+    MAX_WATCHED,
+    Damage,
+    OnDisk,
+    Seen,
+    SetInUse,
+    WatchedEnd,
+    WatchedFile,
+    within_bounds,
+)
 from agent.core.report.status import status_of
 from agent.core.trust import anchor_lint
 from agent.core.when.renewal import splay
@@ -142,7 +152,7 @@ def seen(config: Config, snapshot: Snapshot) -> Seen:
         generations=snapshot.generations,
         damage=tuple(snapshot.damage),
         reserve=snapshot.reserve,
-        watched=tuple(watched(config, item) for item in config.watch),
+        watched=within_bounds(watched(config, item) for item in config.watch),
         exposed=_exposed(config, enrolled=snapshot.current is not None),
         **(_against(config, snapshot.current.trust) if snapshot.current else {}),
     )

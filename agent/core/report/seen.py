@@ -6,17 +6,19 @@ the daemon keeps what it told until there is reason to look again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.core.change.reserve import Standing
-from agent.core.jsonio import Node, PlainError
+from agent.core.jsonio import Node, PlainError, encode
 from agent.core.values import CertificateFacts, Kind, LongText, Provenance  # noqa: TC001 - what `Node.record` reads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
 MAX_WATCHED = 20  # certificates of one watched file that are named: those that end first
+MAX_NAMED = 524_288  # bytes of what is told of all watched files together, beside their paths and problems
 MAX_GENERATIONS = 16  # that are told of; `rotation.keep` may be larger
 
 
@@ -80,7 +82,7 @@ class WatchedFile:
         problem: Why it cannot be used, or empty.
         certificates: How many of its certificates can be read.
         unreadable: How many cannot.
-        ends: The `MAX_WATCHED` that end first.
+        ends: The `MAX_WATCHED` that end first, or fewer where many files are watched.
     """
 
     path: LongText
@@ -89,6 +91,18 @@ class WatchedFile:
     certificates: int = 0
     unreadable: int = 0
     ends: tuple[WatchedEnd, ...] = ()
+
+
+def within_bounds(files: Iterable[WatchedFile]) -> tuple[WatchedFile, ...]:
+    """Return the watched files, each with so many of its ends that all of them can be told.
+
+    A look that is longer than the daemon takes would be none, and the daemon would know of no set.
+    """
+    found, most = tuple(files), MAX_WATCHED
+    while most and sum(len(encode(end)) for item in found for end in item.ends) > MAX_NAMED:
+        most //= 2
+        found = tuple(replace(item, ends=item.ends[:most]) for item in found)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ class ClientLimits:
         reserved: How many of them only root and the daemon's own user get, so that no other user can lock them out.
         per_uid: Connections of one user; root and the daemon's own user may use all.
         request_bytes: The longest request, and the most that may come after it.
-        output_bytes: The most that may wait for a client to read it.
+        output_bytes: The most that may wait for a client to read it; the longest status is less.
         request_seconds: The time for the whole request, from the connection on.
         idle_output_seconds: How long a client may read nothing while something waits for it.
         pause_seconds: How long no connection is accepted after the system was out of descriptors.
@@ -43,7 +43,7 @@ class ClientLimits:
     reserved: int = 4
     per_uid: int = 16
     request_bytes: int = 16_384
-    output_bytes: int = 262_144
+    output_bytes: int = 4_194_304
     request_seconds: float = 5.0
     idle_output_seconds: float = 30.0
     pause_seconds: float = 1.0

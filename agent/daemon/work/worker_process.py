@@ -78,7 +78,7 @@ class WorkerProcess:
         self.order = order
         self._loop = loop
         self._on_progress, self._on_end = on_progress, on_end
-        self._buffer = b""
+        self._buffer = bytearray()
         self._over = False
         self._silence: Timer | None = None
         self._pid, self._output = _spawn(config, encode_order(order))
@@ -106,12 +106,14 @@ class WorkerProcess:
             self._loop.watch(self._pidfd, self._ended)
             return
         self._listen()
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        first, *others = data.split(b"\n")
+        self._buffer += first
+        for part in others:
+            line, self._buffer = bytes(self._buffer), bytearray(part)
+            self._hear(line)
         if len(self._buffer) > MAX_LINE:
             self.kill()
-            self._buffer = b""
-        for line in lines:
-            self._hear(line)
+            self._buffer.clear()
 
     def _hear(self, line: bytes) -> None:
         try:

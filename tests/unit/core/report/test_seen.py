@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.change.reserve import Standing
-from agent.core.jsonio import to_plain
-from agent.core.report.seen import Damage, Seen, WatchedEnd, WatchedFile, seen_of
+from agent.core.jsonio import encode, to_plain
+from agent.core.report.seen import MAX_NAMED, MAX_WATCHED, Damage, Seen, WatchedEnd, WatchedFile, seen_of, within_bounds
 from agent.core.values import Provenance, TrustSource
+from agent.core.worker_protocol import MAX_LINE, End, decode_answer, encode_answer
 from support import make
 from support.make import DAY, NOW
 
@@ -92,3 +93,50 @@ def changed(path: str, value: object) -> dict[str, Any]:
 def test_what_cannot_be_understood_was_not_seen(told: object) -> None:
     """The daemon keeps what it knows, and looks again."""
     assert seen_of(told) is None
+
+
+# -- how much is told --------------------------------------------------------------------------------------------------
+
+SUBJECTS = {
+    "usual": "CN=Root {},O=Example Trust Services,C=BM",
+    "odd": "CN=\N{SNOWMAN} {}" + "\N{SNOWMAN}" * 300,
+}
+
+
+def files_with(number: int, ends: int, subject: str) -> tuple[WatchedFile, ...]:
+    """Return so many watched files, each with so many ends."""
+    named = tuple(
+        WatchedEnd(subject=subject.format(item), sha256=f"{item:064x}", not_after=NOW + item * DAY)
+        for item in range(ends)
+    )
+    return tuple(
+        WatchedFile(path=f"/etc/app-{item}/ca.pem", warn=DAY, certificates=ends, ends=named) for item in range(number)
+    )
+
+
+def test_of_few_watched_files_all_is_told() -> None:
+    """As their own bound has it."""
+    few = files_with(100, MAX_WATCHED, SUBJECTS["usual"])
+    assert within_bounds(few) == few
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("number", [500, 2_600])
+def test_the_daemon_takes_a_look_at_many_watched_files(number: int, subject: str) -> None:
+    """As many as a configuration can name: a look that is no answer would leave a gateway without its connection."""
+    found = within_bounds(files_with(number, MAX_WATCHED, SUBJECTS[subject]))
+    anchors = tuple(make.anchor(sha256=f"{item:064x}", subject=SUBJECTS[subject]) for item in range(1_000))
+    end = End(seen=make.seen(current=make.in_use(anchors=anchors), watched=found))
+    line = encode_answer(end)
+
+    assert len(line) < MAX_LINE
+    assert decode_answer(line) == end
+    assert [item.certificates for item in found] == [MAX_WATCHED] * number
+    assert len({len(item.ends) for item in found}) == 1
+    assert sum(len(encode(one)) for item in found for one in item.ends) <= MAX_NAMED
+
+
+def test_what_ends_first_is_told_of_many_watched_files() -> None:
+    """Of each of them."""
+    found = within_bounds(files_with(500, MAX_WATCHED, SUBJECTS["usual"]))
+    assert [item.ends[0].not_after for item in found] == [NOW] * 500
