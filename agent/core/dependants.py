@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 MAX_HOOKS = 16
 LONGEST = timedelta(minutes=10)  # all of them together, so that the change is never out of sight for long
-MAX_EACH = 64  # copies, signals, and units
-MAX_REPORT = 1024 * 1024  # bytes; more than all of them can have to say
+MAX_EACH = 128  # copies, signals, and units
+MAX_REPORT = 4 * 1024 * 1024  # bytes; more than all of them can have to say
 MAX_NAME = 500  # characters of what a dependant is called
 MAX_PROBLEM = 500  # and of what is said about it
 HOOKS = "hooks"  # what stands in a report for those that cannot be listed

@@ -133,13 +133,13 @@ def tidy(wanted: Sequence[Copy], unfolded: Unfolded, problems: Mapping[Path, str
         Why a copy is not as it should be, by its path, and whether any file was taken away.
     """
     found = {path: text for path, text in problems.items() if path.parent not in unfolded.names}
+    missing = {path.parent: text for path, text in problems.items() if path.parent in unfolded.names}
     changed = False
     for copy in wanted:
         if copy.to not in unfolded.names:
             continue
-        missing = next((text for path, text in problems.items() if path.parent == copy.to), "")
-        if missing:
-            found[copy.to] = missing
+        if copy.to in missing:
+            found[copy.to] = missing[copy.to]
             continue
         try:
             changed |= _take_away(copy, unfolded.names[copy.to])

@@ -15,6 +15,7 @@ import pwd
 import stat
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import Format
@@ -24,7 +25,6 @@ from agent.system import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from agent.core.dependants import Copy
 
@@ -95,11 +95,12 @@ def write(
     digests: dict[str, str] = {}
     ready: list[tuple[int, Copy]] = []
     with ExitStack() as stack:
+        opened = _Directories(stack)
         for copy, content in zip(copies, contents, strict=True):
             if copy.to in problems:
                 continue
             try:
-                directory = stack.enter_context(directory_of(copy, copy.to))
+                directory = opened.of(copy)
                 _require_no_device(directory, copy.to.name)
                 if _is_right(directory, copy, content, known):
                     digests |= {path: known[path] for path in _mark(copy, b"")}
@@ -115,10 +116,23 @@ def write(
         if ready:
             beforehand()
         unmoved, changed = _move_in(ready)
-    for copy in copies:
-        if copy.to in unmoved:
-            digests.pop(str(copy.to), None)
+    digests = {path: digest for path, digest in digests.items() if Path(path) not in unmoved}
     return Written(tried=bool(ready), changed=changed, problems=problems | unmoved, digests=digests)
+
+
+class _Directories:
+    """The directories of copies, each opened once: a directory of anchors has a file for each of them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._opened: dict[tuple[Path, str], int] = {}
+
+    def of(self, copy: Copy) -> int:
+        """Return the directory of a copy's file, which stays open until the stack ends; see `directory_of`."""
+        key = copy.to.parent, copy.owner
+        if key not in self._opened:
+            self._opened[key] = self._stack.enter_context(directory_of(copy, copy.to))
+        return self._opened[key]
 
 
 def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:

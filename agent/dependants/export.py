@@ -132,10 +132,15 @@ ABOUT = ("KIND", "CHANGE", "REASON", "SERIAL", "EXPIRES", "PREVIOUS_GENERATION")
 
 
 def _rendered(generation: Generation, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> dict[str, Any]:
+    """Return what each copy holds; what several of them hold alike is made once."""
+    made: dict[tuple[Content, Format, Path | None], bytes] = {}
     contents, problems = [], {}
     for place, copy in enumerate(copies):
+        alike = copy.content, copy.format, copy.password_file
         try:
-            contents.append(render(generation, copy, passwords))
+            if alike not in made:
+                made[alike] = render(generation, copy, passwords)
+            contents.append(made[alike])
         except MaterialError as error:
             contents.append(b"")
             problems[place] = str(error)
@@ -209,14 +214,18 @@ def _pkcs12(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes])
 
 @dataclass(frozen=True, kw_only=True)
 class _Told:
-    """An extract as it goes over the pipe: the copies in base64, the places as texts."""
+    """An extract as it goes over the pipe: the places as texts, and in base64 what the copies hold, each content once.
+
+    Sixty copies of a large set of anchors would be more than is taken.
+    """
 
     generation: int
     thing_name: Name
     certificate_id: Id
     set: Id
     about: Mapping[str, str] = field(default_factory=dict)
-    copies: tuple[Annotated[str, MAX_EXTRACT], ...] = field(default=(), repr=False)
+    contents: tuple[Annotated[str, MAX_EXTRACT], ...] = field(default=(), repr=False)
+    copies: tuple[int, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -266,13 +275,15 @@ def _child(pipe: int, state_dir: Path, copies: Sequence[Copy], passwords: Mappin
         become_owner(state_dir)
         keep_memory_private()
         found = _extract(state_dir, copies, passwords)
+        contents = {data: place for place, data in enumerate(dict.fromkeys(found.copies))}
         answer: object = _Told(
             generation=found.generation,
             thing_name=found.thing_name,
             certificate_id=found.certificate_id,
             set=found.set,
             about=found.about,
-            copies=tuple(base64.b64encode(data).decode() for data in found.copies),
+            contents=tuple(base64.b64encode(data).decode() for data in contents),
+            copies=tuple(contents[data] for data in found.copies),
             problems={str(place): text for place, text in found.problems.items()},
         )
     except AgentError as error:
@@ -300,14 +311,15 @@ def _understood(data: bytes) -> Extract:
         if node.has("error"):
             raise MaterialError(node.text("error", limit=4096), hint=node.optional_text("hint") or "")
         told = node.record(_Told)
+        contents = [base64.b64decode(content, validate=True) for content in told.contents]
         return Extract(
             generation=told.generation,
             thing_name=told.thing_name,
             certificate_id=told.certificate_id,
             set=told.set,
             about=told.about,
-            copies=tuple(base64.b64decode(copy, validate=True) for copy in told.copies),
+            copies=tuple(contents[place] for place in told.copies),
             problems={int(place): text for place, text in told.problems.items()},
         )
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise MaterialError(f"The set in use could not be read ({str(error)[:200] or type(error).__name__}).") from None

@@ -137,7 +137,8 @@ def behind(names: Iterable[str], report: Report | None, generation: int | None) 
     configured = tuple(names)
     if not configured or report is None or report.generation != generation:
         return configured
-    missing = (name for name in configured if name not in {*report.done, HOOKS})  # which stands for names not known
+    known = report.done | {HOOKS}  # which stands for names not known
+    missing = (name for name in configured if name not in known)
     return tuple(dict.fromkeys([*missing, *(step.name for step in report.problems)]))
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.core.dependants import Content, Copy, Format, Occasion, Unit, UnitAction
+from agent.core.dependants import MAX_REPORT, Content, Copy, Format, Occasion, Unit, UnitAction
 from agent.dependants.report_file import REPORT, last_report
 from agent.errors import CloudError
 from support.dependants import NAME, OTHER, PASSWORD, House
@@ -77,7 +77,7 @@ def test_a_report_that_cannot_be_read_costs_a_reload(house: House, harm: str) ->
     elif harm == "directory":
         path.mkdir()
     elif harm != "gone":
-        path.write_bytes({"garbage": b"\xff{", "empty": b"", "large": data + b" " * 1_100_000}[harm])
+        path.write_bytes({"garbage": b"\xff{", "empty": b"", "large": data + b" " * MAX_REPORT}[harm])
     assert house.serve().problems == ()
 
     assert (house.ran, len(house.systemctl.orders)) == (["10-first"] * 2, 2)

@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from agent.core.dependants import Content, Copy, Format
+from agent.core.dependants import MAX_EACH, Content, Copy, Format
 from agent.dependants import export as module
 from agent.dependants.export import Extract, extract
 from agent.errors import AgentError, DamagedError, MaterialError, RefusedError, StoreError
-from support.systemd import NOBODY, THING, authorities, give, go_back, lay, open_place
+from agent.sandbox.authority import Authority
+from support.systemd import NOBODY, NOW, THING, authorities, give, go_back, lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,6 +255,20 @@ def test_root_gets_the_same_out_of_a_directory_of_another_user(foreign: Path) ->
 
 
 @pytest.mark.root
+def test_root_gets_many_copies_of_many_anchors_out_of_it(foreign: Path) -> None:
+    """All that can be configured, of a set of every public authority and as many again: each content comes once."""
+    pem = b"".join(Authority(f"Public root {number}", NOW).pem for number in range(300))
+    give(foreign, 0)
+    lay(foreign, 2, trust=pem)
+    give(foreign, NOBODY)
+    contents = (Content.ANCHORS, Content.PAIR)
+    found = extract(foreign, [a_copy(contents[place % 2]) for place in range(MAX_EACH)], {})
+
+    assert len(pem) * MAX_EACH // 2 > module.MAX_EXTRACT
+    assert found.problems == {}
+    assert [len(copy) > 100_000 for copy in found.copies] == [place % 2 == 0 for place in range(MAX_EACH)]
+
+
 def test_why_a_copy_is_not_made_reaches_the_caller(foreign: Path) -> None:
     """By its place, and the others come all the same."""
     found = extract(foreign, [a_copy(Content.KEY), a_copy(Content.PAIR, Format.PKCS12)], {})
@@ -440,7 +455,8 @@ def test_a_reader_that_is_stopped_does_not_hold_root_up(foreign: Path, monkeypat
 
 def answer(**changes: Any) -> bytes:
     """Return a sound answer with one copy, with changes."""
-    sound = {"generation": 1, "thing_name": THING, "certificate_id": "ab" * 32, "set": "cd" * 32, "copies": ["eA=="]}
+    sound = {"generation": 1, "thing_name": THING, "certificate_id": "ab" * 32, "set": "cd" * 32}
+    sound |= {"contents": ["eA=="], "copies": [0]}
     return json.dumps(sound | changes).encode()
 
 
@@ -455,8 +471,11 @@ def test_a_sound_answer_is_taken() -> None:
     [
         b"", b"{", b"null", b"\xff", b"[" * 100_000, answer(generation=-1), answer(generation="1"),
         answer(set="a" * 65), answer(thing_name="x" * 129), answer(thing_name=None), answer(certificate_id=7),
-        answer(copies=None), answer(copies=7), answer(copies=[]), answer(copies=["eA==", "eA=="]), answer(copies=["e"]),
-        answer(copies=["eA==\n"]), answer(copies=["\u00e9A=="]), answer(copies=[None]), answer(copies={"a": "eA=="}),
+        answer(copies=None), answer(copies=7), answer(copies=[]), answer(copies=[0, 0]), answer(copies=[1]),
+        answer(copies=[-1]), answer(copies=[True]), answer(copies=["0"]), answer(copies=[None]),
+        answer(copies={"a": 0}), answer(contents=None),
+        answer(contents=7), answer(contents=[]), answer(contents=["e"]), answer(contents=["eA==\n"]),
+        answer(contents=["\u00e9A=="]), answer(contents=[None]), answer(contents={"a": "eA=="}),
         answer(problems=[]), answer(problems={"x": "It is."}), answer(problems={"1": "It is."}),
         answer(problems={"-1": "It is."}), answer(problems={"0": 7}), answer(problems={"0": "x" * 2000}),
         answer(error=7), answer(error="x" * 5000), answer(error="It is.", hint=7),
