@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import DamagedError, StoreError
 from agent.store import disk, durable
-from agent.store.change_log import Journal
+from agent.store.change_log import Journal, end_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,18 +22,21 @@ class RecordReader:
         self._path = state_dir
         self.change: ChangeRecord | None = None
         self.history: tuple[ChangeRecord, ...] = ()
+        self._mark = ""  # of that history
 
     def refresh(self) -> None:
         """Read again; what cannot be read is not there, and the worker's own look says why."""
         try:
             with disk.directory(os.fspath(self._path)) as root:
                 journal = Journal(root, durable.Modes())
-                self.history = journal.history()
-                self.change = journal.change()
+                self._mark, found = journal.history_unless(self._mark)
+                self.history = self.history if found is None else found
+                record = journal.recorded()
+                self.change = None if record is None or end_in(self.history, record) else record
         except DamagedError:
             self.change = None
         except StoreError:
-            self.change, self.history = None, ()
+            self.change, self.history, self._mark = None, (), ""
 
     def find(self, change: str) -> ChangeRecord | None:
         """Return a change by its id, in flight or finished."""

@@ -11,22 +11,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.change.records import MAX_RECORD, decode_record, encode_outcome, encode_record
+from agent.core.checksum import checksum
 from agent.core.jsonio import PlainError
 from agent.core.when.retirement import outstanding
 from agent.errors import DamagedError
 from agent.store import disk, durable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from agent.core.change.lifecycle import ChangeRecord
+
+    Line = tuple[bytes, ChangeRecord]
 
 CHANGE = "change.json"
 DAMAGED_CHANGE = "change.json.damaged"
 HISTORY = "history.jsonl"
 DAMAGED_HISTORY = "history.jsonl.damaged"
 
-MAX_HISTORY = 4_194_304  # bytes read; about 2,000 changes
+MAX_HISTORY = 4_194_304  # bytes read, the newest; about 3,000 changes
 HISTORY_KEPT = 400  # changes; at one a week, eight years
 HISTORY_SLACK = 100  # the history is rewritten only when there is so much more to drop
 OWED_KEPT = 100  # older changes of which the cloud has not yet been asked to retire what they left behind
@@ -37,7 +40,7 @@ class Journal:
 
     def __init__(self, root: int, modes: durable.Modes) -> None:
         self._root = root
-        self._cache: tuple[bytes, tuple[tuple[bytes, ChangeRecord], ...]] | None = None
+        self._cache: tuple[bytes, tuple[Line, ...]] | None = None
         self._modes = modes
         self._written = ""  # the id of the change whose line is certainly durable
 
@@ -101,7 +104,7 @@ class Journal:
             StoreError: It could not be moved.
         """
         try:
-            disk.read(self._root, HISTORY, MAX_HISTORY)
+            disk.read(self._root, HISTORY, MAX_HISTORY, end_of_larger=True)
         except FileNotFoundError:
             return ""
         except DamagedError as error:
@@ -121,21 +124,30 @@ class Journal:
 
     def known_end(self, record: ChangeRecord) -> ChangeRecord | None:
         """Return what the history says of a change of which there is a record still; None when it has not ended."""
-        return next((other for other in self.history() if other.id == record.id and other.phase.ended), None)
+        return end_in(self.history(), record)
 
     def history(self) -> tuple[ChangeRecord, ...]:
         """Return the finished changes, oldest first; lines that cannot be read are passed over."""
         return tuple(record for _, record in self._lines())
 
-    def _lines(self) -> tuple[tuple[bytes, ChangeRecord], ...]:
+    def history_unless(self, mark: str) -> tuple[str, tuple[ChangeRecord, ...] | None]:
+        """Return what tells the history as it is from any other, and the finished changes unless that is `mark`."""
+        data = self._data()
+        now = checksum(data)
+        return now, None if now == mark else tuple(record for _, record in _parse(data))
+
+    def _lines(self) -> tuple[Line, ...]:
         """Return the lines and what they say, read again only when the file has changed: every decision looks here."""
-        try:
-            data = disk.read(self._root, HISTORY, MAX_HISTORY)
-        except (FileNotFoundError, DamagedError):
-            return ()  # see `clear_way`
+        data = self._data()
         if self._cache is None or self._cache[0] != data:
             self._cache = (data, tuple(_parse(data)))
         return self._cache[1]
+
+    def _data(self) -> bytes:
+        try:
+            return disk.read(self._root, HISTORY, MAX_HISTORY, end_of_larger=True)
+        except (FileNotFoundError, DamagedError):
+            return b""  # see `clear_way`
 
     def finish(self, record: ChangeRecord) -> None:
         """Write a finished change to the history, once, and clear it away.
@@ -175,7 +187,7 @@ class Journal:
             durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
 
     def shorten(self) -> None:
-        """Drop the oldest changes once there are many more than are worth keeping.
+        """Drop the oldest changes once there are many more than are worth keeping, or than are read.
 
         What a change left behind and is still to be retired would be forgotten with it, so such a change stays.
 
@@ -183,16 +195,34 @@ class Journal:
             StoreError: It could not be rewritten; it is as it was.
         """
         lines = self._lines()
-        older = lines[:-HISTORY_KEPT]
+        newest = _last_within(lines[-HISTORY_KEPT:], MAX_HISTORY // 2)
+        older = lines[: len(lines) - len(newest)]
         owed = {item.change for item in outstanding((record for _, record in lines), (), timedelta())}
-        kept = {record.id for _, record in [pair for pair in older if pair[1].id in owed][-OWED_KEPT:]}
-        if len(older) - len(kept) > HISTORY_SLACK:
-            staying = [*(pair for pair in older if pair[1].id in kept), *lines[-HISTORY_KEPT:]]
-            durable.replace(self._root, HISTORY, b"".join(line + b"\n" for line, _ in staying), self._modes)
+        kept = _last_within([pair for pair in older if pair[1].id in owed][-OWED_KEPT:], MAX_HISTORY // 4)
+        long = self._cache is not None and len(self._cache[0]) > MAX_HISTORY * 3 // 4
+        if len(older) - len(kept) > HISTORY_SLACK or long:
+            staying = b"".join(line + b"\n" for line, _ in (*kept, *newest))
+            durable.replace(self._root, HISTORY, staying, self._modes)
 
 
-def _parse(data: bytes) -> Iterable[tuple[bytes, ChangeRecord]]:
-    found: dict[str, tuple[bytes, ChangeRecord]] = {}
+def end_in(history: Iterable[ChangeRecord], record: ChangeRecord) -> ChangeRecord | None:
+    """Return what finished changes say of one of which there is a record still; None when it is not among them."""
+    return next((other for other in history if other.id == record.id and other.phase.ended), None)
+
+
+def _last_within(lines: Sequence[Line], size: int) -> Sequence[Line]:
+    """Return the last lines, as many as have together so many bytes."""
+    count = 0
+    for line, _ in reversed(lines):
+        size -= len(line) + 1
+        if size < 0:
+            break
+        count += 1
+    return lines[len(lines) - count :]
+
+
+def _parse(data: bytes) -> Iterable[Line]:
+    found: dict[str, Line] = {}
     for line in data.split(b"\n"):
         try:
             record = decode_record(line, HISTORY)

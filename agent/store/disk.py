@@ -103,8 +103,8 @@ def directory(name: str, dir_fd: int | None = None) -> Iterator[int]:
         descriptors.release(fd)
 
 
-def read(dir_fd: int, name: str, limit: int) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes.
+def read(dir_fd: int, name: str, limit: int, *, end_of_larger: bool = False) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes, or the end of a larger one where that will do.
 
     Raises:
         DamagedError: It is no regular file, or larger.
@@ -122,8 +122,12 @@ def read(dir_fd: int, name: str, limit: int) -> bytes:
             raise
     try:
         with explained(f"read {name}"):
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
                 raise DamagedError(f"{name} is not a regular file.")
+            if end_of_larger and status.st_size > limit:
+                os.lseek(fd, status.st_size - limit, os.SEEK_SET)
+                return _read_all(fd, name, limit)
             data = _read_all(fd, name, limit + 1)
     finally:
         descriptors.release(fd)

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.change.lifecycle import MAX_REQUESTS
+from agent.core.change.records import encode_outcome
 from agent.errors import DamagedError
 from agent.store import change_log
+from agent.store.store import Store
 from support import make
 from support.crashkit import scripts
 from support.crashkit.material import NOW
@@ -16,8 +19,6 @@ from support.crashkit.scenarios import scenarios
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from agent.store.store import Store
 
 
 def test_a_change_is_read_back(store: Store) -> None:
@@ -102,3 +103,37 @@ def test_a_shortened_history_forgets_no_certificate_that_is_to_be_retired(
     monkeypatch.setattr(change_log, "OWED_KEPT", 1)
     store.prune(3)
     assert [record.replaces for record in store.history()] == ["c" * 64, "d" * 64]
+
+
+def lines_of(number: int, requests: int = 20) -> bytes:
+    """Return so many lines of a history, of changes with so many requests each, of which one has 35 bytes."""
+    asked = (NOW,) * requests
+    records = (make.finished(id=f"of-{item}", generation=item + 4, requests=asked) for item in range(number))
+    return b"".join(map(encode_outcome, records))
+
+
+def test_a_history_that_is_larger_than_what_is_read_is_read_from_its_end(path: Path) -> None:
+    """An older agent, or a person, may have left ten thousand changes: what is known of the last ones is not lost."""
+    (path / "history.jsonl").write_bytes(lines_of(10_000))
+    with Store(path) as store:
+        store.lock()
+        assert store.recover(NOW).notes == ()
+        history = store.history()
+        assert history[-1].id == "of-9999"
+        assert 2_000 < len(history) < 4_000
+        assert [record.generation for record in history] == list(range(history[0].generation, 10_004))
+        store.prune(3)
+        assert [record.id for record in store.history()] == [f"of-{item}" for item in range(9_600, 10_000)]
+    assert not (path / "history.jsonl.damaged").exists()
+
+
+def test_a_history_of_long_lines_is_shortened_before_it_is_longer_than_what_is_read(path: Path) -> None:
+    """A change of a gateway with a large daily limit names a thousand requests: four hundred are more than is read."""
+    (path / "history.jsonl").write_bytes(lines_of(200, MAX_REQUESTS))
+    with Store(path) as store:
+        store.lock()
+        store.prune(3)
+        kept = store.history()
+        assert kept[-1].id == "of-199"
+        assert 50 < len(kept) < 100
+    assert (path / "history.jsonl").stat().st_size <= change_log.MAX_HISTORY * 3 // 4
