@@ -106,7 +106,8 @@ class Notices:
         return due, News(appeared=news.appeared, gone=gone)
 
     def _run(self, command: tuple[str, ...], news: News, now: tuple[Told, ...], gateway: Mapping[str, object]) -> None:
-        kept = tuple(item for present, item in self._since if not present and item not in news.gone)
+        gone = frozenset(news.gone)
+        kept = tuple(item for present, item in self._since if not present and item not in gone)
         told = Noticed(findings=(*now, *kept))
         self._running, self._not_before = True, monotonic() + EVERY
         text = encode_plain(notices.document(news, now, gateway)) + b"\n"

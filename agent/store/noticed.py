@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NOTICED = "noticed.json"
 
-_MAX = 262_144  # bytes
+_MAX = 4_194_304  # bytes; as many findings as a status can have
 
 
 def read(state_dir: Path) -> Noticed:

@@ -38,10 +38,6 @@ class Told:
         """What tells it apart from other findings, in whatever words it is told."""
         return self.code, "" if self.code in _ONE else self.text
 
-    def is_in(self, others: Iterable[Told]) -> bool:
-        """Whether one of the others is this finding, in whatever words."""
-        return any(other.identity == self.identity for other in others)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Noticed:
@@ -69,9 +65,10 @@ def of_findings(findings: Iterable[Finding], longest: int = TEXT) -> tuple[Told,
 
 def news(told: tuple[Told, ...], now: tuple[Told, ...]) -> News:
     """Return what to tell a command that was told this, and where the findings are these."""
-    appeared = tuple(item for item in now if not item.is_in(told))
+    known, present = ({item.identity for item in each} for each in (told, now))
+    appeared = tuple(item for item in now if item.identity not in known)
     reworded = {item.code for item in appeared}
-    gone = tuple(item for item in told if not item.is_in(now) and item.code not in reworded)
+    gone = tuple(item for item in told if item.identity not in present and item.code not in reworded)
     return News(appeared=appeared, gone=gone)
 
 
