@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from agent.core.when.reconnect import CAP
-from bench import child, idle, links, million, procfs, rotation
+from bench import child, growth, idle, links, million, procfs, rotation
 from bench.place import QUICK, Effort, open_place
 from bench.rows import KIB, MIB, MS, Results, Row, facts, profile
 
@@ -83,6 +83,15 @@ ROWS = (
     Row(key="status.daemon", title="iot-cert status with the daemon up", unit=MS, times=3),
     Row(key="status.alone", title="  without a daemon", unit=MS, times=5),
     Row(key="status.libraries", title="  of which its two libraries alone, with one certificate", unit=MS),
+    *(
+        Row(
+            key=f"growth.{axis.name.split()[0]}",
+            title=f"  with {axis.sizes[-1]:,} {axis.name}: its processor time",
+            unit=MS,
+            reach="≤ in proportion",
+        )
+        for axis in growth.AXES
+    ),
     Row(key="flash.bytes", title="bytes written for a rotation", unit=KIB, times=4),
     Row(key="flash.single", title="  without the proofs on probation", unit=KIB),
     Row(key="flash.syncs", title="  syncs for a rotation", most=25, reach="≤ 25"),
@@ -165,6 +174,8 @@ def _measure(results: Results, effort: Effort, disk: Path) -> None:
             idle.measure(here, results)
         with _excused(results, ("rotation.", "down.", "pages."), "rotations"):
             rotation.measure(here, results)
+        with _excused(results, ("growth.",), "how the status grows"):
+            growth.measure(here, results)
     if procfs.file_system(disk) == "tmpfs":
         for key in ("pages.daemon", "pages.command", "flash.idle"):
             results.found.pop(key, None)
