@@ -90,7 +90,7 @@ def test_grafana_knows_each_key_of_the_dashboard_and_its_type() -> None:
 @pytest.mark.parametrize(
     ("place", "wrong"),
     [
-        (("panels", 0), {"titel": "Gateways"}),
+        (("panels", 0), {"named": "Gateways"}),
         (("panels", 0, "gridPos"), {"w": "6"}),
         (("panels", 0, "options"), {"colorMode": "rainbow"}),
         (("panels", 0, "targets", 0), {"exp": "up"}),
