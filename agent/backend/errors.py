@@ -6,7 +6,7 @@
     ├── UnavailableError      AWS did not answer, or puts off: nothing is decided, the same event comes again
     ├── ChangedError          what was decided upon is not so any more: read and decide again
     └── MisconfiguredError    the stack is not right: a permission, a table or a policy is missing; a person must act
-    RefusedError              a verdict that has no other way to be told: what is asked for is not done
+    NotSignedError            a verdict that has no other way to be told: what is asked for is not done
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class MisconfiguredError(BackendError):
     """AWS refuses what the stack should be allowed to do, or lacks what it should have."""
 
 
-class RefusedError(Exception):
+class NotSignedError(Exception):
     """A request for a certificate is refused; asking again with the same one is in vain.
 
     An error, because a certificate provider has no answer that says no (see `handlers.signing`).

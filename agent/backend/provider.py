@@ -21,7 +21,7 @@ def sign(event: Mapping[str, Any], _: object) -> dict[str, Any]:
     """Answer a request for a certificate.
 
     Raises:
-        RefusedError: It is not signed.
+        NotSignedError: It is not signed.
         BackendError: It could not be.
     """
     return dict(run(OF_THE_HOOK, lambda account: signing.sign(event, account, keys())))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.backend.errors import BackendError, ChangedError, RefusedError
+from agent.backend.errors import BackendError, ChangedError, NotSignedError
 from agent.backend.values import Status
 from agent.sandbox.answers import BAD_REQUEST, CONFLICT, FORBIDDEN, INTERNAL, NOT_FOUND, ServiceRefusalError
 from agent.sandbox.authority import AWS_NOT_AFTER, Authority, fingerprint
@@ -77,7 +77,7 @@ class ProvisioningService:
         """Answer CreateCertificateFromCsr to the connection of a certificate.
 
         Raises:
-            RefusedError: The request is not acceptable.
+            ServiceRefusalError: The request is not acceptable.
         """
         entry = self._issue(str(body.get("certificateSigningRequest")), caller, fault)
         entry.token = entry.token or secrets.token_urlsafe(48)
@@ -120,7 +120,7 @@ class ProvisioningService:
             pem = self._stack.sign(csr, caller, lifetime)
         except BackendError as error:
             raise ServiceRefusalError(INTERNAL, "InternalFailure", str(error)) from None
-        except RefusedError as error:
+        except NotSignedError as error:
             raise ServiceRefusalError(BAD_REQUEST, "InvalidRequest", str(error)) from None
         return x509.load_pem_x509_certificate(pem.encode())
 
@@ -144,7 +144,7 @@ class ProvisioningService:
         """Answer RegisterThing.
 
         Raises:
-            RefusedError: The template, the token or the hook does not allow it.
+            ServiceRefusalError: The template, the token or the hook does not allow it.
         """
         template = self.templates.get(template_name)
         if template is None:
@@ -190,7 +190,7 @@ def _request(pem: str) -> x509.CertificateSigningRequest:
     """Return a signing request.
 
     Raises:
-        RefusedError: It is not acceptable.
+        ServiceRefusalError: It is not acceptable.
     """
     try:
         request = x509.load_pem_x509_csr(pem.encode())

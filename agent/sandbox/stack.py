@@ -210,7 +210,7 @@ class Stack:
         """Return the certificate of a CA of the operator's own for a request.
 
         Raises:
-            RefusedError: The request is not signed.
+            NotSignedError: The request is not signed.
             BackendError: It could not be.
         """
         with self._lock:

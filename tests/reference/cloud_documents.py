@@ -15,6 +15,7 @@ from agent.fleet.decide.trial import FactOutcome
 from reference.shapes import Schema, an_object, described, many, of_type, or_null, said, words
 
 TEXT, NUMBER, FLAG, AT = of_type(str), of_type(int), of_type(bool), of_type(datetime)
+MINUTE = {**TEXT, "examples": ["2026-11-29 09:00"]}
 SERIAL, THING = said(TEXT, "The serial number."), said(TEXT, "The thing.")
 CERTIFICATE = said(TEXT, "The certificate's id.")
 DRY = said(FLAG, "Whether nothing was changed, and this is what would be.")
@@ -71,7 +72,7 @@ DEFS: dict[str, Schema] = {
     "cloud-refusal": said(
         an_object(
             {
-                "at": said({**TEXT, "examples": ["2026-11-29 09:00"]}, "When, in UTC."),
+                "at": said(MINUTE, "When, in UTC."),
                 "serial": SERIAL,
                 "why": or_null(said(TEXT, "Why it was refused.")),
             }
@@ -177,6 +178,38 @@ DEFS: dict[str, Schema] = {
         ),
         "A certificate of the account that is to be looked at, or any with `--all`.",
     ),
+    "cloud-ca": said(
+        an_object(
+            {
+                "number": said(NUMBER, "The CA's number, by which orders name it."),
+                "state": said(
+                    {**TEXT, "examples": ["signs", "next", "before"]},
+                    "Whether it signs, will, or did before another one took over.",
+                ),
+                "signs_from": said(MINUTE, "From when it signs, in UTC."),
+                "ends": said(MINUTE, "When its certificate ends, in UTC."),
+                "certificate": said(TEXT, "Its id in AWS IoT."),
+                "key": said(TEXT, "The id of its key in KMS."),
+                "pem": said(TEXT, "Its certificate, in PEM: what verifies gateways has to know it."),
+                "asked": said(FLAG, "Whether AWS IoT and the vending machine ask the signer."),
+            }
+        ),
+        "A CA of the operator's own.",
+    ),
+    "cloud-ca-order": said(
+        an_object(
+            {
+                "what": said(TEXT, "`ca`."),
+                "text": said(TEXT, "What was done, as a sentence."),
+                "number": said(NUMBER, "The CA that was made or retired."),
+                "certificate": said(TEXT, "Its id in AWS IoT."),
+                "key": said(TEXT, "The id of its key in KMS."),
+                "pem": said(TEXT, "Its certificate, in PEM."),
+            },
+            needed=["what", "text"],
+        ),
+        "What an order about the CAs has done.",
+    ),
     "cloud-fact": said(
         an_object(
             {
@@ -200,5 +233,6 @@ VERBS: dict[str, tuple[str, ...]] = {
     "cloud check": ("cloud-look",),
     "cloud adopt": ("cloud-adoption",),
     "cloud orphans": ("cloud-certificate",),
+    "cloud ca": ("cloud-ca", "cloud-ca-order"),
     "cloud first-deployment": ("cloud-fact",),
 }

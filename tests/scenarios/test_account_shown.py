@@ -13,7 +13,7 @@ import pytest
 
 from agent.backend import lambdas, names
 from agent.backend.decide import census, vending
-from agent.backend.errors import BackendError, RefusedError
+from agent.backend.errors import BackendError, NotSignedError
 from agent.backend.handlers import audits, hook, retirement, signing, sweep
 from agent.backend.handlers import census as counting
 from agent.backend.handlers import vending as selling
@@ -42,7 +42,7 @@ def _signed(world: World) -> None:
     """One request that is signed, and one that is none."""
     world.store.save_signer(Signer(cas=(make_ca(world.now),), on=True))
     for csr in (signing_request("gw-0042"), "none"):
-        with suppress(RefusedError):
+        with suppress(NotSignedError):
             signing.sign({"certificateSigningRequest": csr}, world.account, SandboxKeys())
 
 

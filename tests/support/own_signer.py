@@ -16,7 +16,7 @@ from moto.kms import kms_backends
 
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
-from agent.backend.errors import RefusedError
+from agent.backend.errors import NotSignedError
 from agent.backend.handlers.signing import sign
 from agent.backend.values import Signer, SigningCa
 from support.account import DAY
@@ -81,8 +81,8 @@ class OwnSigner:
         status, answer = SimpleNamespace(status_code=200), dict[str, Any](StatusCode=200)
         try:
             told: Any = sign(json.loads(params["body"]), self._account, self._keys)
-        except RefusedError as error:
-            told, answer = {"errorType": "RefusedError", "errorMessage": str(error)}, {**answer, **_FAILED}
+        except NotSignedError as error:
+            told, answer = {"errorType": "NotSignedError", "errorMessage": str(error)}, {**answer, **_FAILED}
         except Exception as error:  # noqa: BLE001 - as Lambda has it
             told, answer = {"errorType": type(error).__name__, "errorMessage": str(error)}, {**answer, **_FAILED}
         return status, {**answer, "Payload": io.BytesIO(json.dumps(told).encode())}

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agent.backend.aws.clients import asking
-from agent.backend.errors import RefusedError, UnavailableError
+from agent.backend.errors import NotSignedError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,6 @@ class AwsSigner:
         told = json.loads(answer["Payload"].read())
         if "FunctionError" not in answer:
             return str(told["certificatePem"])
-        if told.get("errorType") == RefusedError.__name__:
+        if told.get("errorType") == NotSignedError.__name__:
             return None
         raise UnavailableError(f"The signer {self._name} has failed: {told.get('errorMessage', '')}")

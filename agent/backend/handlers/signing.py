@@ -2,7 +2,7 @@
 
 The event is ``certificateSigningRequest`` in PEM, ``principalId`` and ``clientId``; the answer is ``certificatePem``.
 The vending machine asks in the same way. An answer that is no certificate is not foreseen, so what is refused ends
-with a `RefusedError`, and what cannot be done with a `BackendError`: AWS IoT Core answers the gateway with an error,
+with a `NotSignedError`, and what cannot be done with a `BackendError`: AWS IoT Core answers the gateway with an error,
 and the gateway asks again.
 
 Source: "Self-managed certificate signing using AWS IoT Core certificate provider", AWS IoT Core developer guide.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide import signing
 from agent.backend.decide.signing import Refused
-from agent.backend.errors import MisconfiguredError, RefusedError
+from agent.backend.errors import MisconfiguredError, NotSignedError
 from agent.backend.names import REASON, Metric
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def sign(event: Mapping[str, object], account: Account, keys: Keys) -> Mapping[s
         keys: The keys of the CAs.
 
     Raises:
-        RefusedError: The request is not signed.
+        NotSignedError: The request is not signed.
         BackendError: It could not be.
     """
     now = account.now()
@@ -44,7 +44,7 @@ def sign(event: Mapping[str, object], account: Account, keys: Keys) -> Mapping[s
     unsigned = signing.certificate(csr, own.pem, account.settings.lifetime, now, caller)
     if isinstance(unsigned, Refused):
         account.outbox.count(Metric.SIGNING_REFUSED, about={REASON: unsigned.why, "caller": caller})
-        raise RefusedError(unsigned.why)
+        raise NotSignedError(unsigned.why)
     made = unsigned.signed(keys.sign(own.key, unsigned.digest))
     if made is None:
         raise MisconfiguredError(f"The key {own.key} is not that of the CA {own.ca_id}.")

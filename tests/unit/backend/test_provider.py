@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 
 from agent.backend import lambdas, provider
-from agent.backend.errors import MisconfiguredError, RefusedError
+from agent.backend.errors import MisconfiguredError, NotSignedError
 from agent.backend.names import Metric
 from support.account import CLAIM
 from support.moto_account import AwsWorld, emulated, signing_request
@@ -49,7 +49,7 @@ def test_a_refusal_is_no_fault_and_what_could_not_be_done_is(
     world: AwsWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The alarm is for the latter."""
-    with pytest.raises(RefusedError):
+    with pytest.raises(NotSignedError):
         provider.sign({**EVENT, "certificateSigningRequest": "none"}, None)
     provider.keys()._kms.disable_key(KeyId=world.store.signer().cas[0].key)
     with pytest.raises(MisconfiguredError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 
-from agent.backend.errors import MisconfiguredError, RefusedError, UnavailableError
+from agent.backend.errors import MisconfiguredError, NotSignedError, UnavailableError
 from agent.backend.handlers.signing import sign
 from agent.backend.names import REASON, Metric
 from agent.backend.values import Signer, SigningCa, Status
@@ -68,7 +68,7 @@ def test_a_lifetime_is_what_the_operator_chose(world: World) -> None:
 @pytest.mark.parametrize("csr", ["", "no request", None, 7, request("of no key"), CSR[:-100]])
 def test_what_is_refused_is_told_by_an_error_and_is_no_fault(world: World, csr: object) -> None:
     """Asking again would be in vain; the alarm of faults is for what a person must mend."""
-    with pytest.raises(RefusedError):
+    with pytest.raises(NotSignedError):
         sign(event(csr), world.account, KEYS)
     assert world.counts(Metric.SIGNING_REFUSED) == 1
     assert world.counts(Metric.SIGNED) == 0
@@ -172,7 +172,7 @@ class Direct:
         self._before()
         try:
             return str(sign(event(csr, caller), self._world.account, KEYS)["certificatePem"])
-        except RefusedError:
+        except NotSignedError:
             return None
 
 
