@@ -14,6 +14,7 @@ from agent.cli import submit
 from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.core.text import common_name
 from agent.core.text_files import EmptyError, NoTextError, password_of
+from agent.core.trust.updates import BundleOutcome
 from agent.core.values import BY_HAND, Origin, TrustBundle
 from agent.crypto import import_files, x509
 from agent.errors import ConfigError, MaterialError, RefusedError
@@ -58,15 +59,15 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     def begin(parts: Parts, operations: Operations) -> Receipt:
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
         if not operations.make_way(brought.credential, trust):
-            return Receipt(change=parts.change.engine.change, told={})
+            return Receipt(change=parts.change.engine.change)
         if brought.credential is not None:
             _note_subject(parts, brought.credential, output)
             change = _bring_in(config, parts, brought.credential, trust, arguments)
             current = parts.change.sets.usable()
             if change is not None:
-                return Receipt(change=change, told={})
+                return Receipt(change=change)
             if current is not None and current.trust.fingerprints == trust.fingerprints:
-                told = {"outcome": "unchanged", "message": "This certificate is in use already."}
+                told = BundleOutcome(outcome="unchanged", message="This certificate is in use already.")
                 return Receipt(change=None, told=told)
         return Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
 

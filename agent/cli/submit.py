@@ -52,9 +52,9 @@ def carry_out(
     begun = _plan(config, arguments, output, begin, create=create)
     if begun.change is None:
         if output.as_json:
-            output.emit({"event": "bundle", **begun.told, "exit": Exit.DONE})
+            output.emit({"event": "bundle", **begun.told.plain(), "exit": Exit.DONE})
         else:
-            output.line(str(begun.told["message"]))
+            output.line(begun.told.message)
         return Exit.DONE
     _tell(output, begun)
     code = via_daemon.go_on(config, arguments, output)
@@ -92,10 +92,10 @@ def _plan(
 
 def _tell(output: Output, begun: Receipt) -> None:
     if output.as_json:
-        output.emit({"event": "bundle", **begun.told})
+        output.emit({"event": "bundle", **begun.told.plain()})
         return
-    for word in ("added", "removed"):
-        for anchor in begun.told.get(word, []):
-            output.field(word, f"{anchor['name']}, until {anchor['not_after'][:10]}")
-    for warning in begun.told.get("warnings", []):
+    for word, anchors in (("added", begun.told.added), ("removed", begun.told.removed)):
+        for anchor in anchors or ():
+            output.field(word, f"{anchor.name}, until {anchor.not_after:%Y-%m-%d}")
+    for warning in begun.told.warnings or ():
         output.field("warning", warning)

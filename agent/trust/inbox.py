@@ -14,10 +14,10 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from agent.core.jsonio import PlainError, decode, encode
-from agent.core.trust.updates import MAX_ARCHIVE
+from agent.core.jsonio import PlainError, decode, encode_plain
+from agent.core.trust.updates import MAX_ARCHIVE, BundleOutcome
 from agent.errors import BundleError, DamagedError, StoreError
 from agent.store import disk, durable
 
@@ -146,17 +146,17 @@ def remove(inbox: Path, name: str, seen: Drop | None = None) -> None:
             durable.remove(fd, name)
 
 
-def write_outcome(inbox: Path, name: str, told: dict[str, Any]) -> None:
+def write_outcome(inbox: Path, name: str, told: BundleOutcome) -> None:
     """Say what became of a drop, in place of what was said before.
 
     Raises:
         StoreError: It could not be written.
     """
     with disk.directory(str(inbox)) as fd:
-        durable.replace(fd, f"{name}{OUTCOME}", encode(told) + b"\n", _MODES)
+        durable.replace(fd, f"{name}{OUTCOME}", encode_plain(told.plain()) + b"\n", _MODES)
 
 
-def read_outcome(inbox: Path, name: str) -> dict[str, Any]:
+def read_outcome(inbox: Path, name: str) -> BundleOutcome:
     """Return what was said last of a drop; empty when nothing was.
 
     Raises:
@@ -164,9 +164,10 @@ def read_outcome(inbox: Path, name: str) -> dict[str, Any]:
     """
     with disk.directory(str(inbox)) as fd:
         try:
-            return decode(disk.read(fd, f"{name}{OUTCOME}", _MAX_OUTCOME), OUTCOME, limit=_MAX_OUTCOME).plain()
+            data = disk.read(fd, f"{name}{OUTCOME}", _MAX_OUTCOME)
+            return BundleOutcome.read(decode(data, OUTCOME, limit=_MAX_OUTCOME))
         except (FileNotFoundError, PlainError, DamagedError):
-            return {}
+            return BundleOutcome()
 
 
 def told_of(inbox: Path) -> list[str]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.change.world import read_clock
 from agent.config.files import read_bounded
 from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.text_files import NoTextError, decoded
 from agent.core.trust import anchor_lint, updates
+from agent.core.trust.updates import BundleOutcome
 from agent.core.values import Origin, Provenance, TrustSource
 from agent.crypto import root_lists, x509
 from agent.errors import BundleError, ConfigError, MaterialError, RefusedError, StoreError
@@ -49,7 +50,7 @@ class Receipt:
     """
 
     change: ChangeRecord | None
-    told: dict[str, Any]
+    told: BundleOutcome = field(default_factory=BundleOutcome)
 
 
 def files_at(path: Path, digest: str | None = None) -> Source:
@@ -216,23 +217,24 @@ class Receiver:
             RefusedError: This gateway is in no state for it.
             StoreError: It could not be written.
         """
-        differences = self.differences(trust)
-        change = self._parts.change.planner.install(trust, origin, reason, order)
         now = self._parts.clock.now()
-        told = (updates.unchanged(now) if change is None else updates.outcome_of(change)) | differences
-        if trust.provenance is not None:
-            told["version"] = trust.provenance.version
         soon, amazon = self._config.trust.warn[0], chains_to_amazon(self._config.endpoint)
-        warnings = anchor_lint.lint(
+        found = anchor_lint.lint(
             anchor_lint.entries_of(trust.anchors), root_lists.known(), now, soon=soon, amazon=amazon
         )
-        told["warnings"] = [item.message for item in warnings if item.severity is not anchor_lint.Severity.INFORMATION]
+        anchors = replace(
+            self.differences(trust),
+            version=trust.provenance.version if trust.provenance else None,
+            warnings=tuple(item.message for item in found if item.severity is not anchor_lint.Severity.INFORMATION),
+        )
+        change = self._parts.change.planner.install(trust, origin, reason, order)
+        told = updates.unchanged(now, anchors) if change is None else updates.outcome_of(change, anchors)
         return Receipt(change=change, told=told)
 
-    def differences(self, trust: TrustBundle) -> dict[str, Any]:
+    def differences(self, trust: TrustBundle) -> BundleOutcome:
         """Return what these anchors add to those in use, and take from them."""
         before = self._parts.change.sets.usable()
-        return {} if before is None else updates.differences(before.trust, trust)
+        return BundleOutcome() if before is None else updates.differences(before.trust, trust)
 
     def take_drop(self, name: str) -> ChangeRecord | None:
         """Take one drop in from the inbox, say what became of it, and remove it unless it is to wait.
@@ -267,7 +269,7 @@ class Receiver:
         order = updates.inbox_order(drop.name, sha256(data).hexdigest())
         before = self._planned_before(drop, order)
         if before is not None:
-            return Receipt(change=None, told=updates.outcome_of(before))
+            return Receipt(change=None, told=updates.outcome_of(before, BundleOutcome()))
         return self.take_in(Files(_archive(data, drop.name)), Origin.INBOX, f"{drop.name} in the inbox", order)
 
     def _planned_before(self, drop: inbox.Drop, order: str) -> ChangeRecord | None:
@@ -279,12 +281,12 @@ class Receiver:
         if not records or drop.changed_at > records[-1].planned_at.timestamp():
             return None
         told = inbox.read_outcome(self._config.inbox, drop.name)
-        return None if told.get("change") in {record.id for record in records} else records[-1]
+        return None if told.change in {record.id for record in records} else records[-1]
 
     @staticmethod
-    def _settle(where: Path, drop: inbox.Drop, told: dict[str, Any]) -> None:
+    def _settle(where: Path, drop: inbox.Drop, told: BundleOutcome) -> None:
         inbox.write_outcome(where, drop.name, told)
-        if told["outcome"] != "waiting":
+        if told.outcome != "waiting":
             inbox.remove(where, drop.name, drop)
 
     def take_baked(self) -> ChangeRecord | None:
@@ -329,6 +331,6 @@ def conclude(config: Config, records: Iterable[ChangeRecord]) -> None:
 
 def _conclude(config: Config, name: str, record: ChangeRecord) -> None:
     told = inbox.read_outcome(config.inbox, name)
-    current = {**told, **updates.outcome_of(record)}
-    if told.get("change") == record.id and current != told:
+    current = updates.outcome_of(record, told)
+    if told.change == record.id and current != told:
         inbox.write_outcome(config.inbox, name, current)

@@ -13,7 +13,7 @@ from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.timekeeping import read
-from agent.core.trust.updates import outcome_of
+from agent.core.trust.updates import BundleOutcome, outcome_of
 from agent.core.values import Kind, Origin, Provenance, TrustSource
 from agent.core.when.renewal import RenewalPolicy, splay
 from agent.core.when.retirement import outstanding
@@ -144,7 +144,7 @@ def test_anchors_that_do_not_verify_the_endpoint_are_rejected_and_nothing_moves(
     assert record.failure is not None
     assert (record.failure.kind, record.failure.code) == (FailureClass.SERVER_TRUST, "unknown-root")
     assert "Generation 2 is accepted over the same path." in record.failure.message
-    assert outcome_of(record)["outcome"] == "refused"
+    assert outcome_of(record, BundleOutcome()).outcome == "refused"
     assert gateway.clock.now() - start < MINUTE
     assert gateway.in_use() == (2, 1)
     assert anchors(gateway) == of(gateway.root)
@@ -195,7 +195,7 @@ def test_a_person_may_give_a_trust_change_up_in_probation(gateway: Rig) -> None:
     gateway.engine.give_up("test")
     record = gateway.follow().record
 
-    assert outcome_of(record)["outcome"] == "given-up"
+    assert outcome_of(record, BundleOutcome()).outcome == "given-up"
     assert gateway.in_use()[0] == 2
     assert anchors(gateway) == of(gateway.root)
     assert gateway.connects()
@@ -214,7 +214,7 @@ def test_a_server_that_changes_its_chain_in_probation_leads_back(gateway: Rig) -
     assert record.phase is Phase.ROLLED_BACK
     assert record.failure is not None
     assert (record.failure.kind, record.failure.code) == (FailureClass.SERVER_TRUST, "unknown-root")
-    assert outcome_of(record)["outcome"] == "rolled-back"
+    assert outcome_of(record, BundleOutcome()).outcome == "rolled-back"
     assert gateway.store.current() == 3
     assert anchors(gateway) == of(gateway.root, gateway.second_root)
     assert gateway.connects()

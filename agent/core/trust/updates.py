@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import Code
@@ -14,8 +15,9 @@ from agent.core.text import common_name
 from agent.core.values import Provenance, TrustBundle, TrustSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from agent.core.jsonio import Node
     from agent.core.values import CertificateFacts
     from agent.errors import AgentError
 
@@ -77,33 +79,102 @@ def _was_tried(baked: TrustBundle, history: Iterable[ChangeRecord]) -> bool:
     return any(record.order == order for record in history)
 
 
-def differences(before: TrustBundle, after: TrustBundle) -> dict[str, Any]:
+_Sentences = Annotated[str, 16_384]  # characters; the file that they stand in is bounded as a whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedAnchor:
+    """An anchor that comes or goes: the common name of its subject, its fingerprint, its end."""
+
+    name: str
+    sha256: str
+    not_after: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOutcome:
+    """What is told about a bundle, or about a set that was imported; what is None or empty is not told.
+
+    Attributes:
+        outcome: ``installed``, ``in-progress``, ``unchanged``, ``waiting``, ``refused``, ``rolled-back``, ``given-up``.
+        change: The id of the change that it became.
+        generation: The generation that the change makes.
+        phase: How far the change has come.
+        kind: The class of the failure, `class` as JSON.
+        code: A short stable name of the failure, or of the reason for refusing it.
+        message: A sentence for people.
+        remedy: What helps.
+        at: When that came to be.
+        added: Anchors that are not in use yet.
+        removed: Anchors in use that are not among them.
+        version: The bundle's version.
+        warnings: What a person should know about the anchors.
+    """
+
+    outcome: str = ""
+    change: str = ""
+    generation: int | None = None
+    phase: str = ""
+    kind: str = ""
+    code: str = ""
+    message: _Sentences = ""
+    remedy: _Sentences = ""
+    at: datetime | None = None
+    added: tuple[NamedAnchor, ...] | None = None
+    removed: tuple[NamedAnchor, ...] | None = None
+    version: int | None = None
+    warnings: tuple[_Sentences, ...] | None = None
+
+    def plain(self) -> Mapping[str, object]:
+        """Return it as JSON."""
+        told = {_KEYS.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
+        return {name: to_plain(value) for name, value in told.items() if value not in (None, "")}
+
+    @classmethod
+    def read(cls, node: Node) -> BundleOutcome:
+        """Return what was told before, from its JSON.
+
+        Raises:
+            PlainError: It is not what this agent writes.
+        """
+        return replace(node.record(cls), kind=node.optional_text("class") or "")
+
+
+_KEYS = {"kind": "class"}
+
+
+def differences(before: TrustBundle, after: TrustBundle) -> BundleOutcome:
     """Return which anchors come and which go, for the pipeline that shipped them."""
-    return {
-        "added": [_named(anchor) for anchor in after.anchors if anchor.sha256 not in before.fingerprints],
-        "removed": [_named(anchor) for anchor in before.anchors if anchor.sha256 not in after.fingerprints],
-    }
+    return BundleOutcome(
+        added=tuple(_named(anchor) for anchor in after.anchors if anchor.sha256 not in before.fingerprints),
+        removed=tuple(_named(anchor) for anchor in before.anchors if anchor.sha256 not in after.fingerprints),
+    )
 
 
-def _named(anchor: CertificateFacts) -> dict[str, str]:
-    return {"name": common_name(anchor.subject), "sha256": anchor.sha256, "not_after": to_plain(anchor.not_after)}
+def _named(anchor: CertificateFacts) -> NamedAnchor:
+    return NamedAnchor(name=common_name(anchor.subject), sha256=anchor.sha256, not_after=anchor.not_after)
 
 
-def outcome_of(record: ChangeRecord) -> dict[str, Any]:
-    """Return what a pipeline is told about the change that its bundle became."""
-    failure = record.failure
-    told = {
-        "outcome": _outcome(record),
-        "change": record.id,
-        "generation": record.generation,
-        "phase": record.phase.value,
-        "class": failure.kind.value if failure else None,
-        "code": failure.code if failure else None,
-        "message": failure.message if failure else _SENTENCES[_outcome(record)],
-        "remedy": failure.advice if failure else None,
-        "at": to_plain(record.entered_at),
-    }
-    return {name: value for name, value in told.items() if value not in (None, "")}
+def outcome_of(record: ChangeRecord, anchors: BundleOutcome) -> BundleOutcome:
+    """Return what a pipeline is told about the change that its bundle became.
+
+    Args:
+        record: The change.
+        anchors: What was told of the bundle's anchors before, which goes on being told.
+    """
+    failure, outcome = record.failure, _outcome(record)
+    return replace(
+        anchors,
+        outcome=outcome,
+        change=record.id,
+        generation=record.generation,
+        phase=record.phase.value,
+        kind=failure.kind.value if failure else "",
+        code=failure.code if failure else "",
+        message=failure.message if failure else _SENTENCES[outcome],
+        remedy=failure.advice if failure else "",
+        at=record.entered_at,
+    )
 
 
 _SENTENCES = {
@@ -130,12 +201,12 @@ def _outcome(record: ChangeRecord) -> str:
             return "in-progress"
 
 
-def unchanged(at: datetime) -> dict[str, Any]:
+def unchanged(at: datetime, anchors: BundleOutcome) -> BundleOutcome:
     """Return what a pipeline is told when these very anchors are in use already."""
-    return {"outcome": "unchanged", "message": "These anchors are in use already.", "at": to_plain(at)}
+    return replace(anchors, outcome="unchanged", message="These anchors are in use already.", at=at)
 
 
-def refusal(code: str, error: AgentError, at: datetime, *, passing: bool) -> dict[str, Any]:
+def refusal(code: str, error: AgentError, at: datetime, *, passing: bool) -> BundleOutcome:
     """Return what a pipeline is told when its bundle became no change.
 
     Args:
@@ -144,11 +215,5 @@ def refusal(code: str, error: AgentError, at: datetime, *, passing: bool) -> dic
         at: When.
         passing: Whether the bundle is kept and judged again.
     """
-    told = {
-        "outcome": "waiting" if passing else "refused",
-        "code": code,
-        "message": str(error),
-        "remedy": error.hint,
-        "at": to_plain(at),
-    }
-    return {name: value for name, value in told.items() if value}
+    outcome = "waiting" if passing else "refused"
+    return BundleOutcome(outcome=outcome, code=code, message=str(error), remedy=error.hint, at=at)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.core.trust.updates import MAX_ARCHIVE
+from agent.core.trust.updates import MAX_ARCHIVE, BundleOutcome
 from agent.errors import BundleError, StoreError
 from agent.store import disk
 from agent.trust import inbox
@@ -83,14 +83,14 @@ def test_every_kind_of_thing_is_listed_so_that_it_is_answered(tmp_path: Path) ->
     (tmp_path / "directory").mkdir()
     os.mkfifo(tmp_path / "pipe")
     assert sorted(names(tmp_path)) == ["directory", "link", "pipe"]
-    inbox.write_outcome(tmp_path, "directory", {"outcome": "refused"})
+    inbox.write_outcome(tmp_path, "directory", BundleOutcome(outcome="refused"))
 
     assert sorted(names(tmp_path)) == ["link", "pipe"]
 
 
 def test_a_drop_that_was_answered_before_is_listed_again(tmp_path: Path) -> None:
     """The next one of the same name."""
-    inbox.write_outcome(tmp_path, "bundle.tar", {"outcome": "installed"})
+    inbox.write_outcome(tmp_path, "bundle.tar", BundleOutcome(outcome="installed"))
     (tmp_path / "bundle.tar").touch()
 
     assert names(tmp_path) == ["bundle.tar"]
@@ -270,14 +270,14 @@ def test_a_link_put_in_place_of_a_drop_is_not_followed(tmp_path: Path, monkeypat
 
 def test_an_outcome_stands_beside_its_drop(tmp_path: Path) -> None:
     """As JSON that the pipeline may read, in place of what was said before."""
-    inbox.write_outcome(tmp_path, "b.tar", {"outcome": "in-progress", "change": "c-1"})
-    inbox.write_outcome(tmp_path, "b.tar", {"outcome": "installed", "message": "Zürich."})
+    inbox.write_outcome(tmp_path, "b.tar", BundleOutcome(outcome="in-progress", change="c-1"))
+    inbox.write_outcome(tmp_path, "b.tar", BundleOutcome(outcome="installed", message="Zürich."))
     path = tmp_path / "b.tar.outcome.json"
 
     assert json.loads(path.read_bytes()) == {"outcome": "installed", "message": "Zürich."}
     assert path.read_bytes().endswith(b"}\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert inbox.read_outcome(tmp_path, "b.tar") == {"outcome": "installed", "message": "Zürich."}
+    assert inbox.read_outcome(tmp_path, "b.tar") == BundleOutcome(outcome="installed", message="Zürich.")
     assert inbox.told_of(tmp_path) == ["b.tar"]
     assert [item.name for item in tmp_path.iterdir()] == ["b.tar.outcome.json"]
 
@@ -287,8 +287,8 @@ def test_an_outcome_that_others_wrote_is_as_good_as_none(tmp_path: Path, content
     """It is in a directory under other hands."""
     (tmp_path / "b.outcome.json").write_bytes(content)
 
-    assert inbox.read_outcome(tmp_path, "b") == {}
-    assert inbox.read_outcome(tmp_path, "missing") == {}
+    assert inbox.read_outcome(tmp_path, "b") == BundleOutcome()
+    assert inbox.read_outcome(tmp_path, "missing") == BundleOutcome()
 
 
 def test_an_outcome_is_written_through_no_link(tmp_path: Path) -> None:
@@ -296,11 +296,11 @@ def test_an_outcome_is_written_through_no_link(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("b.outcome.json", ".new-b.outcome.json"):
         (tmp_path / "in" / name).symlink_to(tmp_path / "precious")
-    inbox.write_outcome(tmp_path / "in", "b", {"outcome": "refused"})
+    inbox.write_outcome(tmp_path / "in", "b", BundleOutcome(outcome="refused"))
 
     assert not (tmp_path / "precious").exists()
-    assert inbox.read_outcome(tmp_path / "in", "b") == {"outcome": "refused"}
-    assert inbox.read_outcome(tmp_path / "in", "b") == json.loads((tmp_path / "in" / "b.outcome.json").read_bytes())
+    assert inbox.read_outcome(tmp_path / "in", "b") == BundleOutcome(outcome="refused")
+    assert json.loads((tmp_path / "in" / "b.outcome.json").read_bytes()) == {"outcome": "refused"}
 
 
 def test_a_drop_is_removed_and_a_directory_is_not(tmp_path: Path) -> None:

@@ -258,10 +258,10 @@ def test_an_archive_is_downloaded_and_its_query_is_told_nowhere(site: Site) -> N
         receipt = site.receiver.take_in(source, Origin.JOB, "job 7", "job:7")
         assert running.requests == [f"GET /b.tar?{SECRET}"] * 3
     site.rig.follow()
-    assert receipt.told["outcome"] == "in-progress"
+    assert receipt.told.outcome == "in-progress"
     history = (site.rig.path / "history.jsonl").read_text(encoding="utf-8")
     assert "job:7" in history
-    assert SECRET not in history + site.rig.log.text + json.dumps(receipt.told)
+    assert SECRET not in history + site.rig.log.text + json.dumps(receipt.told.plain())
 
 
 def test_an_archive_with_another_hash_is_refused(site: Site) -> None:
@@ -280,7 +280,7 @@ def test_a_repository_is_read_file_by_file(site: Site) -> None:
         assert sorted(running.requests) == sorted(
             [f"GET /r/{name}" for name in files if name != "metadata/1.root.json"] + ["GET /r/metadata/2.root.json"]
         )
-    assert receipt.told["outcome"] == "in-progress"
+    assert receipt.told.outcome == "in-progress"
     assert code_of(lambda: remote_at(f"{running.url}r/", site.config, None, "00" * 32))[0] == "malformed-document"
 
 

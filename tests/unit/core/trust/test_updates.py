@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import permutations
@@ -11,9 +10,10 @@ import pytest
 
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import Failure, FailureClass
-from agent.core.jsonio import encode
+from agent.core.jsonio import decode, encode_plain
 from agent.core.trust import updates
 from agent.core.trust.updates import (
+    BundleOutcome,
     baked_order,
     baked_provenance,
     differences,
@@ -139,22 +139,25 @@ def test_the_difference_names_what_comes_and_what_goes() -> None:
     """By name, fingerprint and end; what stays is not told."""
     found = differences(bundle(FIRST, SECOND), bundle(SECOND, THIRD))
 
-    assert found == {
+    assert found.plain() == {
         "added": [{"name": "Root 4", "sha256": "04" * 32, "not_after": (NOW + 4000 * DAY).isoformat()}],
         "removed": [{"name": "Root 1", "sha256": "01" * 32, "not_after": (NOW + 4000 * DAY).isoformat()}],
     }
-    assert differences(bundle(FIRST), bundle(FIRST)) == {"added": [], "removed": []}
+    assert differences(bundle(FIRST), bundle(FIRST)).plain() == {"added": [], "removed": []}
 
 
 GIVEN_UP = make.failure(FailureClass.OPERATOR, "given-up", message="Given up: test.", decisive=True)
 UNTRUSTED = make.failure(FailureClass.SERVER_TRUST, "unknown-root", decisive=True)
 
 
+NOTHING = BundleOutcome()
+
+
 @pytest.mark.parametrize("phase", [phase for phase in Phase if not phase.ended])
 def test_a_change_in_flight_is_in_progress(phase: Phase) -> None:
     """With what troubles it, and never with a verdict; a person's wish is none before it is carried out."""
-    assert outcome_of(make.record(phase, kind=Kind.TRUST))["outcome"] == "in-progress"
-    assert outcome_of(make.record(phase, kind=Kind.TRUST, failure=GIVEN_UP))["outcome"] == "in-progress"
+    assert outcome_of(make.record(phase, kind=Kind.TRUST), NOTHING).outcome == "in-progress"
+    assert outcome_of(make.record(phase, kind=Kind.TRUST, failure=GIVEN_UP), NOTHING).outcome == "in-progress"
 
 
 @pytest.mark.parametrize(
@@ -171,28 +174,39 @@ def test_a_change_in_flight_is_in_progress(phase: Phase) -> None:
 def test_each_end_has_a_word(phase: Phase, failure: Failure | None, outcome: str) -> None:
     """And a reason where it is not what was wanted."""
     record = make.finished(phase, kind=Kind.TRUST, failure=failure)
-    told = outcome_of(record)
+    told = outcome_of(record, NOTHING).plain()
 
     assert (told["outcome"], told["phase"], told["change"]) == (outcome, phase, record.id)
     assert told["at"] == record.entered_at.isoformat()
-    assert told["message"].endswith(".")
+    assert str(told["message"]).endswith(".")
     if failure is None:
         assert not {"class", "code", "remedy"} & set(told)
     else:
         assert (told["class"], told["code"], told["message"]) == (failure.kind, failure.code, failure.message)
 
 
+def test_what_troubled_a_change_is_not_told_of_its_end() -> None:
+    """What is known of the anchors is."""
+    troubled = outcome_of(make.record(Phase.PREPARED, kind=Kind.TRUST, failure=UNTRUSTED), BundleOutcome(version=7))
+    told = outcome_of(make.finished(Phase.COMMITTED, kind=Kind.TRUST), troubled)
+
+    assert (told.outcome, told.version, told.kind, told.code, told.remedy) == ("installed", 7, "", "", "")
+
+
 def test_every_end_of_a_change_has_an_outcome() -> None:
     """No phase is forgotten, and every outcome has a sentence."""
-    assert {outcome_of(make.record(phase))["outcome"] for phase in Phase} == set(updates._SENTENCES) - {"given-up"}
+    assert {outcome_of(make.record(phase), NOTHING).outcome for phase in Phase} == set(updates._SENTENCES) - {
+        "given-up"
+    }
 
 
-def test_what_is_told_is_plain() -> None:
+def test_what_is_told_is_read_as_it_was_written() -> None:
     """It goes into a file."""
-    told = outcome_of(make.finished(Phase.ROLLED_BACK, failure=UNTRUSTED))
+    anchors = replace(differences(bundle(FIRST), bundle(FIRST, SECOND)), version=7, warnings=("It ends soon.",))
+    told = outcome_of(make.finished(Phase.ROLLED_BACK, failure=UNTRUSTED), anchors)
 
-    assert json.loads(encode(told)) == told
-    assert unchanged(NOW) == {
+    assert BundleOutcome.read(decode(encode_plain(told.plain()), "told", limit=10_000)) == told
+    assert unchanged(NOW, NOTHING).plain() == {
         "outcome": "unchanged",
         "message": "These anchors are in use already.",
         "at": NOW.isoformat(),
@@ -205,11 +219,11 @@ def test_a_bundle_that_became_no_change_is_told_why(*, passing: bool, outcome: s
     error = BundleError("expired", "It has expired.", hint="Sign it anew.", passing=passing)
     told = refusal(error.code, error, NOW + HOUR, passing=passing)
 
-    assert told == {
+    assert told.plain() == {
         "outcome": outcome,
         "code": "expired",
         "message": "It has expired.",
         "remedy": "Sign it anew.",
         "at": (NOW + HOUR).isoformat(),
     }
-    assert "remedy" not in refusal("not-now", RefusedError("Not now."), NOW, passing=True)
+    assert "remedy" not in refusal("not-now", RefusedError("Not now."), NOW, passing=True).plain()
