@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support import warm_workers
 from support.daemon import RunningDaemon
 
 if TYPE_CHECKING:
@@ -45,3 +48,21 @@ def test_both_have_the_same_around_them(enrolled: Gateway) -> None:
     """Parent, umask, user, signals, files and folder."""
     forked, started = seen(enrolled, 1, started=False), seen(enrolled, 2, started=True)
     assert forked == started
+
+
+def test_what_forks_workers_ends_without_a_word_with_a_daemon_that_is_killed() -> None:
+    """Also in the moment in which it has forked one, and the daemon has not read of it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    forker = os.fork()
+    if forker == 0:
+        ours.close()
+        try:
+            warm_workers._serve(theirs)  # which returns in a worker
+        finally:
+            os._exit(1)
+    theirs.close()
+    with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 - a file to pass on
+        socket.send_fds(ours, [b'{"argv": [], "env": {}}'], [nothing.fileno()] * 2)
+    worker = int(ours.recv(100, socket.MSG_PEEK))
+    ours.close()
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (worker, forker)] == [1, 0]

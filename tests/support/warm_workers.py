@@ -15,6 +15,7 @@ import platform
 import signal
 import socket
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,16 +60,18 @@ def _spawn(forker: socket.socket, config: Path, order: bytes) -> tuple[int, int]
 
 def _serve(orders: socket.socket) -> None:
     """Fork for each order; return in a fork, and end with the daemon."""
-    while True:
-        message, passed, _, _ = socket.recv_fds(orders, _MOST, 2)
-        if not message:
-            os._exit(0)
-        pid = _fork_beside()
-        if pid == 0:
-            return _become(json.loads(message), passed)
-        orders.send(str(pid).encode())
-        for fd in passed:
-            os.close(fd)
+    with suppress(ConnectionError):  # a daemon that is killed may not have read the last answer
+        while True:
+            message, passed, _, _ = socket.recv_fds(orders, _MOST, 2)
+            if not message:
+                break
+            pid = _fork_beside()
+            if pid == 0:
+                return _become(json.loads(message), passed)
+            orders.send(str(pid).encode())
+            for fd in passed:
+                os.close(fd)
+    os._exit(0)
 
 
 def _fork_beside() -> int:
