@@ -372,7 +372,9 @@ def test_a_hostile_reply_is_a_sentence(enrolled: Gateway, kind: str) -> None:
 @pytest.mark.parametrize("through_a_daemon", [False, True])
 def test_an_order_whose_end_was_not_told_is_answered_with_it(enrolled: Gateway, *, through_a_daemon: bool) -> None:
     """The command was killed after the last step; given again it says how that ended, and then means another one."""
-    with RunningDaemon(enrolled) if through_a_daemon else nullcontext():
+    with RunningDaemon(enrolled) if through_a_daemon else nullcontext() as daemon:
+        if daemon:
+            daemon.until_up(1)
         enrolled.run("rotate", expect=0)
         asked = len(enrolled.cloud.registry)
         (enrolled.state / "told").unlink()

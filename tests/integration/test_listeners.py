@@ -37,7 +37,8 @@ def test_a_rotation_is_carried_through_whether_or_not_its_output_is_read(enrolle
 @pytest.mark.parametrize("redirections", LISTENERS[:2])
 def test_so_it_is_through_the_daemon(enrolled: Gateway, redirections: str) -> None:
     """What the daemon tells is not heard, and its end is the exit code."""
-    with RunningDaemon(enrolled):
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
         assert rotate(enrolled, redirections)[0] == 0
     assert enrolled.generations() == (2, 1)
 
