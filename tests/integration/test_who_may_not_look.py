@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.config import reader
+from support import campaigns
 from support.surroundings import need_root
 from support.systemd import NOBODY, authorities, lay, open_place
 
@@ -22,6 +23,9 @@ VERBS = (
     "status", "check", "explain", "history", "config check", "support-bundle --output -", "trust list", "rotate",
     "retire", "pause 1h",
 )  # fmt: skip
+CLOSED = ("parent", "parent/state", "parent/state/generations")
+# So that one in three has each verb once, and each place several times.
+MATRIX = [(verb, CLOSED[(row + place) % len(CLOSED)]) for row, verb in enumerate(VERBS) for place in range(len(CLOSED))]
 COMMAND = (sys.executable, "-m", "agent")
 
 
@@ -50,8 +54,7 @@ def said_without_rights(place: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("closed", ["parent", "parent/state", "parent/state/generations"])
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("verb", "closed"), campaigns.take(MATRIX, len(CLOSED)))
 def test_it_is_said_that_this_user_may_not(place: Path, verb: str, closed: str) -> None:
     """On the way to it, at it, and within."""
     (place / closed).chmod(0o700)
