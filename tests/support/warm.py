@@ -247,15 +247,15 @@ def end(code: int) -> NoReturn:
     """End this fork as the interpreter would, without taking all down first that it has in common with its parent.
 
     Each page of that would be copied to be taken down: 30 ms of a processor, which is more than many a command costs.
-    Where a library has threads of its own, or what was said cannot be written, the interpreter itself ends.
+    Threads of the SDK's end with the process, as they do with the interpreter. Where what was said cannot be written,
+    the interpreter itself ends.
     """
     with suppress(OSError):
         threading._shutdown()  # type: ignore[attr-defined] # as the interpreter waits for those of Python's
-        if len(os.listdir("/proc/self/task")) == 1:  # noqa: PTH208 - the names alone
-            atexit._run_exitfuncs()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
