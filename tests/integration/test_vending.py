@@ -97,7 +97,7 @@ def test_a_vending_machine_of_another_authority_is_not_asked(shopper: Shopper, t
     other = tmp_path / "other.pem"
     other.write_bytes(gateway.cloud.authority.pem)
     gateway.configure({f"  token: {{file: {shopper.file}}}": f"  token: {{file: {shopper.file}}}\n  ca: {other}"})
-    ran = gateway.run("enroll", "--no-wait")
+    ran = gateway.run("enroll", "--wait", "0", expect=5)
     assert "The vending machine cannot be asked." in ran.out + ran.err
     assert "enrollment.ca" in ran.out + ran.err
     assert gateway.service.vending.asked == 0

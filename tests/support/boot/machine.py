@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 180.0  # seconds; a deadline for a machine with much else to do, and no measure of anything
-LOOK = 0.02  # seconds between two looks
+LOOK, LONGEST = 0.02, 2.0  # seconds between two looks
 
 STATE = "/var/lib/iot-cert-agent"
 STATUS = "/run/iot-cert-agent/status.json"
@@ -76,13 +76,19 @@ class Done:
 
 
 def until(condition: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
-    """Return what a condition gives as soon as it holds."""
+    """Return what a condition gives as soon as it holds.
+
+    A look that takes long, as one that starts a program does, leaves the processor to what is waited for meanwhile.
+    """
     end = time.monotonic() + patience
-    while not (found := condition()):
-        if time.monotonic() > end:
+    while True:
+        began = time.monotonic()
+        if found := condition():
+            return found
+        took = time.monotonic() - began
+        if began + took > end:
             raise MachineError(f"not within {patience:.0f} s: {what}")
-        time.sleep(LOOK)
-    return found
+        time.sleep(min(max(LOOK, 3 * took), LONGEST))
 
 
 class Machine:
