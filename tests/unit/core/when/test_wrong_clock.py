@@ -1,0 +1,79 @@
+"""By a clock that cannot be right, or may be wrong, nothing is begun that could wait."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from agent.core.text import clock_time
+from agent.core.when.schedule import AFTER_FAILURE, UNSYNCHRONISED_PATIENCE, Past
+from support.make import DAY, HOUR, NOW
+from support.scheduling import (
+    AT,
+    EMERGENCY,
+    FAILED_ONCE,
+    IMPLAUSIBLE,
+    SUBJECT,
+    TICK,
+    UNFINISHED,
+    UNSYNCHRONISED,
+    WINDOW,
+    YEAR,
+    YEAR_1970,
+    plan,
+)
+
+
+@pytest.mark.parametrize("now", [YEAR_1970, NOW, AT, EMERGENCY, SUBJECT.not_after + DAY])
+@pytest.mark.parametrize("past", [Past(), UNFINISHED, FAILED_ONCE], ids=["nothing", "unfinished", "failed"])
+def test_an_unbelievable_clock_plans_nothing(now: datetime, past: Past) -> None:
+    """It may be decades off, so no instant can be named; what the clock shows is told."""
+    found = plan(now, state=IMPLAUSIBLE, past=past)
+
+    assert (found.due, found.code, found.at, found.window) == (False, "clock", None, WINDOW)
+    assert found.why == f"the clock shows {clock_time(now)}, which cannot be; nothing is planned before it is set"
+
+
+def test_a_clock_that_is_never_synchronised_costs_a_day_and_no_more() -> None:
+    """A gateway without a time server still rotates."""
+    assert plan(AT + UNSYNCHRONISED_PATIENCE - TICK, state=UNSYNCHRONISED).code == "clock"
+    assert plan(AT + UNSYNCHRONISED_PATIENCE, state=UNSYNCHRONISED).due
+    assert plan(AT + 3 * DAY, state=UNSYNCHRONISED).due
+
+
+def test_a_clock_that_is_synchronised_at_last_is_waited_for_no_longer() -> None:
+    """The hold ends with its reason."""
+    assert plan(AT + HOUR, state=UNSYNCHRONISED).code == "clock"
+    assert plan(AT + HOUR).due
+
+
+def test_a_clock_set_forward_and_back_changes_nothing_but_the_moment() -> None:
+    """Nothing is remembered: the plan for an instant is the same whatever was looked at before."""
+    before = plan(AT - DAY)
+    assert plan(AT + 20 * DAY).due
+
+    assert plan(AT - DAY) == before
+
+
+def test_a_failure_in_the_far_future_delays_nothing() -> None:
+    """A change failed while the clock was years ahead: now that it is right, that year is not waited for."""
+    ahead = Past(failures=3, failed_at=AT + 10 * YEAR, jitter=0.9)
+
+    assert plan(AT, past=ahead).due
+
+
+def test_a_failure_in_the_near_future_delays_no_longer_than_twice_the_longest_delay() -> None:
+    """A clock that was set back by hours keeps the delay, and not for ever."""
+    cap = timedelta(seconds=AFTER_FAILURE.cap)
+    found = plan(AT, past=Past(failures=50, failed_at=AT + cap, jitter=0.999))
+
+    assert found.code == "back-off"
+    assert found.at is not None
+    assert found.at - AT <= 2 * cap
+
+
+@pytest.mark.parametrize("ahead", [DAY, YEAR])
+def test_requests_from_the_future_use_up_no_budget(ahead: timedelta) -> None:
+    """A certificate that was asked for under a clock which was ahead does not lock the gateway out."""
+    assert plan(AT, past=Past(requests=(AT + ahead,) * 9)).due
