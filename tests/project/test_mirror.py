@@ -129,6 +129,11 @@ ASPECTS = {
     "dependants/test_deployer_troubles.py": "dependants/deployer",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",
+    "trust/test_tuf_clock.py": "trust/tuf_client",
+    "trust/test_tuf_memory.py": "trust/tuf_client",
+    "trust/test_tuf_signatures.py": "trust/tuf_client",
+    "trust/test_tuf_targets.py": "trust/tuf_client",
+    "trust/test_tuf_words.py": "trust/tuf_client",
 }
 
 # What a test meets that starts the real command, or a program of it.
