@@ -254,7 +254,7 @@ MUTANTS = (
         breaks="A password that others may read is none.",
         old="if stat.S_ISREG(status.st_mode) and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):",
         new="if stat.S_ISREG(status.st_mode):",
-        killers=("tests/unit/dependants/test_copies.py::test_a_password_that_others_may_read_is_none",),
+        killers=("tests/unit/dependants/test_passwords.py::test_a_password_that_others_may_read_is_none",),
     ),
     Mutant(
         name="copy-that-is-missing",

@@ -11,6 +11,7 @@ from support.systemd import lay, open_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 from support.dependants import House
@@ -24,3 +25,10 @@ def _house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
         house = House(place)
         house.laid = lay(house.state, 1)
         yield house
+
+
+@pytest.fixture(name="place")
+def _place() -> Iterator[Path]:
+    """Give a directory of this process's own user, below directories of root's."""
+    with open_place() as place:
+        yield place

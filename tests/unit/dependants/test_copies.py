@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
-import subprocess
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,60 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.core.dependants import Content, Copy, Format
-from agent.dependants.copies import LABEL, MAX_COPY, MAX_PASSWORD, Written, passwords, write
+from agent.dependants.copies import MAX_COPY, write
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store import durable
 from support.crashkit import stepper
-from support.systemd import ME, NOBODY, open_place
+from support.systemd import ME, NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-MINE = grp.getgrgid(os.getegid()).gr_name
-OTHER_USER, OTHER_GROUP = pwd.getpwuid(NOBODY).pw_name, grp.getgrgid(NOBODY).gr_name
-OLD, NEW = b"old content\n", b"new content of another length\n"
-
-
-@pytest.fixture(name="place")
-def _place() -> Iterator[Path]:
-    """A directory of this process's own user, below directories of root's."""
-    with open_place() as place:
-        yield place
-
-
-def a_copy(to: Path, owner: str = ME, group: str = MINE, mode: int = 0o640, form: Format = Format.PEM) -> Copy:
-    """Return a copy to a place."""
-    return Copy(to=to, content=Content.PAIR, format=form, owner=owner, group=group, mode=mode)
-
-
-def put(*wanted: Copy, content: bytes = NEW) -> Written:
-    """Write copies that hold the same."""
-    return write(wanted, [content] * len(wanted), {})
-
-
-def problem(copy: Copy) -> str:
-    """Write one copy in vain, and return why that failed."""
-    done = put(copy)
-    assert not done.changed
-    assert list(done.problems) == [copy.to]
-    said = done.problems[copy.to]
-    assert said.startswith(f"{copy.to} is not written: ")
-    assert said.endswith(".")
-    return said
-
-
-def names(place: Path) -> list[str]:
-    """Return what is in a directory."""
-    return sorted(path.name for path in place.iterdir())
-
-
-def dress(path: Path) -> tuple[int, int, int]:
-    """Return a file's owner, group and mode."""
-    status = path.lstat()
-    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
-
-
-# -- as it is wanted ---------------------------------------------------------------------------------------------------
+from support.copies import NEW, OLD, OTHER_GROUP, OTHER_USER, a_copy, dress, names, problem, put
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
@@ -305,179 +258,6 @@ def test_a_device_is_not_replaced(place: Path, device: int) -> None:
     assert names(place) == ["x"]
 
 
-# -- the way there -----------------------------------------------------------------------------------------------------
-
-
-def test_a_missing_directory_is_named_and_not_made(place: Path) -> None:
-    """Whose it should be is unknown."""
-    assert f"go through {place}/certs: No such file or directory." in problem(a_copy(place / "certs" / "x"))
-    assert names(place) == []
-
-
-def test_a_file_on_the_way_is_a_problem(place: Path) -> None:
-    """It is no directory."""
-    (place / "certs").write_bytes(b"")
-    assert "certs is a file, where a directory is expected" in problem(a_copy(place / "certs" / "x"))
-
-
-@pytest.mark.parametrize("where", ["certs", "certs/below"])
-def test_a_link_on_the_way_is_not_followed(place: Path, where: str) -> None:
-    """The user who may plant it chooses where it leads; the path is to be written without links."""
-    (place / "real" / "below").mkdir(parents=True)
-    (place / "certs").mkdir()
-    (place / where).rmdir() if (place / where).exists() else None
-    (place / where).symlink_to(place / "real")
-    to = place / "certs" / "below" / "x"
-
-    assert f"{place}/{where} is a link. Give the path without links under `copies:`." in problem(a_copy(to))
-    assert names(place / "real") == ["below"]
-    assert names(place / "real" / "below") == []
-
-
-@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
-@pytest.mark.parametrize("where", ["certs", "certs/below"])
-def test_a_step_that_others_may_write_is_refused(place: Path, where: str, mode: int) -> None:
-    """By the group or by all: they could put a link in its place."""
-    (place / "certs" / "below").mkdir(parents=True)
-    (place / where).chmod(mode)
-    said = problem(a_copy(place / "certs" / "below" / "x"))
-
-    assert f"{place}/{where} may be written by others. It and all above it must be root's or the copy's" in said
-    assert names(place / "certs" / "below") == []
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("where", ["certs", "certs/below"])
-def test_a_step_of_a_stranger_is_refused(place: Path, where: str) -> None:
-    """Neither root's nor the owner's."""
-    (place / "certs" / "below").mkdir(parents=True)
-    os.chown(place / where, NOBODY, NOBODY)
-
-    assert f"{place}/{where} belongs to user {NOBODY}." in problem(a_copy(place / "certs" / "below" / "x"))
-    assert names(place / "certs" / "below") == []
-
-
-@pytest.mark.root
-def test_a_step_of_the_owner_is_taken(place: Path) -> None:
-    """Most programs have a directory of their own; what they plant in it harms them alone."""
-    (place / "certs").mkdir()
-    os.chown(place / "certs", NOBODY, NOBODY)
-    done = put(a_copy(place / "certs" / "x", owner=OTHER_USER, group=OTHER_GROUP))
-
-    assert (done.changed, dict(done.problems)) == (True, {})
-    assert dress(place / "certs" / "x") == (NOBODY, NOBODY, 0o640)
-
-
-def test_a_sticky_directory_that_all_may_write_is_taken(place: Path) -> None:
-    """No user may rename another's there: as a step on the way, and as the place."""
-    (place / "tmp" / "certs").mkdir(parents=True)
-    (place / "tmp").chmod(0o1777)
-
-    assert not put(a_copy(place / "tmp" / "certs" / "x"), a_copy(place / "tmp" / "x")).problems
-    assert names(place / "tmp") == ["certs", "x"]
-
-
-@pytest.mark.parametrize("who", ["owner", "group"])
-def test_an_unknown_user_or_group_is_a_problem(place: Path, who: str) -> None:
-    """It is named, and nothing is written for another user instead."""
-    wanted = a_copy(place / "x", **{who: "no-such-body"})  # type: ignore[arg-type]
-
-    assert "no-such-body" in problem(wanted)
-    assert names(place) == []
-
-
-# -- trouble -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def tiny_disk(place: Path) -> Iterator[Path]:
-    """Mount a file system of 16 KiB."""
-    disk = place / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=755", "none", str(disk)], check=True)
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-@pytest.mark.root
-def test_a_full_disk_keeps_the_old_copy(place: Path) -> None:
-    """It is told, nothing is left beside it, and a copy elsewhere is written all the same."""
-    with tiny_disk(place) as disk:
-        put(a_copy(disk / "x"), content=OLD)
-        done = put(a_copy(disk / "x"), a_copy(place / "y"), content=b"x" * 40_000)
-
-        assert "No space left on device. Free some space" in done.problems[disk / "x"]
-        assert list(done.problems) == [disk / "x"]
-        assert ((disk / "x").read_bytes(), names(disk)) == (OLD, ["x"])
-        assert (place / "y").read_bytes() == b"x" * 40_000
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_where_modes_are_ignored_nothing_is_written(
-    place: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
-) -> None:
-    """As on vfat, which takes any and says nothing: a key there would be for everybody to read."""
-    change = os.fchmod
-    if there:
-        put(a_copy(place / "x"), content=OLD)
-    monkeypatch.setattr(os, "fchmod", lambda fd, _: change(fd, 0o755))
-    for _ in range(2):
-        assert "The file system keeps no owner or mode. Any user may read a key there" in problem(a_copy(place / "x"))
-
-    assert names(place) == (["x"] if there else [])
-    assert not there or ((place / "x").read_bytes(), dress(place / "x")[2]) == (OLD, 0o640)
-
-
-@pytest.mark.root
-def test_where_owners_are_ignored_nothing_is_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on some network file systems; a copy that may be there as it is, is written all the same."""
-    monkeypatch.setattr(os, "fchown", lambda *_: None)
-    wanted = a_copy(place / "x", OTHER_USER, OTHER_GROUP)
-    done = put(wanted, a_copy(place / "y", "root", "root"))
-
-    assert list(done.problems) == [wanted.to]
-    assert names(place) == ["y"]
-
-
-def _leave_file(path: Path, _: Path) -> None:
-    path.write_bytes(b"junk")
-    path.chmod(0o666)
-
-
-def _leave_link(path: Path, victim: Path) -> None:
-    path.symlink_to(victim)
-
-
-def _leave_hard_link(path: Path, victim: Path) -> None:
-    os.link(victim, path)
-
-
-def _leave_pipe(path: Path, _: Path) -> None:
-    os.mkfifo(path)
-
-
-@pytest.mark.parametrize("leave", [_leave_file, _leave_link, _leave_hard_link, _leave_pipe])
-def test_what_lies_in_the_way_of_writing_is_taken_away(place: Path, leave: Callable[[Path, Path], None]) -> None:
-    """A crash may have left it, or an attacker planted it: it is not written to, wherever it leads."""
-    (place / "victim").write_bytes(OLD)
-    leave(place / ".new-x", place / "victim")
-    done = put(a_copy(place / "x"))
-
-    assert (done.changed, dict(done.problems)) == (True, {})
-    assert ((place / "x").read_bytes(), dress(place / "x")[2]) == (NEW, 0o640)
-    assert ((place / "victim").read_bytes(), names(place)) == (OLD, ["victim", "x"])
-
-
-def test_what_a_crash_left_of_a_copy_is_overwritten(place: Path) -> None:
-    """It may hold a key; it never was in its place, so no program reads it."""
-    (place / ".new-x").write_bytes(OLD)
-    with (place / ".new-x").open("rb") as left:
-        put(a_copy(place / "x"))
-        assert left.read() == bytes(len(OLD))
-
-
 def test_a_copy_that_could_not_be_moved_in_is_overwritten(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the one that it was to replace stays as it is."""
     (place / "x").write_bytes(OLD)
@@ -494,15 +274,6 @@ def test_a_copy_that_could_not_be_moved_in_is_overwritten(place: Path, monkeypat
         write([own(place)], [NEW], {})
     assert held == [bytes(len(NEW))]
     assert (names(place), (place / "x").read_bytes()) == (["x"], OLD)
-
-
-def test_a_directory_in_the_way_of_writing_is_a_problem(place: Path) -> None:
-    """It is left alone, and so is the copy that is there."""
-    put(a_copy(place / "x"), content=OLD)
-    (place / ".new-x").mkdir()
-
-    assert "Cannot remove .new-x: Is a directory." in problem(a_copy(place / "x"))
-    assert (place / "x").read_bytes() == OLD
 
 
 # -- more than one -----------------------------------------------------------------------------------------------------
@@ -697,148 +468,3 @@ def test_a_copy_in_doubt_has_changed(place: Path, monkeypatch: pytest.MonkeyPatc
     done = write([own(place)], [NEW], {})
     assert (done.changed, done.digests, list(done.problems)) == (True, {}, [place / "x"])
     assert (place / "x").read_bytes() == NEW
-
-
-# -- copies that could not be made -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("place_of_it", [0, 1])
-def test_a_copy_that_could_not_be_made_says_why(place: Path, place_of_it: int) -> None:
-    """What is there stays, and the other is written."""
-    wanted = [a_copy(place / "a"), a_copy(place / "b")]
-    bad, good = wanted[place_of_it], wanted[1 - place_of_it]
-    bad.to.write_bytes(OLD)
-    done = write(wanted, [NEW, NEW], {}, {place_of_it: "There is no password."})
-
-    assert dict(done.problems) == {bad.to: f"{bad.to} is not written: There is no password."}
-    assert (bad.to.read_bytes(), good.to.read_bytes(), names(place)) == (OLD, NEW, ["a", "b"])
-
-
-# -- SELinux -----------------------------------------------------------------------------------------------------------
-
-
-def label(path: Path, value: bytes) -> None:
-    """Label a file as SELinux does, where the kernel lets us."""
-    try:
-        os.setxattr(path, LABEL, value)
-    except OSError as error:
-        pytest.skip(f"the kernel refuses {LABEL} here: {error}")
-
-
-@pytest.mark.root
-def test_the_label_of_the_old_copy_is_kept(place: Path) -> None:
-    """The program's own policy lets it read that one."""
-    put(a_copy(place / "x"), content=OLD)
-    label(place / "x", b"system_u:object_r:cert_t:s0\0")
-    done = put(a_copy(place / "x"))
-
-    assert (done.changed, dict(done.problems)) == (True, {})
-    assert (place / "x").read_bytes() == NEW
-    assert os.getxattr(place / "x", LABEL) == b"system_u:object_r:cert_t:s0\0"
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("at_work", [True, False])
-def test_a_label_that_cannot_be_set_matters_where_it_is_heeded(
-    place: Path, monkeypatch: pytest.MonkeyPatch, *, at_work: bool
-) -> None:
-    """The helper may set labels only while SELinux is at work; one that is left from before keeps no copy away."""
-    put(a_copy(place / "x"), content=OLD)
-    label(place / "x", b"system_u:object_r:cert_t:s0\0")
-    monkeypatch.setattr("agent.dependants.copies.SELINUX", place / ("x" if at_work else "gone"))
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "setxattr", refuse)
-    done = put(a_copy(place / "x"))
-
-    assert done.changed is not at_work
-    assert (place / "x").read_bytes() == (OLD if at_work else NEW)
-    assert names(place) == ["x"]
-
-
-# -- passwords ---------------------------------------------------------------------------------------------------------
-
-
-def locked(file: Path | None) -> Copy:
-    """Return a copy with a password file."""
-    return Copy(to=Path("/x"), content=Content.PAIR, format=Format.PKCS12, password_file=file)
-
-
-def password_file(path: Path, content: bytes = b"secret\n", mode: int = 0o600) -> Path:
-    """Write a password file."""
-    path.write_bytes(content)
-    path.chmod(mode)
-    return path
-
-
-def test_passwords_are_read_once_for_each_file(tmp_path: Path) -> None:
-    """No more of it than a password may have, and of copies without one nothing."""
-    first, second = password_file(tmp_path / "a"), password_file(tmp_path / "b", b"x" * (MAX_PASSWORD + 100))
-
-    found = passwords([locked(first), locked(second), locked(first), locked(None)])
-    assert found == {first: b"secret\n", second: b"x" * MAX_PASSWORD}
-
-
-@pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
-def test_a_password_that_its_owner_alone_may_read_is_taken(tmp_path: Path, mode: int) -> None:
-    """As a secret should lie."""
-    assert passwords([locked(password_file(tmp_path / "a", mode=mode))]) == {tmp_path / "a": b"secret\n"}
-
-
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644, 0o666])
-def test_a_password_that_others_may_read_is_none(tmp_path: Path, mode: int) -> None:
-    """The copy then says how it should be."""
-    assert passwords([locked(password_file(tmp_path / "a", mode=mode))]) == {}
-
-
-@pytest.mark.parametrize("kind", ["missing", "link", "directory", "pipe"])
-def test_a_password_file_that_is_none_is_missing(tmp_path: Path, kind: str) -> None:
-    """It is not followed, not waited for and not left open."""
-    path = tmp_path / "password"
-    if kind == "link":
-        path.symlink_to(password_file(tmp_path / "real"))
-    elif kind == "directory":
-        path.mkdir(mode=0o700)
-    elif kind == "pipe":
-        os.mkfifo(path, 0o600)
-
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    assert passwords([locked(path)]) == {}
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-@pytest.mark.parametrize("where", ["conf", "conf/below"])
-def test_a_password_is_not_read_through_a_link(place: Path, where: str) -> None:
-    """The owner of the directory that it is in would have root use a password which is another's."""
-    (place / "real" / "below").mkdir(parents=True)
-    password_file(place / "real" / "below" / "password")
-    if where == "conf":
-        (place / "conf").symlink_to(place / "real")
-    else:
-        (place / "conf").mkdir()
-        (place / "conf" / "below").symlink_to(place / "real" / "below")
-
-    real, through = (place / top / "below" / "password" for top in ("real", "conf"))
-    assert passwords([locked(through), locked(real)]) == {real: b"secret\n"}
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("how", ["a stranger's", "all may write"])
-def test_a_password_is_not_read_where_others_may_put_one(place: Path, how: str) -> None:
-    """In a directory that is neither root's nor the copy's owner's, or that any user may write."""
-    (place / "conf").mkdir()
-    file = password_file(place / "conf" / "password")
-    os.chown(place / "conf", NOBODY, NOBODY) if how == "a stranger's" else (place / "conf").chmod(0o777)
-    wanted = locked(file)
-    assert passwords([wanted]) == {}
-
-    theirs = replace(wanted, owner=OTHER_USER)
-    assert passwords([theirs]) == ({file: b"secret\n"} if how == "a stranger's" else {})
-
-
-def test_of_an_unknown_owner_no_password_is_read(tmp_path: Path) -> None:
-    """And the others' are."""
-    first, second = password_file(tmp_path / "a"), password_file(tmp_path / "b")
-    assert passwords([replace(locked(first), owner="no-such-body"), locked(second)]) == {second: b"secret\n"}

@@ -32,7 +32,7 @@ from agent.dependants.deployer import Deployer
 from agent.dependants.helper import WORDS, Helper, serve
 from agent.errors import AgentError, CloudError, ConfigError, RefusedError
 from support.make import NOW
-from support.systemd import NOBODY, Systemctl, lay, open_place
+from support.systemd import NOBODY, Systemctl, lay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,12 +141,6 @@ def at_work(path: Path, deploy: Callable[..., Report], owner: Callable[[], int])
             last.sendall(b"again\n")
             thread.join(PATIENCE)
             assert not thread.is_alive()
-
-
-@pytest.fixture(name="place")
-def _place() -> Iterator[Path]:
-    with open_place() as place:
-        yield place
 
 
 @pytest.fixture(name="desk")
