@@ -465,8 +465,11 @@ def test_a_look_at_this_gateway_alone_asks_no_network(rig: Rig, names: list[str]
     assert {line.check: line for line in Doctor(path, lambda *_: DaemonWord()).visit(["dns"])}["dns"].code == "dns"
 
 
-def test_each_line_is_told_once_in_order_and_the_first_before_the_network_is_asked(rig: Rig) -> None:
-    """A person at a slow link reads what is known already."""
+def test_each_line_is_told_once_in_order_and_the_first_before_the_network_is_asked(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person at a slow link reads what is known already; this server takes connections and says nothing."""
+    monkeypatch.setattr(probes, "PATIENCE", 0.2)
     rig.enroll()
     told: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
