@@ -5,7 +5,7 @@ How each is done. When, what a failure means, and every sentence about it, is `a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.change import leave
 from agent.core.change import acceptance, decide, made_with
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from agent.change.source import SourceSession
     from agent.change.world import Provisioning, Settings, World
     from agent.core.change.lifecycle import ChangeRecord
-    from agent.core.values import CertificateFacts, CredentialSet, Generation, TrustBundle
+    from agent.core.values import CertificateFacts, Generation, TrustBundle
     from agent.ports import CreatedCertificate
 
 ACTIONS = (
@@ -226,7 +226,10 @@ class Issuing:
             thing_name=record.thing_name,
             created_at=now,
             made_with=made_with.kept(self._settings.made_with(key_pem), record.kind),
-            **dated(content),
+            certificate_id=content.leaf.sha256,
+            not_before=content.leaf.not_before,
+            not_after=content.leaf.not_after,
+            files={},  # filled in when they are written
         )
         self._write(record, self._world.store.prepare, manifest, content, self._trust_for(record, base))
         return GenerationPrepared(at=self._world.clock.now())
@@ -236,12 +239,6 @@ class Issuing:
         if base is None or (record.anchor and record.anchor not in base.trust.fingerprints):
             return self._settings.anchors()
         return base.trust
-
-
-def dated(content: CredentialSet) -> dict[str, Any]:
-    """Return what a manifest says of a certificate; its files are filled in when they are written."""
-    leaf = content.leaf
-    return {"certificate_id": leaf.sha256, "not_before": leaf.not_before, "not_after": leaf.not_after, "files": {}}
 
 
 def _wrong_thing(got: str, expected: str) -> Failure:

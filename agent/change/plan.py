@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agent.change.issuing import dated
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.change.made_with import BECOME, other_thing
 from agent.core.text import clock_time
@@ -150,6 +149,7 @@ class Planner:
     def _bring_in(
         self, brought: _Brought, reason: str, *, unproven: bool = False, origin: Origin = Origin.TECHNICIAN
     ) -> ChangeRecord:
+        leaf = brought.credential.leaf
         manifest = Manifest(
             number=self._world.store.next_number(),
             kind=Kind.IMPORT,
@@ -157,7 +157,10 @@ class Planner:
             origin=origin,
             thing_name=brought.thing_name,
             created_at=self._world.clock.now(),
-            **dated(brought.credential),
+            certificate_id=leaf.sha256,
+            not_before=leaf.not_before,
+            not_after=leaf.not_after,
+            files={},  # filled in when they are written
         )
         self._in_flight.write(manifest, self._world.store.room.preflight, back=manifest.leads_back)
         self._in_flight.write(manifest, self._world.store.prepare, manifest, brought.credential, brought.trust)
@@ -165,7 +168,7 @@ class Planner:
         made = _Made(
             change=manifest.change,
             replaces=brought.replaces,
-            brings=brought.credential.leaf.sha256,
+            brings=leaf.sha256,
             asked_by=brought.asked_by,
         )
         return self._plan(Kind.IMPORT, origin, reason, goal, made=made)

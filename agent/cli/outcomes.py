@@ -51,7 +51,7 @@ def tell_outcome(output: Output, end: Ending) -> None:
     """Say how an order ended, or what it waits for, and what is in use now."""
     if output.as_json:
         wait = {"code": end.wait.code, "until": to_plain(end.wait.until)} if end.wait else None
-        told = {"event": "outcome", "change": public(end.change), "wait": wait, "current": end.current}
+        told = {"event": "outcome", "change": to_plain(public(end.change)), "wait": wait, "current": end.current}
         told |= {"exit": end.code}
         told |= {"postponed": True} if end.postponed else {}
         told |= dict(zip(("why", "remedy"), end.locked_out, strict=True)) if end.locked_out else {}
@@ -66,7 +66,7 @@ def tell_outcome(output: Output, end: Ending) -> None:
 def tell_repeated(output: Output, end: Ending) -> None:
     """Say that the order was carried out before, and how it ended: its end had not been told."""
     if output.as_json:
-        told = {"event": "outcome", "change": public(end.change), "wait": None, "current": end.current}
+        told = {"event": "outcome", "change": to_plain(public(end.change)), "wait": None, "current": end.current}
         output.emit({**told, "repeated": True, "exit": end.code})
         return
     at = clock_time(end.change.entered_at)

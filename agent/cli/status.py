@@ -11,6 +11,7 @@ from agent.cli.watch import watch
 from agent.core.change.records import public
 from agent.core.control_protocol import ControlRequest, HistoryMessage, StatusMessage
 from agent.core.exit_codes import Exit, of_error
+from agent.core.jsonio import to_plain
 from agent.core.report.document import document, trust
 from agent.core.report.findings import judge
 from agent.core.report.known import NO_DAEMON
@@ -109,7 +110,7 @@ def history(config: Config, output: Output) -> Exit:
     found = records(config)
     for record in found:
         if output.as_json:
-            output.emit(public(record))
+            output.emit(to_plain(public(record)))
         else:
             output.line(history_line(record))
     if not found and not output.as_json:

@@ -24,6 +24,7 @@ from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.config.redacted import without_parameters
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
+from agent.core.jsonio import to_plain
 from agent.core.text_files import NoTextError, password_of
 from agent.dependants import copies
 from agent.errors import AgentError, ConfigError, MaterialError
@@ -136,7 +137,7 @@ def _json(value: Any) -> bytes:
 
 
 def _lines(records: Iterable[ChangeRecord]) -> bytes:
-    return b"".join(json.dumps(public(record), sort_keys=True).encode() + b"\n" for record in records)
+    return b"".join(json.dumps(to_plain(public(record)), sort_keys=True).encode() + b"\n" for record in records)
 
 
 def _versions() -> bytes:
@@ -153,7 +154,7 @@ def _versions() -> bytes:
 def _change(config: Config) -> bytes:
     with snapshot.open_store(config) as store:
         change = store.change()
-    return _json(public(change) if change else None)
+    return _json(to_plain(public(change)) if change else None)
 
 
 def _public_file(config: Config, name: str) -> bytes:

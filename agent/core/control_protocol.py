@@ -265,7 +265,7 @@ def encode_message(message: ControlMessage) -> bytes:
 def _plain(value: object) -> object:
     match value:
         case ChangeRecord():
-            return public(value)
+            return to_plain(public(value))
         case tuple():
             return list(map(_plain, value))
         case _:

@@ -16,7 +16,7 @@ import select
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from agent.core.dependants import Content, Format
 from agent.core.jsonio import decode, encode
@@ -92,6 +92,7 @@ def _extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, b
             raise RefusedError("This gateway has no certificate yet, so there is nothing to serve.")
         generation = store.generation(number)
         about = _about(store, generation)
+    contents, problems = _rendered(generation, copies, passwords)
     digest = hashlib.sha256(generation.credential.certificate_pem + generation.trust.pem)
     return Extract(
         generation=number,
@@ -99,7 +100,8 @@ def _extract(state_dir: Path, copies: Sequence[Copy], passwords: Mapping[Path, b
         certificate_id=generation.credential.leaf.sha256,
         set=digest.hexdigest(),
         about=about,
-        **_rendered(generation, copies, passwords),
+        copies=contents,
+        problems=problems,
     )
 
 
@@ -131,8 +133,10 @@ def _pending(change: ChangeRecord | None) -> dict[str, str]:
 ABOUT = ("KIND", "CHANGE", "REASON", "SERIAL", "EXPIRES", "PREVIOUS_GENERATION")
 
 
-def _rendered(generation: Generation, copies: Sequence[Copy], passwords: Mapping[Path, bytes]) -> dict[str, Any]:
-    """Return what each copy holds; what several of them hold alike is made once."""
+def _rendered(
+    generation: Generation, copies: Sequence[Copy], passwords: Mapping[Path, bytes]
+) -> tuple[tuple[bytes, ...], Mapping[int, str]]:
+    """Return what each copy holds, made once for those alike, and why one cannot be made, by its place."""
     made: dict[tuple[Content, Format, Path | None], bytes] = {}
     contents, problems = [], {}
     for place, copy in enumerate(copies):
@@ -144,7 +148,7 @@ def _rendered(generation: Generation, copies: Sequence[Copy], passwords: Mapping
         except MaterialError as error:
             contents.append(b"")
             problems[place] = str(error)
-    return {"copies": tuple(contents), "problems": problems}
+    return tuple(contents), problems
 
 
 def render(generation: Generation, copy: Copy, passwords: Mapping[Path, bytes]) -> bytes:

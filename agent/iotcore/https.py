@@ -36,8 +36,7 @@ def connections(context: ssl.SSLContext, proxy: Proxy | None, end: float) -> url
         end: When all reads are over, by the monotonic clock, however little each of them gets.
     """
     context.sslsocket_class = _hurried(end)
-    given: dict[str, Any] = {"ssl_context": context, "headers": _HEADERS, "retries": False}
-    pool = urllib3.PoolManager(**given)
+    pool = urllib3.PoolManager(ssl_context=context, headers=_HEADERS, retries=False)
     if proxy:
         pool.pool_classes_by_scheme = {"https": _tunnelled(proxy)}
     return pool

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
@@ -163,9 +163,10 @@ class VendingSession:
         patience = min(machine.timeouts.request, https.SILENCE)
         pool = https.connections(tls.context_for(machine.endpoint, machine.authorities), machine.proxy, end)
         headers = {"Content-Type": "application/json", "Connection": "close", "Accept-Encoding": "identity"}
-        asked: dict[str, Any] = {"headers": headers, "redirect": False, "preload_content": False, "timeout": patience}
         try:
-            response = pool.request("POST", machine.url, body=body, **asked)
+            response = pool.request(
+                "POST", machine.url, body=body, headers=headers, redirect=False, preload_content=False, timeout=patience
+            )
             try:
                 reply = response.read(MAX_REPLY + 1, decode_content=False)
             finally:

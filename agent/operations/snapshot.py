@@ -11,7 +11,7 @@ import hmac
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.config.asked import asked_of
@@ -145,6 +145,7 @@ def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | Non
 
 def seen(config: Config, snapshot: Snapshot) -> Seen:
     """Return what was found, as a worker tells it and as the status has it."""
+    distrusted, lacking = _against(config, snapshot.current.trust) if snapshot.current else ((), "")
     return Seen(
         floor=snapshot.clock.certain,
         current=_in_use(config, snapshot.current) if snapshot.current else None,
@@ -154,7 +155,8 @@ def seen(config: Config, snapshot: Snapshot) -> Seen:
         reserve=snapshot.reserve,
         watched=within_bounds(watched(config, item) for item in config.watch),
         exposed=_exposed(config, enrolled=snapshot.current is not None),
-        **(_against(config, snapshot.current.trust) if snapshot.current else {}),
+        distrusted=distrusted,
+        lacking=lacking,
     )
 
 
@@ -184,8 +186,8 @@ def _exposed(config: Config, *, enrolled: bool) -> tuple[str, ...]:
     return (f"{found[0].text} Run `{found[0].remedy}`.{more}",)
 
 
-def _against(config: Config, trust: TrustBundle) -> dict[str, Any]:
-    """Return what is to be said against anchors whatever the date is, as fields of `Seen`."""
+def _against(config: Config, trust: TrustBundle) -> tuple[tuple[str, ...], str]:
+    """Return why anchors are distrusted whatever the date is, and which of AWS IoT Core's roots they lack."""
     from agent.crypto.root_lists import known as lists  # noqa: PLC0415 - see agent.operations.wiring
 
     entries, amazon = anchor_lint.entries_of(trust.anchors), chains_to_amazon(config.endpoint)
@@ -194,7 +196,7 @@ def _against(config: Config, trust: TrustBundle) -> dict[str, Any]:
     missing = {item.sha256 for item in found if item.code == "missing"}
     names = [root.name for root in lists().amazon if root.sha256 in missing]
     lacking = f"The anchors lack what AWS IoT Core may chain to at any time: {', '.join(names)}." if names else ""
-    return {"distrusted": tuple(f"{item.message} {item.remedy}" for item in doubtful), "lacking": lacking}
+    return tuple(f"{item.message} {item.remedy}" for item in doubtful), lacking
 
 
 def status(config: Config, snapshot: Snapshot, unattended: str = "") -> Status:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.change import probation
 from agent.core.change.events import (
@@ -24,7 +24,6 @@ from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.failure.retry import LONGEST_DELAY
-from agent.core.jsonio import to_plain
 from agent.core.text import clock_time
 from agent.core.values import VENDED, Id, Kind, LongText
 
@@ -295,13 +294,6 @@ def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> 
         f"the next may be asked for at {clock_time(until)}"
     )
     return Wait(why=why, until=until, code="budget")
-
-
-def plainly(action: Action) -> dict[str, Any]:
-    """Return an action for the status document."""
-    if isinstance(action, Wait):
-        return {"why": action.why, "code": action.code, "until": to_plain(action.until)}
-    return {"why": action.why, "code": "step"}
 
 
 def stopped(now: datetime) -> Wait:

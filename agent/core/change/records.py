@@ -8,7 +8,6 @@ must not guess.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from agent.core.change.events import MAX_MATERIAL
 from agent.core.change.lifecycle import ChangeRecord, Phase
@@ -32,9 +31,9 @@ def encode_outcome(record: ChangeRecord) -> bytes:
     return encode_plain({"format": FORMAT, **to_plain(replace(record, issued=issued))}) + b"\n"
 
 
-def public(record: ChangeRecord) -> dict[str, Any]:
-    """Return the record for people and programs: without the certificate in hand and its token."""
-    return {name: value for name, value in to_plain(record).items() if name != "issued"}
+def public(record: ChangeRecord) -> ChangeRecord:
+    """Return the record as people and programs are shown it: without the certificate in hand and its token."""
+    return replace(record, issued=None)
 
 
 def decode_record(data: bytes, what: str) -> ChangeRecord:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.core.change.decide import plainly
+from agent.core.change.decide import Wait
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import Node, PlainError, to_plain
@@ -21,6 +21,7 @@ from agent.core.values import MAX_TEXT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agent.core.change.decide import Action
     from agent.core.dependants import Served
     from agent.core.report.known import Live
     from agent.core.report.seen import OnDisk, SetInUse, WatchedFile
@@ -40,9 +41,9 @@ def document(status: Status) -> dict[str, object]:
         "current": _current(status, status.current) if status.current else None,
         "previous": status.previous,
         "generations": [_on_disk(item) for item in status.generations],
-        "change": public(status.change) if status.change else None,
-        "next": plainly(status.following) if status.following else None,
-        "last": public(status.last) if status.last else None,
+        "change": to_plain(public(status.change)) if status.change else None,
+        "next": _next(status.following) if status.following else None,
+        "last": to_plain(public(status.last)) if status.last else None,
         "damage": [[int(Exit.CRITICAL if item.critical else Exit.DEGRADED), item.text] for item in status.damage],
         "warnings": [*asked.concerns, *asked.missing_zones],
         "reserve": status.reserve,
@@ -58,6 +59,13 @@ def document(status: Status) -> dict[str, object]:
         "findings": to_plain(notices.of_findings(judged.findings, MAX_TEXT)),
         "exit": int(judged.exit),
     }
+
+
+def _next(action: Action) -> dict[str, object]:
+    """Return what a change in flight does or waits for."""
+    if isinstance(action, Wait):
+        return {"why": action.why, "code": action.code, "until": to_plain(action.until)}
+    return {"why": action.why, "code": "step"}
 
 
 def findings_in(document: Mapping[str, object]) -> tuple[Told, ...]:

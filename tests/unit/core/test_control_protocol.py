@@ -38,7 +38,7 @@ from agent.core.control_protocol import (
     encode_message,
     encode_request,
 )
-from agent.core.jsonio import Node, PlainError
+from agent.core.jsonio import Node, PlainError, to_plain
 from agent.core.worker_protocol import Examined, Footing
 from support import make
 from support.make import NOW
@@ -57,7 +57,7 @@ REQUESTS = st.builds(
 )
 
 CHANGE = make.finished(Phase.ROLLED_BACK, failure=make.failure(), issued=None)
-TOLD = public(CHANGE)
+TOLD = to_plain(public(CHANGE))
 AT = NOW.isoformat()
 WAIT = Wait(why="It is on probation", until=NOW, code="probation", failure=make.failure())
 LINE = Examined(check="connect", verdict="ok", code="ok", text="Connected.")
