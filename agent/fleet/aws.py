@@ -22,6 +22,7 @@ from agent.backend.aws.registry import AwsRegistry
 from agent.backend.aws.store import AwsStore
 from agent.backend.errors import BackendError
 from agent.backend.names import SHADOW, Metric
+from agent.fleet.decide.overview import IndexedThing
 from agent.fleet.errors import AccountError, DeniedError, NotNowError, NotOfferedError, UsageError
 
 if TYPE_CHECKING:
@@ -165,10 +166,12 @@ class Fleet:
         found = self.iot.get_statistics(indexName=INDEX, queryString=query)
         return int(found["statistics"]["count"])
 
-    def search(self, query: str) -> Iterator[Mapping[str, Any]]:
-        """Yield the things that a query of fleet indexing finds, as it has them (SearchIndex)."""
+    def search(self, query: str) -> Iterator[IndexedThing]:
+        """Yield the things that a query of fleet indexing finds (SearchIndex)."""
         for page in _pages(self.iot.search_index, "nextToken", indexName=INDEX, queryString=query, maxResults=500):
-            yield from page.get("things", ())
+            for thing in page.get("things", ()):
+                attributes = thing.get("attributes") or {}
+                yield IndexedThing(name=thing["thingName"], attributes=attributes, shadow=thing.get("shadow"))
 
     def attachments(self, certificate_id: str) -> dict[str, str]:
         """Return the things that a certificate is attached to, and how (ListPrincipalThingsV2)."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from agent.fleet.errors import DeniedError
 from agent.fleet.tables import table
@@ -11,10 +11,17 @@ from agent.fleet.tables import table
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from dataclasses import Field
     from datetime import datetime
 
     from agent.cli.output import Output
     from agent.fleet.aws import Fleet
+
+
+class Row(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +54,13 @@ class OperatorTask:
             for line in lines:
                 self.output.line(line)
 
-    def tell(self, head: Sequence[str], rows: Sequence[dict[str, Any]], whole: Sequence[str] = ()) -> None:
-        """Print rows: as a table of the keys that `head` names in lower case, or as JSON with all of them."""
+    def tell(self, head: Sequence[str], rows: Sequence[Row], whole: Sequence[str] = ()) -> None:
+        """Print rows: as a table of the fields that `head` names, or as JSON with a key for each of their fields."""
         if self.output.as_json:
             for row in rows:
-                self.output.emit(row)
+                self.output.emit(asdict(row))
         elif rows:
-            cells = [["" if row.get(_key(name)) is None else str(row[_key(name)]) for name in head] for row in rows]
-            self.show(table(head, cells, whole))
+            self.show(table(head, [[_cell(row, name) for name in head] for row in rows], whole))
 
     def watched(self, items: Iterable[Any], what: str, total: int = 0) -> Iterator[Any]:
         """Yield items while it is shown how many there have been."""
@@ -77,5 +83,6 @@ class OperatorTask:
             raise DeniedError("Something else was typed. Nothing was done.")
 
 
-def _key(name: str) -> str:
-    return name.lower().replace(" ", "_")
+def _cell(row: Row, name: str) -> str:
+    value = getattr(row, name.lower().replace(" ", "_"))
+    return "" if value is None else str(value)

@@ -9,22 +9,19 @@ from datetime import datetime
 
 from agent.backend.decide.deletion import CertificateKind
 from agent.backend.values import DeviceState, Status
+from agent.fleet.commands.devices import DeviceRow, RefusalRow
+from agent.fleet.commands.own_ca import CaRow
 from agent.fleet.decide.examination import Level
 from agent.fleet.decide.overview import Overview
 from agent.fleet.decide.trial import FactOutcome
-from reference.shapes import Schema, an_object, described, many, of_type, or_null, said, words
+from reference.shapes import Schema, an_object, described, many, of_row, of_type, or_null, said, words
 
 TEXT, NUMBER, FLAG, AT = of_type(str), of_type(int), of_type(bool), of_type(datetime)
-MINUTE = {**TEXT, "examples": ["2026-11-29 09:00"]}
 SERIAL, THING = said(TEXT, "The serial number."), said(TEXT, "The thing.")
 CERTIFICATE = said(TEXT, "The certificate's id.")
 DRY = said(FLAG, "Whether nothing was changed, and this is what would be.")
 ORDERED = said(FLAG, "Whether it was ordered now; false with `--dry-run`, and of an order of before.")
 STATE = said(words(DeviceState), "How far the serial number has come.")
-
-
-def _day(description: str) -> Schema:
-    return or_null(said({**TEXT, "examples": ["2026-11-29"]}, description))
 
 
 def _counted(name: str) -> Schema:
@@ -55,30 +52,8 @@ DEFS: dict[str, Schema] = {
         ),
         "A serial number that was given a token, or was refused one.",
     ),
-    "cloud-device": said(
-        an_object(
-            {
-                "serial": SERIAL,
-                "thing": THING,
-                "state": STATE,
-                "since": _day("The day of its enrolment, or of its claim, in UTC."),
-                "token_until": _day("The last day of its token."),
-                "claims": said(NUMBER, "How many certificates its token has bought."),
-                "replacement": or_null(said(TEXT, "`waits` or `retiring`, where another device takes the thing over.")),
-            }
-        ),
-        "A serial number, and what has become of it.",
-    ),
-    "cloud-refusal": said(
-        an_object(
-            {
-                "at": said(MINUTE, "When, in UTC."),
-                "serial": SERIAL,
-                "why": or_null(said(TEXT, "Why it was refused.")),
-            }
-        ),
-        "An enrolment that was refused although its token was right.",
-    ),
+    "cloud-device": of_row(DeviceRow),
+    "cloud-refusal": of_row(RefusalRow),
     "cloud-blocked": said(
         an_object(
             {
@@ -178,24 +153,7 @@ DEFS: dict[str, Schema] = {
         ),
         "A certificate of the account that is to be looked at, or any with `--all`.",
     ),
-    "cloud-ca": said(
-        an_object(
-            {
-                "number": said(NUMBER, "The CA's number, by which orders name it."),
-                "state": said(
-                    {**TEXT, "examples": ["signs", "next", "before"]},
-                    "Whether it signs, will, or did before another one took over.",
-                ),
-                "signs_from": said(MINUTE, "From when it signs, in UTC."),
-                "ends": said(MINUTE, "When its certificate ends, in UTC."),
-                "certificate": said(TEXT, "Its id in AWS IoT."),
-                "key": said(TEXT, "The id of its key in KMS."),
-                "pem": said(TEXT, "Its certificate, in PEM: what verifies gateways has to know it."),
-                "asked": said(FLAG, "Whether AWS IoT and the vending machine ask the signer."),
-            }
-        ),
-        "A CA of the operator's own.",
-    ),
+    "cloud-ca": of_row(CaRow),
     "cloud-ca-order": said(
         an_object(
             {

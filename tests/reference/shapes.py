@@ -71,6 +71,19 @@ def of(kind: type, *, without: tuple[str, ...] = ()) -> Schema:
     )
 
 
+def of_row(kind: type) -> Schema:
+    """Return the schema of a dataclass of which each field is told: null where it is None."""
+    told = described(kind)
+    properties = {
+        name: said(_null_if_none(hint), told[name]) for name, hint in get_type_hints(kind, localns=_NAMES).items()
+    }
+    return said(an_object(properties), cleandoc(kind.__doc__ or "").partition("\n")[0])
+
+
+def _null_if_none(hint: Any) -> Schema:
+    return or_null(of_type(hint)) if NoneType in get_args(hint) else of_type(hint)
+
+
 def an_object(properties: dict[str, Schema], *, needed: list[str] | None = None) -> Schema:
     """Return the schema of an object; all its keys are there, or those that are named."""
     needed = list(properties) if needed is None else needed

@@ -6,21 +6,33 @@ had before is not in it, and stays.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from agent.backend.decide.verdict import is_name
 from agent.backend.errors import ChangedError
 from agent.core.exit_codes import Exit
+from agent.core.jsonio import PlainError, decode, encode_plain
 from agent.fleet.decide.adoption import EXCLUSIVE, AdoptableCertificate, Adoption, adopt
 from agent.fleet.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from agent.fleet.decide.adoption import AdoptionStep
+    from agent.fleet.decide.overview import IndexedThing
     from agent.fleet.task import OperatorTask
+
+
+_MAX_ENTRY = 65_536  # bytes of one line
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalEntry:
+    """What a certificate is about to be given: a line of the journal."""
+
+    thing: str = ""
+    certificate: str
+    policies: tuple[str, ...]
 
 
 def adoption(task: OperatorTask) -> Exit:
@@ -46,10 +58,10 @@ def adoption(task: OperatorTask) -> Exit:
     return Exit.DEGRADED if counted["left"] else Exit.DONE
 
 
-def _judged(task: OperatorTask, found: Mapping[str, Any]) -> Adoption:
-    fleet, thing = task.fleet, str(found["thingName"])
+def _judged(task: OperatorTask, found: IndexedThing) -> Adoption:
+    fleet, thing = task.fleet, found.name
     attribute = task.arguments.serial_attribute
-    serial = str((found.get("attributes") or {}).get(attribute, "")) if attribute else thing
+    serial = found.attributes.get(attribute, "") if attribute else thing
     if not is_name(serial):
         return Adoption(thing=thing, why=f"Its attribute {attribute} is no serial number.")
     names = fleet.registry.certificates_of(thing)
@@ -95,7 +107,7 @@ _PLAIN = (
 
 def _take(task: OperatorTask, thing: str, step: AdoptionStep) -> bool:
     """Give a certificate what it lacks; return whether its attachment is exclusive then, by AWS's word."""
-    _note(task, {"thing": thing, "certificate": step.certificate_id, "policies": list(step.policies)})
+    _note(task, JournalEntry(thing=thing, certificate=step.certificate_id, policies=step.policies))
     for policy in step.policies:
         task.fleet.registry.attach_policy(policy, step.certificate_id)
     if step.exclusive:
@@ -106,11 +118,11 @@ def _take(task: OperatorTask, thing: str, step: AdoptionStep) -> bool:
     return not step.exclusive or task.fleet.attachments(step.certificate_id).get(thing) == EXCLUSIVE
 
 
-def _note(task: OperatorTask, entry: Mapping[str, Any]) -> None:
+def _note(task: OperatorTask, entry: JournalEntry) -> None:
     path = task.arguments.journal
     try:
-        with path.open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(entry) + "\n")
+        with path.open("ab") as journal:
+            journal.write(encode_plain(asdict(entry)) + b"\n")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}. Nothing more was done.") from error
 
@@ -120,24 +132,22 @@ def _undo(task: OperatorTask) -> Exit:
     task.confirm("What the journal says was attached is detached: the agents of these gateways can connect no more, "
                  "and their applications go on.", "undo")  # fmt: skip
     for entry in task.watched(entries, "Certificates", len(entries)):
-        for policy in entry["policies"]:
-            task.fleet.detach_policy(str(policy), str(entry["certificate"]))
+        for policy in entry.policies:
+            task.fleet.detach_policy(policy, entry.certificate)
         task.pause(1 / task.arguments.per_second)
     task.show([f"{len(entries)} certificates have the policies of before. Attachments stay exclusive, and rows stay."])
     return Exit.DONE
 
 
-def _entries(task: OperatorTask) -> list[dict[str, Any]]:
+def _entries(task: OperatorTask) -> list[JournalEntry]:
     path = task.arguments.journal
     try:
-        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_bytes().splitlines()
+        return [decode(line, "the journal", limit=_MAX_ENTRY).record(JournalEntry) for line in lines]
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError:
+    except PlainError:
         raise UsageError(f"{path} is no journal of `iot-cert cloud adopt`.") from None
-    if not all(isinstance(entry, dict) and {"certificate", "policies"} <= set(entry) for entry in entries):
-        raise UsageError(f"{path} is no journal of `iot-cert cloud adopt`.")
-    return entries
 
 
 def _tell(task: OperatorTask, judged: Adoption, result: str, why: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.exit_codes import Exit
 from agent.fleet.aws import telling
@@ -99,7 +99,7 @@ def _audit(task: OperatorTask) -> list[AccountFinding]:
     fleet = task.fleet
     pages = fleet.iot.get_paginator("list_mitigation_actions").paginate()
     names = [item["actionName"] for page in pages for item in page["actionIdentifiers"]]
-    actions: list[dict[str, Any]] = [fleet.iot.describe_mitigation_action(actionName=name) for name in names]
+    actions = [fleet.iot.describe_mitigation_action(actionName=name) for name in names]
     topic = fleet.stack.outputs.get("AuditTopic", "")
     return examination.of_audit(fleet.iot.describe_account_audit_configuration(), actions, topic)
 

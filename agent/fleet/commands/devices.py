@@ -6,9 +6,9 @@ A token is printed when its row is written, and never again; a table holds its f
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.backend.errors import ChangedError
 from agent.backend.values import DeviceState
@@ -30,6 +30,44 @@ _BOTH = {
     "waits": "{thing} is given to {serial}. The device that it had goes on working until {serial} is in use.",
     "retiring": "{thing} is {serial} now. The certificates of the device before it are being made INACTIVE.",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRow:
+    """A serial number, and what has become of it.
+
+    Attributes:
+        serial: The serial number.
+        thing: The thing.
+        state: How far the serial number has come.
+        since: The day of its enrolment, or of its claim, in UTC, such as 2026-11-29.
+        token_until: The last day of its token, such as 2026-11-29.
+        claims: How many certificates its token has bought.
+        replacement: `waits` or `retiring`, where another device takes the thing over.
+    """
+
+    serial: str
+    thing: str
+    state: DeviceState
+    since: str | None
+    token_until: str | None
+    claims: int
+    replacement: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusalRow:
+    """An enrolment that was refused although its token was right.
+
+    Attributes:
+        at: When, in UTC, such as 2026-11-29 09:00.
+        serial: The serial number.
+        why: Why it was refused.
+    """
+
+    at: str
+    serial: str
+    why: str | None
 
 
 def arm(task: OperatorTask) -> Exit:
@@ -61,10 +99,11 @@ def devices(task: OperatorTask) -> Exit:
     wanted, state = set(task.arguments.serials), task.arguments.state
     pending = {row.serial: row for row in task.fleet.store.replacements(task.now + _AHEAD, _REPLACEMENTS)}
     found = [_row(device, pending.get(device.serial)) for device in task.watched(task.fleet.devices(), "Rows read")]
-    rows = [row for row in found if (not wanted or row["serial"] in wanted) and state in {None, row["state"].lower()}]
-    task.tell(("Serial", "Thing", "State", "Since", "Token until"), sorted(rows, key=lambda row: str(row["serial"])))
-    task.show([_BOTH[row["replacement"]].format(**row) for row in rows if row["replacement"]])
-    missing = sorted(wanted - {row["serial"] for row in found})
+    rows = [row for row in found if (not wanted or row.serial in wanted) and state in {None, row.state.lower()}]
+    rows.sort(key=lambda row: row.serial)
+    task.tell(("Serial", "Thing", "State", "Since", "Token until"), rows)
+    task.show([_BOTH[row.replacement].format(thing=row.thing, serial=row.serial) for row in rows if row.replacement])
+    missing = sorted(wanted - {row.serial for row in found})
     task.show([f"{serial} is not known: `iot-cert cloud arm {serial}`" for serial in missing])
     task.show([] if rows or missing else ["There is no such serial number."])
     return Exit.DEGRADED if missing else Exit.DONE
@@ -190,8 +229,9 @@ def _cut_off(task: OperatorTask, device: Device) -> tuple[str, ...]:
 def _refused(task: OperatorTask) -> Exit:
     since = task.now - timedelta(seconds=task.arguments.span)
     told = task.watched(task.fleet.refused_again(since), "Entries read")
-    rows = [{"at": _at(item["at"]), "serial": str(item.get("serial", "")), "why": item.get("reason")} for item in told]
-    task.tell(("At", "Serial", "Why"), sorted(rows, key=lambda row: str(row["at"])), whole=("At", "Serial"))
+    rows = [RefusalRow(at=_at(item["at"]), serial=str(item.get("serial", "")), why=item.get("reason")) for item in told]
+    rows.sort(key=lambda row: row.at)
+    task.tell(("At", "Serial", "Why"), rows, whole=("At", "Serial"))
     if not rows:
         task.show([f"No enrolment with the right token was refused since {since:%Y-%m-%d %H:%M} UTC."])
         return Exit.DONE
@@ -204,18 +244,18 @@ def _at(milliseconds: int) -> str:
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
 
 
-def _row(device: Device, replacement: Replacement | None) -> dict[str, Any]:
+def _row(device: Device, replacement: Replacement | None) -> DeviceRow:
     begun = replacement is not None and replacement.settles_at is not None
     since = device.claimed_at if device.state is DeviceState.CLAIMED else device.enrolled_at
-    return {
-        "serial": device.serial,
-        "thing": device.thing,
-        "state": device.state.value,
-        "since": f"{since:%Y-%m-%d}" if since else None,
-        "token_until": f"{device.token_until:%Y-%m-%d}" if device.token_until else None,
-        "claims": len(device.claims),
-        "replacement": None if replacement is None else "retiring" if begun else "waits",
-    }
+    return DeviceRow(
+        serial=device.serial,
+        thing=device.thing,
+        state=device.state,
+        since=f"{since:%Y-%m-%d}" if since else None,
+        token_until=f"{device.token_until:%Y-%m-%d}" if device.token_until else None,
+        claims=len(device.claims),
+        replacement=None if replacement is None else "retiring" if begun else "waits",
+    )
 
 
 def _emit(task: OperatorTask, armed: arming.Armed) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,31 @@ _YEAR = timedelta(days=365)
 _HEAD = ("Number", "State", "Signs from", "Ends", "Certificate")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CaRow:
+    """A CA of the operator's own.
+
+    Attributes:
+        number: The CA's number, by which orders name it.
+        state: `signs`, `next` or `before`: it signs, will, or did before another one took over.
+        signs_from: From when it signs, in UTC, such as 2026-11-29 09:00.
+        ends: When its certificate ends, in UTC.
+        certificate: Its id in AWS IoT.
+        key: The id of its key in KMS.
+        pem: Its certificate, in PEM: what verifies gateways has to know it.
+        asked: Whether AWS IoT and the vending machine ask the signer.
+    """
+
+    number: int
+    state: str
+    signs_from: str
+    ends: str
+    certificate: str
+    key: str
+    pem: str
+    asked: bool
+
+
 def ca(task: OperatorTask) -> Exit:
     """Do what the options say, or show what there is."""
     given = task.arguments
@@ -43,16 +68,16 @@ def ca(task: OperatorTask) -> Exit:
 def _show(task: OperatorTask) -> None:
     signer = task.fleet.store.signer()
     rows = [
-        {
-            "number": item.number,
-            "state": own_ca.state(signer, item, task.now),
-            "signs_from": f"{item.signs_from:%Y-%m-%d %H:%M}",
-            "ends": f"{item.ends:%Y-%m-%d %H:%M}",
-            "certificate": item.ca_id,
-            "key": item.key,
-            "pem": item.pem,
-            "asked": signer.on,
-        }
+        CaRow(
+            number=item.number,
+            state=own_ca.state(signer, item, task.now),
+            signs_from=f"{item.signs_from:%Y-%m-%d %H:%M}",
+            ends=f"{item.ends:%Y-%m-%d %H:%M}",
+            certificate=item.ca_id,
+            key=item.key,
+            pem=item.pem,
+            asked=signer.on,
+        )
         for item in signer.cas
     ]
     task.tell(_HEAD, rows)

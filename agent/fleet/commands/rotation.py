@@ -56,7 +56,7 @@ def _plan(task: OperatorTask, pace: Any) -> JobPlan:
 
 def _searched(task: OperatorTask) -> list[str]:
     most = rotation.MOST_SEARCHED
-    found = [str(thing["thingName"]) for thing in islice(task.fleet.search(task.arguments.query), most + 1)]
+    found = [thing.name for thing in islice(task.fleet.search(task.arguments.query), most + 1)]
     if len(found) > most:
         raise UsageError(
             f"The query finds more than {most} things. Nothing was ordered.",

@@ -27,6 +27,21 @@ LIFE = (*(text for _, text in _LEFT), _LONGER, _UNTOLD)
 _HEALTH = {0: "healthy", 1: "needs attention", 3: "no usable set"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class IndexedThing:
+    """What fleet indexing has of a thing.
+
+    Attributes:
+        name: Its name.
+        attributes: Its attributes.
+        shadow: Its shadows, as a text of JSON where it has any.
+    """
+
+    name: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    shadow: object = None
+
+
 @dataclass(kw_only=True)
 class Overview:
     """A fleet, counted.
@@ -55,21 +70,21 @@ class Overview:
         return bool(self.left[LIFE[0]] or self.left[LIFE[1]] or set(self.health) - {_HEALTH[0]})
 
 
-def overview(things: Iterable[Mapping[str, Any]], now: datetime) -> Overview:
+def overview(things: Iterable[IndexedThing], now: datetime) -> Overview:
     """Count a fleet.
 
     Args:
-        things: What fleet indexing has of each: `thingName`, and `shadow` as a text of JSON.
+        things: What fleet indexing has of each.
         now: The present time.
     """
     found = Overview()
     for thing in things:
-        reported = reported_of(thing.get("shadow"))
+        reported = reported_of(thing.shadow)
         if reported is None:
             found.others += 1
             continue
         found.gateways += 1
-        _count(found, str(thing.get("thingName", "")), reported, now)
+        _count(found, thing.name, reported, now)
     return found
 
 

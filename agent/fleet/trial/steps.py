@@ -243,7 +243,7 @@ def index(trial: Trial) -> TrialSeen:
     trial.account.report(trial.thing, {"certificateId": trial.device.certificate_id(), "health": 0})
 
     def documents() -> list[Any]:
-        return [thing.get("shadow") for thing in fleet.search(f"thingName:{trial.thing}")]
+        return [thing.shadow for thing in fleet.search(f"thingName:{trial.thing}")]
 
     trial.until(lambda: any(reported_of(item) for item in documents()))
     got = [item for item in map(reported_of, documents()) if item]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.fleet.decide.overview import left, overview, reported_of
+from agent.fleet.decide.overview import IndexedThing, left, overview, reported_of
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 def test_a_shadow_of_any_shape_is_a_thing_without_the_agent(shadow: object) -> None:
     """It is the gateway's to write."""
     assert reported_of(shadow) is None
-    assert overview([{"thingName": "x", "shadow": shadow}], NOW).others == 1
+    assert overview([IndexedThing(name="x", shadow=shadow)], NOW).others == 1
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_how_long_a_certificate_has_left(ends: object, told: str) -> None:
 def test_values_of_any_kind_are_counted_as_not_told() -> None:
     """And name no gateway twice."""
     shadow = '{"name": {"certificate": {"reported": {"health": [], "agent": {}, "failureClass": 7}}}}'
-    found = overview([{"thingName": "x", "shadow": shadow}], NOW)
+    found = overview([IndexedThing(name="x", shadow=shadow)], NOW)
     assert found.health == {"not told": 1}
     assert found.versions == {"not told": 1}
     assert found.troubled
