@@ -3,7 +3,7 @@
 What runs, as `Handler` of a Lambda function (Python 3.12 on arm64 or x86_64, no layer, no dependency):
 
 * ``agent.backend.lambdas.hook``: the pre-provisioning hook of both templates, payload version "2020-04-01"; 5 s
-* ``agent.backend.lambdas.retire``: the rule `RETIRE_SQL`, asynchronously; 30 s, which must stay below `LEASE`. Also
+* ``agent.backend.lambdas.retire``: a rule on `RETIRE_FILTER`, asynchronously; 30 s, which must stay below `LEASE`. Also
   every five minutes, by `BY_THE_CLOCK`, for devices that are replaced
 * ``agent.backend.lambdas.sweep``: each half hour, and by `COUNT` each hour in between; 900 s
 * ``agent.backend.lambdas.vend``: an HTTP API, payload format 2.0, where the stack has it; 30 s, its longest
@@ -113,80 +113,5 @@ COUNT = {"certificates": "count"}  # of the sweep, which deletes by any other ev
 
 SHADOW = topics.SHADOW
 RETIRE_FILTER = topics.retire("+")
-RETIRE_SQL = (
-    "SELECT topic(2) AS thing, principal() AS principal, clientid() AS clientId, * AS message "  # noqa: S608 - a rule's
-    f"FROM '{RETIRE_FILTER}'"
-)
 
 LEASE = timedelta(seconds=60)
-
-# What each function asks of AWS, as IAM calls it: measured by the tests, granted by the template, both to the letter.
-_ROWS = {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}
-ACTIONS = {
-    "audit": frozenset(
-        {
-            "dynamodb:GetItem",
-            "iot:CreateJob",
-            "iot:DescribeCertificate",
-            "iot:DescribeThing",
-            "iot:GetThingShadow",
-            "iot:ListAuditFindings",
-            "iot:ListCertificatesByCA",
-            "iot:ListJobExecutionsForThing",
-            "iot:ListPrincipalThings",
-            "iot:ListThingPrincipals",
-        }
-    ),
-    "hook": frozenset(
-        {
-            *_ROWS,
-            "iot:AttachPolicy",
-            "iot:DescribeCertificate",
-            "iot:GetThingShadow",
-            "iot:ListAttachedPolicies",
-            "iot:ListPrincipalThings",
-        }
-    ),
-    "retire": frozenset(
-        {
-            *_ROWS,
-            "dynamodb:Query",
-            "iot:DescribeCertificate",
-            "iot:DescribeThing",
-            "iot:GetThingShadow",
-            "iot:ListPrincipalThings",
-            "iot:ListThingPrincipals",
-            "iot:Publish",
-            "iot:UpdateCertificate",
-        }
-    ),
-    "sign": frozenset({"dynamodb:GetItem", "kms:Sign"}),
-    "sweep": frozenset(
-        {
-            "dynamodb:PutItem",  # certificates alone, as the query
-            "dynamodb:Query",
-            "iot:AttachThingPrincipal",
-            "iot:DeleteCertificate",
-            "iot:DescribeCertificate",
-            "iot:DescribeThing",
-            "iot:DetachThingPrincipal",
-            "iot:ListCertificates",
-            "iot:ListPrincipalThings",
-            "iot:ListThingPrincipals",
-        }
-    ),
-    "vend": frozenset(
-        {
-            *_ROWS,
-            "iot:AttachPolicy",
-            "iot:AttachThingPrincipal",
-            "iot:CreateCertificateFromCsr",
-            "iot:CreateThing",
-            "iot:DescribeCertificate",
-            "iot:GetThingShadow",
-            "iot:RegisterCertificate",
-            "iot:UpdateCertificate",
-            "lambda:InvokeFunction",
-        }
-    ),
-}

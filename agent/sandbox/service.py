@@ -209,10 +209,6 @@ class LocalCloud:
         """
         self._call(lambda: self._revoke(certificate_id))
 
-    def wait_for_live(self, number: int, timeout: float = _PATIENCE) -> None:
-        """Return once exactly so many clients are connected; see `wait_until`."""
-        self.wait_until(lambda: len(self.front.live) == number, timeout)
-
     def gaps(self, client_id: str) -> list[float]:
         """Return the times, in seconds, in which a client had no session, between its first and its last one."""
         return gaps(list(self.front.sessions), client_id)

@@ -64,6 +64,11 @@ NO, ONCE = mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE
 # -- the cloud and who calls it ----------------------------------------------------------------------------------------
 
 
+def wait_for_live(local: LocalCloud, number: int) -> None:
+    """Return once exactly so many clients are connected."""
+    local.wait_until(lambda: len(local.front.live) == number)
+
+
 def now() -> datetime:
     """Return the real time, since TLS checks certificates by it."""
     return datetime.now(UTC)
@@ -848,7 +853,7 @@ def test_the_older_sdk_publishes_and_hears(local: LocalCloud, cloud: Cloud) -> N
         client.publish(f"gateways/{THING}/once/last")
         assert client.hear()[0] == f"gateways/{THING}/once/last"
         assert client.interrupted.empty()
-    local.wait_for_live(0)
+    wait_for_live(local, 0)
     assert [session.end for session in local.front.sessions] == ["closed"]
 
 
@@ -1042,10 +1047,10 @@ def test_a_takeover_hangs_up_on_the_older_sdk(
     with OldSdk(local, identity.pair) as victim:
         with newcomer(local, identity.pair, THING):
             assert victim.wait_for_hang_up() == HUNG_UP
-            local.wait_for_live(1)
+            wait_for_live(local, 1)
             first, second = local.front.sessions
             assert (first.end, second.end) == ("taken-over", "")
-        local.wait_for_live(0)
+        wait_for_live(local, 0)
     raw = connected(wire(identity))
     connected(wire(identity))
     assert raw.rest() == []
@@ -1059,7 +1064,7 @@ def test_the_older_sdk_takes_over_from_the_newer_one(local: LocalCloud, cloud: C
         with OldSdk(local, identity.pair) as newcomer:
             farewell = victim.disconnected.get(timeout=PATIENCE)
             victim.client.stop()
-            local.wait_for_live(1)
+            wait_for_live(local, 1)
             newcomer.publish(OWN_TOPIC)
     assert farewell.disconnect_packet.reason_code == sdk.DisconnectReasonCode.SESSION_TAKEN_OVER
 
@@ -1245,7 +1250,7 @@ def test_a_client_that_does_not_read_what_is_pushed_is_dropped(
     listener(wire(), AGENT, NOTIFY)
     for _ in range(400):
         cloud.push(AGENT, NOTIFY, b"x" * 100_000)
-    local.wait_for_live(0)
+    wait_for_live(local, 0)
     assert [session.end for session in local.front.sessions] == ["hung-up"]
 
 
@@ -1261,7 +1266,7 @@ def test_a_retired_certificate_is_cut_off_by_its_successor(
         (f"{RETIRE}/accepted", {"certificateId": old.certificate_id, "clientToken": "t"})
     ]
     assert application.rest() == []
-    local.wait_for_live(1)
+    wait_for_live(local, 1)
     assert [live.client_id for live in local.front.live] == [AGENT]
     assert wire(old).rest() == []
     assert ask(agent, RETIRE, {"certificateId": new.certificate_id})[0][1]["code"] == 409
@@ -1365,7 +1370,7 @@ def test_the_log_says_how_a_client_left(
     assert (session.client_id, session.certificate_id) == (THING, identity.certificate_id)
     assert (session.ended, session.end) == (None, "")
     leave(client)
-    local.wait_for_live(0)
+    wait_for_live(local, 0)
     assert session.end == end
     assert session.ended is not None
     assert session.ended > session.began
@@ -1378,7 +1383,7 @@ def test_the_log_says_who_ended_a_session_from_this_side(
     identity, other = device(cloud), device(cloud)
     for who in (identity, identity):
         wire(who).connect()
-    local.wait_for_live(1)
+    wait_for_live(local, 1)
     local.revoke(identity.certificate_id)
     wire(other).connect()
     local.take_down()
@@ -1386,7 +1391,7 @@ def test_the_log_says_who_ended_a_session_from_this_side(
     wire(other).connect()
     assert local.broker.pid is not None
     os.kill(local.broker.pid, signal.SIGKILL)
-    local.wait_for_live(0)
+    wait_for_live(local, 0)
     assert [session.end for session in local.front.sessions] == ["taken-over", "cut", "down", "hung-up"]
 
 
@@ -1394,7 +1399,7 @@ def test_a_client_that_was_refused_has_no_session(local: LocalCloud, cloud: Clou
     """Only who was let in is in the log."""
     wire(device(cloud, status=Status.INACTIVE)).rest()
     wire().connect("another-client")
-    local.wait_for_live(0)
+    wait_for_live(local, 0)
     assert local.front.sessions == []
 
 
@@ -1406,10 +1411,10 @@ def test_a_takeover_leaves_no_gap_and_a_reconnection_does(
     first, second = wire(identity), wire(identity)
     first.connect()
     second.connect()
-    local.wait_for_live(1)
+    wait_for_live(local, 1)
     assert local.gaps(THING) == []
     disconnect(second)
-    local.wait_for_live(0)
+    wait_for_live(local, 0)
     wire(identity).connect()
     _, before, after = local.front.sessions
     assert before.ended is not None
@@ -1502,7 +1507,7 @@ def test_the_console_lists_sessions_and_the_longest_gap(
     client = wire(identity)
     client.connect()
     disconnect(client)
-    local.wait_for_live(0)
+    wait_for_live(local, 0)
     wire(identity).connect()
     first, second, summary = console.obey("sessions").splitlines()
     assert first.split()[:2] == ["0.0", "s"]
@@ -1567,7 +1572,7 @@ def test_the_same_client_id_again_takes_the_session_over(local: LocalCloud, clou
             newer.wait_connected()
             farewell = older.disconnected.get(timeout=PATIENCE)
             older.client.stop()
-            local.wait_for_live(1)
+            wait_for_live(local, 1)
     assert farewell.disconnect_packet.reason_code == sdk.DisconnectReasonCode.SESSION_TAKEN_OVER
 
 
@@ -1585,7 +1590,7 @@ def test_a_client_that_vanishes_is_gone_at_the_broker_too(
     message = witness.receive()
     assert isinstance(message, mqtt5.PublishPacket)
     assert message.payload == b"gone"
-    local.wait_for_live(1)
+    wait_for_live(local, 1)
 
 
 def test_revocation_cuts_a_live_connection_and_no_other(local: LocalCloud, cloud: Cloud) -> None:
@@ -1673,7 +1678,7 @@ def test_garbage_ends_its_own_connection_quietly(
     assert not any(isinstance(packet, mqtt5.PubAckPacket | mqtt5.SubAckPacket) for packet in bad.rest())
     neighbour.send(publish(OWN_TOPIC))
     assert isinstance(neighbour.receive(), mqtt5.PubAckPacket)
-    local.wait_for_live(1)
+    wait_for_live(local, 1)
     assert capfd.readouterr() == ("", "")
 
 
@@ -1720,7 +1725,7 @@ def test_a_client_that_does_not_read_is_dropped(hasty: LocalCloud, cloud: Cloud,
         message = publish(OWN_TOPIC, b"x" * 100_000, qos=NO).write()
         with pytest.raises((ConnectionError, ssl.SSLError)):
             flood(deaf, message)
-        hasty.wait_for_live(0)
+        wait_for_live(hasty, 0)
 
 
 # -- start and stop ----------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from agent.backend.names import ACTIONS
 from support.cloudtools import known_actions
+from support.rights import ACTIONS
 from support.stack import Stack, statements
 
 # No narrower resource: AWS has none for these, or had none until 2025, and some accounts go on asking for "*". A hook

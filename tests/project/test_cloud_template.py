@@ -329,9 +329,8 @@ def test_a_role_is_taken_by_whom_it_is_for(stack: Stack) -> None:
 def test_the_rule_selects_what_the_function_reads(stack: Stack) -> None:
     """The caller is AWS's word, `principal()`; the payload is nested, so that none of its keys can say otherwise."""
     payload = stack.resources["RetireRule"]["Properties"]["TopicRulePayload"]
-    assert payload["Sql"] == names.RETIRE_SQL
-    assert "principal() AS principal" in payload["Sql"]
-    assert "* AS message" in payload["Sql"]
+    selected = "topic(2) AS thing, principal() AS principal, clientid() AS clientId, * AS message"
+    assert payload["Sql"] == f"SELECT {selected} FROM '{names.RETIRE_FILTER}'"  # noqa: S608 - a rule's
     assert payload["Actions"] == [{"Lambda": {"FunctionArn": stack.arn("lambda") + "function:iot-cert-retire"}}]
 
 

@@ -29,7 +29,7 @@ def retire(event: Mapping[str, object], account: Account) -> None:
     """Carry out what a gateway asks for, and answer it.
 
     Args:
-        event: What the rule selects, see `agent.backend.names.RETIRE_SQL`.
+        event: What the rule selects: ``thing``, ``principal``, ``clientId`` and ``message``.
         account: The account.
 
     Raises:
