@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from agent.sandbox.answers import Reply
     from agent.sandbox.cloud import Cloud, Entry
+    from agent.sandbox.sessions import FrontLog
 
 MAX_CLIENT_ID = 128
 MAX_SUBSCRIPTIONS = 50
@@ -62,15 +63,10 @@ class Owner(Protocol):
     cloud: Cloud
     broker: Path
     patience: float
+    log: FrontLog
 
     def note_change(self) -> None:
         """A client came or went, or was answered."""
-
-    def note_session(self, session: ClientSession) -> None:
-        """A session began."""
-
-    def note_connect(self, client_id: str) -> None:
-        """A CONNECT came in."""
 
     def take_over(self, newcomer: ClientConnection) -> None:
         """A client connected: an older one with its id must go."""
@@ -133,7 +129,7 @@ class ClientConnection:
             await close(self._broker)
 
     async def _judge(self, connect: mqtt5.ConnectPacket) -> None:
-        self._front.note_connect(connect.client_id)
+        self._front.log.note_connect(connect.client_id, asyncio.get_running_loop().time())
         fault = self._cloud.connecting(self.entry, connect.client_id)
         effect = fault.effect if fault else None
         if effect is Effect.HANG_UP:
@@ -181,7 +177,7 @@ class ClientConnection:
             certificate_id=self.entry.certificate_id,
             began=asyncio.get_running_loop().time(),
         )
-        self._front.note_session(self._session)
+        self._front.log.sessions.append(self._session)
         self._front.note_change()
         self._front.take_over(self)
 

@@ -259,14 +259,14 @@ class Console:
         return json.dumps(document, indent=2)
 
     def _sessions(self, _given: Namespace) -> str:
-        sessions = list(self._service.front.sessions)
+        sessions = list(self._service.front.log.sessions)
         lines = [
             f"{session.began - sessions[0].began:8.1f} s  {_duration(session):>10}  {session.client_id:<32} "
             f"{session.certificate_id[:12]}  {session.end or 'live'}"
             for session in sessions
         ]
         for client_id in dict.fromkeys(session.client_id for session in sessions):
-            longest = max(self._service.gaps(client_id), default=0.0)
+            longest = max(self._service.front.log.gaps(client_id), default=0.0)
             lines.append(f"{client_id} was not connected for {longest:.1f} s at the longest")
         return "\n".join(lines)
 

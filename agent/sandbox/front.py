@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
 from agent.sandbox.connection import BUFFER, CLOSING, ENDS, ClientConnection, LiveClient, close
-from agent.sandbox.sessions import SessionEnd
+from agent.sandbox.sessions import FrontLog, SessionEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +40,13 @@ if TYPE_CHECKING:
     from agent.sandbox.answers import Reply
     from agent.sandbox.authority import KeyPair
     from agent.sandbox.cloud import Cloud
-    from agent.sandbox.sessions import ClientSession
 
 _LOG = logging.getLogger(__name__)
 
 ALPN = "x-amzn-mqtt-ca"
 MAX_CONNECTIONS = 500
 
-_ONE_SECOND = 1.0
+_ACCEPT_AGAIN = 0.1  # seconds
 
 
 def server_context(
@@ -80,11 +79,7 @@ class Front:
     """All listeners and connections of one endpoint; lives in one event loop.
 
     Attributes:
-        rushed: The client id of each CONNECT that came less than a second after the one before. AWS refuses those;
-            here they are let through and counted.
-        handshake_failures: How many TLS handshakes failed.
-        sessions: Every session so far, in the order of their beginnings.
-        defects: Errors that no client may cause; also logged.
+        log: What has come to pass so far.
         tells_takeovers: Whether a client is told why its connection ends when another one with its id comes. AWS tells
             it, by MQTT 5; there are brokers that only hang up.
     """
@@ -101,15 +96,11 @@ class Front:
         self.cloud = cloud
         self.broker = broker
         self.patience = patience
-        self.rushed: list[str] = []
-        self.handshake_failures = 0
-        self.sessions: list[ClientSession] = []
-        self.defects: list[BaseException] = []
+        self.log = FrontLog()
         self.tells_takeovers = True
         self._context = context
         self._listeners: list[_Listener] = []
         self._connections: dict[asyncio.Task[None], ClientConnection | None] = {}
-        self._last_connect: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         cloud.attach(self)
@@ -220,7 +211,7 @@ class Front:
         self._changed.set()
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self.defects.append(error)
+            self.log.defects.append(error)
             _LOG.error("A connection ended by a defect of the front", exc_info=error)
 
     def take_over(self, newcomer: ClientConnection) -> None:
@@ -239,23 +230,11 @@ class Front:
         """Wake those who wait for something to hold."""
         self._changed.set()
 
-    def note_session(self, session: ClientSession) -> None:
-        """Enter a session into the log."""
-        self.sessions.append(session)
-
-    def note_connect(self, client_id: str) -> None:
-        """Count a CONNECT against AWS's rule of one a second for each client id."""
-        now = asyncio.get_running_loop().time()
-        self._last_connect = {key: at for key, at in self._last_connect.items() if now - at < _ONE_SECOND}
-        if client_id in self._last_connect:
-            self.rushed.append(client_id)
-        self._last_connect[client_id] = now
-
     async def _serve(self, raw: socket.socket, *, require_alpn: bool) -> None:
         try:
             reader, writer = await self._shake_hands(raw)
         except OSError:
-            self.handshake_failures += 1
+            self.log.handshake_failures += 1
             return
         try:
             tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
@@ -316,7 +295,7 @@ class _Listener:
             try:
                 raw, _ = await loop.sock_accept(self._socket)
             except OSError:  # out of descriptors, or the client gave up in the queue: neither ends the listener
-                await asyncio.sleep(_ONE_SECOND / 10)
+                await asyncio.sleep(_ACCEPT_AGAIN)
                 continue
             self._front.admit(raw, require_alpn=self._require_alpn)
 

@@ -24,7 +24,6 @@ from agent.sandbox.authority import Authority, KeyPair
 from agent.sandbox.cloud import Cloud, Status
 from agent.sandbox.front import Front, server_context
 from agent.sandbox.mosquitto import Mosquitto
-from agent.sandbox.sessions import gaps
 from agent.sandbox.vending import VendingFront, answer_of
 
 if TYPE_CHECKING:
@@ -208,10 +207,6 @@ class LocalCloud:
             KeyError: There is no such certificate.
         """
         self._call(lambda: self._revoke(certificate_id))
-
-    def gaps(self, client_id: str) -> list[float]:
-        """Return the times, in seconds, in which a client had no session, between its first and its last one."""
-        return gaps(list(self.front.sessions), client_id)
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = _PATIENCE) -> None:
         """Return once something holds.

@@ -90,7 +90,7 @@ class Place:
     @property
     def sessions(self) -> list[ClientSession]:
         """Every session so far."""
-        return list(self.gateway.service.front.sessions)
+        return list(self.gateway.service.front.log.sessions)
 
     def gaps(self, since: float) -> list[float]:
         """Return the times, in seconds, in which the agent had no session, from an instant on."""

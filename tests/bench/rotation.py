@@ -60,8 +60,8 @@ def measure(here: Place, results: Results) -> None:
         _by_command(here, command)
         sleep(_APART)
     _put(results, ours, floor, rushed, command)
-    if here.gateway.service.front.defects:
-        raise BenchError(f"the sandbox is defective: {here.gateway.service.front.defects}")
+    if here.gateway.service.front.log.defects:
+        raise BenchError(f"the sandbox is defective: {here.gateway.service.front.log.defects}")
 
 
 def _put(results: Results, ours: Runs, floor: Runs, rushed: Runs, command: Runs) -> None:

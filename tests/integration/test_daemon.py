@@ -60,15 +60,16 @@ def test_unattended_rotations_cost_a_certificate_each_and_leave_no_gap(short_liv
     gateway.run("pause", "1h", expect=0)
     with RunningDaemon(gateway) as daemon:
         daemon.until_up(1)
-        known = len(gateway.service.front.sessions) - 1
-        gateway.service.front.rushed.clear()  # the daemon knows nothing of the command that enrolled just before
+        known = len(gateway.service.front.log.sessions) - 1
+        gateway.service.front.log.rushed.clear()  # the daemon knows nothing of the command that enrolled just before
         daemon.ask("resume")
         daemon.until(lambda: len(daemon.history()) == last, "last rotation", 300)  # the budget allows no other
         daemon.until_up(last)
         gateway.run("status", expect=0)
         retired = (Phase.RETIRED,) * (last - 1)  # a lease of the account's apart
         daemon.until(lambda: tuple(item.phase for item in daemon.history()[1:]) == retired, "last retirement", 300)
-        assert gaps(gateway.service.front.sessions[known:], CLIENT_ID) == []  # each session is taken over by the next
+        sessions = gateway.service.front.log.sessions[known:]
+        assert gaps(sessions, CLIENT_ID) == []  # each session is taken over by the next
     rotations = gateway.history()[1:]
     assert {(item.kind, item.origin, item.phase) for item in rotations} == {
         (Kind.ROTATE, Origin.SCHEDULE, Phase.RETIRED)
@@ -76,7 +77,7 @@ def test_unattended_rotations_cost_a_certificate_each_and_leave_no_gap(short_liv
     assert gateway.cloud.count(Operation.CREATE) == gateway.cloud.count(Operation.REGISTER) == last
     statuses = [entry.status for entry in gateway.cloud.certificates_of("gw-0042")]
     assert statuses == [Status.INACTIVE] * (last - 1) + [Status.ACTIVE]
-    assert gateway.service.front.rushed == []
+    assert gateway.service.front.log.rushed == []
 
 
 # -- the cloud is not there yet ----------------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ def test_the_first_connection_after_an_enrolment_keeps_its_distance(gateway: Gat
     """AWS takes one CONNECT a second of each client id, whether a worker or the daemon sends it."""
     with RunningDaemon(gateway) as daemon:
         daemon.until_up(1)
-    assert gateway.service.front.rushed == []
+    assert gateway.service.front.log.rushed == []
 
 
 def test_a_daemon_without_a_cloud_says_so_and_connects_when_it_comes(enrolled: Gateway) -> None:
@@ -117,7 +118,7 @@ def test_a_daemon_without_a_cloud_says_so_and_connects_when_it_comes(enrolled: G
         daemon.until_up(1)
         assert "connection   up" in enrolled.run("status", expect=0).out
     assert enrolled.cloud.count(Operation.CREATE) == 1
-    assert enrolled.service.front.rushed == []
+    assert enrolled.service.front.log.rushed == []
 
 
 # -- people ------------------------------------------------------------------------------------------------------------
@@ -351,7 +352,7 @@ def test_a_broken_configuration_is_not_taken_into_force(enrolled: Gateway) -> No
     """After SIGHUP the one before stays in force, and `status` says why; a good one is applied without a hiccup."""
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        sessions, good = len(enrolled.service.front.sessions), enrolled.config.read_text()
+        sessions, good = len(enrolled.service.front.log.sessions), enrolled.config.read_text()
         planned = daemon.published()["plan"]["at"]
         enrolled.rotation(max_age="soon")
         daemon.reload()
@@ -366,7 +367,7 @@ def test_a_broken_configuration_is_not_taken_into_force(enrolled: Gateway) -> No
         enrolled.run("status", expect=0)
         moved = datetime.fromisoformat(planned) - datetime.fromisoformat(daemon.status()["plan"]["at"])
         assert moved == timedelta(days=265)
-        assert len(enrolled.service.front.sessions) == sessions
+        assert len(enrolled.service.front.log.sessions) == sessions
 
 
 def test_a_changed_configuration_is_not_answered_for_by_the_daemon_before(enrolled: Gateway) -> None:
@@ -448,7 +449,7 @@ def test_no_command_acts_behind_the_back_of_a_daemon_that_it_does_not_reach(enro
     (enrolled.directory / "stick" / "roots.pem").write_bytes((enrolled.directory / "roots.pem").read_bytes())
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        sessions, other = len(enrolled.service.front.sessions), elsewhere(enrolled)
+        sessions, other = len(enrolled.service.front.log.sessions), elsewhere(enrolled)
         before = traces(enrolled.state)
         for arguments in ACTING:
             refused = other.run(*arguments, expect=4)
@@ -461,7 +462,7 @@ def test_no_command_acts_behind_the_back_of_a_daemon_that_it_does_not_reach(enro
             other.run(*looks, expect=0)
         assert f"process {daemon.pid}" in other.run("status", expect=1).out
         assert traces(enrolled.state) == before
-        assert len(enrolled.service.front.sessions) == sessions
+        assert len(enrolled.service.front.log.sessions) == sessions
         daemon.kill()
         other.run("pause", "1h", expect=0)
 

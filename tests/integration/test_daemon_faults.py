@@ -122,7 +122,7 @@ def test_a_new_daemon_leaves_the_client_id_to_the_worker_of_the_one_that_was_kil
         daemon.until_up(1)
         daemon.ask("rotate", no_wait=True)
         daemon.until_said("The certificate has come")
-        session = enrolled.service.front.sessions[-1]
+        session = enrolled.service.front.log.sessions[-1]
         daemon.kill()
         daemon.start()
         daemon.until_up(2)
@@ -200,7 +200,7 @@ def test_a_set_on_probation_that_is_refused_is_left_long_before_its_next_proof_i
     enrolled.rotation(probation="10m", refusal_patience="1m")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
-        enrolled.service.front.rushed.clear()  # the daemon knows nothing of the command that enrolled just before
+        enrolled.service.front.log.rushed.clear()  # the daemon knows nothing of the command that enrolled just before
         enrolled.run("rotate", "--no-wait", expect=0)
         daemon.until_up(2)
         refused = enrolled.certificate_id()
@@ -215,7 +215,7 @@ def test_a_set_on_probation_that_is_refused_is_left_long_before_its_next_proof_i
     assert "the set is proven now" in daemon.said()
     assert ended.refusals == 1  # and the one that condemned it; a minute's patience takes more
     assert enrolled.generations() == (1, None)
-    assert enrolled.service.front.rushed == []
+    assert enrolled.service.front.log.rushed == []
 
 
 # -- cut off -----------------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_a_broker_that_is_away_through_the_whole_window_costs_nothing(gateway: G
 
 def test_two_agents_with_one_client_id_do_not_fight(enrolled: Gateway) -> None:
     """The one that lost its session says so and keeps away for half a minute at least, however busy the machine is."""
-    twin, sessions = enrolled.twin(), enrolled.service.front.sessions
+    twin, sessions = enrolled.twin(), enrolled.service.front.log.sessions
     with RunningDaemon(enrolled) as first:
         first.until_up(1)
         before, begun = len(sessions), monotonic()
@@ -315,7 +315,7 @@ def test_a_set_replaced_by_hand_is_undone_where_that_is_configured(enrolled: Gat
         daemon.until_up(1)
     assert enrolled.certificate_id() == enrolled.cloud.certificates_of(THING)[0].certificate_id
     assert len(enrolled.history()) == 2
-    assert certificate_id not in {session.certificate_id for session in enrolled.service.front.sessions}
+    assert certificate_id not in {session.certificate_id for session in enrolled.service.front.log.sessions}
 
 
 def test_half_of_a_set_by_hand_is_waited_for(enrolled: Gateway) -> None:

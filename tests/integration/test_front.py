@@ -93,7 +93,7 @@ def local(cloud: Cloud, tmp_path: Path) -> Iterator[LocalCloud]:
     """Run the local IoT Core."""
     with LocalCloud(cloud, tmp_path) as running:
         yield running
-        assert running.front.defects == []
+        assert running.front.log.defects == []
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def hasty(cloud: Cloud, tmp_path: Path) -> Iterator[LocalCloud]:
     """Run a local IoT Core that waits for no client."""
     with LocalCloud(cloud, tmp_path, patience=SHORT) as running:
         yield running
-        assert running.front.defects == []
+        assert running.front.log.defects == []
 
 
 def device(
@@ -406,7 +406,7 @@ def test_a_certificate_of_another_authority_fails_in_the_handshake(
     version = ssl.TLSVersion.TLSv1_2  # where the client hears of it in the handshake
     with pytest.raises((ssl.SSLError, ConnectionError)):
         Wire(local, client_context(local, device(foreign), tmp_path, version=version))
-    local.wait_until(lambda: local.front.handshake_failures == 1)
+    local.wait_until(lambda: local.front.log.handshake_failures == 1)
     assert cloud.requests == []
 
 
@@ -416,7 +416,7 @@ def test_a_client_without_a_certificate_fails_in_the_handshake(local: LocalCloud
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises((ssl.SSLError, ConnectionError)):
         Wire(local, context)
-    local.wait_until(lambda: local.front.handshake_failures == 1)
+    local.wait_until(lambda: local.front.log.handshake_failures == 1)
 
 
 @pytest.mark.parametrize("effect", [*REFUSALS])
@@ -487,15 +487,15 @@ def test_anything_but_mqtt_3_1_1_and_5_is_hung_up_on(
         unknown = wire(identity)
         unknown.send(bytes([0x10, len(body)]) + body)
         assert unknown.rest() == []
-    assert local.front.sessions == []
+    assert local.front.log.sessions == []
 
 
 def test_two_connects_within_a_second_are_counted(local: LocalCloud, wire: Callable[..., Wire]) -> None:
     """AWS allows one CONNECT a second for each client id; a sender of more shows up here."""
     wire().connect()
-    assert local.front.rushed == []
+    assert local.front.log.rushed == []
     wire().connect()
-    assert local.front.rushed == [THING]
+    assert local.front.log.rushed == [THING]
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------------
@@ -854,7 +854,7 @@ def test_the_older_sdk_publishes_and_hears(local: LocalCloud, cloud: Cloud) -> N
         assert client.hear()[0] == f"gateways/{THING}/once/last"
         assert client.interrupted.empty()
     wait_for_live(local, 0)
-    assert [session.end for session in local.front.sessions] == ["closed"]
+    assert [session.end for session in local.front.log.sessions] == ["closed"]
 
 
 def test_both_versions_hear_each_other(local: LocalCloud, cloud: Cloud) -> None:
@@ -985,7 +985,7 @@ def test_a_forbidden_publish_hangs_up_on_the_older_sdk(qos: mqtt.QoS, local: Loc
             sent, _ = client.connection.publish(topic, b"{}", qos)
             assert client.wait_for_hang_up() == HUNG_UP
             assert qos == mqtt.QoS.AT_MOST_ONCE or sent.exception(PATIENCE) is not None
-    assert [session.end for session in local.front.sessions] == ["hung-up", "hung-up"]
+    assert [session.end for session in local.front.log.sessions] == ["hung-up", "hung-up"]
 
 
 def test_an_offence_in_mqtt_3_1_1_is_hung_up_on_without_a_word(cloud: Cloud, wire: Callable[..., Wire]) -> None:
@@ -1048,7 +1048,7 @@ def test_a_takeover_hangs_up_on_the_older_sdk(
         with newcomer(local, identity.pair, THING):
             assert victim.wait_for_hang_up() == HUNG_UP
             wait_for_live(local, 1)
-            first, second = local.front.sessions
+            first, second = local.front.log.sessions
             assert (first.end, second.end) == ("taken-over", "")
         wait_for_live(local, 0)
     raw = connected(wire(identity))
@@ -1079,7 +1079,7 @@ def test_revocation_cuts_the_older_sdk_and_no_other(local: LocalCloud, cloud: Cl
             OldSdk(local, victim.pair).connect()
         stays.publish("gateways/gw-2/data")
         assert [live.certificate_id for live in local.front.live] == [neighbour.certificate_id]
-        assert [session.end for session in local.front.sessions] == ["cut", ""]
+        assert [session.end for session in local.front.log.sessions] == ["cut", ""]
 
 
 # -- jobs, shadows and retirement --------------------------------------------------------------------------------------
@@ -1251,7 +1251,7 @@ def test_a_client_that_does_not_read_what_is_pushed_is_dropped(
     for _ in range(400):
         cloud.push(AGENT, NOTIFY, b"x" * 100_000)
     wait_for_live(local, 0)
-    assert [session.end for session in local.front.sessions] == ["hung-up"]
+    assert [session.end for session in local.front.log.sessions] == ["hung-up"]
 
 
 def test_a_retired_certificate_is_cut_off_by_its_successor(
@@ -1270,7 +1270,7 @@ def test_a_retired_certificate_is_cut_off_by_its_successor(
     assert [live.client_id for live in local.front.live] == [AGENT]
     assert wire(old).rest() == []
     assert ask(agent, RETIRE, {"certificateId": new.certificate_id})[0][1]["code"] == 409
-    ends = {session.client_id: session.end for session in local.front.sessions}
+    ends = {session.client_id: session.end for session in local.front.log.sessions}
     assert ends == {THING: "cut", AGENT: ""}
 
 
@@ -1366,7 +1366,7 @@ def test_the_log_says_how_a_client_left(
     identity = device(cloud)
     client = wire(identity)
     client.connect()
-    (session,) = local.front.sessions
+    (session,) = local.front.log.sessions
     assert (session.client_id, session.certificate_id) == (THING, identity.certificate_id)
     assert (session.ended, session.end) == (None, "")
     leave(client)
@@ -1392,7 +1392,7 @@ def test_the_log_says_who_ended_a_session_from_this_side(
     assert local.broker.pid is not None
     os.kill(local.broker.pid, signal.SIGKILL)
     wait_for_live(local, 0)
-    assert [session.end for session in local.front.sessions] == ["taken-over", "cut", "down", "hung-up"]
+    assert [session.end for session in local.front.log.sessions] == ["taken-over", "cut", "down", "hung-up"]
 
 
 def test_a_client_that_was_refused_has_no_session(local: LocalCloud, cloud: Cloud, wire: Callable[..., Wire]) -> None:
@@ -1400,7 +1400,7 @@ def test_a_client_that_was_refused_has_no_session(local: LocalCloud, cloud: Clou
     wire(device(cloud, status=Status.INACTIVE)).rest()
     wire().connect("another-client")
     wait_for_live(local, 0)
-    assert local.front.sessions == []
+    assert local.front.log.sessions == []
 
 
 def test_a_takeover_leaves_no_gap_and_a_reconnection_does(
@@ -1412,14 +1412,14 @@ def test_a_takeover_leaves_no_gap_and_a_reconnection_does(
     first.connect()
     second.connect()
     wait_for_live(local, 1)
-    assert local.gaps(THING) == []
+    assert local.front.log.gaps(THING) == []
     disconnect(second)
     wait_for_live(local, 0)
     wire(identity).connect()
-    _, before, after = local.front.sessions
+    _, before, after = local.front.log.sessions
     assert before.ended is not None
-    assert local.gaps(THING) == [after.began - before.ended]
-    assert local.gaps(AGENT) == []
+    assert local.front.log.gaps(THING) == [after.began - before.ended]
+    assert local.front.log.gaps(AGENT) == []
 
 
 def spans(*times: tuple[float, float | None], client_id: str = THING) -> list[ClientSession]:
@@ -1513,7 +1513,7 @@ def test_the_console_lists_sessions_and_the_longest_gap(
     assert first.split()[:2] == ["0.0", "s"]
     assert first.split()[-3:] == [THING, identity.certificate_id[:12], "closed"]
     assert second.split()[-4:] == ["...", THING, identity.certificate_id[:12], "live"]
-    (gap,) = local.gaps(THING)
+    (gap,) = local.front.log.gaps(THING)
     assert summary == f"gw-1 was not connected for {gap:.1f} s at the longest"
 
 
@@ -1691,7 +1691,7 @@ def test_bytes_that_are_no_tls_end_their_connection_quietly(
         with suppress(ConnectionError):
             while raw.recv(1024):
                 pass
-    local.wait_until(lambda: local.front.handshake_failures == 1)
+    local.wait_until(lambda: local.front.log.handshake_failures == 1)
     assert capfd.readouterr() == ("", "")
 
 

@@ -32,4 +32,4 @@ def test_a_connect_that_was_late_counts_from_when_it_arrived(enrolled: Gateway) 
         for _ in range(3):
             broker.connect(candidate).close()
     assert len(asked) == 6
-    assert THING not in enrolled.service.front.rushed
+    assert THING not in enrolled.service.front.log.rushed

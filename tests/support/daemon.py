@@ -69,7 +69,7 @@ class RunningDaemon:
         self.gateway.remember(Ran(arguments=("run",), code=self.process.returncode, out=self.said(), err=""))
         if kind is None:
             assert "Traceback" not in self.said(), self.said()
-            assert self.gateway.service.front.defects == []
+            assert self.gateway.service.front.log.defects == []
 
     # -- its life --------------------------------------------------------------------------------------------------
 

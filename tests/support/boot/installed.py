@@ -46,7 +46,7 @@ class Installed:
         self.machine.__exit__(kind, *rest)
         self.service.stop()
         if kind is None:
-            assert self.service.front.defects == []
+            assert self.service.front.log.defects == []
 
     # -- what people put on a gateway --------------------------------------------------------------------------------
 
