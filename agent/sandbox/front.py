@@ -27,6 +27,7 @@ import logging
 import socket
 import ssl
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
@@ -49,20 +50,31 @@ MAX_CONNECTIONS = 500
 _ACCEPT_AGAIN = 0.1  # seconds
 
 
-def server_context(
-    host: str, device_authority: bytes, key_pair: KeyPair, minimum: ssl.TLSVersion, maximum: ssl.TLSVersion
-) -> ssl.SSLContext:
+DEFAULT_MINIMUM = ssl.TLSVersion.TLSv1_2
+DEFAULT_MAXIMUM = ssl.TLSVersion.TLSv1_3
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """What an endpoint shows in a handshake: its certificate, and the versions that it speaks."""
+
+    server: KeyPair
+    minimum: ssl.TLSVersion = DEFAULT_MINIMUM
+    maximum: ssl.TLSVersion = DEFAULT_MAXIMUM
+
+
+def server_context(host: str, device_authority: bytes, tls: ServerTls) -> ssl.SSLContext:
     """Return the TLS settings of an endpoint: its name and certificate, its versions, and whose devices it takes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=device_authority.decode())
-    context.minimum_version, context.maximum_version = minimum, maximum
+    context.minimum_version, context.maximum_version = tls.minimum, tls.maximum
     context.set_alpn_protocols([ALPN])
     context.sni_callback = _refuse_other_names(host)
     # AWS IoT Core resumes no sessions, so every connection proves its certificate.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
-    key_pair.load_into(context)
+    tls.server.load_into(context)
     return context
 
 

@@ -13,33 +13,29 @@ Certificates are checked by the real clock, as TLS does it, so the cloud's clock
 from __future__ import annotations
 
 import asyncio
-import ssl
 import threading
-from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from agent.sandbox.authority import Authority, KeyPair
 from agent.sandbox.cloud import Cloud, Status
-from agent.sandbox.front import Front, server_context
+from agent.sandbox.front import DEFAULT_MAXIMUM, DEFAULT_MINIMUM, Front, ServerTls, server_context
+from agent.sandbox.loop_thread import LoopThread
 from agent.sandbox.mosquitto import Mosquitto
 from agent.sandbox.vending import VendingFront, answer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    import ssl
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
-DEFAULT_MINIMUM = ssl.TLSVersion.TLSv1_2
-DEFAULT_MAXIMUM = ssl.TLSVersion.TLSv1_3
-
 _SERVER_LIFETIME = timedelta(days=365)
 _PATIENCE = 10.0  # seconds for a handshake, for CONNECT, and for a client that does not read
-_CALL = 30.0
-
-_T = TypeVar("_T")
 
 
 class LocalCloud:
@@ -85,14 +81,9 @@ class LocalCloud:
         self.front: Front
         self.broker = Mosquitto(directory)
         self.vending = VendingFront(partial(answer_of, cloud), self.issue_server(), host=host, address=address)
-        self._address, self._patience = address, patience
-        self._server = self.issue_server()
-        self._versions = (DEFAULT_MINIMUM, DEFAULT_MAXIMUM)
+        self._tls = ServerTls(self.issue_server())
         self._settings = threading.Lock()
-        self._ready: Future[None] = Future()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop
-        self._stopping: asyncio.Event
+        self._thread = LoopThread("local-iot-core", partial(self._served, address, patience))
 
     @property
     def root_pem(self) -> bytes:
@@ -112,23 +103,13 @@ class LocalCloud:
         Raises:
             AgentError: mosquitto is missing or does not start, or a port cannot be had.
         """
-        if self._thread is not None:
-            raise RuntimeError("a LocalCloud starts once")
-        self._thread = threading.Thread(target=self._live, name="local-iot-core", daemon=True)
         self._thread.start()
-        try:
-            self._ready.result()
-        except Exception:
-            self._thread.join()
-            raise
         self.vending.start()
 
     def stop(self) -> None:
         """Hang up on everybody and leave nothing behind; harmless when it does not run."""
         self.vending.stop()
-        if self._thread is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join()
+        self._thread.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -139,27 +120,17 @@ class LocalCloud:
     ) -> None:
         self.stop()
 
-    def _live(self) -> None:
-        try:
-            # In this thread, because the broker dies with the thread that started it.
-            with self.broker:
-                asyncio.run(self._serve())
-        except BaseException as error:
-            if self._ready.done():
-                raise
-            self._ready.set_exception(error)
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        self.front = Front(self.cloud, self.broker.socket_path, self._context(), patience=self._patience)
-        try:
-            self.port = self.front.listen(self._address, self.port)
-            self.alpn_port = self.front.listen(self._address, self.alpn_port, require_alpn=True)
-            self._ready.set_result(None)
-            await self._stopping.wait()
-        finally:
-            await self.front.close()
+    @asynccontextmanager
+    async def _served(self, address: str, patience: float) -> AsyncIterator[None]:
+        # In the thread of the loop, because the broker dies with the thread that started it.
+        with self.broker:
+            self.front = Front(self.cloud, self.broker.socket_path, self._context(), patience=patience)
+            try:
+                self.port = self.front.listen(address, self.port)
+                self.alpn_port = self.front.listen(address, self.alpn_port, require_alpn=True)
+                yield
+            finally:
+                await self.front.close()
 
     # -- from any thread, the settings of new handshakes before the start too --------------------------------------
 
@@ -173,32 +144,29 @@ class LocalCloud:
         issuer = authority.intermediate("Sandbox issuing CA", self.cloud.now) if intermediate else authority
         with self._settings:
             self.endpoint_authority, self.issuer = authority, issuer
-            self._server = self.issue_server()
-            self._renew_context()
+            self._change(server=self.issue_server())
 
     def change_server(self, key_pair: KeyPair) -> None:
         """Present another server certificate in new handshakes."""
         with self._settings:
-            self._server = key_pair
-            self._renew_context()
+            self._change(server=key_pair)
 
     def set_tls(self, *, minimum: ssl.TLSVersion = DEFAULT_MINIMUM, maximum: ssl.TLSVersion = DEFAULT_MAXIMUM) -> None:
         """Allow other TLS versions in new handshakes."""
         with self._settings:
-            self._versions = (minimum, maximum)
-            self._renew_context()
+            self._change(minimum=minimum, maximum=maximum)
 
     def take_down(self) -> None:
         """Stop listening and cut all connections: clients are refused until `bring_up`."""
-        self._call(self.front.take_down)
+        self._thread.call(self.front.take_down)
 
     def bring_up(self) -> None:
         """Listen again on the same ports."""
-        self._call(self._bring_up)
+        self._thread.call(self._bring_up)
 
     def disconnect(self, certificate_id: str) -> int:
         """Cut all connections of one certificate and return how many there were."""
-        return self._call(lambda: self.front.disconnect(certificate_id))
+        return self._thread.call(lambda: self.front.disconnect(certificate_id))
 
     def revoke(self, certificate_id: str) -> None:
         """Revoke a certificate and cut its connections, which takes AWS a few minutes.
@@ -206,7 +174,7 @@ class LocalCloud:
         Raises:
             KeyError: There is no such certificate.
         """
-        self._call(lambda: self._revoke(certificate_id))
+        self._thread.call(lambda: self._revoke(certificate_id))
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = _PATIENCE) -> None:
         """Return once something holds.
@@ -216,16 +184,15 @@ class LocalCloud:
         Raises:
             TimeoutError: It did not happen in time.
         """
-        self._call(lambda: asyncio.wait_for(self.front.wait_until(condition), timeout))
+        self._thread.call(lambda: asyncio.wait_for(self.front.wait_until(condition), timeout))
 
     def _context(self) -> ssl.SSLContext:
-        return server_context(self.host, self.cloud.authority.pem, self._server, *self._versions)
+        return server_context(self.host, self.cloud.authority.pem, self._tls)
 
-    def _renew_context(self) -> None:
-        if self._thread is None:  # the front will begin with the settings of its start
-            return
-        context = self._context()
-        self._loop.call_soon_threadsafe(self.front.change_context, context)
+    def _change(self, **tls: Any) -> None:
+        self._tls = replace(self._tls, **tls)
+        if self._thread.started:  # else the front will begin with the settings of its start
+            self._thread.post(partial(self.front.change_context, self._context()))
 
     async def _bring_up(self) -> None:
         self.front.bring_up()
@@ -233,9 +200,3 @@ class LocalCloud:
     async def _revoke(self, certificate_id: str) -> None:
         self.cloud.set_status(certificate_id, Status.REVOKED)
         await self.front.disconnect(certificate_id)
-
-    def _call(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        async def run() -> _T:
-            return await work()
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_CALL)

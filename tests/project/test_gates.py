@@ -8,8 +8,8 @@ from pathlib import Path
 AGENT = Path(__file__).parents[2] / "agent"
 LINES, METHODS, ATTRIBUTES = 400, 20, 12
 
-# Of the rehearsal cloud: what a test may ask it about is kept, and so is all of one client's protocol.
-LARGER = {"ClientConnection", "LocalCloud"}
+# Of the rehearsal cloud: all of one client's protocol.
+LARGER = {"ClientConnection"}
 
 # A port and the class behind it are one thing; how a gateway stands never meets the state of a certificate in AWS.
 NAMED_TWICE = {"OtherSets", "RetiredKeys", "Room", "Store", "Status"}

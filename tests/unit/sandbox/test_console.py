@@ -53,7 +53,7 @@ def meet(service: LocalCloud, trust: bytes, *, only: ssl.TLSVersion | None = Non
 
 def presented(service: LocalCloud) -> list[str]:
     """Return the names in the certificates that the endpoint presents."""
-    chain = x509.load_pem_x509_certificates(service._server.certificate_pem)
+    chain = x509.load_pem_x509_certificates(service._tls.server.certificate_pem)
     return [one.subject.rfc4514_string() for one in chain]
 
 
