@@ -173,7 +173,8 @@ class BundleReader:
                 raise BundleError("too-large", f"{target} has {info.length} bytes and {MAX_TARGET} are allowed.")
             version = _version_of(updater)
             data = Path(updater.download_target(info)).read_bytes()
-            return SignedBundle(data=data, version=version, **_custom(info.custom))
+            issued_at, compatible = _custom(info.custom)
+            return SignedBundle(data=data, version=version, issued_at=issued_at, compatible=compatible)
 
     @contextmanager
     def _updater(self, fetcher: FetcherInterface) -> Iterator[Updater]:
@@ -324,15 +325,15 @@ def _version_of(updater: Updater) -> int:
     return version
 
 
-def _custom(custom: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what our own publisher writes about a target; another signer need not write anything."""
+def _custom(custom: Mapping[str, Any] | None) -> tuple[datetime | None, tuple[str, ...]]:
+    """Return when a target was issued and for which products, as our own publisher notes it; others need not."""
     node = Node(dict(custom or {}), "custom")
     compatible = (custom or {}).get("compatible", [])
     sound = isinstance(compatible, list) and len(compatible) <= MAX_COMPATIBLE
     if not sound or not all(isinstance(item, str) and _PRODUCT.fullmatch(item) for item in compatible):
         raise BundleError("malformed", "The bundle's list of compatible products is no list of names.")
     try:
-        return {"issued_at": node.optional_time("issued"), "compatible": tuple(compatible)}
+        return node.optional_time("issued"), tuple(compatible)
     except PlainError as error:
         raise BundleError("malformed", f"What the bundle says about itself cannot be read: {error}.") from None
 
