@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What is in memory alone is lost with the process, so it is soon tried again; no fleet shares a disk: without chance.
+# What is in memory alone is lost with the process, so it is soon saved again; without jitter, since no disk is shared.
 _SAVE_AGAIN = Backoff(base=5, cap=60)
 
 

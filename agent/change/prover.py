@@ -80,7 +80,7 @@ class Prover:
     def judged(self, error: CloudError, candidate: Candidate | None, record: ChangeRecord) -> Failure:
         """Return the failure with its final class, after comparing with other sets where that can tell anything.
 
-        Nothing can be compared with what is no set of a key and a certificate.
+        A vending machine is asked without a set (`candidate` is None), so there is nothing to compare with.
         """
         if candidate is None:
             return in_the_light_of(self._world.reading(), error.failure)

@@ -28,7 +28,7 @@ LATE = timedelta(days=1)  # after which a gateway that has not renewed by itself
 SOON = timedelta(days=7)  # within which a renewal is not hastened because of an age
 _IN_A_JOB = 50  # things on average: AWS takes 100
 
-# When a gateway has renewed that says nothing, by `agent.core.when.renewal` and its defaults: its window is closed.
+# A gateway whose shadow says nothing has renewed by then: the window of `agent.core.when.renewal`'s defaults is over.
 RENEWED_AT = 0.81  # of the lifetime
 RENEWED_AFTER = timedelta(days=395)
 _NO_RETURN = 0.05  # of the lifetime is left: no time for an order any more

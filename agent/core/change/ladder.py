@@ -10,10 +10,9 @@ Rules:
 * Other anchors are tried, with the certificate kept, when the server is not trusted: that is no fault of the
   certificate, and going back to an older one, which may be retired already, would not mend it. Nothing is weakened:
   each is a set of anchors that this gateway was given and that must verify the live endpoint all by itself.
-
-* So they are where the server is verified by a root that the public programmes have withdrawn trust from: a certificate
-  that such a root stands behind may be anyone's. Where no other anchors do without it, the current set stays in use: a
-  gateway that connects is not cut off.
+* They are tried, too, where the server is verified by a root that the public programmes have withdrawn trust from: a
+  certificate that such a root stands behind may be anyone's. Where no other anchors do without it, the current set
+  stays in use: a gateway that connects is not cut off.
 * A rung is left only when its set is missing, damaged or refused, never for lack of network: a failure that any path
   may have (no route, a wrong clock) would meet the next rung just the same.
 * The first rung that is accepted is the control that makes the refusals before it decisive.
@@ -79,7 +78,7 @@ class Attempt:
     Attributes:
         rung: What was tried.
         failure: Why it did not work.
-        distrusted: That it was accepted by a server which a distrusted root stands behind, as a clause, or empty.
+        distrusted: A clause that says that a distrusted root verifies the server which accepted it, or empty.
     """
 
     rung: Rung
@@ -111,7 +110,7 @@ class Climb:
 
 
 def refused_before(history: Sequence[ChangeRecord], laid: datetime | None, now: datetime) -> Failure | None:
-    """Return why the token was refused by which the gateway asked last, while it is not to be shown again.
+    """Return why the token was refused that was shown last, for as long as it is not to be shown again; else None.
 
     Args:
         history: The finished changes, oldest first.

@@ -52,7 +52,7 @@ def is_doubted(record: ChangeRecord, now: datetime) -> bool:
 
 
 def proof_on_doubt(record: ChangeRecord, now: datetime) -> datetime:
-    """Return when a doubt of now lets the set be proven, as far from the proof before as its turn is."""
+    """Return when a doubt that arises now has the set proven again: the more doubts before it, the later."""
     apart = min(PROOFS_APART * (1 << min(record.doubts, 10)), PROOFS_APART_AT_MOST)
     last = record.prove_at or record.checked_at or record.entered_at
     return min(max(now, last + apart), now + apart)  # a clock that was set back puts no proof off
@@ -60,17 +60,17 @@ def proof_on_doubt(record: ChangeRecord, now: datetime) -> datetime:
 
 def is_quiet(before: ChangeRecord, after: ChangeRecord) -> bool:
     """Whether a restart can do without what has changed: it would prove the set once more, and that is all."""
-    again = before.checked_at is not None  # that a set was accepted for the first time is to be known for ever
+    again = before.checked_at is not None  # the first time that a set was accepted has to be durable
     return again and after == replace(before, checked_at=after.checked_at, good_time=after.good_time)
 
 
 def word_within(record: ChangeRecord, limits: Limits) -> timedelta | None:
-    """Return how long the word is waited for that a change's set works, or None where none is asked for."""
+    """Return how long the application has to confirm a change's set, or None where it is not asked to."""
     return None if record.kind is Kind.ROLLBACK else limits.confirm
 
 
 def unconfirmed(record: ChangeRecord) -> Failure:
-    """Return what a set is given up for whose word has not come in time."""
+    """Return the failure of a set that was not confirmed in time."""
     within = (record.confirm_until or record.entered_at) - record.entered_at
     return Failure(
         kind=FailureClass.DEPENDANT,
@@ -98,7 +98,7 @@ def was_accepted(record: ChangeRecord) -> bool:
 
 
 def patience(failure: Failure, limits: Limits) -> timedelta:
-    """Return how long refusals have to go on, the second at the earliest, while the base is accepted."""
+    """Return how long a set has to be refused, twice at least, while the base is accepted, before it is given up."""
     if failure.kind is FailureClass.POLICY:
         return min(limits.refusal_patience, limits.policy_patience)
     return timedelta()

@@ -38,9 +38,8 @@ UNANSWERED = (
     "answers; set `rotation: {retire: false}` where this fleet retires by other means."
 )
 
-LONG_DOWN = timedelta(
-    minutes=1
-)  # without a connection before it counts as a problem, unless its path is known to be gone
+# Without a connection before it counts as a problem, unless its path is known to be gone.
+LONG_DOWN = timedelta(minutes=1)
 
 _NOT_UP = frozenset({ConnectionState.DOWN, ConnectionState.CONNECTING})
 
@@ -173,7 +172,7 @@ def _disk(status: Status) -> Iterator[Finding]:
 
 
 def _set(status: Status) -> Iterator[Finding]:
-    """Return that there is none, none that works, or none that is the gateway's to keep."""
+    """Return what is wrong with the set in use: there is none, it is refused, or it is another thing's."""
     thing = status.current.thing_name if status.current else ""
     other = other_thing(status.asked.thing_name, thing)
     if other:

@@ -78,7 +78,7 @@ class Status:
         version: The agent's.
         asked: What the operator asks for.
         clock: One look at the clock.
-        looked: Whether anything has looked at the disk.
+        looked: Whether the state directory was read.
         current: The set in use, if it is whole.
         renewal: When its certificate is replaced.
         anchor_in_use: The SHA-256 of the anchor that the endpoint chained to at the last proof of it, or empty.
@@ -90,7 +90,7 @@ class Status:
         change: The change in flight.
         following: What it does next.
         last: The last finished change.
-        refused: The change whose only trial was that of the set in use, and which ended in a refusal.
+        refused: The change that put the set in use and ended as rejected: there was no set to go back to.
         unresolved: The changes that failed and that no later one made good, oldest first.
         damage: What is not as it should be on disk.
         reserve: How the room for falling back stands.
@@ -217,7 +217,7 @@ def _renewal(current: SetInUse, wishes: Wishes) -> Renewal:
 
 
 def _refused(generation: int, known: Known) -> ChangeRecord | None:
-    """Return the change that put a set in use and was refused its end, with no set to go back to."""
+    """Return the change that put a set in use and ended as rejected; None while another trial of it goes on."""
     ends = [record for record in known.history if record.generation == generation]
     last, on_trial = ends[-1] if ends else None, known.change is not None and known.change.generation == generation
     if last is None or on_trial or last.phase is not Phase.REJECTED:

@@ -1,8 +1,8 @@
-"""What a worker is started for next, and when to look again if for nothing.
+"""Decides what the next worker is started for, and when to look again where nothing is due.
 
 What was ordered comes from the `WorkQueue`, and what is due from the facts: a look at files that are not as they were
-seen, the next step of the change in flight, the rotation that is scheduled, what lies in the inbox. It starts nothing
-itself and keeps nothing but what no other part can tell.
+seen, the next step of the change in flight, the rotation that is scheduled, what lies in the inbox. It starts no worker
+itself, and what another part knows it does not keep.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agent.daemon.work.queue import WorkQueue
 
 INHIBIT_LOOK = 30.0  # seconds between two looks at an inhibit file that holds a change which is due
-WORD_LOOK = 5.0  # seconds between two looks for the word of the gateway's application, while it is waited for
+WORD_LOOK = 5.0  # seconds between two looks for the confirmation of the gateway's application, while it is waited for
 SHORTEST = 0.05  # seconds between two looks, at least
 _MAX_REASON = 500  # characters of a plan's reason that go into the record
 
@@ -86,16 +86,16 @@ class ScheduleWatch:
         self._inbox.taken(name, self._facts.config.inbox)
 
     def clock_was_set(self) -> None:
-        """What a drop waits for may have come."""
+        """Have drops looked at again that wait for a clock that can be believed."""
         self._inbox.clock_was_set()
 
     def retry_soon(self) -> None:
-        """What is waited for may just have been put right."""
+        """Try again soon: a person may just have put right what is waited for."""
         self._holds.lift()
         self._dependants.look_soon()
 
     def forget_failures(self) -> None:
-        """What failed does not hold back what comes next."""
+        """Begin what comes next, even where something failed before."""
         self._holds.forget_failures()
 
     def stop(self) -> None:
@@ -122,7 +122,7 @@ class ScheduleWatch:
     # -- what is next ----------------------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Hear of other programs at work on the set in use; before anything is compared, so that none is missed."""
+        """Watch for other programs that change the set in use; begin before it is compared, so that none is missed."""
         self._credentials.listen(self._facts.config.state_dir)
 
     def next(self) -> Work | None:
@@ -146,7 +146,7 @@ class ScheduleWatch:
         return Work(Order(do=Do.GO_ON, orderly=self._orderly))
 
     def _heard(self) -> bool:
-        """Whether the word that the set in use works has come: soon on disk, where no power cut can lose it."""
+        """Whether the application has confirmed the set in use; a worker then makes that durable."""
         if monotonic() < self._next_word_look:
             return False
         self._next_word_look = monotonic() + WORD_LOOK
@@ -201,7 +201,7 @@ class ScheduleWatch:
         elif plan.at is not None:
             instants.append(plan.at)
         instants += [item.due for item in self._facts.retirements()]
-        instants += self._facts.turns()  # what the files say is true by then
+        instants += self._facts.turns()  # then the status files are written anew
         seconds = [(at - now).total_seconds() for at in instants if at > now]
         seconds += self._holds.delays
         seconds += [WORD_LOOK] if change is not None and waits_for_word(change) else []
