@@ -365,7 +365,7 @@ def _span(text: str) -> int:
 
 
 def span(text: str) -> int:
-    """Return a duration in seconds; 0 when it is none."""
+    """Return a duration in seconds; 0 for a text that is no duration."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = text[:-1], text[-1:]
     plain = number.isdecimal() and len(number) <= 12  # noqa: PLR2004 - 30,000 years in seconds

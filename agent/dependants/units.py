@@ -109,7 +109,7 @@ class Systemd:
         return self._stays_up(unit, before, verb) or verified(unit, extract, deadline)
 
     def is_served(self, unit: Unit, extract: Extract) -> bool:
-        """Whether a unit that has taken the set up still shows it, as far as it shows anything."""
+        """Whether a unit's TLS server still shows the set's certificate; true where it is down or not to be asked."""
         if not unit.verify.tls:
             return True
         state = self.state(unit.name)

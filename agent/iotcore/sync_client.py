@@ -124,7 +124,7 @@ class BrokerSession:
 
     @property
     def client_id(self) -> str:
-        """What it is connected as."""
+        """The client id that it connects with."""
         return self._candidate.client_id
 
     def start(self, options: mqtt5.ClientOptions) -> None:

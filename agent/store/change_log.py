@@ -123,7 +123,7 @@ class Journal:
         replace(self._root, CHANGE, encode_record(record), self._modes, secret=True)
 
     def known_end(self, record: ChangeRecord) -> ChangeRecord | None:
-        """Return what the history says of a change of which there is a record still; None when it has not ended."""
+        """Return how a change ended whose record was not removed yet, by the history; None when it has not ended."""
         return end_in(self.history(), record)
 
     def history(self) -> tuple[ChangeRecord, ...]:
@@ -131,7 +131,7 @@ class Journal:
         return tuple(record for _, record in self._lines())
 
     def history_unless(self, mark: str) -> tuple[str, tuple[ChangeRecord, ...] | None]:
-        """Return what tells the history as it is from any other, and the finished changes unless that is `mark`."""
+        """Return the history's checksum and the finished changes; None for these while the checksum is `mark`."""
         data = self._data()
         now = checksum(data)
         return now, None if now == mark else tuple(record for _, record in _parse(data))

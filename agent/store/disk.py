@@ -89,7 +89,7 @@ _KINDS = {
 
 
 def kind_of(mode: int) -> str:
-    """Return what a mode is the mode of, for a sentence."""
+    """Return the words for the kind of file that has a mode, such as `a directory`."""
     return _KINDS.get(stat.S_IFMT(mode), "something unknown")
 
 

@@ -42,7 +42,7 @@ class Notifier:
         self._interval = _watchdog_interval()
 
     def close(self) -> None:
-        """Say nothing from now on."""
+        """Send nothing to systemd from now on."""
         self._address = None
 
     def unheard(self) -> str:

@@ -43,7 +43,7 @@ class Carrying:
                 return outcome
 
     def _holds(self, outcome: Outcome) -> bool:
-        """Whether to stay because of what would be lost; a clock that was set back does not prolong it."""
+        """Whether to stay since a certificate is not saved yet; a clock that was set back does not prolong it."""
         if not outcome.unsaved_certificate:
             self._held_since = None
             return False

@@ -20,7 +20,7 @@ class AwsOutbox:
     """As `agent.backend.ports.Outbox` has it; CloudWatch reads the function's standard output."""
 
     def __init__(self, clients: Clients, stack: str, now: Callable[[], datetime]) -> None:
-        """Tell with clients, as the stack of a prefix."""
+        """Publish with these clients, and count for the stack with this prefix."""
         self._data, self._stack, self._now = clients.data, stack, now
 
     def answer(self, topic: str, body: Mapping[str, object]) -> None:

@@ -96,7 +96,7 @@ class AwsRegistry:
         return False
 
     def _pages(self, operation: str, **options: str) -> Iterable[Mapping[str, Any]]:
-        """Return the pages of a list; what it is a list of need not be there."""
+        """Return the pages of a list; none where the thing or certificate that it belongs to does not exist."""
         paginator = self._iot.get_paginator(operation)
         pages: list[Mapping[str, Any]] = []
         with suppress(GoneError), asking(MISSING):

@@ -121,12 +121,12 @@ def looked_at(replacement: Replacement, retired: Collection[str], now: datetime)
 
 
 def belongs_to_another(replacement: Replacement | None, caller: Record | None, target: Record | None) -> bool:
-    """Whether a certificate that is not known to be the new device's asks about one that is."""
+    """Whether the target is known to be the new device's certificate, and the caller is not."""
     return replacement is not None and _is_its(replacement, target) and not _is_its(replacement, caller)
 
 
 def is_being_retired(replacement: Replacement, caller: Record | None) -> bool:
-    """Whether a certificate is not the new device's while the old one's are retired: it may hold no lease of theirs."""
+    """Whether the old device's certificates are being retired, and the caller's may be one: it gets no lease then."""
     under_way = replacement.settles_at is not None and replacement.look_at is not None
     return under_way and not _is_its(replacement, caller)
 

@@ -101,7 +101,7 @@ class Unsigned:
 
     @property
     def digest(self) -> bytes:
-        """What a key that takes digests is given."""
+        """The SHA-256 of what is to be signed, for a key that takes digests."""
         return sha256(self.tbs).digest()
 
     def signed(self, signature: bytes) -> Signed | None:
@@ -215,7 +215,7 @@ def root(public_key: bytes, name: str, begin: datetime, lifetime: timedelta) -> 
 
 
 def proof(code: str, ca_pem: str, now: datetime) -> Unsigned:
-    """Return the certificate by which AWS sees that one has a CA's key (RegisterCACertificate): it names a code."""
+    """Return the certificate that proves to AWS that a CA's key is here (RegisterCACertificate); it names a code."""
     ca = x509.load_pem_x509_certificate(ca_pem.encode())
     builder = (
         _builder(_name(code), STAND_IN.public_key(), ca.subject)

@@ -78,7 +78,7 @@ def _may_be_registered(record: ChangeRecord) -> bool:
 
 
 def resting_on(current: str | None, change: ChangeRecord | None) -> tuple[str, ...]:
-    """Return the certificates that something rests on: of the current set, and of a change in flight."""
+    """Return the certificates that must not be retired: of the current set, and of a change in flight."""
     known = [current]
     if change is not None:
         known += [change.replaces, change.issued.certificate_id if change.issued else None]
