@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo demo-cloud test checked suite read test-all walks mutants bench bench-growth short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check prepare prepare-tests lock clean
+.PHONY: demo demo-cloud test read test-all walks mutants bench bench-growth short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -15,14 +15,7 @@ demo-cloud: prepare
 CAMPAIGN = sample
 PROCESSES = $(shell n=$$(nproc); echo $$((n > 8 ? n : 8)))
 test: prepare-tests
-	@mkdir -p build
-	@$(MAKE) --no-print-directory --keep-going -j 2 checked suite CAMPAIGN=$(CAMPAIGN); ended=$$?; cat build/check.log; exit $$ended
-
-# What `make check` finds is told after the tests, beside which it runs: no processor waits for it.
-checked: prepare-tests
-	@$(MAKE) --no-print-directory check >build/check.log 2>&1
-
-suite: read
+	@$(MAKE) --no-print-directory -j 2 check read
 	@TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) \
 		.venv/bin/pytest -q -n $(PROCESSES) --dist worksteal --campaign=$(CAMPAIGN)
 

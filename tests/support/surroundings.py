@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ import pytest
 
 UMASK = 0o022
 FILES = 1024  # that a process may have open, as a service of systemd's
+_STDERR = 2
 
 # What a service manager, a proxy, a terminal or a developer may have set, for this suite or for something else.
 _DROPPED = (
@@ -43,6 +45,10 @@ def settle() -> None:
     os.umask(UMASK)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES if most == resource.RLIM_INFINITY else min(FILES, most), most))
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - numbers are wanted, no paths
+        if descriptor > _STDERR:
+            with suppress(OSError):  # the listing's own, which is closed by now
+                os.set_inheritable(descriptor, False)  # noqa: FBT003 - its own form; what a shell left open is no command's
     for name in [name for name in os.environ if name in _DROPPED or name.startswith("LC_")]:
         del os.environ[name]
     sys.dont_write_bytecode = False
