@@ -5,6 +5,7 @@ Nothing heavy is imported before the verb that needs it is known.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(sys.argv[1:] if argv is None else list(argv))
         if argv is None:
             _hear_ctrl_c(now=False)  # the exit code is known, and the interpreter's own end is no place for a traceback
+            gc.freeze()  # a search for garbage in what ends anyway is a tenth of a short command
     except (KeyboardInterrupt, RuntimeError) as error:  # before the command was known, while its modules were read
         if not is_ctrl_c(error):
             raise

@@ -20,6 +20,8 @@ from agent.errors import AgentError, RefusedError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from agent.config.values import Config
+
 TIMEOUT = 10.0  # seconds, to connect and for the first line
 LONGEST_LINE = 1 << 22  # bytes; the most that the daemon has waiting for a client
 
@@ -74,6 +76,16 @@ def listens(path: str) -> bool:
     finally:
         connection.close()
     return True
+
+
+def elsewhere(config: Config) -> str:
+    """Return that a daemon works on the state directory which this configuration does not reach, or nothing."""
+    from agent.system import locks  # noqa: PLC0415 - only the verbs that act need it
+
+    held = locks.held(config.state_dir / locks.DAEMON)
+    if held is None or listens(str(config.control_socket)):
+        return ""
+    return f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}."
 
 
 def _explained(error: OSError, path: str) -> AgentError:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from agent.cli import via_daemon
+from agent.cli import client
 from agent.cli.output import Shown
 from agent.cli.watch import watch
 from agent.core.change.records import public
-from agent.core.control_protocol import ControlRequest, HistoryMessage, StatusMessage
 from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import to_plain
 from agent.core.report.document import document, trust
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.config.values import Config
     from agent.core.change.lifecycle import ChangeRecord
+    from agent.core.control_protocol import StatusMessage
     from agent.core.report.status import Status
 
 
@@ -37,7 +38,7 @@ def look(config: Config) -> Shown:
     """
     unattended = NO_DAEMON
     try:
-        told = via_daemon.one(config, ControlRequest(verb="status"), StatusMessage)
+        told = _told(config)
     except AgentError as error:
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             raise
@@ -46,8 +47,19 @@ def look(config: Config) -> Shown:
     if told is not None and told.screen:  # a daemon of an older version says less
         return _as_told(told)
     if told is None and unattended is NO_DAEMON:
-        unattended = via_daemon.elsewhere(config) or NO_DAEMON
+        unattended = client.elsewhere(config) or NO_DAEMON
     return _as_found(snapshot.status(config, snapshot.take(config), unattended))
+
+
+def _told(config: Config) -> StatusMessage | None:
+    """Return the daemon's word; without its socket, what speaks there is not imported either."""
+    with suppress(PermissionError):
+        if not config.control_socket.exists():
+            return None
+    from agent.cli import via_daemon  # noqa: PLC0415
+    from agent.core.control_protocol import ControlRequest, StatusMessage  # noqa: PLC0415
+
+    return via_daemon.one(config, ControlRequest(verb="status"), StatusMessage)
 
 
 def _as_told(told: StatusMessage) -> Shown:
@@ -130,6 +142,9 @@ def records(config: Config) -> tuple[ChangeRecord, ...]:
         with snapshot.open_store(config) as store:
             return store.history()
     except StoreError:
+        from agent.cli import via_daemon  # noqa: PLC0415 - only where the disk does not say it
+        from agent.core.control_protocol import ControlRequest, HistoryMessage  # noqa: PLC0415
+
         told = via_daemon.one(config, ControlRequest(verb="history"), HistoryMessage)
         if told is None:
             raise

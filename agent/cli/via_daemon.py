@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from agent.cli.client import call, listens
+from agent.cli.client import call, elsewhere
 from agent.cli.follow import THROUGH_DAEMON, Patience, told_as, waiting
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.change.progress import Progress
@@ -84,16 +84,6 @@ def stay_out(config: Config) -> None:
     if found:
         hint = "Give the configuration that it runs with (--config), or stop it; if it is just starting, try again."
         raise RefusedError(found, hint=hint)
-
-
-def elsewhere(config: Config) -> str:
-    """Return that a daemon works on the state directory which this configuration does not reach, or nothing."""
-    from agent.system import locks  # noqa: PLC0415 - only the verbs that act need it
-
-    held = locks.held(config.state_dir / locks.DAEMON)
-    if held is None or listens(str(config.control_socket)):
-        return ""
-    return f"A daemon{held.who} works on {config.state_dir}, and it does not listen at {config.control_socket}."
 
 
 def one(config: Config, request: ControlRequest, kind: type[M]) -> M | None:

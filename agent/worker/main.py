@@ -26,7 +26,6 @@ from agent.core.change.verbs import Verb
 from agent.core.dependants import Occasion
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import PlainError
-from agent.core.report import broker_checks
 from agent.core.values import ByHand, Kind
 from agent.core.when import schedule
 from agent.core.worker_protocol import (
@@ -231,6 +230,8 @@ class Task:
         if what is Do.REHEARSE:
             self._tell(rehearsal=self._change.rehearsal.rehearse())
             return
+        from agent.core.report import broker_checks  # noqa: PLC0415 - a rotation waits for no more than it needs
+
         found = self._change.examiner.examine()
         lines = (broker_checks.of_connection(found), broker_checks.of_permissions(found))
         self._tell(examination=tuple(examined_of(line) for line in lines))

@@ -134,12 +134,13 @@ def test_help_and_version_load_nothing_heavy() -> None:
 
 
 def test_status_loads_what_looking_needs(tmp_path: Path) -> None:
-    """It needs no connection, no parser of its own command line, and nothing that carries a change out."""
+    """It needs no connection, no parser of its own command line, no words for a daemon, and nothing that acts."""
     (tmp_path / "config.yaml").write_text(f"endpoint: x.example\nstate_dir: {tmp_path}/state\n")
     (tmp_path / "state").mkdir(mode=0o700)
     script = (
         f"import sys\nfrom agent.cli import main\ncode = main(['--config', '{tmp_path}/config.yaml', 'status'])\n"
-        "no = {'awscrt', 'awsiot', 'asyncio', 'argparse', 'agent.operations.wiring', 'agent.change'}\n"
+        "no = {'awscrt', 'awsiot', 'asyncio', 'argparse', 'subprocess', 'agent.operations.wiring', 'agent.change'}\n"
+        "no |= {'agent.core.control_protocol', 'agent.core.worker_protocol'}\n"
         "print(code, sorted(no & set(sys.modules)))"
     )
     shown = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True).stdout
