@@ -47,7 +47,12 @@ CUT = b"[REMOVED]"
 
 # Not the helper's: what hooks write there may be anything.
 _JOURNAL = (sys.executable, "-I", "-m", "agent.system.journal_reader")
-_UNITS = ("iot-cert-agent.service", "iot-cert-agent.socket", "iot-cert-agent-deploy.socket")
+_UNITS = (
+    "iot-cert-agent.service",
+    "iot-cert-agent.socket",
+    "iot-cert-agent-network.socket",
+    "iot-cert-agent-deploy.socket",
+)
 _UNIT = ("systemctl", "show", "--no-pager", *_UNITS)
 _PATIENCE = 20.0  # seconds for each of them
 _LONGEST_CHECK = 60.0  # seconds; on a dead network it is done in 20

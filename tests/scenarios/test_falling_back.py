@@ -257,10 +257,11 @@ def start(gateway: Rig) -> datetime:
     return gateway.clock.now()
 
 
-def test_a_set_that_is_refused_on_probation_is_left_within_seconds(gateway: Rig) -> None:
+@pytest.mark.parametrize("status", [Status.INACTIVE, Status.REVOKED])
+def test_a_set_that_is_refused_on_probation_is_left_within_seconds(gateway: Rig, status: Status) -> None:
     """The session is lost; two refusals while the base is accepted are enough for a set that was accepted before."""
     lost = start(gateway)
-    gateway.revoke(3)
+    gateway.revoke(3, status=status)
     gateway.engine.doubt()
     record = gateway.follow().record
 

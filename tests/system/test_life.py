@@ -74,6 +74,24 @@ def test_the_daemon_hears_of_the_network_in_its_sandbox(gateway: Installed) -> N
     assert machine.run("systemctl", "is-active", "iot-cert-agent-network.socket").out == "active\n"
 
 
+def test_without_its_socket_for_news_of_the_network_the_daemon_works_as_before(gateway: Installed) -> None:
+    """Masked by a person, or not in an image's recipe: it is up all the same, complains of nothing, and rotates."""
+    machine = gateway.machine.boot()
+    gateway.until_up()
+    machine.run("systemctl", "mask", "--now", "iot-cert-agent-network.socket")
+    machine.run("systemctl", "restart", SERVICE)
+    assert gateway.until_up() == 1
+    assert machine.run("systemctl", "list-units", "--failed", "--no-legend").out == ""
+    machine.run(
+        "rm", "/etc/systemd/system/iot-cert-agent-network.socket", "/lib/systemd/system/iot-cert-agent-network.socket"
+    )
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", SERVICE)
+    assert gateway.until_up() == 1
+    machine.run("iot-cert", "rotate", "--reason", "without the unit")
+    assert gateway.until_up() == 2
+
+
 def test_the_doctor_finds_nothing_wrong_with_it(gateway: Installed) -> None:
     """Every check passes on an installed gateway; only the test's own disk is a matter of opinion."""
     machine = gateway.machine.boot()

@@ -614,3 +614,10 @@ def test_base64_of_a_key_in_der_is_no_way_around(enrolled: Place) -> None:
     enrolled.journal = base64.b64encode(der).decode() + "\n"
     assert enrolled.secrets & set(_key_lines(pem))
     assert enrolled.archive()["journal.txt"].startswith("[REMOVED]")
+
+
+def test_the_state_of_each_unit_is_asked_for() -> None:
+    """But the helper's, which systemd starts for a moment; of the sockets, also the one for news of the network."""
+    folder = Path(__file__).parents[3] / "systemd"
+    units = {path.name for path in folder.iterdir() if path.suffix in {".service", ".socket"}}
+    assert set(support._UNITS) == units - {"iot-cert-agent-deploy.service"}
