@@ -1,6 +1,6 @@
 # `make demo` shows the product, `make test` proves it; both prepare everything themselves.
 
-.PHONY: demo demo-cloud test read test-all walks mutants bench bench-growth short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check prepare prepare-tests lock clean
+.PHONY: demo demo-cloud test read test-all walks mutants bench figures bench-growth short-lives walk-through coverage cpu deb cloud configuration completion pictures reference docs release check prepare prepare-tests lock clean
 
 demo: prepare
 	@tests/demo/run
@@ -52,6 +52,10 @@ cpu: prepare-tests
 # BENCH=--quick shortens the minute of idleness.
 bench: prepare
 	@PYTHONPATH=tests .venv/bin/python -m bench.run $(BENCH)
+
+# The same, and the figures on docs/figures.md in place of those of before: on a machine with nothing else to do.
+figures: prepare
+	@PYTHONPATH=tests .venv/bin/python -m bench.run --page docs/figures.md $(BENCH)
 
 # What a gateway costs as it has more of something, ten minutes. BENCH="--record FILE" keeps the figures.
 bench-growth: prepare

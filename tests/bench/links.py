@@ -37,7 +37,7 @@ _TIMES = 3
 _DEFAULTS = {
     "probation: 1s": "probation: 10m",
     "refusal_patience: 1s        # on AWS a minute; here nothing needs time to spread": "refusal_patience: 1m",
-    "request: 2s": "request: 30s",
+    "request: 5s": "request: 30s",
 }
 
 _NOTES = {

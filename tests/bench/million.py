@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEVICES, SEED = 1_000_000, 1
 NAMES = ("even", "turns", "due", "connects", "again", "requests", "refused", "back")
-PATIENCE = 180.0  # seconds
+PATIENCE = 600.0  # seconds
 
 # What AWS IoT Core takes from an account in a second by default: CONNECT, and RegisterThing as of 2019 ("AWS IoT Core
 # endpoints and quotas"). The latter can be raised.

@@ -161,10 +161,10 @@ def facts(values: Mapping[str, Any]) -> str:
 
 
 def _row(row: Row, measured: Measured) -> str:
-    floor = "-" if measured.floor is None else _value(measured.floor, row.unit)
+    floor = "-" if measured.floor is None else shown(measured.floor, row.unit)
     ratio = "-" if measured.ratio is None else f"{measured.ratio:.2f} x"
     verdict = {True: "reached", False: "NOT REACHED", None: ""}[measured.reaches(row)]
-    return _line(row.title, (_value(measured.value, row.unit), floor, ratio), row.goal, verdict)
+    return _line(row.title, (shown(measured.value, row.unit), floor, ratio), row.goal, verdict)
 
 
 def _line(title: str, numbers: tuple[str, str, str], goal: str, verdict: str) -> str:
@@ -172,7 +172,8 @@ def _line(title: str, numbers: tuple[str, str, str], goal: str, verdict: str) ->
     return f"{title:<58} {first:>12} {second:>12} {third:>9}  {goal:<25} {verdict:<12}".rstrip()
 
 
-def _value(value: float, unit: str) -> str:
+def shown(value: float, unit: str) -> str:
+    """Return a number as a reader wants it, with its unit."""
     if unit in {"", "/s"}:  # counts, which a median or a rate may have broken
         return f"{value:,.0f} {unit}".rstrip() if value == int(value) else f"{value:,.2f} {unit}".rstrip()
     digits = {"s": 3, MS: 1, MIB: 2, KIB: 1}.get(unit, 0)

@@ -12,13 +12,14 @@ import platform
 import signal
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from agent.core.when.reconnect import CAP
-from bench import child, growth, idle, links, million, procfs, rotation
+from bench import child, growth, idle, links, million, page, procfs, rotation
 from bench.place import QUICK, Effort, open_place
 from bench.rows import KIB, MIB, MS, Results, Row, facts, profile
 
@@ -126,6 +127,8 @@ def main() -> int:
     print(facts(machine), flush=True)
     _measure(results, effort, arguments.dir)
     seconds = round(monotonic() - start, 1)
+    if arguments.page:
+        page.write(arguments.page, results, machine, datetime.now(UTC).date().isoformat())
     print(f"\n{results.table()}\n")
     for name, steps in results.profiles.items():
         print(profile(f"where the time of a rotation goes: {name} (medians, from the order on)", steps) + "\n")
@@ -144,6 +147,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description="Measures the agent beside the floor.")
     parser.add_argument("--quick", action="store_true", help="ten seconds for a minute, and fewer repetitions")
     parser.add_argument("--dir", type=Path, default=Path("/var/tmp"), help="on a disk, for the state directory")  # noqa: S108 - it outlives nothing
+    parser.add_argument("--page", type=Path, help="also put the figures on this page, in place of those of before")
     return parser.parse_args()
 
 
