@@ -168,7 +168,7 @@ def open_place(disk: Path, effort: Effort) -> Iterator[Place]:
         memory = Path(tempfile.mkdtemp(prefix="iot-cert-bench-", dir=in_memory))
         try:
             settings = {
-                f"runtime_dir: {state}/run": f"runtime_dir: {memory}/run",
+                f"runtime_dir: {state}/run": f"runtime_dir: {memory}/run\ndeploy_dir: {state}/deploy",
                 "probation: 1s": f"probation: {PROBATION}s",
             }
             python = install(memory / "environment")
