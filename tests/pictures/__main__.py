@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pictures import files, ladder, machine, screens, sides, timeline
+from pictures import files, growth, ladder, machine, screens, sides, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "ladder.svg": ladder.draw,
     "files.svg": files.draw,
     "timeline.svg": timeline.draw,
+    "growth.svg": growth.draw,
     "rotate.svg": lambda: screens.draw("rotate"),
     "status.svg": lambda: screens.draw("status"),
     "check.svg": lambda: screens.draw("check"),
