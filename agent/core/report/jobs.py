@@ -11,8 +11,8 @@ documents of our own are touched::
 The URL is that of an archive, presigned or not, or of a repository when it ends with a slash; the hash is optional.
 
 ``"agent": "iot-cert-agent"`` may mark a document as ours; one that is marked and cannot be understood is rejected with
-the reason. Other programs have a `rollback` and a `report`, too: without the mark such a document is ours only when
-nothing in it is unknown, and it can be carried out.
+the reason. Other programs have operations of these names, too: without the mark a document is ours only when nothing in
+it is unknown; and a `rollback` or a `report`, which many have, when it can be carried out.
 
 Nothing is remembered apart from the history: a change carries the job and its execution number, so a job that is
 delivered twice, or found in progress after a restart, is answered from there.
@@ -58,9 +58,10 @@ class JobOperation(StrEnum):
     REPORT = "report"
 
 
-# What other programs name so as well, and all that such a document of ours may hold.
+# What many programs name so, and all that a document of ours may hold.
 _GENERIC = frozenset({JobOperation.ROLLBACK, JobOperation.REPORT})
 _OURS = frozenset({"operation", "agent", "reason", "window"})
+_OF_A_BUNDLE = frozenset({"url", "sha256"})
 
 
 class ExecutionStatus(StrEnum):
@@ -232,7 +233,8 @@ def read_order(execution: Execution) -> DocumentOrder | JobAnswer | None:
     if not isinstance(operation, str) or operation not in set(JobOperation):
         known = ", ".join(JobOperation)
         return rejected("unknown-operation", f"The operations are {known}.") if agent == MARK else None
-    if agent is None and operation in _GENERIC and not set(node.names()) <= _OURS:
+    known_names = _OURS | _OF_A_BUNDLE if operation == JobOperation.INSTALL else _OURS
+    if agent is None and not set(node.names()) <= known_names:
         return None
     try:
         reason = node.optional_text("reason", limit=MAX_REASON) or "no reason given"

@@ -308,13 +308,27 @@ def test_what_is_marked_as_another_programs_is_left_alone(operation: JobOperatio
     assert wants(operation=operation, agent="firmware-updater") is None
 
 
-@pytest.mark.parametrize("operation", [JobOperation.ROLLBACK, JobOperation.REPORT])
-@pytest.mark.parametrize("more", [{"packageName": "firmware", "version": "2.3.1"}, {"interval": 60}, {"window2": None}])
+@pytest.mark.parametrize("operation", JobOperation)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"packageName": "firmware", "version": "2.3.1"},
+        {"interval": 60},
+        {"window2": None},
+        {"certificateArn": "arn:aws:acm:eu-west-1:123456789012:certificate/1"},
+        {"csr": "-----BEGIN CERTIFICATE REQUEST-----"},
+    ],
+    ids=str,
+)
 def test_a_word_that_others_use_too_is_ours_with_the_mark_or_with_nothing_unknown(
     operation: JobOperation, more: dict[str, object]
 ) -> None:
-    """A firmware's rollback must not take the certificate back, nor be taken from whom it is for."""
-    document = {"operation": operation, "reason": "r", **more}
+    """A firmware's rollback must not take the certificate back, nor be taken from whom it is for.
+
+    Nor is the rotation of a web server's certificate ours, or a bundle that is unpacked somewhere.
+    """
+    bundle = {"url": URL, "sha256": DIGEST} if operation == JobOperation.INSTALL else {}
+    document = {"operation": operation, "reason": "r", **bundle, **more}
     assert read_order(execution(document)) is None
     assert isinstance(read_order(execution({**document, "agent": "iot-cert-agent"})), DocumentOrder)
 
