@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+# What the kernel says of what stands in a file's place. No other file is opened by a socket's or a dead device's name.
+_NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket or a device", errno.ENODEV: "a device"}
+
 _REMEDIES = {
     errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
     errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
@@ -116,8 +119,8 @@ def read(dir_fd: int, name: str, limit: int, *, end_of_larger: bool = False) -> 
     except FileNotFoundError:
         raise
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise DamagedError(f"{name} is a symbolic link, where a regular file is expected.") from None
+        if error.errno in _NO_FILE:
+            raise DamagedError(f"{name} is {_NO_FILE[error.errno]}, where a regular file is expected.") from None
         with explained(f"open {name}"):
             raise
     try:

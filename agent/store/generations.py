@@ -41,7 +41,8 @@ PUBLIC = frozenset({CERTIFICATE, TRUST, MANIFEST, REQUEST})
 FILES = (KEY, CERTIFICATE, CREDENTIAL, TRUST)
 
 MAX_FILE = x509.MAX_BUNDLE
-_NAME = re.compile(r"(\.?)(\d{6,9})(\.rejected)?")
+LAST = 999_999_999
+_NAME = re.compile(r"(\.?)(\d{6}|[1-9]\d{6,8})(\.rejected)?", re.ASCII)  # as the functions below write them
 
 
 def final_name(number: int) -> str:
@@ -69,9 +70,9 @@ class Listing:
     strange: tuple[str, ...]
 
     @property
-    def highest(self) -> int:
-        """The highest number ever seen here, or 0."""
-        return max((*self.final, *self.staged, *self.rejected, 0))
+    def taken(self) -> frozenset[int]:
+        """The numbers of all that is here."""
+        return frozenset((*self.final, *self.staged, *self.rejected))
 
 
 def listing(dir_fd: int) -> Listing:

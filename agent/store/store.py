@@ -28,6 +28,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from agent.core.change.lasting import Lasting
@@ -203,9 +204,13 @@ class Store:
         return Recoverer(self._root, self._journal, self._directory, self._links, self.others, self.room).run(now)
 
     def next_number(self) -> int:
-        """Return the number of the next generation: higher than any before, even one that is gone."""
-        recorded = max((record.generation for record in self.history()), default=0)
-        return max(recorded, self.numbers().highest) + 1
+        """Return the number of the next generation: higher than any before, even one that is gone.
+
+        Where a directory of another origin has the last number that there is, the lowest that is free.
+        """
+        taken = {record.generation for record in self.history()} | self.numbers().taken
+        highest = max(taken, default=0)
+        return highest + 1 if highest < generations.LAST else next(n for n in count(1) if n not in taken)
 
     def save_change(self, record: ChangeRecord, needed: Lasting = Lasting.NOW) -> None:
         """Make the record of the change in flight as durable as it needs to be.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +41,14 @@ def test_a_fifo_is_refused_without_waiting(tmp_path: Path, folder: int) -> None:
     """No process writes to it, and reading it does not hang."""
     os.mkfifo(tmp_path / "a")
     with pytest.raises(DamagedError, match="not a regular file"):
+        disk.read(folder, "a", 10)
+
+
+def test_a_socket_is_refused_as_what_it_is(tmp_path: Path, folder: int) -> None:
+    """The kernel opens none ("No such device or address"); it is damage, which callers move out of the way."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "a"))
+    with pytest.raises(DamagedError, match="a is a socket or a device, where a regular file is expected"):
         disk.read(folder, "a", 10)
 
 

@@ -13,6 +13,7 @@ import pytest
 from agent.core.change.lifecycle import good_times
 from agent.core.values import Kind
 from agent.errors import DamagedError, StoreBusyError, StoreError
+from agent.store.generations import LAST
 from agent.store.store import Store
 from support.crashkit import invariants, scripts
 from support.crashkit.material import NOW, material
@@ -94,7 +95,7 @@ def test_what_stands_in_place_of_the_generations_is_moved_away(tmp_path: Path, m
     """There is nothing in it, and a writer makes the directory anew."""
     make(tmp_path / "generations")
     with Store(tmp_path) as store:
-        assert store.numbers().highest == 0
+        assert store.numbers().taken == frozenset()
         store.lock()
     assert (tmp_path / "generations").is_dir()
     assert (tmp_path / "generations.damaged").exists()
@@ -128,6 +129,16 @@ def test_numbers_begin_with_one(tmp_path: Path) -> None:
     """An empty store."""
     with Store(tmp_path) as store:
         assert store.next_number() == 1
+
+
+def test_the_last_number_of_all_does_not_end_the_numbers(tmp_path: Path) -> None:
+    """A directory of another origin may bear it; the lowest number that is free is as good as any."""
+    materialise(rotated(2), tmp_path / "state")
+    for name in (f"{LAST}", f"{LAST - 1}.rejected", "0000007"):
+        (tmp_path / "state" / "generations" / name).mkdir()
+    with Store(tmp_path / "state") as store:
+        assert store.next_number() == 3
+        assert store.numbers().strange == ("0000007",)
 
 
 def test_numbers_only_grow_even_after_pruning(tmp_path: Path) -> None:
