@@ -205,7 +205,7 @@ def _unproven(record: ChangeRecord, failure: Failure, facts: Facts) -> bool:
     away.
     """
     patience = ANCHORS_PATIENCE if record.kind is Kind.TRUST else DAY
-    waited = facts.clock.now - record.entered_at
+    waited = abs(facts.clock.now - record.entered_at)  # a clock that was set back must not turn hours into years
     return failure.kind is FailureClass.SERVER_TRUST and waited >= patience and not in_use(record, facts)
 
 

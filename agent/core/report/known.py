@@ -6,18 +6,20 @@ The command without a daemon and the daemon make a `Known` each. The status is m
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import placeholder
 from agent.core.change import made_with
 from agent.core.change.decide import Action, Facts, next_action, requests_of
+from agent.core.timekeeping import ClockState
 from agent.core.values import Kind, LongText
 from agent.core.when import retirement, schedule
 from agent.core.when.retirement import Answers
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from agent.core.change.decide import Limits
     from agent.core.change.lifecycle import ChangeRecord
@@ -222,7 +224,17 @@ class Known:
     def left_behind(self) -> tuple[Retirement, ...]:
         """Return the certificates that nothing rests on any more, whether they are asked for or not."""
         in_use = retirement.resting_on(self.current.certificate.sha256 if self.current else None, self.change)
-        return retirement.outstanding(self.history, in_use, self.asked.grace)
+        return retirement.outstanding(self.history, in_use, self.asked.grace, self._ended)
+
+    def _ended(self, record: ChangeRecord) -> datetime:
+        """Return when a change ended.
+
+        One that a synchronised clock says is more than a day to come was dated by a clock that was ahead: it counts
+        from the certificate in use then, or what it replaced would stay active until that day.
+        """
+        at = retirement.ended_at(record)
+        ahead = self.clock.state is ClockState.SYNCHRONISED and at > self.clock.now + timedelta(days=1)
+        return self.current.certificate.not_before if ahead and self.current else at
 
     def retirements(self) -> tuple[Retirement, ...]:
         """Return the certificates that are still to be retired, and what each waits for."""

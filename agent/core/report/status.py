@@ -14,6 +14,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.failure import FailureClass
 from agent.core.values import Kind
+from agent.core.when import schedule
 from agent.core.when.renewal import RenewalWindow, renewal_window
 
 if TYPE_CHECKING:
@@ -249,8 +250,7 @@ def _last_proven(generation: int, records: Iterable[ChangeRecord]) -> ChangeReco
 
 
 def _pause(known: Known) -> Pause | None:
-    pause = known.asked.wishes.holds.pause
-    return pause if pause is not None and pause.until > known.clock.now else None
+    return schedule.in_force(known.asked.wishes.holds.pause, known.clock.now)
 
 
 def _retiring(item: Retirement, answers: Answers) -> Retiring:

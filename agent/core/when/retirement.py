@@ -32,7 +32,7 @@ from agent.core.values import Kind
 from agent.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from agent.core.dependants import Report
@@ -85,13 +85,24 @@ def resting_on(current: str | None, change: ChangeRecord | None) -> tuple[str, .
     return tuple(item for item in known if item)
 
 
-def outstanding(history: Iterable[ChangeRecord], in_use: Iterable[str], grace: timedelta) -> tuple[Retirement, ...]:
+def ended_at(record: ChangeRecord) -> datetime:
+    """Return when a finished change ended, by the clock of then."""
+    return record.committed_at or record.entered_at
+
+
+def outstanding(
+    history: Iterable[ChangeRecord],
+    in_use: Iterable[str],
+    grace: timedelta,
+    ended: Callable[[ChangeRecord], datetime] = ended_at,
+) -> tuple[Retirement, ...]:
     """Return what is still to be retired, the first due first.
 
     Args:
         history: The finished changes.
         in_use: The certificates that something rests on; see `resting_on`.
         grace: How long a certificate is kept after it was left behind.
+        ended: Returns when a change left it behind.
     """
     records = tuple(history)
     settled = {left_behind(record) for record in records if record.retired_at or record.dropped_at} | set(in_use)
@@ -99,7 +110,7 @@ def outstanding(history: Iterable[ChangeRecord], in_use: Iterable[str], grace: t
     for record in records:
         certificate_id = left_behind(record)
         if certificate_id is not None and certificate_id not in settled:
-            due = (record.committed_at or record.entered_at) + grace
+            due = ended(record) + grace
             found[certificate_id] = Retirement(change=record.id, certificate_id=certificate_id, due=due)
     return tuple(sorted(found.values(), key=lambda item: item.due))
 

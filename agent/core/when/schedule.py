@@ -88,6 +88,7 @@ class Suggestion:
 
 
 MAX_REASON = 500  # characters of why a person pauses
+LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +227,7 @@ def _jitter(record: ChangeRecord) -> float:
 def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) -> Plan:
     """Return the plan for a gateway that has a certificate."""
     window = renewal_window(subject.not_before, subject.not_after, wishes.policy)
-    suggestion = wishes.suggestion if applies(wishes.suggestion, subject, past) else None
+    suggestion = wishes.suggestion if applies(wishes.suggestion, subject, past, clock.now) else None
     at, source = _instant(subject, window, suggestion)
     changed = subject.differs and wishes.on_change is OnChange.ROTATE and clock.now < at
     if changed:
@@ -308,14 +309,16 @@ class _Hold:
     at: datetime | None = field(default=None)
 
 
-def applies(suggestion: Suggestion | None, subject: Subject, past: Past) -> bool:
+def applies(suggestion: Suggestion | None, subject: Subject, past: Past, now: datetime) -> bool:
     """Whether a suggestion is still to be followed: it is not, once a certificate was got after its window opened.
 
-    The certificate's own start does not tell: AWS IoT Core dates it two minutes back.
+    The certificate's own start does not tell: AWS IoT Core dates it two minutes back. It does where the clock was ahead
+    by more than a day when that change became final: each window would seem to be over until that day comes.
     """
     if suggestion is None or subject.not_before >= suggestion.opens_at:
         return False
-    return past.committed_at is None or past.committed_at < suggestion.opens_at
+    committed_at = past.committed_at
+    return committed_at is None or committed_at < suggestion.opens_at or committed_at > now + timedelta(days=1)
 
 
 def _instant(subject: Subject, window: RenewalWindow, suggestion: Suggestion | None) -> tuple[datetime, str]:
@@ -353,11 +356,9 @@ def _back_off(past: Past, now: datetime, backoff: Backoff, latest: datetime | No
 
 def _clock_hold(clock: Reading, due_at: datetime, past: Past) -> _Hold | None:
     since = past.unfinished_since if past.unfinished else due_at
-    if since is None:
-        return None
+    if since is None or clock.state is ClockState.SYNCHRONISED or abs(clock.now - since) >= UNSYNCHRONISED_PATIENCE:
+        return None  # also where it is still to come: a clock that was set back must not turn hours into years
     until = since + UNSYNCHRONISED_PATIENCE
-    if clock.state is ClockState.SYNCHRONISED or clock.now >= until:
-        return None
     why = "the clock is not synchronised yet (`timedatectl`; `vouched_clock: true` where the time comes from elsewhere)"
     return _Hold(why=f"{why}; that is waited for until {clock_time(until)}", code="clock", at=until)
 
@@ -374,27 +375,25 @@ def _settling(past: Past, subject: Subject, now: datetime) -> _Hold | None:
 
 def is_free(holds: Holds, now: datetime) -> bool:
     """Whether neither a pause nor the inhibit file holds changes now."""
-    return not holds.inhibited_by and (holds.pause is None or now >= holds.pause.until)
+    return not holds.inhibited_by and in_force(holds.pause, now) is None
+
+
+def in_force(pause: Pause | None, now: datetime) -> Pause | None:
+    """Return a pause if it holds; one that ends later than any may was begun under a clock that was ahead."""
+    return pause if pause is not None and now < pause.until <= now + LONGEST_PAUSE else None
 
 
 def _operators_hold(holds: Holds, now: datetime, turn: datetime, subject: Subject) -> _Hold | None:
-    if holds.pause is not None and now < holds.pause.until:
-        why = f"paused until {clock_time(holds.pause.until)}: {holds.pause.reason}"
-        return _Hold(why=why, code="paused", at=holds.pause.until)
+    if (pause := in_force(holds.pause, now)) is not None:
+        why = f"paused until {clock_time(pause.until)}: {pause.reason}"
+        return _Hold(why=why, code="paused", at=pause.until)
     if holds.inhibited_by:
         return _Hold(why=f"{holds.inhibited_by} exists; remove it to let changes begin", code="inhibited")
-    opening = next_opening(holds.windows, now, since=turn, place=_shuffled(subject.splay))
+    place = (subject.splay * 1_000_003) % 1.0  # gateways due on the same day have nearly the same splay
+    opening = next_opening(holds.windows, now, since=turn, place=place)
     if opening is None:
         return _Hold(why="none of the maintenance windows ever opens", code="window")
     if opening > now:
-        return _Hold(
-            why=f"rotation is scheduled for the next maintenance window, at {clock_time(opening)}",
-            code="window",
-            at=opening,
-        )
+        why = f"rotation is scheduled for the next maintenance window, at {clock_time(opening)}"
+        return _Hold(why=why, code="window", at=opening)
     return None
-
-
-def _shuffled(place: float) -> float:
-    """Return another place in [0, 1): gateways that are due on the same day have nearly the same one."""
-    return (place * 1_000_003) % 1.0

@@ -262,7 +262,9 @@ class Jobs:
     def _applies(self, window: Suggestion) -> bool:
         """Whether the certificate in use is older than a window."""
         subject = self._facts.subject()
-        return subject is None or schedule.applies(window, subject, schedule.past_of(self._facts.history))
+        return subject is None or schedule.applies(
+            window, subject, schedule.past_of(self._facts.history), self._facts.clock.now()
+        )
 
     def _update(self, entry: _Entry, answer: jobs.JobAnswer) -> None:
         if entry.asking or not self._requests.up:

@@ -85,7 +85,7 @@ class Shadow:
         subject, window = self._facts.subject(), self._wish.window
         if subject is None or window is None:
             return False
-        return not schedule.applies(window, subject, schedule.past_of(self._facts.history))
+        return not schedule.applies(window, subject, schedule.past_of(self._facts.history), self._facts.clock.now())
 
     def connected(self) -> None:
         """Ask for the shadow anew."""

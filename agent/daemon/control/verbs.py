@@ -7,7 +7,6 @@ for anything in the daemon's own time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.change import probation, verbs
@@ -28,7 +27,7 @@ from agent.core.report.document import document, trust
 from agent.core.report.findings import judge
 from agent.core.values import Kind, Origin
 from agent.core.when import retirement
-from agent.core.when.schedule import Pause
+from agent.core.when.schedule import LONGEST_PAUSE, Pause
 from agent.core.worker_protocol import Do, Order, examined_of
 from agent.errors import AgentError, RefusedError
 from agent.store import reported
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from agent.daemon.control.followers import Followers
     from agent.daemon.facts import GatewayFacts
 
-LONGEST_PAUSE = timedelta(days=90)  # a pause that is forgotten must end by itself
 
 _READ = frozenset({"status", "history"})
 _TRIES = frozenset({"examine", "rehearse"})  # what changes nothing, and may be asked for every minute

@@ -70,6 +70,19 @@ def test_what_was_left_behind_is_retired_after_the_grace_unless_that_is_not_want
     assert (unwanted.retirements(), len(unwanted.left_behind())) == ((), 1)
 
 
+def test_what_a_clock_that_was_ahead_dated_is_not_kept_until_then() -> None:
+    """Under a synchronised clock the grace counts from the certificate that took its place; no other clock knows."""
+    ahead = make.finished(at=NOW + 365 * DAY, replaces=OLD)
+    known, grace = make.known(history=(ahead,)), make.asked().grace
+    unsure = replace(known, clock=replace(known.clock, state=ClockState.UNSYNCHRONISED))
+    soon = replace(known, history=(make.finished(at=NOW + DAY, replaces=OLD),))
+    assert known.current is not None
+
+    assert known.retirements()[0].due == known.current.certificate.not_before + grace
+    assert unsure.retirements()[0].due == NOW + 365 * DAY + grace
+    assert soon.retirements()[0].due == NOW + DAY + grace
+
+
 def test_nothing_that_is_in_use_is_retired() -> None:
     """Neither by the current set nor by a change in flight."""
     current = make.in_use(certificate=make.certificate(sha256=OLD))

@@ -15,7 +15,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when.schedule import Past, applies, past_of
 from support import make
 from support.make import DAY, HOUR, MINUTE, NOW
-from support.scheduling import SUBJECT, TICK, UNSYNCHRONISED, plan, suggest
+from support.scheduling import SUBJECT, TICK, UNSYNCHRONISED, YEAR, plan, suggest
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -127,8 +127,16 @@ def test_a_suggestion_applies_until_it_was_followed(
     """The certificate must be older than its window, and none may have been got since it opened."""
     window = suggest(opens_at, opens_at + 9 * DAY)
 
-    assert applies(window, SUBJECT, Past(committed_at=committed_at)) == expected
-    assert not applies(None, SUBJECT, Past())
+    assert applies(window, SUBJECT, Past(committed_at=committed_at), NOW + 2 * DAY) == expected
+    assert not applies(None, SUBJECT, Past(), NOW)
+
+
+def test_a_change_that_a_clock_dated_ahead_does_not_end_each_window_until_then() -> None:
+    """The fleet's word counts under the right clock; one dated within a day is over by itself soon."""
+    window = suggest(NOW + DAY, NOW + 9 * DAY)
+
+    assert applies(window, SUBJECT, Past(committed_at=NOW + YEAR), NOW + 2 * DAY)
+    assert not applies(window, SUBJECT, Past(committed_at=NOW + 3 * DAY), NOW + 2 * DAY)
 
 
 def test_footing_that_was_found_stays_unfinished_when_the_rotation_fails() -> None:

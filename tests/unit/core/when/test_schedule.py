@@ -12,6 +12,7 @@ from agent.core.values import Kind, OnChange
 from agent.core.when.maintenance import MaintenanceWindow
 from agent.core.when.renewal import splay
 from agent.core.when.schedule import (
+    LONGEST_PAUSE,
     SETTLED,
     SETTLED_PART,
     Holds,
@@ -169,7 +170,7 @@ def lasting(name: str, around: datetime) -> dict[str, Any]:
     """Return what holds a change around an instant, and beyond it if nothing else ends it."""
     match name:
         case "pause":
-            return holding(pause=Pause(until=around + YEAR, reason="harvest"))
+            return holding(pause=Pause(until=around + LONGEST_PAUSE, reason="harvest"))
         case "settling":
             return {"past": Past(committed_at=around - MINUTE)}
         case _:
@@ -188,7 +189,7 @@ def test_nothing_that_people_want_holds_a_change_in_the_emergency_window(name: s
 
 def test_the_emergency_window_begins_to_the_microsecond() -> None:
     """A pause holds up to it and not in it."""
-    wishes = holding(pause=Pause(until=EMERGENCY + YEAR, reason="harvest"))
+    wishes = holding(pause=Pause(until=EMERGENCY + LONGEST_PAUSE - TICK, reason="harvest"))
 
     assert (plan(EMERGENCY - TICK, **wishes).code, plan(EMERGENCY - TICK, **wishes).emergency) == ("paused", False)
     assert (plan(EMERGENCY, **wishes).code, plan(EMERGENCY, **wishes).emergency) == ("due", True)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from agent.core.text import clock_time
-from agent.core.when.schedule import AFTER_FAILURE, UNSYNCHRONISED_PATIENCE, Past
+from agent.core.when.schedule import (
+    AFTER_FAILURE,
+    LONGEST_PAUSE,
+    UNSYNCHRONISED_PATIENCE,
+    Holds,
+    Past,
+    Pause,
+    is_free,
+)
 from support.make import DAY, HOUR, NOW
 from support.scheduling import (
     AT,
@@ -77,3 +86,17 @@ def test_a_failure_in_the_near_future_delays_no_longer_than_twice_the_longest_de
 def test_requests_from_the_future_use_up_no_budget(ahead: timedelta) -> None:
     """A certificate that was asked for under a clock which was ahead does not lock the gateway out."""
     assert plan(AT, past=Past(requests=(AT + ahead,) * 9)).due
+
+
+def test_a_pause_that_a_clock_dated_ahead_does_not_hold_until_then() -> None:
+    """None lasts longer than 90 days; one that seems to was begun under another clock."""
+    holds = [Holds(pause=Pause(until=NOW + LONGEST_PAUSE + more, reason="harvest")) for more in (timedelta(), TICK)]
+
+    assert [is_free(held, NOW) for held in holds] == [False, True]
+
+
+def test_footing_that_a_clock_dated_ahead_is_not_waited_for_until_then() -> None:
+    """A clock that is not synchronised is waited for a day at most, wherever it was."""
+    past = replace(UNFINISHED, unfinished_since=NOW + YEAR)
+
+    assert plan(NOW + 2 * DAY, state=UNSYNCHRONISED, past=past).due
