@@ -220,6 +220,11 @@ class Stack:
             event = {"certificateSigningRequest": csr, "principalId": caller, "clientId": ""}
             return str(signing.sign(event, account, SandboxKeys())["certificatePem"])
 
+    def authorities(self) -> bytes:
+        """Return the certificates of the CAs that have signed here, PEM."""
+        with self._lock:
+            return "".join(ca.pem for ca in self.store.signer().cas).encode()
+
     def sweep(self, ahead: timedelta) -> list[str]:
         """Make two rounds, as a deletion takes them, at a later time; return what was counted, as sentences."""
         with self._lock:

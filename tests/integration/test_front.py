@@ -410,6 +410,20 @@ def test_a_certificate_of_another_authority_fails_in_the_handshake(
     assert cloud.requests == []
 
 
+def test_a_certificate_of_the_accounts_own_signer_comes_as_far_as_the_registry(
+    cloud: Cloud, wire: Callable[..., Wire]
+) -> None:
+    """AWS takes what is registered, whichever CA has signed it; the account gets its own while the endpoint runs."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(name("gw")).sign(key, hashes.SHA256())
+    pem = cloud.stack.sign(request.public_bytes(Encoding.PEM).decode(), "a claim", timedelta(days=1)).encode()
+    entry = cloud.registry.add(x509.load_pem_x509_certificate(pem), Status.ACTIVE)
+    entry.policies, entry.thing_name = [GATEWAY], THING
+    pair = KeyPair(key_pem=key_to_pem(key), certificate_pem=pem)
+
+    assert isinstance(wire(Identity(pair=pair)).connect(), mqtt5.ConnAckPacket)
+
+
 def test_a_client_without_a_certificate_fails_in_the_handshake(local: LocalCloud) -> None:
     """A client certificate is required."""
     context = ssl.create_default_context(cadata=local.root_pem.decode())
