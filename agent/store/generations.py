@@ -97,12 +97,16 @@ def listing(dir_fd: int) -> Listing:
 
 
 def erase(dir_fd: int, name: str) -> None:
-    """Erase a generation's directory, whatever it is called.
+    """Erase a generation's directory, whatever it is called, or what stands in its place.
 
     Raises:
         StoreError: Something could not be erased; calling again goes on.
     """
-    durable.erase_directory(dir_fd, name, PUBLIC)
+    if disk.is_directory(dir_fd, name):
+        durable.erase_directory(dir_fd, name, PUBLIC)
+        return
+    durable.overwrite(dir_fd, name, alone=True)
+    durable.remove(dir_fd, name)
 
 
 def stage_key(dir_fd: int, number: int, key_pem: bytes, modes: durable.Modes) -> None:
@@ -251,13 +255,15 @@ def _numbered(found: Manifest, number: int) -> Manifest:
 def owners(dir_fd: int, number: int) -> Iterator[None]:
     """Call it damage when not even the owner may read a generation: no program can use it before a person has acted.
 
-    That another user may not is no news.
+    That another user may not is no news. It is damage, too, when its name is that of something else than a directory.
     """
     try:
         yield
     except DamagedError:
         raise
     except StoreError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            raise DamagedError(f"Generation {number} is damaged: {error}", hint=error.hint) from error
         if isinstance(error.__cause__, PermissionError) and _is_own(dir_fd):
             hint = "Give its files back to the owner of the state directory, readable: see `iot-cert check files`."
             raise DamagedError(f"Generation {number} is damaged: {error}", hint=hint) from error
@@ -280,6 +286,10 @@ def manifest_of(dir_fd: int, name: str) -> Manifest | None:
             return decode_manifest(disk.read(fd, MANIFEST, MAX_MANIFEST), MANIFEST)
     except (FileNotFoundError, DamagedError, PlainError):
         return None
+    except StoreError as error:
+        if isinstance(error.__cause__, NotADirectoryError):
+            return None
+        raise
 
 
 def _join(names: Iterable[str]) -> str:

@@ -74,6 +74,8 @@ class RetiredKeys:
 
 def _certificate(dir_fd: int, name: str) -> str:
     """Return the id of the certificate beside a key, or nothing; what was put there by hand is not the manifest's."""
+    if not disk.is_directory(dir_fd, name):
+        return ""
     try:
         with disk.directory(name, dir_fd) as fd:
             facts, _ = x509.read_chain(disk.read(fd, generations.CERTIFICATE, generations.MAX_FILE))

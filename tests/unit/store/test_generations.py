@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +24,7 @@ from support.crashkit.scenarios import rotated
 from support.crashkit.tree import materialise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 MODES = Modes()
 EVERY_FILE = (*generations.FILES, generations.MANIFEST)
@@ -32,6 +33,15 @@ EVERY_FILE = (*generations.FILES, generations.MANIFEST)
 def _prepare(folder: int, number: int = 1) -> None:
     ours = material(number)
     generations.prepare(folder, ours.manifest("change-1"), ours.content, ours.trust, MODES)
+
+
+def _link(path: Path) -> None:
+    path.symlink_to("elsewhere")
+
+
+def _bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
 
 
 def _is_damaged(folder: int, number: int = 1) -> str:
@@ -94,6 +104,22 @@ def test_one_file_holds_key_and_certificate(tmp_path: Path, folder: int) -> None
 
 
 # -- damaged -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, _link, _bind])
+def test_what_is_no_directory_in_place_of_a_generation_is_damage(
+    tmp_path: Path, folder: int, make: Callable[[Path], object]
+) -> None:
+    """So the ladder is climbed. Nothing of it is salvaged, and it can be erased: it must not stop each change."""
+    make(tmp_path / "000001")
+
+    assert "where a directory is expected" in _is_damaged(folder)
+    assert generations.manifest_of(folder, "000001") is None
+    assert remains.handmade(folder, 1) is None
+    assert remains.salvage(folder, 1) is None
+    assert not remains.half_replaced(folder, 1)
+    generations.erase(folder, "000001")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("file", EVERY_FILE)

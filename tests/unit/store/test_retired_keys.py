@@ -48,6 +48,15 @@ def holders(path: Path, number: int) -> list[str]:
     return sorted(str(file.relative_to(path)) for file in found if key in file.read_bytes())
 
 
+def test_what_is_no_directory_keeps_no_key_from_being_destroyed(path: Path, store: Store) -> None:
+    """It holds none."""
+    for name in ("000009", "000008.rejected"):
+        (path / "generations" / name).symlink_to("elsewhere")
+    store.retired_keys.destroy({certificate(2)})
+
+    assert holders(path, 2) == []
+
+
 def test_the_key_of_the_previous_set_goes_and_the_next_best_is_previous(path: Path, store: Store) -> None:
     """A program that has the file open reads zeros."""
     with (path / "generations/000002/key.pem").open("rb") as left:
