@@ -122,19 +122,21 @@ DEFS: dict[str, Schema] = {
         an_object(
             {
                 "thing": THING,
-                "result": said(TEXT, "`adopted`, `ready` or `left`."),
+                "result": said(TEXT, "`adopted`, `ready` or `left`; `undone` of a certificate by `--undo`."),
                 "why": or_null(said(TEXT, "Why it is left as it is.")),
                 "steps": said(
                     many(
                         an_object(
                             {
                                 "certificate": CERTIFICATE,
-                                "policies": said(many(TEXT), "The policies that it lacked."),
+                                "policies": said(
+                                    many(TEXT), "The policies that it lacked, or that were taken off again."
+                                ),
                                 "exclusive": said(FLAG, "Whether its attachment becomes exclusive."),
                             }
                         )
                     ),
-                    "What each of its certificates is given.",
+                    "What each of its certificates is given, or had taken off again.",
                 ),
                 "dry_run": DRY,
             }
@@ -171,7 +173,7 @@ DEFS: dict[str, Schema] = {
     "cloud-fact": said(
         an_object(
             {
-                "fact": said(TEXT, "The key of what is assumed of AWS."),
+                "fact": said(TEXT, "The key of what is assumed of AWS; `clean-up` of `--clean-up`."),
                 "outcome": said(words(FactOutcome), "What became of it."),
                 "saw": said(TEXT, "What AWS did."),
             }

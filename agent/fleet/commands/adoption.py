@@ -134,6 +134,10 @@ def _undo(task: OperatorTask) -> Exit:
     for entry in task.watched(entries, "Certificates", len(entries)):
         for policy in entry.policies:
             task.fleet.detach_policy(policy, entry.certificate)
+        if task.output.as_json:
+            step = {"certificate": entry.certificate, "policies": entry.policies, "exclusive": False}
+            told = {"thing": entry.thing, "result": "undone", "why": None, "steps": [step], "dry_run": False}
+            task.output.emit(told)
         task.pause(1 / task.arguments.per_second)
     task.show([f"{len(entries)} certificates have the policies of before. Attachments stay exclusive, and rows stay."])
     return Exit.DONE

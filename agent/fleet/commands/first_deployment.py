@@ -147,8 +147,7 @@ def _clean_up(found: Trial) -> Exit:
     """
     task, device, known = found.task, found.device, found.device.known
     if not known:
-        task.show(["There is nothing to be removed."])
-        return Exit.DONE
+        return _removed(task, "There is nothing to be removed.")
     give_back(found)
     registry, thing = task.fleet.registry, known["thing"]
     names = registry.certificates_of(thing) or ()
@@ -159,5 +158,11 @@ def _clean_up(found: Trial) -> Exit:
             raise NotNowError(f"AWS does not let {name[:12]} be deleted yet.", hint="Run it again with --clean-up.")
     found.account.forget(known["serial"], thing, names, found.policy)
     device.remove()
-    task.show(["", f"The test device is gone from the account. What was seen: {device.transcript}"])
+    return _removed(task, f"The test device is gone from the account. What was seen: {device.transcript}")
+
+
+def _removed(task: OperatorTask, text: str) -> Exit:
+    if task.output.as_json and task.arguments.clean_up:
+        task.output.emit({"fact": "clean-up", "outcome": FactOutcome.EXPECTED, "saw": text})
+    task.show(["", text])
     return Exit.DONE

@@ -75,7 +75,10 @@ def test_taking_back_detaches_what_was_attached_and_no_more(operator: Operator, 
     operator.world.registry.attach_policy("iot-cert-gateway-session", old)
     path = str(tmp_path / "journal")
     operator.runs("adopt", "--query", "*", "--journal", path, "--apply", "--yes")
-    code, said = operator.runs("adopt", "--undo", "--journal", path, "--yes")
+    (told,) = operator.rows("adopt", "--undo", "--journal", path, "--yes")
+    assert (told["thing"], told["result"], told["dry_run"]) == ("gw-old", "undone", False)
+    assert [(step["certificate"], step["exclusive"]) for step in told["steps"]] == [(old, False)]
+    code, said = operator.runs("adopt", "--undo", "--journal", path, "--yes")  # it is found done
     assert code == 0, said
     assert attached(operator, old) == {"application", "iot-cert-gateway-session"}
     assert operator.world.status(old) is Status.ACTIVE

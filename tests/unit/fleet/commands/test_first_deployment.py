@@ -112,5 +112,6 @@ def test_it_cleans_up_when_told_to_and_twice_does_no_harm(
     assert operator.runs(*words)[0] == 1
     assert certificates(operator) == 1
     for _ in range(2):
-        assert operator.runs(*words, "--clean-up")[0] == 0
+        (told,) = operator.rows(*words, "--clean-up")
+        assert (told["fact"], told["outcome"]) == ("clean-up", "as expected")
         assert certificates(operator) == 0
