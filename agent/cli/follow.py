@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.core.change.lifecycle import Phase
 from agent.core.change.progress import Progress
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import HOLDING, SET_THE_CLOCK, FailureClass
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from agent.change.engine import Engine, Outcome
     from agent.core.change.decide import Wait
-    from agent.core.change.lifecycle import Phase
+    from agent.core.change.lifecycle import ChangeRecord
     from agent.ports import Clock, Reporter
 
 CLOCK = "clock"  # what is waited for where the clock cannot be right; see `agent.core.change.decide.Wait`
@@ -76,14 +77,36 @@ class Patience:
         self._code = ""
 
     def lasts(
-        self, phase: str, code: str, failure: tuple[str | None, str | None], until: datetime, now: datetime
+        self,
+        phase: str,
+        code: str,
+        failure: tuple[str | None, str | None],
+        until: datetime,
+        now: datetime,
+        *,
+        used: bool = False,
     ) -> bool:
-        """Whether to stay for the end of a wait; see `worth_waiting`."""
+        """Whether to stay for the end of a wait; see `worth_waiting`.
+
+        Args:
+            phase: The phase that the change is in.
+            code: What is waited for.
+            failure: Class and code of the failure that is waited out.
+            until: The end of the wait.
+            now: The wall clock.
+            used: Whether what the person wanted is in use already; see `is_used_unproven`.
+        """
         was_set = self._code == CLOCK != code  # what passed by the clock before is no time that was waited
         if phase != self._phase or was_set:
             self.since = now
         self._phase, self._code = phase, code
-        return worth_waiting(code, failure, until - self.since, self._asked)
+        asked = timedelta() if used and self._asked is None and failure[0] not in _SPREADING else self._asked
+        return worth_waiting(code, failure, until - self.since, asked)
+
+
+def is_used_unproven(change: ChangeRecord) -> bool:
+    """Whether a change is one of `import --unproven` whose set is in use: its proof needs no person."""
+    return change.unproven and change.phase in {Phase.ACTIVE, Phase.DEPLOYED}
 
 
 def _default_patience(kind: str | None, code: str | None) -> timedelta:
@@ -166,7 +189,8 @@ class Follower:
         if wait.code == "probation":
             return self.probation
         failure = (wait.failure.kind, wait.failure.code) if wait.failure else (None, None)
-        lasts = patience.lasts(outcome.record.phase, wait.code, failure, wait.until, self.clock.now())
+        record, now = outcome.record, self.clock.now()
+        lasts = patience.lasts(record.phase, wait.code, failure, wait.until, now, used=is_used_unproven(record))
         return lasts or (outcome.unsaved_certificate and wait.until - patience.since <= HOLDING)
 
     def _wait(self, wait: Wait) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.cli.follow import is_used_unproven
 from agent.core.change.lifecycle import Phase
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
@@ -124,6 +125,8 @@ def _waiting(code: str, change: ChangeRecord, until: str) -> str:
                 f"Not yet: {name} is kept in phase {change.phase} and goes on once the clock is set. "
                 f"{SET_THE_CLOCK} The daemon goes on by itself then; without one, run the command again."
             )
+        case _ if is_used_unproven(change):
+            return f"Not proven yet: {name} is tried again from {until}; the daemon does that, or the next command."
         case _:
             return (
                 f"Not yet: {name} is kept in phase {change.phase} and may be tried again from {until}; "

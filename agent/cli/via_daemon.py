@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.cli.client import call, elsewhere
-from agent.cli.follow import THROUGH_DAEMON, Patience, told_as, waiting
+from agent.cli.follow import THROUGH_DAEMON, Patience, is_used_unproven, told_as, waiting
 from agent.cli.outcomes import Ending, tell_locked_out, tell_outcome, tell_rehearsal, tell_repeated
 from agent.core.change.progress import Progress
 from agent.core.control_protocol import (
@@ -208,7 +208,8 @@ class _Follow:
     def _wait(self, message: WaitMessage) -> Exit | None:
         wait, phase, now = message.wait, message.change.phase, _now()
         self._patience = self._patience or Patience(self._asked, now, phase)
-        if self._patience.lasts(phase, wait.code, _shown(wait.failure), wait.until, now):
+        used = is_used_unproven(message.change)
+        if self._patience.lasts(phase, wait.code, _shown(wait.failure), wait.until, now, used=used):
             left = max(wait.until - now, timedelta())
             text = waiting(wait.code, wait.why, left, tried=wait.failure is not None, goes_on=THROUGH_DAEMON)
             key = told_as(wait.code, text)

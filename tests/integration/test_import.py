@@ -417,8 +417,9 @@ def test_an_unproven_set_is_used_without_network_and_proven_later(enrolled: Gate
     need_root()
     old = issue(enrolled)
     enrolled.order("down")
-    ran = enrolled.run("import", "--from", str(stick(enrolled, old)), "--unproven", "--wait", "0", "--json", expect=5)
-    assert (ran.outcome["change"]["phase"], ran.outcome["change"]["unproven"]) == ("deployed", True)
+    ran = enrolled.run("import", "--from", str(stick(enrolled, old)), "--unproven", expect=5)
+    assert "Trying again" not in ran.out, "it is in use, so no person waits for its proof"
+    assert "Not proven yet: import " in ran.out
     assert enrolled.generations() == (2, 1)
     assert enrolled.certificate_id() == old.certificate_id
     enrolled.order("up")
@@ -486,6 +487,21 @@ def test_an_unproven_set_goes_through_the_daemon_too(enrolled: Gateway) -> None:
         enrolled.run("import", "--from", str(stick(enrolled, old)), "--unproven", expect=0)
         daemon.until_up(2)
     assert enrolled.history()[-1].unproven
+
+
+def test_without_a_network_the_daemon_holds_no_person_up(enrolled: Gateway) -> None:
+    """The set is in use at once, and the daemon proves it when the network is there."""
+    need_root()
+    old = issue(enrolled)
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        enrolled.order("down")
+        ran = enrolled.run("import", "--from", str(stick(enrolled, old)), "--unproven", expect=5)
+        assert "Trying again" not in ran.out
+        assert "Not proven yet: import " in ran.out
+        assert "Generation 2 is in use." in " ".join(ran.out.split())
+        enrolled.order("up")
+        daemon.until_up(2)
 
 
 def test_the_daemon_of_a_gateway_without_a_set_takes_the_first_one(plain: Gateway) -> None:

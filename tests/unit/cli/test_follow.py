@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from agent.cli.follow import THROUGH_DAEMON, Patience, told_as, waiting, worth_waiting
+from agent.cli.follow import THROUGH_DAEMON, Patience, is_used_unproven, told_as, waiting, worth_waiting
 from agent.core.change.decide import Limits, Wait, next_action
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.codes import Code
@@ -67,6 +67,34 @@ def test_a_clock_that_is_not_set_is_waited_for_for_two_minutes() -> None:
     patience = Patience(None, NOW, "planned")
     assert patience.lasts("planned", "clock", NOTHING, NOW + 2 * MINUTE, NOW + MINUTE)
     assert not patience.lasts("planned", "clock", NOTHING, NOW + 3 * MINUTE, NOW + 2 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "asked", "stays"),
+    [
+        ("retry", FailureClass.NETWORK, None, False),
+        ("clock", None, None, False),
+        ("probation", None, None, True),
+        ("retry", FailureClass.NETWORK, 2 * MINUTE, True),
+        ("retry", FailureClass.CREDENTIAL, None, True),
+        ("retry", FailureClass.POLICY, None, True),
+        ("retry", FailureClass.DEPENDANT, None, True),
+    ],
+)
+def test_no_person_waits_for_the_proof_of_what_is_in_use(
+    code: str, kind: FailureClass | None, asked: timedelta | None, *, stays: bool
+) -> None:
+    """What may still go wrong with it is waited for, and what was asked for is."""
+    patience = Patience(asked, NOW, Phase.DEPLOYED)
+    assert patience.lasts(Phase.DEPLOYED, code, (kind, None), NOW + MINUTE, NOW, used=True) is stays
+    assert patience.lasts(Phase.DEPLOYED, code, (kind, None), NOW + MINUTE, NOW)
+
+
+@pytest.mark.parametrize(("phase", "used"), [(Phase.PROVEN, False), (Phase.ACTIVE, True), (Phase.DEPLOYED, True)])
+def test_it_is_in_use_once_it_is_active(phase: Phase, *, used: bool) -> None:
+    """And what was proven before is no such change."""
+    assert is_used_unproven(make.record(phase, unproven=True)) is used
+    assert not is_used_unproven(make.record(phase))
 
 
 @pytest.mark.parametrize(
