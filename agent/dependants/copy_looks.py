@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from agent.core.dependants import Copy, Dependants
 
-_PUT_BACK = "`sudo iot-cert deploy` puts it back at once, and the daemon within the hour."
+PUT_BACK = "`sudo iot-cert deploy` puts it back at once, and the daemon within the hour."
 
 
 def trace(path: Path) -> str:
@@ -61,15 +61,15 @@ def problem(copy: Copy, known: Mapping[str, str]) -> str:
     try:
         status = copy.to.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return f"{copy.to} is gone. {_PUT_BACK}"
+        return f"{copy.to} is gone. {PUT_BACK}"
     except OSError:
         return ""  # in a directory that this user may not enter
     if copy.format.is_directory:  # what is in it is looked at when it is served
-        return "" if stat.S_ISDIR(status.st_mode) else f"{copy.to} is no directory any more. {_PUT_BACK}"
+        return "" if stat.S_ISDIR(status.st_mode) else f"{copy.to} is no directory any more. {PUT_BACK}"
     if not stat.S_ISREG(status.st_mode):
-        return f"{copy.to} is no file any more. {_PUT_BACK}"
+        return f"{copy.to} is no file any more. {PUT_BACK}"
     wrong = _wrong(copy, status, known.get(str(copy.to), "")) if copy.heal else ""
-    return f"{copy.to} {wrong}. {_PUT_BACK}" if wrong else ""
+    return f"{copy.to} {wrong}. {PUT_BACK}" if wrong else ""
 
 
 def _wrong(copy: Copy, status: os.stat_result, known: str) -> str:

@@ -25,6 +25,7 @@ from agent.core.trust import anchor_lint
 from agent.core.values import MAX_TEXT
 from agent.crypto.root_lists import known
 from agent.dependants import report_file
+from agent.dependants.copy_looks import PUT_BACK
 from agent.doctor import configuration, disk, looks, probes
 from agent.errors import CloudError, MaterialError, RefusedError, StoreError
 from agent.iotcore import path as way
@@ -188,7 +189,7 @@ class Doctor:
         found, now = self._snapshot, self._snapshot.clock.now
         critical = [item.text for item in found.damage if item.critical]
         if critical:
-            return failure("set", "damaged", max(critical), "Run `iot-cert rotate`.", Exit.CRITICAL)
+            return failure("set", "damaged", _without_advice(max(critical)), snapshot.PUT_RIGHT, Exit.CRITICAL)
         if found.current is None:
             return looks.not_enrolled(config)
         leaf, number = found.current.credential.leaf, found.current.number
@@ -200,8 +201,8 @@ class Doctor:
             text = f"The certificate expires in {duration(leaf.not_after - now)} and is not replaced yet."
             return warning("set", "certificate-expiring", text, "`iot-cert explain` says why; `iot-cert rotate`.")
         if found.damage:
-            damage = max(item.text for item in found.damage)
-            return warning("set", "damaged", damage, "The current set is whole; `iot-cert rotate` puts this right.")
+            damage = _without_advice(max(item.text for item in found.damage))
+            return warning("set", "damaged", damage, f"The current set is whole; {snapshot.PUT_RIGHT}")
         return ok("set", f"{name}, and it is valid until {leaf.not_after:%Y-%m-%d}.")
 
     def _anchors(self, config: Config) -> Line:
@@ -249,11 +250,12 @@ class Doctor:
             return skipped("dependants", "there is no set that they could use")
         if found.problem:
             return skipped("dependants", found.problem.rstrip("."))
-        remedy = "When that is put right, `sudo iot-cert deploy` tries at once."
         problems = [step.problem for step in found.steps if step.problem]
         if problems:
             more = f" And {len(problems) - 1} more: `iot-cert status`." if problems[1:] else ""
-            return failure("dependants", "dependant", f"{problems[0]}{more}", remedy)
+            first = problems[0].removesuffix(f" {PUT_BACK}")
+            tries = "When that is put right, `sudo iot-cert deploy` tries at once."
+            return failure("dependants", "dependant", f"{first}{more}", tries if first == problems[0] else PUT_BACK)
         if found.generation != current.number or not found.steps:
             text = f"The dependants were not served generation {current.number} yet."
             remedy = "`systemctl enable --now iot-cert-agent-deploy.socket`; then `sudo iot-cert deploy`."
@@ -384,3 +386,8 @@ class Doctor:
         else:
             text = "No daemon runs, so nothing is renewed by itself."
             self._note(failure("daemon", "no-daemon", text, remedy))
+
+
+def _without_advice(damage: str) -> str:
+    """Return what is damaged, as the status has it, without what to do, which the line's remedy says."""
+    return damage.replace(f"; {snapshot.PUT_RIGHT}", ".")

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from agent.store.store import Store
 
 
+PUT_RIGHT = "`iot-cert rotate` puts this right."
+
 _DOUBTFUL = frozenset({"distrusted", "old-version", "not-a-ca", "weak-key"})  # of an anchor that should not be there
 
 
@@ -138,7 +140,7 @@ def _generation(store: Store, link: str, snapshot: Snapshot) -> Generation | Non
         number = store.current() if link == "current" else store.previous()
         return None if number is None else store.generation(number)
     except DamagedError as error:
-        text = f"The {link} set is not usable. {error} It is not used; `iot-cert rotate` puts this right."
+        text = f"The {link} set is not usable. {error} It is not used; {PUT_RIGHT}"
         snapshot.damage.append(Damage(critical=link == "current", text=text))
         return None
 

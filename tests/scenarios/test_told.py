@@ -17,6 +17,7 @@ from support.told import REMEDIES, TABLE, TELLERS, Told
 
 WRITTEN: dict[str, Told] = json.loads(TABLE.read_text())
 ROOT = Path(__file__).parents[2]
+DOCTOR = ROOT / "tests" / "data" / "doctor.json"
 CONFIGURED = ("configuration", "endpoint")  # the checks whose subject `config check` has to know as well
 
 
@@ -63,6 +64,14 @@ def test_a_reason_that_names_a_test_names_one_that_is_there(reason: str) -> None
     """What is told when it happens is tested where it happens."""
     for path in re.findall(r"tests/\S+\.py", reason):
         assert (ROOT / path).is_file()
+
+
+@pytest.mark.parametrize("told_", [*WRITTEN.values(), *json.loads(DOCTOR.read_text()).values()])
+def test_no_remedy_repeats_its_line(told_: Told) -> None:
+    """No command that the line names itself, and no sentence of it."""
+    for line, remedy in zip(told_["check"], told_[REMEDIES], strict=True):
+        assert not set(re.findall(r"`[^`]+`", remedy)) & set(re.findall(r"`[^`]+`", line)), line
+        assert not remedy or remedy.rstrip(".") not in line
 
 
 def _says(teller: str, found: Told) -> bool:

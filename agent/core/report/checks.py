@@ -100,11 +100,27 @@ def failure(check: str, code: str, text: str, remedy: str, code_out: Exit = Exit
 # What a check finds out by itself, under other names.
 _SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong", "no-daemon"})
 
-# Findings that say themselves what to do.
-_ADVISED = frozenset({
-    "other-thing", "no-endpoint", "damaged", "refused", "retirement-refused", "no-reserve", "locked-out",
-    "dependants-unserved",
-})  # fmt: skip
+SET_IT = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then look again."
+
+# What to do about a finding, by its check and code; nothing where it says so itself.
+_REMEDIES = {
+    "configuration other-thing": "",
+    "configuration configuration-refused": "`iot-cert config check` first, then `systemctl reload iot-cert-agent`.",
+    "endpoint no-endpoint": "",
+    "set damaged": "",
+    "set refused": "",
+    "set retirement-refused": "",
+    "set change-failed": "`iot-cert explain` says when the next one begins; `iot-cert rotate` begins it at once.",
+    "anchors change-failed": "The anchors of before are in use. Install a bundle with the endpoint's root.",
+    "disk no-reserve": "",
+    "disk unusable": "Put right what it names; the daemon tries again by itself.",
+    "clock clock-wrong": SET_IT,
+    "connect locked-out": "",
+    "connect no-connection": "The daemon goes on trying by itself; `journalctl -u iot-cert-agent` says what it meets.",
+    "connect taken-over": "Find the other client, and give it an id of its own; `client_id` is the agent's.",
+    "daemon notices-failing": "Run `notices.command` by hand, as the agent's user.",
+    "dependants dependants-unserved": "",
+}
 
 
 def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
@@ -121,7 +137,7 @@ def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
     verdict = Verdict.FAILURE if Exit.CRITICAL in {severity, line.exit} else Verdict.WARNING
     if fine:
         more = "`iot-cert explain` says what is done about it, `iot-cert history` what was."
-        remedy = "" if code in _ADVISED else more
+        remedy = "" if "`systemctl restart " in text else _REMEDIES.get(f"{line.check} {code}", more)
         return Line(check=line.check, verdict=verdict, code=code, text=text, remedy=remedy, exit=exit_code)
     verdict = Verdict.FAILURE if line.verdict is Verdict.FAILURE else verdict
     return replace(line, verdict=verdict, text=f"{line.text} {text}", exit=exit_code)
@@ -148,19 +164,18 @@ def of_clock(reading: Reading, leaf: CertificateFacts | None, told: datetime | N
         told: The time by the endpoint's web server.
     """
     now, shown = reading.now, f"The clock shows {clock_time(reading.now)}"
-    remedy = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then look again."
     off = None if told is None else told - now
     if off is not None and abs(off) > CLOCK_TOLERANCE:
-        return failure("clock", "clock-wrong", f"{shown}; by the endpoint's own time it is {_direction(off)}.", remedy)
+        return failure("clock", "clock-wrong", f"{shown}; by the endpoint's own time it is {_direction(off)}.", SET_IT)
     if not reading.believable:
         text = f"{shown}, which cannot be: it was certainly later than {clock_time(reading.floor)} already."
-        return failure("clock", "clock-wrong", text, remedy)
+        return failure("clock", "clock-wrong", text, SET_IT)
     if reading.state is ClockState.SYNCHRONISED or off is not None:
         return ok("clock", f"{shown} and is {reading.state}.")
     gap = None if leaf is None else _outside(leaf, now)
     if gap:
         text = f"{shown} and is not synchronised; by the server's certificate it is at least {_direction(gap)}."
-        return failure("clock", "clock-wrong", text, remedy)
+        return failure("clock", "clock-wrong", text, SET_IT)
     text = f"{shown} and is not synchronised."
     remedy = "Enable time synchronisation, or set `vouched_clock: true` where the time comes from elsewhere."
     return warning("clock", "clock-unsynchronised", text, remedy)

@@ -378,3 +378,22 @@ def test_a_line_knows_what_the_status_says_of_its_subject(
 
     assert (told.verdict, told.code, told.text, told.exit) == expected
     assert told.check == "set"
+
+
+@pytest.mark.parametrize(
+    ("check", "code", "text", "remedy"),
+    [
+        ("configuration", "configuration-refused", "3: endpiont: no such key.", "systemctl reload iot-cert-agent"),
+        ("configuration", "configuration-refused", "It wants `systemctl restart iot-cert-agent`.", ""),
+        ("anchors", "change-failed", "It was given up.", "Install a bundle"),
+        ("set", "change-failed", "It was given up.", "`iot-cert rotate` begins it at once"),
+        ("clock", "clock-wrong", "It shows 1970.", "timedatectl set-ntp true"),
+        ("set", "change-troubled", "It waits.", "`iot-cert explain` says what is done about it"),
+        ("set", "damaged", "It is damaged: `iot-cert rotate` puts this right.", ""),
+    ],
+)
+def test_a_finding_has_the_remedy_of_its_own_kind(check: str, code: str, text: str, remedy: str) -> None:
+    """None that is about something else, and none where it says so itself."""
+    told = checks.with_finding(checks.ok(check, "Fine."), code, text, Exit.DEGRADED)
+    assert remedy in told.remedy
+    assert bool(remedy) is bool(told.remedy)
