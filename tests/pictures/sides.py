@@ -65,7 +65,7 @@ def _gateway(picture: Picture) -> None:
     )
     middle = GATEWAY + WIDE / 2
     picture.arrow((middle, 142), (middle, 186), kind="good")
-    picture.text(middle + 10, 168, "proven, then one rename", "small")
+    picture.text(middle + 10, 168, "proven, then renamed", "small")
     picture.arrow((middle, 296), (middle, 252))
     picture.text(middle + 10, 278, "connects with it", "small")
 

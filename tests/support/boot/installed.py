@@ -27,6 +27,31 @@ _EXAMPLES_ENDPOINT = "a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com"
 TOKEN = "a-one-time-token"  # noqa: S105 - of a gateway that is not there
 
 
+def edited(port: int, changes: dict[str, str]) -> str:
+    """Return the shipped configuration as a person edits it before an endpoint on this machine.
+
+    Args:
+        port: The endpoint's.
+        changes: Further values by their keys, of which the whole line is found.
+    """
+    settings = {
+        "endpoint": "localhost",
+        "port": str(port),
+        "vouched_clock": "true",
+        "anchors": "/etc/iot-cert-agent/roots.pem",
+        "connect": "20s",
+        "request": "5s",
+        "probation": "1s",
+        "refusal_patience": "3s",
+        "daily_limit": "100",
+    }
+    text = _SHIPPED.read_text()
+    for key, value in (settings | changes).items():
+        text, found = re.subn(rf"^(\s*)(# )?{key}: .*$", rf"\g<1>{key}: {value}", text, count=1, flags=re.MULTILINE)
+        assert found, key
+    return text
+
+
 class Installed:
     """One gateway and its cloud; a context manager. The machine is down at first."""
 
@@ -51,24 +76,8 @@ class Installed:
     # -- what people put on a gateway --------------------------------------------------------------------------------
 
     def configure(self, **changes: str) -> None:
-        """Edit the shipped configuration as a person does: whole lines, found by their keys."""
-        settings = {
-            "endpoint": "localhost",
-            "port": str(self.service.port),
-            "vouched_clock": "true",
-            "anchors": "/etc/iot-cert-agent/roots.pem",
-            "connect": "20s",
-            "request": "5s",
-            "probation": "1s",
-            "refusal_patience": "3s",
-            "daily_limit": "100",
-            "RegistrationToken": f'"{TOKEN}"',
-        }
-        text = _SHIPPED.read_text()
-        for key, value in (settings | changes).items():
-            text, found = re.subn(rf"^(\s*)(# )?{key}: .*$", rf"\g<1>{key}: {value}", text, count=1, flags=re.MULTILINE)
-            assert found, key
-        self.machine.write(CONFIG, text)
+        """Have the configuration of a gateway before this cloud, with changes."""
+        self.machine.write(CONFIG, edited(self.service.port, {"RegistrationToken": f'"{TOKEN}"'} | changes))
 
     def equip(self) -> None:
         """Put the claim certificate and the endpoint's root in place, as root and with no thought for owners.
