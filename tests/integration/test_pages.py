@@ -13,6 +13,7 @@ import pytest
 from support.fleet import until
 from support.gateway import COMMAND
 from support.pages import ROOT, blocks, lines, section
+from support.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,33 +74,9 @@ class Terminal:
 
 
 def test_the_rehearsal(tmp_path: Path) -> None:
-    """As the page says: a rotation falls back with exit code 1, the daemon heals, the doctor names what is wrong."""
-    (cloud,), then = (lines(block) for block in blocks(section("docs/start.md", "A first gateway, rehearsed")))
-    terminal, wanted = (
-        Terminal(tmp_path),
-        {"enroll": 0, "status": 1, "rotate": 0},
-    )  # no daemon runs: that is not healthy
-    by_hand, daemon, with_daemon = then[:6], then[6], then[7:]
-    assert (by_hand[-1].split()[-1], daemon.split()[-1], len(with_daemon)) == ("rotate", "run", 5)
-    job, revoke, new, use, check = with_daemon
-    with terminal.beside(cloud):
-        until((tmp_path / "cloud" / "config.yaml").exists, "the sandbox has written a configuration")
-        for line in by_hand[:-1]:
-            assert terminal.types(line, expect=wanted.get(line.split()[-1], 0)).strip(), line
-        assert "is in use" in terminal.types(by_hand[-1], expect=1)
-        terminal.types(".venv/bin/iot-cert sandbox --dir /tmp/cloud clear")
-        with terminal.beside(daemon):
-            before = terminal.until_up()
-            terminal.types(job)
-            rotated = terminal.until_up(after=before)
-            terminal.types(revoke)
-            terminal.until_up(after=rotated)
-            terminal.types(new)
-            assert (tmp_path / "cloud" / "roots" / "b.pem").exists()
-            terminal.types(use)
-            told = terminal.types(check, expect=None)
-            assert "failure   server" in told
-            assert "root b" in told
+    """As the page says; tests/system/test_rehearsal.py types it on a Debian 12 that has nothing installed yet."""
+    _, in_one, in_another = blocks(section("docs/start.md", "A first gateway, rehearsed"))
+    rehearse(Terminal(tmp_path), in_one, in_another, tmp_path / "cloud")
 
 
 def test_what_to_do_about_signers(tmp_path: Path) -> None:
