@@ -70,7 +70,8 @@ def parse(text: str, path: Path, *, allow_legacy: bool = False) -> Config:
     walker = _Walker(path, lenient=allow_legacy)
     values = walker.section(schema.FILE, _compose(text, path), "")
     if walker.complaints:
-        raise ConfigError(*walker.complaints, hint="`iot-cert config check` checks the file again.")
+        complaints = sorted(walker.complaints, key=lambda said: said.endswith(_MISSING))  # which one misspelt may be
+        raise ConfigError(*complaints, hint="`iot-cert config check` checks the file again.")
     config: Config = schema.FILE.made(values, path=path, source=text)
     return config
 
@@ -114,6 +115,8 @@ def _bound(text: str, path: Path) -> None:
             line = token.start_mark.line + 1
             raise ConfigError(f"{path}:{line}: it is not sound YAML for this: nested more than {MAX_DEPTH} deep")
 
+
+_MISSING = "it is required and missing"
 
 _OPENS = (
     yaml.BlockMappingStartToken, yaml.BlockSequenceStartToken, yaml.FlowMappingStartToken, yaml.FlowSequenceStartToken,
@@ -233,7 +236,7 @@ class _Walker:
         self.unfit.add(name)
 
     def _missing(self, name: str) -> None:
-        self.complaints.append(f"{self._path}: {name}: it is required and missing")
+        self.complaints.append(f"{self._path}: {name}: {_MISSING}")
 
 
 def _below(name: str, key: str) -> str:

@@ -25,7 +25,9 @@ TYPED = {
     ("docs/ota-pipeline.md", "Each time"): f"{GATEWAY}::test_the_pipelines_page",
     ("docs/technician.md", "Without a network"): f"{GATEWAY}::test_a_technician_with_a_stick_and_no_network",
     ("docs/start.md", "Watch it"): f"{LOOPBACK}::test_the_demonstration",
-    ("docs/start.md", "A first gateway, rehearsed"): f"{LOOPBACK}::test_the_rehearsal",
+    ("docs/start.md", "A first gateway, rehearsed"): (
+        "tests/system/test_rehearsal.py::test_the_rehearsal_of_a_stranger"
+    ),
     ("docs/start.md", "A first gateway in ten minutes"): f"{GATEWAY}::test_a_first_day",
     ("docs/start.md", "The first day"): f"{GATEWAY}::test_a_first_day",
 }

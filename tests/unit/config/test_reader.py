@@ -447,6 +447,13 @@ def test_all_complaints_come_at_once(tmp_path: Path) -> None:
     assert len(said.splitlines()) == 4
 
 
+def test_a_key_that_is_misspelt_is_told_before_the_one_that_is_missing(tmp_path: Path) -> None:
+    """It is the cause of it; what reads the first complaint alone is led to the line."""
+    first, second = complaint(tmp_path, "port: 8883\nendpiont: x.example\n").splitlines()
+    assert first.endswith(":2: endpiont: there is no such key; `endpoint` was probably meant")
+    assert second.endswith("endpoint: it is required and missing")
+
+
 def test_a_file_of_ten_megabytes_is_refused_unread(tmp_path: Path) -> None:
     """A size limit stands before the parser."""
     assert "larger than the 64 KiB allowed" in complaint(tmp_path, b"# " + b"x" * 10_000_000)
