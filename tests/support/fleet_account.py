@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
+from botocore.loaders import Loader
 
 from agent.backend.names import Variable
 from agent.cli.output import Output
@@ -16,7 +19,7 @@ from agent.fleet import verbs
 from reference import documents
 from support.json_schema import misfits
 from support.moto_account import ENVIRONMENT, NUMBER, REGION, AwsWorld
-from support.own_signer import sign_digests
+from support.own_signer import keep_keys, sign_digests
 from support.strict import Strict
 
 if TYPE_CHECKING:
@@ -38,11 +41,24 @@ _OUTPUTS = {
 }
 
 
+_MODELS = Loader(extra_search_paths=[str(Path(boto3.__file__).parent / "data")])  # those of all services, read once
+
+
+def _session() -> botocore.session.Session:
+    made = botocore.session.Session()
+    made.register_component("data_loader", _MODELS)
+    return made
+
+
 def _hold(action: str, said: str) -> None:
     """Hold what a verb has printed to the schema of the reference, which names every key."""
     schema = WHOLE["$defs"][f"iot-cert-cloud-{action}"]
     for line in said.splitlines():
         assert list(misfits(schema, json.loads(line), whole=WHOLE, closed=True)) == [], line
+
+
+class Interrupted(BaseException):
+    """The operator's machine lost power."""
 
 
 class Operator:
@@ -55,6 +71,8 @@ class Operator:
         typed: What the operator types when asked; None without a terminal.
         asked: What the command asked the operator.
         pauses: How long the command has waited between two things.
+        calls: The operations that the command asked AWS for, in order.
+        cut_at: How many of them there are before the machine loses power; None where it does not.
     """
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,24 +80,36 @@ class Operator:
         self.typed: str | None = None
         self.asked: list[str] = []
         self.pauses: list[float] = []
+        self.calls: list[str] = []
+        self.cut_at: int | None = None
         self._capsys = capsys
         self._answers: dict[str, Callable[..., Any]] = {}
         self._count = 0
+        keep_keys(monkeypatch)
         monkeypatch.setattr(boto3.session, "Session", self._watched(boto3.session.Session))
 
     def _watched(self, real: Any) -> Any:
         def watch(client: Any) -> None:
             self.strict.watch(client)
+            client.meta.events.register("before-parameter-build.*.*", self._count_call)
             client.meta.events.register("before-call.*.*", self._before)
             sign_digests(client)
 
         class Session(real):  # type: ignore[misc]
+            def __init__(self, **options: Any) -> None:
+                super().__init__(**options, botocore_session=_session())
+
             def client(self, *words: Any, **options: Any) -> Any:
                 client = super().client(*words, **options)
                 watch(client)
                 return client
 
         return Session
+
+    def _count_call(self, model: Any, **_: Any) -> None:
+        if len(self.calls) == self.cut_at:
+            raise Interrupted
+        self.calls.append(model.name)
 
     def _before(self, model: Any, **_: Any) -> tuple[Any, dict[str, Any]] | None:
         answer = self._answers.get(model.name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+from functools import cache
+from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from moto.kms import kms_backends
+from moto.kms.utils import generate_private_key
 
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
@@ -24,6 +27,8 @@ from support.account import DAY
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import pytest
+
     from agent.backend.handlers.account import Account
     from agent.backend.ports import Keys
 
@@ -33,6 +38,17 @@ REGION, NUMBER = "eu-west-1", "123456789012"
 def sign_digests(kms: Any) -> None:
     """Have a client's Sign answered as KMS does for a digest."""
     kms.meta.events.register("before-call.kms.Sign", _signed)
+
+
+def keep_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have KMS make the same keys for each account, in turn: one of 3072 bits takes a second to find."""
+    turn = count()
+    monkeypatch.setattr("moto.kms.models.generate_private_key", lambda kind: _kept(kind, next(turn)))
+
+
+@cache
+def _kept(kind: str, _turn: int) -> object:
+    return generate_private_key(kind)
 
 
 def _signed(params: dict[str, Any], **_: object) -> tuple[object, dict[str, Any]] | None:
