@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from datetime import UTC, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.aws.clients import Clients
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
-from agent.backend.names import KEY_TAG
+from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG
+from agent.fleet.decide.own_ca import Promise
 from agent.fleet.errors import AccountError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
 
     from agent.backend.decide.signing import Signed, Unsigned
     from agent.backend.values import SigningCa
@@ -28,6 +29,22 @@ if TYPE_CHECKING:
 _OPERATION = "CreateCertificateFromCsr"
 _KIND = "RSA_3072"
 _DAY = timedelta(days=1)
+_INSTANT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaKey:
+    """A CA's key in KMS.
+
+    Attributes:
+        key_id: Its id.
+        created: When it was made.
+        promise: What the order that made it has said of the CA.
+    """
+
+    key_id: str
+    created: datetime
+    promise: Promise
 
 
 class OwnCas:
@@ -40,22 +57,57 @@ class OwnCas:
 
     # -- keys ----------------------------------------------------------------------------------------------------------
 
-    def key(self, number: int) -> Mapping[str, Any]:
-        """Return the key of a CA, which is made where there is none (ListKeys, DescribeKey, CreateKey)."""
-        named = f"{self._prefix} gateway CA {number}"
-        pages = self._kms.get_paginator("list_keys").paginate()
-        for page in pages:
-            for item in page["Keys"]:
-                found: Mapping[str, Any] = self._kms.describe_key(KeyId=item["KeyId"])["KeyMetadata"]
-                if found.get("Description") == named and found["KeyState"] == "Enabled":
-                    return found
-        made: Mapping[str, Any] = self._kms.create_key(
-            Description=named,
+    def key(self, number: int, now: datetime) -> CaKey | None:
+        """Return the key that was made for a CA that has not ended (ListKeys, DescribeKey, ListResourceTags).
+
+        There are two where AWS's answer to CreateKey was lost, and boto3 asked again: the later one is then in use.
+        """
+        found = (self._of_tags(item) for item in self._described() if item.get("Description") == self._name(number))
+        mine = [item for item in found if item is not None and item.promise.ends > now]
+        return max(mine, key=lambda item: item.created, default=None)
+
+    def make_key(self, number: int, promise: Promise) -> CaKey:
+        """Make a CA's key, which bears whose it is and what was said of the CA (CreateKey)."""
+        tags = {
+            KEY_TAG: self._prefix,
+            KEY_FROM_TAG: promise.signs_from.astimezone(UTC).strftime(_INSTANT),
+            KEY_ENDS_TAG: promise.ends.astimezone(UTC).strftime(_INSTANT),
+        }
+        made = self._kms.create_key(
+            Description=self._name(number),
             KeySpec=_KIND,
             KeyUsage="SIGN_VERIFY",
-            Tags=[{"TagKey": KEY_TAG, "TagValue": self._prefix}],
+            Tags=[{"TagKey": key, "TagValue": value} for key, value in tags.items()],
         )["KeyMetadata"]
-        return made
+        return CaKey(key_id=made["KeyId"], created=made["CreationDate"], promise=promise)
+
+    def _name(self, number: int) -> str:
+        return f"{self._prefix} gateway CA {number}"
+
+    def _described(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the keys that are enabled. One whose own policy keeps these credentials out is another program's."""
+        for page in self._kms.get_paginator("list_keys").paginate():
+            for item in page["Keys"]:
+                try:
+                    found: Mapping[str, Any] = self._kms.describe_key(KeyId=item["KeyId"])["KeyMetadata"]
+                except self._kms.exceptions.ClientError as error:
+                    if error.response["Error"]["Code"] != "AccessDeniedException":
+                        raise
+                    continue
+                if found["KeyState"] == "Enabled":
+                    yield found
+
+    def _of_tags(self, found: Mapping[str, Any]) -> CaKey | None:
+        """Return a key by its tags, or None for one that is not this stack's, whatever it is called."""
+        pages = self._kms.get_paginator("list_resource_tags").paginate(KeyId=found["KeyId"])
+        tags = {item["TagKey"]: item["TagValue"] for page in pages for item in page["Tags"]}
+        if tags.get(KEY_TAG) != self._prefix:
+            return None
+        with suppress(KeyError, ValueError):
+            signs_from, ends = (datetime.fromisoformat(tags[key]) for key in (KEY_FROM_TAG, KEY_ENDS_TAG))
+            promise = Promise(signs_from=signs_from, ends=ends)
+            return CaKey(key_id=found["KeyId"], created=found["CreationDate"], promise=promise)
+        return None
 
     def key_state(self, key: str) -> str:
         """Return the state of a key, such as Enabled or PendingDeletion (DescribeKey)."""
@@ -64,14 +116,15 @@ class OwnCas:
         return "gone"
 
     def disable_key(self, key: str) -> None:
-        """Have a key sign nothing more, which can be taken back (DisableKey)."""
-        self._kms.disable_key(KeyId=key)
+        """Have a key sign nothing more, which can be taken back (DisableKey); one that is to be deleted does not."""
+        with suppress(self._kms.exceptions.NotFoundException, self._kms.exceptions.KMSInvalidStateException):
+            self._kms.disable_key(KeyId=key)
 
-    def root(self, key: Mapping[str, Any], number: int, lifetime: timedelta) -> Signed:
-        """Return the certificate of a CA: the same one for the same key, since it begins a day before that was made."""
-        public = self._kms.get_public_key(KeyId=key["KeyId"])["PublicKey"]
-        begin = key["CreationDate"].astimezone(UTC).replace(microsecond=0) - _DAY
-        return self._signed(signing.root(public, f"{self._prefix} gateway CA {number}", begin, lifetime), key["KeyId"])
+    def root(self, key: CaKey, number: int) -> Signed:
+        """Return the certificate of a CA: the same one for the same key, since both of its ends are the key's."""
+        public = self._kms.get_public_key(KeyId=key.key_id)["PublicKey"]
+        begin = key.created.astimezone(UTC).replace(microsecond=0) - _DAY
+        return self._signed(signing.root(public, self._name(number), begin, key.promise.ends - begin), key.key_id)
 
     def _signed(self, unsigned: Unsigned, key: str) -> Signed:
         made = unsigned.signed(AwsKeys(self._kms).sign(key, unsigned.digest))
@@ -124,15 +177,27 @@ class OwnCas:
         ]
         return [self._iot.describe_certificate_provider(certificateProviderName=name) for name in names]
 
-    def provide(self, function: str) -> None:
-        """Have AWS IoT ask a function for each certificate (CreateCertificateProvider).
+    def protect(self) -> None:
+        """Have CloudFormation not delete the stack, whose function AWS IoT asks (UpdateTerminationProtection)."""
+        stack = self._fleet.stack.arn
+        self._fleet.client("cloudformation").update_termination_protection(
+            StackName=stack, EnableTerminationProtection=True
+        )
+
+    def provide(self, function: str) -> Mapping[str, str]:
+        """Have AWS IoT ask a function for each certificate (CreateCertificateProvider); return the provider."""
+        made: Mapping[str, str] = self._iot.create_certificate_provider(
+            certificateProviderName=self._prefix, lambdaFunctionArn=function, accountDefaultForOperations=[_OPERATION]
+        )
+        return made
+
+    def hold(self, provider: Mapping[str, str], function: str) -> None:
+        """Hold the stack's provider to the name by which it may call the function.
 
         Raises:
-            AccountError: It is called by a name that the function's permission does not know; it is not asked.
+            AccountError: It has another one, which the function's permission does not know; it is not asked any more.
         """
-        made = self._iot.create_certificate_provider(
-            certificateProviderName=self._prefix, lambdaFunctionArn=function, accountDefaultForOperations=[_OPERATION]
-        )["certificateProviderArn"]
+        made = provider["certificateProviderArn"]
         if made != self._fleet.stack.iot_arn("certificateprovider", self._prefix):
             self.withdraw()
             raise AccountError(

@@ -15,9 +15,11 @@ from agent.fleet.errors import AccountError, DeniedError, NotNowError, UsageErro
 from agent.fleet.own_cas import OwnCas
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from agent.backend.values import Signer
+    from agent.fleet.own_cas import CaKey
     from agent.fleet.task import OperatorTask
 
 _YEAR = timedelta(days=365)
@@ -91,10 +93,12 @@ def _new(task: OperatorTask) -> None:
         numbers = ", ".join(str(item.number) for item in signer.cas)
         _tell(task, f"There is a CA already: {numbers}. --renew makes another one beside it.")
         return
-    task.show(["A key is made in KMS, at 1 USD a month, and the certificate of a CA that signs itself."])
+    begun, said = _begun(task, 1, task.now.replace(microsecond=0))
+    if begun is None:
+        task.show(["A key is made in KMS, at 1 USD a month, and the certificate of a CA that signs itself."])
     task.show(["It signs nothing for gateways before `iot-cert cloud ca --sign on`."])
     task.confirm("The CA is made.", "ca")
-    _make(task, 1, task.now.replace(microsecond=0))
+    _make(task, 1, begun, said)
 
 
 def _renew(task: OperatorTask, number: int) -> None:
@@ -103,29 +107,40 @@ def _renew(task: OperatorTask, number: int) -> None:
     if after is not None:
         _tell(task, f"CA {after.number} is there, and signs from {after.signs_from:%Y-%m-%d %H:%M} UTC on.")
         return
-    begin = task.arguments.begin or task.now.replace(microsecond=0) + own_ca.OVERLAP
-    why = own_ca.not_renewed(signer, number, begin, task.now)
+    begun, said = _begun(task, number + 1, task.arguments.begin or task.now.replace(microsecond=0) + own_ca.OVERLAP)
+    why = own_ca.not_renewed(signer, number, said, task.now)
     if why:
         raise UsageError(why)
-    task.show(
-        [f"CA {number + 1} is made beside CA {number}, and signs in its place from {begin:%Y-%m-%d %H:%M} UTC on."]
-    )
+    when = f"{said.signs_from:%Y-%m-%d %H:%M}"
+    task.show([f"CA {number + 1} is made beside CA {number}, and signs in its place from {when} UTC on."])
     task.show(["Whatever verifies gateways by their CA has to know both until the old one is retired."])
     task.confirm("The CA is made.", "renew")
-    _make(task, number + 1, begin)
+    _make(task, number + 1, begun, said)
 
 
-def _make(task: OperatorTask, number: int, begin: datetime) -> None:
+def _begun(task: OperatorTask, number: int, begin: datetime) -> tuple[CaKey | None, own_ca.Promise]:
+    """Return the key of a CA whose making was interrupted, and what stands of the CA."""
+    said = own_ca.Promise(signs_from=begin, ends=task.now.replace(microsecond=0) + task.arguments.years * _YEAR)
+    begun = OwnCas(task.fleet).key(number, task.now)
+    if begun is None:
+        return None, said
+    stands = own_ca.kept(said, begun.promise, task.now)
+    task.show([f"An earlier order has made the key of CA {number}, and was interrupted. This one completes it."])
+    task.show([f"The CA ends at {stands.ends:%Y-%m-%d %H:%M} UTC, as the earlier order has said."])
+    return begun, stands
+
+
+def _make(task: OperatorTask, number: int, begun: CaKey | None, said: own_ca.Promise) -> None:
     account = OwnCas(task.fleet)
-    key = account.key(number)
-    made = account.root(key, number, task.arguments.years * _YEAR)
-    account.register(made, key["KeyId"], task.now)
-    signer = task.fleet.store.signer()
+    key = begun or account.make_key(number, said)
+    made = account.root(key, number)
+    account.register(made, key.key_id, task.now)
+    signer, begin = task.fleet.store.signer(), said.signs_from
     own = SigningCa(
         number=number,
         ca_id=made.certificate_id,
         pem=made.pem,
-        key=key["KeyId"],
+        key=key.key_id,
         signs_from=begin,
         ends=made.ends,
     )
@@ -167,23 +182,32 @@ def _switch_on(task: OperatorTask) -> None:
     if signer.at(task.now) is None:
         raise UsageError("There is no CA that signs.", hint="`iot-cert cloud ca --new` makes one.")
     providers = account.providers()
-    others = [item["lambdaFunctionArn"] for item in providers if item["lambdaFunctionArn"] != function]
-    if others:
-        raise AccountError(f"AWS IoT asks another certificate provider's function, {others[0]}, and there can be one.")
-    if not providers:
-        _try(account, function)
-        hours = task.fleet.stack.lifetime // timedelta(hours=1)
-        if not task.output.as_json:
-            task.output.field("EVERYONE", own_ca.EVERYONE.format(hours=hours))
-        task.confirm("AWS IoT asks this signer from now on, within some minutes.", "everyone")
-        account.provide(function)
+    why = own_ca.not_provided(providers, task.fleet.stack.outputs["Prefix"], function)
+    if why:
+        raise AccountError(why)
+    _try(account, function, asked=bool(providers))
+    account.hold(providers[0] if providers else _provide(task, account, function), function)
     if not signer.on:
         _save(task, replace(signer, on=True))
     _tell(task, "AWS IoT and the vending machine ask the signer. `--sign off` has AWS sign again.")
 
 
-def _try(account: OwnCas, function: str) -> None:
+def _provide(task: OperatorTask, account: OwnCas, function: str) -> Mapping[str, str]:
+    hours = task.fleet.stack.lifetime // timedelta(hours=1)
+    if not task.output.as_json:
+        task.output.field("EVERYONE", own_ca.EVERYONE.format(hours=hours))
+    task.confirm("AWS IoT asks this signer from now on, within some minutes.", "everyone")
+    account.protect()
+    return account.provide(function)
+
+
+def _try(account: OwnCas, function: str, *, asked: bool) -> None:
     """Have a certificate signed that no one gets: a signer that cannot would leave the account without any.
+
+    Args:
+        account: The account.
+        function: The signer's function.
+        asked: Whether AWS IoT asks it already: an order was interrupted, or is typed again.
 
     Raises:
         AccountError: It cannot.
@@ -192,7 +216,8 @@ def _try(account: OwnCas, function: str) -> None:
     csr = materials.request(materials.new_key(), None, "iot-cert cloud ca").decode()
     why = account.tried(function, csr)
     if why:
-        raise AccountError(f"The signer was tried and signs nothing: {why} AWS IoT was not told to ask it.")
+        after = "AWS IoT asks it: `--sign off` has AWS sign." if asked else "AWS IoT was not told to ask it."
+        raise AccountError(f"The signer was tried and signs nothing: {why} {after}")
 
 
 def _switch_off(task: OperatorTask) -> None:
@@ -205,6 +230,9 @@ def _switch_off(task: OperatorTask) -> None:
     if signer.on:
         _save(task, replace(signer, on=False))
     _tell(task, "AWS signs. Certificates that the signer has made go on until they end.")
+    if there or signer.on:
+        stays = "aws cloudformation update-termination-protection --no-enable-termination-protection"
+        task.show([f"The stack stays protected from deletion until `{stays} --stack-name {task.fleet.stack.name}`."])
 
 
 def _save(task: OperatorTask, signer: Signer) -> None:

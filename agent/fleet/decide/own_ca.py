@@ -28,6 +28,30 @@ _SOON = timedelta(days=90)
 _MARGIN = timedelta(hours=1)  # for what a function that had read the row before has signed after
 
 
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """What an order says of the CA that it makes. It is kept with the CA's key, for the same order typed again.
+
+    Attributes:
+        signs_from: From when it signs.
+        ends: When it ends.
+    """
+
+    signs_from: datetime
+    ends: datetime
+
+
+def kept(said: Promise, before: Promise | None, now: datetime) -> Promise:
+    """Return what stands where an order says one thing, and the one before, which was interrupted, has said another.
+
+    Its end is in the certificate that may be registered already. A moment that has passed was no overlap for those who
+    must know the CA, and certificates of the old one are younger than it: the new order's stands.
+    """
+    if before is None:
+        return said
+    return before if before.signs_from > now else Promise(signs_from=said.signs_from, ends=before.ends)
+
+
 def find(signer: Signer, number: int) -> SigningCa | None:
     """Return the CA of a number."""
     return next((item for item in signer.cas if item.number == number), None)
@@ -40,9 +64,9 @@ def state(signer: Signer, own: SigningCa, now: datetime) -> str:
     return "signs" if signer.at(now) == own else "before"
 
 
-def not_renewed(signer: Signer, number: int, begin: datetime, now: datetime) -> str:
+def not_renewed(signer: Signer, number: int, new: Promise, now: datetime) -> str:
     """Return why a CA cannot be renewed so, or nothing."""
-    old = find(signer, number)
+    old, begin = find(signer, number), new.signs_from
     if old is None:
         return f"There is no CA {number}. `iot-cert cloud ca` lists those that there are."
     if begin < now:
@@ -51,6 +75,8 @@ def not_renewed(signer: Signer, number: int, begin: datetime, now: datetime) -> 
         return (
             f"CA {number} ends at {old.ends:%Y-%m-%d %H:%M} UTC, before the new one would sign. Name an earlier --from."
         )
+    if begin >= new.ends:
+        return f"The new CA would end at {new.ends:%Y-%m-%d %H:%M} UTC, before it signs. Name an earlier --from."
     return ""
 
 
@@ -72,6 +98,21 @@ def foreign(providers: Iterable[Mapping[str, str]], prefix: str) -> str:
     """Return the name of a certificate provider that is not called as this stack's, or nothing."""
     names = (item["certificateProviderName"] for item in providers)
     return next((name for name in names if name != prefix), "")
+
+
+def not_provided(providers: Iterable[Mapping[str, str]], prefix: str, function: str) -> str:
+    """Return why AWS IoT cannot be told to ask a function, or nothing.
+
+    A provider of another name may not call the function, and one of this name that asks another one is not known here.
+    """
+    for item in providers:
+        name, asked = item["certificateProviderName"], item["lambdaFunctionArn"]
+        if (name, asked) != (prefix, function):
+            return (
+                f"The account has the certificate provider {name}, which asks {asked}, and there can be one. "
+                f"This stack's is {prefix}, and asks {function}."
+            )
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)

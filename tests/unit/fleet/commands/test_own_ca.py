@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -13,9 +13,10 @@ from moto.iot import iot_backends
 
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.handlers.signing import sign
-from agent.backend.names import KEY_TAG
+from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG
 from agent.backend.values import Signer
 from agent.fleet.errors import AccountError
+from support.fleet_account import NOW, Interrupted
 from support.moto_account import ARN, signing_request
 from support.own_signer import sign_digests
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-sign"
 PROVIDER = "arn:aws:iot:eu-west-1:123456789012:certificateprovider/iot-cert"
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+DAY, HOUR, YEAR = timedelta(days=1), timedelta(hours=1), timedelta(days=365)
+PAST, FUTURE = "2020-01-01T00:00:00Z", "2050-01-01T00:00:00Z"
 
 
 class Provider:
@@ -34,10 +36,13 @@ class Provider:
         self.operator = operator
         self.there: dict[str, str] = {}
         self.arn = PROVIDER
+        self.made_so_far = 0
+        self.protected = False
         operator.has_answered("ListCertificateProviders", self.listed)
         operator.has_answered("DescribeCertificateProvider", lambda: {**self.there})
         operator.has_answered("CreateCertificateProvider", self.made)
         operator.has_answered("DeleteCertificateProvider", self.deleted)
+        operator.has_answered("UpdateTerminationProtection", self.guarded)
         operator.has_answered("Invoke", self.invoked)
 
     def listed(self) -> dict[str, Any]:
@@ -46,13 +51,24 @@ class Provider:
 
     def made(self) -> dict[str, Any]:
         """CreateCertificateProvider."""
-        self.there = {"certificateProviderName": "iot-cert", "lambdaFunctionArn": FUNCTION}
-        return {"certificateProviderName": "iot-cert", "certificateProviderArn": self.arn}
+        self.made_so_far += 1
+        self.there = {
+            "certificateProviderName": "iot-cert",
+            "certificateProviderArn": self.arn,
+            "lambdaFunctionArn": FUNCTION,
+        }
+        return self.there
 
     def deleted(self) -> dict[str, Any]:
         """DeleteCertificateProvider."""
         self.there = {}
         return {}
+
+    def guarded(self) -> dict[str, Any]:
+        """UpdateTerminationProtection."""
+        assert not self.there, "before AWS IoT asks the function"
+        self.protected = True
+        return {"StackId": "iot-cert"}
 
     def invoked(self) -> dict[str, Any]:
         """Run the signer for a request, which is not looked at."""
@@ -102,7 +118,11 @@ def test_a_ca_is_made_once(signing: Operator) -> None:
     (key,) = keys()
     assert (key["KeySpec"], key["KeyUsage"], key["Description"]) == ("RSA_3072", "SIGN_VERIFY", "iot-cert gateway CA 1")
     tags = boto3.client("kms").list_resource_tags(KeyId=key["KeyId"])["Tags"]
-    assert tags == [{"TagKey": KEY_TAG, "TagValue": "iot-cert"}]
+    assert {item["TagKey"]: item["TagValue"] for item in tags} == {
+        KEY_TAG: "iot-cert",
+        KEY_FROM_TAG: "2026-11-28T12:00:00Z",
+        KEY_ENDS_TAG: "2036-11-25T12:00:00Z",
+    }
     (own,) = row(signing).cas
     made = x509.load_pem_x509_certificate(own.pem.encode())
     made.verify_directly_issued_by(made)
@@ -127,26 +147,6 @@ def test_without_the_word_nothing_is_made(signing: Operator) -> None:
     assert signing.runs("ca", "--new")[0] == 4
     assert keys() == []
     assert row(signing) == Signer()
-
-
-@pytest.mark.parametrize(
-    "operation", ["GetPublicKey", "Sign", "GetRegistrationCode", "RegisterCACertificate", "PutItem"]
-)
-def test_an_order_that_was_cut_off_is_typed_again(signing: Operator, operation: str) -> None:
-    """Wherever: one key, one CA, as it said at first."""
-    real = signing._answers.copy()
-    signing.refuses(operation, "ThrottlingException", "slow down", 400)
-    assert signing.runs("ca", "--new")[0] == 5
-    assert row(signing) == Signer()
-    signing._answers = real
-    signing.now += HOUR
-    code, said = signing.runs("ca", "--new")
-    assert code == 0, said
-    assert len(keys()) == 1
-    (own,) = row(signing).cas
-    assert own.number == 1
-    begin = keys()[0]["CreationDate"].replace(microsecond=0) - DAY
-    assert x509.load_pem_x509_certificate(own.pem.encode()).not_valid_before_utc == begin
 
 
 # ---- renewal -------------------------------------------------------------------------------------------------------
@@ -245,29 +245,19 @@ def test_the_signer_is_switched_on_and_off(provider: Provider) -> None:
     operator.typed = "everyone"
     assert operator.runs("ca", "--sign", "on")[0] == 0
     assert provider.there
+    assert provider.protected, "deleting the stack would leave the account without certificates"
     assert row(operator).on
     asked = len(operator.asked)
     assert operator.runs("ca", "--sign", "on")[0] == 0
     assert len(operator.asked) == asked, "typed again, there is nothing to ask"
 
     operator.typed = "amazon"
-    assert operator.runs("ca", "--sign", "off")[0] == 0
+    code, said = operator.runs("ca", "--sign", "off")
+    assert code == 0
+    assert "--no-enable-termination-protection --stack-name iot-cert" in said
     assert not provider.there
     assert not row(operator).on
     assert operator.runs("ca", "--sign", "off")[0] == 0
-
-
-def test_it_was_cut_off_between_both(provider: Provider) -> None:
-    """Typed again, the vending machine asks too."""
-    operator = provider.operator
-    operator.runs("ca", "--new")
-    operator.typed = "everyone"
-    operator.refuses("PutItem", "ThrottlingException", "x", 400)
-    assert operator.runs("ca", "--sign", "on")[0] == 5
-    assert provider.there
-    del operator._answers["PutItem"]
-    assert operator.runs("ca", "--sign", "on")[0] == 0
-    assert row(operator).on
 
 
 def test_a_signer_that_signs_nothing_is_not_switched_on(provider: Provider) -> None:
@@ -287,7 +277,7 @@ def test_another_provider_is_left_alone(provider: Provider) -> None:
     operator = provider.operator
     operator.runs("ca", "--new")
     provider.there = {"certificateProviderName": "theirs", "lambdaFunctionArn": "arn:aws:lambda:x:1:function:theirs"}
-    assert "another certificate provider's function" in operator.runs("ca", "--sign", "on", "--yes")[1]
+    assert "has the certificate provider theirs" in operator.runs("ca", "--sign", "on", "--yes")[1]
     operator.runs("ca", "--sign", "off", "--yes")
     assert provider.there["certificateProviderName"] == "theirs"
 
@@ -323,3 +313,172 @@ def test_no_key_is_shown(signing: Operator) -> None:
     """There is none to show: what is printed is public."""
     said = signing.runs("ca", "--new", "--yes")[1] + json.dumps(signing.rows("ca"))
     assert "PRIVATE KEY" not in said
+
+
+def test_a_key_of_that_name_may_be_of_another_program(signing: Operator) -> None:
+    """It is another stack's, or bears no tag, or no promise: a CA gets a key of its own."""
+    kms, named = boto3.client("kms"), "iot-cert gateway CA 1"
+    for value in ({}, {KEY_TAG: "other", KEY_FROM_TAG: PAST, KEY_ENDS_TAG: FUTURE}, {KEY_TAG: "iot-cert"}):
+        tags = [{"TagKey": key, "TagValue": text} for key, text in value.items()]
+        kms.create_key(Description=named, KeySpec="RSA_3072", KeyUsage="SIGN_VERIFY", Tags=tags)
+    others = {item["KeyId"] for item in keys()}
+    assert signing.runs("ca", "--new")[0] == 0
+    assert row(signing).cas[0].key not in others
+
+
+def test_a_key_that_may_not_be_looked_at_is_another_programs(signing: Operator) -> None:
+    """Its own policy can keep an administrator out. A throttled look tells nothing of whose it is."""
+    boto3.client("kms").create_key()
+    signing.refuses("DescribeKey", "AccessDeniedException", "x", 400)
+    assert signing.runs("ca", "--new")[0] == 0
+    signing.refuses("DescribeKey", "ThrottlingException", "x", 400)
+    signing.typed = "renew"
+    assert signing.runs("ca", "--renew", "1")[0] == 5
+    assert len(keys()) == 2
+
+
+def test_a_renewal_whose_time_has_passed_begins_anew(signing: Operator) -> None:
+    """Interrupted and typed again a month later: those who must know the CA get their overlap still."""
+    signing.runs("ca", "--new")
+    signing.typed = "renew"
+    signing.refuses("GetPublicKey", "ThrottlingException", "x", 400)
+    assert signing.runs("ca", "--renew", "1", "--years", "3")[0] == 5
+    del signing._answers["GetPublicKey"]
+    signing.now += 30 * DAY
+    code, said = signing.runs("ca", "--renew", "1")
+    assert code == 0
+    assert "An earlier order has made the key of CA 2" in said
+    _, new = row(signing).cas
+    assert (new.signs_from, new.ends) == (signing.now + 7 * DAY, NOW + 3 * YEAR)
+
+
+@pytest.mark.parametrize("code", ["NotFoundException", "KMSInvalidStateException"])
+def test_a_ca_goes_whose_key_was_deleted(signing: Operator, code: str) -> None:
+    """It signs nothing any more: there is nothing to disable."""
+    renewed(signing)
+    signing.refuses("DisableKey", code, "x", 400)
+    assert signing.runs("ca", "--retire", "1")[0] == 0
+
+
+# ---- interrupted and typed again -------------------------------------------------------------------------------------
+
+MAKE = (
+    "CreateKey",
+    "GetPublicKey",
+    "Sign",
+    "GetRegistrationCode",
+    "Sign",
+    "RegisterCACertificate",
+    "GetItem",
+    "PutItem",
+)
+ORDERS = {
+    "--new": ("DescribeStacks", "GetItem", "ListKeys", *MAKE),
+    "--renew 1": ("DescribeStacks", "GetItem", "ListKeys", "DescribeKey", *MAKE),
+    "--retire 1": (
+        "DescribeStacks", "GetItem", "ListCertificatesByCA", "UpdateCACertificate", "DisableKey", "PutItem"
+    ),
+    "--sign on": (
+        "DescribeStacks", "GetItem", "ListCertificateProviders", "Invoke", "UpdateTerminationProtection",
+        "CreateCertificateProvider", "PutItem",
+    ),
+    "--sign off": (
+        "DescribeStacks", "GetItem", "ListCertificateProviders", "DescribeCertificateProvider",
+        "DeleteCertificateProvider", "PutItem",
+    ),
+}  # fmt: skip
+BEFORE = {"--new": (), "--renew 1": ("--new",), "--retire 1": ("--new", "--renew 1"), "--sign on": ("--new",)}
+BEFORE["--sign off"] = ("--new", "--sign on")
+CUTS = [
+    pytest.param(order, place, id=f"{order}, before {place}, {calls[place]}")
+    for order, calls in ORDERS.items()
+    for place in range(1, len(calls))
+]
+
+
+def prepared(provider: Provider, order: str) -> Operator:
+    """Return an operator before an order, who is as good as their word."""
+    operator = provider.operator
+    for words in BEFORE[order]:
+        assert operator.runs("ca", *words.split(), "--yes")[0] == 0
+    if order == "--retire 1":
+        operator.now += 14 * DAY
+    operator.calls.clear()
+    return operator
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_what_an_order_asks_of_aws(provider: Provider, order: str) -> None:
+    """So that it is cut off before each of these below."""
+    operator = prepared(provider, order)
+    assert operator.runs("ca", *order.split(), "--yes")[0] == 0
+    assert operator.calls == list(ORDERS[order])
+
+
+@pytest.mark.parametrize(("order", "place"), CUTS)
+def test_an_order_that_was_cut_off_is_typed_again(provider: Provider, order: str, place: int) -> None:
+    """Wherever: one key, one CA certificate and one provider, as was said at first, where that is on record."""
+    operator = prepared(provider, order)
+    before, begun = len(keys()), operator.now
+    operator.cut_at = place
+    years = ("--years", "3") if order == "--new" else ("--years", "3", "--from", "2026-12-20T00:00Z")
+    making = "--new" in order or "--renew" in order
+    with pytest.raises(Interrupted):
+        operator.runs("ca", *order.split(), *(years if making else ()), "--yes")
+    operator.cut_at = None
+    is_made = len(keys()) > before
+    operator.now += HOUR
+    assert operator.runs("ca", *order.split(), "--yes")[0] == 0
+    after = row(operator), len(keys()), provider.made_so_far
+    assert operator.runs("ca", *order.split(), "--yes")[0] == 0, "its end was not told"
+    assert (row(operator), len(keys()), provider.made_so_far) == after
+
+    ends_as(provider, order)
+    if making:
+        assert len(keys()) == before + 1
+        assert registered() == {item.pem for item in row(operator).cas}
+        own = row(operator).cas[-1]
+        assert own.ends == (begun + 3 * YEAR if is_made else operator.now + 10 * YEAR)
+        if "--renew" in order:
+            assert own.signs_from == (datetime(2026, 12, 20, tzinfo=UTC) if is_made else operator.now + 7 * DAY)
+
+
+def ends_as(provider: Provider, order: str) -> None:
+    """Check what is there after an order."""
+    found = row(provider.operator)
+    numbers = {"--renew 1": [1, 2], "--retire 1": [2]}.get(order, [1])
+    assert [item.number for item in found.cas] == numbers
+    assert (found.on, bool(provider.there)) == ((True, True) if order == "--sign on" else (False, False))
+    assert provider.made_so_far == ("--sign" in order)
+    enabled = [item["KeyId"] for item in keys() if item["KeyState"] == "Enabled"]
+    assert sorted(enabled) == sorted(item.key for item in found.cas)
+
+
+def registered() -> set[str]:
+    """Return the CA certificates that AWS IoT knows; moto knows one twice."""
+    return {item.certificate_pem for item in iot_backends["123456789012"]["eu-west-1"].ca_certificates.values()}
+
+
+def test_a_provider_of_an_unforeseen_name_is_left_by_no_interruption(provider: Provider) -> None:
+    """Cut off between its making and its taking back, the order typed again takes it back: it may call nothing."""
+    operator = prepared(provider, "--sign on")
+    provider.arn = "arn:aws:iot:eu-west-1:123456789012:certificateprovider:iot-cert"
+    operator.cut_at = len(ORDERS["--sign on"]) - 1
+    with pytest.raises(Interrupted):
+        operator.runs("ca", "--sign", "on", "--yes")
+    assert provider.there
+    operator.cut_at = None
+    code, said = operator.runs("ca", "--sign", "on")
+    assert code == AccountError.exit
+    assert "removed again" in said
+    assert not provider.there
+    assert not row(operator).on
+
+
+def test_a_provider_whose_signer_signs_nothing_is_told_of(provider: Provider) -> None:
+    """Typed again, the signer is tried again, and what is said fits an account that asks it."""
+    operator = prepared(provider, "--sign off")
+    boto3.client("kms").disable_key(KeyId=row(operator).cas[0].key)
+    code, said = operator.runs("ca", "--sign", "on", "--yes")
+    assert code == AccountError.exit
+    assert "AWS IoT asks it: `--sign off` has AWS sign" in said

@@ -8,7 +8,7 @@ import pytest
 
 from agent.backend.values import Signer, SigningCa
 from agent.fleet.decide import own_ca
-from agent.fleet.decide.own_ca import SignerSeen
+from agent.fleet.decide.own_ca import Promise, SignerSeen
 from support.account import DAY, HOUR, NOW
 
 YEAR = timedelta(days=365)
@@ -43,13 +43,40 @@ def test_what_a_ca_does() -> None:
         (4, 8 * DAY, "There is no CA 4"),
         (3, -HOUR, "in the past"),
         (3, 11 * YEAR, "before the new one would sign"),
+        (3, 9 * YEAR, "before it signs"),
     ],
 )
 def test_when_a_ca_may_be_renewed(number: int, begin: timedelta, why: str) -> None:
-    """From a moment that is to come, and before its own end: otherwise nothing signs in between."""
-    found = own_ca.not_renewed(ALL, number, NOW + begin, NOW)
+    """From a moment that is to come, and before its own end: otherwise nothing signs in between; and not after its."""
+    new = Promise(signs_from=NOW + begin, ends=NOW + 9 * YEAR)
+    found = own_ca.not_renewed(ALL, number, new, NOW)
     assert why in found
     assert bool(why) is bool(found)
+
+
+def test_what_an_interrupted_order_has_said_stands() -> None:
+    """Its end always; its beginning as long as that is to come, since an overlap that has passed is none."""
+    before = Promise(signs_from=NOW + 7 * DAY, ends=NOW + 10 * YEAR)
+    said = Promise(signs_from=NOW + 9 * DAY, ends=NOW + 3 * YEAR)
+    assert own_ca.kept(said, None, NOW) == said
+    assert own_ca.kept(said, before, NOW + HOUR) == before
+    assert own_ca.kept(said, before, NOW + 8 * DAY) == replace(before, signs_from=said.signs_from)
+
+
+@pytest.mark.parametrize(
+    ("provider", "why"),
+    [
+        (OURS, ""),
+        ({**OURS, "certificateProviderName": "theirs"}, "the certificate provider theirs"),
+        ({**OURS, "lambdaFunctionArn": "arn:theirs"}, "which asks arn:theirs"),
+    ],
+)
+def test_another_provider_is_in_the_way(provider: dict[str, str], why: str) -> None:
+    """By its name, which alone may call the function, and by its function."""
+    found = own_ca.not_provided([provider], "iot-cert", FUNCTION)
+    assert why in found
+    assert bool(why) is bool(found)
+    assert own_ca.not_provided([], "iot-cert", FUNCTION) == ""
 
 
 @pytest.mark.parametrize(
