@@ -63,10 +63,11 @@ class ServerTls:
     maximum: ssl.TLSVersion = DEFAULT_MAXIMUM
 
 
-def server_context(host: str, tls: ServerTls) -> ssl.SSLContext:
-    """Return the TLS settings of an endpoint: its name and certificate, and its versions."""
+def server_context(host: str, device_authority: bytes, tls: ServerTls) -> ssl.SSLContext:
+    """Return the TLS settings of an endpoint: its name and certificate, its versions, and whose devices it takes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=device_authority.decode())
     context.minimum_version, context.maximum_version = tls.minimum, tls.maximum
     context.set_alpn_protocols([ALPN])
     context.sni_callback = _refuse_other_names(host)
@@ -259,8 +260,9 @@ class Front:
 
     def _settings(self) -> ssl.SSLContext:
         """Return the settings of a handshake; the account may have got a CA of its own since the last one."""
-        authorities = self.cloud.authority.pem + self.cloud.stack.authorities()
-        self._context.load_verify_locations(cadata=authorities.decode())
+        authorities = self.cloud.stack.authorities()
+        if authorities:
+            self._context.load_verify_locations(cadata=authorities)
         return self._context
 
     async def _shake_hands(self, raw: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

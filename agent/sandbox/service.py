@@ -187,7 +187,7 @@ class LocalCloud:
         self._thread.call(lambda: asyncio.wait_for(self.front.wait_until(condition), timeout))
 
     def _context(self) -> ssl.SSLContext:
-        return server_context(self.host, self._tls)
+        return server_context(self.host, self.cloud.authority.pem, self._tls)
 
     def _change(self, **tls: Any) -> None:
         self._tls = replace(self._tls, **tls)

@@ -220,10 +220,10 @@ class Stack:
             event = {"certificateSigningRequest": csr, "principalId": caller, "clientId": ""}
             return str(signing.sign(event, account, SandboxKeys())["certificatePem"])
 
-    def authorities(self) -> bytes:
+    def authorities(self) -> str:
         """Return the certificates of the CAs that have signed here, PEM."""
         with self._lock:
-            return "".join(ca.pem for ca in self.store.signer().cas).encode()
+            return "".join(ca.pem for ca in self.store.signer().cas)
 
     def sweep(self, ahead: timedelta) -> list[str]:
         """Make two rounds, as a deletion takes them, at a later time; return what was counted, as sentences."""

@@ -461,7 +461,7 @@ SITUATIONS = [
     Situation("not enrolled, nothing configured", _nothing_configured, ("set", "not-enrolled"),
               "No claim certificate is configured", "Add `enrollment:`", 3),
     Situation("key of another certificate", _damaged, ("set", "damaged"), "key.pem changed since it was written",
-              "Run `iot-cert rotate`", 3),
+              "`iot-cert rotate` puts this right.", 3),
     Situation("anchors file missing", lambda place: _anchors(place, None), ("anchors", "anchors-unusable"),
               "the trust anchors file cannot be read: No such file", "Put the baked copy back", 3),
     Situation("anchors file garbage", lambda place: _anchors(place, b"garbage"), ("anchors", "anchors-unusable"),
