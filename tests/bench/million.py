@@ -43,7 +43,7 @@ def measure(results: Results) -> None:
     if missing:
         raise BenchError(f"not available: {found.get('why') or 'fleetyear.peaks() has no ' + ', '.join(missing)}")
     results.put("fleet.hour", [found["hour"]], [found["even"]], "the floor is an even spread")
-    note = "the floor is the same fleet with its turns drawn by lot: no gateway knows of the others"
+    note = "the floor is the same fleet with the times drawn by lot: no gateway knows of the others"
     results.put("fleet.second", [found["turns"]], [found["by_lot"]], note)
     note = f"the floor is the account's quota; {found['connects']} came at first, and what is above it is told to wait"
     note += f"; the last is back after {found['back'] / 60:.0f} min"
