@@ -116,3 +116,8 @@ SHADOW = topics.SHADOW
 RETIRE_FILTER = topics.retire("+")
 
 LEASE = timedelta(seconds=60)
+
+
+def signer_event(csr: str, caller: str) -> dict[str, str]:
+    """Return what the signer is asked with, in AWS IoT Core's own form: a request in PEM, and who asks."""
+    return {"certificateSigningRequest": csr, "principalId": caller, "clientId": ""}

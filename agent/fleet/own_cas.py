@@ -15,7 +15,7 @@ from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.aws.clients import Clients
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
-from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG
+from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG, signer_event
 from agent.fleet.decide.own_ca import Promise
 from agent.fleet.errors import AccountError
 
@@ -211,7 +211,7 @@ class OwnCas:
 
     def tried(self, function: str, csr: str) -> str:
         """Return why a function signs nothing, as its own word; nothing where it does (Invoke)."""
-        event = {"certificateSigningRequest": csr, "principalId": "iot-cert cloud ca", "clientId": ""}
+        event = signer_event(csr, "iot-cert cloud ca")
         answer = self._fleet.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event).encode())
         told = json.loads(answer["Payload"].read())
         return "" if "certificatePem" in told else str(told.get("errorMessage", told))

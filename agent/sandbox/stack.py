@@ -20,7 +20,7 @@ from agent.backend.decide.verdict import is_name
 from agent.backend.handlers import audits, hook, retirement, signing, sweep, vending
 from agent.backend.handlers.account import Account
 from agent.backend.memory import MemoryAuditor, MemoryOutbox, MemoryRegistry, MemoryStore
-from agent.backend.names import REASON, SHADOW
+from agent.backend.names import REASON, SHADOW, signer_event
 from agent.backend.settings import StackSettings
 from agent.backend.values import AuditFinding, Device, DeviceState, ShadowReport, Signer
 from agent.sandbox.own_ca import SandboxKeys, make_ca
@@ -217,8 +217,7 @@ class Stack:
             if not self.store.signer().cas:
                 self.store.save_signer(Signer(cas=(make_ca(self._account.now()),), on=True))
             account = replace(self._account, settings=replace(self._account.settings, lifetime=lifetime))
-            event = {"certificateSigningRequest": csr, "principalId": caller, "clientId": ""}
-            return str(signing.sign(event, account, SandboxKeys())["certificatePem"])
+            return str(signing.sign(signer_event(csr, caller), account, SandboxKeys())["certificatePem"])
 
     def authorities(self) -> str:
         """Return the certificates of the CAs that have signed here, PEM."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.backend.aws.clients import asking
 from agent.backend.errors import NotSignedError, UnavailableError
+from agent.backend.names import signer_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +27,10 @@ class AwsSigner:
 
     def sign(self, csr: str, caller: str) -> str | None:
         """Ask as AWS IoT Core does; that a request is refused is told by the kind of error."""
-        event = {"certificateSigningRequest": csr, "principalId": caller, "clientId": ""}
         with asking():
-            answer = self._functions.invoke(FunctionName=self._name, Payload=json.dumps(event).encode())
+            answer = self._functions.invoke(
+                FunctionName=self._name, Payload=json.dumps(signer_event(csr, caller)).encode()
+            )
         told = json.loads(answer["Payload"].read())
         if "FunctionError" not in answer:
             return str(told["certificatePem"])

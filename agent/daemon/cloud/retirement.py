@@ -4,8 +4,8 @@ Rules:
 
 * One is asked for at a time, over the session of the current set, and with no change in flight.
 * A request that is refused, or not answered, is made again ever more seldom; so is one that costs the connection.
-* What came due while there was no connection waits for this gateway's turn: an outage was many gateways'. It waits
-  once, however often the connection comes and goes; in a process that has just started, not at all.
+* What came due while there was no connection waits for a time of this gateway's own: an outage was many gateways'. It
+  waits once, however often the connection comes and goes; in a process that has just started, not at all.
 * The order of a person goes over the grace, and over what other programs may use still if it says so.
 
 It owns the requests and what came of them. Which certificates were left behind `agent.core.when.retirement` says, and
@@ -80,9 +80,9 @@ class RetirementRequests:
         self._asked = None
         if self._down_since is not None:
             outage, self._down_since = monotonic() - self._down_since, None
-            self._wait_for_turn(outage)
+            self._wait_for_place(outage)
 
-    def _wait_for_turn(self, outage: float) -> None:
+    def _wait_for_place(self, outage: float) -> None:
         subject, now = self._facts.subject(), self._facts.clock.now()
         not_before = monotonic() + retirement.wait_after(outage, subject.splay if subject else self._chance())
         for item in self._facts.retirements():

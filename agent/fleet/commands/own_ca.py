@@ -93,12 +93,13 @@ def _new(task: OperatorTask) -> None:
         numbers = ", ".join(str(item.number) for item in signer.cas)
         _tell(task, f"There is a CA already: {numbers}. --renew makes another one beside it.")
         return
-    begun, said = _begun(task, 1, task.now.replace(microsecond=0))
+    account = OwnCas(task.fleet)
+    begun, said = _begun(task, account, 1, task.now.replace(microsecond=0))
     if begun is None:
         task.show(["A key is made in KMS, at 1 USD a month, and the certificate of a CA that signs itself."])
     task.show(["It signs nothing for gateways before `iot-cert cloud ca --sign on`."])
     task.confirm("The CA is made.", "ca")
-    _make(task, 1, begun, said)
+    _make(task, account, 1, begun, said)
 
 
 def _renew(task: OperatorTask, number: int) -> None:
@@ -107,7 +108,8 @@ def _renew(task: OperatorTask, number: int) -> None:
     if after is not None:
         _tell(task, f"CA {after.number} is there, and signs from {after.signs_from:%Y-%m-%d %H:%M} UTC on.")
         return
-    begun, said = _begun(task, number + 1, task.arguments.begin or task.now.replace(microsecond=0) + own_ca.OVERLAP)
+    account, begin = OwnCas(task.fleet), task.arguments.begin or task.now.replace(microsecond=0) + own_ca.OVERLAP
+    begun, said = _begun(task, account, number + 1, begin)
     why = own_ca.not_renewed(signer, number, said, task.now)
     if why:
         raise UsageError(why)
@@ -115,13 +117,13 @@ def _renew(task: OperatorTask, number: int) -> None:
     task.show([f"CA {number + 1} is made beside CA {number}, and signs in its place from {when} UTC on."])
     task.show(["Whatever verifies gateways by their CA has to know both until the old one is retired."])
     task.confirm("The CA is made.", "renew")
-    _make(task, number + 1, begun, said)
+    _make(task, account, number + 1, begun, said)
 
 
-def _begun(task: OperatorTask, number: int, begin: datetime) -> tuple[CaKey | None, own_ca.Promise]:
+def _begun(task: OperatorTask, account: OwnCas, number: int, begin: datetime) -> tuple[CaKey | None, own_ca.Promise]:
     """Return the key of a CA whose making was interrupted, and what stands of the CA."""
     said = own_ca.Promise(signs_from=begin, ends=task.now.replace(microsecond=0) + task.arguments.years * _YEAR)
-    begun = OwnCas(task.fleet).key(number, task.now)
+    begun = account.key(number, task.now)
     if begun is None:
         return None, said
     stands = own_ca.kept(said, begun.promise, task.now)
@@ -130,8 +132,7 @@ def _begun(task: OperatorTask, number: int, begin: datetime) -> tuple[CaKey | No
     return begun, stands
 
 
-def _make(task: OperatorTask, number: int, begun: CaKey | None, said: own_ca.Promise) -> None:
-    account = OwnCas(task.fleet)
+def _make(task: OperatorTask, account: OwnCas, number: int, begun: CaKey | None, said: own_ca.Promise) -> None:
     key = begun or account.make_key(number, said)
     made = account.root(key, number)
     account.register(made, key.key_id, task.now)
