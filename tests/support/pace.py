@@ -1,22 +1,36 @@
-"""What something costs beside something else. A machine half as fast takes twice as long for both."""
+"""A bound on work that no busy machine reaches: so much processor time that only the wrong order of growth needs it.
+
+Inputs are sized for it: what grows as they do takes a second or two, and what grows with their square takes hours.
+"""
 
 from __future__ import annotations
 
-from time import process_time
+import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
-LEAST = 0.002  # seconds; below that the clock tells chance and no cost
-
-
-def cost(act: Callable[[], object], *, tries: int = 3) -> float:
-    """Return the processor time that something takes, in seconds: the least of a few tries."""
-    return max(LEAST, min(_once(act) for _ in range(tries)))
+PATIENCE = 60.0  # seconds of processor time
 
 
-def _once(act: Callable[[], object]) -> float:
-    start = process_time()
-    act()
-    return process_time() - start
+class EndlessError(AssertionError):
+    """It was ended: it would have gone on for longer than any work that grows as its input does."""
+
+
+@contextmanager
+def bounded_work(patience: float = PATIENCE) -> Iterator[None]:
+    """Raise ``EndlessError`` within the block as soon as it has used so many seconds of processor time."""
+
+    def end(*_: object) -> None:
+        message = f"it has used {patience:g} s of processor time, and goes on"
+        raise EndlessError(message)
+
+    before = signal.signal(signal.SIGPROF, end)
+    signal.setitimer(signal.ITIMER_PROF, patience)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

@@ -39,7 +39,7 @@ from agent.sandbox.authority import Authority, name
 from agent.trust import install
 from agent.trust.install import Receiver
 from support import signing
-from support.pace import cost
+from support.pace import bounded_work
 from support.rig import START, PowerCut, Rig
 from support.signing import Habits, Publisher
 
@@ -366,7 +366,8 @@ def test_b09_endless_data(target: Target, bomb: str) -> None:
     path.write_bytes(_BOMBS[bomb]())
     if bomb == "sparse":
         os.truncate(path, 10 * 2**30)
-    assert cost(target.receive, tries=1) < 50 * honest(target)
+    with bounded_work():
+        target.receive()
     tracemalloc.start()
     try:
         told = target.receive()
@@ -375,12 +376,6 @@ def test_b09_endless_data(target: Target, bomb: str) -> None:
         tracemalloc.stop()
     assert (told["outcome"], told["code"]) in {("refused", "too-large"), ("refused", "archive")}
     assert peak < 64 * 2**20
-
-
-def honest(target: Target) -> float:
-    """Return what it costs to take a sound bundle in."""
-    (target.config.inbox / "honest.tar").write_bytes(signing.archive(target.publisher.files))
-    return cost(lambda: target.receive("honest.tar"), tries=1)
 
 
 def _gzip_bomb() -> bytes:
@@ -407,10 +402,10 @@ _BOMBS: dict[str, Callable[[], bytes]] = {
 def test_b09_a_hundred_thousand_certificates(target: Target) -> None:
     """A signed bundle of any number of them is counted and not parsed."""
     block = b"-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
-    usual = honest(target)
     attack = target.publisher.publish(block * (2**20 // len(block)))
     refused(target, attack, "lint")
-    assert cost(lambda: target.drop(attack), tries=1) < 50 * usual
+    with bounded_work():
+        target.drop(attack)
 
 
 def test_b09_metadata_without_an_end(target: Target) -> None:
@@ -655,15 +650,14 @@ def test_b16_a_bundle_for_others(target: Target) -> None:
 
 
 def test_b17_cross_signed_in_a_circle(target: Target) -> None:
-    """Any number of roots that sign each other take no longer to read than as many that do not."""
+    """Twelve roots that all sign each other are read; their paths are not walked, of which there are many millions."""
     made = [Authority(f"root {number}", START) for number in range(12)]
-    crossed = [
+    circle = b"".join(
         signer.cross_sign(other, START).public_bytes(Encoding.PEM)
         for signer in made for other in made if signer is not other
-    ]  # fmt: skip
-    circle = b"".join(crossed)
-    apart = b"".join(Authority(f"root {number}", START).pem for number in range(len(crossed)))
-    assert cost(lambda: read_bundle(circle)) < 5 * cost(lambda: read_bundle(apart))
+    )  # fmt: skip
+    with bounded_work():
+        read_bundle(circle)
     told = target.drop(target.publisher.publish(target.rig.root.pem + circle))
     assert told["outcome"] == "in-progress"
     assert len(told["added"]) == 132
