@@ -123,6 +123,8 @@ ASPECTS = {
     "core/when/test_suggestions.py": "core/when/schedule",
     "core/when/test_wrong_clock.py": "core/when/schedule",
     "crypto/test_x509_stores.py": "crypto/x509",
+    "daemon/control/test_server_limits.py": "daemon/control/server",
+    "daemon/control/test_server_sockets.py": "daemon/control/server",
     "dependants/test_deployer_crashes.py": "dependants/deployer",
     "dependants/test_deployer_report.py": "dependants/deployer",
     "dependants/test_deployer_switches.py": "dependants/deployer",

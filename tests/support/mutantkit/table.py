@@ -275,6 +275,6 @@ MUTANTS = (
         breaks="One user gets no more than its share of the control socket.",
         old="return same >= limits.per_uid or count >=",
         new="return same < 0 or count >=",
-        killers=("tests/unit/daemon/control/test_server.py::test_one_user_gets_no_more_than_its_share",),
+        killers=("tests/unit/daemon/control/test_server_limits.py::test_one_user_gets_no_more_than_its_share",),
     ),
 )
