@@ -110,6 +110,9 @@ COVERED_BY = {
 
 # Unit tests that do not bear the name of a module, and the one that they are about.
 ASPECTS = {
+    "config/test_connections.py": "config/reader",
+    "config/test_dependants.py": "config/reader",
+    "config/test_holds.py": "config/reader",
     "config/test_looks.py": "config/reader",
     "core/change/test_budget.py": "core/change/decide",
     "core/change/test_crash_loops.py": "core/change/decide",

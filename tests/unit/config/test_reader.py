@@ -1,10 +1,11 @@
+"""A configuration as it is read: what is understood, and what is complained of, with file, line and key."""
+
 from __future__ import annotations
 
 import os
-import pickle
 import zoneinfo
 from dataclasses import replace
-from datetime import date, time, timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,29 +13,13 @@ import pytest
 
 from agent.config import files, reader, values
 from agent.core.aws.endpoints import Proxy
-from agent.core.dependants import (
-    FORMATS,
-    Content,
-    Copy,
-    Dependants,
-    Format,
-    GateCommands,
-    Hooks,
-    OnFailure,
-    Signal,
-    SignalName,
-    Unit,
-    UnitAction,
-    Verification,
-)
 from agent.core.values import ByHand, KeyAlgorithm
 from agent.core.when.maintenance import MaintenanceWindow
 from agent.errors import ConfigError
+from support.unit.reader import MINIMUM, complaint, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-MINIMUM = "endpoint: a1b2c3d4e5f6g7-ats.iot.eu-west-1.amazonaws.com\n"
 
 FULL = (
     MINIMUM
@@ -80,7 +65,6 @@ rotation:
 """
 )
 
-
 BOUGHT = 'url: "https://[fd00::1]:8443/v1/certificates", token: {file: /t}, parameters: {SerialNumber: "0042"}'
 # What is said of methods that are mixed, or lack something.
 ENROLMENTS = {
@@ -102,20 +86,6 @@ ENROLMENTS = {
         )
     },
 }  # fmt: skip
-
-
-def write(tmp_path: Path, text: str | bytes) -> Path:
-    """Write a configuration file."""
-    path = tmp_path / "config.yaml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def complaint(tmp_path: Path, text: str | bytes) -> str:
-    """Return what is said about a configuration that is refused."""
-    with pytest.raises(ConfigError) as caught:
-        reader.load(write(tmp_path, text))
-    return str(caught.value)
 
 
 def test_an_endpoint_is_all_that_must_be_said(tmp_path: Path) -> None:
@@ -162,175 +132,6 @@ def test_every_key_is_understood(tmp_path: Path) -> None:
             start=time(22, 30), end=time(1, 30), days=frozenset({4, 5}), zone=zoneinfo.ZoneInfo("Europe/Berlin")
         ),
     )
-
-
-def test_a_new_set_needs_no_word_unless_that_is_configured(tmp_path: Path) -> None:
-    """And then for as long as it says, in a directory beside the control socket."""
-    plain = reader.load(write(tmp_path, MINIMUM))
-    assert (plain.rotation.confirm, plain.limits.confirm) == (None, None)
-    assert plain.confirm_dir == Path("/run/iot-cert-agent/confirm")
-    asked = reader.load(write(tmp_path, MINIMUM + "rotation: {confirm: 30d}\nruntime_dir: /run/gw\n"))
-    assert asked.limits.confirm == timedelta(days=30)
-    assert asked.confirm_dir == Path("/run/gw/confirm")
-
-
-def test_nothing_holds_a_change_unless_it_is_configured(tmp_path: Path) -> None:
-    """By default every hour is welcome, no file is looked for, and what was replaced by hand is taken up."""
-    rotation = reader.load(write(tmp_path, MINIMUM)).rotation
-
-    assert (rotation.maintenance, rotation.inhibit_file) == ((), None)
-    assert (rotation.grace, rotation.by_hand, rotation.retire) == (timedelta(days=7), ByHand.ADOPT, True)
-    empty = reader.load(write(tmp_path, MINIMUM + "rotation: {maintenance: [], inhibit_file: }\n")).rotation
-    assert empty == rotation
-
-
-@pytest.mark.parametrize(
-    ("text", "window"),
-    [
-        ('{from: "00:00", to: "00:00"}', MaintenanceWindow(start=time(), end=time())),
-        ('{from: "23:59", to: "00:01"}', MaintenanceWindow(start=time(23, 59), end=time(0, 1))),
-        ("{from: 02:00, to: 09:30}", MaintenanceWindow(start=time(2), end=time(9, 30))),
-        (
-            '{from: "02:00", to: "04:00", days: [sun, sun, mon]}',
-            MaintenanceWindow(start=time(2), end=time(4), days=frozenset({0, 6})),
-        ),
-        ('{from: "02:00", to: "04:00", time_zone: UTC}', MaintenanceWindow(start=time(2), end=time(4))),
-        ('{from: "02:00", to: "04:00", days: , time_zone: }', MaintenanceWindow(start=time(2), end=time(4))),
-    ],
-)
-def test_a_maintenance_window_needs_no_more_than_its_hours(
-    tmp_path: Path, text: str, window: MaintenanceWindow
-) -> None:
-    """Days and zone have defaults; an end that is not after the start is on the next day."""
-    (found,) = reader.load(write(tmp_path, f"{MINIMUM}rotation:\n  maintenance:\n    - {text}\n")).rotation.maintenance
-
-    assert (found.start, found.end, found.days) == (window.start, window.end, window.days)
-    assert str(found.zone) == "UTC"
-
-
-@pytest.mark.parametrize("grace", ["0s", "36h", "90d"])
-def test_the_grace_may_be_any_span(tmp_path: Path, grace: str) -> None:
-    """Also none at all."""
-    rotation = reader.load(write(tmp_path, f"{MINIMUM}rotation: {{grace: {grace}}}\n")).rotation
-
-    assert rotation.grace == {"0s": timedelta(), "36h": timedelta(hours=36), "90d": timedelta(days=90)}[grace]
-
-
-WINDOW_HOURS = 'from: "02:00"\n      to: "04:00"'
-
-
-@pytest.mark.parametrize(
-    ("line", "text", "expected"),
-    [
-        (3, "  retire: never", "rotation.retire: true or false is expected, not 'never'"),
-        (3, "  grace: 7", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected, not '7'"),
-        (3, "  grace: [7d]", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected"),
-        (3, "  confirm: 0s", "rotation.confirm: a duration from 1s to 30d is expected, not '0s'"),
-        (3, "  confirm: 31d", "rotation.confirm: a duration from 1s to 30d is expected, not '31d'"),
-        (3, "  confirm: yes", "rotation.confirm: a duration such as 90s, 10m, 12h or 365d is expected"),
-        (3, "  inhibit_file: run/busy", "rotation.inhibit_file: an absolute path is expected, not 'run/busy'"),
-        (3, "  inhibit_file: 7", "rotation.inhibit_file: an absolute path (put it in quotes) is expected, not '7'"),
-        (3, "  inhibit_file: [/run/busy]", "rotation.inhibit_file: an absolute path is expected"),
-        (3, "  replaced_by_hand: keep", "rotation.replaced_by_hand: one of adopt, restore is expected, not 'keep'"),
-        (3, "  replaced_by_hand: yes", "rotation.replaced_by_hand: one of adopt, restore is expected"),
-        (3, "  by_hand: adopt", "rotation.by_hand: there is no such key"),
-        (3, "  maintenence: []", "rotation.maintenence: there is no such key; `maintenance` was probably meant"),
-        (3, "  maintenance: always", "rotation.maintenance: a list (`- ` lines) is expected, not 'always'"),
-        (3, '  maintenance: {from: "02:00"}', "rotation.maintenance: a list (`- ` lines) is expected"),
-        (
-            4,
-            '  maintenance:\n    - from: "2:00"\n      to: "04:00"',
-            "rotation.maintenance[0].from: a time of day such as \"02:30\" is expected, not '2:00'",
-        ),
-        (
-            5,
-            '  maintenance:\n    - from: "02:00"\n      to: 14:30',
-            "rotation.maintenance[0].to: a time of day such as \"02:30\" (put it in quotes) is expected, not '14:30'",
-        ),
-        (
-            5,
-            '  maintenance:\n    - from: "02:00"\n      to: "24:00"',
-            "rotation.maintenance[0].to: a time of day such as \"02:30\" is expected, not '24:00'",
-        ),
-        (
-            4,
-            '  maintenance:\n    - from: "02:00:00"\n      to: "04:00"',
-            'rotation.maintenance[0].from: a time of day such as "02:30" is expected',
-        ),
-        (
-            6,
-            f"  maintenance:\n    - {WINDOW_HOURS}\n      days: sun",
-            "rotation.maintenance[0].days: a list of mon, tue, wed, thu, fri, sat, sun is expected, not 'sun'",
-        ),
-        (6, f"  maintenance:\n    - {WINDOW_HOURS}\n      days: []", "rotation.maintenance[0].days: a list of mon,"),
-        (6, f"  maintenance:\n    - {WINDOW_HOURS}\n      days: [sunday]", "rotation.maintenance[0].days: a list of"),
-        (6, f"  maintenance:\n    - {WINDOW_HOURS}\n      days: [[sun]]", "rotation.maintenance[0].days: a list of"),
-        (6, f"  maintenance:\n    - {WINDOW_HOURS}\n      days: [6]", "rotation.maintenance[0].days: a list of"),
-        (
-            6,
-            f"  maintenance:\n    - {WINDOW_HOURS}\n      time_zone: ../../etc/passwd",
-            "rotation.maintenance[0].time_zone: a time zone such as Europe/Berlin is expected",
-        ),
-        (
-            6,
-            f"  maintenance:\n    - {WINDOW_HOURS}\n      time_zone: 2",
-            "rotation.maintenance[0].time_zone: a time zone such as Europe/Berlin (put it in quotes) is expected",
-        ),
-        (
-            6,
-            f"  maintenance:\n    - {WINDOW_HOURS}\n      zone: UTC",
-            "rotation.maintenance[0].zone: there is no such key",
-        ),
-    ],
-)
-def test_a_wrong_value_of_a_hold_names_line_key_and_expectation(
-    tmp_path: Path, line: int, text: str, expected: str
-) -> None:
-    """Below `rotation:`, which is the second line of the file."""
-    said = complaint(tmp_path, f"{MINIMUM}rotation:\n{text}\n")
-
-    assert said.startswith(f"{tmp_path / 'config.yaml'}:{line}: {expected}")
-    assert len(said.splitlines()) == 1
-
-
-@pytest.mark.parametrize("name", ["Europe/Atlantis", "Europe", "x" * 300])
-def test_a_time_zone_that_this_machine_does_not_have_is_said_and_stops_nothing(tmp_path: Path, name: str) -> None:
-    """An update of the system may have taken it away; its hours are UTC's meanwhile, also once read by a child."""
-    hours = 'from: "02:00", to: "04:00"'
-    loaded = reader.load(write(tmp_path, f"{MINIMUM}rotation: {{maintenance: [{{{hours}, time_zone: {name}}}]}}\n"))
-    assert loaded.missing_zones == (f"This machine has no time zone {name!r}: its hours are taken as UTC.",)
-    window, sunday = loaded.rotation.maintenance[0], date(2027, 3, 28)
-    assert window.occurrence(sunday) == MaintenanceWindow(start=window.start, end=window.end).occurrence(sunday)
-    assert pickle.loads(pickle.dumps(loaded)) == loaded  # noqa: S301 - of this very line
-
-
-def test_a_maintenance_window_without_its_hours_is_refused(tmp_path: Path) -> None:
-    """Both are named, and so is which window it is."""
-    said = complaint(tmp_path, MINIMUM + 'rotation: {maintenance: [{from: "02:00", to: "04:00"}, {days: [sun]}]}\n')
-
-    assert [line.split(": ", maxsplit=1)[1] for line in said.splitlines()] == [
-        "rotation.maintenance[1].from: it is required and missing",
-        "rotation.maintenance[1].to: it is required and missing",
-    ]
-
-
-def test_every_complaint_about_windows_comes_at_once(tmp_path: Path) -> None:
-    """Each wrong value in each window has its line."""
-    text = 'rotation: {maintenance: [{from: 1, to: "x", days: y, time_zone: /z}], grace: g, replaced_by_hand: h}\n'
-
-    assert len(complaint(tmp_path, MINIMUM + text).splitlines()) == 6
-
-
-@pytest.mark.parametrize("item", ["night", "7", '["02:00", "04:00"]'])
-def test_a_maintenance_window_that_is_no_mapping_is_told_first(tmp_path: Path, item: str) -> None:
-    """Then what a mapping would have to hold."""
-    said = complaint(tmp_path, f"{MINIMUM}rotation:\n  maintenance:\n    - {item}\n").splitlines()
-
-    assert said[0].startswith(f"{tmp_path / 'config.yaml'}:4: rotation.maintenance[0]: a mapping (`key: value` lines)")
-    assert [line.rsplit(": ", maxsplit=2)[1] for line in said[1:]] == [
-        "rotation.maintenance[0].from",
-        "rotation.maintenance[0].to",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -551,275 +352,6 @@ def test_a_watched_file_needs_a_path(tmp_path: Path) -> None:
 
 # -- dependants --------------------------------------------------------------------------------------------------------
 
-DEPENDANTS = """\
-copies:
-  - to: /etc/mosquitto/certs/gateway.pem
-    content: key+certificate
-    format: pkcs12
-    owner: mosquitto
-    group: ssl-cert
-    mode: "0640"
-    password_file: /etc/app/store.password
-    heal: false
-    on_failure: rollback
-  - {to: /etc/app/key.der, content: key, format: der}
-hooks: {directory: /etc/hooks, timeout: 90s, user: app, on_failure: rollback}
-dependants:
-  - unit: mosquitto@a-1.service
-    action: restart
-    timeout: 2m
-    healthy: 10s
-    verify: {tls: "127.0.0.1:8884", command: [/usr/bin/test, -e, "a b"], new_process: true}
-    on_failure: rollback
-  - unit: nginx.service
-signals:
-  - {pid_file: /run/haproxy.pid, process: haproxy, signal: USR2}
-  - {pid_file: /run/app.pid, process: app}
-gates: {directory: /etc/gates, timeout: 5s, user: app, patience: 2h}
-deploy_dir: /srv/deploy
-deploy_socket: /run/deploy
-"""
-
-
-def copies(entry: str) -> str:
-    """Return a configuration with one copy."""
-    return f"{MINIMUM}copies: [{{to: /x, content: chain, {entry}}}]\n"
-
-
-def unit(name: str, more: str = "") -> str:
-    """Return a configuration with one unit, whose name is a text of YAML's."""
-    return f"{MINIMUM}dependants: [{{unit: {name}{more}}}]\n"
-
-
-def test_dependants_are_understood(tmp_path: Path) -> None:
-    """With every key that there is, and with those alone that there must be."""
-    loaded = reader.load(write(tmp_path, MINIMUM + DEPENDANTS))
-
-    assert loaded.dependants == Dependants(
-        copies=(
-            Copy(
-                to=Path("/etc/mosquitto/certs/gateway.pem"),
-                content=Content.PAIR,
-                format=Format.PKCS12,
-                owner="mosquitto",
-                group="ssl-cert",
-                mode=0o640,
-                password_file=Path("/etc/app/store.password"),
-                heal=False,
-                on_failure=OnFailure.ROLL_BACK,
-            ),
-            Copy(to=Path("/etc/app/key.der"), content=Content.KEY, format=Format.DER),
-        ),
-        hooks=Hooks(
-            directory=Path("/etc/hooks"), timeout=timedelta(seconds=90), user="app", on_failure=OnFailure.ROLL_BACK
-        ),
-        units=(
-            Unit(
-                name="mosquitto@a-1.service",
-                action=UnitAction.RESTART,
-                timeout=timedelta(minutes=2),
-                healthy=timedelta(seconds=10),
-                verify=Verification(tls="127.0.0.1:8884", command=("/usr/bin/test", "-e", "a b"), new_process=True),
-                on_failure=OnFailure.ROLL_BACK,
-            ),
-            Unit(name="nginx.service"),
-        ),
-        signals=(
-            Signal(pid_file=Path("/run/haproxy.pid"), process="haproxy", signal=SignalName.USR2),
-            Signal(pid_file=Path("/run/app.pid"), process="app"),
-        ),
-        gates=GateCommands(
-            directory=Path("/etc/gates"), timeout=timedelta(seconds=5), user="app", patience=timedelta(hours=2)
-        ),
-    )
-    assert loaded.limits.gates_patience == timedelta(hours=2)
-    assert (loaded.deploy_dir, loaded.deploy_socket) == (Path("/srv/deploy"), Path("/run/deploy"))
-
-
-def test_without_a_word_there_are_no_dependants_but_hooks_are_looked_for(tmp_path: Path) -> None:
-    """A key is for its owner alone unless it is said otherwise, and nothing takes a change back by itself."""
-    loaded = reader.load(write(tmp_path, MINIMUM))
-
-    gates, hooks = Path("/etc/iot-cert-agent/gates.d"), Path("/etc/iot-cert-agent/hooks.d")
-    assert loaded.dependants == Dependants(hooks=Hooks(directory=hooks), gates=GateCommands(directory=gates))
-    assert loaded.deploy_dir == Path("/var/lib/iot-cert-agent-deploy")
-    assert loaded.deploy_socket == Path("/run/iot-cert-agent-deploy.sock")
-    copy = reader.load(write(tmp_path, MINIMUM + "copies: [{to: /x, content: key}]\n")).dependants.copies[0]
-    assert (copy.owner, copy.group, copy.mode, copy.format) == ("root", "root", 0o600, Format.PEM)
-    assert (copy.heal, copy.on_failure) == (True, OnFailure.DEGRADE)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mosquitto.service", "a.service", "getty@tty1.service", "a:b_c-d.e@f.service", "dbus-org.x\\x2dy.service",
-        "9.service", f"{'x' * 201}.service",
-    ],
-)  # fmt: skip
-def test_the_names_of_services_are_taken(tmp_path: Path, name: str) -> None:
-    """As systemd has them."""
-    assert reader.load(write(tmp_path, unit(f"'{name}'"))).dependants.units[0].name == name
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        '"../x.service"', '"a/b.service"', '"/etc/x.service"', '"-x.service"', '"--now.service"', '"a b.service"',
-        '"x.target"', '"x.socket"', '"x"', '"x.service.d"', '".service"', '"@x.service"', '"x.service\\n"',
-        '"x\\n.service"', '"x;y.service"', '"x%n.service"', '"$x.service"', '"`x`.service"', '"x*.service"',
-        '"\\u00e4.service"', '"x\\0.service"', '"x.service,y.service"', f'"{"x" * 202}.service"', '""', "7",
-        "[x.service]",
-    ],
-)  # fmt: skip
-def test_a_name_that_no_service_has_is_refused(tmp_path: Path, name: str) -> None:
-    """It goes onto a command line of root's: nothing in it means anything but itself."""
-    said = complaint(tmp_path, unit(name))
-    assert "dependants[0].unit: a service's name with its suffix, such as mosquitto.service," in said
-
-
-@pytest.mark.parametrize(
-    "name", ["iot-cert-agent.service", "iot-cert-agent-deploy.service", "iot-cert-agent@x.service"]
-)
-def test_the_agent_is_not_its_own_dependant(tmp_path: Path, name: str) -> None:
-    """It would end itself in the middle of a change."""
-    assert "dependants[0].unit: another unit than the agent's own is expected" in complaint(
-        tmp_path, unit(f"{name}.service")
-    )
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ("action: stop", "action: one of reload, restart, reload-or-restart is expected, not 'stop'"),
-        ("timeout: 60", "timeout: a duration such as"),
-        ("healthy: soon", "healthy: a duration such as"),
-        ("on_failure: ignore", "on_failure: one of degrade, rollback is expected"),
-        ("verify: {tls: localhost}", "verify.tls: host:port is expected"),
-        ("verify: {tls: 'https://x:1'}", "verify.tls: host:port is expected"),
-        ("verify: {tls: 'x:123456'}", "verify.tls: host:port is expected"),
-        ('verify: {tls: "x:1\\n"}', "verify.tls: host:port is expected"),
-        ("verify: {tls: '::1:443'}", "verify.tls: host:port is expected"),
-        ("verify: {command: /bin/true}", "verify.command: a list such as"),
-        ("verify: {command: []}", "verify.command: a list such as"),
-        ("verify: {command: [true]}", "verify.command: a list such as"),
-        ("verify: {command: [/bin/x, '']}", "verify.command: a list such as"),
-        ("verify: {command: [/bin/x, [y]]}", "verify.command: a list such as"),
-        ("verify: {command: [bin/x]}", "verify.command: a list such as"),
-        ("verify: {new_process: 1}", "verify.new_process: true or false is expected"),
-        ("verify: {tsl: 'x:1'}", "verify.tsl: there is no such key; `tls` was probably meant"),
-        ("restart: yes", "restart: there is no such key"),
-    ],
-)
-def test_what_a_unit_cannot_be_is_refused(tmp_path: Path, more: str, said: str) -> None:
-    """With its key and what is expected."""
-    assert f"dependants[0].{said}" in complaint(tmp_path, unit("x.service", f", {more}"))
-
-
-@pytest.mark.parametrize("address", ["localhost:8883", "127.0.0.1:1", "[::1]:8883", "a-b.example:65535"])
-def test_addresses_are_taken(tmp_path: Path, address: str) -> None:
-    """Of either kind, and by name."""
-    loaded = reader.load(write(tmp_path, unit("x.service", f", verify: {{tls: '{address}'}}")))
-    assert loaded.dependants.units[0].verify.tls == address
-
-
-@pytest.mark.parametrize("content", list(Content))
-@pytest.mark.parametrize("form", list(Format))
-def test_a_format_holds_what_it_can(tmp_path: Path, content: Content, form: Format) -> None:
-    """DER one object, PKCS #12 a pair or anchors, PEM anything."""
-    text = f"{MINIMUM}copies: [{{to: /x, content: {content}, format: {form}, password_file: /p}}]\n"
-    if content in FORMATS[form]:
-        assert reader.load(write(tmp_path, text)).dependants.copies[0].format is form
-    else:
-        assert f"copies[0].format: one that can hold {content}: " in complaint(tmp_path, text)
-
-
-def test_pkcs12_needs_a_password(tmp_path: Path) -> None:
-    """There is no default for one."""
-    text = f"{MINIMUM}copies: [{{to: /x, content: key+certificate, format: pkcs12}}]\n"
-    assert "copies[0].password_file: it is required and missing" in complaint(tmp_path, text)
-
-
-@pytest.mark.parametrize("mode", ["0640", "640", "0600", "400", "0444"])
-def test_modes_are_taken(tmp_path: Path, mode: str) -> None:
-    """As `chmod` has them, with or without a leading nought."""
-    assert reader.load(write(tmp_path, copies(f'mode: "{mode}"'))).dependants.copies[0].mode == int(mode, 8)
-
-
-@pytest.mark.parametrize(
-    "mode", ["0640", "640", "'0o640'", "'4755'", "'04755'", "'1777'", "'648'", "'64'", "u=rw", "''"]
-)
-def test_a_mode_that_is_none_is_refused(tmp_path: Path, mode: str) -> None:
-    """Without quotes it is a number, of which YAML makes another one; one that gives a user's rights away is none."""
-    assert 'copies[0].mode: a file mode such as "0640", in quotes' in complaint(tmp_path, copies(f"mode: {mode}"))
-
-
-@pytest.mark.parametrize(
-    ("entry", "said"),
-    [
-        ("owner: 'a b'", "owner: a user's name is expected"),
-        ("owner: 1000", "owner: a user's name"),
-        ("owner: -x", "owner: a user's name is expected"),
-        ("owner: 'x:y'", "owner: a user's name is expected"),
-        ("group: ../x", "group: a group's name is expected"),
-        ('group: "x\\n"', "group: a group's name is expected"),
-        ("heal: never", "heal: true or false is expected"),
-        ("password_file: store.password", "password_file: an absolute path is expected"),
-        ("on_failure: ignore", "on_failure: one of degrade, rollback is expected"),
-        ("passwordfile: /x", "passwordfile: there is no such key; `password_file` was probably meant"),
-    ],
-)
-def test_what_a_copy_cannot_be_is_refused(tmp_path: Path, entry: str, said: str) -> None:
-    """With its key and what is expected."""
-    assert f"copies[0].{said}" in complaint(tmp_path, copies(entry))
-
-
-@pytest.mark.parametrize("to", ["x", "./x", "~/x", "''", "7"])
-def test_a_copy_needs_an_absolute_path(tmp_path: Path, to: str) -> None:
-    """What it is relative to is not known."""
-    said = complaint(tmp_path, f"{MINIMUM}copies: [{{to: {to}, content: key}}]\n")
-    assert "copies[0].to: an absolute path" in said
-
-
-def test_what_must_be_said_of_a_dependant(tmp_path: Path) -> None:
-    """Each of it, at once."""
-    said = complaint(tmp_path, f"{MINIMUM}copies: [{{}}, {{to: /x}}]\ndependants: [{{action: reload}}]\n")
-
-    for key in ("copies[0].to", "copies[0].content", "copies[1].content", "dependants[0].unit"):
-        assert f"{key}: it is required and missing" in said
-    assert len(said.splitlines()) == 4
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("copies: [{to: /x, content: key}, {to: /x, content: chain}]", "copies: each one once"),
-        ("copies: [{to: /x, content: key}, {to: /./x/, content: key}]", "copies: each one once"),
-        ("dependants: [{unit: x.service}, {unit: x.service, action: reload}]", "dependants: each one once"),
-    ],
-)
-def test_each_dependant_is_named_once(tmp_path: Path, text: str, said: str) -> None:
-    """Two that write to one place would do so in turn, for ever."""
-    assert said in complaint(tmp_path, f"{MINIMUM}{text}\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("copies: {to: /x}", "copies: a list (`- ` lines) is expected"),
-        ("dependants: x.service", "dependants: a list (`- ` lines) is expected"),
-        ("hooks: {directory: hooks.d}", "hooks.directory: an absolute path is expected"),
-        ("hooks: {user: Root}", "hooks.user: a user's name is expected"),
-        ("hooks: {timeout: never}", "hooks.timeout: a duration such as"),
-        ("hooks: {on_failure: stop}", "hooks.on_failure: one of degrade, rollback is expected"),
-        ("hooks: {dir: /x}", "hooks.dir: there is no such key"),
-        ("deploy_dir: deploy", "deploy_dir: an absolute path is expected"),
-        ("deploy_socket: socket", "deploy_socket: an absolute path is expected"),
-    ],
-)
-def test_what_dependants_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    """With its key and what is expected."""
-    assert said in complaint(tmp_path, f"{MINIMUM}{text}\n")
-
 
 @pytest.mark.parametrize(
     "text",
@@ -832,48 +364,6 @@ def test_what_dependants_cannot_be_is_refused(tmp_path: Path, text: str, said: s
 def test_what_no_path_and_no_argument_can_hold_is_refused(tmp_path: Path, text: str) -> None:
     """YAML can spell a null byte, and the kernel cannot be given one."""
     assert "is expected" in complaint(tmp_path, f"{MINIMUM}{text}\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("host: http://proxy.example, port: 1", "proxy.host: a host name or an address, without scheme, port or path,"),
-        ("host: 'proxy.example:3128', port: 1", "proxy.host: a host name or an address, without scheme"),
-        ("host: 'fd00::1::2', port: 1", "proxy.host: a host name or an address, without scheme"),
-        ("host: p, port: 1, username: x", "proxy.username: there is no such key"),
-        ("host: p, port: 1, user: 'a:b'", "proxy.user: a name without a colon is expected"),
-        ("host: p, port: 1, password_file: /x", "proxy.user: it is required and missing"),
-        ("host: p, port: 1, user: x, password_file: x", "proxy.password_file: an absolute path is expected"),
-    ],
-)
-def test_a_proxy_that_cannot_be_meant_is_complained_of(tmp_path: Path, text: str, expected: str) -> None:
-    """And not looked up as a name, or asked without its password."""
-    assert f": {expected}" in complaint(tmp_path, f"{MINIMUM}proxy: {{{text}}}\n")
-
-
-@pytest.mark.parametrize(
-    ("host", "bare"),
-    [("fd00::1", "fd00::1"), ("[fd00::1]", "fd00::1"), ("192.0.2.1", "192.0.2.1"), ("proxy", "proxy")],
-)
-def test_a_proxy_may_be_an_address(tmp_path: Path, host: str, bare: str) -> None:
-    """Of either family."""
-    loaded = reader.parse(f"{MINIMUM}proxy: {{host: '{host}', port: 3128, user: x}}\n", tmp_path / "config.yaml")
-    assert loaded.proxy == Proxy(host=bare, port=3128, user="x")
-
-
-@pytest.mark.parametrize("text", ["0s", "9999999d", "2h"])
-@pytest.mark.parametrize("name", ["connect", "request"])
-def test_a_timeout_that_no_connection_could_have_is_complained_of(tmp_path: Path, name: str, text: str) -> None:
-    """The SDK counts in milliseconds of 32 bits, and an attempt that may take days is none."""
-    said = complaint(tmp_path, f"{MINIMUM}timeouts: {{{name}: {text}}}\n")
-    assert f": timeouts.{name}: a duration from 1s to 1h is expected, not '{text}'" in said
-
-
-@pytest.mark.parametrize(("connect", "step"), [("5s", 5.0), ("10s", 10.0), ("60s", 10.0)])
-def test_the_time_for_a_connection_bounds_each_step_of_it(tmp_path: Path, connect: str, step: float) -> None:
-    """And all of them together."""
-    target = reader.parse(f"{MINIMUM}timeouts: {{connect: {connect}}}\n", tmp_path / "config.yaml").target
-    assert (target.timeout, target.whole) == (step, float(connect[:-1]))
 
 
 @pytest.mark.parametrize("form", ["hashed", "system"])
