@@ -139,6 +139,8 @@ ASPECTS = {
     "trust/test_attacks.py": "trust/install",
     "trust/test_tuf_clock.py": "trust/tuf_client",
     "trust/test_tuf_memory.py": "trust/tuf_client",
+    "trust/test_tuf_publisher_keys.py": "trust/tuf_publisher",
+    "trust/test_tuf_publisher_writing.py": "trust/tuf_publisher",
     "trust/test_tuf_signatures.py": "trust/tuf_client",
     "trust/test_tuf_targets.py": "trust/tuf_client",
     "trust/test_tuf_words.py": "trust/tuf_client",
