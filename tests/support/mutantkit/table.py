@@ -204,7 +204,7 @@ MUTANTS = (
         breaks="An archive that was named with a hash has it.",
         old="if digest is not None and sha256(data).hexdigest() != digest.lower():",
         new="if digest is not None and not data:",
-        killers=("tests/unit/trust/test_install.py::test_an_archive_with_another_hash_is_refused",),
+        killers=("tests/unit/trust/test_install_downloads.py::test_an_archive_with_another_hash_is_refused",),
     ),
     Mutant(
         name="what-was-learnt-is-forgotten",
