@@ -137,6 +137,8 @@ ASPECTS = {
     "dependants/test_ways_to_copies.py": "dependants/copies",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",
+    "trust/test_attacks_around_bundles.py": "trust/install",
+    "trust/test_attacks_by_content.py": "trust/install",
     "trust/test_install_downloads.py": "trust/install",
     "trust/test_install_drops.py": "trust/install",
     "trust/test_tuf_clock.py": "trust/tuf_client",

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.rig import START, Rig
+from support.signing import Habits, Publisher
+from support.unit.attacks import Target, make
 from support.unit.install import Site
 from support.unit.publisher import Shop
 
@@ -31,3 +34,16 @@ def site(tmp_path: Path) -> Iterator[Site]:
     """Return a gateway."""
     with closing(Site(tmp_path)) as made:
         yield made
+
+
+@pytest.fixture
+def habits() -> Habits:
+    """Return how its publisher signs; a test says so as a parameter where it matters."""
+    return Habits()
+
+
+@pytest.fixture
+def target(tmp_path: Path, habits: Habits) -> Iterator[Target]:
+    """Return a gateway that has read one publication, which holds what it had already."""
+    with closing(Rig(tmp_path / "state")) as rig:
+        yield make(tmp_path, rig, Publisher(START, habits))
