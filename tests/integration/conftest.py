@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -51,3 +52,12 @@ def passable() -> Iterator[Gateway]:
         with _watched(directory) as made:
             made.enroll()
             yield made
+
+
+@pytest.fixture
+def short_lived(gateway: Gateway) -> Gateway:
+    """Give a gateway with its first certificate, which is good for two minutes, and the next of which is due soon."""
+    gateway.cloud.provisioning.lifetime = timedelta(minutes=2)
+    gateway.rotation(max_age="1s", before_expiry="10s", window="1s")
+    gateway.enroll()
+    return gateway

@@ -23,6 +23,7 @@ from support import warm
 from support.gateway import Ran
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from agent.core.change.lifecycle import ChangeRecord
@@ -286,3 +287,26 @@ def _ends(pidfd: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
+
+
+def finished(gateway: Gateway, process: subprocess.Popen[str], *arguments: str) -> Ran:
+    """Return what a command that was started has said, once it has ended."""
+    out, _ = process.communicate(timeout=PATIENCE)
+    ran = Ran(arguments=arguments, code=process.returncode, out=out, err="")
+    gateway.remember(ran)
+    return ran
+
+
+def traces(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Return what changes when anything below a directory is written, renamed, linked or removed."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in (directory, *directory.rglob("*")):
+        status = path.lstat()
+        found[str(path)] = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+    return found
+
+
+def shown(pid: int) -> str:
+    """Return the arguments and the environment of a process."""
+    parts: list[Any] = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
+    return b"\n".join(parts).replace(b"\0", b"\n").decode()

@@ -28,7 +28,7 @@ LONG = (
     "tests/integration/test_stack.py",
     "tests/walks/",
     "tests/crash/",
-    "tests/integration/test_daemon.py",
+    "tests/integration/test_daemon",
     "tests/integration/",
     "tests/simulation/",
     "tests/scenarios/test_account_on_aws.py",
