@@ -1,0 +1,64 @@
+"""What the tests of verbs share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from agent import cli
+from agent.cli import support
+from agent.core.change.lifecycle import Phase
+from agent.core.report.checks import CHECKS
+from agent.core.values import Kind
+from support.unit.support_bundle import Here, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(name="here")
+def _here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Return what runs the command in this process; its check needs no other, and the place has a journal."""
+    lines = [json.dumps({"event": "line", "check": name, "verdict": "skipped", "text": "Known."}) for name in CHECKS]
+    monkeypatch.setattr(support, "_JOURNAL", ("journal-reader",))
+    monkeypatch.setattr(support, "check_apart", lambda _: "".join(f"{line}\n" for line in lines).encode())
+
+    def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with monkeypatch.context() as patched:
+            patched.setenv("PATH", environment["PATH"])
+            code = cli.main(command)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(command, code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def place(here: Here) -> Iterator[Place]:
+    """Return a gateway fresh from the factory; others may pass through its directory."""
+    directory = Path(tempfile.mkdtemp(prefix="iot-cert-support-"))
+    directory.chmod(0o755)
+    made = Place(directory, here)
+    yield made
+    made.rig.close()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def enrolled(place: Place) -> Place:
+    """Return one with two generations and a change in flight that holds a key and an ownership token."""
+    place.rig.enroll()
+    place.rig.clock.advance(days=2)
+    place.rig.rotate()
+    place.rig.clock.advance(days=2)
+    place.rig.stop_at(Kind.ROTATE, Phase.ISSUED)
+    assert '"token":"' in (place.directory / "state" / "change.json").read_text()
+    place.rig.store.close()
+    return place
