@@ -120,6 +120,7 @@ ASPECTS = {
     "core/change/test_machine.py": "core/change/lifecycle",
     "core/change/test_proofs.py": "core/change/decide",
     "core/change/test_refusals.py": "core/change/decide",
+    "core/report/test_job_documents.py": "core/report/jobs",
     "core/when/test_back_off.py": "core/when/schedule",
     "core/when/test_every_plan.py": "core/when/schedule",
     "core/when/test_first_certificate.py": "core/when/schedule",
