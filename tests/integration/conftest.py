@@ -61,3 +61,13 @@ def short_lived(gateway: Gateway) -> Gateway:
     gateway.rotation(max_age="1s", before_expiry="10s", window="1s")
     gateway.enroll()
     return gateway
+
+
+@pytest.fixture
+def plain(gateway: Gateway) -> Gateway:
+    """Give a gateway that was never meant to enrol: no claim, no thing name, no state."""
+    lines = gateway.config.read_text().splitlines(keepends=True)
+    start = lines.index("enrollment:\n")
+    gateway.config.write_text("".join(lines[:start] + lines[start + 5 :]))
+    assert "enrollment" not in gateway.config.read_text()
+    return gateway
