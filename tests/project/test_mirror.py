@@ -127,6 +127,7 @@ ASPECTS = {
     "core/when/test_past.py": "core/when/schedule",
     "core/when/test_suggestions.py": "core/when/schedule",
     "core/when/test_wrong_clock.py": "core/when/schedule",
+    "crypto/test_import_pairs.py": "crypto/import_files",
     "crypto/test_x509_stores.py": "crypto/x509",
     "daemon/control/test_server_limits.py": "daemon/control/server",
     "daemon/control/test_server_sockets.py": "daemon/control/server",
