@@ -45,7 +45,9 @@ MUTANTS = (
         breaks="A change of anchors that cannot reach the endpoint gives way after minutes, not after a day.",
         old="patience = ANCHORS_PATIENCE if record.kind is Kind.TRUST else DAY",
         new="patience = DAY",
-        killers=("tests/scenarios/test_anchors.py::test_a_trust_change_that_nothing_verifies_gives_way_to_the_next",),
+        killers=(
+            "tests/scenarios/test_lost_trust.py::test_a_trust_change_that_nothing_verifies_gives_way_to_the_next",
+        ),
     ),
     Mutant(
         name="known-anchor-is-forgotten",
