@@ -129,6 +129,7 @@ ASPECTS = {
     "core/when/test_wrong_clock.py": "core/when/schedule",
     "crypto/test_import_pairs.py": "crypto/import_files",
     "crypto/test_x509_stores.py": "crypto/x509",
+    "daemon/cloud/test_jobs_again.py": "daemon/cloud/jobs",
     "daemon/control/test_server_limits.py": "daemon/control/server",
     "daemon/control/test_server_sockets.py": "daemon/control/server",
     "dependants/test_deployer_crashes.py": "dependants/deployer",
