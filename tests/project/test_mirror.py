@@ -143,6 +143,7 @@ ASPECTS = {
     "trust/test_attacks.py": "trust/install",
     "trust/test_attacks_around_bundles.py": "trust/install",
     "trust/test_attacks_by_content.py": "trust/install",
+    "trust/test_download_ways.py": "trust/download",
     "trust/test_install_downloads.py": "trust/install",
     "trust/test_install_drops.py": "trust/install",
     "trust/test_tuf_clock.py": "trust/tuf_client",

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.depot import Depot
 from support.rig import START, Rig
 from support.signing import Habits, Publisher
 from support.unit.attacks import Target, make
+from support.unit.download import CONTENT, ROOT
 from support.unit.install import Site
 from support.unit.publisher import Shop
 
@@ -47,3 +49,12 @@ def target(tmp_path: Path, habits: Habits) -> Iterator[Target]:
     """Return a gateway that has read one publication, which holds what it had already."""
     with closing(Rig(tmp_path / "state")) as rig:
         yield make(tmp_path, rig, Publisher(START, habits))
+
+
+@pytest.fixture
+def depot(tmp_path: Path) -> Iterator[Depot]:
+    """Serve one file."""
+    (tmp_path / "b.tar").write_bytes(CONTENT)
+    with Depot(tmp_path, ROOT) as running:
+        yield running
+    assert running.defects == []
