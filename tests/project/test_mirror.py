@@ -139,6 +139,7 @@ ASPECTS = {
     "dependants/test_passwords.py": "dependants/copies",
     "dependants/test_trouble_with_copies.py": "dependants/copies",
     "dependants/test_ways_to_copies.py": "dependants/copies",
+    "sandbox/test_job_notices.py": "sandbox/jobs",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",
     "trust/test_attacks_around_bundles.py": "trust/install",
