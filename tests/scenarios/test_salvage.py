@@ -168,3 +168,19 @@ def test_a_power_cut_on_the_way_loses_nothing(gateway: Rig, phase: Phase, *, sav
     assert gateway.current is not None
     assert gateway.certificate(gateway.current) == certificate
     assert gateway.connects()
+
+
+def test_a_claim_that_does_not_know_the_endpoint_keeps_nothing_away_that_does(gateway: Rig) -> None:
+    """Newer anchors came as a bundle and lie beside a damaged key; the claim is tried with those of the package."""
+    gateway.install(gateway.bundle(gateway.root, gateway.second_root))
+    gateway.move_endpoint(gateway.second_root)
+    certificate = gateway.certificate(3)
+    for number in (1, 2, 3):
+        flip(directory(gateway, number) / "key.pem")
+    gateway.restart()
+    done = gateway.operations.climb("damaged")
+
+    assert done.rung is Rung.SALVAGED
+    assert gateway.current is not None
+    assert gateway.certificate(gateway.current) == certificate
+    assert gateway.connects()

@@ -220,6 +220,21 @@ def test_what_can_be_salvaged_goes_before_a_token(owner: Buyer) -> None:
     assert owner.front.asked == 1
 
 
+def test_older_anchors_beside_an_older_set_keep_no_token_away(owner: Buyer) -> None:
+    """The set before last does not know the endpoint any more, which says nothing of the vending machine."""
+    rig = owner.rig
+    rig.install(rig.bundle(rig.second_root, rig.root))
+    for _ in range(2):
+        assert rig.rotate().record.phase is Phase.COMMITTED
+        rig.clock.advance(days=2)
+    rig.baked = rig.bundle(rig.second_root)
+    rig.move_endpoint(rig.second_root)
+    rig.revoke(3, 4, 5)
+    owner.lay_a_new_one()
+    done = rig.operations.climb("refused")
+    assert (done.rung, rig.connects()) == (Rung.VENDING, True)
+
+
 def test_a_token_that_was_refused_is_not_shown_again_before_it_is_another(owner: Buyer) -> None:
     """And then at once; the refusal is told beside what became of the sets."""
     rig = owner.rig

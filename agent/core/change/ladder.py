@@ -14,7 +14,8 @@ Rules:
   certificate that such a root stands behind may be anyone's. Where no other anchors do without it, the current set
   stays in use: a gateway that connects is not cut off.
 * A rung is left only when its set is missing, damaged or refused, never for lack of network: a failure that any path
-  may have (no route, a wrong clock) would meet the next rung just the same.
+  may have (no route, a wrong clock) would meet the next rung just the same. The claim and what is salvaged are left as
+  well where their anchors do not know the server: the rung after each has anchors, or a server, of its own.
 * The first rung that is accepted is the control that makes the refusals before it decisive.
 * The last rung is what can be salvaged: another generation on the disk, or a damaged one whose key and certificate
   belong together. It comes after the claim because a new certificate is worth more than one from a damaged generation.
@@ -142,10 +143,11 @@ def climb(attempts: tuple[Attempt, ...], *, vending: str = "") -> Climb:
     if last.failure is None:
         return Climb(use=last.rung, why=f"{name} {'ready' if last.rung is Rung.VENDING else 'accepted'}")
     following = _following(attempts, Rung.SALVAGED if vending else Rung.CLAIM)
-    if vending and last.rung is Rung.SALVAGED and _may_be_the_certificate(last.failure):
+    nothing_saved = last.rung is Rung.SALVAGED and _is_of_the_set(last.failure)
+    if vending and nothing_saved:
         following = Rung.VENDING
     if following is None:
-        at_the_end = last.rung is Rung.VENDING or (last.rung is Rung.SALVAGED and _may_be_the_certificate(last.failure))
+        at_the_end = nothing_saved or last.rung is Rung.VENDING
         return _top(attempts, vending) if at_the_end else Climb(why=_reason(attempts))
     return Climb(try_next=following, why=f"{name} not accepted: {last.failure.message}")
 
@@ -186,11 +188,7 @@ def _following(attempts: tuple[Attempt, ...], after_the_previous: Rung) -> Rung 
     """Return the rung that may fare better than all before, or None."""
     last, failure = attempts[-1], attempts[-1].failure
     refused = failure is not None and _may_be_the_certificate(failure)
-    untrusted = (
-        failure is not None
-        and failure.kind is FailureClass.SERVER_TRUST  # under a wrong clock any server looks expired
-        and traits(failure.code).other_anchors
-    )
+    untrusted = _may_be_the_anchors(failure)
     match last.rung:
         case Rung.CURRENT:
             return Rung.PREVIOUS_ANCHORS if untrusted else (Rung.PREVIOUS if refused else None)
@@ -200,7 +198,7 @@ def _following(attempts: tuple[Attempt, ...], after_the_previous: Rung) -> Rung 
             return Rung.BAKED_ANCHORS if refused or untrusted else None
         case Rung.PREVIOUS:
             return after_the_previous if refused or (untrusted and _server_was_verified(attempts)) else None
-        case Rung.CLAIM if refused:
+        case Rung.CLAIM if refused or untrusted:  # what is salvaged has anchors of its own
             return Rung.SALVAGED
         case _:
             return None
@@ -216,6 +214,17 @@ def _may_be_the_certificate(failure: Failure) -> bool:
     )
 
 
+def _may_be_the_anchors(failure: Failure | None) -> bool:
+    if failure is None or failure.kind is not FailureClass.SERVER_TRUST:
+        return False  # under a wrong clock, which has a class of its own, any server looks expired
+    return traits(failure.code).other_anchors
+
+
+def _is_of_the_set(failure: Failure) -> bool:
+    """Whether another set may fare better, by its certificate or by its anchors."""
+    return _may_be_the_certificate(failure) or _may_be_the_anchors(failure)
+
+
 def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
     """Whether some anchors verified the server: only after that can a set be refused."""
     return any(
@@ -226,7 +235,8 @@ def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
 
 def _top(attempts: tuple[Attempt, ...], readmit: str) -> Climb:
     met = [attempt for attempt in attempts if attempt.failure and not _is_missing(attempt)]
-    sets = [attempt for attempt in met if attempt.rung is not Rung.VENDING]
+    # Anchors that do not know the server say nothing of what it would have said to the certificate beside them.
+    sets = [item for item in met if item.rung is not Rung.VENDING and not _may_be_the_anchors(item.failure)]
     vends = attempts[-1].rung is Rung.VENDING
     remedy = VENDING_REMEDY.format(readmit=readmit) if vends else LOCKED_OUT_REMEDY
     names = ", ".join(f"{attempt.rung}: {_without_stop(attempt)}" for attempt in met)

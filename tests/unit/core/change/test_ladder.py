@@ -191,6 +191,26 @@ def test_without_any_verified_server_the_claim_is_left_alone() -> None:
     assert move.why == "No anchor signs it."
 
 
+@pytest.mark.parametrize("failure", OTHER_SERVER)
+@pytest.mark.parametrize("before", [(HUNG_UP, HUNG_UP), (HUNG_UP, UNTRUSTED), (GONE, GONE)], ids=len)
+def test_a_claim_whose_anchors_do_not_know_the_server_leads_to_what_can_be_salvaged(
+    before: tuple[Failure, ...], failure: Failure
+) -> None:
+    """The claim is tried with the baked anchors, which may be older than those beside a key that is left."""
+    move = climb(story(*before, failure))
+
+    assert decided(move) == (Rung.SALVAGED, None)
+    assert decided(climb(story(*before, failure, None))) == (None, Rung.SALVAGED)
+
+
+def test_a_claim_whose_server_no_anchors_know_is_waited_for() -> None:
+    """Where all other sets are missing, nothing was turned away, and no person is called."""
+    for last in (GONE, UNTRUSTED):
+        move = climb(story(GONE, GONE, UNTRUSTED, last))
+        assert decided(move) == (None, None)
+        assert move.why == "No anchor signs it."
+
+
 # -- the end of the ladder ---------------------------------------------------------------------------------------------
 
 
@@ -210,6 +230,20 @@ def test_a_technician_is_called_when_a_verified_server_turns_every_set_away(firs
     assert "accepts no set of this gateway" in move.why
     assert first.message.rstrip(".") in move.why
     assert "It is gone" not in move.why
+    assert move.remedy == LOCKED_OUT_REMEDY
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [(HUNG_UP, GONE, UNTRUSTED, GONE), (HUNG_UP, UNTRUSTED, REFUSED, EXPIRED), (UNTRUSTED, HUNG_UP, GONE, GONE, GONE)],
+)
+def test_anchors_that_do_not_know_the_server_hide_no_refusal(tried: tuple[Failure, ...]) -> None:
+    """A verified server turned the others away, and nothing is left: a person must know, of these anchors as well."""
+    move = climb(story(*tried))
+
+    assert decided(move) == (None, Rung.TECHNICIAN)
+    assert "The broker hung up" in move.why
+    assert any(met.message.rstrip(".") in move.why for met in OTHER_SERVER if met)
     assert move.remedy == LOCKED_OUT_REMEDY
 
 
@@ -265,7 +299,8 @@ def test_the_vending_machine_comes_last_and_no_claim_is_looked_for() -> None:
     """What can be salvaged goes before what costs a token."""
     for met, rung in (((), Rung.CURRENT), ((GONE,), Rung.PREVIOUS), ((GONE, REFUSED), Rung.SALVAGED)):
         assert decided(climb(bought(*met), vending=READMIT)) == (rung, None)
-    assert decided(climb(bought(HUNG_UP, REFUSED, GONE), vending=READMIT)) == (Rung.VENDING, None)
+    for salvaged in (GONE, *OTHER_SERVER):  # which other anchors are left there says nothing of the machine's address
+        assert decided(climb(bought(HUNG_UP, REFUSED, salvaged), vending=READMIT)) == (Rung.VENDING, None)
     move = climb(bought(HUNG_UP, REFUSED, GONE, None), vending=READMIT)
     assert (decided(move), move.why) == ((None, Rung.VENDING), "the vending machine is ready")
 
