@@ -56,7 +56,7 @@ class Order:
         reason: Why.
         order: What it answers to; see `ChangeRecord.order`.
         change: The change that a retirement belongs to.
-        orderly: The last worker ended at a wait, so no step was cut off.
+        orderly: The last worker ended at a wait, so no step was cut off; the dispatcher says so, of every order.
         hasten: Try the next step now, whatever delay a failure left behind.
         doubt: The session with the set on probation was lost or refused, so it is to be proven soon.
         patient: Leave a set alone of which half has just been replaced by hand.

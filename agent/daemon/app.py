@@ -272,9 +272,9 @@ class Daemon:
             self.work.retry_soon()
             self.cloud.session.retry_soon()
             self._log.tell(Event.RELOADED, "The configuration was read again.")
-            self.work.submit(Order(do=Do.LOOK, orderly=True))
+            self.work.submit(Order(do=Do.LOOK))
             if self.facts.change is not None:
-                self.work.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+                self.work.submit(Order(do=Do.GO_ON, hasten=True))
             self.report.reload_begun()
             self.loop.later(RELOAD_PATIENCE, self.report.reloaded_at_last)
         self.consider()
@@ -353,7 +353,7 @@ class Daemon:
             self._log.tell(Event.PAUSED, text)
         self.facts.hold(pause)
         if pause is None:
-            self.work.submit(Order(do=Do.LOOK, orderly=True))  # a newer baked copy may have been held
+            self.work.submit(Order(do=Do.LOOK))  # a newer baked copy may have been held
         self.consider()
 
 

@@ -123,7 +123,7 @@ class CloudSide:
             begin=self._queue.submit_for_job,
             withdraw=self._queue.withdraw,
             suggest=self._on_suggestion,
-            retired=lambda item: self._queue.submit(Order(do=Do.NOTE_RETIRED, change=item.change, orderly=True)),
+            retired=lambda item: self._queue.submit(Order(do=Do.NOTE_RETIRED, change=item.change)),
             not_retired=self._on_not_retired,
             all_retired=self._on_all_retired,
             log=self._calls.log,
@@ -202,7 +202,7 @@ class CloudSide:
         if change is None or change.retry_at is None or change.unhurried:
             return
         if heals_with_network(change.failure):
-            self._queue.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+            self._queue.submit(Order(do=Do.GO_ON, hasten=True))
 
     def _on_connected(self, link: Link) -> None:
         self._calls.connected()
@@ -224,7 +224,7 @@ class CloudSide:
         self._plan_anew()
         well = self.session.status.state in {ConnectionState.UP, ConnectionState.RESTING} and not self.session.contested
         if well and self._facts.change is None and not self._calls.stopping():
-            self._queue.submit(Order(do=Do.EXAMINE, orderly=True))
+            self._queue.submit(Order(do=Do.EXAMINE))
 
     def _on_disconnected(self, why: str) -> None:
         self.fleet.disconnected()
@@ -246,7 +246,7 @@ class CloudSide:
             return
         self._calls.doubted()
         if change is not None and change.kind is Kind.ENROLL and change.retry_at is not None:
-            self._queue.submit(Order(do=Do.GO_ON, hasten=True, orderly=True))
+            self._queue.submit(Order(do=Do.GO_ON, hasten=True))
         elif self._facts.generation is not None and self.session.status.state is ConnectionState.DOWN:
             why = "another token was put into its file"
             self._queue.submit(Order(do=Do.CLIMB, reason=why, origin=Origin.LADDER))
@@ -261,7 +261,7 @@ class CloudSide:
 
     def _on_suspicion(self) -> None:
         if self._facts.doubts(self.session.status.generation):
-            self._queue.submit(Order(do=Do.GO_ON, doubt=True, orderly=True))
+            self._queue.submit(Order(do=Do.GO_ON, doubt=True))
 
     def _on_suggestion(self, suggestion: Suggestion | None) -> None:
         if self._facts.suggest(suggestion):

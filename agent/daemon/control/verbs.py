@@ -209,7 +209,6 @@ class ControlVerbs:
             joins=verbs.joins(verb, change),
             asked_by=_asker(client, request),
             told=told,
-            orderly=True,
         )
         self._calls.submit(order, client)
 
@@ -241,7 +240,7 @@ class ControlVerbs:
         if refusal:
             raise RefusedError(refusal, hint="`iot-cert status` shows how things are.")
         self._follow(client, request)
-        self._calls.submit(Order(do=Do.CONFIRM, origin=Origin.TECHNICIAN, orderly=True), client)
+        self._calls.submit(Order(do=Do.CONFIRM, origin=Origin.TECHNICIAN), client)
 
     def _examine(self, client: Client, request: ControlRequest) -> None:
         contested = self._calls.contested()
@@ -250,7 +249,7 @@ class ControlVerbs:
             client.end(_not_examined(contested))
             return
         self._wait(client, request)
-        self._calls.submit(Order(do=Do.EXAMINE, orderly=True), client)
+        self._calls.submit(Order(do=Do.EXAMINE), client)
 
     def _go_on(self, client: Client, request: ControlRequest) -> None:
         """Carry on what a command has planned."""
@@ -258,7 +257,7 @@ class ControlVerbs:
         if self._facts.change is None:
             raise RefusedError("No change is in flight.", hint="`iot-cert history` shows how the last one ended.")
         self._follow(client, request)
-        self._calls.submit(Order(do=Do.GO_ON, hasten=True, orderly=True), client)
+        self._calls.submit(Order(do=Do.GO_ON, hasten=True), client)
 
     def _rehearse(self, client: Client, request: ControlRequest) -> None:
         if self._facts.change is not None:
@@ -299,7 +298,7 @@ class ControlVerbs:
         client.send(AcceptedMessage())
 
     def _drop_retirement(self, client: Client, request: ControlRequest) -> None:
-        order = Order(do=Do.DROP_RETIREMENT, certificate=request.certificate, orderly=True)
+        order = Order(do=Do.DROP_RETIREMENT, certificate=request.certificate)
         self._wait(client, request)
         self._calls.submit(order, client)
 

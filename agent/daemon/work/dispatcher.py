@@ -5,7 +5,7 @@ What is next the `ScheduleWatch` says, and what follows from an end the `WorkerR
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ class Dispatcher:
     def _start(self, work: Work) -> None:
         self._work = work
         self._results.started(work)
-        self._running = self._calls.start(work.order, self._on_progress, self._on_end)
+        order = replace(work.order, orderly=self._schedule.orderly)  # whatever it is: each takes the change up first
+        self._running = self._calls.start(order, self._on_progress, self._on_end)
 
     def _on_progress(self, progress: Progress) -> None:
         self._facts.refresh(at_work=True)

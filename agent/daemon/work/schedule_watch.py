@@ -72,7 +72,7 @@ class ScheduleWatch:
     # -- what happened ---------------------------------------------------------------------------------------------
 
     def worker_ended(self, *, orderly: bool) -> None:
-        """A worker has ended; `orderly` says that it did at a wait, so that no step was cut off."""
+        """A worker has ended; `orderly` says that it did at a wait, and was not cut off in a step."""
         self._orderly = orderly
         if orderly:
             self._unseen = ""
@@ -110,6 +110,11 @@ class ScheduleWatch:
     # -- what is known ---------------------------------------------------------------------------------------------
 
     @property
+    def orderly(self) -> bool:
+        """Whether the last worker ended at a wait; of none before this daemon's first is that known."""
+        return self._orderly
+
+    @property
     def unseen(self) -> str:
         """Why the last look at the state directory failed; empty once a worker has done what it was to do."""
         return self._unseen
@@ -135,7 +140,7 @@ class ScheduleWatch:
 
     def _look(self) -> Work | None:
         if self._facts.blind or self._unseen:
-            return Work(Order(do=Do.LOOK, orderly=self._orderly, patient=self._credentials.busy))
+            return Work(Order(do=Do.LOOK, patient=self._credentials.busy))
         return None
 
     def _due(self) -> Work | None:
@@ -143,7 +148,7 @@ class ScheduleWatch:
             return self._queue.put_off() or self._planned() or self._dropped()
         if isinstance(self._facts.following(), Wait) and not self._heard():
             return None
-        return Work(Order(do=Do.GO_ON, orderly=self._orderly))
+        return Work(Order(do=Do.GO_ON))
 
     def _heard(self) -> bool:
         """Whether the application has confirmed the set in use; a worker then makes that durable."""
@@ -176,7 +181,7 @@ class ScheduleWatch:
         if self._facts.generation is None:
             return None
         name = self._inbox.next(self._facts.config.inbox)
-        return Work(Order(do=Do.TAKE_DROP, origin=Origin.INBOX, drop=name, orderly=True)) if name else None
+        return Work(Order(do=Do.TAKE_DROP, origin=Origin.INBOX, drop=name)) if name else None
 
     def look_after_dependants(self) -> None:
         """Have the dependants served if it is time; a change in flight sees to them itself."""

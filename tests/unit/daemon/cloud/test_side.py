@@ -87,7 +87,7 @@ def test_a_connection_that_lasts_is_compared_with_a_new_one_within_a_day(
     rig.daemon.cloud._chance = lambda: chance
     rig.stand(state=ConnectionState.UP, generation=7)
     rig.daemon.cloud._connect_anew()
-    assert [(order.do, order.orderly) for order in rig.look()] == [(Do.EXAMINE, True)]
+    assert [order.do for order in rig.look()] == [Do.EXAMINE]
     assert timer(rig) == pytest.approx(hours * 3600, abs=60)
     rig.finish(examination=examined(ok("connect", "The broker accepts the current set.")))
     assert rig.look() == []
@@ -137,7 +137,7 @@ def test_a_new_connection_that_is_refused_has_the_ladder_climbed(rig: DaemonRig,
     """Whatever had it tried; and it is tried again within minutes, while the old connection lives on."""
     rig.see()
     rig.stand(state=ConnectionState.UP, generation=7)
-    rig.ask(Order(do=Do.EXAMINE, orderly=True))
+    rig.ask(Order(do=Do.EXAMINE))
     rig.look()
     rig.finish(examination=examined(line, ok("permissions", "All is allowed.")))
     (order,) = rig.orders[-1:]

@@ -30,7 +30,7 @@ def test_a_confirmation_is_handed_to_a_worker_and_its_outcome_back(rig: DaemonRi
     """The desk only looks whether there is something to confirm."""
     rig.change(make.record(Phase.DEPLOYED, checked_at=NOW))
     told = confirms(rig)
-    assert [(order.do, order.orderly) for order in rig.look()] == [(Do.CONFIRM, True)]
+    assert [order.do for order in rig.look()] == [Do.CONFIRM]
     rig.finish(change=make.finished(id="c-1"), exit=0)
     assert [message["event"] for message in told] == ["accepted", "outcome"]
     assert told[-1]["exit"] == 0

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from agent.core.change.lifecycle import Phase
 from agent.core.change.records import encode_outcome
 from agent.core.dependants import Unit
 from agent.core.report.findings import judge
 from agent.core.values import Kind, Origin
-from agent.core.worker_protocol import Do, Order
+from agent.core.worker_protocol import Do, Order, WorkerError
 from support import make
 from support.daemon_rig import ConnectedRig, seen_set
 from support.make import DAY, MINUTE, NOW
@@ -45,6 +47,28 @@ def test_a_worker_is_told_what_only_the_daemon_knows(rig: DaemonRig) -> None:
     rig.daemon.work.submit(Order(do=Do.LOOK))
     (order,) = rig.look()
     assert (order.configuration, order.connected_at) == (rig.config.source, 41.0)
+
+
+ENDS = {
+    "at a wait": ({}, True),
+    "refused": ({"error": WorkerError(message="Not now.")}, False),
+    "by a signal": ({"error": WorkerError(message="It died.", died=True)}, False),
+}
+
+
+@pytest.mark.parametrize("do", [Do.GO_ON, Do.EXAMINE, Do.CONFIRM, Do.NOTE_RETIRED])
+@pytest.mark.parametrize(("end", "orderly"), ENDS.values(), ids=ENDS)
+def test_every_worker_is_told_whether_the_one_before_was_cut_off(
+    rig: DaemonRig, do: Do, end: dict[str, Any], *, orderly: bool
+) -> None:
+    """Whatever it is started for: it takes the change up, and a step that may have been sent has to be known of."""
+    rig.daemon.work.submit(Order(do=Do.LOOK))
+    (first,) = rig.look()
+    rig.finish(**end)
+    rig.wait(10)
+    rig.daemon.work.submit(Order(do=do, hasten=True))
+    order = rig.look()[0]
+    assert (first.orderly, order.do, order.orderly) == (False, do, orderly)
 
 
 def test_a_daemon_that_stops_waits_for_its_worker(rig: DaemonRig) -> None:
