@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agent.change.source import by_known_anchors
 from agent.core.change import ladder
 from agent.core.failure.failure import in_the_light_of
 from agent.core.text import common_name
@@ -73,11 +74,11 @@ class Climber:
         if rung is ladder.Rung.VENDING:
             return self._try_vending()
         try:
-            candidate = self._rung(rung)
+            candidates = tuple(self._sets.claims()) if rung is ladder.Rung.CLAIM else (self._rung(rung),)
         except (StoreError, MaterialError, RefusedError) as error:
             return ladder.missing(rung, str(error))
         try:
-            anchor = self._prover.probe(candidate)
+            candidate, anchor = by_known_anchors(candidates, self._probed)
         except CloudError as error:
             return ladder.Attempt(rung=rung, failure=in_the_light_of(self._world.reading(), error.failure))
         return ladder.Attempt(rung=rung, distrusted=self.doubt_of(candidate, anchor))
@@ -100,9 +101,9 @@ class Climber:
         for found in self._world.store.others.salvage():
             where = found.damage or f"Generation {found.number} is kept beside the sets in use."
             try:
-                candidate = self._left_over(found)
+                candidates = self._left_over(found)
                 self._tell("note", f"{where} Its key and certificate belong together and are tried.")
-                self._prover.probe(candidate)
+                candidate, _ = by_known_anchors(candidates, self._probed)
             except CloudError as error:
                 failure = in_the_light_of(self._world.reading(), error.failure)
                 attempt = ladder.Attempt(rung=ladder.Rung.SALVAGED, failure=failure)
@@ -122,23 +123,27 @@ class Climber:
         if refusal is not None:
             return ladder.Attempt(rung=rung, failure=refusal)
         try:
-            vending.connect().close()
+            by_known_anchors(self._sets.trusts(self._settings.anchors()), vending.connect).close()
         except MaterialError as error:
             return ladder.missing(rung, str(error))
         except CloudError as error:
             return ladder.Attempt(rung=rung, failure=in_the_light_of(world.reading(), error.failure))
         return ladder.Attempt(rung=rung)
 
-    def _left_over(self, found: Salvaged) -> Candidate:
+    def _probed(self, candidate: Candidate) -> tuple[Candidate, str]:
+        return candidate, self._prover.probe(candidate)
+
+    def _left_over(self, found: Salvaged) -> tuple[Candidate, ...]:
+        """Return it with its own anchors, or where these are lost with each that this gateway has."""
         thing_name = found.thing_name or self._thing_of(found.number)
         if not thing_name:
             raise RefusedError(f"It is not known which thing generation {found.number} was made for.")
-        return Candidate(
-            name=f"what is left of generation {found.number}" if found.damage else f"generation {found.number}",
-            credential=found.credential,
-            trust=found.trust or self._settings.anchors(),
-            client_id=self._settings.client_id(thing_name),
-            thing_name=thing_name,
+        name = f"what is left of generation {found.number}" if found.damage else f"generation {found.number}"
+        client_id = self._settings.client_id(thing_name)
+        trusts = (found.trust,) if found.trust else self._sets.trusts(self._settings.anchors())
+        return tuple(
+            Candidate(name=name, credential=found.credential, trust=trust, client_id=client_id, thing_name=thing_name)
+            for trust in trusts
         )
 
     def _thing_of(self, number: int) -> str:
@@ -149,8 +154,6 @@ class Climber:
         return next((name for name in (*made, *known, self._settings.thing_name) if name), "")
 
     def _rung(self, rung: ladder.Rung) -> Candidate:
-        if rung is ladder.Rung.CLAIM:
-            return self._settings.claim()
         if rung in ladder.OTHER_ANCHORS:
             return self._sets.with_other_anchors(rung)
         store = self._world.store

@@ -235,10 +235,11 @@ class Issuing:
         return GenerationPrepared(at=self._world.clock.now())
 
     def _trust_for(self, record: ChangeRecord, base: Generation | None) -> TrustBundle:
-        """Return the anchors of a new set: those before, unless the claim's own had to verify the endpoint."""
-        if base is None or (record.anchor and record.anchor not in base.trust.fingerprints):
-            return self._settings.anchors()
-        return base.trust
+        """Return the anchors of a new set: those before, unless others had to verify the endpoint."""
+        if base is not None and (not record.anchor or record.anchor in base.trust.fingerprints):
+            return base.trust
+        baked = self._settings.anchors()
+        return next((trust for trust in self._sets.trusts(baked) if record.anchor in trust.fingerprints), baked)
 
 
 def _wrong_thing(got: str, expected: str) -> Failure:

@@ -10,7 +10,7 @@ from agent.core.values import Candidate
 from agent.errors import DamagedError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from agent.change.world import Settings
     from agent.core.values import Generation, TrustBundle
@@ -96,6 +96,33 @@ class Sets:
             client_id=self._settings.client_id(thing_name),
             thing_name=thing_name,
         )
+
+    def claims(self) -> Iterator[Candidate]:
+        """Yield the claim certificate with each anchors that this gateway has; see `trusts`.
+
+        Raises:
+            MaterialError: It cannot be used.
+            RefusedError: There is none.
+            StoreError: A generation cannot be read.
+        """
+        claim = self._settings.claim()
+        for trust in self.trusts(claim.trust):
+            yield replace(claim, trust=trust)
+
+    def trusts(self, baked: TrustBundle) -> Iterator[TrustBundle]:
+        """Yield the anchors that a gateway may enrol by, each once: the baked copy's, then those of its sets.
+
+        The endpoint may have moved since the package was made, and newer anchors, which were proven, have come since.
+
+        Raises:
+            StoreError: A generation cannot be read.
+        """
+        known = {baked.fingerprints}
+        yield baked
+        for generation in (self.usable(), self.previous()):
+            if generation is not None and generation.trust.fingerprints not in known:
+                known.add(generation.trust.fingerprints)
+                yield generation.trust
 
     def with_other_anchors(self, rung: ladder.Rung) -> Candidate:
         """Return the current certificate with anchors that this gateway has besides the current ones.

@@ -6,19 +6,24 @@ to another request. It is done with before any other connection is made: all of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from agent.core.change import decide
+from agent.core.change import decide, ladder
 from agent.core.values import Kind
 from agent.errors import CloudError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from agent.change.prover import Prover
     from agent.change.sets import Sets
     from agent.change.world import Settings
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import Candidate
     from agent.ports import CloudEndpoint, Session
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 class SourceSession:
@@ -53,17 +58,34 @@ class SourceSession:
         vending, candidate = self._settings.vending, None
         try:
             if vending is not None and record.kind is Kind.ENROLL:
-                return vending.connect()
-            candidate = self._candidate(record)
-            return self._cloud.connect(candidate)
+                return by_known_anchors(self._sets.trusts(self._settings.anchors()), vending.connect)
+            candidate, *others = self._candidates(record)
+            return by_known_anchors((candidate, *others), self._cloud.connect)
         except CloudError as error:
             raise CloudError(self._prover.judged(error, candidate, record)) from error
 
-    def _candidate(self, record: ChangeRecord) -> Candidate:
+    def _candidates(self, record: ChangeRecord) -> tuple[Candidate, ...]:
         """Return what a certificate is asked for with: the claim to enrol, the current set to rotate."""
         if record.kind is Kind.ENROLL:
-            return self._settings.claim()
+            return tuple(self._sets.claims())
         base = self._sets.whole(record.base)
         if base is None:
             raise CloudError(decide.source_lost(record))
-        return self._sets.candidate_of(base)
+        return (self._sets.candidate_of(base),)
+
+
+def by_known_anchors(alternatives: Iterable[A], connect: Callable[[A], T]) -> T:
+    """Return what `connect` does with the first of some that differ in their anchors alone and know the server.
+
+    Raises:
+        CloudError: Something else came in between; or none knows the server, and then what the first has met.
+    """
+    unknown: CloudError | None = None
+    for alternative in alternatives:
+        try:
+            return connect(alternative)
+        except CloudError as error:
+            if not ladder.may_be_the_anchors(error.failure):
+                raise
+            unknown = unknown or error
+    raise unknown or ValueError("there was nothing to connect with")

@@ -38,15 +38,15 @@ class Vending:
     """The vending machine that a gateway enrols with.
 
     Attributes:
-        connect: Returns a session over which a certificate is bought; raises CloudError, and MaterialError where the
-            token or an authority cannot be used.
+        connect: Returns a session over which a certificate is bought, for an endpoint that some anchors are to verify;
+            raises CloudError, and MaterialError where the token or an authority cannot be used.
         laid: Returns when the token's file was touched last, or None where there is none.
         spend: Removes the token's file, whose certificate is in use for good, and returns its path; None where there is
             none. Raises StoreError; what is in it is overwritten then, if that can be.
         readmit: What the operator runs for another token, in backticks.
     """
 
-    connect: Callable[[], Session]
+    connect: Callable[[TrustBundle], Session]
     laid: Callable[[], datetime | None]
     spend: Callable[[], str | None]
     readmit: str

@@ -266,7 +266,7 @@ def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Ven
 
     path = enrollment.token.path
 
-    def open_session() -> Session:
+    def open_session(anchors: TrustBundle) -> Session:
         machine = Machine(
             url=enrollment.url,
             authorities=_authorities(config, enrollment),
@@ -274,7 +274,7 @@ def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Ven
             timeouts=timeouts(config.connect_timeout, config.request_timeout),
         )
         purse = Purse(serial=parameters()[readmission.SERIAL], token=load_token(path))
-        return connect(machine, purse, config.target, load_anchors(config))
+        return connect(machine, purse, config.target, anchors)
 
     return Vending(
         connect=open_session,

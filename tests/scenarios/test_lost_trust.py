@@ -157,6 +157,41 @@ def test_lost_trust_and_a_refused_certificate_are_healed_one_after_the_other(gat
     assert gateway.connects()
 
 
+@pytest.mark.parametrize("cut", [None, Phase.ISSUED, Phase.PREPARED])
+def test_a_claim_enrols_by_the_anchors_that_came_since_it_was_packed(gateway: Rig, cut: Phase | None) -> None:
+    """The baked copy does not know the endpoint any more, and every certificate was revoked meanwhile."""
+    gateway.install(both(gateway))
+    gateway.rotate()
+    gateway.clock.advance(days=2)
+    gateway.move_endpoint(gateway.second_root)
+    gateway.revoke(3, 4)
+    if cut is not None:
+        gateway.stop_at(Kind.ENROLL, cut)
+        gateway.restart()
+        gateway.follow()
+    found = healed(gateway)
+
+    assert found.rung is (Rung.CLAIM if cut is None else Rung.CURRENT)
+    assert gateway.history[-1] == ("enroll", "committed", 5)
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
+    assert gateway.connects()
+
+
+def test_a_claim_enrols_by_the_anchors_of_the_set_before(gateway: Rig) -> None:
+    """The set in use is damaged, so that its anchors are none; those before it know the endpoint."""
+    gateway.install(both(gateway))
+    gateway.rotate()
+    gateway.clock.advance(days=2)
+    gateway.move_endpoint(gateway.second_root)
+    gateway.revoke(3, 4)
+    gateway.damage(4)
+    found = healed(gateway)
+
+    assert found.rung is Rung.CLAIM
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
+    assert gateway.connects()
+
+
 def test_a_server_that_no_anchors_verify_is_shown_nothing_and_waited_for(gateway: Rig) -> None:
     """No certificate, no claim, no change; when the endpoint is itself again, so is the gateway."""
     gateway.install(both(gateway))

@@ -138,6 +138,22 @@ def test_whom_to_trust_is_not_taken_from_a_damaged_set(gateway: Rig) -> None:
     assert gateway.store.generation(3).trust.fingerprints == gateway.anchors().fingerprints
 
 
+def test_a_damaged_set_without_anchors_is_tried_with_all_that_there_are(gateway: Rig) -> None:
+    """Those of the package do not know the endpoint any more; those of the set before do."""
+    gateway.install(gateway.bundle(gateway.root, gateway.second_root))
+    gateway.rotate()
+    gateway.move_endpoint(gateway.second_root)
+    gateway.claim_present = False
+    gateway.revoke(3)
+    cut(directory(gateway, 4) / "trust.pem")
+    gateway.restart()
+    done = gateway.operations.climb("there is no usable set")
+
+    assert done.rung is Rung.SALVAGED
+    assert gateway.store.generation(5).trust.fingerprints == gateway.store.generation(3).trust.fingerprints
+    assert gateway.connects()
+
+
 def test_a_thing_that_only_the_manifest_knew_is_found_elsewhere(gateway: Rig) -> None:
     """The history says which thing the generation was made for."""
     locked_out_but_for(gateway, 2)

@@ -220,6 +220,19 @@ def test_what_can_be_salvaged_goes_before_a_token(owner: Buyer) -> None:
     assert owner.front.asked == 1
 
 
+def test_a_token_buys_by_the_anchors_that_came_since_the_package_was_made(owner: Buyer) -> None:
+    """The endpoint is looked at before a token is shown; the baked copy does not know it any more."""
+    rig = owner.rig
+    rig.install(rig.bundle(rig.second_root, rig.root))
+    assert rig.rotate().record.phase is Phase.COMMITTED
+    rig.move_endpoint(rig.second_root)
+    rig.revoke(1, 2, 3, 4)
+    owner.lay_a_new_one()
+    done = rig.operations.climb("refused")
+    assert (done.rung, rig.connects()) == (Rung.VENDING, True)
+    assert rig.store.generation(rig.current or 0).trust.fingerprints == rig.store.generation(4).trust.fingerprints
+
+
 def test_older_anchors_beside_an_older_set_keep_no_token_away(owner: Buyer) -> None:
     """The set before last does not know the endpoint any more, which says nothing of the vending machine."""
     rig = owner.rig

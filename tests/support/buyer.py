@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from agent.change.world import Vending
-from agent.core.failure import readmission
+from agent.core.failure import failures, readmission
+from agent.core.failure.codes import Code
 from agent.crypto import x509
 from agent.errors import CloudError
 from agent.iotcore.client_options import Timeouts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agent.core.failure.failure import Failure
+    from agent.core.values import TrustBundle
     from support.rig import Rig
 
 SERIAL = "0042"
@@ -84,8 +86,10 @@ class Buyer:
         self.answers.append(answer_of(self.rig.cloud, event))
         return self.answers[-1]
 
-    def _connect(self) -> VendingSession:
+    def _connect(self, anchors: TrustBundle) -> VendingSession:
         failure = self.rig.endpoint.down or self.away
+        if self.rig.endpoint.root_sha256 not in anchors.fingerprints:
+            failure = failure or failures.server_certificate("sandbox", Code.UNKNOWN_ROOT, "no anchor signs its chain")
         if failure is not None:
             raise CloudError(failure)
         machine = Machine(

@@ -10,9 +10,11 @@ Rules:
 * Other anchors are tried, with the certificate kept, when the server is not trusted: that is no fault of the
   certificate, and going back to an older one, which may be retired already, would not mend it. Nothing is weakened:
   each is a set of anchors that this gateway was given and that must verify the live endpoint all by itself.
-* They are tried, too, where the server is verified by a root that the public programmes have withdrawn trust from: a
-  certificate that such a root stands behind may be anyone's. Where no other anchors do without it, the current set
-  stays in use: a gateway that connects is not cut off.
+* The claim and the vending machine are asked by whichever anchors of this gateway know the endpoint: the baked copy's,
+  which may be older than what came since, else those of its sets.
+* Other anchors are tried, too, where the server is verified by a root that the public programmes have withdrawn trust
+  from: a certificate that such a root stands behind may be any attacker's. Where no other anchors do without it, the
+  current set stays in use: a gateway that connects is not cut off.
 * A rung is left only when its set is missing, damaged or refused, never for lack of network: a failure that any path
   may have (no route, a wrong clock) would meet the next rung just the same. The claim and what is salvaged are left as
   well where their anchors do not know the server: the rung after each has anchors, or a server, of its own.
@@ -188,7 +190,7 @@ def _following(attempts: tuple[Attempt, ...], after_the_previous: Rung) -> Rung 
     """Return the rung that may fare better than all before, or None."""
     last, failure = attempts[-1], attempts[-1].failure
     refused = failure is not None and _may_be_the_certificate(failure)
-    untrusted = _may_be_the_anchors(failure)
+    untrusted = may_be_the_anchors(failure)
     match last.rung:
         case Rung.CURRENT:
             return Rung.PREVIOUS_ANCHORS if untrusted else (Rung.PREVIOUS if refused else None)
@@ -214,7 +216,8 @@ def _may_be_the_certificate(failure: Failure) -> bool:
     )
 
 
-def _may_be_the_anchors(failure: Failure | None) -> bool:
+def may_be_the_anchors(failure: Failure | None) -> bool:
+    """Whether other anchors may fare better at the same server."""
     if failure is None or failure.kind is not FailureClass.SERVER_TRUST:
         return False  # under a wrong clock, which has a class of its own, any server looks expired
     return traits(failure.code).other_anchors
@@ -222,7 +225,7 @@ def _may_be_the_anchors(failure: Failure | None) -> bool:
 
 def _is_of_the_set(failure: Failure) -> bool:
     """Whether another set may fare better, by its certificate or by its anchors."""
-    return _may_be_the_certificate(failure) or _may_be_the_anchors(failure)
+    return _may_be_the_certificate(failure) or may_be_the_anchors(failure)
 
 
 def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
@@ -236,7 +239,7 @@ def _server_was_verified(attempts: tuple[Attempt, ...]) -> bool:
 def _top(attempts: tuple[Attempt, ...], readmit: str) -> Climb:
     met = [attempt for attempt in attempts if attempt.failure and not _is_missing(attempt)]
     # Anchors that do not know the server say nothing of what it would have said to the certificate beside them.
-    sets = [item for item in met if item.rung is not Rung.VENDING and not _may_be_the_anchors(item.failure)]
+    sets = [item for item in met if item.rung is not Rung.VENDING and not may_be_the_anchors(item.failure)]
     vends = attempts[-1].rung is Rung.VENDING
     remedy = VENDING_REMEDY.format(readmit=readmit) if vends else LOCKED_OUT_REMEDY
     names = ", ".join(f"{attempt.rung}: {_without_stop(attempt)}" for attempt in met)
