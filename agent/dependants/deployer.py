@@ -130,7 +130,7 @@ class _Record:
         try:
             return decode_report(disk.read(self._directory, REPORT, MAX_REPORT), REPORT)
         except (FileNotFoundError, DamagedError, PlainError):
-            return None  # everybody is served again, which costs a reload
+            return None  # all of them are served again, which costs a reload
 
     def write(self, report: Report) -> Report:
         durable.replace(self._directory, REPORT, encode_report(report) + b"\n", _MODES)

@@ -3,7 +3,7 @@
 What it promises, each by the order of its system calls:
 
 * A file is created exclusively, with its final mode before the first byte, and is synced before it has
-  a name that anyone reads.
+  a name that a program reads.
 * A name is replaced by renaming over it; there is no instant without it. The directory is synced after: a rename may
   be durable before the data, or not at all, unless both are (ALICE, OSDI '14).
 * A failed sync is never tried again on the same file: the kernel has marked the pages clean. The caller throws the

@@ -252,7 +252,7 @@ class Store:
         Raises:
             DamagedError: The generation is not whole; nothing moved.
             StoreInDoubtError: `current` moved, but a power cut may bring the old one back.
-            StoreError: Nothing moved that anyone reads.
+            StoreError: Nothing moved that a program reads.
         """
         self._directory.read(number)
         before = self._links.current_or_none()
@@ -277,7 +277,7 @@ class Store:
             DamagedError: The generation is not whole; nothing moved.
             StoreInDoubtError: `current` moved, but a power cut may bring the other one back, or `previous` is not set
                 yet; calling again goes on.
-            StoreError: Nothing moved that anyone reads.
+            StoreError: Nothing moved that a program reads.
         """
         self._directory.read(number)
         self._links.move_current(number)

@@ -1,4 +1,4 @@
-"""Who has a certificate made INACTIVE: the thing itself, over another of its certificates, and no one else.
+"""Who has a certificate made INACTIVE: the thing itself, over another of its certificates, and no other party.
 
 * The certificate that asks stays active, so a thing with an active certificate keeps one. Two that ask for each other
   at once are kept apart by a lease: for a minute, one certificate of a thing alone may have others retired.

@@ -1,4 +1,4 @@
-"""What the operator asks for by hand: orders to rotate, and what the account holds that belongs to no one."""
+"""What the operator asks for by hand: orders to rotate, and what the account holds that belongs to no thing."""
 
 from __future__ import annotations
 

@@ -16,10 +16,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from agent.core.change import probation
-from agent.core.change.events import (
-    Deployed,
-    Doubted,
-)
+from agent.core.change.events import Deployed, Doubted
 from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass

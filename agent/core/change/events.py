@@ -178,7 +178,7 @@ class StepFailed(ChangeEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected(ChangeEvent):
-    """The change ends without having activated anything."""
+    """The change ends where it is: it has activated nothing, or there is nothing whole to go back to."""
 
     failure: Failure
 

@@ -4,10 +4,11 @@ Rule 1: everything that moves a change from phase to phase stands in `TRANSITION
 table raises `advance.IllegalTransitionError` and nothing moves. What an event does to the record besides is in
 `agent.core.change.advance`.
 
-Rule 2: a record is persisted *before* the step it announces is taken. So after a kill or a power cut at any
-instant the record says which step may have been taken, and the step is either repeatable (making a key, writing
-a generation, moving a link, registering with the same token, proving) or guarded by a phase of its own: REQUESTED
-is on disk before the request for a certificate leaves, so that a lost reply is known and counted.
+Rule 2: a record is persisted *before* the step it announces is taken, but for what a restart finds out by itself (see
+`agent.core.change.lasting`). So after a kill or a power cut at any instant it is known which step may have been taken,
+and the step is either repeatable (making a key, writing a generation, moving a link, registering with the same token,
+proving) or guarded by a phase of its own: REQUESTED is on disk before the request for a certificate leaves, so that a
+lost reply is known and counted.
 
 Rule 3: nothing here performs a step, reads a clock or draws a number. `agent.core.change.decide` says what to do next
 and turns failures into events; the engine does it and feeds the outcome back.
@@ -18,7 +19,8 @@ and turns failures into events; the engine does it and feeds the outcome back.
        └──────────┴───────────┴─────────┴──────────┴───────────┴─────────┴→ REJECTED └──────────┴→ ROLLED_BACK
 
 A set in use that is refused, with nothing whole to go back to, ends as REJECTED too: it stays where it is, and the
-ladder goes on from there. `trust`, `import` and `rollback` changes enter at PREPARED, their generation being on disk.
+ladder goes on from there. `trust`, `import` and `rollback` changes enter at PREPARED, their generation being on disk;
+`import --unproven` at PROVEN.
 """
 
 from __future__ import annotations

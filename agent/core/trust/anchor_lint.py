@@ -5,7 +5,7 @@ Rules:
 * A certificate that cannot be read is one finding and hides none of the others.
 * Nothing is judged by a clock that is not believed: without an instant there are no findings about dates.
 * A finding is an error only when it can make the store useless or dangerous as a gateway's anchors; a bundle with an
-  error is not installed. What is merely untidy is a warning, what everybody has is information.
+  error is not installed. What is merely untidy is a warning, what every store has is information.
 
 The lists of what is distrusted and of what AWS IoT Core needs are data with sources; see `agent.crypto.root_lists`.
 """

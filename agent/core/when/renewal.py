@@ -9,7 +9,7 @@ turn, so that an outage of half a day costs no gateway its way in (docs/short-li
 same: step-cli draws from a twentieth of the lifetime ("step ca renew", `--daemon`), the kubelet from a fifth.
 
 The place in the window is fixed per device and certificate (`splay`), as with systemd's `FixedRandomDelay=`: the same
-after a reboot, spread evenly over a fleet. Drawing again at each check would move everyone to the window's start.
+after a reboot, spread evenly over a fleet. Drawing again at each check would move every device to the window's start.
 """
 
 from __future__ import annotations

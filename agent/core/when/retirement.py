@@ -4,7 +4,7 @@ Rules:
 
 * A replaced certificate is retired only after the change that replaced it is final and the grace has passed: until then
   it is what a rollback returns to.
-* A certificate that was registered for a change that failed is of no use to anyone; it is retired after the same grace,
+* A certificate that was registered for a change that failed is of no use any more; it is retired after the same grace,
   so that a person can still look into it.
 * A certificate in use is never retired, whatever the history says: a rollback may have brought it back.
 * One that another program of the gateway may use still waits for that program, as long as that takes. Only a person's
