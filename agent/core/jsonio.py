@@ -158,7 +158,7 @@ class Node:
         """Whether `name` is there and not null."""
         return self._plain.get(name) is not None
 
-    def without(self, name: str) -> dict[str, Any]:
+    def without(self, name: str) -> dict[str, object]:
         """Return the plain object without one name."""
         return {key: value for key, value in self._plain.items() if key != name}
 
@@ -190,7 +190,7 @@ class Node:
         """Return a list of objects; empty when it is missing."""
         return tuple(Node(value, f"{self.path}: {name}") for value in self._take(name, _list, []))
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """Return the object as it is, unchecked."""
         return dict(self._plain)
 

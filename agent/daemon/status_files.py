@@ -7,7 +7,7 @@ has not changed is not written again. A reader meets each whole at any moment.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.jsonio import encode
 from agent.core.report import metrics
@@ -16,7 +16,7 @@ from agent.errors import StoreError
 from agent.store import directories, disk, durable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from agent.core.change.lifecycle import ChangeRecord
@@ -33,7 +33,7 @@ class StatusFiles:
 
     def __init__(self, runtime_dir: Path) -> None:
         self._path = runtime_dir
-        self._last: dict[str, Any] = {}
+        self._last: Mapping[str, object] = {}
 
     def publish(self, status: Status, history: Iterable[ChangeRecord]) -> str:
         """Write both; return why it could not be done, or an empty text."""

@@ -12,7 +12,7 @@ or fails, it is lost or closed, and then it is over. Rules, besides those of `ag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from awscrt import mqtt5, mqtt_request_response
 
@@ -163,7 +163,7 @@ class Link:
     # -- what goes over it -----------------------------------------------------------------------------------------
 
     def request(
-        self, operation: str, topic: str, body: Mapping[str, Any], done: Callable[[str, bytes], None],
+        self, operation: str, topic: str, body: Mapping[str, object], done: Callable[[str, bytes], None],
         failed: Callable[[Failure], None],
     ) -> None:  # fmt: skip
         """Ask for something; one of the two is called once, unless the link is over before.

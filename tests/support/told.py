@@ -176,7 +176,7 @@ class Place(DaemonRig):
         health = next(line.split()[-1] for line in metrics.splitlines() if line.startswith("iot_cert_health "))
         return {
             "metrics": [f"health {health}", *samples],
-            "shadow": [f"health {report['health']}", *([report["problem"]] if report["problem"] else [])],
+            "shadow": [f"health {report['health']}", *([str(report["problem"])] if report["problem"] else [])],
             "journal": list(self.events),
         }
 

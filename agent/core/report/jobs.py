@@ -24,7 +24,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import FailureClass
@@ -285,7 +285,7 @@ def waiting(message: str) -> JobAnswer:
     return JobAnswer(status=ExecutionStatus.IN_PROGRESS, details=details(phase="waiting", message=message))
 
 
-def details(**values: Any) -> dict[str, str]:
+def details(**values: object) -> dict[str, str]:
     """Return ``statusDetails`` within the service's limits: the empty goes, the long is cut, lines are joined."""
     told = [(name, _detail(str(value))) for name, value in values.items() if value not in (None, "")]
     return dict(told[:MAX_DETAILS])

@@ -9,7 +9,7 @@ or is done. A wish that cannot be understood, or whose window closes too soon fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError, decode, encode, to_plain
 from agent.core.report.findings import judge
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from agent.core.report.status import Status
     from agent.core.when.schedule import Suggestion
+
+    Digest = Mapping[str, object]  # what is reported, by the names that fleet indexing knows
 
 MAX_REPORT = 4_096  # bytes
 MAX_TEXT = 400  # bytes of one value, as JSON spells it
@@ -41,13 +43,13 @@ class Wish:
         done: Whether the certificate in use is one that was wished for.
     """
 
-    raw: Any = None
+    raw: object = None
     window: Suggestion | None = None
     refused: str = ""
     done: bool = False
 
 
-def read_shadow(payload: bytes) -> tuple[Wish, dict[str, Any]]:
+def read_shadow(payload: bytes) -> tuple[Wish, Digest]:
     """Return the wish and what was reported last, from the reply to GetShadow.
 
     Raises:
@@ -71,7 +73,7 @@ def read_documents(payload: bytes) -> Wish:
     return _wish(desired.plain()) if desired else Wish()
 
 
-def _wish(desired: dict[str, Any]) -> Wish:
+def _wish(desired: Mapping[str, object]) -> Wish:
     raw = desired.get(WISH)
     if raw is None:
         return Wish()
@@ -82,7 +84,7 @@ def _wish(desired: dict[str, Any]) -> Wish:
         return Wish(refused=str(error)[:MAX_TEXT])
 
 
-def in_time(wish: Wish, now: datetime, reported: Mapping[str, Any]) -> Wish:
+def in_time(wish: Wish, now: datetime, reported: Digest) -> Wish:
     """Return the wish, refused when its window closes too soon to be kept.
 
     One that was accepted before is kept to its end, and beyond its window where a budget or a hold delays the rotation.
@@ -100,7 +102,7 @@ def in_time(wish: Wish, now: datetime, reported: Mapping[str, Any]) -> Wish:
     return Wish(refused=f"desired: {WISH}: closes_at: {why}")
 
 
-def report(status: Status, wish: Wish) -> dict[str, Any]:
+def report(status: Status, wish: Wish) -> Digest:
     """Return the reported state; null deletes what is not so any more.
 
     The order counts: the answer to a job has room for the first ten that have a value.
@@ -132,7 +134,7 @@ def report(status: Status, wish: Wish) -> dict[str, Any]:
     return {name: _cut(value) for name, value in told.items()}
 
 
-def _of_set(status: Status) -> dict[str, Any]:
+def _of_set(status: Status) -> Digest:
     current = status.current
     return {
         "generation": current.generation if current else None,
@@ -141,7 +143,7 @@ def _of_set(status: Status) -> dict[str, Any]:
     }
 
 
-def _of_anchors(status: Status) -> dict[str, Any]:
+def _of_anchors(status: Status) -> Digest:
     current = status.current
     return {
         "anchors": len(current.anchors) if current else None,
@@ -150,7 +152,7 @@ def _of_anchors(status: Status) -> dict[str, Any]:
     }
 
 
-def _of_changes(status: Status) -> dict[str, Any]:
+def _of_changes(status: Status) -> Digest:
     change, last = status.change, status.last
     failure = (change.failure if change else None) or (last.failure if last else None)
     return {
@@ -163,7 +165,7 @@ def _of_changes(status: Status) -> dict[str, Any]:
     }
 
 
-def _cut(value: Any) -> Any:
+def _cut(value: object) -> object:
     if not isinstance(value, str):
         return value
     while len(encode(value)) > MAX_TEXT + 2:  # and two quotes
@@ -171,6 +173,6 @@ def _cut(value: Any) -> Any:
     return value or None
 
 
-def differs(reported: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+def differs(reported: Digest, told: Digest) -> bool:
     """Whether the cloud's copy lacks any of it; what others keep there does not count."""
     return any(reported.get(name) != value for name, value in told.items())

@@ -7,7 +7,7 @@ the same question twice at a time: a flood of messages to a gateway must not bec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.aws.replies import check_accepted
 from agent.core.failure import failures
@@ -17,7 +17,7 @@ from agent.core.report.journal_events import Event
 from agent.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from agent.core.exit_codes import Exit
     from agent.core.failure.failure import Failure
@@ -121,7 +121,7 @@ class CloudRequests:
         self,
         operation: str,
         topic: str,
-        body: dict[str, Any],
+        body: Mapping[str, object],
         done: Callable[[bytes], None],
         failed: Callable[[Failure], None],
     ) -> None:
@@ -156,7 +156,7 @@ class CloudRequests:
         self,
         operation: str,
         topic: str,
-        body: dict[str, Any],
+        body: Mapping[str, object],
         done: Callable[[bytes], None],
         failed: Callable[[Failure], None],
     ) -> bool:

@@ -8,7 +8,7 @@ What cannot be parsed is told to the log and forgotten.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.core.aws import topics
 from agent.core.jsonio import PlainError
@@ -60,7 +60,7 @@ class Shadow:
         self._wished = wished
         self._chance = chance
         self._wish = shadow.Wish()
-        self._reported: dict[str, Any] | None = None
+        self._reported: shadow.Digest | None = None
         self._reported_at = -REPORT_EVERY
         self._unanswered = False
         self._next_report: Timer | None = None
@@ -76,7 +76,7 @@ class Shadow:
         """Whether a report is put off that the link is up for."""
         return self._requests.up and self._next_report is not None and self._next_report.pending
 
-    def digest(self) -> dict[str, Any]:
+    def digest(self) -> shadow.Digest:
         """Return the state that is reported, as of now."""
         return shadow.report(self._calls.status(), replace(self._wish, done=self._is_done()))
 
