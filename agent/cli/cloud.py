@@ -22,13 +22,13 @@ def carry_out(arguments: argparse.Namespace, output: Output) -> Exit:
         AgentError: It needs what is not installed, or was not carried out.
     """
     try:
-        from agent.fleet import verbs  # noqa: PLC0415 - neither this nor boto3 is part of a gateway's package
+        from agent.fleet import task, verbs  # noqa: PLC0415 - neither this nor boto3 is part of a gateway's package
     except ImportError as error:
         raise _missing(error) from error
     from agent.system.clock import SystemClock, sleep  # noqa: PLC0415 - beside what needs it
 
     answer = input if sys.stdin.isatty() and sys.stdout.isatty() else None
-    terminal = verbs.OperatorTerminal(
+    terminal = task.OperatorTerminal(
         now=SystemClock().now(), chance=secrets.token_bytes, answer=answer, pause=sleep, progress=_progress
     )
     return verbs.run(arguments, output, terminal)

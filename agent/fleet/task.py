@@ -25,13 +25,10 @@ class Row(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OperatorTask:
-    """One verb that is carried out.
+class OperatorTerminal:
+    """The operator's machine.
 
     Attributes:
-        arguments: The command line.
-        output: Where results go.
-        fleet: The account.
         now: The present time.
         chance: Returns that many bytes of it.
         answer: Asks the operator a question and returns what was typed; None where there is no terminal.
@@ -39,14 +36,26 @@ class OperatorTask:
         progress: Shows how far long work has come, in place of what it showed before.
     """
 
-    arguments: argparse.Namespace
-    output: Output
-    fleet: Fleet
     now: datetime
     chance: Callable[[int], bytes]
     answer: Callable[[str], str] | None
     pause: Callable[[float], None]
     progress: Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorTask(OperatorTerminal):
+    """One verb that is carried out, at the operator's terminal.
+
+    Attributes:
+        arguments: The command line.
+        output: Where results go.
+        fleet: The account.
+    """
+
+    arguments: argparse.Namespace
+    output: Output
+    fleet: Fleet
 
     def show(self, lines: Iterable[str]) -> None:
         """Print lines, where no JSON is wanted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.fleet.aws import connect, telling
@@ -17,12 +16,11 @@ from agent.fleet.commands import (
     setting_up,
     strays,
 )
-from agent.fleet.task import OperatorTask
+from agent.fleet.task import OperatorTask, OperatorTerminal
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
-    from datetime import datetime
 
     from agent.cli.output import Output
     from agent.core.exit_codes import Exit
@@ -41,17 +39,6 @@ VERBS: dict[str, Callable[[OperatorTask], Exit]] = {
     "orphans": strays.orphans,
     "first-deployment": first_deployment.first_deployment,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperatorTerminal:
-    """The operator's machine, as `agent.fleet.task.OperatorTask` has it."""
-
-    now: datetime
-    chance: Callable[[int], bytes]
-    answer: Callable[[str], str] | None
-    pause: Callable[[float], None]
-    progress: Callable[[str], None]
 
 
 def run(arguments: argparse.Namespace, output: Output, terminal: OperatorTerminal) -> Exit:

@@ -16,6 +16,7 @@ from agent.cli.output import Output
 from agent.cli.parser import parse
 from agent.errors import AgentError
 from agent.fleet import verbs
+from agent.fleet.task import OperatorTerminal
 from reference import documents
 from support.json_schema import misfits
 from support.moto_account import ENVIRONMENT, NUMBER, REGION, AwsWorld
@@ -152,7 +153,7 @@ class Operator:
         arguments = parse(["cloud", *words])
         output = Output(as_json=arguments.json)
         try:
-            terminal = verbs.OperatorTerminal(
+            terminal = OperatorTerminal(
                 now=self.now,
                 chance=self._chance,
                 answer=self._answer,

@@ -15,6 +15,7 @@ from agent.cli.output import Output
 from agent.cli.parser import parse
 from agent.errors import AgentError
 from agent.fleet import verbs
+from agent.fleet.task import OperatorTerminal
 from support.emulator.account import PORT, REGION, STACK
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Operator:
         said = StringIO()
         with _surroundings(), redirect_stdout(said), redirect_stderr(said):
             output = Output(as_json=arguments.json)
-            terminal = verbs.OperatorTerminal(
+            terminal = OperatorTerminal(
                 now=datetime.now(UTC).replace(microsecond=0) + self.ahead,
                 chance=token_bytes,
                 answer=None,
