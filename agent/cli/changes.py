@@ -123,10 +123,8 @@ class Changer:
         code = Exit.DONE if works else Exit.UNAVAILABLE
         why = done.climb.why if done.climb else "no change is in flight"
         remedy = "" if works else "Run the same command again later."
-        if self._output.as_json:
-            self._output.emit({"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code})
-        else:
-            self._output.line(f"Nothing was changed: {why}. {remedy}".rstrip())
+        told = {"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code}
+        self._output.tell(told, f"Nothing was changed: {why}. {remedy}".rstrip())
         return code
 
     def _current(self) -> int | None:

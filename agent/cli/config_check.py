@@ -60,15 +60,13 @@ def check_config(config: Config, output: Output) -> Exit:
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
     warnings += _told_of(config)
-    if output.as_json:
-        told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over)}
-        output.emit({**told, "exit": Exit.DONE})
-        return Exit.DONE
-    output.line(f"{config.path}: ok; endpoint {config.endpoint}:{config.port}, state in {config.state_dir}")
-    for path in handed_over:
-        output.line(_HANDED_OVER.format(path))
-    for warning in warnings:
-        output.line(f"warning: {warning}")
+    told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over), "exit": Exit.DONE}
+    output.tell(
+        told,
+        f"{config.path}: ok; endpoint {config.endpoint}:{config.port}, state in {config.state_dir}",
+        *map(_HANDED_OVER.format, handed_over),
+        *(f"warning: {warning}" for warning in warnings),
+    )
     return Exit.DONE
 
 
@@ -85,10 +83,7 @@ def hand_over(config: Config, output: Output) -> Exit:
     if os.geteuid() != 0:
         raise RefusedError("Only root can hand over what root alone may read.", hint="Run it with sudo.")
     handed_over = Parameters(config).hand_over()
-    if output.as_json:
-        output.emit({"handed_over": list(handed_over), "exit": Exit.DONE})
-    for path in () if output.as_json else handed_over:
-        output.line(_HANDED_OVER.format(path))
+    output.tell({"handed_over": list(handed_over), "exit": Exit.DONE}, *map(_HANDED_OVER.format, handed_over))
     return Exit.DONE
 
 

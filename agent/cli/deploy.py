@@ -62,12 +62,10 @@ def _deployer(config: Config) -> Deployer:
 
 def _show(report: Report | None, output: Output) -> Exit:
     if report is None:
-        output.emit({"event": "dependants"}) if output.as_json else output.line("No dependants are configured.")
+        output.tell({"event": "dependants"}, "No dependants are configured.")
         return Exit.DONE
-    if output.as_json:
-        output.emit({"event": "dependants", **to_plain(report)})
-    for step in report.steps if not output.as_json else ():
-        output.line(f"failed  {step.problem}" if step.problem else f"ok      {step.name}")
+    lines = (f"failed  {step.problem}" if step.problem else f"ok      {step.name}" for step in report.steps)
+    output.tell({"event": "dependants", **to_plain(report)}, *lines)
     return Exit.DEGRADED if report.problems else Exit.DONE
 
 

@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 def tell_rehearsal(output: Output, text: str) -> None:
     """Say what a real rotation would do."""
-    if output.as_json:
-        output.emit({"event": "rehearsal", "text": text, "exit": Exit.DONE})
-    else:
-        output.line(text)
+    output.tell({"event": "rehearsal", "text": text, "exit": Exit.DONE}, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,39 +47,33 @@ class Ending:
 
 def tell_outcome(output: Output, end: Ending) -> None:
     """Say how an order ended, or what it waits for, and what is in use now."""
-    if output.as_json:
-        wait = {"code": end.wait.code, "until": to_plain(end.wait.until)} if end.wait else None
-        told = {"event": "outcome", "change": to_plain(public(end.change)), "wait": wait, "current": end.current}
-        told |= {"exit": end.code}
-        told |= {"postponed": True} if end.postponed else {}
-        told |= dict(zip(("why", "remedy"), end.locked_out, strict=True)) if end.locked_out else {}
-        output.emit(told)
-        return
-    if end.locked_out is not None:
-        output.line(sentence(*end.locked_out))
+    told = _plain(end)
+    told |= {"postponed": True} if end.postponed else {}
+    told |= dict(zip(("why", "remedy"), end.locked_out, strict=True)) if end.locked_out else {}
+    first = [sentence(*end.locked_out)] if end.locked_out else []
     after = " Nothing else was begun yet: run the command again once it has ended." if end.postponed else ""
-    output.line(f"{_summary(end.change, end.wait)} {_in_use(end.current)}{after}")
+    output.tell(told, *first, f"{_summary(end.change, end.wait)} {_in_use(end.current)}{after}")
 
 
 def tell_repeated(output: Output, end: Ending) -> None:
     """Say that the order was carried out before, and how it ended: its end had not been told."""
-    if output.as_json:
-        told = {"event": "outcome", "change": to_plain(public(end.change)), "wait": None, "current": end.current}
-        output.emit({**told, "repeated": True, "exit": end.code})
-        return
-    at = clock_time(end.change.entered_at)
-    output.line(
-        f"{_summary(end.change, None)} {_in_use(end.current)} That was the end of the earlier order, at {at}; nothing "
-        "more was begun. Give the order again if you want another one."
+    text = (
+        f"{_summary(end.change, None)} {_in_use(end.current)} That was the end of the earlier order, at "
+        f"{clock_time(end.change.entered_at)}; nothing more was begun. Give the order again if you want another one."
     )
+    output.tell({**_plain(end), "repeated": True}, text)
+
+
+def _plain(end: Ending) -> dict[str, object]:
+    wait = {"code": end.wait.code, "until": to_plain(end.wait.until)} if end.wait else None
+    change = to_plain(public(end.change))
+    return {"event": "outcome", "change": change, "wait": wait, "current": end.current, "exit": end.code}
 
 
 def tell_locked_out(output: Output, why: str, remedy: str, code: Exit) -> None:
     """Say that no set of this gateway is accepted, and what a person can do."""
-    if output.as_json:
-        output.emit({"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code})
-    else:
-        output.line(f"Nothing was changed. {sentence(why, remedy)}")
+    told = {"event": "outcome", "change": None, "why": why, "remedy": remedy, "exit": code}
+    output.tell(told, f"Nothing was changed. {sentence(why, remedy)}")
 
 
 def sentence(why: str, remedy: str) -> str:

@@ -81,6 +81,14 @@ class Output:
         """Print one line."""
         self._lines("", text)
 
+    def tell(self, told: Mapping[str, object], *lines: str) -> None:
+        """Print the same for either reader: an object for a machine, lines for a person."""
+        if self.as_json:
+            self.emit(told)
+        else:
+            for text in lines:
+                self.line(text)
+
     def field(self, name: str, text: str, *, width: int = WIDTH, colour: str = "") -> None:
         """Print a named value; further lines are indented below it.
 

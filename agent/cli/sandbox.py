@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, output: Output) -> Exit:
         ) from error
     if arguments.order:
         answer = runner.send(arguments.dir, " ".join(arguments.order))
-        output.emit({"answer": answer}) if output.as_json else _print(output, answer)
+        output.tell({"answer": answer}, *answer.splitlines())
         return Exit.DONE
     lifetime = timedelta(seconds=arguments.lifetime) if arguments.lifetime else None
 
@@ -51,16 +51,8 @@ def run(arguments: argparse.Namespace, output: Output) -> Exit:
     return Exit.DONE
 
 
-def _print(output: Output, text: str) -> None:
-    for line in text.splitlines():
-        output.line(line)
-
-
 def _introduce(service: LocalCloud, arguments: argparse.Namespace, output: Output) -> None:
     path = arguments.dir / "config.yaml"
-    if output.as_json:
-        output.emit({"config": str(path), "port": service.port, "alpn_port": service.alpn_port})
-        return
     command = output.call.partition(" ")[0]
     text = f"""\
 A local AWS IoT Core listens on {service.host}, port {service.port} (with ALPN: {service.alpn_port}).
@@ -74,4 +66,5 @@ It forgets everything when it stops. In another terminal:
   {command} sandbox --dir {arguments.dir} help
 
 Ctrl-C stops it."""
-    _print(output, text)
+    told = {"config": str(path), "port": service.port, "alpn_port": service.alpn_port}
+    output.tell(told, *text.splitlines())

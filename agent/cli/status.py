@@ -109,11 +109,8 @@ def status(config: Config, output: Output) -> Exit:
 def explain(config: Config, output: Output) -> Exit:
     """Say why nothing is being rotated now, or what is being done."""
     told = look(config)
-    if output.as_json:
-        output.emit({"event": "explain", "why": told.why, "plan": told.document.get("plan"), "exit": Exit.DONE})
-    else:
-        for line in told.why:
-            output.line(line)
+    plain = {"event": "explain", "why": told.why, "plan": told.document.get("plan"), "exit": Exit.DONE}
+    output.tell(plain, *told.why)
     return Exit.DONE
 
 
@@ -121,10 +118,7 @@ def history(config: Config, output: Output) -> Exit:
     """Show the finished changes, oldest first."""
     found = records(config)
     for record in found:
-        if output.as_json:
-            output.emit(to_plain(public(record)))
-        else:
-            output.line(history_line(record))
+        output.tell(to_plain(public(record)), history_line(record))
     if not found and not output.as_json:
         output.line("Nothing has been changed yet.")
     return Exit.DONE

@@ -51,10 +51,7 @@ def carry_out(
     via_daemon.stay_out(config)
     begun = _plan(config, arguments, output, begin, create=create)
     if begun.change is None:
-        if output.as_json:
-            output.emit({"event": "bundle", **begun.told.plain(), "exit": Exit.DONE})
-        else:
-            output.line(begun.told.message)
+        output.tell({"event": "bundle", **begun.told.plain(), "exit": Exit.DONE}, begun.told.message)
         return Exit.DONE
     _tell(output, begun)
     code = via_daemon.go_on(config, arguments, output)

@@ -200,10 +200,7 @@ class _Follow:
         return Exit(message.exit)
 
     def _say(self, event: str, text: str, message: BegunMessage | NothingMessage) -> None:
-        if self._output.as_json:
-            self._output.emit({"event": event, **to_plain(message)})
-        else:
-            self._output.line(text)
+        self._output.tell({"event": event, **to_plain(message)}, text)
 
     def _wait(self, message: WaitMessage) -> Exit | None:
         wait, phase, now = message.wait, message.change.phase, _now()
@@ -275,10 +272,7 @@ def resume(config: Config, output: Output) -> Exit:
 
 
 def _say(output: Output, event: str, text: str) -> None:
-    if output.as_json:
-        output.emit({"event": event, "exit": Exit.DONE})
-    else:
-        output.line(text)
+    output.tell({"event": event, "exit": Exit.DONE}, text)
 
 
 def retire(config: Config, output: Output, *, now: bool) -> Exit:
@@ -348,10 +342,7 @@ def drop(config: Config, certificate: str, output: Output) -> Exit:
     """
     told = one(config, ControlRequest(verb="drop", certificate=certificate), DroppedMessage)
     text = told.text if told is not None else _drop_here(config, certificate, output)
-    if output.as_json:
-        output.emit({"event": "dropped", "text": text, "exit": Exit.DONE})
-    else:
-        output.line(text)
+    output.tell({"event": "dropped", "text": text, "exit": Exit.DONE}, text)
     return Exit.DONE
 
 

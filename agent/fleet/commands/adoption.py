@@ -134,10 +134,8 @@ def _undo(task: OperatorTask) -> Exit:
     for entry in task.watched(entries, "Certificates", len(entries)):
         for policy in entry.policies:
             task.fleet.detach_policy(policy, entry.certificate)
-        if task.output.as_json:
-            step = {"certificate": entry.certificate, "policies": entry.policies, "exclusive": False}
-            told = {"thing": entry.thing, "result": "undone", "why": None, "steps": [step], "dry_run": False}
-            task.output.emit(told)
+        step = {"certificate": entry.certificate, "policies": entry.policies, "exclusive": False}
+        task.output.tell({"thing": entry.thing, "result": "undone", "why": None, "steps": [step], "dry_run": False})
         task.pause(1 / task.arguments.per_second)
     task.show([f"{len(entries)} certificates have the policies of before. Attachments stay exclusive, and rows stay."])
     return Exit.DONE
@@ -155,17 +153,16 @@ def _entries(task: OperatorTask) -> list[JournalEntry]:
 
 
 def _tell(task: OperatorTask, judged: Adoption, result: str, why: str) -> None:
-    if task.output.as_json:
-        steps = [
-            {"certificate": step.certificate_id, "policies": list(step.policies), "exclusive": step.exclusive}
-            for step in judged.steps
-        ]
-        told = {"thing": judged.thing, "result": result, "why": why or None, "steps": steps}
-        task.output.emit({**told, "dry_run": not task.arguments.apply})
-    elif result == "left":
-        task.show([f"{judged.thing} is left as it is. {why}"])
-    elif result == "adopted":
-        task.show([f"{judged.thing}", *(f"  {_of_step(step)}" for step in judged.steps)])
+    steps = [
+        {"certificate": step.certificate_id, "policies": list(step.policies), "exclusive": step.exclusive}
+        for step in judged.steps
+    ]
+    lines = {
+        "left": [f"{judged.thing} is left as it is. {why}"],
+        "adopted": [judged.thing, *(f"  {_of_step(step)}" for step in judged.steps)],
+    }
+    told = {"thing": judged.thing, "result": result, "why": why or None, "steps": steps}
+    task.output.tell({**told, "dry_run": not task.arguments.apply}, *lines.get(result, ()))
 
 
 def _of_step(step: AdoptionStep) -> str:

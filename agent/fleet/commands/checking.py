@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,7 @@ def check(task: OperatorTask) -> Exit:
     task.progress("")
     for finding in found:
         if task.output.as_json:
-            told = {"what": finding.what, "level": finding.level.value, "text": finding.text}
-            task.output.emit({**told, "remedy": finding.remedy or None})
+            task.output.emit({**asdict(finding), "remedy": finding.remedy or None})
         else:
             task.output.field(finding.level.value, f"{finding.what}: {finding.text}")
             task.show([f"{'':<12} {finding.remedy}"] if finding.remedy else [])

@@ -246,7 +246,5 @@ def _save(task: OperatorTask, signer: Signer) -> None:
 
 
 def _tell(task: OperatorTask, text: str, own: SigningCa | None = None) -> None:
-    if task.output.as_json:
-        about = {"number": own.number, "certificate": own.ca_id, "key": own.key, "pem": own.pem} if own else {}
-        task.output.emit({"what": "ca", "text": text, **about})
-    task.show([text])
+    about = {"number": own.number, "certificate": own.ca_id, "key": own.key, "pem": own.pem} if own else {}
+    task.output.tell({"what": "ca", "text": text, **about}, text)

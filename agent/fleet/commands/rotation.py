@@ -88,13 +88,9 @@ def _order(task: OperatorTask, plan: JobPlan, window: rotation.Window | None, gr
         request = rotation.job(order, task.fleet.stack.iot_arn, window, group)
         new = not dry and task.fleet.order(request)
         what = f"group {group}" if group else f"{len(order.things)} gateways"
-        if task.output.as_json:
-            told = {"job": order.job_id, "things": list(order.things), "group": group or None}
-            task.output.emit({**told, "ordered": new, "dry_run": dry})
-        elif dry:
-            task.show([f"Would be ordered, {what}: {order.job_id}"])
-        else:
-            task.show([f"{'Ordered' if new else 'Ordered before, and unchanged'}, {what}: {order.job_id}"])
+        told = {"job": order.job_id, "things": list(order.things), "group": group or None}
+        done = "Would be ordered" if dry else "Ordered" if new else "Ordered before, and unchanged"
+        task.output.tell({**told, "ordered": new, "dry_run": dry}, f"{done}, {what}: {order.job_id}")
     if plan.orders and not dry:
         first = plan.orders[0].job_id
         task.show(
@@ -109,8 +105,7 @@ def _wish(task: OperatorTask, plan: JobPlan, window: rotation.Window) -> Exit:
     for thing in task.watched(things, "Shadows written", len(things)):
         if not dry:
             task.fleet.wish(thing, rotation.wish(window))
-        if task.output.as_json:
-            task.output.emit({"thing": thing, **rotation.wish(window), "ordered": not dry, "dry_run": dry})
+        task.output.tell({"thing": thing, **rotation.wish(window), "ordered": not dry, "dry_run": dry})
     verb = "would wish" if dry else "wish"
     task.show([f"{len(things)} shadows {verb} for a renewal until {window.closes_at:%Y-%m-%d %H:%M} UTC."])
     return _exit(task, plan)
@@ -118,10 +113,7 @@ def _wish(task: OperatorTask, plan: JobPlan, window: rotation.Window) -> Exit:
 
 def _tell_skipped(task: OperatorTask, plan: JobPlan) -> None:
     for thing, why in plan.skipped.items():
-        if task.output.as_json:
-            task.output.emit({"thing": thing, "ordered": False, "why": why})
-        else:
-            task.show([f"{thing} is left out. {why}"])
+        task.output.tell({"thing": thing, "ordered": False, "why": why}, f"{thing} is left out. {why}")
 
 
 def _exit(task: OperatorTask, plan: JobPlan) -> Exit:

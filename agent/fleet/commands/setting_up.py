@@ -83,6 +83,4 @@ def _new(path: Path, undo: ExitStack) -> TextIO:
 
 
 def _tell(task: OperatorTask, what: str, *, made: bool, text: str) -> None:
-    if task.output.as_json:
-        task.output.emit({"what": what, "made": made, "text": text})
-    task.show([text])
+    task.output.tell({"what": what, "made": made, "text": text}, text)

@@ -25,12 +25,11 @@ def orphans(task: OperatorTask) -> Exit:
         seen[judged.kind] = seen.get(judged.kind, 0) + 1
         if judged.kind in _FINE and not task.arguments.all:
             continue
-        if task.output.as_json:
-            told = {"certificate": name, "kind": judged.kind.value, "status": certificate.status.value}
-            task.output.emit({**told, "created": f"{certificate.created_at:%Y-%m-%d}", "why": judged.why})
-        else:
-            task.show([f"{name}", f"  {judged.kind}, made {certificate.created_at:%Y-%m-%d}. {judged.why}"])
-            task.show([f"  {judged.remedy}"] if judged.remedy else [])
+        made = f"{certificate.created_at:%Y-%m-%d}"
+        told = {"certificate": name, "kind": judged.kind.value, "status": certificate.status.value, "created": made}
+        remedy = [f"  {judged.remedy}"] if judged.remedy else []
+        line = f"  {judged.kind}, made {made}. {judged.why}"
+        task.output.tell({**told, "why": judged.why}, name, line, *remedy)
     strays = sum(count for kind, count in seen.items() if kind not in _FINE)
     task.show([f"{sum(seen.values())} certificates, {strays} of them to be looked at."])
     return Exit.DEGRADED if strays else Exit.DONE
