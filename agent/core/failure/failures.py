@@ -21,26 +21,25 @@ ASKS_AGAIN = "The agent asks again over a new connection."
 MAX_QUOTED = 200  # characters of a service's own message that are repeated
 
 
+def network(code: Code, message: str, remedy: str = "", *, promise: str = RETRIES) -> Failure:
+    """Return a failure of the way to the cloud, after which the agent tries again by itself."""
+    return Failure(kind=FailureClass.NETWORK, code=code, message=message, remedy=remedy, promise=promise)
+
+
 def name_not_found(host: str) -> Failure:
     """DNS does not know the endpoint."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.DNS,
-        message=f"The name {host} cannot be resolved.",
-        remedy="Check the gateway's DNS and the spelling of `endpoint`.",
-        promise=RETRIES,
+    return network(
+        Code.DNS, f"The name {host} cannot be resolved.", "Check the gateway's DNS and the spelling of `endpoint`."
     )
 
 
 def unreachable(host: str, port: int, why: str) -> Failure:
     """There is no TCP connection."""
     hint = " If 8883 is blocked here, set `port: 443`." if port == MQTT_PORT else ""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.UNREACHABLE,
-        message=f"{host} does not take connections on port {port} ({why}).",
-        remedy=f"Check the uplink and the firewall.{hint}",
-        promise=RETRIES,
+    return network(
+        Code.UNREACHABLE,
+        f"{host} does not take connections on port {port} ({why}).",
+        f"Check the uplink and the firewall.{hint}",
     )
 
 
@@ -49,56 +48,43 @@ MQTT_PORT = 8883
 
 def tls_interrupted(host: str, why: str) -> Failure:
     """The connection broke before the server had shown who it is."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.TLS_INTERRUPTED,
-        message=f"The TLS handshake with {host} was cut off ({why}).",
-        remedy="A firewall or proxy in between may be the cause.",
-        promise=RETRIES,
+    return network(
+        Code.TLS_INTERRUPTED,
+        f"The TLS handshake with {host} was cut off ({why}).",
+        "A firewall or proxy in between may be the cause.",
     )
 
 
 def not_tls(host: str, port: int, what: str) -> Failure:
     """What answers speaks another protocol; `what` says which, as far as that can be told."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.NOT_TLS,
-        message=f"What answers as {host} on port {port} does not speak TLS but {what}.",
-        remedy="Check `port`; a captive portal that wants a log-in answers so, too.",
-        promise=RETRIES,
+    return network(
+        Code.NOT_TLS,
+        f"What answers as {host} on port {port} does not speak TLS but {what}.",
+        "Check `port`; a captive portal that wants a log-in answers so, too.",
     )
 
 
 def tls_ended(host: str, why: str, remedy: str) -> Failure:
     """The server ended the handshake and said why, before it had shown who it is."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.TLS_INTERRUPTED,
-        message=f"The server at {host} ended the TLS handshake: {why}.",
-        remedy=remedy,
-        promise=RETRIES,
-    )
+    return network(Code.TLS_INTERRUPTED, f"The server at {host} ended the TLS handshake: {why}.", remedy)
 
 
 def tls_failed(host: str, why: str) -> Failure:
     """A handshake failed in which the server was not verified before; the SDK does not say on which side."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.TLS_FAILED,
-        message=f"The TLS handshake with {host} failed ({why}); it is not known yet on which side.",
-        remedy="`iot-cert check` looks at the server at once.",
+    return network(
+        Code.TLS_FAILED,
+        f"The TLS handshake with {host} failed ({why}); it is not known yet on which side.",
+        "`iot-cert check` looks at the server at once.",
         promise="The agent looks at the server next.",
     )
 
 
 def not_asked(host: str, port: int) -> Failure:
     """The server is who it should be, and turned a client away whose certificate it never asked for."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.NOT_ASKED,
-        message=f"The server at {host}, port {port}, asks for no client certificate, so it cannot know this gateway.",
-        remedy="Check `endpoint`, `port` and `alpn`: this is not where AWS IoT Core takes device certificates.",
-        promise=RETRIES,
+    return network(
+        Code.NOT_ASKED,
+        f"The server at {host}, port {port}, asks for no client certificate, so it cannot know this gateway.",
+        "Check `endpoint`, `port` and `alpn`: this is not where AWS IoT Core takes device certificates.",
     )
 
 
@@ -144,22 +130,20 @@ def certificate_alert(why: str) -> Failure:
 
 def hung_up() -> Failure:
     """The connection was closed before the broker answered."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.HUNG_UP,
-        message="The broker hung up without an answer.",
-        remedy="AWS IoT Core does so when a certificate is inactive or unknown; a bad path does so too.",
+    return network(
+        Code.HUNG_UP,
+        "The broker hung up without an answer.",
+        "AWS IoT Core does so when a certificate is inactive or unknown; a bad path does so too.",
+        promise="",
     )
 
 
 def silent() -> Failure:
     """The broker took the connection and never answered."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.CONNACK_TIMEOUT,
-        message="The broker did not answer the MQTT connect in time.",
-        remedy="If it lasts, a firewall or proxy in between may be the cause.",
-        promise=RETRIES,
+    return network(
+        Code.CONNACK_TIMEOUT,
+        "The broker did not answer the MQTT connect in time.",
+        "If it lasts, a firewall or proxy in between may be the cause.",
     )
 
 
@@ -186,12 +170,10 @@ def connect_throttled(why: str) -> Failure:
 
 def broker_unavailable(why: str) -> Failure:
     """The broker answers, but with a refusal that is none of the certificate."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.CLOUD_UNAVAILABLE,
-        message=f"The broker cannot serve this connection now ({why}).",
-        remedy=_MEANING.get(why, "If it lasts, look at the AWS Health Dashboard."),
-        promise=RETRIES,
+    return network(
+        Code.CLOUD_UNAVAILABLE,
+        f"The broker cannot serve this connection now ({why}).",
+        _MEANING.get(why, "If it lasts, look at the AWS Health Dashboard."),
     )
 
 
@@ -217,23 +199,12 @@ _NO_ROOM = frozenset({"QUOTA_EXCEEDED", "SERVER_BUSY", "CONNECTION_RATE_EXCEEDED
 
 def session_lost(why: str) -> Failure:
     """The session broke while a request was under way."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.SESSION_LOST,
-        message=f"The connection broke while an answer was awaited ({why}).",
-        promise=ASKS_AGAIN,
-    )
+    return network(Code.SESSION_LOST, f"The connection broke while an answer was awaited ({why}).", promise=ASKS_AGAIN)
 
 
 def path_lost(why: str) -> Failure:
     """A connection cannot go on although the broker has not ended it; `why` is a sentence."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.PATH_LOST,
-        message=why,
-        remedy="Look at this machine's network: an interface, a lease, a modem, a cable.",
-        promise=RETRIES,
-    )
+    return network(Code.PATH_LOST, why, "Look at this machine's network: an interface, a lease, a modem, a cable.")
 
 
 def lost(reason: str, text: str = "") -> Failure:
@@ -263,31 +234,23 @@ def cut_off(request: Failure, ending: Failure) -> Failure:
 
 def not_sent(why: str) -> Failure:
     """The session broke before the request had left."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.NOT_SENT,
-        message=f"The connection broke before the request had left ({why}).",
-        promise=ASKS_AGAIN,
-    )
+    return network(Code.NOT_SENT, f"The connection broke before the request had left ({why}).", promise=ASKS_AGAIN)
 
 
 def taken_over(client_id: str, *, sent: bool = True) -> Failure:
     """Another client with the same id came while a request was under way, which says nothing against the set."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.TAKEN_OVER if sent else Code.TAKEN_OVER_UNSENT,
-        message=f"Another client connected as {client_id} and ended this connection.",
-        remedy="Every client needs an id of its own: see `client_id` in the configuration.",
-        promise=RETRIES,
+    return network(
+        Code.TAKEN_OVER if sent else Code.TAKEN_OVER_UNSENT,
+        f"Another client connected as {client_id} and ended this connection.",
+        "Every client needs an id of its own: see `client_id` in the configuration.",
     )
 
 
 def no_reply(operation: str) -> Failure:
     """A request was not answered in time, so it is not known whether it was carried out."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.NO_REPLY,
-        message=f"{operation} was not answered in time.",
+    return network(
+        Code.NO_REPLY,
+        f"{operation} was not answered in time.",
         promise="A late answer would be taken for the next one's, so the agent asks again over a new connection.",
     )
 
@@ -322,12 +285,10 @@ def refused(operation: str, status: int, code: str, text: str) -> Failure:
             remedy="Check the template's provisioning hook and the IoT policy.",
         )
     if status >= SERVER_ERRORS:
-        return Failure(
-            kind=FailureClass.NETWORK,
-            code=Code.CLOUD_UNAVAILABLE,
-            message=f"{operation} failed in the cloud ({status} {in_one_line(code)}): {quoted}.",
-            remedy="If it lasts, look at the AWS Health Dashboard.",
-            promise=RETRIES,
+        return network(
+            Code.CLOUD_UNAVAILABLE,
+            f"{operation} failed in the cloud ({status} {in_one_line(code)}): {quoted}.",
+            "If it lasts, look at the AWS Health Dashboard.",
         )
     token = code == "InvalidCertificateOwnershipToken"
     return Failure(

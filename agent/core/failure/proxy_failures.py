@@ -9,55 +9,48 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code
-from agent.core.failure.failure import RETRIES, Failure, FailureClass
-from agent.core.failure.failures import MQTT_PORT, in_one_line
+from agent.core.failure.failures import MQTT_PORT, in_one_line, network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agent.core.failure.failure import Failure
+
 
 def proxy_not_found(host: str) -> Failure:
     """DNS does not know the proxy."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.DNS,
-        message=f"The name of the proxy, {host}, cannot be resolved.",
-        remedy="Check the gateway's DNS and the spelling of `proxy.host`.",
-        promise=RETRIES,
+    return network(
+        Code.DNS,
+        f"The name of the proxy, {host}, cannot be resolved.",
+        "Check the gateway's DNS and the spelling of `proxy.host`.",
     )
 
 
 def proxy_unreachable(proxy: str, why: str, *, said: bool = False) -> Failure:
     """There is no TCP connection to the proxy, or none any more once it was `said` where to connect to."""
     does = "did not answer the request for a way out" if said else "does not take connections"
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.UNREACHABLE,
-        message=f"The proxy {proxy} {does} ({why}).",
-        remedy="Check the proxy, the way to it, and `proxy` in the configuration.",
-        promise=RETRIES,
+    return network(
+        Code.UNREACHABLE,
+        f"The proxy {proxy} {does} ({why}).",
+        "Check the proxy, the way to it, and `proxy` in the configuration.",
     )
 
 
 def not_a_proxy(proxy: str, why: str) -> Failure:
     """What answers in the proxy's place does not speak HTTP."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.PROXY,
-        message=f"What answers as the proxy {proxy} is no HTTP proxy ({why or 'its answer is not HTTP'}).",
-        remedy="Check `proxy.host` and `proxy.port`.",
-        promise=RETRIES,
+    return network(
+        Code.PROXY,
+        f"What answers as the proxy {proxy} is no HTTP proxy ({why or 'its answer is not HTTP'}).",
+        "Check `proxy.host` and `proxy.port`.",
     )
 
 
 def proxy_password(why: str, hint: str) -> Failure:
     """The password for the proxy cannot be read."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.PROXY,
-        message=f"The proxy cannot be asked: {why}.",
-        remedy=hint or "Put the password into the first line of the file that `proxy.password_file` names.",
-        promise=RETRIES,
+    return network(
+        Code.PROXY,
+        f"The proxy cannot be asked: {why}.",
+        hint or "Put the password into the first line of the file that `proxy.password_file` names.",
     )
 
 
@@ -98,7 +91,7 @@ def proxy_refused(way: Way, status: str, schemes: Sequence[str] = ()) -> Failure
         remedy = "Check the proxy's own uplink and DNS, and the spelling of `endpoint`."
     elif way.port == MQTT_PORT:
         remedy += " Many proxies let 443 alone through: set `port: 443`."
-    return Failure(kind=FailureClass.NETWORK, code=Code.PROXY, message=message, remedy=remedy, promise=RETRIES)
+    return network(Code.PROXY, message, remedy)
 
 
 def _proxy_asks(way: Way, said: str, schemes: Sequence[str]) -> tuple[str, str]:

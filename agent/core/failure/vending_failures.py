@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
-from agent.core.failure.failures import SERVER_ERRORS, TOO_MANY_REQUESTS, WAITS, in_one_line
+from agent.core.failure.failures import SERVER_ERRORS, TOO_MANY_REQUESTS, WAITS, in_one_line, network
 from agent.core.failure.readmission import SERIAL, command, serial_of
 
 REFUSED = 403
@@ -51,10 +51,9 @@ def on_the_way(failure: Failure, *, proxied: bool) -> Failure:
 
 def unheard(why: str) -> Failure:
     """It was asked, or was to be, and there is no answer."""
-    return Failure(
-        kind=FailureClass.NETWORK,
-        code=Code.VENDING_UNHEARD,
-        message=f"The vending machine did not answer ({in_one_line(why)}).",
+    return network(
+        Code.VENDING_UNHEARD,
+        f"The vending machine did not answer ({in_one_line(why)}).",
         promise="The agent asks again; the same request is sold the same certificate.",
     )
 
