@@ -47,7 +47,7 @@ class Timer:
 
 
 class Alarm:
-    """One call that is put off again and again: what is set last counts."""
+    """One call that is put off, brought forward or left as it is, and is ahead once at the most."""
 
     def __init__(self, loop: Loop, call: Call) -> None:
         """Set for no time yet.
@@ -62,9 +62,28 @@ class Alarm:
 
     def set(self, seconds: float) -> None:
         """Call after this delay, and not when it was set for before."""
+        self.cancel()
+        self._timer = self._loop.later(seconds, self._call)
+
+    def set_if_unset(self, seconds: float) -> None:
+        """Call after this delay, unless a call is ahead already."""
+        if not self.pending:
+            self.set(seconds)
+
+    def bring_forward(self, seconds: float) -> None:
+        """Call after this delay, unless a call is ahead that comes no later."""
+        if self._timer is None or not self._timer.pending or self._timer.due > monotonic() + seconds:
+            self.set(seconds)
+
+    def cancel(self) -> None:
+        """Do not call before it is set again."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.later(seconds, self._call)
+
+    @property
+    def pending(self) -> bool:
+        """Whether a call is ahead."""
+        return self._timer is not None and self._timer.pending
 
 
 class Loop:

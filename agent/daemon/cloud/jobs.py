@@ -22,6 +22,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when import schedule
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.cloud.requests import again_after
+from agent.daemon.loop import Alarm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from agent.daemon.cloud.requests import CloudRequests, FleetCalls
     from agent.daemon.cloud.shadow import Shadow
     from agent.daemon.facts import GatewayFacts
-    from agent.daemon.loop import Loop, Timer
+    from agent.daemon.loop import Loop
 
 MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
 POSTPONED = 300.0  # seconds, at least, before what an execution waits for is looked at again
@@ -97,7 +98,7 @@ class Jobs:
         self._foreign: dict[str, None] = {}
         self._taken: dict[str, _Entry] = {}  # updates of which were refused: it may be another client's now
         self._announced = False  # something new since the list was asked for
-        self._again: Timer | None = None
+        self._again = Alarm(loop, self._ask_pending)
 
     def connected(self) -> None:
         """Ask for everything anew."""
@@ -151,8 +152,7 @@ class Jobs:
             self._ask_pending()
             return
         self._announced = False
-        if self._again is None or not self._again.pending:
-            self._again = self._loop.later(again_after(self._chance()), self._ask_pending)
+        self._again.set_if_unset(again_after(self._chance()))
 
     def _on_pending(self, payload: bytes) -> None:
         pending = jobs.read_pending(payload)

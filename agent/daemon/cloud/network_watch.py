@@ -16,7 +16,7 @@ from agent.system.own_connections import cut_off
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent.daemon.loop import Loop, Timer
+    from agent.daemon.loop import Loop
 
 ROUTES_LOOK = 5.0  # seconds between two looks at the routes
 SETTLE = 0.5  # seconds in which an address that was taken away may come back, as some DHCP clients have it
@@ -42,7 +42,7 @@ class NetworkWatch:
         self._lost = lost
         self._uplink = open_uplink()
         self._routes = b""
-        self._look: Timer | None = None
+        self._look = Alarm(loop, self._look_at_routes)
         self._doubt = Alarm(loop, self._look_at_connections)
 
     def adopt(self, fd: int) -> bool:
@@ -60,9 +60,9 @@ class NetworkWatch:
 
     def connection_missing(self) -> None:
         """Look at the routes until news is not wanted any more, where no uplink is heard of."""
-        if self._uplink is None and (self._look is None or not self._look.pending):
+        if self._uplink is None and not self._look.pending:
             self._routes = routes()
-            self._look = self._loop.later(ROUTES_LOOK, self._look_at_routes)
+            self._look.set(ROUTES_LOOK)
 
     def close(self) -> None:
         """Hear nothing more."""
@@ -83,5 +83,4 @@ class NetworkWatch:
             return
         if routes() != self._routes:
             self._news()
-        self._look = None
         self.connection_missing()

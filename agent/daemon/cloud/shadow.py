@@ -16,6 +16,7 @@ from agent.core.report import shadow
 from agent.core.report.journal_events import Event
 from agent.core.when import schedule
 from agent.daemon.cloud.requests import again_after, is_missing
+from agent.daemon.loop import Alarm
 from agent.system.clock import monotonic
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from agent.core.when.schedule import Suggestion
     from agent.daemon.cloud.requests import CloudRequests, FleetCalls
     from agent.daemon.facts import GatewayFacts
-    from agent.daemon.loop import Loop, Timer
+    from agent.daemon.loop import Loop
 
 REPORT_EVERY = 60.0  # seconds between two reports, at least
 ANSWER_EVERY = 2.0  # seconds, at least, before another wish is answered: a flood of wishes is no flood of reports
@@ -53,7 +54,6 @@ class Shadow:
             wished: Called when the shadow wishes for something else than before; `window` says what.
             chance: Draws a number in [0, 1).
         """
-        self._loop = loop
         self._requests = requests
         self._facts = facts
         self._calls = calls
@@ -63,8 +63,7 @@ class Shadow:
         self._reported: shadow.Digest | None = None
         self._reported_at = -REPORT_EVERY
         self._unanswered = False
-        self._next_report: Timer | None = None
-        self._again: Timer | None = None
+        self._next_report, self._again = Alarm(loop, self.report), Alarm(loop, self._ask)
 
     @property
     def window(self) -> Suggestion | None:
@@ -74,7 +73,7 @@ class Shadow:
     @property
     def unreported(self) -> bool:
         """Whether a report is put off that the link is up for."""
-        return self._requests.up and self._next_report is not None and self._next_report.pending
+        return self._requests.up and self._next_report.pending
 
     def digest(self) -> shadow.Digest:
         """Return the state that is reported, as of now."""
@@ -102,7 +101,7 @@ class Shadow:
             return
         wait = self._reported_at + (ANSWER_EVERY if self._unanswered else REPORT_EVERY) - monotonic()
         if wait > 0:
-            self._report_in(wait)
+            self._next_report.bring_forward(wait)
             return
         if self._unanswered and self._wish.refused:
             self._calls.log(Event.WISH_REFUSED, f"The wish in the shadow is not followed: {self._wish.refused}.")
@@ -114,15 +113,6 @@ class Shadow:
         body = {"state": {"reported": told}}
         # One that is lost is made again at the next report: nothing is to be done about it here.
         self._requests.ask("UpdateShadow", topics.shadow_update(self._requests.thing), body, accepted, lambda _: None)
-
-    def _report_in(self, seconds: float) -> None:
-        """Have the next report made then, unless an earlier one is to be made."""
-        due = monotonic() + seconds
-        if self._next_report is not None and self._next_report.pending:
-            if self._next_report.due <= due:
-                return
-            self._next_report.cancel()
-        self._next_report = self._loop.later(seconds, self.report)
 
     def _wish_for(self, wish: shadow.Wish) -> None:
         """Take a wish; another than before is answered soon."""
@@ -144,8 +134,8 @@ class Shadow:
         if is_missing(failure):
             self._reported = {}
             self.report()
-        elif self._again is None or not self._again.pending:
-            self._again = self._loop.later(again_after(self._chance()), self._ask)
+        else:
+            self._again.set_if_unset(again_after(self._chance()))
 
     def _on_documents(self, payload: bytes) -> None:
         try:

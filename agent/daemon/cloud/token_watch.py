@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.daemon.hearing import Hearing
+from agent.daemon.loop import Alarm
 from agent.system.inotify import open_directory_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from agent.daemon.loop import Loop, Timer
+    from agent.daemon.loop import Loop
     from agent.system.inotify import DirectoryWatch
 
 SETTLE = 1.0  # seconds after the file is complete, in which its owner and mode may still be set
@@ -30,11 +31,10 @@ class TokenWatch:
             loop: Where to listen.
             news: Called when there may be another token, and a moment has passed.
         """
-        self._loop = loop
         self._news = news
         self._path: Path | None = None
         self._hearing = Hearing(loop, self._hear)
-        self._settling: Timer | None = None
+        self._settling = Alarm(loop, self._tell)
 
     def listen(self, path: Path) -> None:
         """Watch a file, which need not be there; cheap when it is watched already."""
@@ -50,8 +50,7 @@ class TokenWatch:
     def _hear(self, watch: DirectoryWatch) -> None:
         if self._path is None or self._path.name not in watch.read():
             return
-        if self._settling is None or not self._settling.pending:
-            self._settling = self._loop.later(SETTLE, self._tell)
+        self._settling.set_if_unset(SETTLE)
 
     def _tell(self) -> None:
         if self._path is not None and self._path.exists():  # the agent itself overwrites one that is spent

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.daemon.hearing import Hearing
+from agent.daemon.loop import Alarm
 from agent.system.clock import monotonic
 from agent.system.inotify import Place, open_change_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from agent.daemon.loop import Loop, Timer
+    from agent.daemon.loop import Loop
     from agent.system.inotify import ChangeWatch
 
 SETTLE = 1.0  # seconds after the first sign: a copy is seldom one system call
@@ -39,11 +40,9 @@ class CredentialWatch:
             loop: Where to listen.
             news: Called when something was touched and a moment has passed.
         """
-        self._loop = loop
-        self._news = news
+        self._settling = Alarm(loop, news)
         self._hearing = Hearing(loop, self._hear)
         self._watched: tuple[object, ...] = ()
-        self._settling: Timer | None = None
         self._last: float | None = None
 
     @property
@@ -67,8 +66,7 @@ class CredentialWatch:
         if not watch.read():
             return
         self._last = monotonic()
-        if self._settling is None or not self._settling.pending:
-            self._settling = self._loop.later(SETTLE, self._news)
+        self._settling.set_if_unset(SETTLE)
 
 
 def _places(state_dir: Path) -> Iterable[Place]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import PlainError
 from agent.core.worker_protocol import MAX_LINE, End, Order, WorkerError, decode_answer, encode_order
+from agent.daemon.loop import Alarm
 from agent.system import memory
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from agent.core.change.progress import Progress
-    from agent.daemon.loop import Loop, Timer
+    from agent.daemon.loop import Loop
 
     class Running(Protocol):
         """A worker that was started."""
@@ -80,7 +81,7 @@ class WorkerProcess:
         self._on_progress, self._on_end = on_progress, on_end
         self._buffer = bytearray()
         self._over = False
-        self._silence: Timer | None = None
+        self._silence = Alarm(loop, self.kill)
         self._pid, self._output = _spawn(config, encode_order(order))
         self._pidfd = os.pidfd_open(self._pid)
         loop.watch(self._output, self._readable)
@@ -95,9 +96,7 @@ class WorkerProcess:
         signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _listen(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-        self._silence = self._loop.later(GOODBYE if self._over else PATIENCE, self.kill)
+        self._silence.set(GOODBYE if self._over else PATIENCE)
 
     def _readable(self) -> None:
         data = os.read(self._output, 65_536)
@@ -131,8 +130,7 @@ class WorkerProcess:
 
     def _ended(self) -> None:
         self._loop.unwatch(self._pidfd)
-        if self._silence is not None:
-            self._silence.cancel()
+        self._silence.cancel()
         _, status = os.waitpid(self._pid, 0)
         os.close(self._pidfd)
         os.close(self._output)

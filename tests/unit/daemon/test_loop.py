@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.daemon.loop import Loop
+from agent.daemon.loop import Alarm, Loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +184,31 @@ def test_a_delay_may_be_longer_than_the_kernel_can_wait_at_once(loop: Loop) -> N
     loop.post(nothing)
     loop.turn()
     assert timer.pending
+
+
+def test_an_alarm_has_one_call_ahead_at_the_most(loop: Loop) -> None:
+    """Setting it moves the call, whatever stood; the other two leave a call that comes first where it is."""
+    called: list[str] = []
+    alarm = Alarm(loop, lambda: called.append("alarm"))
+    assert not alarm.pending
+
+    alarm.set_if_unset(3600.0)
+    alarm.set_if_unset(0.0)
+    loop.later(0.0, loop.stop)
+    loop.run()
+    assert (called, alarm.pending) == ([], True)
+
+    alarm.bring_forward(0.0)
+    alarm.bring_forward(3600.0)
+    loop.later(0.01, loop.stop)
+    loop.run()
+    assert (called, alarm.pending) == (["alarm"], False)
+
+    alarm.set(0.0)
+    alarm.cancel()
+    loop.later(0.01, loop.stop)
+    loop.run()
+    assert called == ["alarm"]
 
 
 def test_cancelled_delays_do_not_pile_up(loop: Loop) -> None:
