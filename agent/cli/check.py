@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from agent.cli import via_daemon
 from agent.cli.terminal import GREEN, RED, YELLOW
 from agent.core.control_protocol import ControlRequest, ExaminationMessage, StatusMessage
-from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
 from agent.core.report import broker_checks, checks
 from agent.core.report.checks import Line, Verdict
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.config.values import Config
     from agent.core.change.progress import Progress
-    from agent.core.worker_protocol import Examined
+    from agent.core.exit_codes import Exit
 
 _SUDO = "it needs the key; run it with sudo"
 
@@ -102,18 +101,12 @@ def _told(config: Config) -> DaemonWord | None:
 
 def _examined(config: Config) -> DaemonWord | None:
     answer = via_daemon.one(config, ControlRequest(verb="examine"), ExaminationMessage)
-    return DaemonWord(lines=tuple(map(line_of, answer.lines)), runs=True) if answer is not None else None
+    return DaemonWord(lines=answer.lines, runs=True) if answer is not None else None
 
 
 def _skipped(error: AgentError) -> tuple[Line, ...]:
     why = f"{error} {error.hint}".strip().rstrip(".")
     return tuple(checks.skipped(check, why) for check in ("connect", "permissions"))
-
-
-def line_of(item: Examined) -> Line:
-    """Return a line as the daemon, or another process, has told it."""
-    verdict, code = Verdict(item.verdict), Exit(item.exit)
-    return Line(check=item.check, verdict=verdict, code=item.code, text=item.text, remedy=item.remedy, exit=code)
 
 
 def _as_the_daemon_says(known: DaemonWord | None, error: AgentError) -> DaemonWord:

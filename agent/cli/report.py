@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.cli import check, output_file, status, support
+from agent.cli import output_file, status, support
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import decode
+from agent.core.report.checks import Line
 from agent.core.report.page import Found, page
 from agent.core.values import MAX_TEXT
-from agent.core.worker_protocol import Examined
 from agent.errors import AgentError
 from agent.store import durable
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from agent.cli.output import Output
     from agent.config.values import Config
-    from agent.core.report.checks import Line
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -65,7 +64,7 @@ def _found(config: Config) -> Found:
 
 
 def _line(line: bytes) -> Line:
-    return check.line_of(decode(line, "the doctor's line", limit=MAX_TEXT).record(Examined))
+    return decode(line, "the doctor's line", limit=MAX_TEXT).record(Line)
 
 
 T = TypeVar("T")

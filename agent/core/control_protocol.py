@@ -15,8 +15,9 @@ from agent.core.change.progress import Progress
 from agent.core.change.records import public
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import decode, encode, encode_plain, to_plain
+from agent.core.report.checks import Line  # noqa: TC001 - as above
 from agent.core.values import Id, LongText, Name  # noqa: TC001 - as above
-from agent.core.worker_protocol import Examined, Footing  # noqa: TC001 - as above
+from agent.core.worker_protocol import Footing  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +142,7 @@ class RehearsalMessage:
 class ExaminationMessage:
     """What the doctor's looks at the broker came to."""
 
-    lines: tuple[Examined, ...] = ()
+    lines: tuple[Line, ...] = ()
     exit: int = Exit.DONE
 
 

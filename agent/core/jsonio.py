@@ -21,12 +21,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from enum import Enum, IntEnum, StrEnum
 from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-E = TypeVar("E", bound=StrEnum)
+E = TypeVar("E", bound=Enum)
 T = TypeVar("T")
 
 TEXT = 1024  # characters
@@ -262,8 +262,9 @@ def _span(value: Any) -> timedelta:
 
 
 def _member(enum: type[E], value: Any) -> E:
-    if not isinstance(value, str) or value not in set(enum):
-        raise _unfit("one of " + ", ".join(enum))
+    known: set[object] = set(enum)
+    if not isinstance(value, str | int) or isinstance(value, bool) or value not in known:
+        raise _unfit("one of " + ", ".join(map(str, enum)))
     return enum(value)
 
 
@@ -354,7 +355,7 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
         return partial(_items, _reader(inner[0])) if inner[-1] is ... else partial(_row, tuple(map(_reader, inner)))
     if origin is Mapping:
         return partial(_mapping, _reader(inner[1]))
-    if issubclass(hint, StrEnum):
+    if issubclass(hint, StrEnum | IntEnum):
         return partial(_member, hint)
     if isinstance(hint, type) and is_dataclass(hint):
         return partial(_record, hint)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from agent.core.change.decide import Wait  # noqa: TC001 - the decoder reads the types of `End`
 from agent.core.change.lifecycle import ChangeRecord  # noqa: TC001 - as above
 from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
 from agent.core.jsonio import SECONDS, Node, decode, encode, to_plain
+from agent.core.report.checks import Line  # noqa: TC001 - as above
 from agent.core.report.seen import Seen, seen_of
 from agent.core.values import MAX_URL, Id, Kind, LongText, Name, Origin, User
-
-if TYPE_CHECKING:
-    from agent.core.report.checks import Line
 
 MAX_LINE = 4_194_304  # bytes; the most that a look at a bundle of anchors and at watched files can come to
 
@@ -143,24 +141,6 @@ class NoChange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examined:
-    """A line of the doctor's; see `agent.core.report.checks.Line`, of which the daemon only carries the words."""
-
-    check: Id
-    verdict: Id
-    code: Id
-    text: LongText
-    remedy: LongText = ""
-    exit: int = 0
-
-
-def examined_of(line: Line) -> Examined:
-    """Return a line of the doctor's as the daemon carries it."""
-    words = {"check": line.check, "verdict": line.verdict, "code": line.code, "text": line.text}
-    return Examined(**words, remedy=line.remedy, exit=int(line.exit))
-
-
-@dataclass(frozen=True, kw_only=True)
 class End:
     """How an order ended.
 
@@ -196,7 +176,7 @@ class End:
     bundle: NoChange | None = None
     dropped: LongText | None = None
     rehearsal: LongText | None = None
-    examination: tuple[Examined, ...] | None = None
+    examination: tuple[Line, ...] | None = None
 
 
 # What an order says whatever it is: a worker does not fill in what the daemon left out.

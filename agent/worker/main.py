@@ -38,7 +38,6 @@ from agent.core.worker_protocol import (
     WorkerError,
     decode_order,
     encode_answer,
-    examined_of,
 )
 from agent.errors import AgentError, BundleError, RefusedError, StoreBusyError
 from agent.operations import snapshot
@@ -233,8 +232,7 @@ class Task:
         from agent.core.report import broker_checks  # noqa: PLC0415 - a rotation waits for no more than it needs
 
         found = self._change.examiner.examine()
-        lines = (broker_checks.of_connection(found), broker_checks.of_permissions(found))
-        self._tell(examination=tuple(examined_of(line) for line in lines))
+        self._tell(examination=(broker_checks.of_connection(found), broker_checks.of_permissions(found)))
 
     def _take_in(self) -> None:
         """Take a bundle in; that it is refused is an answer to its pipeline, and no trouble of the worker's."""

@@ -30,6 +30,7 @@ from agent.core.failure.failure import FailureClass
 from agent.core.text import clock_time, common_name, duration
 from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
+from agent.core.values import Id, LongText  # noqa: TC001 - the decoder reads the types of `Line`
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,11 +70,11 @@ class Line:
         exit: The exit code that it stands for.
     """
 
-    check: str
+    check: Id
     verdict: Verdict
-    code: str
-    text: str
-    remedy: str = ""
+    code: Id
+    text: LongText
+    remedy: LongText = ""
     exit: Exit = Exit.DONE
 
 

@@ -28,7 +28,7 @@ from agent.core.report.findings import judge
 from agent.core.values import Kind, Origin
 from agent.core.when import retirement
 from agent.core.when.schedule import LONGEST_PAUSE, Pause
-from agent.core.worker_protocol import Do, Order, examined_of
+from agent.core.worker_protocol import Do, Order
 from agent.errors import AgentError, RefusedError
 from agent.store import reported
 from agent.system.peers import Role, behind
@@ -331,4 +331,4 @@ def _reason(request: ControlRequest) -> str:
 def _not_examined(rival: str) -> ExaminationMessage:
     from agent.core.report import broker_checks  # noqa: PLC0415 - seldom needed, and the idle daemon is small
 
-    return ExaminationMessage(lines=tuple(map(examined_of, broker_checks.of_rival(rival))))
+    return ExaminationMessage(lines=tuple(broker_checks.of_rival(rival)))

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
     from agent.core.control_protocol import LastMessage
-    from agent.core.worker_protocol import End, Examined, Footing, NoChange, Order, WorkerError
+    from agent.core.report.checks import Line
+    from agent.core.worker_protocol import End, Footing, NoChange, Order, WorkerError
     from agent.daemon.cloud.fleet import FleetSide
     from agent.daemon.control.client import Client
     from agent.daemon.control.followers import Followers
@@ -231,13 +232,13 @@ def _locks_out(climb: Footing) -> bool:
 _REFUSED = frozenset({"certificate-refused", "connect-denied", Code.LOCKED_OUT})
 
 
-def _why_refused(lines: tuple[Examined, ...]) -> str:
+def _why_refused(lines: tuple[Line, ...]) -> str:
     """Return why the doctor found that the set does not get through any more, or an empty text."""
     met = (line for line in lines if line.code in _REFUSED or traits(line.code).other_anchors)
     return next((line.text for line in met if line.check == "connect"), "")
 
 
-def _why_distrusted(lines: tuple[Examined, ...]) -> str:
+def _why_distrusted(lines: tuple[Line, ...]) -> str:
     """Return why other anchors should be in use, which verify the server as well, or an empty text."""
     return next((line.text for line in lines if (line.check, line.code) == ("connect", "distrusted-root")), "")
 

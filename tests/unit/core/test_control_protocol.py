@@ -39,7 +39,8 @@ from agent.core.control_protocol import (
     encode_request,
 )
 from agent.core.jsonio import Node, PlainError, to_plain
-from agent.core.worker_protocol import Examined, Footing
+from agent.core.report import checks
+from agent.core.worker_protocol import Footing
 from support import make
 from support.make import NOW
 
@@ -60,7 +61,7 @@ CHANGE = make.finished(Phase.ROLLED_BACK, failure=make.failure(), issued=None)
 TOLD = to_plain(public(CHANGE))
 AT = NOW.isoformat()
 WAIT = Wait(why="It is on probation", until=NOW, code="probation", failure=make.failure())
-LINE = Examined(check="connect", verdict="ok", code="ok", text="Connected.")
+LINE = checks.ok("connect", "Connected.")
 SAID = {"check": "connect", "verdict": "ok", "code": "ok", "text": "Connected.", "remedy": "", "exit": 0}
 UNTIL = {"why": "It is on probation", "until": AT, "code": "probation", "dated": False}
 

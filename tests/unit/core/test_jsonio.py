@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -372,3 +372,25 @@ def test_times_and_spans_become_text_and_seconds() -> None:
     assert plain["at"] == "2027-03-01T12:00:00+00:00"
     assert "failure" not in to_plain(make.record())
     assert to_plain(make.record())["attempts"] == 0
+
+
+class Size(IntEnum):
+    """Something to choose from, by number."""
+
+    SMALL = 0
+    LARGE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shirt:
+    """A dataclass with such a field."""
+
+    size: Size
+
+
+@pytest.mark.parametrize("plain", [2, -1, True, False, "1", 1.0, None, [], {}])
+def test_a_number_of_an_enumeration_is_one_of_its_numbers(plain: object) -> None:
+    """Not a boolean, not a text, and no broken number, though Python compares them as equal."""
+    assert node(size=1).record(Shirt) == Shirt(size=Size.LARGE)
+    with pytest.raises(PlainError, match=r"^f\.json: size: one of 0, 1 is expected$"):
+        node(size=plain).record(Shirt)

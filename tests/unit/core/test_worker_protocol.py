@@ -13,12 +13,12 @@ from agent.core.change.decide import Wait
 from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
 from agent.core.jsonio import PlainError
+from agent.core.report import checks
 from agent.core.values import MAX_URL, Kind, Origin, User
 from agent.core.worker_protocol import (
     MAX_LINE,
     Do,
     End,
-    Examined,
     Footing,
     NoChange,
     Order,
@@ -186,7 +186,7 @@ ALL_TOLD = End(
     bundle=NoChange(code="expired", message="It has expired.", hint="Ship another.", passing=True),
     dropped="It is dropped.",
     rehearsal="A rotation would do this.",
-    examination=(Examined(check="connect", verdict="failure", code="refused", text="No.", remedy="Look.", exit=1),),
+    examination=(checks.failure("connect", "refused", "No.", "Look."),),
 )
 
 

@@ -15,7 +15,7 @@ from agent.core.report.checks import Line, failure, ok, warning
 from agent.core.report.known import ConnectionState
 from agent.core.values import Kind, Origin
 from agent.core.when.schedule import Suggestion
-from agent.core.worker_protocol import Do, Examined, Order
+from agent.core.worker_protocol import Do, Order
 from agent.system.clock import monotonic
 from support import make
 from support.make import HOUR, NOW, SECOND
@@ -67,11 +67,6 @@ def test_a_session_that_is_lost_orders_no_proof_otherwise(
     assert rig.look() == []
 
 
-def examined(*lines: Line) -> tuple[Examined, ...]:
-    """Return what the doctor says, as a worker tells it."""
-    return tuple(Examined(**vars(line)) for line in lines)
-
-
 def timer(rig: DaemonRig) -> float:
     """Return the seconds until a new connection is tried."""
     found = rig.daemon.cloud._anew._timer
@@ -89,7 +84,7 @@ def test_a_connection_that_lasts_is_compared_with_a_new_one_within_a_day(
     rig.daemon.cloud._connect_anew()
     assert [order.do for order in rig.look()] == [Do.EXAMINE]
     assert timer(rig) == pytest.approx(hours * 3600, abs=60)
-    rig.finish(examination=examined(ok("connect", "The broker accepts the current set.")))
+    rig.finish(examination=(ok("connect", "The broker accepts the current set."),))
     assert rig.look() == []
     assert timer(rig) == pytest.approx(hours * 3600, abs=60)
 
@@ -139,7 +134,7 @@ def test_a_new_connection_that_is_refused_has_the_ladder_climbed(rig: DaemonRig,
     rig.stand(state=ConnectionState.UP, generation=7)
     rig.ask(Order(do=Do.EXAMINE))
     rig.look()
-    rig.finish(examination=examined(line, ok("permissions", "All is allowed.")))
+    rig.finish(examination=(line, ok("permissions", "All is allowed.")))
     (order,) = rig.orders[-1:]
     assert (order.do, order.origin, order.reason) == (Do.CLIMB, Origin.LADDER, line.text)
     assert timer(rig) == pytest.approx(240, abs=60)
@@ -152,7 +147,7 @@ def test_a_distrusted_root_that_other_anchors_do_without_has_the_ladder_climbed_
     rig.daemon.cloud._connect_anew()
     rig.look()
     line = warning("connect", "distrusted-root", "The broker accepts the current set, but it is distrusted.", "Wait.")
-    rig.finish(examination=examined(warning("permissions", "distrusted-root", "Not this.", "Wait."), line))
+    rig.finish(examination=(warning("permissions", "distrusted-root", "Not this.", "Wait."), line))
     (order,) = rig.orders[-1:]
     assert (order.do, order.origin, order.reason) == (Do.CLIMB, Origin.LADDER, line.text)
     assert timer(rig) > 3600
@@ -165,7 +160,7 @@ def test_a_path_that_is_down_for_new_connections_ends_nothing(rig: DaemonRig, co
     rig.stand(state=ConnectionState.UP, generation=7)
     rig.daemon.cloud._connect_anew()
     rig.look()
-    rig.finish(examination=examined(failure("connect", code, "It cannot be reached.", "Wait.")))
+    rig.finish(examination=(failure("connect", code, "It cannot be reached.", "Wait."),))
     assert rig.look() == []
     assert (rig.orders[-1].do, timer(rig) > 3600) == (Do.EXAMINE, True)
 
