@@ -111,7 +111,7 @@ class Changer:
             code=Exit.CRITICAL if shut else code,
             wait=wait,
             postponed=done.postponed,
-            locked_out=(shut.why, shut.remedy) if shut else None,
+            locked_out=shut,
         )
         tell_outcome(self._output, end)
         if wait is None or wait.code == "probation":  # that it is active was told, and the rest needs no person

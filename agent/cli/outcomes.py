@@ -16,6 +16,7 @@ from agent.core.text import clock_time
 if TYPE_CHECKING:
     from agent.cli.output import Output
     from agent.core.change.decide import Wait
+    from agent.core.change.ladder import Climb
     from agent.core.change.lifecycle import ChangeRecord
 
 
@@ -42,15 +43,15 @@ class Ending:
     code: Exit
     wait: Wait | None = None
     postponed: bool = False
-    locked_out: tuple[str, str] | None = None
+    locked_out: Climb | None = None
 
 
 def tell_outcome(output: Output, end: Ending) -> None:
     """Say how an order ended, or what it waits for, and what is in use now."""
-    told = _plain(end)
+    told, shut = _plain(end), end.locked_out
     told |= {"postponed": True} if end.postponed else {}
-    told |= dict(zip(("why", "remedy"), end.locked_out, strict=True)) if end.locked_out else {}
-    first = [sentence(*end.locked_out)] if end.locked_out else []
+    told |= {"why": shut.why, "remedy": shut.remedy} if shut else {}
+    first = [sentence(shut.why, shut.remedy)] if shut else []
     after = " Nothing else was begun yet: run the command again once it has ended." if end.postponed else ""
     output.tell(told, *first, f"{_summary(end.change, end.wait)} {_in_use(end.current)}{after}")
 

@@ -214,14 +214,14 @@ class _Follow:
                 self._output.report(Progress(at=now, code="wait", text=text))
             self._last = key
             return None
-        code, shut = Exit(message.would_exit), message.locked_out
+        code = Exit(message.would_exit)
         end = Ending(
             change=message.change,
             current=message.current,
             code=code,
             wait=wait,
             postponed=message.postponed,
-            locked_out=(shut.why, shut.remedy) if shut else None,
+            locked_out=message.locked_out,
         )
         tell_outcome(self._output, end)
         return code

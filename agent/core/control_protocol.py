@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from agent.core.change.decide import Wait  # noqa: TC001 - the decoder reads the types
+from agent.core.change.ladder import Climb  # noqa: TC001 - as above
 from agent.core.change.lifecycle import ChangeRecord
 from agent.core.change.progress import Progress
 from agent.core.change.records import public
@@ -17,7 +18,6 @@ from agent.core.exit_codes import Exit
 from agent.core.jsonio import decode, encode, encode_plain, to_plain
 from agent.core.report.checks import Line  # noqa: TC001 - as above
 from agent.core.values import Id, LongText, Name  # noqa: TC001 - as above
-from agent.core.worker_protocol import Footing  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ class WaitMessage:
     change: ChangeRecord
     wait: Wait
     postponed: bool = False
-    locked_out: Footing | None = None
+    locked_out: Climb | None = None
     current: int | None = None
     would_exit: int
 

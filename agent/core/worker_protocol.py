@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from agent.core.change.decide import Wait  # noqa: TC001 - the decoder reads the types of `End`
+from agent.core.change.ladder import Climb  # noqa: TC001 - as above
 from agent.core.change.lifecycle import ChangeRecord  # noqa: TC001 - as above
 from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
@@ -109,21 +110,6 @@ class WorkerError:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Footing:
-    """Where the ladder led.
-
-    Attributes:
-        why: A sentence for people.
-        use: The word of the rung that is accepted, or that a technician is needed; None where that is not known.
-        remedy: What a person can do about it, or empty.
-    """
-
-    why: LongText
-    use: Id | None = None
-    remedy: LongText = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class NoChange:
     """Why a bundle that was taken in became no change.
 
@@ -167,7 +153,7 @@ class End:
     traces: LongText = ""
     half: bool = False
     connected_at: float | None = None
-    climb: Footing | None = None
+    climb: Climb | None = None
     change: ChangeRecord | None = None
     wait: Wait | None = None
     exit: int = 0

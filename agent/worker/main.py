@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from agent.core import exit_codes
 from agent.core.aws import client_ids
+from agent.core.change.records import public
 from agent.core.change.verbs import Verb
 from agent.core.dependants import Occasion
 from agent.core.exit_codes import Exit
@@ -32,7 +33,6 @@ from agent.core.worker_protocol import (
     MAX_LINE,
     Do,
     End,
-    Footing,
     NoChange,
     Order,
     WorkerError,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.config.values import Config
-    from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
     from agent.iotcore.sync_client import BrokerSession
     from agent.operations.execute import Done
@@ -269,20 +268,16 @@ class Task:
         """Write into the end what became of an order; a later one that changed nothing leaves it as it is."""
         climb, repeats = done.climb, done.repeats
         if climb is not None:
-            self._tell(climb=Footing(use=climb.use, why=climb.why, remedy=climb.remedy))
+            self._tell(climb=climb)
         if repeats is not None:
-            self._tell(repeats=_without_secrets(repeats))
+            self._tell(repeats=public(repeats))
         self._tell(postponed=done.postponed)
         if done.outcome is None:
             return
         record, wait = done.outcome.record, done.outcome.wait
         has_set = self._change.sets.usable() is not None
         code = Exit.CRITICAL if done.locked_out else exit_codes.of_outcome(record, wait, has_set=has_set)
-        self._tell(change=_without_secrets(record), wait=wait, exit=int(code))
-
-
-def _without_secrets(record: ChangeRecord) -> ChangeRecord:
-    return replace(record, issued=None)
+        self._tell(change=public(record), wait=wait, exit=int(code))
 
 
 def main() -> int:

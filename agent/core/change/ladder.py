@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import LOCKED_OUT_REMEDY, Failure, FailureClass
-from agent.core.values import Kind
+from agent.core.values import Kind, LongText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,10 +106,10 @@ class Climb:
         remedy: What a person can do about it, as a sentence; empty where the agent helps itself.
     """
 
-    why: str
+    why: LongText
     try_next: Rung | None = None
     use: Rung | None = None
-    remedy: str = ""
+    remedy: LongText = ""
 
 
 def refused_before(history: Sequence[ChangeRecord], laid: datetime | None, now: datetime) -> Failure | None:

@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.core.change.decide import Wait
+    from agent.core.change.ladder import Climb
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.change.progress import Progress
     from agent.core.control_protocol import LastMessage
     from agent.core.report.checks import Line
-    from agent.core.worker_protocol import End, Footing, NoChange, Order, WorkerError
+    from agent.core.worker_protocol import End, NoChange, Order, WorkerError
     from agent.daemon.cloud.fleet import FleetSide
     from agent.daemon.control.client import Client
     from agent.daemon.control.followers import Followers
@@ -140,7 +141,7 @@ class WorkerResults:
         if client is not None:
             self._to.followers.failed(client, error)
 
-    def _climbed(self, climb: Footing) -> None:
+    def _climbed(self, climb: Climb) -> None:
         if climb.use is None:
             self._explain(climb.why)  # the worker sees more of it than the session does
         elif _locks_out(climb):
@@ -221,7 +222,7 @@ class WorkerResults:
         self._to.followers.ended(OutcomeMessage(change=change, current=self._facts.generation, exit=code))
 
 
-def _locks_out(climb: Footing) -> bool:
+def _locks_out(climb: Climb) -> bool:
     """Whether a climb found no set that is accepted, so that a technician is needed."""
     from agent.core.change.ladder import Rung  # noqa: PLC0415 - seldom needed, and the idle daemon is small
 
@@ -243,7 +244,7 @@ def _why_distrusted(lines: tuple[Line, ...]) -> str:
     return next((line.text for line in lines if (line.check, line.code) == ("connect", "distrusted-root")), "")
 
 
-def _of_climb(climb: Footing) -> LastMessage:
+def _of_climb(climb: Climb) -> LastMessage:
     """Return what a client is told of a climb that led to no change."""
     from agent.core.change.ladder import Rung  # noqa: PLC0415 - as in `_locks_out`
 

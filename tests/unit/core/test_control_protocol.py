@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent.core import control_protocol
 from agent.core.change.decide import Wait
+from agent.core.change.ladder import Climb
 from agent.core.change.lifecycle import Phase
 from agent.core.change.progress import Progress
 from agent.core.change.records import public
@@ -40,7 +41,6 @@ from agent.core.control_protocol import (
 )
 from agent.core.jsonio import Node, PlainError, to_plain
 from agent.core.report import checks
-from agent.core.worker_protocol import Footing
 from support import make
 from support.make import NOW
 
@@ -78,7 +78,7 @@ MESSAGES: list[tuple[ControlMessage, dict[str, Any]]] = [
         | {"would_exit": 1},
     ),
     (
-        WaitMessage(change=CHANGE, wait=WAIT, locked_out=Footing(why="No set", remedy="Go."), would_exit=3),
+        WaitMessage(change=CHANGE, wait=WAIT, locked_out=Climb(why="No set", remedy="Go."), would_exit=3),
         {"event": "waiting", "change": TOLD, "postponed": False, "current": None, "would_exit": 3}
         | {"wait": {**UNTIL, "failure": TOLD["failure"]}, "locked_out": {"why": "No set", "remedy": "Go."}},
     ),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.change.decide import Wait
+from agent.core.change.ladder import Climb, Rung
 from agent.core.change.progress import Progress
 from agent.core.change.verbs import Verb
 from agent.core.jsonio import PlainError
@@ -19,7 +20,6 @@ from agent.core.worker_protocol import (
     MAX_LINE,
     Do,
     End,
-    Footing,
     NoChange,
     Order,
     WorkerError,
@@ -177,7 +177,7 @@ ALL_TOLD = End(
     traces="7.1|7.2",
     half=True,
     connected_at=17.5,
-    climb=Footing(why="no set is accepted", use="technician", remedy="Help it."),
+    climb=Climb(why="no set is accepted", use=Rung.TECHNICIAN, remedy="Help it."),
     change=make.record(),
     wait=Wait(why="It is full.", until=make.NOW, code="retry", failure=make.failure()),
     exit=5,

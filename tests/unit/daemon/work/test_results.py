@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core.change.decide import Wait
+from agent.core.change.ladder import Climb, Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
 from agent.core.report.findings import judge
-from agent.core.worker_protocol import Do, Footing, Order, WorkerError
+from agent.core.worker_protocol import Do, Order, WorkerError
 from support import make
 from support.daemon_rig import DaemonRig, seen_set
 from support.make import DAY, NOW
@@ -41,7 +42,7 @@ def test_a_ladder_that_is_climbed_for_days_says_the_same_once(
         rig.look()
         assert rig.orders[-1].do is Do.CLIMB
         rig.tell("ladder", f"The current set is not accepted: {met}.")
-        rig.finish(climb=Footing(use="technician", why="there is no set left"))
+        rig.finish(climb=Climb(use=Rung.TECHNICIAN, why="there is no set left"))
     said = capfd.readouterr().err
     assert [said.count(text) for text in ("hung up.", "not authorised.", "There is no set left")] == [1, 1, 1]
 
@@ -50,19 +51,19 @@ def test_a_gateway_that_is_locked_out_says_so_until_a_set_is_accepted(rig: Daemo
     """With what helps, and as critical; a climb that found no path to the endpoint takes nothing of it back."""
     rig.daemon.work.submit(Order(do=Do.CLIMB))
     rig.look()
-    rig.finish(climb=Footing(use="technician", why="the endpoint accepts no set of this gateway", remedy="Help it."))
+    rig.finish(climb=Climb(use=Rung.TECHNICIAN, why="the endpoint accepts no set of this gateway", remedy="Help it."))
     said = "The endpoint accepts no set of this gateway. Help it. The agent goes on trying by itself."
     assert said in judge(rig.status()).health
     assert judge(rig.status()).exit == 3
 
     rig.daemon.work.submit(Order(do=Do.CLIMB))
     rig.look()
-    rig.finish(climb=Footing(why="no route to host"))
+    rig.finish(climb=Climb(why="no route to host"))
     assert said in judge(rig.status()).health
 
     rig.daemon.work.submit(Order(do=Do.CLIMB))
     rig.look()
-    rig.finish(climb=Footing(use="current", why="the current set is accepted"))
+    rig.finish(climb=Climb(use=Rung.CURRENT, why="the current set is accepted"))
     assert said not in judge(rig.status()).health
 
 

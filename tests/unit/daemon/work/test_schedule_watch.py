@@ -11,6 +11,7 @@ import pytest
 
 from agent.config.values import RotationConfig
 from agent.core.change.decide import Wait
+from agent.core.change.ladder import Climb, Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.failure import KEEPS_TRYING
@@ -18,7 +19,7 @@ from agent.core.report.findings import judge
 from agent.core.report.seen import Damage
 from agent.core.values import Kind, Origin
 from agent.core.when.schedule import LOOK_EVERY
-from agent.core.worker_protocol import Do, Footing, Order
+from agent.core.worker_protocol import Do, Order
 from agent.daemon.work.credential_watch import HALF
 from agent.daemon.work.schedule_watch import WORD_LOOK
 from agent.store import fingerprints
@@ -182,7 +183,7 @@ def test_without_a_set_the_ladder_is_climbed(blind: DaemonRig) -> None:
     seen = seen_set(NOW - DAY, 90 * DAY, current=None, damage=(Damage(critical=True, text="It is damaged."),))
     rig.daemon.facts.take(seen)
     assert [(order.do, order.origin) for order in rig.look()] == [(Do.CLIMB, Origin.LADDER)]
-    rig.finish(seen=seen, climb=Footing(use="technician", why="there is no set left", remedy="Help it."))
+    rig.finish(seen=seen, climb=Climb(use=Rung.TECHNICIAN, why="there is no set left", remedy="Help it."))
     assert rig.look() == [], "climbing again waits"
     assert f"There is no set left. Help it. {KEEPS_TRYING}" in judge(rig.status()).health
 
@@ -192,7 +193,7 @@ def test_a_wait_between_two_climbs_holds_nothing_else(blind: DaemonRig) -> None:
     seen = seen_set(NOW - DAY, 90 * DAY, current=None, damage=(Damage(critical=True, text="It is damaged."),))
     blind.daemon.facts.take(seen)
     blind.look()
-    blind.finish(seen=seen, climb=Footing(why="nothing gets through"))
+    blind.finish(seen=seen, climb=Climb(why="nothing gets through"))
     assert blind.look() == []
     blind.daemon.work.submit(Order(do=Do.LOOK))
     assert [order.do for order in blind.look()] == [Do.LOOK]
