@@ -10,17 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.change import leave
 from agent.core import timekeeping
-from agent.core.change import decide, probation
-from agent.core.change.events import (
-    Activated,
-    ChangeEvent,
-    Condemned,
-    ProbationHeld,
-    ProbationPassed,
-    Proven,
-    Rejected,
-    RolledBack,
-)
+from agent.core.change import decide, events, probation
 from agent.core.dependants import Leave, Occasion
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
@@ -47,7 +37,7 @@ class Activating:
         self._prover = prover
         self._write, self._tell = in_flight.write, in_flight.tell
 
-    def perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
+    def perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> events.ChangeEvent:
         """Perform an action that follows the preparation of a generation, and return what happened.
 
         Raises:
@@ -65,11 +55,11 @@ class Activating:
             case decide.RollBack():
                 return self._roll_back(record)
             case decide.Reject(failure=failure):
-                return Rejected(at=facts.clock.now, failure=failure)
+                return events.Rejected(at=facts.clock.now, failure=failure)
             case _:
                 raise RuntimeError(f"the engine does not know the action {type(action).__name__}")
 
-    def _activate(self, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
+    def _activate(self, record: ChangeRecord, facts: decide.Facts) -> events.ChangeEvent:
         if facts.current != record.generation:
             leave.have(Leave.ACTIVATION, record, self._world, self._settings, self._sets)
         # Once it is in use, what is said is said about it, also when a power cut kept that from the record.
@@ -79,47 +69,47 @@ class Activating:
             except StoreError as error:  # then nothing that is said there is believed either
                 self._tell("trouble", f"{error} {error.hint}".rstrip())
         self._write(record, self._world.store.activate, record.generation)
-        return Activated(at=facts.clock.now)
+        return events.Activated(at=facts.clock.now)
 
-    def _prove(self, action: decide.Action, record: ChangeRecord) -> ChangeEvent:
+    def _prove(self, action: decide.Action, record: ChangeRecord) -> events.ChangeEvent:
         anchor = self._prover.prove(self._sets.candidate(record.generation), record)
         clock = self._world.reading()
         synchronised = clock.state is timekeeping.ClockState.SYNCHRONISED
         match action:
             case decide.HoldProbation():
-                return ProbationHeld(at=clock.now, synchronised=synchronised, anchor=anchor)
+                return events.ProbationHeld(at=clock.now, synchronised=synchronised, anchor=anchor)
             case decide.EndProbation():
-                return ProbationPassed(at=clock.now, synchronised=synchronised, anchor=anchor)
+                return events.ProbationPassed(at=clock.now, synchronised=synchronised, anchor=anchor)
             case decide.Unconfirmed(failure=failure):
-                return ProbationPassed(at=clock.now, synchronised=synchronised, anchor=anchor, problem=failure)
+                return events.ProbationPassed(at=clock.now, synchronised=synchronised, anchor=anchor, problem=failure)
             case _:
-                return Proven(at=clock.now, synchronised=synchronised, anchor=anchor)
+                return events.Proven(at=clock.now, synchronised=synchronised, anchor=anchor)
 
-    def _unconfirmed(self, action: decide.Unconfirmed, record: ChangeRecord) -> ChangeEvent:
+    def _unconfirmed(self, action: decide.Unconfirmed, record: ChangeRecord) -> events.ChangeEvent:
         """Go back to a base that connects; without one the set stays, once it is proven again, and says so."""
         failure = self._affordable(action.failure, record)
         if record.base is None:
             message = f"{failure.message} There is no set to go back to, so this set stays."
             failure = replace(failure, decisive=False, message=message)
         if failure.decisive:
-            return Condemned(at=self._world.clock.now(), failure=failure)
+            return events.Condemned(at=self._world.clock.now(), failure=failure)
         return self._prove(replace(action, failure=failure), record)
 
-    def _roll_back(self, record: ChangeRecord) -> ChangeEvent:
+    def _roll_back(self, record: ChangeRecord) -> events.ChangeEvent:
         """Go back to the base, or to another set that is whole; with none left the ladder must go on from here."""
         store, now = self._world.store, self._world.clock.now()
         homes = store.others.fallbacks(record.generation)
         if not homes:
-            return Rejected(at=now, failure=record.condemned or _nothing_left())
+            return events.Rejected(at=now, failure=record.condemned or _nothing_left())
         home = record.base if record.base in homes else homes[0]
         self._write(record, store.roll_back, home, record.generation)
         try:
             self._world.dependants.take_up(Occasion.ROLLED_BACK)
         except CloudError as error:  # they are tried again by themselves; the set before is in use either way
             self._tell("trouble", f"{error} {error.hint}".rstrip(), error.failure.kind)
-        return RolledBack(at=now)
+        return events.RolledBack(at=now)
 
-    def _deploy(self, record: ChangeRecord) -> ChangeEvent:
+    def _deploy(self, record: ChangeRecord) -> events.ChangeEvent:
         try:
             self._world.dependants.take_up(Occasion.ACTIVATED)
         except CloudError as error:

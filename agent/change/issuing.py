@@ -8,17 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.change import leave
-from agent.core.change import acceptance, decide, made_with
-from agent.core.change.events import (
-    CertificateIssued,
-    ChangeEvent,
-    GenerationPrepared,
-    Issued,
-    KeyReady,
-    Registered,
-    RequestBegun,
-    TokenExpired,
-)
+from agent.core.change import acceptance, decide, events, made_with
 from agent.core.dependants import Leave
 from agent.core.failure import registration_failures
 from agent.core.failure.codes import Code
@@ -60,7 +50,7 @@ class Issuing:
         self._source = source
         self._write, self._tell = in_flight.write, in_flight.tell
 
-    def perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
+    def perform(self, action: decide.Action, record: ChangeRecord, facts: decide.Facts) -> events.ChangeEvent:
         """Perform one of `ACTIONS` and return what happened.
 
         Raises:
@@ -76,20 +66,20 @@ class Issuing:
             case decide.RegisterThing():
                 return self._register(record, facts)
             case decide.AssumeRegistered():
-                return Registered(at=facts.clock.now, thing_name=str(facts.expected_thing))
+                return events.Registered(at=facts.clock.now, thing_name=str(facts.expected_thing))
             case decide.DropCertificate():
-                return TokenExpired(at=facts.clock.now)
+                return events.TokenExpired(at=facts.clock.now)
             case decide.PrepareGeneration():
                 return self._prepare(record)
             case _:
                 raise RuntimeError(f"{type(action).__name__} gets no certificate")
 
-    def _generate_key(self, record: ChangeRecord) -> ChangeEvent:
+    def _generate_key(self, record: ChangeRecord) -> events.ChangeEvent:
         self._write(record, self._world.store.room.preflight, back=record.leads_back)
         key_pem = self._world.materials.new_key()
         self._request_for(record, key_pem)  # a subject that cannot be asked for is found out before a key is kept
         self._write(record, self._world.store.stage_key, record.generation, key_pem)
-        return KeyReady(at=self._world.clock.now())
+        return events.KeyReady(at=self._world.clock.now())
 
     def _request_for(self, record: ChangeRecord, key_pem: bytes) -> bytes:
         """Return the request for a key, which is made when it is sent: it says nothing that the key does not prove."""
@@ -98,7 +88,7 @@ class Issuing:
         current_pem = current.credential.certificate_pem if current else None
         return self._world.materials.request(key_pem, current_pem, thing or FALLBACK_NAME)
 
-    def _begin_request(self, record: ChangeRecord) -> ChangeEvent:
+    def _begin_request(self, record: ChangeRecord) -> events.ChangeEvent:
         """Connect before the request is counted: a connection that fails has asked for nothing.
 
         And have what the registration takes: a certificate that cannot be registered is worth nothing.
@@ -107,7 +97,7 @@ class Issuing:
         self._provisioning(record).parameters()
         leave.have(Leave.REQUEST, record, self._world, self._settings, self._sets)
         self._source.connected(record)
-        return RequestBegun(at=self._world.clock.now())
+        return events.RequestBegun(at=self._world.clock.now())
 
     def _staged_key(self, record: ChangeRecord) -> bytes:
         try:
@@ -117,17 +107,17 @@ class Issuing:
             failure = Failure(kind=FailureClass.STORE, code=Code.KEY_LOST, message=str(error), promise=promise)
             raise CloudError(failure) from error
 
-    def _request(self, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
+    def _request(self, record: ChangeRecord, facts: decide.Facts) -> events.ChangeEvent:
         key_pem = self._staged_key(record)
         request_pem = self._request_for(record, key_pem)
         session = self._source.connected(record)
         created = session.create_certificate(request_pem)
         leaf, canonical = self._accepted(created, key_pem, self._known_certificates(), facts)
         now = self._world.clock.now()
-        return CertificateIssued(
+        return events.CertificateIssued(
             at=now,
             anchor=session.anchor,
-            issued=Issued(
+            issued=events.Issued(
                 certificate_pem=canonical,
                 certificate_id=leaf.sha256,
                 token=created.token,
@@ -177,7 +167,7 @@ class Issuing:
         found = (self._sets.usable(), self._sets.previous())
         return frozenset(generation.credential.leaf.sha256 for generation in found if generation)
 
-    def _register(self, record: ChangeRecord, facts: decide.Facts) -> ChangeEvent:
+    def _register(self, record: ChangeRecord, facts: decide.Facts) -> events.ChangeEvent:
         issued = record.issued
         if issued is None:
             raise RuntimeError("there is no certificate to register")
@@ -190,7 +180,7 @@ class Issuing:
             raise CloudError(registration_failures.told(error.failure, record.kind, parameters)) from error
         if facts.expected_thing is not None and thing_name != facts.expected_thing:
             raise CloudError(_wrong_thing(thing_name, facts.expected_thing))
-        return Registered(at=self._world.clock.now(), thing_name=thing_name)
+        return events.Registered(at=self._world.clock.now(), thing_name=thing_name)
 
     def _provisioning(self, record: ChangeRecord) -> Provisioning:
         if record.kind is Kind.ENROLL and self._settings.enrollment is not None:
@@ -203,7 +193,7 @@ class Issuing:
             parameters.setdefault("ThingName", facts.expected_thing)
         return parameters
 
-    def _prepare(self, record: ChangeRecord) -> ChangeEvent:
+    def _prepare(self, record: ChangeRecord) -> events.ChangeEvent:
         """Write the generation. A staged key that is gone makes the certificate worthless."""
         self._source.close()
         if record.issued is None or record.thing_name is None:
@@ -212,7 +202,7 @@ class Issuing:
         made = self._sets.whole(record.generation)
         if made is not None:  # before the record could say so; whether its name is durable is not known, so once more
             self._write(record, self._world.store.prepare, made.manifest, made.credential, made.trust)
-            return GenerationPrepared(at=now)
+            return events.GenerationPrepared(at=now)
         if self._world.store.others.holds(record.generation):
             raise DamagedError(f"Generation {record.generation} was written and is damaged.")
         key_pem = self._staged_key(record)
@@ -232,7 +222,7 @@ class Issuing:
             files={},  # filled in when they are written
         )
         self._write(record, self._world.store.prepare, manifest, content, self._trust_for(record, base))
-        return GenerationPrepared(at=self._world.clock.now())
+        return events.GenerationPrepared(at=self._world.clock.now())
 
     def _trust_for(self, record: ChangeRecord, base: Generation | None) -> TrustBundle:
         """Return the anchors of a new set: those before, unless others had to verify the endpoint."""

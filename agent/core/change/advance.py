@@ -6,31 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.change.events import (
-    CertificateIssued,
-    ChangeEvent,
-    Condemned,
-    Confirmed,
-    Deployed,
-    Doubted,
-    Dropped,
-    GenerationPrepared,
-    Hastened,
-    Issued,
-    KeyLost,
-    ProbationHeld,
-    ProbationPassed,
-    Proven,
-    Registered,
-    Rejected,
-    RequestBegun,
-    RequestFailed,
-    Resumed,
-    Retired,
-    RolledBack,
-    StepFailed,
-    TokenExpired,
-)
+from agent.core.change import events
 from agent.core.change.lifecycle import (
     MAX_PASSED,
     MAX_REQUESTS,
@@ -55,7 +31,7 @@ class IllegalTransitionError(RuntimeError):
     """An event that cannot happen in this phase: a defect in the caller."""
 
 
-def advance(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
+def advance(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
     """Return the record after `event`.
 
     Raises:
@@ -66,7 +42,7 @@ def advance(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
         raise IllegalTransitionError(f"{type(event).__name__} cannot happen in phase {record.phase}")
     _refuse_contradiction(record, event)
     entered = _enter(record, target, event.at)
-    if isinstance(event, Rejected | RequestFailed | KeyLost) and record.phase is Phase.REQUESTED:
+    if isinstance(event, events.Rejected | events.RequestFailed | events.KeyLost) and record.phase is Phase.REQUESTED:
         entered = _uncounted(entered, event.failure)
     return _apply(entered, event)
 
@@ -76,21 +52,21 @@ def _uncounted(record: ChangeRecord, failure: Failure) -> ChangeRecord:
     return replace(record, requests=record.requests[:-1]) if traits(failure.code).nothing_issued else record
 
 
-def _refuse_contradiction(record: ChangeRecord, event: ChangeEvent) -> None:
-    if isinstance(event, RolledBack) and record.condemned is None:
+def _refuse_contradiction(record: ChangeRecord, event: events.ChangeEvent) -> None:
+    if isinstance(event, events.RolledBack) and record.condemned is None:
         raise IllegalTransitionError("a rollback needs the failure that condemned the new set")
     if record.condemned is not None and isinstance(
-        event, Doubted | Confirmed | Deployed | ProbationHeld | ProbationPassed
+        event, events.Doubted | events.Confirmed | events.Deployed | events.ProbationHeld | events.ProbationPassed
     ):
         raise IllegalTransitionError("a condemned set is rolled back, whatever else happens")
-    if isinstance(event, ProbationPassed) and waits_for_word(record) and event.problem is None:
+    if isinstance(event, events.ProbationPassed) and waits_for_word(record) and event.problem is None:
         raise IllegalTransitionError("a set that is to be confirmed is not final without a word about that")
-    if isinstance(event, Condemned):
+    if isinstance(event, events.Condemned):
         if record.base is None:
             raise IllegalTransitionError("there is no base generation to roll back to")
         if not event.failure.decisive:
             raise IllegalTransitionError("only a decisive failure condemns an activated set")
-    if isinstance(event, Rejected) and record.phase.activated and not event.failure.decisive:
+    if isinstance(event, events.Rejected) and record.phase.activated and not event.failure.decisive:
         raise IllegalTransitionError("only a decisive failure ends a change whose set is in use")
 
 
@@ -103,50 +79,53 @@ def _enter(record: ChangeRecord, target: Phase, at: datetime) -> ChangeRecord:
     return entered if {record.phase, target} == _ASKING else _clear(entered)
 
 
-def _apply(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
+def _apply(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
     match event:
-        case Resumed():
+        case events.Resumed():
             unanswered = record.unanswered + (record.phase is Phase.ISSUED)
             return replace(record, resumes=record.resumes + 1, resumed_at=event.at, unanswered=unanswered)
-        case Hastened():
+        case events.Hastened():
             return replace(record, retry_at=None)
-        case Doubted(prove_at=prove_at):
+        case events.Doubted(prove_at=prove_at):
             sooner = record.retry_at and min(record.retry_at, prove_at)
             return replace(record, prove_at=prove_at, doubts=record.doubts + 1, retry_at=sooner)
-        case Confirmed(early=early):
+        case events.Confirmed(early=early):
             confirmed = replace(record, confirmed_at=record.confirmed_at or event.at)
             return replace(confirmed, probation_until=event.at, retry_at=None) if early else confirmed
-        case StepFailed(failure=failure, retry_at=retry_at) | RequestFailed(failure=failure, retry_at=retry_at):
+        case (
+            events.StepFailed(failure=failure, retry_at=retry_at)
+            | events.RequestFailed(failure=failure, retry_at=retry_at)
+        ):
             return _failed(record, failure, retry_at, event.at)
-        case RequestBegun():
+        case events.RequestBegun():
             return replace(record, requests=(*record.requests, event.at)[-MAX_REQUESTS:])
-        case CertificateIssued(issued=issued, anchor=anchor):
+        case events.CertificateIssued(issued=issued, anchor=anchor):
             return replace(record, issued=issued, unanswered=0, anchor=anchor)
-        case Rejected(failure=failure):
+        case events.Rejected(failure=failure):
             return replace(record, failure=failure.final, issued=_spent(record.issued))
-        case Condemned(failure=failure):
+        case events.Condemned(failure=failure):
             return replace(record, failure=failure.final, condemned=failure.final, retry_at=None)
         case _:
             return _apply_progress(record, event)
 
 
-def _apply_progress(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
+def _apply_progress(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
     match event:
-        case KeyLost(failure=failure, retry_at=retry_at):
+        case events.KeyLost(failure=failure, retry_at=retry_at):
             return _failed(_begun_again(record), failure, retry_at, event.at)
-        case TokenExpired():
+        case events.TokenExpired():
             return _begun_again(record)
-        case Registered(thing_name=thing_name):
+        case events.Registered(thing_name=thing_name):
             return replace(record, thing_name=thing_name)
-        case GenerationPrepared():
+        case events.GenerationPrepared():
             return replace(record, issued=_spent(record.issued))
-        case Deployed(probation=probation, confirm=confirm, problem=problem):
+        case events.Deployed(probation=probation, confirm=confirm, problem=problem):
             trial = probation if record.probation_until is None else timedelta()  # or it was confirmed meanwhile
             word = None if confirm is None else event.at + confirm
             return replace(record, probation_until=event.at + trial, confirm_until=word, degraded=problem)
-        case ProbationPassed(problem=Failure() as problem):
+        case events.ProbationPassed(problem=Failure() as problem):
             return _apply_progress(replace(record, degraded=problem), replace(event, problem=None))
-        case Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
+        case events.Proven(synchronised=synchronised, anchor=anchor):  # and the two that are proofs within probation
             good_time = event.at if synchronised else record.good_time
             proven = replace(record, checked_at=event.at, good_time=good_time, anchor=anchor or record.anchor)
             return _accepted(proven)
@@ -154,13 +133,13 @@ def _apply_progress(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
             return _apply_end(record, event)
 
 
-def _apply_end(record: ChangeRecord, event: ChangeEvent) -> ChangeRecord:
+def _apply_end(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRecord:
     match event:
-        case RolledBack():
+        case events.RolledBack():
             return replace(record, failure=record.condemned)
-        case Retired():
+        case events.Retired():
             return replace(record, retired_at=event.at)
-        case Dropped():
+        case events.Dropped():
             return replace(record, dropped_at=event.at)
         case _:
             return record
@@ -210,5 +189,5 @@ def _clear(record: ChangeRecord) -> ChangeRecord:
     return replace(record, attempts=0, resumes=0, retry_at=None, failure=None, refused_since=None)
 
 
-def _spent(issued: Issued | None) -> Issued | None:
+def _spent(issued: events.Issued | None) -> events.Issued | None:
     return None if issued is None else replace(issued, token="", certificate_pem="")

@@ -13,18 +13,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from agent.core.change import probation
+from agent.core.change import events, probation
 from agent.core.change.decide import DAY, Facts, Limits, deployed, in_use
-from agent.core.change.events import (
-    ChangeEvent,
-    Condemned,
-    KeyLost,
-    Registered,
-    Rejected,
-    RequestFailed,
-    StepFailed,
-    TokenExpired,
-)
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import OF_THE_SET, SET_THE_CLOCK, WHEN_THE_CLOCK_IS_SET, Failure, FailureClass
@@ -45,7 +35,9 @@ HELD = Backoff(base=30, cap=300, floor=15)
 _BEFORE_A_GENERATION = {Phase.PLANNED, Phase.KEY_READY, Phase.REQUESTED, Phase.ISSUED, Phase.REGISTERED}
 
 
-def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits) -> ChangeEvent:
+def after_failure(
+    record: ChangeRecord, failure: Failure, facts: Facts, jitter: float, limits: Limits
+) -> events.ChangeEvent:
     """Return the event that records `failure` of the present step.
 
     Args:
@@ -62,13 +54,13 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
         return _token_refused(record, facts)
     if failure.code == Code.KEY_LOST:
         retry_at = now + timedelta(seconds=retry_delay(failure.kind, 1, jitter))
-        return KeyLost(at=now, failure=failure, retry_at=retry_at)
+        return events.KeyLost(at=now, failure=failure, retry_at=retry_at)
     lasted = has_lasted(record, failure, facts, limits)
     if lasted and failure.kind is FailureClass.DEPENDANT and record.phase is Phase.ACTIVE and record.condemned is None:
         return _without_dependant(record, failure, now, limits)
     if _gives_up(record, failure, facts, limits) if lasted else _gives_up_at_once(record, failure, limits):
         goes_back = record.phase.activated and record.base is not None
-        return Condemned(at=now, failure=failure) if goes_back else Rejected(at=now, failure=failure)
+        return events.Condemned(at=now, failure=failure) if goes_back else events.Rejected(at=now, failure=failure)
     if failure.decisive:
         failure = _not_yet(record, failure, facts, limits)
     delay = timedelta(seconds=_delay(record, failure, facts, jitter))
@@ -76,8 +68,8 @@ def after_failure(record: ChangeRecord, failure: Failure, facts: Facts, jitter: 
     if record.phase is Phase.REQUESTED and not traits(failure.code).nothing_issued:
         retry_at = max(retry_at, now + _spaced(record))
     if record.phase is Phase.REQUESTED:
-        return RequestFailed(at=now, failure=failure, retry_at=retry_at)
-    return StepFailed(at=now, failure=failure, retry_at=retry_at)
+        return events.RequestFailed(at=now, failure=failure, retry_at=retry_at)
+    return events.StepFailed(at=now, failure=failure, retry_at=retry_at)
 
 
 def _delay(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float) -> float:
@@ -105,10 +97,10 @@ def _failed(record: ChangeRecord, failure: Failure) -> int:
     return record.refusals if record.phase.activated and failure.kind in OF_THE_SET else record.attempts
 
 
-def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> ChangeEvent:
+def _without_dependant(record: ChangeRecord, failure: Failure, now: datetime, limits: Limits) -> events.ChangeEvent:
     """Go back when the dependant's owner wants that and there is something to go back to; else go on and say so."""
     if failure.decisive and record.base is not None:
-        return Condemned(at=now, failure=failure)
+        return events.Condemned(at=now, failure=failure)
     return deployed(record, now, limits, replace(failure, decisive=False))
 
 
@@ -125,11 +117,11 @@ def _blame_clock(failure: Failure) -> Failure:
     )
 
 
-def _token_refused(record: ChangeRecord, facts: Facts) -> ChangeEvent:
+def _token_refused(record: ChangeRecord, facts: Facts) -> events.ChangeEvent:
     """A token is refused when it is dead, or when an earlier registration with it got through unanswered."""
     if record.unanswered and facts.expected_thing is not None:
-        return Registered(at=facts.clock.now, thing_name=facts.expected_thing)
-    return TokenExpired(at=facts.clock.now)
+        return events.Registered(at=facts.clock.now, thing_name=facts.expected_thing)
+    return events.TokenExpired(at=facts.clock.now)
 
 
 def has_lasted(record: ChangeRecord, failure: Failure, facts: Facts, limits: Limits) -> bool:
