@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from agent.system.kernel_watch import KernelWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent.daemon.loop import Loop
-
-
-class KernelWatch(Protocol):
-    """Something of `agent.system.inotify`."""
-
-    def fileno(self) -> int:
-        """Return the descriptor to listen to."""
-
-    def close(self) -> None:
-        """Let go of it."""
 
 
 W = TypeVar("W", bound=KernelWatch)

@@ -15,6 +15,8 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from agent.system.kernel_watch import KernelWatch, last_error
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -37,7 +39,7 @@ class _Itimerspec(ctypes.Structure):
     _fields_ = (("it_interval", _Timespec), ("it_value", _Timespec))
 
 
-class ClockWatch:
+class ClockWatch(KernelWatch):
     """A timer on the wall clock. Use `open_clock_watch`; `fileno` can be read when there is something to `read`.
 
     From the beginning, and whether or not it is armed, it notices when the clock is set.
@@ -51,24 +53,12 @@ class ClockWatch:
         self._libc = libc
         self._read = read
         self._set_meanwhile = False
-        self._fd: int = libc.timerfd_create(_CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise _error()
+        super().__init__(libc.timerfd_create(_CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC))
         try:
             self._set(_NEVER)
         except OSError:
             self.close()
             raise
-
-    def close(self) -> None:
-        """Let go of the timer; its descriptor must not be watched any more."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def fileno(self) -> int:
-        """Return the descriptor to watch."""
-        return self._fd
 
     def arm(self, at: datetime) -> None:
         """Wake when the wall clock shows `at`, in place of any instant before; at once when it already has.
@@ -114,7 +104,7 @@ class ClockWatch:
         flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
         if self._libc.timerfd_settime(self._fd, flags, ctypes.byref(value), None) == 0:
             return True
-        error = _error()
+        error = last_error()
         if error.errno != errno.ECANCELED:
             raise error
         return False
@@ -128,8 +118,3 @@ def open_clock_watch() -> ClockWatch | None:
         return ClockWatch(ctypes.CDLL(None, use_errno=True))
     except (OSError, AttributeError):  # refused, or a C library without it
         return None
-
-
-def _error() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))

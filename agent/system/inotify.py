@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.system.kernel_watch import KernelWatch, last_error
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -24,31 +26,22 @@ _MODIFY, _ATTRIB, _MOVED_FROM, _CREATE, _DELETE, _OVERFLOW = 0x02, 0x04, 0x40, 0
 _ENTRIES = _ATTRIB | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 _CONTENTS = _ENTRIES | _MODIFY | _CLOSE_WRITE
 
+_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
 _HEAD = struct.Struct("iIII")
 _BUFFER = 65_536  # bytes; an event has 272 at most
 
 
-class DirectoryWatch:
+class DirectoryWatch(KernelWatch):
     """A watch on one directory; use `open_directory_watch`. `fileno` can be read when there is something to `read`."""
 
     def __init__(self, libc: ctypes.CDLL, path: Path) -> None:
         self.gone = False
-        self._fd = _inotify(libc)
+        super().__init__(libc.inotify_init1(_FLAGS))
         mask = _CLOSE_WRITE | _MOVED_TO | _DELETE_SELF | _MOVE_SELF | _ONLYDIR | _DONT_FOLLOW
         if libc.inotify_add_watch(self._fd, os.fsencode(path), mask) < 0:
-            error = _error()
+            error = last_error()
             self.close()
             raise error
-
-    def close(self) -> None:
-        """Let go of the watch; its descriptor must not be watched any more."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def fileno(self) -> int:
-        """Return the descriptor to watch."""
-        return self._fd
 
     def read(self) -> set[str]:
         """Return the names that are complete since the last time; `gone` says that the directory is not there any more.
@@ -77,30 +70,20 @@ class Place:
     names: frozenset[str] | None = None
 
 
-class ChangeWatch:
+class ChangeWatch(KernelWatch):
     """A watch on several directories; use `open_change_watch`. `fileno` can be read when there is something to `read`.
 
     Reading a file is no change, nor is what the kernel notes of that.
     """
 
     def __init__(self, libc: ctypes.CDLL, places: Iterable[Place]) -> None:
-        self._fd = _inotify(libc)
+        super().__init__(libc.inotify_init1(_FLAGS))
         self._names: dict[int, frozenset[str] | None] = {}
         for place in places:
             mask = _CONTENTS if place.names is None else _ENTRIES
             number = libc.inotify_add_watch(self._fd, os.fsencode(place.path), mask)
             if number >= 0:  # one that is gone, or one too many for the kernel: the others are watched
                 self._names[number] = place.names
-
-    def close(self) -> None:
-        """Let go of the watch; its descriptor must not be watched any more."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def fileno(self) -> int:
-        """Return the descriptor to watch."""
-        return self._fd
 
     def read(self) -> bool:
         """Whether anything that counts was changed since the last time."""
@@ -119,13 +102,6 @@ def open_change_watch(places: Iterable[Place]) -> ChangeWatch | None:
         return ChangeWatch(ctypes.CDLL(None, use_errno=True), places)
     except (OSError, AttributeError):  # as below
         return None
-
-
-def _inotify(libc: ctypes.CDLL) -> int:
-    fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if fd < 0:
-        raise _error()
-    return fd
 
 
 def _events(fd: int) -> Iterator[tuple[int, int, str]]:
@@ -148,8 +124,3 @@ def open_directory_watch(path: Path) -> DirectoryWatch | None:
         return DirectoryWatch(ctypes.CDLL(None, use_errno=True), path)
     except (OSError, AttributeError):  # no such directory, refused, or a C library without it
         return None
-
-
-def _error() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))
