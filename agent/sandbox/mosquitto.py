@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 from agent.errors import AgentError
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
 MAX_SOCKET_PATH = 107  # sun_path, less the closing zero
@@ -140,9 +139,7 @@ class Mosquitto:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

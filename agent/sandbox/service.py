@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
 _SERVER_LIFETIME = timedelta(days=365)
@@ -115,9 +114,7 @@ class LocalCloud:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @asynccontextmanager

@@ -18,7 +18,6 @@ from agent.sandbox.faults import Effect, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
     from typing import Self
 
     from agent.sandbox.authority import KeyPair
@@ -95,9 +94,7 @@ class VendingFront:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:

@@ -48,7 +48,6 @@ from agent.system import descriptors, locks
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
-    from types import TracebackType
 
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.values import CredentialSet, Generation, Manifest, TrustBundle
@@ -95,9 +94,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
