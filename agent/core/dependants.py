@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass
 from agent.core.jsonio import decode, encode
+from agent.core.text import printable
 from agent.core.values import Id  # noqa: TC001 - the decoder reads the types of `Report`
 
 if TYPE_CHECKING:
@@ -304,11 +305,6 @@ class Served:
     problem: str = ""
 
 
-def shown(text: str, limit: int) -> str:
-    """Return a text that is fit for a report, a terminal and a log: bounded, printable, on one line."""
-    return "".join(char if char.isprintable() else " " for char in text[:limit])
-
-
 def names_of(dependants: Dependants, hooks: Iterable[str]) -> tuple[str, ...]:
     """Return what each dependant is called in a report, in the order in which they are served.
 
@@ -319,7 +315,7 @@ def names_of(dependants: Dependants, hooks: Iterable[str]) -> tuple[str, ...]:
     copies = (f"copy {copy.to}" for copy in dependants.copies)
     signals = (wanted.name for wanted in dependants.signals)
     named = (*copies, *(f"hook {name}" for name in hooks), *signals, *(unit.name for unit in dependants.units))
-    return tuple(shown(name, MAX_NAME) for name in named)  # a file's name may be no text
+    return tuple(printable(name, MAX_NAME) for name in named)  # a file's name may be no text
 
 
 def encode_report(report: Report) -> bytes:

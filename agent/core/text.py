@@ -5,6 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 
+def printable(text: str, limit: int) -> str:
+    """Return the beginning of a text, on one line, with a blank in the place of all that a terminal may not show."""
+    cut = text[:limit]
+    return cut if cut.isprintable() else "".join(char if char.isprintable() else " " for char in cut)
+
+
 def clock_time(at: datetime) -> str:
     """Return an instant for people: UTC, to the second."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

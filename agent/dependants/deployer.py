@@ -30,12 +30,11 @@ from agent.core.dependants import (
     decode_report,
     encode_report,
     failure_of,
-    shown,
     trouble,
     with_names,
 )
 from agent.core.jsonio import PlainError
-from agent.core.text import duration
+from agent.core.text import duration, printable
 from agent.dependants import anchor_directories, copies, copy_looks, gates, hooks, signals
 from agent.dependants.export import ABOUT, extract
 from agent.dependants.report_file import REPORT, names
@@ -173,7 +172,7 @@ class _Round:
 
     def _copied(self, copy: Copy, problem: str, done: frozenset[str]) -> Step:
         name = f"copy {copy.to}"
-        if copy.format is Format.SYSTEM and not problem and shown(name, MAX_NAME) not in done:
+        if copy.format is Format.SYSTEM and not problem and printable(name, MAX_NAME) not in done:
             problem = self._in_time(name, partial(anchor_directories.take_in, copy))
         return _step(name, problem, copy.on_failure)
 
@@ -209,7 +208,7 @@ class _Round:
         if problem:
             yield _step(HOOKS, problem, wanted.on_failure)
         for hook in found:
-            name = shown(f"hook {hook.name}", MAX_NAME)  # a file's name may be no text
+            name = printable(f"hook {hook.name}", MAX_NAME)  # a file's name may be no text
             if name in done:
                 yield Step(name=name)
             else:
@@ -222,8 +221,8 @@ class _Round:
         return f"The hook {hook.name} failed: {failed}." if failed else not_run
 
     def _signal(self, wanted: Signal, done: frozenset[str]) -> Step:
-        if shown(wanted.name, MAX_NAME) in done:
-            return Step(name=shown(wanted.name, MAX_NAME))
+        if printable(wanted.name, MAX_NAME) in done:
+            return Step(name=printable(wanted.name, MAX_NAME))
         in_time = self._bounded(wanted)
         return _step(
             wanted.name, self._in_time(wanted.name, partial(signals.serve, in_time, self._given)), wanted.on_failure
@@ -253,13 +252,13 @@ class _Round:
 
 def _step(name: str, problem: str, on_failure: OnFailure) -> Step:
     goes_back = bool(problem) and on_failure is OnFailure.ROLL_BACK
-    return Step(name=shown(name, MAX_NAME), problem=shown(problem, MAX_PROBLEM), goes_back=goes_back)
+    return Step(name=printable(name, MAX_NAME), problem=printable(problem, MAX_PROBLEM), goes_back=goes_back)
 
 
 def _environment(given: Extract, occasion: Occasion | Leave, state_dir: Path) -> dict[str, str]:
     """Return what a hook is told: where things are and why it runs, and nothing secret."""
     current = state_dir / "current"
-    about = {f"IOT_CERT_{name}": shown(given.about.get(name, ""), MAX_PROBLEM) for name in ABOUT}
+    about = {f"IOT_CERT_{name}": printable(given.about.get(name, ""), MAX_PROBLEM) for name in ABOUT}
     return {
         **about,
         "IOT_CERT_PHASE": occasion.value,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.core.dependants import LONGEST, MAX_NAME, MAX_PROBLEM, Report, Step, shown
+from agent.core.dependants import LONGEST, MAX_NAME, MAX_PROBLEM, Report, Step
+from agent.core.text import printable
 from agent.dependants import hooks
 from agent.system import clock, programs
 
@@ -32,7 +33,7 @@ def ask(gates: GateCommands | None, given: Extract, environment: Mapping[str, st
         given: The set in use, and what is about to be done.
         environment: What they are told of the set in use.
     """
-    pending = {name: shown(given.about.get(f"PENDING_{name}", ""), MAX_PROBLEM) for name in PENDING}
+    pending = {name: printable(given.about.get(f"PENDING_{name}", ""), MAX_PROBLEM) for name in PENDING}
     steps = (
         ()
         if gates is None
@@ -56,6 +57,6 @@ def _steps(gates: GateCommands, environment: Mapping[str, str]) -> Iterator[Step
 
 
 def _step(gates: GateCommands, gate: Path, timeout: float, environment: Mapping[str, str]) -> Step:
-    name = shown(f"gate {gate.name}", MAX_NAME)  # a file's name may be no text
+    name = printable(f"gate {gate.name}", MAX_NAME)  # a file's name may be no text
     not_run, failed = hooks.run(gate, gates.user, timeout, environment)
-    return Step(name=name, problem=shown(not_run or failed, MAX_PROBLEM), goes_back=failed == programs.ended(VETO))
+    return Step(name=name, problem=printable(not_run or failed, MAX_PROBLEM), goes_back=failed == programs.ended(VETO))

@@ -30,6 +30,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from agent.core.jsonio import Node, PlainError
+from agent.core.text import printable
 from agent.core.timekeeping import ClockState
 from agent.errors import BundleError
 from agent.trust.download import MissingError
@@ -47,6 +48,7 @@ MAX_TARGET = 1_048_576  # bytes; what a trust bundle may have
 MAX_VERSION = 10**9
 MAX_COMPATIBLE = 100
 MAX_DELEGATED = 2_097_152  # bytes of lists below `targets` that are remembered
+_MOST = 200  # characters of a name or a message that are repeated
 
 _PRODUCT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ROOTS = "root_history"
@@ -84,7 +86,7 @@ class Files:
     def pieces(self, name: str) -> Iterator[bytes]:
         """See `Source`."""
         if name not in self._files:
-            raise MissingError("missing", f"The bundle lacks {_printable(name)}.")
+            raise MissingError("missing", f"The bundle lacks {printable(name, _MOST)}.")
         yield self._files[name]
 
 
@@ -340,11 +342,7 @@ def _custom(custom: Mapping[str, Any] | None) -> tuple[datetime | None, tuple[st
 
 def _short(error: Exception) -> str:
     """Return a message of the library's on one line, bounded; it may quote what an attacker wrote."""
-    return _printable(str(error).split("\n", maxsplit=1)[0]).rstrip(". ") or type(error).__name__
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text[:200])
+    return printable(str(error).split("\n", maxsplit=1)[0], _MOST).rstrip(". ") or type(error).__name__
 
 
 def _unpack(memory: Mapping[str, bytes], directory: Path) -> None:

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from agent.core.failure.codes import Code, traits
+from agent.core.text import printable
 from agent.core.timekeeping import ClockState
 
 if TYPE_CHECKING:
@@ -65,10 +66,7 @@ class Failure:
     def __post_init__(self) -> None:
         """Keep every failure small, printable and encodable, whatever worded it: it goes to disks and terminals."""
         for name, limit in (("code", 64), ("message", 2000), ("remedy", 1000), ("promise", 1000)):
-            text = getattr(self, name).encode(errors="replace").decode()[:limit]
-            if not text.isprintable():
-                text = "".join(char if char.isprintable() else " " for char in text)
-            object.__setattr__(self, name, text)
+            object.__setattr__(self, name, printable(getattr(self, name).encode(errors="replace").decode(), limit))
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

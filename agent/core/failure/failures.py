@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import RETRIES, Failure, FailureClass
+from agent.core.text import printable
 
 TOO_MANY_REQUESTS = 429
 UNAUTHORISED = frozenset({401, 403})
@@ -313,5 +314,4 @@ def declined(operation: str, code: object, text: str) -> Failure:
 
 def in_one_line(text: str) -> str:
     """Return a remote text fit for a terminal and a log: bounded, printable, on one line."""
-    clean = "".join(char if char.isprintable() else " " for char in text[:MAX_QUOTED])
-    return clean.strip().rstrip(".") or "no reason given"
+    return printable(text, MAX_QUOTED).strip().rstrip(".") or "no reason given"

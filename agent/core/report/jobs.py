@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.failure import FailureClass
 from agent.core.jsonio import Node, PlainError, decode
-from agent.core.text import clock_time
+from agent.core.text import clock_time, printable
 from agent.core.values import MAX_URL
 from agent.core.when.schedule import Suggestion
 
@@ -287,12 +287,8 @@ def waiting(message: str) -> JobAnswer:
 
 def details(**values: object) -> dict[str, str]:
     """Return ``statusDetails`` within the service's limits: the empty goes, the long is cut, lines are joined."""
-    told = [(name, _detail(str(value))) for name, value in values.items() if value not in (None, "")]
+    told = [(name, printable(str(value), MAX_DETAIL)) for name, value in values.items() if value not in (None, "")]
     return dict(told[:MAX_DETAILS])
-
-
-def _detail(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text[:MAX_DETAIL])
 
 
 def answer_of(record: ChangeRecord, why: str = "", until: datetime | None = None) -> JobAnswer:

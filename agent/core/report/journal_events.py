@@ -18,6 +18,7 @@ from enum import IntEnum, StrEnum
 
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.failure import FailureClass
+from agent.core.text import printable
 
 
 class Priority(IntEnum):
@@ -230,5 +231,4 @@ def of_progress(code: str, kind: str | None) -> Event:
 
 def one_line(text: str, limit: int) -> str:
     """Return at most `limit` characters of `text`, printable, encodable and without line breaks."""
-    known = text[:limit].encode(errors="replace").decode()
-    return "".join(char if char.isprintable() else " " for char in known)
+    return printable(text[:limit].encode(errors="replace").decode(), limit)
