@@ -6,10 +6,9 @@ becomes part of the page, as for the support bundle. What could not be had is sa
 
 from __future__ import annotations
 
-import subprocess
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from agent.cli import output_file, status, support
 from agent.core.exit_codes import Exit
@@ -17,16 +16,14 @@ from agent.core.jsonio import decode
 from agent.core.report.checks import Line
 from agent.core.report.page import Found, page
 from agent.core.values import MAX_TEXT
-from agent.errors import AgentError
-from agent.store import durable
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
     from pathlib import Path
 
     from agent.cli.output import Output
     from agent.config.values import Config
+    from agent.core.change.lifecycle import ChangeRecord
 
 
 def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> Exit:
@@ -38,55 +35,30 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     target: Path = arguments.html
     output_file.require_usable(target)
     found = _found(config)
-    taken = output_file.write(target, page(found).encode(), durable.Modes())
-    output, where = output.beside_a_result(taken), output_file.shown(target)
-    if output.as_json:
-        output.emit({"event": "report", "file": where, "missing": dict(found.missing), "exit": Exit.DONE})
-    else:
-        output.line(f"{where}: one page, without keys, tokens and passwords.")
-        for name, why in found.missing:
-            output.field("missing", f"{name}: {why}")
+    support.deliver("report", target, page(found).encode(), "one page", dict(found.missing), output)
     return Exit.DONE
 
 
 def _found(config: Config) -> Found:
-    told, parts = status.look(config), _Parts()
-    lines = parts.had("the doctor's visit", lambda: tuple(map(_line, support.check_apart(config).splitlines())))
-    history = parts.had("history", lambda: status.records(config))
+    told, missing = status.look(config), dict[str, str]()
+    lines: tuple[Line, ...] = ()
+    history: tuple[ChangeRecord, ...] = ()
+    with support.noting(missing, "the doctor's visit"):
+        lines = tuple(map(_line, support.check_apart(config).splitlines()))
+    with support.noting(missing, "history"):
+        history = status.records(config)
     secrets = list(support.secrets_of(config))
     return Found(
         document=_scrubbed(told.document, secrets),
         screen=_scrubbed(told.screen, secrets),
         lines=_scrubbed(lines, secrets),
         history=_scrubbed(history, secrets),
-        missing=_scrubbed(parts.missing, secrets),
+        missing=_scrubbed(tuple(missing.items()), secrets),
     )
 
 
 def _line(line: bytes) -> Line:
     return decode(line, "the doctor's line", limit=MAX_TEXT).record(Line)
-
-
-T = TypeVar("T")
-
-
-@dataclass
-class _Parts:
-    """What the page consists of besides the status.
-
-    Attributes:
-        missing: What could not be had, and why.
-    """
-
-    missing: list[tuple[str, str]] = field(default_factory=list)
-
-    def had(self, name: str, source: Callable[[], tuple[T, ...]]) -> tuple[T, ...]:
-        """Return a part, or nothing where it cannot be had."""
-        try:
-            return source()
-        except (AgentError, OSError, subprocess.SubprocessError) as error:
-            self.missing.append((name, str(error).split("\n", maxsplit=1)[0][:200] or type(error).__name__))
-            return ()
 
 
 def _scrubbed(value: Any, secrets: list[bytes]) -> Any:

@@ -14,7 +14,7 @@ import platform
 import re
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from glob import glob
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from agent.trust.archives import pack
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from agent.cli.output import Output
@@ -74,24 +74,31 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
     output_file.require_usable(target)
     files, missing = _collect(config)
     secrets = list(secrets_of(config))
-    files["MISSING.txt"] = "".join(f"{name}: {why}\n" for name, why in missing).encode()
+    files["MISSING.txt"] = "".join(f"{name}: {why}\n" for name, why in missing.items()).encode()
     archive = pack({f"iot-cert-support/{name}": scrubbed(data, secrets) for name, data in files.items()})
-    output, where = (
-        output.beside_a_result(output_file.write(target, archive, durable.Modes())),
-        output_file.shown(target),
-    )
-    if output.as_json:
-        output.emit({"event": "support-bundle", "file": where, "missing": dict(missing), "exit": Exit.DONE})
-    else:
-        output.line(f"{where}: {len(files)} files, without keys, tokens and passwords.")
-        for name, why in missing:
-            output.field("missing", f"{name}: {why}")
-        if missing and os.geteuid() != 0:
-            output.line("Root may read more than this user: `sudo iot-cert support-bundle`.")
+    output = deliver("support-bundle", target, archive, f"{len(files)} files", missing, output)
+    if missing and os.geteuid() != 0 and not output.as_json:
+        output.line("Root may read more than this user: `sudo iot-cert support-bundle`.")
     return Exit.DONE
 
 
-def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
+def deliver(event: str, target: Path, data: bytes, what: str, missing: Mapping[str, str], output: Output) -> Output:
+    """Write a result, say where it is and what could not be had, and return where more of it is told.
+
+    Raises:
+        StoreError: It could not be written.
+    """
+    output, where = output.beside_a_result(output_file.write(target, data, durable.Modes())), output_file.shown(target)
+    if output.as_json:
+        output.emit({"event": event, "file": where, "missing": dict(missing), "exit": Exit.DONE})
+        return output
+    output.line(f"{where}: {what}, without keys, tokens and passwords.")
+    for name, why in missing.items():
+        output.field("missing", f"{name}: {why}")
+    return output
+
+
+def _collect(config: Config) -> tuple[dict[str, bytes], dict[str, str]]:
     sources: dict[str, Callable[[], bytes]] = {
         "versions.json": _versions,
         "configuration.yaml": lambda: without_parameters(config.source).encode(),
@@ -106,13 +113,20 @@ def _collect(config: Config) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
         "unit.txt": lambda: _output_of(_UNIT),
     }
     files: dict[str, bytes] = {}
-    missing: list[tuple[str, str]] = []
+    missing: dict[str, str] = {}
     for name, source in sources.items():
-        try:
+        with noting(missing, name):
             files[name] = source()
-        except (AgentError, OSError, subprocess.SubprocessError) as error:
-            missing.append((name, str(error).split("\n", maxsplit=1)[0][:200] or type(error).__name__))
     return files, missing
+
+
+@contextmanager
+def noting(missing: dict[str, str], name: str) -> Iterator[None]:
+    """Note why something cannot be had, and go on without it."""
+    try:
+        yield
+    except (AgentError, OSError, subprocess.SubprocessError) as error:
+        missing[name] = str(error).split("\n", maxsplit=1)[0][:200] or type(error).__name__
 
 
 def check_apart(config: Config) -> bytes:
