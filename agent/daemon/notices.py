@@ -37,7 +37,6 @@ SETTLE = 30.0  # seconds; longer than what a change leaves behind for a moment
 GONE = 300.0  # seconds; a daemon that starts without a network says so after two minutes
 EVERY = 600.0  # seconds
 _TROUBLE = Backoff(base=60, cap=600, floor=30)
-_MOST = 12  # failures in a row that make a difference
 
 
 class Notices:
@@ -116,7 +115,7 @@ class Notices:
     def _ended(self, problem: str, told: Noticed) -> None:
         self._running = False
         if problem:
-            self._failures = min(self._failures + 1, _MOST)
+            self._failures += 1
             self._not_before = monotonic() + _TROUBLE.delay(self._failures, 0.5 + 0.5 * self._chance())
         else:
             self._failures, self._noticed = 0, told

@@ -112,6 +112,6 @@ class DependantsWatch:
             report = report_file.last_report(self._directory) if self._directory else None
             in_report = report is not None and report.problems
             self.problem = "" if in_report else f"{end.error.message} {end.error.hint}".rstrip()
-            self._failures = min(self._failures + 1, 12)
+            self._failures += 1
             self._due = monotonic() + _TROUBLE.delay(self._failures, 0.5 + 0.5 * self._chance())
         self._news()

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 BUSY = 1.0  # seconds between two tries while another process works on the store
 CLIMB_AGAIN = 60.0  # seconds between two climbs for want of a set
 _TROUBLE = Backoff(base=5, cap=300, floor=1)
-_MOST = 12  # failures in a row that make a difference
 
 
 class WorkerHolds:
@@ -64,7 +63,7 @@ class WorkerHolds:
 
     def work_failed(self) -> None:
         """What the daemon began by itself could not be done, or a worker died."""
-        self._failures = min(self._failures + 1, _MOST)
+        self._failures += 1
         self._failed_until = monotonic() + _TROUBLE.delay(self._failures, 0.5 + 0.5 * self._chance())
 
     def work_succeeded(self) -> None:
