@@ -35,8 +35,3 @@ def common_name(subject: str) -> str:
         if found:
             return found
     return subject
-
-
-def instant(text: str) -> datetime:
-    """Return the instant that RFC 3339 text names."""
-    return datetime.fromisoformat(text)

@@ -10,13 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from agent.core.jsonio import Node
 from agent.core.report.page_style import STYLE
-from agent.core.text import clock_time, common_name, instant
+from agent.core.report.seen import WatchedFile  # noqa: TC001 - the decoder reads the types of `_StatusRead`
+from agent.core.text import clock_time, common_name
+from agent.core.values import CertificateFacts, LongText  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from agent.core.change.lifecycle import ChangeRecord
@@ -41,11 +44,59 @@ class Found:
         missing: What could not be had, and why.
     """
 
-    document: dict[str, Any]
+    document: Mapping[str, object]
     screen: Sequence[tuple[str, str]]
     lines: Sequence[Line] = ()
     history: Sequence[ChangeRecord] = ()
     missing: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clock:
+    now: datetime
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Renewal:
+    at: datetime
+    emergency_at: datetime
+    not_after: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class _InUse:
+    generation: int
+    thing_name: LongText
+    certificate: CertificateFacts
+    renewal: _Renewal
+    anchors: tuple[CertificateFacts, ...]
+    anchor_in_use: str = ""
+    anchors_left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    generation: int
+    certificate_id: str | None = None
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StatusRead:
+    """What the page reads of the status document, by the document's own names."""
+
+    version: str
+    endpoint: LongText
+    port: int
+    clock: _Clock
+    health: tuple[LongText, ...]
+    thing_name: LongText | None = None
+    current: _InUse | None = None
+    previous: int | None = None
+    generations: tuple[_Kept, ...] = ()
+    warn_anchors: tuple[timedelta, ...] = ()
+    watched: tuple[WatchedFile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,20 +111,20 @@ class _End:
 
 def page(found: Found) -> str:
     """Return the page."""
-    document = found.document
-    now = instant(document["clock"]["now"])
-    thing = (document["current"] or {}).get("thing_name") or document["thing_name"] or "Not enrolled"
+    told = Node(found.document, "the status").record(_StatusRead)
+    now = told.clock.now
+    thing = (told.current and told.current.thing_name) or told.thing_name or "Not enrolled"
     parts = [
-        _header(thing, document, now),
-        _section("Health", _health(document["health"])),
+        _header(thing, told),
+        _section("Health", _health(told.health)),
         _section("How it stands", _fields(item for item in found.screen if item[0] not in _ELSEWHERE)),
-        _section("Certificates", _bars(_certificates(document), now)),
-        _section("Trust anchors", _bars(_anchors(document), now)),
-        _section("Watched files", _bars(_watched(document), now)),
+        _section("Certificates", _bars(_certificates(told), now)),
+        _section("Trust anchors", _bars(_anchors(told), now)),
+        _section("Watched files", _bars(_watched(told), now)),
         _section("The doctor's visit", _items(_doctor(found.lines))),
         _section("History", _items(_history(found.history))),
         _section("What could not be had", _fields(found.missing)),
-        f"<footer>iot-cert {escape(document['version'])}. No key, token or password is on this page.</footer>",
+        f"<footer>iot-cert {escape(told.version)}. No key, token or password is on this page.</footer>",
     ]
     return _FRAME.format(title=escape(f"{thing}, {clock_time(now)}"), style=STYLE, parts="\n".join(filter(None, parts)))
 
@@ -97,9 +148,9 @@ _FRAME = """\
 """
 
 
-def _header(thing: str, document: dict[str, Any], now: datetime) -> str:
-    where = f"{document['endpoint']}:{document['port']}"
-    clock = f"{clock_time(now)} ({document['clock']['state']})"
+def _header(thing: str, told: _StatusRead) -> str:
+    where = f"{told.endpoint}:{told.port}"
+    clock = f"{clock_time(told.clock.now)} ({told.clock.state})"
     return f"<header><h1>{escape(thing)}</h1><p>{escape(where)}<br>{escape(clock)}</p></header>"
 
 
@@ -131,40 +182,36 @@ def _line(text: str) -> str:
     return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
 
 
-def _certificates(document: dict[str, Any]) -> Iterator[_End]:
-    current, previous = document["current"], document["previous"]
+def _certificates(told: _StatusRead) -> Iterator[_End]:
+    current = told.current
     if current:
-        leaf, renewal = current["certificate"], current["renewal"]
-        due = clock_time(instant(renewal["at"]))
-        said = f"in use, {leaf['key']}, replaced at {due}\nid {leaf['sha256']}"
-        soon = instant(renewal["not_after"]) - instant(renewal["emergency_at"])
-        name = f"Generation {current['generation']}: {leaf['subject']}"
-        yield _End(name=name, said=said, at=instant(leaf["not_after"]), soon=soon)
-    for item in document["generations"]:
-        if item["not_after"] and (not current or item["generation"] != current["generation"]):
-            role = "to go back to\n" if item["generation"] == previous else ""
-            said = f"{role}id {item['certificate_id']}"
-            yield _End(name=f"Generation {item['generation']}", said=said, at=instant(item["not_after"]), soon=_NEVER)
+        leaf, renewal = current.certificate, current.renewal
+        said = f"in use, {leaf.key}, replaced at {clock_time(renewal.at)}\nid {leaf.sha256}"
+        name = f"Generation {current.generation}: {leaf.subject}"
+        yield _End(name=name, said=said, at=leaf.not_after, soon=renewal.not_after - renewal.emergency_at)
+    for item in told.generations:
+        if item.not_after and (current is None or item.generation != current.generation):
+            role = "to go back to\n" if item.generation == told.previous else ""
+            said = f"{role}id {item.certificate_id}"
+            yield _End(name=f"Generation {item.generation}", said=said, at=item.not_after, soon=_NEVER)
 
 
 _NEVER = timedelta.min
 
 
-def _anchors(document: dict[str, Any]) -> Iterator[_End]:
-    current = document["current"] or {}
-    soon = timedelta(seconds=max(document["warn_anchors"], default=0))
-    for anchor in current.get("anchors", ()):
-        used = "the endpoint chained to it\n" if anchor["sha256"] == current["anchor_in_use"] else ""
-        used = "the endpoint has moved away from it\n" if anchor["sha256"] in current["anchors_left"] else used
-        said = f"{used}SHA-256 {anchor['sha256']}"
-        yield _End(name=common_name(anchor["subject"]), said=said, at=instant(anchor["not_after"]), soon=soon)
+def _anchors(told: _StatusRead) -> Iterator[_End]:
+    current, soon = told.current, max(told.warn_anchors, default=timedelta())
+    for anchor in current.anchors if current else ():
+        used = "the endpoint chained to it\n" if current and anchor.sha256 == current.anchor_in_use else ""
+        used = "the endpoint has moved away from it\n" if current and anchor.sha256 in current.anchors_left else used
+        said = f"{used}SHA-256 {anchor.sha256}"
+        yield _End(name=common_name(anchor.subject), said=said, at=anchor.not_after, soon=soon)
 
 
-def _watched(document: dict[str, Any]) -> Iterator[_End]:
-    for file in document["watched"]:
-        for end in file.get("ends", ()):
-            soon = timedelta(seconds=file["warn"])
-            yield _End(name=common_name(end["subject"]), said=file["path"], at=instant(end["not_after"]), soon=soon)
+def _watched(told: _StatusRead) -> Iterator[_End]:
+    for file in told.watched:
+        for end in file.ends:
+            yield _End(name=common_name(end.subject), said=file.path, at=end.not_after, soon=file.warn)
 
 
 def _bars(ends: Iterable[_End], now: datetime) -> str:
