@@ -67,9 +67,7 @@ def look(
     maximum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
 ) -> ServerLook:
     """Shake hands with whatever answers, and return what it shows."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    context = _unverifying()
     if minimum < ssl.TLSVersion.TLSv1_2:
         context.set_ciphers("DEFAULT:@SECLEVEL=0")  # what is too old must be seen to be named
     context.minimum_version, context.maximum_version = minimum, maximum
@@ -80,6 +78,13 @@ def look(
             return _shake(context, connection, endpoint.host)
     except CloudError:
         return ServerLook()
+
+
+def _unverifying() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _shake(context: ssl.SSLContext, connection: socket.socket, host: str) -> ServerLook:
@@ -93,13 +98,10 @@ def _shake(context: ssl.SSLContext, connection: socket.socket, host: str) -> Ser
 
 def date_of(endpoint: Endpoint, port: int = HTTPS_PORT) -> datetime | None:
     """Return the time by the endpoint's own web server, or None when it does not say."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     try:
         with (
             path.connect(replace(endpoint, port=port, timeout=PATIENCE)) as connection,
-            context.wrap_socket(connection, server_hostname=endpoint.host) as secured,
+            _unverifying().wrap_socket(connection, server_hostname=endpoint.host) as secured,
         ):
             secured.sendall(f"HEAD / HTTP/1.1\r\nHost: {endpoint.host}\r\nConnection: close\r\n\r\n".encode())
             return _date(_head(secured))
