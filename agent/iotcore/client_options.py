@@ -40,6 +40,7 @@ MAX_PACKET = 262_144  # bytes; AWS sends at most 128 KiB
 _CORRELATION = "clientToken"  # where AWS's services, and the retirement rule, echo what a request is told by
 _THROTTLED = {"QUOTA_EXCEEDED", "SERVER_BUSY", "CONNECTION_RATE_EXCEEDED"}
 _NOT_AUTHORISED = {"NOT_AUTHORIZED", "CLIENT_IDENTIFIER_NOT_VALID", "BAD_USERNAME_OR_PASSWORD", "BANNED"}
+_NOT_MQTT = {"AWS_ERROR_MQTT5_DECODE_PROTOCOL_ERROR", "AWS_ERROR_MQTT_PROTOCOL_ERROR"}
 _HANG_UPS = {"AWS_IO_SOCKET_CLOSED", "AWS_ERROR_MQTT_UNEXPECTED_HANGUP"}
 
 
@@ -244,14 +245,23 @@ def connect_failure(data: Any, client_id: str, endpoint: Endpoint, *, verified: 
         return proxy_failures.proxy_refused(way_of(endpoint, endpoint.proxy), "")
     if name in _HANG_UPS:
         return failures.hung_up()
-    if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
-        return failures.silent()
+    if "_MQTT" in name:
+        return _no_answer(name, endpoint)
     if name == "AWS_IO_TLS_NEGOTIATION_TIMEOUT":
         return failures.tls_interrupted(endpoint.host, "no answer in time")
     if name.startswith("AWS_IO_TLS"):
         # An alert that is read after the handshake comes from a server that the SDK has verified itself (TLS 1.3).
         known = verified or name == "AWS_IO_TLS_ERROR_READ_FAILURE"
         return failures.certificate_alert(name) if known else failures.tls_failed(endpoint.host, name)
+    return failures.session_lost(name)
+
+
+def _no_answer(name: str, endpoint: Endpoint) -> Failure:
+    """Return what it means that a CONNECT was sent, and what came is no CONNACK."""
+    if name == "AWS_ERROR_MQTT5_CONNACK_TIMEOUT":
+        return failures.silent()
+    if name in _NOT_MQTT:
+        return failures.not_mqtt(endpoint.host, endpoint.port, name)
     return failures.session_lost(name)
 
 

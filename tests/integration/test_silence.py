@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.config.reader import load
+from agent.core.change.lifecycle import Phase
 from agent.core.values import Candidate
 from agent.errors import CloudError
 from agent.iotcore.client_options import timeouts
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 THING = "gw-0042"
 BEGUN = b"\x20\xff\xff\xff\x7f\x00\x00"  # of a CONNACK that goes on for 256 MB
+ENDLESS = b"\x20\x80\x80\x80\x01" + bytes(4 << 20)  # a CONNACK of 2 MB, and then no end
 
 
 @pytest.mark.parametrize("answer", [b"", BEGUN])
@@ -35,3 +37,13 @@ def test_no_answer_within_a_short_patience_is_no_session_that_broke(enrolled: Ga
     with pytest.raises(CloudError) as caught:
         Broker(load(enrolled.config).target, patience).connect(candidate)
     assert caught.value.failure.code == "connack-timeout"
+
+
+@pytest.mark.parametrize("answer", [ENDLESS, b"\x20\x03\xff\xff\xff", b"\xd0\x00"])
+def test_an_answer_that_is_none_to_the_set_in_use_only_puts_a_rotation_off(enrolled: Gateway, answer: bytes) -> None:
+    """The claim gets through a moment later, and says nothing against the set: AWS IoT Core refuses in other ways."""
+    enrolled.cloud.faults.add(Fault(operation=Operation.CONNECT, effect=Effect.HOSTILE, payload=answer))
+    said = enrolled.run("rotate", expect=0).out
+    assert "broke the rules of MQTT" in said
+    assert "nothing is given up for it" in said
+    assert [record.phase for record in enrolled.history()] == [Phase.COMMITTED, Phase.COMMITTED]

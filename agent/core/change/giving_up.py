@@ -2,6 +2,9 @@
 
 * A failure that is not decisive ends nothing that has been prepared: the change is kept and tried again.
 * Before a generation exists, refusals end the change once patience is used up: nothing was activated, nothing is lost.
+* What a set starts from is refused as AWS IoT Core refuses: by hanging up, by an alert, or in words. An answer that
+  never ends, or that is none, is the path's or the broker's trouble, whatever another set meets a moment later: the
+  change waits, and the ladder finds out meanwhile whether the set in use still gets through.
 * A refusal of a fresh credential is believed only after `Limits.refusal_patience`, "not authorised" only after
   `Limits.policy_patience`, because activation and policies need time to spread (developer guide, "AWS IoT Core
   policies": six to eight minutes). A set on probation that was accepted before is left sooner; see
@@ -17,7 +20,7 @@ from agent.core.change import events, probation
 from agent.core.change.decide import DAY, Facts, Limits, deployed, in_use
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import Code, traits
-from agent.core.failure.failure import OF_THE_SET, SET_THE_CLOCK, WHEN_THE_CLOCK_IS_SET, Failure, FailureClass
+from agent.core.failure.failure import OF_THE_SET, RETRIES, SET_THE_CLOCK, WHEN_THE_CLOCK_IS_SET, Failure, FailureClass
 from agent.core.failure.retry import Backoff, retry_delay, unhurried_delay
 from agent.core.text import duration
 from agent.core.values import Kind, Origin
@@ -50,6 +53,8 @@ def after_failure(
     now = facts.clock.now
     if not facts.clock.believable:
         failure = _blame_clock(failure)
+    if record.phase in _BEFORE_A_GENERATION and failure.decisive and _is_no_refusal(failure):
+        failure = replace(failure, kind=FailureClass.NETWORK, decisive=False, remedy=_NO_REFUSAL, promise=RETRIES)
     if failure.code == Code.TOKEN_INVALID and record.phase is Phase.ISSUED:
         return _token_refused(record, facts)
     if failure.code == Code.KEY_LOST:
@@ -70,6 +75,14 @@ def after_failure(
     if record.phase is Phase.REQUESTED:
         return events.RequestFailed(at=now, failure=failure, retry_at=retry_at)
     return events.StepFailed(at=now, failure=failure, retry_at=retry_at)
+
+
+_NO_REFUSAL = "AWS IoT Core refuses no certificate in this way: nothing is given up for it."
+
+
+def _is_no_refusal(failure: Failure) -> bool:
+    found = traits(failure.code)
+    return found.ambiguous and not found.turned_away
 
 
 def _delay(record: ChangeRecord, failure: Failure, facts: Facts, jitter: float) -> float:

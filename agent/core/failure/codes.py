@@ -22,6 +22,7 @@ class Code(StrEnum):
     TLS_FAILED = "tls-failed"
     NOT_ASKED = "certificate-not-asked-for"
     CONNACK_TIMEOUT = "connack-timeout"
+    NOT_MQTT = "not-mqtt"
     HUNG_UP = "hung-up"
     DISCONNECTED = "disconnected"
     SESSION_LOST = "session-lost"
@@ -114,6 +115,7 @@ TRAITS: dict[str, Traits] = {
     Code.TLS_FAILED: Traits(of_the_path=True, ambiguous=True),
     Code.NOT_ASKED: Traits(of_the_path=True),
     Code.CONNACK_TIMEOUT: Traits(of_the_path=True, ambiguous=True),
+    Code.NOT_MQTT: Traits(of_the_path=True, ambiguous=True),
     Code.HUNG_UP: Traits(of_the_path=True, ambiguous=True, turned_away=True),
     Code.DISCONNECTED: Traits(of_the_path=True),
     Code.PATH_LOST: Traits(of_the_path=True),

@@ -148,6 +148,18 @@ def silent() -> Failure:
     )
 
 
+def not_mqtt(host: str, port: int, why: str) -> Failure:
+    """A server that was verified took the connection and answered with what MQTT does not have there."""
+    return Failure(
+        kind=FailureClass.NETWORK,
+        code=Code.NOT_MQTT,
+        message=f"What answers as {host} on port {port} broke the rules of MQTT when it was to take the connection "
+        f"({why}).",
+        remedy="Check `endpoint`, `port` and `alpn`; if they are right, the endpoint's owner must act.",
+        promise=RETRIES,
+    )
+
+
 def not_authorised(what: str, why: str = "") -> Failure:
     """The broker says that the policy does not allow it; `why` is a sentence about a likely reason."""
     return Failure(

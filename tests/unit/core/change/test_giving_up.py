@@ -259,6 +259,20 @@ def test_a_refused_source_ends_a_change_that_has_prepared_nothing_at_once(phase:
 
 
 @pytest.mark.parametrize("phase", NOT_PREPARED)
+@pytest.mark.parametrize("code", sorted(make.codes("ambiguous") - make.codes("turned_away")))
+@pytest.mark.parametrize("kind", [F.NETWORK, F.CREDENTIAL])
+def test_what_is_no_way_to_refuse_ends_no_early_change_however_long_it_lasts(phase: Phase, code: str, kind: F) -> None:
+    """An endless answer to the set in use, or one that is no MQTT: another set that gets through says nothing here."""
+    failure = make.failure(kind, code, decisive=True)
+    found = fails(make.record(phase, refused_since=NOW), failure, NOW + DAY)
+
+    assert isinstance(found, StepFailed | RequestFailed)
+    assert (found.failure.kind, found.failure.decisive) == (F.NETWORK, False)
+    assert "is given up" in found.failure.remedy
+    assert NOW + DAY < found.retry_at <= NOW + DAY + timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("phase", NOT_PREPARED)
 @pytest.mark.parametrize("decisive", [True, False])
 def test_not_authorised_ends_an_early_change_when_policies_have_had_their_time(phase: Phase, *, decisive: bool) -> None:
     """Ten minutes after the first such answer the last one ends the change, whatever a control met."""

@@ -29,13 +29,16 @@ def test_nothing_follows_from_a_code_of_another_version() -> None:
 @pytest.mark.parametrize(
     ("trait", "codes"),
     [
-        ("ambiguous", {"hung-up", "tls-alert", "tls-failed", "connack-timeout", "session-lost", "not-sent"}),
+        (
+            "ambiguous",
+            {"hung-up", "tls-alert", "tls-failed", "connack-timeout", "not-mqtt", "session-lost", "not-sent"},
+        ),
         ("turned_away", {"hung-up", "tls-alert"}),
         (
             "of_the_path",
             {
                 "dns", "unreachable", "proxy", "not-tls", "tls-interrupted", "tls-failed", "certificate-not-asked-for",
-                "connack-timeout", "hung-up", "disconnected", "path-lost", "locked-out",
+                "connack-timeout", "not-mqtt", "hung-up", "disconnected", "path-lost", "locked-out",
             },
         ),
         ("blames_the_clock", {"server-certificate-expired", "server-certificate-not-yet-valid"}),

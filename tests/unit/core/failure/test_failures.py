@@ -51,6 +51,7 @@ TROUBLES: list[tuple[Failure, FailureClass, str]] = [
     (failures.certificate_alert("AWS_IO_TLS_ERROR_ALERT_RECEIVED"), F.CREDENTIAL, "tls-alert"),
     (failures.hung_up(), F.NETWORK, "hung-up"),
     (failures.silent(), F.NETWORK, "connack-timeout"),
+    (failures.not_mqtt(HOST, 8883, "AWS_ERROR_MQTT5_DECODE_PROTOCOL_ERROR"), F.NETWORK, "not-mqtt"),
     (failures.not_authorised("connect"), F.POLICY, "not-authorised"),
     (failures.connect_throttled("QUOTA_EXCEEDED"), F.THROTTLED, "throttled"),
     (failures.broker_unavailable("SERVER_UNAVAILABLE"), F.NETWORK, "cloud-unavailable"),
