@@ -104,7 +104,7 @@ class GatewayFacts:
         """
         if change is not None and change.checked_at is not None:
             self._proven = change.id, change.checked_at
-        self.refresh()
+        self.refresh(at_work=seen is None and self.blind)
         if seen is not None:
             self._seen = seen
             self._traces = found or self._traces_now()
@@ -113,8 +113,9 @@ class GatewayFacts:
         """Read the records again.
 
         Args:
-            at_work: Whether a worker is at work, which has just told of a step. A change that has ended is in flight
-                then until it tells what is in use now: its end does not go with what was seen of the set before.
+            at_work: Whether a worker is at work, which has just told of a step, or has died before it told what is in
+                use now, so that the next one looks. A change that has ended is in flight until then: its end does not
+                go with what was seen of the set before.
         """
         found = RecordReader(self.config.state_dir)
         found.refresh()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pytest
+
 from agent.core.change.lifecycle import Phase
 from agent.core.change.records import encode_outcome
 from agent.core.dependants import Unit
@@ -79,14 +81,12 @@ def test_a_daemon_that_stops_waits_for_its_worker(rig: DaemonRig) -> None:
     assert rig.daemon.work.stop()
 
 
-def test_the_end_of_a_change_is_not_told_with_what_was_seen_before_it(tmp_path: Path) -> None:
-    """Its last step is on disk before its worker has looked: until then nothing is wrong, and it is in flight."""
-    rig = ConnectedRig(tmp_path, Unit(name="nginx.service"))
+def at_its_last_step(path: Path) -> ConnectedRig:
+    """Return a daemon whose worker has just told of a change's last step, and has not looked yet."""
+    rig = ConnectedRig(path, Unit(name="nginx.service"))
     rig.serve(generation=7)
     rig.see()
-    well = judge(rig.status()).findings
-    held = make.record(Phase.DEPLOYED, generation=8, base=7, checked_at=NOW - MINUTE)
-    rig.change(held)
+    rig.change(make.record(Phase.DEPLOYED, generation=8, base=7, checked_at=NOW - MINUTE))
     rig.daemon.cloud.session._link = None
     rig.daemon.work.submit(Order(do=Do.GO_ON))
     rig.look()
@@ -94,15 +94,34 @@ def test_the_end_of_a_change_is_not_told_with_what_was_seen_before_it(tmp_path: 
     (rig.config.state_dir / "change.json").unlink()
     with (rig.config.state_dir / "history.jsonl").open("ab") as file:
         file.write(encode_outcome(make.finished(Phase.COMMITTED, NOW, generation=8, base=7)))
+    (rig.config.state_dir / "generations" / "000008").mkdir()
+    (rig.config.state_dir / "current").unlink()
+    (rig.config.state_dir / "current").symlink_to("generations/000008")
     rig.tell("committed", "Generation 8 is final.")
+    return rig
 
-    status = rig.status()
-    assert judge(status).findings == well
-    assert (status.change is not None, status.last) == (True, None)
+
+def sees_the_new_set(rig: ConnectedRig) -> None:
+    """Let the running worker end, and hold what is told to what it has seen."""
     seen = seen_set(NOW - DAY, 90 * DAY)
     assert seen.current is not None
     rig.finish(seen=replace(seen, current=replace(seen.current, generation=8)))
     status = rig.status()
-    assert judge(status).findings == well
+    assert judge(status).findings == ()
     assert (status.change, status.last is not None) == (None, True)
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_the_end_of_a_change_is_not_told_with_what_was_seen_before_it(tmp_path: Path, *, dies: bool) -> None:
+    """Its last step is on disk before its worker, or the next one, has looked: until then it is in flight."""
+    rig = at_its_last_step(tmp_path)
+    if dies:
+        rig.finish(error=WorkerError(message="The worker process ended by signal 9.", died=True))
+    status = rig.status()
+    assert judge(status).findings == ()
+    assert (status.change is not None, status.last) == (True, None)
+    if dies:
+        rig.wait(3600)
+        assert [order.do for order in rig.look()] == [Do.LOOK]
+    sees_the_new_set(rig)
     rig.close()
