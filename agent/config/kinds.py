@@ -101,8 +101,12 @@ class Host(Text):
     """The name of an endpoint that root stores still trust."""
 
     def read(self, node: yaml.Node) -> str:
-        """See `ValueKind`. Only the doctor goes on with a legacy endpoint, to see the rest."""
-        value = str(super().read(node))
+        """See `ValueKind`. Only the doctor goes on with a legacy endpoint, to see the rest.
+
+        Names are compared letter by letter by some servers and clients, and with the final dot by others, so both get
+        the one form that all take.
+        """
+        value = str(super().read(node)).lower().removesuffix(".")
         if not is_host(value):
             raise UnfitError(unexpected("a host name without scheme, port or path", node))
         name = classify(value)

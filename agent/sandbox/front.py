@@ -82,7 +82,7 @@ def _refuse_other_names(host: str) -> Callable[[ssl.SSLSocket | ssl.SSLObject, s
     """AWS wants no server name, but a wrong one fails ("Transport security", developer guide)."""
 
     def check(_tls: object, name: str | None, _context: object) -> int | None:
-        return None if name in {None, host} else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+        return None if name is None or name.lower() == host.lower() else ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 
     return check
 

@@ -51,7 +51,9 @@ def test_the_443_style_port_takes_only_clients_with_alpn(
     assert (live.client_id, live.alpn) == (THING, ALPN)
 
 
-@pytest.mark.parametrize(("name", "passes"), [("localhost", True), (None, True), ("elsewhere.example", False)])
+@pytest.mark.parametrize(
+    ("name", "passes"), [("localhost", True), ("LOCALHOST", True), (None, True), ("elsewhere.example", False)]
+)
 def test_a_wrong_server_name_is_refused_and_none_is_taken(local: LocalCloud, name: str | None, *, passes: bool) -> None:
     """AWS does not ask for SNI, but a wrong one ends the handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

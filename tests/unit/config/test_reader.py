@@ -236,6 +236,12 @@ def test_what_is_nested_without_end_is_refused_before_it_is_composed(tmp_path: P
         reader.parse(text, tmp_path / "config.yaml")
 
 
+@pytest.mark.parametrize("text", ["X.Example", "x.example.", "'X.EXAMPLE.'"])
+def test_a_name_has_one_form_however_it_is_spelt(tmp_path: Path, text: str) -> None:
+    """Some servers take another case, or a final dot, for another name."""
+    assert reader.parse(f"endpoint: {text}\n", tmp_path).endpoint == "x.example"
+
+
 def test_the_legacy_endpoint_is_refused_with_the_name_to_use(tmp_path: Path) -> None:
     """An operator who still has the VeriSign endpoint learns the ATS name."""
     said = complaint(tmp_path, "endpoint: a1b2c3d4e5f6g7.iot.eu-west-1.amazonaws.com\n")
