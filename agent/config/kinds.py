@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-DURATION = re.compile(r"(\d{1,7})([smhd])")
+DURATION = re.compile(r"([0-9]{1,7})([smhd])")
+LONGEST = "36500d"  # a calendar ends with the year 9999, and what is reckoned from now must not
 MODE = re.compile(r"0?[0-7]{3}")
 HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 
@@ -204,15 +205,15 @@ class Duration(ValueKind):
 
     def __init__(self, low: str = "", high: str = "") -> None:
         self.low, self.high = low, high
-        self._bounds = (span(low) or timedelta.min, span(high) or timedelta.max)
+        self._low, self._high = low or "0s", high or LONGEST
 
     def read(self, node: yaml.Node) -> timedelta:
         """See `ValueKind`."""
         value = span(node.value) if isinstance(node, yaml.ScalarNode) else None
         if value is None:
             raise self.unfit(node)
-        if not self._bounds[0] <= value <= self._bounds[1]:
-            raise UnfitError(unexpected(f"a duration from {self.low} to {self.high}", node))
+        if not spelt(self._low) <= value <= spelt(self._high):
+            raise UnfitError(unexpected(f"a duration from {self._low} to {self._high}", node))
         return value
 
 
@@ -220,6 +221,11 @@ def span(text: object) -> timedelta | None:
     """Return the duration that a text spells, or None."""
     match = DURATION.fullmatch(text) if isinstance(text, str) else None
     return timedelta(seconds=int(match[1]) * UNITS[match[2]]) if match else None
+
+
+def spelt(text: str) -> timedelta:
+    """Return the duration that this text of ours spells."""
+    return span(text) or timedelta()
 
 
 class Durations(ValueKind):
@@ -230,7 +236,7 @@ class Durations(ValueKind):
     def read(self, node: yaml.Node) -> tuple[timedelta, ...]:
         """See `ValueKind`."""
         found = [span(value) for value in _items(node)]
-        if not found or None in found:
+        if not found or not all(value is not None and value <= spelt(LONGEST) for value in found):
             raise self.unfit(node)
         return tuple(sorted({value for value in found if value is not None}, reverse=True))
 
