@@ -37,6 +37,11 @@ class AgentError(Exception):
         self.hint = hint
 
     @property
+    def in_full(self) -> str:
+        """What happened and what to do next, in one line."""
+        return f"{self} {self.hint}".strip()
+
+    @property
     def denied(self) -> bool:
         """Whether this user may not do it, as the error says that is behind this one."""
         return self._is_of(errno.EACCES, errno.EPERM)

@@ -67,7 +67,7 @@ class Activating:
             try:
                 self._world.confirmations.expect()
             except StoreError as error:  # then nothing that is said there is believed either
-                self._tell("trouble", f"{error} {error.hint}".rstrip())
+                self._tell("trouble", error.in_full)
         self._write(record, self._world.store.activate, record.generation)
         return events.Activated(at=facts.clock.now)
 
@@ -106,7 +106,7 @@ class Activating:
         try:
             self._world.dependants.take_up(Occasion.ROLLED_BACK)
         except CloudError as error:  # they are tried again by themselves; the set before is in use either way
-            self._tell("trouble", f"{error} {error.hint}".rstrip(), error.failure.kind)
+            self._tell("trouble", error.in_full, error.failure.kind)
         return events.RolledBack(at=now)
 
     def _deploy(self, record: ChangeRecord) -> events.ChangeEvent:

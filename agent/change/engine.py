@@ -191,7 +191,7 @@ class Engine:
         try:
             given = self._world.confirmations.given(record.generation)
         except StoreError as error:
-            self._in_flight.tell("trouble", f"{error} {error.hint}".rstrip())
+            self._in_flight.tell("trouble", error.in_full)
             return record
         if given:
             self._in_flight.take(Confirmed(at=self._world.clock.now(), early=False))
@@ -249,11 +249,11 @@ class Engine:
                 store.prune(self._settings.keep, frozenset() if served is None else frozenset({served}))
                 store.retired_keys.destroy(retirement.retired(history), {previous} if previous else ())
             except StoreError as error:
-                self._in_flight.tell("trouble", f"Old generations could not be erased: {error}")
+                self._in_flight.tell("trouble", f"Old generations could not be erased: {error.in_full}")
         try:
             store.room.keep_reserve()  # what this change, or one before it, has used
         except StoreError as error:
-            self._in_flight.tell("trouble", f"{LACKING}. {error}")
+            self._in_flight.tell("trouble", f"{LACKING}. {error.in_full}")
         return Outcome(record=record)
 
     def _spend_token(self) -> None:

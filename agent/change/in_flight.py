@@ -133,7 +133,7 @@ class InFlight:
         try:
             self._save(record, needed)
         except StoreError as error:
-            self.tell("trouble", f"The change record could not be saved: {error}")
+            self.tell("trouble", f"The change record could not be saved: {error.in_full}")
         else:
             self._saved = True
 

@@ -81,7 +81,7 @@ class Retirements:
         try:
             self._world.store.retired_keys.destroy(certificates, self._spared())
         except StoreError as error:  # the cloud has its word; to ask it again would not mend a disk
-            text = f"The key of a retired certificate could not be destroyed, and is tried again: {error}"
+            text = f"The key of a retired certificate could not be destroyed, and is tried again: {error.in_full}"
             self._in_flight.tell("trouble", text)
 
     def _spared(self) -> set[int]:

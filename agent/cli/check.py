@@ -105,7 +105,7 @@ def _examined(config: Config) -> DaemonWord | None:
 
 
 def _skipped(error: AgentError) -> tuple[Line, ...]:
-    why = f"{error} {error.hint}".strip().rstrip(".")
+    why = error.in_full.rstrip(".")
     return tuple(checks.skipped(check, why) for check in ("connect", "permissions"))
 
 

@@ -43,7 +43,7 @@ def look(config: Config) -> Shown:
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             raise
         told = None  # a daemon that does not answer must not hide what is on disk
-        unattended = f"{error} {error.hint}".rstrip()
+        unattended = error.in_full
     if told is not None and told.screen:  # a daemon of an older version says less
         return _as_told(told)
     if told is None and unattended is NO_DAEMON:

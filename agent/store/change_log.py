@@ -171,7 +171,7 @@ class Journal:
         if record.id == self._written:
             return
         if all(other.id != record.id for other in self.history()):
-            durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
+            self._append(record)
         else:  # a process that was killed may have written the line and not synced it
             durable.sync_file(self._root, HISTORY)
             durable.sync(self._root, "the history was written")
@@ -184,7 +184,16 @@ class Journal:
             StoreError: It could not be made durable; doing it again is harmless.
         """
         with durable.part_of("write the history"):
-            durable.append(self._root, HISTORY, encode_outcome(record), self._modes)
+            self._append(record)
+
+    def _append(self, record: ChangeRecord) -> None:
+        """Add a line. A file of another user's, or with another name (`cp -al`), stays as it is and is replaced."""
+        line = encode_outcome(record)
+        if durable.is_ours_alone(self._root, HISTORY):
+            durable.append(self._root, HISTORY, line, self._modes)
+            return
+        before = self._data().rstrip(b"\n")
+        durable.replace(self._root, HISTORY, before + b"\n" * bool(before) + line, self._modes)
 
     def shorten(self) -> None:
         """Drop the oldest changes once there are many more than are worth keeping, or than are read.

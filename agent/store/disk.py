@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-# What the kernel says of what stands in a file's place. No other file is opened by a socket's or a dead device's name.
-_NO_FILE = {errno.ELOOP: "a symbolic link", errno.ENXIO: "a socket or a device", errno.ENODEV: "a device"}
+_BROKEN = "The disk reports an error: read `dmesg`; the set in use was not touched by this step."
+_DEAD = {errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO}  # a bad block, and what file systems say of damage
 
 _REMEDIES = {
+    **dict.fromkeys(_DEAD, _BROKEN),
     errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
     errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
     errno.EROFS: "The file system is mounted read-only: remount it read-write (`mount -o remount,rw`).",
-    errno.EACCES: "Run the command as root or as the agent's user, and check the owner of the directory.",
-    errno.EPERM: "Run the command as root or as the agent's user, and check the owner of the directory.",
-    errno.EIO: "The disk reports an error: read `dmesg`; the set in use was not touched by this step.",
+    errno.EACCES: "Run the command as root or as the agent's user, and check owner and mode, of the directory too.",
+    errno.EPERM: "Run the command as root or as the agent's user. Where these may not either, `lsattr` shows an `i` or "
+    "an `a`, which keeps it as it is: `chattr -ia` ends that.",
+    errno.EBUSY: "A file system is mounted there: `findmnt` shows it, `umount` ends it.",
+    errno.ESTALE: "The server of this network file system has lost it: mount it again.",
+    errno.EFBIG: "A limit on the size of files is in the way: `ulimit -f`, or LimitFSIZE= of the unit.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ELOOP: "A symbolic link stands there, or links in a circle: give the path without links.",
     errno.EXDEV: "Keep the whole state directory on one file system, without bind mounts inside.",
     errno.EMFILE: "Too many open files: raise LimitNOFILE= of the unit.",
     errno.ENOMEM: "The gateway is out of memory; the set in use is untouched.",
@@ -118,16 +124,14 @@ def read(dir_fd: int, name: str, limit: int, *, end_of_larger: bool = False) -> 
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            raise DamagedError(f"{name} is {_NO_FILE[error.errno]}, where a regular file is expected.") from None
+    except OSError:
         with explained(f"open {name}"):
+            _require_file(name, os.lstat(name, dir_fd=dir_fd).st_mode)
             raise
     try:
         with explained(f"read {name}"):
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise DamagedError(f"{name} is not a regular file.")
+            _require_file(name, status.st_mode)
             if end_of_larger and status.st_size > limit:
                 os.lseek(fd, status.st_size - limit, os.SEEK_SET)
                 return _read_all(fd, name, limit)
@@ -139,13 +143,18 @@ def read(dir_fd: int, name: str, limit: int, *, end_of_larger: bool = False) -> 
     return data
 
 
+def _require_file(name: str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise DamagedError(f"{name} is {kind_of(mode)}, where a regular file is expected.")
+
+
 def _read_all(fd: int, name: str, limit: int) -> bytes:
     data = bytearray()
     try:
         while len(data) < limit and (part := os.read(fd, limit - len(data))):
             data += part
     except OSError as error:
-        if error.errno == errno.EIO:  # a dead block stays dead: damage, not a passing error
+        if error.errno in _DEAD:  # a dead block stays dead: damage, not a passing error
             raise DamagedError(f"{name} cannot be read from the disk.", hint=remedy(errno.EIO)) from error
         raise
     return bytes(data)

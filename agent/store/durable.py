@@ -162,7 +162,7 @@ def _move_into_place(dir_fd: int, old: str, new: str) -> None:
     no use to any program, and comes from a backup that followed links.
 
     Raises:
-        OSError: It still has the old name.
+        OSError: The other has the new name still, as where a file system is mounted on it; what has the old is removed.
     """
     try:
         move_unsynced(dir_fd, old, new)
@@ -170,6 +170,10 @@ def _move_into_place(dir_fd: int, old: str, new: str) -> None:
         with part_of(f"move {new} out of the way"):
             put_away(dir_fd, new, f"{new}{ASIDE}")
         move_unsynced(dir_fd, old, new)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(old, dir_fd=dir_fd)
+        raise
 
 
 def move_unsynced(dir_fd: int, old: str, new: str) -> None:
@@ -302,6 +306,15 @@ def sync_file(dir_fd: int, name: str) -> None:
             descriptors.release(fd)
 
 
+def is_ours_alone(dir_fd: int, name: str) -> bool:
+    """Whether a file may be written into, or made: it is this user's, by no other name that of another program's."""
+    try:
+        found = os.lstat(name, dir_fd=dir_fd)
+    except OSError:
+        return True  # the writing tells
+    return found.st_nlink == 1 and os.access(name, os.W_OK, dir_fd=dir_fd, effective_ids=True)
+
+
 def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
     """Add one line to a file and sync it; a torn last line is ended first.
 
@@ -311,7 +324,7 @@ def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:
         StoreInDoubtError: It was added, but a power cut may undo that.
         StoreError: It could not be added whole; what was added is cut off again where possible.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with disk.explained(f"add a line to {name}"):
         fd = os.open(name, flags, 0o600, dir_fd=dir_fd)
         try:
@@ -380,11 +393,11 @@ def erase_directory(dir_fd: int, name: str, public: frozenset[str] = frozenset()
         os.rmdir(name, dir_fd=dir_fd)
 
 
-def overwrite(dir_fd: int, name: str, *, alone: bool = False) -> None:
-    """Overwrite a regular file if it is there; `alone`: unless it has another name, under which it may be in use."""
+def overwrite(dir_fd: int, name: str) -> None:
+    """Overwrite a regular file if it is there, unless it has another name, under which it may be in use."""
     with contextlib.suppress(OSError):  # a full or failing disk must not keep the file from being removed
         status = os.lstat(name, dir_fd=dir_fd)
-        if not stat.S_ISREG(status.st_mode) or (alone and status.st_nlink > 1):
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             return
         fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
         try:

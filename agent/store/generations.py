@@ -105,7 +105,7 @@ def erase(dir_fd: int, name: str) -> None:
     if disk.is_directory(dir_fd, name):
         durable.erase_directory(dir_fd, name, PUBLIC)
         return
-    durable.overwrite(dir_fd, name, alone=True)
+    durable.overwrite(dir_fd, name)
     durable.remove(dir_fd, name)
 
 
@@ -188,7 +188,7 @@ def _fill(dir_fd: int, files: dict[str, bytes], modes: durable.Modes) -> None:
     keep = {KEY} if KEY in present and disk.read(dir_fd, KEY, MAX_FILE) == files[KEY] else set[str]()
     for name in present - keep:
         if name not in PUBLIC:
-            durable.overwrite(dir_fd, name, alone=True)  # it may hold a key
+            durable.overwrite(dir_fd, name)  # it may hold a key
         durable.remove(dir_fd, name)
     for name, data in files.items():
         if name not in keep:

@@ -1,4 +1,4 @@
-"""Whether the state directory's files, what a gateway enrols with, and its configuration are their owner's alone.
+"""Whether the state directory's files, what a gateway enrols with, and its configuration are their owner's, and alone.
 
 It changes nothing. What the group may read where the state directory lets it in, it may go on reading: a remedy takes
 away what other users have, and no more.
@@ -25,7 +25,7 @@ class Exposed:
     """A file whose mode or owner is wrong.
 
     Attributes:
-        code: ``mode`` or ``owner``.
+        code: ``mode``, ``owner`` or ``kept``.
         text: A sentence.
         remedy: The exact command that mends it.
     """
@@ -56,6 +56,8 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
         yield from _of_directory(path)
     for path in sorted(state_dir.glob("*")):
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name in SECRET)
+    if os.geteuid() in {0, own.st_uid}:
+        yield from _all_kept(state_dir, own.st_uid)
     for path in sorted(state_dir.glob("generations/*/*")):
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name not in _PUBLIC)
     if secret is not None and os.access(secret, os.F_OK):
@@ -76,6 +78,28 @@ def _of_operators(path: Path) -> Iterator[Exposed]:
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         text = f"{path} may be written by others (mode {mode:04o})."
         yield Exposed(code="mode", text=text, remedy=f"chmod o-w {path}")
+
+
+def _all_kept(state_dir: Path, owner: int) -> Iterator[Exposed]:
+    for path in (state_dir, *sorted(state_dir.glob("*")), *sorted(state_dir.glob("generations/*"))):
+        yield from _kept(path, owner, stat.S_IRUSR | stat.S_IWUSR)
+    for path in sorted(state_dir.glob("generations/*/*")):
+        yield from _kept(path, owner, stat.S_IRUSR)
+
+
+def _kept(path: Path, owner: int, file: int) -> Iterator[Exposed]:
+    """Return whether the agent is kept from its own; `file` is what it needs of a file's mode."""
+    status = path.lstat()
+    directory = stat.S_ISDIR(status.st_mode)
+    needed = stat.S_IRWXU if directory else file
+    if status.st_uid != owner or not (directory or stat.S_ISREG(status.st_mode)):
+        return  # another look tells
+    if status.st_mode & needed != needed:
+        text = f"{path} may not be used by its owner (mode {stat.S_IMODE(status.st_mode):04o})."
+        yield Exposed(code="kept", text=text, remedy=f"chmod u+rwX {path}")
+    elif needed & stat.S_IWUSR and not os.access(path, os.W_OK):
+        text = f"{path} is kept from changes: it has the attribute `i`, or is mounted read-only."
+        yield Exposed(code="kept", text=text, remedy=f"lsattr -d {path}; findmnt -T {path}")
 
 
 def _of_directory(path: Path) -> Iterator[Exposed]:
@@ -106,5 +130,6 @@ def _of_file(path: Path, owner: int, state_dir: Path, *, secret: bool) -> Iterat
         text = f"{path} may be written by others (mode {mode:04o})."
         yield Exposed(code="mode", text=text, remedy=f"chmod go-w {path}")
     if status.st_uid != owner:
+        link = "-h " * stat.S_ISLNK(status.st_mode)  # else it follows it
         text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
-        yield Exposed(code="owner", text=text, remedy=f"chown --reference={state_dir} {path}")
+        yield Exposed(code="owner", text=text, remedy=f"chown {link}--reference={state_dir} {path}")

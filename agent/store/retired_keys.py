@@ -88,6 +88,6 @@ def _certificate(dir_fd: int, name: str) -> str:
 def _destroy_in(dir_fd: int, name: str) -> None:
     with disk.directory(name, dir_fd) as fd:
         for file in (generations.KEY, generations.CREDENTIAL):
-            durable.overwrite(fd, file, alone=True)
+            durable.overwrite(fd, file)
             durable.remove(fd, file)
         durable.sync(fd, f"the key in {name} was removed")

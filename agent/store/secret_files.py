@@ -35,7 +35,7 @@ def remove(path: Path) -> bool:
     with disk.directory(str(real.parent)) as fd:
         if not disk.exists(fd, real.name):
             return False
-        durable.overwrite(fd, real.name, alone=True)
+        durable.overwrite(fd, real.name)
         durable.remove(fd, real.name)
         durable.sync(fd, f"{path} was removed")
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,18 @@ def test_finishing_twice_writes_one_line(store: Store) -> None:
     store.finish(record)
     assert [item.id for item in store.history()].count(record.id) == 1
     assert store.change() is None
+
+
+def test_a_history_with_another_name_is_replaced_and_not_written_into(store: Store, path: Path) -> None:
+    """A backup made of hard links stays as it was made, and so does another program's file under our name."""
+    before = (path / "history.jsonl").read_bytes()
+    os.link(path / "history.jsonl", path.parent / "backup")
+    (path.parent / "backup").chmod(0o644)
+    store.finish(replace(store.history()[-1], id="0123456789ab"))
+    assert (path.parent / "backup").read_bytes() == before
+    assert (path.parent / "backup").stat().st_mode & 0o777 == 0o644
+    assert (path / "history.jsonl").read_bytes().startswith(before)
+    assert [record.generation for record in store.history()] == [1, 2, 3, 3]
 
 
 def test_the_history_holds_nothing_secret(path: Path) -> None:

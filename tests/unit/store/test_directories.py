@@ -27,12 +27,22 @@ def test_a_new_directory_has_its_mode_whatever_the_umask(tmp_path: Path, folder:
 
 
 def test_erasing_overwrites_before_it_removes(tmp_path: Path, folder: int) -> None:
-    """Another name of the same file shows zeros afterwards."""
+    """A process that has the file open reads zeros afterwards."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "key").write_bytes(b"secret")
-    os.link(tmp_path / "d" / "key", tmp_path / "witness")
+    with (tmp_path / "d" / "key").open("rb") as witness:
+        durable.erase_directory(folder, "d")
+        assert witness.read() == bytes(6)
+    assert not (tmp_path / "d").exists()
+
+
+def test_erasing_does_not_write_into_what_has_another_name(tmp_path: Path, folder: int) -> None:
+    """It may be another program's file, or a backup that was made with `cp -al`."""
+    (tmp_path / "precious").write_bytes(b"data")
+    (tmp_path / "d").mkdir()
+    os.link(tmp_path / "precious", tmp_path / "d" / "key.pem")
     durable.erase_directory(folder, "d")
-    assert (tmp_path / "witness").read_bytes() == bytes(6)
+    assert (tmp_path / "precious").read_bytes() == b"data"
     assert not (tmp_path / "d").exists()
 
 
@@ -52,9 +62,9 @@ def test_what_is_public_is_removed_without_being_overwritten(
     """Each overwriting is a sync; a name that is not known to be public may be a secret's."""
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / name).write_bytes(b"public")
-    os.link(tmp_path / "d" / name, tmp_path / "witness")
-    durable.erase_directory(folder, "d", frozenset({"certificate.pem"}))
-    assert (tmp_path / "witness").read_bytes() == left
+    with (tmp_path / "d" / name).open("rb") as witness:
+        durable.erase_directory(folder, "d", frozenset({"certificate.pem"}))
+        assert witness.read() == left
     assert not (tmp_path / "d").exists()
 
 

@@ -40,7 +40,7 @@ def test_a_link_is_not_followed(tmp_path: Path, folder: int) -> None:
 def test_a_fifo_is_refused_without_waiting(tmp_path: Path, folder: int) -> None:
     """No process writes to it, and reading it does not hang."""
     os.mkfifo(tmp_path / "a")
-    with pytest.raises(DamagedError, match="not a regular file"):
+    with pytest.raises(DamagedError, match="a is a pipe, where a regular file is expected"):
         disk.read(folder, "a", 10)
 
 
@@ -48,7 +48,7 @@ def test_a_socket_is_refused_as_what_it_is(tmp_path: Path, folder: int) -> None:
     """The kernel opens none ("No such device or address"); it is damage, which callers move out of the way."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "a"))
-    with pytest.raises(DamagedError, match="a is a socket or a device, where a regular file is expected"):
+    with pytest.raises(DamagedError, match="a is a socket, where a regular file is expected"):
         disk.read(folder, "a", 10)
 
 
@@ -86,7 +86,19 @@ def test_a_missing_directory_is_an_explained_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "hint"),
-    [(errno.ENOSPC, "Free some space"), (errno.EROFS, "remount"), (errno.EACCES, "as root"), (errno.EIO, "dmesg")],
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "remount"),
+        (errno.EACCES, "as root"),
+        (errno.EIO, "dmesg"),
+        (errno.EUCLEAN, "dmesg"),
+        (errno.EPERM, "lsattr"),
+        (errno.EBUSY, "findmnt"),
+        (errno.EFBIG, "LimitFSIZE="),
+        (errno.ENAMETOOLONG, "shorter name"),
+        (errno.ESTALE, "mount it again"),
+    ],
 )
 def test_an_error_says_what_to_do(number: int, hint: str) -> None:
     """Each errno a person can act on has a remedy."""

@@ -145,6 +145,17 @@ def test_a_replacement_that_failed_leaves_the_old_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("write", [durable.replace, durable.replace_unsettled, durable.scribble])
+def test_what_cannot_be_put_in_place_is_removed_again(
+    tmp_path: Path, write: Callable[[int, str, bytes, Modes], None]
+) -> None:
+    """Where a file system is mounted on a name, or it is kept from changes, no other file stays beside it."""
+    (tmp_path / "a").write_bytes(b"old")
+    raised = _failing(tmp_path, lambda fd: write(fd, "a", b"new", MODES), "renameat", errno.EBUSY)
+    assert "Device or resource busy" in raised.text
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+
+
 def test_a_link_moves_in_one_step(tmp_path: Path) -> None:
     """Killed at any call, the link leads to the old target or the new one."""
     act = partial(_point, tmp_path)
@@ -242,16 +253,13 @@ def test_removing_what_is_gone_is_no_error(tmp_path: Path, folder: int) -> None:
         durable.remove(folder, "d")
 
 
-@pytest.mark.parametrize(("alone", "left"), [(False, bytes(6)), (True, b"secret")])
-def test_a_file_with_another_name_is_overwritten_only_where_that_is_meant(
-    tmp_path: Path, folder: int, left: bytes, *, alone: bool
-) -> None:
+def test_a_file_with_another_name_is_not_overwritten(tmp_path: Path, folder: int) -> None:
     """Under its other name it may be in use."""
     (tmp_path / "key").write_bytes(b"secret")
     os.link(tmp_path / "key", tmp_path / "witness")
-    durable.overwrite(folder, "key", alone=alone)
-    assert (tmp_path / "witness").read_bytes() == left
+    durable.overwrite(folder, "key")
+    assert (tmp_path / "witness").read_bytes() == b"secret"
     (tmp_path / "witness").unlink()
-    durable.overwrite(folder, "key", alone=True)
+    durable.overwrite(folder, "key")
     assert (tmp_path / "key").read_bytes() == bytes(6)
     durable.overwrite(folder, "missing")

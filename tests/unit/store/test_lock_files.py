@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.store import lock_files
+from agent.store import disk, lock_files
+from support.surroundings import need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +33,14 @@ def _link(path: Path) -> None:
     path.symlink_to("elsewhere")
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, _full_directory, _socket, _link])
+def _device(path: Path) -> None:
+    if os.geteuid() == 0:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    else:
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, _full_directory, _socket, _link, os.mkfifo, _device])
 def test_what_stands_in_its_place_is_moved_away_and_kept(
     tmp_path: Path, folder: int, make: Callable[[Path], None]
 ) -> None:
@@ -48,6 +58,24 @@ def test_a_lock_that_another_process_has_made_meanwhile_stays(tmp_path: Path, fo
     lock_files.make_way(folder, "lock")
     assert os.fstat(fd).st_ino == (tmp_path / "lock").stat().st_ino
     os.close(fd)
+
+
+@pytest.mark.parametrize(("mode", "left"), [(0o600, ["lock", "lock.damaged"]), (0o644, ["lock"])])
+def test_a_lock_that_root_has_made_keeps_no_user_from_its_work(mode: int, left: list[str]) -> None:
+    """What may be read is locked as it is; what may not is moved away, since no process of this user holds it."""
+    need_root()
+    with TemporaryDirectory() as name:  # not below pytest's directory, which is root's alone
+        os.chown(name, 65_534, 65_534)
+        path = Path(name, "lock")
+        path.touch()
+        path.chmod(mode)
+        os.seteuid(65_534)
+        try:
+            with disk.directory(name) as folder:
+                os.close(lock_files.opened(folder, "lock"))
+        finally:
+            os.seteuid(0)
+        assert sorted(found.name for found in Path(name).iterdir()) == left
 
 
 def test_an_error_that_has_another_reason_stays_one(folder: int) -> None:

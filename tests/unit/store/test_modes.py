@@ -89,6 +89,44 @@ def test_what_others_may_read_or_write_is_told_with_the_command_that_mends_it(
     assert path.stat().st_mode & 0o7777 == after
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("history.jsonl", 0o000), ("told", 0o440), (".", 0o550), ("generations", 0o550), ("generations/000001", 0o500),
+     ("generations/000001/key.pem", 0o040)],
+)  # fmt: skip
+def test_what_its_owner_may_not_use_is_told(state: Path, name: str, mode: int) -> None:
+    """The agent works as the owner, for whom modes count, and root does not notice."""
+    path = state / name
+    path.chmod(mode)
+    (told,) = (item for item in found(state) if item.code == "kept")
+    assert told.text == f"{path} may not be used by its owner (mode {mode:04o})."
+    subprocess.run(told.remedy.split(), check=True)
+    assert found(state) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sets the attribute")
+@pytest.mark.parametrize("name", ["history.jsonl", ".", "generations"])
+def test_what_no_process_may_change_is_told(state: Path, name: str) -> None:
+    """`chattr +i` keeps even root from it, as a read-only mount does."""
+    path = state / name
+    if subprocess.run(["chattr", "+i", path], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this file system has no attributes")
+    try:
+        told = [item.text for item in found(state)]
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+    assert told == [f"{path} is kept from changes: it has the attribute `i`, or is mounted read-only."]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_link_of_another_user_is_told_with_a_command_that_does_not_follow_it(state: Path) -> None:
+    """What it leads to may be anywhere."""
+    os.chown(state / "current", 12345, -1, follow_symlinks=False)
+    (told,) = found(state)
+    subprocess.run(told.remedy.split(), check=True)
+    assert found(state) == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_a_file_of_another_user_is_told(state: Path) -> None:
     """The agent could not go on with it."""

@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     found = {name: code_of(lambda: files_at(tmp_path / name)) for name in ("none", "large", "pipe", "garbage")}  # noqa: B023
     assert found["none"] == ("unreadable", f"{tmp_path}/none: there is no such file.")
     assert found["large"] == ("unreadable", f"{tmp_path}/large: large is larger than the {MAX_ARCHIVE} bytes allowed.")
-    assert found["pipe"] == ("unreadable", f"{tmp_path}/pipe: pipe is not a regular file.")
+    assert found["pipe"] == ("unreadable", f"{tmp_path}/pipe: pipe is a pipe, where a regular file is expected.")
     assert found["garbage"][0] == code_of(lambda: files_at(tmp_path / "packed"))[0] == "archive"
     assert code_of(lambda: files_at(tmp_path / "none" / "none"))[0] == "unreadable"
 
