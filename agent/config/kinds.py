@@ -25,7 +25,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 DURATION = re.compile(r"([0-9]{1,7})([smhd])")
 LONGEST = "36500d"  # a calendar ends with the year 9999, and what is reckoned from now must not
 MODE = re.compile(r"0?[0-7]{3}")
-HOUR = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+HOUR = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 _SHOWN = 40  # characters of what was found
 _MAX_PORT = 65_535

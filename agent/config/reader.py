@@ -79,7 +79,12 @@ def parse(text: str, path: Path, *, allow_legacy: bool = False) -> Config:
 def runtime_dir(path: Path) -> Path | None:
     """Return the runtime directory that a file names of which the rest may be unsound; None when not even that is."""
     try:
-        node = _compose(read_bounded(path, MAX_CONFIG, "configuration file").decode(errors="replace"), path)
+        data = read_bounded(path, MAX_CONFIG, "configuration file")
+        try:
+            text = decoded(data)
+        except NoTextError:
+            text = data.decode(errors="replace")
+        node = _compose(text, path)
     except ConfigError:
         return None
     walker = _Walker(path, lenient=True)

@@ -7,10 +7,17 @@ with CR LF and the file with Ctrl-Z, an old Mac with CR, a shell's `echo` leaves
 
 from __future__ import annotations
 
-_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"),
+    (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"),
+)  # fmt: skip
 _PADDING = "\0\x1a"  # of a whole buffer or block, and Ctrl-Z, with which DOS ended a text
 _ERASED = b"\xff"  # what flash and EEPROM hold behind what was written
-_UNSEEN = "\ufeff\u200b\u2060"  # a mark that was written twice, and what comes along from a web page
+_MARK = "\ufeff"  # as text: of a mark that was written twice
+# What comes along from a web page or a table: soft hyphens, joiners, and marks of where a line runs from right to left.
+_UNSEEN = _MARK + "".join(
+    map(chr, (0xAD, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)))
+)
 _AROUND = _PADDING + _UNSEEN + "".join(filter(str.isspace, map(chr, range(0x3001))))  # blanks of every kind among it
 _LEAST = 4  # bytes, of which every other one is NUL, that are UTF-16 without a mark
 
@@ -44,7 +51,9 @@ def decoded(data: bytes) -> str:
         text = (written.rstrip(_ERASED) if encoding == "utf-8" else written).decode(encoding)
     except UnicodeDecodeError as error:
         raise NoTextError(f"it is not {encoding.upper()} text (byte {len(mark) + error.start})") from None
-    text = text.rstrip(_PADDING)
+    text = text.lstrip(_MARK).rstrip(_PADDING)
+    if "\0" in text:
+        text = text.rstrip(_AROUND)  # a line was ended after the padding
     if "\0" in text:
         raise NoTextError("it is no text: there is a NUL in it")
     return text

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agent.core.aws.endpoints import Endpoint, Proxy
 
 LEAST = 0.001  # seconds; a socket takes none for "do not wait"
-_ANSWER = re.compile(r"HTTP/1\.[01] ([1-5]\d\d(?: .*)?)")
+_ANSWER = re.compile(r"HTTP/1\.[01] ([1-5][0-9][0-9](?: .*)?)")
 _ENDS = (b"\r\n\r\n", b"\n\n")
 _MAX_HEAD = 16_384  # bytes of a proxy's answer; many send a page along, which is not read
 

@@ -15,7 +15,7 @@ CURRENT = "current"
 PREVIOUS = "previous"
 GENERATIONS = "generations"  # the directory that both point into
 
-_TARGET = re.compile(rf"{GENERATIONS}/(\d{{6,9}})")
+_TARGET = re.compile(rf"{GENERATIONS}/([0-9]{{6,9}})")
 
 
 class Links:

@@ -77,6 +77,11 @@ WINDOW_HOURS = 'from: "02:00"\n      to: "04:00"'
         (3, "  grace: [7d]", "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected"),
         (3, "  confirm: 0s", "rotation.confirm: a duration from 1s to 30d is expected, not '0s'"),
         (3, "  confirm: 31d", "rotation.confirm: a duration from 1s to 30d is expected, not '31d'"),
+        (
+            3,
+            "  grace: \N{FULLWIDTH DIGIT SEVEN}d",
+            "rotation.grace: a duration such as 90s, 10m, 12h or 365d is expected, not '\N{FULLWIDTH DIGIT SEVEN}d'",
+        ),
         (3, "  confirm: yes", "rotation.confirm: a duration such as 90s, 10m, 12h or 365d is expected"),
         (3, "  inhibit_file: run/busy", "rotation.inhibit_file: an absolute path is expected, not 'run/busy'"),
         (3, "  inhibit_file: 7", "rotation.inhibit_file: an absolute path (put it in quotes) is expected, not '7'"),
@@ -91,6 +96,11 @@ WINDOW_HOURS = 'from: "02:00"\n      to: "04:00"'
             4,
             '  maintenance:\n    - from: "2:00"\n      to: "04:00"',
             "rotation.maintenance[0].from: a time of day such as \"02:30\" is expected, not '2:00'",
+        ),
+        (
+            4,
+            '  maintenance:\n  - {from: "0\N{FULLWIDTH DIGIT TWO}:00", to: "04:00"}',
+            "rotation.maintenance[0].from: a time of day such as \"02:30\" is expected, not '0\uff12:00'",
         ),
         (
             5,

@@ -382,3 +382,11 @@ def test_a_directory_of_anchors_is_always_healed(tmp_path: Path, form: str) -> N
     """It is the agent's alone: no other program writes there."""
     text = f"{MINIMUM}copies: [{{to: /x, content: anchors, format: {form}, heal: false}}]\n"
     assert "copies[0].heal: true: a directory of anchors is the agent's alone" in complaint(tmp_path, text)
+
+
+def test_the_runtime_directory_is_found_in_whatever_text_the_rest_is(tmp_path: Path) -> None:
+    """A command asks the daemon there, whatever became of the file since."""
+    for encoding in ("utf-8-sig", "utf-16", "latin-1"):
+        path = tmp_path / encoding
+        path.write_bytes("endpoint: x.example\nruntime_dir: /run/gw\nunknown: ä\n".encode(encoding))
+        assert reader.runtime_dir(path) == Path("/run/gw")

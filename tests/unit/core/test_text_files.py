@@ -32,6 +32,11 @@ VALUES = [
     codecs.BOM_UTF8 * 2 + b"0042",  # converted twice
     "\u200b\u00a00042\ufeff\n".encode(),  # copied out of a web page
     "0042\u2028\\n".encode(),
+    b"0042\0\n",  # the device tree, and then `echo`
+    b"0042\0\0\r\n\0",
+    "\u200e0042\u200f\u00ad".encode(),  # copied out of a window of Windows, or a table
+    "0042\n".encode("utf-32"),
+    codecs.BOM_UTF32_BE + "0042".encode("utf-32-be"),
 ]
 
 
@@ -56,6 +61,7 @@ def test_nothing_is_no_value(data: bytes) -> None:
         (b"00\n42", "it is not one line of plain text"),
         (b"00\x1b[2J42", "it is not one line of plain text"),
         (b"00\0" + b"42", "there is a NUL in it"),
+        (b"00\0" + b"42\0\n", "there is a NUL in it"),
         (b"caf\xe9", r"it is not UTF-8 text \(byte 3\)"),
         (codecs.BOM_UTF8 + b"caf\xe9", r"it is not UTF-8 text \(byte 6\)"),
         (codecs.BOM_UTF16_LE + b"0\0" + b"4", r"it is not UTF-16-LE text \(byte 4\)"),
@@ -69,6 +75,7 @@ def test_what_is_no_value_is_refused_with_the_reason(data: bytes, why: str) -> N
 
 @pytest.mark.parametrize("data", [b" pass word ", b" pass word \n", b" pass word \r\nnoted\r\n", b" pass word \0",
                                   b" pass word \x1a", codecs.BOM_UTF8 + b" pass word \n",
+                                  codecs.BOM_UTF8 * 2 + b" pass word ",
                                   " pass word \r\n".encode("utf-16")])  # fmt: skip
 def test_a_password_is_the_first_line_with_its_blanks(data: bytes) -> None:
     """Blanks may be meant; an end of line, a mark and a NUL are not."""
