@@ -13,7 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from agent.errors import StoreError
+from agent.errors import StoreError, StoreInDoubtError
 from agent.store import disk, durable
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _REFUSED = {
     stat.S_IFSOCK: ("it is a socket", "Name a file."),
 }
 _TOLD = {
-    errno.ENXIO: "no process reads from this pipe",
-    errno.ENOENT: "it is a link that leads to nothing",
-    errno.ELOOP: "it is a link that leads in a circle",
+    errno.ENXIO: ("no process reads from this pipe", "Start the reader first, or name a file."),
+    errno.ENOENT: ("it is a link that leads to nothing", "Name a file, or remove the link."),
+    errno.ELOOP: ("it is a link that leads in a circle", "Name a file, or remove the link."),
 }
 
 
@@ -47,10 +47,12 @@ def require_usable(path: Path) -> None:
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
     except OSError as error:
-        if path.is_symlink():
+        if os.path.islink(path) or error.errno == errno.ENAMETOOLONG:  # noqa: PTH114 - it raises nothing
             raise _unusable(path, error) from None
-        if not path.absolute().parent.is_dir():
-            raise StoreError(f"Cannot write {path}: there is no directory {path.absolute().parent}.") from None
+        folder = path.absolute().parent
+        if not os.path.isdir(folder):  # noqa: PTH112
+            hint = "`mkdir -p` makes one, where no file is in the way."
+            raise StoreError(f"Cannot write {path}: there is no directory {folder}.", hint=hint) from None
         return
     if kind in _REFUSED:
         what, hint = _REFUSED[kind]
@@ -80,8 +82,18 @@ def write(path: Path, data: bytes, modes: durable.Modes) -> bool:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             return _write_into(path, data)
-    with disk.directory(str(path.absolute().parent.resolve())) as fd:
-        durable.replace(fd, path.name, data, modes)
+    try:
+        with disk.directory(str(path.absolute().parent.resolve())) as fd:
+            durable.replace(fd, path.name, data, modes)
+    except StoreInDoubtError:
+        raise
+    except StoreError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        if cause.errno != errno.EBUSY:
+            raise _unusable(path, cause) from cause
+        return _write_into(path, data)  # a file that is mounted there, as into a container
     return False
 
 
@@ -108,5 +120,6 @@ def _pour(fd: int, path: Path, data: bytes) -> None:
 
 
 def _unusable(path: Path, error: OSError) -> StoreError:
-    reason = _TOLD.get(error.errno or 0) or os.strerror(error.errno or 0)
-    return StoreError(f"Cannot write {path}: {reason}.", hint=disk.remedy(error.errno))
+    number = error.errno or 0
+    reason, hint = _TOLD.get(number) or (os.strerror(number), disk.remedy(number))
+    return StoreError(f"Cannot write {path}: {reason}.", hint=hint)

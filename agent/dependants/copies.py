@@ -106,7 +106,7 @@ def write(
                     digests |= {path: known[path] for path in _mark(copy, b"")}
                     continue
                 # A crash may have left a key here.
-                durable.overwrite(directory, durable.TEMPORARY + copy.to.name)
+                durable.overwrite(directory, durable.beside(copy.to.name))
                 _put_beside(directory, copy, content)
             except (StoreError, KeyError) as error:
                 problems[copy.to] = problem(copy, error)
@@ -147,8 +147,8 @@ def _move_in(ready: Sequence[tuple[int, Copy]]) -> tuple[dict[Path, str], bool]:
             problems[copy.to] = problem(copy, error)
             changed |= isinstance(error, StoreInDoubtError)
             with suppress(StoreError):  # it may hold the key
-                durable.overwrite(directory, durable.TEMPORARY + copy.to.name)
-                durable.remove(directory, durable.TEMPORARY + copy.to.name)
+                durable.overwrite(directory, durable.beside(copy.to.name))
+                durable.remove(directory, durable.beside(copy.to.name))
     return problems, changed
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
 ASIDE = ".damaged"  # a name that ends so was moved out of the way, and is kept for a person who asks
 
+_LONGEST = 255  # bytes: NAME_MAX
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -139,13 +140,18 @@ def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
         _move_into_place(dir_fd, temporary, name)
 
 
+def beside(name: str) -> str:
+    """Return the name that a file has until it replaces another, which may have the longest name that there is."""
+    return os.fsdecode(os.fsencode(TEMPORARY + name)[:_LONGEST])
+
+
 def _cleared(dir_fd: int, name: str) -> str:
     """Remove what an earlier try left of the file that is to replace another, and return the name of that file.
 
     Raises:
         StoreError: It could not be removed.
     """
-    temporary = TEMPORARY + name
+    temporary = beside(name)
     try:
         remove(dir_fd, temporary)
     except StoreError as error:
@@ -193,8 +199,8 @@ def put_beside(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]
     Raises:
         StoreError: It could not be written whole; nothing is left of it.
     """
-    remove(dir_fd, TEMPORARY + name)
-    _write_dressed(dir_fd, TEMPORARY + name, data, dress)
+    remove(dir_fd, beside(name))
+    _write_dressed(dir_fd, beside(name), data, dress)
 
 
 def move_in(dir_fd: int, name: str) -> None:
@@ -204,7 +210,7 @@ def move_in(dir_fd: int, name: str) -> None:
         StoreInDoubtError: It is in place, but a power cut may bring the old content back.
         StoreError: The old content is in place.
     """
-    _move_over(dir_fd, TEMPORARY + name, name)
+    _move_over(dir_fd, beside(name), name)
 
 
 def link_unsynced(dir_fd: int, name: str, target: str) -> None:

@@ -106,6 +106,58 @@ def test_what_cannot_take_it_is_refused_and_stays(tmp_path: Path, make: Callable
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def _mounted(path: Path) -> Path:
+    path.touch()
+    subprocess.run(["mount", "--bind", path, path], check=True)
+    return path
+
+
+def _kept(path: Path) -> Path:
+    path.touch()
+    if subprocess.run(["chattr", "+i", path], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this file system has no attributes")
+    return path
+
+
+def test_a_file_that_is_mounted_is_written_into(tmp_path: Path) -> None:
+    """As a container is given one, which nothing can replace."""
+    need_root()
+    path = _mounted(tmp_path / "there")
+    try:
+        assert not output_file.write(path, DATA, Modes())
+        assert path.read_bytes() == DATA
+        subprocess.run(["mount", "-o", "remount,bind,ro", path], check=True)
+        with pytest.raises(StoreError, match=f"Cannot write {path}: Read-only file system"):
+            output_file.write(path, DATA, Modes())
+    finally:
+        subprocess.run(["umount", path], check=True)
+    assert [other.name for other in tmp_path.iterdir()] == ["there"]
+
+
+def test_what_is_told_is_what_was_named(tmp_path: Path) -> None:
+    """And not the file that is written before it is renamed."""
+    need_root()
+    path = _kept(tmp_path / "there")
+    try:
+        with pytest.raises(StoreError, match=f"Cannot write {path}: Operation not permitted") as raised:
+            output_file.write(path, DATA, Modes())
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+    assert "chattr" in raised.value.hint
+    assert [other.name for other in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\udcff\n" + "ä" * 126])
+def test_the_longest_name_can_be_written(tmp_path: Path, name: str) -> None:
+    """Whatever is put before it meanwhile."""
+    for _ in range(2):
+        output_file.write(tmp_path / name, DATA, Modes())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with pytest.raises(StoreError, match="File name too long") as raised:
+        output_file.write(tmp_path / f"{name}xx", DATA, Modes())
+    assert raised.value.hint == "Choose a shorter name."
+
+
 def test_a_directory_that_is_not_there_is_named_before_there_is_a_result(tmp_path: Path) -> None:
     """Collecting takes a minute."""
     with pytest.raises(StoreError, match="there is no directory"):
