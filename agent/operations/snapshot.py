@@ -95,7 +95,8 @@ def take(config: Config) -> Snapshot:
     from agent.store.disk import explained  # noqa: PLC0415 - see agent.operations.wiring
 
     with explained(f"look for {config.state_dir}"):
-        fresh = not config.state_dir.exists()  # before the first enrolment, which makes it
+        # Before the first enrolment, which makes it. A link to a disk that is not mounted is something else.
+        fresh = not config.state_dir.exists() and not config.state_dir.is_symlink()
     if fresh:
         return Snapshot(clock=clock_of(config))
     with open_store(config) as store:

@@ -146,7 +146,7 @@ def _find_state(config: Config, *, create: bool) -> None:
     if create:
         create_path(config.state_dir)
     with explained(f"look for {config.state_dir}"):
-        found = config.state_dir.exists()
+        found = config.state_dir.exists() or config.state_dir.is_symlink()
     if not found:
         message = f"This gateway has no certificate yet: {config.state_dir} does not exist."
         raise RefusedError(message, hint="Run `iot-cert enroll`.")

@@ -88,6 +88,8 @@ def _no_directory(name: str, dir_fd: int | None, error: StoreError) -> StoreErro
         return StoreError(said, hint="Move it out of the way.")
     real = os.path.realpath(name) if os.path.isabs(name) else ""  # noqa: PTH117 - names, not paths, are opened
     instead = f"Name {real} in its place" if real else "Put the directory itself in its place"
+    if real and not os.path.lexists(real):
+        instead = f"{real} is not there: mount its file system, and name it in place of the link"
     return StoreError(said, hint=f"{instead}: no link is followed here.")
 
 

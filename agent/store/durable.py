@@ -65,7 +65,7 @@ def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool
 
 
 def _write_dressed(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]) -> None:
-    with disk.explained(f"write {name}"):
+    with disk.explained(f"write {name.removeprefix(TEMPORARY)}"):
         fd = os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd)
         try:
             dress(fd)

@@ -11,6 +11,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.store.durable import ASIDE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -47,6 +49,8 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
         OSError: The state directory cannot be looked at.
     """
     own = state_dir.stat()
+    if os.geteuid() in {0, own.st_uid}:
+        yield from _all_kept(state_dir, own.st_uid)
     mode = stat.S_IMODE(own.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IRWXO):
         yield Exposed(
@@ -56,8 +60,6 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
         yield from _of_directory(path)
     for path in sorted(state_dir.glob("*")):
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name in SECRET)
-    if os.geteuid() in {0, own.st_uid}:
-        yield from _all_kept(state_dir, own.st_uid)
     for path in sorted(state_dir.glob("generations/*/*")):
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name not in _PUBLIC)
     if secret is not None and os.access(secret, os.F_OK):
@@ -89,7 +91,10 @@ def _all_kept(state_dir: Path, owner: int) -> Iterator[Exposed]:
 
 def _kept(path: Path, owner: int, file: int) -> Iterator[Exposed]:
     """Return whether the agent is kept from its own; `file` is what it needs of a file's mode."""
-    status = path.lstat()
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return  # cleared away meanwhile
     directory = stat.S_ISDIR(status.st_mode)
     needed = stat.S_IRWXU if directory else file
     if status.st_uid != owner or not (directory or stat.S_ISREG(status.st_mode)):
@@ -129,7 +134,6 @@ def _of_file(path: Path, owner: int, state_dir: Path, *, secret: bool) -> Iterat
     elif stat.S_ISREG(status.st_mode) and mode & _WRITE:
         text = f"{path} may be written by others (mode {mode:04o})."
         yield Exposed(code="mode", text=text, remedy=f"chmod go-w {path}")
-    if status.st_uid != owner:
-        link = "-h " * stat.S_ISLNK(status.st_mode)  # else it follows it
+    if status.st_uid != owner and not stat.S_ISLNK(status.st_mode) and ASIDE not in path.name:  # these are never used
         text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
-        yield Exposed(code="owner", text=text, remedy=f"chown {link}--reference={state_dir} {path}")
+        yield Exposed(code="owner", text=text, remedy=f"chown --reference={state_dir} {path}")

@@ -243,6 +243,14 @@ def test_a_new_gateway_is_to_enrol_if_it_may(rig: Rig) -> None:
     assert plan(rig, "").code == "not-configured"
 
 
+def test_a_link_to_what_is_not_mounted_is_no_new_gateway(rig: Rig) -> None:
+    """It has its certificate, on a disk that is missing; to enrol would not bring that back."""
+    rig.path.symlink_to("/nonexistent/state")
+    with pytest.raises(StoreError, match="is a symbolic link") as raised:
+        snapshot.take(config(rig))
+    assert "mount its file system" in raised.value.hint
+
+
 def test_a_first_enrolment_that_failed_is_tried_again_after_a_delay(rig: Rig) -> None:
     """A gateway that never had a certificate has no ladder to climb: it enrols, as with a daemon."""
     rig.fault(Operation.CREATE, Effect.REJECT)

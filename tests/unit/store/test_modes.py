@@ -119,12 +119,18 @@ def test_what_no_process_may_change_is_told(state: Path, name: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_link_of_another_user_is_told_with_a_command_that_does_not_follow_it(state: Path) -> None:
-    """What it leads to may be anywhere."""
+def test_whose_a_link_is_or_what_was_set_aside_is_nothing_to_tell(state: Path) -> None:
+    """A command for the one would change what it leads to, and the other is not used."""
     os.chown(state / "current", 12345, -1, follow_symlinks=False)
-    (told,) = found(state)
-    subprocess.run(told.remedy.split(), check=True)
+    (state / "lock.damaged").touch(mode=0o600)
+    os.chown(state / "lock.damaged", 12345, -1)
     assert found(state) == []
+
+
+def test_what_keeps_the_agent_from_its_work_is_told_first(state: Path) -> None:
+    """One finding is shown whole, and how many more there are."""
+    state.chmod(0o555)
+    assert [item.code for item in found(state)] == ["kept", "mode"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
