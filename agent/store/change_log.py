@@ -189,7 +189,7 @@ class Journal:
     def _append(self, record: ChangeRecord) -> None:
         """Add a line. A file of another user's, or with another name (`cp -al`), stays as it is and is replaced."""
         line = encode_outcome(record)
-        if durable.is_ours_alone(self._root, HISTORY):
+        if disk.is_ours_alone(self._root, HISTORY):
             durable.append(self._root, HISTORY, line, self._modes)
             return
         before = self._data().rstrip(b"\n")

@@ -178,6 +178,15 @@ def exists(dir_fd: int, name: str) -> bool:
     return True
 
 
+def is_ours_alone(dir_fd: int, name: str) -> bool:
+    """Whether a file may be written into, or made: it is this user's, by no other name that of another program's."""
+    try:
+        found = os.lstat(name, dir_fd=dir_fd)
+    except OSError:
+        return True  # the writing tells
+    return found.st_nlink == 1 and os.access(name, os.W_OK, dir_fd=dir_fd, effective_ids=True)
+
+
 class FileState(NamedTuple):
     """What the file system tells of a file without reading it. Each write changes `changed`, which no program can set.
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 TEMPORARY = ".new-"  # a name that begins so is litter after a crash
 ASIDE = ".damaged"  # a name that ends so was moved out of the way, and is kept for a person who asks
 
-_LONGEST = 255  # bytes: NAME_MAX
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -64,13 +63,14 @@ def write_new(dir_fd: int, name: str, data: bytes, modes: Modes, *, secret: bool
     _write_dressed(dir_fd, name, data, lambda fd: _set_mode(fd, mode))
 
 
-def _write_dressed(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None]) -> None:
+def _write_dressed(dir_fd: int, name: str, data: bytes, dress: Callable[[int], None], *, lasting: bool = True) -> None:
     with disk.explained(f"write {name.removeprefix(TEMPORARY)}"):
         fd = os.open(name, _NEW_FILE, 0o600, dir_fd=dir_fd)
         try:
             dress(fd)
             _write_all(fd, data)
-            os.fsync(fd)
+            if lasting:
+                os.fsync(fd)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=dir_fd)
@@ -130,27 +130,18 @@ def scribble(dir_fd: int, name: str, data: bytes, modes: Modes) -> None:
         StoreError: It was not replaced.
     """
     temporary = _cleared(dir_fd, name)
+    _write_dressed(dir_fd, temporary, data, lambda fd: _set_mode(fd, modes.public_mode), lasting=False)
     with disk.explained(f"write {name}"):
-        fd = os.open(temporary, _NEW_FILE, 0o600, dir_fd=dir_fd)
-        try:
-            _set_mode(fd, modes.public_mode)
-            _write_all(fd, data)
-        finally:
-            descriptors.release(fd)
         _move_into_place(dir_fd, temporary, name)
 
 
 def beside(name: str) -> str:
-    """Return the name that a file has until it replaces another, which may have the longest name that there is."""
-    return os.fsdecode(os.fsencode(TEMPORARY + name)[:_LONGEST])
+    """Return the name that a file has until it replaces another, which may have the longest name, of 255 bytes."""
+    return os.fsdecode(os.fsencode(TEMPORARY + name)[:255])
 
 
 def _cleared(dir_fd: int, name: str) -> str:
-    """Remove what an earlier try left of the file that is to replace another, and return the name of that file.
-
-    Raises:
-        StoreError: It could not be removed.
-    """
+    """Remove what an earlier try left of the file that is to replace another, and return the name of that file."""
     temporary = beside(name)
     try:
         remove(dir_fd, temporary)
@@ -165,10 +156,8 @@ def _move_into_place(dir_fd: int, old: str, new: str) -> None:
     """Rename over what has the new name, without syncing.
 
     A directory, which no file and no link can replace, is moved out of the way and kept: under a name of ours it is of
-    no use to any program, and comes from a backup that followed links.
-
-    Raises:
-        OSError: The other has the new name still, as where a file system is mounted on it; what has the old is removed.
+    no use to any program, and comes from a backup that followed links. Where nothing can be renamed over, as where a
+    file system is mounted on it, what had the old name is removed, and the OSError goes on.
     """
     try:
         move_unsynced(dir_fd, old, new)
@@ -310,15 +299,6 @@ def sync_file(dir_fd: int, name: str) -> None:
             os.fsync(fd)
         finally:
             descriptors.release(fd)
-
-
-def is_ours_alone(dir_fd: int, name: str) -> bool:
-    """Whether a file may be written into, or made: it is this user's, by no other name that of another program's."""
-    try:
-        found = os.lstat(name, dir_fd=dir_fd)
-    except OSError:
-        return True  # the writing tells
-    return found.st_nlink == 1 and os.access(name, os.W_OK, dir_fd=dir_fd, effective_ids=True)
 
 
 def append(dir_fd: int, name: str, line: bytes, modes: Modes) -> None:

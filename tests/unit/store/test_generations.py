@@ -167,7 +167,7 @@ def test_a_fifo_in_place_of_a_file_is_seen_and_does_not_hang(tmp_path: Path, fol
     path = tmp_path / "000001" / file
     path.unlink()
     os.mkfifo(path)
-    assert "not a regular file" in _is_damaged(folder)
+    assert "is a pipe, where a regular file is expected" in _is_damaged(folder)
 
 
 @pytest.mark.parametrize("file", EVERY_FILE)
@@ -177,7 +177,7 @@ def test_a_directory_in_place_of_a_file_is_seen(tmp_path: Path, folder: int, fil
     path = tmp_path / "000001" / file
     path.unlink()
     path.mkdir()
-    assert "not a regular file" in _is_damaged(folder)
+    assert "is a directory, where a regular file is expected" in _is_damaged(folder)
 
 
 def test_an_oversize_file_is_seen(tmp_path: Path, folder: int) -> None:
