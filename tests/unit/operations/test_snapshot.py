@@ -245,6 +245,7 @@ def test_a_new_gateway_is_to_enrol_if_it_may(rig: Rig) -> None:
 
 def test_a_link_to_what_is_not_mounted_is_no_new_gateway(rig: Rig) -> None:
     """It has its certificate, on a disk that is missing; to enrol would not bring that back."""
+    rig.path.rename(rig.path.with_name("elsewhere"))
     rig.path.symlink_to("/nonexistent/state")
     with pytest.raises(StoreError, match="is a symbolic link") as raised:
         snapshot.take(config(rig))
