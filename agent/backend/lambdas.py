@@ -103,14 +103,16 @@ def account(patience: CallPatience) -> Account:
         arn, stack = os.environ[Variable.CERTIFICATE_ARN], os.environ[Variable.STACK]
     except KeyError as error:
         raise MisconfiguredError(f"The function's environment lacks {error}.") from None
-    clients = connect(patience)
+    clients, signer = connect(patience), None
+    if chosen.signer_function:
+        signer = AwsSigner(lambda: client("lambda", patience), chosen.signer_function)
     return Account(
         registry=AwsRegistry(clients, arn),
         store=AwsStore(clients, devices, certificates),
         outbox=AwsOutbox(clients, stack, now),
         now=now,
         settings=chosen,
-        signer=AwsSigner(lambda: client("lambda", patience), chosen.signer_function),
+        signer=signer,
     )
 
 

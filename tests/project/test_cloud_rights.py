@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 
 from support.cloudtools import known_actions
-from support.rights import ACTIONS
+from support.rights import ACTIONS, FOR_A_SIGNER
 from support.stack import Stack, statements
 
 # No narrower resource: AWS has none for these, or had none until 2025, and some accounts go on asking for "*". A hook
@@ -32,12 +33,18 @@ AWS_ITSELF = {
 }  # fmt: skip
 
 
-def rights(role: str) -> list[tuple[str, str]]:
-    """Return the actions and resources of a role's own policy."""
-    (policy,) = Stack(given={"Vending": "on", "Audits": "on", "Signer": "on"}).resources[role]["Properties"]["Policies"]
-    return statements(policy["PolicyDocument"])
+PARTS = ("Vending", "Audits", "Signer")
+CHOICES = [dict(zip(PARTS, choice, strict=True)) for choice in itertools.product(("off", "on"), repeat=len(PARTS))]
+WHOLE = CHOICES[-1]
 
 
+def rights(role: str, given: dict[str, str] = WHOLE) -> list[tuple[str, str]]:
+    """Return the actions and resources of a role's own policy; none of a role that is not there."""
+    found = Stack(given=given).resources.get(role)
+    return statements(found["Properties"]["Policies"][0]["PolicyDocument"]) if found else []
+
+
+NAMED_ALONE = {"AWS::DynamoDB::Table", "AWS::Lambda::Function", "AWS::SNS::Topic", "AWS::SQS::Queue"}
 ROLES = ("HookRole", "RetireRole", "SweepRole", "VendRole", "AuditRole", "SignRole", "RuleRole", "DefenderRole")
 
 
@@ -96,6 +103,21 @@ def test_a_role_is_granted_what_its_function_asks_for(function: str) -> None:
     """To the letter; that the function asks for all of it, and for nothing else, is measured where it runs."""
     granted = {action for action, _ in rights(f"{function.title()}Role")}
     assert granted - AWS_ITSELF == ACTIONS[function]
+
+
+@pytest.mark.parametrize("given", CHOICES, ids=lambda given: " ".join(name for name in PARTS if given[name] == "on"))
+def test_a_part_that_is_switched_off_leaves_no_right_behind(given: dict[str, str]) -> None:
+    """Of the roles that stay, none may do what is done for that part alone, or name a resource of it."""
+    for function, actions in ACTIONS.items():
+        granted = {action for action, _ in rights(f"{function.title()}Role", given)} - AWS_ITSELF
+        wanted = actions - (FOR_A_SIGNER if given["Signer"] == "off" else frozenset())
+        assert granted in (wanted, set()), function
+    stack = Stack(given=given)
+    there = {stack.attribute(name, "Arn") for name, item in stack.resources.items() if item["Type"] in NAMED_ALONE}
+    for role in ROLES:
+        for _, resource in rights(role, given):
+            is_named = re.match(r"arn:aws:(dynamodb|lambda|sns|sqs):", resource) is not None
+            assert not is_named or resource.partition("/index/")[0] in there, (role, resource)
 
 
 def test_a_function_writes_its_own_log_alone() -> None:

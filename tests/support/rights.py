@@ -71,3 +71,4 @@ ACTIONS = {
         }
     ),
 }
+FOR_A_SIGNER = frozenset({"iot:RegisterCertificate", "lambda:InvokeFunction"})  # of vend, where the stack has one

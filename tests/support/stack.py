@@ -23,6 +23,8 @@ ACCOUNT = "123456789012"
 LONGEST_PREFIX = "p" * 16
 LONGEST_TEMPLATE = "t" * 36
 
+_NO_VALUE = object()  # an item of a list that is not there
+
 # Every partition, with its region of the longest name ("AWS service endpoints", general reference).
 PLACES = {
     "aws": "ap-southeast-1",
@@ -110,7 +112,7 @@ class Stack:
     def resolve(self, value: Any) -> Any:
         """Return a value with each function and reference in it resolved."""
         if isinstance(value, list):
-            return [self.resolve(item) for item in value]
+            return [found for found in map(self.resolve, value) if found is not _NO_VALUE]
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
@@ -124,7 +126,7 @@ class Stack:
             case "Ref":
                 return self._referred(argument)
             case "Fn::GetAtt":
-                return self._attribute(*self.resolve(argument))
+                return self.attribute(*self.resolve(argument))
             case "Fn::Sub":
                 return self._substituted(argument)
             case "Fn::Join":
@@ -144,15 +146,18 @@ class Stack:
         return bool(self.resolve(self.template["Conditions"][condition]))
 
     def _referred(self, name: str) -> Any:
+        if name == "AWS::NoValue":
+            return _NO_VALUE
         pseudo = {"AWS::Partition": self.partition, "AWS::Region": self.region, "AWS::AccountId": ACCOUNT}
         if name in pseudo or name in self.parameters:
             return {**pseudo, **self.parameters}[name]
         kind = self.template["Resources"][name]["Type"]
         if kind == "AWS::SQS::Queue":
             return f"https://sqs.{self.region}.amazonaws.com/{ACCOUNT}/{self._name(name)}"
-        return self._attribute(name, "Arn") if kind == "AWS::SNS::Topic" else self._name(name)
+        return self.attribute(name, "Arn") if kind == "AWS::SNS::Topic" else self._name(name)
 
-    def _attribute(self, resource: str, attribute: str) -> str:
+    def attribute(self, resource: str, attribute: str) -> str:
+        """Return what Fn::GetAtt gives of a resource."""
         if attribute == "QueueName":
             return self._name(resource)
         if attribute == "ApiEndpoint":
@@ -175,7 +180,7 @@ class Stack:
                 return f"${{{name[1:]}}}"
             if name in own:
                 return str(self.resolve(own[name]))
-            return str(self._attribute(*name.split(".")) if "." in name else self._referred(name))
+            return str(self.attribute(*name.split(".")) if "." in name else self._referred(name))
 
         return re.sub(r"\$\{([^}]+)\}", value, text)
 

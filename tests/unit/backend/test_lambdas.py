@@ -12,7 +12,7 @@ import pytest
 
 from agent.backend import lambdas
 from agent.backend.aws.auditor import AwsAuditor
-from agent.backend.aws.clients import OF_THE_SWEEP
+from agent.backend.aws.clients import OF_RETIREMENTS, OF_THE_SWEEP
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.aws.signer import AwsSigner
 from agent.backend.decide.census import COUNTED
@@ -113,6 +113,17 @@ def test_a_function_that_cannot_do_it_counts_that_and_ends_with_an_error(
     (line,) = (json.loads(text) for text in capsys.readouterr().out.splitlines())
     assert line["Faults"] == 1
     assert line["error"] == "MisconfiguredError"
+
+
+def test_a_stack_whose_signer_is_gone_sells_certificates_of_aws(world: AwsWorld) -> None:
+    """Although the row says that it is asked: a gateway must get one, and the role may call no function."""
+    world.now = lambdas.now()
+    world.arm()
+    world.store.save_signer(switched_on(make_ca(world.now)))
+    os.environ[Variable.SIGNER_FUNCTION] = ""
+    assert lambdas.account(OF_RETIREMENTS).signer is None
+    world.account = replace(world.account, signer=None)
+    assert "certificateId" in world.vend(signing_request("first"))
 
 
 @pytest.mark.parametrize("missing", list(Variable))
