@@ -16,6 +16,7 @@ from agent.backend.aws.clients import Clients
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
 from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG, signer_event
+from agent.fleet.decide import own_ca
 from agent.fleet.decide.own_ca import Promise
 from agent.fleet.errors import AccountError
 
@@ -53,7 +54,8 @@ class OwnCas:
     def __init__(self, fleet: Fleet) -> None:
         """Ask as the other verbs do."""
         self._fleet, self._iot, self._kms = fleet, fleet.iot, fleet.client("kms")
-        self._prefix = fleet.stack.outputs["Prefix"]
+        self._prefix, self._stack = fleet.stack.outputs["Prefix"], fleet.stack.arn
+        self._formation = fleet.client("cloudformation")
 
     # -- keys ----------------------------------------------------------------------------------------------------------
 
@@ -178,11 +180,25 @@ class OwnCas:
         return [self._iot.describe_certificate_provider(certificateProviderName=name) for name in names]
 
     def protect(self) -> None:
-        """Have CloudFormation not delete the stack, whose function AWS IoT asks (UpdateTerminationProtection)."""
-        stack = self._fleet.stack.arn
-        self._fleet.client("cloudformation").update_termination_protection(
-            StackName=stack, EnableTerminationProtection=True
-        )
+        """Have CloudFormation keep the function that AWS IoT asks (UpdateTerminationProtection, SetStackPolicy).
+
+        It refuses then to delete the stack, and any update that would take the function away or give it another name.
+        """
+        self._formation.update_termination_protection(StackName=self._stack, EnableTerminationProtection=True)
+        self._guard(own_ca.guarded(self.stack_policy()))
+
+    def release(self) -> None:
+        """Have CloudFormation take the function away when it is told to; the stack stays protected (SetStackPolicy)."""
+        policy = self.stack_policy()
+        if own_ca.is_guarded(policy):
+            self._guard(own_ca.released(policy))
+
+    def stack_policy(self) -> str:
+        """Return the stack's policy; empty for none (GetStackPolicy)."""
+        return str(self._formation.get_stack_policy(StackName=self._stack).get("StackPolicyBody") or "")
+
+    def _guard(self, policy: str) -> None:
+        self._formation.set_stack_policy(StackName=self._stack, StackPolicyBody=policy)
 
     def provide(self, function: str) -> Mapping[str, str]:
         """Have AWS IoT ask a function for each certificate (CreateCertificateProvider); return the provider."""

@@ -73,6 +73,7 @@ class Operator:
         asked: What the command asked the operator.
         pauses: How long the command has waited between two things.
         calls: The operations that the command asked AWS for, in order.
+        given: What it gave AWS with the last call of each operation.
         cut_at: How many of them there are before the machine loses power; None where it does not.
     """
 
@@ -82,6 +83,7 @@ class Operator:
         self.asked: list[str] = []
         self.pauses: list[float] = []
         self.calls: list[str] = []
+        self.given: dict[str, dict[str, Any]] = {}
         self.cut_at: int | None = None
         self._capsys = capsys
         self._answers: dict[str, Callable[..., Any]] = {}
@@ -107,10 +109,11 @@ class Operator:
 
         return Session
 
-    def _count_call(self, model: Any, **_: Any) -> None:
+    def _count_call(self, model: Any, params: dict[str, Any], **_: Any) -> None:
         if len(self.calls) == self.cut_at:
             raise Interrupted
         self.calls.append(model.name)
+        self.given[model.name] = params
 
     def _before(self, model: Any, **_: Any) -> tuple[Any, dict[str, Any]] | None:
         answer = self._answers.get(model.name)

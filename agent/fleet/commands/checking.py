@@ -106,14 +106,16 @@ def _audit(task: OperatorTask) -> list[AccountFinding]:
 
 def _signer(task: OperatorTask) -> list[AccountFinding]:
     account, signer, stack = OwnCas(task.fleet), task.fleet.store.signer(), task.fleet.stack
+    providers = tuple(account.providers())
     seen = own_ca.SignerSeen(
         signer=signer,
         prefix=stack.outputs["Prefix"],
         function=stack.outputs.get("SignerFunction", ""),
-        providers=tuple(account.providers()),
+        providers=providers,
         keys={item.number: account.key_state(item.key) for item in signer.cas},
         registered={item.number: account.registered(item.ca_id) for item in signer.cas},
         lifetime=stack.lifetime,
+        policy=account.stack_policy() if providers else "",
     )
     return own_ca.judge(seen, task.now)
 

@@ -15,7 +15,6 @@ from agent.fleet.errors import AccountError, DeniedError, NotNowError, UsageErro
 from agent.fleet.own_cas import OwnCas
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from agent.backend.values import Signer
@@ -187,19 +186,20 @@ def _switch_on(task: OperatorTask) -> None:
     if why:
         raise AccountError(why)
     _try(account, function, asked=bool(providers))
-    account.hold(providers[0] if providers else _provide(task, account, function), function)
+    if not providers:
+        _ask_for_everyone(task)
+    account.protect()
+    account.hold(providers[0] if providers else account.provide(function), function)
     if not signer.on:
         _save(task, replace(signer, on=True))
     _tell(task, "AWS IoT and the vending machine ask the signer. `--sign off` has AWS sign again.")
 
 
-def _provide(task: OperatorTask, account: OwnCas, function: str) -> Mapping[str, str]:
+def _ask_for_everyone(task: OperatorTask) -> None:
     hours = task.fleet.stack.lifetime // timedelta(hours=1)
     if not task.output.as_json:
         task.output.field("EVERYONE", own_ca.EVERYONE.format(hours=hours))
     task.confirm("AWS IoT asks this signer from now on, within some minutes.", "everyone")
-    account.protect()
-    return account.provide(function)
 
 
 def _try(account: OwnCas, function: str, *, asked: bool) -> None:
@@ -230,6 +230,7 @@ def _switch_off(task: OperatorTask) -> None:
         account.withdraw()
     if signer.on:
         _save(task, replace(signer, on=False))
+    account.release()
     _tell(task, "AWS signs. Certificates that the signer has made go on until they end.")
     if there or signer.on:
         stays = "aws cloudformation update-termination-protection --no-enable-termination-protection"

@@ -7,6 +7,7 @@ so typing it again does nothing more.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from agent.fleet.decide.examination import AccountFinding, error, fine, warning
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from typing import Any
 
     from agent.backend.values import Signer, SigningCa
 
@@ -25,6 +27,13 @@ EVERYONE = (
     "other fleets too, gets what this CA signs, for {hours} hours, instead of Amazon's until 2049."
 )
 _SOON = timedelta(days=90)
+_ANYTHING = {"Effect": "Allow", "Action": "Update:*", "Principal": "*", "Resource": "*"}
+_BUT_THE_SIGNER = {
+    "Effect": "Deny",
+    "Action": ["Update:Delete", "Update:Replace"],  # Signer=off, and another Prefix
+    "Principal": "*",
+    "Resource": [f"LogicalResourceId/{name}" for name in ("Sign", "SignRole", "SignPermission")],
+}
 _MARGIN = timedelta(hours=1)  # for what a function that had read the row before has signed after
 
 
@@ -115,6 +124,34 @@ def not_provided(providers: Iterable[Mapping[str, str]], prefix: str, function: 
     return ""
 
 
+def is_guarded(policy: str) -> bool:
+    """Return whether a stack policy has CloudFormation refuse an update that would take the signer away."""
+    return _BUT_THE_SIGNER in _statements(policy)
+
+
+def guarded(policy: str) -> str:
+    """Return a stack policy, or the first one where it is empty, that also keeps the signer.
+
+    Where there is a policy, what none of its statements allows is denied ("Prevent updates to stack resources",
+    CloudFormation user guide).
+    """
+    return _written([*(_statements(released(policy)) or [_ANYTHING]), _BUT_THE_SIGNER])
+
+
+def released(policy: str) -> str:
+    """Return a stack policy without what keeps the signer; it stays empty where it was."""
+    return _written([item for item in _statements(policy) if item != _BUT_THE_SIGNER]) if policy else ""
+
+
+def _statements(policy: str) -> list[Mapping[str, Any]]:
+    found = json.loads(policy)["Statement"] if policy else []
+    return found if isinstance(found, list) else [found]
+
+
+def _written(statements: list[Mapping[str, Any]]) -> str:
+    return json.dumps({"Statement": statements})
+
+
 @dataclass(frozen=True, kw_only=True)
 class SignerSeen:
     """What was read of the account about its signer.
@@ -127,6 +164,7 @@ class SignerSeen:
         keys: The state of each CA's key in KMS, by number (DescribeKey).
         registered: The status of each CA in AWS IoT, by number (DescribeCACertificate).
         lifetime: How long certificates are to live.
+        policy: The stack's policy; empty for none (GetStackPolicy).
     """
 
     signer: Signer
@@ -136,6 +174,7 @@ class SignerSeen:
     keys: Mapping[int, str]
     registered: Mapping[int, str]
     lifetime: timedelta
+    policy: str
 
 
 def judge(seen: SignerSeen, now: datetime) -> list[AccountFinding]:
@@ -167,6 +206,9 @@ def _of_the_switch(seen: SignerSeen) -> list[AccountFinding]:
         return [warning("signer", "AWS IoT asks the signer, but the vending machine does not.", again)]
     if on and not asked:
         return [warning("signer", "The vending machine asks the signer, but AWS IoT does not.", again)]
+    if asked and not is_guarded(seen.policy):
+        text = "AWS IoT asks the signer, and a deployment with Signer=off would take it away: no client would get one."
+        return [warning("signer", text, "`iot-cert cloud ca --sign on` has CloudFormation refuse that.")]
     return []
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
+from agent.fleet.decide.own_ca import guarded
 from support.own_signer import make_ca, switched_on
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def test_another_certificate_provider_is_told(sound: Operator) -> None:
     theirs = {"certificateProviderName": "theirs", "lambdaFunctionArn": "arn:aws:lambda:x:1:function:theirs"}
     sound.answers("ListCertificateProviders", {"certificateProviders": [theirs]})
     sound.answers("DescribeCertificateProvider", theirs)
+    sound.answers("GetStackPolicy", {})
     code, said = sound.runs("check")
     assert code == 1
     assert "theirs is not this stack's" in said
@@ -135,6 +137,9 @@ def test_a_signer_whose_key_is_disabled_is_an_error(sound: Operator) -> None:
     sound.answers("DescribeCACertificate", {"certificateDescription": {"status": "ACTIVE"}})
     own = make_ca(sound.now)
     sound.world.store.save_signer(switched_on(own))
+    sound.answers("GetStackPolicy", {})
+    assert levels(sound)["signer"] == "warning", "nothing keeps it from a deployment"
+    sound.answers("GetStackPolicy", {"StackPolicyBody": guarded("")})
     assert levels(sound)["signer"] == "fine"
     boto3.client("kms").disable_key(KeyId=own.key)
     code, said = sound.runs("check")

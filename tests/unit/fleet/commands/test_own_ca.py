@@ -15,17 +15,20 @@ from agent.backend.aws.keys import AwsKeys
 from agent.backend.handlers.signing import sign
 from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG
 from agent.backend.values import Signer
+from agent.fleet.decide.own_ca import is_guarded
 from agent.fleet.errors import AccountError
 from support import campaigns
 from support.fleet_account import NOW, Interrupted
 from support.moto_account import ARN, signing_request
 from support.own_signer import sign_digests
+from support.stack import Stack
 
 if TYPE_CHECKING:
     from support.fleet_account import Operator
 
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-sign"
 PROVIDER = "arn:aws:iot:eu-west-1:123456789012:certificateprovider/iot-cert"
+KEPT = ("Sign", "SignRole", "SignPermission")
 DAY, HOUR, YEAR = timedelta(days=1), timedelta(hours=1), timedelta(days=365)
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2050-01-01T00:00:00Z"
 
@@ -38,12 +41,14 @@ class Provider:
         self.there: dict[str, str] = {}
         self.arn = PROVIDER
         self.made_so_far = 0
-        self.protected = False
+        self.protected, self.policy = False, ""
         operator.has_answered("ListCertificateProviders", self.listed)
         operator.has_answered("DescribeCertificateProvider", lambda: {**self.there})
         operator.has_answered("CreateCertificateProvider", self.made)
         operator.has_answered("DeleteCertificateProvider", self.deleted)
         operator.has_answered("UpdateTerminationProtection", self.guarded)
+        operator.has_answered("GetStackPolicy", lambda: {"StackPolicyBody": self.policy} if self.policy else {})
+        operator.has_answered("SetStackPolicy", self.kept)
         operator.has_answered("Invoke", self.invoked)
 
     def listed(self) -> dict[str, Any]:
@@ -52,6 +57,8 @@ class Provider:
 
     def made(self) -> dict[str, Any]:
         """CreateCertificateProvider."""
+        assert self.protected, "before AWS IoT asks the function"
+        assert is_guarded(self.policy), "the same"
         self.made_so_far += 1
         self.there = {
             "certificateProviderName": "iot-cert",
@@ -67,9 +74,14 @@ class Provider:
 
     def guarded(self) -> dict[str, Any]:
         """UpdateTerminationProtection."""
-        assert not self.there, "before AWS IoT asks the function"
         self.protected = True
         return {"StackId": "iot-cert"}
+
+    def kept(self) -> dict[str, Any]:
+        """SetStackPolicy."""
+        self.policy = self.operator.given["SetStackPolicy"]["StackPolicyBody"]
+        assert is_guarded(self.policy) or not self.there, "as long as AWS IoT asks the function"
+        return {}
 
     def invoked(self) -> dict[str, Any]:
         """Run the signer for a request, which is not looked at."""
@@ -261,6 +273,36 @@ def test_the_signer_is_switched_on_and_off(provider: Provider) -> None:
     assert operator.runs("ca", "--sign", "off")[0] == 0
 
 
+def test_a_signer_that_is_asked_is_kept_from_a_deployment(provider: Provider) -> None:
+    """CloudFormation refuses Signer=off until AWS signs; what the operator's own stack policy says stays."""
+    operator = provider.operator
+    theirs = {"Effect": "Allow", "Action": "Update:Modify", "Principal": "*", "Resource": "*"}
+    provider.policy = json.dumps({"Statement": theirs})
+    operator.runs("ca", "--new")
+    operator.runs("ca", "--sign", "on", "--yes")
+    first, ours = json.loads(provider.policy)["Statement"]
+    assert first == theirs
+    assert (ours["Effect"], ours["Action"]) == ("Deny", ["Update:Delete", "Update:Replace"])
+    assert ours["Resource"] == [f"LogicalResourceId/{name}" for name in KEPT]
+
+    provider.policy = ""
+    operator.runs("ca", "--sign", "on", "--yes")
+    assert is_guarded(provider.policy), "switched on by an earlier version, or lost: typed again"
+    assert json.loads(provider.policy)["Statement"][0]["Effect"] == "Allow", "anything else may be updated"
+
+    operator.runs("ca", "--sign", "off", "--yes")
+    assert not is_guarded(provider.policy)
+    before = operator.calls.count("SetStackPolicy")
+    operator.runs("ca", "--sign", "off", "--yes")
+    assert operator.calls.count("SetStackPolicy") == before
+
+
+def test_what_is_kept_is_what_the_template_has() -> None:
+    """By the names of its resources: all without which AWS IoT may not call the signer, or it cannot sign."""
+    added = set(Stack(given={"Signer": "on"}).resources) - set(Stack().resources)
+    assert set(KEPT) == added - {"SignErrors", "SignLog"}
+
+
 def test_a_signer_that_signs_nothing_is_not_switched_on(provider: Provider) -> None:
     """The whole account would be without certificates."""
     operator = provider.operator
@@ -381,11 +423,11 @@ ORDERS = {
     ),
     "--sign on": (
         "DescribeStacks", "GetItem", "ListCertificateProviders", "Invoke", "UpdateTerminationProtection",
-        "CreateCertificateProvider", "PutItem",
+        "GetStackPolicy", "SetStackPolicy", "CreateCertificateProvider", "PutItem",
     ),
     "--sign off": (
         "DescribeStacks", "GetItem", "ListCertificateProviders", "DescribeCertificateProvider",
-        "DeleteCertificateProvider", "PutItem",
+        "DeleteCertificateProvider", "PutItem", "GetStackPolicy", "SetStackPolicy",
     ),
 }  # fmt: skip
 BEFORE = {"--new": (), "--renew 1": ("--new",), "--retire 1": ("--new", "--renew 1"), "--sign on": ("--new",)}
@@ -451,6 +493,7 @@ def ends_as(provider: Provider, order: str) -> None:
     assert [item.number for item in found.cas] == numbers
     assert (found.on, bool(provider.there)) == ((True, True) if order == "--sign on" else (False, False))
     assert provider.made_so_far == ("--sign" in order)
+    assert is_guarded(provider.policy) is (order == "--sign on")
     enabled = [item["KeyId"] for item in keys() if item["KeyState"] == "Enabled"]
     assert sorted(enabled) == sorted(item.key for item in found.cas)
 

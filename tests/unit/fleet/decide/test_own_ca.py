@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from agent.fleet.decide.own_ca import Promise, SignerSeen
 from support.account import DAY, HOUR, NOW
 
 YEAR = timedelta(days=365)
+ALL_OR_NOTHING = '{"Effect": "Allow", "Action": "Update:*", "Principal": "*", "Resource": "*"}'
 FUNCTION = "arn:aws:lambda:eu-west-1:123456789012:function:iot-cert-sign"
 OURS = {"certificateProviderName": "iot-cert", "lambdaFunctionArn": FUNCTION}
 
@@ -112,6 +114,7 @@ def judged(**seen: Any) -> list[tuple[str, str]]:
         "keys": {1: "Disabled", 2: "Enabled", 3: "Enabled"},
         "registered": {1: "INACTIVE", 2: "ACTIVE", 3: "ACTIVE"},
         "lifetime": DAY,
+        "policy": own_ca.guarded(""),
     }
     return [(item.level.value, item.text + item.remedy) for item in own_ca.judge(SignerSeen(**{**sound, **seen}), NOW)]
 
@@ -146,6 +149,7 @@ def test_an_account_in_which_aws_signs(signer: Signer) -> None:
         ({"providers": ({**OURS, "lambdaFunctionArn": "arn:other"},)}, "error", "asks arn:other"),
         ({"providers": ()}, "warning", "but AWS IoT does not"),
         ({"signer": replace(ALL, on=False)}, "warning", "but the vending machine does not"),
+        ({"policy": ""}, "warning", "a deployment with Signer=off would take it away"),
         ({"signer": Signer(cas=(NEXT,), on=True)}, "error", "No CA signs"),
         ({"keys": {2: "Disabled", 3: "Enabled"}}, "error", "The key of CA 2 is Disabled"),
         ({"keys": {2: "Enabled", 3: "PendingDeletion"}}, "error", "The key of CA 3 is PendingDeletion"),
@@ -171,3 +175,17 @@ def test_a_ca_that_is_followed_in_time_is_fine() -> None:
     assert [level for level, _ in judged(signer=signer)] == ["fine"]
     late = Signer(cas=(made(2, -YEAR, 60 * DAY), made(3, 61 * DAY)), on=True)
     assert [level for level, _ in judged(signer=late)] == ["warning"]
+
+
+@pytest.mark.parametrize("theirs", ["", '{"Statement": []}', ALL_OR_NOTHING, f"[{ALL_OR_NOTHING}]"])
+def test_a_stack_policy_is_added_to_and_taken_from(theirs: str) -> None:
+    """Once, whatever it was before; what the operator has written stays as it is."""
+    policy = f'{{"Statement": {theirs}}}' if "Effect" in theirs else theirs
+    kept = own_ca.guarded(policy)
+    assert own_ca.is_guarded(kept)
+    assert own_ca.guarded(kept) == kept
+    assert not own_ca.is_guarded(policy)
+    after = json.loads(own_ca.released(kept))["Statement"]
+    own = json.loads(policy)["Statement"] if policy else []
+    assert after == (own if isinstance(own, list) else [own]) or (not own and after[0]["Action"] == "Update:*")
+    assert own_ca.released("") == ""
