@@ -16,6 +16,7 @@ from agent.backend.aws.clients import Clients
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
 from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG, signer_event
+from agent.crypto.materials import SoftwareMaterials
 from agent.fleet.decide import own_ca
 from agent.fleet.decide.own_ca import Promise
 from agent.fleet.errors import AccountError
@@ -225,9 +226,16 @@ class OwnCas:
         with suppress(self._iot.exceptions.ResourceNotFoundException):
             self._iot.delete_certificate_provider(certificateProviderName=self._prefix)
 
-    def tried(self, function: str, csr: str) -> str:
-        """Return why a function signs nothing, as its own word; nothing where it does (Invoke)."""
+    def tried(self, function: str) -> tuple[str, str]:
+        """Have a function sign for a key that is thrown away (Invoke).
+
+        Returns:
+            The certificate in PEM, and why there is none, as the function's own word; one of the two is empty.
+        """
+        materials = SoftwareMaterials()
+        csr = materials.request(materials.new_key(), None, "iot-cert cloud ca").decode()
         event = signer_event(csr, "iot-cert cloud ca")
         answer = self._fleet.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event).encode())
         told = json.loads(answer["Payload"].read())
-        return "" if "certificatePem" in told else str(told.get("errorMessage", told))
+        pem = told.get("certificatePem", "")
+        return pem, "" if pem else str(told.get("errorMessage", told))

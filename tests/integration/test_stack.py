@@ -287,7 +287,7 @@ def drifted() -> set[str]:
 
 
 # What no emulator shows; the rest is as expected here, and says nothing about AWS.
-NOT_SHOWN = {"quotas", "exclusive", "schedule", "index", "metrics", "alarm"}
+NOT_SHOWN = {"quotas", "exclusive", "signer", "schedule", "index", "metrics", "alarm"}
 
 
 @pytest.mark.whole

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from agent.backend.errors import ChangedError
 from agent.backend.values import SigningCa
 from agent.core.exit_codes import Exit
-from agent.crypto.materials import SoftwareMaterials
 from agent.fleet.decide import own_ca
 from agent.fleet.errors import AccountError, DeniedError, NotNowError, UsageError
 from agent.fleet.own_cas import OwnCas
@@ -213,9 +212,7 @@ def _try(account: OwnCas, function: str, *, asked: bool) -> None:
     Raises:
         AccountError: It cannot.
     """
-    materials = SoftwareMaterials()
-    csr = materials.request(materials.new_key(), None, "iot-cert cloud ca").decode()
-    why = account.tried(function, csr)
+    _, why = account.tried(function)
     if why:
         after = "AWS IoT asks it: `--sign off` has AWS sign." if asked else "AWS IoT was not told to ask it."
         raise AccountError(f"The signer was tried and signs nothing: {why} {after}")

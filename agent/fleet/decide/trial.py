@@ -108,6 +108,11 @@ FACTS = (
         does="attaches the test device's certificate plainly, connects, attaches it exclusively, connects",
     ),
     Fact(
+        key="signer",
+        unknown="whether AWS takes what the stack's signer signs, and knows whose it is",
+        does="has a request signed, registers the certificate, INACTIVE, and deletes it; needs `Signer=on` and a CA",
+    ),
+    Fact(
         key="schedule",
         unknown="whether a job takes a window as `rotate --window` writes it",
         does="makes a job for the test device that begins in an hour, and deletes it",
@@ -131,6 +136,12 @@ FACTS = (
         key="throttled",
         unknown="what becomes of a gateway whose hook cannot be run",
         does="takes the hook's concurrency away, rotates in vain, connects, gives it back",
+    ),
+    Fact(
+        key="provider",
+        unknown="by which name AWS calls the certificate provider, and how long a switch takes",
+        does="not tried: it is a setting of the whole account; `ca --sign on` looks, and takes back what cannot work",
+        tried=False,
     ),
     Fact(
         key="hook-time",

@@ -19,6 +19,7 @@ from agent.fleet.decide import rotation
 from agent.fleet.decide.adoption import EXCLUSIVE
 from agent.fleet.decide.overview import reported_of
 from agent.fleet.decide.trial import FactOutcome, TrialSeen
+from agent.fleet.own_cas import OwnCas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,6 +218,24 @@ def _connects(trial: Trial) -> bool:
     return trial.device.run("check", "connect").code == Exit.DONE
 
 
+def signer(trial: Trial) -> TrialSeen:
+    """Have a request signed, and register what comes: INACTIVE, and attached to nothing."""
+    fleet = trial.task.fleet
+    function, own = fleet.stack.outputs.get("SignerFunction", ""), fleet.store.signer().at(trial.task.now)
+    if not function or own is None:
+        return _not_shown("This stack has no signer, or no CA. When it has, try it with another --directory.")
+    pem, why = OwnCas(fleet).tried(function)
+    if why:
+        return _surprise(f"CA {own.number} signs nothing: {why}")
+    name = fleet.registry.take_in(pem, trial.task.now).certificate_id
+    try:
+        known = fleet.iot.describe_certificate(certificateId=name)["certificateDescription"].get("caCertificateId")
+    finally:
+        gone = trial.until(lambda: trial.account.remove(name), attempts=ROUNDS)
+    left = "it is deleted" if gone else f"IT COULD NOT BE DELETED: {name}"
+    return _as(known == own.ca_id and gone, f"Registered as a certificate of the CA {known or 'unknown'}; {left}.")
+
+
 def schedule(trial: Trial) -> TrialSeen:
     """Make a job with a window, and delete it."""
     fleet, opens_at = trial.task.fleet, trial.task.now + timedelta(hours=1)
@@ -312,6 +331,7 @@ STEPS: dict[str, Callable[[Trial], TrialSeen]] = {
     "retirement": retirement,
     "deletion": deletion,
     "plain": plain,
+    "signer": signer,
     "schedule": schedule,
     "index": index,
     "metrics": metrics,

@@ -6,13 +6,15 @@ What is expected is shown on an emulator, by tests/integration/test_stack.py.
 from __future__ import annotations
 
 import argparse
+import io
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from agent.backend.names import SHADOW
-from agent.backend.values import Status
+from agent.backend.values import Signer, SigningCa, Status
 from agent.cli.output import Output
 from agent.fleet import aws
 from agent.fleet.decide.trial import FactOutcome
@@ -22,6 +24,7 @@ from agent.fleet.trial.device import Ran
 from agent.fleet.trial.steps import ATTEMPTS, ROUNDS, STEPS, Trial
 from support.account import SETTINGS
 from support.moto_account import REGION
+from support.own_signer import make_ca
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from support.fleet_account import Operator
 
 THING = "gw-0042"
+SIGNED = "ab" * 32
 
 
 @dataclass
@@ -152,6 +156,24 @@ def _connects_all_the_same(bench: Bench) -> None:
     bench.ends(0)
 
 
+def _signs(bench: Bench, answer: dict[str, Any], ca_id: str | None = None) -> SigningCa:
+    """Have a stack with a signer and a CA, the function's answer, and what AWS knows of its certificate."""
+    own = make_ca(bench.operator.now)
+    bench.world.store.save_signer(Signer(cas=(own,)))
+    bench.operator.deploy(outputs={"SignerFunction": "iot-cert-sign"})
+    bench.operator.has_answered("Invoke", lambda: {"Payload": io.BytesIO(json.dumps(answer).encode())})
+    described = {"certificateId": SIGNED, "caCertificateId": ca_id or own.ca_id, "status": "INACTIVE"}
+    bench.operator.answers("RegisterCertificate", {"certificateId": SIGNED})
+    bench.operator.answers("DescribeCertificate", {"certificateDescription": described})
+    for operation in ("UpdateCertificate", "DeleteCertificate"):
+        bench.operator.answers(operation, {})
+    return own
+
+
+def _signs_nothing(bench: Bench) -> None:
+    _signs(bench, {"errorMessage": "The key is disabled."})
+
+
 def _begins_at_once(bench: Bench) -> None:
     bench.operator.answers("DescribeJob", {"job": {"status": "COMPLETED"}})
 
@@ -187,6 +209,7 @@ SURPRISES: dict[str, tuple[Callable[[Bench], None], str]] = {
     "retirement": (_kept_active, "the others are ACTIVE"),
     "deletion": (_never_gone, f"Still there after {ROUNDS} rounds"),
     "plain": (_connects_all_the_same, "Plainly attached it is not refused. Exclusively: converts in place."),
+    "signer": (_signs_nothing, "CA 1 signs nothing: The key is disabled."),
     "schedule": (_begins_at_once, "The job was COMPLETED"),
     "index": (_empty_shadow, '"health": 0'),
     "alarm": (_not_delivered, "Failed to execute action"),
@@ -252,6 +275,32 @@ def test_the_job_is_deleted(bench: Bench) -> None:
     _begins_at_once(bench)
     bench.tries("schedule")
     assert bench.world.owner.list_jobs()["jobs"] == []
+
+
+def test_what_the_signer_signs_is_registered_and_deleted(bench: Bench) -> None:
+    """It is of the CA that signs, and never ACTIVE; nothing but it is asked for."""
+    own = _signs(bench, {"certificatePem": "-----BEGIN CERTIFICATE-----"})
+    outcome, text = bench.tries("signer")
+    assert (outcome, text) == (
+        FactOutcome.EXPECTED,
+        f"Registered as a certificate of the CA {own.ca_id}; it is deleted.",
+    )
+    given = bench.operator.given
+    assert given["RegisterCertificate"]["status"] == "INACTIVE"
+    assert given["DeleteCertificate"]["certificateId"] == SIGNED
+
+
+def test_a_certificate_of_an_unknown_ca_is_a_surprise_and_deleted(bench: Bench) -> None:
+    """`ca --retire` asks which certificates rest on a CA."""
+    _signs(bench, {"certificatePem": "-----BEGIN CERTIFICATE-----"}, "of another")
+    assert bench.tries("signer")[0] is FactOutcome.SURPRISE
+    assert bench.operator.calls[-1] == "DeleteCertificate"
+
+
+def test_a_stack_without_a_signer_shows_nothing_of_it(bench: Bench) -> None:
+    """And no function is called."""
+    assert bench.tries("signer")[0] is FactOutcome.NOT_SHOWN
+    assert "Invoke" not in bench.operator.calls
 
 
 def test_a_certificate_that_goes_after_some_rounds_is_as_expected(bench: Bench) -> None:
