@@ -94,7 +94,7 @@ def read_request(payload: bytes) -> dict[str, Any]:
     """Return a request.
 
     Raises:
-        RefusedError: It is no JSON object.
+        ServiceRefusalError: It is no JSON object.
     """
     try:
         body = json.loads(payload)

@@ -111,6 +111,7 @@ class Front:
         self.log = FrontLog()
         self.tells_takeovers = True
         self._context = context
+        self._trusted = context, ""  # the own CAs that are loaded, and into what
         self._listeners: list[_Listener] = []
         self._connections: dict[asyncio.Task[None], ClientConnection | None] = {}
         self._changed = asyncio.Event()
@@ -260,9 +261,10 @@ class Front:
 
     def _settings(self) -> ssl.SSLContext:
         """Return the settings of a handshake; the account may have got a CA of its own since the last one."""
-        authorities = self.cloud.stack.authorities()
-        if authorities:
-            self._context.load_verify_locations(cadata=authorities)
+        wanted = self._context, self.cloud.stack.authorities()
+        if wanted[1] and wanted != self._trusted:
+            self._context.load_verify_locations(cadata=wanted[1])
+            self._trusted = wanted
         return self._context
 
     async def _shake_hands(self, raw: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

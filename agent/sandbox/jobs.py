@@ -209,7 +209,7 @@ class JobQueue:
             request: The message.
 
         Raises:
-            RefusedError: It is refused.
+            ServiceRefusalError: It is refused.
         """
         match path:
             case ("get",):

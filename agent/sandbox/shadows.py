@@ -79,7 +79,7 @@ class Shadows:
         """Carry out a request: get, update or delete.
 
         Raises:
-            RefusedError: It is refused.
+            ServiceRefusalError: It is refused.
         """
         _check_token(request.get("clientToken"))
         match verb:
@@ -104,7 +104,7 @@ class Shadows:
         """Change a shadow, or make it, and tell the subscribers.
 
         Raises:
-            RefusedError: It is refused.
+            ServiceRefusalError: It is refused.
         """
         at = int(self._now().timestamp())
         changes = _plant(_state(request), at)

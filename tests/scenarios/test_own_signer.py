@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import ssl
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -13,12 +16,10 @@ from cryptography import x509
 from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind
 from agent.sandbox.cloud import CREATE_TOPIC
+from agent.sandbox.front import Front
 from agent.sandbox.own_ca import make_ca
 from support.moto_account import signing_request
 from support.rig import Rig
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
@@ -106,6 +107,44 @@ def test_a_request_that_is_not_signed(daily: Rig) -> None:
     refused = ask(daily, "no request")
     assert refused["statusCode"] == 400
     assert "PKCS #10" in refused["errorMessage"]
+
+
+class Counting(ssl.SSLContext):
+    """Settings of a handshake that count how often CAs are loaded into them."""
+
+    loaded = 0
+
+    def load_verify_locations(self, *places: Any, **given: Any) -> None:
+        """See `ssl.SSLContext`."""
+        self.loaded += 1
+        super().load_verify_locations(*places, **given)
+
+
+def loaded(front: Front) -> int:
+    """Return how often CAs were loaded into the settings of the next handshake."""
+    found = front._settings()
+    assert isinstance(found, Counting)
+    return found.loaded
+
+
+def test_a_handshake_loads_the_accounts_cas_when_they_have_changed(daily: Rig) -> None:
+    """A new one before the next handshake, and none of them again for each; other settings get all of them."""
+
+    async def shake_hands() -> list[int]:
+        first, second = Counting(ssl.PROTOCOL_TLS_SERVER), Counting(ssl.PROTOCOL_TLS_SERVER)
+        front = Front(daily.cloud, Path("no-broker"), first)
+        seen = [loaded(front) for _ in range(3)]
+        store = daily.cloud.stack.store
+        store.save_signer(replace(store.signer(), cas=(*store.signer().cas, make_ca(daily.clock.now(), 2))))
+        seen += [loaded(front) for _ in range(2)]
+        assert len(first.get_ca_certs()) == 2
+        front.change_context(second)
+        seen += [loaded(front) for _ in range(2)]
+        assert len(second.get_ca_certs()) == 2
+        await front.close()
+        return seen
+
+    assert asyncio.run(shake_hands()) == [1, 1, 1, 2, 2, 1, 1]
 
 
 def test_what_is_sold_is_of_the_same_ca(daily: Rig) -> None:
