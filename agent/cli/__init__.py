@@ -72,7 +72,7 @@ def _run(given: list[str]) -> int:
     return _main(given) if code is None else _shown(code)
 
 
-def _run_daemon(path: str) -> int:
+def _run_daemon(path: str, *, as_json: bool = False) -> int:
     from pathlib import Path  # noqa: PLC0415
 
     from agent.cli.output import Output  # noqa: PLC0415
@@ -85,7 +85,7 @@ def _run_daemon(path: str) -> int:
         return app.run(load_apart(Path(path)))
     except AgentError as error:
         code = of_error(error)
-        Output(as_json=False).error(error, code)
+        Output(as_json=as_json).error(error, code)
         return code
 
 
@@ -202,7 +202,7 @@ def _dispatch_on_gateway(arguments: argparse.Namespace, output: Output) -> int:
 
             return trust.carry_out(config, arguments, output)
         case "run":
-            return _run_daemon(str(arguments.config))
+            return _run_daemon(str(arguments.config), as_json=output.as_json)
         case "enroll" | "rotate" | "rollback" | "confirm":
             from agent.cli import changes  # noqa: PLC0415
 

@@ -140,6 +140,10 @@ class Output:
         else:
             self.field("note", text)
 
+    def nothing(self, text: str, code: int = 0) -> None:
+        """Say that there is nothing to be told: in JSON too, which a program must tell from no answer."""
+        self.tell({"event": "nothing", "text": text, "exit": code}, text)
+
     def error(self, error: AgentError, code: int) -> None:
         """Show an error and what to do about it."""
         if self.as_json:

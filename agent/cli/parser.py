@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from agent import __version__
 from agent.cli import cloud_parser, fast_path, standard
 from agent.cli.examples import EXAMPLES
+from agent.cli.output import Output
 from agent.core.report.checks import CHECKS
 from agent.core.values import THING
 from agent.core.when.retirement import SHORTEST_ID
+from agent.errors import AgentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,6 +39,8 @@ exit codes:
 class _Parser(argparse.ArgumentParser):
     """argparse, with examples, with a guess at what was meant, and with no exception for a stream that is full."""
 
+    as_json = False  # of the line that is parsed; argparse makes the parsers of the verbs itself
+
     def __init__(self, **settings: Any) -> None:
         words = str(settings.get("prog", "")).split()[1:]
         lines = EXAMPLES.get(" ".join(word for word in words if word.replace("-", "").isalpha()), ())
@@ -51,6 +55,12 @@ class _Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             told = f"there is no {value!r}{did_you_mean(str(value), map(str, action.choices))}"
             raise argparse.ArgumentError(action, told)
+
+    def error(self, message: str) -> NoReturn:
+        """End with 2: with `--json`, what is wrong is a line of JSON, too."""
+        if _Parser.as_json:
+            Output(as_json=True).error(AgentError(message, hint=f"`{self.prog} --help`"), 2)
+        super().error(message)
 
     def unknown(self, words: Sequence[str]) -> NoReturn:
         """End because of words that mean nothing here."""
@@ -89,6 +99,7 @@ def command_line() -> _Parser:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; argparse exits with 2 when it is wrong."""
     parser = command_line()
+    _Parser.as_json = "--json" in argv
     if not argv:
         parser.print_help(sys.stderr)
         parser.exit(2)

@@ -119,8 +119,8 @@ def history(config: Config, output: Output) -> Exit:
     found = records(config)
     for record in found:
         output.tell(to_plain(public(record)), history_line(record))
-    if not found and not output.as_json:
-        output.line("Nothing has been changed yet.")
+    if not found:
+        output.nothing("Nothing has been changed yet.")
     return Exit.DONE
 
 

@@ -27,6 +27,11 @@ def duration(span: timedelta) -> str:
     return f"{seconds:.0f} s" if seconds == int(seconds) else f"{seconds:.1f} s"
 
 
+def counted(number: int, name: str, names: str = "") -> str:
+    """Return a number with what it counts: ``1 thing``, ``2 things``; `names` where an s does not make the plural."""
+    return f"{number} {name if number == 1 else names or name + 's'}"
+
+
 def common_name(subject: str) -> str:
     """Return the short name in an RFC 4514 subject: common name, else unit, else organisation, else all of it."""
     parts = [part.replace("\0", ",") for part in subject.replace("\\,", "\0").split(",")]

@@ -184,7 +184,9 @@ DEFS: dict[str, Schema] = {
         event("begun", {"change": TEXT, "exit": EXIT}, needed=["change"]),
         "With `--no-wait`: the daemon goes on.",
     ),
-    "nothing": said(event("nothing", {"text": TEXT, "exit": EXIT}), "There was nothing to do."),
+    "nothing": said(
+        event("nothing", {"text": TEXT, "exit": EXIT}), "There was nothing to do, or there is nothing to be told."
+    ),
     "rehearsal": said(event("rehearsal", {"text": TEXT, "exit": EXIT}), "With `--dry-run`: what a rotation would do."),
     "outcome": said(
         event(
@@ -281,7 +283,7 @@ VERBS: dict[str, tuple[str, ...]] = {
     "deploy": ("dependants", "note", "error"),
     "status": ("status", "error"),
     "explain": ("explain", "error"),
-    "history": ("change", "error"),
+    "history": ("change", "nothing", "error"),
     "check": ("line", "check", "error"),
     "support-bundle": ("support-bundle", "error"),
     "report": ("report", "error"),

@@ -14,6 +14,7 @@ from agent.backend.decide.verdict import is_name
 from agent.backend.errors import ChangedError
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import PlainError, decode, encode_plain
+from agent.core.text import counted as number_of
 from agent.fleet.decide.adoption import EXCLUSIVE, AdoptableCertificate, Adoption, adopt
 from agent.fleet.errors import UsageError
 
@@ -51,8 +52,11 @@ def adoption(task: OperatorTask) -> Exit:
         counted[result] += 1
         _tell(task, judged, result, why)
         task.pause(1 / task.arguments.per_second)
-    done = "adopted" if task.arguments.apply else "would be adopted"
-    task.show([f"{counted['adopted']} {done}, {counted['ready']} were ready, {counted['left']} are left as they are."])
+    if not any(counted.values()):
+        task.output.nothing("The query finds nothing.")
+        return Exit.DONE
+    done = "Adopted" if task.arguments.apply else "Would be adopted"
+    task.show([f"{done}: {counted['adopted']}. Ready before: {counted['ready']}. Left as before: {counted['left']}."])
     if counted["adopted"] and not task.arguments.apply:
         task.show(["Nothing was changed. Begin with one gateway: --query thingName:NAME --apply"])
     return Exit.DEGRADED if counted["left"] else Exit.DONE
@@ -129,6 +133,9 @@ def _note(task: OperatorTask, entry: JournalEntry) -> None:
 
 def _undo(task: OperatorTask) -> Exit:
     entries = _entries(task)
+    if not entries:
+        task.output.nothing(f"{task.arguments.journal} names no certificate.")
+        return Exit.DONE
     task.confirm("What the journal says was attached is detached: the agents of these gateways can connect no more, "
                  "and their applications go on.", "undo")  # fmt: skip
     for entry in task.watched(entries, "Certificates", len(entries)):
@@ -137,7 +144,9 @@ def _undo(task: OperatorTask) -> Exit:
         step = {"certificate": entry.certificate, "policies": entry.policies, "exclusive": False}
         task.output.tell({"thing": entry.thing, "result": "undone", "why": None, "steps": [step], "dry_run": False})
         task.pause(1 / task.arguments.per_second)
-    task.show([f"{len(entries)} certificates have the policies of before. Attachments stay exclusive, and rows stay."])
+    has = "has" if len(entries) == 1 else "have"
+    number = number_of(len(entries), "certificate")
+    task.show([f"{number} {has} the policies of before. Attachments stay exclusive, and rows stay."])
     return Exit.DONE
 
 

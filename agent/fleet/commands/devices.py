@@ -104,8 +104,10 @@ def devices(task: OperatorTask) -> Exit:
     task.tell(("Serial", "Thing", "State", "Since", "Token until"), rows)
     task.show([_BOTH[row.replacement].format(thing=row.thing, serial=row.serial) for row in rows if row.replacement])
     missing = sorted(wanted - {row.serial for row in found})
-    task.show([f"{serial} is not known: `iot-cert cloud arm {serial}`" for serial in missing])
-    task.show([] if rows or missing else ["There is no such serial number."])
+    for serial in missing:
+        task.output.nothing(f"{serial} is not known: `iot-cert cloud arm {serial}`", Exit.DEGRADED)
+    if not rows and not missing:
+        task.output.nothing("There is no such serial number.")
     return Exit.DEGRADED if missing else Exit.DONE
 
 
@@ -233,7 +235,7 @@ def _refused(task: OperatorTask) -> Exit:
     rows.sort(key=lambda row: row.at)
     task.tell(("At", "Serial", "Why"), rows, whole=("At", "Serial"))
     if not rows:
-        task.show([f"No enrolment with the right token was refused since {since:%Y-%m-%d %H:%M} UTC."])
+        task.output.nothing(f"No enrolment with the right token was refused since {since:%Y-%m-%d %H:%M} UTC.")
         return Exit.DONE
     task.show(["", "The token was right. Either a gateway has lost everything (`readmit SERIAL`), or another"])
     task.show(["device was first with its token (`block SERIAL`, and look at the thing's certificates)."])

@@ -36,14 +36,15 @@ def first_deployment(task: OperatorTask) -> Exit:
     found = _trial(task)
     if task.arguments.clean_up:
         return _clean_up(found)
+    left = _left(found.device)
     if found.device.known:
         give_back(found)  # of a run that was ended in between
-    else:
+    elif left:
         _begin(found)
-    settled = trial.settled(found.device.transcript.read_text())
-    for fact in FACTS:
-        if not fact.tried or fact.key in settled:
-            continue
+    else:
+        task.output.nothing(f"All of it was tried: {found.device.transcript}. Another --directory tries it anew.")
+        return Exit.DONE
+    for fact in left:
         task.progress(f"Trying {fact.key}")
         seen = _tried(found, fact)
         task.progress("")
@@ -52,6 +53,11 @@ def first_deployment(task: OperatorTask) -> Exit:
             return _stopped(found)
     _append(found.device, trial.not_tried())
     return _clean_up(found)
+
+
+def _left(device: TrialDevice) -> list[Fact]:
+    settled = trial.settled(device.transcript.read_text()) if device.transcript.exists() else set()
+    return [fact for fact in FACTS if fact.tried and fact.key not in settled]
 
 
 def _trial(task: OperatorTask) -> Trial:
@@ -162,7 +168,7 @@ def _clean_up(found: Trial) -> Exit:
 
 
 def _removed(task: OperatorTask, text: str) -> Exit:
-    if task.output.as_json and task.arguments.clean_up:
+    if task.output.as_json:
         task.output.emit({"fact": "clean-up", "outcome": FactOutcome.EXPECTED, "saw": text})
     task.show(["", text])
     return Exit.DONE

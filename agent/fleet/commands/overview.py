@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core.exit_codes import Exit
+from agent.core.text import counted
 from agent.fleet.decide.overview import LIFE, overview
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def status(task: OperatorTask) -> Exit:
     if task.output.as_json:
         task.output.emit(_plain(found))
         return code
-    task.show([f"{found.gateways} gateways with the agent, of {found.gateways + found.others} things."])
+    every = counted(found.gateways + found.others, "thing")
+    task.show([f"{counted(found.gateways, 'gateway')} with the agent, of {every}."])
     if not found.gateways:
         task.show(["No thing has the shadow `certificate` in the index. The agent writes it when it is connected;"])
         task.show(["`iot-cert cloud check` says whether named shadows are indexed."])

@@ -80,9 +80,12 @@ def _show(task: OperatorTask) -> None:
         )
         for item in signer.cas
     ]
-    task.tell(_HEAD, rows)
     asks = "AWS IoT and the vending machine ask the signer." if signer.on else "AWS signs; the signer is not asked."
-    task.show([asks if signer.cas else f"There is no CA. `iot-cert cloud ca --new` makes one. {asks}"])
+    if not rows:
+        task.output.nothing(f"There is no CA. `iot-cert cloud ca --new` makes one. {asks}")
+        return
+    task.tell(_HEAD, rows)
+    task.show([asks])
 
 
 def _new(task: OperatorTask) -> None:

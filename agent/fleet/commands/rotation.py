@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.backend.decide.orders import JobPlan, JobTarget, job_targets
 from agent.core.exit_codes import Exit
+from agent.core.text import counted
 from agent.fleet.decide import rotation
 from agent.fleet.errors import UsageError
 
@@ -87,7 +88,7 @@ def _order(task: OperatorTask, plan: JobPlan, window: rotation.Window | None, gr
     for order in plan.orders:
         request = rotation.job(order, task.fleet.stack.iot_arn, window, group)
         new = not dry and task.fleet.order(request)
-        what = f"group {group}" if group else f"{len(order.things)} gateways"
+        what = f"group {group}" if group else counted(len(order.things), "gateway")
         told = {"job": order.job_id, "things": list(order.things), "group": group or None}
         done = "Would be ordered" if dry else "Ordered" if new else "Ordered before, and unchanged"
         task.output.tell({**told, "ordered": new, "dry_run": dry}, f"{done}, {what}: {order.job_id}")
@@ -106,8 +107,10 @@ def _wish(task: OperatorTask, plan: JobPlan, window: rotation.Window) -> Exit:
         if not dry:
             task.fleet.wish(thing, rotation.wish(window))
         task.output.tell({"thing": thing, **rotation.wish(window), "ordered": not dry, "dry_run": dry})
-    verb = "would wish" if dry else "wish"
-    task.show([f"{len(things)} shadows {verb} for a renewal until {window.closes_at:%Y-%m-%d %H:%M} UTC."])
+    if things:
+        verb = "would wish" if dry else "wishes" if len(things) == 1 else "wish"
+        until = f"{window.closes_at:%Y-%m-%d %H:%M} UTC"
+        task.show([f"{counted(len(things), 'shadow')} {verb} for a renewal until {until}."])
     return _exit(task, plan)
 
 
@@ -118,6 +121,6 @@ def _tell_skipped(task: OperatorTask, plan: JobPlan) -> None:
 
 def _exit(task: OperatorTask, plan: JobPlan) -> Exit:
     if not plan.orders and not plan.skipped:
-        task.show(["The query finds nothing. Nothing was ordered."])
+        task.output.nothing("The query finds nothing. Nothing was ordered.", Exit.DEGRADED)
         return Exit.DEGRADED
     return Exit.DEGRADED if plan.skipped else Exit.DONE

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agent.backend.decide.deletion import CertificateKind, classify
 from agent.core.exit_codes import Exit
+from agent.core.text import counted
 
 if TYPE_CHECKING:
     from agent.fleet.task import OperatorTask
@@ -30,6 +31,9 @@ def orphans(task: OperatorTask) -> Exit:
         remedy = [f"  {judged.remedy}"] if judged.remedy else []
         line = f"  {judged.kind}, made {made}. {judged.why}"
         task.output.tell({**told, "why": judged.why}, name, line, *remedy)
-    strays = sum(count for kind, count in seen.items() if kind not in _FINE)
-    task.show([f"{sum(seen.values())} certificates, {strays} of them to be looked at."])
+    strays, every = sum(count for kind, count in seen.items() if kind not in _FINE), sum(seen.values())
+    if not every or not (strays or task.arguments.all):
+        task.output.nothing(f"{counted(every, 'certificate')}, none of them to be looked at.")
+        return Exit.DONE
+    task.show([f"{counted(every, 'certificate')}, {strays} of them to be looked at."])
     return Exit.DEGRADED if strays else Exit.DONE

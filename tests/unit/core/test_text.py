@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.text import clock_time, duration
+from agent.core.text import clock_time, counted, duration
 from support import make
 from support.make import NOW
 
@@ -64,3 +64,9 @@ def test_what_is_told_of_a_span_is_no_further_off_than_half_a_unit(span: timedel
 def test_what_is_told_of_an_instant_can_be_read_back(at: datetime) -> None:
     """The text sorts as the instants do and names its zone."""
     assert datetime.strptime(clock_time(at), "%Y-%m-%d %H:%M:%S %Z").replace(tzinfo=UTC) == at.replace(microsecond=0)
+
+
+def test_what_is_counted_has_its_number() -> None:
+    """One of a thing is no plural; a word that needs more than an s says it."""
+    assert [counted(number, "key") for number in (0, 1, 2)] == ["0 keys", "1 key", "2 keys"]
+    assert counted(2, "policy", "policies") == "2 policies"

@@ -39,7 +39,7 @@ def test_it_says_first_what_it_would_do(operator: Operator, old: str, tmp_path: 
     path = tmp_path / "journal"
     code, said = operator.runs("adopt", "--query", "*", "--journal", str(path))
     assert code == 0
-    assert "1 would be adopted" in said
+    assert "Would be adopted: 1." in said
     assert "exclusive attachment" in said
     assert attached(operator, old) == {"application"}
     assert operator.world.store.device("gw-old") is None
@@ -64,7 +64,7 @@ def test_it_adds_and_takes_nothing_and_the_second_time_finds_it_done(
     assert (record.thing, record.serial) == ("gw-old", "0815"), "so that blocking the serial number stops rotations"
     assert "iot:AttachThingPrincipal" in operator.strict.asked
     code, said = operator.runs(*words, "--yes")
-    assert "0 adopted, 1 were ready" in said
+    assert "Adopted: 0. Ready before: 1. Left as before: 0." in said
     assert operator.pauses == [1.0, 1.0]
     taken = {action.partition(":")[2] for action in operator.strict.asked}
     assert not any(name.startswith(("Detach", "Delete")) or name == "UpdateCertificate" for name in taken)

@@ -154,7 +154,7 @@ def test_devices_fit_a_terminal(operator: Operator) -> None:
     code, said = operator.runs("devices", "0099")
     assert code == 1
     assert "0099 is not known" in said
-    assert operator.rows("devices", "--state", "blocked") == []
+    assert [row["event"] for row in operator.rows("devices", "--state", "blocked")] == ["nothing"]
 
 
 def test_block_refuses_and_leaves_the_gateway_its_connection(operator: Operator) -> None:

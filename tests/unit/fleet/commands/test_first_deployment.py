@@ -94,7 +94,11 @@ def test_what_is_not_offered_is_not_shown_and_what_cannot_be_asked_now_is_tried_
     assert f"{TRIED[0]:<12} not shown" in said
     monkeypatch.setitem(STEPS, TRIED[1], lambda _: TrialSeen(outcome=FactOutcome.EXPECTED, text="Fine."))
     outcomes = [row["fact"] for row in operator.rows(*words)]
-    assert outcomes == TRIED[1:]
+    assert outcomes == [*TRIED[1:], "clean-up"]
+    made = certificates(operator)
+    (told,) = operator.rows(*words)
+    assert told["event"] == "nothing", "all of it was tried"
+    assert certificates(operator) == made
 
 
 def test_it_takes_nothing_that_is_there(operator: Operator, words: list[str]) -> None:

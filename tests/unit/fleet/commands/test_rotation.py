@@ -28,7 +28,7 @@ def test_a_dry_run_orders_nothing(operator: Operator) -> None:
     operator.world.enrolled()
     code, said = operator.runs("rotate", "gw-0042", "--dry-run")
     assert code == 0
-    assert "Would be ordered, 1 gateways" in said
+    assert "Would be ordered, 1 gateway:" in said
     assert operator.world.owner.list_jobs()["jobs"] == []
 
 
@@ -81,7 +81,7 @@ def test_by_shadow_for_gateways_whose_jobs_another_program_takes(operator: Opera
     operator.answers("SearchIndex", {"things": [{"thingName": "gw-0042"}]})
     code, said = operator.runs("rotate", "--query", "thingName:gw*", "--by", "shadow")
     assert code == 0
-    assert "1 shadows wish" in said
+    assert "1 shadow wishes" in said
     answer = operator.world.clients.data.get_thing_shadow(thingName="gw-0042", shadowName="certificate")
     assert json.loads(answer["payload"].read())["state"]["desired"] == {
         "renew": {"opens_at": "2026-11-28T12:00:00Z", "closes_at": "2026-11-28T13:00:00Z"}

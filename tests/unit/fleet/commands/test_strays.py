@@ -30,3 +30,6 @@ def test_an_account_without_strays_is_done(operator: Operator) -> None:
     operator.world.enrolled()
     operator.now = datetime.now(UTC) + timedelta(hours=3)
     assert operator.runs("orphans")[0] == 0
+    assert operator.rows("orphans") == [
+        {"event": "nothing", "text": "1 certificate, none of them to be looked at.", "exit": 0}
+    ]
