@@ -65,7 +65,7 @@ def _understood(messages: Iterator[dict[str, object]]) -> Iterator[ControlMessag
         try:
             message = decode_message(Node(plain, "its word"))
         except PlainError as error:
-            hint = "Restart the daemon if it is of another version: `systemctl restart iot-cert-agent`."
+            hint = "Restart the daemon if it is of another version: `sudo systemctl restart iot-cert-agent`."
             raise AgentError(f"The agent's daemon cannot be understood: {error}.", hint=hint) from None
         if message is not None:
             yield message

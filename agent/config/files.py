@@ -54,7 +54,7 @@ def read_secret(path: Path, what: str) -> bytes:
     data = read_bounded(path, MAX_MATERIAL, what)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"chmod 600 {path}")
+        raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"sudo chmod 600 {path}")
     return data
 
 
@@ -70,7 +70,9 @@ def proxy_password(proxy: Proxy) -> str:
     data = read_bounded(path, MAX_PARAMETER, what)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o007:
-        raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"chmod o-rwx {path}")
+        raise ConfigError(
+            f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"sudo chmod o-rwx {path}"
+        )
     try:
         text = password_of(data)
     except EmptyError:

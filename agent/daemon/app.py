@@ -282,7 +282,9 @@ class Daemon:
     def _apply(self, config: Config) -> None:
         before = self.facts.config
         if (config.state_dir, config.runtime_dir) != (before.state_dir, before.runtime_dir):
-            raise ConfigError("state_dir and runtime_dir take effect at a restart: `systemctl restart iot-cert-agent`.")
+            raise ConfigError(
+                "state_dir and runtime_dir take effect at a restart: `sudo systemctl restart iot-cert-agent`."
+            )
         moved = config.target != before.target or config.client_id != before.client_id
         self.facts.configure(config)
         self.cloud.configure(config, moved=moved)

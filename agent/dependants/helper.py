@@ -73,7 +73,7 @@ class Helper:
         Raises:
             CloudError: The helper cannot be reached, refuses, or does not answer.
         """
-        start = "Is it enabled? `systemctl enable --now iot-cert-agent-deploy.socket`."
+        start = "Is it enabled? `sudo systemctl enable --now iot-cert-agent-deploy.socket`."
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection:
                 connection.settimeout(CONNECTING)

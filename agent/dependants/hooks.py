@@ -73,4 +73,4 @@ def unsafe(hook: Path) -> str:
         return f"{hook} cannot be looked at: {os.strerror(error.errno or 0)}."
     if others:
         return f"{others}, so {hook.name} is not run."
-    return "" if os.access(hook, os.X_OK) else f"{hook} is not executable: `chmod +x` it, or take it away."
+    return "" if os.access(hook, os.X_OK) else f"{hook} is not executable: `sudo chmod +x` it, or take it away."

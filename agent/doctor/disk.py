@@ -38,7 +38,7 @@ def examine(config: Config, snapshot: Snapshot | None) -> Line:
         return skipped("disk", f"{path}: {error.strerror}")
     if space.f_flag & os.ST_RDONLY:
         text = f"The file system of {config.state_dir} is mounted read-only."
-        remedy = f"Remount it: `mount -o remount,rw {place or path}`; read `dmesg` for why."
+        remedy = f"Remount it: `sudo mount -o remount,rw {place or path}`; read `dmesg` for why."
         return failure("disk", "read-only", text, remedy)
     free = space.f_bavail * space.f_frsize
     if free < NEEDED_BYTES or (space.f_files and space.f_favail < NEEDED_INODES):

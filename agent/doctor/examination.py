@@ -258,7 +258,7 @@ class Doctor:
             return failure("dependants", "dependant", f"{first}{more}", tries if first == problems[0] else PUT_BACK)
         if found.generation != current.number or not found.steps:
             text = f"The dependants were not served generation {current.number} yet."
-            remedy = "`systemctl enable --now iot-cert-agent-deploy.socket`; then `sudo iot-cert deploy`."
+            remedy = "`sudo systemctl enable --now iot-cert-agent-deploy.socket`; then `sudo iot-cert deploy`."
             return warning("dependants", "dependants-unserved", text, remedy)
         return ok("dependants", f"All {len(found.steps)} dependants use generation {current.number}.")
 
@@ -374,7 +374,7 @@ class Doctor:
             self._note(line)
         if "daemon" in self._lines:
             return
-        remedy = "`systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
+        remedy = "`sudo systemctl start iot-cert-agent`; `journalctl -u iot-cert-agent` says why it ended."
         other = None if runs else locks.held(config.state_dir / locks.DAEMON)
         if other is not None:
             text = f"A daemon{other.who} works on {config.state_dir} with another runtime_dir."

@@ -27,7 +27,7 @@ _REMEDIES = {
     **dict.fromkeys(_DEAD, _BROKEN),
     errno.ENOSPC: "Free some space or inodes on this file system; the set in use is untouched.",
     errno.EDQUOT: "Raise the quota or free some space; the set in use is untouched.",
-    errno.EROFS: "The file system is mounted read-only: remount it read-write (`mount -o remount,rw`).",
+    errno.EROFS: "The file system is mounted read-only: remount it read-write (`sudo mount -o remount,rw`).",
     errno.EACCES: "Run the command as root or as the agent's user, and check owner and mode, of the directory too.",
     errno.EPERM: "Run the command as root or as the agent's user. Where these may not either, `lsattr` shows an `i` or "
     "an `a`, which keeps it as it is: `chattr -ia` ends that.",

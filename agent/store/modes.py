@@ -54,7 +54,9 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
     mode = stat.S_IMODE(own.st_mode)
     if mode & (stat.S_IWGRP | stat.S_IRWXO):
         yield Exposed(
-            code="mode", text=f"{state_dir} is open to others (mode {mode:04o}).", remedy=f"chmod g-w,o-rwx {state_dir}"
+            code="mode",
+            text=f"{state_dir} is open to others (mode {mode:04o}).",
+            remedy=f"sudo chmod g-w,o-rwx {state_dir}",
         )
     for path in (state_dir / "generations", *sorted(state_dir.glob("generations/*"))):
         yield from _of_directory(path)
@@ -66,7 +68,7 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
         mode = stat.S_IMODE(secret.stat().st_mode)
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             text = f"{secret} may be read by others (mode {mode:04o})."
-            yield Exposed(code="mode", text=text, remedy=f"chmod go-rwx {secret}")
+            yield Exposed(code="mode", text=text, remedy=f"sudo chmod go-rwx {secret}")
     for path in operators:
         yield from _of_operators(path)
 
@@ -79,7 +81,7 @@ def _of_operators(path: Path) -> Iterator[Exposed]:
         return  # another look tells
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         text = f"{path} may be written by others (mode {mode:04o})."
-        yield Exposed(code="mode", text=text, remedy=f"chmod o-w {path}")
+        yield Exposed(code="mode", text=text, remedy=f"sudo chmod o-w {path}")
 
 
 def _all_kept(state_dir: Path, owner: int) -> Iterator[Exposed]:
@@ -116,7 +118,7 @@ def _of_directory(path: Path) -> Iterator[Exposed]:
     mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISDIR(status.st_mode) and mode & _WRITE:
         text = f"{path} may be written by others (mode {mode:04o})."
-        yield Exposed(code="mode", text=text, remedy=f"chmod go-w {path}")
+        yield Exposed(code="mode", text=text, remedy=f"sudo chmod go-w {path}")
 
 
 def _of_file(path: Path, owner: int, state_dir: Path, *, secret: bool) -> Iterator[Exposed]:
@@ -130,10 +132,10 @@ def _of_file(path: Path, owner: int, state_dir: Path, *, secret: bool) -> Iterat
     if secret and not stat.S_ISLNK(status.st_mode) and mode & (_WRITE | stat.S_IRWXO):
         does = "read" if mode & stat.S_IROTH else "written"
         text = f"{path} may be {does} by others (mode {mode:04o})."
-        yield Exposed(code="mode", text=text, remedy=f"chmod g-w,o-rwx {path}")
+        yield Exposed(code="mode", text=text, remedy=f"sudo chmod g-w,o-rwx {path}")
     elif stat.S_ISREG(status.st_mode) and mode & _WRITE:
         text = f"{path} may be written by others (mode {mode:04o})."
-        yield Exposed(code="mode", text=text, remedy=f"chmod go-w {path}")
+        yield Exposed(code="mode", text=text, remedy=f"sudo chmod go-w {path}")
     if status.st_uid != owner and not stat.S_ISLNK(status.st_mode) and ASIDE not in path.name:  # these are never used
         text = f"{path} belongs to user {status.st_uid} and not to the owner of {state_dir}."
-        yield Exposed(code="owner", text=text, remedy=f"chown --reference={state_dir} {path}")
+        yield Exposed(code="owner", text=text, remedy=f"sudo chown --reference={state_dir} {path}")

@@ -65,7 +65,7 @@ def changeable_by_others(path: Path, mine: int = 0) -> str:
             continue  # its mode says nothing; the directory that it is in does
         sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX  # where no user may rename another's
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-            return f"{step} may be written by others than root (`chmod go-w {step}`)"
+            return f"{step} may be written by others than root (`sudo chmod go-w {step}`)"
     return ""
 
 
@@ -79,7 +79,7 @@ def not_to_be_run(program: Path, user: int) -> str:
         return f"{program} cannot be looked at: {os.strerror(error.errno or 0)}."
     if others:
         return f"{others}, so {program} is not run."
-    return "" if os.access(program, os.X_OK) else f"{program} is not executable: `chmod +x {program}`."
+    return "" if os.access(program, os.X_OK) else f"{program} is not executable: `sudo chmod +x {program}`."
 
 
 def _way(path: Path) -> Iterator[Path]:

@@ -181,7 +181,7 @@ def test_a_read_only_disk_is_remounted_where_it_is_mounted(gateway: Gateway) -> 
         mount = Place(gateway, stack).disk()
         smalldisk.remount(mount, "ro")
         line = lines_of(check(gateway, "--json", "disk"))["disk"]
-    assert f"`mount -o remount,rw {mount}`" in line["remedy"]
+    assert f"`sudo mount -o remount,rw {mount}`" in line["remedy"]
 
 
 # -- the network is dead -----------------------------------------------------------------------------------------------

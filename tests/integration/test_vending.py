@@ -81,7 +81,7 @@ def test_what_is_configured_wrongly_is_told_before_anything_is_asked(shopper: Sh
     """A token that is not there, or that others may read, an authority that is none."""
     gateway, file = shopper.gateway, shopper.file
     file.chmod(0o640)
-    assert f"chmod 600 {file}" in gateway.run("config", "check", expect=2).err
+    assert f"sudo chmod 600 {file}" in gateway.run("config", "check", expect=2).err
     file.unlink()
     assert str(file) in gateway.run("enroll", expect=2).err
     assert "`iot-cert cloud arm` or `readmit`" in gateway.run("check").out

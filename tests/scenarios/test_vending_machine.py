@@ -179,7 +179,7 @@ def test_a_token_s_file_that_others_may_read_is_not_used(shop: Buyer) -> None:
     outcome = shop.rig.run(Kind.ENROLL, patience=timedelta(minutes=1))
     assert outcome.wait is not None
     assert outcome.wait.failure is not None
-    assert outcome.wait.failure.remedy == f"chmod 600 {shop.file}"
+    assert outcome.wait.failure.remedy == f"sudo chmod 600 {shop.file}"
 
 
 # -- the ladder --------------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ SET_IT = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then lo
 # What to do about a finding, by its check and code; nothing where it says so itself.
 _REMEDIES = {
     "configuration other-thing": "",
-    "configuration configuration-refused": "`iot-cert config check` first, then `systemctl reload iot-cert-agent`.",
+    "configuration configuration-refused": "`iot-cert config check`, then `sudo systemctl reload iot-cert-agent`.",
     "endpoint no-endpoint": "",
     "set damaged": "",
     "set refused": "",
@@ -138,7 +138,7 @@ def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
     verdict = Verdict.FAILURE if Exit.CRITICAL in {severity, line.exit} else Verdict.WARNING
     if fine:
         more = "`iot-cert explain` says what is done about it, `iot-cert history` what was."
-        remedy = "" if "`systemctl restart " in text else _REMEDIES.get(f"{line.check} {code}", more)
+        remedy = "" if "`sudo systemctl restart " in text else _REMEDIES.get(f"{line.check} {code}", more)
         return Line(check=line.check, verdict=verdict, code=code, text=text, remedy=remedy, exit=exit_code)
     verdict = Verdict.FAILURE if line.verdict is Verdict.FAILURE else verdict
     return replace(line, verdict=verdict, text=f"{line.text} {text}", exit=exit_code)

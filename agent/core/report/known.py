@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agent.core.when.schedule import Plan, Subject, Wishes
 
 
-NO_DAEMON = "No daemon runs, so nothing happens by itself: `systemctl start iot-cert-agent`, or `iot-cert rotate`."
+NO_DAEMON = "No daemon runs, so nothing happens by itself: `sudo systemctl start iot-cert-agent`, or `iot-cert rotate`."
 
 
 class ConnectionState(StrEnum):

@@ -299,7 +299,7 @@ def test_a_key_that_others_may_read_is_refused_with_the_command_that_mends_it(tm
     path.chmod(0o640)
     with pytest.raises(ConfigError) as caught:
         files.read_secret(path, "claim key")
-    assert caught.value.hint == f"chmod 600 {path}"
+    assert caught.value.hint == f"sudo chmod 600 {path}"
     path.chmod(0o600)
     assert files.read_secret(path, "claim key") == b"secret"
 

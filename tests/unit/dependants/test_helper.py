@@ -354,7 +354,7 @@ def test_without_a_helper_that_is_told_with_what_enables_it(place: Path) -> None
     """No socket at all, one without a listener, and a file that is none."""
     with pytest.raises(CloudError, match="No such file or directory") as caught:
         Helper(place / "socket").ask(Occasion.AGAIN)
-    assert "systemctl enable --now iot-cert-agent-deploy.socket" in caught.value.failure.remedy
+    assert "sudo systemctl enable --now iot-cert-agent-deploy.socket" in caught.value.failure.remedy
 
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(place / "socket"))

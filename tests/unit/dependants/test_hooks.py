@@ -121,7 +121,8 @@ def test_a_hook_that_others_may_write_is_not_run(directory: Path, mode: int) -> 
     """The sentence has the command that mends it."""
     path = hook(directory, mode=mode)
     assert (
-        hooks.unsafe(path) == f"{path} may be written by others than root (`chmod go-w {path}`), so 50-mine is not run."
+        hooks.unsafe(path)
+        == f"{path} may be written by others than root (`sudo chmod go-w {path}`), so 50-mine is not run."
     )
 
 
@@ -197,9 +198,9 @@ def test_what_is_no_file_is_not_run(directory: Path, kind: str) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize("mode", [0o644, 0o600, 0o000])
 def test_a_hook_that_cannot_be_run_is_complained_about(directory: Path, mode: int) -> None:
-    """Forgetting `chmod +x` is the usual mistake."""
+    """Forgetting `sudo chmod +x` is the usual mistake."""
     path = hook(directory, mode=mode)
-    assert hooks.unsafe(path) == f"{path} is not executable: `chmod +x` it, or take it away."
+    assert hooks.unsafe(path) == f"{path} is not executable: `sudo chmod +x` it, or take it away."
 
 
 @pytest.mark.root

@@ -221,7 +221,7 @@ def test_a_key_is_for_its_owner_and_perhaps_a_group(rig: Rig, mode: int, verdict
     key.chmod(mode)
     line = of_store(rig)["files"]
     assert line.verdict == verdict
-    assert line.remedy == ("" if verdict == "ok" else f"chmod g-w,o-rwx {key}")
+    assert line.remedy == ("" if verdict == "ok" else f"sudo chmod g-w,o-rwx {key}")
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "pipe"])

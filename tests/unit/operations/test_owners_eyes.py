@@ -86,7 +86,7 @@ def test_the_claim_of_an_enrolled_gateway_does_not_matter(config: Config) -> Non
 def test_a_command_that_the_agents_user_would_not_run_is_told(config: Config, place: Path) -> None:
     """One that root or that user may change is run; else another user decides what it does."""
     command = place / "tell"
-    assert not_told(config) == f"{command} is not executable: `chmod +x {command}`."
+    assert not_told(config) == f"{command} is not executable: `sudo chmod +x {command}`."
     command.chmod(0o755)
     assert not_told(config) == ""
     os.chown(command, OWNER, OWNER)

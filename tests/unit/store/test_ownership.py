@@ -70,7 +70,7 @@ def test_a_step_that_others_may_write_is_named(place: Path, what: str, mode: int
     """With the command that mends it."""
     step = place / what
     step.chmod(mode)
-    wanted = f"{step} may be written by others than root (`chmod go-w {step}`)"
+    wanted = f"{step} may be written by others than root (`sudo chmod go-w {step}`)"
     assert changeable_by_others(place / "real" / "file") == wanted
 
 

@@ -383,8 +383,8 @@ def test_a_line_knows_what_the_status_says_of_its_subject(
 @pytest.mark.parametrize(
     ("check", "code", "text", "remedy"),
     [
-        ("configuration", "configuration-refused", "3: endpiont: no such key.", "systemctl reload iot-cert-agent"),
-        ("configuration", "configuration-refused", "It wants `systemctl restart iot-cert-agent`.", ""),
+        ("configuration", "configuration-refused", "3: endpiont: no such key.", "sudo systemctl reload iot-cert-agent"),
+        ("configuration", "configuration-refused", "It wants `sudo systemctl restart iot-cert-agent`.", ""),
         ("anchors", "change-failed", "It was given up.", "Install a bundle"),
         ("set", "change-failed", "It was given up.", "`iot-cert rotate` begins it at once"),
         ("clock", "clock-wrong", "It shows 1970.", "timedatectl set-ntp true"),

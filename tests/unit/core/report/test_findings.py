@@ -189,9 +189,9 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
         ),
     ),
     "a key open to others": (
-        {"exposed": ("The key may be read by others. Run `chmod g-w,o-rwx key.pem`.",)},
+        {"exposed": ("The key may be read by others. Run `sudo chmod g-w,o-rwx key.pem`.",)},
         Exit.DEGRADED,
-        "The key may be read by others. Run `chmod g-w,o-rwx key.pem`.",
+        "The key may be read by others. Run `sudo chmod g-w,o-rwx key.pem`.",
     ),
     "a distrusted anchor": (
         {"distrusted": ("A is distrusted: it was withdrawn. Remove it.",)},

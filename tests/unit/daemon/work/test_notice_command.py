@@ -88,7 +88,7 @@ def test_one_that_takes_too_long_is_ended_with_all_that_it_started(loop: Loop, t
 
 @pytest.mark.parametrize(
     ("mode", "why"),
-    [(0o777, "may be written by others than root"), (0o644, "is not executable: `chmod +x")],
+    [(0o777, "may be written by others than root"), (0o644, "is not executable: `sudo chmod +x")],
 )
 def test_one_that_others_may_change_or_none_may_run_is_not_run(loop: Loop, tmp_path: Path, mode: int, why: str) -> None:
     """It is said, as any failure is."""
