@@ -14,6 +14,7 @@ from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.config.schema import PRODUCT, TARGET
 from agent.core.exit_codes import Exit
 from agent.core.jsonio import to_plain
+from agent.core.text import counted
 from agent.core.trust import anchor_lint
 from agent.crypto import x509
 from agent.crypto.root_lists import known
@@ -83,7 +84,7 @@ def show(output: Output, name: str, findings: tuple[anchor_lint.AnchorFinding, .
     if output.as_json:
         output.emit({"store": name, "usable": usable, "findings": to_plain(findings), "exit": exit_of(findings)})
         return
-    output.line(f"{name}: {usable} certificates can be used")
+    output.line(f"{name}: {counted(usable, 'certificate')} can be used")
     for finding in _shortened(findings):
         output.line(f"{finding.severity:<12} {finding.code:<14} {finding.message}")
     remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)
@@ -98,7 +99,7 @@ def _shortened(findings: tuple[anchor_lint.AnchorFinding, ...]) -> Iterator[anch
         if finding.severity is not anchor_lint.Severity.INFORMATION:
             yield finding
         elif (more := counted.pop(finding.code, 0) - 1) >= 0:
-            rest = f" So do {more} more." if more else ""
+            rest = f" So {'does' if more == 1 else 'do'} {more} more." if more else ""
             yield replace(finding, message=f"{finding.message}{rest}")
 
 

@@ -10,6 +10,8 @@ import io
 import os
 from typing import TextIO
 
+from agent.core.text import counted
+
 GREEN, YELLOW, RED = "32", "33", "31"  # SGR, ECMA-48
 
 _HOME, _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"  # CUP, EL, ED of ECMA-48
@@ -52,7 +54,7 @@ class Terminal:
         """
         if 1 < self.room < len(lines):
             left = len(lines) - self.room + 1
-            lines = [*lines[: self.room - 1], f"... and {left} lines for which the terminal has no room"]
+            lines = [*lines[: self.room - 1], f"... and {counted(left, 'line')} for which the terminal has no room"]
         return _HOME + "\n".join(f"{line}{_REST_OF_LINE}" for line in lines) + _REST_OF_SCREEN
 
     def painted(self, text: str, colour: str) -> str:

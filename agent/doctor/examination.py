@@ -223,7 +223,9 @@ class Doctor:
         )
         telling = [item for item in findings if item.severity is not anchor_lint.Severity.INFORMATION]
         if not telling:
-            return ok("anchors", f"Nothing is to be said against the anchors, of which there are {len(trust.anchors)}.")
+            number = len(trust.anchors)
+            which = "one anchor that there is" if number == 1 else f"{number} anchors"
+            return ok("anchors", f"Nothing is to be said against the {which}.")
         first = telling[0]
         more = f" And {len(telling) - 1} more: `iot-cert trust check`." if telling[1:] else ""
         judge = failure if first.severity is anchor_lint.Severity.ERROR else warning
@@ -239,7 +241,9 @@ class Doctor:
             return ok("watched", "No further files are watched.")
         lines = [line for item in config.watch if (line := looks.of_watched(config, item, now)) is not None]
         told = [line for line in lines if line.verdict is not checks.Verdict.SKIPPED]
-        return next(iter((*told, *lines)), ok("watched", f"{len(config.watch)} watched files are in order."))
+        number = len(config.watch)
+        every = "The one watched file is" if number == 1 else f"All {number} watched files are"
+        return next(iter((*told, *lines)), ok("watched", f"{every} in order."))
 
     def _dependants(self, config: Config) -> Line:
         found = report_file.served(config.dependants, config.deploy_dir)
@@ -260,7 +264,9 @@ class Doctor:
             text = f"The dependants were not served generation {current.number} yet."
             remedy = "`sudo systemctl enable --now iot-cert-agent-deploy.socket`; then `sudo iot-cert deploy`."
             return warning("dependants", "dependants-unserved", text, remedy)
-        return ok("dependants", f"All {len(found.steps)} dependants use generation {current.number}.")
+        number = len(found.steps)
+        every = "The one dependant uses" if number == 1 else f"All {number} dependants use"
+        return ok("dependants", f"{every} generation {current.number}.")
 
     # -- the network -----------------------------------------------------------------------------------------------
 

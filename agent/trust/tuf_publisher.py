@@ -36,6 +36,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization.json import JSONSerializer
 
 from agent.core.jsonio import to_plain
+from agent.core.text import counted
 from agent.core.timekeeping import ClockState, Reading
 from agent.errors import BundleError, ConfigError, RefusedError
 from agent.trust import repository_files
@@ -210,7 +211,7 @@ class _Roles:
             replaced = self._wanted.replace_keys and role in self._wanted.signers
             if number != root.roles[role].threshold and not replaced:
                 raise RefusedError(
-                    f"The role {role} needs {root.roles[role].threshold} signatures, and {number} are wanted.",
+                    f"The role {role} needs {counted(root.roles[role].threshold, 'signature')}; wanted: {number}.",
                     hint=f"Name all its keys with --key {role}=URI, and --replace-keys.",
                 )
 
@@ -230,7 +231,8 @@ class _Roles:
         ids = list(dict.fromkeys(signer.public_key.keyid for signer in signers))
         threshold = self._wanted.thresholds.get(role, usual)
         if threshold > len(ids):
-            raise RefusedError(f"The role {role} is to need {threshold} signatures and has {len(ids)} keys.")
+            wanted = counted(threshold, "signature")
+            raise RefusedError(f"The role {role} is to need {wanted} and has {counted(len(ids), 'key')}.")
         return Role(ids, threshold)
 
     def _next_root(self, before: Metadata[Root]) -> Metadata[Root]:
@@ -393,7 +395,5 @@ def _check(role: str, verifier: Root, metadata: Metadata[Any]) -> None:
     """Refuse to publish what no gateway would accept."""
     found = verifier.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
     if not found.verified:
-        raise RefusedError(
-            f"The role {role} needs {found.threshold} signatures and got {len(found.signed)}; nothing was published.",
-            hint=f"Name its keys with --key {role}=URI.",
-        )
+        text = f"The role {role} needs {counted(found.threshold, 'signature')} and got {len(found.signed)}"
+        raise RefusedError(f"{text}; nothing was published.", hint=f"Name its keys with --key {role}=URI.")

@@ -109,3 +109,30 @@ def test_what_says_it_is_found() -> None:
     found = ["Somebody's", "test_nobody_waits", "by whoever asks"]
     assert all(NO_NOUN.search(NAMES.sub("", text)) for text in found)
     assert not NO_NOUN.search(NAMES.sub("", 'Role.NOBODY, user="nobody"'))
+
+
+# A number in a text, and what it counts: where that can be one, the text is made by `agent.core.text.counted`.
+COUNTED = re.compile(
+    r"\{[^{}]*\} (?:wrong |watched )?(anchors|certificates|days|dependants|entries|files|gateways|hooks|keys|lines|"
+    r"policies|rounds|rows|serials|shadows|signatures|steps|things|times|tokens|topics)\b"
+)
+MORE_THAN_ONE = {
+    "{MOST_CLAIMS} certificates", "{len(held.things)} things", "{requests} times", "{len(files)} files",
+    "{len(facts)} anchors", "{MAX_ENTRIES} entries", "{len(facts)} certificates", "{MAX_FILES} files",
+    "{gateways} gateways", "{calm} gateways", "{ROUNDS} rounds", "{most} things", "{len(records)} certificates",
+    "{number} anchors", "{number} dependants", "{number} watched files", "{times} times", "{record.resumes} times",
+    "{len(issuance.chain)} certificates", "{len(recent)} times", "{len(names)} hooks", "{len(needed)} topics",
+    "{days:.0f} days", "{failures} wrong tokens", "{len(matches)} certificates",
+    "{MOST_POLICIES} policies",
+    "{len(item.attachments)} things", "{len(item.policies)} policies",
+}  # fmt: skip
+
+
+def test_one_of_a_thing_is_told_as_one() -> None:
+    """Of "1 certificates" a reader thinks that a program has miscounted. What is named here cannot be one."""
+    found = {
+        match[0]
+        for path in sorted((ROOT / "agent").rglob("*.py"))
+        for match in COUNTED.finditer(re.sub(r'"\s+f?"', "", path.read_text()))
+    }
+    assert found == MORE_THAN_ONE

@@ -76,8 +76,8 @@ def rotate(asked: Rotation, held: RotationFacts, own: Collection[str], now: date
     missing = [name for name in held.policies if name not in own]
     if len({*own, *missing}) > MOST_POLICIES:
         return refused(
-            f"Its certificate has {len(missing)} policies besides the {len(own)} of the template, and a certificate "
-            f"takes {MOST_POLICIES}. Merge some of them."
+            f"Besides the template's {len(own)}, its certificate has further policies ({len(missing)}), and a "
+            f"certificate takes {MOST_POLICIES}. Merge some of them."
         )
     thing = held.things[0]
     return Decision(
@@ -99,7 +99,9 @@ def refused(why: str) -> Decision:
 
 def over_budget(thing: str, limit: int) -> Decision:
     """Refuse a rotation for the budget's sake."""
-    return refused(f"{thing} has had {limit} certificates today. If it does not stop, something on it mints them.")
+    return refused(
+        f"{thing} has had its certificates of today ({limit}). If it does not stop, something on it mints them."
+    )
 
 
 def _against(asked: Rotation, held: RotationFacts) -> str:

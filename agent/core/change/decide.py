@@ -21,7 +21,7 @@ from agent.core.change.lifecycle import ChangeRecord, Phase, waits_for_word
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import POLICY_PATIENCE, Failure, FailureClass
 from agent.core.failure.retry import LONGEST_DELAY
-from agent.core.text import clock_time
+from agent.core.text import clock_time, counted
 from agent.core.values import VENDED, Id, Kind, LongText
 
 if TYPE_CHECKING:
@@ -287,7 +287,8 @@ def budget_wait(requests: Iterable[datetime], now: datetime, limits: Limits) -> 
         return None
     until = recent[-limits.daily_limit] + DAY
     why = (
-        f"{len(recent)} certificates were asked for within 24 hours and the limit is {limits.daily_limit}; "
+        f"{counted(len(recent), 'certificate was', 'certificates were')} asked for within 24 hours and the limit is "
+        f"{limits.daily_limit}; "
         f"the next may be asked for at {clock_time(until)}"
     )
     return Wait(why=why, until=until, code="budget")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agent.core.jsonio import Node
 from agent.core.report.page_style import STYLE
 from agent.core.report.seen import WatchedFile  # noqa: TC001 - the decoder reads the types of `_StatusRead`
-from agent.core.text import clock_time, common_name
+from agent.core.text import clock_time, common_name, counted
 from agent.core.values import CertificateFacts, LongText  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
@@ -228,7 +228,8 @@ def _bars(ends: Iterable[_End], now: datetime) -> str:
 def _bar(item: _End, now: datetime, share: float) -> str:
     left = item.at - now
     tone = "bad" if left <= timedelta() else "doubtful" if left <= item.soon else "good"
-    how = f"{left.days} days left" if left > timedelta() else "EXPIRED"
+    days = counted(left.days, "day") if left.days else "less than a day"
+    how = f"{days} left" if left > timedelta() else "EXPIRED"
     width = max(0.0, min(share, 1.0))
     return (
         f"<li><h3>{escape(item.name)}</h3><p>until {item.at:%Y-%m-%d %H:%M} UTC, <b class='{tone}'>{how}</b></p>"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from agent.core.text import counted
 from agent.core.when.renewal import RenewalPolicy, renewal_window
 
 if TYPE_CHECKING:
@@ -220,9 +221,10 @@ def of_size(gateways: int) -> list[AccountFinding]:
         found.append(warning("quotas", text, "Ask AWS for more in Service Quotas before they are connected."))
     seconds = gateways / _RENEWALS
     if seconds > _WEEK:
-        text = f"A rotation of all takes {seconds / 86400:.0f} days at ListPrincipalThings' default of 10 a second."
+        days = counted(round(seconds / 86400), "day")
+        text = f"A rotation of all takes {days} at ListPrincipalThings' default of 10 a second."
         found.append(warning("quotas", text, "Ask AWS for more, or let windows be longer than that."))
-    return found or [fine("quotas", f"AWS's defaults are enough for {gateways} things.")]
+    return found or [fine("quotas", f"AWS's defaults are enough for {counted(gateways, 'thing')}.")]
 
 
 def of_lives(gateways: int, lifetime: timedelta) -> AccountFinding:
@@ -238,7 +240,8 @@ def of_lives(gateways: int, lifetime: timedelta) -> AccountFinding:
     after = min(int((window.not_after - outage - window.closes_at).total_seconds() * _RENEWALS), calm)
     text = (
         f"AWS's defaults are enough for {calm} gateways whose certificates live for {_hours(lifetime)}, and for "
-        f"{after} where all of them are without the cloud for {_hours(outage)}; there are {gateways} things."
+        f"{after} where all of them are without the cloud for {_hours(outage)}; "
+        f"there {'is' if gateways == 1 else 'are'} {counted(gateways, 'thing')}."
     )
     if gateways <= after:
         return fine("quotas", text)

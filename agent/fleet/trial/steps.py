@@ -15,6 +15,7 @@ from agent.backend.decide.orders import JobOrder, job_id
 from agent.backend.names import NAMESPACE, SHADOW, STACK_DIMENSION, Metric
 from agent.backend.values import Status
 from agent.core.exit_codes import Exit
+from agent.core.text import counted
 from agent.fleet.decide import rotation
 from agent.fleet.decide.adoption import EXCLUSIVE
 from agent.fleet.decide.overview import reported_of
@@ -187,7 +188,7 @@ def deletion(trial: Trial) -> TrialSeen:
     for number in range(1, ROUNDS + 1):
         trial.client("lambda").invoke(FunctionName=f"{trial.prefix}-sweep", Payload=b"{}")
         if not [name for name in names if trial.status(name) != "gone"]:
-            return _as(bool(names), f"Gone after {number} rounds, {BETWEEN:g} seconds apart.")
+            return _as(bool(names), f"Gone after {counted(number, 'round')}, {BETWEEN:g} seconds apart.")
         trial.task.pause(BETWEEN)
     return _surprise(f"Still there after {ROUNDS} rounds: {', '.join(names)}.")
 

@@ -343,7 +343,7 @@ def test_keys_are_replaced(pipeline: Pipeline) -> None:
     pipeline.publish()
     pipeline.key("new", 7)
     pipeline.keys = ["--key", f"root=file2:{pipeline.path}/new.pem", "--key", pipeline.online, "--replace-keys"]
-    assert "The role root needs 1 signatures and got 0; nothing was published." in pipeline.refused()
+    assert "The role root needs 1 signature and got 0; nothing was published." in pipeline.refused()
     ran = pipeline.publish("--old-root-key", f"file2:{pipeline.path}/root.pem", "--json")
     assert ran.events[-1]["versions"]["root"] == 2
     assert pipeline.read().version == 1
@@ -353,7 +353,7 @@ def test_two_signatures_for_the_root(pipeline: Pipeline) -> None:
     """A role may be named several times, with a key each."""
     pipeline.key("second", 7)
     second = ["--key", f"root=file2:{pipeline.path}/second.pem"]
-    assert "The role root is to need 2 signatures and has 1 keys." in pipeline.refused("--threshold", "root=2")
+    assert "The role root is to need 2 signatures and has 1 key." in pipeline.refused("--threshold", "root=2")
     pipeline.publish("--threshold", "root=2", *second)
     assert "needs 2 signatures and got 1" in pipeline.refused("--renew", "root")
     pipeline.publish("--renew", "root", *second)

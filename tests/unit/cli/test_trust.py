@@ -146,7 +146,7 @@ def test_the_anchors_in_use_are_listed(enrolled: Place) -> None:
     ran = enrolled.run("list", expect=0)
     assert [line.split()[0] for line in ran.out.splitlines()] == ["generation", "anchors", "generation"]
     assert "Root A" in ran.out
-    assert ran.out.splitlines()[-1] == "generation 1: 1 certificates can be used"
+    assert ran.out.splitlines()[-1] == "generation 1: 1 certificate can be used"
 
 
 def test_machines_read_the_list(enrolled: Place) -> None:
@@ -162,8 +162,8 @@ def test_before_the_first_enrolment_it_is_the_baked_copy(place: Place, *, state:
     if state:
         (place.path / "state").mkdir(mode=0o700)
     ran = place.run("list", expect=0)
-    assert ran.out.splitlines()[-1] == f"{place.path}/baked.pem: 1 certificates can be used"
-    assert place.run("check", expect=0).out == f"{place.path}/baked.pem: 1 certificates can be used\n"
+    assert ran.out.splitlines()[-1] == f"{place.path}/baked.pem: 1 certificate can be used"
+    assert place.run("check", expect=0).out == f"{place.path}/baked.pem: 1 certificate can be used\n"
     assert place.run("list", "--json", expect=0).events[0]["anchors"] is None
     assert (place.path / "state").exists() is state
 
@@ -182,14 +182,14 @@ def test_missing_roots_of_amazon_matter_for_aws_alone(enrolled: Place) -> None:
     ran = enrolled.run("check", expect=1)
     assert ran.out.count("warning      missing") == 5
     assert enrolled.run("list", "--json", expect=1).events[0]["exit"] == 1
-    assert enrolled.run("check", "--any", expect=0).out == "generation 1: 1 certificates can be used\n"
+    assert enrolled.run("check", "--any", expect=0).out == "generation 1: 1 certificate can be used\n"
 
 
 def test_checking_a_file_on_a_gateway_is_about_the_file(enrolled: Place) -> None:
     """Not about the anchors in use."""
     (enrolled.path / "other.pem").write_bytes(NEW.pem)
     ran = enrolled.run("check", "--any", f"{enrolled.path}/other.pem", expect=0)
-    assert ran.out == f"{enrolled.path}/other.pem: 1 certificates can be used\n"
+    assert ran.out == f"{enrolled.path}/other.pem: 1 certificate can be used\n"
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_a_first_publication_without_anchors_is_refused(shop: Shop) -> None:
 
 def test_a_threshold_beyond_the_keys_is_refused(shop: Shop) -> None:
     """The same key named twice counts once."""
-    with pytest.raises(RefusedError, match="root is to need 2 signatures and has 1 keys"):
+    with pytest.raises(RefusedError, match="root is to need 2 signatures and has 1 key"):
         shop.publish(b"x", signers={**KEYS, "root": [ROOT, ROOT]}, thresholds={"root": 2})
     assert not shop.repository.exists()
 
@@ -158,7 +158,7 @@ def test_a_role_is_renewed_when_asked_for(opened: Shop, role: str, expected: tup
 def test_renewing_the_root_needs_its_key(opened: Shop) -> None:
     """Nothing is written without it."""
     before = opened.files
-    with pytest.raises(RefusedError, match="The role root needs 1 signatures and got 0; nothing was published"):
+    with pytest.raises(RefusedError, match="The role root needs 1 signature and got 0; nothing was published"):
         opened.publish(renew=frozenset({"root"}))
     assert opened.files == before
 

@@ -37,7 +37,7 @@ def test_online_keys_are_replaced(opened: Shop) -> None:
     assert set(opened.signed("2.root").keys) == {ROOT.public_key.keyid, fresh.public_key.keyid}
     assert opened.accepted() == b"first"
     assert opened.newcomer(done.files).data == b"first"
-    with pytest.raises(RefusedError, match="The role timestamp needs 1 signatures and got 0"):
+    with pytest.raises(RefusedError, match="The role timestamp needs 1 signature and got 0"):
         opened.publish()
 
 
@@ -63,7 +63,7 @@ def test_the_roots_keys_are_replaced_with_the_old_one(opened: Shop) -> None:
 def test_the_roots_keys_are_not_replaced_without_the_old_one(opened: Shop) -> None:
     """No gateway would follow, so nothing is written."""
     before = opened.files
-    with pytest.raises(RefusedError, match="The role root needs 1 signatures and got 0; nothing was published"):
+    with pytest.raises(RefusedError, match="The role root needs 1 signature and got 0; nothing was published"):
         opened.publish(signers={**LIVE_KEYS, "root": [SECOND_ROOT]}, replace_keys=True)
     assert opened.files == before
 
