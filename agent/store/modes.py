@@ -103,7 +103,7 @@ def _kept(path: Path, owner: int, file: int) -> Iterator[Exposed]:
         return  # another look tells
     if status.st_mode & needed != needed:
         text = f"{path} may not be used by its owner (mode {stat.S_IMODE(status.st_mode):04o})."
-        yield Exposed(code="kept", text=text, remedy=f"chmod u+rwX {path}")
+        yield Exposed(code="kept", text=text, remedy=f"sudo chmod u+rwX {path}")
     elif needed & stat.S_IWUSR and not os.access(path, os.W_OK):
         text = f"{path} is kept from changes: it has the attribute `i`, or is mounted read-only."
         yield Exposed(code="kept", text=text, remedy=f"lsattr -d {path}; findmnt -T {path}")

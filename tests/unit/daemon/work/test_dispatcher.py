@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import pytest
-
 from agent.core.change.lifecycle import Phase
 from agent.core.change.records import encode_outcome
 from agent.core.dependants import Unit
