@@ -64,7 +64,6 @@ _OPENINGS: dict[bytes, KnownFormat] = {
     b"\x1f\x8b": KnownFormat("a compressed archive", "Unpack it, and name the files in it."),
     b"-----BEGIN DH PARAMETERS-----": KnownFormat("a file of parameters, with no key in it", ""),
     b"-----BEGIN EC PARAMETERS-----": KnownFormat("a file of parameters, with no key in it", ""),
-    b"-----BEGIN X509 CRL-----": KnownFormat("a list of revoked certificates", ""),
 }
 
 

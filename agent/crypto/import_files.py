@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     load_der_private_key,
+    load_der_public_key,
     load_pem_private_key,
     pkcs12,
 )
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import load_der_x509_crl, load_der_x509_csr, load_pem_x509_certificate
 
 from agent.core.text_files import pem_of
 from agent.crypto import containers, keys, x509
@@ -48,8 +49,10 @@ MAX_FILE = 1_048_576  # bytes
 _CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
 _READ_KEY = re.compile(rb"-----BEGIN (RSA |EC |DSA |ENCRYPTED )?PRIVATE KEY-----")  # wherever it stands in a file
 _FOR_PSS, _HEAD = bytes.fromhex("06092a864886f70d01010a"), 60  # id-RSASSA-PSS (RFC 8017), in the head of PKCS #8
+# What lies beside the others.
 _PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----",
-                b"-----BEGIN NEW CERTIFICATE REQUEST-----")  # which lie beside the others  # fmt: skip
+                b"-----BEGIN NEW CERTIFICATE REQUEST-----", b"-----BEGIN X509 CRL-----")  # fmt: skip
+_PASSED_OVER_AS_DER = (load_der_public_key, load_der_x509_csr, load_der_x509_crl)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +155,12 @@ def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
         _sort_pem(pile, data, password)
     elif data.lstrip().startswith(_PASSED_OVER):
         return
-    elif not (_sort_certificate(pile, data) or _sort_key(pile, data, password) or _sort_pkcs12(pile, data, password)):
+    elif not (
+        _sort_certificate(pile, data)
+        or _sort_key(pile, data, password)
+        or _sort_pkcs12(pile, data, password)
+        or _lies_beside(data)
+    ):
         if name is not None:
             raise MaterialError(f"it is {name.text}", hint=name.hint)
         raise MaterialError("it is no key, certificate or PKCS #12 file, or another password is needed",
@@ -167,10 +175,11 @@ def _sort_pem(pile: _Pile, data: bytes, password: bytes | None) -> None:
             encrypted = b"ENCRYPTED" in block
             try:
                 if encrypted:
-                    pile.add_key(load_pem_private_key(block, password))
+                    pile.add_key(load_pem_private_key(block, password, unsafe_skip_rsa_key_validation=True))
                 else:
                     text = keys.key_alone(block)
-                    pile.add_key(load_pem_private_key(text, None), base64.b64decode(text.split(b"-----")[2]))
+                    key = load_pem_private_key(text, None, unsafe_skip_rsa_key_validation=True)  # `keys` looks at it
+                    pile.add_key(key, base64.b64decode(text.split(b"-----")[2]))
             except Exception:  # noqa: BLE001 - several unrelated types, and their texts may quote the key
                 raise _useless_key(encrypted=encrypted, given=password is not None) from None
 
@@ -200,7 +209,7 @@ def _sort_certificate(pile: _Pile, data: bytes) -> bool:
 def _sort_key(pile: _Pile, data: bytes, password: bytes | None) -> bool:
     for secret in dict.fromkeys((None, password)):
         with suppress(Exception):  # several unrelated types say that it is none, or that the password is wrong
-            pile.add_key(load_der_private_key(data, secret), data)
+            pile.add_key(load_der_private_key(data, secret, unsafe_skip_rsa_key_validation=True), data)
             return True
     return False
 
@@ -215,6 +224,15 @@ def _sort_pkcs12(pile: _Pile, data: bytes, password: bytes | None) -> bool:
     for certificate in [*([leaf] if leaf else []), *others]:
         pile.add_certificate(certificate.public_bytes(Encoding.DER))
     return True
+
+
+def _lies_beside(data: bytes) -> bool:
+    """Whether it is DER of what is passed over as PEM."""
+    for load in _PASSED_OVER_AS_DER:
+        with suppress(Exception):  # several unrelated types say that it is none
+            load(data)
+            return True
+    return False
 
 
 def _brought(pile: _Pile) -> Brought:

@@ -16,7 +16,8 @@ def key_store(name: str, key_pem: bytes, chain_pem: bytes, password: bytes) -> b
         password: UTF-8 text that is not empty.
     """
     leaf, *others = x509.load_pem_x509_certificates(chain_pem)
-    key, lock = load_pem_private_key(key_pem, None), BestAvailableEncryption(password)
+    key = load_pem_private_key(key_pem, None, unsafe_skip_rsa_key_validation=True)  # looked at when it came
+    lock = BestAvailableEncryption(password)
     return pkcs12.serialize_key_and_certificates(name.encode(), key, leaf, others, lock)  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ from agent.crypto import import_files
 from agent.sandbox.authority import Authority, fingerprint, name
 from support.unit.import_files import (
     BETWEEN,
+    DAY,
     EC,
     ENCRYPTED,
     NOW,
@@ -185,6 +186,17 @@ def test_what_a_file_is_called_does_not_matter(stick: Stick) -> None:
     found = stick.bring()
     assert found.credential is not None
     assert found.anchors_pem == SERVER.pem
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_what_lies_beside_a_set_is_passed_over_in_either_encoding(stick: Stick, encoding: Encoding) -> None:
+    """Easy-rsa, step and Windows leave a request, a public key and a list of what was revoked, PEM or DER."""
+    public = EC.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+    request = c509.CertificateSigningRequestBuilder().subject_name(name("gw")).sign(EC, hashes.SHA256())
+    revoked = c509.CertificateRevocationListBuilder().issuer_name(name("ca")).last_update(NOW).next_update(NOW + DAY)
+    crl = revoked.sign(EC, hashes.SHA256()).public_bytes(encoding)
+    stick.put(key=spelt(EC), leaf=pem(issued()), pub=public, req=request.public_bytes(encoding), crl=crl)
+    assert stick.credential().key_pem == spelt(EC)
 
 
 def test_directories_and_files_may_be_mixed(stick: Stick, tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509 as library
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from agent.core.aws.endpoints import Endpoint
@@ -71,6 +72,39 @@ def test_a_bad_key_is_refused_without_quoting_it(text: bytes) -> None:
     with pytest.raises(MaterialError, match="the private key cannot be parsed") as caught:
         keys.public_key_sha256(text)
     assert "AAAA" not in str(caught.value)
+
+
+RSA = rsa.generate_private_key(65537, 2048).private_numbers()
+
+
+def rsa_pem(numbers: rsa.RSAPrivateNumbers) -> bytes:
+    """Return a key of any numbers."""
+    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.mark.parametrize("number", ["p", "q", "d", "dmp1", "dmq1", "iqmp"])
+def test_a_key_of_which_one_number_is_damaged_is_refused(number: str) -> None:
+    """OpenSSL signs with some of them all the same, and the SDK does not load them."""
+    assert keys.algorithm_of(rsa_pem(RSA)) == "rsa-2048"
+    whole = rsa_pem(RSA)
+    der = base64.b64decode(b"".join(whole.splitlines()[1:-1]))
+    right = getattr(RSA, number)
+    size = (right.bit_length() + 7) // 8
+    assert der.count(right.to_bytes(size, "big")) == 1
+    damaged = der.replace(right.to_bytes(size, "big"), (right ^ 4).to_bytes(size, "big"))
+    with pytest.raises(MaterialError, match="the private key cannot be parsed"):
+        keys.public_key_sha256(keys.armoured(damaged))
+
+
+def test_no_primes_are_looked_for_in_a_key() -> None:
+    """OpenSSL takes seconds for that at 8192 bits, at each reading; a number that is none shows in the proof."""
+    other = rsa.generate_private_key(65537, 2048).private_numbers()
+    p, q, e = RSA.p, other.p * other.q, 65537
+    d = pow(e, -1, (p - 1) * (q - 1))
+    parts = {"dmp1": d % (p - 1), "dmq1": d % (q - 1), "iqmp": pow(q, -1, p)}
+    odd = rsa.RSAPrivateNumbers(p=p, q=q, d=d, public_numbers=rsa.RSAPublicNumbers(e, p * q), **parts)
+    assert keys.algorithm_of(rsa_pem(odd)) == f"rsa-{(p * q).bit_length()}"
 
 
 # -- what else is in a key's file --------------------------------------------------------------------------------------
