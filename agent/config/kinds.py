@@ -27,7 +27,7 @@ LONGEST = "36500d"  # a calendar ends with the year 9999, and what is reckoned f
 MODE = re.compile(r"0?[0-7]{3}")
 HOUR = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
-_SHOWN = 40  # characters of what was found
+_SHOWN, _LISTED = 40, 7  # characters of what was found, and items of a list
 _MAX_PORT = 65_535
 
 
@@ -47,8 +47,19 @@ class UnfitError(Exception):
 
 def unexpected(expected: str, found: yaml.Node) -> str:
     """Return the complaint about a value in whose place something else is expected."""
-    shown = found.value[:_SHOWN] if isinstance(found, yaml.ScalarNode) else "a nested value"
-    return f"{expected} is expected, not {shown!r}"
+    return f"{expected} is expected, not {_shown(found)}"
+
+
+def _shown(found: yaml.Node) -> str:
+    """Return a value for a person who has written it: a list by what is in it, which is where the mistake is."""
+    if isinstance(found, yaml.ScalarNode):
+        return repr(found.value[:_SHOWN])
+    if isinstance(found, yaml.MappingNode):
+        return "a mapping"
+    if not all(isinstance(item, yaml.ScalarNode) for item in found.value):
+        return "a nested list"
+    listed = ", ".join(item.value[:_SHOWN] for item in found.value[:_LISTED])
+    return f"[{listed}]" if listed else "an empty list"
 
 
 def _scalar(node: yaml.Node, tag: str) -> str | None:

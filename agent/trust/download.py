@@ -150,7 +150,7 @@ def _unavailable(url: str, reason: BaseException) -> BundleError:
     if isinstance(reason, IncompleteRead):
         return BundleError("cut-off", f"{plain_url(url)} sent less than it announced.", passing=True)
     if isinstance(reason, ssl.SSLCertVerificationError):
-        why = f"its certificate is not trusted: {reason.verify_message}"
+        why = f"its certificate is not trusted: {reason.verify_message}".rstrip(".")  # OpenSSL ends some with one
         return BundleError("download-trust", f"{plain_url(url)} cannot be read, {why}.", passing=True)
     if isinstance(reason, TimeoutError):
         return BundleError("slow", f"{plain_url(url)} did not answer in time.", passing=True)

@@ -174,6 +174,7 @@ def test_a_server_of_another_name_is_a_stranger(tmp_path: Path) -> None:
         port = running.url.rpartition(":")[2]
         error = refusal(lambda: downloader().read(f"https://localhost:{port}b.tar?{SECRET}", LIMIT))
     assert error.code == "download-trust"
+    assert str(error).endswith("certificate is not valid for 'localhost'.")
     assert running.requests == []
 
 
