@@ -36,6 +36,14 @@ class Backoff:
         return max(self.floor, min(self.cap, self.base * 2.0**exponent) * jitter)
 
 
+def drawn_from(change: str) -> float:
+    """Draw a number in [0, 1) from a change's own random id, so that it need not be stored to stay the same."""
+    value = 0
+    for byte in change.encode():
+        value = (value * 131 + byte) % 65_521
+    return value / 65_521
+
+
 # What only the network, the server or the disk held up goes on within minutes of their being well again. What cost the
 # cloud something, or was asked to be patient, waits longer.
 BACKOFFS: dict[FailureClass, Backoff] = {

@@ -8,7 +8,7 @@ on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -120,6 +120,21 @@ def next_opening(
         for opens, closes in _around(window, now)
     ]
     return min((max(now, begins) for begins, closes in occurrences if closes > now), default=None)
+
+
+def opening_for(splay: float, windows: Iterable[MaintenanceWindow], now: datetime, since: datetime) -> datetime | None:
+    """Return when a device's change may begin that is due since then; see `next_opening`.
+
+    Args:
+        splay: The device's place in its renewal window, in [0, 1).
+        windows: The windows.
+        now: The present, or when it is due.
+        since: From when on it is due.
+    """
+    if now.year >= MAXYEAR:
+        return None  # no calendar goes on
+    place = (splay * 1_000_003) % 1.0  # gateways due on the same day have nearly the same splay
+    return next_opening(windows, now, since=since, place=place)
 
 
 def _around(window: MaintenanceWindow, now: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -19,11 +19,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 from agent.core.change.decide import Limits, budget_wait, requests_of
-from agent.core.failure.retry import Backoff
+from agent.core.failure.retry import Backoff, drawn_from
 from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind, OnChange, Origin
-from agent.core.when.maintenance import MaintenanceWindow, next_opening
+from agent.core.when.maintenance import MaintenanceWindow, opening_for
 from agent.core.when.renewal import RenewalPolicy, RenewalWindow, renewal_window
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def past_of(history: Iterable[ChangeRecord]) -> Past:
     return Past(
         failures=len(failed),
         failed_at=failed[0].entered_at if failed else None,
-        jitter=_jitter(failed[0]) if failed else 0.0,
+        jitter=drawn_from(failed[0].id) if failed else 0.0,
         committed_at=next((item.committed_at for item in reversed(records) if _brought_a_certificate(item)), None),
         unfinished=unfinished,
         unfinished_since=last.committed_at if last and unfinished else None,
@@ -214,14 +214,6 @@ def past_of(history: Iterable[ChangeRecord]) -> Past:
 
 def _brought_a_certificate(record: ChangeRecord) -> bool:
     return record.phase.succeeded and record.kind in {Kind.ENROLL, Kind.ROTATE, Kind.IMPORT}
-
-
-def _jitter(record: ChangeRecord) -> float:
-    """Draw a number from the change's own random id, so that it need not be stored to stay the same."""
-    value = 0
-    for byte in record.id.encode():
-        value = (value * 131 + byte) % 65_521
-    return value / 65_521
 
 
 def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) -> Plan:
@@ -236,8 +228,7 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
         why = f"the clock shows {clock_time(clock.now)}, which cannot be; nothing is planned before it is set"
         return Plan(due=False, why=why, code="clock", at=None, window=window)
     if clock.now < at and not past.unfinished:
-        why = f"rotation is scheduled for {clock_time(at)} ({source})"
-        return Plan(due=False, why=why, code="scheduled", at=at, window=window)
+        return _scheduled(subject, wishes.holds, window, at, source)
     emergency = clock.now >= window.emergency_at
     held = (
         _budget_hold(past, clock, wishes.limits)
@@ -259,6 +250,15 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
         why += f"; it expires at {clock_time(subject.not_after)}, so nothing waits any more"
     order = suggestion.order if suggestion and clock.now >= at and not changed else ""
     return Plan(due=True, why=why, code="due", at=clock.now, window=window, emergency=emergency, order=order)
+
+
+def _scheduled(subject: Subject, holds: Holds, window: RenewalWindow, turn: datetime, source: str) -> Plan:
+    """Return the plan before the turn: hours are known beforehand, and what else may hold a change then is not."""
+    begins = min(opening_for(subject.splay, holds.windows, turn, turn) or window.emergency_at, window.emergency_at)
+    if begins > turn:
+        source += f", in the first maintenance window after {clock_time(turn)}"
+    why = f"rotation is scheduled for {clock_time(begins)} ({source})"
+    return Plan(due=False, why=why, code="scheduled", at=begins, window=window)
 
 
 def plan(
@@ -389,8 +389,7 @@ def _operators_hold(holds: Holds, now: datetime, turn: datetime, subject: Subjec
         return _Hold(why=why, code="paused", at=pause.until)
     if holds.inhibited_by:
         return _Hold(why=f"{holds.inhibited_by} exists; remove it to let changes begin", code="inhibited")
-    place = (subject.splay * 1_000_003) % 1.0  # gateways due on the same day have nearly the same splay
-    opening = next_opening(holds.windows, now, since=turn, place=place)
+    opening = opening_for(subject.splay, holds.windows, now, turn)
     if opening is None:
         return _Hold(why="none of the maintenance windows ever opens", code="window")
     if opening > now:

@@ -10,7 +10,7 @@ import pytest
 from agent.core.text import clock_time
 from agent.core.values import Kind, OnChange
 from agent.core.when.maintenance import MaintenanceWindow
-from agent.core.when.renewal import splay
+from agent.core.when.renewal import RenewalPolicy, splay
 from agent.core.when.schedule import (
     LONGEST_PAUSE,
     SETTLED,
@@ -160,10 +160,17 @@ def test_a_hold_ends_when_the_plan_said(name: str) -> None:
 
 @pytest.mark.parametrize("name", HELD)
 def test_before_its_turn_only_the_turn_is_waited_for(name: str) -> None:
-    """What would hold a change is of no interest while there is none to hold."""
+    """What would hold a change is of no interest while there is none to hold, but for hours that are known beforehand.
+
+    The instant is what people and the fleet plan by: none is named at which nothing can begin.
+    """
     found = plan(AT - DAY, **HELD[name][0])
 
-    assert (found.code, found.at) == ("scheduled", AT)
+    begins = HELD[name][2] if HELD[name][1] == "window" else AT
+    assert begins is not None
+    assert (found.code, found.at) == ("scheduled", begins)
+    assert found.why.startswith(f"rotation is scheduled for {clock_time(begins)} (in the window from ")
+    assert found.why.endswith(f", in the first maintenance window after {clock_time(AT)})") == (begins > AT)
 
 
 def lasting(name: str, around: datetime) -> dict[str, Any]:
@@ -255,6 +262,18 @@ def test_a_turn_that_comes_in_an_open_window_is_not_put_off() -> None:
     hours = MaintenanceWindow(start=(AT - HOUR).time(), end=(AT + HOUR).time())
 
     assert plan(AT, **holding(windows=(hours,))).due
+
+
+def test_a_turn_at_the_end_of_the_calendar_has_a_plan() -> None:
+    """A certificate may run to 9999-12-31 23:59:59 (RFC 5280, 4.1.2.5), and the configuration ask for no more."""
+    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    policy = RenewalPolicy(max_age=timedelta(days=9_999_999), before_expiry=SECOND, window=SECOND)
+    wishes = Wishes(policy=policy, holds=Holds(windows=(NIGHT,)))
+    found = plan_rotation(Subject(not_before=NOW, not_after=end, splay=0.5), wishes, Past(), make.reading(NOW))
+
+    assert (found.code, found.due) == ("scheduled", False)
+    assert found.at is not None
+    assert found.at <= end
 
 
 def test_a_maintenance_window_does_not_bring_a_fleet_together() -> None:
