@@ -14,15 +14,17 @@ from agent.cli import submit
 from agent.config.files import MAX_MATERIAL, read_bounded
 from agent.core.text import common_name
 from agent.core.text_files import EmptyError, NoTextError, password_of
+from agent.core.trust import anchor_lint
 from agent.core.trust.updates import BundleOutcome
 from agent.core.values import BY_HAND, Origin, TrustBundle
-from agent.crypto import import_files, x509
+from agent.crypto import import_files, root_lists, x509
 from agent.errors import ConfigError, MaterialError, RefusedError
 from agent.operations.wiring import load_anchors
 from agent.trust.install import Receipt, Receiver
 
 if TYPE_CHECKING:
     import argparse
+    from datetime import datetime
     from pathlib import Path
 
     from agent.cli.output import Output
@@ -57,6 +59,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
         output.note(f"Not taken, since the certificate does not chain to it: {subjects}.")
 
     def begin(parts: Parts, operations: Operations) -> Receipt:
+        _note_anchors(config, brought, parts.clock.now(), output)
         trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
         if not operations.make_way(brought.credential, trust):
             return Receipt(change=parts.change.engine.change)
@@ -72,6 +75,16 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
         return Receiver(config, parts).install(trust, Origin.TECHNICIAN, str(arguments.reason))
 
     return submit.carry_out(config, arguments, output, begin, create=brought.credential is not None)
+
+
+def _note_anchors(config: Config, brought: Brought, now: datetime, output: Output) -> None:
+    """Say of anchors what `trust check` and, once they are in use, `check` say of them."""
+    if not brought.anchors_pem:
+        return
+    entries, soon = x509.read_store(brought.anchors_pem), config.trust.warn[0]
+    for finding in anchor_lint.lint(entries, root_lists.known(), now, soon=soon, amazon=False):
+        if finding.severity is not anchor_lint.Severity.INFORMATION:
+            output.note(f"{finding.message} {finding.remedy}")
 
 
 def _note_subject(parts: Parts, credential: CredentialSet, output: Output) -> None:

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509 import load_der_x509_crl, load_der_x509_csr, load_pem_x509_certificate
 
 from agent.core.text_files import pem_of
+from agent.core.trust.anchor_lint import VERSION_3
 from agent.crypto import containers, keys, x509
 from agent.errors import MaterialError
 
@@ -52,6 +53,7 @@ _FOR_PSS, _HEAD = bytes.fromhex("06092a864886f70d01010a"), 60  # id-RSASSA-PSS (
 # What lies beside the others.
 _PASSED_OVER = (b"-----BEGIN PUBLIC KEY-----", b"-----BEGIN CERTIFICATE REQUEST-----",
                 b"-----BEGIN NEW CERTIFICATE REQUEST-----", b"-----BEGIN X509 CRL-----")  # fmt: skip
+_ERASED = b"\0\xff \t\r\n"  # what a copy that was cut off, and erased flash, leave
 _PASSED_OVER_AS_DER = (load_der_public_key, load_der_x509_csr, load_der_x509_crl)
 
 
@@ -147,6 +149,8 @@ def _read(path: Path) -> bytes:
 
 def _sort(pile: _Pile, found: bytes, password: bytes | None) -> None:
     data = containers.as_plain(found)
+    if not data.strip(_ERASED):
+        raise MaterialError("it is empty", hint="Copy it again.")
     packed, name = containers.certificates_in(data), containers.known(data)
     if packed is not None:
         for certificate in packed:
@@ -236,10 +240,11 @@ def _lies_beside(data: bytes) -> bool:
 
 
 def _brought(pile: _Pile) -> Brought:
-    roots = [(facts, pem) for facts, pem in pile.certificates.values() if facts.is_ca and facts.subject == facts.issuer]
+    roots = [(facts, pem) for facts, pem in pile.certificates.values() if _is_root(facts)]
     if not pile.keys:
-        if any(not facts.is_ca for facts, _ in pile.certificates.values()):
-            raise MaterialError("there is a certificate among it without its private key")
+        for facts, _ in pile.certificates.values():
+            if not facts.is_ca and not _is_root(facts):
+                raise MaterialError(f"there is a certificate among it without its private key ({facts.subject})")
         if not roots:
             raise MaterialError("there is neither a private key nor an anchor among it")
         return Brought(credential=None, anchors_pem=b"".join(pem for _, pem in roots))
@@ -251,6 +256,7 @@ def _brought(pile: _Pile) -> Brought:
     if not leaves:
         raise MaterialError("the certificate that belongs to the private key is not among it")
     leaf = max(leaves, key=lambda item: item[0].not_before)
+    roots = [(facts, pem) for facts, pem in roots if facts.spki_sha256 != owner]
     chain = list(_chain(leaf[0], pile))
     issuer = chain[-1][0].issuer if chain else leaf[0].issuer
     anchors = [pem for facts, pem in roots if facts.subject != issuer]
@@ -263,6 +269,11 @@ def _brought(pile: _Pile) -> Brought:
     content = keys.credential_set(key_pem, leaf[1] + b"".join(pem for _, pem in chain))
     left_out = issuer if len(anchors) < len(roots) else ""
     return Brought(credential=content, anchors_pem=b"".join(anchors), issuer=left_out, beside=beside)
+
+
+def _is_root(facts: CertificateFacts) -> bool:
+    """Whether a certificate is an authority of its own; before version 3 none could say that it is an authority."""
+    return facts.subject == facts.issuer and (facts.is_ca or facts.version < VERSION_3)
 
 
 def _chain(leaf: CertificateFacts, pile: _Pile) -> Iterator[tuple[CertificateFacts, bytes]]:

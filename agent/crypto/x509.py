@@ -66,12 +66,18 @@ def read_certificate(data: bytes) -> tuple[CertificateFacts, bytes]:
         raise MaterialError(f"a certificate cannot be parsed ({reason})") from None
 
 
+_PARTS = 5  # of a block between five dashes: nothing, its first line, what it holds, its last line, the rest
+
+
 def _der(data: bytes) -> bytes:
     """Return what a PEM block holds, whatever blanks and empty lines it has; DER as it is."""
     text = data.lstrip()
     if not text.startswith(_BEGIN):
         return data
-    _, label, body, end, *_ = text.split(b"-----")
+    parts = text.split(b"-----")
+    if len(parts) < _PARTS:
+        raise ValueError("it has no end")
+    _, label, body, end, *_ = parts
     if label not in _LABELS or end != label.replace(b"BEGIN", b"END"):
         raise ValueError("it is no PEM block of a certificate")
     return base64.b64decode(b"".join(body.split()), validate=True)

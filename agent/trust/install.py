@@ -89,7 +89,10 @@ def _archive(data: bytes, name: str) -> Mapping[str, bytes]:
     from agent.trust.archives import read_archive  # noqa: PLC0415 - as above
 
     if data.lstrip()[:1] in {b"-", b"#"} and b"-----BEGIN CERTIFICATE-----" in data:
-        hint = "Sign it: `iot-cert trust publish` makes a bundle of it."
+        hint = (
+            "Sign it: `iot-cert trust publish` makes a bundle of it. On this gateway alone "
+            f"`sudo iot-cert import --from {name}` adds them to the anchors in use."
+        )
         raise BundleError("unsigned", f"{name} holds certificates that no signer vouches for.", hint=hint)
     return read_archive(data)
 

@@ -166,6 +166,16 @@ def test_no_baked_copy_takes_back_what_a_person_brought(desk: Desk) -> None:
         assert not is_newer(baked, brought, ())
 
 
+def test_what_is_to_be_said_against_an_anchor_is_said(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `trust check` does, and as `check` would once it is in use."""
+    over = Authority("Root that is over", NOW - 9000 * DAY, not_after=NOW - DAY)
+    desk.lay(over, Authority("Root that lasts", NOW))
+    desk.run("--thing", "gw-1", "--unproven", "--no-wait")
+    said = capsys.readouterr().out
+    assert f"Root that is over expired on {NOW - DAY:%Y-%m-%d}. Ship its successor, then remove it." in said
+    assert "Root that lasts" not in said
+
+
 def test_what_is_kept_is_a_sound_bundle(desk: Desk) -> None:
     """It reads back as the same."""
     found = desk.trust(OTHER)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509 as c509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption
 
@@ -142,6 +144,22 @@ def test_an_authority_below_a_root_is_no_anchor(stick: Stick) -> None:
     assert "neither a private key nor an anchor" in stick.put(a=BETWEEN.pem).complaint()
 
 
+def test_a_root_of_version_1_is_an_anchor(stick: Stick, tmp_path: Path) -> None:
+    """It cannot say that it is an authority (RFC 5280, 4.2.1.9); `trust check` warns of it and takes it."""
+    (tmp_path / "k").write_bytes(spelt(OTHER))
+    for made in ("req -new -key k -subj /CN=old -out r", "x509 -req -in r -signkey k -days 9 -out old"):
+        subprocess.run(["openssl", *made.split()], check=True, capture_output=True, cwd=tmp_path)
+    old = (tmp_path / "old").read_bytes()
+    assert c509.load_pem_x509_certificate(old).version == c509.Version.v1
+    assert stick.put(root=old).bring().anchors_pem == old
+    beside = stick.put(key=spelt(EC), certificate=pem(issued())).bring()
+    assert (beside.credential is None, beside.anchors_pem) == (False, old)
+    own = Stick(tmp_path / "own")
+    own.path.mkdir()
+    found = own.put(key=spelt(OTHER), certificate=old).bring()
+    assert (found.credential is None, found.anchors_pem, found.issuer) == (False, b"", "")
+
+
 def test_no_anchor_is_made_up(stick: Stick) -> None:
     """A set without roots brings none."""
     assert stick.put(a=spelt(EC), b=pem(issued())).bring().anchors_pem == b""
@@ -151,16 +169,28 @@ def test_no_anchor_is_made_up(stick: Stick) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"\n", b"hello", b"\x30\x82\x01\x00" + b"x" * 256, b"\0" * 4096],
-    ids=["empty", "blank", "text", "der-like", "noughts"],
+    ("data", "what"),
+    [
+        (b"", "empty"),
+        (b"\r\n", "empty"),
+        (b"hello", "no key, certificate or PKCS #12 file"),
+        (b"\x30\x82\x01\x00" + b"x" * 256, "no key, certificate or PKCS #12 file"),
+        (b"\0" * 4096, "empty"),
+        (b"\xff" * 512, "empty"),
+    ],
+    ids=["empty", "blank", "text", "der-like", "noughts", "erased"],
 )
-def test_garbage_is_named(stick: Stick, data: bytes) -> None:
-    """With its file."""
+def test_garbage_is_named(stick: Stick, data: bytes, what: str) -> None:
+    """With its file; where a copy left nothing, no other password helps."""
     stick.put(key=spelt(EC), certificate=pem(issued()), rubbish=data)
     told = stick.complaint()
-    assert str(stick.path / "rubbish") in told
-    assert "it is no key, certificate or PKCS #12 file" in told
+    assert f"{stick.path / 'rubbish'}: it is {what}" in told
+
+
+def test_a_certificate_that_was_cut_off_is_said_to_be(stick: Stick) -> None:
+    """In the words of `trust check`, and in none of Python's."""
+    told = stick.put(key=spelt(EC), certificate=pem(issued())[:400]).complaint()
+    assert "/certificate: a certificate cannot be parsed (it has no end)" in told
 
 
 def test_a_damaged_certificate_is_named(stick: Stick) -> None:

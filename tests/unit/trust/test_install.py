@@ -64,6 +64,7 @@ def test_certificates_without_a_signature_are_told_from_other_garbage(content: b
         files_at(tmp_path / "roots.pem")
     assert caught.value.code == "unsigned"
     assert "iot-cert trust publish" in caught.value.hint
+    assert f"`sudo iot-cert import --from {tmp_path}/roots.pem` adds them" in caught.value.hint
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
