@@ -66,7 +66,7 @@ class Issuing:
             case decide.RegisterThing():
                 return self._register(record, facts)
             case decide.AssumeRegistered():
-                return events.Registered(at=facts.clock.now, thing_name=str(facts.expected_thing))
+                return events.Registered(at=facts.clock.now, thing_name=str(facts.expected_thing), assumed=True)
             case decide.DropCertificate():
                 return events.TokenExpired(at=facts.clock.now)
             case decide.PrepareGeneration():

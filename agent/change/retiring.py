@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agent.core.change.advance import advance
 from agent.core.change.events import Dropped, Retired
 from agent.core.when import retirement
-from agent.errors import MaterialError, RefusedError, StoreError
+from agent.errors import CloudError, MaterialError, RefusedError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,6 +37,8 @@ class Retirements:
     def retire(self, due: retirement.Retirement) -> None:
         """Ask the cloud, over the current set's connection, to deactivate a certificate that is not in use any more.
 
+        That the cloud never registered it settles it as well.
+
         Raises:
             CloudError: It was not accepted; asking again later is safe.
             RefusedError: It is in use, by this gateway or by a program that it waits for.
@@ -52,9 +54,15 @@ class Retirements:
         held = retirement.spared([due])
         if held is not None:
             raise held
-        with closing(self._world.cloud.connect(candidate)) as session:
-            session.retire(due.certificate_id)
-        self.note_retired(due.change)
+        try:
+            with closing(self._world.cloud.connect(candidate)) as session:
+                session.retire(due.certificate_id)
+        except CloudError as error:
+            if not retirement.never_registered(due, error.failure):
+                raise
+            self.note_unregistered(due.change)
+        else:
+            self.note_retired(due.change)
 
     def note_retired(self, change: str) -> None:
         """Destroy the key of a certificate whose retirement the cloud accepted, and write that into the history.
@@ -72,6 +80,21 @@ class Retirements:
                 self._in_flight.tell(
                     "retired", f"The certificate {certificate_id[:12]} is retired: the cloud deactivates it."
                 )
+
+    def note_unregistered(self, change: str) -> None:
+        """Destroy the key of a certificate that the cloud never registered, and write down that it is not asked for.
+
+        Raises:
+            StoreError: One of both failed; it is asked for again, with the same answer.
+        """
+        for record in self._world.store.history():
+            if record.id == change and not retirement.dropped_already(record):
+                certificate_id = retirement.left_behind(record) or ""
+                self._world.store.retired_keys.destroy({certificate_id}, self._spared())
+                self._world.store.amend(advance(record, Dropped(at=self._world.clock.now())))
+                text = f"The certificate {certificate_id[:12]} is not asked to be retired any more: the cloud has none"
+                why = "such of this gateway, and AWS deletes within the hour what was never registered."
+                self._in_flight.tell("dropped", f"{text} {why}")
 
     def destroy_left(self) -> None:
         """Destroy the keys of retired certificates that are there still, since the disk failed then."""

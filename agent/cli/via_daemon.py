@@ -86,13 +86,14 @@ def stay_out(config: Config) -> None:
         raise RefusedError(found, hint=hint)
 
 
-def one(config: Config, request: ControlRequest, kind: type[M]) -> M | None:
+def one(config: Config, request: ControlRequest, kind: type[M], output: Output | None = None) -> M | None:
     """Return the daemon's last word to a request; None when no daemon runs.
 
     Args:
         config: The configuration.
         request: What is wanted of it.
         kind: What the daemon answers when it is done.
+        output: Where to that goes which it tells meanwhile; None for nowhere.
 
     Raises:
         ToldError: It refused.
@@ -105,6 +106,8 @@ def one(config: Config, request: ControlRequest, kind: type[M]) -> M | None:
     for last in messages:
         if isinstance(last, ErrorMessage):
             raise ToldError(last)
+        if output is not None and isinstance(last, Progress):
+            output.report(last)
     if not isinstance(last, kind):
         raise _no_end()
     return last
@@ -286,7 +289,7 @@ def retire(config: Config, output: Output, *, now: bool) -> Exit:
     Raises:
         AgentError: It is refused, or some are left since other programs may use them.
     """
-    told = one(config, ControlRequest(verb="retire", now=now), RetiredMessage)
+    told = one(config, ControlRequest(verb="retire", now=now), RetiredMessage, output)
     if told is None:
         _retire_here(config, output, now=now)
     _say(output, "retired", "No certificate is left to be retired.")

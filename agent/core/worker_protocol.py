@@ -35,6 +35,7 @@ class Do(StrEnum):
     REHEARSE = "rehearse"  # all of a rotation that costs nothing
     EXAMINE = "examine"  # connect and try every permission, for the doctor
     NOTE_RETIRED = "note-retired"  # write down that the cloud accepted a retirement
+    NOTE_UNREGISTERED = "note-unregistered"  # write down that the cloud never registered what was to be retired
     DROP_RETIREMENT = "drop-retirement"  # write down that a certificate is not asked to be retired any more
     TAKE_DROP = "take-drop"  # take a signed bundle in from the inbox
     DOWNLOAD = "download"  # take a signed bundle in from a URL

@@ -215,8 +215,10 @@ class Task:
                 self._note(operations.climb(order.reason))
             case Do.REHEARSE | Do.EXAMINE:
                 self._try_out(order.do)
-            case Do.NOTE_RETIRED:
-                self._change.retirements.note_retired(order.change)
+            case Do.NOTE_RETIRED | Do.NOTE_UNREGISTERED:
+                retirements = self._change.retirements
+                note = retirements.note_retired if order.do is Do.NOTE_RETIRED else retirements.note_unregistered
+                note(order.change)
             case Do.DROP_RETIREMENT:
                 self._tell(dropped=self._change.retirements.drop(order.certificate))
             case Do.TAKE_DROP | Do.DOWNLOAD:

@@ -15,6 +15,7 @@ from agent.core.failure.codes import Code
 from agent.core.worker_protocol import Do, Order, encode_order
 from agent.sandbox.cloud import Status
 from agent.sandbox.faults import Effect, Fault, Operation
+from support.daemon import RunningDaemon
 
 if TYPE_CHECKING:
     from support.gateway import Gateway
@@ -74,6 +75,60 @@ def test_a_refusal_holds_up_no_other(rotated: Gateway) -> None:
     assert first[:12] in rotated.run("retire", expect=4).err
     assert status_of(rotated, first) is Status.ACTIVE
     assert status_of(rotated, old(rotated)) is Status.INACTIVE
+
+
+@pytest.fixture
+def doubtful(enrolled: Gateway) -> Gateway:
+    """Return a gateway whose rotation sent a registration into a connection that broke, and was refused then."""
+    for effect in (Effect.HANG_UP, Effect.REJECT):
+        enrolled.cloud.faults.add(Fault(operation=Operation.REGISTER, effect=effect))
+    enrolled.run("rotate", expect=1)
+    assert len(retiring(enrolled)) == 1
+    return enrolled
+
+
+def retiring(gateway: Gateway) -> list[dict[str, str]]:
+    """Return what the status says is still to be retired."""
+    found: list[dict[str, str]] = gateway.run("status", "--json").outcome["retirements"]
+    return found
+
+
+def settled(gateway: Gateway) -> tuple[str, bool]:
+    """Return what is told of the certificate once it is settled, and whether its key is there."""
+    record = gateway.history()[-1]
+    assert (record.phase, record.retired_at, record.dropped_at is None) == (Phase.REJECTED, None, False)
+    assert record.issued is not None
+    told = f"The certificate {record.issued.certificate_id[:12]} is not asked to be retired any more: the cloud has"
+    return told, bool([*gateway.state.glob("generations/000002*/key.pem")])
+
+
+def test_what_the_cloud_never_registered_is_settled_by_its_answer(doubtful: Gateway) -> None:
+    """AWS deletes it by itself: nothing is left for a person, and the command typed again has nothing to do."""
+    done = doubtful.run("retire", expect=0)
+    told, key = settled(doubtful)
+    assert told in " ".join(done.out.split())
+    assert done.out.endswith("No certificate is left to be retired.\n")
+    assert not key
+    assert retiring(doubtful) == []
+    asked = doubtful.cloud.count(Operation.RETIRE)
+    assert "dropped" not in doubtful.run("retire", "--now", expect=0).out
+    assert doubtful.cloud.count(Operation.RETIRE) == asked == 1
+
+
+def test_the_daemon_settles_it_too_and_the_person_hears_that(doubtful: Gateway) -> None:
+    """Once in the journal, and the gateway is as well as before."""
+    with RunningDaemon(doubtful) as daemon:
+        daemon.until_up()
+        events = doubtful.run("retire", "--now", "--json", expect=0).events
+        told, key = settled(doubtful)
+        assert [event["event"] for event in events] == ["progress", "retired"]
+        assert (events[0]["code"], told in events[0]["text"]) == ("dropped", True)
+        assert not key
+        assert doubtful.run("retire", expect=0).out.strip() == "No certificate is left to be retired."
+        assert "retir" not in doubtful.run("status").out
+    said = daemon.said()
+    assert said.count("retire-dropped") == 1
+    assert "retire-refused" not in said
 
 
 def test_a_certificate_is_dropped_without_a_daemon(rotated: Gateway) -> None:

@@ -316,6 +316,79 @@ class Listener:
         self.lines.append(text)
 
 
+def test_what_was_never_registered_is_settled_by_the_account(gateway: Rig) -> None:
+    """The registration never arrived, nor did its answer; the broker's refusal ended the change."""
+    gateway.fault(Operation.REGISTER, Effect.IGNORE, times=None)
+    ended = gateway.rotate(patience=DAY).record
+    gateway.cloud.faults.clear()
+    assert ended.phase is Phase.REJECTED
+    old, never = waiting(gateway)
+    assert (old.doubtful, never.doubtful, never.change) == (False, True, ended.id)
+    (set_aside,) = [*(gateway.path / "generations").glob("000003.rejected*")]
+    assert (set_aside / "key.pem").exists()
+    gateway.retirements.retire(never)
+
+    assert waiting(gateway) == (old,)
+    last = gateway.store.history()[-1]
+    assert (last.phase, last.failure, last.retired_at) == (Phase.REJECTED, ended.failure, None)
+    assert last.dropped_at == gateway.clock.now()
+    assert not (set_aside / "key.pem").exists()
+    told = f"dropped: The certificate {never.certificate_id[:12]} is not asked to be retired any more: the cloud"
+    assert gateway.log.text.count(told) == 1
+    size = (gateway.path / "history.jsonl").stat().st_size
+    gateway.retirements.note_unregistered(never.change)
+    assert (gateway.path / "history.jsonl").stat().st_size == size
+    assert "was dropped at" in gateway.retirements.drop(never.certificate_id)
+    gateway.restart()
+    assert waiting(gateway) == (old,)
+
+
+def test_what_was_registered_unheard_is_retired(gateway: Rig) -> None:
+    """Each answer was lost, and so was every proof: the account knows it and deactivates it."""
+    gateway.fault(Operation.REGISTER, Effect.LOSE, times=None)
+    gateway.planner.begin(Kind.ROTATE, Origin.TECHNICIAN, "test")
+    gateway.follow(patience=DAY / 48)
+    gateway.engine.give_up("test")
+    assert gateway.follow().record.phase is Phase.REJECTED
+    gateway.cloud.faults.clear()
+    old, unheard = waiting(gateway)
+    assert unheard.doubtful
+    gateway.retirements.retire(unheard)
+
+    assert gateway.cloud.registry[unheard.certificate_id].status is Status.INACTIVE
+    assert waiting(gateway) == (old,)
+    assert gateway.store.history()[-1].retired_at == gateway.clock.now()
+
+
+def test_a_certificate_that_was_registered_is_not_settled_by_a_refusal(gateway: Rig) -> None:
+    """The answer to the registration came, so it may be active: a person has to look."""
+    gateway.fault(Operation.REGISTER, Effect.IGNORE)
+    gateway.fault(Operation.REGISTER, Effect.NEVER_ACTIVE)
+    ended = gateway.rotate(patience=DAY).record
+    assert ended.phase is Phase.REJECTED
+    _, given_up = waiting(gateway)
+    gateway.cloud.registry[given_up.certificate_id].thing_name = "gw-0043"
+    with pytest.raises(CloudError, match="no such certificate"):
+        gateway.retirements.retire(given_up)
+
+    assert given_up in waiting(gateway)
+
+
+def test_a_key_that_cannot_be_destroyed_is_tried_again_with_the_next_answer(gateway: Rig) -> None:
+    """Nothing is written down before."""
+    gateway.fault(Operation.REGISTER, Effect.IGNORE, times=None)
+    gateway.rotate(patience=DAY)
+    gateway.cloud.faults.clear()
+    never = waiting(gateway)[1]
+    gateway.disk.fail("destroy")
+    with pytest.raises(StoreError, match="No space left"):
+        gateway.retirements.retire(never)
+
+    assert never in waiting(gateway)
+    gateway.retirements.retire(never)
+    assert never not in waiting(gateway)
+
+
 # -- what is not asked for any more ------------------------------------------------------------------------------------
 
 

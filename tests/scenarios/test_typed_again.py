@@ -136,7 +136,7 @@ ROWS: dict[str, Row] = {
 WITHOUT_A_ROW = {
     "enroll": "begins on a gateway without a set; see below",
     "trust restore": "installs anchors as `trust install` does",
-    "retire": "asks for each certificate until the history says that it is retired",
+    "retire": "asks for each certificate until the history says that it is retired, or was never registered",
     "pause": "says until when, and is the same when said again",
     "resume": "ends what is there",
     "deploy": "leaves alone what uses the set already",

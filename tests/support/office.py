@@ -150,6 +150,7 @@ class ListGateway:
     clock: SimulatedClock = field(default_factory=lambda: SimulatedClock(make.NOW))
     left: tuple[Retirement, ...] = ()
     deactivated: list[str] = field(default_factory=list)
+    unregistered: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     silences: list[str] = field(default_factory=list)
     told: list[tuple[Event, str]] = field(default_factory=list)
@@ -191,6 +192,7 @@ class ListGateway:
             withdraw=self.withdrawn.append,
             suggest=self.suggested.append,
             retired=lambda due: self.deactivated.append(due.certificate_id),
+            unregistered=lambda due: self.unregistered.append(due.certificate_id),
             not_retired=self._not_retired,
             all_retired=lambda: None,
             log=lambda event, text: self.told.append((event, text)),

@@ -19,6 +19,7 @@ from agent.backend.decide.replacement import belongs_to_another
 from agent.backend.decide.verdict import DeactivateCertificate, Decision, Deed, SaveRecord, is_certificate_id
 from agent.backend.names import Metric
 from agent.backend.values import Certificate, Device, Record, Replacement, Status
+from agent.core.aws.topics import NONE_SUCH
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -108,7 +109,7 @@ def retire(asked: RetirementRequest, seen: RetirementFacts, now: datetime, keep:
     if seen.caller is None or not seen.caller.active:
         return _not_one_of_its(asked)
     if not _is_its_own(asked.thing, seen):
-        return _refused(asked, FORBIDDEN, f"{asked.thing} has no such certificate.")
+        return _refused(asked, FORBIDDEN, f"{asked.thing}{NONE_SUCH}")
     if belongs_to_another(seen.replacement, seen.caller_record, seen.target_record):
         return replaced(asked)
     return Decision(

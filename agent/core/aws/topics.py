@@ -8,6 +8,9 @@ from __future__ import annotations
 
 SHADOW = "certificate"  # the name of the gateway's named shadow
 
+# How the message ends by which the account refuses to retire what is none of the thing's: not there, or another's.
+NONE_SUCH = " has no such certificate."
+
 
 def needed(thing: str, template: str, *, retires: bool = True) -> tuple[str, ...]:
     """Return every topic that a gateway must be allowed to subscribe to; a missing one shows before it hurts.

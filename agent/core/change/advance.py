@@ -115,8 +115,8 @@ def _apply_progress(record: ChangeRecord, event: events.ChangeEvent) -> ChangeRe
             return _failed(_begun_again(record), failure, retry_at, event.at)
         case events.TokenExpired():
             return _begun_again(record)
-        case events.Registered(thing_name=thing_name):
-            return replace(record, thing_name=thing_name)
+        case events.Registered(thing_name=thing_name, assumed=assumed):
+            return replace(record, thing_name=thing_name, unanswered=record.unanswered if assumed else 0)
         case events.GenerationPrepared():
             return replace(record, issued=_spent(record.issued))
         case events.Deployed(probation=probation, confirm=confirm, problem=problem):

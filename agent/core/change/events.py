@@ -108,9 +108,15 @@ class CertificateIssued(ChangeEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class Registered(ChangeEvent):
-    """The cloud registered the certificate, or may have: the proof decides."""
+    """The cloud registered the certificate, or may have: the proof decides.
+
+    Attributes:
+        thing_name: The thing.
+        assumed: Whether the answer was lost.
+    """
 
     thing_name: str
+    assumed: bool = False
 
 
 class TokenExpired(ChangeEvent):
@@ -199,4 +205,4 @@ class Retired(ChangeEvent):
 
 
 class Dropped(ChangeEvent):
-    """A person does not want the certificate that was left behind to be asked for any more."""
+    """What was left behind is not asked for any more: a person's word, or the cloud never registered it."""

@@ -133,7 +133,7 @@ def _blame_clock(failure: Failure) -> Failure:
 def _token_refused(record: ChangeRecord, facts: Facts) -> events.ChangeEvent:
     """A token is refused when it is dead, or when an earlier registration with it got through unanswered."""
     if record.unanswered and facts.expected_thing is not None:
-        return events.Registered(at=facts.clock.now, thing_name=facts.expected_thing)
+        return events.Registered(at=facts.clock.now, thing_name=facts.expected_thing, assumed=True)
     return events.TokenExpired(at=facts.clock.now)
 
 

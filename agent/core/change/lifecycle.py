@@ -113,7 +113,7 @@ class ChangeRecord:
         passed: The phases passed so far, with their times.
         requests: When certificates were asked for that were or may have been issued; all count against the daily limit.
         issued: The certificate in hand; reduced to its id once the generation is prepared.
-        unanswered: Registrations with the present token that may have been sent and were never answered.
+        unanswered: Registrations with the present token that may have been sent, as long as none was answered.
         thing_name: The thing the cloud registered the certificate for.
         attempts: Failures in the present phase.
         resumes: Starts of the agent in the present phase without progress.
@@ -132,7 +132,8 @@ class ChangeRecord:
         order: What it was ordered by, for the part that must answer: ``job:<id>:<execution>``; empty otherwise.
         replaces: The id of the certificate that was in use when it was planned.
         retired_at: When the cloud accepted the retirement of the certificate that this change left behind.
-        dropped_at: When a person decided that this certificate is not asked to be retired any more.
+        dropped_at: When this certificate was dropped from what is to be retired: by a person, or since the cloud never
+            registered it.
         good_time: The last proof under a synchronised clock: a floor for every later clock that is not synchronised.
         anchor: SHA-256 of the trust anchor that the endpoint chained to at the last proof; empty when it is not known.
         unproven: Whether a person had its generation activated before it was proven.

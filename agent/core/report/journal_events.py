@@ -196,6 +196,7 @@ _OF_CODES: dict[str, Event] = {
     Phase.REJECTED: Event.CHANGE_REJECTED,
     Phase.ROLLED_BACK: Event.CHANGE_ROLLED_BACK,
     Phase.RETIRED: Event.RETIRED,
+    "dropped": Event.RETIRE_DROPPED,
     "wait": Event.CHANGE_WAITS,
     "ladder": Event.LADDER,
     "by-hand": Event.REPLACED_BY_HAND,

@@ -5,7 +5,8 @@ Rules:
 * A replaced certificate is retired only after the change that replaced it is final and the grace has passed: until then
   it is what a rollback returns to.
 * A certificate that was registered for a change that failed is of no use any more; it is retired after the same grace,
-  so that a person can still look into it.
+  so that a person can still look into it. Whether it was is not always known. An account that has none such of the
+  thing then settles it: it was not, and AWS deletes it.
 * A certificate in use is never retired, whatever the history says: a rollback may have brought it back.
 * One that another program of the gateway may use still waits for that program, as long as that takes. Only a person's
   word goes over that.
@@ -22,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from agent.core.aws import topics
 from agent.core.change.damaged_records import is_salvaged
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.dependants import HOOKS
@@ -53,12 +55,14 @@ class Retirement:
         certificate_id: The certificate.
         due: From when the cloud may be asked.
         waits_for: The other programs of the gateway that may use it still; it is not asked for before they do not.
+        doubtful: Whether it is not known that it was ever registered.
     """
 
     change: str
     certificate_id: str
     due: datetime
     waits_for: tuple[str, ...] = ()
+    doubtful: bool = False
 
 
 def left_behind(record: ChangeRecord) -> str | None:
@@ -74,7 +78,20 @@ def left_behind(record: ChangeRecord) -> str | None:
 
 def _may_be_registered(record: ChangeRecord) -> bool:
     """What was never registered the cloud deletes by itself within the hour."""
-    return record.unanswered > 0 or any(phase is Phase.REGISTERED for phase, _ in record.passed)
+    return record.unanswered > 0 or Phase.REGISTERED in _since_issued(record)
+
+
+def _is_doubtful(record: ChangeRecord) -> bool:
+    """Whether what a change left behind may never have been registered: no registration was answered, and no proof."""
+    if record.phase.succeeded or record.issued is None:
+        return False  # it was in use before the change
+    return record.unanswered > 0 and Phase.PROVEN not in _since_issued(record)
+
+
+def _since_issued(record: ChangeRecord) -> list[Phase]:
+    """Return what a change has passed with its last certificate; it may have had another one before."""
+    phases = [phase for phase, _ in record.passed]
+    return phases[len(phases) - phases[::-1].index(Phase.ISSUED) :] if Phase.ISSUED in phases else phases
 
 
 def resting_on(current: str | None, change: ChangeRecord | None) -> tuple[str, ...]:
@@ -106,12 +123,15 @@ def outstanding(
     """
     records = tuple(history)
     settled = {left_behind(record) for record in records if record.retired_at or record.dropped_at} | set(in_use)
+    known = {left_behind(record) for record in records if not _is_doubtful(record)}
     found: dict[str, Retirement] = {}
     for record in records:
         certificate_id = left_behind(record)
         if certificate_id is not None and certificate_id not in settled:
-            due = ended(record) + grace
-            found[certificate_id] = Retirement(change=record.id, certificate_id=certificate_id, due=due)
+            due, doubtful = ended(record) + grace, certificate_id not in known
+            found[certificate_id] = Retirement(
+                change=record.id, certificate_id=certificate_id, due=due, doubtful=doubtful
+            )
     return tuple(sorted(found.values(), key=lambda item: item.due))
 
 
@@ -215,6 +235,14 @@ def is_refusal(failure: Failure) -> bool:
     return failure.kind is FailureClass.POLICY or (
         failure.kind is FailureClass.PROTOCOL and failure.code != Code.GARBLED
     )
+
+
+def never_registered(item: Retirement, failure: Failure) -> bool:
+    """Whether a refusal shows that a certificate was never registered: the account has none such of the thing.
+
+    No other refusal does, and where it is known that it was registered, none at all.
+    """
+    return item.doubtful and failure.code == Code.DENIED and failure.message.endswith(topics.NONE_SUCH)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,7 @@ class FleetCalls:
         suggest: Take the renewal window that the fleet suggests into account; None when it suggests none.
         retired: The cloud deactivated a certificate, and a worker is to write that down; `Retirements.conclude`
             follows.
+        unregistered: The cloud never registered a certificate that was to be retired; the same.
         not_retired: A request to do so was refused, or not answered. Takes a sentence, and the exit code for a client
             that waits.
         all_retired: Nothing is left that a person wanted retired.
@@ -69,6 +70,7 @@ class FleetCalls:
     withdraw: Callable[[str], None]
     suggest: Callable[[Suggestion | None], None]
     retired: Callable[[Retirement], None]
+    unregistered: Callable[[Retirement], None]
     not_retired: Callable[[str, Exit], None]
     all_retired: Callable[[], None]
     log: Callable[[Event, str], None]

@@ -3,7 +3,8 @@
 Rules:
 
 * One is asked for at a time, over the session of the current set, and with no change in flight.
-* A request that is refused, or not answered, is made again ever more seldom; so is one that costs the connection.
+* A request that is refused, or not answered, is made again ever more seldom; so is one that costs the connection. A
+  refusal that shows that the certificate was never registered is an end.
 * What came due while there was no connection waits for a time of this gateway's own: an outage was many gateways'. It
   waits once, however often the connection comes and goes; in a process that has just started, not at all.
 * The order of a person goes over the grace, and over what other programs may use still if it says so.
@@ -163,19 +164,24 @@ class RetirementRequests:
 
     def _accepted(self, item: Retirement) -> None:
         self._asked = None
-        for told in (self._refused, self._unanswered):
-            told.pop(item.certificate_id, None)
+        self._forget(item.certificate_id)
         self._calls.retired(item)
+
+    def _forget(self, name: str) -> None:
+        for told in (self._refused, self._unanswered):
+            told.pop(name, None)
 
     def _not_accepted(self, item: Retirement, failure: Failure) -> None:
         self._asked = None
         name, shown, text = item.certificate_id, item.certificate_id[: retirement.SHOWN_ID], failure.message
         tries = self._delays.get(name, _NO_DELAY)[0] + 1
         self._delays[name] = (tries, self._not_before(tries))
+        self._forget(name)
+        if retirement.never_registered(item, failure):
+            self._calls.unregistered(item)
+            return
         refused = retirement.is_refusal(failure)
-        last, before = (self._refused, self._unanswered) if refused else (self._unanswered, self._refused)
-        last[name] = text
-        before.pop(name, None)
+        (self._refused if refused else self._unanswered)[name] = text
         if refused:
             self._calls.log(Event.RETIRE_REFUSED, f"{shown} is not retired: {text}")
             self._ordered.pop(name, None)

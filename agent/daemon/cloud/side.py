@@ -124,6 +124,7 @@ class CloudSide:
             withdraw=self._queue.withdraw,
             suggest=self._on_suggestion,
             retired=lambda item: self._queue.submit(Order(do=Do.NOTE_RETIRED, change=item.change)),
+            unregistered=lambda item: self._queue.submit(Order(do=Do.NOTE_UNREGISTERED, change=item.change)),
             not_retired=self._on_not_retired,
             all_retired=self._on_all_retired,
             log=self._calls.log,

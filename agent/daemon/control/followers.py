@@ -96,8 +96,8 @@ class Followers:
     # -- what they are told ----------------------------------------------------------------------------------------
 
     def progress(self, step: Progress) -> None:
-        """Tell each that follows."""
-        for client in [*self._following, *self._put_off]:
+        """Tell each that follows; what is of no change goes to those that wait for retirements, too."""
+        for client in [*self._following, *self._put_off, *([] if step.change else self._retiring)]:
             client.send(step)
         if step.change:
             if self._brief:

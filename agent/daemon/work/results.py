@@ -182,7 +182,7 @@ class WorkerResults:
         elif end.examination is not None:
             self._answer(work.client, ExaminationMessage(lines=end.examination))
             self._examined(_why_refused(end.examination), _why_distrusted(end.examination))
-        elif order.do is Do.NOTE_RETIRED:
+        elif order.do in {Do.NOTE_RETIRED, Do.NOTE_UNREGISTERED}:
             self._to.fleet.retirements.conclude()
         elif end.repeats is not None:
             current = self._facts.generation

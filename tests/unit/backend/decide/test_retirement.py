@@ -66,6 +66,17 @@ def test_what_is_gone_is_accepted_by_the_table_alone() -> None:
     assert retire(ASKED, replace(gone, target_record=None), NOW, KEEP).say["code"] == 403
 
 
+def test_what_was_never_registered_has_the_answer_of_what_is_not_there_or_anothers() -> None:
+    """It tells nothing of foreign ones, and enough to the gateway; where the hook has let it in, it is deactivated."""
+    pending = replace(SEEN, target=certificate(OLD, Status.PENDING_ACTIVATION), target_things=(), target_record=None)
+    gone, foreign = replace(pending, target=None), replace(pending, target_things=("gw-0666",))
+    answers = [retire(ASKED, seen, NOW, KEEP).say for seen in (pending, gone, foreign)]
+    told = {"certificateId": OLD, "clientToken": "4711", "code": 403, "message": "gw-0042 has no such certificate."}
+    assert answers == [told] * 3
+    let_in = replace(pending, target_record=SEEN.target_record)
+    assert DeactivateCertificate(OLD) in retire(ASKED, let_in, NOW, KEEP).do
+
+
 def test_the_registry_goes_before_the_table() -> None:
     """A certificate that the operator has given to another thing is that thing's."""
     assert not retire(ASKED, replace(SEEN, target_things=("gw-0666",)), NOW, KEEP).allowed

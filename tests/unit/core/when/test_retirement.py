@@ -25,6 +25,7 @@ from agent.core.when.retirement import (
     is_refusal,
     last_taken_up,
     left_behind,
+    never_registered,
     outstanding,
     spared,
     wait_after,
@@ -100,6 +101,15 @@ def test_a_certificate_that_may_have_been_registered_is_left_behind(unanswered: 
     doubtful = gave_up(passed=((Phase.ISSUED, NOW), (Phase.REJECTED, NOW)), unanswered=unanswered)
 
     assert left_behind(doubtful) == make.issued().certificate_id
+
+
+def test_a_certificate_that_came_after_a_registered_one_is_judged_by_itself() -> None:
+    """The first was registered and its key lost; the second was refused, and would be in its retirement for ever."""
+    passed = ((Phase.ISSUED, NOW), *REGISTERED[:1], (Phase.PLANNED, NOW), (Phase.ISSUED, NOW), *REGISTERED[1:])
+
+    assert left_behind(gave_up(passed=passed)) is None
+    assert left_behind(gave_up(passed=passed, unanswered=1)) == make.issued().certificate_id
+    assert [item.doubtful for item in outstanding([gave_up(passed=passed, unanswered=1)], [OLD], GRACE)] == [True]
 
 
 @pytest.mark.parametrize("phase", make.UNFINISHED)
@@ -413,6 +423,68 @@ ANSWERS: list[tuple[Failure, bool]] = [
 def test_only_a_policy_and_an_answer_refuse(failure: Failure, *, refused: bool) -> None:
     """That no answer came, none that can be read, or one that asks for patience, is no refusal."""
     assert is_refusal(failure) == refused
+
+
+NEVER = replace(gave_up(unanswered=1), passed=((Phase.ISSUED, NOW), (Phase.REJECTED, NOW)))
+ASSUMED = ((Phase.ISSUED, NOW), *REGISTERED)
+DOUBTS: dict[str, tuple[list[ChangeRecord], bool]] = {
+    "sent and never answered": ([NEVER], True),
+    "taken for registered, and refused by the broker": ([replace(NEVER, passed=ASSUMED)], True),
+    "the record was damaged": (
+        [replace(NEVER, passed=(), failure=make.failure(FailureClass.STORE, Code.RECORD_DAMAGED))],
+        True,
+    ),
+    "answered": ([replace(NEVER, passed=ASSUMED, unanswered=0)], False),
+    "proven": ([replace(NEVER, passed=(*ASSUMED[:2], (Phase.PROVEN, NOW), ASSUMED[2]))], False),
+    "it was in use": ([rotated(OLD)], False),
+    "it was in use, by another change": ([rotated(make.issued().certificate_id), NEVER], False),
+    "it was in use, says a damaged record": (
+        [
+            gave_up(
+                replaces=OLD, issued=None, unanswered=1, failure=make.failure(FailureClass.STORE, Code.RECORD_DAMAGED)
+            )
+        ],
+        False,
+    ),
+}
+NONE_SUCH = failures.declined("retire", 403, "gw-0042 has no such certificate.")
+
+
+@pytest.mark.parametrize("case", DOUBTS)
+def test_only_what_may_never_have_been_registered_is_settled_by_a_refusal(case: str) -> None:
+    """An answer to the registration, an accepted proof and a time in use say that it was."""
+    history, doubtful = DOUBTS[case]
+    (found,) = outstanding(history, [NEXT], GRACE)
+
+    assert found.doubtful == doubtful
+    assert never_registered(found, NONE_SUCH) == doubtful
+    (waits,) = waiting([found], history, (NGINX,))
+    assert waits.doubtful == doubtful
+
+
+NO_PROOF = [
+    *(failure for failure, _ in ANSWERS),
+    failures.declined("retire", 403, "The certificate that asks is not an active one of gw-0042."),
+    failures.declined("retire", 403, "gw-0042 was given to another device, which alone has its certificates retired."),
+    failures.declined("retire", 429, "gw-0042 has no such certificate."),
+    failures.declined("retire", 409, "gw-0042 has no such certificate."),
+    failures.declined("retire", 500, "gw-0042 has no such certificate."),
+    failures.garbled("retire", "gw-0042 has no such certificate"),
+    failures.not_authorised("ask for retire", "It has no such certificate."),
+]
+
+
+@pytest.mark.parametrize("failure", NO_PROOF, ids=lambda failure: failure.message[:60])
+def test_no_other_refusal_shows_that_it_was_never_registered(failure: Failure) -> None:
+    """It may be active still: the person is told, and it is asked for again."""
+    assert not never_registered(outstanding([NEVER], [OLD], GRACE)[0], failure)
+
+
+def test_a_long_name_hides_no_answer() -> None:
+    """Names have 128 characters at most, and a service's words are repeated up to a bound."""
+    said = failures.declined("retire", 403, f"{'g' * 128} has no such certificate.")
+
+    assert never_registered(outstanding([NEVER], [OLD], GRACE)[0], said)
 
 
 # -- what is not asked for any more ------------------------------------------------------------------------------------

@@ -94,6 +94,21 @@ def test_a_retirement_that_was_not_answered_is_not_called_refused(office: Office
     assert not office.retirements.answers.unanswered
 
 
+def test_what_was_never_registered_is_settled_by_the_refusal(office: Office) -> None:
+    """No fault, no second request: the account has none such of the thing, and that it was registered is not known."""
+    doubtful = replace(DUE, doubtful=True)
+    office.retirements.ask(doubtful)
+    office.link.refuse(RETIRE, 403, "gw-0042 is being repaired.")
+    assert office.gateway.unregistered == []
+    office.clock.now += 100_000
+    office.retirements.ask(doubtful)
+    office.link.refuse(RETIRE, 403, "gw-0042 has no such certificate.")
+
+    assert office.gateway.unregistered == [DUE.certificate_id]
+    assert (office.retirements.answers.refused, len(office.gateway.refusals)) == ({}, 1)
+    assert not office.retirements.ask(doubtful)
+
+
 def test_the_last_word_counts(office: Office) -> None:
     """A policy was put right and now no rule answers, or a rule that was missing refuses."""
     policy = failures.not_authorised("ask for retire")
@@ -332,6 +347,25 @@ def test_a_refusal_is_a_fault_and_holds_up_no_other(connected: ConnectedRig) -> 
     found = connected.retirement()
     assert ("has no such certificate" in found.refused, found.unanswered) == (True, "")
     assert judge(connected.status()).exit is Exit.DEGRADED
+
+
+def test_the_command_ends_well_where_the_cloud_never_registered_it(connected: ConnectedRig) -> None:
+    """A worker writes it down, and its sentence goes to the client that waits."""
+    connected.serve()
+    never = replace(gave_up(NOW - HOUR), passed=((Phase.REJECTED, NOW),), unanswered=1)
+    connected.leave_behind(never)
+    caller = connected.say("retire")
+    assert connected.asks_for() == [OLD]
+    connected.accept()
+    assert connected.asks_for() == [NEVER_USED]
+    connected.link.refuse("/retire", 403, "gw-0042 has no such certificate.")
+    (order,) = connected.look()
+    assert connected.asks_for() == []
+    assert (order.do, order.change) == (Do.NOTE_UNREGISTERED, never.id)
+    connected.leave_behind(advance(never, Dropped(at=NOW)))
+    connected.finish(seen=seen_set(NOW - DAY * 10, DAY * 8000))
+    assert caller.last == {"event": "retired", "left": 0, "exit": Exit.DONE}
+    assert judge(connected.status()) == Judgement(health=(), exit=Exit.DONE)
 
 
 def test_where_the_fleet_retires_by_other_means_nothing_is_asked(tmp_path: Path) -> None:

@@ -96,6 +96,19 @@ def test_a_client_hears_nothing_of_what_it_did_not_order(room: Room) -> None:
     assert person.told == [TOLD]
 
 
+def test_a_client_that_waits_for_retirements_hears_what_came_of_each(room: Room) -> None:
+    """That belongs to no change in flight; nothing of one does concern it."""
+    person = Leaver()
+    room.followers.wait_for_retirements(cast("Client", person))
+    noted = replace(STEP, code="dropped", change="")
+    room.followers.progress(STEP)
+    room.followers.progress(noted)
+    room.followers.retired(None)
+    room.followers.progress(noted)
+    assert [told["event"] for told in person.told] == ["progress", "retired"]
+    assert person.told[0]["code"] == "dropped"
+
+
 def test_a_brief_client_leaves_with_the_id(room: Room) -> None:
     """At once when the change is on record; else with its first step. Its end counts as told."""
     at_once, begun = room.follow(brief=True, change="c-0"), room.wait(brief=True)
