@@ -156,9 +156,10 @@ def test_the_date_can_be_shifted(depot: Depot, offset: timedelta) -> None:
     depot.date_offset = offset
     depot.faults["/short"] = DepotFault.parse("status:503")
     for target in ("/roots.pem", "/none", "/short"):
+        before = datetime.now(UTC).replace(microsecond=0)
         with ask(depot, target) as response:
             date = parsedate_to_datetime(response.headers["Date"])
-        assert abs(date - offset - datetime.now(UTC)) < timedelta(seconds=5)
+        assert before <= date - offset <= datetime.now(UTC)
 
 
 def test_a_client_that_trusts_another_root_gets_nothing(depot: Depot) -> None:
