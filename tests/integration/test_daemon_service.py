@@ -17,7 +17,7 @@ import pytest
 
 from agent.daemon.app import RELOAD_PATIENCE
 from agent.sandbox.faults import Operation
-from support.daemon import RunningDaemon, ServiceManager, finished, shown, traces
+from support.daemon import RunningDaemon, ServiceManager, shown, traces
 from support.gateway import COMMAND
 
 if TYPE_CHECKING:
@@ -102,8 +102,9 @@ def test_the_watchdog_is_fed_while_a_worker_waits(enrolled: Gateway) -> None:
 def test_a_socket_that_systemd_opened_is_used_and_left_alone(enrolled: Gateway) -> None:
     """Socket activation: who connects before the daemon is up is answered, and the socket outlives it."""
     with listening(enrolled) as listener, Activated(enrolled, listener) as daemon:
-        assert enrolled.run("status", "--json").outcome["daemon"] == daemon.pid
+        assert daemon.status()["daemon"] == daemon.pid  # the command would wait for a few seconds only
         daemon.until_up(1)
+        assert enrolled.run("status", "--json").outcome["daemon"] == daemon.pid
         assert daemon.stop() == 0
         assert (daemon.runtime / "control.sock").is_socket()
         assert not (daemon.runtime / "status.json").exists()
@@ -114,11 +115,9 @@ def test_an_order_that_came_before_the_daemon_is_judged_by_what_is_on_disk(
     enrolled: Gateway, verb: str, code: int
 ) -> None:
     """The client that is first in the socket's queue is not told that this gateway has no certificate, nor enrolled."""
-    with listening(enrolled) as listener:
-        waiting = enrolled.start(verb, "--json")
-        with Activated(enrolled, listener) as daemon:
-            assert finished(enrolled, waiting, verb, "--json").code == code
-            daemon.until_up(2 if code == 0 else 1)
+    with listening(enrolled) as listener, Activated(enrolled, listener) as daemon:
+        assert daemon.ask(verb)["exit"] == code
+        daemon.until_up(2 if code == 0 else 1)
     assert enrolled.cloud.count(Operation.CREATE) == (2 if code == 0 else 1)
 
 

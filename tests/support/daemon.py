@@ -170,7 +170,8 @@ class RunningDaemon:
 
     def ask(self, verb: str, **arguments: str | bool) -> dict[str, Any]:
         """Send a request over the control socket and return the last word; empty when no daemon listens yet."""
-        messages = call(str(self.runtime / "control.sock"), json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+        request = json.dumps({"verb": verb, **arguments}).encode() + b"\n"
+        messages = call(str(self.runtime / "control.sock"), request, timeout=PATIENCE)
         if messages is None:
             return {}
         last: dict[str, Any]
