@@ -306,14 +306,12 @@ def told(record: ChangeRecord) -> str:
 class Listener:
     """An output that keeps what it is told."""
 
-    as_json = False
-
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def line(self, text: str) -> None:
+    def tell(self, _told: object, *lines: str) -> None:
         """Keep it."""
-        self.lines.append(text)
+        self.lines += lines
 
 
 def test_what_was_never_registered_is_settled_by_the_account(gateway: Rig) -> None:
