@@ -200,6 +200,7 @@ def test_a_rotation_waits_for_the_word_of_the_application(enrolled: Gateway, *, 
 
 def test_a_rollback_gives_up_a_rotation_that_a_worker_is_busy_with(enrolled: Gateway) -> None:
     """It does not wait until the rotation is final, to go back from there."""
+    enrolled.expect_silence()
     enrolled.order("fault register ignore")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
@@ -213,6 +214,7 @@ def test_a_rollback_gives_up_a_rotation_that_a_worker_is_busy_with(enrolled: Gat
 
 def test_status_knows_the_change_that_a_worker_is_busy_with(enrolled: Gateway) -> None:
     """A technician who looks in the middle of a rotation sees the rotation."""
+    enrolled.expect_silence()
     enrolled.order("fault register ignore")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)

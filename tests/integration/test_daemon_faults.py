@@ -117,6 +117,7 @@ def test_rotations_go_on_through_kills_at_random_moments(enrolled: Gateway) -> N
 
 def test_a_new_daemon_leaves_the_client_id_to_the_worker_of_the_one_that_was_killed(enrolled: Gateway) -> None:
     """The worker ends its step and goes; to cut it off would cost the answer it waits for."""
+    enrolled.expect_silence()
     enrolled.order("fault register ignore")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)

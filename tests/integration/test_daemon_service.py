@@ -85,6 +85,7 @@ def test_a_person_who_does_not_wait_for_a_rollback_is_not_told_that_the_rotation
 
 def test_the_watchdog_is_fed_while_a_worker_waits(enrolled: Gateway) -> None:
     """A request that is never answered keeps a worker busy, and the daemon awake."""
+    enrolled.expect_silence()
     enrolled.order("fault create ignore")
     with (
         ServiceManager() as manager,
@@ -219,7 +220,8 @@ def test_what_is_published_may_be_read_by_all_and_the_state_by_no_other_user(enr
 
 def test_no_secret_is_in_anything_that_others_may_see(enrolled: Gateway) -> None:
     """Neither log nor status nor metrics nor any process's arguments and environment show a key or a token."""
-    enrolled.order("fault register ignore")  # for two seconds a worker has key, certificate and token in hand
+    enrolled.expect_silence()
+    enrolled.order("fault register ignore")  # for five seconds a worker has key, certificate and token in hand
     with RunningDaemon(enrolled, started=True) as daemon:
         daemon.until_up(1)
         enrolled.run("rotate", "--no-wait", expect=0)

@@ -164,6 +164,7 @@ def first_to_end(processes: set[Process]) -> None:
 
 def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_start(enrolled: Gateway) -> None:
     """It ends between two steps, says goodbye to the clients that follow, and goes on where it was."""
+    enrolled.expect_silence()
     enrolled.order("fault register ignore")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)
@@ -183,7 +184,6 @@ def test_a_daemon_told_to_end_in_the_middle_of_a_change_keeps_it_for_the_next_st
 
 def test_what_is_asked_when_the_daemon_ends_has_not_failed(enrolled: Gateway) -> None:
     """A request that is cut off by our own goodbye is no news, and no refusal."""
-    enrolled.configure({"request: 5s": "request: 20s"})
     enrolled.order("fault ask ignore")
     with RunningDaemon(enrolled) as daemon:
         daemon.until_up(1)

@@ -33,8 +33,10 @@ QUICK = timedelta(minutes=3)  # a lifetime with which one rotation may follow an
 @pytest.fixture(name="site", scope="module")
 def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Give a gateway that the stories share; none of them rests on what another has left."""
-    with Gateway(tmp_path_factory.mktemp("fleet")) as gateway, Site(gateway) as site:
-        yield site
+    with Gateway(tmp_path_factory.mktemp("fleet")) as gateway:
+        gateway.expect_silence()
+        with Site(gateway) as site:
+            yield site
         said, secrets = gateway.everything_said(), gateway.secrets()
         assert not [secret[:6] for secret in secrets if secret in said]
 
@@ -361,7 +363,7 @@ def test_the_replaced_certificate_is_retired_by_its_successor_and_asked_for_unti
     gateway: Gateway,
 ) -> None:
     """With the new certificate's own connection; while the cloud says no, or nothing, the status says so."""
-    with daemon(gateway, grace="0s") as site:
+    with daemon(gateway.expect_silence(), grace="0s") as site:
         first = gateway.certificate_id()
         site.fault(Operation.RETIRE, Effect.DENY)
         second = site.reaches(site.rotation(), JobStatus.SUCCEEDED).status_details["certificateId"]
@@ -459,7 +461,7 @@ def test_a_persons_word_goes_over_a_program_that_will_never_take_the_new_set_up(
 
 def test_a_fleet_without_a_rule_for_retirements_stays_healthy(gateway: Gateway) -> None:
     """What no rule answers is told as that, with the switch; once it is set, nothing is asked any more."""
-    with daemon(gateway, grace="0s") as site:
+    with daemon(gateway.expect_silence(), grace="0s") as site:
         first = gateway.certificate_id()
         site.fault(Operation.RETIRE, Effect.IGNORE, times=None)
         site.reaches(site.rotation(), JobStatus.SUCCEEDED)

@@ -46,6 +46,7 @@ def seen(gateway: Gateway, generation: int, *, started: bool) -> list[dict[str, 
 
 def test_both_have_the_same_around_them(enrolled: Gateway) -> None:
     """Parent, umask, user, signals, files and folder."""
+    enrolled.expect_silence()
     forked, started = seen(enrolled, 1, started=False), seen(enrolled, 2, started=True)
     assert forked == started
 

@@ -232,6 +232,7 @@ def test_every_fault_has_its_class_and_sentence(enrolled: Gateway, fault: str, c
     enrolled.configure(
         {"policy_patience": "policy_patience"} if "policy_patience" in enrolled.config.read_text() else {}
     )
+    enrolled.expect_silence()
     enrolled.order("fault " + fault + (" always" if fault.startswith("connect hang-up") else ""))
     tried = enrolled.run("rotate", "--json", "--wait", "0", *_impatient(kind))
     failure = tried.outcome["change"]["failure"]
@@ -284,6 +285,7 @@ def test_extra_fields_and_duplicate_replies_do_no_harm(enrolled: Gateway) -> Non
 
 def test_a_late_reply_is_never_taken_for_another(enrolled: Gateway) -> None:
     """After a timeout a new connection is used, so the late certificate goes nowhere."""
+    enrolled.expect_silence()
     enrolled.order("fault create late")
     enrolled.run("rotate", expect=0)
     assert enrolled.generations() == (2, 1)

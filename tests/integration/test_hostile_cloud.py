@@ -39,6 +39,7 @@ TOPICS = (
 @pytest.fixture(name="site")
 def _site(gateway: Gateway) -> Iterator[Site]:
     """Give a gateway that has a certificate to be retired, so that it asks for everything it ever asks for."""
+    gateway.expect_silence()
     gateway.configure({"  template: gateway-rotation\n": "  template: gateway-rotation\n  grace: 0s\n"})
     gateway.enroll()
     gateway.run("rotate", expect=0)

@@ -59,6 +59,7 @@ def test_what_another_program_may_use_is_spared_and_named(rotated: Gateway) -> N
 
 def test_no_answer_and_a_refusal_have_codes_of_their_own(rotated: Gateway) -> None:
     """Neither is written down, and the certificate is named in both."""
+    rotated.expect_silence()
     for effect, code in ((Effect.IGNORE, 5), (Effect.THROTTLE, 5), (Effect.UNAUTHORISED, 4), (Effect.REJECT, 4)):
         fault(rotated, effect)
         assert f"{old(rotated)[:12]} is not retired: " in rotated.run("retire", expect=code).err

@@ -93,7 +93,7 @@ class Buyer:
         if failure is not None:
             raise CloudError(failure)
         machine = Machine(
-            url=self.front.url, authorities=self.authorities, proxy=None, timeouts=Timeouts(connect=5.0, request=5.0)
+            url=self.front.url, authorities=self.authorities, proxy=None, timeouts=Timeouts(connect=60.0, request=60.0)
         )
         return VendingSession(machine, Purse(serial=SERIAL, token=load_token(self.file)), self.rig.endpoint.root_sha256)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from agent.core.change.progress import Progress
 
 COMMAND = str(Path(sys.executable).with_name("iot-cert"))
+PATIENT = "request: 1m"  # the cloud shares a machine with much else to do: no answer by then is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class Gateway:
         self.service.start()
         self.console = Console(self.service, lambda: datetime.now(UTC), self.directory)
         self.config = write_configuration(self.directory, self.service, probation=1)
-        self.configure({"refusal_patience: 3s": "refusal_patience: 1s"} | self.settings)
+        self.configure({"refusal_patience: 3s": "refusal_patience: 1s", "request: 5s": PATIENT} | self.settings)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,6 +102,11 @@ class Gateway:
             assert old in text, old
             text = text.replace(old, new)
         self.config.write_text(text)
+
+    def expect_silence(self) -> Self:
+        """Have a request that is not answered fail within seconds, since the story waits for that."""
+        self.configure({PATIENT: "request: 5s"})
+        return self
 
     def rotation(self, **values: str) -> None:
         """Set keys of the section `rotation`, which is the last of the configuration."""

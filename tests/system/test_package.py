@@ -169,7 +169,7 @@ def test_an_upgrade_in_mid_change_goes_on_with_it(bare: Installed, run_folder: P
     machine.boot()
     machine.run("dpkg", "--install", "/earlier.deb")
     bare.equip()
-    bare.configure()
+    bare.configure(request="5s")  # the old daemon ends once the answer that never comes is missed
     machine.run("systemctl", "restart", SERVICE)
     bare.until_up()
     assert machine.run("iot-cert", "--version").out == f"iot-cert {images.EARLIER}\n"

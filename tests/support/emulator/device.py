@@ -74,7 +74,7 @@ state_dir: {self.directory}/state
 runtime_dir: {self.directory}/run
 trust: {{anchors: {self.directory}/roots.pem}}
 vouched_clock: true
-timeouts: {{connect: 20s, request: 10s}}
+timeouts: {{connect: 2m, request: 2m}}
 enrollment:
 {self._enrollment()}rotation:
   template: gateway-rotation

@@ -21,6 +21,7 @@ from agent.sandbox.authority import fingerprint
 from agent.store.store import Store
 from agent.system.clock import SystemClock
 from support import signing
+from support.gateway import PATIENT
 from support.simulator import SimulatedEndpoint
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def furnish(gateway: Gateway, start: Start) -> None:
         {
             "trust:\n": f"{thing}trust:\n  root: {place}/root.json\n",
             "connect: 20s": "connect: 8s",
+            PATIENT: "request: 5s",  # stories have all faults
         }
     )
     gateway.rotation(

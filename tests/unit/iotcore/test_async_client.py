@@ -35,7 +35,7 @@ class Listening:
         self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.heard: list[Failure | None] = []
         endpoint = Endpoint(host="127.0.0.1", port=port)
-        self.link = Link(Connector(endpoint, Timeouts(connect=5.0)), self._posted.put, self)
+        self.link = Link(Connector(endpoint, Timeouts(connect=PATIENCE)), self._posted.put, self)
 
     def open(self) -> None:
         """Begin to connect."""

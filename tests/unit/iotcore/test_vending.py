@@ -47,7 +47,7 @@ class Shop:
 
     def machine(self, *, trusts: Authority = ROOT, proxy: Proxy | None = None) -> Machine:
         """Return it as the client knows it."""
-        timeouts = Timeouts(connect=5.0, request=5.0)
+        timeouts = Timeouts(connect=60.0, request=60.0)
         return Machine(url=self.front.url, authorities=x509.read_bundle(trusts.pem), proxy=proxy, timeouts=timeouts)
 
     def buy(self, machine: Machine | None = None) -> Any:
@@ -225,7 +225,7 @@ def test_a_proxy_that_wants_a_name_is_blamed_itself(shop: Shop) -> None:
 
 def test_an_answer_that_drips_has_an_end(shop: Shop) -> None:
     """The time is for all of it."""
-    machine = replace(shop.machine(), timeouts=Timeouts(connect=5.0, request=0.0))
+    machine = replace(shop.machine(), timeouts=Timeouts(connect=60.0, request=0.0))
     assert failure(lambda: shop.buy(machine)).code == Code.VENDING_UNHEARD
 
 
