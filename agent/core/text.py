@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
 
 
 def printable(text: str, limit: int) -> str:
@@ -13,7 +17,7 @@ def printable(text: str, limit: int) -> str:
 
 def clock_time(at: datetime) -> str:
     """Return an instant for people: UTC, to the second."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", at.utctimetuple())
 
 
 def duration(span: timedelta) -> str:
