@@ -202,6 +202,9 @@ class OtherSets(Protocol):
     def salvage(self) -> tuple[Salvaged, ...]:
         """Return what can be saved from generations that are damaged, or that the links do not stand for."""
 
+    def damaged_trusts(self, after: int) -> tuple[TrustBundle, ...]:
+        """Return the anchors of damaged generations that were final and came after one, as written, newest first."""
+
 
 class RetiredKeys(Protocol):
     """The keys of certificates that were retired."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent.change.sets import Sets
     from agent.change.source import SourceSession
     from agent.change.world import Settings, World
-    from agent.core.values import Salvaged
+    from agent.core.values import Salvaged, TrustBundle
 
 
 class Climber:
@@ -44,6 +44,7 @@ class Climber:
         self._source = source
         self._tell = tell
         self._salvaged: tuple[Candidate, str] | None = None
+        self._anchors: TrustBundle | None = None
 
     def find_footing(self) -> ladder.Climb:
         """Climb the ladder: find a set that the endpoint accepts, or else what brings another one."""
@@ -68,19 +69,31 @@ class Climber:
             raise RefusedError("No salvaged set was found.")
         return self._salvaged
 
+    @property
+    def anchors(self) -> TrustBundle:
+        """The anchors by which the set that was tried last was accepted.
+
+        Raises:
+            RefusedError: None was.
+        """
+        if self._anchors is None:
+            raise RefusedError("No anchors were found.")
+        return self._anchors
+
     def _try_rung(self, rung: ladder.Rung) -> ladder.Attempt:
         if rung is ladder.Rung.SALVAGED:
             return self._try_salvaged()
         if rung is ladder.Rung.VENDING:
             return self._try_vending()
         try:
-            candidates = tuple(self._sets.claims()) if rung is ladder.Rung.CLAIM else (self._rung(rung),)
+            candidates = self._candidates(rung)
         except (StoreError, MaterialError, RefusedError) as error:
             return ladder.missing(rung, str(error))
         try:
             candidate, anchor = by_known_anchors(candidates, self._probed)
         except CloudError as error:
             return ladder.Attempt(rung=rung, failure=in_the_light_of(self._world.reading(), error.failure))
+        self._anchors = candidate.trust
         return ladder.Attempt(rung=rung, distrusted=self.doubt_of(candidate, anchor))
 
     def doubt_of(self, candidate: Candidate, anchor: str) -> str:
@@ -123,7 +136,7 @@ class Climber:
         if refusal is not None:
             return ladder.Attempt(rung=rung, failure=refusal)
         try:
-            by_known_anchors(self._sets.trusts(self._settings.anchors()), vending.connect).close()
+            by_known_anchors(self._sets.trusts(), vending.connect).close()
         except MaterialError as error:
             return ladder.missing(rung, str(error))
         except CloudError as error:
@@ -140,7 +153,7 @@ class Climber:
             raise RefusedError(f"It is not known which thing generation {found.number} was made for.")
         name = f"what is left of generation {found.number}" if found.damage else f"generation {found.number}"
         client_id = self._settings.client_id(thing_name)
-        trusts = (found.trust,) if found.trust else self._sets.trusts(self._settings.anchors())
+        trusts = (found.trust,) if found.trust else self._sets.trusts()
         return tuple(
             Candidate(name=name, credential=found.credential, trust=trust, client_id=client_id, thing_name=thing_name)
             for trust in trusts
@@ -153,11 +166,13 @@ class Climber:
         known = [generation.manifest.thing_name for generation in others if generation]
         return next((name for name in (*made, *known, self._settings.thing_name) if name), "")
 
-    def _rung(self, rung: ladder.Rung) -> Candidate:
+    def _candidates(self, rung: ladder.Rung) -> tuple[Candidate, ...]:
+        if rung is ladder.Rung.CLAIM:
+            return tuple(self._sets.claims())
         if rung in ladder.OTHER_ANCHORS:
             return self._sets.with_other_anchors(rung)
         store = self._world.store
         number = store.current() if rung is ladder.Rung.CURRENT else store.previous()
         if number is None:
             raise RefusedError(f"There is no {rung} set.")
-        return self._sets.candidate(number)
+        return (self._sets.candidate(number),)

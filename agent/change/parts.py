@@ -48,7 +48,7 @@ def put_together(world: World, settings: Settings) -> ChangeParts:
     """Return the parts for one gateway; the engine is to be closed last."""
     in_flight = InFlight(world.store, world.clock, world.reporter)
     sets = Sets(world.store, settings)
-    prover = Prover(world, sets, settings.claim, in_flight.tell)
+    prover = Prover(world, sets, in_flight.tell)
     source = SourceSession(world.cloud, sets, prover, settings)
     planner = Planner(world, settings, sets, in_flight)
     climber = Climber(world, settings, sets, prover, source, in_flight.tell)

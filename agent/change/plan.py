@@ -97,7 +97,7 @@ class Planner:
             raise RefusedError(f"Change {self._in_flight.record.id} is in flight.")
         why = f"the key and certificate of generation {found.number} were replaced by hand"
         self._in_flight.tell("by-hand", f"{why[:1].upper()}{why[1:]}; they are proven before they are used.")
-        trust = found.trust or self._settings.anchors()
+        trust = found.trust or self._sets.trusts()[0]
         brought = _Brought(found.credential, found.thing_name, trust, found.replaced, None)
         return self._bring_in(brought, why)
 

@@ -34,20 +34,16 @@ if TYPE_CHECKING:
 class Prover:
     """Tells whether a set gets through, and what it means where it does not."""
 
-    def __init__(
-        self, world: World, sets: Sets, claim: Callable[[], Candidate], tell: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, world: World, sets: Sets, tell: Callable[[str, str], None]) -> None:
         """Put it together.
 
         Args:
             world: The ports.
             sets: The sets on the gateway, to compare with.
-            claim: Returns the claim certificate; raises MaterialError or RefusedError.
             tell: Takes a code and a sentence; see `agent.core.change.progress.Progress`.
         """
         self._world = world
         self._sets = sets
-        self._claim = claim
         self._tell = tell
 
     def probe(self, candidate: Candidate) -> str:
@@ -124,12 +120,14 @@ class Prover:
         behind = self._sets.previous()
         base, previous = record.base, behind.number if behind else None
         numbers = [number for number in dict.fromkeys((base, previous)) if number is not None]
-        found = [(named(number), partial(self._sets.candidate, number)) for number in numbers]
+        found: list[tuple[str, Callable[[], Candidate]]] = [
+            (named(number), partial(self._sets.candidate, number)) for number in numbers
+        ]
         # Other anchors speak against a change of anchors. For any other they say that its certificate is not to blame.
         if failure.kind is FailureClass.SERVER_TRUST and record.kind is Kind.TRUST:
             rung = ladder.Rung.BAKED_ANCHORS
-            found.append((f"the current certificate with the {rung}", partial(self._sets.with_other_anchors, rung)))
-        return [*found, ("the claim certificate", self._claim)]
+            found.append((f"the current certificate with the {rung}", lambda: self._sets.with_other_anchors(rung)[0]))
+        return [*found, ("the claim certificate", lambda: next(self._sets.claims()))]
 
 
 class ComparedError(CloudError):

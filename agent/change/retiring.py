@@ -117,7 +117,7 @@ class Retirements:
         if in_flight is not None:
             spared |= {in_flight.generation, in_flight.base}
         try:
-            self._settings.claim()
+            next(self._sets.claims())
         except (MaterialError, RefusedError):
             spared.add(self._world.store.previous())
         return {number for number in spared if number is not None}

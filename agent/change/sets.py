@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from agent.core.change import ladder
 from agent.core.values import Candidate
-from agent.errors import DamagedError, RefusedError
+from agent.errors import DamagedError, MaterialError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from agent.change.world import Settings
     from agent.core.values import Generation, TrustBundle
@@ -101,31 +101,41 @@ class Sets:
         """Yield the claim certificate with each anchors that this gateway has; see `trusts`.
 
         Raises:
-            MaterialError: It cannot be used.
+            MaterialError: It cannot be used, or there are no anchors.
             RefusedError: There is none.
             StoreError: A generation cannot be read.
         """
-        claim = self._settings.claim()
-        for trust in self.trusts(claim.trust):
+        trusts = self.trusts()
+        claim = self._settings.claim(trusts[0])
+        for trust in trusts:
             yield replace(claim, trust=trust)
 
-    def trusts(self, baked: TrustBundle) -> Iterator[TrustBundle]:
-        """Yield the anchors that a gateway may enrol by, each once: the baked copy's, then those of its sets.
+    def trusts(self) -> tuple[TrustBundle, ...]:
+        """Return the anchors that a gateway may enrol by, each once: the baked copy's, then those of its sets.
 
         The endpoint may have moved since the package was made, and newer anchors, which were proven, have come since.
 
         Raises:
+            MaterialError: The baked copy cannot be used, and there are no others.
             StoreError: A generation cannot be read.
         """
-        known = {baked.fingerprints}
-        yield baked
-        for generation in (self.usable(), self.previous()):
-            if generation is not None and generation.trust.fingerprints not in known:
-                known.add(generation.trust.fingerprints)
-                yield generation.trust
+        kept = [generation.trust for generation in (self.usable(), self.previous()) if generation]
+        kept += self._of_damaged_sets()
+        try:
+            found = [self._settings.anchors(), *kept]
+        except MaterialError:
+            if not kept:
+                raise
+            found = kept
+        return _each_once(found)
 
-    def with_other_anchors(self, rung: ladder.Rung) -> Candidate:
-        """Return the current certificate with anchors that this gateway has besides the current ones.
+    def _of_damaged_sets(self) -> tuple[TrustBundle, ...]:
+        """Return the anchors, which were proven, of the sets that came after the one in use and are damaged."""
+        current = self.usable()
+        return self._store.others.damaged_trusts(current.number if current else 0)
+
+    def with_other_anchors(self, rung: ladder.Rung) -> tuple[Candidate, ...]:
+        """Return the current certificate with each anchors of a rung that are not the current ones, at least one.
 
         Raises:
             StoreError: A generation is damaged or cannot be read.
@@ -135,25 +145,25 @@ class Sets:
         current = self._store.current()
         if current is None:
             raise RefusedError("There is no current set.")
-        candidate, trust = self.candidate(current), self.other_anchors(rung)
-        if trust.fingerprints == candidate.trust.fingerprints:
-            raise RefusedError(f"The {rung} are those of the current set.")
-        return replace(candidate, name=f"generation {current} with the {rung}", trust=trust)
+        candidate, found = self.candidate(current), self._anchors_of(rung)
+        others = [trust for trust in found if trust.fingerprints != candidate.trust.fingerprints]
+        if not others:
+            raise RefusedError(f"The {rung} are those of the current set." if found else "There is no previous set.")
+        name = f"generation {current} with the {rung}"
+        return tuple(replace(candidate, name=name, trust=trust) for trust in others)
 
-    def other_anchors(self, rung: ladder.Rung) -> TrustBundle:
-        """Return the anchors of a rung of the ladder that keeps the certificate.
-
-        Raises:
-            StoreError: The previous generation is damaged or cannot be read.
-            MaterialError: The baked copy cannot be used.
-            RefusedError: There is no previous generation.
-        """
+    def _anchors_of(self, rung: ladder.Rung) -> tuple[TrustBundle, ...]:
         if rung is ladder.Rung.BAKED_ANCHORS:
-            return self._settings.anchors()
-        previous = self._store.previous()
-        if previous is None:
-            raise RefusedError("There is no previous set.")
-        return self._store.generation(previous).trust
+            return (self._settings.anchors(),)
+        previous = self.previous()
+        return _each_once([*self._of_damaged_sets(), *([previous.trust] if previous else [])])
+
+
+def _each_once(trusts: Iterable[TrustBundle]) -> tuple[TrustBundle, ...]:
+    found: dict[frozenset[str], TrustBundle] = {}
+    for trust in trusts:
+        found.setdefault(trust.fingerprints, trust)
+    return tuple(found.values())
 
 
 def named(number: int | None) -> str:

@@ -58,7 +58,7 @@ class SourceSession:
         vending, candidate = self._settings.vending, None
         try:
             if vending is not None and record.kind is Kind.ENROLL:
-                return by_known_anchors(self._sets.trusts(self._settings.anchors()), vending.connect)
+                return by_known_anchors(self._sets.trusts(), vending.connect)
             candidate, *others = self._candidates(record)
             return by_known_anchors((candidate, *others), self._cloud.connect)
         except CloudError as error:

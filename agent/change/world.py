@@ -60,7 +60,8 @@ class Settings:
         enrollment: For the first certificate; None when this gateway is never to enrol itself.
         rotation: For the next ones.
         client_id: The MQTT client id for a thing name.
-        claim: Returns what to connect with before there is a certificate; raises MaterialError or RefusedError.
+        claim: Returns what to connect with, by some anchors, before there is a certificate; raises MaterialError or
+            RefusedError.
         vending: What is asked in place of a claim certificate's session; None where a gateway enrols by a claim.
         anchors: Returns the trust anchors of a first generation; raises MaterialError.
         thing_name: The thing this gateway is meant to be, or None to take the cloud's word.
@@ -75,7 +76,7 @@ class Settings:
     enrollment: Provisioning | None
     rotation: Provisioning
     client_id: Callable[[str], str]
-    claim: Callable[[], Candidate]
+    claim: Callable[[TrustBundle], Candidate]
     anchors: Callable[[], TrustBundle]
     vending: Vending | None = None
     thing_name: str | None = None

@@ -341,7 +341,7 @@ class Operations:
                     outcome = self._carried(Kind.ROTATE, reason)
                 return Done(climb=climb, outcome=outcome)
             case Rung.PREVIOUS_ANCHORS | Rung.BAKED_ANCHORS:
-                self._planner.install(self._sets.other_anchors(climb.use), Origin.LADDER, reason)
+                self._planner.install(self._climber.anchors, Origin.LADDER, reason)
                 return Done(climb=climb, outcome=self._carry())
             case Rung.CLAIM | Rung.VENDING:
                 return Done(climb=climb, outcome=self._carried(Kind.ENROLL, reason))

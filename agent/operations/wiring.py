@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from agent.change.parts import ChangeParts, put_together
+from agent.change.source import by_known_anchors
 from agent.change.world import NoDependants, Provisioning, Settings, Vending, World
 from agent.config.files import MAX_MATERIAL, read_bounded, read_secret
 from agent.core.aws import client_ids
@@ -159,7 +160,7 @@ def engine_settings(config: Config, parameters: Parameters) -> Settings:
         enrollment=None if enrollment is None else Provisioning(template=enrollment.template, parameters=first),
         rotation=Provisioning(template=rotation.template, parameters=parameters.rotation),
         client_id=lambda thing: client_ids.made(config.client_id, thing),
-        claim=lambda: load_claim(config),
+        claim=lambda anchors: load_claim(config, anchors),
         vending=_vending(config, first),
         anchors=lambda: load_anchors(config),
         thing_name=config.thing_name,
@@ -192,8 +193,8 @@ def load_anchors(config: Config) -> TrustBundle:
     return replace(bundle, provenance=baked_provenance(data))
 
 
-def load_claim(config: Config) -> Candidate:
-    """Return the claim certificate as something to connect with.
+def load_claim(config: Config, anchors: TrustBundle) -> Candidate:
+    """Return the claim certificate as something to connect with, by these anchors.
 
     Raises:
         MaterialError: It cannot be read or used.
@@ -212,7 +213,7 @@ def load_claim(config: Config) -> Candidate:
             f"{claim.certificate} and {claim.key}",
             lambda: keys.credential_set(key_pem, certificate_pem),
         ),
-        trust=load_anchors(config),
+        trust=anchors,
         client_id=config.enrollment.client_id or _enrollment_client_id(config),
         thing_name=None,
     )
@@ -226,7 +227,7 @@ def check_enrolment(config: Config) -> str:
         RefusedError: None is configured.
     """
     if config.enrollment is None or config.enrollment.token is None:
-        return load_claim(config).name
+        return load_claim(config, load_anchors(config)).name
     load_token(config.enrollment.token.path)
     _authorities(config, config.enrollment)
     return "the token"
@@ -246,14 +247,19 @@ def load_token(path: Path) -> str:
         raise MaterialError(f"{path}: the token cannot be used: {error}", hint=_ANOTHER_TOKEN) from None
 
 
-def _authorities(config: Config, enrollment: EnrollmentConfig) -> TrustBundle:
-    """Return who is to verify the vending machine."""
+def _authorities(config: Config, enrollment: EnrollmentConfig, *others: TrustBundle) -> tuple[TrustBundle, ...]:
+    """Return who may verify the vending machine: what is configured for it, else the anchors, `others` behind them."""
     from agent.crypto import x509  # noqa: PLC0415
 
     if enrollment.ca is None:
-        return load_anchors(config)
+        try:
+            return load_anchors(config), *others
+        except MaterialError:
+            if not others:
+                raise
+            return others
     data = _read(enrollment.ca, "file of the vending machine's authorities")
-    return _usable(str(enrollment.ca), lambda: x509.read_bundle(pem_of(data)))
+    return (_usable(str(enrollment.ca), lambda: x509.read_bundle(pem_of(data))),)
 
 
 def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Vending | None:
@@ -266,15 +272,14 @@ def _vending(config: Config, parameters: Callable[[], Mapping[str, str]]) -> Ven
 
     path = enrollment.token.path
 
+    def machine(authorities: TrustBundle) -> Machine:
+        waits = timeouts(config.connect_timeout, config.request_timeout)
+        return Machine(url=enrollment.url, authorities=authorities, proxy=config.proxy, timeouts=waits)
+
     def open_session(anchors: TrustBundle) -> Session:
-        machine = Machine(
-            url=enrollment.url,
-            authorities=_authorities(config, enrollment),
-            proxy=config.proxy,
-            timeouts=timeouts(config.connect_timeout, config.request_timeout),
-        )
         purse = Purse(serial=parameters()[readmission.SERIAL], token=load_token(path))
-        return connect(machine, purse, config.target, anchors)
+        known = _authorities(config, enrollment, anchors)
+        return by_known_anchors(known, lambda found: connect(machine(found), purse, config.target, anchors))
 
     return Vending(
         connect=open_session,

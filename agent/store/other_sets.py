@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core.change.lifecycle import Phase
+from agent.errors import StoreError
 from agent.store import remains
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
     from agent.core.change.lifecycle import ChangeRecord
-    from agent.core.values import Handmade, Salvaged
+    from agent.core.values import Handmade, Salvaged, TrustBundle
     from agent.store.change_log import Journal
     from agent.store.directory import GenerationDirectory
     from agent.store.links import Links
@@ -111,6 +112,26 @@ class OtherSets:
         present = set(self._directory.listing().final) - whole
         found = [remains.salvage(self._directory.fd, number) for number in numbers if number in present]
         return tuple(item for item in found if item is not None)[:MAX_SALVAGED]
+
+    def damaged_trusts(self, after: int) -> tuple[TrustBundle, ...]:
+        """Return the anchors of damaged generations that were final, as they were written, the newest first.
+
+        Args:
+            after: The generation that they came after.
+
+        Raises:
+            StoreError: It cannot be told which there are.
+        """
+        present = self.committed() & set(self._directory.listing().final)
+        newer = sorted((number for number in present if number > after), reverse=True)
+        found = [remains.trust_of(self._directory.fd, number) for number in newer if self._is_damaged(number)]
+        return tuple(item for item in found if item is not None)
+
+    def _is_damaged(self, number: int) -> bool:
+        try:
+            return not self._directory.is_whole(number)
+        except StoreError:
+            return False  # it cannot be told
 
     def half_replaced(self) -> bool:
         """Whether either key or certificate of the current generation is another one, so that they do not fit.

@@ -81,6 +81,16 @@ def salvage(dir_fd: int, number: int) -> Salvaged | None:
     )
 
 
+def trust_of(dir_fd: int, number: int) -> TrustBundle | None:
+    """Return a generation's anchors, or None where they are not as they were written."""
+    try:
+        with disk.directory(final_name(number), dir_fd) as fd:
+            sealed = _sealed(fd)
+            return _untouched_trust(fd, sealed) if sealed else None
+    except StoreError:
+        return None  # it is gone, or something else in its place
+
+
 def _salvage(dir_fd: int, number: int, damage: str) -> Salvaged | None:
     try:
         with disk.directory(final_name(number), dir_fd) as fd:

@@ -68,6 +68,18 @@ def test_a_gateway_enrols_rotates_and_is_rescued(shopper: Shopper) -> None:
     assert len([one for one in gateway.cloud.certificates_of("gw-0042") if one.status is Status.ACTIVE]) == 1
 
 
+def test_a_rescue_needs_no_baked_copy(shopper: Shopper) -> None:
+    """The anchors of the gateway's sets verify the endpoint and the vending machine as well."""
+    gateway = shopper.gateway
+    gateway.run("enroll", expect=0)
+    for entry in gateway.cloud.certificates_of("gw-0042"):
+        entry.status = Status.REVOKED
+    shopper.lay()
+    (gateway.directory / "roots.pem").write_bytes(b"")
+    gateway.run("rotate", expect=0)
+    assert not shopper.file.exists()
+
+
 def test_a_wrong_token_is_refused_with_what_mends_it(shopper: Shopper) -> None:
     """The command ends at once; nothing on the gateway was changed."""
     shopper.lay("a-wrong-token")

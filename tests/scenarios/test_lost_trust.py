@@ -177,6 +177,37 @@ def test_a_claim_enrols_by_the_anchors_that_came_since_it_was_packed(gateway: Ri
     assert gateway.connects()
 
 
+@pytest.mark.parametrize("cut", [None, Phase.ISSUED, Phase.PREPARED])
+def test_a_claim_enrols_though_the_baked_copy_cannot_be_read(gateway: Rig, cut: Phase | None) -> None:
+    """The sets have anchors, and these are what the new one gets."""
+    gateway.baked = None
+    gateway.revoke(1, 2)
+    if cut is not None:
+        gateway.stop_at(Kind.ENROLL, cut)
+        gateway.restart()
+        gateway.follow()
+    found = healed(gateway)
+
+    assert found.rung is (Rung.CLAIM if cut is None else Rung.CURRENT)
+    assert gateway.history[-1] == ("enroll", "committed", 3)
+    assert anchors(gateway) == of(gateway.root)
+    assert gateway.connects()
+
+
+def test_without_any_anchors_the_claim_is_shown_to_no_server(gateway: Rig) -> None:
+    """No set is whole, and neither is the package's copy: a technician is called, with what is wrong."""
+    gateway.baked = None
+    gateway.damage(1)
+    gateway.damage(2)
+    since = len(gateway.endpoint.connections)
+    for path in gateway.path.glob("generations/*/trust.pem"):
+        path.unlink()
+    found = healed(gateway)
+
+    assert found.locked_out is not None
+    assert gateway.endpoint.connections[since:] == []
+
+
 def test_a_claim_enrols_by_the_anchors_of_the_set_before(gateway: Rig) -> None:
     """The set in use is damaged, so that its anchors are none; those before it know the endpoint."""
     gateway.install(both(gateway))
@@ -218,7 +249,7 @@ def test_previous_anchors_that_fail_after_all_are_not_used(gateway: Rig) -> None
     move_on(gateway)
     climb = gateway.climber.find_footing()
     assert climb.use is Rung.PREVIOUS_ANCHORS
-    gateway.planner.install(gateway.sets.other_anchors(climb.use), Origin.LADDER, "ladder: test")
+    gateway.planner.install(gateway.climber.anchors, Origin.LADDER, "ladder: test")
     gateway.move_endpoint(gateway.root)
     gateway.follow(patience=timedelta(days=3))
 

@@ -13,6 +13,7 @@ from agent.core.change.lifecycle import Phase
 from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
 from agent.sandbox.faults import Operation
+from support.anchors import anchors, of
 from support.rig import PowerCut
 
 if TYPE_CHECKING:
@@ -186,17 +187,70 @@ def test_a_power_cut_on_the_way_loses_nothing(gateway: Rig, phase: Phase, *, sav
     assert gateway.connects()
 
 
-def test_a_claim_that_does_not_know_the_endpoint_keeps_nothing_away_that_does(gateway: Rig) -> None:
-    """Newer anchors came as a bundle and lie beside a damaged key; the claim is tried with those of the package."""
+@pytest.mark.parametrize("claim", [True, False])
+def test_the_anchors_beside_damaged_keys_are_enough_to_enrol(gateway: Rig, *, claim: bool) -> None:
+    """Newer anchors came as a bundle; no set is whole, and those of the package do not know the endpoint any more."""
     gateway.install(gateway.bundle(gateway.root, gateway.second_root))
     gateway.move_endpoint(gateway.second_root)
     certificate = gateway.certificate(3)
     for number in (1, 2, 3):
         flip(directory(gateway, number) / "key.pem")
+    gateway.claim_present = claim
     gateway.restart()
     done = gateway.operations.climb("damaged")
 
-    assert done.rung is Rung.SALVAGED
+    assert done.rung is (Rung.CLAIM if claim else Rung.SALVAGED)
     assert gateway.current is not None
-    assert gateway.certificate(gateway.current) == certificate
+    assert (gateway.certificate(gateway.current) == certificate) is not claim
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
     assert gateway.connects()
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_the_anchors_of_a_newer_set_that_is_damaged_verify_the_server_for_an_older_one(
+    gateway: Rig, *, revoked: bool
+) -> None:
+    """Neither key nor certificate of it is left; what is whole has the anchors of before the endpoint moved."""
+    gateway.rotate()
+    gateway.install(gateway.bundle(gateway.root, gateway.second_root))
+    gateway.move_endpoint(gateway.second_root)
+    for name in ("key.pem", "credential.pem"):
+        cut(directory(gateway, 4) / name)
+    if revoked:
+        gateway.revoke(2, 3)
+    gateway.restart()
+    assert gateway.in_use() == (3, 2)
+    since = len(gateway.endpoint.connections)
+    done = gateway.operations.climb("lost")
+
+    assert done.rung is (Rung.CLAIM if revoked else Rung.PREVIOUS_ANCHORS)
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
+    assert {item.outcome for item in gateway.endpoint.connections[since:]} <= {"accepted", "unknown-root", "hung-up"}
+    assert gateway.connects()
+
+
+@pytest.mark.parametrize("harm", ["trust.pem cut short", "manifest.json flipped"])
+def test_anchors_that_are_not_as_they_were_written_verify_nothing(gateway: Rig, harm: str) -> None:
+    """Whom to trust is not guessed, whatever else would be lost: the endpoint is waited for."""
+    gateway.install(gateway.bundle(gateway.root, gateway.second_root))
+    gateway.move_endpoint(gateway.second_root)
+    cut(directory(gateway, 3) / "key.pem")
+    DAMAGE[harm](directory(gateway, 3))
+    gateway.restart()
+    done = gateway.operations.climb("lost")
+
+    assert (done.rung, done.locked_out) == (None, None)
+    assert gateway.current == 2
+
+
+def test_the_anchors_of_a_whole_set_are_no_damaged_one_s(gateway: Rig) -> None:
+    """A newer one that is whole was left on purpose: by then it is the previous one, or none."""
+    gateway.install(gateway.bundle(gateway.root, gateway.second_root))
+    assert gateway.run(Kind.ROLLBACK).record.phase is Phase.COMMITTED
+    assert gateway.in_use() == (2, 3)
+    assert gateway.store.others.damaged_trusts(2) == ()
+    cut(directory(gateway, 3) / "key.pem")
+    assert [trust.fingerprints for trust in gateway.store.others.damaged_trusts(2)] == [
+        of(gateway.root, gateway.second_root)
+    ]
+    assert gateway.store.others.damaged_trusts(3) == ()

@@ -233,6 +233,16 @@ def test_a_token_buys_by_the_anchors_that_came_since_the_package_was_made(owner:
     assert rig.store.generation(rig.current or 0).trust.fingerprints == rig.store.generation(4).trust.fingerprints
 
 
+def test_a_baked_copy_that_cannot_be_read_keeps_no_token_away(owner: Buyer) -> None:
+    """The sets have anchors."""
+    rig = owner.rig
+    rig.baked = None
+    rig.revoke(1, 2)
+    owner.lay_a_new_one()
+    done = rig.operations.climb("refused")
+    assert (done.rung, rig.connects()) == (Rung.VENDING, True)
+
+
 def test_older_anchors_beside_an_older_set_keep_no_token_away(owner: Buyer) -> None:
     """The set before last does not know the endpoint any more, which says nothing of the vending machine."""
     rig = owner.rig

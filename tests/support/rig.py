@@ -253,7 +253,7 @@ class Rig:
         self.clock = SimulatedClock(START)
         self.root = Authority("Sandbox endpoint root A", START)
         self.second_root = Authority("Sandbox endpoint root B", START)
-        self.baked = x509.read_bundle(self.root.pem)
+        self.baked: TrustBundle | None = x509.read_bundle(self.root.pem)
         self.cloud = Cloud(self.clock.now, lifetime=lifetime)
         self.token = self.cloud.stack.arm("0042")
         self.endpoint = SimulatedEndpoint(cloud=self.cloud, root_sha256=self.anchors().anchors[0].sha256)
@@ -320,7 +320,9 @@ class Rig:
         self.restart()
 
     def anchors(self) -> TrustBundle:
-        """Return the baked trust anchors."""
+        """Return the baked trust anchors, as long as they can be read."""
+        if self.baked is None:
+            raise MaterialError("there is no certificate in the baked copy")
         return self.baked
 
     def bundle(self, *authorities: Authority, version: int = 1) -> TrustBundle:
@@ -339,7 +341,7 @@ class Rig:
             raise AssertionError("these anchors are in use already")
         return self.follow(patience=patience)
 
-    def claim(self) -> Candidate:
+    def claim(self, anchors: TrustBundle) -> Candidate:
         """Return the claim certificate, as long as it lies on the gateway."""
         if not self.claim_present:
             raise MaterialError("there is no claim certificate on this gateway")
@@ -347,7 +349,7 @@ class Rig:
         return Candidate(
             name="the claim certificate",
             credential=_read_once(pair.key_pem, pair.certificate_pem),
-            trust=self.anchors(),
+            trust=anchors,
             client_id="iot-cert-agent-0042",
             thing_name=None,
         )

@@ -10,8 +10,10 @@ Rules:
 * Other anchors are tried, with the certificate kept, when the server is not trusted: that is no fault of the
   certificate, and going back to an older one, which may be retired already, would not mend it. Nothing is weakened:
   each is a set of anchors that this gateway was given and that must verify the live endpoint all by itself.
+* The previous anchors are also those of newer sets that are damaged, where they are as they were written: recovery may
+  have gone to a set that is older than the endpoint's last move.
 * The claim and the vending machine are asked by whichever anchors of this gateway know the endpoint: the baked copy's,
-  which may be older than what came since, else those of its sets.
+  which may be older than what came since, or lost; else those of its sets.
 * Other anchors are tried, too, where the server is verified by a root that the public programmes have withdrawn trust
   from: a certificate that such a root stands behind may be any attacker's. Where no other anchors do without it, the
   current set stays in use: a gateway that connects is not cut off.

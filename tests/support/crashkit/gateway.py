@@ -281,12 +281,12 @@ class Gateway:
         kept = b"" if self.drops_the_root else self._root.pem
         return x509.read_bundle(kept + self._other_root.pem)
 
-    def _claim(self) -> Candidate:
+    def _claim(self, anchors: TrustBundle) -> Candidate:
         pair = self.cloud.claim
         return Candidate(
             name="the claim certificate",
             credential=keys.credential_set(pair.key_pem, pair.certificate_pem),
-            trust=self._anchors(),
+            trust=anchors,
             client_id="iot-cert-agent-0042",
             thing_name=None,
         )
