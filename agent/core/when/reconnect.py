@@ -17,7 +17,8 @@ Rules:
 * A broker need not say that a connection was taken over. Three in a row that came up and were hung up on within seconds
   are taken for that. They are suspicions all the same: by the third the ladder has been asked once, and it is asked
   again at powers of two, since a policy may explain them too. One attempt in between that does not come up ends the
-  run: a certificate that is deactivated may be let in once more, and is refused at the next.
+  run: a certificate that is deactivated may be let in once more, and is refused at the next. A bad path or a broker in
+  trouble looks the same, so the delay does not grow beyond the cap of all others.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _BACKOFFS = {
 }
 _NO_ROOM = Backoff(base=30, cap=3600, floor=10)
 _TAKEN_OVER = Backoff(base=60, cap=3600, floor=30)
+_PERHAPS_TAKEN_OVER = replace(_TAKEN_OVER, cap=CAP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,7 @@ def after_loss(standing: ReconnectState, failure: Failure, lasted: float, chance
     if following.brief < BRIEF_ONES:
         return replace(verdict, standing=following)
     following = replace(following, takeovers=standing.takeovers + 1)
-    delay = _spread(_TAKEN_OVER, following.takeovers, chance)
+    delay = _spread(_PERHAPS_TAKEN_OVER, following.takeovers, chance)
     return NextConnect(standing=following, delay=delay, doubt=_doubtful(following.suspicions), taken_over=True)
 
 

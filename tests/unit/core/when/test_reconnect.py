@@ -331,13 +331,28 @@ def test_three_brief_connections_in_a_row_are_taken_for_another_client(name: str
     assert [number for number, verdict in enumerate(verdicts, 1) if verdict.doubt] == doubts
 
 
-def test_what_is_taken_for_a_rival_is_left_alone_like_one() -> None:
-    """The delays are those after a takeover that the broker tells of, and grow with each."""
+def test_what_is_taken_for_a_rival_is_left_alone_like_one_but_for_minutes() -> None:
+    """The delays are those after a takeover that the broker tells of, as long as a path may be what is wrong."""
     delays = [verdict.delay for verdict in story([BRIEFLY] * 12) if verdict.taken_over]
 
     assert delays[:3] == [after_takeover(ReconnectState(takeovers=number), SHORT, 0.5).delay for number in range(3)]
     assert delays == sorted(delays)
-    assert max(delays) <= 3600
+    assert max(delays) == 0.75 * CAP
+
+
+@make.MANY
+@given(attempts=st.lists(st.tuples(st.none() | st.floats(0, 2 * STEADY), ANY_FAILURE), max_size=40), chance=CHANCE)
+def test_only_a_broker_s_own_word_keeps_it_away_beyond_the_promise(attempts: Attempts, chance: float) -> None:
+    """That there is no room, or that another client is there: whatever else was met, it tries within minutes."""
+    standing = ReconnectState(takeovers=9)
+    for lasted, failure in attempts:
+        verdict = (
+            after_failure(standing, failure, chance)
+            if lasted is None
+            else after_loss(standing, failure, lasted, chance)
+        )
+        assert verdict.delay <= CAP or failure.kind is F.THROTTLED
+        standing = verdict.standing
 
 
 @make.MANY
