@@ -115,6 +115,37 @@ def test_rotations_go_on_through_kills_at_random_moments(enrolled: Gateway) -> N
     assert "Another client" not in daemon.said()  # what a killed daemon leaves at work is no stranger
 
 
+@pytest.mark.parametrize("operation", [Operation.CREATE, Operation.REGISTER])
+def test_what_a_killed_worker_has_asked_for_is_accounted_for_whatever_is_ordered_next(
+    enrolled: Gateway, operation: Operation
+) -> None:
+    """The cloud has carried its request out. A reload's look goes before the change, and knows that it was cut off.
+
+    So a request that is made again counts a second time, and a certificate that was registered is taken up: asked
+    again, its token is spent, and the certificate would stay active with no key to it.
+    """
+    before = enrolled.cloud.count(operation)
+    enrolled.order(f"fault {operation} lose")
+    with RunningDaemon(enrolled) as daemon:
+        daemon.until_up(1)
+        daemon.ask("rotate", no_wait=True)
+        daemon.until(lambda: enrolled.cloud.count(operation) > before, "the request")
+        daemon.reload()
+        daemon.until_said("The configuration was read again.")
+        for entry in enrolled.cloud.certificates_of(THING):
+            entry.token = None  # spent
+        assert daemon.kill_worker()
+        daemon.until_up(2)
+        daemon.until_finished(1)
+    record = enrolled.history()[-1]
+    assert record.phase is Phase.COMMITTED
+    assert len(record.requests) == enrolled.cloud.count(Operation.CREATE) - 1
+    assert len(statuses(enrolled)) == 2
+    assert (record.replaces, enrolled.certificate_id()) == tuple(
+        entry.certificate_id for entry in enrolled.cloud.certificates_of(THING)
+    )
+
+
 def test_a_new_daemon_leaves_the_client_id_to_the_worker_of_the_one_that_was_killed(enrolled: Gateway) -> None:
     """The worker ends its step and goes; to cut it off would cost the answer it waits for."""
     enrolled.expect_silence()
