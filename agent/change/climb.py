@@ -12,17 +12,17 @@ from agent.change.source import by_known_anchors
 from agent.core.change import ladder
 from agent.core.failure.failure import in_the_light_of
 from agent.core.text import common_name
-from agent.core.values import Candidate
+from agent.core.values import Candidate, Salvaged
 from agent.errors import CloudError, MaterialError, RefusedError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from agent.change.prover import Prover
     from agent.change.sets import Sets
     from agent.change.source import SourceSession
     from agent.change.world import Settings, World
-    from agent.core.values import Salvaged, TrustBundle
+    from agent.core.values import TrustBundle
 
 
 class Climber:
@@ -111,7 +111,7 @@ class Climber:
         """Try what can be saved from the disk, one after the other, until one is accepted."""
         self._salvaged = None
         attempt = ladder.missing(ladder.Rung.SALVAGED, "No other key and certificate on the disk belong together.")
-        for found in self._world.store.others.salvage():
+        for found in (*self._with_other_anchors(), *self._world.store.others.salvage()):
             where = found.damage or f"Generation {found.number} is kept beside the sets in use."
             try:
                 candidates = self._left_over(found)
@@ -146,14 +146,26 @@ class Climber:
     def _probed(self, candidate: Candidate) -> tuple[Candidate, str]:
         return candidate, self._prover.probe(candidate)
 
+    def _with_other_anchors(self) -> Iterator[Salvaged]:
+        """Yield the previous set, to be tried by others, where its anchors are not those in use."""
+        current, previous = self._sets.usable(), self._sets.previous()
+        if current and previous and current.trust.fingerprints != previous.trust.fingerprints:
+            yield Salvaged(
+                number=previous.number,
+                credential=previous.credential,
+                thing_name=previous.manifest.thing_name,
+                trust=None,
+                damage="",
+            )
+
     def _left_over(self, found: Salvaged) -> tuple[Candidate, ...]:
-        """Return it with its own anchors, or where these are lost with each that this gateway has."""
+        """Return it with its own anchors, where these are not lost, and with each that this gateway has."""
         thing_name = found.thing_name or self._thing_of(found.number)
         if not thing_name:
             raise RefusedError(f"It is not known which thing generation {found.number} was made for.")
         name = f"what is left of generation {found.number}" if found.damage else f"generation {found.number}"
         client_id = self._settings.client_id(thing_name)
-        trusts = (found.trust,) if found.trust else self._sets.trusts()
+        trusts = self._sets.trusts(found.trust)
         return tuple(
             Candidate(name=name, credential=found.credential, trust=trust, client_id=client_id, thing_name=thing_name)
             for trust in trusts

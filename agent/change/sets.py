@@ -110,24 +110,27 @@ class Sets:
         for trust in trusts:
             yield replace(claim, trust=trust)
 
-    def trusts(self) -> tuple[TrustBundle, ...]:
-        """Return the anchors that a gateway may enrol by, each once: the baked copy's, then those of its sets.
+    def trusts(self, own: TrustBundle | None = None) -> tuple[TrustBundle, ...]:
+        """Return the anchors that may know the endpoint, each once: the baked copy's, then those of sets.
 
         The endpoint may have moved since the package was made, and newer anchors, which were proven, have come since.
+
+        Args:
+            own: The anchors that go first, if a certificate has any of its own.
 
         Raises:
             MaterialError: The baked copy cannot be used, and there are no others.
             StoreError: A generation cannot be read.
         """
+        first = [own] if own else []
         kept = [generation.trust for generation in (self.usable(), self.previous()) if generation]
         kept += self._of_damaged_sets()
         try:
-            found = [self._settings.anchors(), *kept]
+            first.append(self._settings.anchors())
         except MaterialError:
-            if not kept:
+            if not (first or kept):
                 raise
-            found = kept
-        return _each_once(found)
+        return _each_once([*first, *kept])
 
     def _of_damaged_sets(self) -> tuple[TrustBundle, ...]:
         """Return the anchors, which were proven, of the sets that came after the one in use and are damaged."""

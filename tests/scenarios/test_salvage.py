@@ -14,7 +14,7 @@ from agent.core.values import Kind, Origin
 from agent.core.when.retirement import outstanding
 from agent.sandbox.faults import Operation
 from support.anchors import anchors, of
-from support.rig import PowerCut
+from support.rig import THING, PowerCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +226,40 @@ def test_the_anchors_of_a_newer_set_that_is_damaged_verify_the_server_for_an_old
     assert done.rung is (Rung.CLAIM if revoked else Rung.PREVIOUS_ANCHORS)
     assert anchors(gateway) == of(gateway.root, gateway.second_root)
     assert {item.outcome for item in gateway.endpoint.connections[since:]} <= {"accepted", "unknown-root", "hung-up"}
+    assert gateway.connects()
+
+
+def test_an_older_certificate_is_tried_by_the_anchors_that_came_since(gateway: Rig) -> None:
+    """The one in use is revoked, and the endpoint has moved since the older one was left behind."""
+    gateway.rotate()
+    gateway.install(gateway.bundle(gateway.root, gateway.second_root))
+    gateway.move_endpoint(gateway.second_root)
+    gateway.revoke(1, 3)
+    gateway.claim_present = False
+    certificate = gateway.certificate(2)
+    done = gateway.operations.climb("refused")
+
+    assert (done.rung, gateway.current) == (Rung.SALVAGED, 5)
+    assert gateway.certificate(5) == certificate
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
+    assert gateway.connects()
+
+
+def test_the_previous_certificate_is_tried_by_the_anchors_that_came_since(gateway: Rig) -> None:
+    """A technician brought a set with newer anchors, and it is revoked: the one before is accepted, by the new ones."""
+    both = gateway.bundle(gateway.root, gateway.second_root)
+    assert gateway.planner.bring_in(gateway.outside_set(), THING, both, "test") is not None
+    gateway.follow()
+    gateway.move_endpoint(gateway.second_root)
+    gateway.revoke(1, 3)
+    gateway.claim_present = False
+    certificate = gateway.certificate(2)
+    assert gateway.in_use() == (3, 2)
+    done = gateway.operations.climb("refused")
+
+    assert (done.rung, gateway.current) == (Rung.SALVAGED, 4)
+    assert gateway.certificate(4) == certificate
+    assert anchors(gateway) == of(gateway.root, gateway.second_root)
     assert gateway.connects()
 
 

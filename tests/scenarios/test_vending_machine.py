@@ -252,7 +252,7 @@ def test_older_anchors_beside_an_older_set_keep_no_token_away(owner: Buyer) -> N
         rig.clock.advance(days=2)
     rig.baked = rig.bundle(rig.second_root)
     rig.move_endpoint(rig.second_root)
-    rig.revoke(3, 4, 5)
+    rig.revoke(1, 2, 3, 4, 5)
     owner.lay_a_new_one()
     done = rig.operations.climb("refused")
     assert (done.rung, rig.connects()) == (Rung.VENDING, True)

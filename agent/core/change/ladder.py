@@ -22,7 +22,8 @@ Rules:
   well where their anchors do not know the server: the rung after each has anchors, or a server, of its own.
 * The first rung that is accepted is the control that makes the refusals before it decisive.
 * The last rung is what can be salvaged: another generation on the disk, or a damaged one whose key and certificate
-  belong together. It comes after the claim because a new certificate is worth more than one from a damaged generation.
+  belong together; each by its own anchors or by others that know the endpoint, and the previous set by others. It comes
+  after the claim because a new certificate is worth more than one from a damaged generation.
 * The vending machine, where a gateway enrols with that, comes in the claim's place and after what can be salvaged: what
   its token is worth shows by asking for a certificate, which may be done five times, and no set is proven by it. So it
   is asked when nothing else is left. What keeps it from being asked says nothing about the sets, and hides nothing that
