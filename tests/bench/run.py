@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from agent.core.when.reconnect import CAP
+from agent.core.failure.retry import CAP
 from bench import child, growth, idle, links, million, page, procfs, rotation
 from bench.place import QUICK, Effort, open_place
 from bench.rows import KIB, MIB, MS, Results, Row, facts, profile

@@ -44,16 +44,18 @@ def drawn_from(change: str) -> float:
     return value / 65_521
 
 
-# What only the network, the server or the disk held up goes on within minutes of their being well again. What cost the
-# cloud something, or was asked to be patient, waits longer.
+CAP = 240.0  # seconds between two attempts, at most; with the attempt itself that stays within five minutes
+
+# What only the network, the clock, the server or the disk held up goes on within minutes of their being well again.
+# What cost the cloud something, or was asked to be patient, waits longer.
 BACKOFFS: dict[FailureClass, Backoff] = {
-    FailureClass.NETWORK: Backoff(base=4, cap=300),
-    FailureClass.CLOCK: Backoff(base=10, cap=600, floor=5),  # a clock is usually set within minutes of a boot
-    FailureClass.SERVER_TRUST: Backoff(base=30, cap=300, floor=5),
-    FailureClass.CREDENTIAL: Backoff(base=4, cap=300, floor=2),
+    FailureClass.NETWORK: Backoff(base=4, cap=CAP),
+    FailureClass.CLOCK: Backoff(base=10, cap=CAP, floor=5),
+    FailureClass.SERVER_TRUST: Backoff(base=30, cap=CAP, floor=5),
+    FailureClass.CREDENTIAL: Backoff(base=4, cap=CAP, floor=2),
     FailureClass.POLICY: Backoff(base=15, cap=120, floor=5),
     FailureClass.THROTTLED: Backoff(base=30, cap=3600, floor=10),
-    FailureClass.STORE: Backoff(base=30, cap=300, floor=10),
+    FailureClass.STORE: Backoff(base=30, cap=CAP, floor=10),
     FailureClass.PROTOCOL: Backoff(base=10, cap=600, floor=2),
     FailureClass.DEPENDANT: Backoff(base=4, cap=30, floor=1),
     FailureClass.OPERATOR: Backoff(base=1, cap=1),

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.failure.codes import Code, traits
 from agent.core.failure.failure import FailureClass, needs_control
-from agent.core.failure.retry import Backoff
+from agent.core.failure.retry import CAP, Backoff
 
 if TYPE_CHECKING:
     from agent.core.failure.failure import Failure
@@ -38,7 +38,6 @@ PEACE = 7200.0  # seconds after which a takeover is forgotten
 BRIEF = 10.0  # seconds within which a client that was cut off is back: the SDKs' first delays are one to a few
 BRIEF_ONES = 3  # connections in a row that were no longer than that
 
-CAP = 240.0  # seconds between two attempts, at most; with the attempt itself that stays within five minutes
 OFTEN = 8  # suspicions in a row, after which each further one is looked into
 
 # After a long outage 90,000 gateways connect 500 times a second, which is an account's quota. Of a larger fleet the

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.core.exit_codes import Exit
+from agent.core.failure.retry import CAP
 from agent.core.report.journal_events import Event
 from agent.core.report.known import ConnectionState
 from agent.core.values import Kind, Origin
 from agent.core.when import retirement
-from agent.core.when.reconnect import CAP, STEADY, heals_with_network
+from agent.core.when.reconnect import STEADY, heals_with_network
 from agent.core.worker_protocol import Do, Order
 from agent.daemon.cloud.fleet import FleetSide
 from agent.daemon.cloud.network_watch import NetworkWatch

@@ -1,7 +1,7 @@
 """What keeps a worker from being started, and for how long, by the monotonic clock.
 
 * Another process works on the store: nothing is started for a second.
-* Work that the daemon began by itself failed: it is put off for ever longer, up to five minutes. What a client waits
+* Work that the daemon began by itself failed: it is put off for ever longer, up to four minutes. What a client waits
   for is not.
 * There is no set: the ladder is climbed at most once a minute, since each climb may cost a certificate, and not in the
   half minute in which a person who has replaced one file of a pair may replace the other.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent.core.failure.retry import Backoff
+from agent.core.failure.retry import CAP, Backoff
 from agent.daemon.work.credential_watch import HALF
 from agent.system.clock import monotonic
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BUSY = 1.0  # seconds between two tries while another process works on the store
 CLIMB_AGAIN = 60.0  # seconds between two climbs for want of a set
-_TROUBLE = Backoff(base=5, cap=300, floor=1)
+_TROUBLE = Backoff(base=5, cap=CAP, floor=1)
 
 
 class WorkerHolds:

@@ -13,7 +13,7 @@ from agent.core.change.giving_up import after_failure
 from agent.core.change.lifecycle import ChangeRecord, Phase
 from agent.core.failure.codes import traits
 from agent.core.failure.failure import Failure
-from agent.core.failure.retry import BACKOFFS, LONGEST_DELAY
+from agent.core.failure.retry import BACKOFFS, CAP, LONGEST_DELAY
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind, Origin
 from support import make
@@ -371,14 +371,14 @@ def test_what_the_fleet_wants_waits_longer_before_it_asks_for_a_certificate(orig
     """A person's order and a way back go on within minutes, and so does what has a certificate in hand."""
     patient = origin in BY_THE_FLEET and phase in {Phase.PLANNED, Phase.KEY_READY}
     waited = delayed(make.record(phase, kind=Kind.ROTATE, origin=origin, base=1), NOW + 300 * DAY)
-    assert waited == pytest.approx(7200 if patient else 300, rel=1e-3)
+    assert waited == pytest.approx(7200 if patient else CAP, rel=1e-3)
 
 
 def test_what_the_fleet_wants_does_not_wait_where_time_is_short_or_there_is_no_set() -> None:
     """Nothing is gained by patience when the certificate ends before."""
     record = make.record(Phase.PLANNED, kind=Kind.ROTATE, origin=Origin.SCHEDULE, base=1)
-    assert delayed(record, NOW + HOUR) == pytest.approx(300, rel=1e-3)
-    assert delayed(record, NOW - HOUR) == pytest.approx(300, rel=1e-3)
+    assert delayed(record, NOW + HOUR) == pytest.approx(CAP, rel=1e-3)
+    assert delayed(record, NOW - HOUR) == pytest.approx(CAP, rel=1e-3)
     assert delayed(record, NOW + timedelta(hours=50)) == pytest.approx(3600, rel=1e-3)
-    assert delayed(record, None) == pytest.approx(300, rel=1e-3)
-    assert delayed(replace(record, base=None), NOW + 300 * DAY) == pytest.approx(300, rel=1e-3)
+    assert delayed(record, None) == pytest.approx(CAP, rel=1e-3)
+    assert delayed(replace(record, base=None), NOW + 300 * DAY) == pytest.approx(CAP, rel=1e-3)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import Failure, FailureClass, needs_control
+from agent.core.failure.retry import CAP
 from agent.core.when.reconnect import (
     BRIEF,
-    CAP,
     OFTEN,
     PEACE,
     STEADY,

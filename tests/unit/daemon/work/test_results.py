@@ -9,6 +9,7 @@ from agent.core.change.ladder import Climb, Rung
 from agent.core.change.lifecycle import Phase
 from agent.core.failure.codes import Code
 from agent.core.failure.failure import FailureClass
+from agent.core.failure.retry import CAP
 from agent.core.report.findings import judge
 from agent.core.worker_protocol import Do, Order, WorkerError
 from support import make
@@ -75,7 +76,7 @@ def test_a_change_that_a_full_disk_holds_up_is_gone_on_with_ever_more_rarely(rig
     full = Wait(why="It is full.", until=NOW, code="retry", failure=failure)
     assert [order.do for order in rig.look()] == [Do.GO_ON]
     rig.finish(wait=full, exit=1)
-    for seconds in (5, 10, 20, 40, 80, 160, 300, 300):
+    for seconds in (5, 10, 20, 40, 80, 160, CAP, CAP):
         rig.wait(seconds / 2 - 1)  # by chance up to half of it is left out
         assert rig.look() == []
         rig.wait(seconds / 2 + 1)
