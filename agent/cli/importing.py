@@ -19,7 +19,6 @@ from agent.core.trust.updates import BundleOutcome
 from agent.core.values import BY_HAND, Origin, TrustBundle
 from agent.crypto import import_files, root_lists, x509
 from agent.errors import ConfigError, MaterialError, RefusedError
-from agent.operations.wiring import load_anchors
 from agent.trust.install import Receipt, Receiver
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
 
     def begin(parts: Parts, operations: Operations) -> Receipt:
         _note_anchors(config, brought, parts.clock.now(), output)
-        trust = _trust(config, parts, brought, replaces=arguments.replace_anchors)
+        trust = _trust(parts, brought, replaces=arguments.replace_anchors)
         if not operations.make_way(brought.credential, trust):
             return Receipt(change=parts.change.engine.change)
         if brought.credential is not None:
@@ -116,15 +115,24 @@ def _password(path: Path) -> bytes:
         raise ConfigError(f"{path}: the password file cannot be used: {error}") from None
 
 
-def _trust(config: Config, parts: Parts, brought: Brought, *, replaces: bool) -> TrustBundle:
-    """Return the anchors in use, or the baked ones before there are any, with those that were found."""
-    if replaces and brought.anchors_pem:
-        return replace(x509.read_bundle(brought.anchors_pem), provenance=BY_HAND)
+def _trust(parts: Parts, brought: Brought, *, replaces: bool) -> TrustBundle:
+    """Return the anchors in use, or without a set what else there is, the baked ones first, with those that were found.
+
+    Raises:
+        MaterialError: There are none.
+    """
+    found = replace(x509.read_bundle(brought.anchors_pem), provenance=BY_HAND) if brought.anchors_pem else None
+    if replaces and found is not None:
+        return found
     current = parts.change.sets.usable()
-    known = current.trust if current else load_anchors(config)
-    if not brought.anchors_pem:
+    try:
+        known = current.trust if current else parts.change.sets.trusts()[0]
+    except MaterialError:
+        if found is None:
+            raise
+        return found
+    if found is None:
         return known
-    found = x509.read_bundle(brought.anchors_pem)
     new = b"".join(
         x509.read_certificate(block)[1]
         for block in x509.split(found.pem)

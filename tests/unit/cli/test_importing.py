@@ -18,6 +18,7 @@ from agent.config.reader import load
 from agent.core.trust.updates import is_newer
 from agent.core.values import BY_HAND
 from agent.crypto import import_files, x509
+from agent.errors import MaterialError
 from agent.operations.wiring import open_parts
 from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
 from agent.store.store import Store
@@ -88,7 +89,7 @@ class Desk:
         brought = import_files.Brought(credential=None, anchors_pem=b"".join(root.pem for root in roots))
         config = load(self.config)
         with open_parts(config, Output(as_json=True), create=True) as parts:
-            return importing._trust(config, parts, brought, replaces=replaces)
+            return importing._trust(parts, brought, replaces=replaces)
 
     @property
     def planned(self) -> ChangeRecord | None:
@@ -183,9 +184,12 @@ def test_what_is_kept_is_a_sound_bundle(desk: Desk) -> None:
 
 
 def test_anchors_that_replace_the_baked_ones_do_not_need_them(desk: Desk) -> None:
-    """A gateway whose baked copy is gone is one that needs it."""
+    """A gateway whose baked copy is gone is one that needs it; where there is nothing else, none is to be replaced."""
     (desk.path / "roots.pem").unlink()
-    assert [anchor.sha256 for anchor in desk.trust(OTHER, replaces=True).anchors] == of(OTHER)
+    for replaces in (True, False):
+        assert [anchor.sha256 for anchor in desk.trust(OTHER, replaces=replaces).anchors] == of(OTHER)
+    with pytest.raises(MaterialError):
+        desk.trust()
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
