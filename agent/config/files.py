@@ -28,10 +28,16 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
     Raises:
         ConfigError: It is missing, not permitted, no regular file or too large.
     """
+    return _read(path, limit, what)[0]
+
+
+def _read(path: Path, limit: int, what: str) -> tuple[bytes, int]:
+    """Return the content and the mode of the file that was read, whatever stands in its place by then."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:  # `fdopen` refuses a directory, and leaves it open then
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"{path}: the {what} is not a regular file")
             with os.fdopen(fd, "rb", closefd=False) as file:
                 data = file.read(limit + 1)
@@ -42,7 +48,7 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
         raise ConfigError(text, hint=_NOT_PERMITTED if isinstance(error, PermissionError) else "") from error
     if len(data) > limit:
         raise ConfigError(f"{path}: the {what} is larger than the {limit // 1024} KiB allowed")
-    return data
+    return data, stat.S_IMODE(status.st_mode)
 
 
 def read_secret(path: Path, what: str) -> bytes:
@@ -51,8 +57,7 @@ def read_secret(path: Path, what: str) -> bytes:
     Raises:
         ConfigError: As `read_bounded`, or its mode is too open; the message has the exact `chmod`.
     """
-    data = read_bounded(path, MAX_MATERIAL, what)
-    mode = stat.S_IMODE(path.stat().st_mode)
+    data, mode = _read(path, MAX_MATERIAL, what)
     if mode & 0o077:
         raise ConfigError(f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"sudo chmod 600 {path}")
     return data
@@ -67,8 +72,7 @@ def proxy_password(proxy: Proxy) -> str:
     if proxy.password_file is None:
         return ""
     path, what = proxy.password_file, "password of the proxy"
-    data = read_bounded(path, MAX_PARAMETER, what)
-    mode = stat.S_IMODE(path.stat().st_mode)
+    data, mode = _read(path, MAX_PARAMETER, what)
     if mode & 0o007:
         raise ConfigError(
             f"{path}: the {what} may be read by others (mode {mode:04o})", hint=f"sudo chmod o-rwx {path}"

@@ -6,7 +6,7 @@ import os
 import zoneinfo
 from dataclasses import replace
 from datetime import time, timedelta
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -314,6 +314,22 @@ def test_a_key_that_others_may_read_is_refused_with_the_command_that_mends_it(tm
     assert caught.value.hint == f"sudo chmod 600 {path}"
     path.chmod(0o600)
     assert files.read_secret(path, "claim key") == b"secret"
+
+
+class Vanishing(PosixPath):
+    """A path at which nothing is any more once the file was opened."""
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Find nothing."""
+        raise FileNotFoundError(self, follow_symlinks)
+
+
+def test_a_secret_that_is_taken_away_as_it_is_read_is_judged_by_what_was_read(tmp_path: Path) -> None:
+    """As a token that was spent is; and another file in its place has a mode of its own."""
+    path = Vanishing(tmp_path / "token")
+    path.write_bytes(b"secret")
+    path.chmod(0o600)
+    assert files.read_secret(path, "token") == b"secret"
 
 
 def test_parameters_may_come_from_files(tmp_path: Path) -> None:
