@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +16,8 @@ def printable(text: str, limit: int) -> str:
 
 def clock_time(at: datetime) -> str:
     """Return an instant for people: UTC, to the second."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", at.utctimetuple())
+    year, month, day, hour, minute, second, *_ = at.utctimetuple()
+    return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"
 
 
 def duration(span: timedelta) -> str:
