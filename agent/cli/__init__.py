@@ -80,7 +80,9 @@ def _run_daemon(path: str, *, as_json: bool = False) -> int:
     from agent.core.exit_codes import of_error  # noqa: PLC0415
     from agent.daemon import app  # noqa: PLC0415
     from agent.errors import AgentError  # noqa: PLC0415
+    from agent.system import openssl  # noqa: PLC0415
 
+    openssl.settle()
     try:
         return app.run(load_apart(Path(path)))
     except AgentError as error:
@@ -93,8 +95,11 @@ def _main(argv: list[str]) -> int:
     from agent.cli import fast_path, silence  # noqa: PLC0415
     from agent.cli.output import Output  # noqa: PLC0415
     from agent.cli.terminal import call  # noqa: PLC0415
+    from agent.system import openssl  # noqa: PLC0415
 
     arguments = fast_path.plain_status(argv) or _parsed(argv)
+    if arguments.verb != "cloud":  # which runs on an operator's machine, and connects as other programs there do
+        openssl.settle()
     output = Output(as_json=arguments.json, call=call(sys.argv[0], str(arguments.config), fast_path.DEFAULT_CONFIG))
     if not (arguments.json or arguments.verb in {"run", "sandbox"} or getattr(arguments, "watch", False)):
         silence.end()

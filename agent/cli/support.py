@@ -32,6 +32,7 @@ from agent.operations import snapshot
 from agent.operations.wiring import load_token
 from agent.store import durable
 from agent.store.change_log import CHANGE, DAMAGED_CHANGE
+from agent.system import openssl
 from agent.trust.archives import pack
 
 if TYPE_CHECKING:
@@ -181,7 +182,9 @@ def _public_file(config: Config, name: str) -> bytes:
 
 
 def _output_of(command: tuple[str, ...]) -> bytes:
-    done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)  # noqa: S603 - as written here
+    done = subprocess.run(  # noqa: S603 - as written here
+        command, capture_output=True, timeout=_PATIENCE, env=openssl.of_others(), check=False
+    )
     if done.returncode != 0:
         why = done.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise OSError(why or f"{command[0]}: it ended with {done.returncode}")

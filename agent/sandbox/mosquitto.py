@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
+from agent.system import openssl
 
 if TYPE_CHECKING:
     from typing import Self
@@ -83,6 +84,7 @@ class Mosquitto:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=openssl.of_others(),
             )
         try:
             self._wait_until_it_accepts(self._process)

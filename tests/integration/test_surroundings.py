@@ -238,3 +238,27 @@ def test_the_same_story_as_json(enrolled: Gateway) -> None:
     assert ran.err == ""
     assert ran.outcome["event"] == "error"
     assert ran.outcome["exit"] == 4
+
+
+# What a machine may ask of its other programs: what the server does not have, another standard, and nonsense.
+_OPENSSL = {
+    "signatures": "[b]\nsystem_default = c\n[c]\nSignatureAlgorithms = RSA+SHA512\n",
+    "ciphers": "[b]\nsystem_default = c\n[c]\nCiphersuites = TLS_AES_128_CCM_8_SHA256\nCipherString = AES256-SHA\n",
+    "groups": "[b]\nsystem_default = c\n[c]\nGroups = P-521\n",
+    "nonsense": "[b]\nsystem_default = c\n[c]\nGroups = nonsense\n",
+    "fips": "[d]\nfips_mode = yes\n",
+}
+
+
+@pytest.mark.parametrize("kind", _OPENSSL)
+def test_the_machines_openssl_changes_nothing_that_a_command_or_a_daemon_does(enrolled: Gateway, kind: str) -> None:
+    """The SDK reads none of it; so the look at the server before it must not either, nor what reads certificates."""
+    settings = enrolled.directory / "openssl.cnf"
+    settings.write_text(f"openssl_conf = a\n[a]\nssl_conf = b\nalg_section = d\n{_OPENSSL[kind]}")
+    with enrolled.start("check", OPENSSL_CONF=str(settings)) as command:
+        said, _ = command.communicate()
+    assert [line[:25] for line in said.splitlines()] == [line[:25] for line in enrolled.run("check").out.splitlines()]
+    with RunningDaemon(enrolled, OPENSSL_CONF=str(settings)) as daemon:
+        daemon.until_up(1)
+        enrolled.run("rotate", expect=0)
+        daemon.until_up(2)

@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 PATIENCE = 900.0  # seconds without a word
 GOODBYE = 90.0  # seconds after its end: what it is connected with may take that long to let go
 
-# What belongs to the daemon alone, or would change what a worker's TLS does.
+# What belongs to the daemon alone, or would change what a worker's TLS does. For OPENSSL_CONF see `system.openssl`.
 _NOT_PASSED_ON = frozenset({
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "SSLKEYLOGFILE",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF",
+    "SSL_CERT_FILE", "SSL_CERT_DIR",
 })  # fmt: skip
 
 
