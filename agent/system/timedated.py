@@ -12,6 +12,8 @@ import select
 import signal
 from contextlib import suppress
 
+from agent.system import descriptors
+
 TIMEDATECTL = "/usr/bin/timedatectl"
 PATIENCE = 2.0  # seconds; a bus that hangs must not hold the daemon up
 LASTS = 60.0  # seconds that an answer is good for
@@ -40,6 +42,7 @@ class Timedated:
 def ask(command: str = TIMEDATECTL) -> bool:
     """Ask now; no answer means that the clock is not vouched for."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    descriptors.keep()
     try:
         pid = os.posix_spawn(
             command,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.text import duration
 from agent.store.ownership import not_to_be_run
-from agent.system import memory, programs
+from agent.system import descriptors, memory, programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,7 @@ class NoticeCommand:
 
     def _start(self, told: bytes) -> str:
         fd = memory.file_of(told)
+        descriptors.keep()
         try:
             self._pid = os.posix_spawn(
                 self._command[0],

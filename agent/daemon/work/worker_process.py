@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from agent.core.jsonio import PlainError
 from agent.core.worker_protocol import MAX_LINE, End, Order, WorkerError, decode_answer, encode_order
 from agent.daemon.loop import Alarm
-from agent.system import memory
+from agent.system import descriptors, memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +149,7 @@ def _spawn(config: Path, order: bytes) -> tuple[int, int]:
     order_read = memory.file_of(order)
     output_read, output_write = os.pipe2(os.O_CLOEXEC)
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
+    descriptors.keep()
     try:
         pid = os.posix_spawn(
             sys.executable,

@@ -1,18 +1,24 @@
-"""Letting go of open files changes nothing, whatever the file system says to it."""
+"""Letting go of open files changes nothing, whatever the file system says to it; and no other program gets one."""
 
 from __future__ import annotations
 
 import errno
 import os
+import sys
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.daemon.loop import Loop
+from agent.daemon.work import worker_process
+from agent.daemon.work.notice_command import NoticeCommand
 from agent.store import disk, durable
-from agent.system import descriptors
+from agent.system import descriptors, timedated
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 
 @pytest.fixture(name="closed")
@@ -44,3 +50,37 @@ def test_what_was_synced_or_read_is_known_although_the_close_fails(tmp_path: Pat
         assert disk.read(fd, "a", 10) == b"new"
         assert disk.read(fd, "b", 10) == b"line\n"
     assert len(closed) >= 5
+
+
+# -- what other programs get -------------------------------------------------------------------------------------------
+
+
+def _tell(command: str) -> None:
+    ends: list[str] = []
+    with closing(Loop()) as loop:
+        NoticeCommand(loop, (command,), b"", ends.append)
+        while not ends:
+            loop.turn()
+    assert ends == [""]
+
+
+def _work(command: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", command)
+        pid, output = worker_process._spawn(Path("config.yaml"), b"")
+    os.waitpid(pid, 0)
+    os.close(output)
+
+
+@pytest.mark.parametrize("start", [_tell, _work, timedated.ask])
+def test_what_a_library_leaves_to_be_inherited_is_not(tmp_path: Path, start: Callable[[str], object]) -> None:
+    """The SDK's sockets are, and a program that is started beside a connection would hold it open after its end."""
+    command = tmp_path / "command"
+    command.write_text(f"#!/bin/sh\nls /proc/self/fd > {tmp_path}/fds\necho yes\n")
+    command.chmod(0o755)
+    left = os.dup2(2, 77, inheritable=True)
+    try:
+        start(str(command))
+    finally:
+        os.close(left)
+    assert (tmp_path / "fds").read_text().split() == ["0", "1", "2", "3"]  # the last is of `ls`
