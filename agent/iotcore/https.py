@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent.core.aws.endpoints import Proxy
 
 SILENCE = 15.0  # seconds without a byte
+_PIECE = 65_536
 
 _HEADERS = {"Connection": "close", "Accept-Encoding": "identity"}
 
@@ -68,6 +69,19 @@ def _tunnelled(proxy: Proxy) -> type[urllib3.HTTPSConnectionPool]:
         ConnectionCls = Tunnelled
 
     return Pool
+
+
+def body(response: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+    """Return what is in an answer, which is cut off soon after `limit` bytes.
+
+    Raises:
+        HTTPError: It is no sound answer, or no end of it came in time.
+    """
+    data = b""
+    # Not `read`, for which a chunk of -1 bytes is all that ever comes.
+    while len(data) <= limit and (piece := response.read1(_PIECE, decode_content=False)):
+        data += piece
+    return data
 
 
 def reason(error: BaseException) -> BaseException:

@@ -168,7 +168,7 @@ class VendingSession:
                 "POST", machine.url, body=body, headers=headers, redirect=False, preload_content=False, timeout=patience
             )
             try:
-                reply = response.read(MAX_REPLY + 1, decode_content=False)
+                reply = https.body(response, MAX_REPLY)
             finally:
                 response.close()
         except CloudError as error:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import ssl
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import urllib3
 from urllib3.exceptions import HTTPError
 
 from agent.core.aws.endpoints import Proxy
@@ -58,3 +62,21 @@ def test_a_reason_is_what_an_error_was_made_from(front: VendingFront) -> None:
         pool.request("POST", front.url, body=b"{}")
     assert isinstance(https.reason(caught.value), ssl.SSLCertVerificationError)
     assert front.asked == 0
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"Content-Length: 99999999999999999999\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n-1",
+        b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFF",
+    ],
+)
+def test_a_body_without_an_end_is_cut_off(head: bytes) -> None:
+    """Whatever the server says of its length: a chunk of -1 bytes was read until memory was gone."""
+    sent = io.BytesIO(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + b"x" * 10_000_000)
+    connection: Any = SimpleNamespace(makefile=lambda _: io.BufferedReader(sent))
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    assert 1_000 < len(https.body(urllib3.HTTPResponse(answer, preload_content=False), 1_000)) < 200_000
