@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from hashlib import sha256
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from agent.core.dependants import Signal, Unit, UnitAction
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 SYSTEMCTL = "/usr/bin/systemctl"
 LOOK = 0.25  # seconds between two looks at a unit or a server
-HANDSHAKE = 5.0  # seconds for one connection
+HANDSHAKE = 5.0  # seconds for one connection, the look-up of its name included
 QUERY = 10.0  # seconds for systemd to say how a unit is
 
 _PROPERTIES = (
@@ -151,7 +152,16 @@ def _until(deadline: float, look: Callable[[], str]) -> str:
 
 
 def _shows(address: str, certificate_id: str) -> str:
-    """Return why a server does not show a certificate, or nothing. Nothing is sent, and nothing it says is believed."""
+    """Return why a server does not show a certificate, or nothing, by an end: neither its name nor its word has one."""
+    found: list[str] = []
+    asking = Thread(target=lambda: found.append(_asked(address, certificate_id)), daemon=True)  # it cannot be stopped
+    asking.start()
+    asking.join(HANDSHAKE)
+    return found[0] if found else f"{address} cannot be asked (no answer in time)"
+
+
+def _asked(address: str, certificate_id: str) -> str:
+    """Return the same, whenever it comes. Nothing is sent, and nothing that the server says is believed."""
     import ssl  # noqa: PLC0415 - only where a server is to be looked at
 
     host, _, port = address.rpartition(":")

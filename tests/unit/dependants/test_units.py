@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -341,7 +342,7 @@ def test_a_server_may_take_its_time_to_show_it(
         assert (systemctl.systemd.serve(verifying(tls=address), of(sets[1])) == "") is in_time
 
 
-@pytest.mark.parametrize("kind", ["absent", "silent", "plain"])
+@pytest.mark.parametrize("kind", ["absent", "silent", "plain", "drip"])
 def test_what_is_no_server_is_a_problem(systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """No server listens, or one never speaks, or speaks something else; none is waited for beyond the unit's time."""
     monkeypatch.setattr(units, "HANDSHAKE", 0.2)
@@ -350,27 +351,53 @@ def test_what_is_no_server_is_a_problem(systemctl: Systemctl, monkeypatch: pytes
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         if kind == "absent":
             listener.close()
-        elif kind == "plain":
-            _greet(listener)
+        elif kind in {"plain", "drip"}:
+            _greet(listener, _GREETINGS[kind])
         said = systemctl.systemd.serve(verifying(tls=address), GIVEN)
-        if kind == "plain":
+        if kind in {"plain", "drip"}:
             listener.shutdown(socket.SHUT_RDWR)
 
     assert said.startswith(f"{NAME} does not use the new certificate: {address} cannot be asked (")
     assert said.endswith(").")
 
 
-def _greet(listener: socket.socket) -> None:
+# A word of another protocol, and a handshake's first message, of which a byte comes at a time.
+_GREETINGS = {"plain": [b"220 mail.example ESMTP\r\n"], "drip": [b"\x16\x03\x03\x40\x00\x02", *[b"\0"] * 40]}
+
+
+def _greet(listener: socket.socket, said: list[bytes]) -> None:
+    pause = threading.Event()
+
     def greet() -> None:
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
-                connection.sendall(b"220 mail.example ESMTP\r\n")
+            with connection, suppress(OSError):
+                for part in said:
+                    connection.sendall(part)
+                    pause.wait(0.1)
 
     threading.Thread(target=greet, daemon=True).start()
+
+
+def test_a_name_that_is_looked_up_without_end_is_a_problem(
+    systemctl: Systemctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The C library asks each server of `resolv.conf` for seconds, and again."""
+    monkeypatch.setattr(units, "HANDSHAKE", 0.2)
+    systemctl.has(NAME)
+    over = threading.Event()
+
+    def look_up(*_: object) -> list[object]:
+        over.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    said = systemctl.systemd.serve(verifying(tls="broker.example:8883"), GIVEN)
+    over.set()
+    assert said == f"{NAME} does not use the new certificate: broker.example:8883 cannot be asked (no answer in time)."
 
 
 @pytest.mark.parametrize(
