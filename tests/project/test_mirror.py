@@ -70,7 +70,6 @@ COVERED_BY = {
     "daemon/finding_news": ("scenarios/test_told.py", "each finding, in the journal once; the command: daemon/notices"),
     "daemon/record_reader": ("unit/daemon/work/test_schedule_watch.py", "records that change while the daemon runs"),
     "daemon/status_files": ("integration/test_daemon.py", "read as other programs read them"),
-    "daemon/work/worker_process": ("integration/test_daemon_faults.py", "processes that end, hang and are killed"),
     "doctor/configuration": ("unit/doctor/test_examination.py", "configurations that are sound, doubtful and unusable"),
     "doctor/disk": ("unit/doctor/test_examination.py", "disks that are full, read-only or gone after a reboot"),
     "doctor/looks": ("unit/doctor/test_examination.py", "what the doctor sees of a gateway"),

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 PATIENCE = 900.0  # seconds without a word
 GOODBYE = 90.0  # seconds after its end: what it is connected with may take that long to let go
 
+_IF_IT_DIES = "What was begun is kept and goes on by itself. If it happens again, look for a lack of memory: `dmesg`."
 # What belongs to the daemon alone, or would change what a worker's TLS does. For OPENSSL_CONF see `system.openssl`.
 _NOT_PASSED_ON = frozenset({
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "SSLKEYLOGFILE",
@@ -141,7 +142,8 @@ class WorkerProcess:
 
 def _died(code: int) -> End:
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    return End(error=WorkerError(message=f"The worker process ended {how} without an answer.", died=True))
+    message = f"The worker process ended {how} without an answer."
+    return End(error=WorkerError(message=message, hint=_IF_IT_DIES, died=True))
 
 
 def _spawn(config: Path, order: bytes) -> tuple[int, int]:
