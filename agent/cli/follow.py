@@ -34,7 +34,8 @@ DEFAULT_PATIENCE = timedelta(minutes=2)
 _SPREADING = {FailureClass.POLICY, FailureClass.CREDENTIAL, FailureClass.DEPENDANT}
 SPREADING_PATIENCE = timedelta(minutes=20)
 
-# When no set of the gateway is accepted a person must act, who is kept waiting for another try or two at most.
+# When no set of the gateway is accepted, or its disk or a file does not let it, a person must act, who is kept waiting
+# for another try or two at most.
 LOCKED_OUT_PATIENCE = timedelta(seconds=15)
 
 
@@ -110,7 +111,7 @@ def is_used_unproven(change: ChangeRecord) -> bool:
 
 
 def _default_patience(kind: str | None, code: str | None) -> timedelta:
-    if code == Code.LOCKED_OUT:
+    if code == Code.LOCKED_OUT or kind == FailureClass.STORE:
         return LOCKED_OUT_PATIENCE
     return SPREADING_PATIENCE if kind in _SPREADING else DEFAULT_PATIENCE
 

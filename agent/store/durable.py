@@ -119,7 +119,7 @@ def replace_unsettled(dir_fd: int, name: str, data: bytes, modes: Modes, *, secr
     """
     temporary = _cleared(dir_fd, name)
     write_new(dir_fd, temporary, data, modes, secret=secret)
-    with disk.explained(f"rename {temporary} to {name}"):
+    with disk.explained(f"put {name} in place"):
         _move_into_place(dir_fd, temporary, name)
 
 
@@ -232,7 +232,7 @@ def rename(dir_fd: int, old: str, new: str) -> None:
         StoreError: It still has the old name.
     """
     if disk.exists(dir_fd, new):
-        raise StoreError(f"Cannot rename {old} to {new}: the name is taken.")
+        raise StoreError(f"Cannot put {new} in place: the name is taken.")
     _move_over(dir_fd, old, new)
 
 
@@ -255,7 +255,7 @@ def put_away(dir_fd: int, name: str, kept: str) -> str:
 
 
 def _move_over(dir_fd: int, old: str, new: str, move: Callable[[int, str, str], None] = move_unsynced) -> None:
-    with disk.explained(f"rename {old} to {new}"):
+    with disk.explained(f"put {new} in place" if old.startswith(TEMPORARY) else f"rename {old} to {new}"):
         move(dir_fd, old, new)
     sync(dir_fd, f"{new} was put in place")
 

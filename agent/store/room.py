@@ -97,7 +97,11 @@ class Room:
                 "No certificate was asked for.",
                 hint="Remove some files from this file system and try again.",
             ) from used_up
-        self._try_writing()
+        with disk.explained(f"make a generation in {self._path}"):
+            try:
+                self._try_writing()
+            except StoreError as error:  # the names that it writes are none that a person looks for
+                raise error.__cause__ or error from None
 
     def _try_writing(self) -> None:
         """Take each kind of step, and take it back.

@@ -107,6 +107,15 @@ def test_it_is_in_use_once_it_is_active(phase: Phase, *, used: bool) -> None:
         ("retry", (FailureClass.POLICY, None), 20 * MINUTE, None, True),
         ("retry", (FailureClass.DEPENDANT, None), 21 * MINUTE, None, False),
         ("retry", (FailureClass.CREDENTIAL, Code.LOCKED_OUT), MINUTE, None, False),
+        (
+            "retry",
+            (FailureClass.STORE, Code.STORE),
+            MINUTE,
+            None,
+            False,
+        ),  # only a person changes an attribute or a mount
+        ("retry", (FailureClass.STORE, Code.STORE), MINUTE / 4, None, True),
+        ("retry", (FailureClass.STORE, Code.STORE), MINUTE, MINUTE, True),
     ],
 )
 def test_it_is_worth_waiting_for(

@@ -53,7 +53,7 @@ def test_recovery_fails_for_no_reserve(store: Store, path: Path) -> None:
     shutil.rmtree(path / "reserve")
     (path / "reserve" / "a person's").mkdir(parents=True)
     (note,) = store.recover(NOW).notes
-    assert note.startswith("Nothing is set aside for falling back should the disk be full. Cannot rename")
+    assert note.startswith("Nothing is set aside for falling back should the disk be full. Cannot put reserve in place")
 
 
 @pytest.mark.parametrize("link", ["current", "previous"])

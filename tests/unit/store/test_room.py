@@ -39,7 +39,7 @@ def test_a_preflight_finds_out_that_no_directory_can_be_renamed(
         rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "rename", overlay)
-    with pytest.raises(StoreError, match=r"Cannot rename \.new-preflight .*: Invalid cross-device link"):
+    with pytest.raises(StoreError, match=r"Cannot make a generation in .*: Invalid cross-device link"):
         store.room.preflight()
     assert snapshot(path) == before
 
