@@ -6,25 +6,32 @@ It is apart from the verbs that show how a gateway stands, which need none of wh
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.cli.status import look
+from agent.config.files import proxy_password
+from agent.config.values import FileValue
 from agent.core.aws import client_ids
 from agent.core.exit_codes import Exit
+from agent.core.jsonio import PlainError, decode
 from agent.core.report import checks
 from agent.core.report.checks import Verdict
 from agent.core.report.document import findings_in
+from agent.core.text_files import in_quotes
 from agent.core.when.maintenance import MISSING_ZONE_REMEDY
-from agent.errors import AgentError, ConfigError, MaterialError, RefusedError, StoreError
+from agent.errors import AgentError, BundleError, ConfigError, MaterialError, RefusedError, StoreError
 from agent.operations import snapshot
 from agent.operations.owners_eyes import hidden, not_told
 from agent.operations.parameters import Parameters
 from agent.operations.unit_sandbox import kept_from
-from agent.operations.wiring import check_enrolment, load_anchors
+from agent.operations.wiring import check_enrolment, load_anchors, load_token
+from agent.trust import inbox, install
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from agent.cli.output import Output
@@ -48,7 +55,7 @@ def check_config(config: Config, output: Output) -> Exit:
     parameters = Parameters(config)
     handed_over = parameters.hand_over()
     for_enrolment = _unusable(lambda: check_enrolment(config), parameters.enrolment)
-    always = _unusable(lambda: load_anchors(config), parameters.rotation)
+    always = _unusable(lambda: load_anchors(config), parameters.rotation, lambda: _password(config))
     complaints = [*_check_endpoint(config), *zones, *always, *_check_state_dir(config), *hidden(config)]
     complaints += kept_from(config)
     if not thing:
@@ -59,7 +66,7 @@ def check_config(config: Config, output: Output) -> Exit:
     if thing and not _is_spent(config):
         warnings += [f"{text.rstrip('.')}. Only a new enrolment needs it." for text in for_enrolment]
     warnings += [f"notices.command: {text}" for text in [not_told(config)] if text]
-    warnings += _told_of(config)
+    warnings += [*_quoted(config, parameters), *_of_bundles(config), *_told_of(config)]
     told = {"config": str(config.path), "warnings": warnings, "handed_over": list(handed_over), "exit": Exit.DONE}
     output.tell(
         told,
@@ -89,6 +96,7 @@ def hand_over(config: Config, output: Output) -> Exit:
 
 # What the status tells of that rests on the configuration and what it names.
 _CONFIGURED = frozenset({"configuration", "disk", "files", "anchors", "watched"})
+_SHOWN = 60  # characters of a name
 _TOLD_ELSEWHERE = frozenset({"client-id-shared", "endpoint-moved"})
 
 
@@ -125,6 +133,54 @@ def _unusable(*loads: Callable[[], object]) -> list[str]:
         except (ConfigError, MaterialError) as error:
             complaints.append(f"{error}{f' ({error.hint})' if error.hint else ''}")
     return complaints
+
+
+def _password(config: Config) -> str:
+    return proxy_password(config.proxy) if config.proxy is not None else ""
+
+
+def _quoted(config: Config, parameters: Parameters) -> Iterator[str]:
+    """Yield the files of one value whose value stands in quotes: no other program is asked whether it meant them."""
+    for path, read in _values(config, parameters):
+        with suppress(ConfigError, MaterialError):  # told already, or of no use any more
+            if in_quotes(read()):
+                yield f"{path}: the value stands in quotes, which are taken as a part of it: write it without them."
+
+
+def _values(config: Config, parameters: Parameters) -> Iterator[tuple[Path, Callable[[], str]]]:
+    enrollment = config.enrollment
+    first = enrollment.parameters if enrollment is not None else {}
+    for named, read in ((first, parameters.enrolment), (config.rotation.parameters, parameters.rotation)):
+        for name, value in named.items():
+            if isinstance(value, FileValue):
+                yield value.path, partial(_named, read, name)
+    if enrollment is not None and enrollment.token is not None:
+        yield enrollment.token.path, partial(load_token, enrollment.token.path)
+    if config.proxy is not None and config.proxy.password_file is not None:
+        yield config.proxy.password_file, partial(_password, config)
+
+
+def _named(read: Callable[[], Mapping[str, str]], name: str) -> str:
+    return read()[name]
+
+
+def _of_bundles(config: Config) -> Iterator[str]:
+    """Yield what keeps signed bundles from being taken; a gateway works on without them."""
+    if config.trust.root is None:
+        return
+    try:
+        decode(install.read_root(config.trust.root), str(config.trust.root), limit=install.MAX_ROOT)
+    except (BundleError, PlainError) as error:
+        yield f"trust.root: {error}. No signed bundle is taken."
+    try:
+        odd = inbox.passed_over(config.inbox)
+    except StoreError as error:
+        if not error.denied:  # to this user
+            yield f"trust.inbox: {error.in_full}"
+        return
+    if odd:
+        named = f"{ascii(odd[0])[:_SHOWN]}{f' and {len(odd) - 1} more' if odd[1:] else ''}"
+        yield f"trust.inbox: passed over: {named}. A drop's name has at most 100 characters, and all can be printed."
 
 
 def _is_spent(config: Config) -> bool:

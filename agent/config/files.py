@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -44,6 +45,8 @@ def _read(path: Path, limit: int, what: str) -> tuple[bytes, int]:
         finally:
             descriptors.release(fd)
     except OSError as error:
+        if error.errno == errno.ENXIO:  # of a socket, which cannot be opened
+            raise ConfigError(f"{path}: the {what} is not a regular file") from error
         text = f"{path}: the {what} cannot be read: {os.strerror(error.errno or 0)}"
         raise ConfigError(text, hint=_NOT_PERMITTED if isinstance(error, PermissionError) else "") from error
     if len(data) > limit:

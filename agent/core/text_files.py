@@ -22,6 +22,10 @@ _AROUND = _PADDING + _UNSEEN + "".join(filter(str.isspace, map(chr, range(0x3001
 _LEAST = 4  # bytes, of which every other one is NUL, that are UTF-16 without a mark
 
 
+_WRITTEN_ENDS = ("\\n", "\\r", "\\0", "\\x00", "\\u0000")
+_QUOTES = ('"', "'", "`", "\u201c\u201d", "\u2018\u2019", "\u201e\u201c", "\u00ab\u00bb")
+
+
 class NoTextError(Exception):
     """The content of a file that is to be text and is none; its text is a reason without the content."""
 
@@ -77,19 +81,24 @@ def _without_mark(data: bytes) -> str:
 def value_of(data: bytes) -> str:
     r"""Return the one value that a file holds, such as a serial number, without blanks and ends of lines around it.
 
-    A line end that was written as the characters ``\n`` is one, too.
+    A line end or a NUL that was written as characters, ``\n`` or ``\0``, is one, too.
 
     Raises:
         NoTextError: It holds no text, nothing, or more than one line.
     """
     text = text_of(data).strip(_AROUND)
-    while text.endswith(("\\n", "\\r")):
-        text = text[:-2].rstrip(_AROUND)
+    while written := next(filter(text.endswith, _WRITTEN_ENDS), ""):
+        text = text.removesuffix(written).rstrip(_AROUND)
     if not text:
         raise EmptyError("there is nothing in it")
     if not text.isprintable():
         raise NoTextError("it is not one line of plain text")
     return text
+
+
+def in_quotes(value: str) -> bool:
+    """Whether a value stands in quotes, as in a file that was written for a shell: they are a part of it."""
+    return len(value) > 1 and any((value[0], value[-1]) == (marks[0], marks[-1]) for marks in _QUOTES)
 
 
 def password_of(data: bytes) -> str:

@@ -62,6 +62,8 @@ def _named(config: Config) -> Iterator[Path]:
     yield from (config.path.absolute(), config.anchors, *(item.path for item in config.watch))
     if config.trust.root is not None:
         yield config.trust.root
+    if config.proxy is not None and config.proxy.password_file is not None:
+        yield config.proxy.password_file
     if config.notices is not None:
         yield Path(config.notices.command[0])
     enrollment, enrolled = config.enrollment, (config.state_dir / "current").is_symlink()

@@ -69,7 +69,8 @@ class Parameters:
         try:
             return resolve(parameters, lambda path: self._as_root.get(str(path)) or _handed_over(self._config, path))
         except ConfigError as error:
-            raise MaterialError(str(error), hint=_HINT) from error
+            hidden = isinstance(error.__cause__, PermissionError | FileNotFoundError)  # as sysfs and /proc hide theirs
+            raise MaterialError(str(error), hint=_HINT if hidden else error.hint) from error
 
     def hand_over(self) -> tuple[str, ...]:
         """Write down for the agent's user what root alone may read, and return which files that is.

@@ -64,7 +64,7 @@ def exposed(state_dir: Path, secret: Path | None = None, operators: Iterable[Pat
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name in SECRET)
     for path in sorted(state_dir.glob("generations/*/*")):
         yield from _of_file(path, own.st_uid, state_dir, secret=path.name not in _PUBLIC)
-    if secret is not None and os.access(secret, os.F_OK):
+    if secret is not None and os.access(secret, os.F_OK) and secret.is_file():  # no device's
         mode = stat.S_IMODE(secret.stat().st_mode)
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             text = f"{secret} may be read by others (mode {mode:04o})."

@@ -11,7 +11,6 @@ A program that may write here is not trusted for it: the signature is the gate, 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,8 +27,9 @@ OUTCOME = ".outcome.json"
 MAX_LISTED = 1_000  # names; an inbox that is flooded keeps the agent busy no longer
 _MAX_LOOKED_AT = 20_000  # names, of which the oldest and the newest are listed
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload")
+_LONGEST = 100  # characters of a drop's name
+_LONGEST_FILE = 255  # bytes, of the outcome's name too
+_UNFINISHED = (".part", ".tmp", ".partial", ".filepart", ".crdownload", "~")
 _MAX_OUTCOME = 65_536  # bytes
 
 # Drops and outcomes are for the pipeline to read and remove.
@@ -71,7 +71,29 @@ def drops(inbox: Path) -> list[Drop]:
 
 
 def _may_be_drop(name: str) -> bool:
-    return bool(_NAME.fullmatch(name)) and not name.endswith((OUTCOME, *_UNFINISHED))
+    return not _is_for_others(name) and _can_be_told_of(name)
+
+
+def _is_for_others(name: str) -> bool:
+    """Whether a name is that of an upload in progress, of an outcome, or of what systems keep for themselves."""
+    return name.startswith(".") or name.endswith((OUTCOME, *_UNFINISHED)) or name == "lost+found"
+
+
+def _can_be_told_of(name: str) -> bool:
+    """Whether a record, a line and the name of an outcome can hold a name; what a person or a download chose can be."""
+    return name.isprintable() and len(name) <= _LONGEST and len(os.fsencode(name + OUTCOME)) <= _LONGEST_FILE
+
+
+def passed_over(inbox: Path) -> list[str]:
+    """Return the names of what would be a drop under another name; empty where there is no inbox.
+
+    Raises:
+        StoreError: It cannot be listed.
+    """
+    if not os.path.lexists(inbox):
+        return []
+    with disk.directory(str(inbox)) as fd:
+        return [name for name in disk.names(fd) if not (_is_for_others(name) or _can_be_told_of(name))]
 
 
 def _drop(dir_fd: int, name: str) -> Drop | None:

@@ -139,10 +139,7 @@ def verify(config: Config, source: Source, clock: timekeeping.Reading) -> Signed
         raise BundleError(
             "no-root", "This gateway accepts no signed bundles: no `trust.root` is configured.", hint=hint
         )
-    try:
-        root = decoded(read_bounded(config.trust.root, MAX_ROOT, "trusted root.json")).encode()
-    except (ConfigError, NoTextError) as error:
-        raise BundleError("trusted-root", str(error), hint="`trust.root` must name it.") from None
+    root = read_root(config.trust.root)
     before = tuf_state.read(config.state_dir)
     reader = BundleReader(root, before, clock)
     try:
@@ -150,6 +147,19 @@ def verify(config: Config, source: Source, clock: timekeeping.Reading) -> Signed
     finally:
         if reader.memory != before:
             tuf_state.write(config.state_dir, reader.memory)
+
+
+def read_root(path: Path) -> bytes:
+    """Return the `root.json` that bundles are verified from; what it holds is python-tuf's to judge.
+
+    Raises:
+        BundleError: It is no text, or cannot be read.
+    """
+    try:
+        return decoded(read_bounded(path, MAX_ROOT, "trusted root.json")).encode()
+    except (ConfigError, NoTextError) as error:
+        text = str(error) if isinstance(error, ConfigError) else f"{path}: {error}"
+        raise BundleError("trusted-root", text, hint="`trust.root` must name it.") from None
 
 
 def anchors_of(config: Config, signed: SignedBundle, clock: timekeeping.Reading) -> TrustBundle:

@@ -77,7 +77,7 @@ class InboxWatch:
         try:
             return inbox.drops(path)
         except StoreError:
-            return []  # `check` says so
+            return []  # `config check` says so
 
     def _ready_at(self, drop: Drop, now: float) -> float:
         """Return when a drop may be taken, by the monotonic clock."""

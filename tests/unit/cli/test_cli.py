@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -97,6 +98,80 @@ def test_what_enrolment_alone_needs_is_a_warning_on_a_gateway_that_is_in(
     assert cli.main(["--config", str(path), "config", "check"]) == 2
     said = capsys.readouterr().err
     assert ("/nowhere/claim.key" in said, "/nowhere/serial" in said) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read: No such file or directory. No signed bundle is taken."),
+        (b"keys", "it is not sound JSON"),
+        (b"\xfe", "it is not UTF-8 text"),
+        (b"{}", ""),
+    ],
+)
+def test_a_root_that_verifies_no_bundle_is_told_before_one_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, why: str
+) -> None:
+    """The gateway works without: a bundle would be refused on the day that it is needed."""
+    if content is not None:
+        (tmp_path / "root.json").write_bytes(content)
+    path = enrolled(tmp_path, "")
+    path.write_text(path.read_text().replace("trust: {", f"trust: {{root: {tmp_path}/root.json, "))
+    assert cli.main(["--config", str(path), "config", "check"]) == 0
+    said = capsys.readouterr().out
+    assert why in said
+    assert said.count("warning: trust.root") == bool(why)
+
+
+def test_an_inbox_from_which_nothing_is_taken_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A link is followed by no reader, and a name that no line can hold is passed over; both were so in silence."""
+    (tmp_path / "root.json").write_text("{}")
+    (tmp_path / "real").mkdir()
+    for name in (b"\xff.tar", b"a\nb"):
+        (tmp_path / "real" / os.fsdecode(name)).touch()
+    (tmp_path / "link").symlink_to("real")
+    path = enrolled(tmp_path, "")
+    text = path.read_text()
+    for inbox, told in (
+        ("real", r"trust.inbox: passed over: 'a\nb' and 1 more. A drop's name has at most 100 characters"),
+        ("link", f"trust.inbox: {tmp_path}/link is a symbolic link, where a directory is expected."),
+    ):
+        path.write_text(text.replace("trust: {", f"trust: {{root: {tmp_path}/root.json, inbox: {tmp_path}/{inbox}, "))
+        assert cli.main(["--config", str(path), "config", "check"]) == 0
+        assert told in capsys.readouterr().out
+
+
+def test_a_value_in_quotes_is_told_and_sent_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In each kind of file that holds one value; what it holds is not told."""
+    for name in ("serial", "token", "password"):
+        (tmp_path / name).write_text('"s3cr3t"\n')
+        (tmp_path / name).chmod(0o600)
+    path = enrolled(
+        tmp_path,
+        f"proxy: {{host: localhost, port: 1, user: u, password_file: {tmp_path}/password}}\n"
+        f"enrollment: {{method: vending-machine, url: 'https://x.example/', token: {{file: {tmp_path}/token}}, "
+        f"parameters: {{SerialNumber: {{file: {tmp_path}/serial}}}}}}\n",
+    )
+    assert cli.main(["--config", str(path), "config", "check"]) == 0
+    said = capsys.readouterr().out
+    told = [line for line in said.splitlines() if "the value stands in quotes" in line]
+    assert [line.split(":")[1].rsplit("/", 1)[1] for line in told] == ["serial", "token", "password"]
+    assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"), [(None, "cannot be read: No such file"), (0o644, "may be read by others (mode 0644)"), (0o600, "")]
+)
+def test_a_password_that_cannot_be_given_to_the_proxy_is_a_complaint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: int | None, why: str
+) -> None:
+    """There is no way to the cloud without it."""
+    if mode is not None:
+        (tmp_path / "password").write_text("s3cr3t")
+        (tmp_path / "password").chmod(mode)
+    path = enrolled(tmp_path, f"proxy: {{host: localhost, port: 1, user: u, password_file: {tmp_path}/password}}\n")
+    assert cli.main(["--config", str(path), "config", "check"]) == (2 if why else 0)
+    assert (f"{tmp_path}/password: the password of the proxy {why}" in capsys.readouterr().err) is bool(why)
 
 
 def test_what_a_rotation_needs_is_a_complaint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import zoneinfo
 from dataclasses import replace
 from datetime import time, timedelta
@@ -302,6 +303,14 @@ def test_a_directory_in_place_of_the_file_is_told_and_not_left_open(tmp_path: Pa
     with pytest.raises(ConfigError, match="not a regular file"):
         reader.load(tmp_path)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_socket_in_place_of_a_file_is_told_as_no_file(tmp_path: Path) -> None:
+    """The kernel cannot open one, and calls that a device that is not there."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "key"))
+    with pytest.raises(ConfigError, match="key: the claim key is not a regular file"):
+        files.read_secret(tmp_path / "key", "claim key")
 
 
 def test_a_key_that_others_may_read_is_refused_with_the_command_that_mends_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import codecs
 
 import pytest
 
-from agent.core.text_files import EmptyError, NoTextError, decoded, password_of, pem_of, text_of, value_of
+from agent.core.text_files import EmptyError, NoTextError, decoded, in_quotes, password_of, pem_of, text_of, value_of
 
 VALUES = [
     b"0042\x1a",  # DOS
@@ -20,6 +20,9 @@ VALUES = [
     b"0042\n\0",
     b"0042\\n",  # `echo` of a shell that does not know it
     b"0042\\r\\n\n",
+    b"0042\\0",  # the device tree's NUL, written by such a one
+    b"0042\\x00\\n\n",
+    b"0042\\u0000",
     codecs.BOM_UTF8 + b"0042\r\n",
     "0042\r\n".encode("utf-16"),
     codecs.BOM_UTF16_BE + "0042\r\n".encode("utf-16-be"),
@@ -80,6 +83,14 @@ def test_what_is_no_value_is_refused_with_the_reason(data: bytes, why: str) -> N
 def test_a_password_is_the_first_line_with_its_blanks(data: bytes) -> None:
     """Blanks may be meant; an end of line, a mark and a NUL are not."""
     assert password_of(data) == " pass word "
+
+
+def test_a_value_in_quotes_is_taken_as_it_is_and_known() -> None:
+    """As a file for a shell has it: what its writer meant is asked, not guessed."""
+    assert value_of(b'"0042"\n') == '"0042"'
+    quoted = ['"0042"', "'0042'", "\u201c0042\u201d", '""']
+    assert [in_quotes(value) for value in quoted] == [True] * 4
+    assert [in_quotes(value) for value in ("0042", '"', "'0042", '19" rack', "\"0042'")] == [False] * 5
 
 
 def test_a_password_may_look_escaped() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.config.values import ClaimConfig, Config, EnrollmentConfig, NoticesConfig, TrustConfig, WatchConfig
+from agent.core.aws.endpoints import Proxy
 from agent.operations.owners_eyes import hidden, not_told
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it takes root to see more than another user")
 OWNER = 12345
-NAMES = ("config.yaml", "anchors.pem", "claim.pem", "claim.key", "watched", "tell")
+NAMES = ("config.yaml", "anchors.pem", "claim.pem", "claim.key", "watched", "tell", "password")
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def config(place: Path) -> Config:
         trust=TrustConfig(anchors=place / "anchors.pem"),
         enrollment=EnrollmentConfig(template="a", claim=claim),
         watch=(WatchConfig(path=place / "watched"),),
+        proxy=Proxy(host="localhost", port=1, user="u", password_file=place / "password"),
         notices=NoticesConfig(command=(f"{place}/tell",)),
     )
 

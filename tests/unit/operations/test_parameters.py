@@ -93,6 +93,14 @@ def test_what_has_the_name_of_the_file_is_no_hindrance(path: Path, name: str, ma
     assert as_agent(path) == VALUES
 
 
+@pytest.mark.parametrize(("name", "hinted"), [("serial", True), ("there-is-none", True), ("directory", False)])
+def test_handing_over_is_the_way_to_what_is_hidden_and_to_nothing_else(path: Path, name: str, *, hinted: bool) -> None:
+    """As sysfs and /proc hide it from the agent; a directory stays none."""
+    (path.parent / "directory").mkdir()
+    path.write_text(path.read_text().replace("/serial}", f"/{name}}}"))
+    assert ("config hand-over" in str(as_agent(path))) is hinted
+
+
 def test_the_check_of_the_configuration_does_it_too(path: Path) -> None:
     """Whatever else it finds."""
     cli.main(["--config", str(path), "config", "check"])

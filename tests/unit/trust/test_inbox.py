@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agent.core.trust import updates
 from agent.core.trust.updates import MAX_ARCHIVE, BundleOutcome
 from agent.errors import BundleError, StoreError
 from agent.store import disk
@@ -58,23 +59,51 @@ def test_an_inbox_that_is_none_is_an_error(tmp_path: Path) -> None:
     "name",
     [
         ".hidden", ".new-bundle.tar.outcome.json", "bundle.tar.part", "bundle.tmp", "b.partial", "b.filepart",
-        "b.crdownload", "bundle.tar.outcome.json", "a b", "ä.tar", "x" * 101, "a:b", "-rf", "a\nb", "a\\b",
+        "b.crdownload", "bundle.tar.outcome.json", "bundle.tar~", "lost+found", "x" * 101, "a\nb",
+        "ä\u200e", "\u4e00" * 82,
     ],
 )  # fmt: skip
-def test_what_is_unfinished_or_no_name_is_no_drop(tmp_path: Path, name: str) -> None:
-    """An upload in progress, an outcome, a name that no pipeline should use."""
+def test_what_is_unfinished_or_cannot_be_told_of_is_no_drop(tmp_path: Path, name: str) -> None:
+    """An upload in progress, an outcome, a name that no line and no outcome's name can hold."""
     (tmp_path / name).touch()
     (tmp_path / os.fsdecode(b"\xff.tar")).touch()
 
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["bundle.tar", "b", "x" * 100, "A_b-1.2.tar.gz", "part", "7"])
-def test_a_plain_name_is_a_drop(tmp_path: Path, name: str) -> None:
-    """Of up to a hundred characters."""
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bundle.tar", "b", "x" * 100, "A_b-1.2.tar.gz", "part", "7", "anchors (1).tar", "ä.tar", "a:b", "-rf", "a\\b",
+        "anchors+1.tar", "\u4e00" * 80,
+    ],
+)  # fmt: skip
+def test_a_name_that_can_be_told_of_is_a_drops(tmp_path: Path, name: str) -> None:
+    """Of up to a hundred characters: what a browser or a person made of it says nothing of the signature."""
     (tmp_path / name).touch()
 
     assert names(tmp_path) == [name]
+    assert updates.drop_of(updates.inbox_order(name, "0" * 64)) == name
+    inbox.write_outcome(tmp_path, name, BundleOutcome(outcome="installed"))
+    assert inbox.read_outcome(tmp_path, name).outcome == "installed"
+
+
+def test_what_is_passed_over_for_its_name_can_be_asked_for(tmp_path: Path) -> None:
+    """And not what is to be left alone; where there is no inbox nothing is."""
+    for name in (
+        b"\xff.tar",
+        b"a\nb",
+        b"x" * 101,
+        b".hidden",
+        b"b.part",
+        b"b.tar",
+        b"lost+found",
+        b"b.tar.outcome.json",
+    ):
+        (tmp_path / os.fsdecode(name)).touch()
+
+    assert inbox.passed_over(tmp_path) == ["a\nb", "x" * 101, "\udcff.tar"]
+    assert inbox.passed_over(tmp_path / "inbox") == []
 
 
 def test_every_kind_of_thing_is_listed_so_that_it_is_answered(tmp_path: Path) -> None:
