@@ -55,6 +55,7 @@ class Output:
         self.as_json = as_json
         self.call = call
         self._say: Callable[[str], None] = standard.complain if beside else standard.say
+        self._told = ""  # the last step that was no wait
         self._terminal = Terminal(sys.stderr if beside else sys.stdout)
 
     def beside_a_result(self, taken: bool) -> Output:  # noqa: FBT001 - it reads as a sentence where it is called
@@ -68,6 +69,10 @@ class Output:
 
             self.emit({"event": "progress", **to_plain(progress)})
         else:
+            if progress.code == "trouble" and progress.text == self._told:
+                return  # met again at the next try, of which the wait has told
+            if progress.code != "wait":
+                self._told = progress.text
             head = f"{progress.at:%H:%M:%S}  {progress.code:<{WIDTH}} "
             self._lines(head, progress.text, progress.code, _COLOURS.get(progress.code, ""))
             if progress.code == "wait":

@@ -141,6 +141,30 @@ def test_an_inbox_from_which_nothing_is_taken_is_told(tmp_path: Path, capsys: py
         assert told in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["hooks", "gates"])
+def test_a_hook_or_a_gate_that_is_not_run_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """A change waits for it, up to a day for a gate, and tells only then; what package managers leave is none."""
+    directory = tmp_path / "named.d"
+    path = enrolled(tmp_path, f"{kind}: {{directory: {directory}}}\n")
+
+    def warned() -> list[str]:
+        assert cli.main(["--config", str(path), "config", "check"]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if str(directory) in line]
+
+    assert warned() == []
+    os.mkfifo(directory)
+    assert warned() == [f"warning: {directory} cannot be read: Not a directory."]
+    directory.unlink()
+    directory.mkdir()
+    for name, mode in (("10-good", 0o755), ("20-bad", 0o644), ("20-bad.dpkg-old", 0o644)):
+        (directory / name).touch()
+        (directory / name).chmod(mode)
+    (told,) = warned()
+    assert told.startswith(f"warning: {directory}/20-bad is not executable")
+
+
 def test_a_value_in_quotes_is_told_and_sent_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In each kind of file that holds one value; what it holds is not told."""
     for name in ("serial", "token", "password"):

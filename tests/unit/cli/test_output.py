@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+
+import pytest
 
 from agent.cli.output import Output, printable
 from agent.core.change.progress import Progress
 from agent.errors import RefusedError
 from support.make import NOW
-
-if TYPE_CHECKING:
-    import pytest
 
 STEERING = "a\x1b[2Jb\x07"
 
@@ -37,6 +35,21 @@ def test_a_person_reads_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "none         ",
     ]
     assert told.splitlines() == ["iot-cert: It is", "iot-cert: refused.", "          Wait. a\ufffd[2Jb\ufffd"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_same_trouble_is_told_a_person_once(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
+    """Waits tell of tries that meet it again; another one, or one after a step, is told. A program gets all."""
+    output = Output(as_json=as_json)
+    steps = [
+        ("trouble", "full"), ("wait", "5 s"), ("trouble", "full"), ("trouble", "broken"), ("trouble", "full"),
+        ("active", "2"), ("trouble", "full"),
+    ]  # fmt: skip
+    for code, text in steps:
+        output.report(Progress(at=NOW, change="c-1", code=code, text=text))
+
+    told = [line.split()[-1] for line in capsys.readouterr().out.splitlines()]
+    assert len(told) == len(steps) if as_json else told == ["full", "s", "broken", "full", "2", "full"]
 
 
 def test_a_machine_reads_one_object_on_a_line(capsys: pytest.CaptureFixture[str]) -> None:
