@@ -45,7 +45,7 @@ def ask(gates: GateCommands | None, given: Extract, environment: Mapping[str, st
 def _steps(gates: GateCommands, environment: Mapping[str, str]) -> Iterator[Step]:
     found, problem = hooks.find(gates.directory)
     if problem:
-        yield Step(name="gates", problem=problem)
+        yield Step(name="gates' directory", problem=problem)
         return
     deadline = clock.monotonic() + LONGEST.total_seconds()
     for gate in found:

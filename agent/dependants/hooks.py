@@ -26,7 +26,7 @@ def find(directory: Path) -> tuple[list[Path], str]:
     try:
         names = sorted(entry.name for entry in os.scandir(directory) if not _LEFTOVER.fullmatch(entry.name))
     except FileNotFoundError:
-        return [], ""
+        return [], f"{directory} is a symbolic link to what is not there." if directory.is_symlink() else ""
     except OSError as error:
         return [], f"{directory} cannot be read: {os.strerror(error.errno or 0)}."
     if len(names) > MAX_HOOKS:

@@ -141,3 +141,14 @@ def test_without_a_set_in_use_that_is_told(house: House) -> None:
     house.gate("10-first", "exit 0")
     with pytest.raises(RefusedError, match="no certificate yet"):
         house.ask()
+
+
+def test_gates_that_cannot_be_read_hold_a_change(house: House) -> None:
+    """The directory is named as what it is."""
+    house.gates.directory.rmdir()
+    house.gates.directory.touch()
+    (step,) = house.ask().steps
+    assert (step.name, step.problem) == (
+        "gates' directory",
+        f"{house.gates.directory} cannot be read: Not a directory.",
+    )

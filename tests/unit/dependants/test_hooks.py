@@ -85,6 +85,14 @@ def test_a_file_in_place_of_the_directory_is_a_problem(directory: Path) -> None:
     assert hooks.any_in(directory / "50-mine")
 
 
+def test_a_directory_that_a_link_leads_to_and_that_is_not_there_is_a_problem(directory: Path) -> None:
+    """Its file system is not mounted yet: what is silently not asked would be a gate that stands open."""
+    (directory / "link").symlink_to(directory / "gone")
+    assert hooks.find(directory / "link") == ([], f"{directory}/link is a symbolic link to what is not there.")
+    (directory / "gone").mkdir()
+    assert hooks.find(directory / "link") == ([], "")
+
+
 def test_as_many_as_are_allowed_are_run(directory: Path) -> None:
     """Leftovers do not count."""
     for number in range(MAX_HOOKS):
