@@ -12,6 +12,7 @@ It refuses to guess: two keys, a key without its certificate and a file that is 
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import re
 import stat
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from agent.core.values import CertificateFacts, CredentialSet
 
+_NO_FILE = "it is no plain file; name the files themselves"  # a socket cannot even be opened
 MAX_FILES = 64
 MAX_FILE = 1_048_576  # bytes
 
@@ -118,7 +120,8 @@ def _contents(paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
         try:
             data = _read(file)
         except OSError as error:
-            raise MaterialError(f"{file}: it cannot be read: {error.strerror}") from None
+            why = _NO_FILE if error.errno == errno.ENXIO else f"it cannot be read: {error.strerror}"
+            raise MaterialError(f"{file}: {why}") from None
         yield file, data
 
 
@@ -136,7 +139,7 @@ def _read(path: Path) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:  # `fdopen` refuses a directory, and leaves it open then
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise MaterialError(f"{path}: it is no plain file; name the files themselves")
+            raise MaterialError(f"{path}: {_NO_FILE}")
         with os.fdopen(fd, "rb", closefd=False) as file:
             data = file.read(MAX_FILE + 1)
     finally:

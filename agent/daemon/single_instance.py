@@ -53,8 +53,12 @@ class SingleInstance:
         except BlockingIOError:
             hint = "`systemctl status iot-cert-agent` shows it."
             raise RefusedError(f"A daemon runs already with {directory}.", hint=hint) from None
+        except FileExistsError as error:  # which is also said of a link to what is not there
+            text = f"{directory} is {disk.kind_of(os.lstat(directory).st_mode)}, where a directory is expected."
+            raise AgentError(text, hint="Move it out of the way, or name another `runtime_dir`.") from error
         except OSError as error:
-            raise AgentError(f"{directory} cannot be used: {os.strerror(error.errno or 0)}.") from error
+            text = f"{directory} cannot be used: {os.strerror(error.errno or 0)}."
+            raise AgentError(text, hint=disk.remedy(error.errno)) from error
 
     def hold_state(self) -> str:
         """Hold the state directory as well, once there is one; cheap when it is held.

@@ -253,11 +253,11 @@ def test_what_is_no_plain_file_is_named_and_not_waited_for(stick: Stick) -> None
 
 
 def test_a_socket_is_named(stick: Stick, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot be opened at all."""
+    """It cannot be opened at all, which the kernel words as a device that is not there."""
     monkeypatch.chdir(stick.path)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-        assert f"{stick.path}/socket: it cannot be read" in stick.complaint()
+        assert f"{stick.path}/socket: it is no plain file" in stick.complaint()
 
 
 def test_what_is_missing_is_named(stick: Stick) -> None:

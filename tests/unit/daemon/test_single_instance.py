@@ -31,6 +31,29 @@ def test_a_runtime_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> 
         SingleInstance(tmp_path / "file" / "run", tmp_path).hold_runtime()
 
 
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        (lambda path: path.touch(), "a file"),
+        (lambda path: path.symlink_to("gone"), "a symbolic link"),
+        (lambda path: path.symlink_to(path), "a symbolic link"),
+        (os.mkfifo, "a pipe"),
+    ],
+    ids=["file", "dangling", "loop", "pipe"],
+)
+def test_what_is_no_runtime_directory_is_told_as_what_it_is(
+    tmp_path: Path, place: Callable[[Path], None], what: str
+) -> None:
+    """The kernel says of each that it exists; a link to a directory is one."""
+    place(tmp_path / "run")
+    with pytest.raises(AgentError, match=f"run is {what}, where a directory is expected") as caught:
+        SingleInstance(tmp_path / "run", tmp_path).hold_runtime()
+    assert "out of the way" in caught.value.hint
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    SingleInstance(tmp_path / "link", tmp_path).hold_runtime()
+
+
 def test_the_second_on_a_state_directory_is_refused_as_soon_as_there_is_one(tmp_path: Path) -> None:
     """Before it exists no daemon can tell; the refusal is kept, since the daemon has to end in order first."""
     state = tmp_path / "state"
