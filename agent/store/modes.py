@@ -85,14 +85,22 @@ def _of_operators(path: Path) -> Iterator[Exposed]:
 
 
 def _all_kept(state_dir: Path, owner: int) -> Iterator[Exposed]:
+    mounted = bool(os.statvfs(state_dir).f_flag & os.ST_RDONLY)  # the look at the disk tells
     for path in (state_dir, *sorted(state_dir.glob("*")), *sorted(state_dir.glob("generations/*"))):
-        yield from _kept(path, owner, stat.S_IRUSR | stat.S_IWUSR)
+        yield from _kept(path, owner, stat.S_IRUSR | stat.S_IWUSR, told=mounted)
     for path in sorted(state_dir.glob("generations/*/*")):
-        yield from _kept(path, owner, stat.S_IRUSR)
+        yield from _kept(path, owner, stat.S_IRUSR, told=mounted)
 
 
-def _kept(path: Path, owner: int, file: int) -> Iterator[Exposed]:
-    """Return whether the agent is kept from its own; `file` is what it needs of a file's mode."""
+def _kept(path: Path, owner: int, file: int, *, told: bool) -> Iterator[Exposed]:
+    """Return whether the agent is kept from its own.
+
+    Args:
+        path: What is its own.
+        owner: Whose the state directory is.
+        file: What the agent needs of a file's mode.
+        told: Whether it is told already that nothing can be changed.
+    """
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -104,7 +112,7 @@ def _kept(path: Path, owner: int, file: int) -> Iterator[Exposed]:
     if status.st_mode & needed != needed:
         text = f"{path} may not be used by its owner (mode {stat.S_IMODE(status.st_mode):04o})."
         yield Exposed(code="kept", text=text, remedy=f"sudo chmod u+rwX {path}")
-    elif needed & stat.S_IWUSR and not os.access(path, os.W_OK):
+    elif not told and needed & stat.S_IWUSR and not os.access(path, os.W_OK):
         text = f"{path} is kept from changes: it has the attribute `i`, or is mounted read-only."
         yield Exposed(code="kept", text=text, remedy=f"lsattr -d {path}; findmnt -T {path}")
 
