@@ -107,6 +107,7 @@ REPLACING = "replacing#"  # no certificate's id begins so
 SIGNER = "signer#"
 KEY_TAG = "iot-cert-ca"  # of a CA's key in KMS: the prefix of the stack whose signer may use it
 KEY_FROM_TAG, KEY_ENDS_TAG = f"{KEY_TAG}-from", f"{KEY_TAG}-ends"  # what the order that made the key has said
+KEY_ISSUER_TAG = f"{KEY_TAG}-issuer"  # the same: of a key whose CA another one is to sign
 
 # What the clock's event consists of; the rule's event has `thing` beside what a gateway wrote, which is in `message`.
 BY_THE_CLOCK = {"replacements": "due"}

@@ -62,6 +62,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "cloud ca": (
         "iot-cert cloud ca",
         "iot-cert cloud ca --new",
+        "iot-cert cloud ca --new --csr",
+        "iot-cert cloud ca --new --certificate ca-1.pem",
         "iot-cert cloud ca --sign on",
         "iot-cert cloud ca --renew 1 --from 2036-09-01T00:00Z",
         "iot-cert cloud ca --retire 1",

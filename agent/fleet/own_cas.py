@@ -9,13 +9,13 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent.backend.aws.auditor import AwsAuditor
 from agent.backend.aws.clients import Clients
 from agent.backend.aws.keys import AwsKeys
 from agent.backend.decide import signing
-from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_TAG, signer_event
+from agent.backend.names import KEY_ENDS_TAG, KEY_FROM_TAG, KEY_ISSUER_TAG, KEY_TAG, signer_event
 from agent.crypto.materials import SoftwareMaterials
 from agent.fleet.decide import own_ca
 from agent.fleet.decide.own_ca import Promise
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agent.backend.values import SigningCa
     from agent.fleet.aws import Fleet
 
+_Made = TypeVar("_Made")
 _OPERATION = "CreateCertificateFromCsr"
 _KIND = "RSA_3072"
 _DAY = timedelta(days=1)
@@ -65,7 +66,7 @@ class OwnCas:
 
         There are two where AWS's answer to CreateKey was lost, and boto3 asked again: the later one is then in use.
         """
-        found = (self._of_tags(item) for item in self._described() if item.get("Description") == self._name(number))
+        found = (self._of_tags(item) for item in self._described() if item.get("Description") == self.name(number))
         mine = [item for item in found if item is not None and item.promise.ends > now]
         return max(mine, key=lambda item: item.created, default=None)
 
@@ -76,15 +77,18 @@ class OwnCas:
             KEY_FROM_TAG: promise.signs_from.astimezone(UTC).strftime(_INSTANT),
             KEY_ENDS_TAG: promise.ends.astimezone(UTC).strftime(_INSTANT),
         }
+        if promise.by_another:
+            tags[KEY_ISSUER_TAG] = "another"
         made = self._kms.create_key(
-            Description=self._name(number),
+            Description=self.name(number),
             KeySpec=_KIND,
             KeyUsage="SIGN_VERIFY",
             Tags=[{"TagKey": key, "TagValue": value} for key, value in tags.items()],
         )["KeyMetadata"]
         return CaKey(key_id=made["KeyId"], created=made["CreationDate"], promise=promise)
 
-    def _name(self, number: int) -> str:
+    def name(self, number: int) -> str:
+        """Return the common name of a CA."""
         return f"{self._prefix} gateway CA {number}"
 
     def _described(self) -> Iterator[Mapping[str, Any]]:
@@ -108,7 +112,7 @@ class OwnCas:
             return None
         with suppress(KeyError, ValueError):
             signs_from, ends = (datetime.fromisoformat(tags[key]) for key in (KEY_FROM_TAG, KEY_ENDS_TAG))
-            promise = Promise(signs_from=signs_from, ends=ends)
+            promise = Promise(signs_from=signs_from, ends=ends, by_another=KEY_ISSUER_TAG in tags)
             return CaKey(key_id=found["KeyId"], created=found["CreationDate"], promise=promise)
         return None
 
@@ -125,15 +129,25 @@ class OwnCas:
 
     def root(self, key: CaKey, number: int) -> Signed:
         """Return the certificate of a CA: the same one for the same key, since both of its ends are the key's."""
-        public = self._kms.get_public_key(KeyId=key.key_id)["PublicKey"]
         begin = key.created.astimezone(UTC).replace(microsecond=0) - _DAY
-        return self._signed(signing.root(public, self._name(number), begin, key.promise.ends - begin), key.key_id)
+        unsigned = signing.root(self.public_key(key), self.name(number), begin, key.promise.ends - begin)
+        return self._signed(unsigned, key.key_id)
+
+    def request(self, key: CaKey, number: int) -> str:
+        """Return the request for a CA's certificate in PEM, for another CA to sign: the same one for the same key."""
+        unsigned = signing.request(self.public_key(key), self.name(number))
+        return _sound(unsigned.signed(self._signature(unsigned.digest, key.key_id)), key.key_id)
+
+    def public_key(self, key: CaKey) -> bytes:
+        """Return a key's SubjectPublicKeyInfo in DER (GetPublicKey)."""
+        public: bytes = self._kms.get_public_key(KeyId=key.key_id)["PublicKey"]
+        return public
 
     def _signed(self, unsigned: Unsigned, key: str) -> Signed:
-        made = unsigned.signed(AwsKeys(self._kms).sign(key, unsigned.digest))
-        if made is None:
-            raise AccountError(f"What the key {key} signs does not verify.")
-        return made
+        return _sound(unsigned.signed(self._signature(unsigned.digest, key)), key)
+
+    def _signature(self, digest: bytes, key: str) -> bytes:
+        return AwsKeys(self._kms).sign(key, digest)
 
     # -- CA certificates -----------------------------------------------------------------------------------------------
 
@@ -141,6 +155,9 @@ class OwnCas:
         """Make a CA known to AWS IoT, ACTIVE, where no certificate of it registers itself (RegisterCACertificate).
 
         What is vended cannot be registered without, and no audit would tell of the CA's end.
+
+        Raises:
+            AccountError: AWS IoT does not know it afterwards by its fingerprint, or not as ACTIVE.
         """
         code = self._iot.get_registration_code()["registrationCode"]
         proof = self._signed(signing.proof(code, ca.pem, now), key)
@@ -151,6 +168,18 @@ class OwnCas:
                 setAsActive=True,
                 allowAutoRegistration=False,
             )
+        status = self.registered(ca.certificate_id)
+        if status == "gone":
+            text = (
+                f"AWS IoT took the CA certificate, and has none of its id, {ca.certificate_id}. The CA signs nothing."
+            )
+            raise AccountError(
+                text, hint="`aws iot list-ca-certificates` lists what is there. Run the same command again."
+            )
+        if status != "ACTIVE":
+            again = f"aws iot update-ca-certificate --certificate-id {ca.certificate_id} --new-status ACTIVE"
+            text = f"AWS IoT has the CA certificate {ca.certificate_id} already, {status}. The CA signs nothing."
+            raise AccountError(text, hint=f"Run `{again}`, and then the same command again.")
 
     def registered(self, ca_id: str) -> str:
         """Return the status of a CA in AWS IoT (DescribeCACertificate)."""
@@ -239,3 +268,9 @@ class OwnCas:
         told = json.loads(answer["Payload"].read())
         pem = told.get("certificatePem", "")
         return pem, "" if pem else str(told.get("errorMessage", told))
+
+
+def _sound(made: _Made | None, key: str) -> _Made:
+    if made is None:
+        raise AccountError(f"What the key {key} signs does not verify.")
+    return made

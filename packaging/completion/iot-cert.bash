@@ -5,7 +5,7 @@ _iot_cert() {
     local verbs="check cloud config confirm deploy enroll explain help history import pause resume retire rollback rotate run sandbox status"
     verbs="$verbs report support-bundle trust"
     case $before in
-        --config | --anchors | --archive | --public-key | --from | --password-file | --output | --html | --csv | --journal) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        --config | --anchors | --archive | --public-key | --from | --certificate | --password-file | --output | --html | --csv | --journal) COMPREPLY=($(compgen -f -- "$word")); return ;;
         --dir | --claim | --directory) COMPREPLY=($(compgen -d -- "$word")); return ;;
         --reason | --wait | --sha256 | --key | --old-root-key | --threshold | --expires | --renew | --compatible | --drop) return ;;
         --target | --without-amazon | --time | --host | --listen | --lifetime | --probation | --thing | --serial | --endpoint | --port) return ;;
@@ -35,7 +35,7 @@ _iot_cert() {
         "cloud rotate") words="--json --stack --region --profile --group --query --reason --by --per-minute"
             words="$words --abort-percent --abort-after --window --dry-run --yes" ;;
         "cloud check") words="--json --stack --region --profile --lifetime" ;;
-        "cloud ca") words="--json --stack --region --profile --new --renew --retire --sign --years --from --yes" ;;
+        "cloud ca") words="--json --stack --region --profile --new --renew --retire --sign --years --csr --certificate --from --yes" ;;
         "cloud adopt") words="--json --stack --region --profile --query --apply --undo --journal --serial-attribute"
             words="$words --per-second --yes" ;;
         "cloud setup") words="--json --stack --region --profile --claim --yes" ;;

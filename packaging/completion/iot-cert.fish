@@ -12,7 +12,7 @@ function __iot_cert_words
             continue
         end
         switch $word
-            case --abort-after --abort-percent --anchors --archive --by --claim --compatible --config --csv --dir --directory --drop --endpoint --expires --for --from --group --host --html --journal --key --lifetime --listen --old-root-key --output --password-file --per-minute --per-second --port --probation --profile --public-key --query --reason --region --renew --retire --serial --serial-attribute --sha256 --sign --stack --state --target --thing --thing-prefix --threshold --time --wait --window --without-amazon --years
+            case --abort-after --abort-percent --anchors --archive --by --certificate --claim --compatible --config --csv --dir --directory --drop --endpoint --expires --for --from --group --host --html --journal --key --lifetime --listen --old-root-key --output --password-file --per-minute --per-second --port --probation --profile --public-key --query --reason --region --renew --retire --serial --serial-attribute --sha256 --sign --stack --state --target --thing --thing-prefix --threshold --time --wait --window --without-amazon --years
                 set skip yes
             case '-*'
             case '*'
@@ -274,6 +274,8 @@ complete -c iot-cert -n '__iot_cert_in cloud ca' -l renew -x -d 'make another CA
 complete -c iot-cert -n '__iot_cert_in cloud ca' -l retire -x -d 'end a CA on which nothing rests any more'
 complete -c iot-cert -n '__iot_cert_in cloud ca' -l sign -x -a 'on off' -d 'have AWS IoT ask this signer for every certificate of the account and region, or Amazon\'s again'
 complete -c iot-cert -n '__iot_cert_in cloud ca' -l years -x -d 'how long a new CA is valid (10)'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l csr -d 'with --new or --renew: make the key alone, and print the request that a root of yours signs'
+complete -c iot-cert -n '__iot_cert_in cloud ca' -l certificate -r -F -d 'with --new or --renew: take in what that root has made of the request, in PEM or DER'
 complete -c iot-cert -n '__iot_cert_in cloud ca' -l from -x -d 'when a renewed CA begins to sign, such as 2026-12-08T00:00Z (default: in seven days)'
 complete -c iot-cert -n '__iot_cert_in cloud ca' -l yes -d 'do not ask'
 complete -c iot-cert -n '__iot_cert_in cloud adopt' -l config -r -F -d 'configuration (default /etc/iot-cert-agent/config.yaml)'

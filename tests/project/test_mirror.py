@@ -138,6 +138,7 @@ ASPECTS = {
     "dependants/test_passwords.py": "dependants/copies",
     "dependants/test_trouble_with_copies.py": "dependants/copies",
     "dependants/test_ways_to_copies.py": "dependants/copies",
+    "fleet/commands/test_issued_ca.py": "fleet/commands/own_ca",
     "sandbox/test_job_notices.py": "sandbox/jobs",
     "sandbox/test_retirement.py": "sandbox/cloud",
     "trust/test_attacks.py": "trust/install",

@@ -165,6 +165,7 @@ DEFS: dict[str, Schema] = {
                 "certificate": said(TEXT, "Its id in AWS IoT."),
                 "key": said(TEXT, "The id of its key in KMS."),
                 "pem": said(TEXT, "Its certificate, in PEM."),
+                "request": said(TEXT, "The request for its certificate, in PEM, of `--csr`."),
             },
             needed=["what", "text"],
         ),

@@ -20,7 +20,7 @@ from agent.fleet.task import OperatorTerminal
 from reference import documents
 from support.json_schema import misfits
 from support.moto_account import ENVIRONMENT, NUMBER, REGION, AwsWorld
-from support.own_signer import keep_keys, sign_digests
+from support.own_signer import keep_keys, name_cas, sign_digests
 from support.strict import Strict
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Operator:
         self._answers: dict[str, Callable[..., Any]] = {}
         self._count = 0
         keep_keys(monkeypatch)
+        name_cas(monkeypatch)
         monkeypatch.setattr(boto3.session, "Session", self._watched(boto3.session.Session))
 
     def _watched(self, real: Any) -> Any:

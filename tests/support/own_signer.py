@@ -11,9 +11,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from moto.iot.models import FakeCaCertificate
 from moto.kms import kms_backends
 from moto.kms.utils import generate_private_key
 
@@ -25,13 +30,14 @@ from agent.backend.values import Signer, SigningCa
 from support.account import DAY
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     import pytest
 
     from agent.backend.handlers.account import Account
     from agent.backend.ports import Keys
 
+SIGNS_NO_CA, SHA256 = x509.BasicConstraints(ca=True, path_length=0), hashes.SHA256()
 REGION, NUMBER = "eu-west-1", "123456789012"
 
 
@@ -44,6 +50,11 @@ def keep_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have KMS make the same keys for each account, in turn: one of 3072 bits takes a second to find."""
     turn = count()
     monkeypatch.setattr("moto.kms.models.generate_private_key", lambda kind: _kept(kind, next(turn)))
+
+
+def name_cas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have moto know a CA by its fingerprint, as AWS IoT Core does."""
+    monkeypatch.setattr(FakeCaCertificate, "compute_cert_id", FakeCaCertificate.compute_der_cert_id)
 
 
 @cache
@@ -80,6 +91,76 @@ def make_ca(now: datetime) -> SigningCa:
 def switched_on(own: SigningCa) -> Signer:
     """Return the row of a signer that AWS IoT Core asks."""
     return Signer(cas=(own,), on=True)
+
+
+def usage(*, key_cert_sign: bool = True) -> x509.KeyUsage:
+    """Return a CA's key usage."""
+    no = (
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(digital_signature=True, crl_sign=True, key_cert_sign=key_cert_sign, **dict.fromkeys(no, False))
+
+
+CA_USAGE = usage()
+
+
+class Root:
+    """A root of the operator's, which signs CAs.
+
+    Attributes:
+        name: Its subject.
+        pem: Its certificate.
+    """
+
+    def __init__(self, now: datetime, name: str = "Example Root") -> None:
+        """Make it, valid since a day."""
+        self._now, self._key = now, rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.pem = self.issue(self.name, self._key.public_key(), limits=x509.BasicConstraints(ca=True, path_length=1))
+
+    def issue(
+        self,
+        subject: x509.Name,
+        key: Any,
+        digest: Any = SHA256,
+        valid: tuple[timedelta, timedelta] = (-DAY, 1825 * DAY),
+        **says: x509.ExtensionType | None,
+    ) -> bytes:
+        """Return a certificate in PEM; its extensions are as they should be, but for what is said."""
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(self._now + valid[0])
+            .not_valid_after(self._now + valid[1])
+        )
+        sound = {
+            "limits": SIGNS_NO_CA,
+            "usage": CA_USAGE,
+            "name": x509.SubjectKeyIdentifier.from_public_key(key),
+            "above": x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+        }
+        for extension in {**sound, **says}.values():
+            if extension is not None:
+                critical = isinstance(extension, x509.BasicConstraints | x509.KeyUsage)
+                builder = builder.add_extension(extension, critical=critical)
+        return builder.sign(self._key, digest).public_bytes(Encoding.PEM)
+
+    def answers(self, csr: str) -> bytes:
+        """Return what it makes of a request: what that asks for, as `openssl x509 -copy_extensions copy` does."""
+        request = x509.load_pem_x509_csr(csr.encode())
+        assert request.is_signature_valid
+        limits, usage = (
+            request.extensions.get_extension_for_class(kind).value for kind in (x509.BasicConstraints, x509.KeyUsage)
+        )
+        return self.issue(request.subject, request.public_key(), limits=limits, usage=usage)
 
 
 class OwnSigner:

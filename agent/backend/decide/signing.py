@@ -1,4 +1,4 @@
-"""What a CA of the operator's own signs: a certificate for a gateway's request, and the CA's own certificate.
+"""What a CA of the operator's own signs: a certificate for a gateway's request, its own certificate, its own request.
 
 It owns what is in such a certificate and which requests are refused. It holds no key: what is to be signed is built
 here, as the bytes that the CA's key signs elsewhere (`ports.Keys`), and put together with the signature here.
@@ -30,7 +30,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 _IN_A_LIFE = 1440  # grains: a minute of a day
 _BACKDATED = 5  # grains, for a gateway whose clock is behind
 _SERIAL_BYTES = 20  # at most, and positive (RFC 5280, 4.1.2.2)
+_VERSION = bytes.fromhex("020100")  # INTEGER 0, with which what a request says begins (RFC 2986, 4.1)
 _SHA256_WITH_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")  # AlgorithmIdentifier (RFC 4055, 5)
 
 
@@ -106,15 +107,43 @@ class Unsigned:
 
     def signed(self, signature: bytes) -> Signed | None:
         """Return the certificate (RFC 5280, 4.1), or None for a signature that is not of the CA's key."""
-        bits = b"\x03" + _length(len(signature) + 1) + b"\x00" + signature
-        body = self.tbs + _SHA256_WITH_RSA + bits
-        made = x509.load_der_x509_certificate(b"\x30" + _length(len(body)) + body)
+        made = x509.load_der_x509_certificate(_put_together(self.tbs, signature))
         try:
             made.verify_directly_issued_by(self.ca or made)
         except (ValueError, TypeError, InvalidSignature):
             return None
         pem = made.public_bytes(Encoding.PEM).decode()
         return Signed(pem=pem, certificate_id=_fingerprint(made), ends=made.not_valid_after_utc)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unasked:
+    """A CA's own request that lacks its signature.
+
+    Attributes:
+        tbs: The bytes that are to be signed, as a certificate's.
+    """
+
+    tbs: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of what is to be signed, for a key that takes digests."""
+        return sha256(self.tbs).digest()
+
+    def signed(self, signature: bytes) -> str | None:
+        """Return the request in PEM (RFC 2986, 4.2), or None for a signature that is not of the key in it."""
+        made = x509.load_der_x509_csr(_put_together(self.tbs, signature))
+        return made.public_bytes(Encoding.PEM).decode() if made.is_signature_valid else None
+
+
+def _put_together(tbs: bytes, signature: bytes) -> bytes:
+    bits = b"\x03" + _length(len(signature) + 1) + b"\x00" + signature
+    return _sequence(tbs + _SHA256_WITH_RSA + bits)
+
+
+def _sequence(body: bytes) -> bytes:
+    return b"\x30" + _length(len(body)) + body
 
 
 def _length(size: int) -> bytes:
@@ -196,10 +225,7 @@ def root(public_key: bytes, name: str, begin: datetime, lifetime: timedelta) -> 
         begin: From when it is valid.
         lifetime: For how long.
     """
-    key = load_der_public_key(public_key)
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise TypeError("a CA's key is RSA")
-    subject = _name(name)
+    key, subject = _rsa(public_key), _name(name)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key)
     builder = (
         _builder(subject, key, subject)
@@ -212,6 +238,34 @@ def root(public_key: bytes, name: str, begin: datetime, lifetime: timedelta) -> 
         )
     )
     return _unsigned(builder, None)
+
+
+def request(public_key: bytes, name: str) -> Unasked:
+    """Return the request by which another CA is asked for such a certificate: the same one for the same key and name.
+
+    Args:
+        public_key: The CA's key, as for `root`.
+        name: Its common name.
+    """
+    identifier = x509.SubjectKeyIdentifier.from_public_key(_rsa(public_key))
+    whole = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(_name(name))
+        .add_extension(identifier, critical=False)
+        .add_extension(_limits(signs=True), critical=True)
+        .add_extension(_usage(signs=True), critical=True)
+        .sign(STAND_IN, hashes.SHA256())
+    )
+    stands_in = STAND_IN.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    before, after = whole.tbs_certrequest_bytes.split(stands_in)  # a request names the key that signs it
+    return Unasked(tbs=_sequence(before[before.index(_VERSION) :] + public_key + after))
+
+
+def _rsa(public_key: bytes) -> rsa.RSAPublicKey:
+    key = load_der_public_key(public_key)
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise TypeError("a CA's key is RSA")
+    return key
 
 
 def proof(code: str, ca_pem: str, now: datetime) -> Unsigned:
@@ -252,7 +306,20 @@ def _builder(subject: x509.Name, key: CertificatePublicKeyTypes, issuer: x509.Na
 
 def _unsigned(builder: x509.CertificateBuilder, ca: x509.Certificate | None) -> Unsigned:
     signs = ca is None
-    usage = x509.KeyUsage(
+    whole = (
+        builder.add_extension(_limits(signs=signs), critical=True)
+        .add_extension(_usage(signs=signs), critical=True)
+        .sign(STAND_IN, hashes.SHA256())
+    )
+    return Unsigned(tbs=whole.tbs_certificate_bytes, ca=ca)
+
+
+def _limits(*, signs: bool) -> x509.BasicConstraints:
+    return x509.BasicConstraints(ca=signs, path_length=0 if signs else None)
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
         digital_signature=not signs,
         content_commitment=False,
         key_encipherment=False,
@@ -263,9 +330,3 @@ def _unsigned(builder: x509.CertificateBuilder, ca: x509.Certificate | None) -> 
         encipher_only=False,
         decipher_only=False,
     )
-    whole = (
-        builder.add_extension(x509.BasicConstraints(ca=signs, path_length=0 if signs else None), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(STAND_IN, hashes.SHA256())
-    )
-    return Unsigned(tbs=whole.tbs_certificate_bytes, ca=ca)

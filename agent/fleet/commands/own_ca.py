@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from agent.backend.decide.signing import Signed
 from agent.backend.errors import ChangedError
 from agent.backend.values import SigningCa
 from agent.core.exit_codes import Exit
-from agent.fleet.decide import own_ca
+from agent.errors import MaterialError
+from agent.fleet.decide import issued_ca, own_ca
 from agent.fleet.errors import AccountError, DeniedError, NotNowError, UsageError
 from agent.fleet.own_cas import OwnCas
 
@@ -52,6 +54,8 @@ class CaRow:
 def ca(task: OperatorTask) -> Exit:
     """Do what the options say, or show what there is."""
     given = task.arguments
+    if (given.csr or given.certificate) and not (given.new or given.renew):
+        raise UsageError("--csr and --certificate are for a CA that is made: they go with --new or --renew.")
     if given.new:
         _new(task)
     elif given.renew:
@@ -94,13 +98,9 @@ def _new(task: OperatorTask) -> None:
         numbers = ", ".join(str(item.number) for item in signer.cas)
         _tell(task, f"There is a CA already: {numbers}. --renew makes another one beside it.")
         return
-    account = OwnCas(task.fleet)
-    begun, said = _begun(task, account, 1, task.now.replace(microsecond=0))
-    if begun is None:
-        task.show(["A key is made in KMS, at 1 USD a month, and the certificate of a CA that signs itself."])
+    making = _making(task, OwnCas(task.fleet), 1, task.now.replace(microsecond=0))
     task.show(["It signs nothing for gateways before `iot-cert cloud ca --sign on`."])
-    task.confirm("The CA is made.", "ca")
-    _make(task, account, 1, begun, said)
+    _make(task, making, "ca")
 
 
 def _renew(task: OperatorTask, number: int) -> None:
@@ -109,35 +109,98 @@ def _renew(task: OperatorTask, number: int) -> None:
     if after is not None:
         _tell(task, f"CA {after.number} is there, and signs from {after.signs_from:%Y-%m-%d %H:%M} UTC on.")
         return
-    account, begin = OwnCas(task.fleet), task.arguments.begin or task.now.replace(microsecond=0) + own_ca.OVERLAP
-    begun, said = _begun(task, account, number + 1, begin)
-    why = own_ca.not_renewed(signer, number, said, task.now)
+    # The overlap is for those who must know the CA's certificate, which is still to be made where it is asked for.
+    overlap = timedelta() if task.arguments.csr else own_ca.OVERLAP
+    begin = task.arguments.begin or task.now.replace(microsecond=0) + overlap
+    making = _making(task, OwnCas(task.fleet), number + 1, begin)
+    why = own_ca.not_renewed(signer, number, making.said, task.now)
     if why:
         raise UsageError(why)
-    when = f"{said.signs_from:%Y-%m-%d %H:%M}"
-    task.show([f"CA {number + 1} is made beside CA {number}, and signs in its place from {when} UTC on."])
-    task.show(["Whatever verifies gateways by their CA has to know both until the old one is retired."])
-    task.confirm("The CA is made.", "renew")
-    _make(task, account, number + 1, begun, said)
+    if not task.arguments.csr:
+        when = f"{making.said.signs_from:%Y-%m-%d %H:%M}"
+        task.show([f"CA {number + 1} is made beside CA {number}, and signs in its place from {when} UTC on."])
+        task.show(["Whatever verifies gateways by their CA has to know both until the old one is retired."])
+    _make(task, making, "renew")
 
 
-def _begun(task: OperatorTask, account: OwnCas, number: int, begin: datetime) -> tuple[CaKey | None, own_ca.Promise]:
-    """Return the key of a CA whose making was interrupted, and what stands of the CA."""
-    said = own_ca.Promise(signs_from=begin, ends=task.now.replace(microsecond=0) + task.arguments.years * _YEAR)
+@dataclass(frozen=True, kw_only=True)
+class _Making:
+    """The making of a CA.
+
+    Attributes:
+        account: Where.
+        number: Its number.
+        begun: Its key, where an earlier order has made it.
+        said: What stands of it.
+        issued: Its certificate, where a root of the operator's has made it.
+    """
+
+    account: OwnCas
+    number: int
+    begun: CaKey | None
+    said: own_ca.Promise
+    issued: Signed | None = None
+
+
+def _making(task: OperatorTask, account: OwnCas, number: int, begin: datetime) -> _Making:
+    """Return what is there of a CA that an order is to make, and show it.
+
+    Raises:
+        UsageError: An earlier order has begun it otherwise, or the certificate that is given cannot be taken in.
+    """
+    given = task.arguments
+    ends = task.now.replace(microsecond=0) + given.years * _YEAR
+    said = own_ca.Promise(signs_from=begin, ends=ends, by_another=bool(given.csr or given.certificate))
     begun = account.key(number, task.now)
     if begun is None:
-        return None, said
-    stands = own_ca.kept(said, begun.promise, task.now)
-    task.show([f"An earlier order has made the key of CA {number}, and was interrupted. This one completes it."])
-    task.show([f"The CA ends at {stands.ends:%Y-%m-%d %H:%M} UTC, as the earlier order has said."])
-    return begun, stands
+        if given.certificate:
+            raise UsageError(
+                f"CA {number} has no key yet.", hint="--csr makes it, and prints the request to be signed."
+            )
+        also = "the request that your root signs" if given.csr else "the certificate of a CA that signs itself"
+        task.show([f"A key is made in KMS, at 1 USD a month, and {also}."])
+        return _Making(account=account, number=number, begun=None, said=said)
+    why = own_ca.not_continued(begun.promise, said, number, begun.key_id)
+    if why:
+        raise UsageError(why)
+    making = _Making(account=account, number=number, begun=begun, said=own_ca.kept(said, begun.promise, task.now))
+    if given.certificate:
+        return _issued(task, making, begun)
+    if not given.csr:
+        task.show([f"An earlier order has made the key of CA {number}, and was interrupted. This one completes it."])
+        task.show([f"The CA ends at {making.said.ends:%Y-%m-%d %H:%M} UTC, as the earlier order has said."])
+    return making
 
 
-def _make(task: OperatorTask, account: OwnCas, number: int, begun: CaKey | None, said: own_ca.Promise) -> None:
-    key = begun or account.make_key(number, said)
-    made = account.root(key, number)
+def _issued(task: OperatorTask, making: _Making, begun: CaKey) -> _Making:
+    """Return what is made with the certificate that is given, and show it."""
+    path, key = task.arguments.certificate, making.account.public_key(begun)
+    try:
+        found = issued_ca.of_key(path.read_bytes(), key)
+    except (OSError, MaterialError) as error:
+        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if found is None:
+        again = "`--csr` prints the request, which names the key."
+        raise UsageError(f"{path} has no certificate of the key of CA {making.number}, {begun.key_id}.", hint=again)
+    name, begin = making.account.name(making.number), making.said.signs_from
+    why = issued_ca.not_taken(found, name, begin, task.fleet.stack.lifetime, task.now)
+    if why:
+        raise UsageError(f"The certificate in {path} cannot be taken in. {why}")
+    facts = found.facts
+    task.show([f"{facts.subject}, of {facts.issuer}, ends at {facts.not_after:%Y-%m-%d %H:%M} UTC."])
+    made = Signed(pem=found.pem, certificate_id=facts.sha256, ends=facts.not_after)
+    return replace(making, issued=made, said=replace(making.said, ends=made.ends))
+
+
+def _make(task: OperatorTask, making: _Making, word: str) -> None:
+    account, number, begin = making.account, making.number, making.said.signs_from
+    if task.arguments.csr:
+        _request(task, making, word)
+        return
+    task.confirm("The CA is made.", word)
+    key = making.begun or account.make_key(number, making.said)
+    made = making.issued or account.root(key, number)
     account.register(made, key.key_id, task.now)
-    signer, begin = task.fleet.store.signer(), said.signs_from
     own = SigningCa(
         number=number,
         ca_id=made.certificate_id,
@@ -146,9 +209,23 @@ def _make(task: OperatorTask, account: OwnCas, number: int, begun: CaKey | None,
         signs_from=begin,
         ends=made.ends,
     )
+    signer = task.fleet.store.signer()
     _save(task, replace(signer, cas=(*(item for item in signer.cas if item.number != number), own)))
     text = f"CA {number} signs from {begin:%Y-%m-%d %H:%M} UTC on, and ends at {made.ends:%Y-%m-%d %H:%M} UTC."
     _tell(task, text, own)
+
+
+def _request(task: OperatorTask, making: _Making, word: str) -> None:
+    """Print the request for a CA's certificate; where its key is there, nothing is made, and nothing is asked."""
+    if making.begun is None:
+        task.confirm("The key is made.", word)
+    key = making.begun or making.account.make_key(making.number, making.said)
+    pem = making.account.request(key, making.number)
+    order = f"--renew {task.arguments.renew}" if task.arguments.renew else "--new"
+    text = f"Your root signs this request; `iot-cert cloud ca {order} --certificate FILE` takes in what it makes of it."
+    about = {"number": making.number, "key": key.key_id, "request": pem}
+    task.output.tell({"what": "ca", "text": text, **about}, text)
+    task.show(pem.splitlines())
 
 
 def _retire(task: OperatorTask, number: int) -> None:

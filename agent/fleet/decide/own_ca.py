@@ -8,7 +8,7 @@ so typing it again does nothing more.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -43,11 +43,13 @@ class Promise:
 
     Attributes:
         signs_from: From when it signs.
-        ends: When it ends.
+        ends: When it ends, unless another CA signs it, which says that.
+        by_another: Whether another CA signs it: a root of the operator's.
     """
 
     signs_from: datetime
     ends: datetime
+    by_another: bool = False
 
 
 def kept(said: Promise, before: Promise | None, now: datetime) -> Promise:
@@ -58,7 +60,21 @@ def kept(said: Promise, before: Promise | None, now: datetime) -> Promise:
     """
     if before is None:
         return said
-    return before if before.signs_from > now else Promise(signs_from=said.signs_from, ends=before.ends)
+    return before if before.signs_from > now else replace(before, signs_from=said.signs_from)
+
+
+def not_continued(before: Promise | None, said: Promise, number: int, key: str) -> str:
+    """Return why an order does not go on with the key that another one has made, or nothing.
+
+    A CA has one certificate: one of its own may be registered already, or a root may be signing the request.
+    """
+    if before is None or before.by_another is said.by_another:
+        return ""
+    meant = "a root of yours is to sign: --csr prints its request, --certificate takes in what the root has made of it"
+    if not before.by_another:
+        meant = "signs itself: the order without --csr and --certificate completes it"
+    other = f"For another key instead, `aws kms disable-key --key-id {key}` first."
+    return f"An earlier order has made the key of CA {number} for a CA that {meant}. {other}"
 
 
 def find(signer: Signer, number: int) -> SigningCa | None:
@@ -217,6 +233,7 @@ def _of_the_cas(seen: SignerSeen, now: datetime) -> list[AccountFinding]:
     own = signer.at(now)
     if own is None:
         return [error("signer", "No CA signs, so no gateway gets a certificate.", "iot-cert cloud ca --new")]
+    again = "aws iot update-ca-certificate --certificate-id {} --new-status ACTIVE"
     found = []
     for item in signer.cas:
         if item.signs_from < own.signs_from:
@@ -227,7 +244,7 @@ def _of_the_cas(seen: SignerSeen, now: datetime) -> list[AccountFinding]:
             found.append(error("signer", text, f"aws kms enable-key --key-id {item.key}"))
         if seen.registered.get(item.number) != "ACTIVE":
             text = f"{what} is not ACTIVE in AWS IoT, so what is vended cannot be registered."
-            found.append(error("signer", text, f"aws iot update-ca-certificate --certificate-id {item.ca_id}"))
+            found.append(error("signer", text, again.format(item.ca_id)))
     return found + _of_the_end(signer, own, seen.lifetime, now)
 
 

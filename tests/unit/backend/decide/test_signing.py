@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from agent.backend.decide import signing
 from agent.backend.decide.signing import Refused, Signed, Unsigned
+from agent.fleet.decide import issued_ca
 from agent.sandbox.own_ca import SandboxKeys, make_ca
 from support.account import DAY, HOUR, MINUTE, NOW
 
@@ -309,10 +310,65 @@ def test_a_root_signs_certificates_and_no_other_ca(tmp_path: Path) -> None:
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "ca: OK\n"
 
 
+def run_openssl(directory: Path, command: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run openssl in a directory."""
+    parts = ["openssl", *command.split(), *words]
+    return subprocess.run(parts, cwd=directory, capture_output=True, text=True, check=False)
+
+
+def test_a_root_above_the_ca_verifies_gateways(tmp_path: Path) -> None:
+    """As the page says: with the CA beside it, and not the CA alone. The names' spelling is the root's."""
+    unsigned = signing.request(public_key("RSA 3072"), "iot-cert gateway CA 1")
+    csr = unsigned.signed(key_of("RSA 3072").sign(unsigned.tbs, padding.PKCS1v15(), hashes.SHA256()))
+    (tmp_path / "ca-1.csr").write_text(f"A line of text before it.\n{csr}")
+    new = "req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.pem -addext keyUsage=critical,keyCertSign -subj"
+    assert run_openssl(tmp_path, new, "/C=DE/O=Example/CN=Example Root").returncode == 0
+    (tmp_path / "ca.ext").write_text("authorityKeyIdentifier=keyid")
+    sign = "x509 -req -in ca-1.csr -out ca-1.pem -days 1825 -CA root.pem -CAkey root.key -CAcreateserial"
+    assert run_openssl(tmp_path, f"{sign} -copy_extensions copy -extfile ca.ext").returncode == 0
+    ca = (tmp_path / "ca-1.pem").read_text()
+    now = datetime.now(UTC)
+    leaf = signing.certificate(request(), ca, DAY, now, CALLER)
+    assert isinstance(leaf, Unsigned)
+    made = leaf.signed(key_of("RSA 3072").sign(leaf.tbs, padding.PKCS1v15(), hashes.SHA256()))
+    assert made is not None
+    (tmp_path / "made").write_text(made.pem)
+    (tmp_path / "both").write_text(ca + (tmp_path / "root.pem").read_text())
+    verify = "verify -x509_strict -purpose sslclient"
+    assert run_openssl(tmp_path, f"{verify} -CAfile both made").stdout == "made: OK\n"
+    assert run_openssl(tmp_path, f"{verify} -CAfile ca-1.pem made").returncode != 0
+    assert run_openssl(tmp_path, f"{verify} -CAfile root.pem made").returncode != 0
+    assert run_openssl(tmp_path, f"{verify} -CAfile root.pem -untrusted ca-1.pem made").stdout == "made: OK\n"
+    found = issued_ca.of_key(ca.encode(), public_key("RSA 3072"))
+    assert found is not None
+    assert issued_ca.not_taken(found, "iot-cert gateway CA 1", now, DAY, now + MINUTE) == ""
+
+
+@pytest.mark.parametrize("kind", ["RSA 2048", "RSA 3072"])
+def test_a_request_asks_for_such_a_ca(kind: str, tmp_path: Path) -> None:
+    """By the CA's own key, for openssl too; asked again, it is the same."""
+    unsigned = signing.request(public_key(kind), "iot-cert gateway CA 1")
+    pem = unsigned.signed(key_of(kind).sign(unsigned.tbs, padding.PKCS1v15(), hashes.SHA256()))
+    assert pem is not None
+    assert signing.request(public_key(kind), "iot-cert gateway CA 1") == unsigned
+    asked = x509.load_pem_x509_csr(pem.encode())
+    assert asked.public_key() == key_of(kind).public_key()
+    assert asked.subject.rfc4514_string() == "CN=iot-cert gateway CA 1"
+    limits = asked.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (limits.ca, limits.path_length) == (True, 0)
+    assert asked.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    (tmp_path / "csr").write_text(pem)
+    run = run_openssl(tmp_path, "req -verify -noout -in csr")
+    assert "verify OK" in run.stdout + run.stderr
+    assert unsigned.signed(key_of("RSA 4096").sign(unsigned.tbs, padding.PKCS1v15(), hashes.SHA256())) is None
+
+
 def test_a_ca_has_a_key_of_rsa() -> None:
     """Another's signatures differ each time, and its algorithm is not what the bytes say."""
     with pytest.raises(TypeError, match="RSA"):
         signing.root(public_key("P-256"), "iot-cert gateway CA 1", NOW, YEAR)
+    with pytest.raises(TypeError, match="RSA"):
+        signing.request(public_key("P-256"), "iot-cert gateway CA 1")
 
 
 def test_a_signature_of_another_key_makes_no_certificate() -> None:

@@ -139,19 +139,13 @@ def test_a_ca_is_made_once(signing: Operator) -> None:
     (own,) = row(signing).cas
     made = x509.load_pem_x509_certificate(own.pem.encode())
     made.verify_directly_issued_by(made)
-    known = boto3.client("iot").describe_ca_certificate(certificateId=_registered())["certificateDescription"]
+    known = boto3.client("iot").describe_ca_certificate(certificateId=own.ca_id)["certificateDescription"]
     assert known["status"] == "ACTIVE"
     assert known.get("autoRegistrationStatus") != "ENABLE"
 
     assert "There is a CA already: 1" in signing.runs("ca", "--new")[1]
     assert len(keys()) == 1
     assert not row(signing).on
-
-
-def _registered() -> str:
-    """Return the id under which moto has the CA, which is not AWS's."""
-    (name,) = iot_backends["123456789012"]["eu-west-1"].ca_certificates
-    return str(name)
 
 
 def test_without_the_word_nothing_is_made(signing: Operator) -> None:
@@ -412,6 +406,7 @@ MAKE = (
     "GetRegistrationCode",
     "Sign",
     "RegisterCACertificate",
+    "DescribeCACertificate",
     "GetItem",
     "PutItem",
 )
@@ -499,7 +494,7 @@ def ends_as(provider: Provider, order: str) -> None:
 
 
 def registered() -> set[str]:
-    """Return the CA certificates that AWS IoT knows; moto knows one twice."""
+    """Return the CA certificates that AWS IoT knows."""
     return {item.certificate_pem for item in iot_backends["123456789012"]["eu-west-1"].ca_certificates.values()}
 
 

@@ -28,6 +28,8 @@ def made(number: int, signs_from: timedelta, ends: timedelta = 10 * YEAR) -> Sig
 
 OLD, CURRENT, NEXT = made(1, -YEAR), made(2, -30 * DAY), made(3, 7 * DAY)
 ALL = Signer(cas=(OLD, CURRENT, NEXT), on=True)
+SELF = Promise(signs_from=NOW, ends=NOW + YEAR)
+ROOTED = replace(SELF, by_another=True)
 
 
 def test_what_a_ca_does() -> None:
@@ -63,6 +65,24 @@ def test_what_an_interrupted_order_has_said_stands() -> None:
     assert own_ca.kept(said, None, NOW) == said
     assert own_ca.kept(said, before, NOW + HOUR) == before
     assert own_ca.kept(said, before, NOW + 8 * DAY) == replace(before, signs_from=said.signs_from)
+
+
+@pytest.mark.parametrize(
+    ("before", "order", "told"),
+    [
+        (None, SELF, ""),
+        (None, ROOTED, ""),
+        (ROOTED, ROOTED, ""),
+        (SELF, SELF, ""),
+        (ROOTED, SELF, "--certificate takes in"),
+        (SELF, ROOTED, "signs itself"),
+    ],
+)
+def test_a_key_is_of_a_root_or_signs_itself(before: Promise | None, order: Promise, told: str) -> None:
+    """An order of the other kind says how the first one is completed, and how it is given up."""
+    found = own_ca.not_continued(before, order, 1, "key-1")
+    assert told in found
+    assert bool(told) is ("aws kms disable-key --key-id key-1" in found)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +175,7 @@ def test_an_account_in_which_aws_signs(signer: Signer) -> None:
         ({"keys": {2: "Enabled", 3: "PendingDeletion"}}, "error", "The key of CA 3 is PendingDeletion"),
         ({"keys": {2: "Enabled"}}, "error", "The key of CA 3 is gone"),
         ({"registered": {2: "INACTIVE", 3: "ACTIVE"}}, "error", "CA 2 is not ACTIVE"),
+        ({"registered": {2: "ACTIVE"}}, "error", f"--certificate-id {NEXT.ca_id} --new-status ACTIVE"),
         ({"signer": Signer(cas=(made(2, -YEAR, 2 * HOUR),), on=True)}, "error", "lives shorter than it should"),
         ({"signer": Signer(cas=(made(2, -YEAR, -HOUR),), on=True)}, "error", "has ended"),
         ({"signer": Signer(cas=(made(2, -YEAR, 60 * DAY),), on=True)}, "warning", "none follows"),
