@@ -76,7 +76,7 @@ class Desk:
 
 @pytest.mark.whole
 def test_from_nothing_to_a_rotated_gateway(run_folder: Path, tmp_path: Path) -> None:
-    """The stack is built, deployed and looked at; a gateway is armed, enrols by its token, and rotates."""
+    """The stack is built, deployed and looked at; a gateway is armed, enrols by its token, and rotates when told."""
     below, desk = images.factory(run_folder), Desk(tmp_path / "desk")  # which want the network of this machine
     (tmp_path / "emulator").mkdir()
     account = Account(tmp_path / "emulator")
@@ -94,8 +94,10 @@ def test_from_nothing_to_a_rotated_gateway(run_folder: Path, tmp_path: Path) -> 
             machine.run("systemctl", "reload", SERVICE)
             machine.run("iot-cert", "enroll", expect=None)  # the daemon was perhaps faster
             until(lambda: connected(machine, 1), "it has enrolled, and is connected")
-            machine.run("iot-cert", "rotate", "--reason", "the operator's page")
-            until(lambda: connected(machine, 2), "it has rotated, and is connected")
+            (order,) = re.findall(r"^\| order rotations \| `(.+?)` \|", (ROOT / PAGE).read_text(), flags=re.MULTILINE)
+            desk.types(order)
+            until(lambda: connected(machine, 2), "it has taken the job, has rotated, and is connected")
+            until(lambda: ended(account), "the job is told of it")
 
 
 def set_up(account: Account, desk: Desk) -> None:
@@ -118,6 +120,14 @@ def equip(machine: Machine, desk: Desk, account: Account) -> None:
     for name in ("certificate.pem", "key.pem"):
         machine.write(f"/etc/iot-cert-agent/claim/{name}", (desk.claim / name).read_bytes(), 0o600)
     machine.write("/etc/iot-cert-agent/roots.pem", account.anchors)
+
+
+def ended(account: Account) -> bool:
+    """Whether the account's one job has succeeded."""
+    iot = account.client("iot")
+    (job,) = iot.list_jobs()["jobs"]
+    (execution,) = iot.list_job_executions_for_job(jobId=job["jobId"])["executionSummaries"]
+    return bool(execution["jobExecutionSummary"]["status"] == "SUCCEEDED")
 
 
 def connected(machine: Machine, generation: int) -> bool:
