@@ -123,11 +123,13 @@ def _add_ca(action: Callable[[str, str], Any]) -> None:
     what.add_argument("--retire", type=number, default=0, metavar="NUMBER", help=text)
     text = "have AWS IoT ask this signer for every certificate of the account and region, or Amazon's again"
     what.add_argument("--sign", choices=("on", "off"), metavar="on|off", help=text)
-    verb.add_argument("--years", type=number, default=10, metavar="N", help="how long a new CA is valid (10)")
+    verb.add_argument(
+        "--years", type=number, default=10, metavar="N", help="how long a new CA that signs itself is valid (10)"
+    )
     how = verb.add_mutually_exclusive_group()
     text = "with --new or --renew: make the key alone, and print the request that a root of yours signs"
     how.add_argument("--csr", action="store_true", help=text)
-    text = "with --new or --renew: take in what that root has made of the request, in PEM or DER"
+    text = "with --new or --renew: take in what that root has made of the request of --csr, in PEM or DER"
     how.add_argument("--certificate", type=Path, metavar="FILE", help=text)
     text = "when a renewed CA begins to sign, such as 2026-12-08T00:00Z (default: in seven days)"
     verb.add_argument("--from", dest="begin", type=instant, metavar="TIME", help=text)
