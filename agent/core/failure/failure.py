@@ -87,6 +87,7 @@ OF_THE_SET = frozenset({FailureClass.CREDENTIAL, FailureClass.POLICY})
 
 RETRIES = "The agent retries."
 
+
 LOCKED_OUT_REMEDY = (
     "Activate a certificate of this gateway again in AWS IoT Core, put a claim certificate that is accepted in place, "
     "or bring a set with `iot-cert import --from DIR`."
@@ -95,6 +96,14 @@ KEEPS_TRYING = "The agent goes on trying by itself."
 
 SET_THE_CLOCK = "Check time synchronisation (`timedatectl`)."
 WHEN_THE_CLOCK_IS_SET = "The agent goes on as soon as the clock is set."
+
+_SO_IT_IS_THE_SET = "So it is this set that does not work."
+# What to do about a set that is refused where another one is accepted, when what it met does not say so itself.
+_AGAINST_THE_SET = {
+    FailureClass.CREDENTIAL: "Look up its certificate in AWS IoT Core: it has to be active and within its dates, and "
+    "its policy to let this gateway in.",
+    FailureClass.SERVER_TRUST: "Add the root that the endpoint chains to; `iot-cert status` names it.",
+}
 
 # Seconds. Policies need six to eight minutes to take effect everywhere (AWS IoT Core developer guide,
 # "AWS IoT Core policies"), so "not authorised" on a fresh certificate proves nothing for ten.
@@ -151,8 +160,8 @@ def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
         # "Not authorised" is said by the broker itself; a hang-up or an alert may come from any peer.
         if failure.kind is FailureClass.POLICY:
             return replace(failure, decisive=True)
-        remedy = "There is no other certificate to compare with, so this is not taken as a refusal."
-        return replace(failure, kind=_undecided(failure), decisive=False, remedy=remedy, promise=RETRIES)
+        message = f"{failure.message} There is no other certificate to compare with, so this is not taken as a refusal."
+        return replace(failure, kind=_undecided(failure), decisive=False, message=message, promise=RETRIES)
     if control.accepted:
         return _refused(failure, control)
     same = control.failure is not None and control.failure.code == failure.code
@@ -162,8 +171,7 @@ def judge(failure: Failure, controls: Sequence[Control] = ()) -> Failure:
         kind=_undecided(failure),
         decisive=False,
         message=f"{failure.message} {_capital(control.name)} {why}, so nothing speaks against this set.",
-        remedy="Nothing is rolled back.",
-        promise=RETRIES,
+        promise=f"Nothing is rolled back. {RETRIES}",
     )
 
 
@@ -204,8 +212,8 @@ def _refused(failure: Failure, control: Control) -> Failure:
         failure,
         kind=kind,
         decisive=True,
-        message=f"{failure.message} {_capital(control.name)} is accepted over the same path.",
-        remedy="So it is this set that does not work.",
+        message=f"{failure.message} {_capital(control.name)} is accepted over the same path. {_SO_IT_IS_THE_SET}",
+        remedy=_AGAINST_THE_SET.get(kind, failure.remedy),
         promise="",
     )
 

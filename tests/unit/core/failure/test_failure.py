@@ -118,12 +118,27 @@ def test_a_verdict_says_what_the_control_met() -> None:
     """A judged failure names the control as a sentence after what happened to the candidate."""
     failure = make.failure(code="hung-up", message="The broker hung up.")
 
-    assert judge(failure, [ACCEPTED]).message == ("The broker hung up. The current set is accepted over the same path.")
+    assert judge(failure, [ACCEPTED]).message == (
+        "The broker hung up. The current set is accepted over the same path. So it is this set that does not work."
+    )
     silent = make.failure(code="connack-timeout", message="No answer.")
     assert judge(silent, [Control(name="the claim certificate", failure=silent)]).message == (
         "No answer. The claim certificate meets the same, so nothing speaks against this set."
     )
-    assert "compare" in judge(silent, []).remedy
+    assert "compare" in judge(silent, []).message
+
+
+@pytest.mark.parametrize("kind", [F.CREDENTIAL, F.NETWORK, F.POLICY, F.SERVER_TRUST])
+@pytest.mark.parametrize("controls", [[], [ACCEPTED], [Control(name="the claim", failure=make.failure(code="dns"))]])
+def test_a_verdict_leaves_something_to_do_under_its_remedy(kind: FailureClass, controls: list[Control]) -> None:
+    """A conclusion stands in what happened; what a person can do about a policy or a server stays what it was."""
+    met = make.failure(kind, "tls-failed", message="It failed.", remedy="Look at the policy.")
+    judged = judge(met, controls)
+
+    kept = controls != [ACCEPTED] or kind is F.POLICY
+    assert (judged.remedy == "Look at the policy.") == kept
+    assert judged.remedy.startswith(("Look ", "Add "))
+    assert ("So it is this set" in judged.message) == (controls == [ACCEPTED])
 
 
 def test_one_accepted_control_is_enough() -> None:
@@ -131,7 +146,7 @@ def test_one_accepted_control_is_enough() -> None:
     judged = judge(make.failure(code="hung-up", message="The broker hung up."), [FAILED, FAILED, ACCEPTED])
 
     assert judged.decisive
-    assert judged.message == "The broker hung up. The current set is accepted over the same path."
+    assert judged.message.startswith("The broker hung up. The current set is accepted over the same path.")
 
 
 def test_when_every_set_is_turned_away_the_gateway_is_locked_out() -> None:
