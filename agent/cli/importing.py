@@ -63,6 +63,7 @@ def carry_out(config: Config, arguments: argparse.Namespace, output: Output) -> 
         if not operations.make_way(brought.credential, trust):
             return Receipt(change=parts.change.engine.change)
         if brought.credential is not None:
+            _note_key(brought.credential, output)
             _note_subject(parts, brought.credential, output)
             change = _bring_in(config, parts, brought.credential, trust, arguments)
             current = parts.change.sets.usable()
@@ -84,6 +85,12 @@ def _note_anchors(config: Config, brought: Brought, now: datetime, output: Outpu
     for finding in anchor_lint.lint(entries, root_lists.known(), now, soon=soon, amazon=False):
         if finding.severity is not anchor_lint.Severity.INFORMATION:
             output.note(f"{finding.message} {finding.remedy}")
+
+
+def _note_key(credential: CredentialSet, output: Output) -> None:
+    """Say of a short key that the cloud takes none such, whose own refusal does not name the reason."""
+    if anchor_lint.is_weak(credential.leaf.key):
+        output.note(f"The private key is {credential.leaf.key}, and AWS IoT Core takes RSA of 2048 bits and more.")
 
 
 def _note_subject(parts: Parts, credential: CredentialSet, output: Output) -> None:

@@ -180,7 +180,7 @@ def _of_entry(entry: StoreEntry, known: KnownRoots, now: datetime | None, soon: 
     elif not facts.is_ca:
         message = f"{name} is not a certificate authority, so it cannot be an anchor."
         yield _error("not-a-ca", facts, message, "Put in the root that signed it instead.")
-    if _is_weak(facts.key):
+    if is_weak(facts.key):
         yield _error("weak-key", facts, f"{name} has a weak key ({facts.key}).", "Remove it, or have it reissued.")
     if facts.signature in _OLD_SIGNATURES:
         message = f"{name} signed itself with MD5 or SHA-1, which does no harm in an anchor."
@@ -198,7 +198,8 @@ def _dates(facts: CertificateFacts, name: str, now: datetime, soon: timedelta) -
         yield _warning("not-yet-valid", facts, message, "Check the clock; keep the root that is valid now.")
 
 
-def _is_weak(key: str) -> bool:
+def is_weak(key: str) -> bool:
+    """Whether a key, as `CertificateFacts.key` tells it, is too short for any use, or DSA."""
     kind, _, bits = key.partition(" ")
     return kind == "DSA" or (kind == "RSA" and bits.isdecimal() and int(bits) < MIN_RSA_BITS)
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from agent import cli
 from agent.cli import importing, submit
@@ -20,7 +20,7 @@ from agent.core.values import BY_HAND
 from agent.crypto import import_files, x509
 from agent.errors import MaterialError
 from agent.operations.wiring import open_parts
-from agent.sandbox.authority import Authority, fingerprint, key_to_pem, name
+from agent.sandbox.authority import Authority, fingerprint, name
 from agent.store.store import Store
 
 if TYPE_CHECKING:
@@ -50,11 +50,13 @@ class Desk:
             f"trust: {{anchors: {path}/roots.pem}}\nrotation: {{template: gateway-rotation, probation: 1h}}\n"
         )
 
-    def lay(self, *roots: Authority, ends: timedelta = 365 * DAY, password: bytes | None = None) -> str:
-        """Lay a set onto the stick, with roots, and return its certificate's id."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def lay(
+        self, *roots: Authority, ends: timedelta = 365 * DAY, password: bytes | None = None, bits: int | None = None
+    ) -> str:
+        """Lay a set onto the stick, with roots, and return its certificate's id; of an RSA key of `bits`, if given."""
+        key = ec.generate_private_key(ec.SECP256R1()) if bits is None else rsa.generate_private_key(65537, bits)
         certificate = DEVICES.issue_client(name("gw"), key.public_key(), NOW - 9 * DAY, NOW + ends)
-        pem = key_to_pem(key)
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         if password is not None:
             pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
         (self.stick / "key").write_bytes(pem)
@@ -334,3 +336,16 @@ def test_the_certificate_in_use_is_told_from_a_new_one(desk: Desk, capsys: pytes
     told = json.loads(capsys.readouterr().out)
     assert (told["outcome"], told["exit"]) == ("unchanged", 0)
     assert desk.planned is None
+
+
+@pytest.mark.parametrize(("bits", "said"), [(1024, 1), (2048, 0), (None, 0)])
+def test_a_key_that_the_cloud_takes_of_no_gateway_is_said_so(
+    desk: Desk, capsys: pytest.CaptureFixture[str], bits: int | None, said: int
+) -> None:
+    """The cloud's own refusal does not name the length."""
+    desk.lay(bits=bits)
+
+    desk.run("--thing", "gw-1", "--unproven", "--no-wait")
+
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("The private key is RSA 1024, and AWS IoT Core takes RSA of 2048 bits and more.") == said
