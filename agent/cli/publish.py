@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from agent.cli import output_file
@@ -85,11 +86,11 @@ def show(output: Output, name: str, findings: tuple[anchor_lint.AnchorFinding, .
         output.emit({"store": name, "usable": usable, "findings": to_plain(findings), "exit": exit_of(findings)})
         return
     output.line(f"{name}: {counted(usable, 'certificate')} can be used")
-    for finding in _shortened(findings):
-        output.line(f"{finding.severity:<12} {finding.code:<14} {finding.message}")
-    remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)
-    for remedy in remedies:
-        output.line(f"{'':<12} {'':<14} {remedy}")
+    for remedy, alike in groupby(_shortened(findings), key=lambda finding: finding.remedy):
+        for finding in alike:
+            output.line(f"{finding.severity:<12} {finding.code:<14} {finding.message}")
+        if remedy:
+            output.line(f"{'':<12} {'':<14} {remedy}")
 
 
 def _shortened(findings: tuple[anchor_lint.AnchorFinding, ...]) -> Iterator[anchor_lint.AnchorFinding]:

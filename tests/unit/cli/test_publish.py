@@ -538,6 +538,17 @@ def test_real_stores_fit_a_screen(pipeline: Pipeline, name: str) -> None:
     assert shown.code == told.code
 
 
+def test_what_to_do_stands_below_what_it_is_for(pipeline: Pipeline) -> None:
+    """Once for several of a kind in a row, and before what has another remedy."""
+    old, first, second = (path.read_bytes() for path in (ROOTS / REAL[0], AMAZON[0], AMAZON[1]))
+    one, end, _ = old.partition(b"-----END CERTIFICATE-----\n")
+    (pipeline.path / "some.pem").write_bytes(one + end + 2 * first + second)
+    lines = pipeline.run("check", f"{pipeline.path}/some.pem").out.splitlines()[1:]
+    assert [" ".join(line.split()[:2]) for line in lines] == [
+        "warning duplicate", "Keep one", *["warning missing"] * 3, "Add it,", "information old-signature",
+    ]  # fmt: skip
+
+
 def test_the_newest_real_store_has_nothing_to_act_on(pipeline: Pipeline) -> None:
     """The older ones have: roots that ended, and roots that are trusted no more."""
     found = {name: {item["code"] for item in _findings(pipeline, name)} for name in REAL}
