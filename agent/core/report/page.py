@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent.core.jsonio import Node
 from agent.core.report.page_style import STYLE
+from agent.core.report.screen import wanted
 from agent.core.report.seen import WatchedFile  # noqa: TC001 - the decoder reads the types of `_StatusRead`
 from agent.core.text import clock_time, common_name, counted
 from agent.core.values import CertificateFacts, LongText  # noqa: TC001 - as above
@@ -254,7 +255,6 @@ def _doctor(lines: Iterable[Line]) -> Iterator[tuple[str, str, str]]:
 def _history(records: Sequence[ChangeRecord]) -> Iterator[tuple[str, str, str]]:
     for record in reversed(records):
         name = f"{record.kind}, generation {record.generation}, {clock_time(record.entered_at)}"
-        by = f" {record.asked_by}" if record.asked_by else ""
         failure = record.failure or record.degraded
-        text = f"{record.origin}{by}: {record.reason}\n{failure.message if failure else ''}"
+        text = f"{wanted(record)}\n{failure.message if failure else ''}"
         yield record.phase, name, text.strip()

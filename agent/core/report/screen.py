@@ -150,11 +150,18 @@ def history_line(record: ChangeRecord) -> str:
         failure = f" (without this: {record.degraded.message})"
     if record.unproven:
         failure = f" (activated unproven){failure}"
-    by = f" {record.asked_by}" if record.asked_by else ""
     return (
         f"{clock_time(record.entered_at)}  {record.kind:<8} {record.phase:<11} "
-        f"generation {record.generation:<4} {record.origin}{by}: {record.reason}{failure}"
+        f"generation {record.generation:<4} {wanted(record)}{failure}"
     )
+
+
+def wanted(record: ChangeRecord) -> str:
+    """Return who wanted a change and why, once: the reason of most jobs and of the ladder begins with whose it is."""
+    if record.reason.startswith(f"{record.origin} ") and not record.asked_by:
+        return record.reason
+    by = f" {record.asked_by}" if record.asked_by else ""
+    return f"{record.origin}{by}: {record.reason.removeprefix(f'{record.origin}: ')}"
 
 
 def explain(status: Status) -> list[str]:

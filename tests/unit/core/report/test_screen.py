@@ -16,7 +16,7 @@ from agent.core.report.screen import explain, history_line, screen
 from agent.core.report.seen import OnDisk, WatchedEnd, WatchedFile
 from agent.core.report.status import Retiring
 from agent.core.text import clock_time
-from agent.core.values import BY_HAND, Provenance, TrustSource
+from agent.core.values import BY_HAND, Origin, Provenance, TrustSource
 from agent.core.when.renewal import RenewalWindow
 from agent.core.when.schedule import Pause, Plan
 from support import make
@@ -258,6 +258,16 @@ def test_a_finished_change_is_one_line() -> None:
         "2027-03-01 12:00:00 UTC  rotate   rolled-back generation 7    schedule: the renewal window is open"
         ": The name cannot be resolved."
     )
+
+
+def test_a_job_and_the_ladder_are_named_once() -> None:
+    """Their reasons say whose they are."""
+    led = replace(make.finished(), origin=Origin.LADDER, reason="ladder: network: It failed.")
+    assert history_line(led).endswith(" generation 7    ladder: network: It failed.")
+    ordered = replace(make.finished(), origin=Origin.JOB, reason="job job-7: ticket 17")
+
+    assert history_line(ordered).endswith(" generation 7    job job-7: ticket 17")
+    assert history_line(replace(ordered, reason="the fleet asks for it")).endswith(" job: the fleet asks for it")
 
 
 def test_the_history_says_without_whom_a_change_went_on() -> None:
