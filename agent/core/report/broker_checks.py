@@ -72,8 +72,8 @@ def of_rival(rival: str) -> tuple[Line, Line]:
     """
     text = f"{rival} No connection was made to look further: it would end the other client's."
     remedy = (
-        "Give the agent a `client_id` of its own, or take the other client off this one. If there is no other, stop "
-        "the daemon and run this again: then it connects."
+        "Give the agent a `client_id` of its own, or take the other client off this one; a copy of this gateway's disk "
+        "has to enrol anew. If there is no other, stop the daemon and run this again: then it connects."
     )
     return (
         failure("connect", "taken-over", text, remedy),

@@ -118,7 +118,7 @@ _REMEDIES = {
     "clock clock-wrong": SET_IT,
     "connect locked-out": "",
     "connect no-connection": "The daemon goes on trying by itself; `journalctl -u iot-cert-agent` says what it meets.",
-    "connect taken-over": "Find the other client, and give it an id of its own; `client_id` is the agent's.",
+    "connect taken-over": "Give the other client an id of its own; a copy of this gateway's disk has to enrol anew.",
     "daemon notices-failing": "Run `notices.command` by hand, as the agent's user.",
     "dependants dependants-unserved": "",
 }
@@ -349,7 +349,7 @@ def _held(server: Server, reading: Reading) -> Line | None:
         if anchor.subject in wanted and anchor.not_after < reading.now:
             name = common_name(anchor.subject)
             text = f"The server's chain ends in {name}, and the copy among the anchors expired on"
-            remedy = "Install a bundle with its successor: `iot-cert trust install`, or `iot-cert trust restore`."
+            remedy = "Bring its successor: `iot-cert trust install`, `iot-cert trust restore` or `iot-cert import`."
             return failure("server", "anchor-expired", f"{text} {anchor.not_after:%Y-%m-%d}.", remedy)
     return None
 
@@ -379,7 +379,7 @@ def _unknown_root(server: Server, known: anchor_lint.KnownRoots, reading: Readin
     return failure("server", "unknown-root", text, _INSTALL)
 
 
-_INSTALL = "Install a signed bundle with that root: `iot-cert trust install`; never connect unverified."
+_INSTALL = "Bring that root: `iot-cert trust install` (signed) or `iot-cert import`; never connect unverified."
 _AMAZON = frozenset({"Amazon", "Starfield Technologies, Inc.", "Starfield Technologies\\, Inc."})
 
 

@@ -46,7 +46,10 @@ def test_another_client_with_the_same_id_is_a_failure_with_two_ways_out() -> Non
         "connect", Verdict.FAILURE, "taken-over", Exit.DEGRADED,
     )  # fmt: skip
     assert connect.text.startswith("Another client connected as gw-0042. No connection was made")
-    assert all(words in connect.remedy for words in ("`client_id` of its own", "stop the daemon"))
+    assert all(
+        words in connect.remedy
+        for words in ("`client_id` of its own", "copy of this gateway's disk", "stop the daemon")
+    )
     assert (permissions.check, permissions.verdict) == ("permissions", Verdict.SKIPPED)
 
 
