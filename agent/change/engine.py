@@ -223,7 +223,7 @@ class Engine:
         except StoreError as error:
             failure = self._store_failure(error, record)
         except (MaterialError, RefusedError) as error:
-            message = f"What this step needs cannot be used: {error}"
+            message = f"What this step needs cannot be used: {str(error).removesuffix('.')}."
             failure = Failure(kind=FailureClass.STORE, code=Code.MATERIAL, message=message, remedy=error.hint)
         self._source.close()
         later = replace(facts, clock=self._world.reading())

@@ -177,7 +177,8 @@ class Issuing:
         try:
             thing_name = session.register_thing(provisioning.template, issued.token, parameters)
         except CloudError as error:
-            raise CloudError(registration_failures.told(error.failure, record.kind, parameters)) from error
+            failure = registration_failures.told(error.failure, record.kind, provisioning.template, parameters)
+            raise CloudError(failure) from error
         if facts.expected_thing is not None and thing_name != facts.expected_thing:
             raise CloudError(_wrong_thing(thing_name, facts.expected_thing))
         return events.Registered(at=self._world.clock.now(), thing_name=thing_name)

@@ -62,14 +62,18 @@ def of_registration(status: int, code: str, text: str) -> Failure | None:
     )
 
 
-def told(failure: Failure, kind: Kind, parameters: Mapping[str, str]) -> Failure:
+def told(failure: Failure, kind: Kind, template: str, parameters: Mapping[str, str]) -> Failure:
     """Return a refusal of RegisterThing with what is to be done for a change of this kind.
 
     Args:
         failure: The refusal.
         kind: What was to be done.
+        template: The name of the template that was asked for; policies name it, too.
         parameters: What was sent with it.
     """
+    if failure.code == Code.NOT_AUTHORISED:
+        remedy = f"The IoT policy attached to it has to allow the template `{template}`; is that its name?"
+        return replace(failure, remedy=f"{remedy} A new policy takes minutes to spread.")
     if failure.code != Code.DENIED or kind is not Kind.ENROLL:
         return failure
     opens = f"{_ENROLMENT}{readmission.command(readmission.serial_of(parameters))}"

@@ -78,18 +78,27 @@ def test_a_refusal_by_the_hook_is_told_as_its_word(status: int) -> None:
 def test_a_refused_enrolment_says_who_opens_another() -> None:
     """It may be spent; the gateway cannot tell, and only a person with access to the account can open one more."""
     failure = refused(REGISTER, 403, "AccessDenied")
-    told = registration_failures.told(failure, Kind.ENROLL, {"SerialNumber": "0042", "RegistrationToken": "secret"})
+    told = registration_failures.told(
+        failure, Kind.ENROLL, "a", {"SerialNumber": "0042", "RegistrationToken": "secret"}
+    )
 
     opens = "a person with access to the account opens one more with `iot-cert cloud readmit 0042 --for 24h`"
     assert f"{opens}, which prints a new token for `enrollment.parameters.RegistrationToken`." in told.remedy
     assert "secret" not in told.remedy
-    assert registration_failures.told(failure, Kind.ENROLL, {}).remedy.endswith(
+    assert registration_failures.told(failure, Kind.ENROLL, "a", {}).remedy.endswith(
         "`iot-cert cloud readmit SERIAL --for 24h`."
     )
     assert told.message == failure.message
-    assert registration_failures.told(failure, Kind.ROTATE, {}) == failure
+    assert registration_failures.told(failure, Kind.ROTATE, "a", {}) == failure
     other = failures.hung_up()
-    assert registration_failures.told(other, Kind.ENROLL, {}) == other
+    assert registration_failures.told(other, Kind.ENROLL, "a", {}) == other
+
+
+@pytest.mark.parametrize("kind", [Kind.ENROLL, Kind.ROTATE])
+def test_a_policy_that_may_name_another_template_is_told_with_the_one_that_was_asked_for(kind: Kind) -> None:
+    """A misspelt name in the configuration looks like a policy that lacks a right."""
+    told = registration_failures.told(failures.not_authorised("ask for RegisterThing"), kind, "gateway-2", {})
+    assert "allow the template `gateway-2`" in told.remedy
 
 
 def test_what_the_account_says_needs_no_time_to_spread() -> None:
