@@ -29,9 +29,6 @@ def examine(config: Config, snapshot: Snapshot | None) -> Line:
         return wrong
     path = next(path for path in (config.state_dir, *config.state_dir.parents) if looks.is_there(path))
     place, kind = looks.file_system(path)
-    if kind in _VOLATILE:
-        text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."
-        return failure("disk", "volatile", text, "Put `state_dir` on a file system that lasts.")
     try:
         space = os.statvfs(path)
     except OSError as error:
@@ -40,6 +37,9 @@ def examine(config: Config, snapshot: Snapshot | None) -> Line:
         text = f"The file system of {config.state_dir} is mounted read-only."
         remedy = f"Remount it: `sudo mount -o remount,rw {place or path}`; read `dmesg` for why."
         return failure("disk", "read-only", text, remedy)
+    if kind in _VOLATILE:
+        text = f"{config.state_dir} lies on {kind}, so keys and certificates are gone after a reboot."
+        return failure("disk", "volatile", text, "Put `state_dir` on a file system that lasts.")
     free = space.f_bavail * space.f_frsize
     if free < NEEDED_BYTES or (space.f_files and space.f_favail < NEEDED_INODES):
         text = f"{config.state_dir} has {free >> 10} KiB and {space.f_favail} inodes free, too little for a change."

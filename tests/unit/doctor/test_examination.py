@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import ssl
+import subprocess
 import tempfile
 import threading
 from contextlib import closing, contextmanager, suppress
@@ -222,6 +223,20 @@ def test_a_key_is_for_its_owner_and_perhaps_a_group(rig: Rig, mode: int, verdict
     line = of_store(rig)["files"]
     assert line.verdict == verdict
     assert line.remedy == ("" if verdict == "ok" else f"sudo chmod g-w,o-rwx {key}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+def test_a_disk_that_nothing_can_be_written_to_is_told_so_whatever_it_is(rig: Rig) -> None:
+    """Of one in memory, too, which would be lost at the next boot besides; its files are not told each again."""
+    rig.enroll()
+    if subprocess.run(["mount", "--bind", rig.path, rig.path], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("this machine lets nothing be mounted")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", rig.path], check=True)
+        lines = of_store(rig)
+    finally:
+        subprocess.run(["umount", rig.path], check=True)
+    assert (lines["disk"].code, lines["files"].verdict) == ("read-only", Verdict.OK)
 
 
 @pytest.mark.parametrize("kind", ["link", "file", "pipe"])
