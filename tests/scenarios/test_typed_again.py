@@ -260,7 +260,7 @@ AFTER_ANOTHER = [
 ]
 
 
-@pytest.mark.parametrize(("name", "phase", "saved", "other"), campaigns.take(AFTER_ANOTHER, 3))
+@pytest.mark.parametrize(("name", "phase", "saved", "other"), campaigns.take(AFTER_ANOTHER, 7))
 def test_another_order(house: House, name: str, phase: Phase, other: str, *, saved: bool) -> None:
     """It is carried out, after what was begun or instead of it; the gateway connects, and each change has one end."""
     rig, before = house.rig, len(house.rig.history)
