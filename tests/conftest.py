@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--campaign: {error}") from None
     if config.getoption("--cpu"):
         config.pluginmanager.register(cpu.Meter(), cpu.Meter.__name__)
-    settings.register_profile("suite", UNTIMED, max_examples=len(campaigns.places(campaigns.EXAMPLES, 2)))
+    settings.register_profile("suite", UNTIMED, max_examples=len(campaigns.places(campaigns.EXAMPLES, 4)))
     settings.load_profile("suite")
 
 
