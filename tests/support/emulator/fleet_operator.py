@@ -62,9 +62,10 @@ class Operator:
         return code, said.getvalue()
 
     def rows(self, *words: str) -> list[dict[str, Any]]:
-        """Run it with `--json`; return the objects."""
+        """Run it with `--json`; return the objects, none where it says that nothing was found."""
         _, said = self.runs(*words, "--json")
-        return [json.loads(line) for line in said.splitlines()]
+        told = [json.loads(line) for line in said.splitlines()]
+        return [row for row in told if row.get("event") != "nothing"]
 
 
 @contextmanager
