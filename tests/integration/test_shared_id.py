@@ -62,7 +62,7 @@ def test_an_application_with_the_agents_id_is_left_alone_after_a_few_connections
     with Application(enrolled, THING) as application, RunningDaemon(enrolled) as daemon:
         daemon.until(lambda: daemon.connection == "taken-over", "word of the takeover")
         daemon.until(lambda: application.connected and not daemon.workers(), "the application's connection")
-        assert why in daemon.said()
+        daemon.until_said(why)
         assert 'iot_cert_connection{state="taken-over"} 1' in (daemon.runtime / "metrics.prom").read_text()
         assert 1 <= application.disconnects <= connections(daemon)
         checked = enrolled.run("check", "--json", expect=1)
