@@ -52,7 +52,8 @@ def test_what_a_hook_leaves_behind_ends_with_its_time(gateway: Installed) -> Non
     assert f"/{HELPER}/program-" in group
     left = machine.read(LEFT).strip()
     until(lambda: machine.run("kill", "-0", left, expect=None).code, "the end of what it left")
-    assert "program-" not in machine.run("find", f"/sys/fs/cgroup/system.slice/{HELPER}", expect=None).out
+    groups = f"/sys/fs/cgroup/system.slice/{HELPER}"
+    until(lambda: "program-" not in machine.run("find", groups, expect=None).out, "the end of its control group")
 
 
 def test_a_gate_holds_a_rotation_and_a_program_without_a_unit_is_told(gateway: Installed) -> None:
