@@ -47,6 +47,17 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("suite")
 
 
+@pytest.fixture(autouse=True)
+def settings_of_openssl() -> Generator[None, None, None]:
+    """Give the machine's settings back to what runs next: a command that a test runs here sets its own."""
+    before = os.environ.get("OPENSSL_CONF")
+    yield
+    if before is None:
+        os.environ.pop("OPENSSL_CONF", None)
+    else:
+        os.environ["OPENSSL_CONF"] = before
+
+
 def pytest_report_header() -> str:
     """Tell it, since a run of another part may end otherwise."""
     return f"campaigns: {campaigns.chosen()}"
