@@ -157,6 +157,15 @@ def test_lost_trust_and_a_refused_certificate_are_healed_one_after_the_other(gat
     assert gateway.connects()
 
 
+def assert_enrols(gateway: Rig, cut: Phase | None) -> None:
+    """Have the ladder enrol by the claim, or go on with an enrolment that was cut off in a phase."""
+    if cut is not None:
+        gateway.stop_at(Kind.ENROLL, cut)
+        gateway.restart()
+        gateway.follow()
+    assert healed(gateway).rung is (Rung.CLAIM if cut is None else Rung.CURRENT)
+
+
 @pytest.mark.parametrize("cut", [None, Phase.ISSUED, Phase.PREPARED])
 def test_a_claim_enrols_by_the_anchors_that_came_since_it_was_packed(gateway: Rig, cut: Phase | None) -> None:
     """The baked copy does not know the endpoint any more, and every certificate was revoked meanwhile."""
@@ -165,13 +174,7 @@ def test_a_claim_enrols_by_the_anchors_that_came_since_it_was_packed(gateway: Ri
     gateway.clock.advance(days=2)
     gateway.move_endpoint(gateway.second_root)
     gateway.revoke(3, 4)
-    if cut is not None:
-        gateway.stop_at(Kind.ENROLL, cut)
-        gateway.restart()
-        gateway.follow()
-    found = healed(gateway)
-
-    assert found.rung is (Rung.CLAIM if cut is None else Rung.CURRENT)
+    assert_enrols(gateway, cut)
     assert gateway.history[-1] == ("enroll", "committed", 5)
     assert anchors(gateway) == of(gateway.root, gateway.second_root)
     assert gateway.connects()
@@ -182,13 +185,7 @@ def test_a_claim_enrols_though_the_baked_copy_cannot_be_read(gateway: Rig, cut: 
     """The sets have anchors, and these are what the new one gets."""
     gateway.baked = None
     gateway.revoke(1, 2)
-    if cut is not None:
-        gateway.stop_at(Kind.ENROLL, cut)
-        gateway.restart()
-        gateway.follow()
-    found = healed(gateway)
-
-    assert found.rung is (Rung.CLAIM if cut is None else Rung.CURRENT)
+    assert_enrols(gateway, cut)
     assert gateway.history[-1] == ("enroll", "committed", 3)
     assert anchors(gateway) == of(gateway.root)
     assert gateway.connects()

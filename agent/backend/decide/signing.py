@@ -89,21 +89,30 @@ class Signed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unsigned:
-    """A certificate that lacks its signature.
+class _ToBeSigned:
+    """What lacks its signature.
 
     Attributes:
         tbs: The bytes that are to be signed, by RSASSA-PKCS1-v1_5 with SHA-256.
-        ca: Who signs; None for a CA that signs itself.
     """
 
     tbs: bytes
-    ca: x509.Certificate | None
 
     @property
     def digest(self) -> bytes:
         """The SHA-256 of what is to be signed, for a key that takes digests."""
         return sha256(self.tbs).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsigned(_ToBeSigned):
+    """A certificate that lacks its signature.
+
+    Attributes:
+        ca: Who signs; None for a CA that signs itself.
+    """
+
+    ca: x509.Certificate | None
 
     def signed(self, signature: bytes) -> Signed | None:
         """Return the certificate (RFC 5280, 4.1), or None for a signature that is not of the CA's key."""
@@ -117,19 +126,8 @@ class Unsigned:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unasked:
-    """A CA's own request that lacks its signature.
-
-    Attributes:
-        tbs: The bytes that are to be signed, as a certificate's.
-    """
-
-    tbs: bytes
-
-    @property
-    def digest(self) -> bytes:
-        """The SHA-256 of what is to be signed, for a key that takes digests."""
-        return sha256(self.tbs).digest()
+class Unasked(_ToBeSigned):
+    """A CA's own request that lacks its signature."""
 
     def signed(self, signature: bytes) -> str | None:
         """Return the request in PEM (RFC 2986, 4.2), or None for a signature that is not of the key in it."""
