@@ -71,10 +71,10 @@ def test_a_terminal_that_lacks_a_character_gets_its_number(config: Path, encodin
 
 @pytest.fixture(name="locales")
 def _locales(tmp_path: Path) -> Path:
-    """Return a folder with two locales that are not UTF-8."""
+    """Return a folder with two locales that are not UTF-8; nothing of them but their characters is asked for."""
     for language, charmap in (("de_DE", "ISO-8859-1"), ("ko_KR", "EUC-KR")):
         made = subprocess.run(
-            ["localedef", "-i", language, "-f", charmap, str(tmp_path / f"{language}.{charmap}")],
+            ["localedef", "-i", "POSIX", "-f", charmap, str(tmp_path / f"{language}.{charmap}")],
             capture_output=True,
             text=True,
             check=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 from cryptography import x509 as library
@@ -20,11 +21,13 @@ from agent.sandbox.authority import Authority, name
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
 AUTHORITY = Authority("test root", NOW)
 
+made = cache(keys.generate)  # one of a kind serves tests that do not ask whether it is new
+
 
 @pytest.mark.parametrize("algorithm", list(KeyAlgorithm))
 def test_every_key_makes_a_request_that_verifies(algorithm: KeyAlgorithm) -> None:
     """A request is signed by the key it is for."""
-    key = keys.generate(algorithm)
+    key = made(algorithm)
     request = library.load_pem_x509_csr(keys.make_request(key, name("gw-0042")))
     assert request.is_signature_valid
     assert x509.spki_sha256(request.public_key()) == keys.public_key_sha256(key)
@@ -33,7 +36,7 @@ def test_every_key_makes_a_request_that_verifies(algorithm: KeyAlgorithm) -> Non
 @pytest.mark.parametrize("algorithm", KeyAlgorithm)
 def test_a_request_is_the_same_when_it_is_made_again(algorithm: KeyAlgorithm) -> None:
     """Only the key is kept on the disk; a cloud that knows a request by its hash knows it again after a crash."""
-    key = keys.generate(algorithm)
+    key = made(algorithm)
     assert keys.make_request(key, name("gw-0042")) == keys.make_request(key, name("gw-0042"))
     assert keys.make_request(key, name("gw-0042")) != keys.make_request(key, name("gw-0043"))
 
