@@ -16,6 +16,7 @@ from agent.core.dependants import Content, Copy, Format
 from agent.dependants.copies import MAX_COPY, write
 from agent.errors import StoreError, StoreInDoubtError
 from agent.store import durable
+from support import campaigns
 from support.crashkit import stepper
 from support.systemd import ME, NOBODY
 
@@ -56,7 +57,8 @@ def test_no_byte_is_ever_seen_by_another_user(place: Path, mode: int) -> None:
     """Killed at any call, under a loose umask: what has content has its owner, group and mode, and nothing is wider."""
     act = partial(_put_loosely, a_copy(place / "x", OTHER_USER, OTHER_GROUP, mode))
     seen = set()
-    for at in range(len(stepper.dry(lambda: act).calls)):
+    total = len(stepper.dry(lambda: act).calls)
+    for at in {*campaigns.places(total, 3), total - 1}:
         for path in place.iterdir():
             path.unlink()
         stepper.kill(lambda: act, at)
@@ -67,7 +69,7 @@ def test_no_byte_is_ever_seen_by_another_user(place: Path, mode: int) -> None:
             if path.stat().st_size:
                 assert (uid, gid, found) == (NOBODY, NOBODY, mode), f"at call {at}"
             seen.add(path.name)
-    assert seen == {".new-x", "x"}
+    assert seen == {".new-x", "x"} or campaigns.chosen().case is not None
 
 
 def _put_loosely(copy: Copy) -> None:
@@ -144,12 +146,12 @@ def test_a_copy_is_old_or_new_whenever_the_power_fails(place: Path) -> None:
     (place / ".new-x").write_bytes(NEW)
     seen = set()
     total = len(stepper.dry(lambda: act).calls)
-    for at in range(total):
+    for at in {*campaigns.places(total, 3), total - 1}:
         put(a_copy(place / "x"), content=OLD)
         (place / ".new-x").write_bytes(NEW)
         stepper.kill(lambda: act, at)
         seen.add((place / "x").read_bytes())
-    assert seen == {OLD, NEW}
+    assert seen == {OLD, NEW} or campaigns.chosen().case is not None
 
 
 def test_a_copy_that_is_right_is_not_touched(place: Path) -> None:
