@@ -83,29 +83,27 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @cache
-def functions(source: str) -> dict[str, Function]:
-    """Return the functions and methods of a file, by name."""
-    return {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, Function)}
+def functions(source: str) -> dict[str, set[str]]:
+    """Return what functions and methods of a file call, by name; its tree is not kept."""
+    return {node.name: calls(node) for node in ast.walk(ast.parse(source)) if isinstance(node, Function)}
 
 
 def calls(function: Function) -> set[str]:
-    """Return the names of what a function calls."""
-    called = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
-    return {str(getattr(node, "attr", getattr(node, "id", ""))) for node in called}
-
-
-def judges(function: Function) -> bool:
-    """Whether a function itself can fail for what it sees."""
-    raising = any(isinstance(node, ast.Assert | ast.Raise) for node in ast.walk(function))
-    return raising or bool(calls(function) & {"raises", "warns", "fail"})
+    """Return the names of what a function calls, and `fail` where it can by itself, for what it sees."""
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call):
+            found.add(str(getattr(node.func, "attr", getattr(node.func, "id", ""))))
+        elif isinstance(node, ast.Assert | ast.Raise):
+            found.add("fail")
+    return found
 
 
 def judging(sources: list[str]) -> set[str]:
     """Return the names of functions that can fail for what they see, by way of others too."""
-    known = [function for source in sources for function in functions(source).values()]
-    found = {function.name for function in known if judges(function)}
-    called = {id(function): calls(function) for function in known}
-    while more := {function.name for function in known if called[id(function)] & found} - found:
+    called = [item for source in sources for item in functions(source).items()]
+    found = {"raises", "warns", "fail"}
+    while more := {name for name, its in called if its & found} - found:
         found |= more
     return found
 
