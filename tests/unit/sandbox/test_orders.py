@@ -118,8 +118,7 @@ def test_the_help_tells_each_order(word: str) -> None:
 
 def test_the_help_tells_what_may_go_wrong() -> None:
     """Each operation with each effect is an order."""
+    assert {*Operation, *Effect} <= {*HELP.split()}
     for operation in Operation:
         for effect in Effect:
             assert parse(f"fault {operation} {effect}").effect == effect
-            assert operation in HELP.split()
-            assert effect in HELP.split()
