@@ -29,6 +29,7 @@ from agent.backend.aws.store import AwsStore
 from agent.backend.handlers.account import Account
 from agent.backend.names import DUE_INDEX, Metric, Variable
 from agent.backend.values import Certificate, Status
+from support import client_pool
 from support.account import OWN, SETTINGS, World
 from support.strict import Strict
 
@@ -253,7 +254,7 @@ def emulated() -> Iterator[None]:
     os.environ.update(ENVIRONMENT)
     botocore.session.create_loader = _models
     try:
-        with mock_aws():
+        with mock_aws(), client_pool.lending():
             yield
     finally:
         botocore.session.create_loader = reader
