@@ -14,7 +14,7 @@ from agent.core.exit_codes import Exit, of_error
 from agent.core.jsonio import to_plain
 from agent.core.report.document import document, trust
 from agent.core.report.findings import judge
-from agent.core.report.known import NO_DAEMON
+from agent.core.report.known import NO_DAEMON, Unattended
 from agent.core.report.screen import explain as explanation
 from agent.core.report.screen import history_line, screen
 from agent.errors import AgentError, StoreError
@@ -43,11 +43,12 @@ def look(config: Config) -> Shown:
         if not os.access(config.state_dir, os.R_OK | os.X_OK):
             raise
         told = None  # a daemon that does not answer must not hide what is on disk
-        unattended = error.in_full
+        unattended = Unattended(code="daemon-silent", text=error.in_full)
     if told is not None and told.screen:  # a daemon of an older version says less
         return _as_told(told)
     if told is None and unattended is NO_DAEMON:
-        unattended = client.elsewhere(config) or NO_DAEMON
+        elsewhere = client.elsewhere(config)
+        unattended = Unattended(code="other-daemon", text=elsewhere) if elsewhere else NO_DAEMON
     return _as_found(snapshot.status(config, snapshot.take(config), unattended))
 
 

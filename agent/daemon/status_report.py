@@ -7,6 +7,7 @@ What the rest of the status is the facts say.
 from __future__ import annotations
 
 import os
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from agent.core.report.known import Connection, Live
 from agent.daemon.status_files import StatusFiles
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from agent.core.report.status import Status
     from agent.daemon.cloud.side import CloudSide
     from agent.daemon.facts import GatewayFacts
@@ -99,6 +98,7 @@ class StatusReport:
                 since=self._down_since,
                 rival=session.contested,
                 cut_off=session.status.cut_off,
+                next_try=self._in(session.next_try),
             ),
             stuck=self._ladder.stuck,
             unseen=schedule.unseen,
@@ -106,6 +106,12 @@ class StatusReport:
             untold=self._news.problem,
         )
         return self._facts.status(live, self._cloud.fleet.retirements.answers, schedule.unserved)
+
+    def _in(self, seconds: float | None) -> datetime | None:
+        """Return the time in so many seconds; to the second, so that it is the same whenever that is asked."""
+        if seconds is None:
+            return None
+        return (self._facts.clock.now() + timedelta(seconds=seconds + 0.5)).replace(microsecond=0)
 
     def publish(self) -> None:
         """Tell what is new to the files, the journal, the shadow and the service manager, once anything was seen."""

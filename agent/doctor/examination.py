@@ -19,7 +19,7 @@ from agent.core.failure.codes import traits
 from agent.core.report import checks, notices
 from agent.core.report.checks import Line, Server, failure, ok, skipped, warning
 from agent.core.report.findings import judge
-from agent.core.text import clock_time, duration
+from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState
 from agent.core.trust import anchor_lint
 from agent.core.values import MAX_TEXT
@@ -197,9 +197,6 @@ class Doctor:
         if found.clock.believable and leaf.not_after <= now:
             text = f"The certificate of generation {number} expired at {clock_time(leaf.not_after)}."
             return failure("set", "certificate-expired", text, looks.way_back(config), Exit.CRITICAL)
-        if found.clock.believable and leaf.not_after - now < config.rotation.before_expiry / 2:
-            text = f"The certificate expires in {duration(leaf.not_after - now)} and is not replaced yet."
-            return warning("set", "certificate-expiring", text, "`iot-cert explain` says why; `iot-cert rotate`.")
         if found.damage:
             damage = _without_advice(max(item.text for item in found.damage))
             return warning("set", "damaged", damage, f"The current set is whole; {snapshot.PUT_RIGHT}")

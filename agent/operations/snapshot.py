@@ -21,7 +21,7 @@ from agent.core.aws.endpoints import chains_to_amazon
 from agent.core.change.lifecycle import good_times
 from agent.core.change.made_with import ALGORITHM, SUBJECT, differences
 from agent.core.change.reserve import Standing
-from agent.core.report.known import Known
+from agent.core.report.known import Known, Unattended
 from agent.core.report.seen import (
     MAX_GENERATIONS,
     MAX_WATCHED,
@@ -202,18 +202,18 @@ def _against(config: Config, trust: TrustBundle) -> tuple[tuple[str, ...], str]:
     return tuple(f"{item.message} {item.remedy}" for item in doubtful), lacking
 
 
-def status(config: Config, snapshot: Snapshot, unattended: str = "") -> Status:
+def status(config: Config, snapshot: Snapshot, unattended: Unattended | None = None) -> Status:
     """Return how the gateway stands, as far as that can be known without its daemon.
 
     Args:
         config: The configuration.
         snapshot: What was found.
-        unattended: Why there is no daemon's word, a sentence, where it should be there.
+        unattended: Why there is no daemon's word, where it should be there.
     """
     return status_of(known(config, snapshot, unattended))
 
 
-def known(config: Config, snapshot: Snapshot, unattended: str = "") -> Known:
+def known(config: Config, snapshot: Snapshot, unattended: Unattended | None = None) -> Known:
     """Return what is known of the gateway without its daemon; see `status`."""
     from agent.dependants import report_file  # noqa: PLC0415 - see agent.operations.wiring
 

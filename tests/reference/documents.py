@@ -83,6 +83,7 @@ CONNECTION = an_object(
         "why": _words_of(known.Connection, "why", TEXT),
         "since": or_null(_words_of(known.Connection, "since", AT)),
         "rival": _words_of(known.Connection, "rival", TEXT),
+        "next_try": or_null(_words_of(known.Connection, "next_try", AT)),
     }
 )
 FINDING = an_object(

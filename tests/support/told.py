@@ -209,6 +209,11 @@ class Place(DaemonRig):
         finally:
             vars(bundle).update(before)
 
+    def hear(self, *arguments: str) -> tuple[int, str]:
+        """Run a command while the daemon answers; return its exit code and what it printed."""
+        with self._listening():
+            return self._run(*arguments)
+
     def _run(self, *arguments: str) -> tuple[int, str]:
         out, error = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
@@ -232,6 +237,7 @@ class Place(DaemonRig):
                 if self.answers:
                     listener.shutdown(socket.SHUT_RDWR)
                     thread.join()
+                (self.path / "run" / "control.sock").unlink()
 
     def _serve(self, listener: socket.socket) -> None:
         with suppress(OSError):

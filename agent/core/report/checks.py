@@ -45,7 +45,7 @@ CHECKS = (
     "connect", "permissions", "daemon", "dependants",
 )  # fmt: skip
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
+CLOCK_TOLERANCE, NETWORK = timedelta(minutes=5), Exit.UNAVAILABLE
 
 
 class Verdict(StrEnum):
@@ -99,7 +99,7 @@ def failure(check: str, code: str, text: str, remedy: str, code_out: Exit = Exit
 
 
 # What a check finds out by itself, under other names.
-_SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong", "no-daemon"})
+_SEEN = frozenset({"not-enrolled", "exposed", "anchor-expiring", "anchor-distrusted", "clock-wrong"})
 
 SET_IT = "Set it: `timedatectl set-ntp true`, or `timedatectl set-time`; then look again."
 
@@ -109,6 +109,7 @@ _REMEDIES = {
     "configuration configuration-refused": "`iot-cert config check`, then `sudo systemctl reload iot-cert-agent`.",
     "endpoint no-endpoint": "",
     "set damaged": "",
+    "set certificate-expiring": "`iot-cert rotate` replaces it at once.",
     "set refused": "",
     "set retirement-refused": "",
     "set change-failed": "`iot-cert explain` says when the next one begins; `iot-cert rotate` begins it at once.",
@@ -127,11 +128,13 @@ _REMEDIES = {
 def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
     """Return the line of a check that also knows what the status says of its subject.
 
-    A line that tells of something else keeps its code and its remedy, and the finding stands beside its own words.
+    A line that tells of something else keeps its code and its remedy, and the finding stands beside its own words. One
+    that tells of the same is a failure where that is critical; of one that has to enrol, only the path's line may be.
     """
     fine = line.verdict in {Verdict.OK, Verdict.SKIPPED}
     if line.verdict is not Verdict.OK and (severity is Exit.DONE or code in {line.code, *_SEEN}):
-        return line
+        worse = line.verdict is Verdict.WARNING and severity is Exit.CRITICAL and code != "not-enrolled"
+        return replace(line, verdict=Verdict.FAILURE, exit=severity) if worse else line
     if severity is Exit.DONE:
         return replace(line, text=f"{line.text} {text}")
     exit_code = severity if fine or severity is Exit.CRITICAL else line.exit
@@ -145,12 +148,11 @@ def with_finding(line: Line, code: str, text: str, severity: Exit) -> Line:
 
 
 def exit_of(lines: Iterable[Line]) -> Exit:
-    """Return the exit code of it all: that of the first failure, which is the cause, else of a warning."""
+    """Return the exit code of it all: of the first failure, the cause, or of what is critical if that is degraded."""
     lines = tuple(lines)
-    failed = [line for line in lines if line.verdict is Verdict.FAILURE]
-    if failed:
-        return failed[0].exit
-    return max((line.exit for line in lines), default=Exit.DONE)
+    failed = next((line.exit for line in lines if line.verdict is Verdict.FAILURE), Exit.DONE)
+    critical = failed <= Exit.DEGRADED and any(line.exit is Exit.CRITICAL for line in lines)
+    return Exit.CRITICAL if critical else failed or max((line.exit for line in lines), default=Exit.DONE)
 
 
 # -- the clock -----------------------------------------------------------------------------------------------------
@@ -278,10 +280,10 @@ class Server:
 def of_tls(server: Server) -> Line:
     """Judge whether gateway and server have a TLS version in common, and whom it leaves out."""
     old = [version for version in server.takes if version in {"TLSv1", "TLSv1.1"}]
+    if server.refusal is not None and server.refusal.code == Code.TLS_VERSION and old:
+        text = f"The server speaks nothing newer than {_version(old[-1])}, and this gateway needs TLS 1.2."
+        return failure("tls", "tls-too-old", text, "Have TLS 1.2 enabled at the endpoint.")
     if server.refusal is not None and server.refusal.code == Code.TLS_VERSION:
-        if old:
-            text = f"The server speaks nothing newer than {_version(old[-1])}, and this gateway needs TLS 1.2."
-            return failure("tls", "tls-too-old", text, "Have TLS 1.2 enabled at the endpoint.")
         return failure("tls", "tls-version", server.refusal.message, "Check the endpoint's security policy.")
     if server.refusal is not None and server.refusal.kind is FailureClass.NETWORK:
         return failure("tls", server.refusal.code, server.refusal.message, server.refusal.remedy, NETWORK)
@@ -289,9 +291,6 @@ def of_tls(server: Server) -> Line:
         text = "The server takes TLS 1.3 only; a program on this gateway that speaks TLS 1.2 at most cannot connect."
         return warning("tls", "tls-1.3-only", text, "Update that program, or choose a security policy with TLS 1.2.")
     return ok("tls", f"{_version(server.version) if server.version else 'TLS'} is agreed on.")
-
-
-NETWORK = Exit.UNAVAILABLE
 
 
 def _version(name: str) -> str:

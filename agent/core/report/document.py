@@ -146,6 +146,7 @@ def _live(live: Live) -> dict[str, object]:
             "why": link.why,
             "since": link.since.isoformat() if link.since else None,
             "rival": link.rival,
+            "next_try": to_plain(link.next_try),
         },
         "stuck": live.stuck,
         "unseen": live.unseen,

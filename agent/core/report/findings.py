@@ -299,15 +299,15 @@ def _live(status: Status) -> Iterator[Finding]:
     live = status.live
     if live is None:
         if status.unattended:
-            yield _degraded("daemon", "no-daemon", status.unattended)
+            yield _degraded("daemon", status.unattended.code, status.unattended.text)
         return
     link = live.connection
     if link.state is ConnectionState.TAKEN_OVER:
-        yield _degraded("connect", "taken-over", link.why)
+        yield _degraded("connect", "taken-over", link.told)
     elif link.rival:
         yield _degraded("connect", "taken-over", link.rival)
     elif link.state in _NOT_UP and link.since and (link.cut_off or abs(status.now - link.since) > LONG_DOWN):
-        text = f"There has been no connection since {clock_time(link.since)}: {link.why}"
+        text = f"There has been no connection since {clock_time(link.since)}: {link.told}"
         yield _degraded("connect", "no-connection", text)
     if live.unseen:
         text = f"The state directory was not put in order as it should be: {live.unseen}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from agent.core.aws.endpoints import placeholder
 from agent.core.change import made_with
 from agent.core.change.decide import Action, Facts, next_action, requests_of
+from agent.core.text import clock_time
 from agent.core.timekeeping import ClockState
 from agent.core.values import Kind, LongText
 from agent.core.when import retirement, schedule
@@ -30,7 +31,23 @@ if TYPE_CHECKING:
     from agent.core.when.schedule import Plan, Subject, Wishes
 
 
-NO_DAEMON = "No daemon runs, so nothing happens by itself: `sudo systemctl start iot-cert-agent`, or `iot-cert rotate`."
+@dataclass(frozen=True, kw_only=True)
+class Unattended:
+    """That no daemon tells of itself, where one is missed.
+
+    Attributes:
+        code: Why, as `iot-cert check` calls it: ``no-daemon``, ``daemon-silent`` or ``other-daemon``.
+        text: The same as a sentence, with what to do.
+    """
+
+    code: str
+    text: str
+
+
+NO_DAEMON = Unattended(
+    code="no-daemon",
+    text="No daemon runs, so nothing happens by itself: `sudo systemctl start iot-cert-agent`, or `iot-cert rotate`.",
+)
 
 
 class ConnectionState(StrEnum):
@@ -54,6 +71,7 @@ class Connection:
         since: Since when it is not up.
         rival: What speaks for another client under the same client id, or empty.
         cut_off: Whether the path of the last one is known to be gone: it is not only being made again.
+        next_try: When it is tried again, where a delay goes by until then.
     """
 
     state: ConnectionState
@@ -61,6 +79,13 @@ class Connection:
     since: datetime | None = None
     rival: LongText = ""
     cut_off: bool = False
+    next_try: datetime | None = None
+
+    @property
+    def told(self) -> str:
+        """Why it is not up, and when it is tried again: by the clock, since a delay is over when it is read."""
+        dated = self.next_try is not None and self.why.endswith(".")
+        return f"{self.why} Next try at {clock_time(self.next_try)}." if dated and self.next_try else self.why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +161,7 @@ class Known:
         change: The change in flight.
         history: The finished changes, oldest first.
         served: How the dependants stand; None where none are configured.
-        unattended: Why no daemon tells of itself, where one is missed, or empty.
+        unattended: Why no daemon tells of itself, where one is missed, or None.
         behind: The dependants that are not known to use the set in use.
         answers: What the cloud said to requests for retirement.
         live: What the daemon knows besides; None where none runs.
@@ -149,7 +174,7 @@ class Known:
     change: ChangeRecord | None = None
     history: tuple[ChangeRecord, ...] = ()
     served: Served | None = None
-    unattended: str = ""
+    unattended: Unattended | None = None
     behind: tuple[str, ...] = ()
     answers: Answers = field(default_factory=Answers)
     live: Live | None = None

@@ -11,7 +11,6 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from agent.core.change.decide import Wait
 from agent.core.report.findings import judge
 from agent.core.report.known import ConnectionState
 
@@ -115,8 +114,7 @@ def _labels(facts: CertificateFacts) -> dict[str, str]:
 
 
 def _plan(status: Status) -> Iterator[Sample]:
-    following = status.following.until if isinstance(status.following, Wait) else None
-    at = following or status.plan.at
+    _, at = status.awaited
     if at:
         yield "next_attempt_seconds", "gauge", "When something is planned to happen, Unix seconds.", {}, at.timestamp()
     in_flight = status.change is not None

@@ -128,7 +128,7 @@ def _live_lines(status: Status) -> Iterator[tuple[str, str]]:
 
 
 def _connection_line(link: Connection) -> str:
-    return f"{link.state}: {link.why}" if link.why else str(link.state)
+    return f"{link.state}: {link.told}" if link.why else str(link.state)
 
 
 def _retiring_lines(waiting: Iterable[Retiring]) -> Iterator[str]:
@@ -169,7 +169,7 @@ def explain(status: Status) -> list[str]:
     lines = [*_why(status)]
     if status.live and status.live.connection.why:
         link = status.live.connection
-        lines.append(f"The connection is {link.state}: {_sentence(link.why)}")
+        lines.append(f"The connection is {link.state}: {_sentence(link.told)}")
     return [*lines, *judge(status).health]
 
 

@@ -111,14 +111,14 @@ def report(status: Status, wish: Wish) -> Digest:
         status: How the gateway stands.
         wish: What the shadow wishes for.
     """
-    judged = judge(status)
+    judged, (waits_for, renew_at) = judge(status), status.renewal_awaits
     told = {
         "agent": status.version,
         "health": int(judged.exit),
         "problem": "; ".join(judged.health),
         **_of_set(status),
-        "renewAt": to_plain(status.plan.at),
-        "waitsFor": status.plan.code,
+        "renewAt": to_plain(renew_at),
+        "waitsFor": waits_for,
         **_of_changes(status),
         **_of_anchors(status),
         "retiring": len(status.retiring),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.core.aws.endpoints import chains_to_amazon
+from agent.core.change.decide import Wait
 from agent.core.change.lifecycle import Phase
 from agent.core.change.reserve import Standing
 from agent.core.failure.failure import FailureClass
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from agent.core.change.decide import Action, Limits
     from agent.core.change.lifecycle import ChangeRecord
     from agent.core.dependants import Served
-    from agent.core.report.known import Asked, Known, Live
+    from agent.core.report.known import Asked, Known, Live, Unattended
     from agent.core.report.seen import Damage, OnDisk, SetInUse, WatchedFile
     from agent.core.timekeeping import Reading
     from agent.core.values import CertificateFacts
@@ -104,7 +105,7 @@ class Status:
         pause: The pause in force.
         retiring: The certificates that are still to be retired.
         not_asked_for: How many were left behind where none is asked for.
-        unattended: Why no daemon tells of itself, where one is missed, or empty.
+        unattended: Why no daemon tells of itself, where one is missed, or None.
         live: What the daemon knows besides; None where none runs.
     """
 
@@ -135,13 +136,30 @@ class Status:
     pause: Pause | None = None
     retiring: tuple[Retiring, ...] = ()
     not_asked_for: int = 0
-    unattended: str = ""
+    unattended: Unattended | None = None
     live: Live | None = None
 
     @property
     def now(self) -> datetime:
         """The wall clock."""
         return self.clock.now
+
+    @property
+    def awaited(self) -> tuple[str, datetime | None]:
+        """What the agent's next step of its own waits for, by its code, and until when: of a change in flight, if any.
+
+        While a step is being carried out that is ``step``, and there is no time.
+        """
+        if self.change is None:
+            return self.plan.code, self.plan.at
+        return (self.following.code, self.following.until) if isinstance(self.following, Wait) else ("step", None)
+
+    @property
+    def renewal_awaits(self) -> tuple[str, datetime | None]:
+        """The same of the certificate's renewal: of the change that renews it, until its set is in use."""
+        change = self.change
+        renews = change is not None and change.kind in {Kind.ENROLL, Kind.ROTATE} and not change.phase.activated
+        return self.awaited if renews else (self.plan.code, self.plan.at)
 
 
 def status_of(known: Known, limits: Limits | None = None) -> Status:

@@ -249,7 +249,8 @@ def plan_rotation(subject: Subject, wishes: Wishes, past: Past, clock: Reading) 
     if emergency:
         why += f"; it expires at {clock_time(subject.not_after)}, so nothing waits any more"
     order = suggestion.order if suggestion and clock.now >= at and not changed else ""
-    return Plan(due=True, why=why, code="due", at=clock.now, window=window, emergency=emergency, order=order)
+    turn = min(at, clock.now)  # the same at each look, however long it takes until it is begun
+    return Plan(due=True, why=why, code="due", at=turn, window=window, emergency=emergency, order=order)
 
 
 def _scheduled(subject: Subject, holds: Holds, window: RenewalWindow, turn: datetime, source: str) -> Plan:

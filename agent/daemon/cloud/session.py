@@ -140,6 +140,12 @@ class CloudSession:
         return self._connected_at
 
     @property
+    def next_try(self) -> float | None:
+        """In how many seconds it is tried again; None where none is ahead, or it waits for something else."""
+        waits = self._status.state in {ConnectionState.DOWN, ConnectionState.TAKEN_OVER} and not self._suspended
+        return self._retry.due - monotonic() if waits and self._retry is not None else None
+
+    @property
     def open(self) -> bool:
         """Whether the SDK still holds a connection."""
         return self._link is not None
@@ -292,8 +298,8 @@ class CloudSession:
             self._judge(after_failure(self._memory.standing, error.failure, self._chance()), error.failure)
             return
         except StoreError as error:
-            self._down(str(error))
             self._schedule(60.0)
+            self._down(str(error))
             return
         self._link, self._status = attempt, replace(self._status, generation=identity.generation)
         patience = self._connector.timeouts.connect
@@ -351,8 +357,8 @@ class CloudSession:
             outage = self._memory.outage or failure.kind is FailureClass.NETWORK
             delay = min(verdict.delay, self._soon()) if self._memory.news and not verdict.suspicion else verdict.delay
             self._memory = replace(self._memory, standing=verdict.standing, rival="", outage=outage, news=False)
-            self._down(f"{failure.message} Next try in {_delay(delay)}.")
             self._schedule(delay)
+            self._down(failure.message, told=f"{failure.message} Next try in {_delay(delay)}.")
         if verdict.suspicion:
             self._calls.suspected()
         if verdict.doubt:
@@ -361,14 +367,16 @@ class CloudSession:
     def _lost_to_another(self, verdict: NextConnect, told: str, *, guessed: bool) -> None:
         rival = f"{told}; every client needs an id of its own."
         self._memory = replace(self._memory, standing=verdict.standing, rival=rival, guessed=guessed)
-        why = f"{told}, so this one keeps away for {_delay(verdict.delay)}; every client needs an id of its own."
-        self._down(why, ConnectionState.TAKEN_OVER)
+        away, needs = f"{told}, so this one keeps away", "every client needs an id of its own."
+        now = f"{away} for {_delay(verdict.delay)}; {needs}"
         self._schedule(verdict.delay)
-        self._calls.taken_over(why)
+        self._down(f"{away}; {needs}", ConnectionState.TAKEN_OVER, told=now)
+        self._calls.taken_over(now)
 
-    def _down(self, why: str, state: ConnectionState = ConnectionState.DOWN) -> None:
+    def _down(self, why: str, state: ConnectionState = ConnectionState.DOWN, *, told: str = "") -> None:
+        """Be without a connection; `told` is what is true of that at this moment alone, such as a delay."""
         self._become(state, why)
-        self._calls.disconnected(why)
+        self._calls.disconnected(told or why)
 
     def _become(self, state: ConnectionState, why: str = "", since: float | None = None) -> None:
         since = self._status.since if since is None else since

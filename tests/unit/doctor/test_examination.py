@@ -123,10 +123,12 @@ def test_a_set_is_judged_by_a_clock_that_is_believed(rig: Rig) -> None:
     rig.enroll()
     assert (of_store(rig)["set"].code, of_store(rig)["clock"].code) == ("ok", "ok")
     rig.clock.advance(days=90)
+    assert of_store(rig)["set"].code == "ok", "less than half of `before_expiry` is left, and the status finds it fine"
+    rig.clock.advance(days=6)
     line = of_store(rig)["set"]
     assert (line.verdict, line.code) == (Verdict.WARNING, "certificate-expiring")
-    assert "10 d" in line.text
-    rig.clock.advance(days=20)
+    assert "is not replaced yet" in line.text
+    rig.clock.advance(days=14)
     line = of_store(rig)["set"]
     assert (line.verdict, line.code, line.exit) == (Verdict.FAILURE, "certificate-expired", Exit.CRITICAL)
     assert "`iot-cert import`" in line.remedy, "it has no claim"

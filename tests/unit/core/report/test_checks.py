@@ -127,6 +127,25 @@ def test_a_clock_before_the_floor_says_which_floor() -> None:
     assert f"{BUILD_TIME:%Y-%m-%d %H:%M:%S}" in checks.of_clock(reading, None, None).text
 
 
+@pytest.mark.parametrize(
+    ("exits", "expected"),
+    [
+        ([], Exit.DONE),
+        ([Exit.DEGRADED, Exit.CRITICAL], Exit.CRITICAL),
+        ([Exit.DEGRADED, Exit.UNAVAILABLE], Exit.DEGRADED),
+        ([Exit.UNAVAILABLE, Exit.CRITICAL], Exit.UNAVAILABLE),
+        ([Exit.USAGE, Exit.CRITICAL], Exit.USAGE),
+    ],
+)
+def test_the_first_failure_decides_and_what_is_critical_over_what_is_degraded(
+    exits: list[Exit], expected: Exit
+) -> None:
+    """The status is critical wherever that stands; a cause that has a code of its own is told all the same."""
+    lines = [checks.failure("files", "mode", "x", "y", code) for code in exits]
+    assert checks.exit_of(lines) is expected
+    assert checks.exit_of([checks.warning("files", "mode", "x"), *lines]) is (expected or Exit.DEGRADED)
+
+
 def test_a_gateway_that_only_has_to_enrol_is_told_what_keeps_it_from_that() -> None:
     """The first failure is the path's, and the set's line refers to it; a claim that is damaged comes first still."""
     ready = "This gateway has no certificate yet; the claim certificate is ready."
@@ -368,6 +387,10 @@ TROUBLED = checks.warning("set", "certificate-expiring", "It ends.", "Rotate.")
          (Verdict.WARNING, "certificate-expiring", "It ends. Told.", Exit.DEGRADED)),
         (TROUBLED, "refused", Exit.CRITICAL,
          (Verdict.FAILURE, "certificate-expiring", "It ends. Told.", Exit.CRITICAL)),
+        (TROUBLED, "anchor-expiring", Exit.CRITICAL,
+         (Verdict.FAILURE, "certificate-expiring", "It ends.", Exit.CRITICAL)),
+        (TROUBLED, "not-enrolled", Exit.CRITICAL,
+         (Verdict.WARNING, "certificate-expiring", "It ends.", Exit.DEGRADED)),
     ],
 )  # fmt: skip
 def test_a_line_knows_what_the_status_says_of_its_subject(

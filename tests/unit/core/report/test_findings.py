@@ -203,7 +203,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], Exit, str]] = {
         Exit.DONE,
         "The anchors lack B. `iot-cert check anchors` says what to do.",
     ),
-    "no daemon": ({"unattended": NO_DAEMON}, Exit.DEGRADED, NO_DAEMON),
+    "no daemon": ({"unattended": NO_DAEMON}, Exit.DEGRADED, NO_DAEMON.text),
     "dependants that were not served": (
         {"served": Served(generation=6, steps=(Step(name="a.service"),))},
         Exit.DEGRADED,

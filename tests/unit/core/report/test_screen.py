@@ -341,5 +341,5 @@ def test_without_a_daemon_nothing_happens_by_itself() -> None:
     """That is said even where a plan is shown."""
     lines = explain(make.status(unattended=NO_DAEMON))
 
-    assert lines[-1] == NO_DAEMON
+    assert lines[-1] == NO_DAEMON.text
     assert len(lines) == 3

@@ -169,11 +169,12 @@ def test_three_brief_connections_make_it_keep_away(scene: Scene) -> None:
     scene.brief()
 
     assert scene.session.status.state == "taken-over"
-    assert scene.diary.takeovers == [scene.session.status.why]
     assert scene.session.status.why.startswith(
         "3 connections in a row came up as gw-0042 and were hung up on within seconds"
     )
-    assert "keeps away for" in scene.session.status.why
+    assert "keeps away;" in scene.session.status.why, "a delay is over when it is read"
+    assert "keeps away for" in scene.diary.takeovers[0]
+    assert scene.session.next_try is not None
     assert scene.diary.doubts == ["hung-up"]
     assert scene.until_tried() >= 30
 
