@@ -12,6 +12,7 @@ or fails, it is lost or closed, and then it is over. Rules, besides those of `ag
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from awscrt import mqtt5, mqtt_request_response
@@ -202,13 +203,28 @@ class Link:
             failed(refusal.failure)
 
     def listen(self, topic: str, heard: Callable[[bytes], None]) -> None:
-        """Have the messages of a topic handed over for as long as the link lasts."""
+        """Have the messages of a topic handed over for as long as the link lasts; each tells all that there is.
+
+        One that another overtakes before the loop comes to it is not handed over: a flood costs the time and the memory
+        of one.
+        """
         if self._requests is None:
             return
+        newest = deque[bytes](maxlen=1)
+        posted = False
+
+        def said() -> None:
+            nonlocal posted
+            posted = False  # before the look: what comes after it is posted anew
+            if newest and not self.over:
+                heard(newest.pop())
 
         def incoming(event: mqtt_request_response.IncomingPublishEvent) -> None:
-            payload = event.payload or b""
-            self._post(lambda: None if self.over else heard(payload))
+            nonlocal posted
+            newest.append(event.payload or b"")
+            if not posted:
+                posted = True
+                self._post(said)
 
         options = mqtt_request_response.StreamingOperationOptions(
             subscription_topic_filter=topic, incoming_publish_listener=incoming

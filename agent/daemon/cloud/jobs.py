@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from agent.daemon.facts import GatewayFacts
     from agent.daemon.loop import Loop
 
-MAX_FOREIGN = 1_000  # executions of other programs that are remembered, so as not to ask for them again
+MAX_REMEMBERED = 1_000  # executions of other programs, so as not to ask for them again; and ours that were told of
 POSTPONED = 300.0  # seconds, at least, before what an execution waits for is looked at again
 
 
@@ -96,6 +96,7 @@ class Jobs:
         self._chance = chance
         self._known: dict[str, _Entry] = {}
         self._foreign: dict[str, None] = {}
+        self._told: dict[str, None] = {}  # orders of ours that the journal has: one may be forgotten and come again
         self._taken: dict[str, _Entry] = {}  # updates of which were refused: it may be another client's now
         self._announced = False  # something new since the list was asked for
         self._again = Alarm(loop, self._ask_pending)
@@ -195,19 +196,22 @@ class Jobs:
             status = self._calls.status()  # one that is done already is done, whenever its window was
             order = jobs.in_time(execution, order, status.now) if status.clock.believable else order
         if order is None:
-            self._foreign[execution.order] = None
-            if len(self._foreign) > MAX_FOREIGN:
-                del self._foreign[next(iter(self._foreign))]
+            _remember(self._foreign, execution.order)
             return
         if isinstance(order, jobs.JobAnswer):
-            self._calls.log(Event.JOB_REJECTED, f"Job {execution.job_id}: {order.details['message']}")
+            self._tell_once(execution, Event.JOB_REJECTED, f"Job {execution.job_id}: {order.details['message']}")
             entry = _Entry(execution, jobs.DocumentOrder(operation=jobs.JobOperation.REPORT, reason=""), refusal=order)
         else:
             asks = f"Job {execution.job_id} asks to {order.operation}: {order.reason}."
-            self._calls.log(Event.JOB_ACCEPTED, asks)
+            self._tell_once(execution, Event.JOB_ACCEPTED, asks)
             entry = _Entry(execution, order)
         self._known[execution.order] = entry
         self.review()
+
+    def _tell_once(self, execution: jobs.Execution, event: Event, text: str) -> None:
+        if execution.order not in self._told:
+            _remember(self._told, execution.order)
+            self._calls.log(event, text)
 
     # -- what is answered, and begun -------------------------------------------------------------------------------
 
@@ -294,6 +298,12 @@ class Jobs:
         if self._known.pop(entry.execution.order, None) is not None:
             self._taken[entry.execution.order] = entry
         self._later(failure)
+
+
+def _remember(orders: dict[str, None], order: str) -> None:
+    orders[order] = None
+    if len(orders) > MAX_REMEMBERED:
+        del orders[next(iter(orders))]
 
 
 def _worker_order(entry: _Entry) -> Order:

@@ -1,7 +1,8 @@
 """Asks AWS IoT Core over whatever link is up, and listens there.
 
-What is answered is checked before it is handed on, and what is not answered is told to the log once. It refuses to ask
-the same question twice at a time: a flood of messages to a gateway must not become a flood of requests to the cloud.
+What is answered is checked before it is handed on, and what is not answered, or cannot be used, is told to the log once
+an hour. It refuses to ask the same question twice at a time: a flood of messages to a gateway must not become a flood
+of requests to the cloud, nor of lines in the journal.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from agent.core.failure import failures
 from agent.core.failure.codes import Code
 from agent.core.jsonio import PlainError
 from agent.core.report.journal_events import Event
+from agent.daemon.quiet import Quiet
 from agent.errors import CloudError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     Log = Callable[[Event, str], None]
 
 ASK_AGAIN = 30.0  # seconds, at least, before what was not answered is asked for again
+SAID_AGAIN = 3600.0  # seconds before what goes on is told to the log again: it may be asked for again for days
 _SPREAD = 3.0  # times that, at most, on top of it: the cloud may be throttling a whole fleet
 
 
@@ -86,6 +89,7 @@ class CloudRequests:
             log: Takes what is to stand in the journal.
         """
         self._log = log
+        self._quiet = Quiet(SAID_AGAIN)
         self._link: Link | None = None
         self._thing = ""
         self._under_way: set[str] = set()
@@ -119,6 +123,16 @@ class CloudRequests:
         if self._link is not None:
             self._link.listen(topic, heard)
 
+    def complain(self, subject: str, text: str) -> None:
+        """Tell the log of what cannot be used, unless that was told within the hour.
+
+        Args:
+            subject: What tells it apart from other trouble, in whatever words it comes.
+            text: A sentence.
+        """
+        if self._quiet.is_news(subject):
+            self._log(Event.PROGRESS, text)
+
     def ask(
         self,
         operation: str,
@@ -134,12 +148,12 @@ class CloudRequests:
             topic: Where to.
             body: The request.
             done: Takes the payload of an answer that accepts; a `PlainError` of its own counts as a failure.
-            failed: Takes the failure, which was told to the log.
+            failed: Takes the failure; see `complain`.
         """
 
         def trouble(failure: Failure) -> None:
             if not is_missing(failure):
-                self._log(Event.PROGRESS, failure.message)
+                self.complain(f"{operation} {failure.code}", failure.message)
             failed(failure)
 
         def answered(topic: str, payload: bytes) -> None:

@@ -2,7 +2,7 @@
 
 Nothing is reported before the cloud has said what it has, so that a reboot of a whole fleet is not a write of a whole
 fleet, and then at most once a minute; only the answer to another wish comes within seconds.
-What cannot be parsed is told to the log and forgotten.
+What cannot be parsed is told to the log, once an hour, and forgotten.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Shadow:
         try:
             wish = shadow.read_documents(payload)
         except PlainError as error:
-            self._calls.log(Event.PROGRESS, f"What the cloud told of the shadow was not used: {error}.")
+            self._requests.complain("documents", f"What the cloud told of the shadow was not used: {error}.")
             return
         before = self._wish
         self._wish_for(wish)

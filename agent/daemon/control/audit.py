@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent.core.report.journal_events import Event
-from agent.system.clock import monotonic
+from agent.daemon.quiet import Quiet
 from agent.system.peers import user_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from agent.system.peers import Peer
 
 QUIET = 60.0  # seconds in which the refusals of one user are one record
-MOST = 64  # users who are told of in that time
 
 
 class Audit:
@@ -31,7 +30,7 @@ class Audit:
             log: Writes to the journal; see `agent.daemon.daemon_log.DaemonLog.tell`.
         """
         self._log = log
-        self._told: dict[int, float] = {}
+        self._quiet = Quiet(QUIET)
 
     def taken(self, user: User, what: str) -> None:
         """Tell that an order was taken.
@@ -50,7 +49,7 @@ class Audit:
             what: What it asked for.
             why: Why it does not get that, as a sentence.
         """
-        if not self._is_news(peer.uid):
+        if not self._quiet.is_news(peer.uid):
             return
         user = user_of(peer.uid)
         text = f"{user} was refused ({what}): {why}"
@@ -59,11 +58,3 @@ class Audit:
     def turned_away(self, peer: Peer) -> None:
         """Tell that a user connected who may not even look."""
         self.refused(peer, "a connection", "this user may not talk to the agent.")
-
-    def _is_news(self, uid: int) -> bool:
-        now = monotonic()
-        self._told = {other: at for other, at in self._told.items() if now - at < QUIET}
-        if uid in self._told or len(self._told) >= MOST:
-            return False
-        self._told[uid] = now
-        return True

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture(name="office")
 def _office(monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     clock = HandClock()
-    for module in ("loop", "cloud.retirement", "cloud.shadow"):
+    for module in ("loop", "cloud.retirement", "cloud.shadow", "quiet"):
         monkeypatch.setattr(f"agent.daemon.{module}.monotonic", clock)
     office = Office(clock)
     office.connect()

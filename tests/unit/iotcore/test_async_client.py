@@ -6,9 +6,10 @@ import queue
 import socket
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, cast
 
 import pytest
+from awscrt import mqtt_request_response
 from awscrt.exceptions import AwsCrtError
 
 from agent.core.aws.endpoints import Endpoint
@@ -137,3 +138,42 @@ def test_a_link_that_dies_silently_is_noticed_within_a_minute() -> None:
     """The broker, too, waits for no longer than one and a half times what is promised to it."""
     assert Timeouts().keep_alive + Timeouts().sign_of_life < 60
     assert Timeouts().keep_alive >= 30
+
+
+class Streams:
+    """Stands for the SDK's client of streams: it keeps what listens."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[mqtt_request_response.IncomingPublishEvent], None]] = []
+
+    def create_stream(self, options: mqtt_request_response.StreamingOperationOptions) -> Self:
+        """Keep a listener."""
+        assert options.incoming_publish_listener is not None
+        self.listeners.append(options.incoming_publish_listener)
+        return self
+
+    def open(self) -> None:
+        """It is open."""
+
+
+def test_a_flood_of_messages_costs_the_memory_and_the_time_of_one() -> None:
+    """What another overtakes before the loop comes to it is not read; what comes later is, and the last is not lost."""
+    posted: list[Callable[[], None]] = []
+    heard: list[bytes] = []
+    link = Link(Connector(Endpoint(host="127.0.0.1", port=1), Timeouts(connect=1)), posted.append, Listening(1))
+    streams = Streams()
+    link._requests = cast("mqtt_request_response.Client", streams)
+    link.listen("a/topic", heard.append)
+    link.listen("another/topic", heard.append)
+    for number in range(10_000):
+        for listener in streams.listeners:
+            listener(mqtt_request_response.IncomingPublishEvent(topic="", payload=b"%d" % number))
+    assert len(posted) == 2
+    while posted:
+        posted.pop(0)()
+    assert heard == [b"9999", b"9999"]
+    streams.listeners[0](mqtt_request_response.IncomingPublishEvent(topic="", payload=b"later"))
+    streams.listeners[1](mqtt_request_response.IncomingPublishEvent(topic="", payload=None))
+    while posted:
+        posted.pop(0)()
+    assert heard[2:] == [b"later", b""]

@@ -8,6 +8,7 @@ import pytest
 
 from agent.core.change.lifecycle import Phase
 from agent.core.report.jobs import Download
+from agent.core.report.journal_events import Event
 from agent.daemon.cloud.jobs import POSTPONED
 from support import make
 from support.fleet import NOTIFY, described, listed
@@ -26,6 +27,24 @@ def test_a_job_that_is_not_listed_any_more_is_forgotten(office: Office) -> None:
     assert [item and item.source for item in office.gateway.suggested][-2:] == ["job job-1", None]
     office.jobs.review()
     assert not office.link.open(UPDATE)
+
+
+@pytest.mark.parametrize("code", ["VersionMismatch", "InvalidStateTransition", "InternalError"])
+def test_an_order_whose_updates_are_refused_for_ever_is_told_once_and_never_begun(office: Office, code: str) -> None:
+    """It is asked about again, within two minutes each time and not sooner, for as long as it is listed."""
+    before, updates = len(office.gateway.told), 0
+    for round_ in range(30):
+        office.begin("job-1", ROTATE, version=round_ + 1)
+        assert office.link.answer(UPDATE, {"code": code, "message": "no"}, "rejected")["expectedVersion"] == round_ + 1
+        updates += 1
+        office.turn()
+        assert not office.link.open(GET_JOBS), "it is not asked for at once"
+        office.wait(120)
+    assert office.gateway.begun == []
+    assert len(office.link.all(UPDATE)) == updates
+    told = [event for event, _ in office.gateway.told[before:]]
+    assert told.count(Event.JOB_ACCEPTED) == 1
+    assert told.count(Event.PROGRESS) == 1
 
 
 def test_a_job_that_was_cancelled_before_its_turn_is_taken_back(office: Office) -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from agent.core.change.lifecycle import Phase
 from agent.core.report import shadow
+from agent.core.report.journal_events import Event
+from agent.daemon.cloud.requests import SAID_AGAIN
 from support import make
 from support.fleet import DELTA, DOCUMENTS
 from support.make import NOW
@@ -159,6 +161,19 @@ def test_a_refusal_that_comes_back_with_its_own_report_is_not_answered_again(off
         office.clock.now += 60.0
         wish(office, {"renew": late}, {"desired": {"renew": late}, "reported": {"wishRefused": refused}})
         assert office.link.open(PUT_SHADOW) == []
+
+
+def test_a_flood_of_what_cannot_be_used_is_one_line_an_hour(office: Office) -> None:
+    """Whatever is wrong with each: the journal may be on flash, and what sends them may go on all day."""
+    office.link.answer(GET_SHADOW, {"state": {}})
+    before = len(office.gateway.told)
+    for number in range(1000):
+        for payload in (b"[" * number, b'{"current": %d}' % number, b'{"current": {"state": NaN}}', b"\xff"):
+            office.link.say(DOCUMENTS, payload)
+    assert [event for event, _ in office.gateway.told[before:]] == [Event.PROGRESS]
+    office.wait(SAID_AGAIN)
+    office.link.say(DOCUMENTS, b"null")
+    assert len(office.gateway.told) == before + 2
 
 
 def test_a_delta_about_something_else_is_ignored(office: Office) -> None:

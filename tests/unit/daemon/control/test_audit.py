@@ -9,8 +9,9 @@ import pytest
 
 from agent.core.report.journal_events import Event
 from agent.core.values import User
-from agent.daemon.control import audit
-from agent.daemon.control.audit import MOST, QUIET, Audit
+from agent.daemon import quiet
+from agent.daemon.control.audit import QUIET, Audit
+from agent.daemon.quiet import MOST
 from agent.errors import RefusedError
 from agent.system.peers import Peer, Role, behind, user_of
 from support.daemon_rig import Person
@@ -44,7 +45,7 @@ def peer(uid: int) -> Peer:
 def passed(monkeypatch: pytest.MonkeyPatch) -> HandClock:
     """Give a clock that the test moves."""
     clock = HandClock()
-    monkeypatch.setattr(audit, "monotonic", clock)
+    monkeypatch.setattr(quiet, "monotonic", clock)
     return clock
 
 
